@@ -1,0 +1,95 @@
+# Everything to do here, one line each: `make` prints it.
+# Needs Python 3.11 or newer and, for the tests, Go. All else it gets itself.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+UV := tools/uv
+RUN := $(UV) run --no-sync
+SYNCED := .venv/.synced
+GRPCURL := .tools/bin/grpcurl
+
+# What a branch is compared with, where it is there.
+BASE ?= origin/main
+# `make check NEWS=no` lets a change pass that no user can notice.
+NEWS ?= yes
+# The newest release, where there is one.
+TAG = $(shell git describe --tags --abbrev=0 2>/dev/null)
+# More for pytest, or for uv lock: make test ARGS='-k peek'
+ARGS ?=
+
+.PHONY: help
+help: ## Print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: sync
+sync: $(SYNCED) ## Install what uv.lock says into .venv
+
+$(SYNCED): pyproject.toml uv.lock
+	$(UV) sync --locked --all-extras
+	@touch $@
+
+.PHONY: generate
+generate: $(SYNCED) ## Make Python of the .proto files
+	$(RUN) python -m grpc_tools.protoc -I server --python_out=server --pyi_out=server queuelet/v1/queue.proto
+	$(RUN) python -m grpc_tools.protoc -I server/queuelet/compat \
+		--python_out=server/queuelet/compat --pyi_out=server/queuelet/compat q.proto
+
+.PHONY: check
+check: $(SYNCED) ## Look at everything without running it: style, types, layers, wire, lock, news
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	$(RUN) lint-imports --no-logo
+	$(RUN) buf lint
+ifeq ($(TAG),)
+	@echo "buf breaking: there is no tag yet to compare with"
+else
+	$(RUN) buf breaking --against '.git#tag=$(TAG)'
+endif
+	$(RUN) deptry server operator
+	$(RUN) codespell
+	$(RUN) yamllint --strict .
+	$(UV) lock --check
+	$(RUN) towncrier build --draft --version next >/dev/null
+	@if [ '$(NEWS)' = no ]; then echo "towncrier check: left out, NEWS=no"; \
+	elif ! git rev-parse --quiet --verify $(BASE) >/dev/null; then echo "towncrier check: there is no $(BASE) to compare with"; \
+	elif git diff --quiet $(BASE)... -- server operator crds helm; then echo "towncrier check: nothing that is shipped differs from $(BASE)"; \
+	else $(RUN) towncrier check --compare-with $(BASE); fi
+
+.PHONY: test
+test: $(SYNCED) $(GRPCURL) ## Run the tests
+	$(RUN) pytest -n 2 $(ARGS)
+
+.PHONY: soak
+soak: $(SYNCED) $(GRPCURL) ## Run the tests with large counts, for hours
+	QUEUELET_SOAK=1 $(RUN) pytest -n 2 --timeout 7200 $(ARGS)
+
+.PHONY: bench
+bench: ## Measure, beside other queue servers
+	$(UV) run --locked --all-extras --group bench python -m bench $(ARGS)
+
+.PHONY: run
+run: $(SYNCED) ## Start a server here and pass a message through it
+	$(RUN) python examples/run_local.py
+
+.PHONY: lock
+lock: ## Bring uv.lock up to pyproject.toml (ARGS=--upgrade: to the newest releases)
+	$(UV) lock --default-index https://pypi.org/simple $(ARGS)
+
+.PHONY: image
+image: ## Build the server's container image
+	@docker info >/dev/null 2>&1 || { echo "make image: no Docker daemon answers here, and it builds the image" >&2; exit 1; }
+	docker build --target server --tag queuelet-server:dev .
+
+.PHONY: changelog
+changelog: $(SYNCED) ## Gather newsfragments/ into CHANGELOG.md, for a release
+	$(RUN) towncrier build --yes --version "$$($(UV) version --short)"
+
+.PHONY: clean
+clean: ## Remove what was made here, other than the generated code
+	rm -rf .venv .tools dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find server operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(GRPCURL): tools/grpcurl.sh
+	@tools/grpcurl.sh $@

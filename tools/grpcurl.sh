@@ -1,0 +1,39 @@
+#!/bin/sh
+# Puts grpcurl at the path given, building it once per user: it is not on PyPI, and the tests use it as users do.
+set -eu
+
+version=v1.9.4
+oldest_go=1.25.0
+link=$1
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/queuelet/bin
+binary=$cache/grpcurl-$version
+
+if [ ! -x "$binary" ]; then
+	if ! command -v go >/dev/null; then
+		echo "tools/grpcurl.sh: the tests need grpcurl, and building it needs Go $oldest_go or newer: https://go.dev/dl/" >&2
+		exit 1
+	fi
+	go=$(GOTOOLCHAIN=local go env GOVERSION | sed 's/^go//; s/[ -].*//')
+	if [ "$(printf '%s\n' "$oldest_go" "$go" | sort -V | head -n 1)" != "$oldest_go" ]; then
+		echo "tools/grpcurl.sh: building grpcurl $version needs Go $oldest_go or newer, and this is Go $go." >&2
+		exit 1
+	fi
+	echo "tools/grpcurl.sh: building grpcurl $version into $cache (once, a minute or two)" >&2
+	mkdir -p "$cache"
+	# Inside the cache, because it is moved there in one step: two builds at once do not disturb each other.
+	building=$(mktemp -d "$cache/building.XXXXXX")
+	trap 'rm -rf "$building"' EXIT
+	GOTOOLCHAIN=local CGO_ENABLED=0 GOBIN=$building \
+		go install -v -trimpath "github.com/fullstorydev/grpcurl/cmd/grpcurl@$version" 2>&1 |
+		awk '{ n++ } n % 50 == 0 { print "  " n " steps done" } /:/ { print } END { print "  " n " steps done" }' >&2
+	if [ ! -x "$building/grpcurl" ]; then
+		echo "tools/grpcurl.sh: the build failed; Go's own words are above." >&2
+		exit 1
+	fi
+	mv "$building/grpcurl" "$binary"
+fi
+
+mkdir -p "$(dirname "$link")"
+ln -sf "$binary" "$link"
+# make looks at the binary behind the link, which may be older than this script.
+touch "$binary"
