@@ -1,0 +1,40 @@
+"""How large things may be: one place for every bound that a request is held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNBOUNDED = -1
+"""The limit of a queue that may hold any number of messages (negz/q's rule)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bounds:
+    """The bounds a server holds its clients to. Sizes are in bytes."""
+
+    message_bytes: int = 4 * 1024 * 1024
+    """The largest request or reply. The default is what gRPC clients accept unless told otherwise."""
+
+    batch: int = 10_000
+    """The most items in one batch, of messages or of queues."""
+
+    queues: int = 100_000
+    """The most queues in the server."""
+
+    waiting: int = 1_000
+    """The most calls that may wait on one queue, for room or for a message."""
+
+    tags: int = 64
+    """The most tags on one queue or message."""
+
+    tag_key_bytes: int = 256
+    """The longest key of a tag."""
+
+    tag_value_bytes: int = 4_096
+    """The longest value of a tag."""
+
+    name_length: int = 317
+    """The longest name: a namespace (63), a dot, and an object's name (253)."""
+
+    scan: int = 10_000
+    """The most messages looked through in one go by browse or purge, so that other calls get their turn."""

@@ -1,0 +1,274 @@
+"""The queues of a server: found by id or name, made and dropped, by hand or by declaration."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import NamedTuple
+
+from queuelet.bounds import Bounds
+from queuelet.budget import MemoryBudget
+from queuelet.errors import (
+    InvalidArgument,
+    NotOwner,
+    QueueExists,
+    QueueletError,
+    QueueNotFound,
+    StoreMismatch,
+    StoreUnavailable,
+    TooMany,
+)
+from queuelet.ids import new_uuid, parse_uuid, why_not_uuid
+from queuelet.queue import QUEUE_OVERHEAD, Counts, Definition, Owner, Queue, StoreKind
+from queuelet.stores import Store
+from queuelet.tags import Tag
+
+STORE_FLAGS = {StoreKind.DISK: "--data-dir, which comes with a later release"}
+"""The flag that turns on each store that is not always there."""
+
+
+class Outcome(Enum):
+    """What a declaration led to."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Declaration:
+    """What a queue should be, by name."""
+
+    definition: Definition
+    queue_id: str = ""
+    """The id to create it with, in canonical form; empty to have one made. An existing queue keeps its own."""
+
+    adopt: bool = False
+    """Whether to take over a queue of another owner."""
+
+
+class Declared(NamedTuple):
+    """What became of a declaration."""
+
+    outcome: Outcome
+    queue: Queue
+    previous_owner: Owner | None = None
+    """The owner before, where the owner or its uid changed."""
+
+
+class Manager:
+    """Index of queues. Whoever wants to know of new, changed and removed ones subscribes."""
+
+    def __init__(self, stores: Mapping[StoreKind, Store], *, bounds: Bounds, budget: MemoryBudget) -> None:
+        """Take the stores this server runs with, and the bounds it holds to."""
+        self.stores = stores
+        self.bounds = bounds
+        self.budget = budget
+        self._by_id: dict[str, Queue] = {}
+        self._by_name: dict[str, Queue] = {}
+        self._by_number: dict[int, Queue] = {}
+        self._numbers: list[int] = []
+        self._next_number = 1
+        self._listeners: list[Callable[[Queue], None]] = []
+
+    def __len__(self) -> int:
+        """Return how many queues there are."""
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Queue]:
+        """Go through the queues as they are now, in order of creation."""
+        return iter(list(self._by_id.values()))
+
+    def find(self, reference: str) -> Queue | None:
+        """Return the queue of this id or name: what parses as a UUID is an id, anything else a name."""
+        queue_id = parse_uuid(reference)
+        return self._by_id.get(queue_id) if queue_id else self._by_name.get(reference)
+
+    def get(self, reference: str, field: str = "queue_id") -> Queue:
+        """Return the queue of this id or name.
+
+        Raises:
+            QueueNotFound: there is none.
+            InvalidArgument: the reference is empty.
+        """
+        queue = self._by_id.get(reference) or self.find(reference)
+        if queue is not None:
+            return queue
+        if not reference:
+            raise InvalidArgument(f"{field}: give the id or the name of a queue", field=field)
+        if len(reference) > self.bounds.name_length:
+            shown = f"{reference[:80]}..."
+            raise QueueNotFound(f"there is no queue {shown}", queue=shown, why=why_not_uuid(reference))
+        raise QueueNotFound(f"there is no queue {reference}", queue=parse_uuid(reference) or reference)
+
+    def after(self, number: int, count: int) -> list[Queue]:
+        """Return up to `count` queues in order of creation, past the one of this number, which need not be there."""
+        start = bisect_right(self._numbers, number)
+        return [self._by_number[number] for number in self._numbers[start : start + count]]
+
+    def new(self, definition: Definition, *, now: int, queue_id: str = "") -> Queue:
+        """Make a queue of a checked definition.
+
+        Raises:
+            QueueExists: the name or the id is taken.
+            StoreUnavailable: this server runs without the store.
+            TooMany: there are as many queues as there may be.
+            MemoryExhausted: there is no memory for another.
+        """
+        store = self._store(definition.store)
+        taken = self._by_name.get(definition.name) or self._by_id.get(queue_id)
+        if taken:
+            raise QueueExists(f"there is a queue {taken.label} already", queue=taken.id)
+        if len(self) >= self.bounds.queues:
+            raise TooMany(
+                f"the server has {len(self):,} queues, the most it may have: delete some, or raise --max-queues",
+                queues=len(self),
+            )
+        self.budget.check(_cost(definition))
+        queue = Queue(
+            queue_id=queue_id or new_uuid(),
+            number=self._next_number,
+            created=now,
+            definition=definition,
+            epoch=store.epoch,
+            messages=store.messages(),
+            budget=self.budget,
+            max_waiting=self.bounds.waiting,
+        )
+        self.budget.used += _cost(definition)
+        self._next_number += 1
+        self._by_id[queue.id] = queue
+        self._by_number[queue.number] = queue
+        self._numbers.append(queue.number)
+        if definition.name:
+            self._by_name[definition.name] = queue
+        self._tell(queue)
+        return queue
+
+    def delete(self, queue: Queue) -> Counts:
+        """Drop a queue; return what was dropped with it."""
+        del self._by_id[queue.id]
+        del self._by_number[queue.number]
+        del self._numbers[bisect_left(self._numbers, queue.number)]
+        self._by_name.pop(queue.definition.name, None)
+        dropped = queue.delete()
+        self.budget.used -= _cost(queue.definition)
+        self._tell(queue)
+        return dropped
+
+    def redefine(self, queue: Queue, definition: Definition, *, now: int) -> None:
+        """Give a queue another definition, of the same store and name.
+
+        Raises:
+            MemoryExhausted: there is no memory for the new one.
+        """
+        growth = _cost(definition) - _cost(queue.definition)
+        if growth > 0:
+            self.budget.check(growth)
+        self.budget.used += growth
+        queue.redefine(definition, now)
+        self._tell(queue)
+
+    def tag(self, queue: Queue, tag: Tag, *, now: int) -> None:
+        """Add a tag to a queue; one that is there changes nothing."""
+        tags = queue.definition.tags
+        if tag in tags:
+            return
+        if len(tags) >= self.bounds.tags:
+            raise InvalidArgument(
+                f"tag: queue {queue.label} has {len(tags)} tags, the most it may have; take one away first", field="tag"
+            )
+        self.redefine(queue, replace(queue.definition, tags=(*tags, tag)), now=now)
+
+    def untag(self, queue: Queue, tag: Tag, *, now: int) -> None:
+        """Take a tag from a queue; one that is not there changes nothing."""
+        tags = queue.definition.tags
+        if tag in tags:
+            self.redefine(queue, replace(queue.definition, tags=tuple(t for t in tags if t != tag)), now=now)
+
+    def declare(self, declaration: Declaration, *, now: int) -> Declared:
+        """Make a queue what its declaration says.
+
+        A declaration without an owner leaves the owner as it is. The order of tags does not matter.
+
+        Raises:
+            NotOwner: the queue has another owner, or none, and the declaration does not adopt.
+            StoreMismatch: the queue lives in another store.
+            and what `new` and `redefine` raise.
+        """
+        wanted = declaration.definition
+        queue = self._by_name.get(wanted.name)
+        if queue is None:
+            return Declared(Outcome.CREATED, self.new(wanted, now=now, queue_id=declaration.queue_id))
+        present = queue.definition
+        if wanted.owner and not declaration.adopt and (not present.owner or present.owner.name != wanted.owner.name):
+            raise _not_owner(queue, wanted.owner, "set adopt to take it over")
+        if wanted.store != present.store:
+            raise StoreMismatch(
+                f"queue {queue.label} is in store {present.store.name} and cannot move to {wanted.store.name}: "
+                "delete it first, or give the new one another name",
+                queue=queue.id,
+                store=present.store.name,
+            )
+        if set(wanted.tags) == set(present.tags):
+            wanted = replace(wanted, tags=present.tags)
+        wanted = replace(wanted, owner=wanted.owner or present.owner)
+        if wanted == present:
+            return Declared(Outcome.UNCHANGED, queue)
+        self.redefine(queue, wanted, now=now)
+        previous = present.owner if wanted.owner != present.owner else None
+        return Declared(Outcome.UPDATED, queue, previous)
+
+    def remove(self, reference: str, owner: Owner | None) -> Counts | None:
+        """Drop a queue if the owner is its own, or none is given; return what was dropped, None if there was none.
+
+        Raises:
+            NotOwner: the queue has another owner, or none, or its owner's object has another uid by now.
+        """
+        queue = self.find(reference)
+        if queue is None:
+            return None
+        if owner:
+            present = queue.definition.owner
+            same_object = present and (not owner.uid or not present.uid or owner.uid == present.uid)
+            if not present or present.name != owner.name or not same_object:
+                raise _not_owner(queue, owner, "leave out the owner to remove it all the same")
+        return self.delete(queue)
+
+    def subscribe(self, listener: Callable[[Queue], None]) -> Callable[[], None]:
+        """Have `listener` called with each queue made, redefined or deleted; return what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def end_waiting(self, error: QueueletError) -> None:
+        """Refuse every call that waits on a queue."""
+        for queue in self:
+            queue.end_waiting(error)
+
+    def _store(self, kind: StoreKind) -> Store:
+        store = self.stores.get(kind)
+        if store is None:
+            raise StoreUnavailable(
+                f"store: this server runs without {kind.name}; it needs the flag {STORE_FLAGS[kind]}", store=kind.name
+            )
+        return store
+
+    def _tell(self, queue: Queue) -> None:
+        for listener in list(self._listeners):
+            listener(queue)
+
+
+def _cost(definition: Definition) -> int:
+    return QUEUE_OVERHEAD + sum(len(key) + len(value) for key, value in definition.tags)
+
+
+def _not_owner(queue: Queue, owner: Owner, remedy: str) -> NotOwner:
+    present = queue.definition.owner
+    return NotOwner(
+        f"queue {queue.label} belongs to {present.name if present else 'nobody'}, not to {owner.name}: {remedy}",
+        queue=queue.id,
+        owner=present.name if present else "",
+        uid=present.uid if present else "",
+    )

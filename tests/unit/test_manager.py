@@ -1,0 +1,197 @@
+"""The index of queues: found by id and name, made by hand or by declaration, owned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from queuelet.bounds import Bounds
+from queuelet.errors import (
+    InvalidArgument,
+    MemoryExhausted,
+    NotOwner,
+    QueueExists,
+    QueueNotFound,
+    StoreMismatch,
+    StoreUnavailable,
+    TooMany,
+)
+from queuelet.manager import Declaration, Manager, Outcome
+from queuelet.queue import Counts, Definition, Owner, StoreKind
+from queuelet.tags import Tag
+from support.queues import make_manager
+
+OURS = Owner(name="main/shop/orders", uid="1")
+THEIRS = Owner(name="other/shop/orders", uid="9")
+
+
+@pytest.fixture
+def manager() -> Manager:
+    """A manager without queues."""
+    return make_manager()
+
+
+def declare(manager: Manager, definition: Definition, *, adopt: bool = False) -> Outcome:
+    """Declare a queue; return what came of it."""
+    return manager.declare(Declaration(definition=definition, adopt=adopt), now=1).outcome
+
+
+def test_a_queue_is_found_by_id_in_any_case_and_by_name(manager: Manager) -> None:
+    queue = manager.new(Definition(name="orders"), now=1)
+    assert manager.get(queue.id) is manager.get(queue.id.upper()) is manager.get("orders") is queue
+
+
+def test_an_unknown_queue_is_not_found_and_an_empty_reference_is_bad(manager: Manager) -> None:
+    with pytest.raises(QueueNotFound, match="no queue orders"):
+        manager.get("orders")
+    with pytest.raises(InvalidArgument, match="queue_id: give the id or the name"):
+        manager.get("")
+
+
+def test_names_and_ids_are_unique(manager: Manager) -> None:
+    queue = manager.new(Definition(name="orders"), now=1)
+    with pytest.raises(QueueExists, match="orders"):
+        manager.new(Definition(name="orders"), now=1)
+    with pytest.raises(QueueExists):
+        manager.new(Definition(name="other"), now=1, queue_id=queue.id)
+
+
+def test_queues_without_a_name_are_as_many_as_one_likes(manager: Manager) -> None:
+    assert len({manager.new(Definition(), now=1).id for _ in range(3)}) == 3
+
+
+def test_a_deleted_queue_is_gone_and_its_name_is_free(manager: Manager) -> None:
+    before = manager.budget.used
+    queue = manager.new(Definition(name="orders", tags=(Tag("a", "b"),)), now=1)
+    assert manager.budget.used > before
+    assert manager.delete(queue) == Counts()
+    assert manager.budget.used == before
+    assert manager.find("orders") is manager.find(queue.id) is None
+    assert manager.new(Definition(name="orders"), now=1) is manager.get("orders")
+
+
+def test_queues_are_listed_in_order_of_creation_page_by_page(manager: Manager) -> None:
+    queues = [manager.new(Definition(name=name), now=1) for name in "edcba"]
+    manager.delete(queues[1])
+    first = manager.after(0, 2)
+    assert [queue.label for queue in first] == ["e", "c"]
+    manager.delete(queues[2])
+    assert [queue.label for queue in manager.after(first[-1].number, 10)] == ["b", "a"]
+
+
+def test_the_number_of_queues_and_their_memory_are_bounded() -> None:
+    few = make_manager(bounds=Bounds(queues=2))
+    few.new(Definition(), now=1)
+    few.new(Definition(), now=1)
+    with pytest.raises(TooMany, match="--max-queues"):
+        few.new(Definition(), now=1)
+    with pytest.raises(MemoryExhausted):
+        make_manager(watermark=100).new(Definition(), now=1)
+
+
+def test_a_store_the_server_runs_without_is_refused_and_the_flag_named(manager: Manager) -> None:
+    with pytest.raises(StoreUnavailable, match="DISK; it needs the flag --data-dir"):
+        manager.new(Definition(store=StoreKind.DISK), now=1)
+
+
+def test_tags_come_and_go_and_the_revision_tells_of_changes_only(manager: Manager) -> None:
+    queue = manager.new(Definition(), now=1)
+    manager.tag(queue, Tag("team", "a"), now=1)
+    manager.tag(queue, Tag("team", "a"), now=1)
+    manager.tag(queue, Tag("team", "b"), now=1)
+    assert queue.revision == 3
+    manager.untag(queue, Tag("team", "a"), now=1)
+    manager.untag(queue, Tag("never", "there"), now=1)
+    assert queue.definition.tags == (Tag("team", "b"),)
+    assert queue.revision == 4
+
+
+def test_tags_of_a_queue_are_bounded() -> None:
+    manager = make_manager(bounds=Bounds(tags=1))
+    queue = manager.new(Definition(tags=(Tag("a", "b"),)), now=1)
+    with pytest.raises(InvalidArgument, match="tag: "):
+        manager.tag(queue, Tag("c", "d"), now=1)
+
+
+def test_a_declaration_creates_then_changes_then_leaves_alone(manager: Manager) -> None:
+    wanted = Definition(name="orders", limit=5, tags=(Tag("a", "1"), Tag("b", "2")))
+    assert declare(manager, wanted) is Outcome.CREATED
+    assert declare(manager, wanted) is Outcome.UNCHANGED
+    assert declare(manager, replace(wanted, tags=wanted.tags[::-1])) is Outcome.UNCHANGED
+    assert declare(manager, replace(wanted, limit=6, draining=True)) is Outcome.UPDATED
+    assert manager.get("orders").definition.limit == 6
+    assert manager.get("orders").revision == 2
+
+
+def test_a_declaration_may_carry_the_id_to_create_with_and_a_queue_keeps_its_own(manager: Manager) -> None:
+    queue_id = "6f9c0000-1111-4222-8333-444455556666"
+    declared = manager.declare(Declaration(definition=Definition(name="orders"), queue_id=queue_id), now=1)
+    assert declared.queue.id == queue_id
+    other = queue_id.replace("6666", "7777")
+    again = manager.declare(Declaration(definition=Definition(name="orders"), queue_id=other), now=1)
+    assert again.outcome is Outcome.UNCHANGED
+    assert again.queue.id == queue_id
+
+
+def test_a_queue_of_another_owner_is_refused_until_adopted(manager: Manager) -> None:
+    theirs = Definition(name="orders", owner=THEIRS)
+    ours = Definition(name="orders", owner=OURS)
+    declare(manager, theirs)
+    with pytest.raises(NotOwner, match="belongs to other/shop/orders, not to main/shop/orders: set adopt"):
+        declare(manager, ours)
+    adopted = manager.declare(Declaration(definition=ours, adopt=True), now=1)
+    assert (adopted.outcome, adopted.previous_owner) == (Outcome.UPDATED, THEIRS)
+    assert declare(manager, ours) is Outcome.UNCHANGED
+
+
+def test_a_queue_made_by_hand_is_adopted_too(manager: Manager) -> None:
+    manager.new(Definition(name="orders"), now=1)
+    with pytest.raises(NotOwner, match="belongs to nobody"):
+        declare(manager, Definition(name="orders", owner=OURS))
+    assert declare(manager, Definition(name="orders", owner=OURS), adopt=True) is Outcome.UPDATED
+
+
+def test_the_same_owner_with_a_new_uid_takes_its_queue_over_with_its_messages(manager: Manager) -> None:
+    declare(manager, Definition(name="orders", owner=OURS))
+    renewed = manager.declare(Declaration(definition=Definition(name="orders", owner=replace(OURS, uid="2"))), now=1)
+    assert (renewed.outcome, renewed.previous_owner) == (Outcome.UPDATED, OURS)
+
+
+def test_a_declaration_without_owner_leaves_the_owner(manager: Manager) -> None:
+    declare(manager, Definition(name="orders", owner=OURS))
+    assert declare(manager, Definition(name="orders", limit=3)) is Outcome.UPDATED
+    assert manager.get("orders").definition.owner == OURS
+
+
+def test_a_queue_cannot_move_to_another_store() -> None:
+    manager = make_manager()
+    manager.stores = {**manager.stores, StoreKind.DISK: manager.stores[StoreKind.MEMORY]}
+    declare(manager, Definition(name="orders"))
+    with pytest.raises(StoreMismatch, match="in store MEMORY and cannot move to DISK"):
+        declare(manager, Definition(name="orders", store=StoreKind.DISK))
+
+
+def test_only_its_owner_removes_a_queue_where_one_is_given(manager: Manager) -> None:
+    declare(manager, Definition(name="orders", owner=OURS))
+    with pytest.raises(NotOwner):
+        manager.remove("orders", THEIRS)
+    with pytest.raises(NotOwner):
+        manager.remove("orders", replace(OURS, uid="2"))
+    assert manager.remove("orders", OURS) == Counts()
+    assert manager.remove("orders", OURS) is None
+    manager.new(Definition(name="plain"), now=1)
+    with pytest.raises(NotOwner, match="nobody"):
+        manager.remove("plain", OURS)
+    assert manager.remove("plain", None) == Counts()
+
+
+def test_listeners_hear_of_new_changed_and_deleted_queues_until_they_leave(manager: Manager) -> None:
+    heard: list[tuple[str, int, bool]] = []
+    leave = manager.subscribe(lambda queue: heard.append((queue.label, queue.revision, queue.deleted)))
+    queue = manager.new(Definition(name="orders"), now=1)
+    manager.tag(queue, Tag("a", "b"), now=1)
+    manager.delete(queue)
+    leave()
+    manager.new(Definition(name="orders"), now=1)
+    assert heard == [("orders", 1, False), ("orders", 2, False), ("orders", 2, True)]

@@ -1,0 +1,300 @@
+"""The rules of a queue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from queuelet.errors import (
+    InvalidArgument,
+    MemoryExhausted,
+    QueueDraining,
+    QueueEmpty,
+    QueueFull,
+    QueueNotFound,
+    TooMany,
+)
+from queuelet.queue import MESSAGE_OVERHEAD, AddResult, Counts, Duplicate, Queue
+from support.drafts import PlainDraft, id_of, payload_of
+from support.queues import make_queue
+
+OWN_ID = b"6f9c0000-1111-4222-8333-444455556666"
+
+
+def add(queue: Queue, *payloads: bytes) -> None:
+    """Add messages."""
+    for payload in payloads:
+        queue.add(PlainDraft(payload), now=1)
+
+
+def pop_all(queue: Queue) -> list[bytes]:
+    """Take all messages; return their payloads."""
+    return [payload_of(body) for body in queue.pop_batch(1_000, 1 << 30, now=1)]
+
+
+def payloads(results: list[AddResult]) -> list[bytes | str]:
+    """Return the payloads of what was added, and the reasons of what was not."""
+    return [
+        payload_of(result)
+        if isinstance(result, bytes)
+        else "DUPLICATE"
+        if isinstance(result, Duplicate)
+        else result.reason
+        for result in results
+    ]
+
+
+def test_messages_leave_in_the_order_in_which_they_came() -> None:
+    queue = make_queue()
+    add(queue, b"a", b"b", b"c")
+    assert [payload_of(queue.pop(now=2)) for _ in range(3)] == [b"a", b"b", b"c"]
+
+
+def test_peek_is_the_next_pop_and_removes_nothing() -> None:
+    queue = make_queue()
+    add(queue, b"a", b"b")
+    assert queue.peek() == queue.peek() == queue.pop(now=2)
+    assert queue.depth == 1
+
+
+def test_an_empty_queue_refuses_pop_and_peek_and_counts_it() -> None:
+    queue = make_queue()
+    with pytest.raises(QueueEmpty, match="orders"):
+        queue.pop(now=1)
+    with pytest.raises(QueueEmpty):
+        queue.peek()
+    assert queue.refused_empty == 2
+
+
+def test_the_limit_is_exact_and_the_refusal_tells_the_counts() -> None:
+    queue = make_queue(limit=2)
+    add(queue, b"a", b"b")
+    with pytest.raises(QueueFull, match="2 ready, 0 delayed, 0 leased, 0 dead of at most 2") as refused:
+        add(queue, b"c")
+    assert refused.value.facts["limit"] == 2
+    queue.pop(now=1)
+    add(queue, b"c")
+    assert pop_all(queue) == [b"b", b"c"]
+
+
+def test_a_limit_set_below_the_depth_drops_nothing_and_refuses_until_there_is_room() -> None:
+    queue = make_queue()
+    add(queue, b"a", b"b", b"c")
+    queue.redefine(replace(queue.definition, limit=2), now=1)
+    queue.pop(now=1)
+    with pytest.raises(QueueFull):
+        add(queue, b"d")
+    queue.pop(now=1)
+    add(queue, b"d")
+    assert pop_all(queue) == [b"c", b"d"]
+
+
+def test_a_batch_fills_in_order_and_each_message_has_its_result() -> None:
+    queue = make_queue(limit=2)
+    results = queue.add_batch([PlainDraft(b"a"), PlainDraft(b"b"), PlainDraft(b"c")], now=1)
+    assert payloads(results) == [b"a", b"b", "QUEUE_FULL"]
+
+
+def test_an_id_still_queued_answers_the_first_message_and_adds_nothing_even_when_full() -> None:
+    queue = make_queue(limit=1)
+    first = queue.add(PlainDraft(b"a", OWN_ID), now=1)
+    assert queue.add(PlainDraft(b"b", OWN_ID), now=2) == Duplicate(first)  # type: ignore[arg-type]
+    assert queue.depth == 1
+
+
+def test_an_id_may_be_used_again_once_its_message_is_gone() -> None:
+    queue = make_queue()
+    queue.add(PlainDraft(b"a", OWN_ID), now=1)
+    queue.pop(now=1)
+    assert isinstance(queue.add(PlainDraft(b"b", OWN_ID), now=1), bytes)
+    queue.purge_ids([OWN_ID], now=1)
+    assert isinstance(queue.add(PlainDraft(b"c", OWN_ID), now=1), bytes)
+
+
+def test_an_id_made_by_the_server_counts_as_queued_too() -> None:
+    queue = make_queue()
+    first = queue.add(PlainDraft(b"a"), now=1)
+    assert isinstance(first, bytes)
+    assert queue.add(PlainDraft(b"a", id_of(first)), now=1) == Duplicate(first)
+    queue.pop(now=1)
+    assert isinstance(queue.add(PlainDraft(b"a", id_of(first)), now=1), bytes)
+
+
+def test_a_producer_cannot_take_an_id_that_the_server_will_make() -> None:
+    queue = make_queue()
+    first = queue.add(PlainDraft(b"a"), now=1)
+    assert isinstance(first, bytes)
+    with pytest.raises(InvalidArgument, match="id: "):
+        queue.add(PlainDraft(b"mine", id_of(first)[:-1] + b"2"), now=1)
+
+
+def test_a_draining_queue_refuses_add_and_serves_the_rest() -> None:
+    queue = make_queue()
+    add(queue, b"a", b"b")
+    queue.redefine(replace(queue.definition, draining=True), now=1)
+    with pytest.raises(QueueDraining):
+        add(queue, b"c")
+    assert payload_of(queue.peek()) == b"a"
+    assert pop_all(queue) == [b"a", b"b"]
+
+
+def test_the_memory_watermark_refuses_add_while_pop_goes_on() -> None:
+    queue = make_queue(watermark=10_000)
+    with pytest.raises(MemoryExhausted, match="10,000"):
+        add(queue, *[b"x" * 1_000] * 10)
+    held = queue.depth
+    assert 0 < held < 10
+    queue.pop(now=1)
+    add(queue, b"y" * 1_000)
+    assert queue.depth == held
+
+
+def test_waiting_adds_get_room_in_their_order_and_nobody_overtakes() -> None:
+    queue = make_queue(limit=1)
+    add(queue, b"a")
+    done: list[str] = []
+    first = queue.wait_to_add([PlainDraft(b"b"), PlainDraft(b"c")], lambda: done.append("first"), now=1)
+    queue.wait_to_add([PlainDraft(b"d")], lambda: done.append("second"), now=1)
+    with pytest.raises(QueueFull):
+        add(queue, b"overtaker")
+    popped = []
+    for expected in ([], ["first"], ["first", "second"], ["first", "second"]):
+        popped.append(payload_of(queue.pop(now=2)))
+        assert done == expected
+        assert queue.depth <= 1
+    assert popped == [b"a", b"b", b"c", b"d"]
+    assert payloads(first.results) == [b"b", b"c"]
+
+
+def test_a_waiting_add_with_room_is_done_at_once() -> None:
+    queue = make_queue(limit=5)
+    done: list[str] = []
+    waiting = queue.wait_to_add([PlainDraft(b"a")], lambda: done.append("done"), now=1)
+    assert done == ["done"]
+    assert payloads(waiting.results) == [b"a"]
+
+
+def test_a_waiting_add_that_gives_up_keeps_what_was_added_and_the_next_moves_up() -> None:
+    queue = make_queue(limit=2)
+    add(queue, b"a")
+    done: list[str] = []
+    first = queue.wait_to_add([PlainDraft(b"b"), PlainDraft(b"c")], lambda: done.append("first"), now=1)
+    queue.wait_to_add([PlainDraft(b"d")], lambda: done.append("second"), now=1)
+    queue.give_up_adding(first, now=2)
+    assert payloads(first.results) == [b"b", "QUEUE_FULL"]
+    queue.pop(now=2)
+    assert done == ["second"]
+    assert pop_all(queue) == [b"b", b"d"]
+
+
+def test_raising_the_limit_lets_waiting_adds_in() -> None:
+    queue = make_queue(limit=1)
+    add(queue, b"a")
+    waiting = queue.wait_to_add([PlainDraft(b"b")], lambda: None, now=1)
+    queue.redefine(replace(queue.definition, limit=2), now=2)
+    assert payloads(waiting.results) == [b"b"]
+
+
+@pytest.mark.parametrize("end", ["draining", "deleted"])
+def test_waiting_adds_end_with_the_reason(end: str) -> None:
+    queue = make_queue(limit=1)
+    add(queue, b"a")
+    done: list[str] = []
+    waiting = queue.wait_to_add([PlainDraft(b"b")], lambda: done.append("done"), now=1)
+    if end == "draining":
+        queue.redefine(replace(queue.definition, draining=True), now=2)
+        assert payloads(waiting.results) == ["QUEUE_DRAINING"]
+    else:
+        queue.delete()
+        assert payloads(waiting.results) == ["QUEUE_NOT_FOUND"]
+    assert done == ["done"]
+
+
+def test_the_calls_that_wait_are_bounded() -> None:
+    queue = make_queue(limit=1, waiting=2)
+    add(queue, b"a")
+    for _ in range(2):
+        queue.wait_to_add([PlainDraft(b"b")], lambda: None, now=1)
+    with pytest.raises(TooMany, match="--max-waiting"):
+        queue.wait_to_add([PlainDraft(b"c")], lambda: None, now=1)
+    with pytest.raises(TooMany):
+        queue.wait_for_message(lambda: None)
+
+
+def test_what_waits_counts_to_the_memory_budget() -> None:
+    queue = make_queue(limit=1, watermark=20_000)
+    add(queue, b"a")
+    queue.wait_to_add([PlainDraft(b"x" * 10_000)], lambda: None, now=1)
+    with pytest.raises(MemoryExhausted):
+        queue.wait_to_add([PlainDraft(b"x" * 10_000)], lambda: None, now=1)
+
+
+def test_each_message_wakes_one_who_waits_for_it() -> None:
+    queue = make_queue()
+    woken: list[int] = []
+    for number in range(3):
+        queue.wait_for_message(lambda number=number: woken.append(number))  # type: ignore[misc]
+    add(queue, b"a", b"b")
+    assert woken == [0, 1]
+
+
+def test_a_woken_waiter_that_gives_up_passes_its_turn_on() -> None:
+    queue = make_queue()
+    woken: list[str] = []
+
+    def first() -> None:
+        woken.append("first")
+
+    queue.wait_for_message(first)
+    queue.wait_for_message(lambda: woken.append("second"))
+    add(queue, b"a")
+    queue.give_up_popping(first)
+    assert woken == ["first", "second"]
+
+
+def test_deleting_drops_the_messages_and_gives_their_memory_back() -> None:
+    queue = make_queue()
+    budget = queue._budget  # noqa: SLF001  # the budget is what is tested
+    before = budget.used
+    add(queue, b"a" * 1_000, b"b")
+    assert queue.delete() == Counts(ready=2)
+    assert budget.used == before
+    assert queue.deleted
+
+
+def test_purge_removes_by_id_and_tells_how_many_there_were() -> None:
+    queue = make_queue()
+    add(queue, b"a", b"b", b"c")
+    ids = [id_of(body) for _, body in queue.browse(0, 10)]
+    assert queue.purge_ids([ids[1], OWN_ID, ids[1]], now=1) == 1
+    assert pop_all(queue) == [b"a", b"c"]
+
+
+def test_counters_tell_what_happened() -> None:
+    queue = make_queue(limit=2)
+    add(queue, b"a", b"b")
+    with pytest.raises(QueueFull):
+        add(queue, b"c")
+    queue.pop(now=1)
+    queue.purge([2], now=1)
+    assert (queue.enqueued, queue.consumed, queue.purged, queue.refused_full) == (2, 1, 1, 1)
+    assert queue.stored_bytes == 0
+
+
+def test_the_budget_counts_bytes_and_overhead() -> None:
+    queue = make_queue()
+    budget = queue._budget  # noqa: SLF001  # the budget is what is tested
+    before = budget.used
+    body = queue.add(PlainDraft(b"a" * 100), now=1)
+    assert isinstance(body, bytes)
+    assert budget.used - before == len(body) + MESSAGE_OVERHEAD
+
+
+def test_an_error_of_a_deleted_queue_names_it() -> None:
+    queue = make_queue(limit=1)
+    add(queue, b"a")
+    waiting = queue.wait_to_add([PlainDraft(b"b")], lambda: None, now=1)
+    queue.delete()
+    assert isinstance(waiting.results[0], QueueNotFound)
+    assert "orders" in waiting.results[0].message

@@ -1,0 +1,90 @@
+"""Selectors read as kubectl reads them, over tags whose keys may have several values."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queuelet.errors import InvalidArgument
+from queuelet.selector import parse_selector
+from queuelet.tags import Tag
+
+TAGS = (Tag("team", "checkout"), Tag("team", "billing"), Tag("tier", "gold"), Tag("empty", ""))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "  ",
+        "team=checkout",
+        "team==billing",
+        "team = checkout , tier=gold",
+        "team=checkout,team=billing",
+        "tier!=silver",
+        "missing!=anything",
+        "tier in (gold, silver)",
+        "tier in (gold)",
+        "tier notin (silver,bronze)",
+        "missing notin (a)",
+        "team",
+        "!missing",
+        "! missing",
+        "empty=",
+        "empty in ()",
+        "tier in (gold),!missing,team",
+    ],
+)
+def test_a_selector_that_holds_selects(text: str) -> None:
+    assert parse_selector(text)(TAGS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "team=other",
+        "team!=checkout",
+        "tier in (silver)",
+        "tier notin (gold)",
+        "missing",
+        "missing=",
+        "missing in (a)",
+        "!team",
+        "team=checkout,tier=silver",
+    ],
+)
+def test_a_selector_that_does_not_hold_does_not_select(text: str) -> None:
+    assert not parse_selector(text)(TAGS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=a",
+        "a=b,",
+        ",a=b",
+        "a=b,,c=d",
+        "a in b",
+        "a in (b",
+        "a in (b))",
+        "!a=b",
+        "!a in (b)",
+        "a b",
+        "a=b c=d",
+        "!",
+        "a=(b)",
+    ],
+)
+def test_what_is_no_selector_is_refused_with_where_and_how(text: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"selector: cannot read .*key=value") as refused:
+        parse_selector(text)
+    assert refused.value.facts["field"] == "selector"
+
+
+@given(st.text(alphabet="ab=!,() in", max_size=20))
+def test_any_text_is_a_selector_or_refused(text: str) -> None:
+    with contextlib.suppress(InvalidArgument):
+        parse_selector(text)(TAGS)
