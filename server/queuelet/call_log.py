@@ -1,0 +1,66 @@
+"""The log of calls that went well, for `--debug`: the handlers of a table, each wrapped in a line of log.
+
+The lines have negz/q's words (Q33), but queue and message stand under keys of their own. Payloads are never logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
+
+import structlog
+from google.protobuf.message import Message as ProtobufMessage
+
+from queuelet.rpc import Call, Method
+from queuelet.v1 import queue_pb2 as pb
+
+log = structlog.get_logger()
+
+
+def logged(tables: Mapping[str, Sequence[Method]]) -> dict[str, list[Method]]:
+    """Return the tables with each unary handler logging its success. Refusals are logged by the endpoint."""
+    log.debug("queue manager logging enabled")
+    return {service: [_logged(method) for method in methods] for service, methods in tables.items()}
+
+
+def _logged(method: Method) -> Method:
+    handler = method.unary
+    if handler is None:
+        return method
+    request_type: type[ProtobufMessage] = getattr(pb, f"{method.name}Request")
+    answer_type: type[ProtobufMessage] = getattr(pb, f"{method.name}Response")
+
+    def note(request: bytes, answer: bytes) -> bytes:
+        log.debug(method.event, **_facts(request_type.FromString(request), answer_type.FromString(answer)))
+        if method.name == "NewQueue":
+            log.debug("queue logging enabled", queue=pb.NewQueueResponse.FromString(answer).queue.meta.id)
+        return answer
+
+    async def wait(request: bytes, answer: Awaitable[bytes]) -> bytes:
+        return note(request, await answer)
+
+    def unary(request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+        answer = handler(request, call)
+        return note(request, answer) if isinstance(answer, bytes) else wait(request, answer)
+
+    return replace(method, unary=unary)
+
+
+def _facts(request: ProtobufMessage, answer: ProtobufMessage) -> dict[str, object]:
+    """Return what tells calls apart: queue, message, tags, and the size of a batch."""
+    facts: dict[str, object] = {}
+    if queue := getattr(request, "queue_id", ""):
+        facts["queue"] = queue
+    if tag := getattr(request, "tag", None):
+        facts["tag"] = f"{tag.key}={tag.value}"
+    if message := getattr(answer, "message", None):
+        facts["message"] = message.meta.id
+    if found := getattr(answer, "queue", None):
+        meta = found.queue.meta if isinstance(found, pb.QueueStats) else found.meta
+        facts["queue"] = meta.id
+        facts["created"] = meta.created.ToJsonString()
+        facts["tags"] = [f"{tag.key}={tag.value}" for tag in meta.tags]
+    for field in ("messages", "results", "queues"):
+        if items := getattr(answer, field, None):
+            facts[field] = len(items)
+    return facts

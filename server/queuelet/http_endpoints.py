@@ -1,0 +1,86 @@
+"""The HTTP port: metrics, health, and the way to ask for the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from ipaddress import ip_address
+from time import time_ns
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.registry import CollectorRegistry
+
+from queuelet.manager import Manager
+from queuelet.metrics import exposition
+
+log = structlog.get_logger()
+
+
+class HttpEndpoints:
+    """`/metrics`, `/healthz`, `/readyz` and `/quitquitquit`."""
+
+    def __init__(
+        self,
+        *,
+        manager: Manager,
+        registry: CollectorRegistry,
+        is_ready: Callable[[], bool],
+        quit_requested: Callable[[], None],
+        quit_from_anywhere: bool,
+    ) -> None:
+        """Take what is told, and what is called when the end is asked for."""
+        self._manager = manager
+        self._registry = registry
+        self._is_ready = is_ready
+        self._quit_requested = quit_requested
+        self._quit_from_anywhere = quit_from_anywhere
+        application = web.Application()
+        application.router.add_get("/metrics", self._metrics)
+        application.router.add_get("/healthz", self._healthz)
+        application.router.add_get("/readyz", self._readyz)
+        application.router.add_route("*", "/quitquitquit", self._quit)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+
+    async def listen(self, host: str, port: int) -> int:
+        """Open a port; return its number. Raises OSError where that fails."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host or None, port)
+        await site.start()
+        address = self._runner.addresses[0]
+        return int(address[1])
+
+    async def stop(self) -> None:
+        """Close the port."""
+        await self._runner.cleanup()
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        pieces = []
+        for piece in exposition(self._registry, self._manager, time_ns()):
+            pieces.append(piece)
+            await asyncio.sleep(0)
+        return web.Response(body=b"".join(pieces), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n") if self._is_ready() else web.Response(text="draining\n", status=503)
+
+    async def _quit(self, request: web.Request) -> web.Response:
+        if not self._quit_from_anywhere and not _is_loopback(request.remote):
+            text = "/quitquitquit is open to loopback only; start the server with --quit-from-anywhere to open it\n"
+            return web.Response(text=text, status=403)
+        log.info("shutdown requested", remote=request.remote)
+        self._quit_requested()
+        return web.Response(text="shutting down\n")
+
+
+def _is_loopback(remote: str | None) -> bool:
+    try:
+        address = ip_address((remote or "").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)

@@ -1,0 +1,241 @@
+"""Metrics, read from plain integers when somebody scrapes.
+
+No metrics library stands in the way of a message: queues and latencies hold integers, and this module turns them into
+Prometheus families. The first three have negz/q's names, labels and help texts, word for word (Q30, Q31), so its
+dashboards go on working.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate, islice
+from typing import NamedTuple
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from queuelet import __version__
+from queuelet.budget import MemoryBudget
+from queuelet.codec import created_of
+from queuelet.queue import Queue
+
+BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the latency buckets, in seconds: a call takes half a millisecond, a long poll many seconds."""
+
+CHUNK = 200
+"""How many queues are turned into text in one go, some 2 ms, before calls get their turn."""
+
+
+class MethodLatency:
+    """How long the calls of one method took, and how they ended."""
+
+    __slots__ = ("buckets", "method", "refused", "seconds", "service")
+
+    def __init__(self, service: str, method: str) -> None:
+        """Begin with nothing counted."""
+        self.service = service
+        self.method = method
+        self.buckets = [0] * (len(BUCKETS) + 1)
+        self.seconds = 0.0
+        self.refused: dict[str, int] = {}
+
+    def observe(self, seconds: float) -> None:
+        """Count a call."""
+        self.buckets[bisect_left(BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+    def observe_refused(self, seconds: float, code: str) -> None:
+        """Count a call that ended with another status than OK."""
+        self.observe(seconds)
+        self.refused[code] = self.refused.get(code, 0) + 1
+
+
+class Latencies:
+    """How long calls took, by service and method, and how they ended."""
+
+    def __init__(self) -> None:
+        """Begin with nothing counted."""
+        self._all: dict[tuple[str, str], MethodLatency] = {}
+
+    def of(self, service: str, method: str) -> MethodLatency:
+        """Return what counts the calls of this method."""
+        return self._all.setdefault((service, method), MethodLatency(service, method))
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families."""
+        duration = HistogramMetricFamily(
+            "queuelet_rpc_duration_seconds", "How long calls took, waiting included.", labels=["service", "method"]
+        )
+        calls = CounterMetricFamily(
+            "queuelet_rpc_calls", "Calls by how they ended.", labels=["service", "method", "code"]
+        )
+        bounds = [*map(str, BUCKETS), "+Inf"]
+        for latency in self._all.values():
+            if not any(latency.buckets):
+                continue
+            buckets = list(zip(bounds, map(float, accumulate(latency.buckets)), strict=True))
+            duration.add_metric([latency.service, latency.method], buckets, latency.seconds)
+            ends = {"OK": sum(latency.buckets) - sum(latency.refused.values()), **latency.refused}
+            for code, count in ends.items():
+                calls.add_metric([latency.service, latency.method, code], count)
+        yield duration
+        yield calls
+
+
+class _QueueFamily(NamedTuple):
+    """A family with samples of each queue."""
+
+    make: Callable[[], CounterMetricFamily | GaugeMetricFamily]
+    samples: Callable[[Queue, int], Iterable[tuple[list[str], float]]]
+
+
+def _counter(name: str, text: str, value: Callable[[Queue], int]) -> _QueueFamily:
+    """Return a counter that a queue has from its first event on."""
+
+    def samples(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
+        count = value(queue)
+        return [([queue.id], count)] if count else []
+
+    return _QueueFamily(lambda: CounterMetricFamily(name, text, labels=["queue"]), samples)
+
+
+def _gauge(name: str, text: str, value: Callable[[Queue, int], float | None]) -> _QueueFamily:
+    def samples(queue: Queue, now: int) -> Iterable[tuple[list[str], float]]:
+        measured = value(queue, now)
+        return [] if measured is None else [([queue.id], measured)]
+
+    return _QueueFamily(lambda: GaugeMetricFamily(name, text, labels=["queue"]), samples)
+
+
+def _errors(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
+    counts = {"Full": queue.refused_full, "NotFound": queue.refused_empty, "UnknownError": queue.failed}
+    return [([queue.id, kind], count) for kind, count in counts.items() if count]
+
+
+def _info(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
+    definition = queue.definition
+    namespace = definition.owner.name.split("/")[-2] if definition.owner and "/" in definition.owner.name else ""
+    return [([queue.id, definition.name, namespace, definition.store.name.capitalize()], 1)]
+
+
+def oldest_ready_age(queue: Queue, now: int) -> float | None:
+    """Return how long ago the first ready message was added, in seconds; None where there is none."""
+    first = queue.peek_batch(1, 0)
+    return max(0, now - created_of(first[0])) / 1e9 if first else None
+
+
+_FAMILIES = (
+    _counter("queue_messages_enqueued", "Number of queued messages.", lambda queue: queue.enqueued),
+    _counter("queue_messages_consumed", "Number of consumed messages.", lambda queue: queue.consumed),
+    _QueueFamily(
+        lambda: CounterMetricFamily(
+            "queue_errors",
+            "Number of errors encountered while enqueuing or consuming messages.",
+            labels=["queue", "type"],
+        ),
+        _errors,
+    ),
+    _counter("queuelet_queue_messages_purged", "Messages removed by purge.", lambda queue: queue.purged),
+    _QueueFamily(
+        lambda: GaugeMetricFamily("queuelet_queue_messages", "Messages by state.", labels=["queue", "state"]),
+        lambda queue, _: [([queue.id, state], count) for state, count in queue.counts._asdict().items()],
+    ),
+    _gauge(
+        "queuelet_queue_oldest_ready_age_seconds",
+        "How long ago the first ready message was added.",
+        oldest_ready_age,
+    ),
+    _gauge(
+        "queuelet_queue_limit", "The most messages the queue holds; -1 for no bound.", lambda q, _: q.definition.limit
+    ),
+    _gauge("queuelet_queue_stored_bytes", "Bytes of the stored messages.", lambda queue, _: queue.stored_bytes),
+    _gauge("queuelet_queue_waiting_calls", "Calls that wait on the queue.", lambda queue, _: queue.waiting),
+    _QueueFamily(
+        lambda: GaugeMetricFamily(
+            "queuelet_queue_info", "What a queue is.", labels=["queue", "name", "namespace", "store"]
+        ),
+        _info,
+    ),
+    _QueueFamily(
+        lambda: GaugeMetricFamily(
+            "queuelet_queue_tag_info", "The tags of a queue, one series each.", labels=["queue", "key", "value"]
+        ),
+        lambda queue, _: [([queue.id, key, value], 1) for key, value in queue.definition.tags],
+    ),
+)
+
+
+class ServerMetrics(Collector):
+    """What the server counts beside its queues."""
+
+    def __init__(self, latencies: Latencies, budget: MemoryBudget) -> None:
+        """Take where latencies and memory are counted."""
+        self._latencies = latencies
+        self._budget = budget
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families."""
+        yield from self._latencies.collect()
+        used = GaugeMetricFamily(
+            "queuelet_memory_accounted_bytes", "Memory accounted to messages, queues and waiting calls."
+        )
+        used.add_metric([], self._budget.used)
+        yield used
+        watermark = GaugeMetricFamily(
+            "queuelet_memory_watermark_bytes", "Accounted memory past which messages are refused."
+        )
+        watermark.add_metric([], self._budget.watermark)
+        yield watermark
+        build = InfoMetricFamily("queuelet_build", "What is running.", labels=["version"])
+        build.add_metric([__version__], {})
+        yield build
+
+
+class _Families(Collector):
+    """A registry's worth of families, for the library's writer."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def server_registry(latencies: Latencies, budget: MemoryBudget) -> CollectorRegistry:
+    """Return the registry of what is not a queue's: the server, the process and the platform."""
+    registry = CollectorRegistry()
+    registry.register(ServerMetrics(latencies, budget))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+def _text(family: _QueueFamily, queues: Iterable[Queue], now: int, *, head: bool) -> bytes:
+    metric = family.make()
+    for queue in queues:
+        for labels, value in family.samples(queue, now):
+            metric.add_metric(labels, value)
+    text = generate_latest(_Families([metric]))
+    return text if head else b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"#"))
+
+
+def exposition(registry: CollectorRegistry, queues: Iterable[Queue], now: int) -> Iterator[bytes]:
+    """Return all metrics in Prometheus' text format, in pieces: other work may be done between any two."""
+    yield generate_latest(registry)
+    queues = list(queues)
+    for family in _FAMILIES:
+        head = True
+        remaining = iter(queues)
+        while chunk := list(islice(remaining, CHUNK)):
+            yield _text(family, chunk, now, head=head)
+            head = False

@@ -1,0 +1,131 @@
+"""What an RPC is here: bytes in, bytes out, whatever carries them.
+
+A handler is a plain function from request bytes to answer bytes. Where a call has to wait it returns an awaitable of
+them instead, so that only calls that wait cost a task. A stream is an async function that sends. All errors a handler
+raises are of one type, and what is not of that type is a defect: it is logged and answered INTERNAL, and the server
+goes on.
+
+`Endpoint` is a handler with its accounts: status, log and latency. A transport calls endpoints and knows nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, ServerDraining
+from queuelet.metrics import Latencies
+from queuelet.status import NEGZ_SERVICE, Status, negz_status_of, status_of
+
+log = structlog.get_logger()
+
+EXPECTED = (QueueEmpty, ServerDraining)
+"""Refusals that are no errors in the log: an idle consumer asks all the time, and every drain ends calls."""
+
+
+class Call(Protocol):
+    """What a handler may know of the call it serves."""
+
+    @property
+    def service(self) -> str:
+        """The service it was called by."""
+
+    @property
+    def peer(self) -> str:
+        """Where it comes from."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long until its deadline, None without one."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Its metadata, as far as it is text."""
+
+
+Send = Callable[[bytes], Awaitable[None]]
+"""Sends one answer of a stream, and returns when there is room for another."""
+
+Guard = Callable[[Call], None]
+"""Raises `Unauthenticated` for a call that is not to be served."""
+
+UnaryHandler = Callable[[bytes, Call], bytes | Awaitable[bytes]]
+StreamHandler = Callable[[AsyncIterator[bytes], Send, Call], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Method:
+    """One row of a service's table."""
+
+    name: str
+    event: str
+    """What the log calls it: negz/q's words where it has them (Q33)."""
+    unary: UnaryHandler | None = None
+    stream: StreamHandler | None = None
+
+
+class Endpoint:
+    """A method of one service as a transport calls it."""
+
+    def __init__(self, service: str, method: Method, latencies: Latencies, *, guard: Guard | None = None) -> None:
+        """Take the method, the service under which it is called, where its latencies are counted, and its guard."""
+        self.service = service
+        self._guard = guard
+        self.method = method
+        self._latency = latencies.of(service, method.name)
+
+    def unary(self, request: bytes, call: Call) -> bytes | Status | Awaitable[bytes | Status]:
+        """Serve a call: answer bytes or a status, or an awaitable of them where it waits."""
+        start = perf_counter()
+        try:
+            if self._guard:
+                self._guard(call)
+            answer = self.method.unary(request, call)  # type: ignore[misc]  # a transport asks only for what is there
+        except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
+            return self._refused(error, call, start)
+        if isinstance(answer, bytes):
+            self._latency.observe(perf_counter() - start)
+            return answer
+        return self._wait(answer, call, start)
+
+    async def stream(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> Status | None:
+        """Serve a stream to its end: None if all went well."""
+        start = perf_counter()
+        try:
+            if self._guard:
+                self._guard(call)
+            await self.method.stream(requests, send, call)  # type: ignore[misc]  # as above
+        except Exception as error:  # noqa: BLE001  # as above
+            return self._refused(error, call, start)
+        self._latency.observe(perf_counter() - start)
+        return None
+
+    async def _wait(self, answer: Awaitable[bytes], call: Call, start: float) -> bytes | Status:
+        try:
+            waited = await answer
+        except Exception as error:  # noqa: BLE001  # as above
+            return self._refused(error, call, start)
+        self._latency.observe(perf_counter() - start)
+        return waited
+
+    def _refused(self, error: Exception, call: Call, start: float) -> Status:
+        if isinstance(error, DecodeError):
+            error = InvalidArgument(f"request: {error}; send what queue.proto says", field="request")
+        if not isinstance(error, QueueletError):
+            log.error(self.method.event, method=self.method.name, peer=call.peer, exc_info=error)
+            error = QueueletError("the server failed; its log says how")
+        elif not isinstance(error, EXPECTED):
+            log.error(self.method.event, error=error.message, reason=error.reason, **_keys(error))
+        status = negz_status_of(error, self.method.name) if self.service == NEGZ_SERVICE else status_of(error)
+        self._latency.observe_refused(perf_counter() - start, status.code.name)
+        return status
+
+
+def _keys(error: QueueletError) -> dict[str, str | int]:
+    """Return which queue an error is about, for the log."""
+    return {"queue": error.facts["queue"]} if "queue" in error.facts else {}

@@ -1,0 +1,191 @@
+"""The server process: settings, listeners, drain, exit."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import time_ns
+
+import structlog
+
+from queuelet import __version__
+from queuelet.bounds import Bounds
+from queuelet.budget import MemoryBudget, available_bytes, resident_bytes
+from queuelet.call_log import logged
+from queuelet.credentials import BearerToken, TlsFiles
+from queuelet.http_endpoints import HttpEndpoints
+from queuelet.logs import configure_logs
+from queuelet.manager import Manager
+from queuelet.metrics import Latencies, server_registry
+from queuelet.queue import StoreKind
+from queuelet.rpc import Endpoint
+from queuelet.service import Service
+from queuelet.stores.memory import MemoryStore
+from queuelet.transport import GrpcTransport
+
+log = structlog.get_logger()
+
+_LAST_PORT = 65_535
+
+YOUNG_OBJECTS = 50_000
+"""New objects between two runs of the garbage collector. Calls make few cycles, and its default of 700 costs 5 %."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a server is started with."""
+
+    listen: str = ":10002"
+    """Where gRPC is served: `host:port`, or `:port` for all addresses."""
+
+    metrics: str = ":10003"
+    """Where metrics and health are served over HTTP."""
+
+    debug: bool = False
+    """Whether to log each call."""
+
+    grace: float = 25.0
+    """How long calls under way may take to end at a drain, in seconds; below the 30 a Pod is given."""
+
+    memory_watermark: int | None = None
+    """The bytes that messages may take with all else; by default 80 % of what the process may use."""
+
+    quit_from_anywhere: bool = False
+    """Whether /quitquitquit is open to more than loopback."""
+
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    token_file: Path | None = None
+    bounds: Bounds = field(default_factory=Bounds)
+
+
+class Server:
+    """A server: `start`, `wait`, and it drains when told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the settings. Raises OSError or ValueError where a file they name cannot be used."""
+        self._settings = settings
+        self._tls = _tls_files(settings)
+        token = BearerToken(settings.token_file) if settings.token_file else None
+        watermark = settings.memory_watermark or available_bytes() * 8 // 10
+        budget = MemoryBudget(watermark, used=resident_bytes())
+        self.manager = Manager({StoreKind.MEMORY: MemoryStore()}, bounds=settings.bounds, budget=budget)
+        self._service = Service(self.manager, started=time_ns())
+        latencies = Latencies()
+        tables = logged(self._service.tables()) if settings.debug else self._service.tables()
+        self._transport = GrpcTransport(
+            [
+                Endpoint(service, method, latencies, guard=token.check if token else None)
+                for service, methods in tables.items()
+                for method in methods
+            ],
+            settings.bounds,
+        )
+        self._http = HttpEndpoints(
+            manager=self.manager,
+            registry=server_registry(latencies, budget),
+            is_ready=lambda: not self.is_stopping,
+            quit_requested=self.request_stop,
+            quit_from_anywhere=settings.quit_from_anywhere,
+        )
+        self._stop = asyncio.Event()
+        self.port = 0
+        """The gRPC port, once started."""
+        self.metrics_port = 0
+        """The HTTP port, once started."""
+
+    async def start(self) -> None:
+        """Open the ports and serve. Raises OSError where a port cannot be opened."""
+        self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
+        self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
+        await self._transport.start()
+        log.info(
+            "serving",
+            version=__version__,
+            listen=self._settings.listen,
+            port=self.port,
+            metrics=self._settings.metrics,
+            metrics_port=self.metrics_port,
+            tls=self._tls is not None,
+            memory_watermark=self.manager.budget.watermark,
+        )
+        if self._tls is None and not _is_loopback(self._settings.listen):
+            log.warning(
+                "serving in plain text on more than loopback: use --tls-cert and --tls-key, or a trusted network"
+            )
+
+    def request_stop(self) -> None:
+        """Begin to drain; `wait` returns when that is done."""
+        self._stop.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a drain has begun."""
+        return self._stop.is_set()
+
+    async def wait(self) -> None:
+        """Serve until told to stop, then drain: no new calls, a definite answer to each under way."""
+        await self._stop.wait()
+        log.info("draining", grace=self._settings.grace)
+        await self._transport.not_serving()
+        self._service.stop()
+        await self._transport.stop(self._settings.grace)
+        await self._http.stop()
+        held = {queue.label: queue.counts.total for queue in self.manager if queue.counts.total}
+        log.info("stopped", messages_lost=sum(held.values()), queues=held)
+
+
+async def serve(settings: Settings) -> None:
+    """Run a server until SIGTERM, SIGINT or /quitquitquit. A second signal ends the process at once."""
+    server = Server(settings)
+    loop = asyncio.get_running_loop()
+
+    def signalled(number: signal.Signals) -> None:
+        if server.is_stopping:
+            log.warning("stopped at once by a second signal", signal=number.name)
+            os._exit(128 + number)
+        log.info("shutdown requested", signal=number.name)
+        server.request_stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled, number)
+    await server.start()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 50)
+    await server.wait()
+
+
+def run(settings: Settings) -> None:
+    """Run a server in this process, logging as the settings say."""
+    configure_logs(debug=settings.debug)
+    asyncio.run(serve(settings))
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of `host:port`, `[host]:port` or `:port`; raise ValueError for anything else."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdecimal() or int(port) > _LAST_PORT:
+        raise ValueError(f"{address!r} is not an address: write host:port, or :port for all addresses")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _grpc_address(address: str) -> str:
+    host, port = split_address(address)
+    return f"[{host}]:{port}" if ":" in host else f"{host or '[::]'}:{port}"
+
+
+def _is_loopback(address: str) -> bool:
+    return split_address(address)[0] in {"localhost", "127.0.0.1", "::1"}
+
+
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    if settings.tls_cert and settings.tls_key:
+        return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    if settings.tls_cert or settings.tls_key or settings.tls_client_ca:
+        raise ValueError("--tls-cert and --tls-key go together, and --tls-client-ca needs them")
+    return None

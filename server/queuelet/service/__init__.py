@@ -1,0 +1,56 @@
+"""The service: one short function per RPC, from request bytes to answer bytes, and the tables that name them."""
+
+from __future__ import annotations
+
+from queuelet.errors import ServerDraining
+from queuelet.manager import Manager
+from queuelet.rpc import Method
+from queuelet.service.messages import MessageRpcs
+from queuelet.service.queues import QueueRpcs
+from queuelet.service.running import Running
+from queuelet.service.watch import WatchRpcs
+from queuelet.status import NEGZ_SERVICE, SERVICE
+
+
+class Service:
+    """The RPCs over the queues of a manager."""
+
+    def __init__(self, manager: Manager, *, started: int) -> None:
+        """Take the queues to serve, and when the server started (nanoseconds since 1970)."""
+        self._manager = manager
+        self._running = Running()
+        self._queues = QueueRpcs(manager, self._running, started=started)
+        self._messages = MessageRpcs(manager, self._running)
+        self._watch = WatchRpcs(manager, self._running)
+
+    def tables(self) -> dict[str, list[Method]]:
+        """Return the methods of each service: all of Queuelet's, and under negz/q's name the nine it has."""
+        queues, messages = self._queues, self._messages
+        negz = [
+            Method(name="ListQueues", event="list queues", unary=queues.list_queues),
+            Method(name="NewQueue", event="add queue", unary=queues.new_queue),
+            Method(name="GetQueue", event="get queue", unary=queues.get_queue),
+            Method(name="DeleteQueue", event="delete queue", unary=queues.delete_queue),
+            Method(name="AddQueueTag", event="add queue tag", unary=queues.add_queue_tag),
+            Method(name="DeleteQueueTag", event="delete queue tag", unary=queues.delete_queue_tag),
+            Method(name="Add", event="add", unary=messages.add),
+            Method(name="Pop", event="pop", unary=messages.pop),
+            Method(name="Peek", event="peek", unary=messages.peek),
+        ]
+        ours = [
+            Method(name="AddBatch", event="add batch", unary=messages.add_batch),
+            Method(name="PopBatch", event="pop batch", unary=messages.pop_batch),
+            Method(name="PeekBatch", event="peek batch", unary=messages.peek_batch),
+            Method(name="Browse", event="browse", unary=messages.browse),
+            Method(name="Purge", event="purge", unary=messages.purge),
+            Method(name="DeclareQueues", event="declare queues", unary=queues.declare_queues),
+            Method(name="RemoveQueues", event="remove queues", unary=queues.remove_queues),
+            Method(name="WatchQueues", event="watch queues", stream=self._watch.watch_queues),
+            Method(name="GetStats", event="get stats", unary=queues.get_stats),
+        ]
+        return {SERVICE: [*negz, *ours], NEGZ_SERVICE: negz}
+
+    def stop(self) -> None:
+        """Refuse changes from now on, and end every call that waits and every stream with UNAVAILABLE."""
+        self._running.stop()
+        self._manager.end_waiting(ServerDraining())

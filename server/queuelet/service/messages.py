@@ -1,0 +1,242 @@
+"""The RPCs that move messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from time import time_ns
+
+from queuelet.codec import NewMessage, added, browsed, id_of, next_page, same_content, tags_of
+from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
+from queuelet.manager import Manager
+from queuelet.queue import AddResult, Duplicate, Queue, State
+from queuelet.rpc import Call
+from queuelet.selector import parse_selector
+from queuelet.service.running import Running
+from queuelet.status import error_to_pb
+from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire import (
+    check_batch,
+    checked_uuid,
+    message_from_pb,
+    number_from_token,
+    page_size_from_pb,
+    seconds_from_pb,
+)
+
+_DUPLICATE = b"\x10\x01"
+"""The field `duplicate = 2` of `AddResponse`."""
+
+_BESIDE = 32
+"""Bytes of a page kept free for its token."""
+
+_MARGIN = 0.1
+"""A call that waits answers this long before its deadline, in seconds, or a tenth of its time if that is less."""
+
+
+class MessageRpcs:
+    """The handlers."""
+
+    def __init__(self, manager: Manager, running: Running) -> None:
+        """Take the queues, and whether the server runs."""
+        self._manager = manager
+        self._bounds = manager.bounds
+        self._running = running
+
+    # Adding
+
+    def add(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+        """Put one message at the end of a queue."""
+        asked = pb.AddRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        message = message_from_pb(asked.message, self._bounds)
+        self._running.check()
+        if asked.wait:
+            return self._wait_to_add(queue, [message], call, _add_answer)
+        return _added_or_raise(message, queue.add(message, time_ns()))
+
+    def add_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+        """Put messages at the end of a queue, each with its own result."""
+        asked = pb.AddBatchRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        check_batch(asked.messages, "messages", self._bounds)
+        bounds = self._bounds
+        messages = [message_from_pb(new, bounds, "messages") for new in asked.messages]
+        self._running.check()
+        if asked.wait:
+            return self._wait_to_add(queue, messages, call, _add_batch_answer)
+        return _add_batch_answer(messages, queue.add_batch(messages, time_ns()))
+
+    async def _wait_to_add(
+        self,
+        queue: Queue,
+        messages: list[NewMessage],
+        call: Call,
+        answer: Callable[[Sequence[NewMessage], Sequence[AddResult]], bytes],
+    ) -> bytes:
+        done = asyncio.Event()
+        waiting = queue.wait_to_add(messages, done.set, time_ns())
+        try:
+            async with asyncio.timeout(_patience(call)):
+                await done.wait()
+        except TimeoutError:
+            pass
+        finally:
+            queue.give_up_adding(waiting, time_ns())
+        return answer(messages, waiting.results)
+
+    # Taking
+
+    def pop(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+        """Remove and answer the first ready message."""
+        asked = pb.PopRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        self._running.check()
+        if asked.HasField("wait") and not queue.has_ready:
+            return self._wait_to_pop(queue, seconds_from_pb(asked.wait, "wait"), call, lambda: queue.pop(time_ns()))
+        return queue.pop(time_ns())
+
+    def pop_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+        """Remove and answer the first ready messages, as many as fit."""
+        asked = pb.PopBatchRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        most = page_size_from_pb(asked.max, "max") or self._bounds.batch
+        self._running.check()
+
+        def take() -> bytes:
+            return b"".join(queue.pop_batch(most, self._bounds.message_bytes, time_ns()))
+
+        if asked.HasField("wait") and not queue.has_ready:
+            return self._wait_to_pop(queue, seconds_from_pb(asked.wait, "wait"), call, take)
+        return take()
+
+    async def _wait_to_pop(self, queue: Queue, seconds: float, call: Call, take: Callable[[], bytes]) -> bytes:
+        loop = asyncio.get_running_loop()
+        patience = _patience(call)
+        deadline = loop.time() + (seconds if patience is None else min(seconds, patience))
+        came_too_late = False
+        while not queue.has_ready and not queue.deleted and loop.time() < deadline:
+            self._running.check()
+            woken = asyncio.Event()
+            queue.wait_for_message(woken.set, first=came_too_late)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await woken.wait()
+            except TimeoutError:
+                queue.give_up_popping(woken.set)
+            except asyncio.CancelledError:
+                queue.give_up_popping(woken.set)
+                raise
+            came_too_late = True
+        self._running.check()
+        if queue.deleted:
+            raise QueueNotFound(f"queue {queue.label} was deleted", queue=queue.id)
+        return take()
+
+    def peek(self, request: bytes, call: Call) -> bytes:
+        """Answer the first ready message."""
+        return self._manager.get(pb.PeekRequest.FromString(request).queue_id).peek()
+
+    def peek_batch(self, request: bytes, call: Call) -> bytes:
+        """Answer the first ready messages, as many as fit."""
+        asked = pb.PeekBatchRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        most = page_size_from_pb(asked.max, "max") or self._bounds.batch
+        return b"".join(queue.peek_batch(most, self._bounds.message_bytes))
+
+    # Looking and removing
+
+    def browse(self, request: bytes, call: Call) -> bytes:
+        """Answer a page of messages, by state and tags."""
+        asked = pb.BrowseRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        selects = parse_selector(asked.selector) if asked.selector else None
+        most = page_size_from_pb(asked.page_size) or self._bounds.batch
+        after = number_from_token(asked.page_token)
+        if asked.states and pb.MESSAGE_STATE_READY not in asked.states:
+            return b""
+        pieces: list[bytes] = []
+        room = self._bounds.message_bytes - _BESIDE
+        scanned = queue.browse(after, self._bounds.scan)
+        for seq, body in scanned:
+            if selects is None or selects(tags_of(body)):
+                piece = browsed(body, State.READY)
+                room -= len(piece)
+                if pieces and (len(pieces) == most or room < 0):
+                    break
+                pieces.append(piece)
+            after = seq
+        else:
+            if len(scanned) < self._bounds.scan:
+                return b"".join(pieces)
+        return b"".join([*pieces, next_page(str(after))])
+
+    def purge(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+        """Remove messages by id, by selector, or all."""
+        asked = pb.PurgeRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        if bool(asked.ids) + bool(asked.selector) + asked.all != 1:
+            raise InvalidArgument("ids, selector, all: give one of them, and only one", field="ids")
+        self._running.check()
+        if asked.ids:
+            check_batch(asked.ids, "ids", self._bounds)
+            purged = queue.purge_ids([checked_uuid(message_id, "ids").encode() for message_id in asked.ids], time_ns())
+            return pb.PurgeResponse(purged=purged).SerializeToString()
+        return self._purge_in_slices(queue, asked.selector)
+
+    async def _purge_in_slices(self, queue: Queue, selector: str) -> bytes:
+        """Remove what is selected among the messages that are there now, and let other calls have their turn."""
+        selects = parse_selector(selector)
+        purged = after = 0
+        last = queue.last_seq
+        while after < last and (scanned := queue.browse(after, self._bounds.scan)):
+            after = scanned[-1][0]
+            purged += queue.purge(
+                [seq for seq, body in scanned if seq <= last and (not selector or selects(tags_of(body)))], time_ns()
+            )
+            await asyncio.sleep(0)
+        return pb.PurgeResponse(purged=purged).SerializeToString()
+
+
+def _patience(call: Call) -> float | None:
+    """Return how long a call may wait so that its answer still comes in time, in seconds; None for ever."""
+    left = call.seconds_left
+    return None if left is None else max(0.0, left - min(_MARGIN, left / 10))
+
+
+def _added_or_raise(message: NewMessage, result: AddResult) -> bytes:
+    if isinstance(result, bytes):
+        return result
+    if isinstance(result, QueueletError):
+        raise result
+    if not same_content(result.body, message):
+        raise MessageExists(f"message {message.own_id.decode()} is queued already, with another payload or other tags")
+    return result.body + _DUPLICATE
+
+
+def _add_answer(messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
+    return _added_or_raise(messages[0], results[0])
+
+
+def _add_batch_answer(messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
+    bodies = [result for result in results if isinstance(result, bytes)]
+    if len(bodies) == len(results):
+        return added(map(id_of, bodies))
+    if not bodies:
+        _raise_if_gone(results)
+    answer = pb.AddBatchResponse()
+    for message, result in zip(messages, results, strict=True):
+        try:
+            body = _added_or_raise(message, result)
+        except QueueletError as error:
+            answer.results.add(error=error_to_pb(error))
+        else:
+            answer.results.add(id=id_of(body).decode(), duplicate=isinstance(result, Duplicate))
+    return answer.SerializeToString()
+
+
+def _raise_if_gone(results: Sequence[AddResult]) -> None:
+    """Refuse the whole call where the server or the queue ended before any message was added."""
+    for result in results:
+        if isinstance(result, ServerDraining | QueueNotFound):
+            raise result

@@ -1,0 +1,204 @@
+"""The RPCs about queues themselves: list, make, change and drop them, by hand or by declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import add
+from time import time_ns
+
+from queuelet import __version__
+from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
+from queuelet.ids import parse_uuid
+from queuelet.manager import Manager
+from queuelet.metrics import oldest_ready_age
+from queuelet.queue import Counts, Queue
+from queuelet.rpc import Call
+from queuelet.selector import Selector, parse_selector
+from queuelet.service.running import Running
+from queuelet.status import NEGZ_SERVICE, SERVICE, error_to_pb
+from queuelet.tags import Tag
+from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire import (
+    check_batch,
+    counts_to_pb,
+    declaration_from_pb,
+    new_queue_from_pb,
+    number_from_token,
+    outcome_to_pb,
+    owner_from_pb,
+    owner_to_pb,
+    page_size_from_pb,
+    queue_to_pb,
+    store_epochs,
+    tags_from_pb,
+)
+
+_PAGE = 100
+"""How many queues are looked at in one go for a list."""
+
+_BESIDE = 32
+"""Bytes of a page kept free for its token."""
+
+
+class QueueRpcs:
+    """The handlers."""
+
+    def __init__(self, manager: Manager, running: Running, *, started: int) -> None:
+        """Take the queues, whether the server runs, and since when (nanoseconds since 1970)."""
+        self._manager = manager
+        self._bounds = manager.bounds
+        self._running = running
+        self._started = started
+
+    def list_queues(self, request: bytes, call: Call) -> bytes:
+        """Answer queues in order of creation, as many as fit."""
+        asked = pb.ListQueuesRequest.FromString(request)
+        most = page_size_from_pb(asked.page_size) or self._bounds.queues
+        room = self._bounds.message_bytes - _BESIDE
+        answer = pb.ListQueuesResponse()
+        last = 0
+        for queue in self._selected(number_from_token(asked.page_token), parse_selector(asked.selector)):
+            message = queue_to_pb(queue)
+            size = message.ByteSize()
+            room -= size + 1 + len(str(size))
+            if len(answer.queues) == most or (room < 0 and answer.queues):
+                if call.service == NEGZ_SERVICE:
+                    raise InvalidArgument(
+                        f"the queues do not fit a reply of {self._bounds.message_bytes:,} bytes: "
+                        f"list them in pages with {SERVICE}, or raise --max-message-bytes"
+                    )
+                answer.next_page_token = str(last)
+                break
+            answer.queues.append(message)
+            last = queue.number
+        return answer.SerializeToString()
+
+    def _selected(self, after: int, selects: Selector) -> Iterator[Queue]:
+        while queues := self._manager.after(after, _PAGE):
+            yield from (queue for queue in queues if selects(queue.definition.tags))
+            after = queues[-1].number
+
+    def new_queue(self, request: bytes, call: Call) -> bytes:
+        """Make a queue."""
+        self._running.check()
+        definition = new_queue_from_pb(pb.NewQueueRequest.FromString(request), self._bounds)
+        queue = self._manager.new(definition, now=time_ns())
+        return pb.NewQueueResponse(queue=queue_to_pb(queue)).SerializeToString()
+
+    def get_queue(self, request: bytes, call: Call) -> bytes:
+        """Answer one queue."""
+        queue = self._manager.get(pb.GetQueueRequest.FromString(request).queue_id)
+        return pb.GetQueueResponse(queue=queue_to_pb(queue)).SerializeToString()
+
+    def delete_queue(self, request: bytes, call: Call) -> bytes:
+        """Drop a queue. As in negz/q, dropping one that is not there succeeds (Q16), but a bad id does not (Q14)."""
+        self._running.check()
+        reference = pb.DeleteQueueRequest.FromString(request).queue_id
+        try:
+            queue = self._manager.get(reference)
+        except QueueNotFound:
+            if call.service == NEGZ_SERVICE and not parse_uuid(reference):
+                raise
+            return b""
+        self._manager.delete(queue)
+        return b""
+
+    def add_queue_tag(self, request: bytes, call: Call) -> bytes:
+        """Add a tag to a queue."""
+        queue, tag = self._tagging(pb.AddQueueTagRequest.FromString(request))
+        self._manager.tag(queue, tag, now=time_ns())
+        return b""
+
+    def delete_queue_tag(self, request: bytes, call: Call) -> bytes:
+        """Take a tag from a queue."""
+        queue, tag = self._tagging(pb.DeleteQueueTagRequest.FromString(request))
+        self._manager.untag(queue, tag, now=time_ns())
+        return b""
+
+    def _tagging(self, asked: pb.AddQueueTagRequest | pb.DeleteQueueTagRequest) -> tuple[Queue, Tag]:
+        """Return queue and tag, checked in negz/q's order: id, queue, tag (Q20)."""
+        self._running.check()
+        queue = self._manager.get(asked.queue_id)
+        if not asked.HasField("tag"):
+            raise InvalidArgument("tag: give a tag with a key and a value", field="tag", missing="tag")
+        (tag,) = tags_from_pb([asked.tag], self._bounds, "tag")
+        return queue, tag
+
+    def declare_queues(self, request: bytes, call: Call) -> bytes:
+        """Make queues what their declarations say, each with its own result."""
+        self._running.check()
+        asked = pb.DeclareQueuesRequest.FromString(request)
+        check_batch(asked.queues, "queues", self._bounds)
+        return pb.DeclareQueuesResponse(results=map(self._declare, asked.queues)).SerializeToString()
+
+    def _declare(self, declared: pb.QueueDeclaration) -> pb.DeclareResult:
+        try:
+            outcome, queue, previous = self._manager.declare(declaration_from_pb(declared, self._bounds), now=time_ns())
+        except QueueletError as error:
+            standing = self._manager.find(declared.name)
+            return pb.DeclareResult(
+                outcome=pb.DeclareResult.OUTCOME_REFUSED,
+                queue=queue_to_pb(standing) if standing else None,
+                error=error_to_pb(error),
+            )
+        return pb.DeclareResult(
+            outcome=outcome_to_pb(outcome),
+            queue=queue_to_pb(queue),
+            previous_owner=owner_to_pb(previous) if previous else None,
+        )
+
+    def remove_queues(self, request: bytes, call: Call) -> bytes:
+        """Drop queues of an owner, each with its own result."""
+        self._running.check()
+        asked = pb.RemoveQueuesRequest.FromString(request)
+        check_batch(asked.queues, "queues", self._bounds)
+        return pb.RemoveQueuesResponse(results=map(self._remove, asked.queues)).SerializeToString()
+
+    def _remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
+        try:
+            if not removal.queue_id:
+                raise InvalidArgument("queue_id: give the id or the name of a queue", field="queue_id")
+            dropped = self._manager.remove(removal.queue_id, owner_from_pb(removal.owner, self._bounds))
+        except QueueletError as error:
+            return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REFUSED, error=error_to_pb(error))
+        if dropped is None:
+            return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_ABSENT)
+        return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REMOVED, dropped=counts_to_pb(dropped))
+
+    def get_stats(self, request: bytes, call: Call) -> bytes:
+        """Answer what is counted, of the server or of one queue."""
+        asked = pb.GetStatsRequest.FromString(request)
+        if asked.queue_id:
+            return pb.GetStatsResponse(queue=_queue_stats(self._manager.get(asked.queue_id))).SerializeToString()
+        return pb.GetStatsResponse(server=self._server_stats()).SerializeToString()
+
+    def _server_stats(self) -> pb.ServerStats:
+        total = Counts()
+        for queue in self._manager:
+            total = Counts(*map(add, total, queue.counts))
+        stats = pb.ServerStats(
+            version=__version__,
+            stores=store_epochs(self._manager),
+            queues=len(self._manager),
+            messages=counts_to_pb(total),
+            memory_bytes=self._manager.budget.used,
+            memory_watermark_bytes=self._manager.budget.watermark,
+        )
+        stats.started.FromNanoseconds(self._started)
+        return stats
+
+
+def _queue_stats(queue: Queue) -> pb.QueueStats:
+    stats = pb.QueueStats(
+        queue=queue_to_pb(queue),
+        enqueued=queue.enqueued,
+        consumed=queue.consumed,
+        purged=queue.purged,
+        refused_full=queue.refused_full,
+        stored_bytes=queue.stored_bytes,
+        waiting_calls=queue.waiting,
+    )
+    age = oldest_ready_age(queue, time_ns())
+    if age is not None:
+        stats.oldest_ready_age.FromNanoseconds(int(age * 1e9))
+    return stats

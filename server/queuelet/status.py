@@ -1,0 +1,137 @@
+"""Errors on the wire: the one table of errors and status codes, used by both ends."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status as RpcStatus
+
+from queuelet import errors
+from queuelet.errors import QueueletError
+from queuelet.ids import parse_uuid, why_not_uuid
+from queuelet.v1 import queue_pb2 as pb
+
+SERVICE = "queuelet.v1.QueueService"
+NEGZ_SERVICE = "proto.Q"
+"""The service of negz/q, whose clients work against the same handlers."""
+
+ERROR_DOMAIN = "queuelet.dev"
+STATUS_DETAILS = "grpc-status-details-bin"
+"""The metadata key in which gRPC carries a serialized google.rpc.Status."""
+
+
+class Code(IntEnum):
+    """The status codes of gRPC that Queuelet uses (google.rpc.Code)."""
+
+    OK = 0
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+CODES: dict[type[QueueletError], Code] = {
+    errors.QueueletError: Code.INTERNAL,
+    errors.InvalidArgument: Code.INVALID_ARGUMENT,
+    errors.MessageTooLarge: Code.INVALID_ARGUMENT,
+    errors.QueueNotFound: Code.NOT_FOUND,
+    errors.QueueEmpty: Code.NOT_FOUND,
+    errors.QueueExists: Code.ALREADY_EXISTS,
+    errors.MessageExists: Code.ALREADY_EXISTS,
+    errors.QueueFull: Code.RESOURCE_EXHAUSTED,
+    errors.MemoryExhausted: Code.RESOURCE_EXHAUSTED,
+    errors.TooMany: Code.RESOURCE_EXHAUSTED,
+    errors.QueueDraining: Code.FAILED_PRECONDITION,
+    errors.NotOwner: Code.FAILED_PRECONDITION,
+    errors.StoreMismatch: Code.FAILED_PRECONDITION,
+    errors.StoreUnavailable: Code.FAILED_PRECONDITION,
+    errors.ServerDraining: Code.UNAVAILABLE,
+    errors.Unauthenticated: Code.UNAUTHENTICATED,
+    errors.Unreachable: Code.UNAVAILABLE,
+    errors.DeadlineExceeded: Code.DEADLINE_EXCEEDED,
+}
+
+_KINDS = {kind.reason: kind for kind in CODES}
+_KIND_OF_BARE_CODE = {
+    Code.INVALID_ARGUMENT: errors.InvalidArgument,
+    Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+    Code.UNAVAILABLE: errors.Unreachable,
+    Code.UNAUTHENTICATED: errors.Unauthenticated,
+}
+"""What a status without an ErrorInfo is: one that gRPC itself made, or another server's."""
+
+
+class Status(NamedTuple):
+    """How a call was refused."""
+
+    code: Code
+    text: str
+    details: bytes = b""
+    """A serialized google.rpc.Status with an ErrorInfo; empty where the client does not know of it."""
+
+
+def status_of(error: QueueletError) -> Status:
+    """Return an error as `queuelet.v1` tells it."""
+    code = CODES[type(error)]
+    info = ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata={k: str(v) for k, v in error.facts.items()})
+    packed = Any()
+    packed.Pack(info)
+    status = RpcStatus(code=code, message=error.message, details=[packed])
+    return Status(code, error.message, status.SerializeToString())
+
+
+def negz_status_of(error: QueueletError, method: str) -> Status:
+    """Return an error as negz/q tells it, word for word where it has words for it (Q12, Q14-Q17, Q20)."""
+    status = status_of(error)
+    queue = error.facts.get("queue", "")
+    match error:
+        case errors.QueueFull(facts={"limit": limit}):
+            text = f"cannot add message to queue: queue {queue} has reached limit of {limit} messages"
+        case errors.QueueNotFound() if parse_uuid(str(queue)):
+            text = f"cannot get queue {queue}: cannot find queue with id {queue}"
+        case errors.QueueNotFound():
+            text = f"cannot parse ID: cannot parse ID {queue} as a UUID: {error.facts.get('why') or why_not_uuid(str(queue))}"
+            return Status(Code.INVALID_ARGUMENT, text)
+        case errors.InvalidArgument(facts={"field": "queue_id"}):
+            text = f"cannot parse ID: cannot parse ID  as a UUID: {why_not_uuid('')}"
+        case errors.QueueEmpty():
+            text = f"cannot {'peek into' if method == 'Peek' else 'pop message from'} queue: queue {queue} is empty"
+        case errors.InvalidArgument(facts={"missing": "tag"}):
+            text = f"did not supply a tag to {'add' if method == 'AddQueueTag' else 'delete'}"
+        case _:
+            text = status.text
+    return Status(status.code, text)
+
+
+def error_of(code: int, text: str, details: bytes = b"") -> QueueletError:
+    """Return the error that a status tells of, as the server raised it."""
+    try:
+        status = RpcStatus.FromString(details)
+    except DecodeError:
+        status = RpcStatus()
+    for packed in status.details:
+        info = ErrorInfo()
+        if packed.Unpack(info) and info.domain == ERROR_DOMAIN and info.reason in _KINDS:
+            return _KINDS[info.reason](text, **info.metadata)
+    known = Code(code) if code in Code.__members__.values() else Code.UNKNOWN
+    return _KIND_OF_BARE_CODE.get(known, QueueletError)(text, code=code)
+
+
+def error_to_pb(error: QueueletError) -> pb.Error:
+    """Return an error as a batch's result carries it."""
+    return pb.Error(code=CODES[type(error)], reason=error.reason, message=error.message)
+
+
+def error_from_pb(error: pb.Error) -> QueueletError:
+    """Return the error a batch's result carries."""
+    return _KINDS.get(error.reason, QueueletError)(error.message)

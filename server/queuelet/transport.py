@@ -1,0 +1,171 @@
+"""Endpoints over grpc.aio. Nothing else in the server imports grpc.
+
+A status is written into the context and not raised: `abort` costs an exception, and its text would be gRPC's to log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from typing import Any, cast
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from queuelet.bounds import Bounds
+from queuelet.compat import q_pb2  # noqa: F401  # puts proto.Q where reflection finds it
+from queuelet.credentials import TlsFiles
+from queuelet.rpc import Endpoint
+from queuelet.status import STATUS_DETAILS, Status
+
+_Context = grpc.aio.ServicerContext[bytes, bytes]
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+_BESIDE = 4_096
+"""Bytes a request may have beside the message it adds: the queue's name and the keys of fields."""
+
+
+_KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+"""A client that vanished without a word is found out within 80 seconds, before a long poll gives it a message."""
+
+
+_ENDLESS = 1e9
+"""Seconds left, above which a call has no deadline: gRPC then counts down from the end of time."""
+
+
+class GrpcTransport:
+    """A gRPC server over endpoints, with health and reflection beside them."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], bounds: Bounds) -> None:
+        """Bind the endpoints; `listen` opens a port."""
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", bounds.message_bytes + _BESIDE),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+                *_KEEPALIVE,
+            ]
+        )
+        self._health = health.aio.HealthServicer()
+        services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
+        for endpoint in endpoints:
+            services.setdefault(endpoint.service, {})[endpoint.method.name] = _bind(endpoint)
+        for name, methods in services.items():
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
+        self._names = [*services, health.SERVICE_NAME]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection([*self._names, reflection.SERVICE_NAME], self._server)
+
+    def listen(self, address: str, tls: TlsFiles | None) -> int:
+        """Open a port, by TLS if there are files for it; return its number.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        try:
+            if tls:
+                port = self._server.add_secure_port(address, _credentials(tls))
+            else:
+                port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from None
+        if not port:
+            raise OSError(f"cannot listen on {address}")
+        return port
+
+    async def start(self) -> None:
+        """Begin to serve, and say so to health checks."""
+        await self._server.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def not_serving(self) -> None:
+        """Say to health checks, for good, that no calls should come any more."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace: float) -> None:
+        """Take no new calls, give those under way `grace` seconds to end, then cut them off."""
+        await self._server.stop(grace)
+
+
+class _GrpcCall:
+    """What a handler may know of its call, looked up when asked for."""
+
+    __slots__ = ("_context", "service")
+
+    def __init__(self, service: str, context: _Context) -> None:
+        self.service = service
+        self._context = context
+
+    @property
+    def peer(self) -> str:
+        return self._context.peer()
+
+    @property
+    def seconds_left(self) -> float | None:
+        left = cast("float | None", self._context.time_remaining())
+        return None if left is None or left > _ENDLESS else left
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        pairs = self._context.invocation_metadata() or ()
+        return {key: value for key, value in pairs if isinstance(value, str)}
+
+
+def _bind(endpoint: Endpoint) -> grpc.RpcMethodHandler[bytes, bytes]:
+    if endpoint.method.stream:
+        return _bind_stream(endpoint)
+    return _bind_unary(endpoint)
+
+
+def _bind_unary(endpoint: Endpoint) -> grpc.RpcMethodHandler[bytes, bytes]:
+    service, serve = endpoint.service, endpoint.unary
+
+    async def handle(request: bytes, context: _Context) -> bytes:
+        answer: bytes | Status | Awaitable[bytes | Status] = serve(request, _GrpcCall(service, context))
+        if not isinstance(answer, bytes | Status):
+            answer = await answer
+        if isinstance(answer, bytes):
+            return answer
+        _refuse(context, answer)
+        return b""
+
+    return grpc.unary_unary_rpc_method_handler(cast("Any", handle))
+
+
+def _bind_stream(endpoint: Endpoint) -> grpc.RpcMethodHandler[bytes, bytes]:
+    async def handle(requests: AsyncIterator[bytes], context: _Context) -> None:
+        status = await endpoint.stream(requests, context.write, _GrpcCall(endpoint.service, context))
+        if status is not None:
+            _refuse(context, status)
+
+    return grpc.stream_stream_rpc_method_handler(cast("Any", handle))
+
+
+def _refuse(context: _Context, status: Status) -> None:
+    context.set_code(_CODES[status.code])
+    context.set_details(status.text)
+    if status.details:
+        context.set_trailing_metadata(((STATUS_DETAILS, status.details),))
+
+
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    """Return credentials that follow the files: gRPC asks for news at each handshake."""
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        pair = (tls.key.content, tls.certificate.content)
+        authority = tls.client_authority.content if tls.client_authority else None
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=authority)
+
+    def news() -> grpc.ServerCertificateConfiguration | None:
+        return configuration() if tls.reload() else None
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(),
+        news,  # type: ignore[arg-type]  # None means no news, which the stubs forget
+        require_client_authentication=tls.client_authority is not None,
+    )

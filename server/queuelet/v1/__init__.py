@@ -1,0 +1,1 @@
+"""The wire's own types, generated from `queue.proto` by `make generate`."""

@@ -1,0 +1,223 @@
+"""Between the domain and the wire: protobuf messages checked and turned into values, and values into messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+
+from google.protobuf.duration_pb2 import Duration
+
+from queuelet.bounds import UNBOUNDED, Bounds
+from queuelet.codec import NewMessage, encode_tags
+from queuelet.errors import InvalidArgument, MessageTooLarge
+from queuelet.ids import checked_name, parse_uuid, why_not_uuid
+from queuelet.manager import Declaration, Manager, Outcome
+from queuelet.queue import Counts, Definition, Delivery, Owner, Queue, StoreKind
+from queuelet.tags import Tag, Tags, checked_tags
+from queuelet.v1 import queue_pb2 as pb
+
+
+def queue_to_pb(queue: Queue) -> pb.Queue:
+    """Return a queue as it is answered."""
+    definition = queue.definition
+    message = pb.Queue(
+        meta=pb.Metadata(id=queue.id, tags=[pb.Tag(key=tag.key, value=tag.value) for tag in definition.tags]),
+        store=store_to_pb(definition.store),
+        name=definition.name,
+        limit=definition.limit,
+        delivery=pb.DeliverySettings(
+            lease_seconds=definition.delivery.lease_seconds,
+            max_deliveries=definition.delivery.max_deliveries,
+            message_ttl_seconds=definition.delivery.message_ttl_seconds,
+        ),
+        draining=definition.draining,
+        revision=queue.revision,
+        messages=counts_to_pb(queue.counts),
+        epoch=queue.epoch,
+    )
+    message.meta.created.FromNanoseconds(queue.created)
+    if definition.owner:
+        message.owner.CopyFrom(owner_to_pb(definition.owner))
+    return message
+
+
+def counts_to_pb(counts: Counts) -> pb.MessageCounts:
+    """Return counts as they are answered."""
+    return pb.MessageCounts(**counts._asdict())
+
+
+def owner_to_pb(owner: Owner) -> pb.Owner:
+    """Return an owner as it is answered."""
+    return pb.Owner(name=owner.name, uid=owner.uid)
+
+
+def outcome_to_pb(outcome: Outcome) -> pb.DeclareResult.Outcome:
+    """Return what a declaration led to."""
+    return _OUTCOMES[outcome]
+
+
+_OUTCOMES = {
+    Outcome.CREATED: pb.DeclareResult.OUTCOME_CREATED,
+    Outcome.UPDATED: pb.DeclareResult.OUTCOME_UPDATED,
+    Outcome.UNCHANGED: pb.DeclareResult.OUTCOME_UNCHANGED,
+}
+
+
+def store_to_pb(kind: StoreKind) -> pb.Queue.Store:
+    """Return a store's number on the wire."""
+    return pb.Queue.Store.MEMORY if kind is StoreKind.MEMORY else pb.Queue.Store.DISK
+
+
+def store_from_pb(number: int) -> StoreKind:
+    """Return the store of this number, or raise `InvalidArgument`."""
+    try:
+        return StoreKind(number)
+    except ValueError:
+        raise InvalidArgument(f"store: there is no store {number}; use MEMORY (1) or DISK (2)", field="store") from None
+
+
+def limit_from_pb(limit: int) -> int:
+    """Return the limit, or raise `InvalidArgument`: 0 would be a queue that is always full."""
+    if limit < 1 and limit != UNBOUNDED:
+        raise InvalidArgument(f"limit: {limit} is no limit; use 1 or more, or -1 for no bound", field="limit")
+    return limit
+
+
+def tag_from_pb(tag: pb.Tag) -> Tag:
+    """Return a tag."""
+    return Tag(tag.key, tag.value)
+
+
+def tags_from_pb(tags: list[pb.Tag], bounds: Bounds, field: str = "tags") -> Tags:
+    """Return tags as a set, or raise `InvalidArgument`."""
+    return checked_tags(map(tag_from_pb, tags), bounds, field)
+
+
+_TOKEN_DIGITS = 18
+"""More digits than any number of a queue or message has."""
+
+
+def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
+    """Return an owner, None where there is neither name nor uid, or raise `InvalidArgument`."""
+    if not owner.name and not owner.uid:
+        return None
+    if not owner.name:
+        raise InvalidArgument("owner.name: an owner needs a name beside its uid", field="owner.name")
+    longest = 3 * bounds.name_length
+    for field, text in (("owner.name", owner.name), ("owner.uid", owner.uid)):
+        if len(text) > longest:
+            raise InvalidArgument(f"{field}: {len(text)} characters are too many; use at most {longest}", field=field)
+    return Owner(name=owner.name, uid=owner.uid)
+
+
+def delivery_from_pb(delivery: pb.DeliverySettings) -> Delivery:
+    """Return delivery settings with the defaults filled in, or raise `InvalidArgument`."""
+    default = Delivery()
+    given = {field.name: value for field, value in delivery.ListFields()}
+    for field, most in (
+        ("lease_seconds", 12 * 3600),
+        ("max_deliveries", 1_000),
+        ("message_ttl_seconds", 3650 * 86_400),
+    ):
+        if field in given and not 1 <= given[field] <= most:
+            raise InvalidArgument(
+                f"delivery.{field}: {given[field]} is out of range; use 1 to {most:,}, or leave it out",
+                field=f"delivery.{field}",
+            )
+    return Delivery(
+        lease_seconds=given.get("lease_seconds", default.lease_seconds),
+        max_deliveries=given.get("max_deliveries", default.max_deliveries),
+        message_ttl_seconds=given.get("message_ttl_seconds", default.message_ttl_seconds),
+    )
+
+
+def new_queue_from_pb(request: pb.NewQueueRequest, bounds: Bounds) -> Definition:
+    """Return the definition of a queue to make, or raise `InvalidArgument`."""
+    return Definition(
+        store=store_from_pb(request.store),
+        limit=limit_from_pb(request.limit),
+        tags=tags_from_pb(list(request.tags), bounds),
+        name=checked_name(request.name, bounds) if request.name else "",
+    )
+
+
+def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> Declaration:
+    """Return a declaration, or raise `InvalidArgument`."""
+    if not declared.name:
+        raise InvalidArgument("name: a declaration needs the queue's name", field="name")
+    definition = Definition(
+        store=store_from_pb(declared.store),
+        name=checked_name(declared.name, bounds),
+        limit=limit_from_pb(declared.limit),
+        tags=tags_from_pb(list(declared.tags), bounds),
+        owner=owner_from_pb(declared.owner, bounds),
+        delivery=delivery_from_pb(declared.delivery),
+        draining=declared.draining,
+    )
+    queue_id = checked_uuid(declared.id, "id") if declared.id else ""
+    return Declaration(definition=definition, queue_id=queue_id, adopt=declared.adopt)
+
+
+def store_epochs(manager: Manager) -> list[pb.StoreEpoch]:
+    """Return the stores a server runs with."""
+    return [pb.StoreEpoch(store=store_to_pb(kind), epoch=store.epoch) for kind, store in manager.stores.items()]
+
+
+def check_batch(items: Sized, field: str, bounds: Bounds) -> None:
+    """Raise `InvalidArgument` if a batch has no items or too many."""
+    if not 0 < len(items) <= bounds.batch:
+        raise InvalidArgument(
+            f"{field}: {len(items):,} is no size for a batch; send 1 to {bounds.batch:,}", field=field
+        )
+
+
+def page_size_from_pb(size: int, field: str = "page_size") -> int:
+    """Return the size, 0 for as many as fit, or raise `InvalidArgument`."""
+    if size < 0:
+        raise InvalidArgument(f"{field}: {size} is negative; use 1 or more, or 0 for as many as fit", field=field)
+    return size
+
+
+def number_from_token(token: str) -> int:
+    """Return where a page starts, or raise `InvalidArgument`."""
+    if token and not (token.isascii() and token.isdecimal() and len(token) <= _TOKEN_DIGITS):
+        raise InvalidArgument(
+            f"page_token: {token[:40]!r} is not a token of this server; send a next_page_token, or none to begin",
+            field="page_token",
+        )
+    return int(token or 0)
+
+
+def seconds_from_pb(duration: Duration, field: str) -> float:
+    """Return a duration in seconds, or raise `InvalidArgument`."""
+    if duration.seconds < 0 or duration.nanos < 0:
+        raise InvalidArgument(f"{field}: a time to wait cannot be negative", field=field)
+    return duration.seconds + duration.nanos / 1e9
+
+
+def checked_uuid(text: str, field: str) -> str:
+    """Return a UUID in canonical form, or raise `InvalidArgument`."""
+    canonical = parse_uuid(text)
+    if not canonical:
+        raise InvalidArgument(f"{field}: {text[:80]!r} is not a UUID ({why_not_uuid(text)})", field=field)
+    return canonical
+
+
+def message_from_pb(message: pb.NewMessage, bounds: Bounds, field: str = "message") -> NewMessage:
+    """Return a message on its way in.
+
+    Raises:
+        InvalidArgument: its tags or its id break a rule.
+        MessageTooLarge: with all metadata it would not fit a reply, so nobody could take it again.
+    """
+    tags = encode_tags(tags_from_pb(list(message.tags), bounds, f"{field}.tags")) if message.tags else b""
+    own_id = checked_uuid(message.id, f"{field}.id").encode() if message.id else b""
+    new = NewMessage(message.payload, tags, own_id)
+    if new.size > bounds.message_bytes:
+        raise MessageTooLarge(
+            f"{field}: with its metadata it takes up to {new.size:,} bytes, and a reply holds "
+            f"{bounds.message_bytes:,}: make it smaller, or raise --max-message-bytes",
+            field=field,
+            size=new.size,
+            most=bounds.message_bytes,
+        )
+    return new
