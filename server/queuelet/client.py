@@ -93,7 +93,7 @@ class Client:
         token = ""
         while True:
             request = pb.ListQueuesRequest(selector=selector, page_size=page_size, page_token=token)
-            answer = await self._call("ListQueues", request, pb.ListQueuesResponse)
+            answer = await self.call("ListQueues", request, pb.ListQueuesResponse)
             queues += answer.queues
             token = answer.next_page_token
             if not token:
@@ -109,35 +109,35 @@ class Client:
     ) -> pb.Queue:
         """Make a queue and return it."""
         request = pb.NewQueueRequest(store=store, limit=limit, tags=_tags(tags), name=name)
-        return (await self._call("NewQueue", request, pb.NewQueueResponse)).queue
+        return (await self.call("NewQueue", request, pb.NewQueueResponse)).queue
 
     async def get_queue(self, queue: str) -> pb.Queue:
         """Return a queue."""
-        return (await self._call("GetQueue", pb.GetQueueRequest(queue_id=queue), pb.GetQueueResponse)).queue
+        return (await self.call("GetQueue", pb.GetQueueRequest(queue_id=queue), pb.GetQueueResponse)).queue
 
     async def delete_queue(self, queue: str) -> None:
         """Drop a queue and its messages; one that is not there is no error."""
-        await self._call("DeleteQueue", pb.DeleteQueueRequest(queue_id=queue), pb.DeleteQueueResponse)
+        await self.call("DeleteQueue", pb.DeleteQueueRequest(queue_id=queue), pb.DeleteQueueResponse)
 
     async def tag_queue(self, queue: str, tag: Tag) -> None:
         """Add a tag to a queue."""
         request = pb.AddQueueTagRequest(queue_id=queue, tag=pb.Tag(key=tag.key, value=tag.value))
-        await self._call("AddQueueTag", request, pb.AddQueueTagResponse)
+        await self.call("AddQueueTag", request, pb.AddQueueTagResponse)
 
     async def untag_queue(self, queue: str, tag: Tag) -> None:
         """Take a tag from a queue."""
         request = pb.DeleteQueueTagRequest(queue_id=queue, tag=pb.Tag(key=tag.key, value=tag.value))
-        await self._call("DeleteQueueTag", request, pb.DeleteQueueTagResponse)
+        await self.call("DeleteQueueTag", request, pb.DeleteQueueTagResponse)
 
     async def declare_queues(self, declarations: Sequence[pb.QueueDeclaration]) -> list[pb.DeclareResult]:
         """Make queues what their declarations say; return what became of each."""
         request = pb.DeclareQueuesRequest(queues=declarations)
-        return list((await self._call("DeclareQueues", request, pb.DeclareQueuesResponse)).results)
+        return list((await self.call("DeclareQueues", request, pb.DeclareQueuesResponse)).results)
 
     async def remove_queues(self, removals: Sequence[pb.QueueRemoval]) -> list[pb.RemoveResult]:
         """Drop queues of an owner; return what became of each."""
         request = pb.RemoveQueuesRequest(queues=removals)
-        return list((await self._call("RemoveQueues", request, pb.RemoveQueuesResponse)).results)
+        return list((await self.call("RemoveQueues", request, pb.RemoveQueuesResponse)).results)
 
     async def watch_queues(self, selector: str = "") -> AsyncIterator[pb.WatchQueuesResponse]:
         """Yield batches: first a snapshot of the queues, then their changes."""
@@ -154,7 +154,7 @@ class Client:
 
     async def stats(self, queue: str = "") -> pb.GetStatsResponse:
         """Return what the server counts, of itself or of one queue."""
-        return await self._call("GetStats", pb.GetStatsRequest(queue_id=queue), pb.GetStatsResponse)
+        return await self.call("GetStats", pb.GetStatsRequest(queue_id=queue), pb.GetStatsResponse)
 
     # Messages
 
@@ -163,7 +163,7 @@ class Client:
     ) -> Message:
         """Add a message and return it as it is stored. With `wait`, wait for room until the timeout."""
         new = pb.NewMessage(payload=payload, tags=_tags(tags), id=message_id)
-        answer = await self._call("Add", pb.AddRequest(queue_id=queue, message=new, wait=wait), pb.AddResponse)
+        answer = await self.call("Add", pb.AddRequest(queue_id=queue, message=new, wait=wait), pb.AddResponse)
         return _message(answer.message)
 
     async def add_batch(
@@ -171,30 +171,30 @@ class Client:
     ) -> list[pb.AddResult]:
         """Add messages in their order; return what became of each."""
         request = pb.AddBatchRequest(queue_id=queue, messages=messages, wait=wait)
-        return list((await self._call("AddBatch", request, pb.AddBatchResponse)).results)
+        return list((await self.call("AddBatch", request, pb.AddBatchResponse)).results)
 
     async def pop(self, queue: str, *, wait: float = 0) -> Message:
         """Remove and return the first ready message, waiting up to `wait` seconds for one."""
         request = pb.PopRequest(queue_id=queue)
         if wait:
             request.wait.FromNanoseconds(int(wait * 1e9))
-        return _message((await self._call("Pop", request, pb.PopResponse, extra=wait)).message)
+        return _message((await self.call("Pop", request, pb.PopResponse, extra=wait)).message)
 
     async def pop_batch(self, queue: str, maximum: int = 0, *, wait: float = 0) -> list[Message]:
         """Remove and return the first ready messages, at most `maximum`, waiting up to `wait` seconds for one."""
         request = pb.PopBatchRequest(queue_id=queue, max=maximum)
         if wait:
             request.wait.FromNanoseconds(int(wait * 1e9))
-        return list(map(_message, (await self._call("PopBatch", request, pb.PopBatchResponse, extra=wait)).messages))
+        return list(map(_message, (await self.call("PopBatch", request, pb.PopBatchResponse, extra=wait)).messages))
 
     async def peek(self, queue: str) -> Message:
         """Return the first ready message and leave it."""
-        return _message((await self._call("Peek", pb.PeekRequest(queue_id=queue), pb.PeekResponse)).message)
+        return _message((await self.call("Peek", pb.PeekRequest(queue_id=queue), pb.PeekResponse)).message)
 
     async def peek_batch(self, queue: str, maximum: int = 0) -> list[Message]:
         """Return the first ready messages and leave them."""
         request = pb.PeekBatchRequest(queue_id=queue, max=maximum)
-        return list(map(_message, (await self._call("PeekBatch", request, pb.PeekBatchResponse)).messages))
+        return list(map(_message, (await self.call("PeekBatch", request, pb.PeekBatchResponse)).messages))
 
     async def browse(
         self, queue: str, *, selector: str = "", states: Sequence[pb.MessageState] = (), page_size: int = 0
@@ -205,7 +205,7 @@ class Client:
             request = pb.BrowseRequest(
                 queue_id=queue, selector=selector, states=states, page_size=page_size, page_token=token
             )
-            answer = await self._call("Browse", request, pb.BrowseResponse)
+            answer = await self.call("Browse", request, pb.BrowseResponse)
             for message in answer.messages:
                 yield message
             token = answer.next_page_token
@@ -215,11 +215,12 @@ class Client:
     async def purge(self, queue: str, *, ids: Sequence[str] = (), selector: str = "", everything: bool = False) -> int:
         """Remove messages by id, by selector, or all; return how many."""
         request = pb.PurgeRequest(queue_id=queue, ids=ids, selector=selector, all=everything)
-        return (await self._call("Purge", request, pb.PurgeResponse)).purged
+        return (await self.call("Purge", request, pb.PurgeResponse)).purged
 
-    # Inside
+    # Any call
 
-    async def _call(self, name: str, request: ProtobufMessage, answer: type[_Answer], *, extra: float = 0) -> _Answer:
+    async def call(self, name: str, request: ProtobufMessage, answer: type[_Answer], *, extra: float = 0) -> _Answer:
+        """Make a call by its name and return the answer as the wire has it; it may take `extra` seconds longer."""
         timeout = self._connection.timeout
         try:
             data = await self._method(name)(
@@ -230,6 +231,8 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise _error(error, self._connection.server) from None
         return answer.FromString(data)
+
+    # Inside
 
     def _method(self, name: str, *, stream: bool = False) -> Any:  # noqa: ANN401  # two kinds of callable, awaited or iterated
         if self._channel is None:

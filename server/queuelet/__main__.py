@@ -1,0 +1,5 @@
+"""`python -m queuelet` is `queuelet`."""
+
+from queuelet.cli import main
+
+main()

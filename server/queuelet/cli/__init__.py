@@ -1,0 +1,119 @@
+"""The command line: one command to run a server, and the others to use one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from queuelet import __version__
+from queuelet.cli.failures import INTERRUPTED, USAGE, Failure, explain, report
+from queuelet.cli.options import GLOBAL, SETTINGS
+
+SECTIONS = {
+    "Server": {
+        "server": ("server:server", "Run a queue server."),
+        "stats": ("queues:stats", "Show what the server counts."),
+        "watch": ("watch:watch", "Follow queues as they change."),
+    },
+    "Queues": {
+        "list": ("queues:list_queues", "List queues."),
+        "get": ("queues:get", "Show a queue."),
+        "new": ("queues:new", "Make a queue."),
+        "declare": ("declarations:declare", "Make queues what they should be."),
+        "tag": ("queues:tag", "Add a tag to a queue."),
+        "untag": ("queues:untag", "Take a tag from a queue."),
+        "delete": ("queues:delete", "Delete a queue."),
+        "remove": ("declarations:remove", "Remove an owner's queues."),
+    },
+    "Messages": {
+        "add": ("add:add", "Add messages to a queue."),
+        "pop": ("messages:pop", "Take messages out of a queue."),
+        "peek": ("messages:peek", "Print the first message of a queue."),
+        "browse": ("messages:browse", "Print the messages of a queue."),
+        "purge": ("messages:purge", "Remove messages for good."),
+    },
+    "Shell": {
+        "completion": ("completion:completion", "Print a script for your shell."),
+    },
+}
+"""All commands: where each is, and what it does."""
+
+
+class Commands(click.Group):
+    """Commands, imported when they are asked for: --help waits neither for gRPC nor for protobuf."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
+        """Return the names of all commands."""
+        return [name for section in SECTIONS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
+        """Return a command."""
+        for section in SECTIONS.values():
+            if cmd_name in section:
+                module, _, name = section[cmd_name][0].partition(":")
+                command: click.Command = getattr(import_module(f"queuelet.cli.{module}"), name)
+                return command
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that arguments ask for, or tell which ones are like it."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
+        """Write the commands into the help."""
+        for title, section in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, summary) for name, (_, summary) in section.items()])
+
+
+cli = Commands(
+    name="queuelet",
+    params=[*GLOBAL],
+    context_settings=SETTINGS,
+    subcommand_metavar="COMMAND ...",
+    help="""Message queues: run a server, and use one.
+
+    A queue is known by its id or its name. Global options stand before or after the command, and every flag is an
+    environment variable too. What is printed is a table on a terminal, and JSON everywhere else.
+
+    \b
+    queuelet server                                   # in one terminal
+    queuelet new memory --name orders                 # in another
+    echo hello | queuelet add orders
+    queuelet pop orders
+
+    Exit codes: 0 done, 1 refused, 2 bad usage, 3 the server could not be reached, did not answer or is stopping,
+    130 interrupted.""",
+)
+click.version_option(__version__, prog_name="queuelet", message="%(prog)s %(version)s")(cli)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code: int | None = cli.main(arguments, prog_name="queuelet", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except Failure as error:
+        report(error.message)
+        return error.code
+    except click.ClickException as error:
+        report(explain(error))
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    return code or 0

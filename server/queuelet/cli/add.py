@@ -1,0 +1,226 @@
+"""The command that adds messages: one, or one per line of a file or of standard input."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import cast
+
+import click
+
+from queuelet.cli.batches import BYTES, batches
+from queuelet.cli.failures import INTERRUPTED, report
+from queuelet.cli.options import FILE, ClientCommand, Options, queue_argument, tag_option
+from queuelet.cli.output import messages, show, write, write_line
+from queuelet.cli.queues import tags_to_pb
+from queuelet.cli.session import Session, connect
+from queuelet.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    MessageTooLarge,
+    QueueletError,
+    ServerDraining,
+    Unreachable,
+)
+from queuelet.status import Code, error_from_pb
+from queuelet.tags import Tags
+from queuelet.v1 import queue_pb2 as pb
+
+LARGEST = 1024 * 1024 * 1024
+"""The most that is read for one message. Servers take far less, and protobuf ends at twice that."""
+
+
+@click.command(
+    cls=ClientCommand,
+    examples="""
+    echo hello | queuelet add orders -t team=checkout
+    queuelet add orders --payload hello --id 6f9c1d8e-0b1a-4f0e-9c55-3a1f0c9be001
+    queuelet add orders --lines --file orders.jsonl --wait --timeout 600
+    """,
+)
+@queue_argument
+@tag_option
+@click.option("--payload", metavar="TEXT", help="The payload itself, in place of standard input.")
+@click.option("--file", type=FILE, help="Read this file in place of standard input.")
+@click.option("--lines", is_flag=True, help="Add one message per line, without its line end.")
+@click.option("--id", "message_id", metavar="UUID", help="An id of your own: adding it twice adds it once.")
+@click.option("--wait", is_flag=True, help="Wait for room in a full queue, as long as --timeout allows.")
+@click.pass_context
+def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
+    context: click.Context,
+    queue: str,
+    tags: Tags,
+    payload: str | None,
+    file: Path | None,
+    message_id: str | None,
+    *,
+    lines: bool,
+    wait: bool,
+) -> None:
+    """Add messages to a queue; the payload comes from standard input, all of it as one message.
+
+    Prints the message as it is stored. With --lines, many messages go in one call, and at the end the number added is
+    printed; a refusal stops it, says which line it was and how many were added, and exits with 1.
+    """
+    if payload is not None and (file or lines):
+        raise click.UsageError("--payload goes with neither --file nor --lines.", context)
+    if message_id and lines:
+        raise click.UsageError("--id is for one message, and --lines adds many.", context)
+    options = context.ensure_object(Options)
+    if lines:
+        _add_lines(options, pb.AddBatchRequest(queue_id=queue, wait=wait), tags_to_pb(tags), file)
+        return
+    data = os.fsencode(payload) if payload is not None else _read(file)
+    message = pb.NewMessage(payload=data, tags=tags_to_pb(tags), id=message_id or "")
+    with connect(options) as server:
+        answer = server.call("Add", pb.AddRequest(queue_id=queue, message=message, wait=wait), pb.AddResponse)
+    show(answer, as_json=options.json)
+
+
+def _read(file: Path | None) -> bytes:
+    if file:
+        with file.open("rb") as source:
+            return _all_of(source)
+    source = _stdin()
+    if source.isatty():
+        click.echo("Type the payload, and end it with ^D on a line of its own.", err=True)
+    return _all_of(source)
+
+
+def _all_of(source: BufferedReader) -> bytes:
+    data = source.read(LARGEST + 1)
+    _check_size(len(data))
+    return data
+
+
+def _check_size(size: int) -> None:
+    """Refuse what never ends before it takes all memory."""
+    if size > LARGEST:
+        raise MessageTooLarge(f"what is read goes on after {LARGEST:,} bytes, which is no message")
+
+
+def _stdin() -> BufferedReader:
+    if sys.stdin is None:
+        raise click.UsageError("there is no standard input: give --payload or --file.", click.get_current_context())
+    return cast("BufferedReader", sys.stdin.buffer)
+
+
+def _add_lines(options: Options, request: pb.AddBatchRequest, tags: Sequence[pb.Tag], file: Path | None) -> None:
+    with connect(options) as server, _opened(file) as source, _progress(source) as advance:
+        adding = _Adding(server, request, tags)
+        try:
+            for batch in _lines(source):
+                adding.add(batch)
+                advance(sum(map(len, batch)) + len(batch), adding.added)
+        except KeyboardInterrupt:
+            report(f"interrupted; {adding.so_far}")
+            raise click.exceptions.Exit(INTERRUPTED) from None
+    if options.json:
+        write_line({"added": adding.added})
+    else:
+        write(f"added {messages(adding.added)} to {request.queue_id}\n".encode())
+
+
+@dataclass
+class _Adding:
+    """Adds lines, batch by batch, and keeps count."""
+
+    server: Session
+    request: pb.AddBatchRequest
+    """Which queue, and whether to wait."""
+    tags: Sequence[pb.Tag]
+    sent: int = 0
+    """Lines whose fate is known."""
+    added: int = 0
+    in_doubt: str = ""
+    """Of lines that are on their way: that they may have been added."""
+
+    @property
+    def so_far(self) -> str:
+        """What was done."""
+        return f"{messages(self.added)} added{self.in_doubt}"
+
+    def add(self, lines: Sequence[bytes]) -> None:
+        """Add lines in their order. Raises what was refused, naming the line."""
+        request = pb.AddBatchRequest(queue_id=self.request.queue_id, wait=self.request.wait)
+        request.messages.extend(pb.NewMessage(payload=line, tags=self.tags) for line in lines)
+        self.in_doubt = f", and lines {self.sent + 1:,} to {self.sent + len(lines):,} may have been"
+        try:
+            answer = self.server.call("AddBatch", request, pb.AddBatchResponse)
+        except (Unreachable, DeadlineExceeded, ServerDraining) as error:
+            raise type(error)(f"{error.message}; {self.so_far}") from error
+        except QueueletError as error:
+            self.in_doubt = ""
+            if len(lines) > 1 and _may_fit_in_parts(error):
+                half = len(lines) // 2
+                self.add(lines[:half])
+                self.add(lines[half:])
+                return
+            raise self._refused(error, self.sent + 1) from error
+        self.in_doubt = ""
+        self._count(answer.results)
+
+    def _count(self, results: Sequence[pb.AddResult]) -> None:
+        first = next((number for number, result in enumerate(results) if result.HasField("error")), None)
+        self.added += sum(not result.HasField("error") for result in results)
+        if first is not None:
+            raise self._refused(error_from_pb(results[first].error), self.sent + first + 1)
+        self.sent += len(results)
+
+    def _refused(self, error: QueueletError, line: int) -> QueueletError:
+        later = self.added - (line - 1)
+        others = f", {later:,} of them from later lines" if later else ""
+        return type(error)(f"line {line:,}: {error.message}; {self.so_far}{others}")
+
+
+def _may_fit_in_parts(error: QueueletError) -> bool:
+    """Tell whether a whole call was refused for its size, or for one of its messages."""
+    return isinstance(error, InvalidArgument) or error.facts.get("code") == Code.RESOURCE_EXHAUSTED
+
+
+def _lines(source: BufferedReader) -> Iterator[list[bytes]]:
+    """Yield lines without their ends, in batches: whatever is there, without waiting for a batch to be full."""
+    begun: list[bytes] = []
+    held = 0
+    while chunk := source.read1(BYTES):
+        first, *others = chunk.split(b"\n")
+        begun.append(first)
+        held += len(first)
+        _check_size(held)
+        if others:
+            *whole, rest = [b"".join(begun), *others]
+            begun, held = [rest], len(rest)
+            yield from batches(whole, len)
+    if last := b"".join(begun):
+        yield [last]
+
+
+@contextmanager
+def _opened(file: Path | None) -> Iterator[BufferedReader]:
+    if file is None:
+        yield _stdin()
+    else:
+        with file.open("rb") as source:
+            yield source
+
+
+@contextmanager
+def _progress(source: BufferedReader) -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how far the reading is; yield what takes bytes read and messages added."""
+    if source.isatty() or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _read, _added: None
+        return
+    # As in `output.show`.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn  # noqa: PLC0415
+
+    size = os.fstat(source.fileno()).st_size or None
+    looks = (TextColumn("{task.fields[added]:,} messages"), BarColumn(), DownloadColumn())
+    with Progress(*looks, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=size, added=0)
+        yield lambda read, added: progress.update(task, advance=read, added=added)

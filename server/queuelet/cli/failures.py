@@ -1,0 +1,71 @@
+"""What a failure looks like: one line on standard error, and an exit code that scripts can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from queuelet.errors import DeadlineExceeded, QueueletError, ServerDraining, Unreachable
+
+REFUSED = 1
+USAGE = 2
+UNREACHABLE = 3
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+"""As the shell tells of a program that SIGPIPE ended."""
+
+
+class Failure(click.ClickException):
+    """A command could not do its work."""
+
+    def __init__(self, sentence: str, code: int = REFUSED) -> None:
+        """Take what to tell people, and the exit code for scripts."""
+        super().__init__(sentence)
+        self.code = code
+
+
+def report(sentence: str) -> None:
+    """Tell people of a failure, in one line."""
+    click.echo(f"queuelet: {printable(' '.join(sentence.split()))}", err=True)
+
+
+def printable(text: str) -> str:
+    """Return a text without what would command a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "replace").decode() for c in text
+    )
+
+
+@contextmanager
+def refused(cannot: str) -> Iterator[None]:
+    """Turn what is raised inside into a `Failure` that begins with `cannot ...`."""
+    try:
+        yield
+    except QueueletError as error:
+        raise Failure(f"{cannot}: {error.message}", exit_code_of(error)) from error
+    except BrokenPipeError as error:
+        raise click.exceptions.Exit(CLOSED_PIPE) from error
+    except OSError as error:
+        about = f"{error.filename}: " if error.filename else ""
+        raise Failure(f"{cannot}: {about}{error.strerror or error}") from error
+    except ValueError as error:
+        raise Failure(f"{cannot}: {error}", USAGE) from error
+
+
+def exit_code_of(error: QueueletError) -> int:
+    """Return what tells scripts whether to try again later."""
+    return UNREACHABLE if isinstance(error, Unreachable | DeadlineExceeded | ServerDraining) else REFUSED
+
+
+def explain(error: click.ClickException) -> str:
+    """Return what to tell people of a failure, with a hint where the usage was wrong."""
+    message = error.format_message()
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return message
+    verb = getattr(error.ctx.command, "verb", "")
+    message = message[:1].lower() + message[1:].rstrip(".")
+    return f"{f'cannot {verb}: ' if verb else ''}{message} (see '{error.ctx.command_path} --help')"

@@ -1,0 +1,73 @@
+"""Standard output: JSON as negz/q's `qcli` prints it, lines of JSON, and plain bytes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from typing import Any, BinaryIO
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message as ProtobufMessage
+
+from queuelet.v1 import queue_pb2 as pb
+
+
+def stdout() -> BinaryIO:
+    """Return standard output. Raises OSError where there is none."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed")
+    return sys.stdout.buffer
+
+
+def write(data: bytes) -> None:
+    """Write bytes through to whoever reads them. Raises OSError where nobody does any more."""
+    stream = stdout()
+    try:
+        stream.write(data)
+        stream.flush()
+    except OSError:
+        # What is left in the buffer must not fail once more when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise
+
+
+def show(answer: ProtobufMessage, *, as_json: bool) -> None:
+    """Write a whole answer, for scripts or for people."""
+    if as_json:
+        write(_encode(to_json(answer), indent=2))
+        return
+    # rich takes a while to import, and scripts do without.
+    from queuelet.cli.tables import show_answer  # noqa: PLC0415
+
+    show_answer(answer)
+
+
+def write_line(value: dict[str, Any]) -> None:
+    """Write one line of many."""
+    write(to_line(value))
+
+
+def to_line(value: dict[str, Any]) -> bytes:
+    """Return a value as a line of JSON."""
+    return _encode(value)
+
+
+def to_json(message: ProtobufMessage) -> dict[str, Any]:
+    """Return a message as jsonpb writes it: defaults told, 64-bit numbers as strings, bytes in base64."""
+    return MessageToDict(message, always_print_fields_with_no_presence=True)
+
+
+def messages(count: int) -> str:
+    """Return a number of messages in words."""
+    return f"{count:,} message{'' if count == 1 else 's'}"
+
+
+def state_word(state: pb.MessageState) -> str:
+    """Return the word for a message's state."""
+    return pb.MessageState.Name(state).removeprefix("MESSAGE_STATE_").lower()
+
+
+def _encode(value: dict[str, Any], indent: int | None = None) -> bytes:
+    return f"{json.dumps(value, indent=indent, ensure_ascii=False)}\n".encode()

@@ -1,0 +1,78 @@
+"""A connection to a server for commands, which do one thing after another and do not wait for two."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from google.protobuf.message import Message as ProtobufMessage
+
+from queuelet.cli.options import Options
+from queuelet.errors import DeadlineExceeded
+from queuelet.v1 import queue_pb2 as pb
+
+if TYPE_CHECKING:
+    from queuelet.client import Client
+
+_Answer = TypeVar("_Answer", bound=ProtobufMessage)
+
+PORT = 10002
+"""The port of a server whose address names none."""
+
+
+class Session:
+    """Calls, one at a time. Every call raises the errors of `queuelet.errors`."""
+
+    def __init__(self, client: Client, runner: asyncio.Runner, options: Options) -> None:
+        """Take an open client and the loop it lives in."""
+        self._client = client
+        self._runner = runner
+        self._options = options
+
+    def call(self, name: str, request: ProtobufMessage, answer: type[_Answer], *, wait: float = 0) -> _Answer:
+        """Make a call that the server may take `wait` seconds longer to answer than others."""
+        try:
+            return self._runner.run(self._client.call(name, request, answer, extra=wait))
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(
+                f"the server at {self._options.server} did not answer within {self._options.timeout + wait:g} seconds, "
+                "so what became of the call is not known"
+            ) from error
+
+    def watch(self, selector: str) -> Iterator[pb.WatchQueuesResponse]:
+        """Yield what the server tells of its queues."""
+        batches = self._client.watch_queues(selector)
+
+        async def following() -> pb.WatchQueuesResponse | None:
+            return await anext(batches, None)
+
+        while batch := self._runner.run(following()):
+            yield batch
+
+
+@contextmanager
+def connect(options: Options) -> Iterator[Session]:
+    """Open a connection to the server of the options. Nothing is sent yet."""
+    # gRPC's own log lines would stand among ours, which say the same.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # It takes a fifth of a second to import, and --help does without.
+    from queuelet.client import Client, Connection  # noqa: PLC0415
+
+    connection = Connection(
+        server=options.server if ":" in options.server else f"{options.server}:{PORT}",
+        tls_ca=options.tls_ca,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        token_file=options.token_file,
+        timeout=options.timeout or None,
+    )
+    with asyncio.Runner() as runner:
+        client = Client(connection)
+        runner.run(client.__aenter__())
+        try:
+            yield Session(client, runner, options)
+        finally:
+            runner.run(client.__aexit__(None, None, None))

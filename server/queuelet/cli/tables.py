@@ -1,0 +1,208 @@
+"""What people read on a terminal: queues and messages as tables and records. rich is imported here and nowhere else."""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from datetime import UTC
+
+from google.protobuf.message import Message as ProtobufMessage
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from queuelet.cli.failures import printable
+from queuelet.cli.output import messages, state_word, write
+from queuelet.v1 import queue_pb2 as pb
+
+WIDE = 240
+"""Columns of an output that is no terminal."""
+
+_STATES = ("ready", "delayed", "leased", "dead")
+
+
+def console() -> Console:
+    """Return what knows the terminal."""
+    plain = None if sys.stdout.isatty() else WIDE
+    return Console(file=sys.stdout, width=plain, highlight=False, markup=False, emoji=False)
+
+
+def show_answer(answer: ProtobufMessage) -> None:
+    """Write an answer to standard output."""
+    screen = console()
+    with screen.capture() as captured:
+        screen.print(_view(answer))
+    lines = captured.get().splitlines()
+    write("".join(f"{line.rstrip()}\n" for line in lines).encode(errors="replace"))
+
+
+def _view(answer: ProtobufMessage) -> RenderableType:
+    view: RenderableType = str(answer)
+    match answer:
+        case pb.ListQueuesResponse():
+            view = queue_table(answer.queues) if answer.queues else "There are no queues."
+        case pb.NewQueueResponse() | pb.GetQueueResponse():
+            view = _queue_record(answer.queue)
+        case pb.AddResponse():
+            view = _record({**_message_facts(answer.message), "duplicate": "yes" if answer.duplicate else "no"})
+        case pb.PopResponse() | pb.PeekResponse():
+            view = _record({**_message_facts(answer.message), "payload": _payload(answer.message.payload)})
+        case pb.BrowseResponse():
+            view = _message_table(answer.messages)
+        case pb.PurgeResponse():
+            view = f"purged {messages(answer.purged)}"
+        case pb.GetStatsResponse():
+            view = _record(_queue_facts(answer.queue) if answer.HasField("queue") else _server_facts(answer.server))
+    return view
+
+
+def _record(facts: Mapping[str, RenderableType]) -> Table:
+    """Return facts under each other."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, fact in facts.items():
+        table.add_row(name, fact)
+    return table
+
+
+def _columns(*names: str, right: Iterable[str] = ()) -> Table:
+    """Return an empty table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return table
+
+
+def queue_table(queues: Iterable[pb.Queue]) -> Table:
+    """Return queues, a line each."""
+    counts = [state.upper() for state in _STATES]
+    table = _columns("QUEUE", "STORE", "LIMIT", *counts, "TAGS", right=["LIMIT", *counts])
+    for queue in queues:
+        numbers = [f"{getattr(queue.messages, state):,}" for state in _STATES]
+        table.add_row(label(queue), _store(queue.store), _limit(queue), *numbers, _tags(queue.meta.tags))
+    return table
+
+
+def _queue_record(queue: pb.Queue) -> Table:
+    """Return all about one queue."""
+    facts: dict[str, RenderableType] = {
+        "name": queue.name or "-",
+        "id": queue.meta.id,
+        "created": _moment(queue.meta.created),
+        "store": _store(queue.store),
+        "limit": _limit(queue),
+        "tags": _tags(queue.meta.tags) or Text("-"),
+        "messages": _counts(queue.messages),
+        "delivery": _delivery(queue.delivery),
+        "draining": "yes" if queue.draining else "no",
+        "revision": str(queue.revision),
+    }
+    if queue.owner.name:
+        facts["owner"] = printable(f"{queue.owner.name} {queue.owner.uid}".strip())
+    return _record(facts)
+
+
+def _message_facts(message: pb.Message) -> dict[str, RenderableType]:
+    return {
+        "id": message.meta.id,
+        "created": _moment(message.meta.created),
+        "tags": _tags(message.meta.tags) or Text("-"),
+    }
+
+
+def _message_table(browsed: Iterable[pb.BrowsedMessage]) -> Table:
+    table = _columns("STATE", "ID", "CREATED", "TAGS")
+    table.add_column("PAYLOAD", no_wrap=True, overflow="ellipsis")
+    for each in browsed:
+        message, state = each.message, state_word(each.state)
+        first, *more = _payload(message.payload).plain.split("\n")
+        cut = Text(f"{first[:WIDE]} ..." if more else first[:WIDE])
+        table.add_row(state, message.meta.id, _moment(message.meta.created), _tags(message.meta.tags), cut)
+    return table
+
+
+def _payload(data: bytes) -> Text:
+    """Return a payload as text, or in base64 where it is none or would command the terminal."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text and text == printable(text):
+        return Text(text)
+    if not data:
+        return Text("(empty)", style="dim")
+    return Text.assemble(b64encode(data).decode(), (f"  (base64: {len(data):,} bytes, not text)", "dim"))
+
+
+def _queue_facts(stats: pb.QueueStats) -> dict[str, RenderableType]:
+    oldest = stats.oldest_ready_age
+    return {
+        "queue": label(stats.queue),
+        "messages": _counts(stats.queue.messages),
+        "limit": _limit(stats.queue),
+        "enqueued": f"{stats.enqueued:,}",
+        "consumed": f"{stats.consumed:,}",
+        "purged": f"{stats.purged:,}",
+        "refused, full": f"{stats.refused_full:,}",
+        "stored": f"{stats.stored_bytes:,} bytes",
+        "oldest ready": str(oldest.ToTimedelta()) if stats.HasField("oldest_ready_age") else "-",
+        "waiting calls": f"{stats.waiting_calls:,}",
+    }
+
+
+def _server_facts(stats: pb.ServerStats) -> dict[str, RenderableType]:
+    return {
+        "version": stats.version,
+        "started": _moment(stats.started),
+        "stores": ", ".join(f"{_store(each.store)} (epoch {each.epoch})" for each in stats.stores),
+        "queues": f"{stats.queues:,}",
+        "messages": _counts(stats.messages),
+        "memory": f"{stats.memory_bytes:,} of {stats.memory_watermark_bytes:,} bytes",
+    }
+
+
+def live(queues: Iterable[pb.Queue], height: int) -> RenderableType:
+    """Return queues on one screen: as many as there is room for, and how many more there are."""
+    ordered = sorted(queues, key=label)
+    room = max(1, height - 3)
+    if len(ordered) <= room:
+        return queue_table(ordered)
+    return Group(queue_table(ordered[:room]), Text(f"... and {len(ordered) - room:,} more", style="dim"))
+
+
+def label(queue: pb.Queue) -> str:
+    """Return what people call a queue."""
+    return queue.name or queue.meta.id
+
+
+def _store(number: pb.Queue.Store) -> str:
+    """Return a store's name."""
+    return pb.Queue.Store.Name(number).capitalize()
+
+
+def _limit(queue: pb.Queue) -> str:
+    """Return how many messages a queue holds."""
+    return "none" if queue.limit < 0 else f"{queue.limit:,}"
+
+
+def _tags(pairs: Iterable[pb.Tag]) -> Text:
+    """Return tags in one line."""
+    return Text(", ".join(printable(f"{tag.key}={tag.value}") for tag in pairs))
+
+
+def _counts(of: pb.MessageCounts) -> str:
+    """Return counts by state."""
+    return ", ".join(f"{getattr(of, state):,} {state}" for state in _STATES)
+
+
+def _moment(at: Timestamp) -> str:
+    """Return a time to the second."""
+    return f"{at.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _delivery(settings: pb.DeliverySettings) -> str:
+    ends = f"{settings.message_ttl_seconds:,} s" if settings.HasField("message_ttl_seconds") else "for ever"
+    return f"lease {settings.lease_seconds:,} s, {settings.max_deliveries:,} deliveries, kept {ends}"

@@ -1,0 +1,44 @@
+"""A real server for the RPC tests of one worker, and ways to call it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from queuelet.v1 import queue_pb2 as pb
+from support.rpc import Rpc
+from support.server_process import ServerProcess
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    """A server that every test of the worker shares: it must not end, and its other queues are not a test's to touch."""
+    with ServerProcess() as process:
+        yield process
+        assert process.stop() == 0
+        assert not [line for line in process.log() if "exception" in line], "no test has found a defect in the server"
+
+
+@pytest.fixture(scope="session")
+def rpc(server: ServerProcess) -> Iterator[Rpc]:
+    """A client of the shared server."""
+    client = Rpc(server.address)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
+    """A channel to the shared server, with a client's own limits."""
+    with grpc.insecure_channel(server.address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def queue(rpc: Rpc) -> Iterator[pb.Queue]:
+    """A new queue without a bound."""
+    made = rpc.new_queue()
+    yield made
+    rpc.delete_queue(made.meta.id)

@@ -1,0 +1,903 @@
+"""The command line, as people and scripts meet it: real processes against a real server."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import click
+import pytest
+import trustme
+
+import queuelet.server
+from queuelet.bounds import Bounds
+from queuelet.cli import cli as commands
+from queuelet.cli import run
+from queuelet.server import Settings
+from support.rpc import Rpc, eventually, unique_name
+from support.server_process import ServerProcess
+
+# A shell that starts tests in the background has them ignore SIGINT, which a program started by hand does not.
+QUEUELET = ("env", "--default-signal=INT", sys.executable, "-m", "queuelet")
+
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+PATIENCE = 30.0
+"""How long a command may take, in seconds: only there so that no defect hangs a run."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401  # whatever it holds
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Cli:
+    """Runs commands."""
+
+    def __init__(self, address: str = "") -> None:
+        """Take the server that commands use unless they are told otherwise."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("QUEUELET_", "Q_", "QCLI_"))}
+        self.env = kept | ({"QUEUELET_SERVER_ADDRESS": address} if address else {})
+
+    def __call__(self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ended:
+        """Run a command with its output piped."""
+        command = [*QUEUELET, *arguments]
+        env = {**self.env, **(env or {})}
+        ended = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, env=env, check=False)
+        return Ended(ended.returncode, ended.stdout, ended.stderr.decode())
+
+    def start(self, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  # as Popen takes them
+        """Start a command."""
+        return subprocess.Popen([*QUEUELET, *arguments], env=self.env, **streams)
+
+    def on_terminal(self, *arguments: str, typed: bytes = b"") -> Ended:
+        """Run a command on a terminal of 120 columns: `err` is all that shows there, `out` the same with colours."""
+        with Terminal(self, *arguments, typed=typed) as terminal:
+            return terminal.end()
+
+
+class Terminal:
+    """A command on a terminal."""
+
+    def __init__(self, cli: Cli, *arguments: str, typed: bytes = b"") -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
+        env = cli.env | {"TERM": "xterm"}
+        self.process = subprocess.Popen([*QUEUELET, *arguments], stdin=slave, stdout=slave, stderr=slave, env=env)
+        os.close(slave)
+        self._shown = bytearray()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        os.write(self._master, typed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        os.close(self._master)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._master, 65_536)
+            except OSError:
+                return
+            self._shown += data
+
+    @property
+    def shown(self) -> str:
+        return self._shown.decode().replace("\r\n", "\n")
+
+    def wait_for(self, text: str) -> None:
+        eventually(lambda: text in self.shown, f"the terminal shows {text!r}")
+
+    def end(self) -> Ended:
+        code = self.process.wait(PATIENCE)
+        self._reader.join()
+        return Ended(code, self.shown.encode(), _COLOURS.sub("", self.shown))
+
+
+@pytest.fixture
+def cli(server: ServerProcess) -> Cli:
+    """Commands that use the shared server."""
+    return Cli(server.address)
+
+
+@pytest.fixture
+def name(rpc: Rpc) -> Iterator[str]:
+    """The name of a new queue without a bound."""
+    made = rpc.new_queue(unique_name())
+    yield made.name
+    rpc.delete_queue(made.name)
+
+
+def payloads(rpc: Rpc, queue: str) -> list[bytes]:
+    return [message.payload for message in rpc.browse_all(queue)]
+
+
+def assert_failed(ended: Ended, code: int, *texts: str) -> None:
+    """One line on standard error, no traceback, nothing on standard output, and the exit code."""
+    assert ended.code == code, ended.err
+    assert ended.err.startswith("queuelet: ")
+    assert ended.err.count("\n") == 1
+    assert not ended.out
+    for text in texts:
+        assert text in ended.err
+
+
+# What negz/q's qcli has
+
+
+def test_q42_list_prints_what_qcli_prints(cli: Cli, rpc: Rpc, name: str) -> None:
+    """JSON by jsonpb: two spaces, names in camelCase, 64-bit numbers as strings, defaults told."""
+    ended = cli("list")
+    assert ended.code == 0
+    assert ended.out.decode() == json.dumps(ended.json, indent=2, ensure_ascii=False) + "\n"
+    (queue,) = [each for each in ended.json["queues"] if each["name"] == name]
+    made = rpc.get_queue(name)
+    assert queue["meta"]["id"] == made.meta.id
+    assert queue["meta"]["tags"] == []
+    assert queue["store"] == "MEMORY"
+    assert queue["limit"] == "-1"
+    assert queue["messages"] == {"ready": "0", "delayed": "0", "leased": "0", "dead": "0"}
+
+
+def test_q42_new_prints_the_queue_it_made(cli: Cli, rpc: Rpc) -> None:
+    """Store in any case, a limit, and tags, of which a key may have several."""
+    queue = cli("new", "Memory", "3", "-t", "team=a", "-t", "team=b=c").json["queue"]
+    made = rpc.get_queue(queue["meta"]["id"])
+    assert queue["limit"] == "3"
+    assert made.limit == 3
+    assert [(tag.key, tag.value) for tag in made.meta.tags] == [("team", "a"), ("team", "b=c")]
+    rpc.delete_queue(made.meta.id)
+
+
+@pytest.mark.parametrize("limit", [[], ["-1"]], ids=["no limit", "-1"])
+def test_q42_new_without_a_limit_makes_a_queue_without_a_bound(cli: Cli, rpc: Rpc, limit: list[str]) -> None:
+    """Where qcli sent 0, a queue that is always full."""
+    name = unique_name()
+    assert cli("new", "MEMORY", *limit, "--name", name).json["queue"]["limit"] == "-1"
+    rpc.delete_queue(name)
+
+
+def test_q42_new_refuses_a_store_it_does_not_know(cli: Cli) -> None:
+    """Where qcli sent UNKNOWN."""
+    assert_failed(cli("new", "tape"), 2, "cannot make a queue", "'tape' is not one of 'memory', 'disk', 'boltdb'")
+
+
+@pytest.mark.parametrize("reference", ["name", "id"])
+def test_q42_get_prints_a_queue(cli: Cli, rpc: Rpc, name: str, reference: str) -> None:
+    """By its id, or by its name."""
+    made = rpc.get_queue(name)
+    assert cli("get", name if reference == "name" else made.meta.id).json["queue"]["meta"]["id"] == made.meta.id
+
+
+def test_q42_tag_untag_and_delete_print_nothing(cli: Cli, rpc: Rpc, name: str) -> None:
+    """They do what they say, and are silent."""
+    assert cli("tag", name, "team", "a") == Ended(0, b"", "")
+    assert [(tag.key, tag.value) for tag in rpc.get_queue(name).meta.tags] == [("team", "a")]
+    assert cli("untag", name, "team", "a") == Ended(0, b"", "")
+    assert not rpc.get_queue(name).meta.tags
+    assert cli("delete", name) == Ended(0, b"", "")
+    assert_failed(cli("get", name), 1, f"queuelet: cannot get: there is no queue {name}\n")
+
+
+def test_q42_add_takes_the_payload_from_standard_input(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Byte for byte, and answers the message as it is stored."""
+    ended = cli("add", name, "-t", "k=v", stdin=b"a\nb\0\xff\n")
+    (stored,) = rpc.browse_all(name)
+    assert stored.payload == b"a\nb\0\xff\n"
+    assert ended.json["message"]["meta"]["id"] == stored.meta.id
+    assert ended.json["message"]["meta"]["tags"] == [{"key": "k", "value": "v"}]
+    assert base64.b64decode(ended.json["message"]["payload"]) == stored.payload
+
+
+def test_q42_peek_leaves_and_pop_takes_the_first_message(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Both print it alike."""
+    rpc.add(name, b"first")
+    rpc.add(name, b"second")
+    peeked, popped = cli("peek", name), cli("pop", name)
+    assert peeked.json == popped.json
+    assert base64.b64decode(popped.json["message"]["payload"]) == b"first"
+    assert payloads(rpc, name) == [b"second"]
+
+
+def test_q42_a_failure_prints_and_exits_with_1(cli: Cli, name: str) -> None:
+    """In one line that says what could not be done."""
+    assert_failed(cli("pop", name), 1, f"queuelet: cannot pop: queue {name} has no message that is ready\n")
+
+
+def test_q42_the_server_comes_from_a_flag_anywhere_or_from_qcli_server(server: ServerProcess, name: str) -> None:
+    """Before the command, after it, or as qcli's variable; the flag nearest the end wins."""
+    cli = Cli()
+    assert cli("-s", server.address, "get", name).code == 0
+    assert cli("get", name, f"--server={server.address}").code == 0
+    assert cli("get", name, env={"QCLI_SERVER": server.address}).code == 0
+    assert cli("-s", "127.0.0.1:1", "get", name, "-s", server.address).code == 0
+    assert cli("get", name, "-s", server.address, env={"QUEUELET_SERVER_ADDRESS": "127.0.0.1:1"}).code == 0
+
+
+# More about queues
+
+
+def test_list_takes_a_selector(cli: Cli, rpc: Rpc) -> None:
+    """Tags as `kubectl -l` reads them."""
+    tag = unique_name("team")
+    made = rpc.new_queue(tags=[(tag, "a")])
+    rpc.new_queue(tags=[(tag, "b")])
+    assert [queue["meta"]["id"] for queue in cli("list", "-l", f"{tag}=a").json["queues"]] == [made.meta.id]
+    assert_failed(cli("list", "-l", "=a"), 1, "cannot list queues: selector")
+
+
+def test_declare_says_what_became_of_a_queue(cli: Cli, rpc: Rpc) -> None:
+    """Created, updated, unchanged; with all its settings."""
+    name = unique_name()
+    flags = ["--limit", "7", "-t", "a=b", "--lease-seconds", "60", "--max-deliveries", "2", "--message-ttl-seconds"]
+    flags += ["9", "--draining", "--owner", "i/n/q", "--owner-uid", "u", "--store", "memory"]
+    outcomes = [cli("declare", name, *flags).json["results"][0] for _ in range(2)]
+    assert [each["outcome"] for each in outcomes] == ["OUTCOME_CREATED", "OUTCOME_UNCHANGED"]
+    made = rpc.get_queue(name)
+    assert (made.limit, made.draining, made.owner.name, made.owner.uid) == (7, True, "i/n/q", "u")
+    delivery = made.delivery
+    assert (delivery.lease_seconds, delivery.max_deliveries, delivery.message_ttl_seconds) == (60, 2, 9)
+    rpc.delete_queue(name)
+
+
+@pytest.mark.parametrize("form", ["[{0}, {1}]", "{0}\n{1}\n"], ids=["list", "lines"])
+def test_declare_reads_many_from_a_file(cli: Cli, rpc: Rpc, form: str, tmp_path: Path) -> None:
+    """A JSON list, or JSON lines; only the name is needed, and a store is known in any case."""
+    first, second = unique_name(), unique_name()
+    file = tmp_path / "queues.json"
+    whole = {"name": second, "store": "Memory", "limit": 3, "tags": [{"key": "a", "value": "b"}]}
+    file.write_text(form.replace("{0}", json.dumps({"name": first})).replace("{1}", json.dumps(whole)))
+    results = cli("declare", "-f", str(file)).json["results"]
+    assert [result["queue"]["name"] for result in results] == [first, second]
+    assert rpc.get_queue(first).limit == -1
+    assert rpc.get_queue(second).limit == 3
+    rpc.delete_queue(first)
+    rpc.delete_queue(second)
+
+
+def test_declare_exits_with_1_if_any_was_refused(cli: Cli, rpc: Rpc) -> None:
+    """The others are declared all the same, and each refusal is told."""
+    name = unique_name()
+    lines = f'{{"name": "{name}"}}\n{{"name": "{name}", "store": "DISK"}}'
+    ended = cli("declare", "-f", "-", stdin=lines.encode())
+    assert ended.code == 1
+    assert [result["outcome"] for result in ended.json["results"]] == ["OUTCOME_CREATED", "OUTCOME_REFUSED"]
+    assert ended.err.startswith(f"queuelet: cannot declare {name}: ")
+    assert ended.err.count("\n") == 1
+    rpc.delete_queue(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"name": "a"', "line 1 column"),
+        ('{"label": "a"}', "declaration 1"),
+        ('{"name": "a"} 3', "declaration 2"),
+        ('{"name": "a", "store": "tape"}', "declaration 1"),
+        ("\xff", "cannot declare"),
+    ],
+    ids=["cut off", "unknown field", "no object", "unknown store", "no UTF-8"],
+)
+def test_declare_refuses_a_file_it_cannot_read(cli: Cli, text: str, complaint: str) -> None:
+    """With where it is wrong, and before anything is declared."""
+    assert_failed(cli("declare", "-f", "-", stdin=text.encode("latin-1")), 2, complaint)
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "-f", "/dev/null"], ["-f", "/dev/null", "--limit", "3"]])
+def test_declare_wants_a_name_or_a_file(cli: Cli, arguments: list[str]) -> None:
+    """And a file says all."""
+    assert_failed(cli("declare", *arguments), 2, "cannot declare: ", "(see 'queuelet declare --help')")
+
+
+def test_remove_drops_queues_of_an_owner_only(cli: Cli, rpc: Rpc) -> None:
+    """What became of each is told, and a refusal exits with 1."""
+    mine, other = unique_name(), unique_name()
+    cli("declare", mine, "--owner", "i/n/mine")
+    cli("declare", other, "--owner", "i/n/other")
+    ended = cli("remove", mine, other, "no-such-queue", "--owner", "i/n/mine")
+    outcomes = [result["outcome"] for result in ended.json["results"]]
+    assert outcomes == ["OUTCOME_REMOVED", "OUTCOME_REFUSED", "OUTCOME_ABSENT"]
+    assert ended.code == 1
+    assert ended.err.startswith(f"queuelet: cannot remove {other}: ")
+    rpc.add(other, b"x")
+    assert cli("remove", other, "-o", "table") == Ended(0, f"{other}  removed with 1 message\n".encode(), "")
+
+
+def test_stats_tells_of_the_server_or_of_a_queue(cli: Cli, rpc: Rpc, name: str) -> None:
+    """The whole answer, as JSON."""
+    rpc.add(name, b"x")
+    assert cli("stats").json["server"]["stores"][0]["store"] == "MEMORY"
+    assert cli("stats", name).json["queue"]["enqueued"] == "1"
+
+
+def test_watch_prints_lines_until_it_is_interrupted(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Stores, queues, the end of the snapshot, and then changes; ^C exits with 0."""
+    watch = cli.start("watch", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert watch.stdout is not None
+    news = map(json.loads, watch.stdout)
+    assert next(news)["store"]["store"] == "MEMORY"
+    snapshot = list(iter(lambda: next(news), {"snapshotComplete": True}))
+    assert name in [each["queue"]["name"] for each in snapshot]
+    made = unique_name()
+    rpc.new_queue(made)
+    assert any(each.get("queue", {}).get("name") == made for each in news)
+    rpc.delete_queue(made)
+    assert any(each.get("removed", {}).get("name") == made for each in news)
+    watch.send_signal(signal.SIGINT)
+    _, err = watch.communicate(timeout=PATIENCE)
+    assert (watch.returncode, err) == (0, b"")
+
+
+def test_watch_exits_with_3_when_the_server_stops() -> None:
+    """So that a script knows to watch again."""
+    with ServerProcess() as server:
+        watch = Cli(server.address).start("watch", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert watch.stdout is not None
+        watch.stdout.readline()
+        server.stop()
+        _, err = watch.communicate(timeout=PATIENCE)
+    assert watch.returncode == 3
+    assert err.startswith(b"queuelet: cannot watch queues: ")
+
+
+# Adding
+
+
+def test_add_takes_the_payload_from_a_flag_or_a_file(cli: Cli, rpc: Rpc, name: str, tmp_path: Path) -> None:
+    """In place of standard input."""
+    file = tmp_path / "payload"
+    file.write_bytes(b"\0file\n")
+    assert cli("add", name, "--payload", "text").code == 0
+    assert cli("add", name, "--file", str(file)).code == 0
+    assert payloads(rpc, name) == [b"text", b"\0file\n"]
+
+
+def test_add_with_an_id_adds_once(cli: Cli, rpc: Rpc, name: str) -> None:
+    """The second time it answers the first message, marked as a duplicate."""
+    own = "6f9c1d8e-0b1a-4f0e-9c55-3a1f0c9be001"
+    answers = [cli("add", name, "--payload", "x", "--id", own).json for _ in range(2)]
+    assert [answer["duplicate"] for answer in answers] == [False, True]
+    assert payloads(rpc, name) == [b"x"]
+    assert_failed(cli("add", name, "--payload", "y", "--id", own), 1, "cannot add: ")
+
+
+@pytest.mark.parametrize("source", ["standard input", "file"])
+def test_add_lines_adds_a_message_per_line(cli: Cli, rpc: Rpc, name: str, source: str, tmp_path: Path) -> None:
+    """In order, in many calls; empty lines too, a last line without an end too."""
+    lines = [b"", b"\r", b"x" * 100_000, *(b"%d" % number for number in range(2_500)), b"last"]
+    data = b"\n".join(lines)
+    file = tmp_path / "lines"
+    file.write_bytes(data)
+    flags = ["--file", str(file)] if source == "file" else []
+    ended = cli("add", name, "--lines", "-t", "k=v", *flags, stdin=b"" if flags else data)
+    assert ended.json == {"added": len(lines)}
+    messages = rpc.browse_all(name)
+    assert [message.payload for message in messages] == lines
+    assert {(tag.key, tag.value) for message in messages for tag in message.meta.tags} == {("k", "v")}
+
+
+def test_add_lines_adds_what_came_so_far_when_the_input_pauses(cli: Cli, rpc: Rpc, name: str) -> None:
+    """A line is not kept back until a batch is full."""
+    adding = cli.start("add", name, "--lines", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert adding.stdin is not None
+    adding.stdin.write(b"now\nlat")
+    adding.stdin.flush()
+    eventually(lambda: payloads(rpc, name) == [b"now"], "the first line is added")
+    out, _ = adding.communicate(b"er", timeout=PATIENCE)
+    assert json.loads(out) == {"added": 2}
+    assert payloads(rpc, name) == [b"now", b"later"]
+
+
+def test_add_lines_stops_at_a_refusal_and_says_where(cli: Cli, rpc: Rpc) -> None:
+    """The line, why, and how many were added."""
+    made = rpc.new_queue(limit=3)
+    ended = cli("add", made.meta.id, "--lines", stdin=b"1\n2\n3\n4\n5\n")
+    assert_failed(ended, 1, "cannot add: line 4: queue ", "is full", "3 messages added")
+    rpc.delete_queue(made.meta.id)
+
+
+def test_add_lines_stays_within_the_bounds_of_a_small_server() -> None:
+    """Smaller batches than it would send, and a line too long is named while those before it are added."""
+    with ServerProcess("--max-batch", "10", "--max-message-bytes", "16Ki") as server:
+        cli, rpc = Cli(server.address), Rpc(server.address)
+        rpc.new_queue("small")
+        lines = [b"%d" % number for number in range(40)]
+        ended = cli("add", "small", "--lines", stdin=b"\n".join([*lines, b"x" * 20_000, b"after"]))
+        assert_failed(ended, 1, "line 41: ", "40 messages added")
+        assert payloads(rpc, "small") == lines
+        rpc.close()
+
+
+def test_add_waits_for_room(cli: Cli, rpc: Rpc) -> None:
+    """With --wait, until somebody takes a message."""
+    made = rpc.new_queue(unique_name(), limit=1)
+    rpc.add(made.name, b"first")
+    adding = cli.start("add", made.name, "--payload", "second", "--wait", stdout=subprocess.PIPE)
+    eventually(lambda: rpc.stats(made.name).waiting_calls == 1, "the add waits")
+    rpc.pop(made.name)
+    adding.communicate(timeout=PATIENCE)
+    assert adding.returncode == 0
+    assert_failed(cli("add", made.name, "--payload", "third", "--wait", "--timeout", "0.3"), 1, "is full")
+    rpc.delete_queue(made.name)
+
+
+@pytest.mark.parametrize("flags", [["--payload", "x", "--lines"], ["--lines", "--id", "x"], ["-t", "no-value"]])
+def test_add_refuses_flags_that_do_not_go_together(cli: Cli, name: str, flags: list[str]) -> None:
+    """As bad usage, with where to read more."""
+    assert_failed(cli("add", name, *flags), 2, "cannot add: ", "(see 'queuelet add --help')")
+
+
+def test_add_lines_tells_which_lines_are_in_doubt_when_the_server_is_away() -> None:
+    """And exits with 3."""
+    ended = Cli("127.0.0.1:1")("add", "orders", "--lines", stdin=b"1\n2\n")
+    assert_failed(
+        ended, 3, "cannot reach the server at 127.0.0.1:1", "0 messages added, and lines 1 to 2 may have been"
+    )
+
+
+# Taking
+
+
+def test_pop_many_prints_a_line_each(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Of the same shape as one message, up to the count or the end of the queue."""
+    rpc.add_batch(name, [b"%d" % number for number in range(250)])
+    popped = cli("pop", name, "-n", "240").lines
+    assert [base64.b64decode(each["message"]["payload"]) for each in popped] == [b"%d" % n for n in range(240)]
+    assert len(cli("pop", name, "-n", "240").lines) == 10
+    assert_failed(cli("pop", name, "-n", "240"), 1, "has no message that is ready")
+
+
+def test_pop_raw_prints_payloads_only(cli: Cli, rpc: Rpc, name: str) -> None:
+    """One exactly as it is; of many, each with a line end. What comes out can be added as it went in."""
+    rpc.add_batch(name, [b"\0one\xff", b"two", b""])
+    assert cli("peek", name, "--raw").out == b"\0one\xff"
+    assert cli("pop", name, "--raw").out == b"\0one\xff"
+    assert cli("pop", name, "--raw", "-n", "9").out == b"two\n\n"
+
+
+def test_pop_waits_for_messages(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Until there are as many as asked for; each is printed as it comes."""
+    popping = cli.start("pop", name, "-n", "2", "--raw", "--wait", "30", stdout=subprocess.PIPE)
+    assert popping.stdout is not None
+    for payload in (b"a\n", b"b\n"):
+        eventually(lambda: rpc.stats(name).waiting_calls == 1, "the pop waits")
+        rpc.add(name, payload.strip())
+        assert popping.stdout.readline() == payload
+    popping.communicate(timeout=PATIENCE)
+    assert popping.returncode == 0
+    assert cli("pop", name, "-n", "2", "--raw", "--wait", "0.1").code == 1
+
+
+def test_pop_says_how_many_messages_a_closed_pipe_lost(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Messages that are taken and cannot be written are not lost in silence."""
+    rpc.add_batch(name, [b"x" * 100] * 50)
+    read, write = os.pipe()
+    os.close(read)
+    popping = cli.start("pop", name, "-n", "40", stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    _, err = popping.communicate(timeout=PATIENCE)
+    assert popping.returncode == 1
+    lost = b"40 of the messages taken from the queue could not be written, and are lost"
+    assert err == b"queuelet: cannot pop: Broken pipe; " + lost + b"\n"
+    assert rpc.stats(name).queue.messages.ready == 10
+
+
+def test_pop_says_that_a_full_disk_lost_a_message(cli: Cli, rpc: Rpc, name: str) -> None:
+    """As with a closed pipe."""
+    rpc.add(name, b"x")
+    with Path("/dev/full").open("wb") as full:
+        popping = cli.start("pop", name, stdout=full, stderr=subprocess.PIPE)
+    _, err = popping.communicate(timeout=PATIENCE)
+    assert popping.returncode == 1
+    assert b"No space left on device; 1 of the messages" in err
+
+
+def test_pop_takes_nothing_where_there_is_no_standard_output(cli: Cli, rpc: Rpc, name: str) -> None:
+    """It is looked at first."""
+    rpc.add(name, b"x")
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *QUEUELET, "pop", name]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, env=cli.env, timeout=PATIENCE, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == b"queuelet: cannot pop: standard output is closed\n"
+    assert payloads(rpc, name) == [b"x"]
+
+
+def test_browse_prints_every_page_and_takes_nothing(cli: Cli, rpc: Rpc, name: str) -> None:
+    """A line for each message, with its state; more than a page holds."""
+    rpc.add_batch(name, [b"%d" % number for number in range(10_000)])
+    rpc.add(name, b"gold", tags=[("tier", "gold")])
+    browsed = cli("browse", name).lines
+    assert [base64.b64decode(each["message"]["payload"]) for each in browsed] == payloads(rpc, name)
+    assert {each["state"] for each in browsed} == {"ready"}
+    (gold,) = cli("browse", name, "-l", "tier=gold", "--state", "ready", "--max", "5").lines
+    assert base64.b64decode(gold["message"]["payload"]) == b"gold"
+    assert len(cli("browse", name, "--max", "7").lines) == 7
+    assert cli("browse", name, "--state", "dead", "--state", "leased") == Ended(0, b"", "")
+
+
+def test_browse_ends_quietly_when_nobody_reads_on(cli: Cli, rpc: Rpc, name: str) -> None:
+    """`queuelet browse orders | head -1`, as any program of Unix."""
+    rpc.add_batch(name, [b"x" * 100] * 5_000)
+    browsing = cli.start("browse", name, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert browsing.stdout is not None
+    browsing.stdout.readline()
+    browsing.stdout.close()
+    assert browsing.wait(PATIENCE) == 141
+    assert browsing.stderr is not None
+    with browsing.stderr:
+        assert browsing.stderr.read() == b""
+
+
+def test_purge_removes_by_id_by_tag_or_all(cli: Cli, rpc: Rpc, name: str) -> None:
+    """And prints how many."""
+    first = rpc.add(name, b"1")
+    rpc.add(name, b"2", tags=[("tier", "test")])
+    rpc.add_batch(name, [b"3", b"4"])
+    assert cli("purge", name, "--id", first.meta.id).json == {"purged": "1"}
+    assert cli("purge", name, "-l", "tier=test").json == {"purged": "1"}
+    assert cli("purge", name, "--all", "-o", "table").out == b"purged 2 messages\n"
+    assert_failed(cli("purge", name), 2, "give one of --id, --selector and --all")
+    assert_failed(cli("purge", name, "--all", "-l", "a=b"), 2, "give one of --id, --selector and --all")
+
+
+# On a terminal
+
+
+def test_a_terminal_shows_queues_as_a_table(cli: Cli, rpc: Rpc) -> None:
+    """And JSON only when asked for."""
+    made = rpc.new_queue(unique_name(), limit=1_000, tags=[("team", "a")])
+    rpc.add_batch(made.name, [b"x"] * 3)
+    ended = cli.on_terminal("list", "-l", "team=a")
+    assert ended.code == 0
+    (row,) = [line.split() for line in ended.err.splitlines() if line.startswith(made.name)]
+    assert row == [made.name, "Memory", "1,000", "3", "0", "0", "0", "team=a"]
+    assert made.meta.id in cli.on_terminal("get", made.name).err
+    assert json.loads(cli.on_terminal("get", made.name, "-o", "json").out)["queue"]["name"] == made.name
+    rpc.delete_queue(made.name)
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        ("grüße [red]\tund\nmehr".encode(), "grüße [red]"),
+        (b"\xff\0", "/wA=  (base64: 2 bytes, not text)"),
+        (b"\x1b[2J", "G1sySg==  (base64: 4 bytes, not text)"),
+        (b"", "(empty)"),
+    ],
+    ids=["text", "binary", "commands for the terminal", "nothing"],
+)
+def test_a_terminal_shows_a_payload_as_text_if_it_is_some(
+    cli: Cli, rpc: Rpc, name: str, payload: bytes, shown: str
+) -> None:
+    """Never what would command the terminal."""
+    rpc.add(name, payload, tags=[("k", "\x1b[2J")])
+    ended = cli.on_terminal("pop", name)
+    assert shown in ended.err
+    assert "k=\\x1b[2J" in ended.err
+    assert b"\x1b[2J" not in ended.out
+
+
+def test_a_terminal_shows_how_far_adding_is(cli: Cli, rpc: Rpc, name: str, tmp_path: Path) -> None:
+    """A bar while it works, and a summary at the end."""
+    file = tmp_path / "lines"
+    file.write_bytes(b"x\n" * 20_000)
+    ended = cli.on_terminal("add", name, "--lines", "--file", str(file))
+    assert "20,000 messages" in ended.err
+    assert "━" in ended.err
+    assert ended.err.endswith(f"added 20,000 messages to {name}\n")
+
+
+def test_a_payload_can_be_typed(cli: Cli, rpc: Rpc, name: str) -> None:
+    """With a hint how to end."""
+    ended = cli.on_terminal("add", name, typed=b"hello\n\x04")
+    assert "end it with ^D" in ended.err
+    assert payloads(rpc, name) == [b"hello\n"]
+
+
+def test_a_terminal_shows_queues_live_until_interrupted(cli: Cli, rpc: Rpc, name: str) -> None:
+    """New ones appear, and ^C exits with 0."""
+    with Terminal(cli, "watch") as terminal:
+        terminal.wait_for(name)
+        made = rpc.new_queue(unique_name()).name
+        terminal.wait_for(made)
+        rpc.delete_queue(made)
+        terminal.process.send_signal(signal.SIGINT)
+        ended = terminal.end()
+    assert ended.code == 0
+    assert "Traceback" not in ended.err
+
+
+def test_an_interrupt_exits_with_130_and_says_what_was_done(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Without a traceback."""
+    with Terminal(cli, "add", name, "--lines", typed=b"one\n") as terminal:
+        eventually(lambda: payloads(rpc, name) == [b"one"], "the line is added")
+        terminal.process.send_signal(signal.SIGINT)
+        ended = terminal.end()
+    assert ended.code == 130
+    assert ended.err.splitlines()[-1] in {
+        "queuelet: interrupted; 1 message added",
+        "queuelet: interrupted; 0 messages added, and lines 1 to 1 may have been",
+    }
+    rpc.pop(name)
+    with Terminal(cli, "pop", name, "--wait", "30") as terminal:
+        eventually(lambda: rpc.stats(name).waiting_calls == 1, "the pop waits")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.end().code == 130
+    assert "Traceback" not in terminal.shown
+
+
+# Failing
+
+
+def test_an_unreachable_server_exits_with_3() -> None:
+    """And names the address."""
+    assert_failed(Cli()("list", "-s", "127.0.0.1:1"), 3, "cannot list queues: cannot reach the server at 127.0.0.1:1")
+
+
+def test_a_server_that_does_not_answer_exits_with_3() -> None:
+    """After --timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        ended = Cli(address)("get", "orders", "--timeout", "0.3")
+    assert_failed(ended, 3, f"cannot get: the server at {address} did not answer within 0.3 seconds")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["pop"], "cannot pop: missing argument 'QUEUE'"),
+        (["pop", "q", "--cuont", "3"], "Did you mean '--count'?"),
+        (["popp"], "Did you mean 'pop'?"),
+        (["add", "q", "--file", "/no/such/file"], "'/no/such/file' does not exist"),
+        (["list", "--tls-ca", "/no/such/file"], "'/no/such/file' does not exist"),
+        (["new", "memory", "99999999999999999999"], "99999999999999999999"),
+        (["get", "\udcff"], "cannot get: "),
+        (["list", "-o", "xml"], "'xml' is not one of 'json', 'table'"),
+        (["server", "--listen", "nowhere"], "cannot serve: 'nowhere' is not an address"),
+        (["server", "--memory-watermark", "lots"], "'lots' is not a size"),
+        (["server", "--memory-watermark", "120%"], "'120%' is no share"),
+        (["server", "--tls-cert", __file__], "cannot serve: --tls-cert and --tls-key go together"),
+        (["--tls-cert", __file__, "server"], "--tls-cert before 'server' is for clients"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_usage_exits_with_2(
+    arguments: Sequence[str], complaint: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line that says what is wrong."""
+    for variable in [key for key in os.environ if key.startswith(("QUEUELET_", "Q_", "QCLI_"))]:
+        monkeypatch.delenv(variable)
+    code = run(arguments)
+    out, err = capfd.readouterr()
+    assert_failed(Ended(code, out.encode(), err), 2, complaint)
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(server: ServerProcess) -> None:
+    """Without the log lines of gRPC."""
+    ended = Cli()("server", "--listen", server.address, "--metrics", "127.0.0.1:0")
+    assert_failed(ended, 1, f"cannot serve: cannot listen on {server.address}")
+
+
+def test_tls_and_a_token_let_a_client_in(tmp_path: Path) -> None:
+    """By flags after the command or by variables; without the token it is refused, without TLS it gets nowhere."""
+    authority = trustme.CA()
+    certificate, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("client@example.com")
+    paths = {key: str(tmp_path / key) for key in ("ca", "crt", "key", "client-crt", "client-key", "token")}
+    authority.cert_pem.write_to_path(paths["ca"])
+    certificate.cert_chain_pems[0].write_to_path(paths["crt"])
+    certificate.private_key_pem.write_to_path(paths["key"])
+    client.cert_chain_pems[0].write_to_path(paths["client-crt"])
+    client.private_key_pem.write_to_path(paths["client-key"])
+    Path(paths["token"]).write_text("secret\n")
+    tls = ("--tls-cert", paths["crt"], "--tls-key", paths["key"], "--tls-client-ca", paths["ca"])
+    with ServerProcess(*tls, "--token-file", paths["token"]) as server:
+        cli = Cli(server.address)
+        mine = ("--tls-ca", paths["ca"], "--tls-cert", paths["client-crt"], "--tls-key", paths["client-key"])
+        assert cli("list", *mine, "--token-file", paths["token"]).code == 0
+        assert cli("list", *mine, env={"QUEUELET_TOKEN_FILE": paths["token"]}).code == 0
+        assert_failed(cli("list", *mine), 1, "cannot list queues: ")
+        assert_failed(cli("list", "--tls-ca", paths["ca"]), 3, "cannot reach the server")
+        assert_failed(cli("list"), 3, "cannot reach the server")
+
+
+# Flags and help
+
+
+def options() -> Iterator[tuple[str, click.Option]]:
+    """Yield every option of every command, with the command's name; that of a global one is empty."""
+    context = click.Context(commands)
+    for name in ["", *commands.list_commands(context)]:
+        command = commands.get_command(context, name) if name else commands
+        assert command is not None
+        for option in command.params:
+            if isinstance(option, click.Option) and option.name not in {"help", "version"}:
+                yield name, option
+
+
+def variables(option: click.Option) -> list[str]:
+    return [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
+
+
+def test_every_flag_is_an_environment_variable() -> None:
+    """Named for command and flag; of the global ones only --server has another name."""
+    for command, option in options():
+        flag = max(option.opts, key=len).strip("-").replace("-", "_").upper()
+        expected = f"QUEUELET_{command.upper()}_{flag}" if command else f"QUEUELET_{flag}"
+        assert variables(option)[0] == {"QUEUELET_SERVER": "QUEUELET_SERVER_ADDRESS"}.get(expected, expected)
+
+
+def test_no_variable_clashes_with_another_or_with_those_of_kubernetes() -> None:
+    """Kubernetes gives every Pod variables like QUEUELET_PORT and QUEUELET_SERVER_SERVICE_HOST."""
+    names = [name for _, option in options() for name in variables(option)]
+    assert len(names) == len(set(names))
+    assert not [name for name in names if name.endswith(("_PORT", "_HOST")) or "_SERVICE_" in name or "_PORT_" in name]
+    assert {"Q_LISTEN", "Q_METRICS", "Q_DEBUG", "QCLI_SERVER"} <= set(names)
+
+
+def test_flags_of_commands_come_from_variables(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Those of a command, and global ones."""
+    rpc.add_batch(name, [b"a", b"b"])
+    env = {"QUEUELET_POP_COUNT": "2", "QUEUELET_POP_RAW": "true"}
+    assert cli("pop", name, env=env).out == b"a\nb\n"
+    assert cli("list", env={"QUEUELET_OUTPUT": "table"}).out.startswith(b"QUEUE ")
+
+
+@pytest.fixture
+def started_with(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """What servers are started with, none of which starts."""
+    for variable in [key for key in os.environ if key.startswith(("QUEUELET_", "Q_"))]:
+        monkeypatch.delenv(variable)
+    settings: list[Settings] = []
+    monkeypatch.setattr(queuelet.server, "run", settings.append)
+    return settings
+
+
+def test_a_server_without_flags_has_the_default_settings(started_with: list[Settings]) -> None:
+    """There is one place for them."""
+    assert run(["server"]) == 0
+    assert started_with == [Settings()]
+
+
+def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], tmp_path: Path) -> None:
+    """All of Settings, and all of Bounds that can be changed."""
+    file = tmp_path / "file"
+    file.touch()
+    files = dict.fromkeys(("tls_cert", "tls_key", "tls_client_ca", "token_file"), file)
+    bounds = {"message_bytes": 1, "queues": 2, "batch": 3, "waiting": 4, "tags": 5, "tag_key_bytes": 6}
+    flags = [f"--{flag.replace('_', '-')}={path}" for flag, path in files.items()]
+    flags += [f"--max-{flag.replace('_', '-')}={value}" for flag, value in bounds.items()]
+    more = ["--listen=:1", "--metrics=:2", "-d", "--grace=3", "--memory-watermark=4Mi", "--quit-from-anywhere"]
+    assert run(["server", *flags, *more, "--max-tag-value-bytes=7"]) == 0
+    (settings,) = started_with
+    assert settings == Settings(
+        listen=":1",
+        metrics=":2",
+        debug=True,
+        grace=3.0,
+        memory_watermark=4 * 1024 * 1024,
+        quit_from_anywhere=True,
+        bounds=Bounds(**bounds, tag_value_bytes=7),
+        **files,
+    )
+    same = [each.name for each in fields(Settings) if getattr(settings, each.name) == getattr(Settings(), each.name)]
+    assert not same, "each setting has a flag"
+
+
+def test_q40_a_server_reads_the_variables_of_negz_q(
+    started_with: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own name for a variable comes first."""
+    monkeypatch.setenv("Q_LISTEN", ":1")
+    monkeypatch.setenv("Q_METRICS", ":2")
+    monkeypatch.setenv("Q_DEBUG", "true")
+    monkeypatch.setenv("QUEUELET_SERVER_METRICS", ":3")
+    assert run(["server"]) == 0
+    assert started_with == [Settings(listen=":1", metrics=":3", debug=True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1048576", 2**20), ("512Mi", 2**29), ("2G", 2 * 10**9), ("1.5Ki", 1536), ("3k", 3000)]
+)
+def test_sizes_have_the_units_of_kubernetes(started_with: list[Settings], text: str, size: int) -> None:
+    """Ki is 1024, K is 1000."""
+    assert run(["server", "--memory-watermark", text]) == 0
+    assert started_with[0].memory_watermark == size
+
+
+def test_a_memory_watermark_can_be_a_share(started_with: list[Settings]) -> None:
+    """Of what the process may use."""
+    assert run(["server", "--memory-watermark", "80%"]) == 0
+    assert run(["server", "--memory-watermark", "40 %"]) == 0
+    whole, half = started_with
+    assert whole.memory_watermark is not None
+    assert half.memory_watermark is not None
+    assert abs(whole.memory_watermark - 2 * half.memory_watermark) <= 2
+
+
+def test_help_waits_neither_for_grpc_nor_for_protobuf_nor_for_rich() -> None:
+    """And lists every command."""
+    code = "import sys; from queuelet.cli import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in ended.stderr.split()}
+    assert not loaded & {"grpc", "google", "rich", "aiohttp", "structlog"}
+    for command in commands.list_commands(click.Context(commands)):
+        assert f"\n  {command} " in ended.stdout
+
+
+def test_rich_is_not_imported_for_a_pipe(server: ServerProcess) -> None:
+    """Scripts need not wait for it."""
+    code = "import sys; from queuelet.cli import run; run(['list']); print('rich' in sys.modules, file=sys.stderr)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, env=Cli(server.address).env, check=True)
+    assert ended.stderr == b"False\n"
+
+
+def test_every_command_has_help_with_examples_and_variables(capfd: pytest.CaptureFixture[str]) -> None:
+    """Both the command's own options and the global ones."""
+    for command in commands.list_commands(click.Context(commands)):
+        assert run([command, "--help"]) == 0
+        shown = capfd.readouterr().out
+        assert "Examples:\n" in shown
+        assert f"queuelet {command}" in shown.split("Examples:\n")[1]
+        assert command in {"server", "completion"} or "QUEUELET_SERVER_ADDRESS" in shown.replace("\n", "")
+
+
+def test_the_server_command_says_what_to_install_where_it_is_missing() -> None:
+    """Clients work without the extra."""
+    code = (
+        "import sys; sys.modules['aiohttp'] = None; sys.modules['structlog'] = None\n"
+        "from queuelet.cli import run\n"
+        "sys.exit(run(['-s', '127.0.0.1:1', 'list']) == 3 and run(['server']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "cannot reach the server" in ended.stderr
+    assert "needs the package structlog: pip install 'queuelet[server]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(cli: Cli, shell: str) -> None:
+    """For each shell, which then asks for words."""
+    ended = cli("completion", shell)
+    assert ended.code == 0
+    assert f"_QUEUELET_COMPLETE={shell}_complete" in ended.out.decode()
+    asked = {"_QUEUELET_COMPLETE": "bash_complete", "COMP_WORDS": "queuelet pu", "COMP_CWORD": "1"}
+    assert cli(env=asked).out == b"plain,purge\n"
+
+
+def test_version_is_that_of_the_package(cli: Cli) -> None:
+    """As `queuelet 1.2.3`."""
+    assert cli("--version").out == f"queuelet {queuelet.__version__}\n".encode()

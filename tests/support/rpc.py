@@ -1,0 +1,269 @@
+"""A plain client for tests: bytes or generated classes over one channel, and refusals as values to look at.
+
+It is not `queuelet.client` on purpose: what that hides is what these tests are about.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, cast
+from uuid import uuid4
+
+import grpc
+from google.protobuf.message import Message as ProtobufMessage
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from queuelet.v1 import queue_pb2 as pb
+
+SERVICE = "queuelet.v1.QueueService"
+NEGZ_SERVICE = "proto.Q"
+
+TIMEOUT = 30.0
+"""How long a call may take unless a test says otherwise, in seconds: only there so that no defect hangs a run."""
+
+Answer = TypeVar("Answer", bound=ProtobufMessage)
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Refused(Exception):
+    """A call that did not end OK."""
+
+    code: grpc.StatusCode
+    text: str
+    reason: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.text}"
+
+
+class Pending(Protocol):
+    """A call under way."""
+
+    def result(self, timeout: float | None = None) -> bytes:
+        """Return the answer."""
+
+    def cancel(self) -> bool:
+        """Cancel it."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        """Have a function called at its end."""
+
+
+class Rpc:
+    """Calls to one server over one connection of its own."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Metadata = (),
+        options: Iterable[tuple[str, Any]] = (),
+    ) -> None:
+        """Take where the server is. Without options, a client's own limits hold: 4 MiB a message received."""
+        own_connection = ("grpc.use_local_subchannel_pool", 1)
+        every_option = [own_connection, ("grpc.enable_retries", 0), *options]
+        if credentials:
+            self.channel = grpc.secure_channel(address, credentials, every_option)
+        else:
+            self.channel = grpc.insecure_channel(address, every_option)
+        self._metadata = metadata
+
+    def close(self) -> None:
+        """Close the connection; calls under way are cancelled."""
+        self.channel.close()
+
+    # In bytes
+
+    def raw(self, path: str, request: bytes, *, timeout: float | None = TIMEOUT, metadata: Metadata = ()) -> bytes:
+        """Call `service/method` with request bytes. Raises Refused."""
+        try:
+            return cast("bytes", self._unary(path)(request, timeout=timeout, metadata=(*self._metadata, *metadata)))
+        except grpc.RpcError as error:
+            raise refusal(error) from None
+
+    def start(self, path: str, request: ProtobufMessage | bytes, *, timeout: float | None = TIMEOUT) -> Pending:
+        """Begin to call `service/method`, or a method of ours; see `outcome`."""
+        data = request if isinstance(request, bytes) else request.SerializeToString()
+        call = self._unary(path).future(data, timeout=timeout, metadata=self._metadata)
+        return cast("Pending", call)
+
+    def stream(self, path: str, request: bytes, *, timeout: float | None = TIMEOUT) -> Any:
+        """Begin a stream of answers: an iterator of bytes that can be cancelled."""
+        make = cast("Any", self.channel.unary_stream)
+        return make(_path(path))(request, timeout=timeout, metadata=self._metadata)
+
+    def _unary(self, path: str) -> Any:
+        return cast("Any", self.channel.unary_unary)(_path(path))
+
+    # In generated classes
+
+    def call(
+        self, path: str, request: ProtobufMessage, answer: type[Answer], *, timeout: float | None = TIMEOUT
+    ) -> Answer:
+        """Call a method of ours, or `service/method`. Raises Refused."""
+        return answer.FromString(self.raw(path, request.SerializeToString(), timeout=timeout))
+
+    def new_queue(self, name: str = "", *, limit: int = -1, tags: Iterable[tuple[str, str]] = ()) -> pb.Queue:
+        """Make a Memory queue."""
+        request = pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=limit, name=name, tags=tags_to_pb(tags))
+        return self.call("NewQueue", request, pb.NewQueueResponse).queue
+
+    def get_queue(self, queue: str) -> pb.Queue:
+        """Ask for a queue."""
+        return self.call("GetQueue", pb.GetQueueRequest(queue_id=queue), pb.GetQueueResponse).queue
+
+    def delete_queue(self, queue: str) -> None:
+        """Drop a queue."""
+        self.call("DeleteQueue", pb.DeleteQueueRequest(queue_id=queue), pb.DeleteQueueResponse)
+
+    def add(self, queue: str, payload: bytes = b"", *, tags: Iterable[tuple[str, str]] = ()) -> pb.Message:
+        """Add a message."""
+        request = add_request(queue, payload, tags=tags)
+        return self.call("Add", request, pb.AddResponse).message
+
+    def add_batch(self, queue: str, payloads: Iterable[bytes], *, wait: bool = False) -> list[pb.AddResult]:
+        """Add messages."""
+        messages = [pb.NewMessage(payload=payload) for payload in payloads]
+        request = pb.AddBatchRequest(queue_id=queue, messages=messages, wait=wait)
+        return list(self.call("AddBatch", request, pb.AddBatchResponse).results)
+
+    def pop(self, queue: str) -> pb.Message:
+        """Pop a message."""
+        return self.call("Pop", pb.PopRequest(queue_id=queue), pb.PopResponse).message
+
+    def pop_all(self, queue: str) -> list[pb.Message]:
+        """Pop until the queue is empty."""
+        messages: list[pb.Message] = []
+        while batch := self.call("PopBatch", pb.PopBatchRequest(queue_id=queue), pb.PopBatchResponse).messages:
+            messages += batch
+        return messages
+
+    def browse_all(self, queue: str) -> list[pb.Message]:
+        """Browse through the whole queue."""
+        messages: list[pb.Message] = []
+        token = ""
+        while True:
+            page = self.call("Browse", pb.BrowseRequest(queue_id=queue, page_token=token), pb.BrowseResponse)
+            messages += [browsed.message for browsed in page.messages]
+            token = page.next_page_token
+            if not token:
+                return messages
+
+    def stats(self, queue: str) -> pb.QueueStats:
+        """Ask for a queue's figures."""
+        return self.call("GetStats", pb.GetStatsRequest(queue_id=queue), pb.GetStatsResponse).queue
+
+    def server_stats(self) -> pb.ServerStats:
+        """Ask for the server's figures."""
+        return self.call("GetStats", pb.GetStatsRequest(), pb.GetStatsResponse).server
+
+    def watch(self, selector: str = "", *, timeout: float | None = TIMEOUT) -> Watch:
+        """Begin to watch queues."""
+        request = pb.WatchQueuesRequest(selector=selector).SerializeToString()
+        return Watch(self.stream("WatchQueues", request, timeout=timeout))
+
+
+class Watch:
+    """A watch stream, batch by batch."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __iter__(self) -> Iterator[pb.WatchQueuesResponse]:
+        return self
+
+    def __next__(self) -> pb.WatchQueuesResponse:
+        try:
+            return pb.WatchQueuesResponse.FromString(next(self._call))
+        except grpc.RpcError as error:
+            raise refusal(error) from None
+
+    def snapshot(self) -> list[pb.WatchQueuesResponse]:
+        """Return the batches up to the one that completes the snapshot."""
+        batches: list[pb.WatchQueuesResponse] = []
+        while not (batches and batches[-1].snapshot_complete):
+            batches.append(next(self))
+        return batches
+
+    def until(self, seen: Callable[[pb.WatchQueuesResponse], bool]) -> list[pb.WatchQueuesResponse]:
+        """Return batches up to the first that `seen` takes."""
+        batches: list[pb.WatchQueuesResponse] = []
+        while not (batches and seen(batches[-1])):
+            batches.append(next(self))
+        return batches
+
+    def cancel(self) -> None:
+        """End it."""
+        self._call.cancel()
+
+
+def outcome(pending: Pending, answer: type[Answer], timeout: float = TIMEOUT) -> Answer | Refused:
+    """Return how a call that was started ends."""
+    try:
+        return answer.FromString(pending.result(timeout))
+    except grpc.RpcError as error:
+        return refusal(error)
+    except grpc.FutureCancelledError:
+        return Refused(grpc.StatusCode.CANCELLED, "cancelled here")
+
+
+def refusal(error: grpc.RpcError) -> Refused:
+    """Return what a status says, ErrorInfo included."""
+    call = cast("grpc.Call", error)
+    trailing = cast("Iterable[tuple[str, bytes]]", call.trailing_metadata() or ())
+    refused = Refused(call.code(), call.details() or "")
+    for key, value in trailing:
+        if key == "grpc-status-details-bin":
+            info = ErrorInfo()
+            status = Status.FromString(value)
+            assert status.message == refused.text
+            assert status.code == cast("Any", refused.code.value)[0]
+            assert status.details[0].Unpack(info)
+            refused.reason, refused.facts = info.reason, dict(info.metadata)
+    return refused
+
+
+def add_request(
+    queue: str, payload: bytes = b"", *, tags: Iterable[tuple[str, str]] = (), wait: bool = False
+) -> pb.AddRequest:
+    """Return a request to add one message."""
+    return pb.AddRequest(queue_id=queue, message=pb.NewMessage(payload=payload, tags=tags_to_pb(tags)), wait=wait)
+
+
+def pop_request(queue: str, wait: float) -> pb.PopRequest:
+    """Return a request to pop a message, waiting for it so many seconds."""
+    request = pb.PopRequest(queue_id=queue)
+    request.wait.FromNanoseconds(int(wait * 1e9))
+    return request
+
+
+def tags_to_pb(tags: Iterable[tuple[str, str]]) -> list[pb.Tag]:
+    """Return tags in their generated class."""
+    return [pb.Tag(key=key, value=value) for key, value in tags]
+
+
+def unique_name(prefix: str = "q") -> str:
+    """Return a name that no other test uses."""
+    return f"{prefix}-{uuid4().hex[:12]}"
+
+
+def eventually(holds: Callable[[], bool], what: str, timeout: float = TIMEOUT) -> None:
+    """Return once something holds that no event tells of."""
+    end = time.monotonic() + timeout
+    while not holds():
+        if time.monotonic() > end:
+            raise AssertionError(f"not in {timeout:.0f} s: {what}")
+        time.sleep(0.005)
+
+
+def _path(path: str) -> str:
+    return f"/{path}" if "/" in path else f"/{SERVICE}/{path}"
