@@ -50,7 +50,7 @@ async def main(*, once: bool) -> int:
 NEXT = """
 Try next, in another terminal:
 
-    export QUEUELET_ADDRESS={address}
+    export QUEUELET_SERVER_ADDRESS={address}
     .venv/bin/queuelet list
     echo hello | .venv/bin/queuelet add orders
     .venv/bin/queuelet pop orders

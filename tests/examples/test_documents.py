@@ -1,0 +1,61 @@
+"""Documents list what there is, and nothing else."""
+
+from __future__ import annotations
+
+import re
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from queuelet.codec import NewMessage
+from queuelet.errors import QueueletError
+from queuelet.metrics import Latencies, exposition, server_registry
+from queuelet.queue import Definition, Owner
+from queuelet.status import CODES
+from queuelet.tags import Tag
+from support.documents import ROOT, first_cells
+from support.queues import make_manager
+
+OF_THE_CLIENT = {"UNREACHABLE", "DEADLINE_EXCEEDED"}
+OF_LIBRARIES = ("process_", "python_")
+
+
+def test_server_md_lists_every_reason() -> None:
+    assert set(first_cells("docs/server.md", "Refusals")) | OF_THE_CLIENT == {kind.reason for kind in CODES}
+
+
+def test_server_md_tells_the_status_code_of_every_reason() -> None:
+    text = (ROOT / "docs/server.md").read_text()
+    for kind, code in CODES.items():
+        if kind.reason not in OF_THE_CLIENT and kind is not QueueletError:
+            assert f"| `{kind.reason}` | {code.name} |" in text
+
+
+def test_server_md_lists_every_metric() -> None:
+    manager = make_manager()
+    definition = Definition(name="orders", limit=2, tags=(Tag("a", "b"),), owner=Owner(name="main/shop/orders"))
+    queue = manager.new(definition, now=1)
+    queue.add_batch([NewMessage(b"x")] * 3, now=1)
+    queue.pop(now=1)
+    queue.purge([2], now=1)
+    latencies = Latencies()
+    latencies.of("service", "Method").observe_refused(0.1, "NOT_FOUND")
+    text = b"".join(exposition(server_registry(latencies, manager.budget), manager, 2)).decode()
+    metrics = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in text_string_to_metric_families(text)
+    }
+    ours = {name for name in metrics if not name.startswith(OF_LIBRARIES)}
+    assert set(first_cells("docs/server.md", "Metrics")) == ours
+
+
+def test_the_map_of_the_readme_names_every_module() -> None:
+    text = (ROOT / "README.md").read_text()
+    package = ROOT / "server" / "queuelet"
+    for path in package.iterdir():
+        if path.suffix == ".py" and not path.name.startswith("__"):
+            assert path.name in text, path.name
+        elif path.is_dir() and (path / "__init__.py").exists():
+            assert f"{path.name}/" in text, path.name
+    named = re.findall(r"`(?:server/queuelet/)?([a-z_]+\.py)`", text.split("## A map")[1])
+    for name in named:
+        assert (package / name).exists(), name
