@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from queuelet.queue import State
+from queuelet.definition import State
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
 
@@ -22,8 +22,8 @@ _ONE_BYTE = tuple(bytes((number,)) for number in range(128))
 
 _KEY_AND_LENGTH = 6
 _UUID_LENGTH = 36
-_ENVELOPE = 4 * _KEY_AND_LENGTH + (2 + _UUID_LENGTH) + (2 + 6 + 6) + 2
-"""The most bytes an answer has beyond a message's tags and payload: four keys and lengths, id, time, and state."""
+_ENVELOPE = 4 * _KEY_AND_LENGTH + (2 + _UUID_LENGTH) + (2 + 6 + 6) + 2 + (2 + 20)
+"""The most bytes an answer has beyond tags and payload: keys and lengths, id, time, state, a page's token."""
 
 
 class NewMessage(NamedTuple):

@@ -17,6 +17,12 @@ from queuelet.metrics import exposition
 
 log = structlog.get_logger()
 
+_TURN = 0.002
+"""How long calls have their turn between two pieces of a scrape, in seconds.
+
+With a bare yield gRPC's own thread hardly gets the interpreter's lock: calls were seen to take 6 ms at the median.
+"""
+
 
 class HttpEndpoints:
     """`/metrics`, `/healthz`, `/readyz` and `/quitquitquit`."""
@@ -41,7 +47,8 @@ class HttpEndpoints:
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_route("*", "/quitquitquit", self._quit)
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        # Whoever does not read its answer must not hold up the end of the process.
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
 
     async def listen(self, host: str, port: int) -> int:
         """Open a port; return its number. Raises OSError where that fails."""
@@ -55,12 +62,13 @@ class HttpEndpoints:
         """Close the port."""
         await self._runner.cleanup()
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        pieces = []
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE_LATEST})
+        await response.prepare(request)
         for piece in exposition(self._registry, self._manager, time_ns()):
-            pieces.append(piece)
-            await asyncio.sleep(0)
-        return web.Response(body=b"".join(pieces), headers={"Content-Type": CONTENT_TYPE_LATEST})
+            await response.write(piece)
+            await asyncio.sleep(_TURN)
+        return response
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -58,23 +58,50 @@ def checked_name(name: str, bounds: Bounds, field: str = "name") -> str:
 
 
 class MessageIds:
-    """Makes the ids of one queue's messages: a random prefix of the queue's own, then the sequence number.
+    """The ids of one queue's messages: made here, or given by producers.
 
-    Each is a valid random UUID by its bits, and costs a format instead of a system call. The sequence number can be
-    read back, so a queue finds a message by its id without an index of ids. Ids of messages are kept as ASCII bytes.
+    One made here is a random prefix of the queue's own, then the sequence number. It is a valid random UUID by its
+    bits, and costs a format instead of a system call; the number can be read back, so only producers' ids need an
+    index. Ids of messages are kept as ASCII bytes.
     """
 
-    __slots__ = ("_format", "_prefix")
+    __slots__ = ("_format", "_given", "_prefix", "_seq_of_given")
 
     def __init__(self, prefix: bytes | None = None) -> None:
         """Take the prefix of an existing queue (24 bytes), or make one."""
         self._prefix = prefix or str(UUID(bytes=secrets.token_bytes(16), version=4))[:24].encode()
         self._format = self._prefix + b"%012x"
+        self._given: dict[int, bytes] = {}
+        self._seq_of_given: dict[bytes, int] = {}
 
-    def of(self, seq: int) -> bytes:
-        """Return the id of the message with this sequence number."""
+    def made(self, seq: int) -> bytes:
+        """Return the id that is made for a sequence number."""
         return self._format % seq
 
+    def is_to_be_made(self, message_id: bytes, next_seq: int) -> bool:
+        """Tell whether an id is one that will be made for a number from `next_seq` on."""
+        return message_id.startswith(self._prefix) and int(message_id[24:], 16) >= next_seq
+
     def seq_of(self, message_id: bytes) -> int | None:
-        """Return the sequence number in an id that was made here, None for any other id."""
-        return int(message_id[24:], 16) if message_id.startswith(self._prefix) else None
+        """Return the sequence number of an id, None if no message here had it; the message may be gone."""
+        seq = self._seq_of_given.get(message_id)
+        if seq is None and message_id.startswith(self._prefix):
+            return int(message_id[24:], 16)
+        return seq
+
+    def give(self, seq: int, message_id: bytes) -> None:
+        """Note the id that a producer gave."""
+        self._given[seq] = message_id
+        self._seq_of_given[message_id] = seq
+
+    def forget(self, seq: int) -> None:
+        """Forget the id that a producer gave to this message, if one did."""
+        if self._given:
+            message_id = self._given.pop(seq, None)
+            if message_id is not None:
+                del self._seq_of_given[message_id]
+
+    def clear(self) -> None:
+        """Forget all ids that producers gave."""
+        self._given.clear()
+        self._seq_of_given.clear()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from queuelet.bounds import Bounds
 from queuelet.budget import MemoryBudget
+from queuelet.definition import Counts, Definition, Owner, StoreKind
 from queuelet.errors import (
     InvalidArgument,
     NotOwner,
@@ -21,7 +22,7 @@ from queuelet.errors import (
     TooMany,
 )
 from queuelet.ids import new_uuid, parse_uuid, why_not_uuid
-from queuelet.queue import QUEUE_OVERHEAD, Counts, Definition, Owner, Queue, StoreKind
+from queuelet.queue import QUEUE_OVERHEAD, Queue
 from queuelet.stores import Store
 from queuelet.tags import Tag
 

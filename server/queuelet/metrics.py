@@ -226,7 +226,8 @@ def _text(family: _QueueFamily, queues: Iterable[Queue], now: int, *, head: bool
         for labels, value in family.samples(queue, now):
             metric.add_metric(labels, value)
     text = generate_latest(_Families([metric]))
-    return text if head else b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"#"))
+    # Not splitlines, which also splits at the carriage return that a tag may hold.
+    return text if head else b"".join(line + b"\n" for line in text.split(b"\n") if line and not line.startswith(b"#"))
 
 
 def exposition(registry: CollectorRegistry, queues: Iterable[Queue], now: int) -> Iterator[bytes]:

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from queuelet.bounds import UNBOUNDED
 from queuelet.budget import MemoryBudget
+from queuelet.definition import Counts, Definition
 from queuelet.errors import InvalidArgument, QueueDraining, QueueEmpty, QueueFull, QueueletError, QueueNotFound, TooMany
 from queuelet.ids import MessageIds
 from queuelet.stores import Messages
-from queuelet.tags import Tags
 
 MESSAGE_OVERHEAD = 160
 """What a stored message takes beyond its encoded bytes, in bytes: its objects and its places in index and line.
@@ -29,75 +27,6 @@ Measured at 1,000,000 messages; tests/unit/test_memory_overhead.py holds it true
 
 QUEUE_OVERHEAD = 4_096
 """What an empty queue takes, in bytes, tags aside."""
-
-
-class StoreKind(IntEnum):
-    """Where messages live. The numbers are those of the wire."""
-
-    MEMORY = 1
-    DISK = 2
-
-
-class State(IntEnum):
-    """Where a message stands between its Add and its end. The numbers are those of the wire."""
-
-    READY = 1
-    DELAYED = 2
-    LEASED = 3
-    DEAD = 4
-
-
-class Counts(NamedTuple):
-    """Messages by state."""
-
-    ready: int = 0
-    delayed: int = 0
-    leased: int = 0
-    dead: int = 0
-
-    @property
-    def total(self) -> int:
-        """All of them: what the limit counts."""
-        return sum(self)
-
-    def __str__(self) -> str:
-        """Read as in a sentence."""
-        return ", ".join(f"{count:,} {state}" for state, count in self._asdict().items())
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Owner:
-    """Who declared a queue: `<instance>/<namespace>/<name>`, and the uid of the object of that name."""
-
-    name: str
-    uid: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Delivery:
-    """How messages are delivered. Times are in seconds."""
-
-    lease_seconds: int = 30
-    """How long a consumer has a message before it is given to another."""
-
-    max_deliveries: int = 5
-    """How often a message is given before it is dead."""
-
-    message_ttl_seconds: int | None = None
-    """How long a message may stay before it is dead; None for ever."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Definition:
-    """What a queue should be. All but the store can change."""
-
-    store: StoreKind = StoreKind.MEMORY
-    name: str = ""
-    limit: int = UNBOUNDED
-    tags: Tags = ()
-    owner: Owner | None = None
-    delivery: Delivery = Delivery()
-    draining: bool = False
 
 
 class Draft(Protocol):
@@ -128,12 +57,10 @@ AddResult = bytes | Duplicate | QueueletError
 class WaitingAdd:
     """Messages that wait for room, and the results so far. `done` is called once, when every message has its result."""
 
-    __slots__ = ("_next", "done", "drafts", "results", "size")
-
-    def __init__(self, drafts: Sequence[Draft], results: list[AddResult], done: Callable[[], None]) -> None:
-        """Take all messages of a call, and the results of the first of them."""
+    def __init__(self, drafts: Sequence[Draft], done: Callable[[], None]) -> None:
+        """Take the messages of a call."""
         self.drafts = drafts
-        self.results = results
+        self.results: list[AddResult] = []
         self.done = done
         self.size = sum(draft.size for draft in drafts)
 
@@ -147,32 +74,6 @@ class Queue:
 
     Counters are plain integers that metrics read at a scrape; they count since the queue was made or loaded.
     """
-
-    __slots__ = (
-        "_budget",
-        "_ids",
-        "_max_waiting",
-        "_messages",
-        "_next_seq",
-        "_own_id_by_seq",
-        "_seq_by_own_id",
-        "_waiting_adds",
-        "_waiting_pops",
-        "consumed",
-        "created",
-        "definition",
-        "deleted",
-        "enqueued",
-        "epoch",
-        "failed",
-        "id",
-        "number",
-        "purged",
-        "refused_empty",
-        "refused_full",
-        "revision",
-        "stored_bytes",
-    )
 
     def __init__(  # noqa: PLR0913  # each is a fact of its own, and all are named
         self,
@@ -211,8 +112,6 @@ class Queue:
         self._max_waiting = max_waiting
         self._ids = ids or MessageIds()
         self._next_seq = 1
-        self._seq_by_own_id: dict[bytes, int] = {}
-        self._own_id_by_seq: dict[int, bytes] = {}
         self._waiting_adds: deque[WaitingAdd] = deque()
         self._waiting_pops: deque[Callable[[], None]] = deque()
 
@@ -282,7 +181,7 @@ class Queue:
             TooMany: as many calls as may wait on this queue do so already.
             MemoryExhausted: the server has no memory to keep the messages while they wait.
         """
-        waiting = WaitingAdd(drafts, [], done)
+        waiting = WaitingAdd(drafts, done)
         if not self._waiting_adds:
             self._fill(waiting, now)
         if len(waiting.results) == len(drafts):
@@ -323,8 +222,7 @@ class Queue:
         self.consumed += 1
         self.stored_bytes -= size
         self._budget.used -= size + MESSAGE_OVERHEAD
-        if self._own_id_by_seq:
-            self._forget_own_id(seq)
+        self._ids.forget(seq)
         if self._waiting_adds:
             self._admit(now)
         return body
@@ -334,9 +232,8 @@ class Queue:
         seqs, bodies = self._messages.take_many(maximum, max_bytes)
         self.consumed += len(bodies)
         self._forget(len(bodies), sum(map(len, bodies)))
-        if self._own_id_by_seq:
-            for seq in seqs:
-                self._forget_own_id(seq)
+        for seq in seqs:
+            self._ids.forget(seq)
         if self._waiting_adds:
             self._admit(now)
         return bodies
@@ -380,7 +277,7 @@ class Queue:
 
     def find(self, message_id: bytes) -> bytes | None:
         """Return the queued message of this id (in canonical form), None if there is none."""
-        seq = self._seq_of(message_id)
+        seq = self._ids.seq_of(message_id)
         return None if seq is None else self._messages.get(seq)
 
     def browse(self, after: int, count: int) -> list[tuple[int, bytes]]:
@@ -389,7 +286,7 @@ class Queue:
 
     def purge_ids(self, message_ids: Iterable[bytes], now: int) -> int:
         """Remove the messages of these ids; return how many there were."""
-        seqs = (self._seq_of(message_id) for message_id in message_ids)
+        seqs = (self._ids.seq_of(message_id) for message_id in message_ids)
         return self.purge((seq for seq in seqs if seq is not None), now)
 
     def purge(self, seqs: Iterable[int], now: int) -> int:
@@ -400,7 +297,7 @@ class Queue:
             if body is not None:
                 count += 1
                 size += len(body)
-                self._forget_own_id(seq)
+                self._ids.forget(seq)
         self.purged += count
         self._forget(count, size)
         self._admit(now)
@@ -427,8 +324,7 @@ class Queue:
         self.deleted = True
         self._messages.clear()
         self._forget(counts.total, self.stored_bytes)
-        self._seq_by_own_id.clear()
-        self._own_id_by_seq.clear()
+        self._ids.clear()
         self.end_waiting(QueueNotFound(f"queue {self.label} was deleted", queue=self.id))
         return counts
 
@@ -442,9 +338,9 @@ class Queue:
     def _append(self, draft: Draft, now: int) -> bytes:
         seq = self._next_seq
         own_id = draft.own_id
-        if own_id and (self._ids.seq_of(own_id) or 0) >= seq:
+        if own_id and self._ids.is_to_be_made(own_id, seq):
             raise InvalidArgument(f"id: {own_id.decode()} is one the server will make itself; use another", field="id")
-        body = draft.stored(own_id or self._ids.of(seq), now)
+        body = draft.stored(own_id or self._ids.made(seq), now)
         size = len(body)
         budget = self._budget
         cost = size + MESSAGE_OVERHEAD
@@ -457,8 +353,7 @@ class Queue:
         self.stored_bytes += size
         self.enqueued += 1
         if own_id:
-            self._seq_by_own_id[own_id] = seq
-            self._own_id_by_seq[seq] = own_id
+            self._ids.give(seq, own_id)
         if self._waiting_pops:
             self._wake(1)
         return body
@@ -507,14 +402,6 @@ class Queue:
     def _forget(self, count: int, size: int) -> None:
         self.stored_bytes -= size
         self._budget.used -= size + count * MESSAGE_OVERHEAD
-
-    def _forget_own_id(self, seq: int) -> None:
-        own_id = self._own_id_by_seq.pop(seq, None)
-        if own_id is not None:
-            del self._seq_by_own_id[own_id]
-
-    def _seq_of(self, message_id: bytes) -> int | None:
-        return self._seq_by_own_id.get(message_id) or self._ids.seq_of(message_id)
 
     def _check_waiting(self) -> None:
         if self.waiting >= self._max_waiting:

@@ -77,6 +77,7 @@ class Endpoint:
         self.service = service
         self._guard = guard
         self.method = method
+        self._handler = method.unary
         self._latency = latencies.of(service, method.name)
 
     def unary(self, request: bytes, call: Call) -> bytes | Status | Awaitable[bytes | Status]:
@@ -85,7 +86,7 @@ class Endpoint:
         try:
             if self._guard:
                 self._guard(call)
-            answer = self.method.unary(request, call)  # type: ignore[misc]  # a transport asks only for what is there
+            answer = self._handler(request, call)  # type: ignore[misc]  # a transport asks only for what is there
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             return self._refused(error, call, start)
         if isinstance(answer, bytes):

@@ -14,20 +14,11 @@ from typing import NamedTuple
 from queuelet.errors import InvalidArgument
 from queuelet.tags import Tags
 
-_KEY = r"(?P<key>[^\s,!=()]+)"
-_REQUIREMENT = re.compile(
-    rf"\s*(?:(?P<absent>!)\s*)?{_KEY}\s*"
-    r"(?:(?P<equality>==|=|!=)\s*(?P<value>[^\s,!=()]*)|\s(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?\s*(?P<end>,|$)"
-)
+LONGEST = 4_096
+"""The longest selector, in characters."""
 
-
-class _Requirement(NamedTuple):
-    key: str
-    values: frozenset[str] | None
-    """The values one of which must be there; None for any."""
-    wanted: bool
-    """Whether the tag must be there, or must not."""
-
+_TOKEN = re.compile(r"\s*(!=|==|[=!,()]|[^\s=!,()]+)")
+_MARKS = frozenset(("!=", "==", "=", "!", ",", "(", ")"))
 
 Selector = Callable[[Tags], bool]
 
@@ -38,7 +29,9 @@ def parse_selector(text: str, field: str = "selector") -> Selector:
     Raises:
         InvalidArgument: the text is not a selector; the error shows where it stops being one.
     """
-    requirements = _requirements(text, field)
+    if len(text) > LONGEST:
+        raise InvalidArgument(f"{field}: {len(text):,} characters are too many; use at most {LONGEST:,}", field=field)
+    requirements = _Reader(text, field).requirements()
 
     def selects(tags: Tags) -> bool:
         return all(
@@ -49,30 +42,80 @@ def parse_selector(text: str, field: str = "selector") -> Selector:
     return selects
 
 
-def _requirements(text: str, field: str) -> list[_Requirement]:
-    requirements: list[_Requirement] = []
-    text = text.strip()
-    position = 0
-    while position < len(text) or text.endswith(","):
-        match = _REQUIREMENT.match(text, position)
-        if not match or (match["absent"] and (match["equality"] or match["set"])):
-            raise InvalidArgument(
-                f"{field}: cannot read {text[position : position + 80]!r}; write requirements as "
-                "key=value, key!=value, key in (a, b), key notin (a, b), key or !key, with commas between them",
-                field=field,
-            )
-        position = match.end() if match["end"] else len(text)
-        requirements.append(_requirement(match))
-        if not match["end"]:
-            break
-    return requirements
+class _Requirement(NamedTuple):
+    key: str
+    values: frozenset[str] | None
+    """The values one of which must be there; None for any."""
+    wanted: bool
+    """Whether the tag must be there, or must not."""
 
 
-def _requirement(match: re.Match[str]) -> _Requirement:
-    key = match["key"]
-    if match["equality"]:
-        return _Requirement(key, frozenset((match["value"],)), match["equality"] != "!=")
-    if match["set"]:
-        values = frozenset(value.strip() for value in match["values"].split(","))
-        return _Requirement(key, values, match["set"] == "in")
-    return _Requirement(key, None, not match["absent"])
+class _Reader:
+    """Reads a selector token by token, from left to right."""
+
+    def __init__(self, text: str, field: str) -> None:
+        self._field = field
+        self._text = text.rstrip()
+        self._place = 0
+
+    def requirements(self) -> list[_Requirement]:
+        found: list[_Requirement] = []
+        while self._text and (not found or self._next(",")):
+            found.append(self._requirement())
+        if self._place < len(self._text):
+            raise self._unreadable()
+        return found
+
+    def _requirement(self) -> _Requirement:
+        if self._next("!"):
+            return _Requirement(self._word(), None, wanted=False)
+        key = self._word()
+        if self._next("=") or self._next("=="):
+            return _Requirement(key, frozenset((self._value(),)), wanted=True)
+        if self._next("!="):
+            return _Requirement(key, frozenset((self._value(),)), wanted=False)
+        if self._next("in"):
+            return _Requirement(key, self._values(), wanted=True)
+        if self._next("notin"):
+            return _Requirement(key, self._values(), wanted=False)
+        return _Requirement(key, None, wanted=True)
+
+    def _values(self) -> frozenset[str]:
+        if not self._next("("):
+            raise self._unreadable()
+        values = [self._value()]
+        while self._next(","):
+            values.append(self._value())
+        if not self._next(")"):
+            raise self._unreadable()
+        return frozenset(values)
+
+    def _word(self) -> str:
+        word = self._value()
+        if not word:
+            raise self._unreadable()
+        return word
+
+    def _value(self) -> str:
+        """Read a word if there is one: a value may be empty."""
+        token = _TOKEN.match(self._text, self._place)
+        if not token or token[1] in _MARKS:
+            return ""
+        self._place = token.end()
+        return token[1]
+
+    def _next(self, expected: str) -> bool:
+        """Read a token if it is the one expected."""
+        token = _TOKEN.match(self._text, self._place)
+        if not token or token[1] != expected:
+            return False
+        self._place = token.end()
+        return True
+
+    def _unreadable(self) -> InvalidArgument:
+        rest = self._text[self._place : self._place + 80].strip()
+        return InvalidArgument(
+            f"{self._field}: cannot read {rest or self._text[-80:]!r}; write requirements as "
+            "key=value, key!=value, key in (a, b), key notin (a, b), key or !key, with commas between them",
+            field=self._field,
+        )

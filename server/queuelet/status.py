@@ -100,7 +100,8 @@ def negz_status_of(error: QueueletError, method: str) -> Status:
         case errors.QueueNotFound() if parse_uuid(str(queue)):
             text = f"cannot get queue {queue}: cannot find queue with id {queue}"
         case errors.QueueNotFound():
-            text = f"cannot parse ID: cannot parse ID {queue} as a UUID: {error.facts.get('why') or why_not_uuid(str(queue))}"
+            why = error.facts.get("why") or why_not_uuid(str(queue))
+            text = f"cannot parse ID: cannot parse ID {queue} as a UUID: {why}"
             return Status(Code.INVALID_ARGUMENT, text)
         case errors.InvalidArgument(facts={"field": "queue_id"}):
             text = f"cannot parse ID: cannot parse ID  as a UUID: {why_not_uuid('')}"

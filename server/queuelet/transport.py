@@ -37,6 +37,10 @@ _ENDLESS = 1e9
 """Seconds left, above which a call has no deadline: gRPC then counts down from the end of time."""
 
 
+_BACKLOG = (("grpc.server.max_pending_requests", 100_000), ("grpc.server.max_pending_requests_hard_limit", 100_000))
+"""How many calls may stand in line. Past the default of 1,000 gRPC drops calls at random, and clients see CANCELLED."""
+
+
 class GrpcTransport:
     """A gRPC server over endpoints, with health and reflection beside them."""
 
@@ -47,6 +51,7 @@ class GrpcTransport:
                 ("grpc.max_receive_message_length", bounds.message_bytes + _BESIDE),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
+                *_BACKLOG,
                 *_KEEPALIVE,
             ]
         )

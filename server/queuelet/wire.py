@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 
 from google.protobuf.duration_pb2 import Duration
 
 from queuelet.bounds import UNBOUNDED, Bounds
 from queuelet.codec import NewMessage, encode_tags
+from queuelet.definition import Counts, Definition, Delivery, Owner, State, StoreKind
 from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
 from queuelet.manager import Declaration, Manager, Outcome
-from queuelet.queue import Counts, Definition, Delivery, Owner, Queue, StoreKind
+from queuelet.queue import Queue
 from queuelet.tags import Tag, Tags, checked_tags
 from queuelet.v1 import queue_pb2 as pb
 
@@ -192,6 +193,15 @@ def seconds_from_pb(duration: Duration, field: str) -> float:
     if duration.seconds < 0 or duration.nanos < 0:
         raise InvalidArgument(f"{field}: a time to wait cannot be negative", field=field)
     return duration.seconds + duration.nanos / 1e9
+
+
+def states_from_pb(numbers: Iterable[int]) -> set[State]:
+    """Return states of messages, or raise `InvalidArgument`."""
+    try:
+        return {State(number) for number in numbers}
+    except ValueError as error:
+        says = f"states: {error}; use 1 (ready), 2 (delayed), 3 (leased) or 4 (dead)"
+        raise InvalidArgument(says, field="states") from None
 
 
 def checked_uuid(text: str, field: str) -> str:

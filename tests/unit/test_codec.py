@@ -19,7 +19,7 @@ from queuelet.codec import (
     tags_of,
     varint,
 )
-from queuelet.queue import State
+from queuelet.definition import State
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import message_from_pb

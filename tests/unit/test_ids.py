@@ -38,15 +38,15 @@ def test_what_is_no_id_is_told_in_the_words_of_negz_q(text: str, reason: str) ->
 
 def test_message_ids_are_valid_random_uuids_that_tell_their_number() -> None:
     ids = MessageIds()
-    made = [ids.of(seq).decode() for seq in (1, 2, 1 << 40)]
+    made = [ids.made(seq).decode() for seq in (1, 2, 1 << 40)]
     assert [UUID(text).version for text in made] == [4, 4, 4]
     assert [str(UUID(text)) for text in made] == made
     assert [ids.seq_of(text.encode()) for text in made] == [1, 2, 1 << 40]
 
 
 def test_ids_of_two_queues_differ() -> None:
-    assert MessageIds().of(1) != MessageIds().of(1)
-    assert MessageIds().seq_of(MessageIds().of(1)) is None
+    assert MessageIds().made(1) != MessageIds().made(1)
+    assert MessageIds().seq_of(MessageIds().made(1)) is None
 
 
 @pytest.mark.parametrize("name", ["a", "orders", "shop.orders", "0", "a-b.c-9", "a" * 317])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from queuelet.bounds import Bounds
+from queuelet.definition import Counts, Definition, Owner, StoreKind
 from queuelet.errors import (
     InvalidArgument,
     MemoryExhausted,
@@ -18,7 +19,6 @@ from queuelet.errors import (
     TooMany,
 )
 from queuelet.manager import Declaration, Manager, Outcome
-from queuelet.queue import Counts, Definition, Owner, StoreKind
 from queuelet.tags import Tag
 from support.queues import make_manager
 

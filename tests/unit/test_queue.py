@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from queuelet.definition import Counts
 from queuelet.errors import (
     InvalidArgument,
     MemoryExhausted,
@@ -15,7 +16,7 @@ from queuelet.errors import (
     QueueNotFound,
     TooMany,
 )
-from queuelet.queue import MESSAGE_OVERHEAD, AddResult, Counts, Duplicate, Queue
+from queuelet.queue import MESSAGE_OVERHEAD, AddResult, Duplicate, Queue
 from support.drafts import PlainDraft, id_of, payload_of
 from support.queues import make_queue
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from queuelet.definition import Definition
 from queuelet.errors import QueueEmpty, QueueletError
-from queuelet.queue import AddResult, Definition, Duplicate, WaitingAdd
+from queuelet.queue import AddResult, Duplicate, WaitingAdd
 from support.drafts import PlainDraft, id_of, payload_of
 from support.queues import make_manager
 

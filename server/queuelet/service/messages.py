@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import time_ns
 
 from queuelet.codec import NewMessage, added, browsed, id_of, next_page, same_content, tags_of
+from queuelet.definition import State
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
 from queuelet.manager import Manager
-from queuelet.queue import AddResult, Duplicate, Queue, State
+from queuelet.queue import AddResult, Duplicate, Queue
 from queuelet.rpc import Call
 from queuelet.selector import parse_selector
 from queuelet.service.running import Running
@@ -22,6 +23,7 @@ from queuelet.wire import (
     number_from_token,
     page_size_from_pb,
     seconds_from_pb,
+    states_from_pb,
 )
 
 _DUPLICATE = b"\x10\x01"
@@ -91,9 +93,10 @@ class MessageRpcs:
         """Remove and answer the first ready message."""
         asked = pb.PopRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
+        wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
         self._running.check()
-        if asked.HasField("wait") and not queue.has_ready:
-            return self._wait_to_pop(queue, seconds_from_pb(asked.wait, "wait"), call, lambda: queue.pop(time_ns()))
+        if wait and not queue.has_ready:
+            return self._wait_to_pop(queue, wait, call, lambda: queue.pop(time_ns()))
         return queue.pop(time_ns())
 
     def pop_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
@@ -101,13 +104,14 @@ class MessageRpcs:
         asked = pb.PopBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         most = page_size_from_pb(asked.max, "max") or self._bounds.batch
+        wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
         self._running.check()
 
         def take() -> bytes:
             return b"".join(queue.pop_batch(most, self._bounds.message_bytes, time_ns()))
 
-        if asked.HasField("wait") and not queue.has_ready:
-            return self._wait_to_pop(queue, seconds_from_pb(asked.wait, "wait"), call, take)
+        if wait and not queue.has_ready:
+            return self._wait_to_pop(queue, wait, call, take)
         return take()
 
     async def _wait_to_pop(self, queue: Queue, seconds: float, call: Call, take: Callable[[], bytes]) -> bytes:
@@ -153,7 +157,8 @@ class MessageRpcs:
         selects = parse_selector(asked.selector) if asked.selector else None
         most = page_size_from_pb(asked.page_size) or self._bounds.batch
         after = number_from_token(asked.page_token)
-        if asked.states and pb.MESSAGE_STATE_READY not in asked.states:
+        states = states_from_pb(asked.states)
+        if states and State.READY not in states:
             return b""
         pieces: list[bytes] = []
         room = self._bounds.message_bytes - _BESIDE
@@ -175,7 +180,8 @@ class MessageRpcs:
         """Remove messages by id, by selector, or all."""
         asked = pb.PurgeRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
-        if bool(asked.ids) + bool(asked.selector) + asked.all != 1:
+        # A selector of spaces would select all, which has to be asked for by its name.
+        if bool(asked.ids) + bool(asked.selector.strip()) + asked.all != 1:
             raise InvalidArgument("ids, selector, all: give one of them, and only one", field="ids")
         self._running.check()
         if asked.ids:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
 from operator import add
 from time import time_ns
+from typing import TypeVar
 
 from queuelet import __version__
+from queuelet.definition import Counts
 from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
 from queuelet.ids import parse_uuid
 from queuelet.manager import Manager
 from queuelet.metrics import oldest_ready_age
-from queuelet.queue import Counts, Queue
+from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.selector import Selector, parse_selector
 from queuelet.service.running import Running
@@ -33,8 +36,11 @@ from queuelet.wire import (
     tags_from_pb,
 )
 
-_PAGE = 100
-"""How many queues are looked at in one go for a list."""
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+SLICE = 100
+"""How many queues are worked on in one go, some 2 ms, before other calls get their turn."""
 
 _BESIDE = 32
 """Bytes of a page kept free for its token."""
@@ -50,14 +56,14 @@ class QueueRpcs:
         self._running = running
         self._started = started
 
-    def list_queues(self, request: bytes, call: Call) -> bytes:
+    async def list_queues(self, request: bytes, call: Call) -> bytes:
         """Answer queues in order of creation, as many as fit."""
         asked = pb.ListQueuesRequest.FromString(request)
         most = page_size_from_pb(asked.page_size) or self._bounds.queues
         room = self._bounds.message_bytes - _BESIDE
         answer = pb.ListQueuesResponse()
         last = 0
-        for queue in self._selected(number_from_token(asked.page_token), parse_selector(asked.selector)):
+        async for queue in self._selected(number_from_token(asked.page_token), parse_selector(asked.selector)):
             message = queue_to_pb(queue)
             size = message.ByteSize()
             room -= size + 1 + len(str(size))
@@ -73,10 +79,14 @@ class QueueRpcs:
             last = queue.number
         return answer.SerializeToString()
 
-    def _selected(self, after: int, selects: Selector) -> Iterator[Queue]:
-        while queues := self._manager.after(after, _PAGE):
-            yield from (queue for queue in queues if selects(queue.definition.tags))
+    async def _selected(self, after: int, selects: Selector) -> AsyncIterator[Queue]:
+        """Yield the queues past a number, and let other calls have their turn now and then."""
+        while queues := self._manager.after(after, SLICE):
+            for queue in queues:
+                if selects(queue.definition.tags):
+                    yield queue
             after = queues[-1].number
+            await asyncio.sleep(0)
 
     def new_queue(self, request: bytes, call: Call) -> bytes:
         """Make a queue."""
@@ -124,12 +134,12 @@ class QueueRpcs:
         (tag,) = tags_from_pb([asked.tag], self._bounds, "tag")
         return queue, tag
 
-    def declare_queues(self, request: bytes, call: Call) -> bytes:
+    async def declare_queues(self, request: bytes, call: Call) -> bytes:
         """Make queues what their declarations say, each with its own result."""
         self._running.check()
         asked = pb.DeclareQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
-        return pb.DeclareQueuesResponse(results=map(self._declare, asked.queues)).SerializeToString()
+        return pb.DeclareQueuesResponse(results=await _in_slices(self._declare, asked.queues)).SerializeToString()
 
     def _declare(self, declared: pb.QueueDeclaration) -> pb.DeclareResult:
         try:
@@ -147,12 +157,12 @@ class QueueRpcs:
             previous_owner=owner_to_pb(previous) if previous else None,
         )
 
-    def remove_queues(self, request: bytes, call: Call) -> bytes:
+    async def remove_queues(self, request: bytes, call: Call) -> bytes:
         """Drop queues of an owner, each with its own result."""
         self._running.check()
         asked = pb.RemoveQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
-        return pb.RemoveQueuesResponse(results=map(self._remove, asked.queues)).SerializeToString()
+        return pb.RemoveQueuesResponse(results=await _in_slices(self._remove, asked.queues)).SerializeToString()
 
     def _remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
         try:
@@ -165,16 +175,16 @@ class QueueRpcs:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_ABSENT)
         return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REMOVED, dropped=counts_to_pb(dropped))
 
-    def get_stats(self, request: bytes, call: Call) -> bytes:
+    async def get_stats(self, request: bytes, call: Call) -> bytes:
         """Answer what is counted, of the server or of one queue."""
         asked = pb.GetStatsRequest.FromString(request)
         if asked.queue_id:
             return pb.GetStatsResponse(queue=_queue_stats(self._manager.get(asked.queue_id))).SerializeToString()
-        return pb.GetStatsResponse(server=self._server_stats()).SerializeToString()
+        return pb.GetStatsResponse(server=await self._server_stats()).SerializeToString()
 
-    def _server_stats(self) -> pb.ServerStats:
+    async def _server_stats(self) -> pb.ServerStats:
         total = Counts()
-        for queue in self._manager:
+        async for queue in self._selected(0, lambda _: True):
             total = Counts(*map(add, total, queue.counts))
         stats = pb.ServerStats(
             version=__version__,
@@ -186,6 +196,16 @@ class QueueRpcs:
         )
         stats.started.FromNanoseconds(self._started)
         return stats
+
+
+async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Act on each item, and let other calls have their turn now and then."""
+    results: list[_Result] = []
+    for item in items:
+        results.append(act(item))
+        if len(results) % SLICE == 0:
+            await asyncio.sleep(0)
+    return results
 
 
 def _queue_stats(queue: Queue) -> pb.QueueStats:

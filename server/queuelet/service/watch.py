@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 
+from queuelet.definition import Counts
+from queuelet.errors import InvalidArgument
 from queuelet.manager import Manager
-from queuelet.queue import Counts, Queue
+from queuelet.queue import Queue
 from queuelet.rpc import Call, Send
 from queuelet.selector import Selector, parse_selector
 from queuelet.service.running import Running
@@ -30,7 +32,12 @@ class WatchRpcs:
 
     async def watch_queues(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
         """Answer a snapshot of the queues, then their changes, until the client ends it or the server stops."""
-        asked = pb.WatchQueuesRequest.FromString(await anext(requests))
+        request = await anext(requests, None)
+        if request is None:
+            raise InvalidArgument(
+                "request: send one WatchQueuesRequest; an empty one watches all queues", field="request"
+            )
+        asked = pb.WatchQueuesRequest.FromString(request)
         watcher = _Watcher(self._manager, parse_selector(asked.selector), send)
         unsubscribe = self._manager.subscribe(watcher.changed)
         forget = self._running.on_stop(watcher.wake)

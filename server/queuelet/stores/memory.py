@@ -43,14 +43,16 @@ class MemoryMessages:
         line, place = self._line, self._head
         if place == len(line):
             return None
-        if line[place] not in self._bodies:
+        seq = line[place]
+        body = self._bodies.pop(seq, None)
+        if body is None:
             place = self._live(place)
             if place == len(line):
                 return None
-        seq = line[place]
-        body = self._bodies.pop(seq)
+            seq = line[place]
+            body = self._bodies.pop(seq)
         self._head = place + 1
-        if place >= _SLACK:
+        if place % _SLACK == 0:
             self._tidy()
         return seq, body
 
