@@ -10,7 +10,7 @@ goes on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -52,7 +52,7 @@ Send = Callable[[bytes], Awaitable[None]]
 """Sends one answer of a stream, and returns when there is room for another."""
 
 Guard = Callable[[Call], None]
-"""Raises `Unauthenticated` for a call that is not to be served."""
+"""Raises an error for a call that is not to be served."""
 
 UnaryHandler = Callable[[bytes, Call], bytes | Awaitable[bytes]]
 StreamHandler = Callable[[AsyncIterator[bytes], Send, Call], Awaitable[None]]
@@ -72,10 +72,10 @@ class Method:
 class Endpoint:
     """A method of one service as a transport calls it."""
 
-    def __init__(self, service: str, method: Method, latencies: Latencies, *, guard: Guard | None = None) -> None:
-        """Take the method, the service under which it is called, where its latencies are counted, and its guard."""
+    def __init__(self, service: str, method: Method, latencies: Latencies, guards: Sequence[Guard] = ()) -> None:
+        """Take the method, the service under which it is called, where its latencies are counted, and its guards."""
         self.service = service
-        self._guard = guard
+        self._guards = guards
         self.method = method
         self._handler = method.unary
         self._latency = latencies.of(service, method.name)
@@ -84,8 +84,8 @@ class Endpoint:
         """Serve a call: answer bytes or a status, or an awaitable of them where it waits."""
         start = perf_counter()
         try:
-            if self._guard:
-                self._guard(call)
+            for guard in self._guards:
+                guard(call)
             answer = self._handler(request, call)  # type: ignore[misc]  # a transport asks only for what is there
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             return self._refused(error, call, start)
@@ -98,8 +98,8 @@ class Endpoint:
         """Serve a stream to its end: None if all went well."""
         start = perf_counter()
         try:
-            if self._guard:
-                self._guard(call)
+            for guard in self._guards:
+                guard(call)
             await self.method.stream(requests, send, call)  # type: ignore[misc]  # as above
         except Exception as error:  # noqa: BLE001  # as above
             return self._refused(error, call, start)

@@ -23,7 +23,7 @@ from queuelet.http_endpoints import HttpEndpoints
 from queuelet.logs import configure_logs
 from queuelet.manager import Manager
 from queuelet.metrics import Latencies, server_registry
-from queuelet.rpc import Endpoint
+from queuelet.rpc import Endpoint, Guard
 from queuelet.service import Service
 from queuelet.stores.memory import MemoryStore
 from queuelet.transport import GrpcTransport
@@ -31,6 +31,12 @@ from queuelet.transport import GrpcTransport
 log = structlog.get_logger()
 
 _LAST_PORT = 65_535
+
+LINGER = 2.0
+"""How long a draining server goes on answering UNAVAILABLE to calls that still come, at most, in seconds.
+
+A call that reaches gRPC as the port closes would end CANCELLED, which does not tell the client that nothing was done.
+"""
 
 YOUNG_OBJECTS = 10_000
 """New objects between two runs of the garbage collector: few runs, and each a pause of 2 ms at most."""
@@ -72,19 +78,17 @@ class Server:
         """Take the settings. Raises OSError or ValueError where a file they name cannot be used."""
         self._settings = settings
         self._tls = _tls_files(settings)
-        token = BearerToken(settings.token_file) if settings.token_file else None
         watermark = settings.memory_watermark or available_bytes() * 8 // 10
         budget = MemoryBudget(watermark, used=resident_bytes())
         self.manager = Manager({StoreKind.MEMORY: MemoryStore()}, bounds=settings.bounds, budget=budget)
         self._service = Service(self.manager, started=time_ns())
         latencies = Latencies()
+        guards: list[Guard] = [self._service.check_running]
+        if settings.token_file:
+            guards.append(BearerToken(settings.token_file).check)
         tables = logged(self._service.tables()) if settings.debug else self._service.tables()
         self._transport = GrpcTransport(
-            [
-                Endpoint(service, method, latencies, guard=token.check if token else None)
-                for service, methods in tables.items()
-                for method in methods
-            ],
+            [Endpoint(service, method, latencies, guards) for service, methods in tables.items() for method in methods],
             settings.bounds,
         )
         self._http = HttpEndpoints(
@@ -135,6 +139,7 @@ class Server:
         log.info("draining", grace=self._settings.grace)
         await self._transport.not_serving()
         self._service.stop()
+        await self._service.quiet(min(LINGER, self._settings.grace))
         await self._transport.stop(self._settings.grace)
         await self._http.stop()
         held = {queue.label: queue.counts.total for queue in self.manager if queue.counts.total}

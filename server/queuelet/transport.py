@@ -5,6 +5,7 @@ A status is written into the context and not raised: `abort` costs an exception,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from queuelet.bounds import Bounds
 from queuelet.compat import q_pb2  # noqa: F401  # puts proto.Q where reflection finds it
 from queuelet.credentials import TlsFiles
+from queuelet.errors import ServerDraining
 from queuelet.rpc import Endpoint
 from queuelet.status import STATUS_DETAILS, Status
 
@@ -55,7 +57,7 @@ class GrpcTransport:
                 *_KEEPALIVE,
             ]
         )
-        self._health = health.aio.HealthServicer()
+        self._health = _Health()
         services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
         for endpoint in endpoints:
             services.setdefault(endpoint.service, {})[endpoint.method.name] = _bind(endpoint)
@@ -94,7 +96,34 @@ class GrpcTransport:
 
     async def stop(self, grace: float) -> None:
         """Take no new calls, give those under way `grace` seconds to end, then cut them off."""
+        self._health.end_watches()
         await self._server.stop(grace)
+
+
+class _Health(health.aio.HealthServicer):
+    """The library's health service, whose watches can be ended: they would hold up a stop for its whole grace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watches: set[asyncio.Task[None]] = set()
+
+    async def Watch(  # noqa: N802  # gRPC's name
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        watch = asyncio.ensure_future(super().Watch(request, context))
+        self._watches.add(watch)
+        try:
+            await asyncio.wait([watch])
+        finally:
+            self._watches.discard(watch)
+            watch.cancel()
+        context.set_code(grpc.StatusCode.UNAVAILABLE)
+        context.set_details(ServerDraining().message)
+
+    def end_watches(self) -> None:
+        """End every watch with UNAVAILABLE."""
+        for watch in self._watches:
+            watch.cancel()
 
 
 class _GrpcCall:
@@ -162,9 +191,7 @@ def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
     """Return credentials that follow the files: gRPC asks for news at each handshake."""
 
     def configuration() -> grpc.ServerCertificateConfiguration:
-        pair = (tls.key.content, tls.certificate.content)
-        authority = tls.client_authority.content if tls.client_authority else None
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=authority)
+        return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], tls.client_authority)
 
     def news() -> grpc.ServerCertificateConfiguration | None:
         return configuration() if tls.reload() else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -231,3 +231,13 @@ def message_from_pb(message: pb.NewMessage, bounds: Bounds, field: str = "messag
             most=bounds.message_bytes,
         )
     return new
+
+
+def messages_from_pb(messages: Sequence[pb.NewMessage], bounds: Bounds) -> list[NewMessage]:
+    """Return messages on their way in. Raises what `message_from_pb` does, naming the message by its place from 0."""
+    try:
+        return [message_from_pb(message, bounds) for message in messages]
+    except InvalidArgument:
+        for place, message in enumerate(messages):
+            message_from_pb(message, bounds, f"messages[{place}]")
+        raise

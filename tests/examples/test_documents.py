@@ -7,9 +7,9 @@ import re
 from prometheus_client.parser import text_string_to_metric_families
 
 from queuelet.codec import NewMessage
+from queuelet.definition import Definition, Owner
 from queuelet.errors import QueueletError
 from queuelet.metrics import Latencies, exposition, server_registry
-from queuelet.queue import Definition, Owner
 from queuelet.status import CODES
 from queuelet.tags import Tag
 from support.documents import ROOT, first_cells

@@ -14,7 +14,7 @@ from support.server_process import ServerProcess
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
-    """A server that every test of the worker shares: it must not end, and its other queues are not a test's to touch."""
+    """A server that the tests of a worker share: none may end it, or touch queues that are not its own."""
     with ServerProcess() as process:
         yield process
         assert process.stop() == 0

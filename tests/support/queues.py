@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from queuelet.bounds import Bounds
 from queuelet.budget import MemoryBudget
+from queuelet.definition import Definition, StoreKind
 from queuelet.manager import Manager
-from queuelet.queue import Definition, Queue, StoreKind
+from queuelet.queue import Queue
 from queuelet.stores.memory import MemoryStore
 
 PLENTY = 1 << 40

@@ -57,6 +57,16 @@ class Pending(Protocol):
         """Have a function called at its end."""
 
 
+class Stream(Protocol):
+    """Answers that come one by one."""
+
+    def __next__(self) -> bytes:
+        """Return the next."""
+
+    def cancel(self) -> bool:
+        """End it."""
+
+
 class Rpc:
     """Calls to one server over one connection of its own."""
 
@@ -86,7 +96,7 @@ class Rpc:
     def raw(self, path: str, request: bytes, *, timeout: float | None = TIMEOUT, metadata: Metadata = ()) -> bytes:
         """Call `service/method` with request bytes. Raises Refused."""
         try:
-            return cast("bytes", self._unary(path)(request, timeout=timeout, metadata=(*self._metadata, *metadata)))
+            return self._unary(path)(request, timeout=timeout, metadata=(*self._metadata, *metadata))
         except grpc.RpcError as error:
             raise refusal(error) from None
 
@@ -96,13 +106,14 @@ class Rpc:
         call = self._unary(path).future(data, timeout=timeout, metadata=self._metadata)
         return cast("Pending", call)
 
-    def stream(self, path: str, request: bytes, *, timeout: float | None = TIMEOUT) -> Any:
+    def stream(self, path: str, request: bytes, *, timeout: float | None = TIMEOUT) -> Stream:
         """Begin a stream of answers: an iterator of bytes that can be cancelled."""
-        make = cast("Any", self.channel.unary_stream)
-        return make(_path(path))(request, timeout=timeout, metadata=self._metadata)
+        call = cast("Any", self.channel.unary_stream)(_path(path))
+        return cast("Stream", call(request, timeout=timeout, metadata=self._metadata))
 
-    def _unary(self, path: str) -> Any:
-        return cast("Any", self.channel.unary_unary)(_path(path))
+    def _unary(self, path: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+        make = cast("Any", self.channel.unary_unary)
+        return cast("grpc.UnaryUnaryMultiCallable[bytes, bytes]", make(_path(path)))
 
     # In generated classes
 
@@ -175,7 +186,7 @@ class Rpc:
 class Watch:
     """A watch stream, batch by batch."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Stream) -> None:
         self._call = call
 
     def __iter__(self) -> Iterator[pb.WatchQueuesResponse]:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -124,13 +123,13 @@ class ServerProcess:
         return [line for line in lines if msg is None or line.get("msg") == msg]
 
     def wait_for_log(
-        self, msg: str, which: Callable[[LogLine], bool] = lambda line: True, timeout: float = _START
+        self, msg: str, which: Callable[[LogLine], bool] | None = None, timeout: float = _START
     ) -> LogLine:
         """Return the first log line with this message that `which` takes, waiting for it to be written."""
         found: list[LogLine] = []
 
         def arrived() -> bool:
-            found.extend(line for line in self.log(msg) if which(line))
+            found.extend(line for line in self.log(msg) if which is None or which(line))
             return bool(found) or self._ended
 
         with self._news:
@@ -196,8 +195,6 @@ class ServerProcess:
 
 def server_command() -> list[str]:
     """Return what starts a server, flags aside."""
-    if find_spec("queuelet.__main__") is None:
-        return list(OBSERVED)
     return [sys.executable, "-m", "queuelet", "server"]
 
 

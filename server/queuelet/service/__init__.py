@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from queuelet.errors import ServerDraining
 from queuelet.manager import Manager
-from queuelet.rpc import Method
+from queuelet.rpc import Call, Method
 from queuelet.service.messages import MessageRpcs
 from queuelet.service.queues import QueueRpcs
 from queuelet.service.running import Running
@@ -19,7 +19,7 @@ class Service:
         """Take the queues to serve, and when the server started (nanoseconds since 1970)."""
         self._manager = manager
         self._running = Running()
-        self._queues = QueueRpcs(manager, self._running, started=started)
+        self._queues = QueueRpcs(manager, started=started)
         self._messages = MessageRpcs(manager, self._running)
         self._watch = WatchRpcs(manager, self._running)
 
@@ -50,7 +50,15 @@ class Service:
         ]
         return {SERVICE: [*negz, *ours], NEGZ_SERVICE: negz}
 
+    def check_running(self, _: Call) -> None:
+        """Raise `ServerDraining` once the server stops: the guard of every call."""
+        self._running.check()
+
     def stop(self) -> None:
-        """Refuse changes from now on, and end every call that waits and every stream with UNAVAILABLE."""
+        """Refuse calls from now on, and end every call that waits and every stream with UNAVAILABLE."""
         self._running.stop()
         self._manager.end_waiting(ServerDraining())
+
+    async def quiet(self, seconds: float) -> None:
+        """Return once clients have heard of the stop: no call has come for a moment, or so many seconds are over."""
+        await self._running.quiet(seconds)

@@ -20,6 +20,7 @@ from queuelet.wire import (
     check_batch,
     checked_uuid,
     message_from_pb,
+    messages_from_pb,
     number_from_token,
     page_size_from_pb,
     seconds_from_pb,
@@ -52,7 +53,6 @@ class MessageRpcs:
         asked = pb.AddRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         message = message_from_pb(asked.message, self._bounds)
-        self._running.check()
         if asked.wait:
             return self._wait_to_add(queue, [message], call, _add_answer)
         return _added_or_raise(message, queue.add(message, time_ns()))
@@ -62,9 +62,7 @@ class MessageRpcs:
         asked = pb.AddBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.messages, "messages", self._bounds)
-        bounds = self._bounds
-        messages = [message_from_pb(new, bounds, "messages") for new in asked.messages]
-        self._running.check()
+        messages = messages_from_pb(asked.messages, self._bounds)
         if asked.wait:
             return self._wait_to_add(queue, messages, call, _add_batch_answer)
         return _add_batch_answer(messages, queue.add_batch(messages, time_ns()))
@@ -94,7 +92,6 @@ class MessageRpcs:
         asked = pb.PopRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
-        self._running.check()
         if wait and not queue.has_ready:
             return self._wait_to_pop(queue, wait, call, lambda: queue.pop(time_ns()))
         return queue.pop(time_ns())
@@ -105,7 +102,6 @@ class MessageRpcs:
         queue = self._manager.get(asked.queue_id)
         most = page_size_from_pb(asked.max, "max") or self._bounds.batch
         wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
-        self._running.check()
 
         def take() -> bytes:
             return b"".join(queue.pop_batch(most, self._bounds.message_bytes, time_ns()))
@@ -183,7 +179,6 @@ class MessageRpcs:
         # A selector of spaces would select all, which has to be asked for by its name.
         if bool(asked.ids) + bool(asked.selector.strip()) + asked.all != 1:
             raise InvalidArgument("ids, selector, all: give one of them, and only one", field="ids")
-        self._running.check()
         if asked.ids:
             check_batch(asked.ids, "ids", self._bounds)
             purged = queue.purge_ids([checked_uuid(message_id, "ids").encode() for message_id in asked.ids], time_ns())
@@ -231,11 +226,15 @@ def _add_batch_answer(messages: Sequence[NewMessage], results: Sequence[AddResul
     if not bodies:
         _raise_if_gone(results)
     answer = pb.AddBatchResponse()
+    told: set[str] = set()
     for message, result in zip(messages, results, strict=True):
         try:
             body = _added_or_raise(message, result)
         except QueueletError as error:
-            answer.results.add(error=error_to_pb(error))
+            refusal = answer.results.add(error=error_to_pb(error)).error
+            if refusal.message in told:
+                refusal.message = ""
+            told.add(error.message)
         else:
             answer.results.add(id=id_of(body).decode(), duplicate=isinstance(result, Duplicate))
     return answer.SerializeToString()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from operator import add
 from time import time_ns
 from typing import TypeVar
@@ -17,7 +17,6 @@ from queuelet.metrics import oldest_ready_age
 from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.selector import Selector, parse_selector
-from queuelet.service.running import Running
 from queuelet.status import NEGZ_SERVICE, SERVICE, error_to_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
@@ -42,6 +41,9 @@ _Result = TypeVar("_Result")
 SLICE = 100
 """How many queues are worked on in one go, some 2 ms, before other calls get their turn."""
 
+_KEY_AND_LENGTH = 6
+"""The most bytes that stand before a result."""
+
 _BESIDE = 32
 """Bytes of a page kept free for its token."""
 
@@ -49,11 +51,10 @@ _BESIDE = 32
 class QueueRpcs:
     """The handlers."""
 
-    def __init__(self, manager: Manager, running: Running, *, started: int) -> None:
-        """Take the queues, whether the server runs, and since when (nanoseconds since 1970)."""
+    def __init__(self, manager: Manager, *, started: int) -> None:
+        """Take the queues, and since when the server runs (nanoseconds since 1970)."""
         self._manager = manager
         self._bounds = manager.bounds
-        self._running = running
         self._started = started
 
     async def list_queues(self, request: bytes, call: Call) -> bytes:
@@ -90,7 +91,6 @@ class QueueRpcs:
 
     def new_queue(self, request: bytes, call: Call) -> bytes:
         """Make a queue."""
-        self._running.check()
         definition = new_queue_from_pb(pb.NewQueueRequest.FromString(request), self._bounds)
         queue = self._manager.new(definition, now=time_ns())
         return pb.NewQueueResponse(queue=queue_to_pb(queue)).SerializeToString()
@@ -102,7 +102,6 @@ class QueueRpcs:
 
     def delete_queue(self, request: bytes, call: Call) -> bytes:
         """Drop a queue. As in negz/q, dropping one that is not there succeeds (Q16), but a bad id does not (Q14)."""
-        self._running.check()
         reference = pb.DeleteQueueRequest.FromString(request).queue_id
         try:
             queue = self._manager.get(reference)
@@ -127,7 +126,6 @@ class QueueRpcs:
 
     def _tagging(self, asked: pb.AddQueueTagRequest | pb.DeleteQueueTagRequest) -> tuple[Queue, Tag]:
         """Return queue and tag, checked in negz/q's order: id, queue, tag (Q20)."""
-        self._running.check()
         queue = self._manager.get(asked.queue_id)
         if not asked.HasField("tag"):
             raise InvalidArgument("tag: give a tag with a key and a value", field="tag", missing="tag")
@@ -136,10 +134,11 @@ class QueueRpcs:
 
     async def declare_queues(self, request: bytes, call: Call) -> bytes:
         """Make queues what their declarations say, each with its own result."""
-        self._running.check()
         asked = pb.DeclareQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
-        return pb.DeclareQueuesResponse(results=await _in_slices(self._declare, asked.queues)).SerializeToString()
+        results = await _in_slices(self._declare, asked.queues)
+        _fit(results, self._bounds.message_bytes)
+        return pb.DeclareQueuesResponse(results=results).SerializeToString()
 
     def _declare(self, declared: pb.QueueDeclaration) -> pb.DeclareResult:
         try:
@@ -159,10 +158,11 @@ class QueueRpcs:
 
     async def remove_queues(self, request: bytes, call: Call) -> bytes:
         """Drop queues of an owner, each with its own result."""
-        self._running.check()
         asked = pb.RemoveQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
-        return pb.RemoveQueuesResponse(results=await _in_slices(self._remove, asked.queues)).SerializeToString()
+        results = await _in_slices(self._remove, asked.queues)
+        _fit(results, self._bounds.message_bytes)
+        return pb.RemoveQueuesResponse(results=results).SerializeToString()
 
     def _remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
         try:
@@ -206,6 +206,20 @@ async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item]) ->
         if len(results) % SLICE == 0:
             await asyncio.sleep(0)
     return results
+
+
+def _fit(results: Sequence[pb.DeclareResult | pb.RemoveResult], room: int) -> None:
+    """Take from the last results what an answer can do without, until all of them fit."""
+    excess = sum(result.ByteSize() + _KEY_AND_LENGTH for result in results) - room
+    for result in reversed(results):
+        if excess <= 0:
+            return
+        excess -= result.ByteSize()
+        if isinstance(result, pb.DeclareResult):
+            result.ClearField("queue")
+        if result.HasField("error"):
+            result.error.ClearField("message")
+        excess += result.ByteSize()
 
 
 def _queue_stats(queue: Queue) -> pb.QueueStats:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 from queuelet.errors import ServerDraining
+
+_MOMENT = 0.1
+"""How long no call has to come for a stopping server to be left alone, in seconds."""
 
 
 class Running:
@@ -13,11 +18,13 @@ class Running:
     def __init__(self) -> None:
         """Begin running."""
         self._stopped = False
+        self._last_refusal = 0.0
         self._callbacks: list[Callable[[], None]] = []
 
     def check(self) -> None:
         """Raise `ServerDraining` if the server is stopping."""
         if self._stopped:
+            self._last_refusal = monotonic()
             raise ServerDraining
 
     def on_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
@@ -28,5 +35,12 @@ class Running:
     def stop(self) -> None:
         """Stop."""
         self._stopped = True
+        self._last_refusal = monotonic()
         for callback in list(self._callbacks):
             callback()
+
+    async def quiet(self, seconds: float) -> None:
+        """Return once no call has been refused for a moment, or after so many seconds."""
+        end = monotonic() + seconds
+        while (now := monotonic()) < min(end, self._last_refusal + _MOMENT):  # noqa: ASYNC110  # no event tells of silence
+            await asyncio.sleep(min(end, self._last_refusal + _MOMENT) - now)

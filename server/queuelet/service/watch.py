@@ -18,6 +18,9 @@ from queuelet.wire import queue_to_pb, store_epochs
 COUNTS_EVERY = 1.0
 """How often a queue's counts are told at most, in seconds. Its definition is told at once."""
 
+_BESIDE = 64
+"""The most bytes that stand beside a queue in a batch, or beside the name of one that is gone."""
+
 BATCH = 200
 """The most queues in one batch, and how many are looked at before calls get their turn."""
 
@@ -96,13 +99,22 @@ class _Watcher:
             await self._tell(queues)
 
     async def _tell(self, queues: Iterable[Queue]) -> None:
+        """Send what is news of some queues, in as many messages as it takes."""
         batch = pb.WatchQueuesResponse()
+        room = self._manager.bounds.message_bytes
         for queue in queues:
             if not queue.deleted and self._selects(queue.definition.tags):
-                batch.queues.append(queue_to_pb(queue))
+                message = queue_to_pb(queue)
+                room -= message.ByteSize() + _BESIDE
+                if room < 0:
+                    await self._send(batch.SerializeToString())
+                    batch = pb.WatchQueuesResponse()
+                    room = self._manager.bounds.message_bytes - message.ByteSize() - _BESIDE
+                batch.queues.append(message)
                 self._told[queue.id] = queue.counts
             elif self._told.pop(queue.id, None) is not None:
                 batch.removed.add(id=queue.id, name=queue.definition.name)
+                room -= len(queue.definition.name) + _BESIDE
         if batch.queues or batch.removed:
             await self._send(batch.SerializeToString())
 

@@ -1,0 +1,410 @@
+"""TLS, mutual TLS and the bearer token, with real certificates and files that change under the server."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import cast
+
+import grpc
+import pytest
+import trustme
+from grpc_health.v1 import health_pb2
+
+from queuelet.v1 import queue_pb2 as pb
+from support.rpc import Refused, Rpc, eventually
+from support.server_process import ServerProcess
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
+
+
+class Secret:
+    """A folder as Kubernetes mounts a Secret: links to a folder behind one link, which is switched in one step."""
+
+    def __init__(self, folder: Path, **files: bytes) -> None:
+        """Take where it is, and its first files."""
+        folder.mkdir()
+        self._folder = folder
+        self._version = 0
+        self.write(**files)
+        for name in files:
+            (folder / name).symlink_to(f"..data/{name}")
+
+    def __getitem__(self, name: str) -> str:
+        """Return the path of a file."""
+        return str(self._folder / name)
+
+    def write(self, **files: bytes) -> None:
+        """Replace all files at once."""
+        self._version += 1
+        version = self._folder / f"..{self._version}"
+        version.mkdir()
+        for name, content in files.items():
+            (version / name).write_bytes(content)
+        new = self._folder / "..data_tmp"
+        new.symlink_to(version.name)
+        new.rename(self._folder / "..data")
+
+
+def pair(authority: trustme.CA, *names: str) -> dict[str, bytes]:
+    """Issue a certificate; return it and its key as the files of a Secret."""
+    issued = authority.issue_cert(*(names or ("127.0.0.1", "localhost")))
+    return {
+        "cert": b"".join(blob.bytes() for blob in issued.cert_chain_pems),
+        "key": issued.private_key_pem.bytes(),
+    }
+
+
+def trust(authority: trustme.CA, client: dict[str, bytes] | None = None) -> grpc.ChannelCredentials:
+    """Return credentials of a client that trusts an authority, with a certificate of its own if it has one."""
+    return grpc.ssl_channel_credentials(
+        authority.cert_pem.bytes(), client["key"] if client else None, client["cert"] if client else None
+    )
+
+
+def served_certificate(server: ServerProcess) -> bytes:
+    """Return the certificate that a new connection is shown, in DER."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as plain,
+        context.wrap_socket(plain) as secured,
+    ):
+        return cast("bytes", secured.getpeercert(binary_form=True))
+
+
+def der(pem: bytes) -> bytes:
+    """Return the first certificate of a chain in DER."""
+    return ssl.PEM_cert_to_DER_cert(
+        pem.decode().partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
+    )
+
+
+def assert_refused(rpc: Rpc, code: grpc.StatusCode) -> str:
+    """Check that a call is refused; return the text."""
+    with closing(rpc), pytest.raises(Refused) as caught:
+        rpc.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse, timeout=10)
+    assert caught.value.code is code
+    return caught.value.text
+
+
+def assert_served(rpc: Rpc) -> None:
+    """Check that a message goes through."""
+    with closing(rpc):
+        queue = rpc.new_queue().meta.id
+        rpc.add(queue, b"by tls")
+        assert rpc.pop(queue).payload == b"by tls"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Who signs servers and clients."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def stranger() -> trustme.CA:
+    """Another authority."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def secret(tmp_path: Path, authority: trustme.CA) -> Secret:
+    """A certificate for the server, and its key."""
+    return Secret(tmp_path / "tls", **pair(authority))
+
+
+@pytest.fixture
+def secured(secret: Secret) -> Iterator[ServerProcess]:
+    """A server with TLS."""
+    with ServerProcess("--tls-cert", secret["cert"], "--tls-key", secret["key"]) as server:
+        yield server
+
+
+# TLS
+
+
+def test_tls_serves_those_who_trust_its_authority_and_nobody_else(
+    secured: ServerProcess, authority: trustme.CA, stranger: trustme.CA
+) -> None:
+    assert_served(Rpc(secured.address, credentials=trust(authority)))
+    assert_refused(Rpc(secured.address), UNAVAILABLE)
+    assert_refused(Rpc(secured.address, credentials=trust(stranger)), UNAVAILABLE)
+    assert_served(Rpc(secured.address, credentials=trust(authority)))
+    assert secured.log("serving")[0]["tls"] is True
+    assert secured.stop() == 0
+
+
+def test_a_certificate_of_another_name_is_refused_by_clients(tmp_path: Path, authority: trustme.CA) -> None:
+    secret = Secret(tmp_path / "tls", **pair(authority, "elsewhere.example"))
+    with ServerProcess("--tls-cert", secret["cert"], "--tls-key", secret["key"]) as server:
+        assert_refused(Rpc(server.address, credentials=trust(authority)), UNAVAILABLE)
+
+
+def test_a_renewed_certificate_is_served_to_the_next_connection(
+    secured: ServerProcess, secret: Secret, authority: trustme.CA
+) -> None:
+    """As Kubernetes renews it: all files switch at once. Connections that are open go on."""
+    before = served_certificate(secured)
+    with closing(Rpc(secured.address, credentials=trust(authority))) as open_connection:
+        open_connection.new_queue("renewed")
+        renewed = pair(authority)
+        secret.write(**renewed)
+        assert served_certificate(secured) == der(renewed["cert"]) != before
+        assert_served(Rpc(secured.address, credentials=trust(authority)))
+        open_connection.add("renewed", b"still here")
+    again = pair(authority)
+    secret.write(**again)
+    assert served_certificate(secured) == der(again["cert"])
+
+
+def test_certificate_and_key_may_be_renewed_one_after_the_other(
+    secured: ServerProcess, secret: Secret, authority: trustme.CA
+) -> None:
+    """Between the two they do not match: the old ones are served."""
+    before = served_certificate(secured)
+    renewed = pair(authority)
+    Path(secret["cert"]).write_bytes(renewed["cert"])
+    assert served_certificate(secured) == before
+    assert_served(Rpc(secured.address, credentials=trust(authority)))
+    Path(secret["key"]).write_bytes(renewed["key"])
+    assert served_certificate(secured) == der(renewed["cert"])
+    assert_served(Rpc(secured.address, credentials=trust(authority)))
+
+
+BROKEN: dict[str, Callable[[trustme.CA], dict[str, bytes]]] = {
+    "no certificate": lambda _: {"cert": b"not a certificate", "key": b"not a key"},
+    "empty files": lambda _: {"cert": b"", "key": b""},
+    "the key of another": lambda authority: {"cert": pair(authority)["cert"], "key": pair(authority)["key"]},
+    "a cut certificate": lambda authority: {**(made := pair(authority)), "cert": made["cert"][:200]},
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_renewal_that_cannot_be_used_keeps_the_old_and_warns(
+    secured: ServerProcess, secret: Secret, authority: trustme.CA, broken: str
+) -> None:
+    before = served_certificate(secured)
+    secret.write(**BROKEN[broken](authority))
+    assert served_certificate(secured) == before
+    assert_served(Rpc(secured.address, credentials=trust(authority)))
+    renewed = pair(authority)
+    warned = [line for line in secured.log() if line["level"] == "warning"]
+    secret.write(**renewed)
+    assert served_certificate(secured) == der(renewed["cert"]), "the next good one is taken"
+    assert warned
+    assert "file" in warned[0] or "files" in warned[0]
+
+
+def test_a_renewal_that_is_gone_keeps_the_old_and_warns(
+    secured: ServerProcess, secret: Secret, authority: trustme.CA
+) -> None:
+    before = served_certificate(secured)
+    Path(secret["cert"]).unlink()
+    assert served_certificate(secured) == before
+    assert_served(Rpc(secured.address, credentials=trust(authority)))
+    assert [line for line in secured.log() if line["level"] == "warning" and line.get("file") == secret["cert"]]
+
+
+@pytest.mark.parametrize("missing", ["--tls-cert", "--tls-key", "--tls-client-ca"])
+def test_files_that_do_not_make_a_whole_are_refused_at_the_start(secret: Secret, missing: str) -> None:
+    given = {"--tls-cert": secret["cert"], "--tls-key": secret["key"], "--tls-client-ca": secret["cert"]}
+    flags = [word for flag, path in given.items() if (flag == missing) for word in (flag, path)]
+    with ServerProcess(*flags).launch() as server:
+        assert server.wait() != 0
+        assert "--tls-cert and --tls-key go together" in server.output()
+
+
+def test_a_file_that_is_not_there_is_named_at_the_start(secret: Secret, tmp_path: Path) -> None:
+    with ServerProcess("--tls-cert", str(tmp_path / "none.crt"), "--tls-key", secret["key"]).launch() as server:
+        assert server.wait() != 0
+        assert "none.crt" in server.output()
+
+
+# Mutual TLS
+
+
+@pytest.fixture
+def mutual(secret: Secret, tmp_path: Path, authority: trustme.CA) -> Iterator[tuple[ServerProcess, Secret]]:
+    """A server that asks clients for a certificate, and the authority it asks of them."""
+    clients = Secret(tmp_path / "clients", ca=authority.cert_pem.bytes())
+    flags = ("--tls-cert", secret["cert"], "--tls-key", secret["key"], "--tls-client-ca", clients["ca"])
+    with ServerProcess(*flags) as server:
+        yield server, clients
+
+
+def test_mutual_tls_serves_clients_of_its_authority_and_nobody_else(
+    mutual: tuple[ServerProcess, Secret], authority: trustme.CA, stranger: trustme.CA
+) -> None:
+    server, _ = mutual
+    friend, other = pair(authority, "client@example.org"), pair(stranger, "client@example.org")
+    assert_served(Rpc(server.address, credentials=trust(authority, friend)))
+    assert_refused(Rpc(server.address, credentials=trust(authority)), UNAVAILABLE)
+    assert_refused(Rpc(server.address, credentials=trust(authority, other)), UNAVAILABLE)
+    assert_refused(Rpc(server.address), UNAVAILABLE)
+    assert_served(Rpc(server.address, credentials=trust(authority, friend)))
+    assert server.stop() == 0
+
+
+def test_a_renewed_client_authority_holds_for_the_next_connection(
+    mutual: tuple[ServerProcess, Secret], authority: trustme.CA, stranger: trustme.CA
+) -> None:
+    server, clients = mutual
+    before, after = pair(authority, "client@example.org"), pair(stranger, "client@example.org")
+    assert_served(Rpc(server.address, credentials=trust(authority, before)))
+    clients.write(ca=stranger.cert_pem.bytes())
+    assert_served(Rpc(server.address, credentials=trust(authority, after)))
+    assert_refused(Rpc(server.address, credentials=trust(authority, before)), UNAVAILABLE)
+
+
+# The token
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    """Return metadata with a token."""
+    return (("authorization", f"Bearer {token}"),)
+
+
+@pytest.fixture(scope="module")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Secret:
+    """A file with a token, and a line's end as editors leave it."""
+    return Secret(tmp_path_factory.mktemp("guarded") / "token", token=b"open sesame\n")
+
+
+@pytest.fixture(scope="module")
+def shared(token: Secret) -> Iterator[ServerProcess]:
+    """A server that asks for a token; whoever changes the token puts it back."""
+    with ServerProcess("--token-file", token["token"]) as server:
+        yield server
+
+
+@pytest.fixture
+def guarded(shared: ServerProcess, token: Secret) -> Iterator[ServerProcess]:
+    """The server, with its first token at the end."""
+    yield shared
+    token.write(token=b"open sesame\n")
+    assert_served(Rpc(shared.address, metadata=bearer("open sesame")))  # at which the server reads it
+
+
+def test_calls_with_the_token_are_served(guarded: ServerProcess) -> None:
+    assert_served(Rpc(guarded.address, metadata=bearer("open sesame")))
+    assert_served(Rpc(guarded.address, metadata=(("authorization", "bearer open sesame"),)))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (),
+        bearer("wrong"),
+        bearer(""),
+        bearer("open sesame and more"),
+        (("authorization", "open sesame"),),
+        (("authorization", "Basic open sesame"),),
+        (("authorization", "Bearer"),),
+        (("x-token", "open sesame"),),
+    ],
+    ids=["none", "wrong", "empty", "longer", "no scheme", "another scheme", "scheme only", "another key"],
+)
+def test_other_calls_are_told_what_to_send(guarded: ServerProcess, metadata: tuple[tuple[str, str], ...]) -> None:
+    text = assert_refused(Rpc(guarded.address, metadata=metadata), UNAUTHENTICATED)
+    assert "authorization: Bearer <token>" in text
+    assert "sesame" not in text
+    with closing(Rpc(guarded.address, metadata=metadata)) as rpc:
+        for path in ("proto.Q/ListQueues", "NewQueue"):
+            with pytest.raises(Refused) as caught:
+                rpc.raw(path, b"")
+            assert caught.value.code is UNAUTHENTICATED
+        with pytest.raises(Refused) as caught:
+            rpc.watch().snapshot()
+        assert caught.value.code is UNAUTHENTICATED
+    assert "sesame" not in guarded.output()
+
+
+def test_health_needs_no_token(guarded: ServerProcess) -> None:
+    with closing(Rpc(guarded.address)) as rpc:
+        answer = health_pb2.HealthCheckResponse.FromString(rpc.raw("grpc.health.v1.Health/Check", b""))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_renewed_token_holds_for_the_next_call(guarded: ServerProcess, token: Secret) -> None:
+    assert_served(Rpc(guarded.address, metadata=bearer("open sesame")))
+    token.write(token=b"new sesame")
+    assert_served(Rpc(guarded.address, metadata=bearer("new sesame")))
+    assert_refused(Rpc(guarded.address, metadata=bearer("open sesame")), UNAUTHENTICATED)
+
+
+@pytest.mark.parametrize("content", [b"", b" \n"], ids=["empty", "blank"])
+def test_an_emptied_token_opens_nothing(guarded: ServerProcess, token: Secret, content: bytes) -> None:
+    token.write(token=content)
+    assert_refused(Rpc(guarded.address), UNAUTHENTICATED)
+    assert_refused(Rpc(guarded.address, metadata=bearer("")), UNAUTHENTICATED)
+    assert_served(Rpc(guarded.address, metadata=bearer("open sesame")))
+
+
+@pytest.mark.parametrize("content", [b"", b" \n"], ids=["empty", "blank"])
+def test_a_server_does_not_start_with_an_empty_token(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with ServerProcess("--token-file", str(file)).launch() as server:
+        assert server.wait() != 0
+        assert "is empty: put the token into it" in server.output()
+
+
+def test_token_and_tls_go_together(secret: Secret, token: Secret, authority: trustme.CA) -> None:
+    flags = ("--tls-cert", secret["cert"], "--tls-key", secret["key"], "--token-file", token["token"])
+    with ServerProcess(*flags) as server:
+        assert_served(Rpc(server.address, credentials=trust(authority), metadata=bearer("open sesame")))
+        assert_refused(Rpc(server.address, credentials=trust(authority)), UNAUTHENTICATED)
+
+
+# Plain text
+
+PLAIN = "serving in plain text on more than loopback: use --tls-cert and --tls-key, or a trusted network"
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", ":0"])
+def test_plain_text_on_more_than_loopback_is_warned_of(listen: str) -> None:
+    with ServerProcess("--listen", listen) as server:
+        line = server.wait_for_log(PLAIN)
+        assert line["level"] == "warning"
+        assert "--tls-cert" in line["msg"]
+        assert_served(Rpc(server.address))
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0", "[::1]:0"])
+def test_plain_text_on_loopback_is_not_warned_of(listen: str) -> None:
+    if "::1" in listen and not _has_ipv6():
+        pytest.skip("this machine has no IPv6 loopback")
+    with ServerProcess("--listen", listen) as server:
+        assert server.stop() == 0
+        assert not [line for line in server.log() if line["level"] == "warning"]
+
+
+def test_tls_on_more_than_loopback_is_not_warned_of(secret: Secret) -> None:
+    flags = ("--listen", "0.0.0.0:0", "--tls-cert", secret["cert"], "--tls-key", secret["key"])
+    with ServerProcess(*flags) as server:
+        assert server.stop() == 0
+        assert not [line for line in server.log() if line["level"] == "warning"]
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def test_a_port_that_is_taken_is_said_at_the_start() -> None:
+    with ServerProcess() as first, ServerProcess("--listen", first.address).launch() as second:
+        eventually(lambda: not second.is_running, "it gives up")
+        assert second.wait() != 0
+        assert f"cannot listen on {first.address}" in second.output()
+        assert first.is_running

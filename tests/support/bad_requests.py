@@ -1,0 +1,541 @@
+"""Requests that must be refused, as a table: what is wrong, the method, the bytes, the code, what the text must say.
+
+The text must name the field, and the rule or the way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message as ProtobufMessage
+
+from queuelet.v1 import queue_pb2 as pb
+from support.rpc import NEGZ_SERVICE, SERVICE, Rpc, unique_name
+from support.wire import fixed64, integer, text
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+MISSING = grpc.StatusCode.NOT_FOUND
+TAKEN = grpc.StatusCode.ALREADY_EXISTS
+FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
+REFUSED = grpc.StatusCode.FAILED_PRECONDITION
+
+UNKNOWN_ID = str(uuid4())
+LARGEST = 4 * 1024 * 1024
+"""What a client receives unless it is told otherwise."""
+NOT_UTF8 = b"\xff\xfe\xfd"
+OWN_ID = str(uuid4())
+LARGEST = 4 * 1024 * 1024
+"""What a client receives unless it is told otherwise."""
+
+NEGZ_METHODS = (
+    "ListQueues",
+    "NewQueue",
+    "GetQueue",
+    "DeleteQueue",
+    "AddQueueTag",
+    "DeleteQueueTag",
+    "Add",
+    "Pop",
+    "Peek",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """The queues that requests are about."""
+
+    queue: str
+    """Without a bound, and empty."""
+    name: str
+    """The name of `queue`."""
+    full: str
+    """With one message, as its limit says."""
+    taken: str
+    """With one message, whose id is OWN_ID."""
+    tagged: str
+    """With as many tags as a queue may have."""
+    draining: str
+    """That takes no more messages."""
+    owned: str
+    """The name of a queue that belongs to somebody."""
+
+
+def make_place(rpc: Rpc) -> Place:
+    """Make the queues that requests are about."""
+    name = unique_name("place")
+    queue = rpc.new_queue(name).meta.id
+    full = rpc.new_queue(limit=1).meta.id
+    rpc.add(full)
+    taken = rpc.new_queue().meta.id
+    own = pb.AddRequest(queue_id=taken, message=pb.NewMessage(id=OWN_ID, payload=b"first"))
+    rpc.call("Add", own, pb.AddResponse)
+    tagged = rpc.new_queue(tags=[("k", str(number)) for number in range(64)]).meta.id
+    draining, owned = unique_name("draining"), unique_name("owned")
+    declared = [
+        pb.QueueDeclaration(name=draining, store=pb.Queue.MEMORY, limit=-1, draining=True),
+        pb.QueueDeclaration(name=owned, store=pb.Queue.MEMORY, limit=-1, owner=pb.Owner(name="a/b/c", uid="1")),
+    ]
+    rpc.call("DeclareQueues", pb.DeclareQueuesRequest(queues=declared), pb.DeclareQueuesResponse)
+    return Place(queue=queue, name=name, full=full, taken=taken, tagged=tagged, draining=draining, owned=owned)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """A request, and how it must be refused."""
+
+    what: str
+    method: str
+    request: Callable[[Place], bytes]
+    code: grpc.StatusCode
+    says: str
+    """A regular expression that the text of `queuelet.v1` matches from its beginning."""
+    negz_says: str = ""
+    """The same for `proto.Q`, where it has other words."""
+    negz_code: grpc.StatusCode | None = None
+    ours_only: bool = False
+    """Whether negz/q's service is left out: it has no such method or field."""
+
+    def expected(self, service: str) -> tuple[grpc.StatusCode, str]:
+        """Return code and text by this service."""
+        if service == NEGZ_SERVICE:
+            return self.negz_code or self.code, self.negz_says or self.says
+        return self.code, self.says
+
+    @property
+    def services(self) -> Iterator[str]:
+        """The services it goes to."""
+        yield SERVICE
+        if self.method in NEGZ_METHODS and not self.ours_only:
+            yield NEGZ_SERVICE
+
+
+Request = ProtobufMessage | bytes | Callable[[Place], ProtobufMessage | bytes]
+
+
+def case(
+    what: str,
+    method: str,
+    request: Request,
+    says: str,
+    code: grpc.StatusCode = INVALID,
+    *,
+    negz: str = "",
+    negz_code: grpc.StatusCode | None = None,
+    ours_only: bool = False,
+) -> Case:
+    """Return a case, of a request that may depend on the place."""
+
+    def build(place: Place) -> bytes:
+        made = request(place) if callable(request) and not isinstance(request, ProtobufMessage) else request
+        return made if isinstance(made, bytes) else made.SerializeToString()
+
+    return Case(
+        what=what,
+        method=method,
+        request=build,
+        code=code,
+        says=says,
+        negz_says=negz,
+        negz_code=negz_code,
+        ours_only=ours_only,
+    )
+
+
+def tags(count: int) -> list[pb.Tag]:
+    """Return so many tags."""
+    return [pb.Tag(key=f"k{number}", value="v") for number in range(count)]
+
+
+NO_KEY = [pb.Tag(value="v")]
+LONG_KEY = [pb.Tag(key="k" * 257, value="v")]
+LONG_KEY_IN_BYTES = [pb.Tag(key="é" * 129, value="v")]
+LONG_VALUE = [pb.Tag(key="k", value="v" * 4097)]
+BAD_TAGS: dict[str, tuple[list[pb.Tag], str]] = {
+    "65 tags": (tags(65), "65 tags are too many; give at most 64"),
+    "a tag without a key": (NO_KEY, "a tag has no key; give each tag a key"),
+    "a key of 257 bytes": (LONG_KEY, "the key 'k+'... is too long; keep keys within 256 bytes"),
+    "a key of 258 bytes in 129 letters": (LONG_KEY_IN_BYTES, "the key 'é+'... is too long; keep keys within 256 bytes"),
+    "a value of 4,097 bytes": (LONG_VALUE, "the value of 'k' is too long; keep values within 4096 bytes"),
+}
+
+BAD_NAMES = {
+    "in upper case": ("Orders", "name: 'Orders' is not a name; use lower-case letters, digits, '-' and '.'"),
+    "with a space": ("my orders", "name: 'my orders' is not a name; use lower-case"),
+    "with a line's end": ("orders\n", r"name: 'orders\\n' is not a name; use lower-case"),
+    "with an underscore": ("my_orders", "name: 'my_orders' is not a name; use lower-case"),
+    "beginning with a dash": ("-orders", "name: '-orders' is not a name; .*begin and end with a letter or digit"),
+    "ending with a dot": ("orders.", "name: 'orders.' is not a name; .*begin and end with a letter or digit"),
+    "in Greek": ("ουρά", "name: 'ουρά' is not a name; use lower-case"),
+    "that reads as a UUID": (UNKNOWN_ID, "name: '.*' reads as a UUID; names must not look like ids"),
+    "of 318 letters": ("a" * 318, "name: 318 characters are too many; use at most 317"),
+}
+
+UNREADABLE = {
+    "an invalid UTF-8 queue_id": text(1, NOT_UTF8),
+    "a queue_id cut short": b"\x0a\x24short",
+    "a length without an end": b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    "a group without an end": b"\x0b",
+    "field number 0": b"\x02\x01a",
+    "garbage": b"\xde\xad\xbe\xef" * 8,
+}
+UNREADABLE_SAYS = "request: .*; send what queue.proto says"
+
+BY_ID = ("GetQueue", "DeleteQueue", "AddQueueTag", "DeleteQueueTag", "Add", "Pop", "Peek")
+OUR_BY_ID = ("AddBatch", "PopBatch", "PeekBatch", "Browse", "Purge")
+
+BAD_SELECTORS = {
+    "a lone =": "=a",
+    "an open bracket": "a in (b",
+    "a set without values": "a in",
+    "two commas": "a,,b",
+    "a comma at the end": "a=b,",
+    "a lone comma": ",",
+    "a lone !": "!",
+    "! before =": "!a=b",
+    "two words": "a b",
+    "a nested bracket": "a in (b,(c))",
+}
+SELECTOR_SAYS = r"selector: cannot read .*; write requirements as key=value"
+
+BAD_TOKENS = {
+    "letters": "next",
+    "a negative number": "-1",
+    "a fraction": "1.5",
+    "Arabic digits": "٣",
+    "20 digits": "9" * 20,
+    "a long text": "x" * 10_000,
+}
+TOKEN_SAYS = "page_token: .* is not a token of this server; send a next_page_token, or none to begin"
+
+
+def about(rest: bytes | ProtobufMessage, where: str = "queue") -> Callable[[Place], bytes]:
+    """Return a request about a queue of the place, and what else it holds."""
+    end = rest if isinstance(rest, bytes) else rest.SerializeToString()
+
+    def build(place: Place) -> bytes:
+        queue: str = getattr(place, where)
+        return text(1, queue) + end
+
+    return build
+
+
+def adding(message: pb.NewMessage, where: str = "queue") -> Callable[[Place], bytes]:
+    """Return a request to add a message."""
+    return about(text(2, message.SerializeToString()), where)
+
+
+def _queue_cases() -> Iterable[Case]:
+    good = integer(1, 1) + integer(2, 1)
+    says = r"store: there is no store {}; use MEMORY \(1\) or DISK \(2\)"
+    yield case("no store", "NewQueue", pb.NewQueueRequest(limit=1), says.format(0))
+    yield case("an unknown store", "NewQueue", integer(1, 77) + integer(2, 1), says.format(77))
+    yield case("a negative store", "NewQueue", integer(1, -1) + integer(2, 1), says.format(-1))
+    yield case("the store as a text", "NewQueue", text(1, "MEMORY") + integer(2, 1), says.format(0))
+    says = "store: this server runs without DISK; it needs the flag --data-dir"
+    yield case("a store that is off", "NewQueue", pb.NewQueueRequest(store=pb.Queue.DISK, limit=1), says, REFUSED)
+    for limit in (0, -2, -(2**63)):
+        says = f"limit: {limit} is no limit; use 1 or more, or -1 for no bound"
+        yield case(f"limit {limit}", "NewQueue", pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=limit), says)
+    for what, (bad, says) in BAD_TAGS.items():
+        yield case(what, "NewQueue", good + pb.NewQueueRequest(tags=bad).SerializeToString(), f"tags: {says}")
+    for what, (name, says) in BAD_NAMES.items():
+        yield case(f"a name {what}", "NewQueue", good + text(4, name), says, ours_only=True)
+    yield case(
+        "a name that is taken",
+        "NewQueue",
+        lambda place: good + text(4, place.name),
+        "there is a queue place-.* already",
+        TAKEN,
+        ours_only=True,
+    )
+    yield case("a tag in invalid UTF-8", "NewQueue", good + text(3, text(1, NOT_UTF8)), UNREADABLE_SAYS)
+
+
+def _by_id_cases() -> Iterable[Case]:
+    says = "queue_id: give the id or the name of a queue"
+    negz = "cannot parse ID: cannot parse ID  as a UUID: invalid UUID length: 0"
+    with_id = {"AddQueueTag": text(2, text(1, "k")), "DeleteQueueTag": text(2, text(1, "k"))}
+    for method in (*BY_ID, *OUR_BY_ID):
+        rest = with_id.get(method, b"")
+        yield case("no queue_id", method, rest, says, negz=negz)
+        yield case("the queue_id as a number", method, integer(1, 5) + rest, says, negz=negz)
+        yield case("the queue_id as eight bytes", method, fixed64(1) + rest, says, negz=negz)
+        for what, request in UNREADABLE.items():
+            yield case(what, method, request + rest, UNREADABLE_SAYS)
+        if method != "DeleteQueue":
+            yield from _unknown_queues(method, rest)
+    yield from _unknown_queues("GetStats", b"")
+    yield case("an invalid UTF-8 queue_id", "GetStats", text(1, NOT_UTF8), UNREADABLE_SAYS)
+
+
+def _unknown_queues(method: str, rest: bytes) -> Iterable[Case]:
+    yield case(
+        "an unknown id",
+        method,
+        text(1, UNKNOWN_ID) + rest,
+        f"there is no queue {UNKNOWN_ID}",
+        MISSING,
+        negz=f"cannot get queue {UNKNOWN_ID}: cannot find queue with id {UNKNOWN_ID}",
+    )
+    yield case(
+        "an unknown name",
+        method,
+        text(1, "nobody") + rest,
+        "there is no queue nobody",
+        MISSING,
+        negz="cannot parse ID: cannot parse ID nobody as a UUID: invalid UUID length: 6",
+        negz_code=INVALID,
+    )
+    yield case(
+        "a queue_id of 1,000,000 letters",
+        method,
+        text(1, "x" * 1_000_000) + rest,
+        r"there is no queue x{80}\.\.\.$",
+        MISSING,
+        negz=r"cannot parse ID: cannot parse ID x{80}\.\.\. as a UUID: invalid UUID length: 1000000$",
+        negz_code=INVALID,
+    )
+
+
+def _tag_cases() -> Iterable[Case]:
+    for method, verb in (("AddQueueTag", "add"), ("DeleteQueueTag", "delete")):
+        says, negz = "tag: give a tag with a key and a value", f"did not supply a tag to {verb}"
+        yield case("no tag", method, about(b""), says, negz=negz)
+        yield case("the tag as a number", method, about(integer(2, 1)), says, negz=negz)
+        for what, (bad, says) in BAD_TAGS.items():
+            if len(bad) == 1:
+                yield case(what, method, about(text(2, bad[0].SerializeToString())), f"tag: {says}")
+        yield case("a tag in invalid UTF-8", method, about(text(2, text(2, NOT_UTF8))), UNREADABLE_SAYS)
+    says = "tag: queue .* has 64 tags, the most it may have; take one away first"
+    yield case("the 65th tag", "AddQueueTag", about(text(2, text(1, "one more")), "tagged"), says)
+
+
+BAD_IDS = {"no UUID": "mine", "a UUID cut short": UNKNOWN_ID[:-1], "megabytes of an id": "x" * 2_000_000}
+
+
+def _message_cases() -> Iterable[Case]:
+    for what, (bad, says) in BAD_TAGS.items():
+        message = pb.NewMessage(tags=bad)
+        yield case(what, "Add", adding(message), f"message.tags: {says}")
+        batch = pb.AddBatchRequest(messages=[pb.NewMessage(), message])
+        yield case(what, "AddBatch", about(batch), rf"messages.*\.tags: {says}")
+    for what, own_id in BAD_IDS.items():
+        says = r"{}\.id: '.{{1,80}}' is not a UUID \(invalid UUID length: \d+\)"
+        message = pb.NewMessage(id=own_id)
+        yield case(what, "Add", adding(message), says.format("message"), ours_only=True)
+        yield case(what, "AddBatch", adding(message), says.format("messages.*"))
+    yield case("a message in invalid UTF-8", "Add", about(text(2, text(1, text(1, NOT_UTF8)))), UNREADABLE_SAYS)
+    yield case("a message cut short", "Add", about(b"\x12\x7fshort"), UNREADABLE_SAYS)
+    yield case(
+        "another message of the same id",
+        "Add",
+        adding(pb.NewMessage(id=OWN_ID, payload=b"second"), "taken"),
+        f"message {OWN_ID} is queued already, with another payload or other tags",
+        TAKEN,
+        ours_only=True,
+    )
+    yield case(
+        "a full queue",
+        "Add",
+        about(b"", "full"),
+        "queue .* is full: it holds 1 ready, 0 delayed, 0 leased, 0 dead of at most 1 messages; take some out",
+        FULL,
+        negz="cannot add message to queue: queue .* has reached limit of 1 messages",
+    )
+    says = "queue draining-.* is draining: it takes no more messages"
+    yield case("a draining queue", "Add", about(b"", "draining"), says, REFUSED, ours_only=True)
+
+
+def _size_cases() -> Iterable[Case]:
+    too_large = pb.NewMessage(payload=bytes(LARGEST))
+    says = r"with its metadata it takes up to [\d,]+ bytes, and a reply holds 4,194,304: make it smaller, or raise"
+    yield case("a message that fits a request but no answer", "Add", adding(too_large), f"message: {says}")
+    yield case("a message that fits no answer", "AddBatch", adding(too_large), f"messages.*: {says}")
+    both = pb.NewMessage(payload=bytes(LARGEST - 500), tags=[pb.Tag(key="k", value="v" * 600)])
+    yield case("tags and payload that together fit no answer", "Add", adding(both), f"message: {says}")
+    huge = pb.NewMessage(payload=bytes(LARGEST + 1_000_000))
+    yield case("a request larger than any message", "Add", adding(huge), ".*larger than max", FULL)
+    says = "messages: {} is no size for a batch; send 1 to 10,000"
+    yield case("no messages", "AddBatch", about(b""), says.format(0))
+    yield case("10,001 messages", "AddBatch", about(text(2, b"") * 10_001), says.format("10,001"))
+
+
+def _taking_cases() -> Iterable[Case]:
+    for method, verb in (("Pop", "pop message from"), ("Peek", "peek into")):
+        says, negz = "queue place-.* has no message that is ready", f"cannot {verb} queue: queue .* is empty"
+        yield case("an empty queue", method, about(b""), says, MISSING, negz=negz)
+    for what, wait in (("seconds", Duration(seconds=-1)), ("nanoseconds", Duration(nanos=-1))):
+        rest = text(2, wait.SerializeToString())
+        for method in ("Pop", "PopBatch"):
+            says = "wait: a time to wait cannot be negative"
+            yield case(f"negative {what} to wait", method, about(rest), says, ours_only=True)
+            where = f"negative {what} to wait where there is a message"
+            yield case(where, method, about(rest, "full"), says, ours_only=True)
+    for method, number in (("PopBatch", 3), ("PeekBatch", 2)):
+        says = "max: -5 is negative; use 1 or more, or 0 for as many as fit"
+        yield case("a negative max", method, about(integer(number, -5)), says)
+
+
+def _looking_cases() -> Iterable[Case]:
+    says = "page_size: -1 is negative; use 1 or more, or 0 for as many as fit"
+    yield case("a negative page_size", "ListQueues", integer(1, -1), says, ours_only=True)
+    yield case("a negative page_size", "Browse", about(integer(4, -1)), says)
+    for kind, token in BAD_TOKENS.items():
+        what = f"{kind} as a page_token"
+        yield case(what, "ListQueues", text(2, token), TOKEN_SAYS, ours_only=True)
+        yield case(what, "Browse", about(text(5, token)), TOKEN_SAYS)
+    for kind, selector in BAD_SELECTORS.items():
+        what = f"{kind} in a selector"
+        yield case(what, "ListQueues", text(3, selector), SELECTOR_SAYS, ours_only=True)
+        yield case(what, "Browse", about(text(3, selector)), SELECTOR_SAYS)
+        yield case(what, "Purge", about(text(3, selector)), SELECTOR_SAYS)
+        yield case(what, "WatchQueues", text(1, selector), SELECTOR_SAYS)
+    yield case("a selector in invalid UTF-8", "ListQueues", text(3, NOT_UTF8), UNREADABLE_SAYS, ours_only=True)
+    yield case("a selector in invalid UTF-8", "WatchQueues", text(1, NOT_UTF8), UNREADABLE_SAYS)
+    yield case("garbage", "WatchQueues", UNREADABLE["garbage"], UNREADABLE_SAYS)
+    for state in (0, 5, 99, -1):
+        yield case(f"unknown state {state}", "Browse", about(integer(2, state)), f"states: .*{state}.*")
+
+
+NOT_ONE_OF = {
+    "nothing to purge": b"",
+    "ids and all": text(2, UNKNOWN_ID) + integer(4, 1),
+    "a selector and all": text(3, "a=b") + integer(4, 1),
+    "ids and a selector": text(2, UNKNOWN_ID) + text(3, "a=b"),
+    "a selector of spaces": text(3, "  "),
+}
+
+
+def _removing_cases() -> Iterable[Case]:
+    for what, rest in NOT_ONE_OF.items():
+        yield case(what, "Purge", about(rest), "ids, selector, all: give one of them, and only one")
+    says = r"ids: 'mine' is not a UUID \(invalid UUID length: 4\)"
+    yield case("an id that is no UUID", "Purge", about(text(2, UNKNOWN_ID) + text(2, "mine")), says)
+    says = "ids: 10,001 is no size for a batch; send 1 to 10,000"
+    yield case("10,001 ids", "Purge", about(text(2, UNKNOWN_ID) * 10_001), says)
+
+
+def _batch_cases() -> Iterable[Case]:
+    for method in ("DeclareQueues", "RemoveQueues"):
+        says = "queues: {} is no size for a batch; send 1 to 10,000"
+        yield case("no queues", method, b"", says.format(0))
+        yield case("10,001 queues", method, text(1, b"") * 10_001, says.format("10,001"))
+        yield case("the queues as a number", method, integer(1, 1), says.format(0))
+        yield case("a queue in invalid UTF-8", method, text(1, text(1, NOT_UTF8)), UNREADABLE_SAYS)
+
+
+CASES = [
+    *_queue_cases(),
+    *_by_id_cases(),
+    *_tag_cases(),
+    *_message_cases(),
+    *_size_cases(),
+    *_taking_cases(),
+    *_looking_cases(),
+    *_removing_cases(),
+    *_batch_cases(),
+]
+"""Every request that is refused as a whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One item of a batch, and how it must be refused while the others go on."""
+
+    what: str
+    item: Callable[[Place], pb.QueueDeclaration | pb.QueueRemoval]
+    code: grpc.StatusCode
+    says: str
+
+
+def _item(what: str, says: str, code: grpc.StatusCode = INVALID, /, **fields: object) -> Item:
+    """Return a declaration that is good but for these fields; a callable one depends on the place."""
+
+    def build(place: Place) -> pb.QueueDeclaration:
+        known = {key: value(place) if callable(value) else value for key, value in fields.items()}
+        good: dict[str, object] = {"name": unique_name("declared"), "store": pb.Queue.MEMORY, "limit": -1}
+        return pb.QueueDeclaration(**{**good, **known})  # type: ignore[arg-type]  # that is what is tested
+
+    return Item(what=what, item=build, code=code, says=says)
+
+
+def _declarations() -> Iterable[Item]:
+    yield _item("no name", "name: a declaration needs the queue's name", name="")
+    for what, (name, says) in BAD_NAMES.items():
+        yield _item(f"a name {what}", says, name=name)
+    yield _item("an id that is no UUID", "id: 'mine' is not a UUID", id="mine")
+    yield _item("an id that is taken", "there is a queue place-.* already", TAKEN, id=lambda place: place.queue)
+    yield _item("no store", "store: there is no store 0; use MEMORY", store=0)
+    yield _item("an unknown store", "store: there is no store 9; use MEMORY", store=9)
+    yield _item("a store that is off", "store: this server runs without DISK", REFUSED, store=pb.Queue.DISK)
+    yield _item(
+        "another store",
+        "queue place-.* is in store MEMORY and cannot move to DISK: delete it first",
+        REFUSED,
+        name=lambda place: place.name,
+        store=pb.Queue.DISK,
+    )
+    yield _item("limit 0", "limit: 0 is no limit; use 1 or more, or -1", limit=0)
+    yield _item("limit -2", "limit: -2 is no limit; use 1 or more, or -1", limit=-2)
+    for what, (bad, says) in BAD_TAGS.items():
+        yield _item(what, f"tags: {says}", tags=bad)
+    yield _item("a uid without an owner", "owner.name: an owner needs a name beside its uid", owner=pb.Owner(uid="1"))
+    too_long = "characters are too many; use at most 951"
+    yield _item("a long owner", f"owner.name: 952 {too_long}", owner=pb.Owner(name="o" * 952))
+    yield _item("a long uid", f"owner.uid: 952 {too_long}", owner=pb.Owner(name="o", uid="u" * 952))
+    yield _item(
+        "another owner",
+        "queue owned-.* belongs to a/b/c, not to x/y/z: set adopt to take it over",
+        REFUSED,
+        name=lambda place: place.owned,
+        owner=pb.Owner(name="x/y/z"),
+    )
+    yield _item(
+        "an owner of a queue of nobody",
+        "queue place-.* belongs to nobody, not to x/y/z: set adopt to take it over",
+        REFUSED,
+        name=lambda place: place.name,
+        owner=pb.Owner(name="x/y/z"),
+    )
+    for field, most, numbers in (
+        ("lease_seconds", "43,200", (0, -1, 43_201)),
+        ("max_deliveries", "1,000", (0, -1, 1_001)),
+        ("message_ttl_seconds", "315,360,000", (0, -1, 315_360_001)),
+    ):
+        for number in numbers:
+            says = f"delivery.{field}: {number} is out of range; use 1 to {most}, or leave it out"
+            settings = pb.DeliverySettings(**{field: number})
+            yield _item(f"{field} {number}", says, delivery=settings)
+
+
+def _removals() -> Iterable[Item]:
+    def removal(what: str, says: str, code: grpc.StatusCode, build: Callable[[Place], pb.QueueRemoval]) -> Item:
+        return Item(what=what, item=build, code=code, says=says)
+
+    yield removal("no queue_id", "queue_id: give the id or the name of a queue", INVALID, lambda _: pb.QueueRemoval())
+    yield removal(
+        "a uid without an owner",
+        "owner.name: an owner needs a name beside its uid",
+        INVALID,
+        lambda place: pb.QueueRemoval(queue_id=place.owned, owner=pb.Owner(uid="1")),
+    )
+    yield removal(
+        "another owner",
+        "queue owned-.* belongs to a/b/c, not to x/y/z: leave out the owner to remove it all the same",
+        REFUSED,
+        lambda place: pb.QueueRemoval(queue_id=place.owned, owner=pb.Owner(name="x/y/z")),
+    )
+    yield removal(
+        "another object of the same owner",
+        "queue owned-.* belongs to a/b/c",
+        REFUSED,
+        lambda place: pb.QueueRemoval(queue_id=place.owned, owner=pb.Owner(name="a/b/c", uid="2")),
+    )
+
+
+DECLARATIONS = list(_declarations())
+REMOVALS = list(_removals())
