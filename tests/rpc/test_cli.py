@@ -627,11 +627,13 @@ def test_a_payload_can_be_typed(cli: Cli, rpc: Rpc, name: str) -> None:
     assert payloads(rpc, name) == [b"hello\n"]
 
 
-def test_a_terminal_shows_queues_live_until_interrupted(cli: Cli, rpc: Rpc, name: str) -> None:
-    """New ones appear, and ^C exits with 0."""
-    with Terminal(cli, "watch") as terminal:
+def test_a_terminal_shows_queues_live_until_interrupted(cli: Cli, rpc: Rpc) -> None:
+    """New ones appear, and ^C exits with 0. A tag keeps the queues of other tests from filling the screen."""
+    tag = (unique_name(), "shown")
+    name = rpc.new_queue(unique_name(), tags=[tag]).name
+    with Terminal(cli, "watch", "-l", tag[0]) as terminal:
         terminal.wait_for(name)
-        made = rpc.new_queue(unique_name()).name
+        made = rpc.new_queue(unique_name(), tags=[tag]).name
         terminal.wait_for(made)
         rpc.delete_queue(made)
         terminal.process.send_signal(signal.SIGINT)
