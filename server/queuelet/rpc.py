@@ -10,7 +10,7 @@ goes on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 
 from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, ServerDraining
 from queuelet.metrics import Latencies
+from queuelet.running import Running
 from queuelet.status import NEGZ_SERVICE, Status, negz_status_of, status_of
 
 log = structlog.get_logger()
@@ -72,10 +73,16 @@ class Method:
 class Endpoint:
     """A method of one service as a transport calls it."""
 
-    def __init__(self, service: str, method: Method, latencies: Latencies, guards: Sequence[Guard] = ()) -> None:
-        """Take the method, the service under which it is called, where its latencies are counted, and its guards."""
+    def __init__(
+        self, service: str, method: Method, *, running: Running, latencies: Latencies, guard: Guard | None = None
+    ) -> None:
+        """Take the method, the service under which it is called, and what all endpoints share.
+
+        While the server is stopping every call is refused; `guard` raises for a call that is not to be served.
+        """
         self.service = service
-        self._guards = guards
+        self._running = running
+        self._guard = guard
         self.method = method
         self._handler = method.unary
         self._latency = latencies.of(service, method.name)
@@ -84,8 +91,10 @@ class Endpoint:
         """Serve a call: answer bytes or a status, or an awaitable of them where it waits."""
         start = perf_counter()
         try:
-            for guard in self._guards:
-                guard(call)
+            if self._running.stopped:
+                self._running.check()
+            if self._guard:
+                self._guard(call)
             answer = self._handler(request, call)  # type: ignore[misc]  # a transport asks only for what is there
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             return self._refused(error, call, start)
@@ -98,8 +107,9 @@ class Endpoint:
         """Serve a stream to its end: None if all went well."""
         start = perf_counter()
         try:
-            for guard in self._guards:
-                guard(call)
+            self._running.check()
+            if self._guard:
+                self._guard(call)
             await self.method.stream(requests, send, call)  # type: ignore[misc]  # as above
         except Exception as error:  # noqa: BLE001  # as above
             return self._refused(error, call, start)

@@ -23,7 +23,8 @@ from queuelet.http_endpoints import HttpEndpoints
 from queuelet.logs import configure_logs
 from queuelet.manager import Manager
 from queuelet.metrics import Latencies, server_registry
-from queuelet.rpc import Endpoint, Guard
+from queuelet.rpc import Endpoint
+from queuelet.running import Running
 from queuelet.service import Service
 from queuelet.stores.memory import MemoryStore
 from queuelet.transport import GrpcTransport
@@ -81,14 +82,17 @@ class Server:
         watermark = settings.memory_watermark or available_bytes() * 8 // 10
         budget = MemoryBudget(watermark, used=resident_bytes())
         self.manager = Manager({StoreKind.MEMORY: MemoryStore()}, bounds=settings.bounds, budget=budget)
-        self._service = Service(self.manager, started=time_ns())
+        self._running = Running()
+        self._service = Service(self.manager, self._running, started=time_ns())
         latencies = Latencies()
-        guards: list[Guard] = [self._service.check_running]
-        if settings.token_file:
-            guards.append(BearerToken(settings.token_file).check)
+        guard = BearerToken(settings.token_file).check if settings.token_file else None
         tables = logged(self._service.tables()) if settings.debug else self._service.tables()
         self._transport = GrpcTransport(
-            [Endpoint(service, method, latencies, guards) for service, methods in tables.items() for method in methods],
+            [
+                Endpoint(service, method, running=self._running, latencies=latencies, guard=guard)
+                for service, methods in tables.items()
+                for method in methods
+            ],
             settings.bounds,
         )
         self._http = HttpEndpoints(
@@ -139,7 +143,7 @@ class Server:
         log.info("draining", grace=self._settings.grace)
         await self._transport.not_serving()
         self._service.stop()
-        await self._service.quiet(min(LINGER, self._settings.grace))
+        await self._running.quiet(min(LINGER, self._settings.grace))
         await self._transport.stop(self._settings.grace)
         await self._http.stop()
         held = {queue.label: queue.counts.total for queue in self.manager if queue.counts.total}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from queuelet.errors import ServerDraining
 from queuelet.manager import Manager
-from queuelet.rpc import Call, Method
+from queuelet.rpc import Method
+from queuelet.running import Running
 from queuelet.service.messages import MessageRpcs
 from queuelet.service.queues import QueueRpcs
-from queuelet.service.running import Running
 from queuelet.service.watch import WatchRpcs
 from queuelet.status import NEGZ_SERVICE, SERVICE
 
@@ -15,10 +15,10 @@ from queuelet.status import NEGZ_SERVICE, SERVICE
 class Service:
     """The RPCs over the queues of a manager."""
 
-    def __init__(self, manager: Manager, *, started: int) -> None:
-        """Take the queues to serve, and when the server started (nanoseconds since 1970)."""
+    def __init__(self, manager: Manager, running: Running, *, started: int) -> None:
+        """Take the queues to serve, whether the server runs, and since when (nanoseconds since 1970)."""
         self._manager = manager
-        self._running = Running()
+        self._running = running
         self._queues = QueueRpcs(manager, started=started)
         self._messages = MessageRpcs(manager, self._running)
         self._watch = WatchRpcs(manager, self._running)
@@ -50,15 +50,7 @@ class Service:
         ]
         return {SERVICE: [*negz, *ours], NEGZ_SERVICE: negz}
 
-    def check_running(self, _: Call) -> None:
-        """Raise `ServerDraining` once the server stops: the guard of every call."""
-        self._running.check()
-
     def stop(self) -> None:
         """Refuse calls from now on, and end every call that waits and every stream with UNAVAILABLE."""
         self._running.stop()
         self._manager.end_waiting(ServerDraining())
-
-    async def quiet(self, seconds: float) -> None:
-        """Return once clients have heard of the stop: no call has come for a moment, or so many seconds are over."""
-        await self._running.quiet(seconds)

@@ -12,8 +12,8 @@ from queuelet.errors import InvalidArgument, MessageExists, QueueletError, Queue
 from queuelet.manager import Manager
 from queuelet.queue import AddResult, Duplicate, Queue
 from queuelet.rpc import Call
+from queuelet.running import Running
 from queuelet.selector import parse_selector
-from queuelet.service.running import Running
 from queuelet.status import error_to_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import (

@@ -10,8 +10,8 @@ from queuelet.errors import InvalidArgument
 from queuelet.manager import Manager
 from queuelet.queue import Queue
 from queuelet.rpc import Call, Send
+from queuelet.running import Running
 from queuelet.selector import Selector, parse_selector
-from queuelet.service.running import Running
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import queue_to_pb, store_epochs
 

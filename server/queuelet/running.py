@@ -17,13 +17,13 @@ class Running:
 
     def __init__(self) -> None:
         """Begin running."""
-        self._stopped = False
+        self.stopped = False
         self._last_refusal = 0.0
         self._callbacks: list[Callable[[], None]] = []
 
     def check(self) -> None:
         """Raise `ServerDraining` if the server is stopping."""
-        if self._stopped:
+        if self.stopped:
             self._last_refusal = monotonic()
             raise ServerDraining
 
@@ -34,7 +34,7 @@ class Running:
 
     def stop(self) -> None:
         """Stop."""
-        self._stopped = True
+        self.stopped = True
         self._last_refusal = monotonic()
         for callback in list(self._callbacks):
             callback()

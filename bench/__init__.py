@@ -1,0 +1,1 @@
+"""Benchmarks: the server beside other ways to do the same. Run `python -m bench`; bench/README.md tells the rest."""

@@ -1,0 +1,104 @@
+"""The command line: `python -m bench [micro | server | profile CASE]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from bench import micro, server
+from bench.profile import profile
+from bench.report import Progress, Result, aims, as_json, machine_line, rates_table, times_table
+from bench.system import Failed, NotHere
+from bench.systems import BASELINES, NEGZ
+from queuelet.logs import configure_logs
+
+
+def main() -> int:
+    """Measure what the command line asks for; return the exit status."""
+    arguments = _parser().parse_args()
+    configure_logs(debug=False)
+    progress = Progress()
+    try:
+        if arguments.list:
+            print("\n".join([*micro.cases(), *server.LOADS]))
+        elif arguments.what == "profile":
+            print(profile(arguments.case, seconds=arguments.seconds or 3, drivers=arguments.drivers, progress=progress))
+        else:
+            _measure(arguments, progress)
+    except (NotHere, Failed) as failure:
+        progress.say(f"bench: {failure}")
+        return 1
+    except KeyboardInterrupt:
+        progress.say("bench: interrupted")
+        return 130
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
+    quick, only = arguments.quick, arguments.only
+    rounds = arguments.rounds or (2 if quick else 3)
+    seconds = arguments.seconds or (0.3 if quick else 0.5)
+    micro_cases = [] if arguments.what == "server" else _chosen(micro.cases(), only)
+    loads = [] if arguments.what == "micro" else _chosen(server.LOADS, only)
+    if quick and not only:
+        micro_cases = [name for name in micro_cases if name in micro.QUICK]
+        loads = [name for name in loads if name in server.QUICK]
+    if not micro_cases and not loads:
+        raise NotHere(f"no case is called {' or '.join(only)}; see --list")
+
+    results: list[Result] = []
+    if micro_cases:
+        results += micro.run(micro_cases, rounds=rounds, progress=progress)
+        progress.clear()
+        print(f"The handlers alone, without a socket\n\n{times_table(results)}\n", flush=True)
+    if loads:
+        plan = server.Plan(seconds=seconds, rounds=rounds, drivers=arguments.drivers, peer_negz=arguments.peer_negz)
+        rates = server.measure([server.LOADS[name] for name in loads], arguments.against, plan, progress)
+        progress.clear()
+        for name in (*arguments.against, NEGZ):
+            if any(result.baseline == name for result in rates):
+                print(f"The server beside {name}\n\n{rates_table(rates, name)}\n")
+        results += rates
+    if reached := aims(results):
+        print(f"Aims\n\n{reached}\n")
+    print(f"Ratios are medians over {rounds} rounds of {seconds:g} s; more than 1.00x means that queuelet is ahead.")
+    print(machine_line())
+    if arguments.json:
+        settings = {"rounds": rounds, "seconds": seconds, "drivers": arguments.drivers}
+        arguments.json.write_text(json.dumps(as_json(results, settings), indent=1) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the server beside others.")
+    parser.add_argument("what", nargs="?", choices=("all", "micro", "server", "profile"), default="all")
+    parser.add_argument("case", nargs="?", default="handler-unary-128B", help="the case to profile")
+    parser.add_argument("--list", action="store_true", help="list the cases and end")
+    parser.add_argument("--only", nargs="+", metavar="CASE", default=(), help="cases to run; `*` stands for anything")
+    parser.add_argument("--quick", action="store_true", help="few cases and short rounds: a minute and a half")
+    parser.add_argument("--seconds", type=float, help="how long each round adds messages (0.5, quick: 0.3)")
+    parser.add_argument("--rounds", type=int, help="rounds a case (3, quick: 2)")
+    parser.add_argument(
+        "--drivers",
+        type=int,
+        default=max(1, (os.cpu_count() or 2) - 1),
+        help="processes that the callers are shared out among (one a core, less the server's)",
+    )
+    parser.add_argument(
+        "--against", nargs="+", choices=BASELINES, default=BASELINES, metavar="SYSTEM", help=", ".join(BASELINES)
+    )
+    parser.add_argument("--peer-negz", default="", metavar="HOST:PORT", help="a running server of negz/q's protocol")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    return parser
+
+
+def _chosen(names: Iterable[str], only: Sequence[str]) -> list[str]:
+    return [name for name in names if not only or any(fnmatchcase(name, pattern) for pattern in only)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

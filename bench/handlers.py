@@ -1,0 +1,64 @@
+"""The handlers of both sides, from request bytes to answer bytes, and the requests they are called with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from queuelet.bounds import Bounds
+from queuelet.budget import MemoryBudget
+from queuelet.definition import StoreKind
+from queuelet.manager import Manager
+from queuelet.metrics import Latencies
+from queuelet.rpc import Endpoint
+from queuelet.running import Running
+from queuelet.running import Running
+from queuelet.service import Service
+from queuelet.status import SERVICE
+from queuelet.stores.memory import MemoryStore
+from queuelet.v1 import queue_pb2 as pb
+
+Handler = Callable[[bytes], object]
+Handlers = Mapping[str, Handler]
+
+
+class FakeCall:
+    """A call without a deadline."""
+
+    service = SERVICE
+    peer = "bench"
+    seconds_left = None
+    metadata: Mapping[str, str] = {}
+
+
+def our_handlers() -> tuple[Handlers, str]:
+    """Return our server's methods from request bytes to answer bytes, and the id of a queue."""
+    manager = Manager({StoreKind.MEMORY: MemoryStore()}, bounds=Bounds(), budget=MemoryBudget(1 << 50))
+    running, latencies = Running(), Latencies()
+    call = FakeCall()
+
+    def bound(endpoint: Endpoint) -> Handler:
+        unary = endpoint.unary
+        return lambda request: unary(request, call)
+
+    running = Running()
+    table = Service(manager, running, started=0).tables()[SERVICE]
+    endpoints = [Endpoint(SERVICE, method, running=running, latencies=latencies) for method in table]
+    handlers = {endpoint.method.name: bound(endpoint) for endpoint in endpoints}
+    answer = handlers["NewQueue"](pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=1_000_000_000).SerializeToString())
+    assert isinstance(answer, bytes)
+    return handlers, pb.NewQueueResponse.FromString(answer).queue.meta.id
+
+
+def requests(queue: str, batch: int, size: int) -> dict[str, bytes]:
+    """Return the methods that a case calls, in the order of its rounds, and their requests."""
+    new = pb.NewMessage(payload=b"x" * size)
+    if batch == 1:
+        return {
+            "Add": pb.AddRequest(queue_id=queue, message=new).SerializeToString(),
+            "Peek": pb.PeekRequest(queue_id=queue).SerializeToString(),
+            "Pop": pb.PopRequest(queue_id=queue).SerializeToString(),
+        }
+    return {
+        "AddBatch": pb.AddBatchRequest(queue_id=queue, messages=[new] * batch).SerializeToString(),
+        "PopBatch": pb.PopBatchRequest(queue_id=queue, max=batch).SerializeToString(),
+    }

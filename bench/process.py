@@ -1,0 +1,107 @@
+"""Servers as child processes: started on a free port, stopped by their process id."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.system import NotHere
+
+HOST = "127.0.0.1"
+_STOP_SECONDS = 10.0
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as found:
+        found.bind((HOST, 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def program(name: str, install: str) -> str:
+    """Return where a program is, beside this Python or on the path; raise `NotHere` with how to install it."""
+    scripts = sysconfig.get_path("scripts")
+    found = shutil.which(name, path=os.pathsep.join((scripts, os.environ.get("PATH", os.defpath))))
+    if not found:
+        raise NotHere(f"there is no {name}: {install}")
+    return found
+
+
+@contextmanager
+def started(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server with `folder` as its home; its output goes to the file `output` there."""
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,  # an interrupt is for the benchmark, which then stops its servers
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def started_python(arguments: Sequence[str], folder: Path) -> Iterator[tuple[str, int]]:
+    """Run a server of ours, which tells its port in a log line `serving`; return its address and process id."""
+    command = [sys.executable, *arguments]
+    environment = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
+    with started(command, folder, environment) as process:
+        deadline = time.monotonic() + 30
+        while True:
+            for line in (folder / "output").read_text().splitlines():
+                if '"serving"' in line:
+                    yield f"{HOST}:{json.loads(line)['port']}", process.pid
+                    return
+            _check(process, folder, deadline)
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], folder: Path, seconds: float = 30) -> None:
+    """Wait until a server listens; raise `NotHere` if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((HOST, port), 1).close()
+        except OSError:
+            _check(process, folder, deadline)
+        else:
+            return
+
+
+def cpu_seconds(pid: int | None) -> float | None:
+    """Return the CPU time that all threads of a process have taken, None where the system does not tell."""
+    if pid is None or sys.platform != "linux":
+        return None
+    try:
+        return time.clock_gettime(~pid << 3 | 2)  # the clock of a process by its id, as clock_getcpuclockid makes it
+    except OSError:
+        return None
+
+
+def _check(process: subprocess.Popen[bytes], folder: Path, deadline: float) -> None:
+    """Raise `NotHere` if a server has ended or its time is up, else wait a little."""
+    if process.poll() is not None or time.monotonic() > deadline:
+        said = (folder / "output").read_text(errors="replace").strip().splitlines()
+        raise NotHere(f"it does not start: {said[-1] if said else 'it says nothing'}")
+    time.sleep(0.05)

@@ -1,0 +1,209 @@
+"""Results and how they are told: progress on standard error, tables on standard output, all of it as JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from time import monotonic
+from typing import Any
+
+import google.protobuf
+import grpc
+from google.protobuf.internal import api_implementation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """One measurement beside its baseline, round by round in the same order."""
+
+    case: str
+    what: str
+    baseline: str
+    ours: Sequence[float]
+    theirs: Sequence[float] = ()
+    unit: str = "msg/s"
+    more_is_better: bool = True
+    our_cpu: Sequence[float] = field(default=())
+    """Microseconds of CPU that our server took a message."""
+    their_cpu: Sequence[float] = field(default=())
+
+    @property
+    def ratios(self) -> list[float]:
+        """By how many times ours is better, in each round."""
+        pairs = zip(self.ours, self.theirs, strict=False)
+        return [ours / theirs if self.more_is_better else theirs / ours for ours, theirs in pairs]
+
+
+def rates_table(results: Sequence[Result], baseline: str) -> str:
+    """Return the messages a second beside one baseline."""
+    rows = [
+        [
+            result.case,
+            result.what,
+            f"{median(result.ours):,.0f}",
+            f"{median(result.theirs):,.0f}",
+            _ratio(result),
+            _spread(result),
+            _cpu(result.our_cpu),
+            _cpu(result.their_cpu),
+        ]
+        for result in results
+        if result.baseline == baseline
+    ]
+    heads = ["case", "", "queuelet/s", f"{baseline}/s", "ratio", "lowest-highest", "our CPU us", "its CPU us"]
+    return table(heads, rows)
+
+
+def times_table(results: Sequence[Result]) -> str:
+    """Return the time or memory that a message takes beside the plain way."""
+    rows = [
+        [
+            result.case,
+            result.what,
+            f"{median(result.ours):,.2f}",
+            f"{median(result.theirs):,.2f}" if result.theirs else "-",
+            _ratio(result),
+            _spread(result),
+            result.unit,
+        ]
+        for result in results
+    ]
+    return table(["case", "", "queuelet", "plain", "ratio", "lowest-highest", "unit"], rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows under their heads: the first two columns to the left, numbers to the right."""
+    widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [heads, ["-" * width for width in widths], *rows]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A figure to reach. It is told whether it was, and nothing fails."""
+
+    text: str
+    case: str
+    what: str
+    bound: float
+    unit: str
+
+
+AIMS = (
+    Aim("unary Add, handler", "handler-unary-128B", "Add", 5, "us"),
+    Aim("unary Pop, handler", "handler-unary-128B", "Pop", 1.5, "us"),
+    Aim("a message in AddBatch of 1,000, handler", "handler-batch1000-128B", "AddBatch", 3, "us"),
+    Aim("a message in PopBatch of 1,000, handler", "handler-batch1000-128B", "PopBatch", 0.3, "us"),
+    Aim("memory beyond the payload", "memory", "overhead", 300, "bytes"),
+    Aim("added in batches of 1,000, server", "batch1000-128B-1", "add", 200_000, "msg/s"),
+    Aim("popped in batches of 1,000, server", "batch1000-128B-1", "pop", 400_000, "msg/s"),
+)
+
+
+def aims(results: Sequence[Result]) -> str:
+    """Return which aims were reached, empty if none was measured."""
+    rows = []
+    for aim in AIMS:
+        found = [result for result in results if (result.case, result.what) == (aim.case, aim.what)]
+        if found:
+            measured = median(found[0].ours)
+            more = found[0].more_is_better
+            reached = measured >= aim.bound if more else measured <= aim.bound
+            bound = f"{'>=' if more else '<='} {aim.bound:,} {aim.unit}"
+            rows.append([aim.text, "yes" if reached else "NO", bound, f"{measured:,.{0 if more else 2}f}"])
+    return table(["aim", "met", "bound", "measured"], rows) if rows else ""
+
+
+class Progress:
+    """What is under way: one line that changes on a terminal, a line for each case anywhere else."""
+
+    def __init__(self) -> None:
+        self._began = monotonic()
+        self._on_terminal = sys.stderr.isatty()
+        self._case = ""
+
+    def begin(self, case: str) -> None:
+        """Say which case comes now."""
+        self._case = case
+        sys.stderr.write(f"\r\x1b[K{self._now} {case}" if self._on_terminal else f"{self._now} {case}\n")
+        sys.stderr.flush()
+
+    def step(self, doing: str) -> None:
+        """Say what is done now, before it is."""
+        if self._on_terminal:
+            sys.stderr.write(f"\r\x1b[K{self._now} {self._case}: {doing}")
+            sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        """Say something that stays."""
+        sys.stderr.write(f"\r\x1b[K{text}\n" if self._on_terminal else f"{text}\n")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Leave no line half written."""
+        if self._on_terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    @property
+    def _now(self) -> str:
+        seconds = int(monotonic() - self._began)
+        return f"{seconds // 60}:{seconds % 60:02}"
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures were measured on."""
+    return {
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "cpu": _cpu_name(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "grpcio": grpc.__version__,
+        "protobuf": f"{google.protobuf.__version__} ({api_implementation.Type()})",
+    }
+
+
+def machine_line() -> str:
+    """Return the machine in one line."""
+    facts = machine()
+    return (
+        f"{facts['cores']} cores ({facts['cpu']}), {facts['system']}, {facts['python']}, "
+        f"grpcio {facts['grpcio']}, protobuf {facts['protobuf']}"
+    )
+
+
+def as_json(results: Sequence[Result], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return everything that was measured."""
+    return {"machine": machine(), "settings": settings, "results": [asdict(result) for result in results]}
+
+
+def _ratio(result: Result) -> str:
+    return f"{median(result.ratios):.2f}x" if result.theirs else "-"
+
+
+def _spread(result: Result) -> str:
+    return f"{min(result.ratios):.2f}-{max(result.ratios):.2f}" if result.theirs else "-"
+
+
+def _cpu(microseconds: Sequence[float]) -> str:
+    return f"{median(microseconds):,.2f}" if microseconds else "-"
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()

@@ -1,0 +1,166 @@
+"""The server over its socket beside others: each case in alternating rounds, there and back.
+
+Every other round goes through the systems in the opposite order, so that none always follows the same neighbour.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.driver import Drivers, Span
+from bench.process import cpu_seconds
+from bench.report import Progress, Result
+from bench.system import Failed, Load, NotHere, Running, System
+from bench.systems import NEGZ, OURS, system
+
+BATCHES = (1, 10, 100, 1_000)
+SIZES = (128, 1_024)
+CALLERS = (1, 64)
+
+LOADS = {load.name: load for load in (Load(b, s, c) for b in BATCHES for s in SIZES for c in CALLERS)}
+"""The cases by name."""
+
+QUICK = ("unary-128B-1", "unary-128B-64", "batch100-128B-64", "batch1000-128B-1")
+"""Those that a quick run has time for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How it is measured."""
+
+    seconds: float
+    """How long a round adds messages."""
+    rounds: int
+    drivers: int
+    """Processes that the callers are shared out among."""
+    peer_negz: str = ""
+    """Where a server of negz/q's protocol runs; empty for none."""
+
+
+@dataclass(slots=True)
+class _Measured:
+    """What one system did with one load."""
+
+    rates: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+class _Contender:
+    """A running system with its drivers."""
+
+    def __init__(self, target: System, running: Running, drivers: Drivers) -> None:
+        self.name = target.name
+        self.can = target.can
+        self._pid = running.pid
+        self._drivers = drivers
+
+    def open(self, load: Load) -> None:
+        """Connect, and pass a few messages through."""
+        self._drivers.open(load)
+        self._drivers.add(0.02)
+        self._drivers.pop()
+
+    def round(self, seconds: float, measured: _Measured) -> None:
+        """Add for a time, then take everything out, and note how fast both went."""
+        before = cpu_seconds(self._pid)
+        added = self._drivers.add(seconds)
+        between = cpu_seconds(self._pid)
+        popped = self._drivers.pop()
+        after = cpu_seconds(self._pid)
+        if popped.messages != added.messages:
+            raise Failed(f"{added.messages:,} messages went in and {popped.messages:,} came out")
+        _note(measured, "add", added, before, between)
+        _note(measured, "pop", popped, between, after)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._drivers.close()
+
+
+def measure(loads: Sequence[Load], baselines: Sequence[str], plan: Plan, progress: Progress) -> list[Result]:
+    """Run all loads on our server and on the baselines that are to be had."""
+    results: list[Result] = []
+    with TemporaryDirectory(prefix="bench-") as folder, ExitStack() as running:
+        contenders: list[_Contender] = []
+        progress.begin("starting")
+        for name in (OURS, *baselines, *([NEGZ] if plan.peer_negz else [])):
+            progress.step(name)
+            try:
+                contenders.append(running.enter_context(_contender(name, Path(folder) / name, plan)))
+            except NotHere as missing:
+                if name == OURS:
+                    raise
+                progress.say(f"skipped {name}: {missing}")
+        for number, load in enumerate(loads, 1):
+            able = [contender for contender in contenders if contender.can(load)]
+            progress.begin(f"case {number} of {len(loads)}, {load.name}")
+            measured = _alternate(able, load, plan, progress)
+            results += _results(load, measured)
+            contenders = [contender for contender in contenders if contender not in able or contender.name in measured]
+    return results
+
+
+@contextmanager
+def _contender(name: str, folder: Path, plan: Plan) -> Iterator[_Contender]:
+    target = system(name)
+    folder.mkdir()
+    with ExitStack() as running:
+        server = Running(plan.peer_negz) if name == NEGZ else running.enter_context(target.start(folder))
+        yield _Contender(target, server, running.enter_context(Drivers(name, server.address, plan.drivers)))
+
+
+def _alternate(contenders: Sequence[_Contender], load: Load, plan: Plan, progress: Progress) -> dict[str, _Measured]:
+    """Give each its turn, round by round. One that fails is told of and left out."""
+    measured: dict[str, _Measured] = {}
+    for contender in contenders:
+        progress.step(f"{contender.name} connects")
+        try:
+            contender.open(load)
+        except Failed as failure:
+            progress.say(f"dropped {contender.name} at {load.name}: {failure}")
+        else:
+            measured[contender.name] = _Measured()
+    for number in range(1, plan.rounds + 1):
+        for contender in contenders if number % 2 else reversed(contenders):
+            if contender.name in measured:
+                progress.step(f"round {number} of {plan.rounds}, {contender.name}")
+                try:
+                    contender.round(plan.seconds, measured[contender.name])
+                except Failed as failure:
+                    del measured[contender.name]
+                    progress.say(f"dropped {contender.name} at {load.name}: {failure}")
+    for contender in contenders:
+        if contender.name in measured:
+            contender.close()
+    return measured
+
+
+def _results(load: Load, measured: dict[str, _Measured]) -> list[Result]:
+    ours = measured.get(OURS)
+    if ours is None:
+        raise Failed("our own server does not serve the load")
+    return [
+        Result(
+            case=load.name,
+            what=what,
+            baseline=name,
+            ours=ours.rates[what],
+            theirs=theirs.rates[what],
+            our_cpu=ours.cpu[what],
+            their_cpu=theirs.cpu[what],
+        )
+        for name, theirs in measured.items()
+        if name != OURS or len(measured) == 1
+        for what in ("add", "pop")
+    ]
+
+
+def _note(measured: _Measured, what: str, span: Span, before: float | None, after: float | None) -> None:
+    measured.rates[what].append(span.rate)
+    if before is not None and after is not None:
+        measured.cpu[what].append((after - before) / span.messages * 1e6)
