@@ -11,7 +11,6 @@ from queuelet.manager import Manager
 from queuelet.metrics import Latencies
 from queuelet.rpc import Endpoint
 from queuelet.running import Running
-from queuelet.running import Running
 from queuelet.service import Service
 from queuelet.status import SERVICE
 from queuelet.stores.memory import MemoryStore
