@@ -16,9 +16,10 @@ import click
 from queuelet.cli.batches import BYTES, batches
 from queuelet.cli.failures import INTERRUPTED, report
 from queuelet.cli.options import FILE, ClientCommand, Options, queue_argument, tag_option
-from queuelet.cli.output import messages, show, write, write_line
+from queuelet.cli.output import messages, write, write_line
 from queuelet.cli.queues import tags_to_pb
 from queuelet.cli.session import Session, connect
+from queuelet.cli.show import show
 from queuelet.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -215,7 +216,7 @@ def _progress(source: BufferedReader) -> Iterator[Callable[[int, int], None]]:
     if source.isatty() or sys.stderr is None or not sys.stderr.isatty():
         yield lambda _read, _added: None
         return
-    # As in `output.show`.
+    # As in `show`.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn  # noqa: PLC0415
 

@@ -15,9 +15,10 @@ from queuelet.bounds import UNBOUNDED
 from queuelet.cli.batches import batches
 from queuelet.cli.failures import REFUSED, USAGE, Failure, report
 from queuelet.cli.options import ClientCommand, Options, tag_option
-from queuelet.cli.output import messages, show, write
+from queuelet.cli.output import messages, write
 from queuelet.cli.queues import STORE, store_number, tags_to_pb
 from queuelet.cli.session import connect
+from queuelet.cli.show import show
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
 

@@ -9,8 +9,9 @@ import click
 
 from queuelet.cli.failures import INTERRUPTED, REFUSED, report
 from queuelet.cli.options import ClientCommand, Options, queue_argument, selector_option
-from queuelet.cli.output import show, state_word, stdout, to_json, write, write_line
+from queuelet.cli.output import state_word, stdout, to_json, write, write_line
 from queuelet.cli.session import Session, connect
+from queuelet.cli.show import show
 from queuelet.errors import QueueEmpty
 from queuelet.v1 import queue_pb2 as pb
 

@@ -33,17 +33,6 @@ def write(data: bytes) -> None:
         raise
 
 
-def show(answer: ProtobufMessage, *, as_json: bool) -> None:
-    """Write a whole answer, for scripts or for people."""
-    if as_json:
-        write(_encode(to_json(answer), indent=2))
-        return
-    # rich takes a while to import, and scripts do without.
-    from queuelet.cli.tables import show_answer  # noqa: PLC0415
-
-    show_answer(answer)
-
-
 def write_line(value: dict[str, Any]) -> None:
     """Write one line of many."""
     write(to_line(value))
@@ -52,6 +41,11 @@ def write_line(value: dict[str, Any]) -> None:
 def to_line(value: dict[str, Any]) -> bytes:
     """Return a value as a line of JSON."""
     return _encode(value)
+
+
+def to_text(value: dict[str, Any]) -> bytes:
+    """Return a value as JSON over several lines, as `qcli` prints it."""
+    return _encode(value, indent=2)
 
 
 def to_json(message: ProtobufMessage) -> dict[str, Any]:

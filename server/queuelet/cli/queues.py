@@ -9,8 +9,8 @@ import click
 
 from queuelet.bounds import UNBOUNDED
 from queuelet.cli.options import ClientCommand, Options, queue_argument, selector_option, tag_option
-from queuelet.cli.output import show
 from queuelet.cli.session import Session, connect
+from queuelet.cli.show import show
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
 

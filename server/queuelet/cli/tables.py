@@ -1,4 +1,4 @@
-"""What people read on a terminal: queues and messages as tables and records. rich is imported here and nowhere else."""
+"""What people read on a terminal: queues and messages as tables and records. rich is imported when they are shown."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _write_plainly(batches: Iterator[pb.WatchQueuesResponse]) -> None:
 
 
 def _show_live(batches: Iterator[pb.WatchQueuesResponse]) -> None:
-    # As in `output.show`.
+    # As in `show`.
     from rich.live import Live  # noqa: PLC0415
 
     from queuelet.cli import tables  # noqa: PLC0415

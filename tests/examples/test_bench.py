@@ -1,0 +1,45 @@
+"""The benchmarks run. How fast is for people to judge."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from support.documents import ROOT
+
+
+def bench(*arguments: str) -> str:
+    """Run benchmarks; return what they print."""
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, timeout=110).stdout
+
+
+@pytest.mark.timeout(120)
+def test_the_handlers_are_measured_beside_the_plain_way() -> None:
+    told = bench("micro", "--only", "steps*", "handler-unary-128B", "--rounds", "1", "--seconds", "0.05")
+    assert "unary Add, handler" in told
+    assert "plain" in told
+
+
+@pytest.mark.timeout(120)
+def test_the_server_is_measured_over_its_socket() -> None:
+    told = bench(
+        "server",
+        "--only",
+        "batch100-128B-1",
+        "--against",
+        "plain",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.1",
+        "--drivers",
+        "1",
+    )
+    assert "batch100-128B-1" in told
+
+
+def test_the_cases_are_listed() -> None:
+    assert "unary-128B-64" in bench("--list")
