@@ -39,7 +39,6 @@ def our_handlers() -> tuple[Handlers, str]:
         unary = endpoint.unary
         return lambda request: unary(request, call)
 
-    running = Running()
     table = Service(manager, running, started=0).tables()[SERVICE]
     endpoints = [Endpoint(SERVICE, method, running=running, latencies=latencies) for method in table]
     handlers = {endpoint.method.name: bound(endpoint) for endpoint in endpoints}
