@@ -8,6 +8,8 @@ UV := tools/uv
 RUN := $(UV) run --no-sync
 SYNCED := .venv/.synced
 GRPCURL := .tools/bin/grpcurl
+# What the tests of the operator need of Kubernetes.
+BINARIES := etcd kube-apiserver kube-controller-manager kubectl
 
 # What a branch is compared with, where it is there.
 BASE ?= origin/main
@@ -57,13 +59,17 @@ endif
 	elif git diff --quiet $(BASE)... -- server operator crds helm; then echo "towncrier check: nothing that is shipped differs from $(BASE)"; \
 	else $(RUN) towncrier check --compare-with $(BASE); fi
 
+.PHONY: binaries
+binaries: $(SYNCED) ## Build Kubernetes' API server and what it needs, once per user: minutes
+	@$(RUN) python -m tools.control_plane build $(BINARIES) >/dev/null
+
 .PHONY: test
-test: $(SYNCED) $(GRPCURL) ## Run the tests
-	$(RUN) pytest -n 2 $(ARGS)
+test: $(SYNCED) $(GRPCURL) binaries ## Run the tests
+	$(RUN) pytest -n 2 --dist loadgroup $(ARGS)
 
 .PHONY: soak
-soak: $(SYNCED) $(GRPCURL) ## Run the tests with large counts, for hours
-	QUEUELET_SOAK=1 $(RUN) pytest -n 2 --timeout 7200 $(ARGS)
+soak: $(SYNCED) $(GRPCURL) binaries ## Run the tests with large counts: a quarter of an hour
+	QUEUELET_SOAK=1 $(RUN) pytest -n 2 --dist loadgroup --timeout 7200 $(ARGS)
 
 .PHONY: bench
 bench: ## Measure, beside other queue servers

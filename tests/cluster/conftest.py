@@ -1,0 +1,80 @@
+"""A real Kubernetes control plane for the tests here, and a namespace of its own for each of them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.control_plane import Api, ControlPlane, binaries
+
+HERE = Path(__file__).parent
+CRDS = HERE.parents[1] / "crds"
+
+Kubectl = Callable[..., str]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests here on one worker of several: they share a control plane, which takes a core to start."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """Fail where a program is missing. To build it would take longer than a test may."""
+    missing = [name for name in (*binaries.SERVERS, "kubectl") if not binaries.find(name)]
+    if missing:
+        pytest.fail(f"{', '.join(missing)} must be built first: make test does it, or make binaries")
+
+
+@pytest.fixture(scope="session")
+def control_plane(built: None) -> Iterator[ControlPlane]:
+    """A control plane that knows our kinds: no test may end it, or touch namespaces that are not its own."""
+    with ControlPlane() as started:
+        for manifest in sorted(CRDS.glob("*.yaml")):
+            started.api.define(manifest)
+        yield started
+        started.check()
+
+
+@pytest.fixture
+def api(control_plane: ControlPlane) -> Api:
+    """The API server as its admin sees it."""
+    return control_plane.api
+
+
+@pytest.fixture
+def namespace(api: Api) -> Iterator[str]:
+    """A new namespace."""
+    name = f"test-{secrets.token_hex(4)}"
+    api.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    # Its end need not be waited for.
+    api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def queues(namespace: str) -> str:
+    """The path of the Queues of the namespace."""
+    return f"/apis/queuelet.dev/v1alpha1/namespaces/{namespace}/queues"
+
+
+@pytest.fixture
+def kubectl(control_plane: ControlPlane, namespace: str) -> Kubectl:
+    """Runs kubectl in the namespace, as users do, and returns what it prints."""
+
+    def run(*arguments: str) -> str:
+        command = [str(binaries.get("kubectl")), f"--namespace={namespace}", *arguments]
+        environment = os.environ | control_plane.environment
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -1,0 +1,1 @@
+"""What building and testing Queuelet needs, and no user of it."""

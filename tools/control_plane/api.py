@@ -1,0 +1,132 @@
+"""Requests to an API server: JSON out, JSON in, over one kept connection."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import yaml
+
+from tools.control_plane.errors import ApiError, Unreachable
+
+Object = dict[str, Any]
+"""A Kubernetes object, or a part of one."""
+
+JSON = "application/json"
+"""How requests and answers are written where nothing else is said."""
+
+MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+APPLY_PATCH = {"Content-Type": "application/apply-patch+yaml"}
+AS_TABLE = {"Accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
+"""Asks for a list as kubectl prints it."""
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+class Api:
+    """An API server as one user sees it. For one thread: each has its own connection."""
+
+    def __init__(self, url: str, authority: Path, token: str, timeout: float = 30.0) -> None:
+        """Take the server's URL, the file of the authority it is known by, the user's token, and seconds per call."""
+        self.url = url
+        self._token = token
+        self._connection = http.client.HTTPSConnection(
+            str(urlsplit(url).netloc), context=ssl.create_default_context(cafile=str(authority)), timeout=timeout
+        )
+
+    def close(self) -> None:
+        """Close the connection. A later call opens it again."""
+        self._connection.close()
+
+    def get(self, path: str, **query: str) -> Object:
+        """Return the object or list at a path."""
+        return self.request("GET", path, query=query)
+
+    def create(self, path: str, body: Object, **query: str) -> Object:
+        """Create an object in the list at a path, and return it."""
+        return self.request("POST", path, body, query=query)
+
+    def replace(self, path: str, body: Object, **query: str) -> Object:
+        """Put an object in the place of the one at a path, and return it."""
+        return self.request("PUT", path, body, query=query)
+
+    def merge(self, path: str, patch: Object, **query: str) -> Object:
+        """Change the object at a path by a merge patch, and return it."""
+        return self.request("PATCH", path, patch, headers=MERGE_PATCH, query=query)
+
+    def apply(self, path: str, body: Object, manager: str, *, force: bool = False) -> Object:
+        """Apply an object to a path as `kubectl apply --server-side` does, and return what it has become."""
+        query = {"fieldManager": manager, "force": str(force).lower()}
+        return self.request("PATCH", path, body, headers=APPLY_PATCH, query=query)
+
+    def delete(self, path: str, **query: str) -> Object:
+        """Delete the object at a path. Finalizers may keep it for a while."""
+        return self.request("DELETE", path, query=query)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
+        """Make a request and return the answer. Raises `ApiError` if it is refused, `Unreachable` if there is none."""
+        target = f"{path}?{urlencode(query)}" if query else path
+        told = {"Authorization": f"Bearer {self._token}", "Content-Type": JSON, "Accept": JSON, **(headers or {})}
+        try:
+            self._connection.request(method, target, json.dumps(body) if body is not None else None, told)
+            response = self._connection.getresponse()
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unreachable(f"the API server at {self.url} does not answer: {error!r}") from error
+        if response.status >= http.HTTPStatus.BAD_REQUEST:
+            raise _refusal(response.status, text)
+        answer: Object = json.loads(text) if text.startswith(b"{") else {"text": text.decode()}
+        return answer
+
+    def define(self, manifest: Path, within: float = 30.0) -> None:
+        """Apply a CustomResourceDefinition, and wait until its objects are served and kubectl can explain them."""
+        definition = yaml.safe_load(manifest.read_text())
+        path = f"{DEFINITIONS}/{definition['metadata']['name']}"
+        self.apply(path, definition, "control-plane", force=True)
+        spec = definition["spec"]
+        version = f"apis/{spec['group']}/{spec['versions'][0]['name']}"
+        end = time.monotonic() + within
+        # The second comes half a second after the first.
+        while not (self._is_there(f"/{version}/{spec['names']['plural']}") and self._is_described(version)):
+            if time.monotonic() > end:
+                raise Unreachable(f"{path} was applied and is not served: {self.get(path).get('status')}")
+            time.sleep(0.02)
+
+    def _is_described(self, version: str) -> bool:
+        return version in self.get("/openapi/v3")["paths"] and self._is_there(f"/openapi/v3/{version}")
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self.get(path)
+        except ApiError as error:
+            if error.code not in _NOT_YET:
+                raise
+            return False
+        return True
+
+
+_NOT_YET = {http.HTTPStatus.NOT_FOUND, http.HTTPStatus.TOO_MANY_REQUESTS}
+"""What is answered for objects that are not served yet, and while their cache is filled."""
+
+
+def _refusal(code: int, text: bytes) -> ApiError:
+    try:
+        told = json.loads(text)
+        return ApiError(code, told.get("reason", ""), told.get("message", ""))
+    except (ValueError, AttributeError):
+        return ApiError(code, http.HTTPStatus(code).phrase, text.decode(errors="replace")[:1000])

@@ -1,0 +1,128 @@
+"""The programs of a control plane: found on this machine, or else built once from their Go modules."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.control_plane import go
+from tools.control_plane.errors import ControlPlaneError
+from tools.control_plane.steps import say
+
+KUBERNETES = "v1.34.4"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Binary:
+    """A program: its name, and what it is built from."""
+
+    name: str
+    product: str
+    """The folder in the cache, beside the version."""
+    source: go.Source
+    is_a_users_tool: bool = False
+    """Whether one that is installed on this machine, of whatever version, will do."""
+
+
+_ETCD = go.Source(
+    module="go.etcd.io/etcd/server/v3", version="v3.6.16", package="go.etcd.io/etcd/server/v3", oldest_go="1.26.0"
+)
+_HELM = go.Source(
+    module="helm.sh/helm/v4",
+    version="v4.3.1",
+    package="helm.sh/helm/v4/cmd/helm",
+    oldest_go="1.26.0",
+    variables={"helm.sh/helm/v4/internal/version.version": "v4.3.1"},
+)
+
+
+def _kubernetes(command: str) -> go.Source:
+    major, minor, _ = KUBERNETES.removeprefix("v").split(".")
+    told = {"gitVersion": KUBERNETES, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    return go.Source(
+        module="k8s.io/kubernetes",
+        version=KUBERNETES,
+        package=f"k8s.io/kubernetes/cmd/{command}",
+        oldest_go="1.24.0",
+        variables={
+            f"k8s.io/{module}.{variable}": value
+            for module in ("component-base/version", "client-go/pkg/version")
+            for variable, value in told.items()
+        },
+    )
+
+
+SERVERS = ("etcd", "kube-apiserver", "kube-controller-manager")
+"""What a control plane runs."""
+
+BINARIES = {
+    binary.name: binary
+    for binary in (
+        Binary(name="etcd", product="etcd", source=_ETCD),
+        Binary(name="kube-apiserver", product="kubernetes", source=_kubernetes("kube-apiserver")),
+        Binary(name="kube-controller-manager", product="kubernetes", source=_kubernetes("kube-controller-manager")),
+        Binary(name="kubectl", product="kubernetes", source=_kubernetes("kubectl"), is_a_users_tool=True),
+        Binary(name="helm", product="helm", source=_HELM, is_a_users_tool=True),
+    )
+}
+"""All that can be asked for."""
+
+
+def cache() -> Path:
+    """Return the folder that built programs are kept in, for every checkout of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "queuelet"
+
+
+def find(name: str) -> Path | None:
+    """Return where a program is, or None: in `$KUBEBUILDER_ASSETS`, in the cache or, for users' tools, on the PATH."""
+    binary = BINARIES.get(name)
+    if binary is None:
+        raise ControlPlaneError(f"there is no program {name!r} here; ask for one of {', '.join(BINARIES)}")
+    candidates = [_place(binary)]
+    if assets := os.environ.get("KUBEBUILDER_ASSETS"):
+        candidates.insert(0, Path(assets) / name)
+    if binary.is_a_users_tool and (on_path := shutil.which(name)):
+        candidates.append(Path(on_path))
+    return next((path for path in candidates if os.access(path, os.X_OK)), None)
+
+
+def get(name: str) -> Path:
+    """Return where a program is, building it first where it is missing.
+
+    Two that want it at once do not disturb each other: the second waits, and finds what the first has built.
+    """
+    if found := find(name):
+        return found
+    binary = BINARIES[name]
+    go.check_version(binary.source, wanted_for=name)
+    with _one_at_a_time():
+        if found := find(name):
+            return found
+        place = _place(binary)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for left_behind in place.parent.glob(f"{go.BUILDING}*"):
+            shutil.rmtree(left_behind)
+        go.build(binary.source, place)
+        return place
+
+
+def _place(binary: Binary) -> Path:
+    return cache() / f"{binary.product}-{binary.source.version}" / binary.name
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold the cache's lock. The system gives it back when its holder ends, however it ends."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "building.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another build is under way; waiting for it to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

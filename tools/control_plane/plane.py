@@ -1,0 +1,285 @@
+"""The control plane: its three processes, started in order, and ended together."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tools.control_plane import binaries
+from tools.control_plane.api import Api
+from tools.control_plane.certificates import Certificates
+from tools.control_plane.errors import ApiError, ControlPlaneError, Unreachable
+from tools.control_plane.guard import Guard
+from tools.control_plane.kubeconfig import write_kubeconfig
+from tools.control_plane.ports import free_ports
+from tools.control_plane.processes import Process
+from tools.control_plane.steps import Steps, say
+
+_READY_WITHIN = 90.0
+"""Seconds that each process has to get ready: generous, for machines that do much else."""
+
+_ANSWER_WITHIN = 2.0
+"""Seconds that a question whether it is ready may take, before it is asked again."""
+
+_TRIES = 3
+"""How often to start where another process took a port that was free a moment before."""
+
+_ISSUER = "https://kubernetes.default.svc.cluster.local"
+
+CONTROLLERS = (
+    "namespace-controller",
+    "garbage-collector-controller",
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+    "root-ca-certificate-publisher-controller",
+    "clusterrole-aggregation-controller",
+)
+"""What the controller manager runs: all that matters where there are no Pods."""
+
+
+class ControlPlane:
+    """A Kubernetes of its own, on loopback, without nodes. Several may run at once.
+
+    Its state is in a temporary folder that goes away with it. Where it fails, its logs stay. Never for more than tests:
+    what it stores is not flushed to disk, and its tokens lie in files.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_server_flags: Sequence[str] = (),
+        controllers: Sequence[str] = CONTROLLERS,
+    ) -> None:
+        """Take more flags for the API server, and the controllers to run."""
+        self._api_server_flags = api_server_flags
+        self._enabled = controllers
+        self._tokens = {"admin": secrets.token_hex(16), "controllers": secrets.token_hex(16)}
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it; keep its logs if the block failed."""
+        self.stop(keep_logs=error is not None)
+
+    def start(self) -> None:
+        """Start it, and return when all of it works. Raises `ControlPlaneError` with what is in the way."""
+        found = {name: binaries.get(name) for name in binaries.SERVERS}
+        for left in reversed(range(_TRIES)):
+            steps = Steps()
+            with steps.step("certificates"):
+                self._lay_out(found)
+            try:
+                self._start(steps)
+            except BaseException as error:
+                lost_a_port = isinstance(error, ControlPlaneError) and self._lost_a_port()
+                self.stop(keep_logs=not lost_a_port)
+                if not (lost_a_port and left):
+                    raise
+                say("a free port was taken by another process; starting anew")
+            else:
+                return
+
+    def stop(self, *, keep_logs: bool = False) -> None:
+        """End it at once and remove its state, but for its logs if they are wanted."""
+        # By SIGKILL: nothing that they hold is needed any more.
+        for process in (self.controllers, self.api_server, self.etcd):
+            process.kill()
+        self._guard.dismiss()
+        self.api.close()
+        if not keep_logs:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        for path in self.folder.iterdir():
+            if path.is_dir() and path != self._logs:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_file():
+                path.unlink()
+        say(f"its logs are kept in {self._logs}")
+
+    def check(self) -> None:
+        """Raise `ControlPlaneError` with the end of its log if one of the processes has ended."""
+        for process in (self.etcd, self.api_server, self.controllers):
+            process.check()
+
+    def start_api_server(self) -> None:
+        """Start the API server again, on the same port, after it was killed; return when it is ready."""
+        self._begin(self.api_server, self._api_server_is_ready)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What kubectl and helm need in their environment to speak to it as the admin, and to leave nothing behind."""
+        return {"KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.folder / "kubectl")}
+
+    # Other users than the admin
+
+    def service_account_token(self, namespace: str, name: str, seconds: int = 3600) -> str:
+        """Return a token of a ServiceAccount, as a Pod would be given it."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        answer = self.api.create(path, {"spec": {"expirationSeconds": seconds}})
+        return str(answer["status"]["token"])
+
+    def api_as(self, token: str) -> Api:
+        """Return the API server as the user of a token sees it."""
+        return Api(self.url, self.certificates.authority, token)
+
+    def kubeconfig_as(self, user: str, token: str) -> Path:
+        """Write a kubeconfig for the user of a token, and return where it is."""
+        path = self.folder / f"{user.replace('/', '-').replace(':', '-')}.kubeconfig"
+        write_kubeconfig(path, url=self.url, authority=self.certificates.authority, user=user, token=token)
+        return path
+
+    # Inside
+
+    def _lay_out(self, found: dict[str, Path]) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="queuelet-control-plane-"))
+        """Its state."""
+        self._logs = self.folder / "logs"
+        self._logs.mkdir()
+        self._clients, self._peers, port = free_ports(3)
+        self.url = f"https://127.0.0.1:{port}"
+        """The API server's."""
+        self.certificates = Certificates(self.folder)
+        """What it is known by."""
+        self.certificates.write()
+        self.kubeconfig = self.folder / "kubeconfig"
+        """The admin's, who may do anything."""
+        self._write_identities()
+        self.api = self.api_as(self._tokens["admin"])
+        """The API server as the admin sees it."""
+        self.etcd = Process("etcd", [found["etcd"], *self._etcd_flags()], self._logs / "etcd.log")
+        self.api_server = Process(
+            "kube-apiserver",
+            [found["kube-apiserver"], *self._flags_of_the_api_server(port), *self._api_server_flags],
+            self._logs / "kube-apiserver.log",
+        )
+        self.controllers = Process(
+            "kube-controller-manager",
+            [found["kube-controller-manager"], *self._controllers_flags()],
+            self._logs / "kube-controller-manager.log",
+        )
+        self._guard = Guard(self.folder)
+
+    def _start(self, steps: Steps) -> None:
+        with steps.step("etcd"):
+            self._begin(self.etcd, self._etcd_is_ready)
+        with steps.step("API server"):
+            self.start_api_server()
+        with steps.step("controllers"):
+            self._begin(self.controllers, self._controllers_work)
+        say(f"ready after {steps}: {self.url}")
+
+    def _write_identities(self) -> None:
+        lines = [f'{token},{user},{user},"system:masters"\n' for user, token in self._tokens.items()]
+        (self.folder / "tokens.csv").write_text("".join(lines))
+        for path, user in ((self.kubeconfig, "admin"), (self._controllers_kubeconfig, "controllers")):
+            authority = self.certificates.authority
+            write_kubeconfig(path, url=self.url, authority=authority, user=user, token=self._tokens[user])
+
+    @property
+    def _controllers_kubeconfig(self) -> Path:
+        return self.folder / "controllers.kubeconfig"
+
+    def _etcd_flags(self) -> list[str]:
+        clients, peers = f"http://127.0.0.1:{self._clients}", f"http://127.0.0.1:{self._peers}"
+        return [
+            f"--name={self.folder.name}",
+            f"--data-dir={self.folder / 'etcd'}",
+            "--unsafe-no-fsync",
+            # Alone, it has no one to wait for before it leads.
+            "--heartbeat-interval=20",
+            "--election-timeout=200",
+            "--log-level=warn",
+            f"--listen-client-urls={clients}",
+            f"--advertise-client-urls={clients}",
+            f"--listen-peer-urls={peers}",
+            f"--initial-advertise-peer-urls={peers}",
+            f"--initial-cluster={self.folder.name}={peers}",
+        ]
+
+    def _flags_of_the_api_server(self, port: int) -> list[str]:
+        made = self.certificates
+        return [
+            f"--etcd-servers=http://127.0.0.1:{self._clients}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={port}",
+            "--endpoint-reconciler-type=none",
+            f"--tls-cert-file={made.server}",
+            f"--tls-private-key-file={made.server_key}",
+            f"--client-ca-file={made.authority}",
+            f"--token-auth-file={self.folder / 'tokens.csv'}",
+            "--authorization-mode=RBAC",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--service-account-issuer={_ISSUER}",
+            f"--service-account-key-file={made.service_accounts}",
+            f"--service-account-signing-key-file={made.service_accounts_key}",
+            "--profiling=false",
+        ]
+
+    def _controllers_flags(self) -> list[str]:
+        return [
+            f"--kubeconfig={self._controllers_kubeconfig}",
+            f"--controllers={','.join(self._enabled)}",
+            # It serves nothing that is asked for here.
+            "--secure-port=0",
+            "--leader-elect=false",
+            "--kube-api-qps=200",
+            "--kube-api-burst=400",
+            f"--root-ca-file={self.certificates.authority}",
+            f"--service-account-private-key-file={self.certificates.service_accounts_key}",
+            "--profiling=false",
+        ]
+
+    def _begin(self, process: Process, ready: Callable[[], bool]) -> None:
+        process.start()
+        self._guard.watch(process.pid)
+        end = time.monotonic() + _READY_WITHIN
+        while not ready():
+            process.check()
+            if time.monotonic() > end:
+                raise ControlPlaneError(
+                    f"{process.name} was not ready after {_READY_WITHIN:.0f} s; the end of {process.log}:\n"
+                    f"{process.last_lines()}"
+                )
+            time.sleep(0.05)
+
+    def _etcd_is_ready(self) -> bool:
+        """Tell whether etcd answers, by its own name: one that is not ours may have taken the port."""
+        url = f"http://127.0.0.1:{self._clients}/v3/cluster/member/list"
+        try:
+            with urllib.request.urlopen(url, data=b"{}", timeout=_ANSWER_WITHIN) as answer:
+                return self.folder.name in answer.read().decode()
+        except OSError:
+            return False
+
+    def _api_server_is_ready(self) -> bool:
+        return self._is_there("/readyz")
+
+    def _controllers_work(self) -> bool:
+        """Tell whether the default ServiceAccount is there: its controller made it."""
+        return self._is_there("/api/v1/namespaces/default/serviceaccounts/default")
+
+    def _is_there(self, path: str) -> bool:
+        api = Api(self.url, self.certificates.authority, self._tokens["admin"], timeout=_ANSWER_WITHIN)
+        try:
+            api.get(path)
+        except (ApiError, Unreachable):
+            return False
+        finally:
+            api.close()
+        return True
+
+    def _lost_a_port(self) -> bool:
+        return any("address already in use" in process.last_lines() for process in (self.etcd, self.api_server))
