@@ -37,4 +37,4 @@ class Bounds:
     """The longest name: a namespace (63), a dot, and an object's name (253)."""
 
     scan: int = 10_000
-    """The most messages looked through in one go by browse or purge, so that other calls get their turn."""
+    """The most messages looked through for one page of browse."""

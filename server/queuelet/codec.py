@@ -73,12 +73,12 @@ def decode(body: bytes) -> pb.Message:
 
 def tags_of(body: bytes) -> Tags:
     """Return the tags of a stored message."""
-    return tuple(Tag(tag.key, tag.value) for tag in decode(body).meta.tags)
+    return tuple(Tag(tag.key, tag.value) for tag in _metadata(body).tags)
 
 
 def created_of(body: bytes) -> int:
     """Return when a stored message was added, in nanoseconds since 1970."""
-    return decode(body).meta.created.ToNanoseconds()
+    return _metadata(body).created.ToNanoseconds()
 
 
 def same_content(body: bytes, draft: NewMessage) -> bool:
@@ -125,6 +125,21 @@ def varint(number: int) -> bytes:
     if number < 1 << 21:
         return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
     return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128)) + varint(number >> 21)
+
+
+def _metadata(body: bytes) -> pb.Metadata:
+    """Return a stored message's metadata without a look at its payload."""
+    place = 1
+    while body[place] > 127:
+        place += 1
+    place += 2
+    length = shift = 0
+    while body[place] > 127:
+        length |= (body[place] & 127) << shift
+        shift += 7
+        place += 1
+    length |= body[place] << shift
+    return pb.Metadata.FromString(body[place + 1 : place + 1 + length])
 
 
 def _field(key: int, value: bytes) -> bytes:

@@ -94,14 +94,21 @@ class MessageIds:
         self._given[seq] = message_id
         self._seq_of_given[message_id] = seq
 
-    def forget(self, seq: int) -> None:
-        """Forget the id that a producer gave to this message, if one did."""
-        if self._given:
-            message_id = self._given.pop(seq, None)
-            if message_id is not None:
-                del self._seq_of_given[message_id]
+    @property
+    def given(self) -> int:
+        """How many ids of producers there are."""
+        return len(self._given)
+
+    def forget(self, seq: int) -> bool:
+        """Forget the id that a producer gave to this message; tell whether one did."""
+        message_id = self._given.pop(seq, None)
+        if message_id is None:
+            return False
+        del self._seq_of_given[message_id]
+        if not self._given:
+            self.clear()  # gives back the memory of a large index
+        return True
 
     def clear(self) -> None:
         """Forget all ids that producers gave."""
-        self._given.clear()
-        self._seq_of_given.clear()
+        self._given, self._seq_of_given = {}, {}

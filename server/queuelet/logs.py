@@ -1,29 +1,67 @@
-"""Logs: JSON lines on standard error, with negz/q's keys `level`, `ts` (seconds since 1970) and `msg`."""
+"""Logs: JSON lines on standard error, with negz/q's keys `level`, `ts` (seconds since 1970) and `msg`.
+
+Logging never fails: where nobody reads the lines any more, they go nowhere and the server goes on. A traceback names
+files and lines and no values, because payloads are among those.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from time import time
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
+from structlog.processors import ExceptionRenderer, JSONRenderer, add_log_level
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, WrappedLogger
 
 
 def configure_logs(*, debug: bool, to: TextIO | None = None) -> None:
     """Send log lines from here on to a stream, by default standard error: from info up, or from debug up."""
+    lines = cast("TextIO", _Lines(to or sys.stderr))
     structlog.configure(
         processors=[
-            structlog.processors.add_log_level,
+            add_log_level,
             _stamp,
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
+            ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(to or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(lines),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(handlers=[_Library()], level=logging.WARNING, force=True)
+
+
+class _Lines:
+    """A stream of lines that may lose its reader."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            # What is left in the buffer must not fail again, here or at the end of the process.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        except ValueError:
+            """The stream is closed."""
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class _Library(logging.Handler):
+    """What libraries log by the standard library, in lines like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record."""
+        facts = {"exc_info": record.exc_info} if record.exc_info else {}
+        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **facts)
 
 
 def _stamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

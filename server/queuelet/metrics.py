@@ -118,7 +118,7 @@ def _gauge(name: str, text: str, value: Callable[[Queue, int], float | None]) ->
 
 
 def _errors(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
-    counts = {"Full": queue.refused_full, "NotFound": queue.refused_empty, "UnknownError": queue.failed}
+    counts = {"Full": queue.refused_full, "NotFound": queue.refused_empty, "UnknownError": queue.refused_memory}
     return [([queue.id, kind], count) for kind, count in counts.items() if count]
 
 

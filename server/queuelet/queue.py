@@ -15,7 +15,16 @@ from typing import NamedTuple, Protocol
 from queuelet.bounds import UNBOUNDED
 from queuelet.budget import MemoryBudget
 from queuelet.definition import Counts, Definition
-from queuelet.errors import InvalidArgument, QueueDraining, QueueEmpty, QueueFull, QueueletError, QueueNotFound, TooMany
+from queuelet.errors import (
+    InvalidArgument,
+    MemoryExhausted,
+    QueueDraining,
+    QueueEmpty,
+    QueueFull,
+    QueueletError,
+    QueueNotFound,
+    TooMany,
+)
 from queuelet.ids import MessageIds
 from queuelet.stores import Messages
 
@@ -24,6 +33,9 @@ MESSAGE_OVERHEAD = 160
 
 Measured at 1,000,000 messages; tests/unit/test_memory_overhead.py holds it true.
 """
+
+OWN_ID_OVERHEAD = 160
+"""What an id that a producer gave takes beside, in bytes: it is indexed both ways."""
 
 QUEUE_OVERHEAD = 4_096
 """What an empty queue takes, in bytes, tags aside."""
@@ -62,7 +74,8 @@ class WaitingAdd:
         self.drafts = drafts
         self.results: list[AddResult] = []
         self.done = done
-        self.size = sum(draft.size for draft in drafts)
+        self.held = 0
+        """Bytes of the messages that wait, as the memory budget counts them."""
 
     def refuse_rest(self, error: QueueletError) -> None:
         """Give the messages still waiting an error."""
@@ -105,7 +118,7 @@ class Queue:
         self.purged = 0
         self.refused_full = 0
         self.refused_empty = 0
-        self.failed = 0
+        self.refused_memory = 0
         self.stored_bytes = 0
         self._messages = messages
         self._budget = budget
@@ -134,6 +147,11 @@ class Queue:
     def counts(self) -> Counts:
         """Messages by state."""
         return Counts(ready=len(self._messages))
+
+    @property
+    def activity(self) -> int:
+        """A number that changes whenever the counts do."""
+        return self.enqueued + self.consumed + self.purged
 
     @property
     def waiting(self) -> int:
@@ -187,16 +205,19 @@ class Queue:
         if len(waiting.results) == len(drafts):
             done()
             return waiting
+        size = sum(draft.size for draft in drafts[len(waiting.results) :])
         try:
             self._check_waiting()
-            self._budget.check(waiting.size)
+            self._budget.check(size)
         except QueueletError as error:
+            self.refused_memory += isinstance(error, MemoryExhausted)
             if not waiting.results:
                 raise
             waiting.refuse_rest(error)
             done()
             return waiting
-        self._budget.used += waiting.size
+        waiting.held = size
+        self._budget.used += size
         self._waiting_adds.append(waiting)
         return waiting
 
@@ -204,8 +225,8 @@ class Queue:
         """Stop waiting for room: messages without a result get `QueueFull`, and the next in line moves up."""
         if waiting in self._waiting_adds:
             self._waiting_adds.remove(waiting)
-            self._budget.used -= waiting.size
-            self.refused_full += 1
+            self._budget.used -= waiting.held
+            self.refused_full += len(waiting.drafts) - len(waiting.results)
             waiting.refuse_rest(self._full())
             self._admit(now)
 
@@ -222,7 +243,8 @@ class Queue:
         self.consumed += 1
         self.stored_bytes -= size
         self._budget.used -= size + MESSAGE_OVERHEAD
-        self._ids.forget(seq)
+        if self._ids.given:
+            self._forget_id(seq)
         if self._waiting_adds:
             self._admit(now)
         return body
@@ -232,8 +254,9 @@ class Queue:
         seqs, bodies = self._messages.take_many(maximum, max_bytes)
         self.consumed += len(bodies)
         self._forget(len(bodies), sum(map(len, bodies)))
-        for seq in seqs:
-            self._ids.forget(seq)
+        if self._ids.given:
+            for seq in seqs:
+                self._forget_id(seq)
         if self._waiting_adds:
             self._admit(now)
         return bodies
@@ -297,7 +320,7 @@ class Queue:
             if body is not None:
                 count += 1
                 size += len(body)
-                self._ids.forget(seq)
+                self._forget_id(seq)
         self.purged += count
         self._forget(count, size)
         self._admit(now)
@@ -324,6 +347,7 @@ class Queue:
         self.deleted = True
         self._messages.clear()
         self._forget(counts.total, self.stored_bytes)
+        self._budget.used -= OWN_ID_OVERHEAD * self._ids.given
         self._ids.clear()
         self.end_waiting(QueueNotFound(f"queue {self.label} was deleted", queue=self.id))
         return counts
@@ -343,9 +367,9 @@ class Queue:
         body = draft.stored(own_id or self._ids.made(seq), now)
         size = len(body)
         budget = self._budget
-        cost = size + MESSAGE_OVERHEAD
+        cost = size + MESSAGE_OVERHEAD + (OWN_ID_OVERHEAD if own_id else 0)
         if budget.used + cost > budget.watermark:
-            self.failed += 1
+            self.refused_memory += 1
             budget.check(cost)
         budget.used += cost
         self._next_seq = seq + 1
@@ -372,6 +396,10 @@ class Queue:
                 continue
             if len(self._messages) >= limit != UNBOUNDED:
                 return
+            if waiting.held:
+                # It waits no longer, so that it is not counted twice.
+                waiting.held -= draft.size
+                self._budget.used -= draft.size
             try:
                 results.append(self._append(draft, now))
             except QueueletError as error:
@@ -385,13 +413,13 @@ class Queue:
             if len(waiting.results) < len(waiting.drafts):
                 return
             self._waiting_adds.popleft()
-            self._budget.used -= waiting.size
+            self._budget.used -= waiting.held
             waiting.done()
 
     def _refuse_waiting_adds(self, error: QueueletError) -> None:
         while self._waiting_adds:
             waiting = self._waiting_adds.popleft()
-            self._budget.used -= waiting.size
+            self._budget.used -= waiting.held
             waiting.refuse_rest(error)
             waiting.done()
 
@@ -402,6 +430,10 @@ class Queue:
     def _forget(self, count: int, size: int) -> None:
         self.stored_bytes -= size
         self._budget.used -= size + count * MESSAGE_OVERHEAD
+
+    def _forget_id(self, seq: int) -> None:
+        if self._ids.forget(seq):
+            self._budget.used -= OWN_ID_OVERHEAD
 
     def _check_waiting(self) -> None:
         if self.waiting >= self._max_waiting:

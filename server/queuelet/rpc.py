@@ -10,6 +10,7 @@ goes on.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -25,8 +26,15 @@ from queuelet.status import NEGZ_SERVICE, Status, negz_status_of, status_of
 
 log = structlog.get_logger()
 
+CANCELLED = "CANCELLED"
+"""The code under which calls are counted whose clients went away."""
+
 EXPECTED = (QueueEmpty, ServerDraining)
 """Refusals that are no errors in the log: an idle consumer asks all the time, and every drain ends calls."""
+
+
+class ClientGone(Exception):  # it is nobody's error
+    """The client of a stream is not there any more."""
 
 
 class Call(Protocol):
@@ -50,7 +58,7 @@ class Call(Protocol):
 
 
 Send = Callable[[bytes], Awaitable[None]]
-"""Sends one answer of a stream, and returns when there is room for another."""
+"""Sends one answer of a stream, and returns when there is room for another. Raises `ClientGone`."""
 
 Guard = Callable[[Call], None]
 """Raises an error for a call that is not to be served."""
@@ -110,15 +118,35 @@ class Endpoint:
             self._running.check()
             if self._guard:
                 self._guard(call)
-            await self.method.stream(requests, send, call)  # type: ignore[misc]  # as above
+            await self._until_stop(self.method.stream(requests, send, call))  # type: ignore[misc]  # as above
+        except (ClientGone, asyncio.CancelledError) as end:
+            self._latency.observe_refused(perf_counter() - start, CANCELLED)
+            if isinstance(end, ClientGone):
+                return None
+            raise
         except Exception as error:  # noqa: BLE001  # as above
             return self._refused(error, call, start)
         self._latency.observe(perf_counter() - start)
         return None
 
+    async def _until_stop(self, stream: Awaitable[None]) -> None:
+        """Serve a stream until it ends, or the server stops, whatever the stream waits for."""
+        serving = asyncio.ensure_future(stream)
+        forget = self._running.on_stop(serving.cancel)
+        try:
+            await serving
+        except asyncio.CancelledError:
+            self._running.check()
+            raise
+        finally:
+            forget()
+
     async def _wait(self, answer: Awaitable[bytes], call: Call, start: float) -> bytes | Status:
         try:
             waited = await answer
+        except asyncio.CancelledError:
+            self._latency.observe_refused(perf_counter() - start, CANCELLED)
+            raise
         except Exception as error:  # noqa: BLE001  # as above
             return self._refused(error, call, start)
         self._latency.observe(perf_counter() - start)

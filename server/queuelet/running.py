@@ -19,7 +19,7 @@ class Running:
         """Begin running."""
         self.stopped = False
         self._last_refusal = 0.0
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], object]] = []
 
     def check(self) -> None:
         """Raise `ServerDraining` if the server is stopping."""
@@ -27,7 +27,7 @@ class Running:
             self._last_refusal = monotonic()
             raise ServerDraining
 
-    def on_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def on_stop(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Have `callback` called at the stop; return what ends that."""
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)

@@ -8,7 +8,7 @@ https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from queuelet.errors import InvalidArgument
@@ -16,6 +16,9 @@ from queuelet.tags import Tags
 
 LONGEST = 4_096
 """The longest selector, in characters."""
+
+MOST = 64
+"""The most requirements in a selector: each is held against the tags of every queue or message."""
 
 _TOKEN = re.compile(r"\s*(!=|==|[=!,()]|[^\s=!,()]+)")
 _MARKS = frozenset(("!=", "==", "=", "!", ",", "(", ")"))
@@ -32,12 +35,16 @@ def parse_selector(text: str, field: str = "selector") -> Selector:
     if len(text) > LONGEST:
         raise InvalidArgument(f"{field}: {len(text):,} characters are too many; use at most {LONGEST:,}", field=field)
     requirements = _Reader(text, field).requirements()
+    if len(requirements) > MOST:
+        raise InvalidArgument(
+            f"{field}: {len(requirements)} requirements are too many; use at most {MOST}", field=field
+        )
 
     def selects(tags: Tags) -> bool:
-        return all(
-            any(key == need.key and (need.values is None or value in need.values) for key, value in tags) == need.wanted
-            for need in requirements
-        )
+        values_of: dict[str, list[str]] = {}
+        for key, value in tags:
+            values_of.setdefault(key, []).append(value)
+        return all(need.holds(values_of.get(need.key, ())) for need in requirements)
 
     return selects
 
@@ -48,6 +55,10 @@ class _Requirement(NamedTuple):
     """The values one of which must be there; None for any."""
     wanted: bool
     """Whether the tag must be there, or must not."""
+
+    def holds(self, values: Collection[str]) -> bool:
+        there = bool(values) if self.values is None else not self.values.isdisjoint(values)
+        return there == self.wanted
 
 
 class _Reader:

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import time_ns
 
 import structlog
+import uvloop
 
 from queuelet import __version__
 from queuelet.bounds import Bounds
@@ -159,8 +160,8 @@ async def serve(settings: Settings) -> None:
         if server.is_stopping:
             log.warning("stopped at once by a second signal", signal=number.name)
             os._exit(128 + number)
-        log.info("shutdown requested", signal=number.name)
         server.request_stop()
+        log.info("shutdown requested", signal=number.name)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled, number)
@@ -174,7 +175,7 @@ def run(settings: Settings) -> None:
     """Run a server in this process, logging as the settings say."""
     configure_logs(debug=settings.debug)
     _allow_many_connections()
-    asyncio.run(serve(settings))
+    uvloop.run(serve(settings))
 
 
 def _allow_many_connections() -> None:
@@ -186,8 +187,9 @@ def _allow_many_connections() -> None:
 def split_address(address: str) -> tuple[str, int]:
     """Return host and port of `host:port`, `[host]:port` or `:port`; raise ValueError for anything else."""
     host, separator, port = address.rpartition(":")
-    if not separator or not port.isdecimal() or int(port) > _LAST_PORT:
-        raise ValueError(f"{address!r} is not an address: write host:port, or :port for all addresses")
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if not separator or bare or not port.isdecimal() or int(port) > _LAST_PORT:
+        raise ValueError(f"{address!r} is not an address: write host:port, [IPv6]:port, or :port for all addresses")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

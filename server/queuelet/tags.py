@@ -23,8 +23,6 @@ Tags = tuple[Tag, ...]
 def checked_tags(tags: Iterable[Tag], bounds: Bounds, field: str = "tags") -> Tags:
     """Return the tags as a set, or raise `InvalidArgument` naming the tag that is out of bounds."""
     unique = tuple(dict.fromkeys(tags))
-    if len(unique) > bounds.tags:
-        raise InvalidArgument(f"{field}: {len(unique)} tags are too many; give at most {bounds.tags}", field=field)
     for tag in unique:
         if not tag.key:
             raise InvalidArgument(f"{field}: a tag has no key; give each tag a key", field=field)

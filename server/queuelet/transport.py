@@ -6,6 +6,8 @@ A status is written into the context and not raised: `abort` costs an exception,
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from typing import Any, cast
 
@@ -17,7 +19,7 @@ from queuelet.bounds import Bounds
 from queuelet.compat import q_pb2  # noqa: F401  # puts proto.Q where reflection finds it
 from queuelet.credentials import TlsFiles
 from queuelet.errors import ServerDraining
-from queuelet.rpc import Endpoint
+from queuelet.rpc import ClientGone, Endpoint
 from queuelet.status import STATUS_DETAILS, Status
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -78,10 +80,10 @@ class GrpcTransport:
                 port = self._server.add_secure_port(address, _credentials(tls))
             else:
                 port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from None
+        except RuntimeError:
+            port = 0
         if not port:
-            raise OSError(f"cannot listen on {address}")
+            raise OSError(f"cannot listen on {address}: {_why_not(address)}")
         return port
 
     async def start(self) -> None:
@@ -98,6 +100,18 @@ class GrpcTransport:
         """Take no new calls, give those under way `grace` seconds to end, then cut them off."""
         self._health.end_watches()
         await self._server.stop(grace)
+
+
+def _why_not(address: str) -> str:
+    """Return why an address cannot be listened on, which gRPC does not tell."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_server(
+            (host.strip("[]"), int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ):
+            return "gRPC does not say why"
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno else str(error)
 
 
 class _Health(health.aio.HealthServicer):
@@ -173,7 +187,13 @@ def _bind_unary(endpoint: Endpoint) -> grpc.RpcMethodHandler[bytes, bytes]:
 
 def _bind_stream(endpoint: Endpoint) -> grpc.RpcMethodHandler[bytes, bytes]:
     async def handle(requests: AsyncIterator[bytes], context: _Context) -> None:
-        status = await endpoint.stream(requests, context.write, _GrpcCall(endpoint.service, context))
+        async def send(answer: bytes) -> None:
+            try:
+                await context.write(answer)
+            except Exception as error:  # gRPC has several kinds for it, some of them private
+                raise ClientGone from error
+
+        status = await endpoint.stream(requests, send, _GrpcCall(endpoint.service, context))
         if status is not None:
             _refuse(context, status)
 

@@ -88,8 +88,10 @@ def tag_from_pb(tag: pb.Tag) -> Tag:
     return Tag(tag.key, tag.value)
 
 
-def tags_from_pb(tags: list[pb.Tag], bounds: Bounds, field: str = "tags") -> Tags:
-    """Return tags as a set, or raise `InvalidArgument`."""
+def tags_from_pb(tags: Sequence[pb.Tag], bounds: Bounds, field: str = "tags") -> Tags:
+    """Return tags as a set, or raise `InvalidArgument`. Their number is looked at first: reading many takes long."""
+    if len(tags) > bounds.tags:
+        raise InvalidArgument(f"{field}: {len(tags):,} tags are too many; give at most {bounds.tags}", field=field)
     return checked_tags(map(tag_from_pb, tags), bounds, field)
 
 
@@ -136,7 +138,7 @@ def new_queue_from_pb(request: pb.NewQueueRequest, bounds: Bounds) -> Definition
     return Definition(
         store=store_from_pb(request.store),
         limit=limit_from_pb(request.limit),
-        tags=tags_from_pb(list(request.tags), bounds),
+        tags=tags_from_pb(request.tags, bounds),
         name=checked_name(request.name, bounds) if request.name else "",
     )
 
@@ -149,7 +151,7 @@ def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> Declar
         store=store_from_pb(declared.store),
         name=checked_name(declared.name, bounds),
         limit=limit_from_pb(declared.limit),
-        tags=tags_from_pb(list(declared.tags), bounds),
+        tags=tags_from_pb(declared.tags, bounds),
         owner=owner_from_pb(declared.owner, bounds),
         delivery=delivery_from_pb(declared.delivery),
         draining=declared.draining,
@@ -219,7 +221,7 @@ def message_from_pb(message: pb.NewMessage, bounds: Bounds, field: str = "messag
         InvalidArgument: its tags or its id break a rule.
         MessageTooLarge: with all metadata it would not fit a reply, so nobody could take it again.
     """
-    tags = encode_tags(tags_from_pb(list(message.tags), bounds, f"{field}.tags")) if message.tags else b""
+    tags = encode_tags(tags_from_pb(message.tags, bounds, f"{field}.tags")) if message.tags else b""
     own_id = checked_uuid(message.id, f"{field}.id").encode() if message.id else b""
     new = NewMessage(message.payload, tags, own_id)
     if new.size > bounds.message_bytes:
@@ -231,13 +233,3 @@ def message_from_pb(message: pb.NewMessage, bounds: Bounds, field: str = "messag
             most=bounds.message_bytes,
         )
     return new
-
-
-def messages_from_pb(messages: Sequence[pb.NewMessage], bounds: Bounds) -> list[NewMessage]:
-    """Return messages on their way in. Raises what `message_from_pb` does, naming the message by its place from 0."""
-    try:
-        return [message_from_pb(message, bounds) for message in messages]
-    except InvalidArgument:
-        for place, message in enumerate(messages):
-            message_from_pb(message, bounds, f"messages[{place}]")
-        raise

@@ -225,6 +225,24 @@ def test_a_health_watch_does_not_hold_up_the_end() -> None:
         assert server.stop(timeout=20) == 0
 
 
+def test_a_stream_without_a_request_does_not_hold_up_the_end() -> None:
+    """And ends UNAVAILABLE like any other, not as bad input."""
+    with ServerProcess("--grace", "600") as server, grpc.insecure_channel(server.address) as channel:
+        silent = threading.Event()
+
+        def requests() -> Iterator[bytes]:
+            silent.wait(60)
+            yield from ()
+
+        stream = cast("Any", channel.stream_stream("/queuelet.v1.QueueService/WatchQueues"))(requests())
+        with closing(Rpc(server.address)) as rpc:
+            rpc.server_stats()
+        assert server.stop(timeout=20) == 0
+        assert stream.code() is UNAVAILABLE
+        silent.set()
+        assert not [line for line in server.log() if line["level"] == "error"]
+
+
 def test_a_watcher_that_does_not_read_is_cut_off_after_the_grace() -> None:
     """What is sent to it fills the connection's window."""
     with ServerProcess("--grace", "1") as server, closing(Rpc(server.address)) as rpc:

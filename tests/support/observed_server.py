@@ -15,6 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import structlog
+import uvloop
 
 from queuelet.bounds import Bounds
 from queuelet.logs import configure_logs
@@ -32,7 +33,7 @@ BOUNDS = {
 def main() -> None:
     settings = _settings()
     configure_logs(debug=settings.debug)
-    asyncio.run(_serve(settings))
+    uvloop.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:

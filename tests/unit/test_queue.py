@@ -16,7 +16,7 @@ from queuelet.errors import (
     QueueNotFound,
     TooMany,
 )
-from queuelet.queue import MESSAGE_OVERHEAD, AddResult, Duplicate, Queue
+from queuelet.queue import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD, AddResult, Duplicate, Queue
 from support.drafts import PlainDraft, id_of, payload_of
 from support.queues import make_queue
 
@@ -229,6 +229,35 @@ def test_what_waits_counts_to_the_memory_budget() -> None:
     queue.wait_to_add([PlainDraft(b"x" * 10_000)], lambda: None, now=1)
     with pytest.raises(MemoryExhausted):
         queue.wait_to_add([PlainDraft(b"x" * 10_000)], lambda: None, now=1)
+
+
+def test_what_waited_is_not_counted_twice_when_it_gets_room() -> None:
+    queue = make_queue(limit=1)
+    add(queue, b"a")
+    budget = queue._budget  # noqa: SLF001  # the budget is what is tested
+    budget.watermark = budget.used + 2_000
+    waiting = queue.wait_to_add([PlainDraft(b"x" * 1_500)], lambda: None, now=1)
+    queue.pop(now=1)
+    assert payloads(waiting.results) == [b"x" * 1_500]
+    queue.pop(now=1)
+    assert budget.used == budget.watermark - 2_000 - len(b"a") - 37 - MESSAGE_OVERHEAD
+
+
+def test_ids_of_producers_count_to_the_memory_budget_and_are_given_back() -> None:
+    queue = make_queue()
+    budget = queue._budget  # noqa: SLF001  # the budget is what is tested
+    before = budget.used
+    for remove in (
+        lambda: queue.pop(now=1),
+        lambda: queue.pop_batch(5, 1_000, now=1),
+        lambda: queue.purge_ids([OWN_ID], now=1),
+        queue.delete,
+    ):
+        body = queue.add(PlainDraft(b"a", OWN_ID), now=1)
+        assert isinstance(body, bytes)
+        assert budget.used == before + len(body) + MESSAGE_OVERHEAD + OWN_ID_OVERHEAD
+        remove()
+        assert budget.used == before
 
 
 def test_each_message_wakes_one_who_waits_for_it() -> None:

@@ -88,3 +88,12 @@ def test_what_is_no_selector_is_refused_with_where_and_how(text: str) -> None:
 def test_any_text_is_a_selector_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidArgument):
         parse_selector(text)(TAGS)
+
+
+def test_requirements_and_characters_are_bounded() -> None:
+    """Each requirement is held against the tags of everything that is looked at."""
+    parse_selector(",".join(["!a"] * 64))
+    with pytest.raises(InvalidArgument, match="selector: 65 requirements are too many; use at most 64"):
+        parse_selector(",".join(["!a"] * 65))
+    with pytest.raises(InvalidArgument, match="selector: 4,097 characters are too many"):
+        parse_selector("a" * 4_097)

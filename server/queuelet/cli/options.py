@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
@@ -19,6 +20,21 @@ SETTINGS: dict[str, Any] = {"show_default": True, "max_content_width": 120, "hel
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 """An option that names a file to read."""
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds, 0 or more."""
+
+    def __init__(self) -> None:
+        """Take numbers from 0 on."""
+        super().__init__(min=0)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return it, or refuse what is no number: every comparison with `nan` is false."""
+        seconds = float(super().convert(value, param, ctx))  # type: ignore[arg-type]  # the stubs narrow it
+        if isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
 
 
 @dataclass(kw_only=True, slots=True)
@@ -74,7 +90,7 @@ GLOBAL = (
     _global("--token-file", type=FILE, envvar="QUEUELET_TOKEN_FILE", help="A file with the server's bearer token."),
     _global(
         "--timeout",
-        type=click.FloatRange(min=0),
+        type=Seconds(),
         default=30.0,
         metavar="SECONDS",
         envvar="QUEUELET_TIMEOUT",

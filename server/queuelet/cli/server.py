@@ -13,12 +13,15 @@ from click.core import ParameterSource
 from queuelet.bounds import Bounds
 from queuelet.budget import available_bytes
 from queuelet.cli.failures import Failure
-from queuelet.cli.options import FILE, GLOBAL, Command
+from queuelet.cli.options import FILE, GLOBAL, Command, Seconds
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 BOUNDS = Bounds()
+
+LARGEST_MESSAGE = 1024**3
+"""Protobuf ends at twice that."""
 
 _UNITS = {
     unit: base**power
@@ -40,6 +43,19 @@ class Size(click.ParamType[int]):
         size = int(float(match[1]) * _UNITS.get(match[2].upper().replace("I", "i"), 0)) if match else 0
         if not size:
             self.fail(f"{value!r} is not a size: write bytes, or a number and Ki, Mi, Gi, K, M or G.", param, ctx)
+        return size
+
+
+class MessageSize(Size):
+    """A number of bytes that a message of protobuf can have."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return it in bytes."""
+        size = super().convert(value, param, ctx)
+        if size > LARGEST_MESSAGE:
+            self.fail(f"{value!r} is too large for a message: use at most 1Gi.", param, ctx)
         return size
 
 
@@ -85,7 +101,7 @@ AT_LEAST_1 = click.IntRange(min=1)
 @click.option(
     "--grace",
     cls=SettingOption,
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     metavar="SECONDS",
     help="How long calls under way may take to end when the server stops. Keep it below what a Pod is given.",
 )
@@ -99,7 +115,7 @@ AT_LEAST_1 = click.IntRange(min=1)
 @click.option(
     "--max-message-bytes",
     "message_bytes",
-    type=Size(),
+    type=MessageSize(),
     default=BOUNDS.message_bytes,
     metavar="SIZE",
     help="The largest request or reply. Clients must be told too where it is more than the default.",

@@ -21,7 +21,7 @@ class Service:
         self._running = running
         self._queues = QueueRpcs(manager, started=started)
         self._messages = MessageRpcs(manager, self._running)
-        self._watch = WatchRpcs(manager, self._running)
+        self._watch = WatchRpcs(manager)
 
     def tables(self) -> dict[str, list[Method]]:
         """Return the methods of each service: all of Queuelet's, and under negz/q's name the nine it has."""

@@ -14,13 +14,13 @@ from queuelet.queue import AddResult, Duplicate, Queue
 from queuelet.rpc import Call
 from queuelet.running import Running
 from queuelet.selector import parse_selector
+from queuelet.service.turns import Turns
 from queuelet.status import error_to_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import (
     check_batch,
     checked_uuid,
     message_from_pb,
-    messages_from_pb,
     number_from_token,
     page_size_from_pb,
     seconds_from_pb,
@@ -32,6 +32,9 @@ _DUPLICATE = b"\x10\x01"
 
 _BESIDE = 32
 """Bytes of a page kept free for its token."""
+
+_STEP = 100
+"""How many messages are worked on before a look at the clock."""
 
 _MARGIN = 0.1
 """A call that waits answers this long before its deadline, in seconds, or a tenth of its time if that is less."""
@@ -62,10 +65,41 @@ class MessageRpcs:
         asked = pb.AddBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.messages, "messages", self._bounds)
-        messages = messages_from_pb(asked.messages, self._bounds)
-        if asked.wait:
+        turns = Turns()
+        messages: list[NewMessage] = []
+        for place, new in enumerate(asked.messages):
+            messages.append(self._read(place, new))
+            if place % _STEP == 0 and turns.is_over:
+                return self._add_large_batch(queue, asked, messages, call)
+        return self._add_batch(queue, messages, call, wait=asked.wait)
+
+    async def _add_large_batch(
+        self, queue: Queue, asked: pb.AddBatchRequest, messages: list[NewMessage], call: Call
+    ) -> bytes:
+        """Read on from where the turn was over, then add."""
+        turns = Turns()
+        for place in range(len(messages), len(asked.messages)):
+            messages.append(self._read(place, asked.messages[place]))
+            await turns.give()
+        self._running.check()
+        if queue.deleted:
+            raise QueueNotFound(f"queue {queue.label} was deleted", queue=queue.id)
+        answer = self._add_batch(queue, messages, call, wait=asked.wait)
+        return answer if isinstance(answer, bytes) else await answer
+
+    def _add_batch(
+        self, queue: Queue, messages: list[NewMessage], call: Call, *, wait: bool
+    ) -> bytes | Awaitable[bytes]:
+        if wait:
             return self._wait_to_add(queue, messages, call, _add_batch_answer)
         return _add_batch_answer(messages, queue.add_batch(messages, time_ns()))
+
+    def _read(self, place: int, new: pb.NewMessage) -> NewMessage:
+        """Return a message of a batch. Raises what `message_from_pb` does, naming the message by its place from 0."""
+        try:
+            return message_from_pb(new, self._bounds)
+        except InvalidArgument:
+            return message_from_pb(new, self._bounds, f"messages[{place}]")
 
     async def _wait_to_add(
         self,
@@ -146,30 +180,32 @@ class MessageRpcs:
 
     # Looking and removing
 
-    def browse(self, request: bytes, call: Call) -> bytes:
+    async def browse(self, request: bytes, call: Call) -> bytes:
         """Answer a page of messages, by state and tags."""
         asked = pb.BrowseRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
-        selects = parse_selector(asked.selector) if asked.selector else None
         most = page_size_from_pb(asked.page_size) or self._bounds.batch
         after = number_from_token(asked.page_token)
+        selects = parse_selector(asked.selector) if asked.selector else None
         states = states_from_pb(asked.states)
         if states and State.READY not in states:
             return b""
+        turns = Turns()
         pieces: list[bytes] = []
         room = self._bounds.message_bytes - _BESIDE
-        scanned = queue.browse(after, self._bounds.scan)
-        for seq, body in scanned:
-            if selects is None or selects(tags_of(body)):
-                piece = browsed(body, State.READY)
-                room -= len(piece)
-                if pieces and (len(pieces) == most or room < 0):
-                    break
-                pieces.append(piece)
-            after = seq
-        else:
-            if len(scanned) < self._bounds.scan:
+        for _ in range(0, self._bounds.scan, _STEP):
+            scanned = queue.browse(after, _STEP)
+            for seq, body in scanned:
+                if selects is None or selects(tags_of(body)):
+                    piece = browsed(body, State.READY)
+                    room -= len(piece)
+                    if pieces and (len(pieces) == most or room < 0):
+                        return b"".join([*pieces, next_page(str(after))])
+                    pieces.append(piece)
+                after = seq
+            if len(scanned) < _STEP:
                 return b"".join(pieces)
+            await turns.give()
         return b"".join([*pieces, next_page(str(after))])
 
     def purge(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
@@ -187,15 +223,15 @@ class MessageRpcs:
 
     async def _purge_in_slices(self, queue: Queue, selector: str) -> bytes:
         """Remove what is selected among the messages that are there now, and let other calls have their turn."""
-        selects = parse_selector(selector)
+        selects = parse_selector(selector) if selector else None
+        turns = Turns()
         purged = after = 0
         last = queue.last_seq
-        while after < last and (scanned := queue.browse(after, self._bounds.scan)):
+        while after < last and (scanned := queue.browse(after, _STEP)):
             after = scanned[-1][0]
-            purged += queue.purge(
-                [seq for seq, body in scanned if seq <= last and (not selector or selects(tags_of(body)))], time_ns()
-            )
-            await asyncio.sleep(0)
+            chosen = [seq for seq, body in scanned if seq <= last and (selects is None or selects(tags_of(body)))]
+            purged += queue.purge(chosen, time_ns())
+            await turns.give()
         return pb.PurgeResponse(purged=purged).SerializeToString()
 
 

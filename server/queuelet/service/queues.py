@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from operator import add
 from time import time_ns
@@ -17,6 +16,7 @@ from queuelet.metrics import oldest_ready_age
 from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.selector import Selector, parse_selector
+from queuelet.service.turns import Turns
 from queuelet.status import NEGZ_SERVICE, SERVICE, error_to_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
@@ -38,11 +38,11 @@ from queuelet.wire import (
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-SLICE = 100
-"""How many queues are worked on in one go, some 2 ms, before other calls get their turn."""
+_PAGE = 100
+"""How many queues are looked up in one go."""
 
 _KEY_AND_LENGTH = 6
-"""The most bytes that stand before a result."""
+"""The most bytes that stand before a queue or a result."""
 
 _BESIDE = 32
 """Bytes of a page kept free for its token."""
@@ -67,7 +67,7 @@ class QueueRpcs:
         async for queue in self._selected(number_from_token(asked.page_token), parse_selector(asked.selector)):
             message = queue_to_pb(queue)
             size = message.ByteSize()
-            room -= size + 1 + len(str(size))
+            room -= size + _KEY_AND_LENGTH
             if len(answer.queues) == most or (room < 0 and answer.queues):
                 if call.service == NEGZ_SERVICE:
                     raise InvalidArgument(
@@ -82,12 +82,13 @@ class QueueRpcs:
 
     async def _selected(self, after: int, selects: Selector) -> AsyncIterator[Queue]:
         """Yield the queues past a number, and let other calls have their turn now and then."""
-        while queues := self._manager.after(after, SLICE):
+        turns = Turns()
+        while queues := self._manager.after(after, _PAGE):
             for queue in queues:
                 if selects(queue.definition.tags):
                     yield queue
+                await turns.give()
             after = queues[-1].number
-            await asyncio.sleep(0)
 
     def new_queue(self, request: bytes, call: Call) -> bytes:
         """Make a queue."""
@@ -144,7 +145,7 @@ class QueueRpcs:
         try:
             outcome, queue, previous = self._manager.declare(declaration_from_pb(declared, self._bounds), now=time_ns())
         except QueueletError as error:
-            standing = self._manager.find(declared.name)
+            standing = None if isinstance(error, InvalidArgument) else self._manager.find(declared.name)
             return pb.DeclareResult(
                 outcome=pb.DeclareResult.OUTCOME_REFUSED,
                 queue=queue_to_pb(standing) if standing else None,
@@ -201,10 +202,10 @@ class QueueRpcs:
 async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
     """Act on each item, and let other calls have their turn now and then."""
     results: list[_Result] = []
+    turns = Turns()
     for item in items:
         results.append(act(item))
-        if len(results) % SLICE == 0:
-            await asyncio.sleep(0)
+        await turns.give()
     return results
 
 

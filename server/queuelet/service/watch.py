@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import NamedTuple
 
-from queuelet.definition import Counts
 from queuelet.errors import InvalidArgument
 from queuelet.manager import Manager
 from queuelet.queue import Queue
 from queuelet.rpc import Call, Send
-from queuelet.running import Running
 from queuelet.selector import Selector, parse_selector
+from queuelet.service.turns import Turns
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import queue_to_pb, store_epochs
 
@@ -21,17 +21,13 @@ COUNTS_EVERY = 1.0
 _BESIDE = 64
 """The most bytes that stand beside a queue in a batch, or beside the name of one that is gone."""
 
-BATCH = 200
-"""The most queues in one batch, and how many are looked at before calls get their turn."""
-
 
 class WatchRpcs:
     """The handler."""
 
-    def __init__(self, manager: Manager, running: Running) -> None:
-        """Take the queues, and whether the server runs."""
+    def __init__(self, manager: Manager) -> None:
+        """Take the queues."""
         self._manager = manager
-        self._running = running
 
     async def watch_queues(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
         """Answer a snapshot of the queues, then their changes, until the client ends it or the server stops."""
@@ -43,88 +39,116 @@ class WatchRpcs:
         asked = pb.WatchQueuesRequest.FromString(request)
         watcher = _Watcher(self._manager, parse_selector(asked.selector), send)
         unsubscribe = self._manager.subscribe(watcher.changed)
-        forget = self._running.on_stop(watcher.wake)
         try:
             await watcher.snapshot()
             while True:
-                self._running.check()
                 await watcher.changes()
         finally:
-            forget()
             unsubscribe()
 
 
+class _Seen(NamedTuple):
+    """What a stream knows of a queue."""
+
+    revision: int
+    activity: int | None
+    """The queue's activity when its counts were told; None where the selector did not pick it."""
+
+    def is_news(self, queue: Queue) -> bool:
+        return self.revision != queue.revision or self.activity not in {None, queue.activity}
+
+
 class _Watcher:
-    """One stream. It remembers what it told, so that each batch holds only what is news."""
+    """One stream. It remembers what it told, so that each batch holds only what is news.
+
+    What a slow reader has not been told yet is kept by queue, not by change: at most every queue once.
+    """
 
     def __init__(self, manager: Manager, selects: Selector, send: Send) -> None:
         self._manager = manager
         self._selects = selects
         self._send = send
-        self._told: dict[str, Counts] = {}
+        self._seen: dict[str, _Seen] = {}
         self._changed: dict[str, Queue] = {}
+        self._gone: dict[str, str] = {}
         self._woken = asyncio.Event()
         self._next_counts = 0.0
 
     def changed(self, queue: Queue) -> None:
         """Note a queue that was made, redefined or deleted."""
-        self._changed[queue.id] = queue
-        self._woken.set()
-
-    def wake(self) -> None:
-        """Have `changes` return."""
+        if not queue.deleted:
+            self._changed[queue.id] = queue
+        else:
+            self._changed.pop(queue.id, None)
+            seen = self._seen.pop(queue.id, None)
+            if seen and seen.activity is not None:
+                self._gone[queue.id] = queue.definition.name
         self._woken.set()
 
     async def snapshot(self) -> None:
         """Tell the stores and all queues."""
         await self._send(pb.WatchQueuesResponse(stores=store_epochs(self._manager)).SerializeToString())
-        for queues in _batches(self._manager):
-            await self._tell(queues)
+        await self._tell(self._manager)
         await self._send(pb.WatchQueuesResponse(snapshot_complete=True).SerializeToString())
 
     async def changes(self) -> None:
         """Wait for news and tell it: definitions at once, counts every so often."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(self._next_counts):
                 await self._woken.wait()
         except TimeoutError:
-            self._next_counts = loop.time() + COUNTS_EVERY
-            for queues in _batches(self._manager):
-                await self._tell([queue for queue in queues if self._told.get(queue.id) != queue.counts])
-                await asyncio.sleep(0)
+            await self._tell(self._manager)
+            self._next_counts = asyncio.get_running_loop().time() + COUNTS_EVERY
         self._woken.clear()
+        gone, self._gone = self._gone, {}
         changed, self._changed = self._changed, {}
-        for queues in _batches(changed.values()):
-            await self._tell(queues)
+        await self._tell(changed.values(), gone)
 
-    async def _tell(self, queues: Iterable[Queue]) -> None:
-        """Send what is news of some queues, in as many messages as it takes."""
-        batch = pb.WatchQueuesResponse()
-        room = self._manager.bounds.message_bytes
+    async def _tell(self, queues: Iterable[Queue], gone: Mapping[str, str] | None = None) -> None:
+        """Send what is news, in as many messages as it takes."""
+        turns = Turns()
+        batch = _Batch(self._send, self._manager.bounds.message_bytes)
+        for queue_id, name in (gone or {}).items():
+            await batch.remove(queue_id, name)
         for queue in queues:
-            if not queue.deleted and self._selects(queue.definition.tags):
-                message = queue_to_pb(queue)
-                room -= message.ByteSize() + _BESIDE
-                if room < 0:
-                    await self._send(batch.SerializeToString())
-                    batch = pb.WatchQueuesResponse()
-                    room = self._manager.bounds.message_bytes - message.ByteSize() - _BESIDE
-                batch.queues.append(message)
-                self._told[queue.id] = queue.counts
-            elif self._told.pop(queue.id, None) is not None:
-                batch.removed.add(id=queue.id, name=queue.definition.name)
-                room -= len(queue.definition.name) + _BESIDE
-        if batch.queues or batch.removed:
-            await self._send(batch.SerializeToString())
+            await turns.give()
+            seen = self._seen.get(queue.id)
+            if queue.deleted or (seen and not seen.is_news(queue)):
+                continue
+            selected = self._selects(queue.definition.tags)
+            self._seen[queue.id] = _Seen(queue.revision, queue.activity if selected else None)
+            if selected:
+                await batch.put(queue)
+            elif seen and seen.activity is not None:
+                await batch.remove(queue.id, queue.definition.name)
+        await batch.flush()
 
 
-def _batches(queues: Iterable[Queue]) -> Iterator[list[Queue]]:
-    batch: list[Queue] = []
-    for queue in queues:
-        batch.append(queue)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+class _Batch:
+    """A message that is sent when it is full."""
+
+    def __init__(self, send: Send, message_bytes: int) -> None:
+        self._send = send
+        self._message_bytes = message_bytes
+        self._message = pb.WatchQueuesResponse()
+        self._room = message_bytes
+
+    async def put(self, queue: Queue) -> None:
+        message = queue_to_pb(queue)
+        await self._make_room(message.ByteSize() + _BESIDE)
+        self._message.queues.append(message)
+
+    async def remove(self, queue_id: str, name: str) -> None:
+        await self._make_room(len(name) + _BESIDE)
+        self._message.removed.add(id=queue_id, name=name)
+
+    async def flush(self) -> None:
+        message, self._message = self._message, pb.WatchQueuesResponse()
+        self._room = self._message_bytes
+        if message.queues or message.removed:
+            await self._send(message.SerializeToString())
+
+    async def _make_room(self, size: int) -> None:
+        if size > self._room:
+            await self.flush()
+        self._room -= size
