@@ -29,6 +29,10 @@ AS_TABLE = {"Accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
+_IDLE = 20.0
+"""Seconds after which a connection is not used again: an API server closes those that are idle for long."""
+
+
 class Api:
     """An API server as one user sees it. For one thread: each has its own connection."""
 
@@ -36,6 +40,7 @@ class Api:
         """Take the server's URL, the file of the authority it is known by, the user's token, and seconds per call."""
         self.url = url
         self._token = token
+        self._last_used = 0.0
         self._connection = http.client.HTTPSConnection(
             str(urlsplit(url).netloc), context=ssl.create_default_context(cafile=str(authority)), timeout=timeout
         )
@@ -81,6 +86,8 @@ class Api:
         """Make a request and return the answer. Raises `ApiError` if it is refused, `Unreachable` if there is none."""
         target = f"{path}?{urlencode(query)}" if query else path
         told = {"Authorization": f"Bearer {self._token}", "Content-Type": JSON, "Accept": JSON, **(headers or {})}
+        if time.monotonic() - self._last_used > _IDLE:
+            self.close()
         try:
             self._connection.request(method, target, json.dumps(body) if body is not None else None, told)
             response = self._connection.getresponse()
@@ -88,6 +95,8 @@ class Api:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise Unreachable(f"the API server at {self.url} does not answer: {error!r}") from error
+        finally:
+            self._last_used = time.monotonic()
         if response.status >= http.HTTPStatus.BAD_REQUEST:
             raise _refusal(response.status, text)
         answer: Object = json.loads(text) if text.startswith(b"{") else {"text": text.decode()}
