@@ -65,13 +65,14 @@ class MessageIds:
     index. Ids of messages are kept as ASCII bytes.
     """
 
-    __slots__ = ("_format", "_given", "_prefix", "_seq_of_given")
+    __slots__ = ("_format", "_prefix", "_seq_of_given", "given")
 
     def __init__(self, prefix: bytes | None = None) -> None:
         """Take the prefix of an existing queue (24 bytes), or make one."""
         self._prefix = prefix or str(UUID(bytes=secrets.token_bytes(16), version=4))[:24].encode()
         self._format = self._prefix + b"%012x"
-        self._given: dict[int, bytes] = {}
+        self.given: dict[int, bytes] = {}
+        """Ids that producers gave, by sequence number."""
         self._seq_of_given: dict[bytes, int] = {}
 
     def made(self, seq: int) -> bytes:
@@ -91,24 +92,19 @@ class MessageIds:
 
     def give(self, seq: int, message_id: bytes) -> None:
         """Note the id that a producer gave."""
-        self._given[seq] = message_id
+        self.given[seq] = message_id
         self._seq_of_given[message_id] = seq
-
-    @property
-    def given(self) -> int:
-        """How many ids of producers there are."""
-        return len(self._given)
 
     def forget(self, seq: int) -> bool:
         """Forget the id that a producer gave to this message; tell whether one did."""
-        message_id = self._given.pop(seq, None)
+        message_id = self.given.pop(seq, None)
         if message_id is None:
             return False
         del self._seq_of_given[message_id]
-        if not self._given:
+        if not self.given:
             self.clear()  # gives back the memory of a large index
         return True
 
     def clear(self) -> None:
         """Forget all ids that producers gave."""
-        self._given, self._seq_of_given = {}, {}
+        self.given, self._seq_of_given = {}, {}

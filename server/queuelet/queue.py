@@ -347,7 +347,7 @@ class Queue:
         self.deleted = True
         self._messages.clear()
         self._forget(counts.total, self.stored_bytes)
-        self._budget.used -= OWN_ID_OVERHEAD * self._ids.given
+        self._budget.used -= OWN_ID_OVERHEAD * len(self._ids.given)
         self._ids.clear()
         self.end_waiting(QueueNotFound(f"queue {self.label} was deleted", queue=self.id))
         return counts
