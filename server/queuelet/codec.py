@@ -97,10 +97,7 @@ def added(ids: Iterable[bytes]) -> bytes:
 
 def id_of(body: bytes) -> bytes:
     """Return the id of a stored message, as its 36 letters."""
-    place = 1
-    while body[place] > 127:
-        place += 1
-    place += 2
+    place = _metadata_length_place(body)
     while body[place] > 127:
         place += 1
     return body[place + 3 : place + 3 + _UUID_LENGTH]
@@ -129,10 +126,7 @@ def varint(number: int) -> bytes:
 
 def _metadata(body: bytes) -> pb.Metadata:
     """Return a stored message's metadata without a look at its payload."""
-    place = 1
-    while body[place] > 127:
-        place += 1
-    place += 2
+    place = _metadata_length_place(body)
     length = shift = 0
     while body[place] > 127:
         length |= (body[place] & 127) << shift
@@ -140,6 +134,14 @@ def _metadata(body: bytes) -> pb.Metadata:
         place += 1
     length |= body[place] << shift
     return pb.Metadata.FromString(body[place + 1 : place + 1 + length])
+
+
+def _metadata_length_place(body: bytes) -> int:
+    """Return where the length of a stored message's metadata begins: past the message's length, and a key."""
+    place = 1
+    while body[place] > 127:
+        place += 1
+    return place + 2
 
 
 def _field(key: int, value: bytes) -> bytes:

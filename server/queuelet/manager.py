@@ -97,8 +97,7 @@ class Manager:
         queue = self._by_id.get(reference) or self.find(reference)
         if queue is not None:
             return queue
-        if not reference:
-            raise InvalidArgument(f"{field}: give the id or the name of a queue", field=field)
+        _check_given(reference, field)
         if len(reference) > self.bounds.name_length:
             shown = f"{reference[:80]}..."
             raise QueueNotFound(f"there is no queue {shown}", queue=shown, why=why_not_uuid(reference))
@@ -227,7 +226,9 @@ class Manager:
 
         Raises:
             NotOwner: the queue has another owner, or none, or its owner's object has another uid by now.
+            InvalidArgument: the reference is empty.
         """
+        _check_given(reference, "queue_id")
         queue = self.find(reference)
         if queue is None:
             return None
@@ -259,6 +260,11 @@ class Manager:
     def _tell(self, queue: Queue) -> None:
         for listener in list(self._listeners):
             listener(queue)
+
+
+def _check_given(reference: str, field: str) -> None:
+    if not reference:
+        raise InvalidArgument(f"{field}: give the id or the name of a queue", field=field)
 
 
 def _cost(definition: Definition) -> int:

@@ -349,8 +349,13 @@ class Queue:
         self._forget(counts.total, self.stored_bytes)
         self._budget.used -= OWN_ID_OVERHEAD * len(self._ids.given)
         self._ids.clear()
-        self.end_waiting(QueueNotFound(f"queue {self.label} was deleted", queue=self.id))
+        self.end_waiting(self._deleted())
         return counts
+
+    def check_exists(self) -> None:
+        """Raise `QueueNotFound` if the queue was deleted while a call waited."""
+        if self.deleted:
+            raise self._deleted()
 
     def end_waiting(self, error: QueueletError) -> None:
         """Refuse the messages that wait for room, and wake all who wait for a message."""
@@ -456,6 +461,9 @@ class Queue:
 
     def _empty(self) -> QueueEmpty:
         return QueueEmpty(f"queue {self.label} has no message that is ready", queue=self.id)
+
+    def _deleted(self) -> QueueNotFound:
+        return QueueNotFound(f"queue {self.label} was deleted", queue=self.id)
 
     def _draining(self) -> QueueDraining:
         return QueueDraining(f"queue {self.label} is draining: it takes no more messages", queue=self.id)

@@ -33,7 +33,7 @@ EXPECTED = (QueueEmpty, ServerDraining)
 """Refusals that are no errors in the log: an idle consumer asks all the time, and every drain ends calls."""
 
 
-class ClientGone(Exception):  # it is nobody's error
+class ClientGone(Exception):
     """The client of a stream is not there any more."""
 
 

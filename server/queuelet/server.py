@@ -147,7 +147,7 @@ class Server:
         await self._running.quiet(min(LINGER, self._settings.grace))
         await self._transport.stop(self._settings.grace)
         await self._http.stop()
-        held = {queue.label: queue.counts.total for queue in self.manager if queue.counts.total}
+        held = {queue.label: queue.depth for queue in self.manager if queue.depth}
         log.info("stopped", messages_lost=sum(held.values()), queues=held)
 
 

@@ -27,7 +27,6 @@ STATUS_DETAILS = "grpc-status-details-bin"
 class Code(IntEnum):
     """The status codes of gRPC that Queuelet uses (google.rpc.Code)."""
 
-    OK = 0
     UNKNOWN = 2
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4

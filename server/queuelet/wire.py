@@ -95,10 +95,6 @@ def tags_from_pb(tags: Sequence[pb.Tag], bounds: Bounds, field: str = "tags") ->
     return checked_tags(map(tag_from_pb, tags), bounds, field)
 
 
-_TOKEN_DIGITS = 18
-"""More digits than any number of a queue or message has."""
-
-
 def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
     """Return an owner, None where there is neither name nor uid, or raise `InvalidArgument`."""
     if not owner.name and not owner.uid:
@@ -178,6 +174,10 @@ def page_size_from_pb(size: int, field: str = "page_size") -> int:
     if size < 0:
         raise InvalidArgument(f"{field}: {size} is negative; use 1 or more, or 0 for as many as fit", field=field)
     return size
+
+
+_TOKEN_DIGITS = 18
+"""More digits than any number of a queue or message has."""
 
 
 def number_from_token(token: str) -> int:

@@ -9,7 +9,7 @@ import click
 
 from queuelet.bounds import UNBOUNDED
 from queuelet.cli.options import ClientCommand, Options, queue_argument, selector_option, tag_option
-from queuelet.cli.session import Session, connect
+from queuelet.cli.session import connect
 from queuelet.cli.show import show
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
@@ -41,20 +41,8 @@ class NewCommand(ClientCommand):
 def list_queues(options: Options, selector: str) -> None:
     """List queues, the oldest first."""
     with connect(options) as server:
-        answer = pb.ListQueuesResponse(queues=_all_queues(server, selector))
+        answer = pb.ListQueuesResponse(queues=server.list_queues(selector))
     show(answer, as_json=options.json)
-
-
-def _all_queues(server: Session, selector: str) -> list[pb.Queue]:
-    queues: list[pb.Queue] = []
-    token = ""
-    while True:
-        request = pb.ListQueuesRequest(selector=selector, page_token=token)
-        page = server.call("ListQueues", request, pb.ListQueuesResponse)
-        queues += page.queues
-        token = page.next_page_token
-        if not token:
-            return queues
 
 
 @click.command(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message as ProtobufMessage
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from queuelet.client import Client
 
 _Answer = TypeVar("_Answer", bound=ProtobufMessage)
+_Result = TypeVar("_Result")
 
 PORT = 10002
 """The port of a server whose address names none."""
@@ -34,8 +35,15 @@ class Session:
 
     def call(self, name: str, request: ProtobufMessage, answer: type[_Answer], *, wait: float = 0) -> _Answer:
         """Make a call that the server may take `wait` seconds longer to answer than others."""
+        return self._run(self._client.call(name, request, answer, extra=wait), wait)
+
+    def list_queues(self, selector: str) -> list[pb.Queue]:
+        """Return all queues that the selector picks, however many pages they are."""
+        return self._run(self._client.list_queues(selector))
+
+    def _run(self, call: Coroutine[Any, Any, _Result], wait: float = 0) -> _Result:
         try:
-            return self._runner.run(self._client.call(name, request, answer, extra=wait))
+            return self._runner.run(call)
         except DeadlineExceeded as error:
             raise DeadlineExceeded(
                 f"the server at {self._options.server} did not answer within {self._options.timeout + wait:g} seconds, "

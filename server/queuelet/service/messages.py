@@ -82,8 +82,7 @@ class MessageRpcs:
             messages.append(self._read(place, asked.messages[place]))
             await turns.give()
         self._running.check()
-        if queue.deleted:
-            raise QueueNotFound(f"queue {queue.label} was deleted", queue=queue.id)
+        queue.check_exists()
         answer = self._add_batch(queue, messages, call, wait=asked.wait)
         return answer if isinstance(answer, bytes) else await answer
 
@@ -163,8 +162,7 @@ class MessageRpcs:
                 raise
             came_too_late = True
         self._running.check()
-        if queue.deleted:
-            raise QueueNotFound(f"queue {queue.label} was deleted", queue=queue.id)
+        queue.check_exists()
         return take()
 
     def peek(self, request: bytes, call: Call) -> bytes:

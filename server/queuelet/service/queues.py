@@ -167,8 +167,6 @@ class QueueRpcs:
 
     def _remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
         try:
-            if not removal.queue_id:
-                raise InvalidArgument("queue_id: give the id or the name of a queue", field="queue_id")
             dropped = self._manager.remove(removal.queue_id, owner_from_pb(removal.owner, self._bounds))
         except QueueletError as error:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REFUSED, error=error_to_pb(error))
