@@ -1,0 +1,141 @@
+"""How an object goes: what becomes of its queue, and when its finalizer is dropped.
+
+There is always a way to the end: a deletion that waits for ever keeps a namespace from going, too.
+"""
+
+from __future__ import annotations
+
+from queuelet_operator.observed import ObservedQueue
+from queuelet_operator.resources import DeletionPolicy, QueueObject
+from queuelet_operator.standing import Verdict, while_away, written
+from queuelet_operator.status import timestamp
+from queuelet_operator.steps import (
+    Cause,
+    Declare,
+    DropFinalizer,
+    Home,
+    Known,
+    LookAround,
+    Nothing,
+    Notice,
+    Policy,
+    Reason,
+    Removal,
+    Remove,
+    Removed,
+    Step,
+)
+
+LOOK_AROUND_EVERY = 10.0
+"""Seconds between two looks at the namespace and the Service of a deletion that waits."""
+
+LEFT = "QueueLeft"
+"""The reason of the Event that tells of a queue that is left in the server."""
+
+
+def next_step_of_deletion(known: Known, policy: Policy, now: float) -> Step:
+    """Return the next step of a deletion. It ends when the finalizer is dropped, and there is always a way to that."""
+    if not known.object.has_finalizer:
+        return Nothing()
+    if known.object.spec.deletion_policy is DeletionPolicy.RETAIN:
+        return DropFinalizer()
+    if known.removed:
+        return DropFinalizer(notice=_notice_of_removal(known.object, known.removed))
+    if known.server.is_away:
+        return _release(known, policy, now)
+    if known.object.spec.deletion_policy is DeletionPolicy.DRAIN:
+        step = _drain(known, policy, now)
+        if step:
+            return step
+    return Remove(owner=policy.owner(known.object))
+
+
+def _drain(known: Known, policy: Policy, now: float) -> Step | None:
+    """Return what a drain needs next, None once the queue may be removed."""
+    an_object, queue = known.object, known.queue
+    owner = policy.owner(an_object)
+    if queue is None or queue.definition.owner != owner:
+        return None
+    deadline = _drain_ends(an_object)
+    if now >= deadline or (queue.definition.draining and not queue.counts.total):
+        return None
+    if not queue.definition.draining:
+        wanted = an_object.spec.definition(an_object.key.queue_name, owner, draining=True)
+        return Declare(definition=wanted, cause=Cause.DRAIN)
+    if not _has_news(known.home, now):
+        return LookAround()
+    if known.home and known.home.namespace_is_terminating:
+        return DropFinalizer(notice=_left_draining(an_object, queue))
+    return _wait_for_drain(known, policy, now, deadline)
+
+
+def _left_draining(an_object: QueueObject, queue: ObservedQueue) -> Notice:
+    return Notice(
+        reason=LEFT,
+        message=(
+            f"the namespace is being deleted, so the drain is not waited for: queue {an_object.key.queue_name} "
+            f"is left in the server, closed to new messages, with {queue.counts}"
+        ),
+        is_warning=True,
+    )
+
+
+def _wait_for_drain(known: Known, policy: Policy, now: float, deadline: float) -> Step:
+    verdict = Verdict(
+        reason=Reason.DRAINING,
+        message="the queue takes no new messages and is removed once it is empty; status.messages has what is left",
+        reconciling=True,
+    )
+    step = written(known, policy, verdict, now)
+    if not isinstance(step, Nothing):
+        return step
+    return Nothing(until=min(deadline, now + LOOK_AROUND_EVERY, step.until or deadline))
+
+
+def _drain_ends(an_object: QueueObject) -> float:
+    if an_object.spec.drain_seconds is None or an_object.deleted_at is None:
+        return float("inf")
+    return an_object.deleted_at + an_object.spec.drain_seconds
+
+
+def _release(known: Known, policy: Policy, now: float) -> Step:
+    """Return what to do for a deletion while the server is away: let go at once, later, or wait."""
+    if not _has_news(known.home, now):
+        return LookAround()
+    since = known.server.away_since
+    why = ""
+    if known.home and known.home.namespace_is_terminating:
+        why = "the namespace is being deleted and the server cannot be reached"
+    elif known.home and known.home.server_is_gone:
+        why = "the Service of the server was deleted"
+    elif now >= since + policy.release_after:
+        why = f"the server at {policy.address} has not answered since {timestamp(since)}"
+    if why:
+        return DropFinalizer(
+            notice=Notice(
+                reason=LEFT,
+                message=f"{why}: queue {known.object.key.queue_name} may be left in it, with its messages",
+                is_warning=True,
+            )
+        )
+    step = while_away(known, policy, now)
+    if not isinstance(step, Nothing):
+        return step
+    return Nothing(until=min(since + policy.release_after, now + LOOK_AROUND_EVERY, step.until or float("inf")))
+
+
+def _has_news(home: Home | None, now: float) -> bool:
+    return home is not None and now < home.seen_at + LOOK_AROUND_EVERY
+
+
+def _notice_of_removal(an_object: QueueObject, removed: Removed) -> Notice | None:
+    name = an_object.key.queue_name
+    if removed.removal is Removal.REFUSED:
+        return Notice(reason=LEFT, message=f"queue {name} is left in the server: {removed.why}", is_warning=True)
+    if removed.dropped and removed.dropped.total:
+        return Notice(
+            reason="MessagesDropped",
+            message=f"dropped queue {name} with {removed.dropped.total:,} messages: {removed.dropped}",
+            is_warning=True,
+        )
+    return None

@@ -1,0 +1,197 @@
+"""Requests to the API server: the few that the operator makes beside kopf's watch, over the same session.
+
+The official client finds the server and the credentials, and renews them; what it sends is not used, as each call
+through its models costs many times what the call itself does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+import aiohttp
+import kubernetes.aio.config as official
+from kubernetes.aio.client import ApiClient, Configuration
+
+from queuelet_operator.metrics import Metrics
+from queuelet_operator.resources import API_VERSION, GROUP, PLURAL, VERSION, Body, Key
+
+QUEUES = f"/apis/{GROUP}/{VERSION}"
+
+TIMEOUT = 30.0
+"""Seconds that a request may take."""
+
+_MERGE_PATCH = "application/merge-patch+json"
+
+
+class ApiError(Exception):
+    """The API server refused a request, or did not answer it."""
+
+    def __init__(self, code: int, message: str, retry_after: float = 0.0) -> None:
+        """Take the HTTP code, 0 for no answer; the sentence; and the seconds to wait before the next try."""
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no such object."""
+        return self.code == HTTPStatus.NOT_FOUND
+
+    @property
+    def is_conflict(self) -> bool:
+        """Whether the object is not what the request took it for."""
+        return self.code == HTTPStatus.CONFLICT
+
+
+async def login() -> Configuration:
+    """Return how to reach the API server: as a Pod does, else by the user's kubeconfig.
+
+    Raises `ConfigException` where there is none.
+    """
+    configuration = Configuration()
+    try:
+        official.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
+    except official.ConfigException:
+        await official.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
+    return configuration
+
+
+def open_session(
+    configuration: Configuration, metrics: Metrics, *, connections: int, watch_began: Callable[[str], None]
+) -> aiohttp.ClientSession:
+    """Return a session whose requests carry the credentials as they are at the time, and are counted.
+
+    `watch_began` is called with the path of each watch that the API server takes.
+    """
+
+    async def authorized(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        # The official client reads a Pod's token again each minute, and runs again what a kubeconfig gets tokens from.
+        header: dict[str, str]
+        for header in (await configuration.auth_settings()).values():  # type: ignore[assignment]  # it says object
+            if header["value"]:
+                request.headers[header["key"]] = header["value"]
+        return await handler(request)
+
+    tls = ApiClient(configuration).rest_client.ssl_context
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections, ssl=tls),
+        middlewares=(authorized,),
+        headers={"User-Agent": "queuelet-operator"},
+        trace_configs=[_counting(metrics, watch_began)],
+    )
+
+
+def _counting(metrics: Metrics, watch_began: Callable[[str], None]) -> aiohttp.TraceConfig:
+    async def answered(_: object, __: object, told: aiohttp.TraceRequestEndParams) -> None:
+        verb = _verb(told.method, told.url.query)
+        metrics.api_requests.labels(verb, str(told.response.status)).inc()
+        if verb == "watch" and told.response.status == HTTPStatus.OK:
+            watch_began(told.url.path)
+
+    async def failed(_: object, __: object, told: aiohttp.TraceRequestExceptionParams) -> None:
+        metrics.api_requests.labels(_verb(told.method, told.url.query), "0").inc()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(answered)
+    trace.on_request_exception.append(failed)
+    return trace
+
+
+def _verb(method: str, query: Mapping[str, str]) -> str:
+    return "watch" if query.get("watch") == "true" else method.lower()
+
+
+class KubernetesApi:
+    """The requests."""
+
+    def __init__(self, session: aiohttp.ClientSession, server: str) -> None:
+        """Take the session and the URL of the API server."""
+        self.session = session
+        self.server = server
+
+    async def patch_status(self, key: Key, uid: str, patch: Body) -> Body:
+        """Change the status of the object with this uid by a merge patch; return the object."""
+        return await self._patch(f"{_path(key)}/status", {"metadata": {"uid": uid}, "status": patch})
+
+    async def set_finalizers(self, key: Key, uid: str, finalizers: tuple[str, ...], resource_version: int) -> Body:
+        """Set the finalizers of an object, if it is still of this version; return the object."""
+        metadata = {"uid": uid, "resourceVersion": str(resource_version), "finalizers": list(finalizers)}
+        return await self._patch(_path(key), {"metadata": metadata})
+
+    async def get_namespace(self, name: str) -> Body:
+        """Return a namespace."""
+        return await self._request("GET", f"/api/v1/namespaces/{name}")
+
+    async def get_service(self, namespace: str, name: str) -> Body:
+        """Return a Service."""
+        return await self._request("GET", f"/api/v1/namespaces/{namespace}/services/{name}")
+
+    async def get_queue(self, key: Key) -> Body:
+        """Return a Queue."""
+        return await self._request("GET", _path(key))
+
+    async def first_queue(self, namespace: str | None) -> Body:
+        """Return a list with one Queue at most, that tells how many more there are."""
+        where = f"/namespaces/{namespace}" if namespace else ""
+        return await self._request("GET", f"{QUEUES}{where}/{PLURAL}", query={"limit": "1"})
+
+    async def serves_queues(self) -> bool:
+        """Tell whether the API server knows the kind Queue."""
+        try:
+            known = await self._request("GET", QUEUES)
+        except ApiError as error:
+            if error.is_gone:
+                return False
+            raise
+        return any(each["name"] == PLURAL for each in known["resources"])
+
+    async def post_event(self, namespace: str, event: Body) -> None:
+        """Make an Event."""
+        await self._request("POST", f"/api/v1/namespaces/{namespace}/events", event)
+
+    async def _patch(self, path: str, patch: Body) -> Body:
+        return await self._request("PATCH", path, patch, content_type=_MERGE_PATCH)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Body:
+        try:
+            async with self.session.request(
+                method,
+                self.server + path,
+                params=query,
+                data=json.dumps(body).encode() if body is not None else None,
+                headers={"Content-Type": content_type},
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+            ) as response:
+                text = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(0, f"the API server does not answer: {error!r}") from error
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise ApiError(response.status, _sentence(text), float(response.headers.get("Retry-After") or 0))
+        answer: Body = json.loads(text)
+        return answer
+
+
+def _sentence(text: bytes) -> str:
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text[:500].decode(errors="replace")
+
+
+def _path(key: Key) -> str:
+    return f"{QUEUES}/namespaces/{key.namespace}/{PLURAL}/{key.name}"
+
+
+def reference(key: Key, uid: str) -> Body:
+    """Return what an Event says that it is about."""
+    return {"apiVersion": API_VERSION, "kind": "Queue", "namespace": key.namespace, "name": key.name, "uid": uid}

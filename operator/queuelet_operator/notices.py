@@ -1,0 +1,44 @@
+"""Events about declarations: of what nobody asked for, or what is easily missed."""
+
+from __future__ import annotations
+
+from queuelet.definition import Counts, Owner
+from queuelet_operator.steps import Cause, Declare, Known, Notice, Reason
+
+
+def notice_of_declaration(step: Declare, known: Known, previous: Owner | None) -> Notice | None:
+    """Return the Event for a declaration that the server took; None for what the user asked for and can see."""
+    name = step.definition.name
+    match step.cause:
+        case Cause.EDITED:
+            return Notice(
+                reason="DriftRepaired",
+                message=f"queue {name} was changed in the server by somebody else, and is as declared again",
+            )
+        case Cause.DELETED:
+            return Notice(
+                reason="QueueRestored",
+                message=(
+                    f"queue {name} was deleted in the server by somebody else, and was made anew without its messages"
+                ),
+                is_warning=True,
+            )
+        case Cause.STATE_LOST:
+            return Notice(
+                reason=Reason.SERVER_STATE_LOST.value,
+                message=(
+                    f"the server lost its store, and queue {name} was made anew: "
+                    f"it held {known.object.status.messages or Counts()} when they were last counted"
+                ),
+                is_warning=True,
+            )
+        case Cause.ADOPTED:
+            whose = f"from {previous.name}" if previous else "that nobody owned"
+            return Notice(reason="QueueAdopted", message=f"took over queue {name} {whose}, with its messages")
+        case Cause.TAKEN_OVER:
+            return Notice(
+                reason="QueueTakenOver",
+                message=f"queue {name} of an earlier Queue of this name was taken over with its messages",
+            )
+        case _:
+            return None

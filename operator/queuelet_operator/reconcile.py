@@ -1,0 +1,76 @@
+"""What to do next for one object: a pure function of what is known of it, of its queue and of the server.
+
+The operator is level-triggered: it does not remember what happened, it looks at how things are. `next_step` is asked,
+its step is taken, and it is asked again with what has become known, until there is nothing to do. So an operator that
+is killed between two steps goes on where the other stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from queuelet.definition import Definition
+from queuelet_operator.deletion import next_step_of_deletion
+from queuelet_operator.resources import DeletionPolicy
+from queuelet_operator.standing import is_owned, obstacle, paused, standing, while_away, written
+from queuelet_operator.steps import AddFinalizer, Cause, Declare, DropFinalizer, Known, Policy, Step
+
+
+def next_step(known: Known, policy: Policy, now: float) -> Step:
+    """Return what to do next for an object. `now` is in seconds since 1970."""
+    if known.object.is_deleting:
+        return next_step_of_deletion(known, policy, now)
+    if known.object.is_paused:
+        return written(known, policy, paused(known.object), now)
+    if known.server.is_away:
+        return while_away(known, policy, now)
+    verdict = obstacle(known, policy)
+    if verdict:
+        return written(known, policy, verdict, now)
+    wants_finalizer = known.object.spec.deletion_policy is not DeletionPolicy.RETAIN
+    if wants_finalizer != known.object.has_finalizer:
+        return AddFinalizer() if wants_finalizer else DropFinalizer()
+    return _declaration(known, policy, now) or written(known, policy, standing(known), now)
+
+
+def _declaration(known: Known, policy: Policy, now: float) -> Declare | None:
+    """Return the declaration to make, None if the queue is as it should be or a refusal stands."""
+    if known.refusal and (known.refusal.is_final or now < known.refusal.retry_at):
+        return None
+    wanted = known.object.spec.definition(known.object.key.queue_name, policy.owner(known.object))
+    cause = _cause(known, wanted)
+    if cause is None:
+        return None
+    return Declare(definition=wanted, cause=cause, adopt=cause is Cause.ADOPTED)
+
+
+def _cause(known: Known, wanted: Definition) -> Cause | None:
+    """Return why the queue is to be declared, None if it is as it should be."""
+    if known.queue is None:
+        return _cause_of_absence(known, wanted)
+    present, status = known.queue.definition, known.object.status
+    asked = known.object.reconcile_requested_at
+    cause = None
+    if not is_owned(known.queue, wanted.owner):
+        cause = Cause.ADOPTED
+    elif present.owner != wanted.owner:
+        cause = Cause.TAKEN_OVER
+    elif not _is_as(present, wanted):
+        cause = Cause.CHANGED if status.observed_generation != known.object.generation else Cause.EDITED
+    elif asked and asked not in {status.last_handled_reconcile_at, known.answered}:
+        cause = Cause.REQUESTED
+    return cause
+
+
+def _cause_of_absence(known: Known, wanted: Definition) -> Cause:
+    """Return why a queue is not there, by what the status says was there before."""
+    was_in = known.object.status.epoch
+    if not was_in:
+        return Cause.CREATED
+    is_in = (known.server.epochs or {}).get(wanted.store)
+    return Cause.DELETED if was_in == is_in else Cause.STATE_LOST
+
+
+def _is_as(present: Definition, wanted: Definition) -> bool:
+    """Tell whether a queue is as wanted; the order of its tags does not matter."""
+    return replace(present, tags=()) == replace(wanted, tags=()) and set(present.tags) == set(wanted.tags)

@@ -1,0 +1,235 @@
+"""The one connection to the queue server: what queues it has, and calls to it in batches.
+
+A watch tells of each change, so that nothing is polled. While the server is away, one probe with a backoff looks for
+it, however many Queues wait for it: this is the breaker, and nobody else calls meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from time import time
+from typing import Generic, TypeVar
+
+import structlog
+
+from queuelet.client import Client, Connection
+from queuelet.definition import StoreKind
+from queuelet.errors import DeadlineExceeded, QueueletError, Unreachable
+from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire import store_from_pb
+from queuelet_operator.observed import ObservedQueue, Server, queue_from_pb
+
+log = structlog.get_logger()
+
+FIRST_BACKOFF = 0.1
+LAST_BACKOFF = 5.0
+"""Seconds between two tries to reach the server: at first, and at most."""
+
+HEARTBEAT = 10.0
+"""Seconds between two calls that find out whether a silent server is still there."""
+
+CALL_TIMEOUT = 10.0
+"""Seconds that a call may take."""
+
+LARGEST_BATCH = 500
+LARGEST_BATCH_BYTES = 1024**2
+"""Of declarations. Far below what the server takes at most, so that its answer has room for each queue."""
+
+_Item = TypeVar("_Item", pb.QueueDeclaration, pb.QueueRemoval)
+_Result = TypeVar("_Result", pb.DeclareResult, pb.RemoveResult)
+
+
+class ServerLink:
+    """What is known of the server, kept up to date while `run` runs."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        changed: Callable[[str], None],
+        flipped: Callable[[], None],
+    ) -> None:
+        """Take how to reach it, what to call with the name of a queue that changed, and when it comes or goes."""
+        self._connection = connection
+        self._changed = changed
+        self._flipped = flipped
+        self._client: Client | None = None
+        self._declares: _Batcher[pb.QueueDeclaration, pb.DeclareResult] = _Batcher(self._declare)
+        self._removes: _Batcher[pb.QueueRemoval, pb.RemoveResult] = _Batcher(self._remove)
+        self.server = Server(away_since=time(), why_away="it was not reached yet")
+        """Where it stands."""
+        self.queues: dict[str, ObservedQueue] = {}
+        """Its queues by name, while it is connected."""
+
+    async def run(self) -> None:
+        """Stay connected. It never returns."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._declares.run(), name="declarations")
+            tasks.create_task(self._removes.run(), name="removals")
+            tasks.create_task(self._stay_connected(), name="watch of the server")
+
+    async def declare(self, declaration: pb.QueueDeclaration) -> pb.DeclareResult:
+        """Declare a queue, together with others; return what became of it. Raises `QueueletError`."""
+        return await self._declares.call(declaration)
+
+    async def remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
+        """Remove a queue, together with others; return what became of it. Raises `QueueletError`."""
+        return await self._removes.call(removal)
+
+    def observe(self, queue: ObservedQueue) -> None:
+        """Note a queue as an answer told of it, unless the watch has told of a newer revision."""
+        known = self.queues.get(queue.definition.name)
+        if known is None or known.id != queue.id or known.revision <= queue.revision:
+            self.queues[queue.definition.name] = queue
+
+    def forget(self, name: str) -> None:
+        """Note that a queue was removed."""
+        self.queues.pop(name, None)
+
+    # The watch
+
+    async def _stay_connected(self) -> None:
+        backoff = FIRST_BACKOFF
+        while True:
+            why = "it ended the watch"
+            try:
+                # A new connection each time: it reads the certificates anew, and knows no backoff of an earlier one.
+                async with Client(self._connection) as self._client:
+                    await self._watch(self._client)
+            except (QueueletError, OSError) as error:
+                why = error.message if isinstance(error, QueueletError) else str(error)
+            finally:
+                self._client = None
+            if not self.server.is_away:
+                backoff = FIRST_BACKOFF
+                self._went_away(why)
+            else:
+                self.server = Server(away_since=self.server.away_since, why_away=why)
+            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  # it guards nothing
+            backoff = min(backoff * 2, LAST_BACKOFF)
+
+    async def _watch(self, client: Client) -> None:
+        """Follow the server until it goes away, then raise `QueueletError` or return."""
+        heart = asyncio.create_task(self._heartbeat(client), name="heartbeat")
+        watch = asyncio.create_task(self._follow(client), name="watch stream")
+        try:
+            done, _ = await asyncio.wait({heart, watch}, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            for each in (heart, watch):
+                each.cancel()
+                with suppress(asyncio.CancelledError, QueueletError):
+                    await each
+
+    async def _heartbeat(self, client: Client) -> None:
+        """Call now and then: a machine that is gone ends no stream. Raises `QueueletError` when there is no answer."""
+        while True:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await client.call("ListQueues", pb.ListQueuesRequest(page_size=1), pb.ListQueuesResponse)
+            await asyncio.sleep(HEARTBEAT)
+
+    async def _follow(self, client: Client) -> None:
+        snapshot: dict[str, ObservedQueue] | None = {}
+        epochs: dict[StoreKind, str] = {}
+        async for batch in client.watch_queues():
+            epochs |= {store_from_pb(each.store): each.epoch for each in batch.stores}
+            if snapshot is None:
+                self._apply(batch)
+                continue
+            # Changes may come before the snapshot is complete.
+            snapshot |= {each.name: queue_from_pb(each) for each in batch.queues if each.name}
+            for gone in batch.removed:
+                snapshot.pop(gone.name, None)
+            if batch.snapshot_complete:
+                self.queues, snapshot = snapshot, None
+                self.server = Server(epochs=epochs)
+                log.info("connected to the server", server=self._connection.server, queues=len(self.queues))
+                self._flipped()
+
+    def _apply(self, batch: pb.WatchQueuesResponse) -> None:
+        for gone in batch.removed:
+            known = self.queues.get(gone.name)
+            if known and known.id == gone.id:
+                del self.queues[gone.name]
+                self._changed(gone.name)
+        for each in batch.queues:
+            if each.name:
+                self.observe(queue_from_pb(each))
+                self._changed(each.name)
+
+    def _went_away(self, why: str) -> None:
+        self.server = Server(away_since=time(), why_away=why)
+        log.warning("the server is away", server=self._connection.server, why=why)
+        self._flipped()
+
+    # Batches
+
+    @asynccontextmanager
+    async def _call(self) -> AsyncIterator[Client]:
+        """Give a client to make a call with, in the time that a call may take."""
+        if self._client is None:
+            raise Unreachable(f"the server at {self._connection.server} is away")
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                yield self._client
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the server at {self._connection.server} did not answer within {CALL_TIMEOUT:.0f} s"
+            ) from None
+
+    async def _declare(self, declarations: Sequence[pb.QueueDeclaration]) -> Sequence[pb.DeclareResult]:
+        async with self._call() as client:
+            return await client.declare_queues(declarations)
+
+    async def _remove(self, removals: Sequence[pb.QueueRemoval]) -> Sequence[pb.RemoveResult]:
+        async with self._call() as client:
+            return await client.remove_queues(removals)
+
+
+class _Batcher(Generic[_Item, _Result]):
+    """Makes one call of many. What comes while a call is under way goes with the next: no time is spent waiting."""
+
+    def __init__(self, call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]]) -> None:
+        self._call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]] = call
+        self._waiting: list[tuple[_Item, asyncio.Future[_Result]]] = []
+        self._news = asyncio.Event()
+
+    async def call(self, item: _Item) -> _Result:
+        """Return what became of an item. Raises what the call raised."""
+        answer: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        self._news.set()
+        return await answer
+
+    async def run(self) -> None:
+        """Make the calls. It never returns."""
+        while True:
+            await self._news.wait()
+            # Whoever is about to join has a turn of the event loop to do so.
+            await asyncio.sleep(0)
+            batch = self._next_batch()
+            try:
+                results = await self._call([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001  # it is theirs who wait
+                for _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for (_, answer), result in zip(batch, results, strict=True):
+                if not answer.done():
+                    answer.set_result(result)
+
+    def _next_batch(self) -> list[tuple[_Item, asyncio.Future[_Result]]]:
+        size = 0
+        for count, (item, _) in enumerate(self._waiting):
+            size += item.ByteSize()
+            if count and (size > LARGEST_BATCH_BYTES or count == LARGEST_BATCH):
+                batch, self._waiting = self._waiting[:count], self._waiting[count:]
+                return batch
+        batch, self._waiting = self._waiting, []
+        self._news.clear()
+        return batch

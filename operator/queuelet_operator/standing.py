@@ -1,0 +1,241 @@
+"""What a Queue's status should say: conditions by what stands in the way, and figures as the server tells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from queuelet.definition import Counts, Definition, Owner
+from queuelet_operator.observed import ObservedQueue
+from queuelet_operator.resources import ADOPT, PAUSED, QueueObject
+from queuelet_operator.status import (
+    READY,
+    RECONCILING,
+    STALLED,
+    Condition,
+    Effective,
+    QueueStatus,
+    timestamp,
+    with_condition,
+    without_condition,
+)
+from queuelet_operator.steps import Known, Nothing, Policy, Reason, WriteStatus
+
+OUTAGE_AFTER = 10.0
+"""Seconds that the server may be away before statuses say so: a restart is no outage."""
+
+COUNTS_EVERY = 30.0
+"""Seconds between two writes of an object's status that bring nothing but new counts."""
+
+_FACTOR = 2
+_SHARE_OF_LIMIT = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What the conditions should say."""
+
+    reason: Reason
+    message: str
+    ready: str = "False"
+    reconciling: bool = False
+    stalled: bool = False
+    forgets_queue: bool = False
+    """Whether what the status tells of the queue no longer holds."""
+
+
+def obstacle(known: Known, policy: Policy) -> Verdict | None:
+    """Return what only people can put out of the way, None if nothing is in the way."""
+    an_object, queue, epochs = known.object, known.queue, known.server.epochs or {}
+    store = an_object.spec.store
+    if queue and not is_owned(queue, policy.owner(an_object)) and not _may_adopt(an_object):
+        return _not_owner(queue.definition.owner)
+    if queue and queue.definition.store != store:
+        return Verdict(
+            reason=Reason.STORE_MISMATCH,
+            message=(
+                f"the queue lives in store {queue.definition.store.name.title()} and cannot move to "
+                f"{store.name.title()}: apply this Queue with the store that the queue is in, or under another name"
+            ),
+            stalled=True,
+            forgets_queue=True,
+        )
+    if store not in epochs:
+        return Verdict(
+            reason=Reason.STORE_UNAVAILABLE,
+            message=(
+                f"the server at {policy.address} runs without the store {store.name.title()}: start it with that "
+                "store, or apply a Queue with another"
+            ),
+            stalled=True,
+        )
+    return None
+
+
+def _not_owner(owner: Owner | None) -> Verdict:
+    belongs_to = owner.name if owner else "nobody: it was made by hand"
+    return Verdict(
+        reason=Reason.NOT_OWNER,
+        message=(
+            f"the server has a queue of this name that belongs to {belongs_to}; "
+            f'to take it over with its messages, set the annotation {ADOPT}: "true"'
+        ),
+        stalled=True,
+        forgets_queue=True,
+    )
+
+
+def is_owned(queue: ObservedQueue, owner: Owner | None) -> bool:
+    """Tell whether a queue is that of an object of this name, whatever its uid."""
+    present = queue.definition.owner
+    return present is not None and owner is not None and present.name == owner.name
+
+
+def _may_adopt(an_object: QueueObject) -> bool:
+    """Tell whether the object may take over another's queue: it may do so once."""
+    return an_object.adopts and not an_object.status.adopted_at
+
+
+def paused(an_object: QueueObject) -> Verdict:
+    """Return what to say of an object that is left as it is: it stays as ready as it was."""
+    was = an_object.status.condition(READY)
+    return Verdict(
+        reason=Reason.PAUSED,
+        message=f"the annotation {PAUSED} is set: the queue is left as it is until it is taken away",
+        ready=was.status if was else "False",
+    )
+
+
+def standing(known: Known) -> Verdict:
+    """Return what to say of an object whose queue was declared."""
+    status, queue, refusal = known.object.status, known.queue, known.refusal
+    if refusal:
+        return Verdict(
+            reason=Reason.REFUSED if refusal.reason != "NOT_OWNER" else Reason.NOT_OWNER,
+            message=refusal.message,
+            stalled=refusal.is_final,
+            reconciling=not refusal.is_final,
+        )
+    lost = queue and status.epoch and status.epoch != queue.epoch and status.reason != Reason.SERVER_STATE_LOST
+    if lost:
+        return Verdict(
+            reason=Reason.SERVER_STATE_LOST,
+            message=(
+                "the server lost its store with the messages in it, and the queue was made anew: "
+                f"it held {status.messages or Counts()} when they were last counted"
+            ),
+            reconciling=True,
+        )
+    return Verdict(reason=Reason.READY, message="the queue is there as declared", ready="True")
+
+
+def while_away(known: Known, policy: Policy, now: float) -> Nothing | WriteStatus:
+    """Say that the server is away, once it is for long."""
+    server = known.server
+    begins = server.away_since + OUTAGE_AFTER
+    if now < begins:
+        return Nothing(until=begins)
+    return written(known, policy, _unavailable(known, policy), now)
+
+
+def _unavailable(known: Known, policy: Policy) -> Verdict:
+    since = timestamp(known.server.away_since)
+    old = known.object.status.condition(READY)
+    # The sentence of an outage stays the same for as long as it lasts, or else it would be written again and again.
+    if old and old.reason == Reason.SERVER_UNAVAILABLE:
+        message = old.message
+    else:
+        message = f"the server at {policy.address} has not answered since {since}: {known.server.why_away}"
+    return Verdict(reason=Reason.SERVER_UNAVAILABLE, message=message, reconciling=True)
+
+
+def written(known: Known, policy: Policy, verdict: Verdict, now: float) -> Nothing | WriteStatus:
+    """Return the write that makes the status say so, or nothing where it does."""
+    old = known.object.status
+    wanted = _status(known, policy, verdict, now)
+    retry_at = known.refusal.retry_at if known.refusal and not known.refusal.is_final else None
+    if replace(wanted, messages=old.messages) != old:
+        return WriteStatus(status=wanted)
+    if wanted.messages is None or not counts_matter(old.messages, wanted.messages, known.object.spec.limit):
+        return Nothing(until=retry_at)
+    due = known.counts_written_at + COUNTS_EVERY
+    return Nothing(until=due) if now < due else WriteStatus(status=wanted, only_counts=True)
+
+
+def counts_matter(old: Counts | None, new: Counts, limit: int) -> bool:
+    """Tell whether counts changed enough to be written.
+
+    They did if one went to or from 0, changed by a factor of 2, or changed by a tenth of the limit.
+    """
+    if old is None:
+        return True
+    return any(
+        before != after
+        and (
+            not before
+            or not after
+            or max(before, after) >= _FACTOR * min(before, after)
+            or (limit > 0 and abs(before - after) * _SHARE_OF_LIMIT >= limit)
+        )
+        for before, after in zip(old, new, strict=True)
+    )
+
+
+def _status(known: Known, policy: Policy, verdict: Verdict, now: float) -> QueueStatus:
+    """Return what the status should be."""
+    an_object, queue = known.object, known.queue
+    old = an_object.status
+    is_paused = verdict.reason is Reason.PAUSED
+    generation = old.observed_generation if is_paused else an_object.generation
+    new = replace(
+        old,
+        observed_generation=generation,
+        conditions=_conditions(old, verdict, generation, timestamp(now)),
+        queue_name=an_object.key.queue_name,
+        address=policy.address,
+    )
+    if verdict.forgets_queue:
+        return replace(new, queue_id="", effective=None, messages=None, epoch="")
+    if is_paused or known.server.is_away or queue is None or not is_owned(queue, policy.owner(an_object)):
+        return new
+    asked = an_object.reconcile_requested_at
+    adopted = an_object.adopts and not old.adopted_at and queue.id != an_object.uid
+    return replace(
+        new,
+        queue_id=queue.id,
+        effective=_effective(queue.definition),
+        messages=queue.counts,
+        # Until it is said that the old store is lost, its epoch stays.
+        epoch=old.epoch if verdict.reason is Reason.SERVER_STATE_LOST else queue.epoch,
+        # A queue that was made for the object has the object's uid as its id. One with another id was there before.
+        adopted_at=timestamp(now) if adopted else old.adopted_at,
+        last_handled_reconcile_at=asked if asked and asked == known.answered else old.last_handled_reconcile_at,
+    )
+
+
+def _effective(definition: Definition) -> Effective:
+    return Effective(
+        store=definition.store,
+        limit=definition.limit,
+        tags=tuple(sorted(definition.tags)),
+        delivery=definition.delivery,
+    )
+
+
+def _conditions(old: QueueStatus, verdict: Verdict, generation: int, now: str) -> tuple[Condition, ...]:
+    def condition(type_: str, status: str) -> Condition:
+        return Condition(
+            type=type_,
+            status=status,
+            reason=verdict.reason.value,
+            message=verdict.message,
+            observed_generation=max(generation, 0),
+            since=now,
+        )
+
+    conditions = with_condition(old.conditions, condition(READY, verdict.ready))
+    for type_, is_true in ((RECONCILING, verdict.reconciling), (STALLED, verdict.stalled)):
+        if is_true:
+            conditions = with_condition(conditions, condition(type_, "True"))
+        else:
+            conditions = without_condition(conditions, type_)
+    return conditions

@@ -1,0 +1,84 @@
+"""kopf, as it is used here: one watch that feeds the controller.
+
+The handler makes no call and never raises. There are no handlers for creation, change, deletion, timers or daemons:
+they write annotations into every object and cost patches of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import kopf
+import structlog
+
+from queuelet_operator.controller import Controller
+from queuelet_operator.resources import GROUP, PLURAL, VERSION
+
+log = structlog.get_logger()
+
+RESTART_EVERY = 300
+"""Seconds after which a watch is ended by the API server and begun again: one that fell silent is noticed by then."""
+
+
+async def watch_queues(
+    controller: Controller,
+    session: aiohttp.ClientSession,
+    server: str,
+    *,
+    namespaces: tuple[str, ...],
+) -> None:
+    """Tell the controller of each Queue as it is and as it changes, until told to stop by a signal.
+
+    kopf's own runner would end with all tasks that it did not know before, ours among them; so its tasks are run here.
+    """
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.AiohttpSession:  # noqa: ANN401  # kopf's arguments
+        return kopf.AiohttpSession(server=server, aiohttp_session=session)
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def seen(event: kopf.RawEvent, **_: Any) -> None:  # noqa: ANN401  # kopf's arguments
+        body = event["object"]
+        try:
+            if event["type"] == "DELETED":
+                controller.object_gone(body)
+            else:
+                controller.object_seen(body)
+        except Exception:
+            log.exception("a Queue cannot be read", queue=body.get("metadata", {}).get("name"))
+
+    tasks = await kopf.spawn_tasks(
+        registry=registry,
+        settings=_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+    )
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    # Neither namespaces nor definitions are watched, which needs more rights.
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    # kopf takes a finalizer of its name from every object that it has no handler of deletions for: ours is not its own.
+    settings.persistence.finalizer = f"{GROUP}/not-used"
+    settings.networking.request_timeout = 30.0
+    settings.networking.connect_timeout = 10.0
+    settings.watching.server_timeout = RESTART_EVERY
+    settings.watching.client_timeout = RESTART_EVERY + 10
+    settings.watching.chunk_size = 500
+    # A worker has a task of its own for each object, which it keeps for as long as it is idle.
+    settings.queueing.idle_timeout = 0.5
+    return settings

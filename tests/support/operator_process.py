@@ -1,0 +1,47 @@
+"""A real operator process for tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Self
+
+from support.logged_process import LoggedProcess, clean_environment
+
+_QUICK = ("--lease-duration", "1", "--lease-renew-deadline", "0.8", "--lease-retry-period", "0.2")
+"""Tests do not wait for the Lease of an operator that they killed."""
+
+
+class OperatorProcess(LoggedProcess):
+    """`queuelet-operator` as a process of its own, with its metrics on a free port of loopback."""
+
+    def __init__(self, *flags: str, env: Mapping[str, str], quick_lease: bool = True) -> None:
+        """Take flags, and the environment that leads to the API server."""
+        command = [sys.executable, "-m", "queuelet_operator", "--metrics", "127.0.0.1:0"]
+        super().__init__([*command, *(_QUICK if quick_lease else ()), *flags], {**clean_environment(), **env})
+        self.metrics_port = 0
+        """The HTTP port, once it started."""
+
+    def start(self) -> Self:
+        """Start it and wait until it leads. Raises RuntimeError with its output if it ends instead."""
+        self.launch()
+        try:
+            self.wait_until_started()
+            self.wait_until_leading()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def wait_until_started(self) -> None:
+        """Wait until it serves its metrics: a standby does, too."""
+        self.metrics_port = self.wait_for_log("started")["metrics_port"]
+
+    def wait_until_leading(self, timeout: float = 30.0) -> None:
+        """Wait until it is the one that acts."""
+        self.wait_for_log("leading", timeout=timeout)
+
+    @property
+    def metrics_url(self) -> str:
+        """Where HTTP is served; paths are put behind it."""
+        return f"http://127.0.0.1:{self.metrics_port}"
