@@ -115,6 +115,20 @@ def _namespaced_name(_: click.Context, parameter: click.Parameter, value: str) -
     help="How long a deletion waits for a server that does not answer, before it leaves the queue behind.",
 )
 @click.option(
+    "--outage-after",
+    type=click.FloatRange(min=0),
+    default=_DEFAULT.outage_after,
+    metavar="SECONDS",
+    help="How long the server may be away before the status of each Queue says so.",
+)
+@click.option(
+    "--counts-every",
+    type=click.FloatRange(min=0),
+    default=_DEFAULT.counts_every,
+    metavar="SECONDS",
+    help="How often at most the status of a Queue is written for nothing but new counts of messages.",
+)
+@click.option(
     "--resync",
     type=_SECONDS,
     default=_DEFAULT.resync,

@@ -22,7 +22,7 @@ from queuelet_operator.recorder import Recorder
 from queuelet_operator.resources import FINALIZER, Body, Key, QueueObject, key_of_queue, queue_of
 from queuelet_operator.server_link import ServerLink
 from queuelet_operator.settings import Settings
-from queuelet_operator.standing import OUTAGE_AFTER, counts_matter
+from queuelet_operator.standing import counts_matter
 from queuelet_operator.status import status_patch
 from queuelet_operator.steps import (
     AddFinalizer,
@@ -73,9 +73,7 @@ class Controller:
     def __init__(self, settings: Settings, api: KubernetesApi, recorder: Recorder, metrics: Metrics) -> None:
         """Take the settings, the API server, and where to tell what happens."""
         self._settings = settings
-        self._policy = Policy(
-            instance=settings.instance, address=settings.shown_address, release_after=settings.release_after
-        )
+        self._policy = settings.policy
         self._api = api
         self._recorder = recorder
         self._metrics = metrics
@@ -141,7 +139,7 @@ class Controller:
         away = self.link.server.is_away
         self._metrics.server_connected.set(0 if away else 1)
         if away:
-            asyncio.get_running_loop().call_later(OUTAGE_AFTER, self.look_at_all)
+            asyncio.get_running_loop().call_later(self._policy.outage_after, self.look_at_all)
             return
         for entry in self._entries.values():
             entry.refusal = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from queuelet.client import Connection
+from queuelet_operator.steps import Policy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +60,12 @@ class Settings:
     release_after: float = 600.0
     """Seconds without the server after which a deletion no longer waits for it."""
 
+    outage_after: float = 10.0
+    """Seconds that the server may be away before statuses say so: a restart is no outage."""
+
+    counts_every: float = 30.0
+    """Seconds between two writes of a Queue's status that bring nothing but new counts."""
+
     resync: float = 600.0
     """Seconds between two looks at every Queue. A net under the watches: it costs no call where all is well."""
 
@@ -80,6 +87,12 @@ class Settings:
         )
 
     @property
-    def shown_address(self) -> str:
-        """Where programs reach the server."""
-        return self.address or self.server
+    def policy(self) -> Policy:
+        """What decisions depend on."""
+        return Policy(
+            instance=self.instance,
+            address=self.address or self.server,
+            outage_after=self.outage_after,
+            counts_every=self.counts_every,
+            release_after=self.release_after,
+        )

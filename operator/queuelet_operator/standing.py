@@ -20,12 +20,6 @@ from queuelet_operator.status import (
 )
 from queuelet_operator.steps import Known, Nothing, Policy, Reason, WriteStatus
 
-OUTAGE_AFTER = 10.0
-"""Seconds that the server may be away before statuses say so: a restart is no outage."""
-
-COUNTS_EVERY = 30.0
-"""Seconds between two writes of an object's status that bring nothing but new counts."""
-
 _FACTOR = 2
 _SHARE_OF_LIMIT = 10
 
@@ -131,7 +125,7 @@ def standing(known: Known) -> Verdict:
 def while_away(known: Known, policy: Policy, now: float) -> Nothing | WriteStatus:
     """Say that the server is away, once it is for long."""
     server = known.server
-    begins = server.away_since + OUTAGE_AFTER
+    begins = server.away_since + policy.outage_after
     if now < begins:
         return Nothing(until=begins)
     return written(known, policy, _unavailable(known, policy), now)
@@ -157,7 +151,7 @@ def written(known: Known, policy: Policy, verdict: Verdict, now: float) -> Nothi
         return WriteStatus(status=wanted)
     if wanted.messages is None or not counts_matter(old.messages, wanted.messages, known.object.spec.limit):
         return Nothing(until=retry_at)
-    due = known.counts_written_at + COUNTS_EVERY
+    due = known.counts_written_at + policy.counts_every
     return Nothing(until=due) if now < due else WriteStatus(status=wanted, only_counts=True)
 
 

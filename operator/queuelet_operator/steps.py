@@ -107,6 +107,8 @@ class Policy:
 
     instance: str
     address: str
+    outage_after: float = 10.0
+    counts_every: float = 30.0
     release_after: float = 600.0
 
     def owner(self, an_object: QueueObject) -> Owner:

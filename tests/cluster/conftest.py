@@ -6,11 +6,17 @@ import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tools.control_plane import Api, ControlPlane, binaries
+from support.apart import Apart
+from support.kube_queues import KubeQueues
+from support.operator_process import OperatorProcess
+from support.rpc import Rpc
+from support.server_process import ServerProcess
+from tools.control_plane import Api, ApiError, ControlPlane, binaries
 
 HERE = Path(__file__).parent
 CRDS = HERE.parents[1] / "crds"
@@ -20,10 +26,11 @@ Kubectl = Callable[..., str]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests here on one worker of several: they share a control plane, which takes a core to start."""
+    """Keep the tests here on one worker, and those of the operator on another: each group has a control plane."""
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+            group = "operator" if item.path.name.startswith("test_operator") else "cluster"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +63,9 @@ def namespace(api: Api) -> Iterator[str]:
     name = f"test-{secrets.token_hex(4)}"
     api.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
-    # Its end need not be waited for.
-    api.delete(f"/api/v1/namespaces/{name}")
+    # Its end need not be waited for. A test may have deleted it already.
+    with suppress(ApiError):
+        api.delete(f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
@@ -78,3 +86,42 @@ def kubectl(control_plane: ControlPlane, namespace: str) -> Kubectl:
         return done.stdout
 
     return run
+
+
+# The operator
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    """A queue server that tests share: none may end it, or touch queues that are not its own."""
+    with ServerProcess() as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def operator(control_plane: ControlPlane, server: ServerProcess) -> Iterator[OperatorProcess]:
+    """An operator that tests share, for the Queues of the class "default" in every namespace."""
+    with OperatorProcess("--server", server.address, "--counts-every", "0.5", env=control_plane.environment) as process:
+        yield process
+        assert process.stop() == 0
+        assert not [line for line in process.log() if "exception" in line], "no test has found a defect in the operator"
+
+
+@pytest.fixture
+def rpc(server: ServerProcess) -> Iterator[Rpc]:
+    """A client of the shared server."""
+    client = Rpc(server.address)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def kube(api: Api, namespace: str) -> KubeQueues:
+    """The Queues of a new namespace."""
+    return KubeQueues(api, namespace)
+
+
+@pytest.fixture
+def apart(control_plane: ControlPlane, kube: KubeQueues) -> Apart:
+    """Operators and servers of the test's own."""
+    return Apart(control_plane, kube)
