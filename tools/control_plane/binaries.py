@@ -39,6 +39,9 @@ _HELM = go.Source(
     oldest_go="1.26.0",
     variables={"helm.sh/helm/v4/internal/version.version": "v4.3.1"},
 )
+_COREDNS = go.Source(
+    module="github.com/coredns/coredns", version="v1.15.0", package="github.com/coredns/coredns", oldest_go="1.26.0"
+)
 
 
 def _kubernetes(command: str) -> go.Source:
@@ -60,6 +63,9 @@ def _kubernetes(command: str) -> go.Source:
 SERVERS = ("etcd", "kube-apiserver", "kube-controller-manager")
 """What a control plane runs."""
 
+OF_A_NODE = ("kube-scheduler", "kubelet", "kube-proxy", "coredns")
+"""What a node runs besides. Nothing but the tests with a node needs them: they take minutes more to build."""
+
 BINARIES = {
     binary.name: binary
     for binary in (
@@ -68,6 +74,10 @@ BINARIES = {
         Binary(name="kube-controller-manager", product="kubernetes", source=_kubernetes("kube-controller-manager")),
         Binary(name="kubectl", product="kubernetes", source=_kubernetes("kubectl"), is_a_users_tool=True),
         Binary(name="helm", product="helm", source=_HELM, is_a_users_tool=True),
+        Binary(name="kube-scheduler", product="kubernetes", source=_kubernetes("kube-scheduler")),
+        Binary(name="kubelet", product="kubernetes", source=_kubernetes("kubelet")),
+        Binary(name="kube-proxy", product="kubernetes", source=_kubernetes("kube-proxy")),
+        Binary(name="coredns", product="coredns", source=_COREDNS),
     )
 }
 """All that can be asked for."""
@@ -100,7 +110,7 @@ def get(name: str) -> Path:
         return found
     binary = BINARIES[name]
     go.check_version(binary.source, wanted_for=name)
-    with _one_at_a_time():
+    with one_at_a_time():
         if found := find(name):
             return found
         place = _place(binary)
@@ -116,13 +126,13 @@ def _place(binary: Binary) -> Path:
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Hold the cache's lock. The system gives it back when its holder ends, however it ends."""
+def one_at_a_time(lock: str = "building.lock") -> Iterator[None]:
+    """Hold a lock of the cache's. The system gives it back when its holder ends, however it ends."""
     cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / "building.lock").open("w") as lock:
+    with (cache() / lock).open("w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say("another build is under way; waiting for it to end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

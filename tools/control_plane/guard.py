@@ -1,6 +1,6 @@
 """Ends what a control plane has started where its owner was killed and could not.
 
-    python guard.py FOLDER <pipe
+    python guard.py FOLDER [CGROUP]... <pipe
 
 The owner writes the pid of each process to the pipe, which closes when the owner is gone, however it went.
 """
@@ -13,15 +13,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
 class Guard:
     """The owner's end: told of each process that is started."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start it, for processes whose command lines name this folder; the folder goes with them."""
-        command = [sys.executable, str(Path(__file__)), str(folder)]
+    def __init__(self, folder: Path, cgroups: Sequence[Path] = ()) -> None:
+        """Start it, for processes whose command lines name this folder; the folder goes with them, and the cgroups."""
+        command = [sys.executable, str(Path(__file__)), str(folder), *map(str, cgroups)]
         # A session of its own: what is sent to the owner's group at its end must not reach it.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
 
@@ -40,17 +42,26 @@ class Guard:
 
 def main() -> None:
     """Wait for the owner's end, then clean up after it."""
-    folder = Path(sys.argv[1])
+    folder, *cgroups = map(Path, sys.argv[1:])
     for pid in [int(line) for line in sys.stdin]:
         # By then the pid may be that of another process, which has nothing to do with the folder.
         if str(folder) in _command(pid):
             os.kill(pid, signal.SIGKILL)
-    # A process that was just killed may still write a file.
+    # A process that was just killed may still write a file, or be in a cgroup.
     for _ in range(100):
         shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
+        for cgroup in cgroups:
+            remove_cgroup(cgroup)
+        if not any(path.exists() for path in (folder, *cgroups)):
             break
         time.sleep(0.1)
+
+
+def remove_cgroup(cgroup: Path) -> None:
+    """Remove a cgroup and those in it, as far as there are no processes in them."""
+    for folder, _, _ in os.walk(cgroup, topdown=False):
+        with suppress(OSError):
+            Path(folder).rmdir()
 
 
 def _command(pid: int) -> str:

@@ -56,10 +56,18 @@ class ControlPlane:
         *,
         api_server_flags: Sequence[str] = (),
         controllers: Sequence[str] = CONTROLLERS,
+        prefix: Sequence[str] = (),
+        ports: Callable[[int], list[int]] | None = None,
     ) -> None:
-        """Take more flags for the API server, and the controllers to run."""
+        """Take more flags for the API server, and the controllers to run.
+
+        To run it in a network that is not ours: what commands begin with there, and who finds so many ports, each to
+        be the same port of loopback here and there.
+        """
         self._api_server_flags = api_server_flags
         self._enabled = controllers
+        self._prefix = prefix
+        self._find_ports = ports
         self._tokens = {"admin": secrets.token_hex(16), "controllers": secrets.token_hex(16)}
 
     def __enter__(self) -> Self:
@@ -147,7 +155,7 @@ class ControlPlane:
         """Its state."""
         self._logs = self.folder / "logs"
         self._logs.mkdir()
-        self._clients, self._peers, port = free_ports(3)
+        self._clients, self._peers, port = (self._find_ports or free_ports)(3)
         self.url = f"https://127.0.0.1:{port}"
         """The API server's."""
         self.certificates = Certificates(self.folder)
@@ -158,15 +166,15 @@ class ControlPlane:
         self._write_identities()
         self.api = self.api_as(self._tokens["admin"])
         """The API server as the admin sees it."""
-        self.etcd = Process("etcd", [found["etcd"], *self._etcd_flags()], self._logs / "etcd.log")
+        self.etcd = Process("etcd", [*self._prefix, found["etcd"], *self._etcd_flags()], self._logs / "etcd.log")
         self.api_server = Process(
             "kube-apiserver",
-            [found["kube-apiserver"], *self._flags_of_the_api_server(port), *self._api_server_flags],
+            [*self._prefix, found["kube-apiserver"], *self._flags_of_the_api_server(port), *self._api_server_flags],
             self._logs / "kube-apiserver.log",
         )
         self.controllers = Process(
             "kube-controller-manager",
-            [found["kube-controller-manager"], *self._controllers_flags()],
+            [*self._prefix, found["kube-controller-manager"], *self._controllers_flags()],
             self._logs / "kube-controller-manager.log",
         )
         self._guard = Guard(self.folder)

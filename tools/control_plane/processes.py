@@ -19,10 +19,12 @@ class Process:
     It stays our child until it is waited for here, so its pid can't be another's.
     """
 
-    def __init__(self, name: str, command: Sequence[str | Path], log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str | Path], log: Path, files: Sequence[int] = ()) -> None:
+        """Take its name, its command, where its log goes, and the open files of ours that it gets."""
         self.name = name
         self.log = log
         self._command = command
+        self._files = files
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -30,7 +32,12 @@ class Process:
         with self.log.open("ab") as log:
             # A session of its own: ^C is ours, and ends it in our order.
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=self._files,
             )
 
     @property

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def say(text: str) -> None:
+def say(text: str, who: str = "control plane") -> None:
     """Print one line of progress."""
-    print(f"control plane: {text}", file=sys.stderr, flush=True)
+    print(f"{who}: {text}", file=sys.stderr, flush=True)
 
 
 class Steps:

@@ -1,0 +1,118 @@
+"""A real node for the tests here, with our images, and a namespace of its own for each of them.
+
+`make test` leaves this folder out: `make test-node` runs it, where the machine can run a node.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tools.control_plane import Api, binaries
+from tools.image.dockerfile import parse
+from tools.node import Node, why_not
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+CRDS = ROOT / "crds"
+
+Command = Callable[..., str]
+
+TIMEOUT = 600.0
+"""Seconds that a test has: the first of them waits for the images to be built and the node to start."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests here on one worker of several, since they share a node, and give them the time that it takes."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("node"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TIMEOUT))
+
+
+@pytest.fixture(scope="session")
+def able() -> None:
+    """Skip where the machine can't run a node; fail where a program is missing that would take minutes to build."""
+    if reason := why_not():
+        pytest.skip(reason)
+    missing = [name for name in (*binaries.SERVERS, *binaries.OF_A_NODE, "kubectl", "helm") if not binaries.find(name)]
+    if missing:
+        pytest.fail(f"{', '.join(missing)} must be built first: make test-node does it")
+
+
+@pytest.fixture(scope="session")
+def images() -> Mapping[str, str]:
+    """The name of the image of each target of the Dockerfile. The node has them: imagePullPolicy must not be Always."""
+    targets = parse((ROOT / "Dockerfile").read_text()).targets()
+    return {target.name: f"localhost/queuelet-{target.name}:node" for target in targets}
+
+
+@pytest.fixture(scope="session")
+def archives(able: None, images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The images, built."""
+    folder = tmp_path_factory.mktemp("images")
+    for target, tag in images.items():
+        output = folder / f"{target}.tar"
+        command = [sys.executable, "-m", "tools.image", f"--target={target}", f"--output={output}", f"--tag={tag}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def node(archives: list[Path]) -> Iterator[Node]:
+    """A node that has our images and knows our kinds: no test may end it, or touch namespaces that are not its own."""
+    with Node(archives) as started:
+        for manifest in sorted(CRDS.glob("*.yaml")):
+            started.api.define(manifest)
+        yield started
+        started.check()
+
+
+@pytest.fixture
+def api(node: Node) -> Api:
+    """The API server as its admin sees it."""
+    return node.api
+
+
+@pytest.fixture
+def namespace(api: Api) -> Iterator[str]:
+    """A new namespace."""
+    name = f"test-{secrets.token_hex(4)}"
+    api.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    # Its end need not be waited for.
+    api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def kubectl(node: Node, namespace: str) -> Command:
+    """Runs kubectl in the namespace, as users do, and returns what it prints. `stdin` is what it is given to read."""
+    return _runner(node, "kubectl", namespace)
+
+
+@pytest.fixture
+def helm(node: Node, namespace: str, tmp_path: Path) -> Command:
+    """Runs helm in the namespace, as users do, and returns what it prints."""
+    own = {f"HELM_{kind}_HOME": str(tmp_path / "helm" / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
+    return _runner(node, "helm", namespace, own)
+
+
+def _runner(node: Node, program: str, namespace: str, more: Mapping[str, str] | None = None) -> Command:
+    environment = os.environ | node.environment | dict(more or {})
+
+    def run(*arguments: str, stdin: str | None = None) -> str:
+        command = [str(binaries.get(program)), f"--namespace={namespace}", *arguments]
+        done = subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{program} {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    return run

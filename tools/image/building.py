@@ -1,0 +1,200 @@
+"""Does the steps of a plan, each in a layer of its own over those before it. A step done before is not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.control_plane import binaries
+from tools.image import base, copying, machine
+from tools.image.archive import Layer, write_archive, write_layer
+from tools.image.context import Context
+from tools.image.dockerfile import parse
+from tools.image.errors import ImageError
+from tools.image.mounts import overlaid, ready_to_run
+from tools.image.plan import Copy, Folder, Plan, Run, Step, plan
+
+_KEPT = 14 * 24 * 3600.0
+"""Seconds that what was made by a step is kept, since it was last of use."""
+
+_TOLD_LINES = 40
+"""Lines of the output of a command that are told where it failed."""
+
+_BUILDING = "building."
+
+_STOOD_IN_FOR = "python:"
+"""What the names of the base images begin with that there is a stand-in for."""
+
+
+def build(checkout: Path, target: str, output: Path, tag: str) -> None:
+    """Build a target of a checkout's Dockerfile, and write its archive."""
+    if reason := machine.why_not():
+        raise ImageError(reason)
+    plans = plan(parse((checkout / "Dockerfile").read_text()), target)
+    began = time.monotonic()
+    # Other users than root must be able to read what is made.
+    os.umask(0o022)
+    with binaries.one_at_a_time("image.lock"):
+        builder = _Builder(Context(checkout))
+        for each in plans:
+            builder.build(each)
+        done = builder.stages[target]
+        digest = write_archive(output, tag, [_layer(folder) for folder in done.layers], plans[-1].settings)
+        builder.forget_old()
+    size, seconds = output.stat().st_size / 2**20, time.monotonic() - began
+    say(f"{tag} is in {output}: {digest[:19]}, {size:.0f} MiB, after {seconds:.1f} s")
+
+
+def say(text: str) -> None:
+    """Print one line of progress."""
+    print(f"image: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Built:
+    """What a stage has become so far."""
+
+    key: str
+    """Of what it depends on: the same means the same files."""
+    layers: tuple[Path, ...]
+    """The folders of its layers, the lowest first."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of each layer."""
+        return [layer / "files" for layer in self.layers]
+
+
+class _Builder:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._cache = binaries.cache() / "image"
+        self._downloads = self._cache / "downloads"
+        self._downloads.mkdir(parents=True, exist_ok=True)
+        for left_behind in self._cache.glob(f"{_BUILDING}*"):
+            shutil.rmtree(left_behind)
+        # By name, with the base image among them.
+        self.stages: dict[str, _Built] = {}
+
+    def build(self, wanted: Plan) -> None:
+        """Build a stage: those that it needs were built before."""
+        built = self.stages.get(wanted.base) or self._base(wanted.base)
+        for step in wanted.steps:
+            built = self._after(built, step, wanted.name)
+        self.stages[wanted.name] = built
+
+    def forget_old(self) -> None:
+        """Remove what was of no use for long."""
+        for folder in self._cache.glob("step-*"):
+            if time.time() - folder.stat().st_mtime > _KEPT:
+                shutil.rmtree(folder)
+
+    def _base(self, name: str) -> _Built:
+        if not name.startswith(_STOOD_IN_FOR):
+            raise ImageError(f"nothing stands in for the base image {name} here, only for {_STOOD_IN_FOR}<version>")
+        began = time.monotonic()
+        layer = base.get(self._cache)
+        _say_done(f"{layer.name} in the place of {name}", began)
+        self.stages[name] = _Built(key=layer.name, layers=(layer,))
+        return self.stages[name]
+
+    def _after(self, built: _Built, step: Step, stage: str) -> _Built:
+        """Return what a stage is after a step."""
+        instruction, began = step.instruction, time.monotonic()
+        known = [built.key, type(step).__name__, *self._depends_on(step)]
+        key = hashlib.sha256("\0".join(known).encode()).hexdigest()[:16]
+        place = self._cache / f"step-{key}"
+        if place.exists():
+            os.utime(place)
+        else:
+            with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=self._cache) as temporary:
+                made = Path(temporary, "made")
+                (made / "files").mkdir(parents=True)
+                (made / "files").chmod(0o755)
+                with overlaid(built.files, made / "files", Path(temporary)) as root:
+                    self._do(step, root)
+                made.rename(place)
+            _say_done(f"{stage}: {instruction.word} {instruction.text}", began)
+        return _Built(key=key, layers=(*built.layers, place))
+
+    def _depends_on(self, step: Step) -> list[str]:
+        """Return what the outcome of a step depends on, beside what was there before it."""
+        match step:
+            case Run():
+                return [repr(step.command), repr(sorted(step.environment.items())), step.folder, step.user]
+            case Copy(stage=None):
+                for source in step.sources:
+                    if not (self._context.folder / source).exists():
+                        raise step.instruction.error(f"there is no {source} in {self._context.folder}")
+                    if not self._context.has(source):
+                        raise step.instruction.error(f".dockerignore leaves out {source}")
+                content = copying.digest(self._context.folder, step.sources, self._context.has)
+                return [repr(step.sources), step.place, content]
+            case Copy():
+                return [repr(step.sources), step.place, self.stages[str(step.stage)].key]
+            case Folder():
+                return [step.path]
+
+    def _do(self, step: Step, root: Path) -> None:
+        match step:
+            case Run():
+                self._run(step, root)
+            case Copy(stage=None):
+                copying.copy(self._context.folder, step.sources, root, step.place, self._context.has)
+            case Copy():
+                with self._files_of(str(step.stage)) as origin:
+                    for source in step.sources:
+                        if not os.path.lexists(origin / source.lstrip("/")):
+                            raise step.instruction.error(f"there is no {source} in the stage {step.stage}")
+                    copying.copy(origin, step.sources, root, step.place, lambda _: True)
+            case Folder():
+                (root / step.path.strip("/")).mkdir(parents=True, exist_ok=True)
+
+    def _run(self, step: Run, root: Path) -> None:
+        # What the Dockerfile sets goes before what the machine does.
+        environment = {**machine.environment(), "HOME": machine.HOME, **step.environment}
+        command = ["chroot", f"--userspec={step.user or '0:0'}", str(root), "env", f"--chdir={step.folder}"]
+        with ready_to_run(root, machine.files(), {f"{machine.HOME}/.cache": self._downloads}):
+            done = subprocess.run(
+                [*command, *step.command],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        if done.returncode:
+            end = "\n".join(done.stdout.splitlines()[-_TOLD_LINES:])
+            raise step.instruction.error(f"RUN ended with exit code {done.returncode}:\n{end}")
+
+    @contextmanager
+    def _files_of(self, stage: str) -> Iterator[Path]:
+        with (
+            tempfile.TemporaryDirectory(prefix=_BUILDING, dir=self._cache) as temporary,
+            overlaid(self.stages[stage].files, None, Path(temporary)) as origin,
+        ):
+            yield origin
+
+
+def _layer(folder: Path) -> Layer:
+    """Return the layer of a folder, written once."""
+    for known in folder.glob("layer-*.tar"):
+        return Layer(path=known, digest=known.stem.removeprefix("layer-"), size=known.stat().st_size)
+    written = write_layer(folder / "files", folder / "layer.new")
+    path = written.path.rename(folder / f"layer-{written.digest}.tar")
+    return Layer(path=path, digest=written.digest, size=written.size)
+
+
+def _say_done(text: str, began: float) -> None:
+    say(f"{text} ({time.monotonic() - began:.1f} s)")

@@ -1,0 +1,169 @@
+"""What is to be done for a target: steps that change files, and how a container of it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from tools.image.archive import Settings
+from tools.image.dockerfile import Dockerfile, Instruction, Stage, defaults
+
+BASE_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+"""What the base image sets."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A command, run in the image."""
+
+    instruction: Instruction
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    folder: str
+    user: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copy:
+    """Files from the checkout, or from another stage."""
+
+    instruction: Instruction
+    stage: str | None
+    """Where from, the checkout if None."""
+    sources: Sequence[str]
+    place: str
+    """An absolute path; with a slash at its end, a folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Folder:
+    """A folder that must be there."""
+
+    instruction: Instruction
+    path: str
+
+
+Step = Run | Copy | Folder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What is to be done for a stage."""
+
+    name: str
+    base: str
+    """An image, or a stage that comes before."""
+    steps: tuple[Step, ...]
+    settings: Settings
+
+
+def plan(dockerfile: Dockerfile, target: str) -> list[Plan]:
+    """Return the plans of a target and of the stages that it needs, each after those that it needs."""
+    plans: dict[str, Plan] = {}
+    _add(dockerfile, dockerfile.stage(target), plans)
+    return list(plans.values())
+
+
+def _add(dockerfile: Dockerfile, stage: Stage, plans: dict[str, Plan]) -> None:
+    before = dockerfile.stages[: dockerfile.stages.index(stage)]
+    needed = {stage.base} if dockerfile.is_stage(stage.base) else set()
+    for each in stage.instructions:
+        if origin := each.options.get("from"):
+            if not any(origin == other.name for other in before):
+                raise each.error(f"there is no stage {origin!r} before this one")
+            needed.add(origin)
+    for other in before:
+        if other.name in needed and other.name not in plans:
+            _add(dockerfile, other, plans)
+    inherited = plans[stage.base].settings if stage.base in plans else Settings(environment=BASE_ENVIRONMENT)
+    state = _State(globals_=defaults(list(dockerfile.arguments)), inherited=inherited)
+    for each in stage.instructions:
+        state.take(each)
+    plans[stage.name] = Plan(name=stage.name, base=stage.base, steps=tuple(state.steps), settings=state.settings())
+
+
+@dataclass(kw_only=True)
+class _State:
+    """What the instructions so far have set."""
+
+    globals_: Mapping[str, str]
+    inherited: Settings
+    arguments: dict[str, str] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        told = self.inherited
+        self.environment, self.labels = dict(told.environment), dict(told.labels)
+        self.folder, self.user = told.folder, told.user
+        self.entrypoint, self.ports = tuple(told.entrypoint), list(told.ports)
+
+    def settings(self) -> Settings:
+        return Settings(
+            environment=self.environment,
+            folder=self.folder,
+            user=self.user,
+            entrypoint=self.entrypoint,
+            ports=self.ports,
+            labels=self.labels,
+        )
+
+    def take(self, told: Instruction) -> None:
+        match told.word:
+            case "ARG":
+                self._take_argument(told)
+            case "ENV" | "LABEL":
+                into = self.environment if told.word == "ENV" else self.labels
+                # All of one instruction are filled in with what was before it.
+                into.update([(name, told.fill_in(value, self._variables)) for name, value in told.pairs()])
+            case "WORKDIR":
+                self.folder = self._absolute(told.fill_in(told.text, self._variables))
+                self.steps.append(Folder(instruction=told, path=self.folder))
+            case "USER":
+                self.user = told.fill_in(told.text, self._variables)
+            case "EXPOSE":
+                ports = told.fill_in(told.text, self._variables).split()
+                self.ports += [port if "/" in port else f"{port}/tcp" for port in ports]
+            case "ENTRYPOINT":
+                self.entrypoint = tuple(told.exec_form() or ("/bin/sh", "-c", told.text))
+            case "COPY":
+                self._take_copy(told)
+            case "RUN":
+                self._take_run(told)
+
+    def _take_argument(self, told: Instruction) -> None:
+        name, equals, value = told.text.partition("=")
+        if equals:
+            self.arguments[name] = told.fill_in(value.strip("\"'"), self._variables)
+        elif name in self.globals_:
+            self.arguments[name] = self.globals_[name]
+
+    def _take_copy(self, told: Instruction) -> None:
+        *sources, place = told.fill_in(told.text, self._variables).split()
+        if not sources:
+            raise told.error("COPY needs a source and a place")
+        if len(sources) > 1 and not place.endswith("/"):
+            raise told.error(f"COPY of several needs a folder, with a / at its end, and {place} has none")
+        for source in sources:
+            if set(source) & set("*?["):
+                raise told.error(f"{source} is a pattern, which is not understood here")
+        absolute = self._absolute(place) + ("/" if place.endswith("/") else "")
+        self.steps.append(Copy(instruction=told, stage=told.options.get("from"), sources=sources, place=absolute))
+
+    def _take_run(self, told: Instruction) -> None:
+        self.steps.append(
+            Run(
+                instruction=told,
+                command=told.exec_form() or ["/bin/sh", "-c", told.text],
+                environment=self._variables,
+                folder=self.folder,
+                user=self.user,
+            )
+        )
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        return {**self.arguments, **self.environment}
+
+    def _absolute(self, path: str) -> str:
+        return str(PurePosixPath(self.folder) / path)

@@ -1,0 +1,91 @@
+"""Process 1 of a sandbox: lays out its network and its mounts, then takes in what processes leave behind.
+
+    unshare --net --mount --pid --fork --kill-child --mount-proc python init.py FOLDER ADDRESS DNS
+
+When it ends, so does all that runs in the sandbox. It makes FOLDER/laid-out when it is done with the first part.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+_OF_ITS_OWN = ("/var/lib", "/var/log")
+"""Folders that programs keep things in: in here, folders of the sandbox's stand in their places. So does /run."""
+
+_SYSCTLS = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1_000_000,
+    "kernel/keys/root_maxbytes": 25_000_000,
+}
+"""What the kubelet wants of the kernel. It sees files that say so in their places: the kernel's are the machine's."""
+
+_OF_THE_NETWORK = ("ipv4/ip_forward", "bridge/bridge-nf-call-iptables")
+"""What must be 1, and is each network's own."""
+
+
+def main() -> None:
+    """Do it."""
+    folder, address, dns = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    os.umask(0o022)
+    _lay_out_network(address, dns)
+    _lay_out_mounts(folder)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    (folder / "laid-out").touch()
+    while True:
+        signal.sigwait({signal.SIGCHLD})
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+
+
+def _lay_out_network(address: str, dns: str) -> None:
+    steps = [
+        "link set lo up",
+        # The node's address is of an interface that is up and leads nowhere: both ends are in here.
+        "link add node type veth peer name nowhere",
+        f"addr add {address}/24 dev node",
+        "link set node up",
+        "link set nowhere up",
+        f"route add default via {address} dev node",
+        f"addr add {dns}/32 dev lo",
+    ]
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(steps), text=True, check=True)
+    for name in _OF_THE_NETWORK:
+        setting = Path("/proc/sys/net", name)
+        if setting.read_text().strip() != "1":
+            setting.write_text("1")
+
+
+def _lay_out_mounts(folder: Path) -> None:
+    if hiding := [path for path in ("/run", *_OF_ITS_OWN) if folder.is_relative_to(path)]:
+        sys.exit(f"{folder} can't be the folder of a sandbox, where {hiding[0]} is another: set TMPDIR")
+    for path in _OF_ITS_OWN:
+        stand_in = folder / path.strip("/")
+        stand_in.mkdir(parents=True)
+        _mount("--bind", str(stand_in), path)
+    _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    # Within the sandbox only: volumes of Pods are shared with the node that way.
+    _mount("--make-rshared", "/")
+    for name, value in _SYSCTLS.items():
+        if not Path("/proc/sys", name).exists():
+            continue
+        stand_in = folder / "sysctl" / name
+        stand_in.parent.mkdir(parents=True, exist_ok=True)
+        stand_in.write_text(f"{value}\n")
+        _mount("--bind", str(stand_in), f"/proc/sys/{name}")
+
+
+def _mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Carries connections into a sandbox: python relay.py FOLDER FD=HOST:PORT...
+
+Each FD is a socket that listens in the machine's network, opened before this process was moved into the sandbox's. A
+socket stays in the network that it was opened in, so that what is accepted from the one is connected in the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+_CHUNK = 65536
+
+
+async def main() -> None:
+    """Carry until killed."""
+    servers = []
+    for argument in sys.argv[2:]:
+        number, _, target = argument.partition("=")
+        host, _, port = target.rpartition(":")
+        listening = socket.socket(fileno=int(number))
+        servers.append(await asyncio.start_server(_to(host, int(port)), sock=listening))
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+def _to(host: str, port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there_reader, there_writer = await asyncio.open_connection(host, port)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(_pump(reader, there_writer), _pump(there_reader, writer))
+        for each in (writer, there_writer):
+            each.close()
+
+    return carry
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    # An end that is lost is told to the other, as one that is closed is.
+    with suppress(OSError):
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+    with suppress(OSError):
+        writer.write_eof()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
