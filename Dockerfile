@@ -10,17 +10,32 @@ RUN pip install --no-cache-dir "uv==${UV_VERSION}"
 WORKDIR /app
 # Dependencies first: they change less often than the code.
 COPY pyproject.toml uv.lock ./
+
+FROM build AS build-server
 RUN uv sync --locked --no-default-groups --extra server --no-install-project
 COPY README.md LICENSE ./
 COPY server server
 COPY operator operator
 RUN uv sync --locked --no-default-groups --extra server --no-editable
 
-# The target `operator` comes with the operator.
+FROM build AS build-operator
+RUN uv sync --locked --no-default-groups --extra operator --no-install-project
+COPY README.md LICENSE ./
+COPY server server
+COPY operator operator
+RUN uv sync --locked --no-default-groups --extra operator --no-editable
+
 FROM ${PYTHON_IMAGE} AS server
-COPY --from=build /app/.venv /app/.venv
+COPY --from=build-server /app/.venv /app/.venv
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
 # A number, so that Kubernetes can tell that it is not root.
 USER 65532:65532
 EXPOSE 10002 10003
 ENTRYPOINT ["queuelet", "server"]
+
+FROM ${PYTHON_IMAGE} AS operator
+COPY --from=build-operator /app/.venv /app/.venv
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
+USER 65532:65532
+EXPOSE 10004
+ENTRYPOINT ["queuelet-operator"]

@@ -8,8 +8,10 @@ UV := tools/uv
 RUN := $(UV) run --no-sync
 SYNCED := .venv/.synced
 GRPCURL := .tools/bin/grpcurl
-# What the tests of the operator need of Kubernetes.
-BINARIES := etcd kube-apiserver kube-controller-manager kubectl
+# What the tests of the operator and of the chart need of Kubernetes.
+BINARIES := etcd kube-apiserver kube-controller-manager kubectl helm
+# What the tests with a real node need besides.
+NODE_BINARIES := kube-scheduler kubelet kube-proxy coredns
 
 # What a branch is compared with, where it is there.
 BASE ?= origin/main
@@ -22,7 +24,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: sync
 sync: $(SYNCED) ## Install what uv.lock says into .venv
@@ -32,10 +34,11 @@ $(SYNCED): pyproject.toml uv.lock
 	@touch $@
 
 .PHONY: generate
-generate: $(SYNCED) ## Make Python of the .proto files
+generate: $(SYNCED) ## Make Python of the .proto files, and the chart's copy of the CRDs
 	$(RUN) python -m grpc_tools.protoc -I server --python_out=server --pyi_out=server queuelet/v1/queue.proto
 	$(RUN) python -m grpc_tools.protoc -I server/queuelet/compat \
 		--python_out=server/queuelet/compat --pyi_out=server/queuelet/compat q.proto
+	cp crds/*.yaml helm/queuelet/files/crds/
 
 .PHONY: check
 check: $(SYNCED) ## Look at everything without running it: style, types, layers, wire, lock, news
@@ -67,6 +70,17 @@ binaries: $(SYNCED) ## Build Kubernetes' API server and what it needs, once per 
 test: $(SYNCED) $(GRPCURL) binaries ## Run the tests
 	$(RUN) pytest -n 2 --dist loadgroup $(ARGS)
 
+.PHONY: test-node
+test-node: $(SYNCED) ## Run the tests that need a real node: root on Linux
+	@$(RUN) python -m tools.node check
+	@$(RUN) python -m tools.control_plane build $(BINARIES) $(NODE_BINARIES) >/dev/null
+	$(RUN) pytest tests/node $(ARGS)
+
+.PHONY: node-packages
+node-packages: $(SYNCED) ## Install what a real node needs of Debian
+	apt-get update
+	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.node packages)
+
 .PHONY: soak
 soak: $(SYNCED) $(GRPCURL) binaries ## Run the tests with large counts: a quarter of an hour
 	QUEUELET_SOAK=1 $(RUN) pytest -n 2 --dist loadgroup --timeout 7200 $(ARGS)
@@ -84,9 +98,10 @@ lock: ## Bring uv.lock up to pyproject.toml (ARGS=--upgrade: to the newest relea
 	$(UV) lock --default-index https://pypi.org/simple $(ARGS)
 
 .PHONY: image
-image: ## Build the server's container image
-	@docker info >/dev/null 2>&1 || { echo "make image: no Docker daemon answers here, and it builds the image" >&2; exit 1; }
+image: ## Build the container images of server and operator
+	@docker info >/dev/null 2>&1 || { echo "make image: no Docker daemon answers here, and it builds the images" >&2; exit 1; }
 	docker build --target server --tag queuelet-server:dev .
+	docker build --target operator --tag queuelet-operator:dev .
 
 .PHONY: changelog
 changelog: $(SYNCED) ## Gather newsfragments/ into CHANGELOG.md, for a release

@@ -101,7 +101,9 @@ def server() -> Iterator[ServerProcess]:
 @pytest.fixture(scope="session")
 def operator(control_plane: ControlPlane, server: ServerProcess) -> Iterator[OperatorProcess]:
     """An operator that tests share, for the Queues of the class "default" in every namespace."""
-    with OperatorProcess("--server", server.address, "--counts-every", "0.5", env=control_plane.environment) as process:
+    with OperatorProcess(
+        "--server", server.address, "--counts-every", "0.5", env=control_plane.environment, quick_lease=False
+    ) as process:
         yield process
         assert process.stop() == 0
         assert not [line for line in process.log() if "exception" in line], "no test has found a defect in the operator"

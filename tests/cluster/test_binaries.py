@@ -166,5 +166,5 @@ def test_tools_that_are_installed_are_not_built(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_program_there_is_not_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ControlPlaneError, match="no program 'kubelet' here; ask for one of etcd, kube-apiserver"):
-        binaries.find("kubelet")
+    with pytest.raises(ControlPlaneError, match="no program 'kubeadm' here; ask for one of etcd, kube-apiserver"):
+        binaries.find("kubeadm")

@@ -1,0 +1,93 @@
+"""A control plane for the chart, where helm may install what belongs to no namespace without being in anyone's way."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.kube_queues import KubeQueues
+from tools.control_plane import Api, ApiError, ControlPlane, binaries
+
+HERE = Path(__file__).parent
+CRDS = HERE.parents[1] / "crds"
+
+NewNamespace = Callable[..., str]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests here on one worker of several, the one of the cluster's: they share a control plane."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+@pytest.fixture(scope="session")
+def helm_is_there() -> None:
+    """Fail where helm is missing. To build it would take longer than a test may."""
+    if not binaries.find("helm"):
+        pytest.fail("helm must be built first: make test does it, or make binaries")
+
+
+@pytest.fixture(scope="session")
+def chart_control_plane(helm_is_there: None) -> Iterator[ControlPlane]:
+    """A control plane that knows our kind, and those of others that the chart can make objects of."""
+    missing = [name for name in binaries.SERVERS if not binaries.find(name)]
+    if missing:
+        pytest.fail(f"{', '.join(missing)} must be built first: make test does it, or make binaries")
+    with ControlPlane() as started:
+        for manifest in sorted(CRDS.glob("*.yaml")):
+            started.api.define(manifest)
+        for definition in yaml.safe_load_all((HERE / "foreign_kinds.yaml").read_text()):
+            name = definition["metadata"]["name"]
+            path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
+            started.api.apply(path, definition, "tests")
+        yield started
+        started.check()
+
+
+@pytest.fixture
+def control_plane(chart_control_plane: ControlPlane) -> ControlPlane:
+    """The same, for one test."""
+    return chart_control_plane
+
+
+@pytest.fixture
+def api(control_plane: ControlPlane) -> Api:
+    """The API server as its admin sees it."""
+    return control_plane.api
+
+
+@pytest.fixture(scope="session")
+def new_namespace(chart_control_plane: ControlPlane) -> Iterator[NewNamespace]:
+    """Makes namespaces with labels, all of which go at the end."""
+    made: list[str] = []
+
+    def make(**labels: str) -> str:
+        name = f"chart-{secrets.token_hex(4)}"
+        body = {"metadata": {"name": name, "labels": labels}}
+        chart_control_plane.api.create("/api/v1/namespaces", body)
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        with suppress(ApiError):
+            chart_control_plane.api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def namespace(new_namespace: NewNamespace) -> str:
+    """A new namespace."""
+    return new_namespace()
+
+
+@pytest.fixture
+def kube(api: Api, namespace: str) -> KubeQueues:
+    """The Queues of a new namespace."""
+    return KubeQueues(api, namespace)

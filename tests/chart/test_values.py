@@ -1,0 +1,400 @@
+"""What the chart makes of values, as the API server takes it, and which values it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from urllib.request import urlopen
+
+import pytest
+import yaml
+
+from queuelet.cli.server import server
+from queuelet_operator.__main__ import main as operator
+from queuelet_operator.metrics import Metrics
+from support.helm import CHART, HelmError, Object, helm, template
+from support.rpc import Rpc
+from support.server_process import ServerProcess
+from tools.control_plane import Api
+from tools.control_plane.api import APPLY_PATCH
+
+NewNamespace = Callable[..., str]
+
+CRDS = CHART.parents[1] / "crds"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+CERT_MANAGER: Object = {"enabled": True, "issuerRef": {"name": "company", "kind": "ClusterIssuer"}}
+MONITORING: Object = {
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+}
+FURNITURE: Object = {
+    "nodeSelector": {"kubernetes.io/arch": "arm64"},
+    "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "queues", "effect": "NoSchedule"}],
+    "affinity": {
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "noisy"}}}
+            ]
+        }
+    },
+    "priorityClassName": "system-cluster-critical",
+    "podAnnotations": {"example.com/team": "checkout"},
+    "podLabels": {"team": "checkout", "app.kubernetes.io/component": "not to be changed"},
+    "extraEnv": [{"name": "TZ", "value": "UTC"}],
+    "extraArgs": ["--debug"],
+    "resources": {"limits": {"memory": "2Gi"}},
+    "serviceAccount": {"name": "queues", "annotations": {"example.com/role": "none"}},
+    "image": {"repository": "registry.example.com:5000/queuelet", "tag": "1.2.3", "pullPolicy": "Always"},
+    "debug": True,
+}
+
+VALUES: dict[str, Object] = {
+    "nothing": {},
+    "some namespaces": {"operator": {"namespaces": ["default", "kube-public"]}},
+    "TLS and a token from Secrets": {
+        "tls": {"enabled": True, "secretName": "cert"},
+        "auth": {"tokenSecretName": "token"},
+    },
+    "mutual TLS from Secrets": {
+        "tls": {
+            "enabled": True,
+            "secretName": "cert",
+            "mutual": {"enabled": True, "caSecretName": "clients", "operatorSecretName": "operator-cert"},
+        }
+    },
+    "TLS by cert-manager": {"tls": {"enabled": True, "certManager": {**CERT_MANAGER, "dnsNames": ["q.example.com"]}}},
+    "mutual TLS by cert-manager": {
+        "tls": {"enabled": True, "mutual": {"enabled": True}, "certManager": CERT_MANAGER},
+    },
+    "monitoring": {"monitoring": MONITORING},
+    "network policies": {"networkPolicy": {"enabled": True}},
+    "narrow network policies": {
+        "networkPolicy": {
+            "enabled": True,
+            "clients": [
+                {"namespaceSelector": {"matchLabels": {"team": "checkout"}}},
+                {"ipBlock": {"cidr": "10.0.0.0/8"}},
+            ],
+            "monitoring": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
+            "apiServer": {"ports": [6443], "cidrs": ["10.1.2.3/32", "10.1.2.4/32"]},
+        }
+    },
+    "a volume": {
+        "server": {
+            "persistence": {
+                "enabled": True,
+                "size": "1.5Ti",
+                "storageClassName": "fast",
+                "accessMode": "ReadWriteOncePod",
+            }
+        }
+    },
+    "a load balancer": {
+        "server": {
+            "address": "q.example.com:443",
+            "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
+        }
+    },
+    "all that Pods can have": {
+        "commonLabels": {"cost-center": "42"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "server": {**FURNITURE, "graceSeconds": 0, "memoryWatermark": "512Mi"},
+        "operator": {
+            **FURNITURE,
+            "queueClassName": "fast.eu-1",
+            "topologySpreadConstraints": [
+                {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+            ],
+        },
+    },
+    "long names and digests": {
+        "nameOverride": "q" * 63,
+        "fullnameOverride": "a-very-long-name-" * 4,
+        "server": {"image": {"digest": f"sha256:{'0' * 64}"}},
+        "operator": {"image": {"digest": f"sha256:{'f' * 64}"}},
+    },
+    "as little as can be": {
+        "crds": {"enabled": False},
+        "rbac": {"create": False, "aggregatedRoles": False},
+        "server": {"serviceAccount": {"create": False}},
+        "operator": {
+            "replicas": 1,
+            "serviceAccount": {"create": False, "name": "default"},
+            "podDisruptionBudget": {"enabled": False},
+        },
+    },
+    "OpenShift": {"podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}},
+}
+
+
+def test_the_chart_has_nothing_to_complain_of() -> None:
+    said = helm("lint", "--strict", str(CHART))
+    assert "[WARNING]" not in said
+    assert "[ERROR]" not in said
+
+
+def test_its_definitions_are_those_of_the_repository() -> None:
+    assert sorted(each.name for each in CRDS.glob("*.yaml")) == sorted(
+        each.name for each in (CHART / "files/crds").iterdir()
+    )
+    for each in CRDS.glob("*.yaml"):
+        copy = CHART / "files/crds" / each.name
+        assert not copy.is_symlink()
+        assert copy.read_text() == each.read_text(), "make generate copies it"
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_the_api_server_takes_what_the_chart_makes(api: Api, namespace: str, values: Object) -> None:
+    paths = Paths(api)
+    for each in template(namespace, "shop", values):
+        query = {"fieldManager": "helm", "dryRun": "All", "fieldValidation": "Strict", "force": "true"}
+        api.request("PATCH", paths.of(each), each, headers=APPLY_PATCH, query=query)
+
+
+@pytest.mark.parametrize(
+    "values", [VALUES["nothing"], VALUES["mutual TLS from Secrets"], VALUES["a volume"], VALUES["OpenShift"]]
+)
+def test_pods_meet_the_restricted_standard(api: Api, new_namespace: NewNamespace, values: Object) -> None:
+    namespace = new_namespace(**RESTRICTED)
+    for each in template(namespace, "shop", values):
+        if each["kind"] == "ServiceAccount":
+            api.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", each)
+    pods = [pod for _, pod in pod_templates(template(namespace, "shop", values))]
+    assert len(pods) == 2
+    for pod in pods:
+        body = {**pod, "metadata": {**pod["metadata"], "generateName": "shop-"}}
+        # Claims of a template are put in by the StatefulSet's controller.
+        body["spec"].setdefault("volumes", []).append({"name": "data", "emptyDir": {}})
+        api.create(f"/api/v1/namespaces/{namespace}/pods", body, dryRun="All")
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_no_pod_is_told_of_services_or_writes_to_its_image(name: str) -> None:
+    for kind, pod in pod_templates(rendered(name)):
+        assert pod["spec"]["enableServiceLinks"] is False
+        assert pod["spec"]["automountServiceAccountToken"] is (kind == "Deployment")
+        for container in pod["spec"]["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_there_is_one_server_and_it_has_time_to_drain() -> None:
+    stateful_set = only("StatefulSet", template("prod", "shop", {"server": {"graceSeconds": 50}}))
+    assert stateful_set["spec"]["replicas"] == 1
+    pod = stateful_set["spec"]["template"]["spec"]
+    assert environment_of(pod)["QUEUELET_SERVER_GRACE"] == "50"
+    assert pod["terminationGracePeriodSeconds"] == 60
+
+
+def test_the_operator_never_gets_the_key_of_the_server() -> None:
+    for _, pod in pod_templates(rendered("mutual TLS from Secrets")):
+        items = {
+            (volume["secret"]["secretName"], item["key"])
+            for volume in pod["spec"]["volumes"]
+            for item in volume["secret"]["items"]
+        }
+        if pod["metadata"]["labels"]["app.kubernetes.io/component"] == "operator":
+            assert items == {("cert", "ca.crt"), ("operator-cert", "tls.crt"), ("operator-cert", "tls.key")}
+        else:
+            assert items == {("cert", "tls.crt"), ("cert", "tls.key"), ("clients", "ca.crt")}
+
+
+def test_no_label_takes_the_place_of_those_that_pods_are_found_by() -> None:
+    for each in rendered("all that Pods can have"):
+        if each["kind"] in {"Deployment", "StatefulSet"}:
+            assert (
+                each["spec"]["selector"]["matchLabels"].items()
+                <= each["spec"]["template"]["metadata"]["labels"].items()
+            )
+            assert each["spec"]["template"]["metadata"]["labels"]["team"] == "checkout"
+
+
+def test_a_new_release_of_the_chart_alone_starts_no_pod_anew() -> None:
+    for _, pod in pod_templates(rendered("nothing")):
+        assert "helm.sh/chart" not in pod["metadata"]["labels"]
+
+
+def test_an_image_is_that_of_the_release_unless_values_say_otherwise() -> None:
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert images("nothing") == {
+        f"queuelet-server:{version}",
+        f"queuelet-operator:{version}",
+    }
+    assert images("all that Pods can have") == {"registry.example.com:5000/queuelet:1.2.3"}
+    assert f"queuelet-server@sha256:{'0' * 64}" in images("long names and digests")
+
+
+def test_every_setting_of_the_pods_is_one_that_the_programs_have() -> None:
+    """A slip in the name of an environment variable would be found by nobody: programs do not look at others."""
+    known = {
+        "StatefulSet": {name for option in server.params for name in option.envvar or ()},
+        "Deployment": {f"QUEUELET_OPERATOR_{option.name}".upper() for option in operator.params},
+    }
+    for name in VALUES:
+        for kind, pod in pod_templates(rendered(name)):
+            ours = {name for name in environment_of(pod["spec"]) if name.startswith("QUEUELET_")}
+            assert ours <= known[kind]
+
+
+# What is refused
+
+
+REFUSED: dict[str, tuple[Object, str]] = {
+    "replicas of the server": ({"server": {"replicas": 2}}, "'/server': additional properties 'replicas' not allowed"),
+    "a value there is not": ({"replicaCount": 2}, "'': additional properties 'replicaCount' not allowed"),
+    "a slip deep inside": (
+        {"tls": {"certManager": {"issuerref": {}}}},
+        "'/tls/certManager': additional properties 'issuerref' not allowed",
+    ),
+    "replicas in words": ({"operator": {"replicas": "two"}}, "'/operator/replicas': got string, want integer"),
+    "a negative grace": ({"server": {"graceSeconds": -1}}, "'/server/graceSeconds': minimum: got -1, want 0"),
+    "one namespace as a text": ({"operator": {"namespaces": "prod"}}, "'/operator/namespaces': got string, want array"),
+    "a namespace there cannot be": (
+        {"operator": {"namespaces": ["Prod"]}},
+        "'/operator/namespaces/0': 'Prod' does not match",
+    ),
+    "a class there cannot be": (
+        {"operator": {"queueClassName": "Fast"}},
+        "'/operator/queueClassName': 'Fast' does not",
+    ),
+    "a number as a tag": ({"server": {"image": {"tag": 1.0}}}, "'/server/image/tag': got number, want string"),
+    "a digest without its kind": ({"server": {"image": {"digest": "0" * 64}}}, "'/server/image/digest': '000"),
+    "an address without a port": (
+        {"server": {"address": "q.example.com"}},
+        "'/server/address': 'q.example.com' does not",
+    ),
+    "a watermark of nothing": ({"server": {"memoryWatermark": "most"}}, "'/server/memoryWatermark': 'most' does not"),
+    "an unknown type of Service": (
+        {"server": {"service": {"type": "Public"}}},
+        "'/server/service/type': value must be one",
+    ),
+    "a yes": ({"rbac": {"create": "yes"}}, "'/rbac/create': got string, want boolean"),
+    "TLS without a Secret": ({"tls": {"enabled": True}}, "tls.secretName is empty: name the Secret with tls.crt"),
+    "cert-manager without an issuer": (
+        {"tls": {"enabled": True, "certManager": {"enabled": True}}},
+        "tls.certManager.issuerRef.name is empty: name the Issuer",
+    ),
+    "cert-manager without TLS": ({"tls": {"certManager": CERT_MANAGER}}, "set tls.enabled too"),
+    "mutual TLS without TLS": ({"tls": {"mutual": {"enabled": True}}}, "tls.mutual.enabled needs TLS"),
+    "mutual TLS without the operator's own": (
+        {"tls": {"enabled": True, "secretName": "cert", "mutual": {"enabled": True}}},
+        "tls.mutual.operatorSecretName is empty",
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_a_value_is_refused_with_its_name(values: Object, sentence: str) -> None:
+    with pytest.raises(HelmError) as refused:
+        template("prod", "shop", values)
+    assert sentence in str(refused.value)
+
+
+def test_every_value_has_a_sentence_that_the_file_of_values_repeats() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    text = (CHART / "values.yaml").read_text()
+    comments = re.sub(r"\s+", " ", " ".join(re.findall(r"^ *# (.*)$", text, re.MULTILINE)))
+    described = {name: each["description"] for name, each in properties(schema)}
+    # A chart that has this one as a part gives it this value.
+    assert described.pop("/global")
+    assert set(described) == set(value_names(yaml.safe_load(text), schema))
+    for name, sentence in described.items():
+        assert sentence.endswith("."), name
+        assert sentence in comments, name
+
+
+def test_a_key_that_no_value_has_is_refused_everywhere() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert schema["additionalProperties"] is False
+    assert not [name for name, each in properties(schema) if "properties" in each and each["additionalProperties"]]
+
+
+# Monitoring
+
+
+def test_alerts_ask_for_metrics_that_there_are() -> None:
+    with ServerProcess() as process:
+        rpc = Rpc(process.address)
+        # The families of queues and calls are there from the first on.
+        rpc.new_queue("orders")
+        rpc.close()
+        with urlopen(f"{process.metrics_url}/metrics") as answer:  # noqa: S310  # a URL of our own
+            exposed: str = answer.read().decode()
+    there_are = set(re.findall(r"^# TYPE (\S+)", exposed, re.MULTILINE))
+    for family in Metrics().registry.collect():
+        there_are |= {family.name, f"{family.name}_total"}
+    rule = only("PrometheusRule", rendered("monitoring"))
+    alerts = [each for group in rule["spec"]["groups"] for each in group["rules"]]
+    assert len(alerts) > 5
+    for alert in alerts:
+        asked = set(re.findall(r"\b(queuelet_\w+)\{", alert["expr"]))
+        assert asked, alert["alert"]
+        assert asked <= there_are, alert["alert"]
+        assert alert["annotations"]["summary"].endswith(".")
+        assert alert["annotations"]["description"].strip().endswith(".")
+
+
+# Inside
+
+
+@cache
+def rendered(name: str) -> list[Object]:
+    """Return what the chart makes of values, to be looked at by several tests and changed by none."""
+    return template("prod", "shop", VALUES[name])
+
+
+class Paths:
+    """Where the API server has objects, by their kinds."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._known: dict[str, dict[str, tuple[str, bool]]] = {}
+
+    def of(self, body: Object) -> str:
+        """Return the path of an object."""
+        version = body["apiVersion"]
+        group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        if group not in self._known:
+            listed = self._api.get(group)["resources"]
+            self._known[group] = {
+                each["kind"]: (each["name"], each["namespaced"]) for each in listed if "/" not in each["name"]
+            }
+        plural, is_namespaced = self._known[group][body["kind"]]
+        where = f"/namespaces/{body['metadata']['namespace']}" if is_namespaced else ""
+        return f"{group}{where}/{plural}/{body['metadata']['name']}"
+
+
+def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    for each in objects:
+        if each["kind"] in {"Deployment", "StatefulSet"}:
+            yield each["kind"], each["spec"]["template"]
+
+
+def environment_of(pod: Object) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in pod["containers"][0]["env"]}
+
+
+def images(name: str) -> set[str]:
+    return {pod["spec"]["containers"][0]["image"] for _, pod in pod_templates(rendered(name))}
+
+
+def only(kind: str, objects: list[Object]) -> Object:
+    (found,) = [each for each in objects if each["kind"] == kind]
+    return found
+
+
+def properties(schema: Object, path: str = "") -> Iterator[tuple[str, Object]]:
+    for name, each in schema.get("properties", {}).items():
+        yield f"{path}/{name}", each
+        yield from properties(each, f"{path}/{name}")
+
+
+def value_names(values: Object, schema: Object, path: str = "") -> Iterator[str]:
+    for name, each in values.items():
+        yield f"{path}/{name}"
+        known = schema["properties"][name]
+        if "properties" in known:
+            yield from value_names(each, known, f"{path}/{name}")
