@@ -65,6 +65,8 @@ class _Entry:
     home: Home | None = None
     answered: str = ""
     counts_written_at: float = 0.0
+    counts_turn: float | None = None
+    """When a write for counts alone has its turn, of the monotonic clock; None where none waits for it."""
 
 
 class Controller:
@@ -227,7 +229,7 @@ class Controller:
                 if step.until is not None:
                     self._look_again(key, step.until)
                 return
-            if isinstance(step, WriteStatus) and step.only_counts and not self._may_write_counts(key):
+            if isinstance(step, WriteStatus) and step.only_counts and not self._may_write_counts(entry):
                 return
             log.debug("step", queue=str(key), step=type(step).__name__)
             await self._take(step, entry)
@@ -253,14 +255,16 @@ class Controller:
         if when != float("inf"):
             self.queue.add_at(key, monotonic() + max(when - time(), 0.0), Priority.RESYNC)
 
-    def _may_write_counts(self, key: Key) -> bool:
+    def _may_write_counts(self, entry: _Entry) -> bool:
         """Tell whether a write for counts alone may go now; if not, the object is looked at again when it may."""
         now = monotonic()
-        if now < self._next_counts:
-            self.queue.add_at(key, self._next_counts, Priority.RESYNC)
-            self._next_counts += 1 / COUNTS_RATE
+        if entry.counts_turn is None:
+            entry.counts_turn = max(now, self._next_counts)
+            self._next_counts = entry.counts_turn + 1 / COUNTS_RATE
+        if now < entry.counts_turn:
+            self.queue.add_at(entry.object.key, entry.counts_turn, Priority.RESYNC)
             return False
-        self._next_counts = now + 1 / COUNTS_RATE
+        entry.counts_turn = None
         return True
 
     # The steps

@@ -6,7 +6,7 @@ import json
 import re
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http.client import HTTPResponse
 from typing import Self
@@ -195,6 +195,21 @@ class History:
             if reason and found[-1:] != [reason]:
                 found.append(reason)
         return found
+
+    def wait(self, names: Iterable[str], reasons: list[str], timeout: float = 60.0) -> None:
+        """Wait until each of the Queues has had these reasons, and no others."""
+        left: dict[str, list[str]] = {}
+
+        def look() -> bool:
+            left.clear()
+            left.update({name: had for name in names if (had := self.reasons(name)) != reasons})
+            return not left
+
+        try:
+            eventually(look, f"the reasons were {reasons}", timeout)
+        except AssertionError as error:
+            now = {name: self._queues.status(name) for name in left}
+            raise AssertionError(f"{error}; they are {left}; {now}") from None
 
     def _open(self, version: str) -> HTTPResponse:
         user = yaml.safe_load(self._control_plane.kubeconfig.read_text())["users"][0]["user"]

@@ -8,7 +8,7 @@ from typing import Self
 
 from support.logged_process import LoggedProcess, clean_environment
 
-_QUICK = ("--lease-duration", "1", "--lease-renew-deadline", "0.8", "--lease-retry-period", "0.2")
+_QUICK = ("--lease-duration", "2", "--lease-renew-deadline", "1.5", "--lease-retry-period", "0.3")
 """Tests do not wait for the Lease of an operator that they killed."""
 
 

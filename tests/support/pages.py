@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http.client import HTTPConnection
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -13,6 +14,12 @@ class Page(NamedTuple):
     status: int
     kind: str
     text: str
+
+
+def samples(url: str, name: str) -> dict[str, float]:
+    """Return the samples of a metric at a URL by their labels, as text. One without labels has an empty text."""
+    found = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", fetch(url).text, re.MULTILINE)
+    return {labels: float(value) for labels, value in found}
 
 
 def fetch(url: str, method: str = "GET") -> Page:

@@ -138,6 +138,10 @@ class ControlPlane:
         answer = self.api.create(path, {"spec": {"expirationSeconds": seconds}})
         return str(answer["status"]["token"])
 
+    def api_of_admin(self) -> Api:
+        """Return the API server as the admin sees it, over a connection of its own: for another thread."""
+        return self.api_as(self._tokens["admin"])
+
     def api_as(self, token: str) -> Api:
         """Return the API server as the user of a token sees it."""
         return Api(self.url, self.certificates.authority, token)
@@ -164,7 +168,7 @@ class ControlPlane:
         self.kubeconfig = self.folder / "kubeconfig"
         """The admin's, who may do anything."""
         self._write_identities()
-        self.api = self.api_as(self._tokens["admin"])
+        self.api = self.api_of_admin()
         """The API server as the admin sees it."""
         self.etcd = Process("etcd", [*self._prefix, found["etcd"], *self._etcd_flags()], self._logs / "etcd.log")
         self.api_server = Process(

@@ -1,0 +1,344 @@
+"""A proxy before a real API server, that fails as a test tells it to.
+
+It speaks plain HTTP on a free port of loopback, in a thread of its own, and keeps a record of what came through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import ssl
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import yaml
+from aiohttp import web
+
+from support.queue_objects import Object
+from support.rpc import eventually
+from tools.control_plane import ControlPlane
+
+NO_ANSWER = 0
+"""The code of a request that got no answer."""
+
+EVERY = None
+"""For faults: each matching request, until `heal`."""
+
+_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding", "accept-encoding"}
+"""Headers that belong to one connection."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passed:
+    """A request that was answered, or left without an answer."""
+
+    verb: str
+    """As metrics have it: get, patch, post, put, delete or watch."""
+    path: str
+    code: int
+    body: Object = field(default_factory=dict)
+    is_faulty: bool = False
+    """Whether the code is one of ours, and the API server has not seen it or its answer was lost."""
+    at: float = 0.0
+    """When it came, by the clock of time.monotonic."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Fault:
+    """What is done to the next requests of a kind."""
+
+    verb: re.Pattern[str]
+    path: re.Pattern[str]
+    left: int | None
+    code: int = NO_ANSWER
+    headers: dict[str, str] = field(default_factory=dict)
+    passes_on: bool = False
+    delay: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Watch:
+    """A watch under way."""
+
+    request: web.Request
+    response: web.StreamResponse
+    pump: asyncio.Future[None] | None = None
+
+    def cut(self) -> None:
+        """End it without a word."""
+        if self.request.transport:
+            self.request.transport.abort()
+        if self.pump:
+            self.pump.cancel()
+
+
+class FaultyApi:
+    """The proxy. It forgets its faults and ends all connections at the end of its `with` block."""
+
+    def __init__(self, control_plane: ControlPlane, folder: Path) -> None:
+        """Take the real API server, and where to write a kubeconfig that leads to the proxy."""
+        self._upstream = control_plane.url
+        self._tls = ssl.create_default_context(cafile=str(control_plane.certificates.authority))
+        self._token: str = yaml.safe_load(control_plane.kubeconfig.read_text())["users"][0]["user"]["token"]
+        self._kubeconfig = folder / "faulty.kubeconfig"
+        self._lock = threading.Lock()
+        self._faults: list[_Fault] = []
+        self._passed: list[Passed] = []
+        self._watches: set[_Watch] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="faulty API server", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self._thread.start()
+        port = self._wait(self._start())
+        self.url = f"http://127.0.0.1:{port}"
+        """Where it is."""
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "faulty", "cluster": {"server": self.url}}],
+            "users": [{"name": "admin", "user": {"token": self._token}}],
+            "contexts": [{"name": "faulty", "context": {"cluster": "faulty", "user": "admin"}}],
+            "current-context": "faulty",
+        }
+        self._kubeconfig.write_text(json.dumps(config))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self._wait(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads a program to the proxy and not to the API server itself."""
+        return {"KUBECONFIG": str(self._kubeconfig)}
+
+    # Faults
+
+    def refuse(
+        self, verb: str, path: str, code: int, *, times: int | None = 1, headers: dict[str, str] | None = None
+    ) -> None:
+        """Answer the next requests with a code, without passing them on. Verb and path are patterns, the path's a part.
+
+        A request without an answer has the code `NO_ANSWER`: its connection is dropped.
+        """
+        self._add(verb, path, times, code=code, headers=headers or {})
+
+    def lose_answers(self, verb: str, path: str, *, times: int | None = 1) -> None:
+        """Pass the next requests on, and drop the connection in the place of the answer."""
+        self._add(verb, path, times, passes_on=True)
+
+    def delay(self, verb: str, path: str, seconds: float, *, times: int | None = 1) -> None:
+        """Wait before the next requests are passed on."""
+        self._add(verb, path, times, passes_on=True, delay=seconds)
+
+    def heal(self) -> None:
+        """Fail no more, and let the watches flow."""
+        with self._lock:
+            self._faults.clear()
+        self._loop.call_soon_threadsafe(self._flows.set)
+
+    def cut_watches(self) -> None:
+        """End every watch abruptly, as a machine on the way does that is switched off and on."""
+
+        def cut() -> None:
+            for watch in self._watches:
+                watch.cut()
+
+        self._loop.call_soon_threadsafe(cut)
+
+    def hold_watches(self) -> None:
+        """Let the watches, those under way and those to come, fall silent: what they tell waits for `heal`."""
+        self._loop.call_soon_threadsafe(self._flows.clear)
+
+    def end_watches(self, code: int = HTTPStatus.GONE, message: str = "too old resource version: 1 (2)") -> None:
+        """Send an ERROR on every watch and end it, as the API server does for a version it does not have any more."""
+
+        async def end() -> None:
+            line = json.dumps({"type": "ERROR", "object": _status(code, message)}).encode() + b"\n"
+            for watch in list(self._watches):
+                await watch.response.write(line)
+                if watch.pump:
+                    watch.pump.cancel()
+
+        self._wait(end())
+
+    # The record
+
+    def requests(self, verb: str = ".*", path: str = "", code: int | None = None) -> list[Passed]:
+        """Return the requests so far that match, in the order of their answers."""
+        with self._lock:
+            passed = list(self._passed)
+        return [
+            each
+            for each in passed
+            if re.fullmatch(verb, each.verb) and re.search(path, each.path) and code in {None, each.code}
+        ]
+
+    def wait_for(
+        self, verb: str = ".*", path: str = "", code: int | None = None, *, count: int = 1, timeout: float = 30.0
+    ) -> list[Passed]:
+        """Return the requests that match once there are so many."""
+        what = f"{count} requests {verb} {path} {code or ''}"
+        try:
+            eventually(lambda: len(self.requests(verb, path, code)) >= count, what, timeout)
+        except AssertionError as error:
+            seen = [(each.verb, each.path, each.code) for each in self.requests()]
+            raise AssertionError(f"{error}; there were {seen}") from None
+        return self.requests(verb, path, code)
+
+    @property
+    def watches(self) -> int:
+        """How many watches are under way."""
+        return len(self._watches)
+
+    def wait_for_watches(self, count: int = 1) -> None:
+        """Wait until so many watches are under way."""
+        eventually(lambda: self.watches >= count, f"{count} watches are under way")
+
+    # Inside
+
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  # whatever the work returns
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30.0)
+
+    async def _start(self) -> int:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._tls, limit=0), auto_decompress=False
+        )
+        application = web.Application(client_max_size=64 * 1024**2)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return int(self._runner.addresses[0][1])
+
+    async def _stop(self) -> None:
+        for watch in list(self._watches):
+            watch.cut()
+        await self._runner.cleanup()
+        await self._session.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        # Connections by TLS need a moment to end.
+        await asyncio.sleep(0.1)
+
+    def _add(self, verb: str, path: str, left: int | None, **what: Any) -> None:  # noqa: ANN401  # fields of _Fault
+        with self._lock:
+            self._faults.append(_Fault(verb=re.compile(verb), path=re.compile(path), left=left, **what))
+
+    def _next_fault(self, verb: str, path: str) -> _Fault | None:
+        with self._lock:
+            for fault in self._faults:
+                if fault.left != 0 and fault.verb.fullmatch(verb) and fault.path.search(path):
+                    if fault.left is not None:
+                        fault.left -= 1
+                    return fault
+        return None
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        began = monotonic()
+        verb = "watch" if request.query.get("watch") == "true" else request.method.lower()
+        data = await request.read()
+
+        def note(code: int, *, is_faulty: bool = False) -> None:
+            body = json.loads(data) if data.startswith(b"{") else {}
+            passed = Passed(verb=verb, path=request.path, code=code, body=body, is_faulty=is_faulty, at=began)
+            with self._lock:
+                self._passed.append(passed)
+
+        fault = self._next_fault(verb, request.path)
+        if fault and fault.delay:
+            await asyncio.sleep(fault.delay)
+        elif fault:
+            if fault.passes_on:
+                await self._pass_on(request, data)
+            note(fault.code, is_faulty=True)
+            if fault.code == NO_ANSWER:
+                if request.transport:
+                    request.transport.abort()
+                return web.Response()
+            return web.json_response(_status(fault.code, "as the test says"), status=fault.code, headers=fault.headers)
+        if verb == "watch":
+            return await self._watch(request, note)
+        code, body, headers = await self._pass_on(request, data)
+        note(code)
+        return web.Response(status=code, body=body, headers=headers)
+
+    async def _pass_on(self, request: web.Request, data: bytes) -> tuple[int, bytes, dict[str, str]]:
+        try:
+            async with self._open(request, data) as answer:
+                return answer.status, await answer.read(), _kept(answer.headers)
+        except (aiohttp.ClientError, OSError) as error:
+            # As a load balancer has it whose API server is away.
+            body = json.dumps(_status(HTTPStatus.BAD_GATEWAY, repr(error))).encode()
+            return HTTPStatus.BAD_GATEWAY, body, {"Content-Type": "application/json"}
+
+    async def _watch(self, request: web.Request, note: Any) -> web.StreamResponse:  # noqa: ANN401  # a function
+        async with self._open(request, b"") as answer:
+            note(answer.status)
+            response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
+            watch = _Watch(request, response)
+            await response.prepare(request)
+            self._watches.add(watch)
+            watch.pump = asyncio.ensure_future(self._pump(answer, response))
+            try:
+                await asyncio.wait([watch.pump])
+            finally:
+                watch.pump.cancel()
+                self._watches.discard(watch)
+        return response
+
+    async def _pump(self, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+        rest = b""
+        async for data in answer.content.iter_any():
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                await self._flows.wait()
+                with suppress(ConnectionError):
+                    await response.write(line + b"\n")
+
+    def _open(self, request: web.Request, data: bytes) -> Any:  # noqa: ANN401  # aiohttp's own way to say it
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
+        return self._session.request(
+            request.method,
+            f"{self._upstream}{request.rel_url}",
+            data=data or None,
+            headers={**headers, "Accept-Encoding": "identity"},
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+
+
+def _kept(headers: Any) -> dict[str, str]:  # noqa: ANN401  # a multidict
+    return {name: value for name, value in headers.items() if name.lower() not in _HOP}
+
+
+def _status(code: int, message: str) -> Object:
+    phrase = HTTPStatus(code).phrase.replace(" ", "")
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "reason": phrase,
+        "message": message,
+        "code": int(code),
+    }

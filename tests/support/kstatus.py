@@ -1,0 +1,97 @@
+"""What tools make of a Queue's status: kstatus, which Flux and kpt go by, and the health check that Argo CD is given.
+
+The rules of kstatus are those of sigs.k8s.io/cli-utils, as `pkg/kstatus/README.md` documents them, in the order of
+`pkg/kstatus/status/generic.go`. Written anew here: there is no Go in these tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+
+ARGOCD_CM = Path(__file__).parents[2] / "examples" / "argocd" / "argocd-cm.yaml"
+LUA = "resource.customizations.health.queuelet.dev_Queue"
+
+
+class Kstatus(StrEnum):
+    """What kstatus makes of an object that is there."""
+
+    IN_PROGRESS = "InProgress"
+    FAILED = "Failed"
+    CURRENT = "Current"
+    TERMINATING = "Terminating"
+
+
+class Health(StrEnum):
+    """What Argo CD's health checks may answer."""
+
+    PROGRESSING = "Progressing"
+    HEALTHY = "Healthy"
+    DEGRADED = "Degraded"
+    SUSPENDED = "Suspended"
+
+
+def kstatus(body: Object) -> Kstatus:
+    """Return the status of an object of a kind that kstatus has no rules of its own for."""
+    meta, status = body["metadata"], body.get("status", {})
+    if meta.get("deletionTimestamp"):
+        return Kstatus.TERMINATING
+    # An object without either is not looked at in this way.
+    if "generation" in meta and status.get("observedGeneration", meta["generation"]) != meta["generation"]:
+        return Kstatus.IN_PROGRESS
+    conditions = status.get("conditions", [])
+    for condition in conditions:
+        if condition["status"] == "True" and condition["type"] == "Reconciling":
+            return Kstatus.IN_PROGRESS
+        if condition["status"] == "True" and condition["type"] == "Stalled":
+            return Kstatus.FAILED
+    for condition in conditions:
+        if condition["type"] == "Ready":
+            return Kstatus.CURRENT if condition["status"] == "True" else Kstatus.IN_PROGRESS
+    # Without any of the conditions it is taken to be done.
+    return Kstatus.CURRENT
+
+
+def argo_health(body: Object) -> Health:
+    """Return the health of a Queue by the Lua of examples/argocd/argocd-cm.yaml.
+
+    It is told in Python again, so that tests need no Lua. Where there is one (the package lupa), both must agree.
+    """
+    health = _argo_health(body)
+    with suppress(ImportError):
+        assert lua_health(body) == health, "the Lua and its copy in Python agree"
+    return health
+
+
+def _argo_health(body: Object) -> Health:
+    meta, status = body["metadata"], body.get("status", {})
+    health = Health.PROGRESSING
+    if "deletionTimestamp" in meta:
+        return health
+    if meta.get("annotations", {}).get("queuelet.dev/paused") == "true":
+        return Health.SUSPENDED
+    if "conditions" not in status or status["observedGeneration"] != meta["generation"]:
+        return health
+    for condition in status["conditions"]:
+        if condition["type"] == "Stalled" and condition["status"] == "True":
+            return Health.DEGRADED
+        if condition["type"] == "Ready" and condition["status"] == "True":
+            health = Health.HEALTHY
+    return health
+
+
+def lua_health(body: Object) -> Health:
+    """Return the health of a Queue by running the Lua itself. Raises ImportError where there is no Lua."""
+    # Argo CD has Lua 5.1.
+    runtime = importlib.import_module("lupa.lua51").LuaRuntime()
+    check = runtime.eval(f"function(obj) {yaml.safe_load(ARGOCD_CM.read_text())['data'][LUA]} end")
+    answer = check(runtime.table_from(body, recursive=True))
+    assert answer["message"], "a person is told why"
+    return Health(answer["status"])

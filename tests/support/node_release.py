@@ -1,0 +1,218 @@
+"""A release of the chart on a real node, and a Pod beside it that works with its queues."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+
+from support import helm
+from support.helm import COMPONENT, INSTANCE, Object
+from support.kube_queues import KubeQueues
+from support.rpc import eventually
+from tools.control_plane import Api, ApiError, binaries
+from tools.node import Node
+
+WITHIN = 120.0
+"""Seconds for what Pods do in their own time: generous, for machines that do much else."""
+
+RESTRICTED = "pod-security.kubernetes.io/enforce"
+"""The label of a namespace by which the API server refuses Pods that ask for more than the standard that it names."""
+
+_SMALL: Object = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "384Mi"}}
+
+
+def kubectl(node: Node, *arguments: str, stdin: str | None = None) -> str:
+    """Run kubectl as users do, and return what it prints."""
+    done = subprocess.run(
+        [str(binaries.get("kubectl")), *arguments],
+        env=os.environ | node.environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@contextmanager
+def new_namespace(api: Api, prefix: str, **labels: str) -> Iterator[str]:
+    """Make a namespace, which is deleted afterwards. Its end is not waited for."""
+    name = f"{prefix}-{secrets.token_hex(4)}"
+    api.create("/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
+    try:
+        yield name
+    finally:
+        with suppress(ApiError):
+            api.delete(f"/api/v1/namespaces/{name}")
+
+
+def kill(pod: Object) -> None:
+    """End the first process of a Pod's only container by SIGKILL, as the kernel does where memory runs out."""
+    (container,) = pod["status"]["containerStatuses"]
+    identifier = container["containerID"].rpartition("/")[2]
+    os.kill(_first_process(identifier), signal.SIGKILL)
+
+
+def _first_process(container: str) -> int:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # The last of its pids is the one in the container.
+            status = (folder / "status").read_text()
+            pids = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
+            if pids[-1] == "1" and container in (folder / "cgroup").read_text():
+                return int(folder.name)
+    raise AssertionError(f"container {container} has no process")
+
+
+class Release:
+    """A release of the chart in a namespace that is there, with our images and small Pods."""
+
+    def __init__(self, node: Node, images: Mapping[str, str], namespace: str, values: Object | None = None) -> None:
+        """Take the names of the images, and values beside those that say where they are."""
+        self.node = node
+        self.name = "queuelet"
+        self.namespace = namespace
+        self._values = _merged({each: _part(images[each]) for each in ("server", "operator")}, values or {})
+
+    # Helm
+
+    def install(self, *flags: str) -> str:
+        """Install it, and wait until its Pods are ready; return what helm tells the user."""
+        return helm.install(self.node.control_plane, self.namespace, self.name, self._values, *_WAITING, *flags)
+
+    def upgrade(self, values: Object) -> None:
+        """Upgrade it to other values, and wait until its Pods are ready."""
+        self._values = _merged(self._values, values)
+        helm.upgrade(self.node.control_plane, self.namespace, self.name, self._values, *_WAITING)
+
+    def uninstall(self) -> None:
+        """Uninstall it. The end of its Pods is not waited for."""
+        helm.uninstall(self.node.control_plane, self.namespace, self.name)
+
+    # Its Pods
+
+    @property
+    def address(self) -> str:
+        """Where programs reach the server."""
+        return f"queuelet-server.{self.namespace}.svc:10002"
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl in its namespace."""
+        return kubectl(self.node, f"--namespace={self.namespace}", *arguments, stdin=stdin)
+
+    def wait_rolled_out(self) -> None:
+        """Wait until its Pods are ready, and those that went before are gone."""
+        for each in ("statefulset/queuelet-server", "deployment/queuelet-operator"):
+            self.kubectl("rollout", "status", each, f"--timeout={WITHIN:.0f}s")
+        eventually(lambda: all("deletionTimestamp" not in each["metadata"] for each in self.pods()), "none ends", 60.0)
+
+    def pods(self, component: str | None = None) -> list[Object]:
+        """Return its Pods, or those of the server or the operator."""
+        labels = f"{INSTANCE}={self.name}" + (f",{COMPONENT}={component}" if component else "")
+        items: list[Object] = self.node.api.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=labels)[
+            "items"
+        ]
+        return items
+
+    def server(self) -> Object:
+        """Return the server's Pod."""
+        (pod,) = self.pods("server")
+        return pod
+
+    def leader(self) -> str:
+        """Return the name of the operator's Pod that acts, as the Lease tells it; empty where none does."""
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/queuelet-operator"
+        holder = self.node.api.get(path)["spec"].get("holderIdentity", "")
+        # Behind it stand a pid and a random number.
+        return str(holder).rpartition("-")[0].rpartition("-")[0]
+
+    @contextmanager
+    def log_of_server(self) -> Iterator[list[Object]]:
+        """Follow the log of the server's Pod that is there now: its lines are complete when the block has ended.
+
+        The Pod must end in the block.
+        """
+        command = [str(binaries.get("kubectl")), f"--namespace={self.namespace}", "logs", "--follow", "--tail=-1"]
+        lines: list[Object] = []
+        with subprocess.Popen(
+            [*command, self.server()["metadata"]["name"]],
+            env=os.environ | self.node.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as following:
+            try:
+                yield lines
+                text, _ = following.communicate(timeout=60.0)
+                lines += [json.loads(line) for line in text.splitlines()]
+            finally:
+                following.kill()
+
+
+_WAITING = ("--wait", f"--timeout={WITHIN:.0f}s")
+
+
+def _part(image: str) -> Object:
+    repository, _, tag = image.rpartition(":")
+    return {"image": {"repository": repository, "tag": tag, "pullPolicy": "Never"}, "resources": _SMALL}
+
+
+def _merged(one: Object, other: Object) -> Object:
+    both = {**one, **other}
+    for key in one.keys() & other.keys():
+        if isinstance(one[key], dict) and isinstance(other[key], dict):
+            both[key] = _merged(one[key], other[key])
+    return both
+
+
+class Shop:
+    """A namespace of users: their Queues, and a Pod whose programs work with them."""
+
+    def __init__(self, node: Node, namespace: str) -> None:
+        """Take a namespace that is there."""
+        self.node = node
+        self.namespace = namespace
+        self.queues = KubeQueues(node.api, namespace)
+
+    def open(self, image: str) -> None:
+        """Start the Pod, and wait until it runs."""
+        container = {"name": "client", "image": image, "imagePullPolicy": "Never", "command": ["sleep", "3600"]}
+        client = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "client"},
+            "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
+        }
+        self.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(client))
+        self.kubectl("wait", "--for=condition=Ready", "pod/client", f"--timeout={WITHIN:.0f}s")
+
+    def close(self) -> None:
+        """Delete its Queues, while there is an operator for them."""
+        self.kubectl("delete", "queues", "--all", f"--timeout={WITHIN:.0f}s")
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl in it."""
+        return kubectl(self.node, f"--namespace={self.namespace}", *arguments, stdin=stdin)
+
+    def run(self, *command: str, stdin: str = "") -> str:
+        """Run a command in the Pod, and return what it prints."""
+        return self.kubectl("exec", "--stdin", "client", "--", *command, stdin=stdin)
+
+    def starts(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command in the Pod, which is to end with its standard input."""
+        start = [str(binaries.get("kubectl")), f"--namespace={self.namespace}", "exec", "--stdin", "client", "--"]
+        return subprocess.Popen(
+            [*start, *command],
+            env=os.environ | self.node.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
