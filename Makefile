@@ -90,8 +90,8 @@ bench: ## Measure, beside other queue servers
 	$(UV) run --locked --all-extras --group bench python -m bench $(ARGS)
 
 .PHONY: run
-run: $(SYNCED) ## Start a server here and pass a message through it
-	$(RUN) python examples/run_local.py
+run: $(SYNCED) binaries ## Start Kubernetes' API server, server and operator here, and the example queues
+	$(RUN) python -m examples.run_local $(ARGS)
 
 .PHONY: lock
 lock: ## Bring uv.lock up to pyproject.toml (ARGS=--upgrade: to the newest releases)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,38 +15,17 @@ import pytest
 
 from support.documents import ROOT, commands
 
-MAKE_RUN = "make run     # starts a server here and passes a message through it"
-BY_MAKE = {MAKE_RUN, "make test    # runs every behaviour on real parts"}
+MAKE_RUN = "make run     # a Kubernetes API server, the server and the operator here, with example queues in use"
 IN_CI = {"make sync", "make check", "make test ARGS='tests/unit -q'"}
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.mark.timeout(120)
-def test_the_tour_of_the_readme_runs_from_its_first_command_to_its_last(tmp_path: Path) -> None:
+def test_the_tour_as_one_process_runs_from_its_first_command_to_its_last(tmp_path: Path) -> None:
     """All commands run in one shell that stops at the first failure, on ports of their own."""
     grpc, http = free_ports(2)
-    tour = [command for command in commands("README.md") if command not in BY_MAKE | IN_CI]
+    tour = [command for command in commands("README.md", "As one process") if command not in IN_CI]
     script = "\n".join(tour).replace("10002", str(grpc)).replace("10003", str(http)).replace("$PWD/.venv/bin:", "")
-    tools = Path(sys.executable).parent
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}"],
-        check=False,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "QUEUELET_SERVER_ADDRESS": f"localhost:{grpc}"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_in_one_shell(script, tmp_path, {"QUEUELET_SERVER_ADDRESS": f"localhost:{grpc}"})
     for expected in (
         "refused with exit code 1",
         "nothing left",
@@ -58,10 +38,13 @@ def test_the_tour_of_the_readme_runs_from_its_first_command_to_its_last(tmp_path
     assert "at most 3 messages" in done.stderr
 
 
-def test_make_run_passes_a_message_and_stays_until_interrupted() -> None:
+@pytest.mark.timeout(180)
+def test_make_run_and_the_tour_beside_it_work_until_it_is_interrupted() -> None:
+    """The commands run as a user would run them, with what `make run` prints to set."""
     assert MAKE_RUN in commands("README.md")
     running = subprocess.Popen(
-        [sys.executable, ROOT / "examples" / "run_local.py"],
+        [sys.executable, "-m", "examples.run_local"],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -71,15 +54,53 @@ def test_make_run_passes_a_message_and_stays_until_interrupted() -> None:
         told = []
         for line in running.stdout:
             told.append(line)
-            if "^C stops the server" in line:
+            if "^C stops everything" in line:
                 break
+        text = "".join(told)
+        assert "took it: hello, shop.orders." in text
+        setting = re.search(r"export KUBECONFIG=(\S+) QUEUELET_SERVER_ADDRESS=(\S+)", text)
+        kubectl = re.search(r"alias kubectl=(\S+)", text)
+        assert setting
+        assert kubectl
+        done = run_in_one_shell(
+            f'kubectl() {{ {kubectl[1]} "$@"; }}\n' + "\n".join(commands("README.md", "As manifests")),
+            ROOT,
+            {"KUBECONFIG": setting[1], "QUEUELET_SERVER_ADDRESS": setting[2]},
+        )
+        assert "condition met" in done.stdout
+        assert "shop.orders" in done.stdout
         running.send_signal(signal.SIGINT)
-        rest, _ = running.communicate(timeout=30)
+        rest, _ = running.communicate(timeout=60)
     finally:
         running.kill()
-    assert any("Took it: one espresso." in line for line in told), told
-    assert "drained and stopped" in rest
+    assert "nothing is left of it" in rest
     assert running.returncode == 0
+
+
+def run_in_one_shell(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run commands in one shell, which stops at the first that fails; return what they wrote."""
+    tools = Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}"],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 def test_make_prints_its_targets() -> None:

@@ -9,9 +9,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def commands(document: str) -> list[str]:
-    """Return the commands of a document's console blocks; a line that begins with `> ` goes on with the one before."""
+def commands(document: str, section: str = "") -> list[str]:
+    """Return the commands of the console blocks of a document, or of its part below a heading of three hashes.
+
+    A line that begins with `> ` goes on with the one before.
+    """
     text = (ROOT / document).read_text()
+    if section:
+        text = re.split(r"\n###? ", text.split(f"\n### {section}\n")[1])[0]
     found: list[str] = []
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for line in block.splitlines():

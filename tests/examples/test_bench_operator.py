@@ -1,0 +1,52 @@
+"""The operator's benchmark runs. How fast is for people to judge; how much is written is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.documents import ROOT
+
+QUEUES = 30
+
+
+# One control plane at a time is enough for two processors.
+@pytest.mark.xdist_group("cluster")
+@pytest.mark.timeout(180)
+def test_the_operator_is_measured_beside_a_client_that_only_writes(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    few = ("--quick", "--queues", str(QUEUES), "--pickup-seconds", "2", "--idle-seconds", "2")
+    told = bench(*few, "--only", "create,pickup,restart,loss,idle", "--json", str(figures))
+    assert "makespan / floor" in told
+
+    measured = json.loads(figures.read_text())
+    writes = {each["who"]: each["writes"] for each in measured["creations"]}
+    assert writes == {"floor": 2 * QUEUES, "Queuelet": 2 * QUEUES}
+
+    counted = {
+        (each["part"].partition(",")[0], each["what"]): each["value"]
+        for each in measured["figures"]
+        if not each["unit"]
+    }
+    assert counted["restart", "API writes for those that stood"] == 0
+    assert counted["server loss", "API writes a Queue (lost, ready again)"] == 2
+    assert counted["idle 2 s", "writes of Queues, by anyone"] == 0
+    assert counted["idle 2 s", "reads of single Queues, by anyone"] == 0
+
+
+def bench(*arguments: str) -> str:
+    """Run the benchmark; return what it prints."""
+    command = [sys.executable, "-m", "bench.control_loop", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            told, progress = process.communicate(timeout=150)
+        except BaseException:
+            # It ends what it has started, which nobody else could.
+            process.terminate()
+            raise
+    assert process.returncode == 0, progress
+    return told
