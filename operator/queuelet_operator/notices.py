@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from queuelet.definition import Counts, Owner
-from queuelet_operator.steps import Cause, Declare, Known, Notice, Reason
+from queuelet.definition import Counts
+from queuelet_operator.resources import QueueObject
+from queuelet_operator.steps import Cause, Declare, Notice, Reason
 
 
-def notice_of_declaration(step: Declare, known: Known, previous: Owner | None) -> Notice | None:
+def notice_of_declaration(step: Declare, an_object: QueueObject, previous_owner: str) -> Notice | None:
     """Return the Event for a declaration that the server took; None for what the user asked for and can see."""
     name = step.definition.name
     match step.cause:
@@ -28,12 +29,12 @@ def notice_of_declaration(step: Declare, known: Known, previous: Owner | None) -
                 reason=Reason.SERVER_STATE_LOST.value,
                 message=(
                     f"the server lost its store, and queue {name} was made anew: "
-                    f"it held {known.object.status.messages or Counts()} when they were last counted"
+                    f"it held {an_object.status.messages or Counts()} when they were last counted"
                 ),
                 is_warning=True,
             )
         case Cause.ADOPTED:
-            whose = f"from {previous.name}" if previous else "that nobody owned"
+            whose = f"from {previous_owner}" if previous_owner else "that nobody owned"
             return Notice(reason="QueueAdopted", message=f"took over queue {name} {whose}, with its messages")
         case Cause.TAKEN_OVER:
             return Notice(

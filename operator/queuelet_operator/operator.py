@@ -41,6 +41,9 @@ async def operate(settings: Settings) -> int:
             operator = Operator(settings, configuration, session, metrics, health)
             log.info("started", version=__version__, holder=operator.holder, metrics_port=metrics_port)
             return await operator.run()
+    except Exception:
+        log.exception("ended by an error; another operator takes over, or this one when it is started again")
+        return 1
     finally:
         await http.stop()
 

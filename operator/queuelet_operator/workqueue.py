@@ -29,6 +29,15 @@ class Priority(IntEnum):
     RESYNC = 3
 
 
+def backoff(failures: int) -> float:
+    """Return how many seconds to wait after so many failures in a row.
+
+    Half of it is by chance, so that what failed together does not come back together.
+    """
+    longest = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 30), LAST_BACKOFF)
+    return longest * random.uniform(0.5, 1)  # noqa: S311  # it guards nothing
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A key that waits for its turn. What is no longer in `_waiting` under its key is left in the heap, and skipped."""
@@ -83,9 +92,7 @@ class WorkQueue(Generic[K]):
     def retry(self, key: K, *, not_before: float = 0.0) -> float:
         """Have a key that failed looked at again, later each time; return in how many seconds."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        backoff = min(FIRST_BACKOFF * 2.0 ** (failures - 1), LAST_BACKOFF)
-        # Half of it by chance, so that what failed together does not come back together.
-        delay = max(backoff * random.uniform(0.5, 1), not_before)  # noqa: S311  # it guards nothing
+        delay = max(backoff(failures), not_before)
         self.add_at(key, self.clock() + delay, Priority.RETRY)
         return delay
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from queuelet.v1 import queue_pb2 as pb
 from support.kube_queues import KubeQueues, Writes, condition, is_ready
+from support.operator_process import OperatorProcess
+from support.pages import samples
 from support.rpc import Refused, Rpc, eventually
 from support.server_process import ServerProcess
-from tools.control_plane import Api, ApiError
+from tools.control_plane import Api, ApiError, ControlPlane, binaries
 
 Kubectl = Callable[..., str]
 
@@ -206,6 +212,51 @@ def test_a_policy_can_change_to_retain_and_back(kube: KubeQueues, rpc: Rpc) -> N
     kube.wait_gone()
     with pytest.raises(Refused, match="no queue"):
         rpc.get_queue(kube.server_name("orders"))
+
+
+def test_a_queue_left_behind_is_an_orphan_until_it_is_removed_by_hand(
+    kube: KubeQueues, operator: OperatorProcess, server: ServerProcess, control_plane: ControlPlane
+) -> None:
+    kube.create("left", deletionPolicy="Retain")
+    kube.create("kept")
+    kube.wait_all_ready(2)
+    kube.delete("left")
+    eventually(lambda: orphans_counted(operator) > 0, "the operator counts it")
+    environment = {**control_plane.environment, "KUBECTL": str(binaries.get("kubectl"))}
+    assert orphans_listed(server, environment, kube) == [kube.server_name("left")]
+    assert orphans_listed(server, environment, kube, "--instance", "queuelet") == [kube.server_name("left")]
+    assert orphans_listed(server, environment, kube, "--instance", "another") == []
+
+
+def orphans_counted(operator: OperatorProcess) -> float:
+    """Return how many orphans the operator counts."""
+    return samples(f"{operator.metrics_url}/metrics", "queuelet_operator_orphans")[""]
+
+
+def orphans_listed(server: ServerProcess, environment: dict[str, str], kube: KubeQueues, *flags: str) -> list[str]:
+    """Return the names of the orphans of a namespace, as the command line tells of them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "queuelet", "--server", server.address, "list", "--orphans", "--output", "json", *flags],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = [queue["name"] for queue in json.loads(done.stdout).get("queues", [])]
+    return [name for name in names if name.startswith(f"{kube.namespace}.")]
+
+
+def test_orphans_cannot_be_listed_without_kubectl(server: ServerProcess) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "queuelet", "--server", server.address, "list", "--orphans"],
+        env=os.environ | {"KUBECTL": "/nowhere/kubectl"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "set KUBECTL to where it is" in done.stderr
 
 
 # Drift

@@ -9,6 +9,7 @@ import click
 
 from queuelet.bounds import UNBOUNDED
 from queuelet.cli.options import ClientCommand, Options, queue_argument, selector_option, tag_option
+from queuelet.cli.orphans import orphans, queue_objects
 from queuelet.cli.session import connect
 from queuelet.cli.show import show
 from queuelet.tags import Tags
@@ -34,15 +35,34 @@ class NewCommand(ClientCommand):
     examples="""
     queuelet list
     queuelet list -l team=checkout -o json | jq -r '.queues[].name'
+    queuelet list --orphans
     """,
 )
 @selector_option
+@click.option(
+    "--orphans",
+    "only_orphans",
+    is_flag=True,
+    help="Only those that a Queue object of Kubernetes declared and that none names any more. It asks kubectl.",
+)
+@click.option(
+    "--instance",
+    default="",
+    show_default=False,
+    metavar="NAME",
+    help="With --orphans: only those of the operator that has this --instance. By default those of all.",
+)
 @click.pass_obj
-def list_queues(options: Options, selector: str) -> None:
+def list_queues(options: Options, selector: str, instance: str, *, only_orphans: bool) -> None:
     """List queues, the oldest first."""
+    if instance and not only_orphans:
+        raise click.UsageError("--instance goes with --orphans.")
+    # The queues first: an object that comes in between has no queue among them that could look like an orphan.
     with connect(options) as server:
-        answer = pb.ListQueuesResponse(queues=server.list_queues(selector))
-    show(answer, as_json=options.json)
+        queues = server.list_queues(selector)
+    if only_orphans:
+        queues = orphans(queues, queue_objects(), instance)
+    show(pb.ListQueuesResponse(queues=queues), as_json=options.json)
 
 
 @click.command(
