@@ -53,7 +53,11 @@ class Entry:
     """How often in a row its declaration was refused."""
 
     answered: str = ""
+    is_told: bool = False
+    """Whether the Event about its end was posted."""
+
     is_gone: bool = False
+    """Whether it was deleted, as an answer told, or as another of its name is there."""
     counts_written_at: float = 0.0
     counts_turn: float | None = None
     """When a write for counts alone has its turn, of the monotonic clock; None where none waits for it."""
@@ -158,12 +162,14 @@ class Actions:
     async def _drop_finalizer(self, entry: Entry, step: DropFinalizer) -> None:
         an_object = entry.object
         finalizers = tuple(each for each in an_object.finalizers if each != FINALIZER)
-        if not await self._set_finalizers(entry, finalizers):
-            return
-        if step.notice:
+        if step.notice and not entry.is_told:
+            # Before, as it is true by now, and as the answer to what follows may be lost.
+            entry.is_told = True
             self._recorder.post(an_object, step.notice)
             if step.notice.reason == LEFT:
                 self._metrics.left.inc()
+        if not await self._set_finalizers(entry, finalizers):
+            return
         if an_object.is_deleting and not finalizers:
             entry.is_gone = True
 

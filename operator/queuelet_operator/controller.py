@@ -41,7 +41,7 @@ class Controller:
         self._policy = settings.policy
         self._metrics = metrics
         self._entries: dict[Key, Entry] = {}
-        self._of_other_classes: set[Key] = set()
+        self._of_other_classes: dict[Key, str] = {}
         self._next_counts = 0.0
         self.queue: WorkQueue[Key] = WorkQueue(monotonic)
         """The objects that need a look."""
@@ -55,10 +55,17 @@ class Controller:
     def object_seen(self, body: Body) -> None:
         """Take an object as the watch tells of it. What is older than what is known is left out."""
         seen = queue_of(body)
-        if seen.spec.queue_class != self._settings.queue_class:
-            self._of_other_classes.add(seen.key)
-            return
         entry = self._entries.get(seen.key)
+        if entry and entry.object.uid != seen.uid and entry.object.resource_version > seen.resource_version:
+            # It is late: kopf tells of each uid in a task of its own.
+            return
+        if seen.spec.queue_class != self._settings.queue_class:
+            self._of_other_classes[seen.key] = seen.uid
+            if entry:
+                # The class of an object cannot change: it is another of the name, and the end of the first was missed.
+                self._forget(seen.key, entry.object.uid)
+            return
+        self._of_other_classes.pop(seen.key, None)
         if entry is None or entry.object.uid != seen.uid:
             self._entries[seen.key] = Entry(object=seen, seen_at=monotonic())
             settled = seen.status.observed_generation == seen.generation
@@ -75,7 +82,8 @@ class Controller:
     def object_gone(self, body: Body) -> None:
         """Take note that an object is no more."""
         gone = queue_of(body)
-        self._of_other_classes.discard(gone.key)
+        if self._of_other_classes.get(gone.key) == gone.uid:
+            del self._of_other_classes[gone.key]
         entry = self._entries.get(gone.key)
         if entry and entry.object.uid == gone.uid:
             self._forget(gone.key, gone.uid)

@@ -5,9 +5,11 @@ There is always a way to the end: a deletion that waits for ever keeps a namespa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from queuelet_operator.observed import ObservedQueue
 from queuelet_operator.resources import DeletionPolicy, QueueObject
-from queuelet_operator.standing import Verdict, while_away, written
+from queuelet_operator.standing import Verdict, standing, while_away, written
 from queuelet_operator.status import timestamp
 from queuelet_operator.steps import (
     Cause,
@@ -60,13 +62,19 @@ def _drain(known: Known, policy: Policy, now: float) -> Step | None:
     if now >= deadline or (queue.definition.draining and not queue.counts.total):
         return None
     if not queue.definition.draining:
-        wanted = an_object.spec.definition(an_object.key.queue_name, owner, draining=True)
-        return Declare(definition=wanted, cause=Cause.DRAIN)
+        return _close(known, queue, policy, now, deadline)
     if not _has_news(known.home, now):
         return LookAround()
     if known.home and known.home.namespace_is_terminating:
         return DropFinalizer(notice=_left_draining(an_object, queue))
     return _wait_for_drain(known, policy, now, deadline)
+
+
+def _close(known: Known, queue: ObservedQueue, policy: Policy, now: float, deadline: float) -> Step:
+    if known.refusal and (known.refusal.is_final or now < known.refusal.retry_at):
+        return _wait(known, policy, standing(known), now, deadline)
+    # As it is, and not as the object asks for: what was asked for last may have been refused.
+    return Declare(definition=replace(queue.definition, draining=True), cause=Cause.DRAIN)
 
 
 def _left_draining(an_object: QueueObject, queue: ObservedQueue) -> Notice:
@@ -86,6 +94,10 @@ def _wait_for_drain(known: Known, policy: Policy, now: float, deadline: float) -
         message="the queue takes no new messages and is removed once it is empty; status.messages has what is left",
         reconciling=True,
     )
+    return _wait(known, policy, verdict, now, deadline)
+
+
+def _wait(known: Known, policy: Policy, verdict: Verdict, now: float, deadline: float) -> Step:
     step = written(known, policy, verdict, now)
     if not isinstance(step, Nothing):
         return step

@@ -21,6 +21,9 @@ log = structlog.get_logger()
 STUCK_AFTER = 120.0
 """Seconds in which something that waits must have been done. A step takes 30 at most."""
 
+LONGEST_LOOK = 600.0
+"""Seconds that one Queue may be looked at: eight steps of 30, twice over."""
+
 WATCH_IS_OLD_AFTER = RESTART_EVERY + 130.0
 """Seconds after which a watch must have begun again. It does so by itself every five minutes."""
 
@@ -41,6 +44,8 @@ class Health:
     is_ready: bool = False
     _watches: dict[str, float] = field(default_factory=dict)
     _differences: int = 0
+    _asked_first: float | None = None
+    """When it was first asked while this operator acts."""
 
     def watch_began(self, path: str) -> None:
         """Take note that a watch began."""
@@ -55,10 +60,21 @@ class Health:
         if self.controller is None:
             return ""
         now = monotonic()
-        queue = self.controller.queue
-        has_work = len(queue) > 0 or queue.in_hand > 0
-        if has_work and queue.oldest() > STUCK_AFTER and now - queue.last_done > STUCK_AFTER:
+        return self._trouble_with_work(self.controller, now) or self._trouble_with_watch(now)
+
+    def _trouble_with_work(self, controller: Controller, now: float) -> str:
+        queue = controller.queue
+        if queue.oldest() > STUCK_AFTER and now - queue.last_done > STUCK_AFTER:
             return f"{len(queue)} Queues wait and none was done with in {now - queue.last_done:.0f} s"
+        if queue.longest_in_hand() > LONGEST_LOOK:
+            return f"a Queue is being looked at for {queue.longest_in_hand():.0f} s"
+        return ""
+
+    def _trouble_with_watch(self, now: float) -> str:
+        if self._asked_first is None:
+            self._asked_first = now
+        if not self._watches and now - self._asked_first > WATCH_IS_OLD_AFTER:
+            return f"no watch of Queues has begun for {now - self._asked_first:.0f} s"
         for path, began in self._watches.items():
             if now - began > WATCH_IS_OLD_AFTER:
                 return f"the watch of {path} has not begun anew for {now - began:.0f} s"
@@ -76,7 +92,8 @@ class Health:
                 log.debug("cannot count the Queues", error=str(error))
                 continue
             there_are = sum(len(each["items"]) + each["metadata"].get("remainingItemCount", 0) for each in lists)
-            if self.controller:
+            # Not its truth: a controller without Queues is empty.
+            if self.controller is not None:
                 self.count_compared(differs=there_are != self.controller.seen)
 
 

@@ -110,6 +110,8 @@ class KubernetesApi:
         """Take the session and the URL of the API server."""
         self.session = session
         self.server = server
+        self.may_write: Callable[[], bool] = lambda: True
+        """Whether another does not act in the meantime."""
 
     async def patch_status(self, key: Key, uid: str, patch: Body) -> Body:
         """Change the status of the object with this uid by a merge patch; return the object."""
@@ -163,6 +165,8 @@ class KubernetesApi:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Body:
+        if method != "GET" and not self.may_write():
+            raise ApiError(0, "the Lease is not held any more")
         try:
             async with self.session.request(
                 method,
@@ -176,9 +180,17 @@ class KubernetesApi:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(0, f"the API server does not answer: {error!r}") from error
         if response.status >= HTTPStatus.BAD_REQUEST:
-            raise ApiError(response.status, _sentence(text), float(response.headers.get("Retry-After") or 0))
+            raise ApiError(response.status, _sentence(text), _retry_after(response))
         answer: Body = json.loads(text)
         return answer
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    """Return the seconds to wait. API servers write seconds; what stands before them may write a date."""
+    try:
+        return max(float(response.headers.get("Retry-After") or 0), 0.0)
+    except ValueError:
+        return 0.0
 
 
 def _sentence(text: bytes) -> str:

@@ -6,7 +6,8 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 
 import aiohttp
 import structlog
@@ -27,9 +28,13 @@ def identity() -> str:
 
 
 async def lead(
-    settings: Settings, configuration: Configuration, act: Callable[[], Awaitable[None]], *, holder: str
+    settings: Settings,
+    configuration: Configuration,
+    act: Callable[[Callable[[], bool]], Awaitable[None]],
+    *,
+    holder: str,
 ) -> bool:
-    """Wait for the Lease, then act for as long as it is held.
+    """Wait for the Lease, then act for as long as it is held. `act` is given what tells whether it is held still.
 
     Returns True if the acting ended by itself: then the Lease is given back, so that another does not wait for it to
     run out. Returns False if the Lease was lost.
@@ -37,10 +42,14 @@ async def lead(
     async with ApiClient(configuration) as client:
         lock = _Lease(settings.lease_name, settings.lease_namespace, holder, client, settings.lease_renew_deadline)
         acting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        tasks: list[asyncio.Task[object]] = []
 
         async def acted() -> None:
+            current = asyncio.current_task()
+            if current:
+                tasks.append(current)
             try:
-                await act()
+                await act(lock.is_held)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001  # it is raised below
@@ -49,7 +58,7 @@ async def lead(
                 acting.set_result(None)
 
         async def stopped() -> None:
-            log.error("the Lease was lost", lease=settings.lease_name, holder=holder)
+            """Do nothing: what is to be done is done below, for every way in which it can end."""
 
         config = Config(lock, 15, 10, 2, onstarted_leading=acted, onstopped_leading=stopped)
         # Set one by one, since the library's own check takes no periods below a second, which tests use.
@@ -57,18 +66,28 @@ async def lead(
         config.renew_deadline = settings.lease_renew_deadline
         config.retry_period = settings.lease_retry_period
         election = asyncio.create_task(LeaderElection(config).run(), name="leader election")
+        lost = asyncio.create_task(lock.until_lost(settings.lease_retry_period), name="end of the Lease")
+        tasks += [election, lost]
         try:
-            await asyncio.wait({election, acting}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({election, lost, acting}, return_when=asyncio.FIRST_COMPLETED)
+            if not acting.done():
+                log.error("the Lease was lost", lease=settings.lease_name, holder=holder)
         finally:
-            if not election.done():
-                election.cancel()
-            if acting.done():
-                await lock.release()
+            await _end(tasks, lock)
         if acting.done():
             acting.result()
             return True
-        election.result()
         return False
+
+
+async def _end(tasks: Sequence[asyncio.Task[object]], lock: _Lease) -> None:
+    """Stop acting, and only then let the next one have the Lease."""
+    was_held = lock.is_held()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if was_held:
+        await lock.release()
 
 
 class _Lease(LeaseLock):
@@ -76,17 +95,34 @@ class _Lease(LeaseLock):
 
     def __init__(self, name: str, namespace: str, holder: str, client: ApiClient, timeout: float) -> None:
         super().__init__(name, namespace, holder, client)
+        self._deadline = timeout
         self._timeout = timeout / 2
+        self._held_until = 0.0
+        self._is_lost = False
+
+    def is_held(self) -> bool:
+        """Tell whether nobody else can have it yet: another waits for longer than the deadline."""
+        return not self._is_lost and monotonic() < self._held_until
+
+    async def until_lost(self, period: float) -> None:
+        """Return once it was held and is not any more."""
+        while not self._held_until or self.is_held():
+            left = self._held_until - monotonic()
+            await asyncio.sleep(min(period, left) if left > 0 else period)
 
     async def get(self, name: str, namespace: str) -> tuple[bool, LeaderElectionRecord | Exception | None]:  # type: ignore[override]  # the same, written shorter
         try:
             async with asyncio.timeout(self._timeout):
-                return await super().get(name, namespace)
+                found, record = await super().get(name, namespace)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return False, ApiException(status=0, reason=repr(error))
+        if self._held_until and isinstance(record, LeaderElectionRecord):
+            self._is_lost = record.holder_identity not in {None, self.identity}
+        return found, record
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
         # The library's own asks for a pretty answer in a way that its own check refuses (release 37.0.2).
+        began = monotonic()
         lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
         try:
             async with asyncio.timeout(self._timeout):
@@ -94,14 +130,19 @@ class _Lease(LeaseLock):
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.info("the Lease was not created", lease=f"{namespace}/{name}", error=str(error))
             return False
+        self._held_until = began + self._deadline
         return True
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
+        began = monotonic()
         try:
             async with asyncio.timeout(self._timeout):
-                return await super().update(name, namespace, updated_record)
+                is_done = await super().update(name, namespace, updated_record)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
+        if is_done:
+            self._held_until = began + self._deadline
+        return is_done
 
     async def release(self) -> None:
         """Let the next one have it at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 
 import aiohttp
@@ -62,7 +63,6 @@ class Operator:
         """Take the settings, the way to the API server, and where to tell how it goes."""
         self._settings = settings
         self._configuration = configuration
-        self._session = session
         self._metrics = metrics
         self._health = health
         self._api = KubernetesApi(session, configuration.host)
@@ -108,12 +108,18 @@ class Operator:
                 told = trouble
             await asyncio.sleep(ASK_AGAIN)
 
-    async def _act(self) -> None:
+    def _open_watch_session(self) -> aiohttp.ClientSession:
+        """Return a session for kopf, which closes it: at its end, and where a token is refused."""
+        return open_session(self._configuration, self._metrics, connections=8, watch_began=self._health.watch_began)
+
+    async def _act(self, is_held: Callable[[], bool]) -> None:
         """Keep the queues, until told to stop."""
+        self._api.may_write = is_held
         log.info("leading", holder=self.holder)
         self._metrics.leads.set(1)
         recorder = Recorder(self._api, self._metrics)
         self._health.controller = controller = Controller(self._settings, self._api, recorder, self._metrics)
+        controller.link.may_call = is_held
         tasks = [
             asyncio.create_task(recorder.run(), name="Events"),
             asyncio.create_task(controller.run(), name="controller"),
@@ -122,7 +128,9 @@ class Operator:
         # The last to start and to end: what it tells is worked on by the others.
         tasks.append(
             asyncio.create_task(
-                watch_queues(controller, self._session, self._configuration.host, namespaces=self._settings.namespaces),
+                watch_queues(
+                    controller, self._open_watch_session, self._configuration.host, namespaces=self._settings.namespaces
+                ),
                 name="watch of the Queues",
             )
         )

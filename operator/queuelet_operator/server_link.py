@@ -57,6 +57,7 @@ class ServerLink:
         self._changed = changed
         self._flipped = flipped
         self._client: Client | None = None
+        self.may_call: Callable[[], bool] = lambda: True
         self._declares: _Batcher[pb.QueueDeclaration, pb.DeclareResult] = _Batcher(self._declare)
         self._removes: _Batcher[pb.QueueRemoval, pb.RemoveResult] = _Batcher(self._remove)
         self.server = Server(away_since=time(), why_away="it was not reached yet")
@@ -171,6 +172,8 @@ class ServerLink:
     @asynccontextmanager
     async def _call(self) -> AsyncIterator[Client]:
         """Give a client to make a call with, in the time that a call may take."""
+        if not self.may_call():
+            raise Unreachable("the Lease is not held any more")
         if self._client is None:
             raise Unreachable(f"the server at {self._connection.server} is away")
         try:

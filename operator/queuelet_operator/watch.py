@@ -7,6 +7,7 @@ they write annotations into every object and cost patches of their own.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -18,13 +19,16 @@ from queuelet_operator.resources import GROUP, PLURAL, VERSION
 
 log = structlog.get_logger()
 
+RESTART_AFTER = 1.0
+"""Seconds between the end of a watch by an error and the next."""
+
 RESTART_EVERY = 300
 """Seconds after which a watch is ended by the API server and begun again: one that fell silent is noticed by then."""
 
 
 async def watch_queues(
     controller: Controller,
-    session: aiohttp.ClientSession,
+    open_session: Callable[[], aiohttp.ClientSession],
     server: str,
     *,
     namespaces: tuple[str, ...],
@@ -37,7 +41,8 @@ async def watch_queues(
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:  # noqa: ANN401  # kopf's arguments
-        return kopf.AiohttpSession(server=server, aiohttp_session=session)
+        # kopf closes it, at its end and after a 401.
+        return kopf.AiohttpSession(server=server, aiohttp_session=open_session())
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def seen(event: kopf.RawEvent, **_: Any) -> None:  # noqa: ANN401  # kopf's arguments
@@ -50,21 +55,26 @@ async def watch_queues(
         except Exception:
             log.exception("a Queue cannot be read", queue=body.get("metadata", {}).get("name"))
 
-    tasks = await kopf.spawn_tasks(
-        registry=registry,
-        settings=_settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-    )
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
+    while True:
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        errors = [task.exception() for task in done if not task.cancelled() and task.exception()]
+        if not errors:
+            return
+        # 410 in the place of a list, or another error than 410 in a watch, are the end for kopf, and not for us.
+        log.warning("the watch ended; it begins anew", error=str(errors[0]))
+        await asyncio.sleep(RESTART_AFTER)
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -19,6 +19,9 @@ FIRST_BACKOFF = 0.25
 LAST_BACKOFF = 60.0
 """Seconds between two tries at most, however often a key failed."""
 
+_MOST_DOUBLINGS = 16
+"""Far beyond the last backoff. 1,024 would be too many for a float."""
+
 
 class Priority(IntEnum):
     """How urgent a look is."""
@@ -34,7 +37,7 @@ def backoff(failures: int) -> float:
 
     Half of it is by chance, so that what failed together does not come back together.
     """
-    longest = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 30), LAST_BACKOFF)
+    longest = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), LAST_BACKOFF)
     return longest * random.uniform(0.5, 1)  # noqa: S311  # it guards nothing
 
 
@@ -61,13 +64,21 @@ class WorkQueue(Generic[K]):
     _in_hand: dict[K, Priority | None] = field(default_factory=dict)
     """Keys that were handed out, each with the priority of what came in meanwhile."""
     _failures: dict[K, int] = field(default_factory=dict)
+    _not_before: dict[K, float] = field(default_factory=dict)
+    """Keys that must not be handed out before a time, whatever comes in."""
     _numbers: count[int] = field(default_factory=count)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     last_done: float = 0.0
     """When a key was last done with."""
+    _taken_at: dict[K, float] = field(default_factory=dict)
 
     def add(self, key: K, priority: Priority) -> None:
         """Have a key looked at. If it waits already, the more urgent of the two counts; one in hand comes again."""
+        may_come = self._not_before.get(key, 0.0)
+        if may_come > self.clock():
+            self.add_at(key, may_come, priority)
+            return
+        self._not_before.pop(key, None)
         if key in self._in_hand:
             noted = self._in_hand[key]
             self._in_hand[key] = priority if noted is None else min(noted, priority)
@@ -93,7 +104,10 @@ class WorkQueue(Generic[K]):
         """Have a key that failed looked at again, later each time; return in how many seconds."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = max(backoff(failures), not_before)
-        self.add_at(key, self.clock() + delay, Priority.RETRY)
+        now = self.clock()
+        if not_before > 0:
+            self._not_before[key] = now + not_before
+        self.add_at(key, now + delay, Priority.RETRY)
         return delay
 
     def succeeded(self, key: K) -> None:
@@ -124,6 +138,7 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """Give a key back that was handed out."""
         again = self._in_hand.pop(key)
+        del self._taken_at[key]
         self.last_done = self.clock()
         if again is not None:
             self.add(key, again)
@@ -148,6 +163,10 @@ class WorkQueue(Generic[K]):
         """Return for how many seconds the key that waits longest has waited, 0 if none waits."""
         return self.clock() - min((each.since for each in self._waiting.values()), default=self.clock())
 
+    def longest_in_hand(self) -> float:
+        """Return for how many seconds the key that was handed out first has been looked at, 0 if there is none."""
+        return self.clock() - min(self._taken_at.values(), default=self.clock())
+
     def _admit_due(self) -> float | None:
         """Put what is due into the line; return when the next will be, None if nothing waits for a time."""
         now = self.clock()
@@ -170,5 +189,6 @@ class WorkQueue(Generic[K]):
             if waiting and waiting.number == number:
                 del self._waiting[key]
                 self._in_hand[key] = None
+                self._taken_at[key] = self.clock()
                 return key
         return None

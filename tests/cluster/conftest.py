@@ -26,11 +26,10 @@ Kubectl = Callable[..., str]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests here on one worker, and those of the operator on another: each group has a control plane."""
+    """Keep the tests of a file on one worker: they share servers. Each worker has one control plane."""
     for item in items:
         if HERE in item.path.parents:
-            group = "operator" if item.path.name.startswith("test_operator") else "cluster"
-            item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -91,16 +90,19 @@ def kubectl(control_plane: ControlPlane, namespace: str) -> Kubectl:
 # The operator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    """A queue server that tests share: none may end it, or touch queues that are not its own."""
+    """A queue server that the tests of a file share: none may end it, or touch queues that are not its own."""
     with ServerProcess() as process:
         yield process
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operator(control_plane: ControlPlane, server: ServerProcess) -> Iterator[OperatorProcess]:
-    """An operator that tests share, for the Queues of the class "default" in every namespace."""
+    """An operator that the tests of a file share, for the Queues of the class "default" in every namespace.
+
+    No longer than that: it would be in the way of operators that look after a namespace of their own.
+    """
     with OperatorProcess(
         "--server", server.address, "--counts-every", "0.5", env=control_plane.environment, quick_lease=False
     ) as process:

@@ -36,7 +36,7 @@ async def main(address: str, queue: str) -> None:
     async with Client(Connection(server=address, timeout=5.0)) as client:
         while not told_to_stop.done():
             identity = str(uuid4())
-            while not await _is_added(client, queue, identity, refusals):
+            while not await _is_added(client, queue, identity, refusals):  # noqa: ASYNC110  # it waits for no event
                 await asyncio.sleep(TRY_AGAIN)
             acknowledged += 1
             longest_gap, last = max(longest_gap, monotonic() - last), monotonic()

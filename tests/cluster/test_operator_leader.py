@@ -1,0 +1,393 @@
+"""Of several operators one acts and the others wait, and whatever happens to the one, another goes on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep, time
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from support.faulty_api import EVERY, NO_ANSWER, FaultyApi
+from support.kube_class import QueuesOfAClass
+from support.operator_process import OperatorProcess
+from support.rpc import Rpc, eventually
+from support.server_process import ServerProcess
+from tools.control_plane import Api, ControlPlane
+
+QUICK = 2.0
+"""Seconds within which another acts, by the quick lease settings of tests."""
+
+BY_DEFAULT = 20.0
+"""Seconds within which another acts, by the settings that users have."""
+
+TIGHT = ("--lease-duration", "1", "--lease-renew-deadline", "0.8", "--lease-retry-period", "0.2")
+"""The quickest there is."""
+
+WIDE = ("--lease-duration", "4", "--lease-renew-deadline", "2", "--lease-retry-period", "0.2")
+"""With room between the end of one and the start of the next, so that the order of the two is no matter of luck."""
+
+
+@pytest.fixture
+def kube(api: Api, namespace: str) -> QueuesOfAClass:
+    """The Queues of a new namespace, for the test's own operators."""
+    return QueuesOfAClass(api, namespace)
+
+
+@pytest.fixture
+def faulty(control_plane: ControlPlane, tmp_path: Path) -> Iterator[FaultyApi]:
+    """A proxy before the API server."""
+    with FaultyApi(control_plane, tmp_path) as started:
+        yield started
+
+
+class Operators:
+    """Operators for the same Queues."""
+
+    def __init__(self, kube: QueuesOfAClass, server: ServerProcess, control_plane: ControlPlane) -> None:
+        """Take what they work with."""
+        self._kube = kube
+        self._server = server
+        self._control_plane = control_plane
+        self.started: list[OperatorProcess] = []
+
+    def launch(
+        self, *flags: str, quick_lease: bool = True, behind: FaultyApi | None = None, leads: bool = True
+    ) -> OperatorProcess:
+        """Start one, and wait until it acts or waits."""
+        env = (behind or self._control_plane).environment
+        process = self._kube.operator(self._server, env, *flags, quick_lease=quick_lease)
+        self.started.append(process)
+        process.launch()
+        process.wait_until_started()
+        if leads:
+            process.wait_until_leading()
+        else:
+            process.wait_for_log("waiting for the Lease")
+        return process
+
+
+@pytest.fixture
+def operators(kube: QueuesOfAClass, server: ServerProcess, control_plane: ControlPlane) -> Iterator[Operators]:
+    """Starts operators of the test's own, and ends them."""
+    made = Operators(kube, server, control_plane)
+    yield made
+    for process in made.started:
+        process.kill()
+
+
+def lease_of(api: Api, namespace: str, name: str = "queuelet-operator") -> dict[str, object]:
+    """Return what a Lease says."""
+    spec: dict[str, object] = api.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")["spec"]
+    return spec
+
+
+def holder(process: OperatorProcess) -> str:
+    """Return by which name the Lease knows an operator."""
+    return str(process.wait_for_log("started")["holder"])
+
+
+def answer(process: OperatorProcess, path: str) -> tuple[int, str]:
+    """Return the code and the text of an answer by HTTP."""
+    try:
+        with urlopen(f"{process.metrics_url}{path}") as response:  # noqa: S310  # a URL of our own
+            return response.status, response.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def leads(process: OperatorProcess) -> bool:
+    """Tell whether an operator says of itself that it acts."""
+    return "queuelet_operator_leader 1.0" in answer(process, "/metrics")[1]
+
+
+def at(process: OperatorProcess, msg: str, timeout: float = 30.0) -> float:
+    """Return when an operator logged something, in seconds since 1970."""
+    return float(process.wait_for_log(msg, timeout=timeout)["ts"])
+
+
+def serves(kube: QueuesOfAClass, name: str) -> None:
+    """Expect that a new Queue is served."""
+    kube.create(name)
+    kube.wait_ready(name)
+
+
+# Turns
+
+
+def test_one_acts_and_the_other_waits(operators: Operators, kube: QueuesOfAClass, api: Api) -> None:
+    leader = operators.launch()
+    standby = operators.launch(leads=False)
+    serves(kube, "orders")
+    eventually(lambda: answer(standby, "/readyz")[0] == 200, "a standby is ready: a rollout goes on")
+    assert answer(standby, "/healthz") == (200, "ok\n")
+    assert answer(leader, "/readyz")[0] == answer(leader, "/healthz")[0] == 200
+    assert (leads(leader), leads(standby)) == (True, False)
+    assert lease_of(api, kube.namespace)["holderIdentity"] == holder(leader)
+    assert not standby.log("connected to the server"), "it does not even look"
+
+
+def test_of_two_that_start_at_the_same_time_one_acts(operators: Operators, kube: QueuesOfAClass, api: Api) -> None:
+    pair = [operators.launch(leads=False), operators.launch(leads=False)]
+    eventually(lambda: any(each.log("leading") for each in pair), "one leads")
+    serves(kube, "orders")
+    assert [leads(each) for each in pair].count(True) == 1
+
+
+def test_where_the_leader_is_killed_the_other_acts_within_two_seconds(
+    operators: Operators, kube: QueuesOfAClass, rpc: Rpc
+) -> None:
+    leader = operators.launch(*TIGHT)
+    serves(kube, "orders")
+    standby = operators.launch(*TIGHT, leads=False)
+    rpc.add(kube.server_name("orders"), b"kept")
+    killed = time()
+    leader.kill()
+    kube.create("new", limit=1)
+    assert at(standby, "leading") - killed <= QUICK
+    assert kube.wait_ready("new")["status"]["effective"]["limit"] == 1
+    kube.change("orders", limit=5)
+    kube.wait_ready("orders")
+    assert rpc.get_queue(kube.server_name("orders")).messages.ready == 1, "it took over what was there"
+
+
+def test_where_the_leader_is_killed_the_other_acts_within_20_seconds_by_default(
+    operators: Operators, kube: QueuesOfAClass
+) -> None:
+    leader = operators.launch(quick_lease=False)
+    standby = operators.launch(quick_lease=False, leads=False)
+    serves(kube, "orders")
+    killed = monotonic()
+    leader.kill()
+    standby.wait_until_leading(timeout=BY_DEFAULT)
+    assert monotonic() - killed <= BY_DEFAULT
+    serves(kube, "new")
+
+
+def test_on_sigterm_the_next_one_acts_without_waiting_for_the_lease_to_run_out(
+    operators: Operators, kube: QueuesOfAClass, api: Api
+) -> None:
+    """By default settings it would run out after 15 seconds."""
+    leader = operators.launch(quick_lease=False)
+    standby = operators.launch(quick_lease=False, leads=False)
+    serves(kube, "orders")
+    assert leader.stop() == 0
+    ended = monotonic()
+    assert lease_of(api, kube.namespace).get("holderIdentity") in {"", holder(standby)}
+    standby.wait_until_leading(timeout=10.0)
+    assert monotonic() - ended <= 10.0
+    serves(kube, "new")
+
+
+def test_a_standby_stops_on_sigterm_and_leaves_the_lease_alone(
+    operators: Operators, kube: QueuesOfAClass, api: Api
+) -> None:
+    leader = operators.launch()
+    standby = operators.launch(leads=False)
+    assert standby.stop() == 0
+    assert lease_of(api, kube.namespace)["holderIdentity"] == holder(leader)
+    serves(kube, "orders")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_lease_is_given_back_however_soon_it_is_told_to_stop(
+    number: signal.Signals, operators: Operators, kube: QueuesOfAClass, api: Api
+) -> None:
+    leader = operators.launch()
+    leader.signal(number)
+    assert leader.wait() == 0
+    assert not lease_of(api, kube.namespace).get("holderIdentity")
+
+
+def test_ctrl_c_ends_it_as_sigterm_does(operators: Operators, kube: QueuesOfAClass, api: Api) -> None:
+    leader = operators.launch()
+    serves(kube, "orders")
+    leader.signal(signal.SIGINT)
+    assert leader.wait() == 0
+    assert not lease_of(api, kube.namespace).get("holderIdentity")
+
+
+def test_work_that_one_left_half_done_is_done_by_the_next(
+    operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass
+) -> None:
+    leader = operators.launch(behind=faulty)
+    standby = operators.launch(leads=False)
+    # It has made the queues by then, and could not say so.
+    faulty.refuse("patch", "/status$", 500, times=EVERY)
+    for number in range(10):
+        kube.create(f"orders-{number}")
+    faulty.wait_for("patch", "/status$", 500)
+    leader.kill()
+    standby.wait_until_leading()
+    kube.wait_all_ready(10)
+
+
+# A leader that does not lead any more
+
+
+@pytest.mark.parametrize("code", [409, 500, NO_ANSWER])
+def test_a_leader_that_cannot_renew_ends_before_the_next_one_acts(
+    code: int, operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass
+) -> None:
+    leader = operators.launch(*WIDE, behind=faulty)
+    standby = operators.launch(*WIDE, leads=False)
+    serves(kube, "orders")
+    faulty.refuse("put", "/leases/", code, times=EVERY)
+    assert leader.wait() == 1, "so that it is started anew"
+    assert at(leader, "the Lease was lost") <= at(standby, "leading")
+    serves(kube, "new")
+
+
+def test_a_leader_whose_renewals_hang_ends_before_the_next_one_acts(
+    operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass
+) -> None:
+    """A try that began before the deadline must not go on for long after it."""
+    flags = ("--lease-duration", "4", "--lease-renew-deadline", "3", "--lease-retry-period", "0.2")
+    leader = operators.launch(*flags, behind=faulty)
+    standby = operators.launch(*flags, leads=False)
+    serves(kube, "orders")
+    faulty.delay("get", "/leases/", 1.0, times=EVERY)
+    faulty.delay("put", "/leases/", 60.0, times=EVERY)
+    assert leader.wait() == 1
+    assert at(leader, "the Lease was lost") <= at(standby, "leading")
+
+
+def test_by_the_quick_settings_too_a_leader_ends_before_the_next_one_acts(
+    operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass
+) -> None:
+    """They have a renewal deadline below the duration, which is all that the operator asks for."""
+    leader = operators.launch(behind=faulty)
+    standby = operators.launch(leads=False)
+    faulty.refuse("put", "/leases/", 500, times=EVERY)
+    assert leader.wait() == 1
+    assert at(leader, "the Lease was lost") <= at(standby, "leading")
+
+
+def test_a_leader_cut_off_from_the_api_server_ends_and_touches_no_queue_after_that(
+    operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass, rpc: Rpc
+) -> None:
+    """It could still reach the queue server, which another looks after by then."""
+    leader = operators.launch(*WIDE, behind=faulty)
+    standby = operators.launch(*WIDE, leads=False)
+    kube.create(limit=1)
+    kube.wait_ready()
+    faulty.refuse(".*", "", NO_ANSWER, times=EVERY)
+    faulty.cut_watches()
+    kube.change(limit=2)
+    assert leader.wait() == 1
+    standby.wait_until_leading()
+    kube.wait_ready()
+    assert rpc.get_queue(kube.server_name("orders")).limit == 2
+
+
+def test_an_outage_shorter_than_the_deadline_costs_no_lease(
+    operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass
+) -> None:
+    leader = operators.launch("--lease-duration", "20", "--lease-renew-deadline", "15", behind=faulty)
+    faulty.refuse("(get|put)", "/leases/", 500, times=4)
+    faulty.wait_for("get", "/leases/", 500, count=4)
+    faulty.wait_for("put", "/leases/", 200, count=2)
+    serves(kube, "orders")
+    assert not leader.log("the Lease was lost")
+    assert leader.stop() == 0
+
+
+def test_a_leader_that_was_frozen_notices_that_another_acts_and_writes_nothing(
+    operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass
+) -> None:
+    leader = operators.launch(*WIDE, behind=faulty)
+    serves(kube, "orders")
+    standby = operators.launch(*WIDE, leads=False)
+    writes = len(faulty.requests("(patch|post|put)"))
+    leader.signal(signal.SIGSTOP)
+    try:
+        standby.wait_until_leading()
+        # What waits for the frozen one when it wakes: changes that were served, and one that is not yet.
+        for number in range(5):
+            serves(kube, f"new-{number}")
+        kube.create("last")
+    finally:
+        leader.signal(signal.SIGCONT)
+    for number in range(20):
+        kube.create(f"after-{number}")
+    assert leader.wait() == 1
+    written = [each for each in faulty.requests("(patch|post|put)")[writes:] if "/leases" not in each.path]
+    assert not written, "another acts by then"
+    assert standby.is_running
+    kube.wait_all_ready(27)
+
+
+def test_a_frozen_leader_that_wakes_in_time_goes_on(
+    operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass
+) -> None:
+    leader = operators.launch("--lease-duration", "20", "--lease-renew-deadline", "15", behind=faulty)
+    operators.launch("--lease-duration", "20", "--lease-renew-deadline", "15", leads=False)
+    leader.signal(signal.SIGSTOP)
+    sleep(2.0)
+    leader.signal(signal.SIGCONT)
+    serves(kube, "orders")
+    assert not leader.log("the Lease was lost")
+
+
+def test_a_lease_taken_by_hand_is_given_up(operators: Operators, kube: QueuesOfAClass, api: Api) -> None:
+    leader = operators.launch(*WIDE)
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{kube.namespace}/leases/queuelet-operator"
+    api.merge(path, {"spec": {"holderIdentity": "somebody-else", "leaseDurationSeconds": 3600}})
+    assert leader.wait() == 1
+    assert lease_of(api, kube.namespace)["holderIdentity"] == "somebody-else"
+
+
+def test_a_lease_that_is_deleted_is_made_anew(operators: Operators, kube: QueuesOfAClass, api: Api) -> None:
+    leader = operators.launch(*WIDE)
+    api.delete(f"/apis/coordination.k8s.io/v1/namespaces/{kube.namespace}/leases/queuelet-operator")
+
+    def is_held() -> bool:
+        return any(
+            each["spec"]["holderIdentity"] == holder(leader)
+            for each in api.get(f"/apis/coordination.k8s.io/v1/namespaces/{kube.namespace}/leases")["items"]
+        )
+
+    eventually(is_held, "the Lease is there again")
+    serves(kube, "orders")
+    assert leader.stop() == 0
+
+
+# Flags
+
+
+def test_the_lease_is_where_the_flags_say(operators: Operators, kube: QueuesOfAClass, api: Api) -> None:
+    elsewhere = f"{kube.namespace}-leases"
+    api.create("/api/v1/namespaces", {"metadata": {"name": elsewhere}})
+    flags = ("--lease-namespace", elsewhere, "--lease-name", "ours")
+    leader = operators.launch(*flags)
+    standby = operators.launch(*flags, leads=False)
+    assert lease_of(api, elsewhere, "ours")["holderIdentity"] == holder(leader)
+    assert not api.get(f"/apis/coordination.k8s.io/v1/namespaces/{kube.namespace}/leases")["items"]
+    serves(kube, "orders")
+    leader.kill()
+    standby.wait_until_leading()
+    api.delete(f"/api/v1/namespaces/{elsewhere}")
+
+
+def test_operators_with_leases_of_different_names_do_not_wait_for_each_other(
+    operators: Operators, kube: QueuesOfAClass
+) -> None:
+    operators.launch("--lease-name", "one")
+    operators.launch("--lease-name", "two", "--queue-class", "another", "--instance", "another")
+    serves(kube, "orders")
+
+
+def test_a_lease_namespace_that_is_not_there_is_waited_for(
+    operators: Operators, kube: QueuesOfAClass, api: Api
+) -> None:
+    elsewhere = f"{kube.namespace}-later"
+    process = operators.launch("--lease-namespace", elsewhere, leads=False)
+    process.wait_for_log("the Lease was not created")
+    api.create("/api/v1/namespaces", {"metadata": {"name": elsewhere}})
+    process.wait_until_leading()
+    serves(kube, "orders")
+    api.delete(f"/api/v1/namespaces/{elsewhere}")

@@ -1,0 +1,206 @@
+"""docs/operator.md lists what the operator has, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+
+from queuelet_operator import deletion, notices, resources, standing
+from queuelet_operator.__main__ import main
+from queuelet_operator.metrics import Metrics
+from queuelet_operator.resources import API_VERSION, FINALIZER, GROUP, DeletionPolicy
+from queuelet_operator.settings import Settings
+from queuelet_operator.status import READY, RECONCILING, STALLED
+from queuelet_operator.steps import Cause, Reason, Removal
+from support.documents import ROOT
+
+DOCUMENT = "docs/operator.md"
+(VERSION,) = yaml.safe_load((ROOT / "crds" / "queues.yaml").read_text())["spec"]["versions"]
+SCHEMA: dict[str, Any] = VERSION["schema"]["openAPIV3Schema"]["properties"]
+
+
+def table(heading: str) -> list[list[str]]:
+    """Return the cells of each row of the first table below a heading, without its head."""
+    section = (ROOT / DOCUMENT).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip().strip("|").split("|")] for row in rows[2:]]
+
+
+def names(cell: str) -> list[str]:
+    """Return what stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def first_names(heading: str) -> list[str]:
+    """Return what stands in backticks in the first cell of each row."""
+    return [name for row in table(heading) for name in names(row[0])]
+
+
+def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each field that has no fields of its own, by its path."""
+    for name, child in schema.get("properties", {}).items():
+        yield from fields(child, f"{path}.{name}" if path else name)
+    if "items" in schema:
+        yield from fields(schema["items"], f"{path}[]")
+    elif "properties" not in schema:
+        yield path, schema
+
+
+def calls(module: ModuleType, function: str) -> Iterator[dict[str, ast.expr]]:
+    """Yield the named arguments of each call of a function in a module."""
+    assert module.__file__
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function:
+            yield {str(keyword.arg): keyword.value for keyword in node.keywords}
+
+
+@pytest.mark.parametrize("part", ["Spec", "Status"])
+def test_it_lists_every_field(part: str) -> None:
+    listed = first_names(part)
+    assert sorted(listed) == sorted(path for path, _ in fields(SCHEMA[part.lower()]))
+
+
+def test_it_tells_the_default_of_every_field_of_the_spec() -> None:
+    found = dict(fields(SCHEMA["spec"]))
+    for row in table("Spec"):
+        for name in names(row[0]):
+            default = found[name].get("default")
+            assert row[1] == ("none" if default is None else f"`{default}`"), name
+
+
+def test_it_tells_the_range_of_every_number_of_the_spec() -> None:
+    described = {name: row[2] for row in table("Spec") for name in names(row[0])}
+    for path, schema in fields(SCHEMA["spec"]):
+        if "maximum" in schema and path != "drainSeconds":
+            assert f"{schema['minimum']} to {schema['maximum']}" in described[path], path
+
+
+def test_it_lists_every_annotation() -> None:
+    ours = {value for value in vars(resources).values() if isinstance(value, str) and value.startswith(f"{GROUP}/")}
+    assert set(first_names("Annotations")) == ours - {FINALIZER, API_VERSION}
+    assert FINALIZER in (ROOT / DOCUMENT).read_text()
+
+
+def test_it_lists_every_condition() -> None:
+    assert first_names("Conditions") == [READY, RECONCILING, STALLED]
+
+
+def test_it_lists_every_reason() -> None:
+    assert first_names("Reasons") == list(Reason)
+
+
+def test_it_tells_which_condition_stands_beside_a_reason() -> None:
+    """What the code says outright. That a refusal is one or the other depends on the server's answer."""
+    told = {names(row[0])[0]: row[2] for row in table("Reasons")}
+    assert told.pop(Reason.REFUSED) == f"{STALLED} or {RECONCILING}"
+    found = dict.fromkeys(told, "")
+    for module in (standing, deletion):
+        for given in calls(module, "Verdict"):
+            reason = given["reason"]
+            if isinstance(reason, ast.Attribute):
+                beside = [type_ for type_ in (RECONCILING, STALLED) if type_.lower() in given]
+                found[Reason[reason.attr]] = " ".join(beside)
+    assert told == found
+
+
+def test_it_lists_every_policy() -> None:
+    assert first_names("Deletion") == [policy.value for policy in DeletionPolicy]
+
+
+# Events
+
+
+def notices_in(module: ModuleType) -> Iterator[tuple[str, str]]:
+    """Yield the reason and the type of each Event that a module can ask for."""
+    for given in calls(module, "Notice"):
+        is_warning = "is_warning" in given and ast.literal_eval(given["is_warning"])
+        yield reason_in(module, given["reason"]), "Warning" if is_warning else "Normal"
+
+
+def reason_in(module: ModuleType, node: ast.expr) -> str:
+    """Return what an expression for a reason stands for: a text, a constant of the module, or a Reason's value."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.Name):
+        return str(getattr(module, node.id))
+    assert isinstance(node, ast.Attribute)
+    assert isinstance(node.value, ast.Attribute)
+    return Reason[node.value.attr].value
+
+
+def test_it_lists_every_event_with_its_type() -> None:
+    package = Path(notices.__file__).parent
+    asking = {path.stem for path in package.glob("*.py") if "Notice(" in path.read_text()}
+    assert asking == {"notices", "deletion"}, "these are looked at"
+    ours = {*notices_in(notices), *notices_in(deletion)}
+    assert {(names(row[0])[0], row[1]) for row in table("Events")} == ours
+
+
+# Metrics
+
+
+def test_it_lists_every_metric_with_its_labels() -> None:
+    metrics = Metrics()
+    ours = {}
+    for each in vars(metrics).values():
+        if isinstance(each, MetricWrapperBase):
+            (family,) = each.describe()
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            ours[name] = list(each._labelnames)  # noqa: SLF001  # it tells them in no other way
+    assert len(ours) == len(list(metrics.registry.collect()))
+    listed = {names(row[0])[0]: [label for label in row[1].split(", ") if label] for row in table("Metrics")}
+    assert listed == ours
+
+
+def test_it_names_causes_and_results_that_there_are() -> None:
+    described = {names(row[0])[0]: names(row[2]) for row in table("Metrics")}
+    repairs = [cause.value for cause in Cause if cause.is_repair]
+    assert described["queuelet_operator_declarations_total"] == repairs
+    assert described["queuelet_operator_removals_total"] == [removal.value for removal in Removal]
+
+
+# Flags
+
+
+def flags() -> Iterator[click.Option]:
+    """Yield every flag."""
+    for each in main.params:
+        assert isinstance(each, click.Option)
+        yield each
+
+
+def long_name(flag: click.Option) -> str:
+    """Return the name with two dashes."""
+    (name,) = (name for name in flag.opts if name.startswith("--"))
+    return name
+
+
+def test_it_lists_every_flag() -> None:
+    assert first_names("Flags") == [long_name(flag) for flag in flags()]
+
+
+def test_it_tells_the_environment_variable_of_every_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is set and then asked for, as click does it."""
+    told = {names(row[0])[0]: names(row[1])[0] for row in table("Flags")}
+    context = click.Context(main, **main.context_settings)
+    for flag in flags():
+        monkeypatch.setenv(told[long_name(flag)], "given")
+        assert flag.resolve_envvar_value(context) == "given", flag.name
+
+
+def test_it_tells_the_default_of_every_flag() -> None:
+    in_words = {"--address": "that of `--server`", "--namespace": "all", "--debug": "off"}
+    told = {names(row[0])[0]: row[2] for row in table("Flags")}
+    for flag in flags():
+        value = getattr(Settings(), str(flag.name))
+        default = "none" if value in {None, ""} else f"`{value}`".replace(".0`", "`")
+        assert told[long_name(flag)] == in_words.get(long_name(flag), default), flag.name

@@ -1,0 +1,954 @@
+"""The next step for an object, by what is known of it: every rule by itself, and that they always come to an end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queuelet.definition import Counts, Definition, Delivery, Owner, StoreKind
+from queuelet.tags import Tag
+from queuelet_operator.deletion import LEFT, LOOK_AROUND_EVERY
+from queuelet_operator.notices import notice_of_declaration
+from queuelet_operator.observed import ObservedQueue, Server
+from queuelet_operator.reconcile import next_step
+from queuelet_operator.resources import FINALIZER, DeletionPolicy, Key, QueueObject, QueueSpec
+from queuelet_operator.standing import counts_matter
+from queuelet_operator.status import (
+    READY,
+    RECONCILING,
+    STALLED,
+    Condition,
+    QueueStatus,
+    status_from,
+    status_patch,
+    status_to,
+    timestamp,
+)
+from queuelet_operator.steps import (
+    AddFinalizer,
+    Cause,
+    Declare,
+    DropFinalizer,
+    Home,
+    Known,
+    LookAround,
+    Nothing,
+    Policy,
+    Reason,
+    Refusal,
+    Removal,
+    Remove,
+    Removed,
+    Step,
+    WriteStatus,
+)
+
+NOW = 1_800_000_000.0
+KEY = Key("shop", "orders")
+NAME = "shop.orders"
+POLICY = Policy(instance="queuelet", address="queuelet:10002")
+OURS = Owner(name="queuelet/shop/orders", uid="uid-1")
+EARLIER = Owner(name="queuelet/shop/orders", uid="uid-0")
+THEIRS = Owner(name="another/shop/orders", uid="uid-9")
+MOST_STEPS = 8
+
+HERE = Server(epochs={StoreKind.MEMORY: "epoch-1"})
+
+
+def away(seconds: float) -> Server:
+    """Return a server that has been away for so long."""
+    return Server(away_since=NOW - seconds, why_away="connection refused")
+
+
+def a_queue(
+    owner: Owner | None = OURS,
+    *,
+    counts: Counts | None = None,
+    epoch: str = "epoch-1",
+    id_: str = "uid-1",
+    **what: Any,  # noqa: ANN401  # fields of Definition
+) -> ObservedQueue:
+    """Return a queue as the server tells of it."""
+    definition = Definition(name=NAME, owner=owner, **what)
+    return ObservedQueue(id=id_, definition=definition, revision=1, counts=counts or Counts(), epoch=epoch)
+
+
+def ready_status() -> QueueStatus:
+    """Return the status of an object that is as it should be."""
+    return settled(known()).object.status
+
+
+def an_object(
+    *,
+    status: QueueStatus | None = None,
+    spec: QueueSpec | None = None,
+    **what: Any,  # noqa: ANN401  # fields of QueueObject
+) -> QueueObject:
+    """Return an object that has its finalizer."""
+    defaults: dict[str, Any] = {
+        "key": KEY,
+        "uid": "uid-1",
+        "generation": 1,
+        "resource_version": 1,
+        "finalizers": (FINALIZER,),
+    }
+    return QueueObject(**defaults | what, spec=spec or QueueSpec(), status=status or QueueStatus())
+
+
+def known(an: QueueObject | None = None, **what: Any) -> Known:  # noqa: ANN401  # fields of Known
+    """Return what is known of an object whose queue is there as it should be."""
+    defaults: dict[str, Any] = {"server": HERE, "queue": a_queue()}
+    return Known(object=an or an_object(), **defaults | what)
+
+
+def settled(was: Known) -> Known:
+    """Write the statuses that are asked for, until there is nothing to do."""
+    step = next_step(was, POLICY, NOW)
+    for _ in range(MOST_STEPS):
+        if isinstance(step, Nothing):
+            return was
+        assert isinstance(step, WriteStatus)
+        was = replace(was, object=replace(was.object, status=step.status))
+        step = next_step(was, POLICY, NOW)
+    raise AssertionError(f"it goes on: {step}")
+
+
+def declared(step: Step) -> Declare:
+    """Expect a declaration."""
+    assert isinstance(step, Declare), step
+    return step
+
+
+def written(step: Step) -> QueueStatus:
+    """Expect a write of the status."""
+    assert isinstance(step, WriteStatus), step
+    return step.status
+
+
+def shown(status: QueueStatus) -> dict[str, tuple[str, str]]:
+    """Return the conditions as type: (status, reason)."""
+    return {each.type: (each.status, each.reason) for each in status.conditions}
+
+
+def deleting(
+    policy: DeletionPolicy = DeletionPolicy.DELETE,
+    *,
+    since: float = 1.0,
+    drain_seconds: int | None = None,
+    **what: Any,  # noqa: ANN401  # fields of QueueObject
+) -> QueueObject:
+    """Return an object whose deletion was asked for a while ago."""
+    spec = QueueSpec(deletion_policy=policy, drain_seconds=drain_seconds)
+    return an_object(spec=spec, deleted_at=NOW - since, **what)
+
+
+# The life of a queue
+
+
+def test_a_new_object_gets_its_finalizer_before_its_queue() -> None:
+    step = next_step(known(an_object(finalizers=()), queue=None), POLICY, NOW)
+    assert step == AddFinalizer()
+
+
+def test_then_it_gets_its_queue() -> None:
+    step = next_step(known(queue=None), POLICY, NOW)
+    assert step == Declare(definition=Definition(name=NAME, owner=OURS), cause=Cause.CREATED)
+
+
+def test_then_its_status_says_so() -> None:
+    status = written(next_step(known(), POLICY, NOW))
+    assert shown(status) == {READY: ("True", "Ready")}
+    assert (status.queue_id, status.queue_name, status.address) == ("uid-1", NAME, "queuelet:10002")
+    assert (status.epoch, status.messages, status.observed_generation) == ("epoch-1", Counts(), 1)
+    assert status.effective
+    assert status.effective.limit == -1
+    assert status.condition(READY) == Condition(
+        type=READY,
+        status="True",
+        reason="Ready",
+        message="the queue is there as declared",
+        observed_generation=1,
+        since=timestamp(NOW),
+    )
+
+
+def test_then_there_is_nothing_to_do() -> None:
+    assert next_step(settled(known()), POLICY, NOW) == Nothing()
+
+
+def test_what_is_retained_gets_no_finalizer_and_loses_the_one_it_had() -> None:
+    spec = QueueSpec(deletion_policy=DeletionPolicy.RETAIN)
+    assert next_step(known(an_object(spec=spec)), POLICY, NOW) == DropFinalizer()
+    assert next_step(known(an_object(spec=spec, finalizers=()), queue=None), POLICY, NOW) == Declare(
+        definition=Definition(name=NAME, owner=OURS), cause=Cause.CREATED
+    )
+
+
+def test_all_that_the_spec_asks_for_is_declared() -> None:
+    delivery = Delivery(lease_seconds=60, max_deliveries=3, message_ttl_seconds=9)
+    spec = QueueSpec(store=StoreKind.DISK, limit=7, tags=(Tag("a", "1"),), delivery=delivery)
+    server = Server(epochs={StoreKind.MEMORY: "epoch-1", StoreKind.DISK: "epoch-2"})
+    step = declared(next_step(known(an_object(spec=spec), queue=None, server=server), POLICY, NOW))
+    assert step.definition == Definition(
+        store=StoreKind.DISK, name=NAME, limit=7, tags=(Tag("a", "1"),), owner=OURS, delivery=delivery
+    )
+
+
+# Why a queue is declared
+
+
+def test_a_changed_object_changes_its_queue() -> None:
+    an = an_object(spec=QueueSpec(limit=5), generation=2, status=ready_status())
+    step = declared(next_step(known(an), POLICY, NOW))
+    assert (step.cause, step.definition.limit, step.adopt) == (Cause.CHANGED, 5, False)
+
+
+def test_a_queue_that_was_edited_is_repaired() -> None:
+    step = declared(next_step(known(an_object(status=ready_status()), queue=a_queue(limit=5)), POLICY, NOW))
+    assert step.cause is Cause.EDITED
+    assert step.cause.is_repair
+
+
+def test_the_order_of_tags_is_no_change() -> None:
+    spec = QueueSpec(tags=(Tag("a", "1"), Tag("a", "2")))
+    queue = a_queue(tags=(Tag("a", "2"), Tag("a", "1")))
+    assert isinstance(next_step(known(an_object(spec=spec), queue=queue), POLICY, NOW), WriteStatus)
+
+
+def test_a_drain_that_nobody_asked_for_any_more_is_undone() -> None:
+    step = declared(next_step(known(an_object(status=ready_status()), queue=a_queue(draining=True)), POLICY, NOW))
+    assert (step.cause, step.definition.draining) == (Cause.EDITED, False)
+
+
+def test_a_queue_that_was_deleted_is_made_anew() -> None:
+    step = declared(next_step(known(an_object(status=ready_status()), queue=None), POLICY, NOW))
+    assert step.cause is Cause.DELETED
+
+
+def test_a_queue_whose_store_was_lost_is_made_anew() -> None:
+    server = Server(epochs={StoreKind.MEMORY: "epoch-2"})
+    step = declared(next_step(known(an_object(status=ready_status()), queue=None, server=server), POLICY, NOW))
+    assert step.cause is Cause.STATE_LOST
+
+
+def test_a_queue_of_an_earlier_object_of_its_name_is_taken_over() -> None:
+    step = declared(next_step(known(queue=a_queue(EARLIER)), POLICY, NOW))
+    assert (step.cause, step.adopt, step.definition.owner) == (Cause.TAKEN_OVER, False, OURS)
+
+
+def test_a_request_is_answered_once() -> None:
+    an = an_object(status=ready_status(), reconcile_requested_at="now")
+    step = declared(next_step(known(an), POLICY, NOW))
+    assert step.cause is Cause.REQUESTED
+    answered = known(an, answered="now")
+    status = written(next_step(answered, POLICY, NOW))
+    assert status.last_handled_reconcile_at == "now"
+    assert next_step(settled(answered), POLICY, NOW) == Nothing()
+    assert next_step(known(replace(an, status=status)), POLICY, NOW) == Nothing(), "after a restart too"
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason", "is_warning"),
+    [
+        (Cause.CREATED, None, False),
+        (Cause.CHANGED, None, False),
+        (Cause.REQUESTED, None, False),
+        (Cause.DRAIN, None, False),
+        (Cause.EDITED, "DriftRepaired", False),
+        (Cause.DELETED, "QueueRestored", True),
+        (Cause.STATE_LOST, "ServerStateLost", True),
+        (Cause.ADOPTED, "QueueAdopted", False),
+        (Cause.TAKEN_OVER, "QueueTakenOver", False),
+    ],
+)
+def test_an_event_tells_of_what_the_user_did_not_ask_for(cause: Cause, reason: str | None, is_warning: bool) -> None:  # noqa: FBT001  # a column
+    step = Declare(definition=Definition(name=NAME, owner=OURS), cause=cause)
+    notice = notice_of_declaration(step, an_object(), THEIRS.name)
+    assert (notice.reason if notice else None) == reason
+    assert notice is None or (notice.is_warning == is_warning and NAME in notice.message)
+
+
+# What only people can put out of the way
+
+
+@pytest.mark.parametrize(
+    ("owner", "named"), [(THEIRS, "another/shop/orders"), (None, "made by hand")], ids=["another", "nobody"]
+)
+def test_a_queue_of_another_is_left_alone(owner: Owner | None, named: str) -> None:
+    for finalizers in ((), (FINALIZER,)):
+        an = an_object(finalizers=finalizers, status=ready_status())
+        status = written(next_step(known(an, queue=a_queue(owner)), POLICY, NOW))
+        assert shown(status) == {READY: ("False", "NotOwner"), STALLED: ("True", "NotOwner")}
+        stalled = status.condition(STALLED)
+        assert stalled
+        assert named in stalled.message
+        assert (status.queue_id, status.effective, status.messages, status.epoch) == ("", None, None, "")
+    assert isinstance(next_step(settled(known(queue=a_queue(owner))), POLICY, NOW), Nothing)
+
+
+@pytest.mark.parametrize("owner", [THEIRS, None], ids=["another", "nobody"])
+def test_adoption_takes_it_over_once(owner: Owner | None) -> None:
+    an = an_object(adopts=True)
+    step = declared(next_step(known(an, queue=a_queue(owner, id_="theirs")), POLICY, NOW))
+    assert (step.cause, step.adopt, step.definition.owner) == (Cause.ADOPTED, True, OURS)
+    status = written(next_step(known(an, queue=a_queue(OURS, id_="theirs")), POLICY, NOW))
+    assert (status.adopted_at, status.queue_id) == (timestamp(NOW), "theirs")
+    later = next_step(known(replace(an, status=status), queue=a_queue(THEIRS, id_="theirs")), POLICY, NOW + 60)
+    assert shown(written(later))[STALLED] == ("True", "NotOwner"), "it may not take it again"
+    assert written(later).adopted_at == status.adopted_at
+
+
+def test_a_queue_made_for_the_object_was_not_adopted() -> None:
+    assert written(next_step(known(an_object(adopts=True)), POLICY, NOW)).adopted_at == ""
+
+
+def test_a_queue_in_another_store_is_not_touched() -> None:
+    server = Server(epochs={StoreKind.MEMORY: "epoch-1", StoreKind.DISK: "epoch-2"})
+    an = an_object(spec=QueueSpec(store=StoreKind.DISK), status=ready_status())
+    status = written(next_step(known(an, server=server), POLICY, NOW))
+    assert shown(status) == {READY: ("False", "StoreMismatch"), STALLED: ("True", "StoreMismatch")}
+    stalled = status.condition(STALLED)
+    assert stalled
+    assert "lives in store Memory and cannot move to Disk" in stalled.message
+
+
+def test_an_adoption_does_not_move_a_queue_either() -> None:
+    an = an_object(spec=QueueSpec(store=StoreKind.DISK), adopts=True)
+    server = Server(epochs={StoreKind.MEMORY: "epoch-1", StoreKind.DISK: "epoch-2"})
+    status = written(next_step(known(an, queue=a_queue(THEIRS), server=server), POLICY, NOW))
+    assert shown(status)[STALLED] == ("True", "StoreMismatch")
+
+
+def test_a_store_that_the_server_runs_without_is_named() -> None:
+    status = written(next_step(known(an_object(spec=QueueSpec(store=StoreKind.DISK)), queue=None), POLICY, NOW))
+    assert shown(status) == {READY: ("False", "StoreUnavailable"), STALLED: ("True", "StoreUnavailable")}
+
+
+# Refusals
+
+FINAL = Refusal(reason="LIMIT_INVALID", message="no", is_final=True)
+FOR_NOW = Refusal(reason="RESOURCE_EXHAUSTED", message="later", is_final=False, retry_at=NOW + 5)
+
+
+def test_what_is_refused_for_good_is_not_tried_again() -> None:
+    was = known(queue=None, refusal=FINAL)
+    assert shown(written(next_step(was, POLICY, NOW))) == {
+        READY: ("False", "DeclarationRefused"),
+        STALLED: ("True", "DeclarationRefused"),
+    }
+    assert next_step(settled(was), POLICY, NOW + 10_000) == Nothing()
+
+
+def test_what_is_refused_for_now_is_tried_again_when_it_is_time() -> None:
+    was = known(queue=None, refusal=FOR_NOW)
+    assert shown(written(next_step(was, POLICY, NOW))) == {
+        READY: ("False", "DeclarationRefused"),
+        RECONCILING: ("True", "DeclarationRefused"),
+    }
+    assert next_step(settled(was), POLICY, NOW) == Nothing(until=NOW + 5)
+    assert isinstance(next_step(settled(was), POLICY, NOW + 5), Declare)
+
+
+def test_a_refusal_for_its_owner_has_that_reason() -> None:
+    refusal = Refusal(reason="NOT_OWNER", message="it belongs to another", is_final=True)
+    assert shown(written(next_step(known(queue=None, refusal=refusal), POLICY, NOW)))[READY] == ("False", "NotOwner")
+
+
+# Paused
+
+
+def test_a_paused_object_is_left_as_it_is() -> None:
+    for was in (None, a_queue(limit=99), a_queue(THEIRS)):
+        for finalizers in ((), (FINALIZER,)):
+            an = an_object(is_paused=True, finalizers=finalizers, generation=2)
+            status = written(next_step(known(an, queue=was), POLICY, NOW))
+            assert shown(status) == {READY: ("False", "Paused")}
+            assert status.observed_generation == -1, "nothing was done for this generation"
+
+
+def test_a_paused_object_stays_as_ready_as_it_was() -> None:
+    an = an_object(is_paused=True, generation=2, status=ready_status())
+    status = written(next_step(known(an, queue=None), POLICY, NOW))
+    assert shown(status) == {READY: ("True", "Paused")}
+    assert (status.observed_generation, status.queue_id) == (1, "uid-1")
+    assert next_step(known(replace(an, status=status)), POLICY, NOW + 60) == Nothing()
+
+
+def test_a_paused_object_is_not_touched_by_an_outage() -> None:
+    was = settled(known(an_object(is_paused=True, status=ready_status())))
+    assert next_step(replace(was, server=away(3600), queue=None), POLICY, NOW) == Nothing()
+
+
+# Outages
+
+
+def test_a_restart_is_no_outage() -> None:
+    was = replace(settled(known()), server=away(9.9), queue=None)
+    assert next_step(was, POLICY, NOW) == Nothing(until=NOW - 9.9 + 10)
+
+
+def test_an_outage_is_told_of_after_ten_seconds_and_once() -> None:
+    was = replace(settled(known()), server=away(10), queue=None)
+    status = written(next_step(was, POLICY, NOW))
+    assert shown(status) == {
+        READY: ("False", "ServerUnavailable"),
+        RECONCILING: ("True", "ServerUnavailable"),
+    }
+    assert (status.queue_id, status.epoch, status.messages) == ("uid-1", "epoch-1", Counts()), "what was known stays"
+    told = replace(was, object=replace(was.object, status=status))
+    why = replace(told.server, why_away="another error")
+    assert next_step(replace(told, server=why), POLICY, NOW + 600) == Nothing()
+
+
+def test_after_an_outage_it_is_ready_as_before() -> None:
+    was = settled(replace(settled(known()), server=away(10), queue=None))
+    status = written(next_step(replace(was, server=HERE, queue=a_queue()), POLICY, NOW + 60))
+    assert shown(status) == {READY: ("True", "Ready")}
+    ready = status.condition(READY)
+    assert ready
+    assert ready.since == timestamp(NOW + 60)
+
+
+def test_nothing_is_declared_while_the_server_is_away() -> None:
+    assert isinstance(next_step(known(an_object(finalizers=()), server=away(1), queue=None), POLICY, NOW), Nothing)
+
+
+# A server that lost its store
+
+
+def test_a_lost_store_is_told_of_before_the_queue_is_ready_again() -> None:
+    server = Server(epochs={StoreKind.MEMORY: "epoch-2"})
+    held = settled(known(queue=a_queue(counts=Counts(ready=3))))
+    was = replace(held, server=server, queue=a_queue(epoch="epoch-2"))
+    first = written(next_step(was, POLICY, NOW))
+    assert shown(first) == {READY: ("False", "ServerStateLost"), RECONCILING: ("True", "ServerStateLost")}
+    assert first.epoch == "epoch-1", "an operator that is killed now says it again"
+    ready = first.condition(READY)
+    assert ready
+    assert "it held 3 ready" in ready.message
+    was = replace(was, object=replace(was.object, status=first))
+    second = written(next_step(was, POLICY, NOW))
+    assert shown(second) == {READY: ("True", "Ready")}
+    assert second.epoch == "epoch-2"
+    assert next_step(replace(was, object=replace(was.object, status=second)), POLICY, NOW) == Nothing()
+
+
+# Counts
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "limit", "matters"),
+    [
+        (None, Counts(), -1, True),
+        (Counts(), Counts(), -1, False),
+        (Counts(ready=5), Counts(ready=5), 1, False),
+        (Counts(), Counts(ready=1), -1, True),
+        (Counts(ready=1), Counts(), -1, True),
+        (Counts(ready=10), Counts(ready=19), -1, False),
+        (Counts(ready=10), Counts(ready=20), -1, True),
+        (Counts(ready=10), Counts(ready=5), -1, True),
+        (Counts(ready=10), Counts(ready=6), -1, False),
+        (Counts(ready=50), Counts(ready=59), 100, False),
+        (Counts(ready=50), Counts(ready=60), 100, True),
+        (Counts(ready=60), Counts(ready=50), 100, True),
+        (Counts(ready=50), Counts(ready=60), -1, False),
+        (Counts(ready=100, dead=0), Counts(ready=99, dead=1), -1, True),
+        (Counts(ready=100, leased=4), Counts(ready=100, leased=5), -1, False),
+    ],
+)
+def test_counts_matter_if_they_changed_much(old: Counts | None, new: Counts, limit: int, matters: bool) -> None:  # noqa: FBT001  # a column
+    assert counts_matter(old, new, limit) is matters
+
+
+def test_counts_that_matter_are_written_and_now_and_then_only() -> None:
+    was = replace(settled(known()), queue=a_queue(counts=Counts(ready=5)), counts_written_at=NOW - 29)
+    assert next_step(was, POLICY, NOW) == Nothing(until=NOW + 1)
+    step = next_step(was, POLICY, NOW + 1)
+    assert isinstance(step, WriteStatus)
+    assert step.only_counts
+    assert step.status.messages == Counts(ready=5)
+
+
+def test_counts_that_do_not_matter_are_not_written() -> None:
+    was = settled(known(queue=a_queue(counts=Counts(ready=10))))
+    assert next_step(replace(was, queue=a_queue(counts=Counts(ready=11))), POLICY, NOW + 3600) == Nothing()
+
+
+def test_counts_go_along_with_what_is_written_anyway() -> None:
+    was = replace(settled(known()), queue=a_queue(counts=Counts(ready=5)), counts_written_at=NOW)
+    was = replace(was, object=replace(was.object, generation=2))
+    step = next_step(was, POLICY, NOW)
+    assert written(step).messages == Counts(ready=5)
+    assert isinstance(step, WriteStatus)
+    assert not step.only_counts
+
+
+# Deletion
+
+
+def test_a_deletion_without_our_finalizer_is_no_matter_of_ours() -> None:
+    for policy in DeletionPolicy:
+        assert next_step(known(deleting(policy, finalizers=("theirs",))), POLICY, NOW) == Nothing()
+
+
+def test_delete_removes_the_queue_and_then_lets_go() -> None:
+    assert next_step(known(deleting()), POLICY, NOW) == Remove(owner=OURS)
+    assert next_step(known(deleting(is_paused=True)), POLICY, NOW) == Remove(owner=OURS), "though it is paused"
+    absent = Removed(removal=Removal.ABSENT)
+    assert next_step(known(deleting(), queue=None, removed=absent), POLICY, NOW) == DropFinalizer()
+
+
+def test_a_queue_that_nobody_has_seen_is_removed_all_the_same() -> None:
+    assert next_step(known(deleting(), queue=None), POLICY, NOW) == Remove(owner=OURS)
+
+
+def test_retain_lets_go_at_once_whatever_the_server_does() -> None:
+    for server in (HERE, away(1), away(3600)):
+        an = deleting(DeletionPolicy.RETAIN)
+        assert next_step(known(an, server=server, queue=None), POLICY, NOW) == DropFinalizer()
+
+
+@pytest.mark.parametrize(
+    ("removed", "reason", "message"),
+    [
+        (Removed(removal=Removal.REMOVED, dropped=Counts()), None, ""),
+        (Removed(removal=Removal.REMOVED, dropped=Counts(ready=1, dead=1)), "MessagesDropped", "2 messages: 1 ready"),
+        (Removed(removal=Removal.ABSENT), None, ""),
+        (Removed(removal=Removal.REFUSED, why="it belongs to another"), LEFT, "it belongs to another"),
+    ],
+)
+def test_an_event_tells_of_what_was_lost_or_left(removed: Removed, reason: str | None, message: str) -> None:
+    step = next_step(known(deleting(), removed=removed), POLICY, NOW)
+    assert isinstance(step, DropFinalizer)
+    assert (step.notice.reason if step.notice else None) == reason
+    assert step.notice is None or (step.notice.is_warning and message in step.notice.message)
+
+
+def test_a_removal_that_was_answered_lets_go_though_the_server_is_away_now() -> None:
+    removed = Removed(removal=Removal.REMOVED, dropped=Counts())
+    assert next_step(known(deleting(), removed=removed, server=away(1)), POLICY, NOW) == DropFinalizer()
+
+
+# Deletion without a server
+
+
+def home(seen_before: float = 0.0, *, terminating: bool = False, server_is_gone: bool = False) -> Home:
+    """Return surroundings that were looked at so long ago."""
+    return Home(namespace_is_terminating=terminating, server_is_gone=server_is_gone, seen_at=NOW - seen_before)
+
+
+@pytest.mark.parametrize("policy", [DeletionPolicy.DELETE, DeletionPolicy.DRAIN])
+def test_a_deletion_waits_for_the_server_and_looks_around(policy: DeletionPolicy) -> None:
+    was = known(deleting(policy), server=away(5), queue=None)
+    assert next_step(was, POLICY, NOW) == LookAround()
+    waits = replace(was, home=home())
+    assert next_step(waits, POLICY, NOW) == Nothing(until=NOW + 5), "until the outage is to be told of"
+    assert next_step(replace(was, home=home(LOOK_AROUND_EVERY)), POLICY, NOW) == LookAround()
+
+
+def test_a_deletion_that_waits_tells_of_the_outage_and_waits_on() -> None:
+    was = known(deleting(), server=away(30), queue=None, home=home())
+    status = written(next_step(was, POLICY, NOW))
+    assert shown(status)[RECONCILING] == ("True", "ServerUnavailable")
+    told = replace(was, object=replace(was.object, status=status))
+    assert next_step(told, POLICY, NOW) == Nothing(until=NOW + LOOK_AROUND_EVERY)
+    near = replace(told, server=away(595))
+    assert next_step(near, POLICY, NOW) == Nothing(until=NOW + 5)
+
+
+@pytest.mark.parametrize(
+    ("server", "around", "why"),
+    [
+        (away(1), home(terminating=True), "the namespace is being deleted and the server cannot be reached"),
+        (away(1), home(server_is_gone=True), "the Service of the server was deleted"),
+        (away(600), home(), f"has not answered since {timestamp(NOW - 600)}"),
+    ],
+    ids=["namespace", "Service", "time"],
+)
+def test_a_deletion_is_let_go_without_the_server(server: Server, around: Home, why: str) -> None:
+    for policy in (DeletionPolicy.DELETE, DeletionPolicy.DRAIN):
+        step = next_step(known(deleting(policy), server=server, queue=None, home=around), POLICY, NOW)
+        assert isinstance(step, DropFinalizer)
+        assert step.notice
+        assert (step.notice.reason, step.notice.is_warning) == (LEFT, True)
+        assert why in step.notice.message
+        assert "may be left" in step.notice.message
+
+
+def test_with_the_server_there_a_terminating_namespace_is_no_reason_to_leave_a_queue() -> None:
+    assert next_step(known(deleting(), home=home(terminating=True)), POLICY, NOW) == Remove(owner=OURS)
+
+
+# Drain
+
+FULL = Counts(ready=2)
+
+
+def draining(counts: Counts = FULL) -> ObservedQueue:
+    """Return a queue that takes no new messages."""
+    return a_queue(counts=counts, draining=True)
+
+
+def test_a_drain_closes_the_queue_first() -> None:
+    for counts in (FULL, Counts()):
+        step = declared(next_step(known(deleting(DeletionPolicy.DRAIN), queue=a_queue(counts=counts)), POLICY, NOW))
+        assert (step.cause, step.definition.draining) == (Cause.DRAIN, True)
+
+
+def test_a_drain_that_is_refused_for_now_is_tried_again_when_it_is_time() -> None:
+    was = known(deleting(DeletionPolicy.DRAIN), queue=a_queue(counts=FULL), refusal=FOR_NOW)
+    assert not isinstance(next_step(was, POLICY, NOW), Declare)
+    assert isinstance(next_step(was, POLICY, NOW + 5), Declare)
+
+
+def test_a_drain_ends_though_the_server_would_not_take_the_object_any_more() -> None:
+    """The queue is closed as it is: what the object asked for since, and was refused, is no matter now."""
+    an = deleting(DeletionPolicy.DRAIN, generation=2)
+    an = replace(an, spec=replace(an.spec, limit=5, tags=(Tag("a", "refused"),)))
+    step = declared(next_step(known(an, queue=a_queue(counts=FULL, limit=3)), POLICY, NOW))
+    assert (step.definition.limit, step.definition.tags, step.definition.draining) == (3, (), True)
+
+
+def test_a_drain_looks_around_and_tells_what_it_waits_for() -> None:
+    was = known(deleting(DeletionPolicy.DRAIN), queue=draining())
+    assert next_step(was, POLICY, NOW) == LookAround()
+    was = replace(was, home=home())
+    status = written(next_step(was, POLICY, NOW))
+    assert shown(status) == {READY: ("False", "WaitingForDrain"), RECONCILING: ("True", "WaitingForDrain")}
+    assert status.messages == FULL
+    told = replace(was, object=replace(was.object, status=status))
+    assert next_step(told, POLICY, NOW) == Nothing(until=NOW + LOOK_AROUND_EVERY)
+
+
+def test_a_queue_that_is_drained_is_removed() -> None:
+    was = known(deleting(DeletionPolicy.DRAIN), queue=draining(Counts()))
+    assert next_step(was, POLICY, NOW) == Remove(owner=OURS)
+
+
+@pytest.mark.parametrize("queue", [a_queue(counts=FULL), draining()], ids=["open", "draining"])
+def test_a_drain_ends_at_its_deadline(queue: ObservedQueue) -> None:
+    an = deleting(DeletionPolicy.DRAIN, since=60, drain_seconds=60)
+    assert next_step(known(an, queue=queue, home=home()), POLICY, NOW) == Remove(owner=OURS)
+
+
+def test_a_drain_is_looked_at_again_at_its_deadline() -> None:
+    an = deleting(DeletionPolicy.DRAIN, since=57, drain_seconds=60)
+    was = known(an, queue=draining(), home=home())
+    told = replace(was, object=replace(an, status=written(next_step(was, POLICY, NOW))))
+    assert next_step(told, POLICY, NOW) == Nothing(until=NOW + 3)
+
+
+def test_in_a_terminating_namespace_a_drain_leaves_the_queue() -> None:
+    """Its consumers go with the namespace, and the messages are of more worth than a tidy server."""
+    was = known(deleting(DeletionPolicy.DRAIN), queue=draining(), home=home(terminating=True))
+    step = next_step(was, POLICY, NOW)
+    assert isinstance(step, DropFinalizer)
+    assert step.notice
+    assert step.notice.reason == LEFT
+    assert "closed to new messages, with 2 ready" in step.notice.message
+
+
+@pytest.mark.parametrize("queue", [None, a_queue(THEIRS), a_queue(EARLIER), a_queue(None)])
+def test_a_queue_that_is_not_ours_is_not_drained(queue: ObservedQueue | None) -> None:
+    assert next_step(known(deleting(DeletionPolicy.DRAIN), queue=queue), POLICY, NOW) == Remove(owner=OURS)
+
+
+# From anywhere to an end
+
+
+@dataclass
+class World:
+    """A server and an API server, as far as the steps need them."""
+
+    server: Server
+    queue: ObservedQueue | None
+    an_object: QueueObject
+    namespace_is_terminating: bool = False
+    service_is_gone: bool = False
+    refuses: Refusal | None = None
+    """What a declaration is answered with, if it is refused."""
+    now: float = NOW
+
+    is_gone: bool = False
+    steps: list[Step] = field(default_factory=list)
+    refusal: Refusal | None = None
+    removed: Removed | None = None
+    around: Home | None = None
+    answered: str = ""
+    counts_written_at: float = 0.0
+
+    def known(self) -> Known:
+        """Return what the operator knows."""
+        return Known(
+            object=self.an_object,
+            server=self.server,
+            queue=None if self.server.is_away else self.queue,
+            refusal=self.refusal,
+            removed=self.removed,
+            home=self.around,
+            answered=self.answered,
+            counts_written_at=self.counts_written_at,
+        )
+
+    def look(self) -> Nothing:
+        """Take steps until there is nothing to do, as the controller does."""
+        for _ in range(MOST_STEPS):
+            step = Nothing() if self.is_gone else next_step(self.known(), POLICY, self.now)
+            if isinstance(step, Nothing):
+                return step
+            self.steps.append(step)
+            self.take(step)
+        raise AssertionError(f"more than {MOST_STEPS} steps: {self.steps}")
+
+    def take(self, step: Step) -> None:
+        """Do as a step says."""
+        match step:
+            case AddFinalizer():
+                assert FINALIZER not in self.an_object.finalizers
+                self._change(finalizers=(*self.an_object.finalizers, FINALIZER))
+            case DropFinalizer():
+                kept = tuple(each for each in self.an_object.finalizers if each != FINALIZER)
+                assert kept != self.an_object.finalizers
+                self._change(finalizers=kept)
+                self.is_gone = self.an_object.is_deleting and not kept
+            case Declare():
+                self._declare(step)
+            case Remove():
+                self._remove(step)
+            case LookAround():
+                self.around = Home(
+                    namespace_is_terminating=self.namespace_is_terminating,
+                    server_is_gone=self.service_is_gone,
+                    seen_at=self.now,
+                )
+            case WriteStatus():
+                self._write(step)
+
+    def _change(self, **what: Any) -> None:  # noqa: ANN401  # fields of QueueObject
+        self.an_object = replace(self.an_object, resource_version=self.an_object.resource_version + 1, **what)
+
+    def _declare(self, step: Declare) -> None:
+        assert not self.server.is_away
+        wanted, queue = step.definition, self.queue
+        epoch = (self.server.epochs or {}).get(wanted.store)
+        refusal = self.refuses
+        if epoch is None or (queue and queue.definition.store != wanted.store):
+            refusal = FINAL
+        elif queue and not step.adopt and not (queue.definition.owner and queue.definition.owner.name == OURS.name):
+            refusal = replace(FINAL, reason="NOT_OWNER")
+        if refusal:
+            self.refusal = replace(refusal, retry_at=self.now + 1)
+            return
+        self.refusal, self.answered = None, self.an_object.reconcile_requested_at
+        new = ObservedQueue(id="uid-1", definition=wanted, revision=1, counts=Counts(), epoch=epoch or "")
+        self.queue = replace(queue, definition=wanted) if queue else new
+
+    def _remove(self, step: Remove) -> None:
+        assert not self.server.is_away
+        if self.queue is None:
+            self.removed = Removed(removal=Removal.ABSENT)
+        elif self.queue.definition.owner != step.owner:
+            self.removed = Removed(removal=Removal.REFUSED, why="it belongs to another")
+        else:
+            self.removed = Removed(removal=Removal.REMOVED, dropped=self.queue.counts)
+            self.queue = None
+
+    def _write(self, step: WriteStatus) -> None:
+        old = self.an_object.status
+        patch = status_patch(old, step.status)
+        assert patch, "a write changes something"
+        if "messages" in patch:
+            self.counts_written_at = self.now
+        self._change(status=status_from(_merged(status_to(old), patch)))
+        assert self.an_object.status == step.status
+
+
+def _merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    result = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, dict):
+            result[name] = _merged(result.get(name) or {}, value)
+        else:
+            result[name] = value
+    return result
+
+
+times = st.sampled_from([timestamp(NOW - 60), timestamp(NOW - 3600)])
+some_counts = st.builds(Counts, st.integers(0, 3), st.just(0), st.integers(0, 1), st.integers(0, 1))
+delivery = st.builds(Delivery, lease_seconds=st.sampled_from([30, 60]), message_ttl_seconds=st.sampled_from([None, 5]))
+some_tags = st.sampled_from([(), (Tag("a", "1"),), (Tag("a", "2"), Tag("a", "1"))])
+stores = st.sampled_from(StoreKind)
+epochs = st.sampled_from(["epoch-1", "epoch-2"])
+some_conditions = st.builds(
+    Condition,
+    type=st.sampled_from([READY, RECONCILING, STALLED, "Audited"]),
+    status=st.sampled_from(["True", "False", "Unknown"]),
+    reason=st.sampled_from([each.value for each in Reason]),
+    message=st.sampled_from(["", "as it was"]),
+    observed_generation=st.integers(0, 2),
+    since=times,
+)
+some_statuses = st.builds(
+    QueueStatus,
+    observed_generation=st.integers(-1, 2),
+    conditions=st.lists(some_conditions, max_size=3, unique_by=lambda each: each.type).map(tuple),
+    queue_id=st.sampled_from(["", "uid-1", "theirs"]),
+    queue_name=st.sampled_from(["", NAME]),
+    address=st.sampled_from(["", POLICY.address, "elsewhere:1"]),
+    messages=st.none() | some_counts,
+    epoch=st.sampled_from(["", "epoch-1", "epoch-2"]),
+    adopted_at=st.sampled_from(["", timestamp(NOW - 60)]),
+    last_handled_reconcile_at=st.sampled_from(["", "once", "again"]),
+)
+some_objects = st.builds(
+    QueueObject,
+    key=st.just(KEY),
+    uid=st.just("uid-1"),
+    generation=st.integers(1, 2),
+    resource_version=st.just(1),
+    spec=st.builds(
+        QueueSpec,
+        store=stores,
+        limit=st.sampled_from([-1, 10]),
+        tags=some_tags,
+        delivery=delivery,
+        deletion_policy=st.sampled_from(DeletionPolicy),
+        drain_seconds=st.sampled_from([None, 30]),
+    ),
+    status=some_statuses,
+    finalizers=st.sampled_from([(), (FINALIZER,), ("theirs", FINALIZER), ("theirs",)]),
+    deleted_at=st.sampled_from([None, None, NOW - 1, NOW - 60]),
+    is_paused=st.booleans(),
+    adopts=st.booleans(),
+    reconcile_requested_at=st.sampled_from(["", "once", "again"]),
+)
+some_queues = st.builds(
+    ObservedQueue,
+    id=st.sampled_from(["uid-1", "theirs"]),
+    definition=st.builds(
+        Definition,
+        store=stores,
+        name=st.just(NAME),
+        limit=st.sampled_from([-1, 10]),
+        tags=some_tags,
+        owner=st.sampled_from([OURS, OURS, EARLIER, THEIRS, None]),
+        delivery=delivery,
+        draining=st.booleans(),
+    ),
+    revision=st.just(1),
+    counts=some_counts,
+    epoch=epochs,
+)
+some_servers = st.one_of(
+    st.builds(
+        Server,
+        epochs=st.sampled_from(
+            [
+                {StoreKind.MEMORY: "epoch-1"},
+                {StoreKind.MEMORY: "epoch-2", StoreKind.DISK: "epoch-1"},
+                {StoreKind.DISK: "epoch-2"},
+            ]
+        ),
+    ),
+    st.sampled_from([away(1), away(11), away(601)]),
+)
+worlds = st.builds(
+    World,
+    server=some_servers,
+    queue=st.none() | some_queues,
+    an_object=some_objects,
+    namespace_is_terminating=st.booleans(),
+    service_is_gone=st.booleans(),
+    refuses=st.sampled_from([None, None, FINAL, FOR_NOW]),
+)
+
+
+@given(world=worlds)
+def test_from_anywhere_it_comes_to_rest_within_eight_steps(world: World) -> None:
+    rest = world.look()
+    status, an = world.an_object.status, world.an_object
+    if world.is_gone or an.is_deleting:
+        assert world.is_gone or not an.has_finalizer or rest.until is not None, "a deletion that waits is looked at"
+        return
+    says = shown(status)
+    if an.is_paused:
+        assert says[READY][1] == "Paused"
+        return
+    if world.server.is_away and rest.until is not None:
+        return
+    assert status.observed_generation == an.generation
+    is_ready, is_stalled = says[READY] == ("True", "Ready"), STALLED in says
+    is_waiting = RECONCILING in says
+    assert [is_ready, is_stalled, is_waiting].count(True) == 1, "it is one of three"
+    assert rest.until is not None or is_ready or is_stalled or world.server.is_away, "what waits is looked at again"
+    if is_ready:
+        assert world.queue
+        wanted = an.spec.definition(NAME, OURS)
+        have = world.queue.definition
+        assert replace(have, tags=()) == replace(wanted, tags=())
+        assert set(have.tags) == set(wanted.tags)
+        assert status.queue_id == world.queue.id
+        assert an.has_finalizer is (an.spec.deletion_policy is not DeletionPolicy.RETAIN)
+
+
+@given(world=worlds)
+def test_at_rest_it_stays_at_rest(world: World) -> None:
+    rest = world.look()
+    taken = len(world.steps)
+    assert world.look() == rest
+    assert len(world.steps) == taken
+
+
+@given(world=worlds)
+def test_an_operator_that_starts_anew_at_rest_has_nothing_to_repair(world: World) -> None:
+    world.look()
+    if world.is_gone or world.refusal:
+        return
+    world.removed, world.around, world.answered = None, None, ""
+    world.counts_written_at = 0.0
+    taken = len(world.steps)
+    world.look()
+    assert not [each for each in world.steps[taken:] if isinstance(each, Declare | AddFinalizer)]
+
+
+@given(world=worlds)
+def test_it_touches_no_queue_of_another_unless_it_may_adopt_it(world: World) -> None:
+    before = world.queue
+    if before is None or (before.definition.owner and before.definition.owner.name == OURS.name):
+        return
+    if world.an_object.adopts and not world.an_object.status.adopted_at:
+        return
+    world.look()
+    assert world.queue == before
+
+
+@given(world=worlds)
+def test_a_deletion_comes_to_an_end_unless_it_drains_a_server_that_is_there(world: World) -> None:
+    an = world.an_object
+    drains_for_ever = an.spec.deletion_policy is DeletionPolicy.DRAIN and an.spec.drain_seconds is None
+    if not (an.is_deleting and an.has_finalizer) or (drains_for_ever and not world.server.is_away):
+        return
+    world.refuses = None
+    for _ in range(200):
+        rest = world.look()
+        if world.is_gone or not world.an_object.has_finalizer:
+            return
+        assert rest.until is not None
+        assert rest.until > world.now
+        world.now = rest.until
+    raise AssertionError(f"it waits since {world.now - NOW} s")
+
+
+@pytest.mark.parametrize("refusal", [FINAL, FOR_NOW], ids=["for good", "for now"])
+def test_a_drain_that_is_refused_does_not_go_round_in_circles(refusal: Refusal) -> None:
+    an = deleting(DeletionPolicy.DRAIN)
+    world = World(server=HERE, queue=a_queue(counts=FULL), an_object=an, refuses=refusal)
+    rest = world.look()
+    assert rest.until is not None
+    assert rest.until > NOW
