@@ -89,6 +89,10 @@ soak: $(SYNCED) $(GRPCURL) binaries ## Run the tests with large counts: a quarte
 bench: ## Measure, beside other queue servers
 	$(UV) run --locked --all-extras --group bench python -m bench $(ARGS)
 
+.PHONY: bench-operator
+bench-operator: ## Measure the operator, beside a client that only writes and beside NACK
+	$(UV) run --locked --all-extras --group bench python -m bench.control_loop $(ARGS)
+
 .PHONY: run
 run: $(SYNCED) binaries ## Start Kubernetes' API server, server and operator here, and the example queues
 	$(RUN) python -m examples.run_local $(ARGS)

@@ -180,6 +180,8 @@ class Controller:
                 self.queue.retry(key)
             finally:
                 self.queue.done(key)
+            # Most looks call nobody. Without this, a resync would keep the event loop until it has seen all objects.
+            await asyncio.sleep(0)
 
     def _put_off(self, key: Key, error: Exception, not_before: float) -> None:
         if key not in self._entries:

@@ -25,7 +25,7 @@ from queuelet_operator.observed import ObservedQueue, Server, queue_from_pb
 log = structlog.get_logger()
 
 FIRST_BACKOFF = 0.1
-LAST_BACKOFF = 5.0
+LAST_BACKOFF = 2.0
 """Seconds between two tries to reach the server: at first, and at most."""
 
 HEARTBEAT = 10.0

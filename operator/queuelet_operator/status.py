@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from queuelet.definition import Counts, Delivery, StoreKind
@@ -160,6 +161,11 @@ def _replaced(old: object, new: object) -> object:
 
 def timestamp(seconds: float) -> str:
     """Return a time in seconds since 1970 as Kubernetes writes it (RFC 3339, whole seconds)."""
+    return _timestamp(int(seconds))
+
+
+@lru_cache(maxsize=64)
+def _timestamp(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

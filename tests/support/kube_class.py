@@ -18,7 +18,7 @@ class QueuesOfAClass(KubeQueues):
         return super().create(name, annotations=annotations, queueClassName=self.namespace, **spec)
 
     def operator(
-        self, server: ServerProcess, env: Mapping[str, str], *flags: str, quick_lease: bool = True
+        self, server: ServerProcess, env: Mapping[str, str], *flags: str, quick_lease: bool = False
     ) -> OperatorProcess:
         """Return an operator for this class alone, not started, with its Lease in the namespace."""
         here = self.namespace

@@ -52,7 +52,11 @@ async def _is_added(client: Client, queue: str, identity: str, refusals: Counter
         refusals[error.reason] += 1
         return False
     except QueueletError as error:
-        sys.exit(f"{error.reason}: {error}")
+        # A call that comes in the moment in which a draining server closes its port.
+        if str(error) != "CANCELLED":
+            sys.exit(f"{error.reason}: {error}")
+        refusals["CANCELLED"] += 1
+        return False
     return True
 
 

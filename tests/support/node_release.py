@@ -20,7 +20,7 @@ from support.rpc import eventually
 from tools.control_plane import Api, ApiError, binaries
 from tools.node import Node
 
-WITHIN = 120.0
+WITHIN = 90.0
 """Seconds for what Pods do in their own time: generous, for machines that do much else."""
 
 RESTRICTED = "pod-security.kubernetes.io/enforce"
@@ -87,7 +87,10 @@ class Release:
 
     def install(self, *flags: str) -> str:
         """Install it, and wait until its Pods are ready; return what helm tells the user."""
-        return helm.install(self.node.control_plane, self.namespace, self.name, self._values, *_WAITING, *flags)
+        try:
+            return helm.install(self.node.control_plane, self.namespace, self.name, self._values, *_WAITING, *flags)
+        except helm.HelmError as error:
+            raise AssertionError(f"{error}{self._logs()}") from None
 
     def upgrade(self, values: Object) -> None:
         """Upgrade it to other values, and wait until its Pods are ready."""
@@ -156,6 +159,9 @@ class Release:
             finally:
                 following.kill()
 
+    def _logs(self) -> str:
+        return self.kubectl("logs", f"--selector={INSTANCE}={self.name}", "--tail=20", "--prefix")
+
 
 _WAITING = ("--wait", f"--timeout={WITHIN:.0f}s")
 
@@ -196,7 +202,8 @@ class Shop:
 
     def close(self) -> None:
         """Delete its Queues, while there is an operator for them."""
-        self.kubectl("delete", "queues", "--all", f"--timeout={WITHIN:.0f}s")
+        self.node.api.delete(self.queues.path)
+        eventually(lambda: not self.queues.all(), f"the Queues of {self.namespace} are gone", WITHIN)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl in it."""

@@ -1,0 +1,150 @@
+"""The client that makes objects and watches them. It is the same whatever looks after the objects."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+
+import aiohttp
+
+from bench.control_loop.cluster import Cluster, Kind, Object
+from bench.report import Progress
+from bench.system import Failed
+
+WRITERS = 32
+"""Requests that make objects at the same time."""
+
+TELL_EVERY = 5.0
+"""Seconds between two lines of progress."""
+
+Answered = Callable[[str, bytes], None]
+"""What is called with the name of an object that was made, and with the answer."""
+
+_STUCK_AFTER = 180.0
+"""Seconds without one more object being ready after which it is given up."""
+
+
+def is_ready(an_object: Object) -> bool:
+    """Tell whether an object says that it is ready as it is now."""
+    status = an_object.get("status", {})
+    return status.get("observedGeneration") == an_object["metadata"]["generation"] and any(
+        each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()
+    )
+
+
+class Watch:
+    """One watch of all objects of a kind, that notes when each was first seen ready."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        """Take what raises `Failed` where the objects will never be ready, since a process has ended."""
+        self._check = check
+        self.ready: dict[str, float] = {}
+        """When, by name, of the clock `monotonic`."""
+        self.version = ""
+        """Where to go on."""
+        self.wanted: Callable[[Object], bool] = is_ready
+        """What counts as ready."""
+        self.reading: asyncio.Task[None] | None = None
+        """What feeds it. It ends only by failing."""
+
+    def start_anew(self, wanted: Callable[[Object], bool] = is_ready) -> None:
+        """Forget what was seen, and note objects by another test from now on."""
+        self.ready.clear()
+        self.wanted = wanted
+
+    async def all_ready(self, names: Iterable[str], doing: str, progress: Progress) -> None:
+        """Wait until all of these were seen ready; raise `Failed` if it goes no further."""
+        names = set(names)
+        began = last_told = last_news = monotonic()
+        count = 0
+        while len(self.ready) < len(names) or not names <= self.ready.keys():
+            await asyncio.sleep(0.01)
+            if self.reading and self.reading.done():
+                self.reading.result()
+            self._check()
+            now = monotonic()
+            if len(self.ready) > count:
+                count, last_news = len(self.ready), now
+            if now - last_news > _STUCK_AFTER:
+                raise Failed(f"{doing}: {count:,} of {len(names):,} are ready, and none more for {_STUCK_AFTER:.0f} s")
+            if now - last_told > TELL_EVERY:
+                progress.say(f"  {doing}: {count:,} of {len(names):,} ready after {now - began:.0f} s")
+                last_told = now
+
+    def see(self, line: bytes) -> None:
+        """Take an event."""
+        # Of several events an object, one matters: to decode them all would be the client's largest cost.
+        if b'"status":"True"' not in line:
+            if line.startswith(b'{"type":"ERROR"'):
+                raise Failed(f"the watch broke off: {line[:300].decode(errors='replace')}")
+            return
+        an_object = json.loads(line)["object"]
+        name = an_object["metadata"]["name"]
+        self.version = an_object["metadata"]["resourceVersion"]
+        if name not in self.ready and self.wanted(an_object):
+            self.ready[name] = monotonic()
+
+
+@asynccontextmanager
+async def watching(cluster: Cluster, kind: Kind, check: Callable[[], None]) -> AsyncIterator[Watch]:
+    """Watch the objects of a kind, from now on."""
+    watch = Watch(check)
+    async with cluster.session(1) as session:
+        async with session.get(kind.path, params={"limit": "1"}) as answer:
+            watch.version = (await answer.json())["metadata"]["resourceVersion"]
+        watch.reading = asyncio.create_task(_follow(session, kind, watch), name="watch")
+        try:
+            yield watch
+        finally:
+            watch.reading.cancel()
+            with suppress(asyncio.CancelledError, Failed):
+                await watch.reading
+
+
+async def _follow(session: aiohttp.ClientSession, kind: Kind, watch: Watch) -> None:
+    """Watch, and go on where the API server has ended a watch: it does so where it has no time to send."""
+    while True:
+        query = {"watch": "true", "resourceVersion": watch.version, "timeoutSeconds": "7200"}
+        async with session.get(kind.path, params=query) as stream:
+            await _fine(stream)
+            rest = b""
+            async for chunk in stream.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    watch.see(line)
+
+
+async def create(
+    session: aiohttp.ClientSession, kind: Kind, names: Iterable[str], answered: Answered | None = None
+) -> dict[str, float]:
+    """Make objects, by 32 at the same time; return when each was about to be sent."""
+    sent: dict[str, float] = {}
+    left = iter(names)
+
+    async def writer() -> None:
+        for name in left:
+            body = json.dumps(kind.object(name)).encode()
+            sent[name] = monotonic()
+            answer = await write(session, "POST", kind.path, body, "application/json")
+            if answered:
+                answered(name, answer)
+
+    async with asyncio.TaskGroup() as writers:
+        for _ in range(WRITERS):
+            writers.create_task(writer())
+    return sent
+
+
+async def write(session: aiohttp.ClientSession, method: str, path: str, body: bytes, content_type: str) -> bytes:
+    """Make a request; return what was answered. Raises `Failed` where it is refused."""
+    async with session.request(method, path, data=body, headers={"Content-Type": content_type}) as answer:
+        await _fine(answer)
+        return await answer.read()
+
+
+async def _fine(answer: aiohttp.ClientResponse) -> None:
+    if answer.status >= 400:
+        raise Failed(f"the API server refused a request: {answer.status} {(await answer.text())[:300]}")

@@ -1,0 +1,160 @@
+"""The API server that everything is measured on: what it counts, what its processes take, and how it is emptied."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import ssl
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+
+import aiohttp
+import yaml
+
+from bench.control_loop import nack
+from bench.system import Failed
+from tools.control_plane import ControlPlane
+
+NAMESPACE = "bench"
+
+WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"}
+
+_EMPTY_WITHIN = 60.0
+"""Seconds in which the API server must notice that objects are gone from etcd."""
+
+_REQUESTS = re.compile(r"^apiserver_request_total\{([^}]*)\} (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_CRD = Path(__file__).parents[2] / "crds" / "queues.yaml"
+
+Object = dict[str, Any]
+
+
+class Request(NamedTuple):
+    """What the API server counts requests by."""
+
+    resource: str
+    verb: str
+
+
+Requests = Counter[Request]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object, and what is asked for in those that are made here."""
+
+    group: str
+    version: str
+    name: str
+    plural: str
+    finalizer: str = ""
+    """That of its operator, where we write it ourselves."""
+
+    @property
+    def path(self) -> str:
+        """Where its objects are."""
+        return f"/apis/{self.group}/{self.version}/namespaces/{NAMESPACE}/{self.plural}"
+
+    def object(self, name: str) -> Object:
+        """Return an object of this kind, to be created: a queue with a limit, in memory."""
+        spec: Object
+        if self.plural == "streams":
+            # Nobody else may have its name or its subjects. The rest is as near to our queue as it gets.
+            spec = {"name": name, "subjects": [name], "storage": "memory", "replicas": 1, "maxMsgs": 1_000}
+        else:
+            spec = {"limit": 1_000}
+        return {
+            "apiVersion": f"{self.group}/{self.version}",
+            "kind": self.name,
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+
+
+QUEUES = Kind("queuelet.dev", "v1alpha1", "Queue", "queues", "queuelet.dev/finalizer")
+STREAMS = Kind("jetstream.nats.io", "v1beta2", "Stream", "streams")
+
+
+class Cluster:
+    """A control plane that runs, with a namespace and the kinds of those that are measured."""
+
+    def __init__(self, plane: ControlPlane, folder: Path, *, with_nack: bool) -> None:
+        """Take the control plane, a folder for files, and whether NACK is measured."""
+        self.plane = plane
+        plane.api.define(_CRD)
+        if with_nack:
+            nack.define_kinds(plane.api, folder)
+        plane.api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        users = yaml.safe_load(plane.kubeconfig.read_text())["users"]
+        self._token: str = users[0]["user"]["token"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What an operator needs in its environment to find the API server."""
+        return {"KUBECONFIG": str(self.plane.kubeconfig)}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Its processes, by what they are called in tables."""
+        return {
+            "API server": self.plane.api_server.pid,
+            "etcd": self.plane.etcd.pid,
+            "controllers": self.plane.controllers.pid,
+        }
+
+    def session(self, connections: int) -> aiohttp.ClientSession:
+        """Return a session with the API server like the operator's own: a connection for each request under way."""
+        tls = ssl.create_default_context(cafile=str(self.plane.certificates.authority))
+        return aiohttp.ClientSession(
+            base_url=self.plane.url,
+            connector=aiohttp.TCPConnector(limit=connections, ssl=tls),
+            headers={"Authorization": f"Bearer {self._token}", "User-Agent": "queuelet-bench"},
+            # A watch has no end, and all else is looked after as a whole.
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+
+    def requests(self) -> Requests:
+        """Return how many requests the API server has answered, by its own count. It takes a while to tell."""
+        counted: Requests = Counter()
+        for labels, value in _REQUESTS.findall(str(self.plane.api.get("/metrics")["text"])):
+            told = dict(_LABEL.findall(labels))
+            # What was refused was no write.
+            if not told["code"].startswith("4"):
+                counted[Request(told["resource"], told["verb"])] += int(float(value))
+        return counted
+
+    def empty(self, kind: Kind) -> None:
+        """Remove all objects of a kind at once, in etcd: 10,000 with finalizers would take their operator a minute."""
+        prefix = f"/registry/{kind.group}/{kind.plural}/"
+        end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        told = {"key": _base64(prefix), "range_end": _base64(end)}
+        with urllib.request.urlopen(  # noqa: S310  # etcd's own URL
+            f"{self._etcd_url()}/v3/kv/deleterange", data=json.dumps(told).encode(), timeout=120
+        ) as answer:
+            answer.read()
+        end_at = monotonic() + _EMPTY_WITHIN
+        # The API server's cache takes one event after the other, though all have one version.
+        while self.plane.api.get(kind.path, limit="1")["items"]:
+            if monotonic() > end_at:
+                raise Failed(f"etcd was told to remove the {kind.plural}, and they are still there")
+            sleep(0.1)
+
+    def _etcd_url(self) -> str:
+        flag = "--listen-client-urls="
+        command = Path(f"/proc/{self.plane.etcd.pid}/cmdline").read_bytes().decode().split("\0")
+        return next(each.removeprefix(flag) for each in command if each.startswith(flag))
+
+
+def writes(before: Requests, after: Requests, *resources: str) -> int:
+    """Return how many writes there were of some resources, subresources with them, between two counts."""
+    told = after - before
+    return sum(number for request, number in told.items() if request.resource in resources and request.verb in WRITES)
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

@@ -1,0 +1,211 @@
+"""What is measured: our operator with its server, and NACK with NATS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections import defaultdict
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Protocol, Self
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench.control_loop import nack
+from bench.control_loop.cluster import QUEUES, STREAMS, Cluster, Kind
+from bench.control_loop.processes import Child
+from bench.process import HOST, free_port, program
+from bench.system import Failed, NotHere
+
+QUICK_LEASE = ("--lease-duration", "4", "--lease-renew-deadline", "3", "--lease-retry-period", "0.3")
+"""What waits less for a Lease, and still keeps it where all processors are taken."""
+
+_CHECKED_WITHIN = 300.0
+"""Seconds in which an operator that was started must have looked at all."""
+
+_METRICS_OF_NACK = 8080
+"""A port that NACK takes, whatever its flags say."""
+
+
+class Contender(Protocol):
+    """An operator with what it operates."""
+
+    name: str
+    kind: Kind
+
+    async def __aenter__(self) -> Self:
+        """Start it, and return once it acts."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Its processes, by what they do."""
+
+    def check(self) -> None:
+        """Raise `Failed` if one of the processes has ended."""
+
+
+class Ours:
+    """Our operator and a queue server."""
+
+    name = "Queuelet"
+    kind = QUEUES
+
+    def __init__(self, cluster: Cluster, folder: Path, *flags: str) -> None:
+        """Take the cluster, a folder for logs, and flags for the operator."""
+        self.address = f"{HOST}:{free_port()}"
+        self._flags = flags
+        command = [sys.executable, "-m", "queuelet", "server", "--listen", self.address, "--metrics", f"{HOST}:0"]
+        self.server = Child("queuelet-server", command, folder, {})
+        command = [sys.executable, "-m", "queuelet_operator", "--server", self.address, "--metrics", f"{HOST}:0"]
+        self.operator = Child("queuelet-operator", command, folder, cluster.environment)
+        self._metrics = ""
+
+    async def __aenter__(self) -> Self:
+        """Start the server, then the operator; return once that leads and knows the server."""
+        try:
+            await self.start_server()
+            self.start_operator()
+            await self.operator_leads()
+            await self.operator.logged("connected to the server")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End both."""
+        self._end()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Its processes, by what they do."""
+        return {"operator": self.operator.pid, "server": self.server.pid}
+
+    async def start_server(self) -> None:
+        """Start the server, on the port it had; return once it serves."""
+        self.server.start()
+        await self.server.logged("serving")
+
+    def start_operator(self, *flags: str) -> None:
+        """Start the operator, with more flags, and wait for nothing."""
+        self.operator.start(*self._flags, *flags)
+
+    async def operator_leads(self) -> None:
+        """Wait until the operator has the Lease."""
+        told = await self.operator.logged("started")
+        self._metrics = f"http://{HOST}:{told['metrics_port']}/metrics"
+        await self.operator.logged("leading")
+
+    async def metrics(self, session: aiohttp.ClientSession) -> dict[str, float]:
+        """Return the operator's metrics, each summed over all labels but one of requests, which are told by verb."""
+        told: defaultdict[str, float] = defaultdict(float)
+        async with session.get(self._metrics) as answer:
+            for family in text_string_to_metric_families(await answer.text()):
+                for sample in family.samples:
+                    verb = f" {sample.labels['verb']}" if "verb" in sample.labels else ""
+                    told[sample.name + verb] += sample.value
+        return told
+
+    async def all_checked(self, session: aiohttp.ClientSession, count: int, *, waiting: bool = False) -> None:
+        """Wait until the operator knows so many Queues and, unless they may, none of them waits for a look."""
+        end = monotonic() + _CHECKED_WITHIN
+        while True:
+            told = await self.metrics(session)
+            left = 0 if waiting else told["queuelet_operator_work_queue_length"]
+            if told["queuelet_operator_queues"] >= count and not left:
+                return
+            if monotonic() > end:
+                raise Failed(
+                    f"of {count:,} Queues the operator knows {told['queuelet_operator_queues']:,.0f}, and {left:,.0f} "
+                    f"wait for a look, after {_CHECKED_WITHIN:.0f} s"
+                )
+            # Each question costs the operator some milliseconds.
+            await asyncio.sleep(0.1)
+
+    def check(self) -> None:
+        """Raise `Failed` if one of the processes has ended."""
+        self.operator.check()
+        self.server.check()
+
+    def _end(self) -> None:
+        # The operator first: it would take the server's end for a loss, and write so.
+        self.operator.end()
+        self.server.end()
+
+
+class Nack:
+    """NACK with its control loop, and a NATS server with JetStream in memory."""
+
+    name = nack.NAME
+    kind = STREAMS
+
+    @staticmethod
+    def find() -> None:
+        """Have all that it takes at hand; raise `NotHere` with what is missing. It may take minutes."""
+        nack.built()
+        nack.definitions()
+        program("nats-server", "uv sync --all-extras --group bench")
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind(("", _METRICS_OF_NACK))
+            except OSError as error:
+                raise NotHere(f"its metrics need port {_METRICS_OF_NACK}, which another process has") from error
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        """Take the cluster, and a folder for logs and the NATS server's files."""
+        self._folder = folder
+        port, self._health = free_port(), free_port()
+        server = program("nats-server", "uv sync --all-extras --group bench")
+        command = [server, "-a", HOST, "-p", str(port), "-js", "-sd", str(folder / "nats")]
+        self.server = Child("nats-server", command, folder, {})
+        command = [str(nack.built()), "--control-loop", "-s", f"nats://{HOST}:{port}"]
+        command += ["--health-probe-bind-address", f"{HOST}:{self._health}", "--cache-dir", str(folder / "nack")]
+        self.operator = Child(nack.PROGRAM, command, folder, cluster.environment)
+
+    async def __aenter__(self) -> Self:
+        """Start both, and return once the controller's workers run."""
+        try:
+            self.server.start()
+            await self.server.wrote("Server is ready")
+            self.operator.start()
+            for _ in range(_CONTROLLERS_OF_NACK):
+                await self.operator.wrote("Starting workers")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End both."""
+        self._end()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Its processes, by what they do."""
+        return {"operator": self.operator.pid, "server": self.server.pid}
+
+    def check(self) -> None:
+        """Raise `Failed` if one of the processes has ended."""
+        self.operator.check()
+        self.server.check()
+
+    def _end(self) -> None:
+        self.operator.end()
+        self.server.end()
+
+
+_CONTROLLERS_OF_NACK = 5
+"""One for each of its kinds: each tells when its workers start."""

@@ -1,0 +1,56 @@
+"""The floor: the writes that an operator makes for a new Queue, made by the client itself.
+
+There is no server, no decision and no watch in between. What is left is what the API server, its store and this
+Python's HTTP take for so many writes; no operator that makes them can be done sooner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from bench.control_loop.client import WRITERS, write
+from bench.control_loop.cluster import NAMESPACE, QUEUES, Object
+
+_MERGE_PATCH = "application/merge-patch+json"
+
+
+class Floor:
+    """Writes a finalizer and a status into each object that was made, while `running`."""
+
+    def __init__(self, session: aiohttp.ClientSession, status: Object) -> None:
+        """Take the session, and the status that the operator gave to such a Queue."""
+        self._session = session
+        self._status = status
+        self._made: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+
+    def answered(self, name: str, answer: bytes) -> None:
+        """Take an object that was made: its writes begin at once, as far as there are hands free."""
+        self._made.put_nowait((name, answer))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write by as many hands as the operator has."""
+        async with asyncio.TaskGroup() as group:
+            hands = [group.create_task(self._work(), name="floor") for _ in range(WRITERS)]
+            yield
+            for hand in hands:
+                hand.cancel()
+
+    async def _work(self) -> None:
+        while True:
+            name, answer = await self._made.get()
+            meta = json.loads(answer)["metadata"]
+            path, uid = f"{QUEUES.path}/{name}", meta["uid"]
+            finalizer = {"uid": uid, "resourceVersion": meta["resourceVersion"], "finalizers": [QUEUES.finalizer]}
+            await self._patch(path, {"metadata": finalizer})
+            status = self._status | {"queueID": uid, "queueName": f"{NAMESPACE}.{name}"}
+            await self._patch(f"{path}/status", {"metadata": {"uid": uid}, "status": status})
+
+    async def _patch(self, path: str, patch: Object) -> None:
+        # What is answered is read, since the connection is needed again, and not looked at.
+        await write(self._session, "PATCH", path, json.dumps(patch).encode(), _MERGE_PATCH)

@@ -1,0 +1,243 @@
+"""Many Queues that stand: what one more waits for, what follows the end of a process, and what idling costs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+
+import aiohttp
+
+from bench.control_loop.client import Watch, create, is_ready, watching
+from bench.control_loop.cluster import QUEUES, WRITES, Cluster, Object, writes
+from bench.control_loop.contenders import Ours
+from bench.control_loop.figures import Figure, percentile
+from bench.control_loop.processes import memory
+from bench.process import cpu_seconds
+from bench.report import Progress
+from queuelet.client import Client
+from queuelet.errors import QueueletError
+
+_RESYNC = 0.9
+"""Seconds from one resync of all Queues to the next where one more is made a second: so they meet at every point."""
+
+_MEMORY = 300.0
+"""MiB that the operator may take."""
+
+_LIST_EVERY = 60.0
+"""Seconds between two lists by which the operator counts its Queues."""
+
+_WATCH_EVERY = 300.0
+"""Seconds after which the operator begins its watch anew."""
+
+
+@dataclass(slots=True)
+class Standing:
+    """Our operator with its Queues, all of them ready."""
+
+    cluster: Cluster
+    ours: Ours
+    names: list[str]
+    """Of all Queues that there are."""
+    session: aiohttp.ClientSession
+    """With the API server, and for the operator's metrics."""
+    progress: Progress
+    is_as_usual: bool = True
+    """Whether the operator runs with the flags it always has."""
+
+    @property
+    def count(self) -> int:
+        """How many Queues there are."""
+        return len(self.names)
+
+    async def restart(self, *flags: str) -> None:
+        """End the operator in order, start it with more flags, and wait until it has checked all."""
+        self.ours.operator.end()
+        self.ours.start_operator(*flags)
+        self.is_as_usual = not flags
+        await self.ours.operator_leads()
+        # With other flags it may never be done.
+        await self.ours.all_checked(self.session, self.count, waiting=bool(flags))
+
+    async def one_more(self, watch: Watch, name: str) -> float:
+        """Make one more Queue and wait until it is ready; return the seconds that it took."""
+        sent = (await create(self.session, QUEUES, [name]))[name]
+        await watch.all_ready([name], name, self.progress)
+        self.names.append(name)
+        return watch.ready[name] - sent
+
+
+async def make(
+    cluster: Cluster, ours: Ours, count: int, session: aiohttp.ClientSession, progress: Progress
+) -> Standing:
+    """Make the Queues that stand."""
+    progress.begin(f"{count:,} Queues that stand")
+    names = [f"standing-{number:06}" for number in range(count)]
+    async with watching(cluster, QUEUES, ours.check) as watch, asyncio.TaskGroup() as tasks:
+        tasks.create_task(create(session, QUEUES, names))
+        await watch.all_ready(names, "making them", progress)
+    return Standing(cluster, ours, names, session, progress)
+
+
+def after_making(standing: Standing) -> list[Figure]:
+    """Tell what the operator holds that has just made them all."""
+    resident, _ = memory(standing.ours.operator.pid)
+    return [_memory(f"made {standing.count:,}", "operator's memory", resident, bound=_MEMORY)]
+
+
+async def pick_up(standing: Standing, seconds: int) -> list[Figure]:
+    """Make one more Queue a second while the operator looks at all of them, again and again."""
+    part = f"pick-up, {standing.count:,}"
+    standing.progress.begin(f"{part}: {seconds} s")
+    await standing.restart("--resync", str(_RESYNC))
+    taken: list[asyncio.Task[float]] = []
+    async with watching(standing.cluster, QUEUES, standing.ours.check) as watch:
+        cpu, began = cpu_seconds(standing.ours.operator.pid) or 0.0, monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(seconds):
+                taken.append(tasks.create_task(standing.one_more(watch, f"pick-up-{number}")))
+                await asyncio.sleep(max(began + number + 1 - monotonic(), 0))
+        cpu = (cpu_seconds(standing.ours.operator.pid) or 0.0) - cpu
+        elapsed = monotonic() - began
+    ordered = sorted(task.result() for task in taken)
+    return [
+        Figure(part=part, what="p50", value=percentile(ordered, 50), unit="s"),
+        Figure(part=part, what="p99", value=percentile(ordered, 99), unit="s", bound=1.0),
+        Figure(part=part, what="longest", value=ordered[-1], unit="s"),
+        # Nearly all of it is for the looks at the others.
+        Figure(part=part, what="operator's CPU meanwhile, share of a core", value=cpu / elapsed, unit="share"),
+    ]
+
+
+async def restart(standing: Standing) -> list[Figure]:
+    """Kill the operator, start it again, and make one more Queue at once."""
+    part = f"restart, {standing.count:,}"
+    standing.progress.begin(part)
+    ours = standing.ours
+    will_be = standing.count + 1
+    before = standing.cluster.requests()
+    async with watching(standing.cluster, QUEUES, standing.ours.check) as watch:
+        killed = monotonic()
+        ours.operator.kill()
+        ours.start_operator()
+        standing.is_as_usual = True
+        async with asyncio.TaskGroup() as tasks:
+            new = tasks.create_task(standing.one_more(watch, "restart"))
+            await ours.operator_leads()
+            leads = monotonic()
+            await ours.all_checked(standing.session, will_be)
+            checked = monotonic()
+        new_ready = killed + new.result()
+    after = standing.cluster.requests()
+    # POST, finalizer and status of the new one.
+    needless = writes(before, after, QUEUES.plural, "events") - 3
+    return [
+        Figure(part=part, what="kill to leading: the Lease runs out", value=leads - killed, unit="s"),
+        Figure(part=part, what="leading to a new Queue ready", value=new_ready - leads, unit="s"),
+        Figure(part=part, what="leading to all checked", value=checked - leads, unit="s"),
+        Figure(part=part, what="API writes for those that stood", value=needless, bound=0),
+    ]
+
+
+async def loss(standing: Standing) -> list[Figure]:
+    """Kill the server, which takes its queues with it, and start it again on the same port."""
+    part = f"server loss, {standing.count:,}"
+    standing.progress.begin(part)
+    ours = standing.ours
+    if not standing.is_as_usual:
+        await standing.restart()
+    async with standing.session.get(f"{QUEUES.path}/{standing.names[0]}") as answer:
+        lost_epoch = (await answer.json())["status"]["epoch"]
+
+    def is_back(an_object: Object) -> bool:
+        return is_ready(an_object) and an_object["status"]["epoch"] != lost_epoch
+
+    before = standing.cluster.requests()
+    async with watching(standing.cluster, QUEUES, standing.ours.check) as watch:
+        watch.start_anew(is_back)
+        cpu = cpu_seconds(ours.operator.pid) or 0.0
+        ours.server.kill()
+        killed = monotonic()
+        await ours.start_server()
+        serves = monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            back = tasks.create_task(_all_in_the_server(ours.address, standing.count))
+            await watch.all_ready(standing.names, "statuses", standing.progress)
+            cpu = (cpu_seconds(ours.operator.pid) or 0.0) - cpu
+    after = standing.cluster.requests()
+    written = writes(before, after, QUEUES.plural) / standing.count
+    return [
+        Figure(part=part, what="kill to serving again", value=serves - killed, unit="s"),
+        Figure(part=part, what="serving to all queues in the server", value=back.result() - serves, unit="s"),
+        Figure(part=part, what="serving to all statuses Ready", value=max(watch.ready.values()) - serves, unit="s"),
+        Figure(part=part, what="API writes a Queue (lost, ready again)", value=written, unit="", bound=2.0),
+        Figure(part=part, what="operator's CPU", value=cpu, unit="s"),
+    ]
+
+
+async def idle(standing: Standing, seconds: float) -> list[Figure]:
+    """Do nothing, and look what that costs."""
+    part = f"idle {seconds:.0f} s, {standing.count:,}"
+    ours, progress = standing.ours, standing.progress
+    progress.begin(part)
+    # As after an update: what making them took is not in its memory any more.
+    await standing.restart()
+    await asyncio.sleep(1)
+    pids = {**ours.pids, **standing.cluster.pids}
+    before, own_before = standing.cluster.requests(), await ours.metrics(standing.session)
+    cpu = {name: cpu_seconds(pid) or 0.0 for name, pid in pids.items()}
+    began = monotonic()
+    while (left := began + seconds - monotonic()) > 0:
+        await asyncio.sleep(min(left, 60))
+        progress.say(f"  idle for {monotonic() - began:.0f} s")
+        ours.check()
+    taken = {name: (cpu_seconds(pid) or 0.0) - cpu[name] for name, pid in pids.items()}
+    own_after, after = await ours.metrics(standing.session), standing.cluster.requests()
+
+    resident, most = memory(ours.operator.pid)
+    own = {
+        name.rpartition(" ")[2]: value - own_before.get(name, 0)
+        for name, value in own_after.items()
+        if name.startswith("queuelet_operator_api_requests_total ")
+    }
+    told = after - before
+    changed = sum(number for request, number in told.items() if request.resource == "queues" and request.verb in WRITES)
+    gets = sum(number for request, number in told.items() if request == ("queues", "GET"))
+    leases = sum(number for request, number in told.items() if request.resource == "leases")
+    bounds = {"get": _at_most(seconds, _LIST_EVERY), "watch": _at_most(seconds, _WATCH_EVERY)}
+    return [
+        *(Figure(part=part, what=f"CPU of the {name}", value=each, unit="s") for name, each in taken.items()),
+        _memory(part, "operator's memory", resident, bound=_MEMORY),
+        _memory(part, "operator's memory at most, since it was started again", most),
+        _memory(part, "server's memory", memory(ours.server.pid)[0]),
+        *(
+            Figure(part=part, what=f"operator's requests, {verb}", value=own.get(verb, 0), bound=bounds.get(verb, 0))
+            for verb in sorted({*own, *bounds})
+        ),
+        Figure(part=part, what="reads of single Queues, by anyone", value=gets, bound=0),
+        Figure(part=part, what="writes of Queues, by anyone", value=changed, bound=0),
+        Figure(part=part, what="requests for Leases, by anyone", value=leases),
+    ]
+
+
+def _memory(part: str, what: str, resident: int, bound: float | None = None) -> Figure:
+    return Figure(part=part, what=what, value=resident / 2**20, unit="MiB", bound=bound)
+
+
+def _at_most(seconds: float, every: float) -> int:
+    """Return how often something may happen that happens every so many seconds, and when a part begins or ends."""
+    return int(seconds // every) + 1
+
+
+async def _all_in_the_server(address: str, count: int) -> float:
+    """Return when the server had so many queues, of the clock `monotonic`."""
+    while True:
+        with suppress(QueueletError):
+            async with Client(address) as client:
+                names: set[str] = set()
+                async for batch in client.watch_queues():
+                    names |= {each.name for each in batch.queues if each.name}
+                    if len(names) >= count:
+                        return monotonic()
+        await asyncio.sleep(0.05)
