@@ -30,7 +30,18 @@ def _namespaced_name(_: click.Context, parameter: click.Parameter, value: str) -
     return value
 
 
+class _Command(click.Command):
+    """A command that tells the environment variable of every flag."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401  # click's
+        super().__init__(*args, **settings)
+        for option in self.params:
+            if isinstance(option, click.Option):
+                option.show_envvar = True
+
+
 @click.command(
+    cls=_Command,
     context_settings={
         "auto_envvar_prefix": "QUEUELET_OPERATOR",
         "show_default": True,

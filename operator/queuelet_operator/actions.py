@@ -53,6 +53,10 @@ class Entry:
     """How often in a row its declaration was refused."""
 
     answered: str = ""
+    steps_left: float = 0.0
+    steps_left_at: float = float("-inf")
+    """How many steps it might take at once, and when that was, of the monotonic clock."""
+
     is_told: bool = False
     """Whether the Event about its end was posted."""
 

@@ -26,6 +26,12 @@ log = structlog.get_logger()
 STEPS_IN_A_ROW = 8
 """More than any object needs. One that takes more is fought over by somebody, and is looked at less often."""
 
+STEPS_AT_ONCE = 30.0
+"""Steps that an object may take one soon after another. One that takes more is changed back by somebody each time."""
+
+STEPS_RATE = 1.0
+"""Steps a second that it may take after those: two that undo each other's work must not do so as fast as they can."""
+
 COUNTS_RATE = 10.0
 """Writes a second, in all, that bring nothing but new counts."""
 
@@ -203,6 +209,8 @@ class Controller:
                 return
             if isinstance(step, WriteStatus) and step.only_counts and not self._may_write_counts(entry):
                 return
+            if not self._may_step(entry):
+                return
             log.debug("step", queue=str(key), step=type(step).__name__)
             await self._actions.take(step, entry)
             if entry.is_gone:
@@ -229,6 +237,20 @@ class Controller:
     def _look_again(self, key: Key, when: float) -> None:
         if when != float("inf"):
             self.queue.add_at(key, monotonic() + max(when - time(), 0.0), Priority.RESYNC)
+
+    def _may_step(self, entry: Entry) -> bool:
+        """Tell whether an object may take a step now; if not, it is looked at again when it may."""
+        if entry.object.is_deleting:
+            return True
+        now = monotonic()
+        gained = (now - entry.steps_left_at) * STEPS_RATE
+        entry.steps_left, entry.steps_left_at = min(entry.steps_left + gained, STEPS_AT_ONCE), now
+        if entry.steps_left < 1:
+            log.warning("changed back again and again: is there another operator for it?", queue=str(entry.object.key))
+            self.queue.add_at(entry.object.key, now + (1 - entry.steps_left) / STEPS_RATE, Priority.RETRY)
+            return False
+        entry.steps_left -= 1
+        return True
 
     def _may_write_counts(self, entry: Entry) -> bool:
         """Tell whether a write for counts alone may go now; if not, the object is looked at again when it may."""

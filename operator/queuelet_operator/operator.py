@@ -129,7 +129,11 @@ class Operator:
         tasks.append(
             asyncio.create_task(
                 watch_queues(
-                    controller, self._open_watch_session, self._configuration.host, namespaces=self._settings.namespaces
+                    controller,
+                    self._open_watch_session,
+                    self._configuration.host,
+                    namespaces=self._settings.namespaces,
+                    queues_are_known=self._queues_are_known,
                 ),
                 name="watch of the Queues",
             )

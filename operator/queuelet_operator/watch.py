@@ -7,8 +7,8 @@ they write annotations into every object and cost patches of their own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -32,6 +32,7 @@ async def watch_queues(
     server: str,
     *,
     namespaces: tuple[str, ...],
+    queues_are_known: Callable[[], Awaitable[None]],
 ) -> None:
     """Tell the controller of each Queue as it is and as it changes, until told to stop by a signal.
 
@@ -56,12 +57,16 @@ async def watch_queues(
             log.exception("a Queue cannot be read", queue=body.get("metadata", {}).get("name"))
 
     while True:
+        # kopf looks once which kinds there are, and waits for ever where ours is not among them.
+        await queues_are_known()
         tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=_settings(),
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,
+            # By default kopf asks for the user's name, and in the image the user has none.
+            identity=cast("Any", "queuelet-operator"),
         )
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -27,6 +27,7 @@ STATUS_DETAILS = "grpc-status-details-bin"
 class Code(IntEnum):
     """The status codes of gRPC that Queuelet uses (google.rpc.Code)."""
 
+    CANCELLED = 1
     UNKNOWN = 2
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
@@ -63,6 +64,8 @@ CODES: dict[type[QueueletError], Code] = {
 _KINDS = {kind.reason: kind for kind in CODES}
 _KIND_OF_BARE_CODE = {
     Code.INVALID_ARGUMENT: errors.InvalidArgument,
+    # gRPC's own, for a call that came as the server closed its port.
+    Code.CANCELLED: errors.Unreachable,
     Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
     Code.UNAVAILABLE: errors.Unreachable,
     Code.UNAUTHENTICATED: errors.Unauthenticated,

@@ -21,6 +21,8 @@ from tools.control_plane import Api, ControlPlane
 
 Kubectl = Callable[..., str]
 
+pytestmark = pytest.mark.timeout(120)
+
 SOON = ("--outage-after", "1.5")
 """So that tests do not wait for ten seconds until an outage is called one."""
 

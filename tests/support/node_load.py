@@ -52,11 +52,7 @@ async def _is_added(client: Client, queue: str, identity: str, refusals: Counter
         refusals[error.reason] += 1
         return False
     except QueueletError as error:
-        # A call that comes in the moment in which a draining server closes its port.
-        if str(error) != "CANCELLED":
-            sys.exit(f"{error.reason}: {error}")
-        refusals["CANCELLED"] += 1
-        return False
+        sys.exit(f"{error.reason}: {error}")
     return True
 
 
