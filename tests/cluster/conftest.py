@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.apart import Apart
+from support.apart import Apart, Release
 from support.kube_queues import KubeQueues
 from support.operator_process import OperatorProcess
 from support.rpc import Rpc
@@ -97,15 +97,19 @@ def server() -> Iterator[ServerProcess]:
         yield process
 
 
+@pytest.fixture(scope="session")
+def release(control_plane: ControlPlane) -> Release:
+    """The chart, installed: operators here have the rights that it gives to its own, and no others."""
+    return Release(control_plane)
+
+
 @pytest.fixture(scope="module")
-def operator(control_plane: ControlPlane, server: ServerProcess) -> Iterator[OperatorProcess]:
+def operator(release: Release, server: ServerProcess) -> Iterator[OperatorProcess]:
     """An operator that the tests of a file share, for the Queues of the class "default" in every namespace.
 
     No longer than that: it would be in the way of operators that look after a namespace of their own.
     """
-    with OperatorProcess(
-        "--server", server.address, "--counts-every", "0.5", env=control_plane.environment, quick_lease=False
-    ) as process:
+    with OperatorProcess("--counts-every", "0.5", env=release.environment(server), quick_lease=False) as process:
         yield process
         assert process.stop() == 0
         assert not [line for line in process.log() if "exception" in line], "no test has found a defect in the operator"
@@ -126,6 +130,6 @@ def kube(api: Api, namespace: str) -> KubeQueues:
 
 
 @pytest.fixture
-def apart(control_plane: ControlPlane, kube: KubeQueues) -> Apart:
+def apart(release: Release, kube: KubeQueues) -> Apart:
     """Operators and servers of the test's own."""
-    return Apart(control_plane, kube)
+    return Apart(release, kube)

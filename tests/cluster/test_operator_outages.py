@@ -233,7 +233,7 @@ def test_two_instances_that_want_one_name_do_not_fight(
         kube.wait_ready()
     # The second comes to a Queue of the same name, which is new to it.
     kube.annotate(paused="true")
-    with apart.operator(own_server, "--instance", "second"):
+    with apart.operator(own_server, "--instance", "second", "--lease-name", "second"):
         kube.annotate(paused=None)
         seen = kube.wait_reason("NotOwner")
         assert f"first/{kube.namespace}/orders" in seen["status"]["conditions"][0]["message"]

@@ -1,19 +1,65 @@
-"""Operators of a test's own, that do not get in the way of those of others."""
+"""Operators of a test's own, that do not get in the way of those of others, with the rights of the chart's operator."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from support.helm import install, operator_deployment, operator_environment, service_account_kubeconfig
 from support.kube_queues import KubeQueues
 from support.operator_process import OperatorProcess
 from support.server_process import ServerProcess
 from tools.control_plane import ControlPlane
 
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+
+class Release:
+    """The chart, installed once in a control plane, for the rights that it gives to its operator."""
+
+    namespace = "queuelet"
+    name = "queuelet"
+
+    def __init__(self, control_plane: ControlPlane) -> None:
+        """Install it."""
+        self._control_plane = control_plane
+        control_plane.api.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
+        install(control_plane, self.namespace, self.name, {"crds": {"enabled": False}})
+        deployment = operator_deployment(control_plane.api, self.namespace, self.name)
+        self._account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+
+    def environment(self, server: ServerProcess) -> dict[str, str]:
+        """Return the environment that the chart gives to its operator, for a server that runs here."""
+        given = operator_environment(self._control_plane, self.namespace, self.name, server=server.address)
+        return {**given, "QUEUELET_OPERATOR_ADDRESS": server.address, "QUEUELET_OPERATOR_INSTANCE": "queuelet"}
+
+    def kubeconfig(self) -> Path:
+        """Return the kubeconfig of the chart's operator."""
+        return service_account_kubeconfig(self._control_plane, self.namespace, self.name)
+
+    def move_to(self, namespace: str) -> None:
+        """Give the operator in a namespace what it has in that of the release: its Lease, and the server's Service."""
+        where = f"{RBAC}/namespaces/{namespace}"
+        rules = [
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update"]},
+            {"apiGroups": [""], "resources": ["services"], "verbs": ["get"]},
+        ]
+        api = self._control_plane.api
+        api.create(f"{where}/roles", {"metadata": {"name": "release"}, "rules": rules})
+        binding = {
+            "metadata": {"name": "release"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "release"},
+            "subjects": [{"kind": "ServiceAccount", "name": self._account, "namespace": self.namespace}],
+        }
+        api.create(f"{where}/rolebindings", binding)
+
 
 class Apart:
     """What a test needs to have operators and servers of its own: they look after its namespace alone."""
 
-    def __init__(self, control_plane: ControlPlane, kube: KubeQueues) -> None:
-        """Take the API server, and the Queues of the test's namespace."""
-        self.control_plane = control_plane
+    def __init__(self, release: Release, kube: KubeQueues) -> None:
+        """Take whose rights they have, and the Queues of the test's namespace."""
+        release.move_to(kube.namespace)
+        self._kubeconfig = release.kubeconfig()
         self.kube = kube
 
     def operator(self, server: ServerProcess | str, *flags: str, quick_lease: bool = False) -> OperatorProcess:
@@ -21,7 +67,7 @@ class Apart:
         address = server if isinstance(server, str) else server.address
         here = self.kube.namespace
         own = ("--server", address, "--namespace", here, "--lease-namespace", here, "--instance", here)
-        return OperatorProcess(*own, *flags, env=self.control_plane.environment, quick_lease=quick_lease)
+        return OperatorProcess(*own, *flags, env={"KUBECONFIG": str(self._kubeconfig)}, quick_lease=quick_lease)
 
 
 def server_in_place_of(gone: ServerProcess) -> ServerProcess:
