@@ -217,8 +217,8 @@ class Controller:
                 self._forget(key, entry.object.uid)
                 return
             if isinstance(step, Declare) and step.cause.is_repair:
-                # All repairs go before the statuses that tell of them.
-                self.queue.add(key, Priority.RETRY)
+                # To the end of the line: all repairs go before the statuses that tell of them.
+                self.queue.add(key, Priority.RESYNC)
                 return
         raise ApiError(0, f"it took {STEPS_IN_A_ROW} steps and is not done: is something else changing it?")
 

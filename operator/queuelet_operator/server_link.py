@@ -34,6 +34,9 @@ HEARTBEAT = 10.0
 CALL_TIMEOUT = 10.0
 """Seconds that a call may take."""
 
+LINGER = 0.005
+"""Seconds that the first of a batch waits for others: a call costs many times what a queue in it does."""
+
 LARGEST_BATCH = 500
 LARGEST_BATCH_BYTES = 1024**2
 """Of declarations. Far below what the server takes at most, so that its answer has room for each queue."""
@@ -194,7 +197,7 @@ class ServerLink:
 
 
 class _Batcher(Generic[_Item, _Result]):
-    """Makes one call of many. What comes while a call is under way goes with the next: no time is spent waiting."""
+    """Makes one call of many. What comes while a call is under way goes with the next."""
 
     def __init__(self, call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]]) -> None:
         self._call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]] = call
@@ -212,8 +215,7 @@ class _Batcher(Generic[_Item, _Result]):
         """Make the calls. It never returns."""
         while True:
             await self._news.wait()
-            # Whoever is about to join has a turn of the event loop to do so.
-            await asyncio.sleep(0)
+            await asyncio.sleep(LINGER)
             batch = self._next_batch()
             try:
                 results = await self._call([item for item, _ in batch])
