@@ -138,9 +138,9 @@ def test_after_410_on_the_watch_it_lists_again_and_writes_nothing_twice(
     faulty.heal()
     expect_each_change(kube, rpc)
     faulty.wait_for_watches()
-    assert len(faulty.requests("get", LIST, 200)) == lists + 1
+    assert len(faulty.wait_for("get", LIST, 200, count=lists + 1)) == lists + 1
     assert not faulty.requests("patch", "queues/still")[2:], "nothing was to be done for it"
-    assert len(faulty.requests("patch")) - writes == 4, "created twice, changed once, deleted once"
+    assert len(faulty.wait_for("patch", count=writes + 4)) == writes + 4, "created twice, changed once, deleted once"
 
 
 def test_after_410_in_the_place_of_a_watch_it_lists_again(
@@ -314,7 +314,7 @@ def test_answers_that_take_long_are_waited_for(
     faulty.wait_for("patch", "/queues/", count=2)
     kube.create("another")
     kube.wait_ready("another")
-    assert len(faulty.requests("patch", "/queues/orders")) == 2, "nothing was sent twice"
+    assert len(faulty.wait_for("patch", "/queues/orders", count=2)) == 2, "nothing was sent twice"
 
 
 # Refusals
@@ -353,7 +353,7 @@ def test_retry_after_is_waited_for(path: str, faulty: FaultyApi, behind: Operato
     kube.create("another")
     kube.wait_all_ready(2)
     refused = faulty.requests("patch", path, 429)[0]
-    again = next(each for each in faulty.requests("patch", path, 200) if each.path == refused.path)
+    again = next(each for each in faulty.wait_for("patch", path, 200, count=2) if each.path == refused.path)
     assert again.at - refused.at >= 3.0
 
 
@@ -365,7 +365,7 @@ def test_retry_after_is_waited_for_though_the_object_changes_meanwhile(
     refused = faulty.wait_for("patch", STATUS, 429)[0]
     kube.change(limit=2)
     kube.wait_ready()
-    again = faulty.requests("patch", STATUS, 200)[0]
+    again = faulty.wait_for("patch", STATUS, 200)[0]
     assert again.at - refused.at >= 3.0
 
 
