@@ -119,6 +119,7 @@ class WorkQueue(Generic[K]):
         self._waiting.pop(key, None)
         self._due.pop(key, None)
         self._failures.pop(key, None)
+        self._not_before.pop(key, None)
 
     async def get(self) -> K:
         """Return the most urgent key, waiting until there is one."""

@@ -273,6 +273,17 @@ async def test_what_comes_in_meanwhile_does_not_bring_it_back_before_it_may(
     assert await take(queue) == "a"
 
 
+async def test_a_key_that_was_forgotten_and_comes_again_waits_for_nothing(queue: WorkQueue[str], clock: Clock) -> None:
+    """It is another object of the same name, and was told nothing."""
+    queue.add("a", Priority.CHANGE)
+    await take(queue)
+    queue.retry("a", not_before=30.0)
+    queue.forget("a")
+    queue.done("a")
+    queue.add("a", Priority.CHANGE)
+    assert await take(queue) == "a"
+
+
 async def test_a_success_starts_the_backoff_anew(queue: WorkQueue[str]) -> None:
     for _ in range(10):
         queue.retry("a")
