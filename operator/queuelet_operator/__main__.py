@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from queuelet.addresses import split_address
 from queuelet_operator.settings import Settings
 
 _DEFAULT = Settings()
@@ -17,10 +18,10 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 def _address(_: click.Context, parameter: click.Parameter, value: str) -> str:
-    host, separator, port = value.rpartition(":")
-    if not separator or not port.isdecimal():
-        raise click.BadParameter(f"{value!r} is not an address: write host:port", param=parameter)
-    del host
+    try:
+        split_address(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
     return value
 
 

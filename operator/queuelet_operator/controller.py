@@ -17,7 +17,7 @@ from queuelet_operator.resources import Body, Key, QueueObject, key_of_queue, qu
 from queuelet_operator.server_link import ServerLink
 from queuelet_operator.settings import Settings
 from queuelet_operator.standing import counts_matter
-from queuelet_operator.steps import Declare, Known, Nothing, Policy, WriteStatus
+from queuelet_operator.steps import Declare, Known, Nothing, WriteStatus
 from queuelet_operator.surroundings import Surroundings
 from queuelet_operator.workqueue import Priority, WorkQueue
 
@@ -74,8 +74,7 @@ class Controller:
         self._of_other_classes.pop(seen.key, None)
         if entry is None or entry.object.uid != seen.uid:
             self._entries[seen.key] = Entry(object=seen, seen_at=monotonic())
-            settled = seen.status.observed_generation == seen.generation
-            self.queue.add(seen.key, _urgency(seen, Priority.RESYNC if settled else Priority.CHANGE))
+            self.queue.add(seen.key, _urgency(seen))
         elif entry.object.resource_version < seen.resource_version:
             asks_anew = _demands(entry.object) != _demands(seen)
             if asks_anew:
@@ -83,7 +82,7 @@ class Controller:
             differs = asks_anew or entry.object.status != seen.status
             entry.object = seen
             if differs:
-                self.queue.add(seen.key, _urgency(seen, Priority.CHANGE))
+                self.queue.add(seen.key, _urgency(seen, changed=True))
 
     def object_gone(self, body: Body) -> None:
         """Take note that an object is no more."""
@@ -100,7 +99,7 @@ class Controller:
         if entry is None:
             return
         queue = self.link.queues.get(name)
-        if queue and queue.definition == _defined(entry, self._policy) and not entry.object.is_deleting:
+        if queue and queue.definition == self._policy.wanted(entry.object) and not entry.object.is_deleting:
             written = entry.object.status.messages
             if entry.object.status.epoch == queue.epoch and not counts_matter(
                 written, queue.counts, entry.object.spec.limit
@@ -110,7 +109,7 @@ class Controller:
             return
         if queue and entry.refusal and entry.refusal.is_final:
             entry.refusal = None
-        self.queue.add(entry.object.key, _urgency(entry.object, Priority.CHANGE))
+        self.queue.add(entry.object.key, _urgency(entry.object, changed=True))
 
     def server_flipped(self) -> None:
         """Take note that the server came or went: every object is looked at, or once that is an outage."""
@@ -126,14 +125,9 @@ class Controller:
     def look_at_all(self) -> None:
         """Have every object looked at: a look costs no call where all is well."""
         for key, entry in self._entries.items():
-            settled = entry.object.status.observed_generation == entry.object.generation
-            self.queue.add(key, _urgency(entry.object, Priority.RESYNC if settled else Priority.CHANGE))
+            self.queue.add(key, _urgency(entry.object))
 
     # Looking at it from outside
-
-    def __len__(self) -> int:
-        """Return how many objects there are."""
-        return len(self._entries)
 
     @property
     def seen(self) -> int:
@@ -283,9 +277,8 @@ def _demands(an_object: QueueObject) -> tuple[object, ...]:
     )
 
 
-def _defined(entry: Entry, policy: Policy) -> object:
-    return entry.object.spec.definition(entry.object.key.queue_name, policy.owner(entry.object))
-
-
-def _urgency(an_object: QueueObject, otherwise: Priority) -> Priority:
-    return Priority.DELETION if an_object.is_deleting else otherwise
+def _urgency(an_object: QueueObject, *, changed: bool = False) -> Priority:
+    """Return how urgent a look at an object is: one that just changed, or whose status is behind, goes first."""
+    if an_object.is_deleting:
+        return Priority.DELETION
+    return Priority.CHANGE if changed or not an_object.is_settled else Priority.RESYNC

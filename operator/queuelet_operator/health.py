@@ -92,8 +92,7 @@ class Health:
                 log.debug("cannot count the Queues", error=str(error))
                 continue
             there_are = sum(len(each["items"]) + each["metadata"].get("remainingItemCount", 0) for each in lists)
-            # Not its truth: a controller without Queues is empty.
-            if self.controller is not None:
+            if self.controller:
                 self.count_compared(differs=there_are != self.controller.seen)
 
 

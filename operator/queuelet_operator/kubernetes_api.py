@@ -15,7 +15,7 @@ import kubernetes.aio.config as official
 from kubernetes.aio.client import ApiClient, Configuration
 
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.resources import API_VERSION, GROUP, PLURAL, VERSION, Body, Key
+from queuelet_operator.resources import API_VERSION, GROUP, KIND, PLURAL, VERSION, Body, Key
 
 QUEUES = f"/apis/{GROUP}/{VERSION}"
 
@@ -206,4 +206,4 @@ def _path(key: Key) -> str:
 
 def reference(key: Key, uid: str) -> Body:
     """Return what an Event says that it is about."""
-    return {"apiVersion": API_VERSION, "kind": "Queue", "namespace": key.namespace, "name": key.name, "uid": uid}
+    return {"apiVersion": API_VERSION, "kind": KIND, "namespace": key.namespace, "name": key.name, "uid": uid}

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from queuelet.definition import Counts, Definition, Delivery, Owner, StoreKind
-from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import owner_to_pb, store_to_pb
+from queuelet.wire import delivery_to_pb, owner_to_pb, store_to_pb, tag_from_pb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +49,7 @@ def queue_from_pb(queue: pb.Queue) -> ObservedQueue:
             store=StoreKind(queue.store),
             name=queue.name,
             limit=queue.limit,
-            tags=tuple(Tag(tag.key, tag.value) for tag in queue.meta.tags),
+            tags=tuple(map(tag_from_pb, queue.meta.tags)),
             owner=Owner(name=queue.owner.name, uid=queue.owner.uid) if queue.HasField("owner") else None,
             delivery=Delivery(
                 lease_seconds=delivery.lease_seconds,
@@ -80,10 +79,6 @@ def declaration_to_pb(definition: Definition, *, queue_id: str, adopt: bool) -> 
         tags=[pb.Tag(key=tag.key, value=tag.value) for tag in definition.tags],
         owner=owner_to_pb(definition.owner) if definition.owner else None,
         adopt=adopt,
-        delivery=pb.DeliverySettings(
-            lease_seconds=definition.delivery.lease_seconds,
-            max_deliveries=definition.delivery.max_deliveries,
-            message_ttl_seconds=definition.delivery.message_ttl_seconds,
-        ),
+        delivery=delivery_to_pb(definition.delivery),
         draining=definition.draining,
     )

@@ -12,6 +12,7 @@ import structlog
 from kubernetes.aio.client import Configuration
 
 from queuelet import __version__
+from queuelet.addresses import split_address
 from queuelet.logs import configure_logs
 from queuelet_operator.controller import Controller
 from queuelet_operator.health import Health, HttpEndpoints
@@ -34,8 +35,7 @@ async def operate(settings: Settings) -> int:
     configuration = await login()
     metrics, health = Metrics(), Health()
     http = HttpEndpoints(health, metrics)
-    host, _, port = settings.metrics.rpartition(":")
-    metrics_port = await http.listen(host, int(port))
+    metrics_port = await http.listen(*split_address(settings.metrics))
     session = open_session(configuration, metrics, connections=settings.workers + 8, watch_began=health.watch_began)
     try:
         async with session:

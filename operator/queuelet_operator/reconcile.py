@@ -37,7 +37,7 @@ def _declaration(known: Known, policy: Policy, now: float) -> Declare | None:
     """Return the declaration to make, None if the queue is as it should be or a refusal stands."""
     if known.refusal and (known.refusal.is_final or now < known.refusal.retry_at):
         return None
-    wanted = known.object.spec.definition(known.object.key.queue_name, policy.owner(known.object))
+    wanted = policy.wanted(known.object)
     cause = _cause(known, wanted)
     if cause is None:
         return None
@@ -56,7 +56,7 @@ def _cause(known: Known, wanted: Definition) -> Cause | None:
     elif present.owner != wanted.owner:
         cause = Cause.TAKEN_OVER
     elif not _is_as(present, wanted):
-        cause = Cause.CHANGED if status.observed_generation != known.object.generation else Cause.EDITED
+        cause = Cause.EDITED if known.object.is_settled else Cause.CHANGED
     elif asked and asked not in {status.last_handled_reconcile_at, known.answered}:
         cause = Cause.REQUESTED
     return cause

@@ -114,6 +114,11 @@ class QueueObject:
         return self.deleted_at is not None
 
     @property
+    def is_settled(self) -> bool:
+        """Whether its status speaks of the spec as it is now."""
+        return self.status.observed_generation == self.generation
+
+    @property
     def has_finalizer(self) -> bool:
         """Whether it stays until we let it go."""
         return FINALIZER in self.finalizers

@@ -115,6 +115,10 @@ class Policy:
         """Return the owner that the object's queue has in the server."""
         return Owner(name=f"{self.instance}/{an_object.key}", uid=an_object.uid)
 
+    def wanted(self, an_object: QueueObject) -> Definition:
+        """Return what the object's queue should be."""
+        return an_object.spec.definition(an_object.key.queue_name, self.owner(an_object))
+
 
 # Steps
 

@@ -15,6 +15,7 @@ import structlog
 import uvloop
 
 from queuelet import __version__
+from queuelet.addresses import split_address
 from queuelet.bounds import Bounds
 from queuelet.budget import MemoryBudget, available_bytes, resident_bytes
 from queuelet.call_log import logged
@@ -31,8 +32,6 @@ from queuelet.stores.memory import MemoryStore
 from queuelet.transport import GrpcTransport
 
 log = structlog.get_logger()
-
-_LAST_PORT = 65_535
 
 LINGER = 2.0
 """How long a draining server goes on answering UNAVAILABLE to calls that still come, at most, in seconds.
@@ -182,15 +181,6 @@ def _allow_many_connections() -> None:
     """Let the process open as many files, and so connections, as it may: shells start it with 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of `host:port`, `[host]:port` or `:port`; raise ValueError for anything else."""
-    host, separator, port = address.rpartition(":")
-    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
-    if not separator or bare or not port.isdecimal() or int(port) > _LAST_PORT:
-        raise ValueError(f"{address!r} is not an address: write host:port, [IPv6]:port, or :port for all addresses")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _grpc_address(address: str) -> str:

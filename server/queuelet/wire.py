@@ -25,11 +25,7 @@ def queue_to_pb(queue: Queue) -> pb.Queue:
         store=store_to_pb(definition.store),
         name=definition.name,
         limit=definition.limit,
-        delivery=pb.DeliverySettings(
-            lease_seconds=definition.delivery.lease_seconds,
-            max_deliveries=definition.delivery.max_deliveries,
-            message_ttl_seconds=definition.delivery.message_ttl_seconds,
-        ),
+        delivery=delivery_to_pb(definition.delivery),
         draining=definition.draining,
         revision=queue.revision,
         messages=counts_to_pb(queue.counts),
@@ -106,6 +102,15 @@ def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
         if len(text) > longest:
             raise InvalidArgument(f"{field}: {len(text)} characters are too many; use at most {longest}", field=field)
     return Owner(name=owner.name, uid=owner.uid)
+
+
+def delivery_to_pb(delivery: Delivery) -> pb.DeliverySettings:
+    """Return delivery settings as they are told."""
+    return pb.DeliverySettings(
+        lease_seconds=delivery.lease_seconds,
+        max_deliveries=delivery.max_deliveries,
+        message_ttl_seconds=delivery.message_ttl_seconds,
+    )
 
 
 def delivery_from_pb(delivery: pb.DeliverySettings) -> Delivery:

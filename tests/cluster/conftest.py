@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.apart import Apart, Release
+from support.faulty_api import FaultyApi
 from support.kube_queues import KubeQueues
 from support.operator_process import OperatorProcess
 from support.rpc import Rpc
@@ -146,3 +147,17 @@ def kube(api: Api, namespace: str) -> KubeQueues:
 def apart(release: Release, kube: KubeQueues) -> Apart:
     """Operators and servers of the test's own."""
     return Apart(release, kube)
+
+
+@pytest.fixture
+def own_server() -> Iterator[ServerProcess]:
+    """A server that the test may end."""
+    with ServerProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def faulty(control_plane: ControlPlane, tmp_path: Path) -> Iterator[FaultyApi]:
+    """A proxy before the API server."""
+    with FaultyApi(control_plane, tmp_path) as started:
+        yield started

@@ -34,13 +34,6 @@ def kube(api: Api, namespace: str) -> QueuesOfAClass:
 
 
 @pytest.fixture
-def faulty(control_plane: ControlPlane, tmp_path: Path) -> Iterator[FaultyApi]:
-    """A proxy before the API server."""
-    with FaultyApi(control_plane, tmp_path) as started:
-        yield started
-
-
-@pytest.fixture
 def behind(faulty: FaultyApi, kube: QueuesOfAClass, server: ServerProcess) -> Iterator[OperatorProcess]:
     """An operator behind the proxy, which must outlive what the test does to it."""
     with kube.operator(server, faulty.environment, *PATIENT) as process:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -20,13 +19,6 @@ from tools.control_plane import ControlPlane
 
 KILLS = soaked(20, 200)
 CHANGES = soaked(200, 2_000)
-
-
-@pytest.fixture
-def own_server() -> Iterator[ServerProcess]:
-    """A server of the test's own."""
-    with ServerProcess() as process:
-        yield process
 
 
 @pytest.mark.timeout(300)

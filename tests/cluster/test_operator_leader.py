@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from time import monotonic, sleep, time
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -35,13 +34,6 @@ WIDE = ("--lease-duration", "4", "--lease-renew-deadline", "2", "--lease-retry-p
 def kube(api: Api, namespace: str) -> QueuesOfAClass:
     """The Queues of a new namespace, for the test's own operators."""
     return QueuesOfAClass(api, namespace)
-
-
-@pytest.fixture
-def faulty(control_plane: ControlPlane, tmp_path: Path) -> Iterator[FaultyApi]:
-    """A proxy before the API server."""
-    with FaultyApi(control_plane, tmp_path) as started:
-        yield started
 
 
 class Operators:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from tools.control_plane import Api, ApiError, ControlPlane
 
 SOON = ("--outage-after", "1.5")
 """So that tests do not wait for ten seconds until an outage is called one."""
-
-
-@pytest.fixture
-def own_server() -> Iterator[ServerProcess]:
-    """A server that the test may end."""
-    with ServerProcess() as process:
-        yield process
 
 
 def names(address: str) -> set[str]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from support.apart import Apart, server_in_place_of
 from support.counts import soaked
@@ -16,13 +13,6 @@ from support.rpc import Rpc, eventually
 from support.server_process import ServerProcess
 
 COUNT = soaked(30, 300)
-
-
-@pytest.fixture
-def own_server() -> Iterator[ServerProcess]:
-    """A server that the test may end."""
-    with ServerProcess() as process:
-        yield process
 
 
 def make(kube: KubeQueues, count: int = COUNT, policy: str = "Delete") -> None:

@@ -1,0 +1,14 @@
+"""Addresses that a process listens on or calls."""
+
+from __future__ import annotations
+
+_LAST_PORT = 65_535
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of `host:port`, `[host]:port` or `:port`; raise ValueError for anything else."""
+    host, separator, port = address.rpartition(":")
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if not separator or bare or not port.isdecimal() or int(port) > _LAST_PORT:
+        raise ValueError(f"{address!r} is not an address: write host:port, [IPv6]:port, or :port for all addresses")
+    return host.removeprefix("[").removesuffix("]"), int(port)
