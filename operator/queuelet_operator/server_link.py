@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from time import time
 from typing import Generic, TypeVar
 
@@ -17,7 +18,7 @@ import structlog
 
 from queuelet.client import Client, Connection
 from queuelet.definition import StoreKind
-from queuelet.errors import DeadlineExceeded, QueueletError, Unreachable
+from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import store_from_pb
 from queuelet_operator.observed import ObservedQueue, Server, queue_from_pb
@@ -56,7 +57,7 @@ class ServerLink:
         flipped: Callable[[], None],
     ) -> None:
         """Take how to reach it, what to call with the name of a queue that changed, and when it comes or goes."""
-        self._connection = connection
+        self._connection = replace(connection, timeout=CALL_TIMEOUT)
         self._changed = changed
         self._flipped = flipped
         self._client: Client | None = None
@@ -132,8 +133,7 @@ class ServerLink:
     async def _heartbeat(self, client: Client) -> None:
         """Call now and then: a machine that is gone ends no stream. Raises `QueueletError` when there is no answer."""
         while True:
-            async with asyncio.timeout(CALL_TIMEOUT):
-                await client.call("ListQueues", pb.ListQueuesRequest(page_size=1), pb.ListQueuesResponse)
+            await client.call("ListQueues", pb.ListQueuesRequest(page_size=1), pb.ListQueuesResponse)
             await asyncio.sleep(HEARTBEAT)
 
     async def _follow(self, client: Client) -> None:
@@ -172,28 +172,19 @@ class ServerLink:
 
     # Batches
 
-    @asynccontextmanager
-    async def _call(self) -> AsyncIterator[Client]:
-        """Give a client to make a call with, in the time that a call may take."""
+    def _connected(self) -> Client:
+        """Return what to make a call with. Raises `Unreachable` where none may be made."""
         if not self.may_call():
             raise Unreachable("the Lease is not held any more")
         if self._client is None:
             raise Unreachable(f"the server at {self._connection.server} is away")
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT):
-                yield self._client
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"the server at {self._connection.server} did not answer within {CALL_TIMEOUT:.0f} s"
-            ) from None
+        return self._client
 
     async def _declare(self, declarations: Sequence[pb.QueueDeclaration]) -> Sequence[pb.DeclareResult]:
-        async with self._call() as client:
-            return await client.declare_queues(declarations)
+        return await self._connected().declare_queues(declarations)
 
     async def _remove(self, removals: Sequence[pb.QueueRemoval]) -> Sequence[pb.RemoveResult]:
-        async with self._call() as client:
-            return await client.remove_queues(removals)
+        return await self._connected().remove_queues(removals)
 
 
 class _Batcher(Generic[_Item, _Result]):
