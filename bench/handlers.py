@@ -14,6 +14,7 @@ from queuelet.running import Running
 from queuelet.service import Service
 from queuelet.status import SERVICE
 from queuelet.stores.memory import MemoryStore
+from queuelet.tokens import Tokens
 from queuelet.v1 import queue_pb2 as pb
 
 Handler = Callable[[bytes], object]
@@ -31,7 +32,9 @@ class FakeCall:
 
 def our_handlers() -> tuple[Handlers, str]:
     """Return our server's methods from request bytes to answer bytes, and the id of a queue."""
-    manager = Manager({StoreKind.MEMORY: MemoryStore()}, bounds=Bounds(), budget=MemoryBudget(1 << 50))
+    budget = MemoryBudget(1 << 50)
+    stores = {StoreKind.MEMORY: MemoryStore(budget)}
+    manager = Manager(stores, bounds=Bounds(), budget=budget, tokens=Tokens(1))
     running, latencies = Running(), Latencies()
     call = FakeCall()
 

@@ -15,8 +15,9 @@ from bench import memory, plain_protobuf
 from bench.handlers import Handlers, our_handlers, requests
 from bench.report import Progress, Result
 from bench.system import size_text
+from queuelet.budget import MemoryBudget
 from queuelet.codec import NewMessage
-from queuelet.ids import MessageIds
+from queuelet.ids import MessageIds, new_id_prefix
 from queuelet.server import YOUNG_OBJECTS
 from queuelet.stores.memory import MemoryMessages
 from queuelet.v1 import queue_pb2 as pb
@@ -70,7 +71,8 @@ def _steps_case(name: str, size: int) -> Callable[[int, Progress], list[Result]]
     draft = NewMessage(payload)
 
     def ours() -> dict[str, float]:
-        ids, messages, body = MessageIds(), MemoryMessages(), draft.stored(MessageIds().made(1), time_ns())
+        ids, messages = MessageIds(new_id_prefix()), MemoryMessages(MemoryBudget(1 << 50))
+        body = draft.stored(ids.made(1), time_ns())
         now = time_ns()
         seqs = iter(range(1, MESSAGES + 1))
         return {

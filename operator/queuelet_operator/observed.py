@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
-from queuelet.definition import Counts, Definition, Delivery, Owner, StoreKind
+from queuelet.definition import Counts, Definition, DeliverySettings, Owner, StoreKind
+from queuelet.errors import StoreFull
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import delivery_to_pb, owner_to_pb, store_to_pb, tag_from_pb
+from queuelet.wire import delivery_to_pb, owner_to_pb, store_from_pb, store_to_pb, tag_from_pb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,11 +23,26 @@ class ObservedQueue:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StoreProblem:
+    """What is wrong with a store of the server."""
+
+    is_full: bool
+    """Whether messages can be taken but not added. If not, it has failed, and nothing can be done with its queues."""
+
+    message: str
+    since: float
+    """Since when this is known, in seconds since 1970."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Server:
     """Where the server stands."""
 
     epochs: Mapping[StoreKind, str] | None = None
     """The epoch of each store that it runs with; None while it is away."""
+
+    problems: Mapping[StoreKind, StoreProblem] = field(default_factory=dict)
+    """What is wrong with each store with which something is."""
 
     away_since: float = 0.0
     """Since when it is away, in seconds since 1970."""
@@ -40,6 +56,22 @@ class Server:
         return self.epochs is None
 
 
+def server_with(stores: Iterable[pb.StoreEpoch], before: Server, now: float) -> Server:
+    """Return where a server stands that has told of these stores. A problem that goes on is as old as it was before."""
+    epochs: dict[StoreKind, str] = {}
+    problems: dict[StoreKind, StoreProblem] = {}
+    for each in stores:
+        kind = store_from_pb(each.store)
+        epochs[kind] = each.epoch
+        if each.problem:
+            # A reason that a later server may have is taken for the worse one: then nothing is tried.
+            is_full = each.reason == StoreFull.reason
+            old = before.problems.get(kind)
+            since = old.since if old and old.is_full == is_full else now
+            problems[kind] = StoreProblem(is_full=is_full, message=each.problem, since=since)
+    return Server(epochs=epochs, problems=problems)
+
+
 def queue_from_pb(queue: pb.Queue) -> ObservedQueue:
     """Return a queue from the wire."""
     delivery = queue.delivery
@@ -51,7 +83,7 @@ def queue_from_pb(queue: pb.Queue) -> ObservedQueue:
             limit=queue.limit,
             tags=tuple(map(tag_from_pb, queue.meta.tags)),
             owner=Owner(name=queue.owner.name, uid=queue.owner.uid) if queue.HasField("owner") else None,
-            delivery=Delivery(
+            delivery=DeliverySettings(
                 lease_seconds=delivery.lease_seconds,
                 max_deliveries=delivery.max_deliveries,
                 message_ttl_seconds=delivery.message_ttl_seconds if delivery.HasField("message_ttl_seconds") else None,

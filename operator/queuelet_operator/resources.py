@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from queuelet.bounds import UNBOUNDED
-from queuelet.definition import Definition, Delivery, Owner, StoreKind
+from queuelet.definition import Definition, DeliverySettings, Owner, StoreKind
 from queuelet.tags import Tag, Tags
 from queuelet_operator.status import QueueStatus, status_from
 
@@ -73,7 +73,7 @@ class QueueSpec:
     store: StoreKind = StoreKind.MEMORY
     limit: int = UNBOUNDED
     tags: Tags = ()
-    delivery: Delivery = Delivery()  # noqa: RUF009  # it is frozen
+    delivery: DeliverySettings = DeliverySettings()  # noqa: RUF009  # it is frozen
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
     drain_seconds: int | None = None
     """How long a drain may take, in seconds; None for as long as it takes."""
@@ -153,7 +153,7 @@ def spec_of(spec: Body) -> QueueSpec:
         store=StoreKind[spec["store"].upper()] if "store" in spec else default.store,
         limit=spec.get("limit", default.limit),
         tags=tuple(Tag(tag["key"], tag["value"]) for tag in spec.get("tags") or ()),
-        delivery=Delivery(
+        delivery=DeliverySettings(
             lease_seconds=delivery.get("leaseSeconds", default.delivery.lease_seconds),
             max_deliveries=delivery.get("maxDeliveries", default.delivery.max_deliveries),
             message_ttl_seconds=delivery.get("messageTTLSeconds"),

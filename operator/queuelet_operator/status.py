@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from queuelet.definition import Counts, Delivery, StoreKind
+from queuelet.definition import Counts, DeliverySettings, StoreKind
 from queuelet.tags import Tag, Tags
 
 Json = dict[str, Any]
@@ -47,7 +47,7 @@ class Effective:
     limit: int
     tags: Tags
     """Sorted, so that their order in the server does not matter."""
-    delivery: Delivery
+    delivery: DeliverySettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,12 +195,12 @@ def _effective_from(effective: Mapping[str, Any] | None) -> Effective | None:
     if not effective or "store" not in effective:
         return None
     delivery = effective.get("delivery") or {}
-    default = Delivery()
+    default = DeliverySettings()
     return Effective(
         store=StoreKind[effective["store"].upper()],
         limit=effective.get("limit", 0),
         tags=tuple(Tag(tag["key"], tag["value"]) for tag in effective.get("tags") or ()),
-        delivery=Delivery(
+        delivery=DeliverySettings(
             lease_seconds=delivery.get("leaseSeconds", default.lease_seconds),
             max_deliveries=delivery.get("maxDeliveries", default.max_deliveries),
             message_ttl_seconds=delivery.get("messageTTLSeconds"),

@@ -1,26 +1,37 @@
 """The client: queues and messages as plain values, refusals as the errors the server raised.
 
-async with Client("localhost:10002") as client:
-await client.new_queue(name="orders", limit=1_000)
-await client.add("orders", b"hello")
-message = await client.pop("orders")
+    async with Client("localhost:10002") as client:
+        await client.new_queue(name="orders", limit=1_000)
+        await client.add("orders", b"hello")
+        message = await client.pop("orders")
+
+Whoever must not lose a message takes it under a lease, and says when its work is done:
+
+    async with client.consume("orders", credit=1) as stream:
+        async for news in stream:
+            for delivery in news.deliveries:
+                await work(delivery.message)
+                await stream.ack(delivery.token, credit=1)
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.bounds import UNBOUNDED
 from queuelet.errors import QueueletError, Unreachable
-from queuelet.status import SERVICE, STATUS_DETAILS, error_of
+from queuelet.status import SERVICE, STATUS_DETAILS, error_from_pb, error_of, errors_from_pb
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
 
@@ -35,6 +46,47 @@ class Message:
     created: datetime
     payload: bytes
     tags: Tags = ()
+
+    priority: int = 0
+    """Smaller comes first."""
+
+    not_before: datetime | None = None
+    """When it might be delivered first, if it was added with a delay."""
+
+    ttl: timedelta | None = None
+    """Its own time to live, if it was added with one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """A message and the lease on it: the message is yours until you settle it, or the deadline."""
+
+    message: Message
+
+    token: int
+    """The lease: what `ack`, `nack` and `extend` take. A later delivery of any message has a larger one."""
+
+    deadline: datetime
+    """When the lease ends, by the server's clock."""
+
+    count: int
+    """How often the message was delivered, this time included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class News:
+    """What the server told on a stream of `Client.consume`."""
+
+    deliveries: Sequence[Delivery] = ()
+
+    settled: Sequence[int] = ()
+    """Tokens of the leases that were acknowledged, given back or extended as they should."""
+
+    refused: Mapping[int, QueueletError]
+    """Tokens of the leases that were not, and why."""
+
+    holder_token: int = 0
+    """Told once, when the stream has become the queue's exclusive consumer; larger for each holder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,16 +193,9 @@ class Client:
 
     async def watch_queues(self, selector: str = "") -> AsyncIterator[pb.WatchQueuesResponse]:
         """Yield batches: first a snapshot of the queues, then their changes."""
-        call = self._method("WatchQueues", stream=True)(
-            pb.WatchQueuesRequest(selector=selector).SerializeToString(), metadata=self._metadata()
-        )
-        try:
-            async for answer in call:
-                yield pb.WatchQueuesResponse.FromString(answer)
-        except grpc.aio.AioRpcError as error:
-            raise _error(error, self._connection.server) from None
-        finally:
-            call.cancel()
+        request = pb.WatchQueuesRequest(selector=selector)
+        async for batch in self.stream("WatchQueues", request, pb.WatchQueuesResponse):
+            yield batch
 
     async def stats(self, queue: str = "") -> pb.GetStatsResponse:
         """Return what the server counts, of itself or of one queue."""
@@ -173,18 +218,17 @@ class Client:
         request = pb.AddBatchRequest(queue_id=queue, messages=messages, wait=wait)
         return list((await self.call("AddBatch", request, pb.AddBatchResponse)).results)
 
-    async def pop(self, queue: str, *, wait: float = 0) -> Message:
-        """Remove and return the first ready message, waiting up to `wait` seconds for one."""
-        request = pb.PopRequest(queue_id=queue)
-        if wait:
-            request.wait.FromNanoseconds(int(wait * 1e9))
+    async def pop(self, queue: str, *, wait: float = 0, request_id: str = "") -> Message:
+        """Remove and return the first ready message, waiting up to `wait` seconds for one.
+
+        Repeated within a minute with the same request id, it returns the same message.
+        """
+        request = pb.PopRequest(queue_id=queue, wait=_duration(wait), request_id=request_id)
         return _message((await self.call("Pop", request, pb.PopResponse, extra=wait)).message)
 
-    async def pop_batch(self, queue: str, maximum: int = 0, *, wait: float = 0) -> list[Message]:
+    async def pop_batch(self, queue: str, maximum: int = 0, *, wait: float = 0, request_id: str = "") -> list[Message]:
         """Remove and return the first ready messages, at most `maximum`, waiting up to `wait` seconds for one."""
-        request = pb.PopBatchRequest(queue_id=queue, max=maximum)
-        if wait:
-            request.wait.FromNanoseconds(int(wait * 1e9))
+        request = pb.PopBatchRequest(queue_id=queue, max=maximum, wait=_duration(wait), request_id=request_id)
         return list(map(_message, (await self.call("PopBatch", request, pb.PopBatchResponse, extra=wait)).messages))
 
     async def peek(self, queue: str) -> Message:
@@ -212,10 +256,110 @@ class Client:
             if not token:
                 return
 
-    async def purge(self, queue: str, *, ids: Sequence[str] = (), selector: str = "", everything: bool = False) -> int:
-        """Remove messages by id, by selector, or all; return how many."""
-        request = pb.PurgeRequest(queue_id=queue, ids=ids, selector=selector, all=everything)
+    async def purge(
+        self,
+        queue: str,
+        *,
+        ids: Sequence[str] = (),
+        selector: str = "",
+        everything: bool = False,
+        states: Sequence[pb.MessageState] = (),
+    ) -> int:
+        """Remove messages by id, by selector, or all; only those in these states, if any are given. Return how many."""
+        request = pb.PurgeRequest(queue_id=queue, ids=ids, selector=selector, all=everything, states=states)
         return (await self.call("Purge", request, pb.PurgeResponse)).purged
+
+    # Leases
+
+    async def receive(  # noqa: PLR0913  # each is a choice of its own, and all but two are named
+        self,
+        queue: str,
+        maximum: int = 0,
+        *,
+        wait: float = 0,
+        lease: float = 0,
+        consumer: str = "",
+        request_id: str = "",
+    ) -> list[Delivery]:
+        """Lease the first ready messages, at most `maximum`, waiting up to `wait` seconds for one.
+
+        A lease lasts so many seconds, 0 for what the queue says. `consumer` is what you call yourself: it stands in the
+        history of messages that fail. Repeated within a minute with the same request id, it returns the same answer.
+        """
+        request = pb.ReceiveRequest(
+            queue_id=queue,
+            max=maximum,
+            wait=_duration(wait),
+            lease=_duration(lease),
+            consumer=consumer,
+            request_id=request_id,
+        )
+        answer = await self.call("Receive", request, pb.ReceiveResponse, extra=wait)
+        return list(map(_delivery, answer.deliveries))
+
+    async def ack(self, queue: str, tokens: Sequence[int]) -> list[QueueletError | None]:
+        """Remove the messages of these leases: their work is done. Return for each what was wrong, None for nothing."""
+        answer = await self.call("Ack", pb.AckRequest(queue_id=queue, tokens=tokens), pb.AckResponse)
+        return errors_from_pb(answer.results)
+
+    async def nack(
+        self, queue: str, tokens: Sequence[int], *, delay: float = 0, reason: str = ""
+    ) -> list[QueueletError | None]:
+        """Give the messages of these leases back, after so many seconds. Return for each what was wrong."""
+        request = pb.NackRequest(queue_id=queue, tokens=tokens, delay=_duration(delay), reason=reason)
+        return errors_from_pb((await self.call("Nack", request, pb.NackResponse)).results)
+
+    async def extend(
+        self, queue: str, tokens: Sequence[int], *, lease: float = 0
+    ) -> tuple[datetime, list[QueueletError | None]]:
+        """Have these leases last so many seconds from now, 0 for what the queue says.
+
+        Return when they end now, and for each what was wrong.
+        """
+        request = pb.ExtendRequest(queue_id=queue, tokens=tokens, lease=_duration(lease))
+        answer = await self.call("Extend", request, pb.ExtendResponse)
+        return answer.deadline.ToDatetime(UTC), errors_from_pb(answer.results)
+
+    def consume(  # noqa: PLR0913  # as `receive`
+        self,
+        queue: str,
+        *,
+        credit: int = 0,
+        lease: float = 0,
+        maximum: int = 0,
+        consumer: str = "",
+        exclusive: bool = False,
+    ) -> Consumption:
+        """Return a stream of messages, as many as the server is given credit for: use it in `async with`.
+
+        One answer holds at most `maximum` messages, 0 for as many as fit. An exclusive consumer is the only one who
+        takes messages from the queue; whoever else asks for that stands in line.
+        """
+        start = pb.ConsumeStart(
+            queue_id=queue, lease=_duration(lease), max=maximum, consumer=consumer, exclusive=exclusive
+        )
+        make: Any = self._open_channel().stream_stream(f"/{SERVICE}/Consume")
+        return Consumption(make, self._metadata(), pb.ConsumeRequest(start=start, credit=credit), self._connection)
+
+    async def redrive(  # noqa: PLR0913  # as `receive`
+        self,
+        queue: str,
+        *,
+        ids: Sequence[str] = (),
+        selector: str = "",
+        everything: bool = False,
+        rate: int = 0,
+        dry_run: bool = False,
+    ) -> AsyncIterator[pb.RedriveResponse]:
+        """Make dead messages ready by id, by selector, or all, at most `rate` a second. Yield how far it is.
+
+        It goes on only as long as it is iterated over. The last response is the result.
+        """
+        request = pb.RedriveRequest(
+            queue_id=queue, ids=ids, selector=selector, all=everything, rate=rate, dry_run=dry_run
+        )
+        async for answer in self.stream("Redrive", request, pb.RedriveResponse):
+            yield answer
 
     # Any call
 
@@ -232,14 +376,29 @@ class Client:
             raise _error(error, self._connection.server) from None
         return answer.FromString(data)
 
+    async def stream(self, name: str, request: ProtobufMessage, answer: type[_Answer]) -> AsyncIterator[_Answer]:
+        """Make a call that has many answers, and yield them."""
+        call = self._method(name, stream=True)(request.SerializeToString(), metadata=self._metadata())
+        try:
+            async for data in call:
+                yield answer.FromString(data)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error, self._connection.server) from None
+        finally:
+            call.cancel()
+
     # Inside
 
-    def _method(self, name: str, *, stream: bool = False) -> Any:  # noqa: ANN401  # two kinds of callable, awaited or iterated
+    def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:
             raise RuntimeError("the client is not open: use it in `async with`")
+        return self._channel
+
+    def _method(self, name: str, *, stream: bool = False) -> Any:  # noqa: ANN401  # two kinds of callable, awaited or iterated
+        channel = self._open_channel()
         call = self._calls.get(name)
         if call is None:
-            make = self._channel.unary_stream if stream else self._channel.unary_unary
+            make = channel.unary_stream if stream else channel.unary_unary
             call = self._calls[name] = make(f"/{SERVICE}/{name}")
         return call
 
@@ -247,6 +406,103 @@ class Client:
         if not self._connection.token_file:
             return ()
         return (("authorization", f"Bearer {self._connection.token_file.read_text().strip()}"),)
+
+
+class Consumption:
+    """A stream of messages under leases, and what becomes of them. Iterate over it for what the server tells.
+
+    When it ends, whatever way, so do its leases: what is not settled goes back to its place in the queue.
+    """
+
+    def __init__(
+        self,
+        make: Any,  # noqa: ANN401  # gRPC's, which does not say what it carries
+        metadata: tuple[tuple[str, str], ...],
+        first: pb.ConsumeRequest,
+        connection: Connection,
+    ) -> None:
+        """Take how to call, and what to say first. `Client.consume` does that."""
+        self._make = make
+        self._metadata = metadata
+        self._first = first
+        self._connection = connection
+        self._call: Any = None
+        self._speaking = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        self._call = self._make(metadata=self._metadata)
+        await self._say(self._first)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it. What was said is heard first, unless an error ends it: then it is cut."""
+        try:
+            if kind is None and not self._call.done():
+                await self._finish()
+        finally:
+            self._call.cancel()
+
+    async def _finish(self) -> None:
+        with suppress(QueueletError, TimeoutError):
+            async with asyncio.timeout(self._connection.timeout):
+                await self._call.done_writing()
+                async for _ in self:
+                    pass
+
+    def __aiter__(self) -> Self:
+        """Iterate over what the server tells, until it ends the stream."""
+        return self
+
+    async def __anext__(self) -> News:
+        """Return what the server tells next."""
+        try:
+            data = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _error(error, self._connection.server) from None
+        if data is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return _news(pb.ConsumeResponse.FromString(data))
+
+    async def credit(self, count: int) -> None:
+        """Let the server send so many more messages."""
+        await self._say(pb.ConsumeRequest(credit=count))
+
+    async def ack(self, *tokens: int, credit: int = 0) -> None:
+        """Say that the work of these messages is done, and that so many more may come. What becomes of it is news."""
+        await self._say(pb.ConsumeRequest(ack=tokens, credit=credit))
+
+    async def nack(self, token: int, *, delay: float = 0, reason: str = "", credit: int = 0) -> None:
+        """Give a message back, after so many seconds, and say that so many more may come."""
+        given_back = pb.ConsumeNack(token=token, delay=_duration(delay), reason=reason)
+        await self._say(pb.ConsumeRequest(nack=[given_back], credit=credit))
+
+    async def extend(self, *tokens: int) -> None:
+        """Have these leases last from now as long as the stream's leases do."""
+        await self._say(pb.ConsumeRequest(extend=tokens))
+
+    async def _say(self, request: pb.ConsumeRequest) -> None:
+        """Send a request. gRPC takes one at a time."""
+        async with self._speaking:
+            try:
+                await self._call.write(request.SerializeToString())
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                raise await self._why_ended() from None
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task and task.cancelling():
+                    raise
+                # gRPC raises it too where not the task but the stream was cancelled.
+                raise Unreachable("the stream was ended here") from None
+
+    async def _why_ended(self) -> QueueletError:
+        code = await self._call.code()
+        if code is grpc.StatusCode.OK:
+            return Unreachable(f"the server at {self._connection.server} ended the stream")
+        details, trailing = await self._call.details(), await self._call.trailing_metadata()
+        return _error(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details), self._connection.server)
 
 
 def _channel(connection: Connection) -> grpc.aio.Channel:
@@ -273,7 +529,37 @@ def _message(message: pb.Message) -> Message:
         created=message.meta.created.ToDatetime(UTC),
         payload=message.payload,
         tags=tuple(Tag(tag.key, tag.value) for tag in message.meta.tags),
+        priority=message.priority,
+        not_before=message.not_before.ToDatetime(UTC) if message.HasField("not_before") else None,
+        ttl=message.ttl.ToTimedelta() if message.HasField("ttl") else None,
     )
+
+
+def _delivery(delivery: pb.Delivery) -> Delivery:
+    return Delivery(
+        message=_message(delivery.message),
+        token=delivery.token,
+        deadline=delivery.deadline.ToDatetime(UTC),
+        count=delivery.count,
+    )
+
+
+def _news(response: pb.ConsumeResponse) -> News:
+    return News(
+        deliveries=tuple(map(_delivery, response.deliveries)),
+        settled=tuple(response.settled),
+        refused={each.token: error_from_pb(each.error) for each in response.refused},
+        holder_token=response.holder_token,
+    )
+
+
+def _duration(seconds: float) -> Duration | None:
+    """Return seconds as the wire has them; nothing for 0, which everywhere means the default."""
+    if not seconds:
+        return None
+    duration = Duration()
+    duration.FromNanoseconds(int(seconds * 1e9))
+    return duration
 
 
 def _tags(tags: Iterable[Tag]) -> list[pb.Tag]:

@@ -53,7 +53,7 @@ class Owner:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Delivery:
+class DeliverySettings:
     """How messages are delivered. Times are in seconds."""
 
     lease_seconds: int = 30
@@ -75,5 +75,5 @@ class Definition:
     limit: int = UNBOUNDED
     tags: Tags = ()
     owner: Owner | None = None
-    delivery: Delivery = Delivery()
+    delivery: DeliverySettings = DeliverySettings()
     draining: bool = False

@@ -105,6 +105,42 @@ class StoreUnavailable(QueueletError):
     reason = "STORE_UNAVAILABLE"
 
 
+class StoreFull(QueueletError):
+    """The store has no room on its disk for more messages; Add is refused until there is some."""
+
+    reason = "STORE_FULL"
+
+
+class StoreFailed(QueueletError):
+    """The store failed and is being opened anew; what became of the call is not known."""
+
+    reason = "STORE_FAILED"
+
+
+class MessageNotFound(QueueletError):
+    """There is no such message any more: it was acknowledged, popped or purged."""
+
+    reason = "MESSAGE_NOT_FOUND"
+
+
+class LeaseLost(QueueletError):
+    """The lease is over: the message went back to the queue, or was delivered again under a newer token."""
+
+    reason = "LEASE_LOST"
+
+
+class QueueHeld(QueueletError):
+    """An exclusive consumer holds the queue."""
+
+    reason = "QUEUE_HELD"
+
+
+class TooManyAnswers(QueueletError):
+    """As many answers to calls with a request id are kept as may be."""
+
+    reason = "TOO_MANY_ANSWERS"
+
+
 class ServerDraining(QueueletError):
     """The server is stopping."""
 

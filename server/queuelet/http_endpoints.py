@@ -33,14 +33,17 @@ class HttpEndpoints:
         *,
         manager: Manager,
         registry: CollectorRegistry,
-        is_ready: Callable[[], bool],
+        unready: Callable[[], str],
         quit_requested: Callable[[], None],
         quit_from_anywhere: bool,
     ) -> None:
-        """Take what is told, and what is called when the end is asked for."""
+        """Take what is told, and what is called when the end is asked for.
+
+        `unready` returns why no calls should come now, an empty text if they should.
+        """
         self._manager = manager
         self._registry = registry
-        self._is_ready = is_ready
+        self._unready = unready
         self._quit_requested = quit_requested
         self._quit_from_anywhere = quit_from_anywhere
         application = web.Application()
@@ -79,7 +82,8 @@ class HttpEndpoints:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if self._is_ready() else web.Response(text="draining\n", status=503)
+        why = self._unready()
+        return web.Response(text=f"{why}\n", status=503) if why else web.Response(text="ok\n")
 
     async def _quit(self, request: web.Request) -> web.Response:
         if not self._quit_from_anywhere and not _is_loopback(request.remote):

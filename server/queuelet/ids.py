@@ -57,54 +57,30 @@ def checked_name(name: str, bounds: Bounds, field: str = "name") -> str:
     return name
 
 
-class MessageIds:
-    """The ids of one queue's messages: made here, or given by producers.
+def new_id_prefix() -> bytes:
+    """Make what the ids of one queue's messages begin with: 24 letters of a random UUID."""
+    return str(UUID(bytes=secrets.token_bytes(16), version=4))[:24].encode()
 
-    One made here is a random prefix of the queue's own, then the sequence number. It is a valid random UUID by its
-    bits, and costs a format instead of a system call; the number can be read back, so only producers' ids need an
-    index. Ids of messages are kept as ASCII bytes.
+
+class MessageIds:
+    """The ids that the server makes for one queue's messages.
+
+    An id is a random prefix of the queue's own, then the sequence number. It is a valid random UUID by its bits, and
+    costs a format instead of a system call; the number can be read back, so only producers' ids need an index. Ids of
+    messages are kept as ASCII bytes.
     """
 
-    __slots__ = ("_format", "_prefix", "_seq_of_given", "given")
+    __slots__ = ("_format", "_prefix")
 
-    def __init__(self, prefix: bytes | None = None) -> None:
-        """Take the prefix of an existing queue (24 bytes), or make one."""
-        self._prefix = prefix or str(UUID(bytes=secrets.token_bytes(16), version=4))[:24].encode()
-        self._format = self._prefix + b"%012x"
-        self.given: dict[int, bytes] = {}
-        """Ids that producers gave, by sequence number."""
-        self._seq_of_given: dict[bytes, int] = {}
+    def __init__(self, prefix: bytes) -> None:
+        """Take the queue's prefix, of 24 bytes."""
+        self._prefix = prefix
+        self._format = prefix + b"%012x"
 
     def made(self, seq: int) -> bytes:
         """Return the id that is made for a sequence number."""
         return self._format % seq
 
-    def is_to_be_made(self, message_id: bytes, next_seq: int) -> bool:
-        """Tell whether an id is one that will be made for a number from `next_seq` on."""
-        return message_id.startswith(self._prefix) and int(message_id[24:], 16) >= next_seq
-
     def seq_of(self, message_id: bytes) -> int | None:
-        """Return the sequence number of an id, None if no message here had it; the message may be gone."""
-        seq = self._seq_of_given.get(message_id)
-        if seq is None and message_id.startswith(self._prefix):
-            return int(message_id[24:], 16)
-        return seq
-
-    def give(self, seq: int, message_id: bytes) -> None:
-        """Note the id that a producer gave."""
-        self.given[seq] = message_id
-        self._seq_of_given[message_id] = seq
-
-    def forget(self, seq: int) -> bool:
-        """Forget the id that a producer gave to this message; tell whether one did."""
-        message_id = self.given.pop(seq, None)
-        if message_id is None:
-            return False
-        del self._seq_of_given[message_id]
-        if not self.given:
-            self.clear()  # gives back the memory of a large index
-        return True
-
-    def clear(self) -> None:
-        """Forget all ids that producers gave."""
-        self.given, self._seq_of_given = {}, {}
+        """Return the sequence number for which an id is made, None if it is not made here."""
+        return int(message_id[24:], 16) if message_id.startswith(self._prefix) else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
+from queuelet.alarms import Alarms
 from queuelet.bounds import Bounds
 from queuelet.budget import MemoryBudget
 from queuelet.definition import Counts, Definition, Owner, StoreKind
@@ -17,16 +18,18 @@ from queuelet.errors import (
     QueueExists,
     QueueletError,
     QueueNotFound,
+    StoreFailed,
     StoreMismatch,
     StoreUnavailable,
     TooMany,
 )
 from queuelet.ids import new_uuid, parse_uuid, why_not_uuid
 from queuelet.queue import QUEUE_OVERHEAD, Queue
-from queuelet.stores import Store
+from queuelet.stores import Store, StoredQueue
 from queuelet.tags import Tag
+from queuelet.tokens import Tokens
 
-STORE_FLAGS = {StoreKind.DISK: "--data-dir, which comes with a later release"}
+STORE_FLAGS = {StoreKind.DISK: "--data-dir"}
 """The flag that turns on each store that is not always there."""
 
 
@@ -62,17 +65,30 @@ class Declared(NamedTuple):
 class Manager:
     """Index of queues. Whoever wants to know of new, changed and removed ones subscribes."""
 
-    def __init__(self, stores: Mapping[StoreKind, Store], *, bounds: Bounds, budget: MemoryBudget) -> None:
-        """Take the stores this server runs with, and the bounds it holds to."""
+    def __init__(  # noqa: PLR0913  # each is a part of its own, and all are named
+        self,
+        stores: Mapping[StoreKind, Store],
+        *,
+        bounds: Bounds,
+        budget: MemoryBudget,
+        tokens: Tokens,
+        alarms: Alarms | None = None,
+        now: int = 0,
+    ) -> None:
+        """Take the stores this server runs with, the bounds it holds to, and up the queues that the stores hold."""
         self.stores = stores
         self.bounds = bounds
         self.budget = budget
+        self.alarms = alarms or Alarms()
+        self._tokens = tokens
         self._by_id: dict[str, Queue] = {}
         self._by_name: dict[str, Queue] = {}
         self._by_number: dict[int, Queue] = {}
         self._numbers: list[int] = []
         self._next_number = 1
         self._listeners: list[Callable[[Queue], None]] = []
+        for kind in stores:
+            self.load(kind, now=now)
 
     def __len__(self) -> int:
         """Return how many queues there are."""
@@ -127,33 +143,74 @@ class Manager:
                 queues=len(self),
             )
         self.budget.check(_cost(definition))
+        queue_id = queue_id or new_uuid()
+        messages = store.new(queue_id, now, definition)
+        stored = StoredQueue(queue_id=queue_id, created=now, revision=1, definition=definition, messages=messages)
+        queue = self._take_up(store, stored, self._next_number, now)
+        self._next_number += 1
+        self._numbers.append(queue.number)
+        self._tell(queue)
+        return queue
+
+    def load(self, kind: StoreKind, *, now: int) -> None:
+        """Take up the queues that a store holds: at the start, and again after the store was opened anew.
+
+        A queue that was there before keeps its number.
+        """
+        store = self.stores[kind]
+        before = {queue.id: queue for queue in self if queue.store is store}
+        stored = {each.queue_id: each for each in store.queues()}
+        for queue in before.values():
+            queue.let_go(StoreFailed())
+            self.budget.used -= _cost(queue.definition)
+            self._by_name.pop(queue.definition.name, None)
+            if queue.id not in stored:
+                queue.deleted = True
+                self._drop_from_index(queue)
+                self._tell(queue)
+        for each in stored.values():
+            known = before.get(each.queue_id)
+            number = known.number if known else self._next_number
+            queue = self._take_up(store, each, number, now)
+            if known is None:
+                self._next_number += 1
+                self._numbers.append(number)
+            self._tell(queue)
+
+    def suspend(self, kind: StoreKind, error: QueueletError) -> None:
+        """Refuse whoever waits on queues of a store that has failed, and every call until it is loaded again."""
+        for queue in self:
+            if queue.store is self.stores[kind]:
+                queue.let_go(error)
+
+    def _take_up(self, store: Store, stored: StoredQueue, number: int, now: int) -> Queue:
+        """Make a queue of what its store holds, and index it."""
         queue = Queue(
-            queue_id=queue_id or new_uuid(),
-            number=self._next_number,
-            created=now,
-            definition=definition,
-            epoch=store.epoch,
-            messages=store.messages(),
+            queue_id=stored.queue_id,
+            number=number,
+            created=stored.created,
+            definition=stored.definition,
+            store=store,
+            messages=stored.messages,
             budget=self.budget,
+            tokens=self._tokens,
+            alarms=self.alarms,
+            now=now,
+            revision=stored.revision,
             max_waiting=self.bounds.waiting,
         )
-        self.budget.used += _cost(definition)
-        self._next_number += 1
+        self.budget.used += _cost(queue.definition)
         self._by_id[queue.id] = queue
-        self._by_number[queue.number] = queue
-        self._numbers.append(queue.number)
-        if definition.name:
-            self._by_name[definition.name] = queue
-        self._tell(queue)
+        self._by_number[number] = queue
+        if queue.definition.name:
+            self._by_name[queue.definition.name] = queue
         return queue
 
     def delete(self, queue: Queue) -> Counts:
         """Drop a queue; return what was dropped with it."""
-        del self._by_id[queue.id]
-        del self._by_number[queue.number]
-        del self._numbers[bisect_left(self._numbers, queue.number)]
-        self._by_name.pop(queue.definition.name, None)
         dropped = queue.delete()
+        self._by_name.pop(queue.definition.name, None)
+        self._drop_from_index(queue)
         self.budget.used -= _cost(queue.definition)
         self._tell(queue)
         return dropped
@@ -167,8 +224,8 @@ class Manager:
         growth = _cost(definition) - _cost(queue.definition)
         if growth > 0:
             self.budget.check(growth)
-        self.budget.used += growth
         queue.redefine(definition, now)
+        self.budget.used += growth
         self._tell(queue)
 
     def tag(self, queue: Queue, tag: Tag, *, now: int) -> None:
@@ -248,6 +305,16 @@ class Manager:
         """Refuse every call that waits on a queue."""
         for queue in self:
             queue.end_waiting(error)
+
+    def _drop_from_index(self, queue: Queue) -> None:
+        del self._by_id[queue.id]
+        del self._by_number[queue.number]
+        del self._numbers[bisect_left(self._numbers, queue.number)]
+
+    def commit(self) -> Awaitable[None] | None:
+        """Return what to wait for until all that was done to queues is kept, in whatever store; None if it is."""
+        commits = [commit for store in self.stores.values() if (commit := store.commit()) is not None]
+        return commits[0] if commits else None
 
     def _store(self, kind: StoreKind) -> Store:
         store = self.stores.get(kind)

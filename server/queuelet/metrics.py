@@ -28,6 +28,7 @@ from queuelet import __version__
 from queuelet.budget import MemoryBudget
 from queuelet.codec import created_of
 from queuelet.queue import Queue
+from queuelet.stores.disk.figures import DiskFigures, Distribution
 
 BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency buckets, in seconds: a call takes half a millisecond, a long poll many seconds."""
@@ -130,13 +131,19 @@ def _info(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
 
 def oldest_ready_age(queue: Queue, now: int) -> float | None:
     """Return how long ago the first ready message was added, in seconds; None where there is none."""
-    first = queue.peek_batch(1, 0)
+    first = queue.peek_batch(1, 0, now)
     return max(0, now - created_of(first[0])) / 1e9 if first else None
 
 
+def oldest_lease_age(queue: Queue, now: int) -> float | None:
+    """Return how long ago the oldest of the leases was given, in seconds; None where there is none."""
+    began = queue.oldest_lease
+    return max(0, now - began) / 1e9 if began else None
+
+
 _FAMILIES = (
-    _counter("queue_messages_enqueued", "Number of queued messages.", lambda queue: queue.enqueued),
-    _counter("queue_messages_consumed", "Number of consumed messages.", lambda queue: queue.consumed),
+    _counter("queue_messages_enqueued", "Number of queued messages.", lambda queue: queue.tally.enqueued),
+    _counter("queue_messages_consumed", "Number of consumed messages.", lambda queue: queue.tally.consumed),
     _QueueFamily(
         lambda: CounterMetricFamily(
             "queue_errors",
@@ -145,7 +152,28 @@ _FAMILIES = (
         ),
         _errors,
     ),
-    _counter("queuelet_queue_messages_purged", "Messages removed by purge.", lambda queue: queue.purged),
+    _counter("queuelet_queue_messages_purged", "Messages removed by purge.", lambda queue: queue.tally.purged),
+    _counter("queuelet_queue_leases", "Leases given, redeliveries included.", lambda queue: queue.tally.leased),
+    _counter(
+        "queuelet_queue_redeliveries",
+        "Leases given on messages that had been delivered before.",
+        lambda queue: queue.tally.redelivered,
+    ),
+    _counter("queuelet_queue_acks", "Messages acknowledged.", lambda queue: queue.tally.acked),
+    _counter("queuelet_queue_nacks", "Leases given back by Nack.", lambda queue: queue.tally.nacked),
+    _counter(
+        "queuelet_queue_leases_released",
+        "Leases given back because a stream ended.",
+        lambda queue: queue.tally.released,
+    ),
+    _counter("queuelet_queue_leases_expired", "Leases that ran out.", lambda queue: queue.tally.expired),
+    _counter("queuelet_queue_leases_extended", "Leases moved by Extend.", lambda queue: queue.tally.extended),
+    _counter("queuelet_queue_messages_died", "Messages that became dead.", lambda queue: queue.tally.buried),
+    _counter(
+        "queuelet_queue_messages_redriven",
+        "Dead messages that were made ready again.",
+        lambda queue: queue.tally.redriven,
+    ),
     _QueueFamily(
         lambda: GaugeMetricFamily("queuelet_queue_messages", "Messages by state.", labels=["queue", "state"]),
         lambda queue, _: [([queue.id, state], count) for state, count in queue.counts._asdict().items()],
@@ -154,6 +182,11 @@ _FAMILIES = (
         "queuelet_queue_oldest_ready_age_seconds",
         "How long ago the first ready message was added.",
         oldest_ready_age,
+    ),
+    _gauge(
+        "queuelet_queue_oldest_lease_age_seconds",
+        "How long ago the oldest of the leases was given.",
+        oldest_lease_age,
     ),
     _gauge(
         "queuelet_queue_limit", "The most messages the queue holds; -1 for no bound.", lambda q, _: q.definition.limit
@@ -178,10 +211,11 @@ _FAMILIES = (
 class ServerMetrics(Collector):
     """What the server counts beside its queues."""
 
-    def __init__(self, latencies: Latencies, budget: MemoryBudget) -> None:
-        """Take where latencies and memory are counted."""
+    def __init__(self, latencies: Latencies, budget: MemoryBudget, disk: Callable[[], DiskFigures] | None) -> None:
+        """Take where latencies and memory are counted, and what the Disk store counts if there is one."""
         self._latencies = latencies
         self._budget = budget
+        self._disk = disk
 
     def collect(self) -> Iterator[Metric]:
         """Return the families."""
@@ -196,9 +230,38 @@ class ServerMetrics(Collector):
         )
         watermark.add_metric([], self._budget.watermark)
         yield watermark
+        if self._disk:
+            yield from _disk_families(self._disk())
         build = InfoMetricFamily("queuelet_build", "What is running.", labels=["version"])
         build.add_metric([__version__], {})
         yield build
+
+
+def _disk_families(disk: DiskFigures) -> Iterator[Metric]:
+    gauges = {
+        "open": ("Whether the Disk store serves; not while it is opened anew after a failure.", disk.is_open),
+        "full": ("Whether the Disk store refuses messages because its disk is full.", disk.is_full),
+        "file_bytes": ("The size of the Disk store's file.", disk.file_bytes),
+        "file_free_bytes": ("Room in the Disk store's file that messages left.", disk.free_bytes),
+        "available_bytes": ("Room on the disk of the Disk store.", disk.disk_free_bytes),
+        "window_bytes": ("Committed messages that the Disk store holds in memory.", disk.window_bytes),
+    }
+    for name, (text, value) in gauges.items():
+        gauge = GaugeMetricFamily(f"queuelet_disk_{name}", text)
+        gauge.add_metric([], float(value))
+        yield gauge
+    failures = CounterMetricFamily("queuelet_disk_failures", "How often the Disk store had to be opened anew.")
+    failures.add_metric([], disk.failures)
+    yield failures
+    yield _histogram("queuelet_disk_commit_changes", "Messages added or removed in one commit.", disk.changes)
+    yield _histogram("queuelet_disk_commit_seconds", "How long a commit took, its fsync included.", disk.commit_seconds)
+
+
+def _histogram(name: str, text: str, seen: Distribution) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text)
+    bounds = [*map(str, seen.bounds), "+Inf"]
+    family.add_metric([], list(zip(bounds, map(float, accumulate(seen.buckets)), strict=True)), seen.total)
+    return family
 
 
 class _Families(Collector):
@@ -211,10 +274,12 @@ class _Families(Collector):
         return self._families
 
 
-def server_registry(latencies: Latencies, budget: MemoryBudget) -> CollectorRegistry:
-    """Return the registry of what is not a queue's: the server, the process and the platform."""
+def server_registry(
+    latencies: Latencies, budget: MemoryBudget, disk: Callable[[], DiskFigures] | None = None
+) -> CollectorRegistry:
+    """Return the registry of what is not a queue's: the server, its Disk store, the process and the platform."""
     registry = CollectorRegistry()
-    registry.register(ServerMetrics(latencies, budget))
+    registry.register(ServerMetrics(latencies, budget, disk))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return registry

@@ -16,11 +16,13 @@ import uvloop
 
 from queuelet import __version__
 from queuelet.addresses import split_address
+from queuelet.alarm_clock import AlarmClock
 from queuelet.bounds import Bounds
 from queuelet.budget import MemoryBudget, available_bytes, resident_bytes
 from queuelet.call_log import logged
 from queuelet.credentials import BearerToken, TlsFiles
 from queuelet.definition import StoreKind
+from queuelet.errors import StoreFailed
 from queuelet.http_endpoints import HttpEndpoints
 from queuelet.logs import configure_logs
 from queuelet.manager import Manager
@@ -28,7 +30,10 @@ from queuelet.metrics import Latencies, server_registry
 from queuelet.rpc import Endpoint
 from queuelet.running import Running
 from queuelet.service import Service
+from queuelet.stores import Store
+from queuelet.stores.disk import DiskStore
 from queuelet.stores.memory import MemoryStore
+from queuelet.tokens import Tokens
 from queuelet.transport import GrpcTransport
 
 log = structlog.get_logger()
@@ -53,6 +58,9 @@ class Settings:
     metrics: str = ":10003"
     """Where metrics and health are served over HTTP."""
 
+    data_dir: Path | None = None
+    """The folder of the Disk store; without one there are no Disk queues."""
+
     debug: bool = False
     """Whether to log each call."""
 
@@ -76,12 +84,24 @@ class Server:
     """A server: `start`, `wait`, and it drains when told to stop."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take the settings. Raises OSError or ValueError where a file they name cannot be used."""
+        """Take the settings, and open the Disk store if there is one. Called where the server's loop runs.
+
+        Raises:
+            OSError, ValueError: a file they name cannot be used.
+            StoreFailed: the folder of the Disk store cannot be used.
+        """
         self._settings = settings
         self._tls = _tls_files(settings)
         watermark = settings.memory_watermark or available_bytes() * 8 // 10
         budget = MemoryBudget(watermark, used=resident_bytes())
-        self.manager = Manager({StoreKind.MEMORY: MemoryStore()}, bounds=settings.bounds, budget=budget)
+        tokens = Tokens(time_ns())
+        stores: dict[StoreKind, Store] = {StoreKind.MEMORY: MemoryStore(budget)}
+        self._disk = self._open_disk(settings.data_dir, budget) if settings.data_dir else None
+        if self._disk:
+            stores[StoreKind.DISK] = self._disk
+            tokens.begin_at(self._disk.first_token)
+        self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=tokens, now=time_ns())
+        self._alarm_clock = AlarmClock(self.manager.alarms)
         self._running = Running()
         self._service = Service(self.manager, self._running, started=time_ns())
         latencies = Latencies()
@@ -97,8 +117,8 @@ class Server:
         )
         self._http = HttpEndpoints(
             manager=self.manager,
-            registry=server_registry(latencies, budget),
-            is_ready=lambda: not self.is_stopping,
+            registry=server_registry(latencies, budget, self._disk.figures if self._disk else None),
+            unready=self._why_not_ready,
             quit_requested=self.request_stop,
             quit_from_anywhere=settings.quit_from_anywhere,
         )
@@ -112,6 +132,7 @@ class Server:
         """Open the ports and serve. Raises OSError where a port cannot be opened."""
         self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
+        self._alarm_clock.start()
         await self._transport.start()
         log.info(
             "serving",
@@ -127,6 +148,21 @@ class Server:
             log.warning(
                 "serving in plain text on more than loopback: use --tls-cert and --tls-key, or a trusted network"
             )
+
+    def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore:
+        return DiskStore(
+            folder,
+            budget=budget,
+            on_failed=lambda why: self.manager.suspend(StoreKind.DISK, StoreFailed(why)),
+            on_reopened=lambda: self.manager.load(StoreKind.DISK, now=time_ns()),
+        )
+
+    def _why_not_ready(self) -> str:
+        """Return why no calls should come now; empty if they should. A full disk is no reason: it is to be drained."""
+        if self.is_stopping:
+            return "draining"
+        failed = (store.problem for store in self.manager.stores.values() if store.problem_reason == StoreFailed.reason)
+        return "; ".join(failed)
 
     def request_stop(self) -> None:
         """Begin to drain; `wait` returns when that is done."""
@@ -145,8 +181,11 @@ class Server:
         self._service.stop()
         await self._running.quiet(min(LINGER, self._settings.grace))
         await self._transport.stop(self._settings.grace)
+        self._alarm_clock.stop()
+        held = {queue.label: queue.depth for queue in self.manager if queue.depth and not queue.is_durable}
+        if self._disk:
+            await self._disk.close()
         await self._http.stop()
-        held = {queue.label: queue.depth for queue in self.manager if queue.depth}
         log.info("stopped", messages_lost=sum(held.values()), queues=held)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -55,6 +56,12 @@ CODES: dict[type[QueueletError], Code] = {
     errors.NotOwner: Code.FAILED_PRECONDITION,
     errors.StoreMismatch: Code.FAILED_PRECONDITION,
     errors.StoreUnavailable: Code.FAILED_PRECONDITION,
+    errors.StoreFull: Code.RESOURCE_EXHAUSTED,
+    errors.StoreFailed: Code.UNAVAILABLE,
+    errors.MessageNotFound: Code.NOT_FOUND,
+    errors.LeaseLost: Code.FAILED_PRECONDITION,
+    errors.QueueHeld: Code.FAILED_PRECONDITION,
+    errors.TooManyAnswers: Code.FAILED_PRECONDITION,
     errors.ServerDraining: Code.UNAVAILABLE,
     errors.Unauthenticated: Code.UNAUTHENTICATED,
     errors.Unreachable: Code.UNAVAILABLE,
@@ -138,3 +145,21 @@ def error_to_pb(error: QueueletError) -> pb.Error:
 def error_from_pb(error: pb.Error) -> QueueletError:
     """Return the error a batch's result carries."""
     return _KINDS.get(error.reason, QueueletError)(error.message)
+
+
+def errors_from_pb(results: Iterable[pb.LeaseResult]) -> list[QueueletError | None]:
+    """Return what was wrong with each lease of a batch, None for nothing.
+
+    The server says a sentence once a batch: where one is absent, that of an earlier result of its kind holds.
+    """
+    sentences: dict[str, str] = {}
+    errors: list[QueueletError | None] = []
+    for result in results:
+        if not result.HasField("error"):
+            errors.append(None)
+            continue
+        error = pb.Error()
+        error.CopyFrom(result.error)
+        error.message = sentences[error.reason] = error.message or sentences.get(error.reason, "")
+        errors.append(error_from_pb(error))
+    return errors

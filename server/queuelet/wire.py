@@ -8,10 +8,11 @@ from google.protobuf.duration_pb2 import Duration
 
 from queuelet.bounds import UNBOUNDED, Bounds
 from queuelet.codec import NewMessage, encode_tags
-from queuelet.definition import Counts, Definition, Delivery, Owner, State, StoreKind
+from queuelet.definition import Counts, Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
 from queuelet.manager import Declaration, Manager, Outcome
+from queuelet.message import Terms
 from queuelet.queue import Queue
 from queuelet.tags import Tag, Tags, checked_tags
 from queuelet.v1 import queue_pb2 as pb
@@ -104,7 +105,7 @@ def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
     return Owner(name=owner.name, uid=owner.uid)
 
 
-def delivery_to_pb(delivery: Delivery) -> pb.DeliverySettings:
+def delivery_to_pb(delivery: DeliverySettings) -> pb.DeliverySettings:
     """Return delivery settings as they are told."""
     return pb.DeliverySettings(
         lease_seconds=delivery.lease_seconds,
@@ -113,21 +114,21 @@ def delivery_to_pb(delivery: Delivery) -> pb.DeliverySettings:
     )
 
 
-def delivery_from_pb(delivery: pb.DeliverySettings) -> Delivery:
+def delivery_from_pb(delivery: pb.DeliverySettings) -> DeliverySettings:
     """Return delivery settings with the defaults filled in, or raise `InvalidArgument`."""
-    default = Delivery()
+    default = DeliverySettings()
     given = {field.name: value for field, value in delivery.ListFields()}
     for field, most in (
-        ("lease_seconds", 12 * 3600),
+        ("lease_seconds", LONGEST_LEASE),
         ("max_deliveries", 1_000),
-        ("message_ttl_seconds", 3650 * 86_400),
+        ("message_ttl_seconds", _LONGEST),
     ):
         if field in given and not 1 <= given[field] <= most:
             raise InvalidArgument(
                 f"delivery.{field}: {given[field]} is out of range; use 1 to {most:,}, or leave it out",
                 field=f"delivery.{field}",
             )
-    return Delivery(
+    return DeliverySettings(
         lease_seconds=given.get("lease_seconds", default.lease_seconds),
         max_deliveries=given.get("max_deliveries", default.max_deliveries),
         message_ttl_seconds=given.get("message_ttl_seconds", default.message_ttl_seconds),
@@ -141,6 +142,7 @@ def new_queue_from_pb(request: pb.NewQueueRequest, bounds: Bounds) -> Definition
         limit=limit_from_pb(request.limit),
         tags=tags_from_pb(request.tags, bounds),
         name=checked_name(request.name, bounds) if request.name else "",
+        delivery=delivery_from_pb(request.delivery),
     )
 
 
@@ -163,7 +165,10 @@ def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> Declar
 
 def store_epochs(manager: Manager) -> list[pb.StoreEpoch]:
     """Return the stores a server runs with."""
-    return [pb.StoreEpoch(store=store_to_pb(kind), epoch=store.epoch) for kind, store in manager.stores.items()]
+    return [
+        pb.StoreEpoch(store=store_to_pb(kind), epoch=store.epoch, problem=store.problem, reason=store.problem_reason)
+        for kind, store in manager.stores.items()
+    ]
 
 
 def check_batch(items: Sized, field: str, bounds: Bounds) -> None:
@@ -172,6 +177,12 @@ def check_batch(items: Sized, field: str, bounds: Bounds) -> None:
         raise InvalidArgument(
             f"{field}: {len(items):,} is no size for a batch; send 1 to {bounds.batch:,}", field=field
         )
+
+
+def check_at_most(items: Sized, field: str, bounds: Bounds) -> None:
+    """Raise `InvalidArgument` if there are more items than a batch may have."""
+    if len(items) > bounds.batch:
+        raise InvalidArgument(f"{field}: {len(items):,} are too many; send at most {bounds.batch:,}", field=field)
 
 
 def page_size_from_pb(size: int, field: str = "page_size") -> int:
@@ -197,9 +208,48 @@ def number_from_token(token: str) -> int:
 
 def seconds_from_pb(duration: Duration, field: str) -> float:
     """Return a duration in seconds, or raise `InvalidArgument`."""
+    return nanoseconds_from_pb(duration, field) / 1e9
+
+
+_LONGEST = 3650 * 86_400
+"""The longest delay or time to live, in seconds: ten years."""
+
+
+def nanoseconds_from_pb(duration: Duration, field: str, most: int | None = None) -> int:
+    """Return a duration in nanoseconds, at most so many seconds, or raise `InvalidArgument`."""
     if duration.seconds < 0 or duration.nanos < 0:
-        raise InvalidArgument(f"{field}: a time to wait cannot be negative", field=field)
-    return duration.seconds + duration.nanos / 1e9
+        raise InvalidArgument(f"{field}: a time cannot be negative; use 0 s or more", field=field)
+    if most is not None and duration.seconds > most:
+        raise InvalidArgument(f"{field}: {duration.seconds:,} s are too long; use at most {most:,} s", field=field)
+    return duration.seconds * 1_000_000_000 + duration.nanos
+
+
+LONGEST_LEASE = 12 * 3600
+"""In seconds."""
+
+
+def lease_from_pb(duration: Duration, field: str = "lease") -> int:
+    """Return how long a lease is to last, in nanoseconds, 0 for what the queue says, or raise `InvalidArgument`."""
+    if not duration.seconds and not duration.nanos:
+        return 0
+    if not 1 <= duration.seconds <= LONGEST_LEASE:
+        raise InvalidArgument(
+            f"{field}: {duration.seconds:,} s is out of range; use 1 to {LONGEST_LEASE:,} s, or leave it out",
+            field=field,
+        )
+    return nanoseconds_from_pb(duration, field)
+
+
+def delay_from_pb(duration: Duration, field: str = "delay") -> int:
+    """Return a delay in nanoseconds, or raise `InvalidArgument`."""
+    return nanoseconds_from_pb(duration, field, _LONGEST)
+
+
+def text_from_pb(text: str, field: str, most: int) -> str:
+    """Return a text of a client's own, or raise `InvalidArgument` if it is longer than so many bytes."""
+    if len(text.encode()) > most:
+        raise InvalidArgument(f"{field}: {len(text.encode()):,} bytes are too many; use at most {most:,}", field=field)
+    return text
 
 
 def states_from_pb(numbers: Iterable[int]) -> set[State]:
@@ -228,7 +278,7 @@ def message_from_pb(message: pb.NewMessage, bounds: Bounds, field: str = "messag
     """
     tags = encode_tags(tags_from_pb(message.tags, bounds, f"{field}.tags")) if message.tags else b""
     own_id = checked_uuid(message.id, f"{field}.id").encode() if message.id else b""
-    new = NewMessage(message.payload, tags, own_id)
+    new = NewMessage(message.payload, tags, own_id, _terms_from_pb(message, field))
     if new.size > bounds.message_bytes:
         raise MessageTooLarge(
             f"{field}: with its metadata it takes up to {new.size:,} bytes, and a reply holds "
@@ -238,3 +288,25 @@ def message_from_pb(message: pb.NewMessage, bounds: Bounds, field: str = "messag
             most=bounds.message_bytes,
         )
     return new
+
+
+def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
+    """Return what a producer asks for beside the content, None for nothing, or raise `InvalidArgument`."""
+    has_time, has_delay, has_ttl = message.HasField("not_before"), message.HasField("delay"), message.HasField("ttl")
+    if not (message.priority or has_time or has_delay or has_ttl):
+        return None
+    if has_time and has_delay:
+        raise InvalidArgument(f"{field}: give not_before or delay, not both", field=f"{field}.delay")
+    not_before = message.not_before.ToNanoseconds() if has_time else 0
+    if not 0 <= not_before < _END_OF_TIME:
+        raise InvalidArgument(
+            f"{field}.not_before: that is no time to wait for; use one from 1970 to 2200", field=f"{field}.not_before"
+        )
+    ttl = nanoseconds_from_pb(message.ttl, f"{field}.ttl", _LONGEST)
+    if has_ttl and not ttl:
+        raise InvalidArgument(f"{field}.ttl: a message needs some time to live, or leave it out", field=f"{field}.ttl")
+    return Terms(message.priority, not_before, delay_from_pb(message.delay, f"{field}.delay"), ttl)
+
+
+_END_OF_TIME = 7_258_118_400 * 1_000_000_000
+"""2200-01-01: past it a time in nanoseconds would soon not fit 64 bits."""

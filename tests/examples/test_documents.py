@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from queuelet.codec import NewMessage
@@ -12,7 +14,7 @@ from queuelet.errors import QueueletError
 from queuelet.metrics import Latencies, exposition, server_registry
 from queuelet.status import CODES
 from queuelet.tags import Tag
-from support.documents import ROOT, first_cells
+from support.documents import ROOT, first_cells, free_ports, run_in_one_shell, transcript
 from support.queues import make_manager
 
 OF_THE_CLIENT = {"UNREACHABLE", "DEADLINE_EXCEEDED"}
@@ -56,6 +58,21 @@ def test_the_map_of_the_readme_names_every_module() -> None:
             assert path.name in text, path.name
         elif path.is_dir() and (path / "__init__.py").exists():
             assert f"{path.name}/" in text, path.name
-    named = re.findall(r"`(?:[a-z_]+/[a-z_]+/)?([a-z_]+\.py)`", text.split("## A map")[1])
+    named = re.findall(r"`(?:[a-z_]+/)*([a-z_]+\.py)`", text.split("## A map")[1])
     for name in named:
-        assert any((package / name).exists() for package in packages), name
+        assert any(list(package.rglob(name)) for package in packages), name
+
+
+@pytest.mark.timeout(180)
+def test_every_command_of_delivery_md_prints_what_it_shows(tmp_path: Path) -> None:
+    """All of them in one shell that stops at the first failure, on ports of their own."""
+    grpc, http = free_ports(2)
+    shown = transcript("docs/delivery.md")
+    end = "== the next command =="
+    script = "".join(f"{each.command}\nprintf '\\n{end}\\n'\n" for each in shown)
+    script = script.replace("10002", str(grpc)).replace("10003", str(http))
+    done = run_in_one_shell(script, tmp_path, {"QUEUELET_SERVER_ADDRESS": f"localhost:{grpc}"})
+    printed = done.stdout.split(f"\n{end}\n")
+    assert [(each.command, each.output) for each in shown] == [
+        (each.command, text.splitlines()) for each, text in zip(shown, printed, strict=False)
+    ]

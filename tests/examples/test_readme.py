@@ -6,14 +6,13 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from support.documents import ROOT, commands
+from support.documents import ROOT, commands, free_ports, run_in_one_shell
 
 MAKE_RUN = "make run     # a Kubernetes API server, the server and the operator here, with example queues in use"
 IN_CI = {"make sync", "make check", "make test ARGS='tests/unit -q'"}
@@ -30,6 +29,9 @@ def test_the_tour_as_one_process_runs_from_its_first_command_to_its_last(tmp_pat
         "refused with exit code 1",
         "nothing left",
         "a lemonade",
+        "serving a cake",
+        "some failed",
+        "a unicorn",
         "hello from Python",
         "queue_messages_enqueued_total",
         '"messages_lost": 0',
@@ -75,32 +77,6 @@ def test_make_run_and_the_tour_beside_it_work_until_it_is_interrupted() -> None:
         running.kill()
     assert "nothing is left of it" in rest
     assert running.returncode == 0
-
-
-def run_in_one_shell(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run commands in one shell, which stops at the first that fails; return what they wrote."""
-    tools = Path(sys.executable).parent
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}"],
-        check=False,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", **environment},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def test_make_prints_its_targets() -> None:

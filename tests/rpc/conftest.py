@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from queuelet.v1 import queue_pb2 as pb
-from support.rpc import Rpc
+from support.commands import Cli
+from support.rpc import Rpc, unique_name
 from support.server_process import ServerProcess
 
 
@@ -42,3 +43,17 @@ def queue(rpc: Rpc) -> Iterator[pb.Queue]:
     made = rpc.new_queue()
     yield made
     rpc.delete_queue(made.meta.id)
+
+
+@pytest.fixture
+def cli(server: ServerProcess) -> Cli:
+    """Commands that use the shared server."""
+    return Cli(server.address)
+
+
+@pytest.fixture
+def name(rpc: Rpc) -> Iterator[str]:
+    """The name of a new queue without a bound."""
+    made = rpc.new_queue(unique_name())
+    yield made.name
+    rpc.delete_queue(made.name)

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
-import pty
-import re
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import termios
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self
 
 import click
 import pytest
@@ -28,132 +21,11 @@ import queuelet.server
 from queuelet.bounds import Bounds
 from queuelet.cli import cli as commands
 from queuelet.cli import run
+from queuelet.cli.options import ClientCommand
 from queuelet.server import Settings
+from support.commands import PATIENCE, QUEUELET, Cli, Ended, Terminal, assert_failed, payloads
 from support.rpc import Rpc, eventually, unique_name
 from support.server_process import ServerProcess
-
-# A shell that starts tests in the background has them ignore SIGINT, which a program started by hand does not.
-QUEUELET = ("env", "--default-signal=INT", sys.executable, "-m", "queuelet")
-
-_COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
-
-PATIENCE = 30.0
-"""How long a command may take, in seconds: only there so that no defect hangs a run."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command that ended."""
-
-    code: int
-    out: bytes
-    err: str
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401  # whatever it holds
-        return json.loads(self.out)
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-class Cli:
-    """Runs commands."""
-
-    def __init__(self, address: str = "") -> None:
-        """Take the server that commands use unless they are told otherwise."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("QUEUELET_", "Q_", "QCLI_"))}
-        self.env = kept | ({"QUEUELET_SERVER_ADDRESS": address} if address else {})
-
-    def __call__(self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ended:
-        """Run a command with its output piped."""
-        command = [*QUEUELET, *arguments]
-        env = {**self.env, **(env or {})}
-        ended = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, env=env, check=False)
-        return Ended(ended.returncode, ended.stdout, ended.stderr.decode())
-
-    def start(self, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  # as Popen takes them
-        """Start a command."""
-        return subprocess.Popen([*QUEUELET, *arguments], env=self.env, **streams)
-
-    def on_terminal(self, *arguments: str, typed: bytes = b"") -> Ended:
-        """Run a command on a terminal of 120 columns: `err` is all that shows there, `out` the same with colours."""
-        with Terminal(self, *arguments, typed=typed) as terminal:
-            return terminal.end()
-
-
-class Terminal:
-    """A command on a terminal."""
-
-    def __init__(self, cli: Cli, *arguments: str, typed: bytes = b"") -> None:
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
-        env = cli.env | {"TERM": "xterm"}
-        self.process = subprocess.Popen([*QUEUELET, *arguments], stdin=slave, stdout=slave, stderr=slave, env=env)
-        os.close(slave)
-        self._shown = bytearray()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        os.write(self._master, typed)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._reader.join()
-        os.close(self._master)
-
-    def _read(self) -> None:
-        while True:
-            try:
-                data = os.read(self._master, 65_536)
-            except OSError:
-                return
-            self._shown += data
-
-    @property
-    def shown(self) -> str:
-        return self._shown.decode().replace("\r\n", "\n")
-
-    def wait_for(self, text: str) -> None:
-        eventually(lambda: text in self.shown, f"the terminal shows {text!r}")
-
-    def end(self) -> Ended:
-        code = self.process.wait(PATIENCE)
-        self._reader.join()
-        return Ended(code, self.shown.encode(), _COLOURS.sub("", self.shown))
-
-
-@pytest.fixture
-def cli(server: ServerProcess) -> Cli:
-    """Commands that use the shared server."""
-    return Cli(server.address)
-
-
-@pytest.fixture
-def name(rpc: Rpc) -> Iterator[str]:
-    """The name of a new queue without a bound."""
-    made = rpc.new_queue(unique_name())
-    yield made.name
-    rpc.delete_queue(made.name)
-
-
-def payloads(rpc: Rpc, queue: str) -> list[bytes]:
-    return [message.payload for message in rpc.browse_all(queue)]
-
-
-def assert_failed(ended: Ended, code: int, *texts: str) -> None:
-    """One line on standard error, no traceback, nothing on standard output, and the exit code."""
-    assert ended.code == code, ended.err
-    assert ended.err.startswith("queuelet: ")
-    assert ended.err.count("\n") == 1
-    assert not ended.out
-    for text in texts:
-        assert text in ended.err
-
 
 # What negz/q's qcli has
 
@@ -223,11 +95,11 @@ def test_q42_add_takes_the_payload_from_standard_input(cli: Cli, rpc: Rpc, name:
 
 
 def test_q42_peek_leaves_and_pop_takes_the_first_message(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Both print it alike."""
+    """Both print it alike; a pop tells too what it survives that the message is gone."""
     rpc.add(name, b"first")
     rpc.add(name, b"second")
     peeked, popped = cli("peek", name), cli("pop", name)
-    assert peeked.json == popped.json
+    assert popped.json == peeked.json | {"durability": "DURABILITY_MEMORY"}
     assert base64.b64decode(popped.json["message"]["payload"]) == b"first"
     assert payloads(rpc, name) == [b"second"]
 
@@ -683,6 +555,18 @@ def test_a_server_that_does_not_answer_exits_with_3() -> None:
         (["pop"], "cannot pop: missing argument 'QUEUE'"),
         (["pop", "q", "--cuont", "3"], "Did you mean '--count'?"),
         (["popp"], "Did you mean 'pop'?"),
+        (["dead", "lst"], "cannot work on dead messages: no such command 'lst'. Did you mean 'list'?"),
+        (["ack", "q"], "cannot ack: missing argument 'TOKEN...'"),
+        (["ack", "q", "token"], "'token' is not a valid integer range"),
+        (["receive", "q", "--lease", "0"], "cannot receive: "),
+        (["nack", "q", "1", "--delay", "nan"], "cannot nack: "),
+        (["add", "q", "--payload", "x", "--delay", "1", "--not-before", "2030-01-01"], "give --delay or --not-before"),
+        (["add", "q", "--not-before", "soon"], "'soon' is not a time: write one like 2030-01-31T18:00:00Z"),
+        (["dead", "redrive", "q"], "cannot redrive: give one of --id, --selector and --all"),
+        (["dead", "purge", "q", "--all", "-l", "a=b"], "cannot purge dead messages: give one of"),
+        (["consume", "q"], "cannot consume: missing argument '-- COMMAND...'"),
+        (["consume", "q", "--", "no-such-program"], "cannot consume: there is no program no-such-program to run"),
+        (["consume", "q", "--once", "--max-messages", "2", "--", "true"], "give --once or --max-messages, not both"),
         (["add", "q", "--file", "/no/such/file"], "'/no/such/file' does not exist"),
         (["list", "--tls-ca", "/no/such/file"], "'/no/such/file' does not exist"),
         (["new", "memory", "99999999999999999999"], "99999999999999999999"),
@@ -738,12 +622,20 @@ def test_tls_and_a_token_let_a_client_in(tmp_path: Path) -> None:
 # Flags and help
 
 
+def every_command(group: click.Group = commands, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its name: of one in a group, the group's name and its own."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{prefix}{name}", command
+        if isinstance(command, click.Group):
+            yield from every_command(command, f"{name} ")
+
+
 def options() -> Iterator[tuple[str, click.Option]]:
     """Yield every option of every command, with the command's name; that of a global one is empty."""
-    context = click.Context(commands)
-    for name in ["", *commands.list_commands(context)]:
-        command = commands.get_command(context, name) if name else commands
-        assert command is not None
+    for name, command in [("", commands), *every_command()]:
         for option in command.params:
             if isinstance(option, click.Option) and option.name not in {"help", "version"}:
                 yield name, option
@@ -757,7 +649,7 @@ def test_every_flag_is_an_environment_variable() -> None:
     """Named for command and flag; of the global ones only --server has another name."""
     for command, option in options():
         flag = max(option.opts, key=len).strip("-").replace("-", "_").upper()
-        expected = f"QUEUELET_{command.upper()}_{flag}" if command else f"QUEUELET_{flag}"
+        expected = f"QUEUELET_{command.upper().replace(' ', '_')}_{flag}" if command else f"QUEUELET_{flag}"
         assert variables(option)[0] == {"QUEUELET_SERVER": "QUEUELET_SERVER_ADDRESS"}.get(expected, expected)
 
 
@@ -802,6 +694,7 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
     flags = [f"--{flag.replace('_', '-')}={path}" for flag, path in files.items()]
     flags += [f"--max-{flag.replace('_', '-')}={value}" for flag, value in bounds.items()]
     more = ["--listen=:1", "--metrics=:2", "-d", "--grace=3", "--memory-watermark=4Mi", "--quit-from-anywhere"]
+    more += [f"--data-dir={tmp_path}"]
     assert run(["server", *flags, *more, "--max-tag-value-bytes=7"]) == 0
     (settings,) = started_with
     assert settings == Settings(
@@ -809,6 +702,7 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
         metrics=":2",
         debug=True,
         grace=3.0,
+        data_dir=tmp_path,
         memory_watermark=4 * 1024 * 1024,
         quit_from_anywhere=True,
         bounds=Bounds(**bounds, tag_value_bytes=7),
@@ -868,12 +762,12 @@ def test_rich_is_not_imported_for_a_pipe(server: ServerProcess) -> None:
 
 def test_every_command_has_help_with_examples_and_variables(capfd: pytest.CaptureFixture[str]) -> None:
     """Both the command's own options and the global ones."""
-    for command in commands.list_commands(click.Context(commands)):
-        assert run([command, "--help"]) == 0
+    for name, command in every_command():
+        assert run([*name.split(), "--help"]) == 0
         shown = capfd.readouterr().out
         assert "Examples:\n" in shown
-        assert f"queuelet {command}" in shown.split("Examples:\n")[1]
-        assert command in {"server", "completion"} or "QUEUELET_SERVER_ADDRESS" in shown.replace("\n", "")
+        assert f"queuelet {name}" in shown.split("Examples:\n")[1]
+        assert not isinstance(command, ClientCommand) or "QUEUELET_SERVER_ADDRESS" in shown.replace("\n", "")
 
 
 def test_the_server_command_says_what_to_install_where_it_is_missing() -> None:

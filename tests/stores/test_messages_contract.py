@@ -2,39 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from queuelet.budget import MemoryBudget
+from queuelet.definition import Definition, State
+from queuelet.message import Delivery, Rank
 from queuelet.stores import Messages
 from queuelet.stores.memory import MemoryStore
+from support.disk_harness import DiskHarness
 
-STORES: dict[str, Callable[[], Messages]] = {"memory": lambda: MemoryStore().messages()}
+OWN_ID = b"6f9c0000-1111-4222-8333-444455556666"
+RANK = Rank(priority=-7, due=40, created=30, ttl=20)
+
+
+class Harness(Protocol):
+    """A store with one queue. A store that needs an event loop has one in here: whoever uses this runs none."""
+
+    budget: MemoryBudget
+    """What the store accounts to."""
+
+    outlives_process: bool
+    """Whether `reopen` can be called."""
+
+    def open(self) -> Messages:
+        """Make the queue, and return its messages. Called once, first."""
+
+    def turn(self) -> None:
+        """Let the store do a little of what it has begun. Nothing need be kept by that."""
+
+    def commit(self) -> None:
+        """Wait until all that was done is kept."""
+
+    def reopen(self) -> Messages:
+        """End without another commit, as a process does that is killed; begin anew and return what was kept."""
+
+    def close(self) -> None:
+        """End, and leave nothing behind."""
+
+
+class MemoryHarness:
+    """The Memory store."""
+
+    outlives_process = False
+
+    def __init__(self) -> None:
+        """Begin with an empty budget."""
+        self.budget = MemoryBudget(1 << 50)
+
+    def open(self) -> Messages:
+        """Make the queue."""
+        return MemoryStore(self.budget).new("id", 1, Definition())
+
+    def turn(self) -> None:
+        """Do nothing: no work is left for later."""
+
+    def commit(self) -> None:
+        """Do nothing: all is kept as well as it will be."""
+
+    def reopen(self) -> Messages:
+        """Fail: nothing outlives the process."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+STORES: dict[str, Callable[[], Harness]] = {"memory": MemoryHarness, "disk": DiskHarness}
 
 
 @pytest.fixture(params=list(STORES.values()), ids=list(STORES))
-def messages(request: pytest.FixtureRequest) -> Messages:
+def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    """Each store."""
+    made: Harness = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def messages(harness: Harness) -> Messages:
     """The messages of an empty queue, in each store."""
-    made: Messages = request.param()
-    return made
+    return harness.open()
+
+
+def reopened(harness: Harness) -> Messages:
+    """Return what was kept of the queue when its store is opened anew."""
+    if not harness.outlives_process:
+        pytest.skip("this store does not outlive the process")
+    harness.commit()
+    return harness.reopen()
+
+
+def body_of(seq: int, size: int = 10) -> bytes:
+    """Return a message that tells its number."""
+    return (b"%d" % seq).ljust(size, b".")
 
 
 def fill(messages: Messages, count: int, size: int = 10) -> None:
     """Add messages numbered from 1."""
     for seq in range(1, count + 1):
-        messages.append(seq, b"%d" % seq + b"." * (size - len(b"%d" % seq)))
+        messages.append(seq, body_of(seq, size))
+
+
+def deliver(messages: Messages, count: int) -> list[int]:
+    """Lease the first few, as a queue does."""
+    seqs, _ = messages.lift_many(count, 1 << 20)
+    for seq in seqs:
+        messages.deliveries[seq] = Delivery(State.LEASED, 1, 100 + seq, 50, 40, "worker")
+    messages.touch(seqs)
+    return seqs
+
+
+def line_of(messages: Messages) -> list[int]:
+    """Return the numbers of all that stand in line."""
+    return messages.first_many(1_000_000, 1 << 40)[0]
+
+
+def stored_in(messages: Messages) -> list[int]:
+    """Return the numbers of all messages."""
+    return [seq for seq, _ in messages.after(0, 1_000_000)]
+
+
+def facts_of(delivery: Delivery) -> list[object]:
+    """Return all that a delivery says."""
+    return [getattr(delivery, name) for name in Delivery.__slots__]
+
+
+# The line
 
 
 def test_messages_leave_in_the_order_in_which_they_came(messages: Messages) -> None:
     fill(messages, 3)
-    assert [messages.take() for _ in range(4)] == [(1, b"1........."), (2, b"2........."), (3, b"3........."), None]
+    assert [messages.take() for _ in range(4)] == [(1, body_of(1)), (2, body_of(2)), (3, body_of(3)), None]
 
 
 def test_take_many_stops_at_the_count(messages: Messages) -> None:
     fill(messages, 5)
-    assert messages.take_many(2, 1_000)[0] == [1, 2]
+    assert messages.take_many(2, 1_000) == ([1, 2], [body_of(1), body_of(2)])
     assert len(messages) == 3
 
 
@@ -48,18 +157,108 @@ def test_take_many_takes_one_however_large(messages: Messages) -> None:
     assert messages.take_many(5, 10)[0] == [1]
 
 
-def test_head_leaves_what_it_returns(messages: Messages) -> None:
+def test_looking_at_the_first_leaves_them(messages: Messages) -> None:
     fill(messages, 3)
-    assert messages.head(2, 1_000) == messages.head(2, 1_000) == [b"1.........", b"2........."]
+    assert messages.first_many(2, 1_000) == messages.first_many(2, 1_000) == ([1, 2], [body_of(1), body_of(2)])
+    assert messages.first_in_line == 1
     assert len(messages) == 3
+
+
+def test_an_empty_line_has_no_first(messages: Messages) -> None:
+    assert messages.first_in_line == 0
+    assert messages.first_many(5, 1_000) == messages.lift_many(5, 1_000) == messages.take_many(5, 1_000) == ([], [])
+
+
+def test_a_lifted_message_is_out_of_the_line_and_stays_stored(messages: Messages) -> None:
+    fill(messages, 4)
+    assert messages.lift_many(2, 1_000) == ([1, 2], [body_of(1), body_of(2)])
+    assert line_of(messages) == [3, 4]
+    assert messages.get(1) == body_of(1)
+    assert stored_in(messages) == [1, 2, 3, 4]
+    assert (len(messages), messages.stored_bytes) == (4, 40)
+
+
+def test_a_message_put_back_takes_its_old_place(messages: Messages) -> None:
+    fill(messages, 5)
+    messages.lift_many(4, 1_000)
+    for seq in (3, 1):
+        messages.put_back(seq)
+    assert messages.first_in_line == 1
+    assert line_of(messages) == [1, 3, 5]
+    assert messages.take() == (1, body_of(1))
+    assert messages.take_many(5, 1_000)[0] == [3, 5]
+
+
+def test_what_was_put_back_counts_to_the_bytes_and_can_be_lifted_again(messages: Messages) -> None:
+    fill(messages, 4, size=10)
+    messages.lift_many(2, 1_000)
+    messages.put_back(1)
+    messages.put_back(2)
+    assert messages.lift_many(5, 35)[0] == [1, 2, 3]
+    messages.put_back(2)
+    assert line_of(messages) == [2, 4]
+
+
+def test_what_was_lifted_stays_when_thousands_behind_it_leave(messages: Messages) -> None:
+    fill(messages, 6_000)
+    messages.lift_many(100, 1 << 20)
+    messages.take_many(2_000, 1 << 20)
+    for seq in range(3_000, 5_500):
+        messages.discard(seq)
+    for seq in (70, 7):
+        messages.put_back(seq)
+    assert stored_in(messages) == [*range(1, 101), *range(2_101, 3_000), *range(5_500, 6_001)]
+    assert line_of(messages) == [7, 70, *range(2_101, 3_000), *range(5_500, 6_001)]
+
+
+# Messages with a rank
+
+
+def test_a_message_with_a_rank_stands_beside_the_line(messages: Messages) -> None:
+    messages.append(1, body_of(1))
+    messages.keep(2, body_of(2), RANK)
+    messages.append(3, body_of(3))
+    assert messages.ranks == {2: RANK}
+    assert line_of(messages) == [1, 3]
+    assert stored_in(messages) == [1, 2, 3]
+    assert messages.take_many(5, 1_000)[0] == [1, 3]
+    assert messages.take() is None
+    assert messages.get(2) == body_of(2)
+    assert (len(messages), messages.stored_bytes) == (1, 10)
+
+
+def test_a_lifted_message_may_be_given_a_rank(messages: Messages) -> None:
+    fill(messages, 2)
+    messages.lift_many(1, 1_000)
+    messages.ranks[1] = RANK
+    messages.touch([1])
+    assert line_of(messages) == [2]
+    assert stored_in(messages) == [1, 2]
+
+
+# Any message
 
 
 def test_a_discarded_message_is_gone_and_leaves_the_others(messages: Messages) -> None:
     fill(messages, 3)
-    assert messages.discard(2) == b"2........."
+    assert messages.discard(2) == 10
     assert messages.discard(2) is None
     assert messages.get(2) is None
     assert messages.take_many(5, 1_000)[0] == [1, 3]
+
+
+@pytest.mark.parametrize("where", ["lifted", "put back", "ranked"])
+def test_a_message_can_be_discarded_wherever_it_stands(messages: Messages, where: str) -> None:
+    messages.keep(1, body_of(1), RANK) if where == "ranked" else messages.append(1, body_of(1))
+    messages.append(2, body_of(2))
+    if where != "ranked":
+        messages.lift_many(1, 1_000)
+    if where == "put back":
+        messages.put_back(1)
+    assert messages.discard(1) == 10
+    messages.ranks.pop(1, None)
+    assert line_of(messages) == stored_in(messages) == [2]
+    assert (len(messages), messages.stored_bytes) == (1, 10)
 
 
 def test_after_begins_past_a_number_that_need_not_be_there(messages: Messages) -> None:
@@ -67,90 +266,381 @@ def test_after_begins_past_a_number_that_need_not_be_there(messages: Messages) -
     messages.discard(2)
     messages.take()
     assert [seq for seq, _ in messages.after(0, 10)] == [3, 4, 5]
-    assert [seq for seq, _ in messages.after(2, 2)] == [3, 4]
+    assert messages.after(2, 2) == [(3, body_of(3)), (4, body_of(4))]
     assert messages.after(5, 10) == []
 
 
-def test_clear_leaves_nothing(messages: Messages) -> None:
-    fill(messages, 3)
+def test_a_message_is_found_by_the_id_its_producer_gave_until_it_is_gone(messages: Messages) -> None:
+    other = OWN_ID[:-1] + b"7"
+    messages.append(1, body_of(1), OWN_ID)
+    messages.keep(2, body_of(2), RANK, other)
+    assert (messages.seq_of(OWN_ID), messages.seq_of(other)) == (1, 2)
+    messages.lift_many(1, 0)
+    assert messages.seq_of(OWN_ID) == 1
+    messages.discard(1)
+    messages.discard(2)
+    assert messages.seq_of(OWN_ID) is messages.seq_of(other) is None
+    messages.append(3, body_of(3), OWN_ID)
+    assert messages.seq_of(OWN_ID) == 3
+    messages.take()
+    assert messages.seq_of(OWN_ID) is None
+
+
+def test_an_id_is_made_from_a_prefix_that_stays(messages: Messages) -> None:
+    prefix = messages.id_prefix
+    fill(messages, 1)
     messages.clear()
-    assert len(messages) == 0
+    assert messages.id_prefix == prefix
+    assert len(prefix) == 24
+
+
+# Answers
+
+
+def test_an_answer_is_kept_until_it_is_forgotten(messages: Messages) -> None:
+    messages.keep_answer(b"first", 10, b"one")
+    messages.keep_answer(b"second", 20, b"two")
+    assert list(messages.answers.items()) == [(b"first", 10), (b"second", 20)]
+    messages.forget_answers([b"first", b"never kept"])
+    assert messages.answer(b"first") is None
+    assert messages.answer(b"second") == b"two"
+    assert list(messages.answers) == [b"second"]
+
+
+# All of them
+
+
+def test_clear_leaves_nothing_and_the_next_begins_a_new_line(messages: Messages) -> None:
+    fill(messages, 3)
+    messages.keep(4, body_of(4), RANK, OWN_ID)
+    deliver(messages, 1)
+    messages.keep_answer(b"key", 10, b"answer")
+    messages.clear()
+    assert (len(messages), messages.stored_bytes) == (0, 0)
+    assert not messages.ranks
+    assert not messages.deliveries
+    assert not messages.answers
+    assert [messages.answer(b"key"), messages.seq_of(OWN_ID), messages.get(1)] == [None, None, None]
     assert messages.take() is None
+    assert stored_in(messages) == []
     messages.append(9, b"new")
     assert messages.take() == (9, b"new")
 
 
-class MessagesMachine(RuleBasedStateMachine):
-    """Whatever is done to the messages, they are what a plain dict in order of number would hold."""
+@pytest.mark.parametrize("end", ["one by one", "clear"])
+def test_the_budget_is_as_before_once_all_is_gone(harness: Harness, end: str) -> None:
+    messages = harness.open()
+    idle = harness.budget.used
+    fill(messages, 6)
+    messages.append(7, body_of(7), OWN_ID)
+    messages.keep(8, body_of(8), RANK, OWN_ID[:-1] + b"7")
+    messages.lift_many(3, 1_000)
+    messages.put_back(2)
+    messages.keep_answer(b"key", 10, b"answer")
+    assert harness.budget.used > idle
+    if end == "clear":
+        messages.clear()
+    else:
+        assert messages.take() == (2, body_of(2))
+        assert messages.take_many(2, 1_000)[0] == [4, 5]
+        for seq in (1, 3, 6, 7, 8):
+            messages.discard(seq)
+        messages.ranks.clear()
+        messages.forget_answers([b"key"])
+    harness.commit()
+    assert harness.budget.used == idle
 
-    make: Callable[[], Messages]
+
+# Across an end of the process
+
+
+def test_a_delivered_message_is_out_of_the_line_when_the_store_is_opened(harness: Harness) -> None:
+    messages = harness.open()
+    fill(messages, 4)
+    delivered = facts_of(messages.deliveries[deliver(messages, 2)[1]])
+    messages = reopened(harness)
+    assert line_of(messages) == [3, 4]
+    assert stored_in(messages) == [1, 2, 3, 4]
+    assert sorted(messages.deliveries) == [1, 2]
+    assert facts_of(messages.deliveries[2]) == delivered
+    messages.put_back(1)
+    assert line_of(messages) == [1, 3, 4]
+
+
+def test_a_lifted_message_without_a_delivery_is_back_in_line(harness: Harness) -> None:
+    messages = harness.open()
+    fill(messages, 3)
+    messages.lift_many(2, 1_000)
+    assert line_of(reopened(harness)) == [1, 2, 3]
+
+
+def test_what_was_committed_is_there_again(harness: Harness) -> None:
+    messages = harness.open()
+    prefix = messages.id_prefix
+    messages.append(1, body_of(1), OWN_ID)
+    messages.keep(2, body_of(2), RANK)
+    messages.append(3, body_of(3))
+    messages.append(4, body_of(4))
+    messages.discard(3)
+    messages.tally.next_seq, messages.tally.enqueued = 5, 4
+    messages.keep_answer(b"first", 10, b"one")
+    messages.keep_answer(b"second", 20, b"two")
+    messages = reopened(harness)
+    assert messages.after(0, 10) == [(1, body_of(1)), (2, body_of(2)), (4, body_of(4))]
+    assert messages.ranks == {2: RANK}
+    assert messages.seq_of(OWN_ID) == 1
+    assert (messages.tally.next_seq, messages.tally.enqueued) == (5, 4)
+    assert list(messages.answers.items()) == [(b"first", 10), (b"second", 20)]
+    assert messages.answer(b"first") == b"one"
+    assert (len(messages), messages.stored_bytes, messages.id_prefix) == (3, 30, prefix)
+
+
+def test_the_budget_is_as_before_once_what_was_kept_is_gone(harness: Harness) -> None:
+    messages = harness.open()
+    idle = harness.budget.used
+    fill(messages, 3)
+    deliver(messages, 1)
+    messages.keep_answer(b"key", 10, b"answer")
+    messages = reopened(harness)
+    messages.first_many(5, 1_000)
+    messages.clear()
+    harness.commit()
+    assert harness.budget.used == idle
+
+
+# Whatever is done in whatever order
+
+IDS = [b"%08d-1111-4222-8333-444455556666" % number for number in range(4)]
+KEYS = [b"key %d" % number for number in range(4)]
+ranks = st.builds(Rank, st.integers(-(1 << 31), (1 << 31) - 1), *[st.integers(0, 1 << 62)] * 3)
+few_or_many = st.one_of(st.integers(1, 5), st.just(2_500))
+
+
+class MessagesMachine(RuleBasedStateMachine):
+    """Whatever is done to the messages, they are what plain dicts in order of number would hold."""
+
+    make: Callable[[], Harness]
 
     def __init__(self) -> None:
         super().__init__()
-        self.messages = type(self).make()
-        self.model: dict[int, bytes] = {}
+        self.harness = type(self).make()
+        self.messages = self.harness.open()
+        self.idle = self.harness.budget.used
         self.next_seq = 1
+        self.bodies: dict[int, bytes] = {}
+        self.line: set[int] = set()
+        self.ids: dict[bytes, int] = {}
+        self.ranks: dict[int, Rank] = {}
+        self.deliveries: dict[int, Delivery] = {}
+        self.answers: dict[bytes, tuple[int, bytes]] = {}
 
-    @rule(count=st.one_of(st.integers(1, 5), st.just(3_000)))
-    def append(self, count: int) -> None:
+    # Adding
+
+    @rule(count=few_or_many, own_id=st.sampled_from([b"", *IDS]))
+    def append(self, count: int, own_id: bytes) -> None:
         for _ in range(count):
-            body = b"%d" % self.next_seq
-            self.messages.append(self.next_seq, body)
-            self.model[self.next_seq] = body
-            self.next_seq += 1
+            own_id = self.unused(own_id)
+            seq, body = self.model_add(own_id)
+            self.line.add(seq)
+            self.messages.append(seq, body, own_id)
+
+    @rule(rank=ranks, count=few_or_many, own_id=st.sampled_from([b"", *IDS]))
+    def keep(self, rank: Rank, count: int, own_id: bytes) -> None:
+        for _ in range(count):
+            own_id = self.unused(own_id)
+            seq, body = self.model_add(own_id)
+            self.ranks[seq] = rank
+            self.messages.keep(seq, body, rank, own_id)
+
+    # The line
 
     @rule()
     def take(self) -> None:
-        expected = next(iter(self.model.items()), None)
-        assert self.messages.take() == expected
-        if expected:
-            del self.model[expected[0]]
+        expected = self.first(1, 0)
+        assert self.messages.take() == ((expected[0], self.bodies[expected[0]]) if expected else None)
+        self.model_remove(expected)
 
-    @rule(count=st.one_of(st.integers(1, 5), st.just(2_500)), max_bytes=st.integers(0, 40_000))
+    @rule(count=few_or_many, max_bytes=st.integers(0, 40_000))
     def take_many(self, count: int, max_bytes: int) -> None:
         expected = self.first(count, max_bytes)
-        assert self.messages.head(count, max_bytes) == [self.model[seq] for seq in expected]
-        assert self.messages.take_many(count, max_bytes)[0] == expected
-        for seq in expected:
-            del self.model[seq]
+        assert self.messages.take_many(count, max_bytes) == (expected, [self.bodies[seq] for seq in expected])
+        self.model_remove(expected)
 
-    @rule(data=st.data(), run=st.one_of(st.integers(1, 3), st.just(2_000)))
-    def discard_a_run(self, data: st.DataObject, run: int) -> None:
+    @rule(count=few_or_many, max_bytes=st.integers(0, 40_000))
+    def look(self, count: int, max_bytes: int) -> None:
+        expected = self.first(count, max_bytes)
+        assert self.messages.first_many(count, max_bytes) == (expected, [self.bodies[seq] for seq in expected])
+
+    @rule(count=few_or_many, max_bytes=st.integers(0, 40_000), is_delivered=st.booleans())
+    def lift(self, count: int, max_bytes: int, is_delivered: bool) -> None:  # noqa: FBT001  # hypothesis passes it by name
+        expected = self.first(count, max_bytes)
+        assert self.messages.lift_many(count, max_bytes) == (expected, [self.bodies[seq] for seq in expected])
+        self.line.difference_update(expected)
+        if is_delivered:
+            for seq in expected:
+                delivery = Delivery(State.LEASED, 1, seq + 1_000_000, 50, 40, "worker")
+                self.deliveries[seq] = self.messages.deliveries[seq] = delivery
+            self.messages.touch(expected)
+
+    @precondition(lambda self: self.lifted)
+    @rule(data=st.data(), run=few_or_many)
+    def put_back(self, data: st.DataObject, run: int) -> None:
+        for seq in self.some(data, self.lifted, run):
+            if seq in self.deliveries:
+                self.deliveries[seq].state = State.READY
+                self.messages.touch([seq])
+            self.messages.put_back(seq)
+            self.line.add(seq)
+
+    @precondition(lambda self: self.lifted)
+    @rule(data=st.data(), run=few_or_many, rank=ranks)
+    def rank_lifted(self, data: st.DataObject, run: int, rank: Rank) -> None:
+        for seq in self.some(data, self.lifted, run):
+            self.ranks[seq] = self.messages.ranks[seq] = rank
+            self.messages.touch([seq])
+
+    # Any message
+
+    @rule(data=st.data(), run=few_or_many)
+    def discard(self, data: st.DataObject, run: int) -> None:
         start = data.draw(st.integers(0, self.next_seq))
         for seq in range(start, start + run):
-            assert self.messages.discard(seq) == self.model.pop(seq, None)
+            body = self.bodies.get(seq)
+            assert self.messages.discard(seq) == (None if body is None else len(body))
+            if body is not None:
+                self.model_remove([seq])
 
     @rule(data=st.data(), count=st.integers(1, 20))
     def after(self, data: st.DataObject, count: int) -> None:
         start = data.draw(st.integers(0, self.next_seq))
-        expected = [(seq, body) for seq, body in self.model.items() if seq > start][:count]
+        expected = [(seq, body) for seq, body in self.bodies.items() if seq > start][:count]
         assert self.messages.after(start, count) == expected
 
+    @rule(data=st.data())
+    def get(self, data: st.DataObject) -> None:
+        seq = data.draw(st.integers(0, self.next_seq))
+        assert self.messages.get(seq) == self.bodies.get(seq)
+
+    @precondition(lambda self: self.deliveries)
+    @rule(data=st.data(), history=st.binary(max_size=5))
+    def touch(self, data: st.DataObject, history: bytes) -> None:
+        seq = data.draw(st.sampled_from(sorted(self.deliveries)))
+        delivery = self.deliveries[seq]
+        delivery.count += 1
+        delivery.superseded = (*delivery.superseded, delivery.token)
+        delivery.history += history
+        self.messages.touch([seq])
+
+    # Answers
+
+    @rule(key=st.sampled_from(KEYS), answer=st.binary(max_size=8), until=st.integers(0, 1 << 62))
+    def keep_answer(self, key: bytes, answer: bytes, until: int) -> None:
+        if key not in self.answers:
+            # As a clock has it: what is kept later is kept for longer.
+            until = max([until, *(kept for kept, _ in self.answers.values())])
+            self.answers[key] = until, answer
+            self.messages.keep_answer(key, until, answer)
+
+    @rule(keys=st.sets(st.sampled_from(KEYS)))
+    def forget_answers(self, keys: set[bytes]) -> None:
+        self.messages.forget_answers(keys)
+        for key in keys:
+            self.answers.pop(key, None)
+
+    # All
+
+    @precondition(lambda self: self.next_seq > 5_000)  # not so often that little ever gathers
     @rule()
     def clear(self) -> None:
         self.messages.clear()
-        self.model.clear()
+        for known in (self.bodies, self.line, self.ids, self.ranks, self.deliveries, self.answers):
+            known.clear()
+
+    @rule()
+    def turn(self) -> None:
+        self.harness.turn()
+
+    @rule()
+    def commit(self) -> None:
+        self.harness.commit()
+
+    @precondition(lambda self: self.harness.outlives_process)
+    @rule()
+    def reopen(self) -> None:
+        self.harness.commit()
+        self.messages = self.harness.reopen()
+        assert self.messages.tally.next_seq == self.next_seq
+        # What a queue changes from here on are the deliveries that the store has read.
+        assert {seq: facts_of(each) for seq, each in self.messages.deliveries.items()} == {
+            seq: facts_of(each) for seq, each in self.deliveries.items()
+        }
+        self.deliveries = dict(self.messages.deliveries)
+        self.line = set(self.bodies) - set(self.ranks) - set(self.deliveries)
+
+    # What always holds
 
     @invariant()
     def agrees(self) -> None:
-        assert len(self.messages) == len(self.model)
-        assert self.messages.head(1, 0) == list(self.model.values())[:1]
+        assert len(self.messages) == len(self.bodies)
+        assert self.messages.stored_bytes == sum(map(len, self.bodies.values()))
+        assert self.messages.first_in_line == min(self.line, default=0)
+        assert self.messages.ranks == self.ranks
+        assert self.messages.deliveries == self.deliveries
+        assert [self.messages.seq_of(each) for each in IDS] == [self.ids.get(each) for each in IDS]
+        assert list(self.messages.answers.items()) == [(key, until) for key, (until, _) in self.answers.items()]
+        assert [self.messages.answer(key) for key in self.answers] == [answer for _, answer in self.answers.values()]
+
+    def teardown(self) -> None:
+        self.messages.clear()
+        self.harness.commit()
+        assert self.harness.budget.used == self.idle
+        self.harness.close()
+
+    # The model
+
+    @property
+    def lifted(self) -> list[int]:
+        """The messages that were lifted out of the line and have no rank."""
+        return [seq for seq in self.bodies if seq not in self.line and seq not in self.ranks]
 
     def first(self, count: int, max_bytes: int) -> list[int]:
         found: list[int] = []
         size = 0
-        for seq, body in self.model.items():
-            size += len(body)
+        for seq in sorted(self.line):
+            size += len(self.bodies[seq])
             if len(found) == count or (found and size > max_bytes):
                 break
             found.append(seq)
         return found
 
+    def model_add(self, own_id: bytes) -> tuple[int, bytes]:
+        seq = self.next_seq
+        self.next_seq = self.messages.tally.next_seq = seq + 1
+        self.bodies[seq] = body_of(seq, seq % 20)
+        if own_id:
+            self.ids[own_id] = seq
+        return seq, self.bodies[seq]
 
-class MemoryMachine(MessagesMachine):
-    """The Memory store's turn."""
+    def model_remove(self, seqs: list[int]) -> None:
+        """Forget messages that are gone, and what the queue forgets with them."""
+        for seq in seqs:
+            del self.bodies[seq]
+            self.line.discard(seq)
+            for known in (self.ranks, self.messages.ranks, self.deliveries, self.messages.deliveries):
+                known.pop(seq, None)
+        self.ids = {own_id: seq for own_id, seq in self.ids.items() if seq in self.bodies}
 
-    make = staticmethod(STORES["memory"])
+    def unused(self, own_id: bytes) -> bytes:
+        """Return an id unless a message has it: a queue would have answered with that one."""
+        return b"" if own_id in self.ids else own_id
+
+    @staticmethod
+    def some(data: st.DataObject, seqs: list[int], run: int) -> list[int]:
+        start = data.draw(st.integers(0, len(seqs) - 1))
+        return seqs[start : start + run]
 
 
-TestMemory = MemoryMachine.TestCase
+@pytest.mark.parametrize("make", STORES.values(), ids=STORES)
+def test_whatever_is_done_the_messages_are_those_of_plain_dicts(make: Callable[[], Harness]) -> None:
+    machine = type("Machine", (MessagesMachine,), {"make": staticmethod(make)})
+    run_state_machine_as_test(machine, settings=settings(deadline=None))

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message as ProtobufMessage
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from queuelet.v1 import queue_pb2 as pb
 from support.rpc import NEGZ_SERVICE, SERVICE, Rpc, unique_name
@@ -30,6 +32,9 @@ NOT_UTF8 = b"\xff\xfe\xfd"
 OWN_ID = str(uuid4())
 LARGEST = 4 * 1024 * 1024
 """What a client receives unless it is told otherwise."""
+
+STREAMS = ("Consume", "Redrive", "WatchQueues")
+"""Methods with many answers."""
 
 NEGZ_METHODS = (
     "ListQueues",
@@ -185,7 +190,7 @@ UNREADABLE = {
 UNREADABLE_SAYS = "request: .*; send what queue.proto says"
 
 BY_ID = ("GetQueue", "DeleteQueue", "AddQueueTag", "DeleteQueueTag", "Add", "Pop", "Peek")
-OUR_BY_ID = ("AddBatch", "PopBatch", "PeekBatch", "Browse", "Purge")
+OUR_BY_ID = ("AddBatch", "PopBatch", "PeekBatch", "Receive", "Ack", "Nack", "Extend", "Redrive", "Browse", "Purge")
 
 BAD_SELECTORS = {
     "a lone =": "=a",
@@ -370,12 +375,12 @@ def _taking_cases() -> Iterable[Case]:
         yield case("an empty queue", method, about(b""), says, MISSING, negz=negz)
     for what, wait in (("seconds", Duration(seconds=-1)), ("nanoseconds", Duration(nanos=-1))):
         rest = text(2, wait.SerializeToString())
-        for method in ("Pop", "PopBatch"):
-            says = "wait: a time to wait cannot be negative"
+        for method in ("Pop", "PopBatch", "Receive"):
+            says = "wait: a time cannot be negative; use 0 s or more"
             yield case(f"negative {what} to wait", method, about(rest), says, ours_only=True)
             where = f"negative {what} to wait where there is a message"
             yield case(where, method, about(rest, "full"), says, ours_only=True)
-    for method, number in (("PopBatch", 3), ("PeekBatch", 2)):
+    for method, number in (("PopBatch", 3), ("PeekBatch", 2), ("Receive", 3)):
         says = "max: -5 is negative; use 1 or more, or 0 for as many as fit"
         yield case("a negative max", method, about(integer(number, -5)), says)
 
@@ -393,16 +398,19 @@ def _looking_cases() -> Iterable[Case]:
         yield case(what, "ListQueues", text(3, selector), SELECTOR_SAYS, ours_only=True)
         yield case(what, "Browse", about(text(3, selector)), SELECTOR_SAYS)
         yield case(what, "Purge", about(text(3, selector)), SELECTOR_SAYS)
+        yield case(what, "Redrive", about(text(3, selector)), SELECTOR_SAYS)
         yield case(what, "WatchQueues", text(1, selector), SELECTOR_SAYS)
     yield case("a selector in invalid UTF-8", "ListQueues", text(3, NOT_UTF8), UNREADABLE_SAYS, ours_only=True)
     yield case("a selector in invalid UTF-8", "WatchQueues", text(1, NOT_UTF8), UNREADABLE_SAYS)
     yield case("garbage", "WatchQueues", UNREADABLE["garbage"], UNREADABLE_SAYS)
     for state in (0, 5, 99, -1):
-        yield case(f"unknown state {state}", "Browse", about(integer(2, state)), f"states: .*{state}.*")
+        says = f"states: .*{state}.*; use 1 .* or 4"
+        yield case(f"unknown state {state}", "Browse", about(integer(2, state)), says)
+        yield case(f"unknown state {state}", "Purge", about(integer(4, 1) + integer(5, state)), says)
 
 
 NOT_ONE_OF = {
-    "nothing to purge": b"",
+    "nothing chosen": b"",
     "ids and all": text(2, UNKNOWN_ID) + integer(4, 1),
     "a selector and all": text(3, "a=b") + integer(4, 1),
     "ids and a selector": text(2, UNKNOWN_ID) + text(3, "a=b"),
@@ -411,12 +419,124 @@ NOT_ONE_OF = {
 
 
 def _removing_cases() -> Iterable[Case]:
-    for what, rest in NOT_ONE_OF.items():
-        yield case(what, "Purge", about(rest), "ids, selector, all: give one of them, and only one")
-    says = r"ids: 'mine' is not a UUID \(invalid UUID length: 4\)"
-    yield case("an id that is no UUID", "Purge", about(text(2, UNKNOWN_ID) + text(2, "mine")), says)
-    says = "ids: 10,001 is no size for a batch; send 1 to 10,000"
-    yield case("10,001 ids", "Purge", about(text(2, UNKNOWN_ID) * 10_001), says)
+    for method in ("Purge", "Redrive"):
+        for what, rest in NOT_ONE_OF.items():
+            yield case(what, method, about(rest), "ids, selector, all: give one of them, and only one")
+        says = r"ids: 'mine' is not a UUID \(invalid UUID length: 4\)"
+        yield case("an id that is no UUID", method, about(text(2, UNKNOWN_ID) + text(2, "mine")), says)
+        says = "ids: 10,001 is no size for a batch; send 1 to 10,000"
+        yield case("10,001 ids", method, about(text(2, UNKNOWN_ID) * 10_001), says)
+    says = "rate: -1 is negative; use 1 or more a second, or leave it out"
+    yield case("a negative rate", "Redrive", about(integer(4, 1) + integer(5, -1)), says)
+
+
+NEGATIVE = {"seconds": Duration(seconds=-1), "nanoseconds": Duration(nanos=-1)}
+NEGATIVE_SAYS = "{}: a time cannot be negative; use 0 s or more"
+AGES = Duration(seconds=315_360_001)
+AGES_SAY = "{}: 315,360,001 s are too long; use at most 315,360,000 s"
+BAD_LEASES = {
+    "half a second": Duration(nanos=500_000_000),
+    "a negative time": Duration(seconds=-1),
+    "more than 12 hours": Duration(seconds=43_201),
+}
+LEASE_SAYS = r"{}: -?[\d,]+ s is out of range; use 1 to 43,200 s, or leave it out"
+BEFORE_1970 = Timestamp(seconds=-1)
+AFTER_2200 = Timestamp(seconds=7_258_118_400)
+
+
+def _terms_cases() -> Iterable[Case]:
+    bad = {
+        "a delay and a time": (
+            pb.NewMessage(delay=Duration(seconds=1), not_before=Timestamp(seconds=1)),
+            "{}: give not_before or delay, not both",
+        ),
+        "a delay of ages": (pb.NewMessage(delay=AGES), AGES_SAY.format("{}.delay")),
+        "a ttl of ages": (pb.NewMessage(ttl=AGES), AGES_SAY.format("{}.ttl")),
+        "a ttl of nothing": (pb.NewMessage(ttl=Duration()), r"{}.ttl: a message needs some time to live"),
+        "a time before 1970": (pb.NewMessage(not_before=BEFORE_1970), "{}.not_before: .*use one from 1970 to 2200"),
+        "a time after 2200": (pb.NewMessage(not_before=AFTER_2200), "{}.not_before: .*use one from 1970 to 2200"),
+    }
+    for unit, time in NEGATIVE.items():
+        bad[f"a delay of negative {unit}"] = (pb.NewMessage(delay=time), NEGATIVE_SAYS.format("{}.delay"))
+        bad[f"a ttl of negative {unit}"] = (pb.NewMessage(ttl=time), NEGATIVE_SAYS.format("{}.ttl"))
+    for what, (message, says) in bad.items():
+        yield case(what, "Add", adding(message), says.format("message"), ours_only=True)
+        batch = pb.AddBatchRequest(messages=[pb.NewMessage(), message])
+        yield case(what, "AddBatch", about(batch), says.format(r"messages\[1\]"))
+
+
+def _lease_cases() -> Iterable[Case]:
+    for method, number in (("Pop", 3), ("PopBatch", 4), ("Receive", 5)):
+        says = "request_id: {} bytes are too many; use at most 64"
+        for what, request_id, size in (("65 letters", "r" * 65, 65), ("33 letters of two bytes", "é" * 33, 66)):
+            yield case(
+                f"a request_id of {what}", method, about(text(number, request_id)), says.format(size), ours_only=True
+            )
+    says = "consumer: 257 bytes are too many; use at most 256"
+    yield case("a consumer of 257 letters", "Receive", about(text(6, "c" * 257)), says)
+    yield case("a consumer in invalid UTF-8", "Receive", about(text(6, NOT_UTF8)), UNREADABLE_SAYS)
+    for what, lease in BAD_LEASES.items():
+        says = LEASE_SAYS.format("lease")
+        yield case(f"a lease of {what}", "Receive", about(pb.ReceiveRequest(lease=lease)), says)
+        yield case(f"a lease of {what}", "Extend", about(pb.ExtendRequest(tokens=[1], lease=lease)), says)
+    for method in ("Ack", "Nack", "Extend"):
+        says = "tokens: {} is no size for a batch; send 1 to 10,000"
+        yield case("no tokens", method, about(b""), says.format(0))
+        yield case("10,001 tokens", method, about(text(2, bytes(8 * 10_001))), says.format("10,001"))
+        yield case("tokens cut short", method, about(text(2, bytes(7))), UNREADABLE_SAYS)
+    for unit, time in NEGATIVE.items():
+        nack = pb.NackRequest(tokens=[1], delay=time)
+        yield case(f"a delay of negative {unit}", "Nack", about(nack), NEGATIVE_SAYS.format("delay"))
+    yield case("a delay of ages", "Nack", about(pb.NackRequest(tokens=[1], delay=AGES)), AGES_SAY.format("delay"))
+    says = "reason: 1,025 bytes are too many; use at most 1,024"
+    yield case("a reason of 1,025 letters", "Nack", about(pb.NackRequest(tokens=[1], reason="r" * 1_025)), says)
+    yield case("a reason in invalid UTF-8", "Nack", about(text(4, NOT_UTF8)), UNREADABLE_SAYS)
+
+
+def consuming(rest: ProtobufMessage | bytes = b"", **start: Any) -> Callable[[Place], bytes]:  # noqa: ANN401  # the fields of ConsumeStart
+    """Return a first request of a stream, and what else it holds."""
+    end = rest if isinstance(rest, bytes) else rest.SerializeToString()
+
+    def build(place: Place) -> bytes:
+        asked = pb.ConsumeStart(**{"queue_id": place.queue, **start})
+        return pb.ConsumeRequest(start=asked).SerializeToString() + end
+
+    return build
+
+
+def _consume_cases() -> Iterable[Case]:
+    says = "start: say in the first request of a stream what it consumes"
+    yield case("nothing", "Consume", b"", says)
+    yield case("credit and no start", "Consume", pb.ConsumeRequest(credit=1), says)
+    yield case("the start as a number", "Consume", integer(1, 1), says)
+    for what, request in UNREADABLE.items():
+        yield case(what, "Consume", text(1, request) if b"\xff" in request else request, UNREADABLE_SAYS)
+    says = "start.queue_id: give the id or the name of a queue"
+    yield case("no queue_id", "Consume", consuming(queue_id=""), says)
+    for what, unknown in (("an unknown id", UNKNOWN_ID), ("an unknown name", "nobody")):
+        yield case(what, "Consume", consuming(queue_id=unknown), f"there is no queue {unknown}", MISSING)
+    for what, lease in BAD_LEASES.items():
+        yield case(f"a lease of {what}", "Consume", consuming(lease=lease), LEASE_SAYS.format("start.lease"))
+    says = "start.max: -5 is negative; use 1 or more, or 0 for as many as fit"
+    yield case("a negative max", "Consume", consuming(max=-5), says)
+    says = "start.consumer: 257 bytes are too many; use at most 256"
+    yield case("a consumer of 257 letters", "Consume", consuming(consumer="c" * 257), says)
+    says = "credit: -1 is negative; use 0 or more"
+    yield case("negative credit", "Consume", consuming(pb.ConsumeRequest(credit=-1)), says)
+    yield case("negative credit of who would be alone", "Consume", consuming(integer(2, -1), exclusive=True), says)
+    says = "{}: 10,001 are too many; send at most 10,000"
+    yield case("10,001 acks", "Consume", consuming(text(3, bytes(8 * 10_001))), says.format("ack"))
+    yield case("10,001 nacks", "Consume", consuming(text(4, b"") * 10_001), says.format("nack"))
+    yield case("10,001 extends", "Consume", consuming(text(5, bytes(8 * 10_001))), says.format("extend"))
+    for unit, time in NEGATIVE.items():
+        nacks = pb.ConsumeRequest(nack=[pb.ConsumeNack(token=1), pb.ConsumeNack(token=2, delay=time)])
+        what = f"a delay of negative {unit}"
+        yield case(what, "Consume", consuming(nacks), NEGATIVE_SAYS.format("nack.delay"))
+    nacks = pb.ConsumeRequest(nack=[pb.ConsumeNack(token=1, delay=AGES)])
+    yield case("a delay of ages", "Consume", consuming(nacks), AGES_SAY.format("nack.delay"))
+    nacks = pb.ConsumeRequest(nack=[pb.ConsumeNack(token=1, reason="r" * 1_025)])
+    says = "nack.reason: 1,025 bytes are too many; use at most 1,024"
+    yield case("a reason of 1,025 letters", "Consume", consuming(nacks), says)
 
 
 def _batch_cases() -> Iterable[Case]:
@@ -437,6 +557,9 @@ CASES = [
     *_taking_cases(),
     *_looking_cases(),
     *_removing_cases(),
+    *_terms_cases(),
+    *_lease_cases(),
+    *_consume_cases(),
     *_batch_cases(),
 ]
 """Every request that is refused as a whole."""

@@ -14,6 +14,8 @@ from typing import Any
 
 import grpc
 
+STREAMS = ("Consume", "Redrive", "WatchQueues")
+
 REFUSAL = "a sentence about as long as those that Queuelet refuses a request with; it names a field and a way out"
 
 
@@ -22,7 +24,7 @@ class Refuses(grpc.GenericRpcHandler):
 
     def service(self, details: Any) -> Any:  # noqa: ANN401  # grpc's own signature has no types
         """Return the handler."""
-        if details.method.endswith("WatchQueues"):
+        if details.method.endswith(STREAMS):
             return grpc.stream_stream_rpc_method_handler(_refuse_stream)
         return grpc.unary_unary_rpc_method_handler(_refuse)
 

@@ -2,29 +2,75 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
 
-def commands(document: str, section: str = "") -> list[str]:
-    """Return the commands of the console blocks of a document, or of its part below a heading of three hashes.
+@dataclass
+class Shown:
+    """A command of a document, and the lines that the document shows it to print."""
 
-    A line that begins with `> ` goes on with the one before.
+    command: str
+    output: list[str] = field(default_factory=list)
+
+
+def commands(document: str, section: str = "") -> list[str]:
+    """Return the commands of the console blocks of a document, or of its part below a heading of three hashes."""
+    return [each.command for each in transcript(document, section)]
+
+
+def transcript(document: str, section: str = "") -> list[Shown]:
+    """Return the commands and what they print.
+
+    A command begins with `$ `, and a line that begins with `> ` goes on with it.
     """
     text = (ROOT / document).read_text()
     if section:
         text = re.split(r"\n###? ", text.split(f"\n### {section}\n")[1])[0]
-    found: list[str] = []
+    found: list[Shown] = []
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for line in block.splitlines():
             if line.startswith("$ "):
-                found.append(line[2:])
+                found.append(Shown(line[2:]))
             elif line.startswith(">"):
-                found[-1] += "\n" + line[2:]
+                found[-1].command += "\n" + line[2:]
+            else:
+                found[-1].output.append(line)
     return found
+
+
+def run_in_one_shell(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run commands in one shell, which stops at the first that fails; return what they wrote."""
+    tools = Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}"],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 def first_cells(document: str, heading: str) -> Iterator[str]:

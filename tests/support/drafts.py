@@ -1,31 +1,25 @@
-"""Messages in a form that tests can read: the id, a bar, the payload."""
+"""Messages on their way in, and what of a stored one tests look at."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from queuelet.codec import NewMessage, decode, id_of
+from queuelet.message import Delivery, Terms, TryOutcome
+from queuelet.v1 import queue_pb2 as pb
+
+__all__ = ["draft", "id_of", "payload_of", "tries_of"]
 
 
-class PlainDraft(NamedTuple):
-    """A draft whose stored form says what it is."""
-
-    payload: bytes
-    own_id: bytes = b""
-
-    @property
-    def size(self) -> int:
-        """Bytes, as the memory budget counts them."""
-        return len(self.payload) + 37
-
-    def stored(self, message_id: bytes, created: int) -> bytes:
-        """Return id and payload."""
-        return message_id + b"|" + self.payload
+def draft(payload: bytes, own_id: bytes = b"", *, terms: Terms | None = None) -> NewMessage:
+    """Return a message as a producer gives it."""
+    return NewMessage(payload, b"", own_id, terms)
 
 
 def payload_of(body: bytes) -> bytes:
-    """Return the payload of a stored draft."""
-    return body.partition(b"|")[2]
+    """Return the payload of a stored message."""
+    return decode(body).payload
 
 
-def id_of(body: bytes) -> bytes:
-    """Return the id of a stored draft."""
-    return body.partition(b"|")[0]
+def tries_of(delivery: Delivery) -> list[tuple[TryOutcome, int, int, str]]:
+    """Return the failed tries of a message: outcome, token, when it ended, and the reason given."""
+    tries = pb.BrowsedMessage.FromString(delivery.history).tries
+    return [(TryOutcome(each.outcome), each.token, each.ended.ToNanoseconds(), each.reason) for each in tries]

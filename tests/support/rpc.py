@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar, cast
 from uuid import uuid4
 
@@ -59,6 +60,9 @@ class Pending(Protocol):
 
 class Stream(Protocol):
     """Answers that come one by one."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Go through them."""
 
     def __next__(self) -> bytes:
         """Return the next."""
@@ -123,9 +127,18 @@ class Rpc:
         """Call a method of ours, or `service/method`. Raises Refused."""
         return answer.FromString(self.raw(path, request.SerializeToString(), timeout=timeout))
 
-    def new_queue(self, name: str = "", *, limit: int = -1, tags: Iterable[tuple[str, str]] = ()) -> pb.Queue:
+    def new_queue(
+        self,
+        name: str = "",
+        *,
+        limit: int = -1,
+        tags: Iterable[tuple[str, str]] = (),
+        delivery: pb.DeliverySettings | None = None,
+    ) -> pb.Queue:
         """Make a Memory queue."""
-        request = pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=limit, name=name, tags=tags_to_pb(tags))
+        request = pb.NewQueueRequest(
+            store=pb.Queue.MEMORY, limit=limit, name=name, tags=tags_to_pb(tags), delivery=delivery
+        )
         return self.call("NewQueue", request, pb.NewQueueResponse).queue
 
     def get_queue(self, queue: str) -> pb.Queue:
@@ -177,6 +190,55 @@ class Rpc:
         """Ask for the server's figures."""
         return self.call("GetStats", pb.GetStatsRequest(), pb.GetStatsResponse).server
 
+    def receive(
+        self,
+        queue: str,
+        maximum: int = 0,
+        *,
+        wait: float = 0,
+        lease: float = 0,
+        request_id: str = "",
+        consumer: str = "",
+    ) -> list[pb.Delivery]:
+        """Lease messages, waiting for one so many seconds, for as long as the queue says or so many seconds."""
+        request = pb.ReceiveRequest(queue_id=queue, max=maximum, request_id=request_id, consumer=consumer)
+        request.wait.FromNanoseconds(int(wait * 1e9))
+        request.lease.FromNanoseconds(int(lease * 1e9))
+        return list(self.call("Receive", request, pb.ReceiveResponse).deliveries)
+
+    def ack(self, queue: str, *tokens: int) -> list[str]:
+        """Acknowledge; return the reason of each refusal, empty where all went well."""
+        request = pb.AckRequest(queue_id=queue, tokens=tokens)
+        return reasons(self.call("Ack", request, pb.AckResponse).results)
+
+    def nack(self, queue: str, *tokens: int, delay: float = 0, reason: str = "") -> list[str]:
+        """Give back; return the reason of each refusal, empty where all went well."""
+        request = pb.NackRequest(queue_id=queue, tokens=tokens, reason=reason)
+        request.delay.FromNanoseconds(int(delay * 1e9))
+        return reasons(self.call("Nack", request, pb.NackResponse).results)
+
+    def extend(self, queue: str, *tokens: int, lease: float = 0) -> list[str]:
+        """Extend; return the reason of each refusal, empty where all went well."""
+        request = pb.ExtendRequest(queue_id=queue, tokens=tokens)
+        request.lease.FromNanoseconds(int(lease * 1e9))
+        return reasons(self.call("Extend", request, pb.ExtendResponse).results)
+
+    def browse(self, queue: str, *states: pb.MessageState) -> list[pb.BrowsedMessage]:
+        """Browse the first page of the messages in these states, of all where none is given."""
+        request = pb.BrowseRequest(queue_id=queue, states=states)
+        return list(self.call("Browse", request, pb.BrowseResponse).messages)
+
+    def redrive(self, queue: str, **how: Any) -> list[pb.RedriveResponse]:  # noqa: ANN401  # the fields of RedriveRequest
+        """Redrive to the end; return the progress told. Raises Refused."""
+        request = pb.RedriveRequest(queue_id=queue, **how).SerializeToString()
+        return list(map(pb.RedriveResponse.FromString, read_all(self.stream("Redrive", request))))
+
+    def consume(self, queue: str, *, credit: int = 0, timeout: float | None = TIMEOUT, **start: Any) -> Consumer:  # noqa: ANN401  # the fields of ConsumeStart
+        """Begin to consume a queue."""
+        consumer = Consumer(self.channel, timeout, self._metadata)
+        consumer.say(start=pb.ConsumeStart(queue_id=queue, **start), credit=credit)
+        return consumer
+
     def watch(self, selector: str = "", *, timeout: float | None = TIMEOUT) -> Watch:
         """Begin to watch queues."""
         request = pb.WatchQueuesRequest(selector=selector).SerializeToString()
@@ -217,6 +279,100 @@ class Watch:
         self._call.cancel()
 
 
+class Consumer:
+    """A Consume stream, and what was told on it so far."""
+
+    def __init__(self, channel: grpc.Channel, timeout: float | None = TIMEOUT, metadata: Metadata = ()) -> None:
+        """Open it; nothing is said yet."""
+        self._requests: SimpleQueue[bytes | None] = SimpleQueue()
+        make = cast("Any", channel.stream_stream)(_path("Consume"))
+        self._call = make(iter(self._requests.get, None), timeout=timeout, metadata=metadata)
+        self.deliveries: list[pb.Delivery] = []
+        self.settled: list[int] = []
+        self.refused: dict[int, pb.Error] = {}
+        self.holder_token = 0
+        self.durability = pb.DURABILITY_UNSPECIFIED
+        self.batches: list[int] = []
+        """How many messages each response with messages had."""
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """The payloads of all messages that came."""
+        return [delivery.message.payload for delivery in self.deliveries]
+
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens of all messages that came."""
+        return [delivery.token for delivery in self.deliveries]
+
+    def say(self, **fields: Any) -> None:  # noqa: ANN401  # the fields of ConsumeRequest
+        """Send a request."""
+        self.say_bytes(pb.ConsumeRequest(**fields).SerializeToString())
+
+    def say_bytes(self, request: bytes) -> None:
+        """Send a request."""
+        self._requests.put(request)
+
+    def until(self, holds: Callable[[Consumer], object]) -> None:
+        """Read until something holds. Raises Refused if the stream is refused before, or EOFError if it ends OK."""
+        while not holds(self):
+            self._read()
+
+    def take(self, count: int) -> list[pb.Delivery]:
+        """Read until so many messages have come in all."""
+        self.until(lambda so_far: len(so_far.deliveries) >= count)
+        return self.deliveries
+
+    def close(self) -> None:
+        """Say that there are no more requests."""
+        self._requests.put(None)
+
+    def cancel(self) -> None:
+        """End it."""
+        self._call.cancel()
+        self.close()
+
+    def end(self) -> Refused | None:
+        """Read to the end, and return how it was refused, None for OK."""
+        try:
+            while True:
+                self._read()
+        except EOFError:
+            return None
+        except Refused as refused:
+            return refused
+        finally:
+            self.close()
+
+    def _read(self) -> None:
+        try:
+            answer = pb.ConsumeResponse.FromString(next(self._call))
+        except StopIteration:
+            raise EOFError from None
+        except grpc.RpcError as error:
+            raise refusal(error) from None
+        if answer.deliveries:
+            self.batches.append(len(answer.deliveries))
+        self.deliveries += answer.deliveries
+        self.settled += answer.settled
+        self.refused |= {refused.token: refused.error for refused in answer.refused}
+        self.holder_token = answer.holder_token or self.holder_token
+        self.durability = answer.durability or self.durability
+
+
+def reasons(results: Iterable[pb.LeaseResult]) -> list[str]:
+    """Return the reason of each refusal, empty where all went well."""
+    return [result.error.reason for result in results]
+
+
+def read_all(stream: Stream) -> list[bytes]:
+    """Read a stream to its end. Raises Refused."""
+    try:
+        return list(stream)
+    except grpc.RpcError as error:
+        raise refusal(error) from None
+
+
 def outcome(pending: Pending, answer: type[Answer], timeout: float = TIMEOUT) -> Answer | Refused:
     """Return how a call that was started ends."""
     try:
@@ -241,6 +397,13 @@ def refusal(error: grpc.RpcError) -> Refused:
             assert status.details[0].Unpack(info)
             refused.reason, refused.facts = info.reason, dict(info.metadata)
     return refused
+
+
+def add_batch_request(queue: str, messages: Iterable[tuple[str, bytes]]) -> pb.AddBatchRequest:
+    """Return a request to add messages under ids of their producer's own."""
+    return pb.AddBatchRequest(
+        queue_id=queue, messages=[pb.NewMessage(id=message_id, payload=payload) for message_id, payload in messages]
+    )
 
 
 def add_request(

@@ -7,19 +7,24 @@ from hypothesis import strategies as st
 
 from queuelet.bounds import Bounds
 from queuelet.codec import (
+    DELIVERY_ENVELOPE,
+    DeliveryFormat,
     NewMessage,
     added,
     browsed,
     created_of,
     decode,
     encode_tags,
+    failed_try,
     id_of,
+    newest_tries,
     next_page,
     same_content,
     tags_of,
     varint,
 )
 from queuelet.definition import State
+from queuelet.message import Delivery, Terms, TryOutcome
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import message_from_pb
@@ -31,6 +36,12 @@ tags = st.lists(st.builds(Tag, texts, texts), max_size=4, unique=True).map(tuple
 payloads = st.one_of(st.binary(max_size=300), st.integers(16_000, 20_000).map(bytes))
 # From 1970 to the year 2100, in nanoseconds.
 times = st.one_of(st.just(0), st.integers(0, 4_102_444_800_000_000_000))
+spans = st.one_of(st.just(0), st.integers(0, 10**17))
+terms = st.builds(Terms, st.integers(-(2**31), 2**31 - 1), st.just(0), spans, spans)
+deliveries = st.none() | st.builds(
+    Delivery, st.just(State.LEASED), st.integers(1, 1_000), st.integers(1, 1 << 62), times, times, texts, st.just(()),
+    st.integers(1, 2), st.just(failed_try(TryOutcome.RELEASED, Delivery(token=3, consumer="a"), 5, "why")),
+)  # fmt: skip
 
 
 def expected(payload: bytes, given_tags: tuple[Tag, ...], created: int) -> pb.Message:
@@ -60,10 +71,24 @@ def test_stored_messages_in_a_row_are_a_batch_answer(messages: list[tuple[bytes,
     assert b"".join(stored) == answer.SerializeToString(deterministic=True)
 
 
-@given(payloads, tags, times, st.sampled_from(State))
-def test_a_stored_message_can_be_read_again(
-    payload: bytes, given_tags: tuple[Tag, ...], created: int, state: State
+@given(payloads, tags, times, terms)
+def test_terms_are_written_as_the_generated_classes_write_them(
+    payload: bytes, given_tags: tuple[Tag, ...], created: int, given_terms: Terms
 ) -> None:
+    stored = NewMessage(payload, encode_tags(given_tags), b"", given_terms).stored(ID.encode(), created)
+    message = expected(payload, given_tags, created)
+    message.priority = given_terms.priority
+    if given_terms.not_before or given_terms.delay:
+        message.not_before.FromNanoseconds(given_terms.rank(created).due)
+    if given_terms.ttl:
+        message.ttl.FromNanoseconds(given_terms.ttl)
+    assert stored == pb.PopResponse(message=message).SerializeToString(deterministic=True)
+    assert created_of(stored) == created
+    assert id_of(stored) == ID.encode()
+
+
+@given(payloads, tags, times)
+def test_a_stored_message_can_be_read_again(payload: bytes, given_tags: tuple[Tag, ...], created: int) -> None:
     new = NewMessage(payload, encode_tags(given_tags))
     stored = new.stored(ID.encode(), created)
     assert decode(stored) == expected(payload, given_tags, created)
@@ -72,18 +97,80 @@ def test_a_stored_message_can_be_read_again(
     assert created_of(stored) == created
     assert same_content(stored, new)
     assert not same_content(stored, new._replace(payload=payload + b"!"))
-    page = pb.BrowseResponse.FromString(browsed(stored, state) + next_page("7"))
-    assert page.messages[0].message == expected(payload, given_tags, created)
-    assert int(page.messages[0].state) == state
+
+
+@given(st.lists(st.tuples(payloads, st.integers(1, 1 << 62), st.integers(1, 1_000)), max_size=4), times)
+def test_leased_messages_in_a_row_are_the_answer_of_receive(
+    leased: list[tuple[bytes, int, int]], deadline: int
+) -> None:
+    stored = [NewMessage(payload).stored(ID.encode(), 7) for payload, _, _ in leased]
+    form = DeliveryFormat(deadline)
+    answer = pb.ReceiveResponse()
+    for payload, token, count in leased:
+        delivery = answer.deliveries.add(message=expected(payload, (), 7), token=token, count=count)
+        delivery.deadline.FromNanoseconds(deadline)
+    joined = b"".join(
+        form.delivered(body, token, count) for body, (_, token, count) in zip(stored, leased, strict=True)
+    )
+    assert joined == answer.SerializeToString(deterministic=True)
+    assert all(len(form.delivered(body, 1, 1_000)) <= len(body) + DELIVERY_ENVELOPE for body in stored)
+
+
+@given(tags, times, st.sampled_from(State), times, deliveries)
+def test_a_browsed_message_tells_what_is_known_of_it(
+    given_tags: tuple[Tag, ...], created: int, state: State, until: int, delivery: Delivery | None
+) -> None:
+    if state in {State.LEASED, State.DEAD} and delivery is None:
+        return
+    stored = NewMessage(b"x", encode_tags(given_tags)).stored(ID.encode(), created)
+    page = pb.BrowseResponse.FromString(browsed(stored, state, until, delivery, 1 << 22) + next_page("7"))
+    told = page.messages[0]
     assert page.next_page_token == "7"
+    assert told.message == expected(b"x", given_tags, created)
+    assert int(told.state) == state
+    assert told.until.ToNanoseconds() == until
+    assert told.count == (delivery.count if delivery else 0)
+    assert told.consumer == (delivery.consumer if delivery and state is State.LEASED else "")
+    if delivery and state is State.DEAD:
+        assert int(told.reason) == delivery.reason
+        assert told.died.ToNanoseconds() == delivery.since
+    if delivery:
+        assert b"".join(pb.BrowsedMessage(tries=[each]).SerializeToString() for each in told.tries) == delivery.history
+
+
+@given(deliveries.filter(bool), times, st.sampled_from(TryOutcome), texts)
+def test_a_failed_try_tells_who_had_the_message_and_why_it_came_back(
+    delivery: Delivery, ended: int, outcome: TryOutcome, reason: str
+) -> None:
+    (told,) = pb.BrowsedMessage.FromString(failed_try(outcome, delivery, ended, reason)).tries
+    assert (int(told.outcome), told.consumer, told.reason) == (outcome, delivery.consumer, reason)
+    assert (told.began.ToNanoseconds(), told.ended.ToNanoseconds()) == (delivery.since, ended)
+    assert told.token == delivery.token
+
+
+def test_of_many_tries_the_newest_are_kept() -> None:
+    history = b"".join(
+        failed_try(TryOutcome.NACKED, Delivery(State.LEASED, n, n), n, "x" * (n % 300)) for n in range(1, 31)
+    )
+    assert [each.token for each in pb.BrowsedMessage.FromString(newest_tries(history)).tries] == list(range(11, 31))
+    last = failed_try(TryOutcome.NACKED, Delivery(State.LEASED, 30, 30), 30, "x" * 30)
+    assert newest_tries(history, len(last)) == last
+    assert newest_tries(history, len(last) - 1) == b""
 
 
 @given(payloads, tags, times)
 def test_no_answer_is_larger_than_the_size_a_message_is_admitted_by(
     payload: bytes, given_tags: tuple[Tag, ...], created: int
 ) -> None:
-    new = NewMessage(payload, encode_tags(given_tags), ID.encode())
-    assert len(browsed(new.stored(ID.encode(), created), State.DEAD)) <= new.size
+    for given_terms in (None, Terms(-1, not_before=created + 10**18 - 1, ttl=10**17 + 1)):
+        new = NewMessage(payload, encode_tags(given_tags), ID.encode(), given_terms)
+        stored = new.stored(ID.encode(), created)
+        failed = Delivery(State.DEAD, 1_000, 1 << 62, created, created, "c" * 256, (), 1, b"")
+        failed.history = failed_try(TryOutcome.NACKED, failed, created, "r" * 1_024)
+        assert len(DeliveryFormat(created).delivered(stored, 1 << 62, 1_000)) <= new.size
+        assert len(browsed(stored, State.READY, created, None, new.size)) <= new.size
+        # Its history is left out where there is no room for it.
+        assert len(browsed(stored, State.DEAD, 0, failed, new.size)) <= new.size
 
 
 @given(st.lists(st.uuids().map(str), max_size=5))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.bounds import UNBOUNDED, Bounds
-from queuelet.definition import Counts, Definition, Delivery, StoreKind
+from queuelet.definition import Counts, Definition, DeliverySettings, StoreKind
 from queuelet.errors import InvalidArgument
 from queuelet.ids import checked_name
 from queuelet.tags import Tag, checked_tags
@@ -65,7 +65,7 @@ def test_defaults_are_those_of_the_server() -> None:
     assert SPEC["store"]["default"].upper() == defaults.store.name
     assert SPEC["limit"]["default"] == defaults.limit == UNBOUNDED
     for name, field in FIELDS.items():
-        assert DELIVERY[field].get("default") == getattr(Delivery(), name)
+        assert DELIVERY[field].get("default") == getattr(DeliverySettings(), name)
 
 
 def test_a_limit_is_taken_where_the_server_takes_it() -> None:
@@ -78,7 +78,7 @@ def test_a_limit_is_taken_where_the_server_takes_it() -> None:
 
 
 def test_delivery_settings_are_all_there() -> None:
-    assert list(FIELDS) == [field.name for field in fields(Delivery)]
+    assert list(FIELDS) == [field.name for field in fields(DeliverySettings)]
     assert list(FIELDS) == [field.name for field in pb.DeliverySettings.DESCRIPTOR.fields]
     assert list(DELIVERY) == list(STATUS["effective"]["properties"]["delivery"]["properties"]) == list(FIELDS.values())
 

@@ -8,7 +8,7 @@ import pytest
 
 from queuelet.bounds import Bounds
 from queuelet.errors import InvalidArgument
-from queuelet.ids import MessageIds, checked_name, parse_uuid, why_not_uuid
+from queuelet.ids import MessageIds, checked_name, new_id_prefix, parse_uuid, why_not_uuid
 
 SOME = "6f9c0000-1111-4222-8333-444455556666"
 
@@ -37,7 +37,7 @@ def test_what_is_no_id_is_told_in_the_words_of_negz_q(text: str, reason: str) ->
 
 
 def test_message_ids_are_valid_random_uuids_that_tell_their_number() -> None:
-    ids = MessageIds()
+    ids = MessageIds(new_id_prefix())
     made = [ids.made(seq).decode() for seq in (1, 2, 1 << 40)]
     assert [UUID(text).version for text in made] == [4, 4, 4]
     assert [str(UUID(text)) for text in made] == made
@@ -45,8 +45,8 @@ def test_message_ids_are_valid_random_uuids_that_tell_their_number() -> None:
 
 
 def test_ids_of_two_queues_differ() -> None:
-    assert MessageIds().made(1) != MessageIds().made(1)
-    assert MessageIds().seq_of(MessageIds().made(1)) is None
+    assert MessageIds(new_id_prefix()).made(1) != MessageIds(new_id_prefix()).made(1)
+    assert MessageIds(new_id_prefix()).seq_of(MessageIds(new_id_prefix()).made(1)) is None
 
 
 @pytest.mark.parametrize("name", ["a", "orders", "shop.orders", "0", "a-b.c-9", "a" * 317])

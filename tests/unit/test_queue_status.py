@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuelet.definition import Counts, Delivery, StoreKind
+from queuelet.definition import Counts, DeliverySettings, StoreKind
 from queuelet.tags import Tag
 from queuelet_operator.status import (
     READY,
@@ -45,7 +45,7 @@ effectives = st.builds(
     limit=st.sampled_from([-1, 1, 2]),
     tags=st.lists(st.builds(Tag, texts, texts), max_size=2).map(tuple),
     delivery=st.builds(
-        Delivery,
+        DeliverySettings,
         lease_seconds=st.sampled_from([30, 60]),
         max_deliveries=st.sampled_from([5, 6]),
         message_ttl_seconds=st.sampled_from([None, 1, 2]),
@@ -117,7 +117,7 @@ def test_new_counts_are_a_small_patch() -> None:
 
 def test_a_time_to_live_that_is_gone_is_named() -> None:
     def status(ttl: int | None) -> QueueStatus:
-        delivery = Delivery(message_ttl_seconds=ttl)
+        delivery = DeliverySettings(message_ttl_seconds=ttl)
         return QueueStatus(effective=Effective(store=StoreKind.MEMORY, limit=1, tags=(), delivery=delivery))
 
     assert status_patch(status(5), status(None))["effective"]["delivery"]["messageTTLSeconds"] is None
@@ -145,7 +145,7 @@ def test_what_is_not_there_is_empty(status: Json) -> None:
 
 def test_what_is_partly_there_takes_defaults() -> None:
     status = status_from({"effective": {"store": "Disk"}, "messages": {"dead": 2}})
-    assert status.effective == Effective(store=StoreKind.DISK, limit=0, tags=(), delivery=Delivery())
+    assert status.effective == Effective(store=StoreKind.DISK, limit=0, tags=(), delivery=DeliverySettings())
     assert status.messages == Counts(dead=2)
 
 

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuelet.definition import Counts, Definition, Delivery, Owner, StoreKind
+from queuelet.definition import Counts, Definition, DeliverySettings, Owner, StoreKind
+from queuelet.errors import StoreFailed, StoreFull
 from queuelet.tags import Tag
+from queuelet.v1 import queue_pb2 as pb
 from queuelet_operator.deletion import LEFT, LOOK_AROUND_EVERY
 from queuelet_operator.notices import notice_of_declaration
-from queuelet_operator.observed import ObservedQueue, Server
+from queuelet_operator.observed import ObservedQueue, Server, StoreProblem, server_with
 from queuelet_operator.reconcile import next_step
 from queuelet_operator.resources import FINALIZER, DeletionPolicy, Key, QueueObject, QueueSpec
-from queuelet_operator.standing import counts_matter
+from queuelet_operator.standing import counts_matter, trouble_of
 from queuelet_operator.status import (
     READY,
     RECONCILING,
@@ -57,11 +59,18 @@ THEIRS = Owner(name="another/shop/orders", uid="uid-9")
 MOST_STEPS = 8
 
 HERE = Server(epochs={StoreKind.MEMORY: "epoch-1"})
+HERE_TOO = Server(epochs=dict.fromkeys(StoreKind, "epoch-1"))
 
 
 def away(seconds: float) -> Server:
     """Return a server that has been away for so long."""
     return Server(away_since=NOW - seconds, why_away="connection refused")
+
+
+def in_trouble(seconds: float, *, is_full: bool) -> Server:
+    """Return a server whose stores have been full, or have failed, for so long."""
+    problem = StoreProblem(is_full=is_full, message="the disk is at fault", since=NOW - seconds)
+    return Server(epochs=dict.fromkeys(StoreKind, "epoch-1"), problems={StoreKind.DISK: problem})
 
 
 def a_queue(
@@ -189,7 +198,7 @@ def test_what_is_retained_gets_no_finalizer_and_loses_the_one_it_had() -> None:
 
 
 def test_all_that_the_spec_asks_for_is_declared() -> None:
-    delivery = Delivery(lease_seconds=60, max_deliveries=3, message_ttl_seconds=9)
+    delivery = DeliverySettings(lease_seconds=60, max_deliveries=3, message_ttl_seconds=9)
     spec = QueueSpec(store=StoreKind.DISK, limit=7, tags=(Tag("a", "1"),), delivery=delivery)
     server = Server(epochs={StoreKind.MEMORY: "epoch-1", StoreKind.DISK: "epoch-2"})
     step = declared(next_step(known(an_object(spec=spec), queue=None, server=server), POLICY, NOW))
@@ -260,14 +269,14 @@ def test_a_request_is_answered_once() -> None:
         (Cause.DRAIN, None, False),
         (Cause.EDITED, "DriftRepaired", False),
         (Cause.DELETED, "QueueRestored", True),
-        (Cause.STATE_LOST, "ServerStateLost", True),
+        (Cause.STATE_LOST, None, False),
         (Cause.ADOPTED, "QueueAdopted", False),
         (Cause.TAKEN_OVER, "QueueTakenOver", False),
     ],
 )
 def test_an_event_tells_of_what_the_user_did_not_ask_for(cause: Cause, reason: str | None, is_warning: bool) -> None:  # noqa: FBT001  # a column
     step = Declare(definition=Definition(name=NAME, owner=OURS), cause=cause)
-    notice = notice_of_declaration(step, an_object(), THEIRS.name)
+    notice = notice_of_declaration(step, THEIRS.name)
     assert (notice.reason if notice else None) == reason
     assert notice is None or (notice.is_warning == is_warning and NAME in notice.message)
 
@@ -417,6 +426,85 @@ def test_nothing_is_declared_while_the_server_is_away() -> None:
     assert isinstance(next_step(known(an_object(finalizers=()), server=away(1), queue=None), POLICY, NOW), Nothing)
 
 
+# A store that is full or has failed
+
+DISK = QueueSpec(store=StoreKind.DISK)
+
+
+def on_disk(server: Server, **what: Any) -> Known:  # noqa: ANN401  # fields of Known
+    """Return what is known of an object whose queue is on disk as it should be."""
+    defaults: dict[str, Any] = {"an": an_object(spec=DISK), "queue": a_queue(store=StoreKind.DISK)}
+    return known(server=server, **defaults | what)
+
+
+@pytest.mark.parametrize("is_full", [True, False], ids=["full", "failed"])
+def test_a_problem_of_a_store_is_no_news_at_first(is_full: bool) -> None:  # noqa: FBT001  # a column
+    was = settled(on_disk(in_trouble(0, is_full=is_full)) if is_full else on_disk(HERE_TOO))
+    assert shown(was.object.status) == {READY: ("True", "Ready")}
+    short = replace(was, server=in_trouble(9.5, is_full=is_full))
+    assert next_step(short, POLICY, NOW) == Nothing(until=NOW + 0.5)
+
+
+@pytest.mark.parametrize(("is_full", "reason"), [(True, "StoreFull"), (False, "StoreFailed")], ids=["full", "failed"])
+def test_a_problem_of_a_store_is_told_of_after_ten_seconds_and_once(is_full: bool, reason: str) -> None:  # noqa: FBT001  # a column
+    was = replace(settled(on_disk(HERE_TOO)), server=in_trouble(10, is_full=is_full))
+    status = written(next_step(was, POLICY, NOW))
+    assert shown(status) == {READY: ("False", reason), RECONCILING: ("True", reason)}
+    ready = status.condition(READY)
+    assert ready
+    assert "the disk is at fault" in ready.message
+    told = replace(was, object=replace(was.object, status=status))
+    assert next_step(told, POLICY, NOW) == Nothing()
+    other = StoreProblem(is_full=is_full, message="the disk is still at fault", since=NOW + 5)
+    later = replace(told, server=replace(told.server, problems={StoreKind.DISK: other}))
+    assert next_step(later, POLICY, NOW + 5) == Nothing(), "another operator, or another sentence, is no news"
+    back = written(next_step(replace(told, server=HERE_TOO), POLICY, NOW + 60))
+    assert shown(back) == {READY: ("True", "Ready")}
+
+
+def test_queues_in_another_store_do_not_notice() -> None:
+    for is_full in (True, False):
+        assert next_step(replace(settled(known()), server=in_trouble(60, is_full=is_full)), POLICY, NOW) == Nothing()
+
+
+def test_a_full_store_takes_declarations() -> None:
+    full = on_disk(in_trouble(60, is_full=True), queue=None)
+    assert declared(next_step(full, POLICY, NOW)).cause is Cause.CREATED
+    limited = a_queue(store=StoreKind.DISK, limit=7)
+    status = replace(full.object, status=ready_status(), generation=2)
+    assert declared(next_step(replace(full, object=status, queue=limited), POLICY, NOW)).cause is Cause.CHANGED
+
+
+def test_nothing_is_declared_in_a_store_that_has_failed() -> None:
+    for queue in (None, a_queue(store=StoreKind.DISK, limit=7)):
+        failed = on_disk(in_trouble(1, is_full=False), an=an_object(spec=DISK, finalizers=()), queue=queue)
+        assert next_step(failed, POLICY, NOW) == Nothing(until=NOW + 9)
+
+
+def test_a_deletion_waits_for_a_store_that_has_failed() -> None:
+    an = replace(deleting(), spec=DISK)
+    was = on_disk(in_trouble(30, is_full=False), an=an)
+    assert next_step(was, POLICY, NOW) == LookAround()
+    status = written(next_step(replace(was, home=home()), POLICY, NOW))
+    assert shown(status)[RECONCILING] == ("True", "StoreFailed")
+    assert next_step(replace(was, server=in_trouble(30, is_full=True)), POLICY, NOW) == Remove(owner=OURS)
+
+
+def test_a_problem_is_as_old_as_it_was_before() -> None:
+    def told(now: float, before: Server, problem: str = "", reason: str = "") -> Server:
+        disk = pb.StoreEpoch(store=pb.Queue.DISK, epoch="epoch-2", problem=problem, reason=reason)
+        return server_with([pb.StoreEpoch(store=pb.Queue.MEMORY, epoch="epoch-1"), disk], before, now)
+
+    well = told(1, away(1))
+    assert well == Server(epochs={StoreKind.MEMORY: "epoch-1", StoreKind.DISK: "epoch-2"})
+    full = told(2, well, "full", StoreFull.reason)
+    assert full.problems == {StoreKind.DISK: StoreProblem(is_full=True, message="full", since=2)}
+    assert told(3, full, "still full", StoreFull.reason).problems[StoreKind.DISK].since == 2
+    failed = told(4, full, "failed", StoreFailed.reason)
+    assert failed.problems == {StoreKind.DISK: StoreProblem(is_full=False, message="failed", since=4)}
+    assert not told(5, failed).problems
+
+
 # A server that lost its store
 
 
@@ -429,12 +517,30 @@ def test_a_lost_store_is_told_of_before_the_queue_is_ready_again() -> None:
     assert first.epoch == "epoch-1", "an operator that is killed now says it again"
     ready = first.condition(READY)
     assert ready
-    assert "it held 3 ready" in ready.message
+    assert "this queue held 3 ready" in ready.message
     was = replace(was, object=replace(was.object, status=first))
     second = written(next_step(was, POLICY, NOW))
     assert shown(second) == {READY: ("True", "Ready")}
     assert second.epoch == "epoch-2"
     assert next_step(replace(was, object=replace(was.object, status=second)), POLICY, NOW) == Nothing()
+
+
+def test_a_restored_backup_is_told_of_with_what_is_in_it() -> None:
+    held = settled(known(queue=a_queue(counts=Counts(ready=3))))
+    server = Server(epochs={StoreKind.MEMORY: "epoch-2"})
+    was = replace(held, server=server, queue=a_queue(epoch="epoch-2", counts=Counts(ready=2)))
+    step = next_step(was, POLICY, NOW)
+    assert isinstance(step, WriteStatus)
+    assert step.notice
+    assert (step.notice.reason, step.notice.is_warning) == ("ServerStateLost", True)
+    assert "held 3 ready" in step.notice.message
+    assert "now holds 2 ready" in step.notice.message
+
+
+def test_a_restored_queue_that_is_not_as_declared_was_edited_by_nobody() -> None:
+    server = Server(epochs={StoreKind.MEMORY: "epoch-2"})
+    was = known(an_object(status=ready_status()), queue=a_queue(epoch="epoch-2", limit=7), server=server)
+    assert declared(next_step(was, POLICY, NOW)).cause is Cause.STATE_LOST
 
 
 # Counts
@@ -560,18 +666,29 @@ def test_a_deletion_that_waits_tells_of_the_outage_and_waits_on() -> None:
     assert next_step(near, POLICY, NOW) == Nothing(until=NOW + 5)
 
 
+FAILED = in_trouble(600, is_full=False)
+
+
 @pytest.mark.parametrize(
     ("server", "around", "why"),
     [
-        (away(1), home(terminating=True), "the namespace is being deleted and the server cannot be reached"),
+        (away(1), home(terminating=True), "the namespace is being deleted, and the server at queuelet:10002 has not"),
         (away(1), home(server_is_gone=True), "the Service of the server was deleted"),
         (away(600), home(), f"has not answered since {timestamp(NOW - 600)}"),
+        (FAILED, home(terminating=True), "the namespace is being deleted, and nothing can be done with the store"),
+        (FAILED, home(server_is_gone=True), "the Service of the server was deleted"),
+        (
+            FAILED,
+            home(),
+            f"nothing can be done with the store of the server at queuelet:10002 since {timestamp(NOW - 600)}",
+        ),
     ],
-    ids=["namespace", "Service", "time"],
+    ids=["namespace", "Service", "time", "namespace, store", "Service, store", "time, store"],
 )
 def test_a_deletion_is_let_go_without_the_server(server: Server, around: Home, why: str) -> None:
+    queue = None if server.is_away else a_queue(store=StoreKind.DISK)
     for policy in (DeletionPolicy.DELETE, DeletionPolicy.DRAIN):
-        step = next_step(known(deleting(policy), server=server, queue=None, home=around), POLICY, NOW)
+        step = next_step(known(deleting(policy), server=server, queue=queue, home=around), POLICY, NOW)
         assert isinstance(step, DropFinalizer)
         assert step.notice
         assert (step.notice.reason, step.notice.is_warning) == (LEFT, True)
@@ -781,7 +898,9 @@ def _merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 times = st.sampled_from([timestamp(NOW - 60), timestamp(NOW - 3600)])
 some_counts = st.builds(Counts, st.integers(0, 3), st.just(0), st.integers(0, 1), st.integers(0, 1))
-delivery = st.builds(Delivery, lease_seconds=st.sampled_from([30, 60]), message_ttl_seconds=st.sampled_from([None, 5]))
+delivery = st.builds(
+    DeliverySettings, lease_seconds=st.sampled_from([30, 60]), message_ttl_seconds=st.sampled_from([None, 5])
+)
 some_tags = st.sampled_from([(), (Tag("a", "1"),), (Tag("a", "2"), Tag("a", "1"))])
 stores = st.sampled_from(StoreKind)
 epochs = st.sampled_from(["epoch-1", "epoch-2"])
@@ -857,6 +976,7 @@ some_servers = st.one_of(
         ),
     ),
     st.sampled_from([away(1), away(11), away(601)]),
+    st.builds(in_trouble, st.sampled_from([1, 11, 601]), is_full=st.booleans()),
 )
 worlds = st.builds(
     World,
@@ -880,13 +1000,14 @@ def test_from_anywhere_it_comes_to_rest_within_eight_steps(world: World) -> None
     if an.is_paused:
         assert says[READY][1] == "Paused"
         return
-    if world.server.is_away and rest.until is not None:
+    trouble = trouble_of(world.known(), POLICY)
+    if trouble and trouble.ends_work and rest.until is not None:
         return
     assert status.observed_generation == an.generation
     is_ready, is_stalled = says[READY] == ("True", "Ready"), STALLED in says
     is_waiting = RECONCILING in says
     assert [is_ready, is_stalled, is_waiting].count(True) == 1, "it is one of three"
-    assert rest.until is not None or is_ready or is_stalled or world.server.is_away, "what waits is looked at again"
+    assert rest.until is not None or is_ready or is_stalled or trouble, "what waits is looked at again"
     if is_ready:
         assert world.queue
         wanted = an.spec.definition(NAME, OURS)
@@ -928,11 +1049,17 @@ def test_it_touches_no_queue_of_another_unless_it_may_adopt_it(world: World) -> 
     assert world.queue == before
 
 
+def cannot_work(world: World) -> bool:
+    """Tell whether nothing can be done with the queue of a world."""
+    trouble = trouble_of(world.known(), POLICY)
+    return trouble is not None and trouble.ends_work
+
+
 @given(world=worlds)
 def test_a_deletion_comes_to_an_end_unless_it_drains_a_server_that_is_there(world: World) -> None:
     an = world.an_object
     drains_for_ever = an.spec.deletion_policy is DeletionPolicy.DRAIN and an.spec.drain_seconds is None
-    if not (an.is_deleting and an.has_finalizer) or (drains_for_ever and not world.server.is_away):
+    if not (an.is_deleting and an.has_finalizer) or (drains_for_ever and not cannot_work(world)):
         return
     world.refuses = None
     for _ in range(200):

@@ -35,6 +35,19 @@ SECTIONS = {
         "peek": ("messages:peek", "Print the first message of a queue."),
         "browse": ("messages:browse", "Print the messages of a queue."),
         "purge": ("messages:purge", "Remove messages for good."),
+        "dead": ("dead:dead", "List, redrive or purge dead messages."),
+    },
+    "Consumers": {
+        "consume": ("consume:consume", "Run a command for each message."),
+        "receive": ("leases:receive", "Take messages under leases."),
+        "ack": ("leases:ack", "Remove leased messages: their work is done."),
+        "nack": ("leases:nack", "Give leased messages back."),
+        "extend": ("leases:extend", "Make leases longer."),
+    },
+    "Data": {
+        "backup": ("data:backup", "Copy a store into a file."),
+        "restore": ("data:restore", "Make a store from a backup."),
+        "check": ("data:check", "Look through a store for damage."),
     },
     "Shell": {
         "completion": ("completion:completion", "Print a script for your shell."),
@@ -88,7 +101,7 @@ cli = Commands(
     queuelet server                                   # in one terminal
     queuelet new memory --name orders                 # in another
     echo hello | queuelet add orders
-    queuelet pop orders
+    queuelet consume orders -- cat                    # or: queuelet pop orders
 
     Exit codes: 0 done, 1 refused, 2 bad usage, 3 the server could not be reached, did not answer or is stopping,
     130 interrupted.""",

@@ -7,15 +7,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import TypedDict, Unpack, cast
 
 import click
 
 from queuelet.cli.batches import BYTES, batches
 from queuelet.cli.failures import INTERRUPTED, report
-from queuelet.cli.options import FILE, ClientCommand, Options, queue_argument, tag_option
+from queuelet.cli.options import FILE, ClientCommand, Options, Seconds, queue_argument, tag_option
 from queuelet.cli.output import messages, write, write_line
 from queuelet.cli.queues import tags_to_pb
 from queuelet.cli.session import Session, connect
@@ -36,11 +37,32 @@ LARGEST = 1024 * 1024 * 1024
 """The most that is read for one message. Servers take far less, and protobuf ends at twice that."""
 
 
+class _Terms(TypedDict):
+    priority: int
+    delay: float | None
+    not_before: datetime | None
+    ttl: float | None
+
+
+class Moment(click.ParamType[datetime]):
+    """A point in time as ISO 8601 writes it."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return it; without an offset it is this machine's local time."""
+        try:
+            return datetime.fromisoformat(str(value)).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is not a time: write one like 2030-01-31T18:00:00Z", param, ctx)
+
+
 @click.command(
     cls=ClientCommand,
     examples="""
     echo hello | queuelet add orders -t team=checkout
     queuelet add orders --payload hello --id 6f9c1d8e-0b1a-4f0e-9c55-3a1f0c9be001
+    queuelet add mails --payload reminder --not-before 2030-01-31T18:00:00Z --ttl 3600
     queuelet add orders --lines --file orders.jsonl --wait --timeout 600
     """,
 )
@@ -51,6 +73,12 @@ LARGEST = 1024 * 1024 * 1024
 @click.option("--lines", is_flag=True, help="Add one message per line, without its line end.")
 @click.option("--id", "message_id", metavar="UUID", help="An id of your own: adding it twice adds it once.")
 @click.option("--wait", is_flag=True, help="Wait for room in a full queue, as long as --timeout allows.")
+@click.option(
+    "--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="Smaller comes first; below 0 is fine."
+)
+@click.option("--delay", type=Seconds(), metavar="SECONDS", help="Deliver it no sooner than so long from now.")
+@click.option("--not-before", type=Moment(), metavar="TIME", help="Deliver it no sooner, as 2030-01-31T18:00:00Z.")
+@click.option("--ttl", type=Seconds(), metavar="SECONDS", help="How long it may wait before it is dead.")
 @click.pass_context
 def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
     context: click.Context,
@@ -62,6 +90,7 @@ def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
     *,
     lines: bool,
     wait: bool,
+    **terms: Unpack[_Terms],
 ) -> None:
     """Add messages to a queue; the payload comes from standard input, all of it as one message.
 
@@ -72,15 +101,30 @@ def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
         raise click.UsageError("--payload goes with neither --file nor --lines.", context)
     if message_id and lines:
         raise click.UsageError("--id is for one message, and --lines adds many.", context)
+    if terms["delay"] is not None and terms["not_before"]:
+        raise click.UsageError("Give --delay or --not-before, not both.", context)
     options = context.ensure_object(Options)
+    message = _new_message(tags, terms)
     if lines:
-        _add_lines(options, pb.AddBatchRequest(queue_id=queue, wait=wait), tags_to_pb(tags), file)
+        _add_lines(options, pb.AddBatchRequest(queue_id=queue, wait=wait), message, file)
         return
-    data = os.fsencode(payload) if payload is not None else _read(file)
-    message = pb.NewMessage(payload=data, tags=tags_to_pb(tags), id=message_id or "")
+    message.payload = os.fsencode(payload) if payload is not None else _read(file)
+    message.id = message_id or ""
     with connect(options) as server:
         answer = server.call("Add", pb.AddRequest(queue_id=queue, message=message, wait=wait), pb.AddResponse)
     show(answer, as_json=options.json)
+
+
+def _new_message(tags: Tags, terms: _Terms) -> pb.NewMessage:
+    """Return a message that lacks nothing but its payload."""
+    message = pb.NewMessage(tags=tags_to_pb(tags), priority=terms["priority"])
+    if terms["delay"] is not None:
+        message.delay.FromNanoseconds(int(terms["delay"] * 1e9))
+    if terms["not_before"]:
+        message.not_before.FromDatetime(terms["not_before"])
+    if terms["ttl"] is not None:
+        message.ttl.FromNanoseconds(int(terms["ttl"] * 1e9))
+    return message
 
 
 def _read(file: Path | None) -> bytes:
@@ -111,9 +155,9 @@ def _stdin() -> BufferedReader:
     return cast("BufferedReader", sys.stdin.buffer)
 
 
-def _add_lines(options: Options, request: pb.AddBatchRequest, tags: Sequence[pb.Tag], file: Path | None) -> None:
+def _add_lines(options: Options, request: pb.AddBatchRequest, like: pb.NewMessage, file: Path | None) -> None:
     with connect(options) as server, _opened(file) as source, _progress(source) as advance:
-        adding = _Adding(server, request, tags)
+        adding = _Adding(server, request, like)
         try:
             for batch in _lines(source):
                 adding.add(batch)
@@ -134,7 +178,8 @@ class _Adding:
     server: Session
     request: pb.AddBatchRequest
     """Which queue, and whether to wait."""
-    tags: Sequence[pb.Tag]
+    like: pb.NewMessage
+    """What all messages have."""
     sent: int = 0
     """Lines whose fate is known."""
     added: int = 0
@@ -149,7 +194,10 @@ class _Adding:
     def add(self, lines: Sequence[bytes]) -> None:
         """Add lines in their order. Raises what was refused, naming the line."""
         request = pb.AddBatchRequest(queue_id=self.request.queue_id, wait=self.request.wait)
-        request.messages.extend(pb.NewMessage(payload=line, tags=self.tags) for line in lines)
+        for line in lines:
+            message = request.messages.add()
+            message.CopyFrom(self.like)
+            message.payload = line
         self.in_doubt = f", and lines {self.sent + 1:,} to {self.sent + len(lines):,} may have been"
         try:
             answer = self.server.call("AddBatch", request, pb.AddBatchResponse)

@@ -14,7 +14,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from queuelet.bounds import UNBOUNDED
 from queuelet.cli.batches import batches
 from queuelet.cli.failures import REFUSED, USAGE, Failure, report
-from queuelet.cli.options import ClientCommand, Options, tag_option
+from queuelet.cli.options import ClientCommand, Options, delivery_options, tag_option
 from queuelet.cli.output import messages, write
 from queuelet.cli.queues import STORE, store_number, tags_to_pb
 from queuelet.cli.session import connect
@@ -55,9 +55,7 @@ class _Flags(TypedDict):
 @click.option("--store", type=STORE, default="memory", help="Where the messages live.")
 @click.option("--limit", type=int, default=UNBOUNDED, help="The most messages it holds; -1 is no bound.")
 @tag_option
-@click.option("--lease-seconds", type=int, help="How long a consumer has a message before another gets it.")
-@click.option("--max-deliveries", type=int, help="How often a message is given before it is dead.")
-@click.option("--message-ttl-seconds", type=int, help="How long a message may stay before it is dead.")
+@delivery_options
 @click.option("--draining", is_flag=True, help="Take no more messages, so that the queue can run empty.")
 @owner_option
 @owner_uid_option

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 import click
 
+from queuelet.cli.browsing import STATES, max_option, show_messages, state_option
 from queuelet.cli.failures import INTERRUPTED, REFUSED, report
-from queuelet.cli.options import ClientCommand, Options, queue_argument, selector_option
-from queuelet.cli.output import state_word, stdout, to_json, write, write_line
+from queuelet.cli.options import (
+    YEAR,
+    ClientCommand,
+    Options,
+    Seconds,
+    all_option,
+    check_choice,
+    id_option,
+    queue_argument,
+    request_id_option,
+    selector_option,
+)
+from queuelet.cli.output import stdout, to_json, write, write_line
 from queuelet.cli.session import Session, connect
 from queuelet.cli.show import show
 from queuelet.errors import QueueEmpty
@@ -17,18 +29,6 @@ from queuelet.v1 import queue_pb2 as pb
 
 AT_ONCE = 100
 """The most messages that `pop` takes in one call: what a failing output can cost."""
-
-YEAR = 365 * 86_400
-
-STATES = {
-    state_word(state): state
-    for state in (
-        pb.MessageState.MESSAGE_STATE_READY,
-        pb.MessageState.MESSAGE_STATE_DELAYED,
-        pb.MessageState.MESSAGE_STATE_LEASED,
-        pb.MessageState.MESSAGE_STATE_DEAD,
-    )
-}
 
 raw_option = click.option("--raw", is_flag=True, help="Print the payload and nothing else.")
 
@@ -44,27 +44,34 @@ raw_option = click.option("--raw", is_flag=True, help="Print the payload and not
 @queue_argument
 @click.option("-n", "--count", type=click.IntRange(min=1), help="Take up to so many messages.")
 @click.option(
-    "--wait", type=click.FloatRange(0, YEAR), default=0.0, metavar="SECONDS", help="Wait so long, in all, for messages."
+    "--wait", type=Seconds(most=YEAR), default=0.0, metavar="SECONDS", help="Wait so long, in all, for messages."
 )
 @raw_option
+@request_id_option
 @click.pass_obj
-def pop(options: Options, queue: str, count: int | None, wait: float, *, raw: bool) -> None:
+def pop(  # noqa: PLR0913  # a flag is an argument
+    options: Options, queue: str, count: int | None, wait: float, request_id: str, *, raw: bool
+) -> None:
     """Take the first message out of a queue and print it.
 
-    The message is gone from the queue then. With --count, prints each message as it comes, on a line of JSON of its own
-    (or its payload and a line end, with --raw), until there are so many, or no more, or --wait is over. Exits with 1 if
-    there was none. If messages cannot be written out, says how many were lost.
+    The message is gone from the queue then; `receive` and `consume` keep it until its work is done. With --count,
+    prints each message as it comes, on a line of JSON of its own (or its payload and a line end, with --raw), until
+    there are so many, or no more, or --wait is over. Exits with 1 if there was none. If messages cannot be written out,
+    says how many were lost.
     """
     stdout()
     with connect(options) as server:
         if count is None:
-            _pop_one(server, queue, wait, lambda answer: _write_answer(options, answer, raw=raw))
+            request = pb.PopRequest(queue_id=queue, request_id=request_id)
+            _pop_one(server, request, wait, lambda answer: _write_answer(options, answer, raw=raw))
         else:
-            _pop_many(server, queue, count, wait, lambda message: _write_of_many(options, message, raw=raw))
+            batch = pb.PopBatchRequest(queue_id=queue, request_id=request_id)
+            _pop_many(server, batch, count, wait, lambda message: _write_of_many(options, message, raw=raw))
 
 
-def _pop_one(server: Session, queue: str, wait: float, write_answer: Callable[[pb.PopResponse], None]) -> None:
-    request = pb.PopRequest(queue_id=queue)
+def _pop_one(
+    server: Session, request: pb.PopRequest, wait: float, write_answer: Callable[[pb.PopResponse], None]
+) -> None:
     if wait:
         request.wait.FromNanoseconds(int(wait * 1e9))
     answer = server.call("Pop", request, pb.PopResponse, wait=wait)
@@ -72,22 +79,23 @@ def _pop_one(server: Session, queue: str, wait: float, write_answer: Callable[[p
 
 
 def _pop_many(
-    server: Session, queue: str, count: int, wait: float, write_message: Callable[[pb.Message], None]
+    server: Session, request: pb.PopBatchRequest, count: int, wait: float, write_message: Callable[[pb.Message], None]
 ) -> None:
+    """Pop in several calls, or in one that can be repeated with its id."""
     taken = 0
     end = monotonic() + wait
     while taken < count:
-        request = pb.PopBatchRequest(queue_id=queue, max=min(AT_ONCE, count - taken))
+        request.max = count if request.request_id else min(AT_ONCE, count - taken)
         left = max(0.0, end - monotonic())
         if left:
             request.wait.FromNanoseconds(int(left * 1e9))
         messages = server.call("PopBatch", request, pb.PopBatchResponse, wait=left).messages
         _hand_over(messages, write_message)
         taken += len(messages)
-        if not messages:
+        if not messages or request.request_id:
             break
     if not taken:
-        raise QueueEmpty(f"queue {queue} has no message that is ready")
+        raise QueueEmpty(f"queue {request.queue_id} has no message that is ready")
 
 
 def _hand_over(messages: Sequence[pb.Message], write_message: Callable[[pb.Message], None]) -> None:
@@ -147,60 +155,43 @@ def _write_of_many(options: Options, message: pb.Message, *, raw: bool) -> None:
 )
 @queue_argument
 @selector_option
-@click.option(
-    "--state", "states", type=click.Choice(list(STATES)), multiple=True, help="Only these; may be given again."
-)
-@click.option("--max", "most", type=click.IntRange(min=1), help="Stop after so many messages.")
+@state_option
+@max_option
 @click.pass_obj
 def browse(options: Options, queue: str, selector: str, states: Sequence[str], most: int | None) -> None:
-    """Print the messages of a queue in their order, and leave them there.
+    """Print the messages of a queue in the order in which they were added, and leave them there.
 
-    As JSON, each message is a line of its own, as `pop --count` prints it, with the word for its state:
-    {"message": {"meta": {"id": ..., "created": ..., "tags": [...]}, "payload": ...}, "state": "ready"}
+    As JSON, each message is a line of its own, as `pop --count` prints it, with what is known of it beside:
+    {"message": {"meta": {"id": ..., "created": ..., "tags": [...]}, "payload": ...}, "state": "leased", "count": 2,
+    "until": ..., "consumer": ..., "tries": [{"outcome": "nacked", "reason": ..., ...}]}
     """
     request = pb.BrowseRequest(queue_id=queue, selector=selector, states=[STATES[state] for state in states])
-    with connect(options) as server:
-        for page in _pages(server, request, most):
-            if not options.json:
-                show(page, as_json=False)
-                continue
-            for each in page.messages:
-                write_line({"message": to_json(each.message), "state": state_word(each.state)})
-
-
-def _pages(server: Session, request: pb.BrowseRequest, most: int | None) -> Iterator[pb.BrowseResponse]:
-    """Yield pages until the queue's end, or `most` messages; pages without a message are left out."""
-    seen = 0
-    while most is None or seen < most:
-        request.page_size = 0 if most is None else most - seen
-        page = server.call("Browse", request, pb.BrowseResponse)
-        if page.messages:
-            yield page
-        seen += len(page.messages)
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            return
+    show_messages(options, request, most)
 
 
 @click.command(
     cls=ClientCommand,
     examples="""
     queuelet purge orders --all
-    queuelet purge orders -l tier=test
+    queuelet purge orders -l tier=test --state ready --state delayed
     queuelet purge orders --id 6f9c1d8e-0b1a-4f0e-9c55-000000000001
     """,
 )
 @queue_argument
-@click.option("--id", "ids", multiple=True, metavar="UUID", help="The message of this id; may be given again.")
+@id_option
 @selector_option
-@click.option("--all", "everything", is_flag=True, help="Every message that is there now.")
+@all_option
+@state_option
 @click.pass_context
-def purge(context: click.Context, queue: str, ids: Sequence[str], selector: str, *, everything: bool) -> None:
+def purge(  # noqa: PLR0913  # a flag is an argument
+    context: click.Context, queue: str, ids: Sequence[str], selector: str, states: Sequence[str], *, everything: bool
+) -> None:
     """Remove messages from a queue for good, and print how many there were."""
-    if bool(ids) + bool(selector) + everything != 1:
-        raise click.UsageError("Give one of --id, --selector and --all.", context)
+    check_choice(context, ids, selector, everything=everything)
     options = context.ensure_object(Options)
-    request = pb.PurgeRequest(queue_id=queue, ids=ids, selector=selector, all=everything)
+    request = pb.PurgeRequest(
+        queue_id=queue, ids=ids, selector=selector, all=everything, states=[STATES[state] for state in states]
+    )
     with connect(options) as server:
         answer = server.call("Purge", request, pb.PurgeResponse)
     show(answer, as_json=options.json)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from textwrap import dedent, indent
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -22,12 +24,19 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 """An option that names a file to read."""
 
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+YEAR = 365 * 86_400
+"""In seconds: as long as anybody would wait."""
+
+
 class Seconds(click.FloatRange):
     """A number of seconds, 0 or more."""
 
-    def __init__(self) -> None:
-        """Take numbers from 0 on."""
-        super().__init__(min=0)
+    def __init__(self, least: float = 0, most: float | None = None) -> None:
+        """Take the bounds."""
+        super().__init__(min=least, max=most)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return it, or refuse what is no number: every comparison with `nan` is false."""
@@ -103,10 +112,21 @@ GLOBAL = (
 class Command(click.Command):
     """A command whose every flag is an environment variable, and whose failures say what could not be done."""
 
-    def __init__(self, *args: Any, verb: str = "", examples: str = "", **settings: Any) -> None:  # noqa: ANN401  # click's
-        """Take the verb for "cannot ...", by default the command's name, lines of examples, and what click takes."""
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401  # click's
+        verb: str = "",
+        examples: str = "",
+        under: str = "",
+        **settings: Any,  # noqa: ANN401  # click's
+    ) -> None:
+        """Take the verb for "cannot ...", by default the command's name, lines of examples, and what click takes.
+
+        `under` is the name of the group that it belongs to, if it does.
+        """
         super().__init__(*args, **{**settings, "context_settings": SETTINGS})
         self.verb = verb or str(self.name)
+        self.under = under
         self.examples = dedent(examples).strip()
         for option in self.params:
             if isinstance(option, click.Option):
@@ -115,7 +135,8 @@ class Command(click.Command):
 
     def _variable(self, option: click.Option) -> str:
         flag = max(option.opts, key=len).lstrip("-")
-        return f"QUEUELET_{self.name}_{flag}".replace("-", "_").upper()
+        command = f"{self.under}_{self.name}" if self.under else self.name
+        return f"QUEUELET_{command}_{flag}".replace("-", "_").upper()
 
     def invoke(self, context: click.Context) -> object:
         """Run the command."""
@@ -141,6 +162,23 @@ class ClientCommand(Command):
         for title, options in (("Options", own), ("Global options", GLOBAL)):
             with formatter.section(title):
                 formatter.write_dl([record for option in options if (record := option.get_help_record(context))])
+
+
+class ClientGroup(ClientCommand, click.Group):
+    """Commands about one thing, under its name."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that arguments ask for, or tell which ones are like it."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands into the help, then the options."""
+        self.format_commands(context, formatter)
+        super().format_options(context, formatter)
 
 
 class TagType(click.ParamType[Tag]):
@@ -172,3 +210,53 @@ selector_option = click.option(
 tag_option = click.option(
     "-t", "--tag", "tags", type=TagType(), multiple=True, metavar="KEY=VALUE", help="A tag; may be given again."
 )
+
+LONGEST_LEASE = 12 * 3600
+"""In seconds: what a server takes."""
+
+lease_option = click.option(
+    "--lease",
+    type=Seconds(1, LONGEST_LEASE),
+    metavar="SECONDS",
+    help="How long a lease lasts. By default as the queue says.",
+)
+
+consumer_option = click.option(
+    "--consumer",
+    default=socket.gethostname,
+    show_default="the name of this machine",
+    metavar="NAME",
+    help="What to call yourself in the history of messages that fail.",
+)
+
+id_option = click.option(
+    "--id", "ids", multiple=True, metavar="UUID", help="The message of this id; may be given again."
+)
+
+all_option = click.option("--all", "everything", is_flag=True, help="Every message that is there now.")
+
+
+request_id_option = click.option(
+    "--request-id",
+    default="",
+    show_default=False,
+    metavar="ID",
+    help="An id of your own for this call, a UUID for one: repeated within a minute it gets the same messages.",
+)
+
+
+def check_choice(context: click.Context, ids: object, selector: str, *, everything: bool) -> None:
+    """Refuse to guess which messages are meant."""
+    if bool(ids) + bool(selector) + everything != 1:
+        raise click.UsageError("Give one of --id, --selector and --all.", context)
+
+
+def delivery_options(function: _Function) -> _Function:
+    """Give a command the options that say how a queue delivers its messages."""
+    for option in (
+        click.option("--message-ttl-seconds", type=int, help="How long a message may stay before it is dead."),
+        click.option("--max-deliveries", type=int, help="How often a message is given before it is dead."),
+        click.option("--lease-seconds", type=int, help="How long a consumer has a message before another gets it."),
+    ):
+        function = option(function)
+    return function

@@ -63,5 +63,15 @@ def state_word(state: pb.MessageState) -> str:
     return pb.MessageState.Name(state).removeprefix("MESSAGE_STATE_").lower()
 
 
+def reason_word(reason: pb.DeathReason) -> str:
+    """Return the words for why a message is dead."""
+    return pb.DeathReason.Name(reason).removeprefix("DEATH_REASON_").lower().replace("_", " ")
+
+
+def outcome_word(outcome: pb.Try.Outcome) -> str:
+    """Return the words for how a delivery ended that failed."""
+    return pb.Try.Outcome.Name(outcome).removeprefix("OUTCOME_").lower().replace("_", " ")
+
+
 def _encode(value: dict[str, Any], indent: int | None = None) -> bytes:
     return f"{json.dumps(value, indent=indent, ensure_ascii=False)}\n".encode()

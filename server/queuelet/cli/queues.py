@@ -8,7 +8,14 @@ from typing import cast
 import click
 
 from queuelet.bounds import UNBOUNDED
-from queuelet.cli.options import ClientCommand, Options, queue_argument, selector_option, tag_option
+from queuelet.cli.options import (
+    ClientCommand,
+    Options,
+    delivery_options,
+    queue_argument,
+    selector_option,
+    tag_option,
+)
 from queuelet.cli.orphans import orphans, queue_objects
 from queuelet.cli.session import connect
 from queuelet.cli.show import show
@@ -104,19 +111,27 @@ def delete(options: Options, queue: str) -> None:
     examples="""
     queuelet new memory --name orders
     queuelet new memory 1000 --name orders -t team=checkout -t tier=gold
+    queuelet new memory --name mails --lease-seconds 60 --max-deliveries 10 --message-ttl-seconds 86400
     """,
 )
 @click.argument("store", type=STORE, metavar="STORE", help="Where the messages live: memory, or disk (or boltdb).")
 @click.argument("limit", type=int, default=UNBOUNDED, help="The most messages it holds. By default -1: no bound.")
 @tag_option
 @click.option("--name", default="", show_default=False, help="A name of its own, to use in place of its id.")
+@delivery_options
 @click.pass_obj
-def new(options: Options, store: str, limit: int, tags: Tags, name: str) -> None:
+def new(options: Options, /, store: str, limit: int, tags: Tags, name: str, **delivery: int | None) -> None:
     """Make a queue.
 
     Each call makes another one, unless the name is taken. `queuelet declare` can be repeated.
     """
-    request = pb.NewQueueRequest(store=store_number(store), limit=limit, tags=tags_to_pb(tags), name=name)
+    request = pb.NewQueueRequest(
+        store=store_number(store),
+        limit=limit,
+        tags=tags_to_pb(tags),
+        name=name,
+        delivery=pb.DeliverySettings(**delivery),
+    )
     with connect(options) as server:
         answer = server.call("NewQueue", request, pb.NewQueueResponse)
     show(answer, as_json=options.json)

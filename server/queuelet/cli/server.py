@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -91,12 +92,19 @@ AT_LEAST_1 = click.IntRange(min=1)
     verb="serve",
     examples="""
     queuelet server
+    queuelet server --data-dir data
     queuelet server --listen 127.0.0.1:10002 --metrics 127.0.0.1:10003 --memory-watermark 512Mi
     queuelet server --tls-cert tls.crt --tls-key tls.key --token-file token
     """,
 )
 @click.option("--listen", cls=SettingOption, envvar="Q_LISTEN", help="Where to serve gRPC; :port is on all addresses.")
 @click.option("--metrics", cls=SettingOption, envvar="Q_METRICS", help="Where to serve metrics and health by HTTP.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Keep Disk queues in this folder, which is made if it is not there. Without it there are none.",
+)
 @click.option("-d", "--debug", is_flag=True, envvar="Q_DEBUG", help="Log each call.")
 @click.option(
     "--grace",

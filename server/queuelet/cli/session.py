@@ -50,35 +50,41 @@ class Session:
                 "so what became of the call is not known"
             ) from error
 
-    def watch(self, selector: str) -> Iterator[pb.WatchQueuesResponse]:
-        """Yield what the server tells of its queues."""
-        batches = self._client.watch_queues(selector)
+    def stream(self, name: str, request: ProtobufMessage, answer: type[_Answer]) -> Iterator[_Answer]:
+        """Make a call that has many answers, and yield them."""
+        answers = self._client.stream(name, request, answer)
 
-        async def following() -> pb.WatchQueuesResponse | None:
-            return await anext(batches, None)
+        async def following() -> _Answer | None:
+            return await anext(answers, None)
 
-        while batch := self._runner.run(following()):
-            yield batch
+        while (one := self._runner.run(following())) is not None:
+            yield one
 
 
-@contextmanager
-def connect(options: Options) -> Iterator[Session]:
-    """Open a connection to the server of the options. Nothing is sent yet."""
+def open_client(options: Options) -> Client:
+    """Return a client of the server of the options, to be used in `async with`."""
     # gRPC's own log lines would stand among ours, which say the same.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # It takes a fifth of a second to import, and --help does without.
     from queuelet.client import Client, Connection  # noqa: PLC0415
 
-    connection = Connection(
-        server=options.server if ":" in options.server else f"{options.server}:{PORT}",
-        tls_ca=options.tls_ca,
-        tls_cert=options.tls_cert,
-        tls_key=options.tls_key,
-        token_file=options.token_file,
-        timeout=options.timeout or None,
+    return Client(
+        Connection(
+            server=options.server if ":" in options.server else f"{options.server}:{PORT}",
+            tls_ca=options.tls_ca,
+            tls_cert=options.tls_cert,
+            tls_key=options.tls_key,
+            token_file=options.token_file,
+            timeout=options.timeout or None,
+        )
     )
+
+
+@contextmanager
+def connect(options: Options) -> Iterator[Session]:
+    """Open a connection to the server of the options. Nothing is sent yet."""
     with asyncio.Runner() as runner:
-        client = Client(connection)
+        client = open_client(options)
         runner.run(client.__aenter__())
         try:
             yield Session(client, runner, options)

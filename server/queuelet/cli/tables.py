@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from queuelet.cli.failures import printable
-from queuelet.cli.output import messages, state_word, write
+from queuelet.cli.output import messages, outcome_word, reason_word, state_word, write
 from queuelet.v1 import queue_pb2 as pb
 
 WIDE = 240
@@ -51,6 +51,8 @@ def _view(answer: ProtobufMessage) -> RenderableType:
             view = _record({**_message_facts(answer.message), "payload": _payload(answer.message.payload)})
         case pb.BrowseResponse():
             view = _message_table(answer.messages)
+        case pb.Delivery():
+            view = _record(_delivery_facts(answer))
         case pb.PurgeResponse():
             view = f"purged {messages(answer.purged)}"
         case pb.GetStatsResponse():
@@ -106,22 +108,56 @@ def _queue_record(queue: pb.Queue) -> Table:
 
 
 def _message_facts(message: pb.Message) -> dict[str, RenderableType]:
-    return {
+    facts: dict[str, RenderableType] = {
         "id": message.meta.id,
         "created": _moment(message.meta.created),
         "tags": _tags(message.meta.tags) or Text("-"),
     }
+    if message.priority:
+        facts["priority"] = f"{message.priority:,}"
+    if message.HasField("not_before"):
+        facts["not before"] = _moment(message.not_before)
+    if message.HasField("ttl"):
+        facts["time to live"] = f"{message.ttl.ToTimedelta().total_seconds():,g} s"
+    return facts
+
+
+def _delivery_facts(delivery: pb.Delivery) -> dict[str, RenderableType]:
+    message = delivery.message
+    return {
+        "token": str(delivery.token),
+        "deadline": _moment(delivery.deadline),
+        "delivery": f"{delivery.count:,}",
+        **_message_facts(message),
+        "payload": _payload(message.payload),
+    }
 
 
 def _message_table(browsed: Iterable[pb.BrowsedMessage]) -> Table:
-    table = _columns("STATE", "ID", "CREATED", "TAGS")
+    table = _columns("STATE", "ID", "CREATED", "COUNT", "DETAILS", "TAGS", right=["COUNT"])
     table.add_column("PAYLOAD", no_wrap=True, overflow="ellipsis")
     for each in browsed:
-        message, state = each.message, state_word(each.state)
+        message = each.message
         first, *more = _payload(message.payload).plain.split("\n")
         cut = Text(f"{first[:WIDE]} ..." if more else first[:WIDE])
-        table.add_row(state, message.meta.id, _moment(message.meta.created), _tags(message.meta.tags), cut)
+        facts = (state_word(each.state), message.meta.id, _moment(message.meta.created), f"{each.count:,}")
+        table.add_row(*facts, _details(each), _tags(message.meta.tags), cut)
     return table
+
+
+def _details(browsed: pb.BrowsedMessage) -> Text:
+    """Return what its state does not tell: until when, who has it, why it is dead, and how its last delivery failed."""
+    told: list[str] = []
+    if browsed.HasField("until"):
+        told.append(f"until {_moment(browsed.until)}")
+    if browsed.consumer:
+        told.append(f"by {browsed.consumer}")
+    if browsed.reason:
+        told.append(reason_word(browsed.reason))
+    if browsed.tries:
+        last = browsed.tries[-1]
+        told.append(f"last {outcome_word(last.outcome)}" + (f": {last.reason}" if last.reason else ""))
+    return Text(printable(", ".join(told)).replace("\n", " "))
 
 
 def _payload(data: bytes) -> Text:
@@ -145,6 +181,10 @@ def _queue_facts(stats: pb.QueueStats) -> dict[str, RenderableType]:
         "limit": _limit(stats.queue),
         "enqueued": f"{stats.enqueued:,}",
         "consumed": f"{stats.consumed:,}",
+        "leased": f"{stats.leased:,}, {stats.redelivered:,} of them again",
+        "acked": f"{stats.acked:,}",
+        "given back": f"{stats.nacked:,} by nack, {stats.released:,} by a stream's end, {stats.expired:,} by time",
+        "died": f"{stats.buried:,}, {stats.redriven:,} redriven",
         "purged": f"{stats.purged:,}",
         "refused, full": f"{stats.refused_full:,}",
         "stored": f"{stats.stored_bytes:,} bytes",

@@ -33,7 +33,7 @@ def watch(options: Options, selector: str) -> None:
     most once a second, and {"removed": {"id": ..., "name": ...}} for each that is gone or no longer selected.
     """
     with connect(options) as server:
-        batches = server.watch(selector)
+        batches = server.stream("WatchQueues", pb.WatchQueuesRequest(selector=selector), pb.WatchQueuesResponse)
         try:
             if options.json:
                 _write_lines(batches)

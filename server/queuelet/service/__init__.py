@@ -6,8 +6,12 @@ from queuelet.errors import ServerDraining
 from queuelet.manager import Manager
 from queuelet.rpc import Method
 from queuelet.running import Running
+from queuelet.service.consume import ConsumeRpcs
+from queuelet.service.leases import LeaseRpcs
 from queuelet.service.messages import MessageRpcs
 from queuelet.service.queues import QueueRpcs
+from queuelet.service.redrive import RedriveRpcs
+from queuelet.service.taking import Taker
 from queuelet.service.watch import WatchRpcs
 from queuelet.status import NEGZ_SERVICE, SERVICE
 
@@ -20,12 +24,16 @@ class Service:
         self._manager = manager
         self._running = running
         self._queues = QueueRpcs(manager, started=started)
-        self._messages = MessageRpcs(manager, self._running)
+        taker = Taker(running)
+        self._messages = MessageRpcs(manager, running, taker)
+        self._leases = LeaseRpcs(manager, taker)
+        self._consume = ConsumeRpcs(manager)
+        self._redrive = RedriveRpcs(manager)
         self._watch = WatchRpcs(manager)
 
     def tables(self) -> dict[str, list[Method]]:
         """Return the methods of each service: all of Queuelet's, and under negz/q's name the nine it has."""
-        queues, messages = self._queues, self._messages
+        queues, messages, leases = self._queues, self._messages, self._leases
         negz = [
             Method(name="ListQueues", event="list queues", unary=queues.list_queues),
             Method(name="NewQueue", event="add queue", unary=queues.new_queue),
@@ -41,6 +49,12 @@ class Service:
             Method(name="AddBatch", event="add batch", unary=messages.add_batch),
             Method(name="PopBatch", event="pop batch", unary=messages.pop_batch),
             Method(name="PeekBatch", event="peek batch", unary=messages.peek_batch),
+            Method(name="Receive", event="receive", unary=leases.receive),
+            Method(name="Ack", event="ack", unary=leases.ack),
+            Method(name="Nack", event="nack", unary=leases.nack),
+            Method(name="Extend", event="extend", unary=leases.extend),
+            Method(name="Consume", event="consume", stream=self._consume.consume),
+            Method(name="Redrive", event="redrive", stream=self._redrive.redrive),
             Method(name="Browse", event="browse", unary=messages.browse),
             Method(name="Purge", event="purge", unary=messages.purge),
             Method(name="DeclareQueues", event="declare queues", unary=queues.declare_queues),

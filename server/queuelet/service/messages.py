@@ -14,8 +14,10 @@ from queuelet.queue import AddResult, Duplicate, Queue
 from queuelet.rpc import Call
 from queuelet.running import Running
 from queuelet.selector import parse_selector
+from queuelet.service.kept import DURABILITY_2, DURABILITY_3, once_kept
+from queuelet.service.taking import Taker, patience
 from queuelet.service.turns import Turns
-from queuelet.status import error_to_pb
+from queuelet.status import NEGZ_SERVICE, error_to_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import (
     check_batch,
@@ -36,18 +38,16 @@ _BESIDE = 32
 _STEP = 100
 """How many messages are worked on before a look at the clock."""
 
-_MARGIN = 0.1
-"""A call that waits answers this long before its deadline, in seconds, or a tenth of its time if that is less."""
-
 
 class MessageRpcs:
     """The handlers."""
 
-    def __init__(self, manager: Manager, running: Running) -> None:
-        """Take the queues, and whether the server runs."""
+    def __init__(self, manager: Manager, running: Running, taker: Taker) -> None:
+        """Take the queues, whether the server runs, and who takes messages from queues."""
         self._manager = manager
         self._bounds = manager.bounds
         self._running = running
+        self._taker = taker
 
     # Adding
 
@@ -57,8 +57,10 @@ class MessageRpcs:
         queue = self._manager.get(asked.queue_id)
         message = message_from_pb(asked.message, self._bounds)
         if asked.wait:
-            return self._wait_to_add(queue, [message], call, _add_answer)
-        return _added_or_raise(message, queue.add(message, time_ns()))
+            return once_kept(queue, self._wait_to_add(queue, [message], call, _add_answer))
+        added = queue.add(message, time_ns())
+        answer = added if isinstance(added, bytes) else _added_or_raise(message, added)
+        return once_kept(queue, _single(queue, answer, call))
 
     def add_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Put messages at the end of a queue, each with its own result."""
@@ -90,8 +92,8 @@ class MessageRpcs:
         self, queue: Queue, messages: list[NewMessage], call: Call, *, wait: bool
     ) -> bytes | Awaitable[bytes]:
         if wait:
-            return self._wait_to_add(queue, messages, call, _add_batch_answer)
-        return _add_batch_answer(messages, queue.add_batch(messages, time_ns()))
+            return once_kept(queue, self._wait_to_add(queue, messages, call, _add_batch_answer))
+        return once_kept(queue, _add_batch_answer(queue, messages, queue.add_batch(messages, time_ns())))
 
     def _read(self, place: int, new: pb.NewMessage) -> NewMessage:
         """Return a message of a batch. Raises what `message_from_pb` does, naming the message by its place from 0."""
@@ -105,18 +107,18 @@ class MessageRpcs:
         queue: Queue,
         messages: list[NewMessage],
         call: Call,
-        answer: Callable[[Sequence[NewMessage], Sequence[AddResult]], bytes],
+        answer: Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes],
     ) -> bytes:
         done = asyncio.Event()
         waiting = queue.wait_to_add(messages, done.set, time_ns())
         try:
-            async with asyncio.timeout(_patience(call)):
+            async with asyncio.timeout(patience(call)):
                 await done.wait()
         except TimeoutError:
             pass
         finally:
             queue.give_up_adding(waiting, time_ns())
-        return answer(messages, waiting.results)
+        return answer(queue, messages, waiting.results)
 
     # Taking
 
@@ -125,9 +127,14 @@ class MessageRpcs:
         asked = pb.PopRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
-        if wait and not queue.has_ready:
-            return self._wait_to_pop(queue, wait, call, lambda: queue.pop(time_ns()))
-        return queue.pop(time_ns())
+        request_id = asked.request_id
+        if not request_id and (not wait or queue.ready):
+            return once_kept(queue, _single(queue, queue.pop(time_ns()), call))
+
+        def take() -> bytes:
+            return _single(queue, queue.pop(time_ns()), call)
+
+        return once_kept(queue, self._taker.take(queue, wait, call, b"p", request_id, take))
 
     def pop_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Remove and answer the first ready messages, as many as fit."""
@@ -137,44 +144,21 @@ class MessageRpcs:
         wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
 
         def take() -> bytes:
-            return b"".join(queue.pop_batch(most, self._bounds.message_bytes, time_ns()))
+            bodies = queue.pop_batch(most, self._bounds.message_bytes - _BESIDE, time_ns())
+            return b"".join((*bodies, DURABILITY_2[queue.is_durable])) if bodies else b""
 
-        if wait and not queue.has_ready:
-            return self._wait_to_pop(queue, wait, call, take)
-        return take()
-
-    async def _wait_to_pop(self, queue: Queue, seconds: float, call: Call, take: Callable[[], bytes]) -> bytes:
-        loop = asyncio.get_running_loop()
-        patience = _patience(call)
-        deadline = loop.time() + (seconds if patience is None else min(seconds, patience))
-        came_too_late = False
-        while not queue.has_ready and not queue.deleted and loop.time() < deadline:
-            self._running.check()
-            woken = asyncio.Event()
-            queue.wait_for_message(woken.set, first=came_too_late)
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await woken.wait()
-            except TimeoutError:
-                queue.give_up_popping(woken.set)
-            except asyncio.CancelledError:
-                queue.give_up_popping(woken.set)
-                raise
-            came_too_late = True
-        self._running.check()
-        queue.check_exists()
-        return take()
+        return once_kept(queue, self._taker.take(queue, wait, call, b"b", asked.request_id, take))
 
     def peek(self, request: bytes, call: Call) -> bytes:
         """Answer the first ready message."""
-        return self._manager.get(pb.PeekRequest.FromString(request).queue_id).peek()
+        return self._manager.get(pb.PeekRequest.FromString(request).queue_id).peek(time_ns())
 
     def peek_batch(self, request: bytes, call: Call) -> bytes:
         """Answer the first ready messages, as many as fit."""
         asked = pb.PeekBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         most = page_size_from_pb(asked.max, "max") or self._bounds.batch
-        return b"".join(queue.peek_batch(most, self._bounds.message_bytes))
+        return b"".join(queue.peek_batch(most, self._bounds.message_bytes, time_ns()))
 
     # Looking and removing
 
@@ -186,23 +170,23 @@ class MessageRpcs:
         after = number_from_token(asked.page_token)
         selects = parse_selector(asked.selector) if asked.selector else None
         states = states_from_pb(asked.states)
-        if states and State.READY not in states:
-            return b""
         turns = Turns()
         pieces: list[bytes] = []
-        room = self._bounds.message_bytes - _BESIDE
+        most_bytes = self._bounds.message_bytes - _BESIDE
+        room = most_bytes
         for _ in range(0, self._bounds.scan, _STEP):
-            scanned = queue.browse(after, _STEP)
-            for seq, body in scanned:
-                if selects is None or selects(tags_of(body)):
-                    piece = browsed(body, State.READY)
+            found = queue.browse(after, _STEP, states, now=time_ns())
+            for each in found.messages:
+                if selects is None or selects(tags_of(each.body)):
+                    piece = browsed(each.body, each.state, each.until, each.delivery, most_bytes)
                     room -= len(piece)
                     if pieces and (len(pieces) == most or room < 0):
                         return b"".join([*pieces, next_page(str(after))])
                     pieces.append(piece)
-                after = seq
-            if len(scanned) < _STEP:
+                after = each.seq
+            if found.is_end:
                 return b"".join(pieces)
+            after = found.last
             await turns.give()
         return b"".join([*pieces, next_page(str(after))])
 
@@ -213,30 +197,38 @@ class MessageRpcs:
         # A selector of spaces would select all, which has to be asked for by its name.
         if bool(asked.ids) + bool(asked.selector.strip()) + asked.all != 1:
             raise InvalidArgument("ids, selector, all: give one of them, and only one", field="ids")
+        states = states_from_pb(asked.states)
         if asked.ids:
             check_batch(asked.ids, "ids", self._bounds)
-            purged = queue.purge_ids([checked_uuid(message_id, "ids").encode() for message_id in asked.ids], time_ns())
-            return pb.PurgeResponse(purged=purged).SerializeToString()
-        return self._purge_in_slices(queue, asked.selector)
+            ids = [checked_uuid(message_id, "ids").encode() for message_id in asked.ids]
+            purged = queue.purge_ids(ids, time_ns(), states)
+            return once_kept(queue, pb.PurgeResponse(purged=purged).SerializeToString())
+        return once_kept(queue, self._purge_in_slices(queue, asked.selector, states))
 
-    async def _purge_in_slices(self, queue: Queue, selector: str) -> bytes:
+    async def _purge_in_slices(self, queue: Queue, selector: str, states: set[State]) -> bytes:
         """Remove what is selected among the messages that are there now, and let other calls have their turn."""
         selects = parse_selector(selector) if selector else None
         turns = Turns()
         purged = after = 0
         last = queue.last_seq
-        while after < last and (scanned := queue.browse(after, _STEP)):
-            after = scanned[-1][0]
-            chosen = [seq for seq, body in scanned if seq <= last and (selects is None or selects(tags_of(body)))]
+        while after < last:
+            found = queue.browse(after, _STEP, states, now=time_ns())
+            chosen = [
+                each.seq
+                for each in found.messages
+                if each.seq <= last and (selects is None or selects(tags_of(each.body)))
+            ]
             purged += queue.purge(chosen, time_ns())
+            if found.is_end:
+                break
+            after = found.last
             await turns.give()
         return pb.PurgeResponse(purged=purged).SerializeToString()
 
 
-def _patience(call: Call) -> float | None:
-    """Return how long a call may wait so that its answer still comes in time, in seconds; None for ever."""
-    left = call.seconds_left
-    return None if left is None else max(0.0, left - min(_MARGIN, left / 10))
+def _single(queue: Queue, answer: bytes, call: Call) -> bytes:
+    """Return the answer of a call about one message with its durability, which negz/q does not tell."""
+    return answer if call.service == NEGZ_SERVICE else answer + DURABILITY_3[queue.is_durable]
 
 
 def _added_or_raise(message: NewMessage, result: AddResult) -> bytes:
@@ -249,14 +241,14 @@ def _added_or_raise(message: NewMessage, result: AddResult) -> bytes:
     return result.body + _DUPLICATE
 
 
-def _add_answer(messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
-    return _added_or_raise(messages[0], results[0])
+def _add_answer(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
+    return _added_or_raise(messages[0], results[0]) + DURABILITY_3[queue.is_durable]
 
 
-def _add_batch_answer(messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
+def _add_batch_answer(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
     bodies = [result for result in results if isinstance(result, bytes)]
     if len(bodies) == len(results):
-        return added(map(id_of, bodies))
+        return added(map(id_of, bodies)) + DURABILITY_2[queue.is_durable]
     if not bodies:
         _raise_if_gone(results)
     answer = pb.AddBatchResponse()
@@ -271,7 +263,7 @@ def _add_batch_answer(messages: Sequence[NewMessage], results: Sequence[AddResul
             told.add(error.message)
         else:
             answer.results.add(id=id_of(body).decode(), duplicate=isinstance(result, Duplicate))
-    return answer.SerializeToString()
+    return answer.SerializeToString() + DURABILITY_2[queue.is_durable]
 
 
 def _raise_if_gone(results: Sequence[AddResult]) -> None:

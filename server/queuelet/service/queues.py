@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from operator import add
 from time import time_ns
 from typing import TypeVar
@@ -16,6 +16,7 @@ from queuelet.metrics import oldest_ready_age
 from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.selector import Selector, parse_selector
+from queuelet.service.kept import once_defined
 from queuelet.service.turns import Turns
 from queuelet.status import NEGZ_SERVICE, SERVICE, error_to_pb
 from queuelet.tags import Tag
@@ -90,18 +91,18 @@ class QueueRpcs:
                 await turns.give()
             after = queues[-1].number
 
-    def new_queue(self, request: bytes, call: Call) -> bytes:
+    def new_queue(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Make a queue."""
         definition = new_queue_from_pb(pb.NewQueueRequest.FromString(request), self._bounds)
         queue = self._manager.new(definition, now=time_ns())
-        return pb.NewQueueResponse(queue=queue_to_pb(queue)).SerializeToString()
+        return once_defined(queue, pb.NewQueueResponse(queue=queue_to_pb(queue)).SerializeToString())
 
     def get_queue(self, request: bytes, call: Call) -> bytes:
         """Answer one queue."""
         queue = self._manager.get(pb.GetQueueRequest.FromString(request).queue_id)
         return pb.GetQueueResponse(queue=queue_to_pb(queue)).SerializeToString()
 
-    def delete_queue(self, request: bytes, call: Call) -> bytes:
+    def delete_queue(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Drop a queue. As in negz/q, dropping one that is not there succeeds (Q16), but a bad id does not (Q14)."""
         reference = pb.DeleteQueueRequest.FromString(request).queue_id
         try:
@@ -111,19 +112,19 @@ class QueueRpcs:
                 raise
             return b""
         self._manager.delete(queue)
-        return b""
+        return once_defined(queue, b"")
 
-    def add_queue_tag(self, request: bytes, call: Call) -> bytes:
+    def add_queue_tag(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Add a tag to a queue."""
         queue, tag = self._tagging(pb.AddQueueTagRequest.FromString(request))
         self._manager.tag(queue, tag, now=time_ns())
-        return b""
+        return once_defined(queue, b"")
 
-    def delete_queue_tag(self, request: bytes, call: Call) -> bytes:
+    def delete_queue_tag(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Take a tag from a queue."""
         queue, tag = self._tagging(pb.DeleteQueueTagRequest.FromString(request))
         self._manager.untag(queue, tag, now=time_ns())
-        return b""
+        return once_defined(queue, b"")
 
     def _tagging(self, asked: pb.AddQueueTagRequest | pb.DeleteQueueTagRequest) -> tuple[Queue, Tag]:
         """Return queue and tag, checked in negz/q's order: id, queue, tag (Q20)."""
@@ -138,8 +139,15 @@ class QueueRpcs:
         asked = pb.DeclareQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
         results = await _in_slices(self._declare, asked.queues)
+        await self._kept()
         _fit(results, self._bounds.message_bytes)
         return pb.DeclareQueuesResponse(results=results).SerializeToString()
+
+    async def _kept(self) -> None:
+        """Wait until what was done to queues is kept. Raises `StoreFailed` if that is not known."""
+        commit = self._manager.commit()
+        if commit is not None:
+            await commit
 
     def _declare(self, declared: pb.QueueDeclaration) -> pb.DeclareResult:
         try:
@@ -162,6 +170,7 @@ class QueueRpcs:
         asked = pb.RemoveQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
         results = await _in_slices(self._remove, asked.queues)
+        await self._kept()
         _fit(results, self._bounds.message_bytes)
         return pb.RemoveQueuesResponse(results=results).SerializeToString()
 
@@ -222,14 +231,23 @@ def _fit(results: Sequence[pb.DeclareResult | pb.RemoveResult], room: int) -> No
 
 
 def _queue_stats(queue: Queue) -> pb.QueueStats:
+    tally = queue.tally
     stats = pb.QueueStats(
         queue=queue_to_pb(queue),
-        enqueued=queue.enqueued,
-        consumed=queue.consumed,
-        purged=queue.purged,
+        enqueued=tally.enqueued,
+        consumed=tally.consumed,
+        purged=tally.purged,
         refused_full=queue.refused_full,
         stored_bytes=queue.stored_bytes,
         waiting_calls=queue.waiting,
+        leased=tally.leased,
+        redelivered=tally.redelivered,
+        acked=tally.acked,
+        nacked=tally.nacked,
+        released=tally.released,
+        expired=tally.expired,
+        buried=tally.buried,
+        redriven=tally.redriven,
     )
     age = oldest_ready_age(queue, time_ns())
     if age is not None:

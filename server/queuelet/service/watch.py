@@ -68,6 +68,7 @@ class _Watcher:
         self._manager = manager
         self._selects = selects
         self._send = send
+        self._stores: list[pb.StoreEpoch] = []
         self._seen: dict[str, _Seen] = {}
         self._changed: dict[str, Queue] = {}
         self._gone: dict[str, str] = {}
@@ -87,7 +88,7 @@ class _Watcher:
 
     async def snapshot(self) -> None:
         """Tell the stores and all queues."""
-        await self._send(pb.WatchQueuesResponse(stores=store_epochs(self._manager)).SerializeToString())
+        await self._tell_stores()
         await self._tell(self._manager)
         await self._send(pb.WatchQueuesResponse(snapshot_complete=True).SerializeToString())
 
@@ -97,12 +98,20 @@ class _Watcher:
             async with asyncio.timeout_at(self._next_counts):
                 await self._woken.wait()
         except TimeoutError:
+            await self._tell_stores()
             await self._tell(self._manager)
             self._next_counts = asyncio.get_running_loop().time() + COUNTS_EVERY
         self._woken.clear()
         gone, self._gone = self._gone, {}
         changed, self._changed = self._changed, {}
         await self._tell(changed.values(), gone)
+
+    async def _tell_stores(self) -> None:
+        """Send the stores if one has another epoch or problem than when they were told last."""
+        stores = store_epochs(self._manager)
+        if stores != self._stores:
+            self._stores = stores
+            await self._send(pb.WatchQueuesResponse(stores=stores).SerializeToString())
 
     async def _tell(self, queues: Iterable[Queue], gone: Mapping[str, str] | None = None) -> None:
         """Send what is news, in as many messages as it takes."""

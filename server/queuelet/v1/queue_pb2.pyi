@@ -11,6 +11,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DURABILITY_UNSPECIFIED: _ClassVar[Durability]
+    DURABILITY_MEMORY: _ClassVar[Durability]
+    DURABILITY_DISK: _ClassVar[Durability]
+
+class DeathReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DEATH_REASON_UNSPECIFIED: _ClassVar[DeathReason]
+    DEATH_REASON_MAX_DELIVERIES: _ClassVar[DeathReason]
+    DEATH_REASON_EXPIRED: _ClassVar[DeathReason]
+
 class MessageState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MESSAGE_STATE_UNSPECIFIED: _ClassVar[MessageState]
@@ -18,6 +30,12 @@ class MessageState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MESSAGE_STATE_DELAYED: _ClassVar[MessageState]
     MESSAGE_STATE_LEASED: _ClassVar[MessageState]
     MESSAGE_STATE_DEAD: _ClassVar[MessageState]
+DURABILITY_UNSPECIFIED: Durability
+DURABILITY_MEMORY: Durability
+DURABILITY_DISK: Durability
+DEATH_REASON_UNSPECIFIED: DeathReason
+DEATH_REASON_MAX_DELIVERIES: DeathReason
+DEATH_REASON_EXPIRED: DeathReason
 MESSAGE_STATE_UNSPECIFIED: MessageState
 MESSAGE_STATE_READY: MessageState
 MESSAGE_STATE_DELAYED: MessageState
@@ -25,16 +43,18 @@ MESSAGE_STATE_LEASED: MessageState
 MESSAGE_STATE_DEAD: MessageState
 
 class NewQueueRequest(_message.Message):
-    __slots__ = ("store", "limit", "tags", "name")
+    __slots__ = ("store", "limit", "tags", "name", "delivery")
     STORE_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_FIELD_NUMBER: _ClassVar[int]
     store: Queue.Store
     limit: int
     tags: _containers.RepeatedCompositeFieldContainer[Tag]
     name: str
-    def __init__(self, store: _Optional[_Union[Queue.Store, str]] = ..., limit: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., name: _Optional[str] = ...) -> None: ...
+    delivery: DeliverySettings
+    def __init__(self, store: _Optional[_Union[Queue.Store, str]] = ..., limit: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., name: _Optional[str] = ..., delivery: _Optional[_Union[DeliverySettings, _Mapping]] = ...) -> None: ...
 
 class NewQueueResponse(_message.Message):
     __slots__ = ("queue",)
@@ -117,26 +137,32 @@ class AddRequest(_message.Message):
     def __init__(self, queue_id: _Optional[str] = ..., message: _Optional[_Union[NewMessage, _Mapping]] = ..., wait: _Optional[bool] = ...) -> None: ...
 
 class AddResponse(_message.Message):
-    __slots__ = ("message", "duplicate")
+    __slots__ = ("message", "duplicate", "durability")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
     message: Message
     duplicate: bool
-    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., duplicate: _Optional[bool] = ...) -> None: ...
+    durability: Durability
+    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., duplicate: _Optional[bool] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
 
 class PopRequest(_message.Message):
-    __slots__ = ("queue_id", "wait")
+    __slots__ = ("queue_id", "wait", "request_id")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     wait: _duration_pb2.Duration
-    def __init__(self, queue_id: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, queue_id: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class PopResponse(_message.Message):
-    __slots__ = ("message",)
+    __slots__ = ("message", "durability")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
     message: Message
-    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ...) -> None: ...
+    durability: Durability
+    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
 
 class PeekRequest(_message.Message):
     __slots__ = ("queue_id",)
@@ -161,10 +187,12 @@ class AddBatchRequest(_message.Message):
     def __init__(self, queue_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[NewMessage, _Mapping]]] = ..., wait: _Optional[bool] = ...) -> None: ...
 
 class AddBatchResponse(_message.Message):
-    __slots__ = ("results",)
+    __slots__ = ("results", "durability")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[AddResult]
-    def __init__(self, results: _Optional[_Iterable[_Union[AddResult, _Mapping]]] = ...) -> None: ...
+    durability: Durability
+    def __init__(self, results: _Optional[_Iterable[_Union[AddResult, _Mapping]]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
 
 class AddResult(_message.Message):
     __slots__ = ("id", "duplicate", "error")
@@ -177,20 +205,200 @@ class AddResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., duplicate: _Optional[bool] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class PopBatchRequest(_message.Message):
-    __slots__ = ("queue_id", "wait", "max")
+    __slots__ = ("queue_id", "wait", "max", "request_id")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     MAX_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     wait: _duration_pb2.Duration
     max: int
-    def __init__(self, queue_id: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max: _Optional[int] = ...) -> None: ...
+    request_id: str
+    def __init__(self, queue_id: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class PopBatchResponse(_message.Message):
-    __slots__ = ("messages",)
+    __slots__ = ("messages", "durability")
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
     messages: _containers.RepeatedCompositeFieldContainer[Message]
-    def __init__(self, messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ...) -> None: ...
+    durability: Durability
+    def __init__(self, messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
+
+class ReceiveRequest(_message.Message):
+    __slots__ = ("queue_id", "wait", "max", "lease", "request_id", "consumer")
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    queue_id: str
+    wait: _duration_pb2.Duration
+    max: int
+    lease: _duration_pb2.Duration
+    request_id: str
+    consumer: str
+    def __init__(self, queue_id: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., consumer: _Optional[str] = ...) -> None: ...
+
+class ReceiveResponse(_message.Message):
+    __slots__ = ("deliveries",)
+    DELIVERIES_FIELD_NUMBER: _ClassVar[int]
+    deliveries: _containers.RepeatedCompositeFieldContainer[Delivery]
+    def __init__(self, deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ...) -> None: ...
+
+class Delivery(_message.Message):
+    __slots__ = ("message", "token", "deadline", "count")
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    message: Message
+    token: int
+    deadline: _timestamp_pb2.Timestamp
+    count: int
+    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., token: _Optional[int] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., count: _Optional[int] = ...) -> None: ...
+
+class AckRequest(_message.Message):
+    __slots__ = ("queue_id", "tokens")
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    queue_id: str
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, queue_id: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class AckResponse(_message.Message):
+    __slots__ = ("results", "durability")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[LeaseResult]
+    durability: Durability
+    def __init__(self, results: _Optional[_Iterable[_Union[LeaseResult, _Mapping]]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
+
+class LeaseResult(_message.Message):
+    __slots__ = ("error",)
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    error: Error
+    def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class NackRequest(_message.Message):
+    __slots__ = ("queue_id", "tokens", "delay", "reason")
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    DELAY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    queue_id: str
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    delay: _duration_pb2.Duration
+    reason: str
+    def __init__(self, queue_id: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class NackResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[LeaseResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[LeaseResult, _Mapping]]] = ...) -> None: ...
+
+class ExtendRequest(_message.Message):
+    __slots__ = ("queue_id", "tokens", "lease")
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    queue_id: str
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    lease: _duration_pb2.Duration
+    def __init__(self, queue_id: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ExtendResponse(_message.Message):
+    __slots__ = ("results", "deadline")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[LeaseResult]
+    deadline: _timestamp_pb2.Timestamp
+    def __init__(self, results: _Optional[_Iterable[_Union[LeaseResult, _Mapping]]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ConsumeRequest(_message.Message):
+    __slots__ = ("start", "credit", "ack", "nack", "extend")
+    START_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    NACK_FIELD_NUMBER: _ClassVar[int]
+    EXTEND_FIELD_NUMBER: _ClassVar[int]
+    start: ConsumeStart
+    credit: int
+    ack: _containers.RepeatedScalarFieldContainer[int]
+    nack: _containers.RepeatedCompositeFieldContainer[ConsumeNack]
+    extend: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, start: _Optional[_Union[ConsumeStart, _Mapping]] = ..., credit: _Optional[int] = ..., ack: _Optional[_Iterable[int]] = ..., nack: _Optional[_Iterable[_Union[ConsumeNack, _Mapping]]] = ..., extend: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ConsumeStart(_message.Message):
+    __slots__ = ("queue_id", "lease", "max", "consumer", "exclusive")
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    EXCLUSIVE_FIELD_NUMBER: _ClassVar[int]
+    queue_id: str
+    lease: _duration_pb2.Duration
+    max: int
+    consumer: str
+    exclusive: bool
+    def __init__(self, queue_id: _Optional[str] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max: _Optional[int] = ..., consumer: _Optional[str] = ..., exclusive: _Optional[bool] = ...) -> None: ...
+
+class ConsumeNack(_message.Message):
+    __slots__ = ("token", "delay", "reason")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DELAY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    token: int
+    delay: _duration_pb2.Duration
+    reason: str
+    def __init__(self, token: _Optional[int] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ConsumeResponse(_message.Message):
+    __slots__ = ("deliveries", "settled", "refused", "holder_token", "durability")
+    DELIVERIES_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    deliveries: _containers.RepeatedCompositeFieldContainer[Delivery]
+    settled: _containers.RepeatedScalarFieldContainer[int]
+    refused: _containers.RepeatedCompositeFieldContainer[ConsumeRefusal]
+    holder_token: int
+    durability: Durability
+    def __init__(self, deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., settled: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[ConsumeRefusal, _Mapping]]] = ..., holder_token: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
+
+class ConsumeRefusal(_message.Message):
+    __slots__ = ("token", "error")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    token: int
+    error: Error
+    def __init__(self, token: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class RedriveRequest(_message.Message):
+    __slots__ = ("queue_id", "ids", "selector", "all", "rate", "dry_run")
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    queue_id: str
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    selector: str
+    all: bool
+    rate: int
+    dry_run: bool
+    def __init__(self, queue_id: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., selector: _Optional[str] = ..., all: _Optional[bool] = ..., rate: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class RedriveResponse(_message.Message):
+    __slots__ = ("redriven", "remaining")
+    REDRIVEN_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    redriven: int
+    remaining: int
+    def __init__(self, redriven: _Optional[int] = ..., remaining: _Optional[int] = ...) -> None: ...
 
 class PeekBatchRequest(_message.Message):
     __slots__ = ("queue_id", "max")
@@ -229,24 +437,64 @@ class BrowseResponse(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[BrowsedMessage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class BrowsedMessage(_message.Message):
-    __slots__ = ("message", "state")
+    __slots__ = ("message", "state", "count", "until", "consumer", "reason", "died", "tries")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DIED_FIELD_NUMBER: _ClassVar[int]
+    TRIES_FIELD_NUMBER: _ClassVar[int]
     message: Message
     state: MessageState
-    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., state: _Optional[_Union[MessageState, str]] = ...) -> None: ...
+    count: int
+    until: _timestamp_pb2.Timestamp
+    consumer: str
+    reason: DeathReason
+    died: _timestamp_pb2.Timestamp
+    tries: _containers.RepeatedCompositeFieldContainer[Try]
+    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., state: _Optional[_Union[MessageState, str]] = ..., count: _Optional[int] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., reason: _Optional[_Union[DeathReason, str]] = ..., died: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tries: _Optional[_Iterable[_Union[Try, _Mapping]]] = ...) -> None: ...
+
+class Try(_message.Message):
+    __slots__ = ("outcome", "began", "ended", "consumer", "reason", "token")
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[Try.Outcome]
+        OUTCOME_NACKED: _ClassVar[Try.Outcome]
+        OUTCOME_LEASE_EXPIRED: _ClassVar[Try.Outcome]
+        OUTCOME_RELEASED: _ClassVar[Try.Outcome]
+    OUTCOME_UNSPECIFIED: Try.Outcome
+    OUTCOME_NACKED: Try.Outcome
+    OUTCOME_LEASE_EXPIRED: Try.Outcome
+    OUTCOME_RELEASED: Try.Outcome
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    outcome: Try.Outcome
+    began: _timestamp_pb2.Timestamp
+    ended: _timestamp_pb2.Timestamp
+    consumer: str
+    reason: str
+    token: int
+    def __init__(self, outcome: _Optional[_Union[Try.Outcome, str]] = ..., began: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., reason: _Optional[str] = ..., token: _Optional[int] = ...) -> None: ...
 
 class PurgeRequest(_message.Message):
-    __slots__ = ("queue_id", "ids", "selector", "all")
+    __slots__ = ("queue_id", "ids", "selector", "all", "states")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
     ALL_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     ids: _containers.RepeatedScalarFieldContainer[str]
     selector: str
     all: bool
-    def __init__(self, queue_id: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., selector: _Optional[str] = ..., all: _Optional[bool] = ...) -> None: ...
+    states: _containers.RepeatedScalarFieldContainer[MessageState]
+    def __init__(self, queue_id: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., selector: _Optional[str] = ..., all: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MessageState, str]]] = ...) -> None: ...
 
 class PurgeResponse(_message.Message):
     __slots__ = ("purged",)
@@ -371,12 +619,16 @@ class WatchQueuesResponse(_message.Message):
     def __init__(self, stores: _Optional[_Iterable[_Union[StoreEpoch, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., removed: _Optional[_Iterable[_Union[RemovedQueue, _Mapping]]] = ..., snapshot_complete: _Optional[bool] = ...) -> None: ...
 
 class StoreEpoch(_message.Message):
-    __slots__ = ("store", "epoch")
+    __slots__ = ("store", "epoch", "problem", "reason")
     STORE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     store: Queue.Store
     epoch: str
-    def __init__(self, store: _Optional[_Union[Queue.Store, str]] = ..., epoch: _Optional[str] = ...) -> None: ...
+    problem: str
+    reason: str
+    def __init__(self, store: _Optional[_Union[Queue.Store, str]] = ..., epoch: _Optional[str] = ..., problem: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RemovedQueue(_message.Message):
     __slots__ = ("id", "name")
@@ -419,7 +671,7 @@ class ServerStats(_message.Message):
     def __init__(self, version: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stores: _Optional[_Iterable[_Union[StoreEpoch, _Mapping]]] = ..., queues: _Optional[int] = ..., messages: _Optional[_Union[MessageCounts, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., memory_watermark_bytes: _Optional[int] = ...) -> None: ...
 
 class QueueStats(_message.Message):
-    __slots__ = ("queue", "enqueued", "consumed", "purged", "refused_full", "stored_bytes", "oldest_ready_age", "waiting_calls")
+    __slots__ = ("queue", "enqueued", "consumed", "purged", "refused_full", "stored_bytes", "oldest_ready_age", "waiting_calls", "leased", "redelivered", "acked", "nacked", "released", "expired", "buried", "redriven")
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     ENQUEUED_FIELD_NUMBER: _ClassVar[int]
     CONSUMED_FIELD_NUMBER: _ClassVar[int]
@@ -428,6 +680,14 @@ class QueueStats(_message.Message):
     STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
     OLDEST_READY_AGE_FIELD_NUMBER: _ClassVar[int]
     WAITING_CALLS_FIELD_NUMBER: _ClassVar[int]
+    LEASED_FIELD_NUMBER: _ClassVar[int]
+    REDELIVERED_FIELD_NUMBER: _ClassVar[int]
+    ACKED_FIELD_NUMBER: _ClassVar[int]
+    NACKED_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    BURIED_FIELD_NUMBER: _ClassVar[int]
+    REDRIVEN_FIELD_NUMBER: _ClassVar[int]
     queue: Queue
     enqueued: int
     consumed: int
@@ -436,7 +696,15 @@ class QueueStats(_message.Message):
     stored_bytes: int
     oldest_ready_age: _duration_pb2.Duration
     waiting_calls: int
-    def __init__(self, queue: _Optional[_Union[Queue, _Mapping]] = ..., enqueued: _Optional[int] = ..., consumed: _Optional[int] = ..., purged: _Optional[int] = ..., refused_full: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., waiting_calls: _Optional[int] = ...) -> None: ...
+    leased: int
+    redelivered: int
+    acked: int
+    nacked: int
+    released: int
+    expired: int
+    buried: int
+    redriven: int
+    def __init__(self, queue: _Optional[_Union[Queue, _Mapping]] = ..., enqueued: _Optional[int] = ..., consumed: _Optional[int] = ..., purged: _Optional[int] = ..., refused_full: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., waiting_calls: _Optional[int] = ..., leased: _Optional[int] = ..., redelivered: _Optional[int] = ..., acked: _Optional[int] = ..., nacked: _Optional[int] = ..., released: _Optional[int] = ..., expired: _Optional[int] = ..., buried: _Optional[int] = ..., redriven: _Optional[int] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "reason", "message")
@@ -467,22 +735,36 @@ class Metadata(_message.Message):
     def __init__(self, id: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ...) -> None: ...
 
 class NewMessage(_message.Message):
-    __slots__ = ("tags", "payload", "id")
+    __slots__ = ("tags", "payload", "id", "priority", "not_before", "delay", "ttl")
     TAGS_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    DELAY_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
     tags: _containers.RepeatedCompositeFieldContainer[Tag]
     payload: bytes
     id: str
-    def __init__(self, tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., payload: _Optional[bytes] = ..., id: _Optional[str] = ...) -> None: ...
+    priority: int
+    not_before: _timestamp_pb2.Timestamp
+    delay: _duration_pb2.Duration
+    ttl: _duration_pb2.Duration
+    def __init__(self, tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., payload: _Optional[bytes] = ..., id: _Optional[str] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("meta", "payload")
+    __slots__ = ("meta", "payload", "priority", "not_before", "ttl")
     META_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
     meta: Metadata
     payload: bytes
-    def __init__(self, meta: _Optional[_Union[Metadata, _Mapping]] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    priority: int
+    not_before: _timestamp_pb2.Timestamp
+    ttl: _duration_pb2.Duration
+    def __init__(self, meta: _Optional[_Union[Metadata, _Mapping]] = ..., payload: _Optional[bytes] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Queue(_message.Message):
     __slots__ = ("meta", "store", "name", "limit", "owner", "delivery", "draining", "revision", "messages", "epoch")

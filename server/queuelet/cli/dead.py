@@ -1,0 +1,162 @@
+"""Commands about dead messages: those that were delivered too often, or were too old."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from queuelet.cli.browsing import max_option, show_messages
+from queuelet.cli.failures import INTERRUPTED, report
+from queuelet.cli.options import (
+    ClientCommand,
+    ClientGroup,
+    Options,
+    all_option,
+    check_choice,
+    id_option,
+    queue_argument,
+    selector_option,
+)
+from queuelet.cli.output import messages
+from queuelet.cli.session import connect
+from queuelet.cli.show import show
+from queuelet.v1 import queue_pb2 as pb
+
+
+@click.group(
+    cls=ClientGroup,
+    verb="work on dead messages",
+    subcommand_metavar="COMMAND ...",
+    examples="""
+    queuelet dead list orders
+    queuelet dead redrive orders --all
+    queuelet dead purge orders -l tier=test
+    """,
+)
+def dead() -> None:
+    """Look at dead messages, make them ready again, or remove them.
+
+    A message is dead when it was delivered as often as its queue allows and never acknowledged, or when it waited
+    longer than its time to live. It stays in its queue, counts to the limit, and keeps the history of its deliveries.
+    """
+
+
+@dead.command(
+    "list",
+    cls=ClientCommand,
+    under="dead",
+    verb="list dead messages",
+    short_help="Print dead messages and why they died.",
+    examples="""
+    queuelet dead list orders
+    queuelet dead list orders -o json | jq -r '[.message.meta.id, .reason, .tries[-1].reason] | @tsv'
+    """,
+)
+@queue_argument
+@selector_option
+@max_option
+@click.pass_obj
+def list_dead(options: Options, queue: str, selector: str, most: int | None) -> None:
+    """Print the dead messages of a queue, why they died, and how their deliveries failed.
+
+    As JSON, each message is a line of its own, as `queuelet browse` prints it, with the last 20 deliveries as "tries".
+    """
+    states = [pb.MessageState.MESSAGE_STATE_DEAD]
+    show_messages(options, pb.BrowseRequest(queue_id=queue, selector=selector, states=states), most)
+
+
+@dead.command(
+    cls=ClientCommand,
+    under="dead",
+    short_help="Make dead messages ready again.",
+    examples="""
+    queuelet dead redrive orders --all --dry-run
+    queuelet dead redrive orders --all --rate 50
+    queuelet dead redrive orders --id 6f9c1d8e-0b1a-4f0e-9c55-000000000001
+    """,
+)
+@queue_argument
+@id_option
+@selector_option
+@all_option
+@click.option("--rate", type=click.IntRange(min=1), help="Make so many ready a second. By default as fast as it goes.")
+@click.option("--dry-run", is_flag=True, help="Only count the messages.")
+@click.pass_context
+def redrive(  # noqa: PLR0913  # a flag is an argument
+    context: click.Context,
+    queue: str,
+    ids: Sequence[str],
+    selector: str,
+    rate: int | None,
+    *,
+    everything: bool,
+    dry_run: bool,
+) -> None:
+    """Make dead messages ready again, as if they had just been added, and print how many there were.
+
+    They keep their history, and may be delivered as often as new ones. ^C stops it: what is ready by then stays so.
+    """
+    check_choice(context, ids, selector, everything=everything)
+    options = context.ensure_object(Options)
+    request = pb.RedriveRequest(
+        queue_id=queue, ids=ids, selector=selector, all=everything, rate=rate or 0, dry_run=dry_run
+    )
+    answer = pb.RedriveResponse()
+    with connect(options) as server, _progress() as advance:
+        try:
+            for answer in server.stream("Redrive", request, pb.RedriveResponse):
+                advance(answer)
+        except KeyboardInterrupt:
+            report(f"interrupted; {messages(answer.redriven)} or more redriven")
+            raise click.exceptions.Exit(INTERRUPTED) from None
+    if options.json:
+        show(answer, as_json=True)
+    else:
+        click.echo(f"{'would redrive' if dry_run else 'redrove'} {messages(answer.redriven)}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[pb.RedriveResponse], None]]:
+    """Show on a terminal how far it is; yield what takes the news of it."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _answer: None
+        return
+    # As in `show`.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+
+    looks = (MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    with Progress(*looks, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda answer: progress.update(
+            task, completed=answer.redriven, total=answer.redriven + answer.remaining, refresh=True
+        )
+
+
+@dead.command(
+    cls=ClientCommand,
+    under="dead",
+    verb="purge dead messages",
+    short_help="Remove dead messages for good.",
+    examples="""
+    queuelet dead purge orders --all
+    queuelet dead purge orders -l tier=test
+    """,
+)
+@queue_argument
+@id_option
+@selector_option
+@all_option
+@click.pass_context
+def purge(context: click.Context, queue: str, ids: Sequence[str], selector: str, *, everything: bool) -> None:
+    """Remove dead messages for good, and print how many there were. No other message is touched."""
+    check_choice(context, ids, selector, everything=everything)
+    options = context.ensure_object(Options)
+    states = [pb.MessageState.MESSAGE_STATE_DEAD]
+    request = pb.PurgeRequest(queue_id=queue, ids=ids, selector=selector, all=everything, states=states)
+    with connect(options) as server:
+        answer = server.call("Purge", request, pb.PurgeResponse)
+    show(answer, as_json=options.json)

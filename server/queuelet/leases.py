@@ -1,0 +1,113 @@
+"""The leases of a queue: which token is for which message, and when leases end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+
+from queuelet.errors import LeaseLost, MessageNotFound
+from queuelet.tokens import Tokens
+
+NEVER = 1 << 63
+"""A time that does not come, in nanoseconds since 1970."""
+
+LEASE_OVERHEAD = 320
+"""What the delivery of a message takes beside the message, in bytes."""
+
+_SLACK = 64
+"""How many deadlines may be spent before it is worth making the heap of them anew."""
+
+
+class Leases:
+    """Tokens by message, and deadlines.
+
+    A token stays known when its lease is over, as long as it is the message's newest: its ack is still taken. A
+    deadline is kept for a run of tokens, since a whole batch has the same; one whose leases all ended before is thrown
+    away when it comes up, or once most are like that.
+    """
+
+    __slots__ = ("_deadlines", "_superseded", "_tokens", "extended", "seqs")
+
+    def __init__(self, tokens: Tokens) -> None:
+        """Begin with none."""
+        self._tokens = tokens
+        self.seqs: dict[int, int] = {}
+        """The message of each token that is the newest of its message."""
+        self._superseded: dict[int, int] = {}
+        self._deadlines: list[tuple[int, int, int]] = []
+        self.extended: dict[int, int] = {}
+        """When leases end that were extended, by token."""
+
+    def grant(self, seqs: list[int], deadline: int) -> int:
+        """Lease messages until a deadline; return the first token, the others follow it."""
+        count = len(seqs)
+        first = self._tokens.take(count)
+        self.seqs.update(zip(range(first, first + count), seqs, strict=True))
+        self.watch(first, count, deadline)
+        return first
+
+    def restore(self, seq: int, token: int, superseded: tuple[int, ...]) -> None:
+        """Know the tokens of a message that a store had kept."""
+        if token:
+            self.seqs[token] = seq
+        self.supersede(seq, superseded)
+
+    def watch(self, first: int, count: int, deadline: int) -> None:
+        """Note when a run of leases ends."""
+        heappush(self._deadlines, (deadline, first, count))
+        if len(self._deadlines) > 2 * len(self.seqs) + _SLACK:
+            self._deadlines = [entry for entry in self._deadlines if any(self._live(entry))]
+            heapify(self._deadlines)
+
+    def extend(self, token: int, deadline: int) -> None:
+        """Note that a lease ends at another time."""
+        self.extended[token] = deadline
+        self.watch(token, 1, deadline)
+
+    def supersede(self, seq: int, tokens: tuple[int, ...]) -> None:
+        """Note that these tokens of a message are not its newest any more."""
+        for token in tokens:
+            self.seqs.pop(token, None)
+            self.extended.pop(token, None)
+            self._superseded[token] = seq
+
+    def forget(self, token: int, superseded: tuple[int, ...]) -> None:
+        """Forget the tokens of a message that is gone."""
+        self.seqs.pop(token, None)
+        if self.extended:
+            self.extended.pop(token, None)
+        for old in superseded:
+            self._superseded.pop(old, None)
+
+    def refusal(self, token: int) -> LeaseLost | MessageNotFound:
+        """Say why there is no message for a token."""
+        if token in self._superseded:
+            return LeaseLost("the message was delivered again since, under a newer token: this lease is over")
+        return MessageNotFound("there is no message of this lease any more: it was acknowledged, popped or purged")
+
+    @property
+    def next_deadline(self) -> int:
+        """When the next lease may end."""
+        return self._deadlines[0][0] if self._deadlines else NEVER
+
+    def due(self, now: int) -> list[tuple[int, int]]:
+        """Return token and message of leases that may have ended: they have, unless they were extended or settled."""
+        if self._deadlines and self._deadlines[0][0] <= now:
+            return list(self._live(heappop(self._deadlines)))
+        return []
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.seqs.clear()
+        self._superseded.clear()
+        self._deadlines.clear()
+        self.extended.clear()
+
+    def _live(self, entry: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
+        deadline, first, count = entry
+        seqs, extended = self.seqs, self.extended
+        return (
+            (token, seqs[token])
+            for token in range(first, first + count)
+            if token in seqs and extended.get(token, deadline) == deadline
+        )

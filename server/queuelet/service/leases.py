@@ -1,0 +1,115 @@
+"""The RPCs about leases: messages received, acknowledged, given back, extended."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from time import time_ns
+
+from queuelet.codec import DELIVERY_ENVELOPE, DeliveryFormat
+from queuelet.errors import QueueletError
+from queuelet.manager import Manager
+from queuelet.queue import Leased
+from queuelet.rpc import Call
+from queuelet.service.kept import DURABILITY_2, once_kept
+from queuelet.service.taking import Taker
+from queuelet.status import error_to_pb
+from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire import check_batch, delay_from_pb, lease_from_pb, page_size_from_pb, seconds_from_pb, text_from_pb
+
+LONGEST_CONSUMER = 256
+"""The longest name of a consumer, in bytes."""
+
+LONGEST_REASON = 1_024
+"""The longest reason of a Nack, in bytes."""
+
+_DONE = b"\x0a\x00"
+"""A field `results = 1` without an error."""
+
+_SMALLEST = 96
+"""The fewest bytes that a message and its lease take in an answer, or a few more."""
+
+
+class LeaseRpcs:
+    """The handlers."""
+
+    def __init__(self, manager: Manager, taker: Taker) -> None:
+        """Take the queues, and who takes messages from them."""
+        self._manager = manager
+        self._bounds = manager.bounds
+        self._taker = taker
+
+    def receive(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+        """Lease the first ready messages, as many as fit."""
+        asked = pb.ReceiveRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        most = min(page_size_from_pb(asked.max, "max") or self._bounds.batch, self._bounds.batch)
+        wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
+        lease = lease_from_pb(asked.lease) if asked.HasField("lease") else 0
+        consumer = text_from_pb(asked.consumer, "consumer", LONGEST_CONSUMER) if asked.consumer else ""
+        count, size = fitting(most, self._bounds.message_bytes)
+
+        def receive() -> bytes:
+            return deliveries(queue.receive(count, size, time_ns(), lease=lease, consumer=consumer))
+
+        return self._taker.take(queue, wait, call, b"r", asked.request_id, receive)
+
+    def ack(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+        """Remove the messages of leases."""
+        asked = pb.AckRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        check_batch(asked.tokens, "tokens", self._bounds)
+        answer = _results(queue.ack(asked.tokens, time_ns()))
+        return once_kept(queue, answer + DURABILITY_2[queue.is_durable])
+
+    def nack(self, request: bytes, call: Call) -> bytes:
+        """Give leased messages back. Where that is lost with the server, their leases run out instead."""
+        asked = pb.NackRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        check_batch(asked.tokens, "tokens", self._bounds)
+        delay = delay_from_pb(asked.delay)
+        reason = text_from_pb(asked.reason, "reason", LONGEST_REASON)
+        return _results(queue.nack(asked.tokens, time_ns(), delay=delay, reason=reason))
+
+    def extend(self, request: bytes, call: Call) -> bytes:
+        """Make leases end at another time."""
+        asked = pb.ExtendRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        check_batch(asked.tokens, "tokens", self._bounds)
+        lease = lease_from_pb(asked.lease) if asked.HasField("lease") else 0
+        results, deadline = queue.extend(asked.tokens, time_ns(), lease=lease)
+        answer = pb.ExtendResponse()
+        answer.deadline.FromNanoseconds(deadline)
+        return _results(results) + answer.SerializeToString()
+
+
+def fitting(most: int, message_bytes: int) -> tuple[int, int]:
+    """Return how many messages to lease for one answer, and of how many bytes together, so that it fits a message.
+
+    What stands around each message in the answer is kept free.
+    """
+    count = max(1, min(most, message_bytes // _SMALLEST))
+    return count, message_bytes - count * DELIVERY_ENVELOPE
+
+
+def deliveries(leased: Leased) -> bytes:
+    """Return messages and their leases as the fields of `ReceiveResponse`."""
+    delivered = DeliveryFormat(leased.deadline).delivered
+    tokens = range(leased.first_token, leased.first_token + len(leased.bodies))
+    return b"".join(map(delivered, leased.bodies, tokens, leased.counts))
+
+
+def _results(results: Sequence[QueueletError | None]) -> bytes:
+    """Return what became of each lease. A sentence that an earlier result has is not repeated."""
+    if not any(results):
+        return _DONE * len(results)
+    answer = pb.AckResponse()
+    told: set[str] = set()
+    for result in results:
+        if result is None:
+            answer.results.add()
+            continue
+        refusal = answer.results.add(error=error_to_pb(result)).error
+        if refusal.message in told:
+            refusal.message = ""
+        told.add(result.message)
+    return answer.SerializeToString()

@@ -1,0 +1,118 @@
+"""The RPC that makes dead messages ready again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from time import time_ns
+
+from queuelet.codec import tags_of
+from queuelet.definition import State
+from queuelet.errors import InvalidArgument
+from queuelet.manager import Manager
+from queuelet.queue import Queue
+from queuelet.rpc import Call, Send
+from queuelet.selector import parse_selector
+from queuelet.service.turns import Turns
+from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire import check_batch, checked_uuid
+
+_STEP = 100
+"""How many messages are worked on before a look at the clock."""
+
+_EVERY = 0.5
+"""How often progress is told, in seconds; a redrive at a rate works in steps of this length too."""
+
+
+class RedriveRpcs:
+    """The handler."""
+
+    def __init__(self, manager: Manager) -> None:
+        """Take the queues."""
+        self._manager = manager
+        self._bounds = manager.bounds
+
+    async def redrive(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
+        """Make dead messages ready, as fast as asked for, and tell how far it is now and then."""
+        request = await anext(requests, b"")
+        asked = pb.RedriveRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        if bool(asked.ids) + bool(asked.selector.strip()) + asked.all != 1:
+            raise InvalidArgument("ids, selector, all: give one of them, and only one", field="ids")
+        if asked.rate < 0:
+            raise InvalidArgument(
+                f"rate: {asked.rate} is negative; use 1 or more a second, or leave it out", field="rate"
+            )
+        if asked.ids:
+            check_batch(asked.ids, "ids", self._bounds)
+        await _Redrive(queue, asked, send).run()
+
+
+class _Redrive:
+    """One call. The dead messages that it begins with are gone through in order, whatever dies meanwhile."""
+
+    def __init__(self, queue: Queue, asked: pb.RedriveRequest, send: Send) -> None:
+        self._queue = queue
+        self._asked = asked
+        self._send = send
+        self._chosen = self._by_id() if asked.ids else self._by_tags()
+        self._answer = pb.RedriveResponse(remaining=len(asked.ids) or queue.counts.dead)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        turns = Turns()
+        told = began = loop.time()
+        for seen, seqs in self._chosen:
+            self._queue.check_exists()
+            self._answer.remaining = max(0, self._answer.remaining - seen)
+            if self._asked.dry_run:
+                self._answer.redriven += len(seqs)
+            else:
+                self._answer.redriven += self._queue.redrive(seqs, time_ns())
+            await turns.give()
+            if self._asked.rate and not self._asked.dry_run:
+                behind = began + self._answer.redriven / self._asked.rate - loop.time()
+                await asyncio.sleep(max(0.0, behind))
+            if loop.time() - told > _EVERY:
+                told = loop.time()
+                await self._tell()
+        self._answer.remaining = 0
+        await self._tell()
+
+    async def _tell(self) -> None:
+        commit = self._queue.commit()
+        if commit is not None:
+            await commit
+        await self._send(self._answer.SerializeToString())
+
+    @property
+    def _step(self) -> int:
+        """How many are made ready at once: a rate is kept to within half a second."""
+        return max(1, min(_STEP, int(self._asked.rate * _EVERY))) if self._asked.rate else _STEP
+
+    def _by_id(self) -> Iterator[tuple[int, Sequence[int]]]:
+        ids = [checked_uuid(message_id, "ids").encode() for message_id in self._asked.ids]
+        for start in range(0, len(ids), self._step):
+            few = ids[start : start + self._step]
+            yield len(few), self._queue.dead_seqs(few)
+
+    def _by_tags(self) -> Iterator[tuple[int, Sequence[int]]]:
+        selects = parse_selector(self._asked.selector) if self._asked.selector else None
+        began = time_ns()
+        after, last = 0, self._queue.last_seq
+        while after < last:
+            page = self._queue.browse(after, self._step, [State.DEAD], now=time_ns())
+            if not page.messages:
+                return
+            after = page.last
+            yield (
+                len(page.messages),
+                [
+                    each.seq
+                    for each in page.messages
+                    if each.seq <= last
+                    and each.delivery
+                    and each.delivery.since <= began
+                    and (selects is None or selects(tags_of(each.body)))
+                ],
+            )

@@ -1,0 +1,124 @@
+"""Copies of a store: made while it is in use, and put in its place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import time_ns
+from uuid import uuid4
+
+import apsw
+
+from queuelet.errors import StoreFailed
+from queuelet.stores.disk.check import Progress, check_database
+from queuelet.stores.disk.contents import TOKENS
+from queuelet.stores.disk.database import (
+    check_schema,
+    explained,
+    get_meta,
+    open_for_reading,
+    open_for_writing,
+    set_meta,
+    value,
+)
+from queuelet.stores.disk.folder import DATABASE, LOG, FolderLock, sync_folder
+
+
+def _quietly(_: str) -> None:
+    pass
+
+
+def back_up(folder: Path, target: Path, progress: Progress = _quietly) -> int:
+    """Copy the store of a folder, as it is at this moment, into a file; return how many messages that holds.
+
+    A server may run on the folder, and goes on: what it commits later is not in the copy. Its log grows meanwhile.
+
+    Raises:
+        StoreFailed: there is no store, or it is damaged; or the target is there already.
+    """
+    path = folder / DATABASE
+    if not path.exists():
+        raise StoreFailed(f"there is no store in {folder}: it has no file {DATABASE}")
+    if target.exists():
+        raise StoreFailed(f"{target} is there already: give a name that is free")
+    connection = open_for_reading(path)
+    try:
+        with explained(path), _unfinished(target) as unfinished:
+            check_schema(connection, path)
+            progress("copying")
+            connection.execute("VACUUM INTO ?", (str(unfinished),))
+            return _checked(unfinished, progress)
+    finally:
+        connection.close()
+
+
+def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progress = _quietly) -> int:
+    """Make the store of a folder from a backup; return how many messages it holds.
+
+    It gets a new epoch, which tells everybody that what was done since the backup is lost, and gives no lease token
+    that was given before. With `force` it takes the place of a store that is there, which is lost.
+
+    Raises:
+        StoreFailed: the backup is not a whole store, the folder is in use or holds a store, or cannot be written.
+    """
+    if not backup.is_file():
+        raise StoreFailed(f"there is no backup {backup}")
+    with FolderLock(folder), explained(folder / DATABASE):
+        if (folder / DATABASE).exists() and not force:
+            raise StoreFailed(f"{folder} holds a store already: give another folder, or --force to lose what is there")
+        with _unfinished(folder / DATABASE) as unfinished:
+            messages = _checked(backup, progress)
+            progress("copying")
+            shutil.copyfile(backup, unfinished)
+            _begin_epoch(unfinished)
+            # The log of the store that was there must not be taken for that of the new one, so it goes first.
+            (folder / LOG).unlink(missing_ok=True)
+            (folder / f"{DATABASE}-shm").unlink(missing_ok=True)
+            return messages
+
+
+@contextmanager
+def _unfinished(target: Path) -> Iterator[Path]:
+    """Give a name beside the target, and the target's once what is there is whole and on the disk."""
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.rename(target)
+        sync_folder(target.parent)
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
+
+
+def _checked(path: Path, progress: Progress) -> int:
+    """Return how many messages a store's file holds. Raises `StoreFailed` if anything is wrong with it."""
+    connection = open_for_reading(path)
+    try:
+        with explained(path):
+            check_schema(connection, path)
+            wrong = next(check_database(connection, progress), "")
+            if wrong:
+                raise StoreFailed(f"{path} is not whole: {wrong}")
+            count: int = value(connection, "SELECT coalesce(sum(depth), 0) FROM tallies")
+            return count
+    finally:
+        connection.close()
+
+
+def _begin_epoch(path: Path) -> None:
+    connection = open_for_writing(path)
+    try:
+        with connection:
+            set_meta(connection, "epoch", str(uuid4()))
+            # Tokens given since the backup are not known here: there is no more than one reserve of them an opening.
+            kept = get_meta(connection, "first_free_token") or 0
+            set_meta(connection, "first_free_token", max(time_ns(), kept) + TOKENS)
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        connection.close()

@@ -1,0 +1,154 @@
+"""The database file: made, opened, and refused where it is none of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import apsw
+
+from queuelet.errors import StoreFailed
+from queuelet.stores.disk.folder import sync_folder
+from queuelet.stores.disk.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, TABLES, VERSION
+
+REMEDY = (
+    "restore a backup with `queuelet restore`, look what is wrong with `queuelet check`, "
+    "or move the folder away to begin empty"
+)
+
+_PATIENCE_MS = 10_000
+"""How long to wait for another process (a backup, a check) that locks the file for a moment, in milliseconds."""
+
+_WRITER_CACHE = 16 * 1024
+"""In KiB: pages that one transaction changes should fit, or it writes some of them twice."""
+
+_LOG_BYTES = 8 * 1024 * 1024
+"""To what size the write-ahead log is cut when it is begun anew."""
+
+
+def open_for_writing(path: Path, *, vfs: str | None = None, synchronous: str = "FULL") -> apsw.Connection:
+    """Open a database, and make it if there is none.
+
+    Args:
+        path: the file, in a folder that is there.
+        vfs: the name of SQLite's layer over the system, where it is not the default one.
+        synchronous: SQLite's setting. Anything but FULL loses what was committed when power is lost; tests prove it.
+
+    Raises:
+        StoreFailed: the file is no database of ours, is newer than this program, is damaged, or cannot be read.
+    """
+    with explained(path):
+        if not path.exists():
+            _make(path, vfs)
+        check_header(path)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+        try:
+            connection.set_busy_timeout(_PATIENCE_MS)
+            connection.pragma("synchronous", synchronous)
+            connection.pragma("wal_autocheckpoint", 0)
+            connection.pragma("journal_size_limit", _LOG_BYTES)
+            connection.pragma("cache_size", -_WRITER_CACHE)
+            check_schema(connection, path)
+            connection.pragma("journal_mode", "WAL")
+            _migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_for_reading(path: Path, *, vfs: str | None = None) -> apsw.Connection:
+    """Open a database to read it. Raises as `open_for_writing` does."""
+    with explained(path):
+        check_header(path)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
+        connection.set_busy_timeout(_PATIENCE_MS)
+    return connection
+
+
+def value(connection: apsw.Connection, statement: str, *bindings: object) -> Any:  # noqa: ANN401  # whatever it holds
+    """Return the first column of the first row, None if there is no row."""
+    rows = connection.execute(statement, bindings).fetchall()
+    return rows[0][0] if rows else None
+
+
+def get_meta(connection: apsw.Connection, name: str) -> Any:  # noqa: ANN401  # a text or an integer
+    """Return what is kept under a name beside the queues, None if nothing is."""
+    return value(connection, "SELECT value FROM meta WHERE name = ?", name)
+
+
+def set_meta(connection: apsw.Connection, name: str, content: str | int) -> None:
+    """Keep a text or an integer under a name."""
+    connection.execute("REPLACE INTO meta VALUES (?, ?)", (name, content))
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite and of the system into a sentence that says what to do."""
+    try:
+        yield
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise StoreFailed(f"{path} is damaged ({error}): {REMEDY}") from error
+    except (apsw.Error, OSError) as error:
+        raise StoreFailed(f"{path} cannot be used: {error}") from error
+
+
+def check_header(path: Path) -> None:
+    """Refuse a file that does not begin as a SQLite database does. Raises `StoreFailed` or OSError."""
+    with path.open("rb") as file:
+        head = file.read(100)
+    if len(head) < 100:  # noqa: PLR2004  # the size of SQLite's header
+        raise StoreFailed(f"{path} is damaged (it is empty, or has lost its beginning): {REMEDY}")
+    if not head.startswith(b"SQLite format 3\0"):
+        raise StoreFailed(f"{path} is not a Queuelet database, or its beginning is damaged: {REMEDY}")
+
+
+def check_schema(connection: apsw.Connection, path: Path) -> None:
+    """Refuse a database of another program or of a newer version of this one. Raises `StoreFailed`."""
+    application = connection.pragma("application_id")
+    if application != APPLICATION_ID:
+        raise StoreFailed(f"{path} is a SQLite database, but not one of Queuelet's: {REMEDY}")
+    version = connection.pragma("user_version")
+    if version > VERSION:
+        raise StoreFailed(
+            f"{path} is of version {version}, and this Queuelet reads up to version {VERSION}: "
+            "run the newer Queuelet that wrote it, or restore an older backup with `queuelet restore`"
+        )
+    if version <= 0:
+        raise StoreFailed(f"{path} is damaged (it tells no version): {REMEDY}")
+
+
+def _make(path: Path, vfs: str | None) -> None:
+    """Make an empty store under another name and give it its own once it is whole."""
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    connection = apsw.Connection(str(unfinished), vfs=vfs)
+    try:
+        connection.pragma("synchronous", "FULL")
+        connection.pragma("page_size", PAGE_BYTES)
+        connection.pragma("auto_vacuum", "INCREMENTAL")
+        connection.execute("BEGIN")
+        for table in TABLES:
+            connection.execute(table)
+        set_meta(connection, "epoch", str(uuid4()))
+        connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("user_version", VERSION)
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+    unfinished.rename(path)
+    sync_folder(path.parent)
+
+
+def _migrate(connection: apsw.Connection) -> None:
+    version = connection.pragma("user_version")
+    while version < VERSION:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in MIGRATIONS[version]:
+            connection.execute(statement)
+        version += 1
+        connection.pragma("user_version", version)
+        connection.execute("COMMIT")

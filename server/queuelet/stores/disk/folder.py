@@ -1,0 +1,67 @@
+"""The data folder: its files, and the lock that keeps a second process out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Self
+
+from queuelet.errors import StoreFailed
+
+DATABASE = "queuelet.db"
+LOG = "queuelet.db-wal"
+RESERVE = "queuelet.reserve"
+LOCK = "queuelet.lock"
+
+
+class FolderLock:
+    """Holds a folder for this process. The kernel lets go of it when the process ends, however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder, which is made if it is not there.
+
+        Raises:
+            StoreFailed: another process has it, or it cannot be used; the sentence says which.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileExistsError as error:
+            raise StoreFailed(f"{folder} is a file, and messages need a folder: give another data folder") from error
+        except OSError as error:
+            raise StoreFailed(
+                f"the data folder {folder} cannot be used: {error.strerror}. It must be a folder this user can write to"
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(self._file, 32).decode(errors="replace").strip()
+            os.close(self._file)
+            raise StoreFailed(
+                f"the data folder {folder} is in use by another process{f', {holder}' if holder else ''}: "
+                "each server needs a folder of its own"
+            ) from error
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let go of the folder."""
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        """Hold the folder."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of it."""
+        self.release()
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder survive a loss of power."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,139 @@
+"""Rows of the small tables, and the values that the queues know them as."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
+from queuelet.message import Delivery, Rank, Tally
+from queuelet.tags import Tag
+
+FAR = (1 << 63) - 1
+"""The largest integer of SQLite, for times that never come."""
+
+DeliveryRow = tuple[int, int, int, int, int, int, str, str, int, bytes]
+RankRow = tuple[int, int, int, int, int]
+QueueRow = tuple[int, int, str, int, int, str, bytes]
+TallyRow = tuple[int, int, int, str]
+
+
+@dataclass(kw_only=True, slots=True)
+class QueueRecord:
+    """What a store keeps of a queue beside its messages."""
+
+    ordinal: int
+    """Its place among the queues, by creation."""
+    number: int
+    """The upper bits of its messages' places."""
+    queue_id: str
+    created: int
+    revision: int
+    definition: Definition
+    id_prefix: bytes
+
+    def row(self) -> QueueRow:
+        """Return it as a row of `queues`."""
+        return (
+            self.ordinal,
+            self.number,
+            self.queue_id,
+            self.created,
+            self.revision,
+            definition_to_json(self.definition),
+            self.id_prefix,
+        )
+
+    @classmethod
+    def of_row(cls, row: QueueRow) -> QueueRecord:
+        """Return a row of `queues` as what it was made of."""
+        ordinal, number, queue_id, created, revision, definition, id_prefix = row
+        return cls(
+            ordinal=ordinal,
+            number=number,
+            queue_id=queue_id,
+            created=created,
+            revision=revision,
+            definition=definition_of_json(definition),
+            id_prefix=id_prefix,
+        )
+
+
+def definition_to_json(definition: Definition) -> str:
+    """Return a definition as JSON. What has its default is left out."""
+    delivery, default = definition.delivery, DeliverySettings()
+    fields: dict[str, Any] = {
+        "name": definition.name,
+        "limit": definition.limit,
+        "tags": definition.tags,
+        "owner": definition.owner and [definition.owner.name, definition.owner.uid],
+        "lease_seconds": delivery.lease_seconds if delivery.lease_seconds != default.lease_seconds else None,
+        "max_deliveries": delivery.max_deliveries if delivery.max_deliveries != default.max_deliveries else None,
+        "message_ttl_seconds": delivery.message_ttl_seconds,
+        "draining": definition.draining or None,
+    }
+    return json.dumps({key: value for key, value in fields.items() if value is not None}, ensure_ascii=False)
+
+
+def definition_of_json(text: str) -> Definition:
+    """Return the definition that JSON of `definition_to_json` tells."""
+    fields = json.loads(text)
+    default = DeliverySettings()
+    owner = fields.get("owner")
+    return Definition(
+        store=StoreKind.DISK,
+        name=fields["name"],
+        limit=fields["limit"],
+        tags=tuple(Tag(key, value) for key, value in fields["tags"]),
+        owner=Owner(name=owner[0], uid=owner[1]) if owner else None,
+        delivery=DeliverySettings(
+            lease_seconds=fields.get("lease_seconds", default.lease_seconds),
+            max_deliveries=fields.get("max_deliveries", default.max_deliveries),
+            message_ttl_seconds=fields.get("message_ttl_seconds"),
+        ),
+        draining=fields.get("draining", False),
+    )
+
+
+def delivery_row(place: int, delivery: Delivery) -> DeliveryRow:
+    """Return a delivery as a row of `deliveries`."""
+    return (
+        place,
+        int(delivery.state),
+        delivery.count,
+        delivery.token,
+        min(delivery.until, FAR),
+        delivery.since,
+        delivery.consumer,
+        json.dumps(delivery.superseded) if delivery.superseded else "",
+        int(delivery.reason),
+        delivery.history,
+    )
+
+
+def delivery_of_row(row: DeliveryRow) -> Delivery:
+    """Return a row of `deliveries` as what it was made of."""
+    _, state, count, token, until, since, consumer, superseded, reason, history = row
+    tokens = tuple(json.loads(superseded)) if superseded else ()
+    return Delivery(State(state), count, token, until, since, consumer, tokens, reason, history)
+
+
+def rank_row(place: int, rank: Rank) -> RankRow:
+    """Return a rank as a row of `ranks`."""
+    priority, due, created, ttl = rank
+    return place, priority, min(due, FAR), created, min(ttl, FAR)
+
+
+def tally_to_json(tally: Tally) -> str:
+    """Return all counts of a tally as JSON."""
+    return json.dumps({name: getattr(tally, name) for name in Tally.__slots__})
+
+
+def tally_of_json(text: str) -> Tally:
+    """Return a tally of kept counts; what was not kept begins at its default."""
+    tally = Tally()
+    for name, value in json.loads(text).items():
+        if name in Tally.__slots__:
+            setattr(tally, name, value)
+    return tally

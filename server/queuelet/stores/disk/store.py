@@ -1,0 +1,269 @@
+"""The Disk store: queues and their messages in one SQLite database per data folder."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop, get_running_loop
+from collections.abc import Awaitable, Callable, Iterable
+from heapq import heappop, heappush
+from pathlib import Path
+
+import apsw
+
+from queuelet.budget import MemoryBudget
+from queuelet.definition import Definition
+from queuelet.errors import StoreFailed, StoreFull
+from queuelet.ids import new_id_prefix
+from queuelet.stores import StoredQueue
+from queuelet.stores.disk import room
+from queuelet.stores.disk.contents import Contents, QueueContents
+from queuelet.stores.disk.database import open_for_reading
+from queuelet.stores.disk.figures import DiskFigures
+from queuelet.stores.disk.folder import DATABASE, FolderLock
+from queuelet.stores.disk.keeper import Keeper
+from queuelet.stores.disk.line import Windows
+from queuelet.stores.disk.messages import DiskMessages, Shared
+from queuelet.stores.disk.reader import Reader
+from queuelet.stores.disk.records import QueueRecord
+from queuelet.stores.disk.schema import MOST_NUMBERS
+from queuelet.stores.disk.writer import DiskSettings
+
+
+def _tell_nobody(*_: str) -> None:
+    pass
+
+
+class DiskStore:
+    """Queues on a disk. What `commit` was awaited for survives the end of the process and of the machine.
+
+    Used on the event loop's thread; writing is done by a thread of its own. When the disk fails, all that is not known
+    to be kept is given up: whoever waits gets `StoreFailed`, and so does every call on messages of before. The store
+    opens the database again, and tells of it when it has: then `queues` returns what is there.
+    """
+
+    is_durable = True
+
+    def __init__(  # noqa: PLR0913  # all but the folder by name
+        self,
+        folder: Path,
+        *,
+        budget: MemoryBudget,
+        settings: DiskSettings | None = None,
+        on_failed: Callable[[str], None] = _tell_nobody,
+        on_reopened: Callable[[], None] = _tell_nobody,
+        loop: AbstractEventLoop | None = None,
+    ) -> None:
+        """Open the store of a folder, or make one. This blocks: it reads all that is known of queues, but no message.
+
+        Args:
+            folder: where its files are. It belongs to this store alone.
+            budget: what it holds in memory is accounted to it.
+            settings: how it uses the disk.
+            on_failed: called with the reason when the disk fails, before messages are let go of.
+            on_reopened: called after a failure, when the store serves again.
+            loop: the event loop it is used on, by default the one that runs.
+
+        Raises:
+            StoreFailed: the folder or the database cannot be used; the sentence says why, and what to do.
+        """
+        self._folder = folder
+        self._settings = settings or DiskSettings()
+        self._on_failed = on_failed
+        self._on_reopened = on_reopened
+        self._is_closed = False
+        self._windows = Windows(budget, self._settings.window_bytes)
+        self._lock = FolderLock(folder)
+        self._keeper = Keeper(
+            folder,
+            self._settings,
+            loop or get_running_loop(),
+            failed=self._fail,
+            reopened=self._serve_again,
+            freed=self._take_back,
+        )
+        try:
+            self._take_up(self._keeper.open())
+        except BaseException:
+            self._keeper.give_up()
+            self._lock.release()
+            raise
+
+    # What it is
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it, as a sentence for people; empty if all is well."""
+        if self._keeper.failure:
+            return self._keeper.failure
+        if self._keeper.is_full:
+            return (
+                f"the disk of {self._folder} is full: messages can be taken but not added, until there is room for "
+                f"{2 * self._settings.reserve_bytes:,} bytes"
+            )
+        return ""
+
+    @property
+    def problem_reason(self) -> str:
+        """The reason of the error that tells of the problem; empty if all is well."""
+        if self._keeper.failure:
+            return StoreFailed.reason
+        return StoreFull.reason if self._keeper.is_full else ""
+
+    def check_room(self) -> None:
+        """Raise `StoreFull` if no message may be added, or `StoreFailed` if the store is not open."""
+        if self._keeper.failure:
+            raise StoreFailed(self._keeper.failure)
+        if self._keeper.is_full:
+            raise StoreFull(self.problem)
+
+    def figures(self) -> DiskFigures:
+        """Return what it counts of itself, for metrics."""
+        keeper = self._keeper
+        return DiskFigures(
+            is_open=not keeper.failure,
+            is_full=keeper.is_full,
+            failures=keeper.failures,
+            groups=keeper.groups,
+            changes=keeper.changes.read(),
+            commit_seconds=keeper.commit_seconds.read(),
+            file_bytes=keeper.file_bytes,
+            free_bytes=keeper.free_bytes,
+            disk_free_bytes=room.free_bytes(self._folder),
+            window_bytes=self._windows.used,
+        )
+
+    # Queues
+
+    def queues(self) -> Iterable[StoredQueue]:
+        """Return the queues it holds, in order of creation."""
+        return [
+            StoredQueue(
+                queue_id=messages.record.queue_id,
+                created=messages.record.created,
+                revision=messages.record.revision,
+                definition=messages.record.definition,
+                messages=messages,
+            )
+            for messages in self._messages.values()
+        ]
+
+    def new(self, queue_id: str, created: int, definition: Definition) -> DiskMessages:
+        """Keep a new queue, and make room for its messages. Raises `StoreFailed` if the store is not open."""
+        group = self._keeper.journal.group()
+        record = QueueRecord(
+            ordinal=self._next_ordinal,
+            number=self._take_number(),
+            queue_id=queue_id,
+            created=created,
+            revision=1,
+            definition=definition,
+            id_prefix=new_id_prefix(),
+        )
+        self._next_ordinal += 1
+        group.queues[record.ordinal] = record
+        messages = self._messages[queue_id] = DiskMessages(record, self._shared)
+        return messages
+
+    def redefine(self, queue_id: str, revision: int, definition: Definition) -> None:
+        """Keep another definition of a queue. Raises `StoreFailed` if the store is not open."""
+        group = self._keeper.journal.group()
+        record = self._messages[queue_id].record
+        record.revision, record.definition = revision, definition
+        group.queues[record.ordinal] = record
+
+    def drop(self, queue_id: str) -> None:
+        """Remove a queue with all its messages. Raises `StoreFailed` if the store is not open.
+
+        That it is gone is kept with the next commit; the disk's room comes back when there is time.
+        """
+        group = self._keeper.journal.group()
+        messages = self._messages.pop(queue_id)
+        messages.let_go()
+        self._keeper.journal.forget(messages)
+        group.queues.pop(messages.record.ordinal, None)
+        group.dropped_queues.append(messages.record.ordinal)
+        group.dropped_numbers.append(messages.record.number)
+
+    def commit(self) -> Awaitable[None] | None:
+        """Return what to wait for until all that was done is kept; None if it is."""
+        group = self._keeper.journal.newest
+        if group is not None:
+            group.want()
+        return group
+
+    async def close(self) -> None:
+        """Write all that waits, leases too, put all into the database file, and close.
+
+        Whoever waits for what could not be written gets `StoreFailed`. To close it once more does nothing.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await self._keeper.finish()
+        self._let_go(self._keeper.failure)
+        await self._keeper.close()
+        self._lock.release()
+
+    # Inside
+
+    def _take_up(self, contents: Contents) -> None:
+        """Begin to serve what was read."""
+        reader = Reader(open_for_reading(self._folder / DATABASE, vfs=self._settings.vfs), self._failed_to_read)
+        self._shared = Shared(self._keeper.journal, reader, self._windows, self._renumber)
+        self.epoch = contents.epoch
+        self.first_token = contents.first_token
+        self._messages = {queue.record.queue_id: self._restored(queue) for queue in contents.queues}
+        self._next_ordinal = 1 + max((queue.record.ordinal for queue in contents.queues), default=0)
+        used = {*(queue.record.number for queue in contents.queues), *contents.dropped}
+        self._next_number = 1 + max(used, default=0)
+        self._free_numbers = [number for number in range(1, self._next_number) if number not in used]
+
+    def _restored(self, queue: QueueContents) -> DiskMessages:
+        messages = DiskMessages(queue.record, self._shared)
+        messages.ranks.update(queue.ranks)
+        messages.deliveries.update(queue.deliveries)
+        messages.answers.update(queue.answers)
+        messages.restore(
+            count=queue.count, stored_bytes=queue.stored_bytes, tally=queue.tally, has_own_ids=queue.has_own_ids
+        )
+        return messages
+
+    def _fail(self, why: str) -> None:
+        self._on_failed(why)
+        self._let_go(why)
+
+    def _let_go(self, why: str) -> None:
+        """Drop all that is in memory: the disk has failed, or the store is closed."""
+        self._shared.reader.close()
+        for messages in self._messages.values():
+            messages.fail(why)
+        self._messages = {}
+
+    def _serve_again(self, contents: Contents) -> None:
+        try:
+            self._take_up(contents)
+        except StoreFailed as error:
+            self._keeper.fail(error)
+        else:
+            self._on_reopened()
+
+    def _failed_to_read(self, error: apsw.Error) -> StoreFailed:
+        return StoreFailed(self._keeper.fail(error))
+
+    def _renumber(self, record: QueueRecord) -> None:
+        group = self._keeper.journal.group()
+        group.dropped_numbers.append(record.number)
+        record.number = self._take_number()
+        group.queues[record.ordinal] = record
+
+    def _take_number(self) -> int:
+        """Return a number under which nothing is stored."""
+        if self._free_numbers:
+            return heappop(self._free_numbers)
+        if self._next_number > MOST_NUMBERS:
+            raise StoreFailed("there are as many queues as can be told apart, those included that are being deleted")
+        self._next_number += 1
+        return self._next_number - 1
+
+    def _take_back(self, numbers: list[int]) -> None:
+        for number in numbers:
+            heappush(self._free_numbers, number)

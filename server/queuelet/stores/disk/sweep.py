@@ -1,0 +1,91 @@
+"""Tidying up in slices short enough that no transaction waits long for one."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import cast
+
+import apsw
+
+from queuelet.stores.disk.database import value
+from queuelet.stores.disk.schema import PAGE_BYTES, end_place, first_place
+
+_SLICE_ROWS = 1_000
+"""The most messages deleted at once."""
+
+_SLICE_BYTES = 1024 * 1024
+"""About how many bytes of messages are."""
+
+_SLICE_SECONDS = 0.02
+"""How long free pages are given back at once."""
+
+_MUCH_FREE = 4 * 1024 * 1024
+"""From how many free bytes on some are given back, if they are much of the file too."""
+
+_LITTLE_FREE = 256 * 1024
+"""Up to how many free bytes a full disk is left alone."""
+
+
+def free_pages(connection: apsw.Connection) -> int:
+    """Return how many pages of the file hold nothing."""
+    return cast("int", connection.pragma("freelist_count"))
+
+
+def delete_some(connection: apsw.Connection, number: int) -> bool:
+    """Delete some of what is under a number that was dropped; tell whether all of it is gone.
+
+    Raises:
+        apsw.Error: the disk failed, or is full.
+    """
+    start, end = first_place(number), end_place(number)
+    with connection:
+        last = value(
+            connection,
+            "SELECT max(place) FROM (SELECT place, sum(size) OVER (ORDER BY place) - size AS before FROM "
+            "(SELECT place, length(body) AS size FROM messages WHERE place >= ? AND place < ? ORDER BY place LIMIT ?)"
+            ") WHERE before <= ?",
+            start,
+            end,
+            _SLICE_ROWS,
+            _SLICE_BYTES,
+        )
+        if last is not None:
+            connection.execute("DELETE FROM messages WHERE place >= ? AND place <= ?", (start, last))
+            return False
+        for table in ("ranks", "deliveries"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE place IN "  # noqa: S608
+                f"(SELECT place FROM {table} WHERE place >= ? AND place < ? LIMIT ?)",
+                (start, end, _SLICE_ROWS),
+            )
+            if connection.changes():
+                return False
+        connection.execute("DELETE FROM answers WHERE number = ?", (number,))
+        connection.execute("DELETE FROM dropped WHERE number = ?", (number,))
+    return True
+
+
+def give_back_some(connection: apsw.Connection, *, is_idle: bool, is_full: bool) -> bool:
+    """Give some free pages back to the disk if they are many; tell whether they still are.
+
+    Raises:
+        apsw.Error: the disk failed, or is full.
+    """
+    if not _is_much_free(connection, is_idle=is_idle, is_full=is_full):
+        return False
+    with connection:
+        end = perf_counter() + _SLICE_SECONDS
+        cursor = connection.execute("PRAGMA incremental_vacuum")
+        for _ in cursor:
+            if perf_counter() > end:
+                break
+        cursor.close()
+    return _is_much_free(connection, is_idle=is_idle, is_full=is_full)
+
+
+def _is_much_free(connection: apsw.Connection, *, is_idle: bool, is_full: bool) -> bool:
+    free = free_pages(connection) * PAGE_BYTES
+    if is_full:
+        return free > _LITTLE_FREE
+    share = 0.25 if is_idle else 0.75
+    return free > max(_MUCH_FREE, share * PAGE_BYTES * cast("int", connection.pragma("page_count")))

@@ -1,0 +1,112 @@
+"""The client against a real server: leases as plain values, and the stream of a consumer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from queuelet.client import Client, Delivery
+from queuelet.errors import InvalidArgument, LeaseLost, MessageNotFound, QueueNotFound
+from queuelet.v1 import queue_pb2 as pb
+from support.server_process import ServerProcess
+
+
+@pytest.fixture
+async def client(server: ServerProcess) -> AsyncIterator[Client]:
+    """A client of the shared server."""
+    async with Client(server.address) as opened:
+        yield opened
+
+
+async def test_receive_returns_deliveries_as_plain_values(client: Client, queue: pb.Queue) -> None:
+    name = queue.meta.id
+    added = await client.add(name, b"x")
+    (delivery,) = await client.receive(name, lease=60, consumer="me")
+    assert delivery.message == added
+    assert delivery.count == 1
+    assert abs(delivery.deadline - datetime.now(UTC) - timedelta(seconds=60)) < timedelta(seconds=30)
+    assert await client.ack(name, [delivery.token]) == [None]
+
+
+async def test_settling_tells_for_each_lease_what_was_wrong(client: Client, queue: pb.Queue) -> None:
+    name = queue.meta.id
+    await client.add(name, b"x")
+    (delivery,) = await client.receive(name)
+    deadline, (extended, *_) = await client.extend(name, [delivery.token, 1], lease=600)
+    assert extended is None
+    assert deadline > delivery.deadline
+    assert await client.nack(name, [delivery.token], delay=600, reason="not now") == [None]
+    late, *unknown = await client.nack(name, [delivery.token, 1, 2])
+    assert isinstance(late, LeaseLost)
+    assert [type(error) for error in unknown] == [MessageNotFound] * 2
+    assert len({str(error) for error in unknown}) == 1
+
+
+async def test_redrive_yields_how_far_it_is(client: Client, queue: pb.Queue) -> None:
+    name = queue.meta.id
+    await client.add(name, b"x")
+    for _ in range(queue.delivery.max_deliveries):
+        (delivery,) = await client.receive(name)
+        await client.nack(name, [delivery.token])
+    *_, last = [answer async for answer in client.redrive(name, everything=True)]
+    assert (last.redriven, last.remaining) == (1, 0)
+
+
+async def deliveries(client: Client, queue: str, count: int) -> list[Delivery]:
+    """Return so many deliveries of a stream, each acked as it comes."""
+    taken: list[Delivery] = []
+    async with client.consume(queue, credit=1, consumer="me") as stream:
+        async for news in stream:
+            for delivery in news.deliveries:
+                taken.append(delivery)
+                await stream.ack(delivery.token, credit=1)
+            if len(taken) == count:
+                break
+    return taken
+
+
+async def test_a_stream_brings_as_many_messages_as_it_has_credit_for(client: Client, queue: pb.Queue) -> None:
+    """And what was said before it was left is heard."""
+    name = queue.meta.id
+    for payload in (b"1", b"2", b"3"):
+        await client.add(name, payload)
+    taken = await deliveries(client, name, 2)
+    assert [delivery.message.payload for delivery in taken] == [b"1", b"2"]
+    stats = (await client.stats(name)).queue
+    assert stats.acked == 2
+    assert stats.queue.messages.leased == 0
+
+
+async def test_what_becomes_of_a_lease_is_news(client: Client, queue: pb.Queue) -> None:
+    name = queue.meta.id
+    await client.add(name, b"x")
+    async with client.consume(name, credit=1) as stream:
+        (delivery,) = (await anext(stream)).deliveries
+        await stream.extend(delivery.token)
+        assert (await anext(stream)).settled == (delivery.token,)
+        await stream.nack(delivery.token, delay=600, reason="not now")
+        assert (await anext(stream)).settled == (delivery.token,)
+        await stream.ack(7)
+        assert isinstance((await anext(stream)).refused[7], MessageNotFound)
+
+
+async def test_an_exclusive_consumer_is_told_its_token(client: Client, queue: pb.Queue) -> None:
+    async with client.consume(queue.meta.id, exclusive=True) as stream:
+        first = (await anext(stream)).holder_token
+    async with client.consume(queue.meta.id, exclusive=True) as stream:
+        assert (await anext(stream)).holder_token > first > 0
+
+
+async def test_a_stream_that_is_refused_raises_why(client: Client, queue: pb.Queue) -> None:
+    """Whether it is read or written to."""
+    async with client.consume("nowhere") as stream:
+        with pytest.raises(QueueNotFound):
+            await anext(stream)
+        with pytest.raises(QueueNotFound):
+            await stream.credit(1)
+    async with client.consume(queue.meta.id) as stream:
+        await stream.credit(-1)
+        with pytest.raises(InvalidArgument):
+            await anext(stream)

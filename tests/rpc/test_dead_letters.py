@@ -1,0 +1,325 @@
+"""Dead letters: why a message is dead, what it has been through, and how it is made ready again or removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from queuelet.v1 import queue_pb2 as pb
+from support.rpc import Refused, Rpc, add_request, eventually, tags_to_pb, unique_name
+
+DEAD = pb.MESSAGE_STATE_DEAD
+
+
+def counts(rpc: Rpc, queue: str) -> tuple[int, int, int, int]:
+    """Return ready, delayed, leased, dead."""
+    messages = rpc.get_queue(queue).messages
+    return messages.ready, messages.delayed, messages.leased, messages.dead
+
+
+def fail_all(rpc: Rpc, queue: str, *, reason: str = "", consumer: str = "") -> int:
+    """Receive what is ready and give it back; return how many there were."""
+    deliveries = rpc.receive(queue, consumer=consumer)
+    if deliveries:
+        rpc.nack(queue, *(delivery.token for delivery in deliveries), reason=reason)
+    return len(deliveries)
+
+
+@pytest.fixture
+def dead(rpc: Rpc) -> Iterator[str]:
+    """A queue whose five messages are dead after two deliveries each; those of even numbers have a tag."""
+    queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=2)).meta.id
+    for number in range(5):
+        rpc.add(queue, b"%d" % number, tags=[("even", "yes")] if number % 2 == 0 else [])
+    for reason in ("first", "second"):
+        assert fail_all(rpc, queue, reason=reason, consumer="worker 7") == 5
+    yield queue
+    rpc.delete_queue(queue)
+
+
+def test_a_message_given_as_often_as_the_queue_allows_is_dead(rpc: Rpc, dead: str) -> None:
+    """It stays in its queue, out of the way, and tells why and since when it is dead and what it has been through."""
+    assert counts(rpc, dead) == (0, 0, 0, 5)
+    assert rpc.receive(dead) == []
+    browsed = rpc.browse(dead, DEAD)
+    assert [each.message.payload for each in browsed] == [b"%d" % number for number in range(5)]
+    for each in browsed:
+        assert (each.state, each.reason, each.count) == (DEAD, pb.DEATH_REASON_MAX_DELIVERIES, 2)
+        assert abs(each.died.ToNanoseconds() / 1e9 - time.time()) < 60
+        assert [(failed.outcome, failed.consumer, failed.reason) for failed in each.tries] == [
+            (pb.Try.OUTCOME_NACKED, "worker 7", "first"),
+            (pb.Try.OUTCOME_NACKED, "worker 7", "second"),
+        ]
+        assert each.tries[0].token < each.tries[1].token
+        assert each.tries[0].ended.ToNanoseconds() <= each.tries[1].began.ToNanoseconds()
+    assert rpc.browse(dead, pb.MESSAGE_STATE_READY) == []
+    assert rpc.stats(dead).buried == 5
+
+
+def test_a_lease_that_runs_out_and_a_stream_that_ends_are_deliveries_too(rpc: Rpc) -> None:
+    queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=3, lease_seconds=1)).meta.id
+    rpc.add(queue, b"x")
+    rpc.receive(queue, consumer="sleepy")
+    (delivery,) = rpc.receive(queue, wait=20, consumer="busy")
+    rpc.nack(queue, delivery.token)
+    consumer = rpc.consume(queue, credit=1, consumer="broken")
+    consumer.take(1)
+    consumer.cancel()
+    eventually(lambda: counts(rpc, queue) == (0, 0, 0, 1), "it is dead")
+    (browsed,) = rpc.browse(queue)
+    assert [(failed.outcome, failed.consumer) for failed in browsed.tries] == [
+        (pb.Try.OUTCOME_LEASE_EXPIRED, "sleepy"),
+        (pb.Try.OUTCOME_NACKED, "busy"),
+        (pb.Try.OUTCOME_RELEASED, "broken"),
+    ]
+
+
+def test_only_the_last_20_tries_are_kept(rpc: Rpc) -> None:
+    queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=25)).meta.id
+    rpc.add(queue)
+    for number in range(25):
+        fail_all(rpc, queue, reason=str(number))
+    (browsed,) = rpc.browse(queue, DEAD)
+    assert [failed.reason for failed in browsed.tries] == [str(number) for number in range(5, 25)]
+
+
+def test_the_limit_counts_dead_messages(rpc: Rpc) -> None:
+    queue = rpc.new_queue(limit=1, delivery=pb.DeliverySettings(max_deliveries=1)).meta.id
+    rpc.add(queue)
+    fail_all(rpc, queue)
+    with pytest.raises(Refused) as caught:
+        rpc.add(queue)
+    assert (caught.value.reason, caught.value.facts["dead"]) == ("QUEUE_FULL", "1")
+
+
+def test_the_newest_token_of_a_dead_message_still_acknowledges_it(rpc: Rpc) -> None:
+    """Its work was done after all, before anybody looked at it."""
+    queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=1)).meta.id
+    rpc.add(queue)
+    (delivery,) = rpc.receive(queue, lease=600)
+    rpc.nack(queue, delivery.token)
+    assert counts(rpc, queue) == (0, 0, 0, 1)
+    assert rpc.ack(queue, delivery.token) == [""]
+    assert counts(rpc, queue) == (0, 0, 0, 0)
+
+
+# Redrive
+
+
+def test_redrive_makes_all_dead_messages_ready_again(rpc: Rpc, dead: str) -> None:
+    """As if they had just been added, behind what is there; the history of their tries goes along."""
+    before = rpc.browse(dead, DEAD)
+    rpc.add(dead, b"news")
+    *_, last = rpc.redrive(dead, all=True)
+    assert (last.redriven, last.remaining) == (5, 0)
+    assert counts(rpc, dead) == (6, 0, 0, 0)
+    again = rpc.receive(dead)
+    assert [each.message.payload for each in again] == [b"news", b"0", b"1", b"2", b"3", b"4"]
+    assert [each.count for each in again] == [1] * 6, "deliveries are counted anew"
+    assert rpc.ack(dead, before[0].tries[-1].token) == ["LEASE_LOST"], "old tokens are worth nothing"
+    rpc.nack(dead, *(each.token for each in again), reason="third")
+    browsed = {each.message.payload: each for each in rpc.browse(dead)}
+    assert [failed.reason for failed in browsed[b"0"].tries] == ["first", "second", "third"]
+    assert rpc.stats(dead).redriven == 5
+
+
+def test_redrive_by_id_and_by_tag(rpc: Rpc, dead: str) -> None:
+    messages = [each.message for each in rpc.browse(dead)]
+    *_, last = rpc.redrive(dead, ids=[messages[3].meta.id, "6f9c0000-1111-4222-8333-444455556666"])
+    assert (last.redriven, last.remaining) == (1, 0)
+    assert [message.payload for message in rpc.pop_all(dead)] == [b"3"]
+    *_, last = rpc.redrive(dead, selector="even=yes")
+    assert (last.redriven, last.remaining) == (3, 0)
+    assert [message.payload for message in rpc.pop_all(dead)] == [b"0", b"2", b"4"]
+    assert [each.message.payload for each in rpc.browse(dead, DEAD)] == [b"1"]
+
+
+def test_a_dry_run_counts_and_changes_nothing(rpc: Rpc, dead: str) -> None:
+    before = rpc.browse(dead)
+    *_, last = rpc.redrive(dead, selector="even", dry_run=True, rate=1)
+    assert (last.redriven, last.remaining) == (3, 0)
+    assert rpc.browse(dead) == before
+    assert rpc.stats(dead).redriven == 0
+
+
+def test_redrive_of_a_queue_without_dead_messages_ends_at_once(rpc: Rpc, queue: pb.Queue) -> None:
+    rpc.add(queue.meta.id)
+    (only,) = rpc.redrive(queue.meta.id, all=True)
+    assert (only.redriven, only.remaining) == (0, 0)
+
+
+def many_dead(rpc: Rpc, count: int) -> str:
+    """Return a queue with so many dead messages."""
+    queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=1)).meta.id
+    rpc.add_batch(queue, [b"%d" % number for number in range(count)])
+    while fail_all(rpc, queue):
+        pass
+    assert counts(rpc, queue) == (0, 0, 0, count)
+    return queue
+
+
+def test_redrive_keeps_to_its_rate_and_tells_how_far_it_is(rpc: Rpc) -> None:
+    queue = many_dead(rpc, 60)
+    began = time.monotonic()
+    told = rpc.redrive(queue, all=True, rate=50)
+    took = time.monotonic() - began
+    assert took + 0.05 >= 60 / 50
+    assert took < 10
+    assert len(told) >= 2
+    assert [answer.redriven for answer in told] == sorted(answer.redriven for answer in told)
+    assert all(answer.redriven + answer.remaining == 60 for answer in told)
+    assert told[-1].redriven == 60
+    rpc.delete_queue(queue)
+
+
+def test_redrive_stops_when_its_stream_does(rpc: Rpc) -> None:
+    queue = many_dead(rpc, 1_000)
+    request = pb.RedriveRequest(queue_id=queue, all=True, rate=20)
+    stream = rpc.stream("Redrive", request.SerializeToString())
+    next(stream)
+    stream.cancel()
+    time.sleep(0.1)
+    redriven = rpc.stats(queue).redriven
+    time.sleep(0.6)
+    assert rpc.stats(queue).redriven == redriven < 100
+    rpc.delete_queue(queue)
+
+
+def test_redrive_ends_when_its_queue_is_deleted(rpc: Rpc) -> None:
+    queue = many_dead(rpc, 100)
+    stream = rpc.stream("Redrive", pb.RedriveRequest(queue_id=queue, all=True, rate=20).SerializeToString())
+    next(stream)
+    rpc.delete_queue(queue)
+    with pytest.raises(grpc.RpcError) as caught:
+        for _ in stream:
+            pass
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_messages_that_die_during_a_redrive_wait_for_the_next(rpc: Rpc) -> None:
+    """Else a consumer that fails everything would make one go on for ever."""
+    queue = many_dead(rpc, 30)
+    stream = rpc.stream("Redrive", pb.RedriveRequest(queue_id=queue, all=True, rate=30).SerializeToString())
+    failed = redriven = 0
+    for answer in stream:
+        failed += fail_all(rpc, queue)
+        redriven = pb.RedriveResponse.FromString(answer).redriven
+    assert redriven == 30
+    assert counts(rpc, queue)[3] == failed > 0
+    rpc.delete_queue(queue)
+
+
+# Purge
+
+
+def test_purge_of_the_dead_leaves_the_others(rpc: Rpc, dead: str) -> None:
+    rpc.add(dead, b"news")
+    request = pb.PurgeRequest(queue_id=dead, selector="even", states=[DEAD])
+    assert rpc.call("Purge", request, pb.PurgeResponse).purged == 3
+    request = pb.PurgeRequest(queue_id=dead, all=True, states=[DEAD])
+    assert rpc.call("Purge", request, pb.PurgeResponse).purged == 2
+    assert [message.payload for message in rpc.pop_all(dead)] == [b"news"]
+
+
+# Time to live
+
+
+def add_with_ttl(rpc: Rpc, queue: str, payload: bytes, seconds: float) -> pb.Message:
+    """Add a message that is dead after so many seconds."""
+    request = add_request(queue, payload)
+    request.message.ttl.FromNanoseconds(int(seconds * 1e9))
+    return rpc.call("Add", request, pb.AddResponse).message
+
+
+def test_a_message_past_its_own_time_to_live_is_dead_and_says_so(rpc: Rpc, queue: pb.Queue) -> None:
+    """Ready or delayed, by itself; never silently gone."""
+    added = add_with_ttl(rpc, queue.meta.id, b"short", 0.2)
+    assert added.ttl == Duration(nanos=200_000_000)
+    rpc.add(queue.meta.id, b"lasting")
+    delayed = add_request(queue.meta.id, b"away")
+    delayed.message.ttl.FromMilliseconds(200)
+    delayed.message.delay.FromSeconds(600)
+    rpc.call("Add", delayed, pb.AddResponse)
+    eventually(lambda: counts(rpc, queue.meta.id) == (1, 0, 0, 2), "two are dead")
+    browsed = rpc.browse(queue.meta.id, DEAD)
+    assert [(each.message.payload, each.reason, each.count) for each in browsed] == [
+        (b"short", pb.DEATH_REASON_EXPIRED, 0),
+        (b"away", pb.DEATH_REASON_EXPIRED, 0),
+    ]
+    assert [message.payload for message in rpc.pop_all(queue.meta.id)] == [b"lasting"]
+
+
+def test_a_queue_may_have_a_time_to_live_for_all_and_a_message_a_shorter_one(rpc: Rpc) -> None:
+    name = unique_name()
+    rpc.new_queue(name, delivery=pb.DeliverySettings(message_ttl_seconds=2))
+    rpc.add(name, b"by the queue's")
+    add_with_ttl(rpc, name, b"by the queue's too", 600)
+    add_with_ttl(rpc, name, b"by its own", 0.1)
+    eventually(lambda: counts(rpc, name) == (2, 0, 0, 1), "its own is shorter")
+    eventually(lambda: counts(rpc, name) == (0, 0, 0, 3), "the queue's is over")
+    assert {each.reason for each in rpc.browse(name)} == {pb.DEATH_REASON_EXPIRED}
+
+
+def test_a_message_that_somebody_works_on_does_not_expire_under_his_hands(rpc: Rpc, queue: pb.Queue) -> None:
+    add_with_ttl(rpc, queue.meta.id, b"done in time", 1)
+    add_with_ttl(rpc, queue.meta.id, b"given back late", 1)
+    done, late = rpc.receive(queue.meta.id, lease=600)
+    add_with_ttl(rpc, queue.meta.id, b"a sign that the time is over", 1)
+    eventually(lambda: counts(rpc, queue.meta.id) == (0, 0, 2, 1), "the sign")
+    assert rpc.ack(queue.meta.id, done.token) == [""]
+    assert rpc.nack(queue.meta.id, late.token) == [""]
+    eventually(lambda: counts(rpc, queue.meta.id) == (0, 0, 0, 2), "it is dead once it is back")
+
+
+def test_a_redriven_message_has_its_time_to_live_again(rpc: Rpc, queue: pb.Queue) -> None:
+    add_with_ttl(rpc, queue.meta.id, b"x", 1)
+    eventually(lambda: counts(rpc, queue.meta.id) == (0, 0, 0, 1), "it is dead")
+    *_, last = rpc.redrive(queue.meta.id, all=True)
+    assert last.redriven == 1
+    assert counts(rpc, queue.meta.id) == (1, 0, 0, 0)
+    eventually(lambda: counts(rpc, queue.meta.id) == (0, 0, 0, 1), "it is dead again")
+
+
+def test_a_time_to_live_can_be_given_to_a_queue_later(rpc: Rpc) -> None:
+    name = unique_name()
+    rpc.new_queue(name)
+    rpc.add(name, b"old")
+    declared = pb.QueueDeclaration(
+        name=name, store=pb.Queue.MEMORY, limit=-1, delivery=pb.DeliverySettings(message_ttl_seconds=1)
+    )
+    rpc.call("DeclareQueues", pb.DeclareQueuesRequest(queues=[declared]), pb.DeclareQueuesResponse)
+    eventually(lambda: counts(rpc, name) == (0, 0, 0, 1), "it is dead")
+
+
+def test_dead_letters_show_in_the_figures_of_the_queue(rpc: Rpc) -> None:
+    stats = rpc.stats(many_dead(rpc, 3))
+    assert (stats.buried, stats.nacked, stats.leased, stats.queue.messages.dead) == (3, 3, 3, 3)
+
+
+def test_own_ids_hold_while_a_message_is_queued_in_whatever_state(rpc: Rpc) -> None:
+    """Delayed, leased or dead: a second add of its id answers with the first message."""
+    queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=1)).meta.id
+    own_id = "6f9c0000-1111-4222-8333-444455556666"
+    message = pb.NewMessage(id=own_id, payload=b"x", tags=tags_to_pb([("a", "b")]), delay=Duration(nanos=300_000_000))
+
+    def again() -> pb.AddResponse:
+        return rpc.call("Add", pb.AddRequest(queue_id=queue, message=message), pb.AddResponse)
+
+    first = again()
+    assert not first.duplicate
+    assert again() == pb.AddResponse(message=first.message, duplicate=True, durability=first.durability)
+    (delivery,) = rpc.receive(queue, wait=20)
+    assert again().duplicate
+    rpc.nack(queue, delivery.token)
+    assert counts(rpc, queue) == (0, 0, 0, 1)
+    assert again().duplicate
+    message.payload = b"another"
+    with pytest.raises(Refused) as caught:
+        again()
+    assert caught.value.reason == "MESSAGE_EXISTS"
+    assert rpc.ack(queue, delivery.token) == [""]
+    assert not again().duplicate

@@ -1,0 +1,145 @@
+"""Calls that take messages, repeated with the same request id: the same answer, and never a second message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from queuelet.answers import KeptAnswers
+from queuelet.budget import MemoryBudget
+from queuelet.errors import TooManyAnswers
+from queuelet.stores.memory import MemoryMessages
+from queuelet.v1 import queue_pb2 as pb
+from support.rpc import Refused, Rpc, eventually, outcome
+
+Ask = Callable[[Rpc, str, str], bytes]
+
+
+def ask(method: str, **fields: object) -> Ask:
+    """Return a call with a request id, answered as bytes."""
+    request_type = getattr(pb, f"{method}Request")
+
+    def call(rpc: Rpc, queue: str, request_id: str) -> bytes:
+        request = request_type(queue_id=queue, request_id=request_id, **fields)
+        return rpc.raw(method, request.SerializeToString())
+
+    return call
+
+
+WAYS = {"Pop": ask("Pop"), "PopBatch": ask("PopBatch", max=2), "Receive": ask("Receive", max=2)}
+
+
+def payloads(answer: bytes, way: str) -> list[bytes]:
+    """Return the payloads of the messages in an answer."""
+    match way:
+        case "Pop":
+            return [pb.PopResponse.FromString(answer).message.payload]
+        case "PopBatch":
+            return [message.payload for message in pb.PopBatchResponse.FromString(answer).messages]
+        case _:
+            return [each.message.payload for each in pb.ReceiveResponse.FromString(answer).deliveries]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_call_repeated_with_the_same_id_gets_the_same_answer(rpc: Rpc, queue: pb.Queue, way: str) -> None:
+    rpc.add_batch(queue.meta.id, [b"0", b"1", b"2", b"3"])
+    first = WAYS[way](rpc, queue.meta.id, "mine")
+    assert payloads(first, way) == ([b"0"] if way == "Pop" else [b"0", b"1"])
+    for _ in range(3):
+        assert WAYS[way](rpc, queue.meta.id, "mine") == first
+    other = WAYS[way](rpc, queue.meta.id, "another")
+    assert payloads(other, way) == ([b"1"] if way == "Pop" else [b"2", b"3"])
+    assert rpc.get_queue(queue.meta.id).messages.ready == (2 if way == "Pop" else 0)
+
+
+def test_the_leases_of_a_repeated_receive_are_those_of_the_first(rpc: Rpc, queue: pb.Queue) -> None:
+    rpc.add_batch(queue.meta.id, [b"0", b"1"])
+    (first,) = rpc.receive(queue.meta.id, 1, request_id="mine")
+    (again,) = rpc.receive(queue.meta.id, 1, request_id="mine")
+    assert again == first
+    assert rpc.ack(queue.meta.id, first.token) == [""]
+    assert rpc.receive(queue.meta.id, 1, request_id="mine") == [first], "the answer stays what it was"
+    assert rpc.ack(queue.meta.id, first.token) == ["MESSAGE_NOT_FOUND"]
+
+
+def test_ids_of_other_methods_and_other_queues_are_other_ids(rpc: Rpc, queue: pb.Queue) -> None:
+    other = rpc.new_queue().meta.id
+    for queue_id in (queue.meta.id, other):
+        rpc.add_batch(queue_id, [b"0", b"1", b"2", b"3", b"4"])
+        assert payloads(WAYS["Pop"](rpc, queue_id, "mine"), "Pop") == [b"0"]
+        assert payloads(WAYS["PopBatch"](rpc, queue_id, "mine"), "PopBatch") == [b"1", b"2"]
+        assert payloads(WAYS["Receive"](rpc, queue_id, "mine"), "Receive") == [b"3", b"4"]
+    rpc.delete_queue(other)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_answer_without_a_message_is_not_kept(rpc: Rpc, queue: pb.Queue, way: str) -> None:
+    """Who asks again may find one."""
+    if way == "Pop":
+        with pytest.raises(Refused) as caught:
+            WAYS[way](rpc, queue.meta.id, "mine")
+        assert caught.value.reason == "QUEUE_EMPTY"
+    else:
+        assert payloads(WAYS[way](rpc, queue.meta.id, "mine"), way) == []
+    rpc.add(queue.meta.id, b"news")
+    assert payloads(WAYS[way](rpc, queue.meta.id, "mine"), way) == [b"news"]
+
+
+def test_a_call_repeated_while_the_first_still_waits_takes_no_second_message(rpc: Rpc, queue: pb.Queue) -> None:
+    """As after a connection that broke: the first may still be there."""
+    request = pb.PopRequest(queue_id=queue.meta.id, request_id="mine", wait=Duration(seconds=600))
+    calls = [rpc.start("Pop", request, timeout=600) for _ in range(3)]
+    eventually(lambda: rpc.stats(queue.meta.id).waiting_calls == 3, "all wait")
+    rpc.add_batch(queue.meta.id, [b"0", b"1", b"2"])
+    answers = [outcome(call, pb.PopResponse) for call in calls]
+    assert answers[0] == answers[1] == answers[2]
+    assert rpc.get_queue(queue.meta.id).messages.ready == 2
+
+
+def test_a_queue_keeps_1000_answers_and_takes_no_message_past_them(rpc: Rpc, queue: pb.Queue) -> None:
+    rpc.add_batch(queue.meta.id, [b"%d" % number for number in range(1_010)])
+    calls = [rpc.start("Pop", pb.PopRequest(queue_id=queue.meta.id, request_id=str(number))) for number in range(1_000)]
+    answers = [outcome(call, pb.PopResponse) for call in calls]
+    for way in WAYS.values():
+        with pytest.raises(Refused) as caught:
+            way(rpc, queue.meta.id, "one more")
+        assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+        assert caught.value.reason == "TOO_MANY_ANSWERS"
+        assert "1,000 answers" in caught.value.text
+    assert rpc.get_queue(queue.meta.id).messages.ready == 10
+    again = pb.PopRequest(queue_id=queue.meta.id, request_id="7")
+    assert rpc.call("Pop", again, pb.PopResponse) == answers[7], "those that are kept are still answered"
+    assert rpc.pop(queue.meta.id).payload == b"1000", "calls without an id go on"
+    other = rpc.new_queue().meta.id
+    rpc.add(other, b"x")
+    assert payloads(WAYS["Pop"](rpc, other, "one more"), "Pop") == [b"x"], "other queues have room of their own"
+    rpc.delete_queue(other)
+
+
+def test_an_answer_is_kept_for_a_minute() -> None:
+    """By a clock that is told the time."""
+    answers = KeptAnswers(MemoryMessages(MemoryBudget(1 << 30)), "orders")
+    second = 10**9
+    for number in range(1_000):
+        answers.keep(b"%d" % number, b"answer", number)
+    assert answers.find(b"999", 60 * second - 1) == b"answer"
+    with pytest.raises(TooManyAnswers):
+        answers.find(b"one more", 60 * second - 1)
+    assert answers.find(b"one more", 60 * second) is None, "one made room"
+    assert answers.find(b"0", 60 * second) is None
+    assert answers.find(b"1", 60 * second) == b"answer"
+    assert answers.find(b"999", 61 * second) is None
+
+
+def test_kept_answers_go_with_their_queue(rpc: Rpc) -> None:
+    before = rpc.server_stats().memory_bytes
+    queue = rpc.new_queue().meta.id
+    for number in range(10):
+        rpc.add(queue, bytes(100_000))
+        WAYS["Pop"](rpc, queue, str(number))
+    assert rpc.server_stats().memory_bytes - before > 1_000_000, "they are accounted"
+    rpc.delete_queue(queue)
+    eventually(lambda: rpc.server_stats().memory_bytes - before < 100_000, "they are gone")

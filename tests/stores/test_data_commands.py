@@ -1,0 +1,267 @@
+"""`queuelet backup`, `queuelet restore` and `queuelet check`, on stores in use and on broken ones."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import apsw
+import pytest
+
+from queuelet.cli import run
+from queuelet.message import Rank
+from queuelet.stores.disk import backup
+from queuelet.stores.disk.folder import DATABASE
+from queuelet.stores.disk.schema import SEQ_BITS
+from support.disk_harness import DiskHarness
+
+
+class Ran:
+    """A command that was run."""
+
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code = code
+        self.out = out
+        self.err = err.decode()
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401  # whatever it holds
+        return json.loads(self.out)
+
+
+Queuelet = Callable[..., Ran]
+
+
+@pytest.fixture
+def queuelet(capsysbinary: pytest.CaptureFixture[bytes]) -> Queuelet:
+    """Runs a command in this process."""
+
+    def call(*arguments: str | Path) -> Ran:
+        code = run([str(argument) for argument in arguments])
+        return Ran(code, *capsysbinary.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def harness() -> Iterator[DiskHarness]:
+    """A store with ten messages in one queue."""
+    harness = DiskHarness()
+    messages = harness.open()
+    for seq in range(1, 10):
+        messages.append(seq, b"message %d" % seq)
+    messages.keep(10, b"ranked", Rank(1, 2, 3, 4))
+    messages.keep_answer(b"key", 10, b"answer")
+    messages.tally.next_seq = 11
+    harness.commit()
+    yield harness
+    harness.close()
+
+
+# Backup
+
+
+def test_a_backup_of_a_store_in_use_can_be_restored(harness: DiskHarness, queuelet: Queuelet, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    made = queuelet("backup", "--data-dir", harness.folder, copy)
+    assert (made.code, made.json) == (0, {"file": str(copy), "messages": 10})
+    harness.messages.append(11, b"later")
+    harness.commit()
+    epoch, token = harness.store.epoch, harness.store.first_token
+
+    folder = tmp_path / "new"
+    restored = queuelet("restore", "--data-dir", folder, copy)
+    assert (restored.code, restored.json) == (0, {"data_dir": str(folder), "messages": 10})
+    messages = harness.move_to(folder)
+    assert [seq for seq, _ in messages.after(0, 100)] == list(range(1, 11))
+    assert messages.ranks == {10: Rank(1, 2, 3, 4)}
+    assert messages.answer(b"key") == b"answer"
+    assert harness.store.epoch != epoch
+    assert harness.store.first_token > token + 2**40
+    assert queuelet("check", "--data-dir", folder).json["problems"] == []
+
+
+def test_a_backup_under_load_is_one_moment_of_the_store(harness: DiskHarness, tmp_path: Path) -> None:
+    messages = harness.messages
+    made: list[int] = []
+    for number in range(5):
+        thread = Thread(target=lambda: made.append(backup.back_up(harness.folder, tmp_path / f"{number}.db")))  # noqa: B023  # joined below
+        thread.start()
+        seq = messages.tally.next_seq
+        while thread.is_alive():
+            # Two are added and one is taken at a time, so the lowest number tells how many there are.
+            messages.append(seq, bytes(1_000))
+            messages.append(seq + 1, bytes(1_000))
+            messages.take()
+            seq += 2
+            messages.tally.next_seq = seq
+            harness.commit()
+        thread.join()
+        places = rows_of(tmp_path / f"{number}.db", "SELECT place FROM messages ORDER BY place")
+        seqs = [place & (1 << SEQ_BITS) - 1 for (place,) in places if isinstance(place, int)]
+        line = [seq for seq in seqs if seq != 10]
+        assert len(seqs) == made[number]
+        assert line == [seq for seq in range(line[0], line[-1] + 1) if seq != 10]  # no gap: a moment, not a mixture
+
+
+def test_a_backup_needs_a_store_and_a_free_name(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:
+    (tmp_path / "there.db").write_text("mine")
+    assert_refused(queuelet("backup", "--data-dir", tmp_path, tmp_path / "new.db"), "back up: there is no store in")
+    assert_refused(
+        queuelet("backup", "--data-dir", harness.folder, tmp_path / "there.db"),
+        "there already: give a name that is free",
+    )
+    assert (tmp_path / "there.db").read_text() == "mine"
+
+
+def test_a_backup_that_fails_leaves_nothing(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:
+    assert queuelet("backup", "--data-dir", harness.folder, tmp_path / "no folder" / "copy.db").code == 1
+    plant(harness, "UPDATE tallies SET depth = depth + 1")
+    assert_refused(queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db"), "is not whole: queue")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Restore
+
+
+def test_a_store_is_overwritten_only_if_that_is_wanted(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    queuelet("backup", "--data-dir", harness.folder, copy)
+    harness.messages.clear()
+    harness.loop.run_until_complete(harness.store.close())
+    assert_refused(queuelet("restore", "--data-dir", harness.folder, copy), "holds a store already")
+    assert queuelet("restore", "--data-dir", harness.folder, "--force", copy).code == 0
+    assert len(harness.move_to(harness.folder)) == 10
+
+
+def test_a_store_in_use_is_not_overwritten(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:
+    queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db")
+    refused = queuelet("restore", "--data-dir", harness.folder, "--force", tmp_path / "copy.db")
+    assert_refused(refused, "is in use by another process")
+    assert len(harness.messages) == 10
+
+
+def test_the_log_of_the_store_before_does_not_end_up_in_the_restored_one(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    queuelet("backup", "--data-dir", harness.folder, copy)
+    for seq in range(11, 200):
+        harness.messages.append(seq, bytes(1_000))
+    harness.commit()
+    harness.leave_behind_in(tmp_path / "killed")
+    assert (tmp_path / "killed" / "queuelet.db-wal").stat().st_size
+    assert queuelet("restore", "--data-dir", tmp_path / "killed", "--force", copy).code == 0
+    assert len(harness.move_to(tmp_path / "killed")) == 10
+
+
+@pytest.mark.parametrize("backup_of", ["nothing", "text", "half a store", "a store with damage"])
+def test_what_is_no_whole_backup_is_refused_and_leaves_the_store(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, backup_of: str
+) -> None:
+    copy = tmp_path / "copy.db"
+    if backup_of != "nothing":
+        queuelet("backup", "--data-dir", harness.folder, copy)
+    if backup_of == "text":
+        copy.write_text("not a database" * 100)
+    elif backup_of == "half a store":
+        copy.write_bytes(copy.read_bytes()[: copy.stat().st_size // 2])
+    elif backup_of == "a store with damage":
+        connection = apsw.Connection(str(copy))
+        connection.execute("DELETE FROM messages WHERE place & 1")
+        connection.close()
+    harness.loop.run_until_complete(harness.store.close())
+    before = (harness.folder / DATABASE).read_bytes()
+    assert queuelet("restore", "--data-dir", harness.folder, "--force", copy).code == 1
+    assert (harness.folder / DATABASE).read_bytes() == before
+    assert not list(harness.folder.glob("*.unfinished*"))
+
+
+# Check
+
+
+def plant(harness: DiskHarness, statement: str) -> None:
+    """Change the database behind the store's back."""
+    connection = apsw.Connection(str(harness.folder / DATABASE))
+    connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE tallies SET bytes = 1", "holds 10 messages of 87 bytes, and its counts say 10 of 1"),
+        ("DELETE FROM messages WHERE place & 15 = 3", "holds 9 messages of 78 bytes, and its counts say 10 of 87"),
+        ("DELETE FROM messages WHERE place & 15 = 10", "1 rows of ranks belong to no message"),
+        ("INSERT INTO messages VALUES (99 << 40, NULL, x'')", "1 rows of messages belong to no queue"),
+        ("UPDATE answers SET number = 99", "1 rows of answers belong to no queue"),
+        ("INSERT INTO ranks SELECT place, 1, 1, 1, 1 FROM messages WHERE place & 15 = 1", ""),
+        ("UPDATE messages SET own_id = x'41'", "1 ids that producers gave are those of several messages"),
+        ("DELETE FROM meta", "the store has no epoch"),
+    ],
+)
+def test_check_finds_what_should_not_be_so(queuelet: Queuelet, harness: DiskHarness, statement: str, told: str) -> None:
+    plant(harness, statement)
+    ran = queuelet("check", "--data-dir", harness.folder)
+    assert ran.code == bool(told)
+    assert told in "\n".join(ran.json["problems"])
+    assert bool(ran.json["problems"]) == bool(told)
+
+
+def test_check_finds_a_flipped_bit_in_the_tree_of_messages(queuelet: Queuelet, harness: DiskHarness) -> None:
+    messages = harness.messages
+    for seq in range(11, 1_000):
+        messages.append(seq, bytes(1_000))
+    harness.commit()
+    harness.loop.run_until_complete(harness.store.close())
+    content = bytearray((harness.folder / DATABASE).read_bytes())
+    page = len(content) // 2 // 4_096 * 4_096
+    content[page : page + 8] = bytes(8)
+    (harness.folder / DATABASE).write_bytes(content)
+    ran = queuelet("check", "--data-dir", harness.folder)
+    assert ran.code == 1
+    assert "damaged" in ran.json["problems"][0]
+
+
+def test_check_says_where_there_is_no_store(queuelet: Queuelet, tmp_path: Path) -> None:
+    assert_refused(queuelet("check", "--data-dir", tmp_path), "cannot check: there is no store in")
+
+
+def test_the_data_dir_may_come_from_a_variable(
+    queuelet: Queuelet, harness: DiskHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUEUELET_CHECK_DATA_DIR", str(harness.folder))
+    assert queuelet("check").code == 0
+
+
+def test_people_read_sentences(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    made = queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db")
+    assert made.out.decode() == f"{tmp_path / 'copy.db'} holds 10 messages.\n"
+    assert "copying ...\nreading every page ..." in made.err
+    assert queuelet("check", "--data-dir", harness.folder).out.decode() == f"{harness.folder}: all is well.\n"
+
+
+def rows_of(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    """Return what a database answers."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    rows = connection.execute(statement).fetchall()
+    connection.close()
+    return rows
+
+
+def assert_refused(ran: Ran, told: str) -> None:
+    """Check that a command failed with a sentence."""
+    assert ran.code == 1
+    assert ran.out == b""
+    assert ran.err.startswith("queuelet: cannot ")
+    assert told in ran.err

@@ -1,0 +1,165 @@
+"""Whatever is done to a Disk store and whenever it is killed, it is as it was at one moment since its last commit."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from queuelet.definition import State
+from queuelet.message import Delivery, Rank
+from queuelet.stores import Messages
+from queuelet.stores.disk import DiskSettings
+from queuelet.stores.disk.check import check_store
+from support.disk_harness import DiskHarness
+
+SMALL = DiskSettings(reserve_bytes=0, group_bytes=20_000, log_bytes=40_000, window_bytes=30_000)
+"""Bounds that a few messages pass."""
+
+few = st.integers(1, 12)
+
+
+class Kept(NamedTuple):
+    """What a store should hold."""
+
+    bodies: dict[int, bytes]
+    line: list[int]
+    ranks: dict[int, Rank]
+    delivered: dict[int, int]
+    """Tokens of messages that are out of the line."""
+    added: int
+
+    @staticmethod
+    def of(messages: Messages) -> Kept:
+        """Return what messages are."""
+        return Kept(
+            dict(messages.after(0, 1_000_000)),
+            messages.first_many(1_000_000, 1 << 40)[0],
+            dict(messages.ranks),
+            {seq: delivery.token for seq, delivery in messages.deliveries.items()},
+            messages.tally.enqueued,
+        )
+
+
+class DiskMachine(RuleBasedStateMachine):
+    """A Disk store that is killed now and then, beside plain values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.harness = DiskHarness(SMALL)
+        self.messages: Messages = self.harness.open()
+        self.harness.commit()
+        self.now = Kept({}, [], {}, {}, 0)
+        self.since_commit = [self.now]
+        self.token = 0
+
+    @rule(count=few, size=st.sampled_from([1, 100, 5_000, 30_000]), priority=st.none() | st.integers(-5, 5))
+    def add(self, count: int, size: int, priority: int | None) -> None:
+        bodies, line, ranks, delivered, added = self.now
+        bodies, line, ranks = dict(bodies), list(line), dict(ranks)
+        for _ in range(count):
+            seq, body = self.messages.tally.next_seq, bytes(size)
+            self.messages.tally.next_seq += 1
+            bodies[seq] = body
+            if priority is None:
+                self.messages.append(seq, body)
+                line.append(seq)
+            else:
+                ranks[seq] = Rank(priority, 1, 1, 0)
+                self.messages.keep(seq, body, ranks[seq])
+            added = self.messages.tally.enqueued = added + 1
+            # A group that is large enough is closed between two messages.
+            self.became(Kept(dict(bodies), list(line), dict(ranks), delivered, added))
+
+    @rule(count=few)
+    def take(self, count: int) -> None:
+        gone = self.now.line[:count]
+        assert self.messages.take_many(count, 1 << 40)[0] == gone
+        self.became(self.without(gone))
+
+    @rule(count=few)
+    def lease(self, count: int) -> None:
+        seqs = self.now.line[:count]
+        assert self.messages.lift_many(count, 1 << 40)[0] == seqs
+        delivered = dict(self.now.delivered)
+        for seq in seqs:
+            self.token += 1
+            delivered[seq] = self.token
+            self.messages.deliveries[seq] = Delivery(State.LEASED, 1, self.token)
+        self.messages.touch(seqs)
+        self.became(self.now._replace(line=self.now.line[count:], delivered=delivered))
+
+    @rule(data=st.data())
+    def acknowledge(self, data: st.DataObject) -> None:
+        gone = [seq for seq in self.now.delivered if data.draw(st.booleans())]
+        for seq in gone:
+            assert self.messages.discard(seq) == len(self.now.bodies[seq])
+            del self.messages.deliveries[seq]
+        self.became(self.without(gone))
+
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        back = [seq for seq in self.now.delivered if data.draw(st.booleans())]
+        for seq in back:
+            del self.messages.deliveries[seq]
+            self.messages.put_back(seq)
+        self.messages.touch(back)
+        delivered = {seq: token for seq, token in self.now.delivered.items() if seq not in back}
+        self.became(self.now._replace(line=sorted([*self.now.line, *back]), delivered=delivered))
+
+    @rule()
+    def clear(self) -> None:
+        self.messages.clear()
+        self.became(Kept({}, [], {}, {}, self.now.added))
+
+    @rule()
+    def turn(self) -> None:
+        self.harness.turn()
+
+    @rule()
+    def commit(self) -> None:
+        self.harness.commit()
+        self.since_commit = [self.now]
+
+    @rule()
+    def restart(self) -> None:
+        self.messages = self.harness.restart()
+        self.since_commit = [self.now]
+
+    @rule()
+    def kill(self) -> None:
+        self.messages = self.harness.reopen()
+        kept = Kept.of(self.messages)
+        assert kept in self.since_commit
+        self.now = kept
+        self.since_commit = [kept]
+
+    @invariant()
+    def agrees(self) -> None:
+        assert Kept.of(self.messages) == self.now
+        assert len(self.messages) == len(self.now.bodies)
+
+    def teardown(self) -> None:
+        self.harness.commit()
+        assert list(check_store(self.harness.folder)) == []
+        self.harness.close()
+
+    def without(self, gone: list[int]) -> Kept:
+        bodies, line, ranks, delivered, added = self.now
+        return Kept(
+            {seq: body for seq, body in bodies.items() if seq not in gone},
+            [seq for seq in line if seq not in gone],
+            ranks,
+            {seq: token for seq, token in delivered.items() if seq not in gone},
+            added,
+        )
+
+    def became(self, kept: Kept) -> None:
+        self.now = kept
+        self.since_commit.append(kept)
+
+
+def test_a_killed_store_is_as_it_was_at_one_moment_since_its_last_commit() -> None:
+    run_state_machine_as_test(DiskMachine, settings=settings(deadline=None))

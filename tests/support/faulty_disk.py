@@ -1,0 +1,30 @@
+"""Queuelet on a disk that fails on demand: `python -m support.faulty_disk CONTROL server --data-dir ...`.
+
+CONTROL is a file of words, read again when it changes: `sync`, `write` and `read` make those fail, `capacity=N` bounds
+the bytes of the data folder's files. Without the file, or with an empty one, all goes well.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from queuelet.cli import main
+from queuelet.stores.disk import room
+from support.disk_faults import Faults, FaultyDisk, FaultyVfs
+
+
+def faults_in(control: Path) -> Faults:
+    """Return the faults that a file tells of."""
+    words = control.read_text().split() if control.exists() else []
+    bounds = [int(word.removeprefix("capacity=")) for word in words if "=" in word]
+    return Faults(
+        sync="sync" in words, write="write" in words, read="read" in words, capacity=bounds[0] if bounds else None
+    )
+
+
+if __name__ == "__main__":
+    disk = FaultyDisk(lambda: faults_in(Path(sys.argv[1])))
+    layer = FaultyVfs("faulty", disk, is_default=True)
+    room.free_bytes = disk.free_bytes  # it asks the system, and not SQLite
+    main(sys.argv[2:])

@@ -1,0 +1,48 @@
+"""A store that says it is durable, and keeps what was done only when a test says so."""
+
+from __future__ import annotations
+
+import asyncio
+
+from queuelet.budget import MemoryBudget
+from queuelet.definition import Definition
+from queuelet.errors import StoreFailed
+from queuelet.stores.memory import MemoryMessages, MemoryStore
+
+
+class SlowStore(MemoryStore):
+    """Messages in memory, whose commits a test ends."""
+
+    is_durable = True
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        """Take the budget to account to."""
+        super().__init__(budget)
+        self._account = budget
+        self.commits: list[asyncio.Future[None]] = []
+        """Those that somebody waits for, oldest first."""
+
+    def new(self, queue_id: str, created: int, definition: Definition) -> MemoryMessages:
+        """Make room for the messages of a new queue."""
+        return _SlowMessages(self._account, self)
+
+    def keep(self) -> None:
+        """End the oldest commit well."""
+        self.commits.pop(0).set_result(None)
+
+    def fail(self) -> None:
+        """End the oldest commit badly."""
+        self.commits.pop(0).set_exception(StoreFailed())
+
+
+class _SlowMessages(MemoryMessages):
+    __slots__ = ("_store",)
+
+    def __init__(self, budget: MemoryBudget, store: SlowStore) -> None:
+        super().__init__(budget)
+        self._store = store
+
+    def commit(self) -> asyncio.Future[None]:  # type: ignore[override]  # the memory's own has nothing to wait for
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._store.commits.append(future)
+        return future

@@ -1,0 +1,86 @@
+"""A queue with a clock that a test turns: what happens when is said in seconds."""
+
+from __future__ import annotations
+
+from queuelet.definition import DeliverySettings
+from queuelet.errors import QueueletError
+from queuelet.message import Delivery, Terms
+from queuelet.queue import Browsed
+from support.drafts import draft, payload_of
+from support.queues import make_queue
+
+SECOND = 1_000_000_000
+BEGIN = 1_000 * SECOND
+
+
+class TimedQueue:
+    """A queue in memory, spoken to in payloads and seconds."""
+
+    def __init__(self, *, limit: int = -1, lease: int = 30, max_deliveries: int = 5, ttl: int | None = None) -> None:
+        """Make it; the clock begins at second 0."""
+        delivery = DeliverySettings(lease_seconds=lease, max_deliveries=max_deliveries, message_ttl_seconds=ttl)
+        self.now = BEGIN
+        self.queue = make_queue(limit=limit, delivery=delivery, now=BEGIN)
+
+    def wait(self, seconds: float) -> None:
+        """Let time go on. Nobody tells the queue."""
+        self.now += int(seconds * SECOND)
+
+    def add(self, *payloads: bytes, priority: int = 0, delay: float = 0, ttl: float = 0) -> None:
+        """Add messages, with terms if any are given."""
+        asked = Terms(priority, 0, int(delay * SECOND), int(ttl * SECOND))
+        for payload in payloads:
+            self.queue.add(draft(payload, terms=None if asked == Terms() else asked), self.now)
+
+    def receive(self, count: int = 1, *, lease: float = 0) -> list[int]:
+        """Lease messages; return their tokens."""
+        leased = self.queue.receive(count, 1 << 20, self.now, lease=int(lease * SECOND), consumer="worker")
+        return list(range(leased.first_token, leased.first_token + len(leased.bodies)))
+
+    def received(self, count: int = 10) -> list[bytes]:
+        """Lease messages; return their payloads."""
+        return [payload_of(body) for body in self.queue.receive(count, 1 << 20, self.now).bodies]
+
+    def popped(self, count: int = 1_000) -> list[bytes]:
+        """Take messages; return their payloads."""
+        return [payload_of(body) for body in self.queue.pop_batch(count, 1 << 20, self.now)]
+
+    def ready(self) -> list[bytes]:
+        """Return the payloads of the ready messages, in order."""
+        return [payload_of(body) for body in self.queue.peek_batch(1_000, 1 << 20, self.now)]
+
+    def ack(self, *tokens: int) -> list[str]:
+        """Acknowledge messages; return what was wrong."""
+        return _reasons(self.queue.ack(tokens, self.now))
+
+    def nack(self, *tokens: int, delay: float = 0, reason: str = "") -> list[str]:
+        """Give messages back; return what was wrong."""
+        return _reasons(self.queue.nack(tokens, self.now, delay=int(delay * SECOND), reason=reason))
+
+    def extend(self, *tokens: int, lease: float = 0) -> list[str]:
+        """Move the ends of leases; return what was wrong."""
+        return _reasons(self.queue.extend(tokens, self.now, lease=int(lease * SECOND))[0])
+
+    def redrive(self, *seqs: int) -> int:
+        """Make dead messages ready; return how many there were."""
+        return self.queue.redrive(seqs, self.now)
+
+    def look(self, seq: int = 1) -> Browsed:
+        """Return what is known of a message."""
+        return self.queue.browse(seq - 1, 1, now=self.now).messages[0]
+
+    def delivery(self, seq: int = 1) -> Delivery:
+        """Return what became of a message that was delivered."""
+        delivery = self.look(seq).delivery
+        assert delivery
+        return delivery
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Ready, delayed, leased and dead messages, when all is done that is due."""
+        self.queue.peek_batch(1, 0, self.now)
+        return tuple(self.queue.counts)  # type: ignore[return-value]  # it has four
+
+
+def _reasons(results: list[QueueletError | None]) -> list[str]:
+    return [result.reason if result else "" for result in results]

@@ -1,0 +1,98 @@
+"""Time to live: what waits longer is dead, and nothing is dropped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from queuelet.message import DeathReason
+from support.timed_queue import BEGIN, SECOND, TimedQueue
+
+
+def test_a_message_that_waits_longer_than_the_queue_allows_is_dead() -> None:
+    queue = TimedQueue(ttl=10)
+    queue.add(b"a")
+    queue.wait(1)
+    queue.add(b"b")
+    queue.wait(9)
+    assert queue.ready() == [b"b"]
+    assert queue.counts == (1, 0, 0, 1)
+    assert queue.delivery().reason == DeathReason.EXPIRED
+    assert queue.delivery().since == BEGIN + 10 * SECOND
+
+
+def test_the_shorter_of_its_own_and_the_queues_counts() -> None:
+    queue = TimedQueue(ttl=10)
+    queue.add(b"short", ttl=5)
+    queue.add(b"long", ttl=20)
+    queue.wait(5)
+    assert queue.ready() == [b"long"]
+    queue.wait(5)
+    assert queue.ready() == []
+
+
+def test_it_counts_from_the_add_and_a_delay_does_not_stop_it() -> None:
+    queue = TimedQueue()
+    queue.add(b"a", delay=20, ttl=10)
+    queue.wait(10)
+    assert queue.counts == (0, 0, 0, 1)
+
+
+def test_a_leased_message_is_left_to_its_consumer_and_dead_when_it_comes_back() -> None:
+    queue = TimedQueue(ttl=10)
+    queue.add(b"a", b"b")
+    done, failed = queue.receive(2)
+    queue.wait(15)
+    assert queue.counts == (0, 0, 2, 0)
+    assert queue.ack(done) == [""]
+    queue.nack(failed)
+    assert queue.counts == (0, 0, 0, 1)
+    assert queue.delivery(2).reason == DeathReason.EXPIRED
+
+
+@pytest.mark.parametrize("delay", [0, 60], ids=["at once", "after a delay"])
+def test_a_message_that_came_back_expires_like_any_other(delay: int) -> None:
+    queue = TimedQueue(ttl=10)
+    queue.add(b"a", b"b")
+    queue.nack(*queue.receive(), delay=delay)
+    queue.wait(10)
+    assert queue.counts == (0, 0, 0, 2)
+    assert queue.popped() == queue.received() == []
+
+
+@pytest.mark.parametrize("state", ["in line", "ranked", "delayed", "given back with a delay"])
+def test_a_time_to_live_set_later_counts_for_all_that_wait(state: str) -> None:
+    queue = TimedQueue()
+    queue.add(b"a", priority=1 if state == "ranked" else 0, delay=60 if state == "delayed" else 0)
+    if state == "given back with a delay":
+        queue.nack(*queue.receive(), delay=60)
+    definition = queue.queue.definition
+    with_ttl = replace(definition, delivery=replace(definition.delivery, message_ttl_seconds=10))
+    queue.queue.redefine(with_ttl, queue.now)
+    assert queue.queue.next_event <= BEGIN + 10 * SECOND
+    queue.wait(10)
+    assert queue.counts == (0, 0, 0, 1)
+
+
+def test_an_expired_message_is_not_popped_though_no_alarm_rang() -> None:
+    queue = TimedQueue(ttl=10)
+    queue.add(b"a")
+    queue.wait(10)
+    assert queue.popped() == []
+
+
+def test_messages_that_are_gone_before_they_expire_take_no_memory() -> None:
+    queue = TimedQueue()
+    for _ in range(1_000):
+        queue.add(b"a", ttl=3_600)
+        queue.popped()
+    assert len(queue.queue._expiries) < 200  # noqa: SLF001  # what it holds is what is tested
+
+
+def test_messages_that_come_back_again_and_again_are_noted_once() -> None:
+    queue = TimedQueue(ttl=3_600, max_deliveries=10_000)
+    queue.add(b"a", priority=1)
+    for _ in range(1_000):
+        queue.nack(*queue.receive())
+    assert len(queue.queue._expiries) < 200  # noqa: SLF001  # what it holds is what is tested
