@@ -1,4 +1,4 @@
-"""The command line: `python -m bench [micro | server | profile CASE]`."""
+"""The command line: `python -m bench [micro | server | delivery | profile CASE]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from bench import micro, server
+from bench import delivery, micro, server
 from bench.profile import profile
 from bench.report import Progress, Result, aims, as_json, machine_line, rates_table, times_table
 from bench.system import Failed, NotHere
@@ -43,12 +43,13 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
     quick, only = arguments.quick, arguments.only
     rounds = arguments.rounds or (2 if quick else 3)
     seconds = arguments.seconds or (0.3 if quick else 0.5)
-    micro_cases = [] if arguments.what == "server" else _chosen(micro.cases(), only)
-    loads = [] if arguments.what == "micro" else _chosen(server.LOADS, only)
+    micro_cases = _chosen(micro.cases(), only) if arguments.what in {"all", "micro"} else []
+    loads = _chosen(server.LOADS, only) if arguments.what in {"all", "server"} else []
+    with_delivery = arguments.what in {"all", "delivery"} and not only
     if quick and not only:
         micro_cases = [name for name in micro_cases if name in micro.QUICK]
         loads = [name for name in loads if name in server.QUICK]
-    if not micro_cases and not loads:
+    if not (micro_cases or loads or with_delivery):
         raise NotHere(f"no case is called {' or '.join(only)}; see --list")
 
     results: list[Result] = []
@@ -64,6 +65,10 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
             if any(result.baseline == name for result in rates):
                 print(f"The server beside {name}\n\n{rates_table(rates, name)}\n")
         results += rates
+    if with_delivery:
+        rows = delivery.run(rounds=rounds, quick=quick, progress=progress)
+        progress.clear()
+        print(f"Leases and the Disk store\n\n{delivery.delivery_table(rows)}\n", flush=True)
     if reached := aims(results):
         print(f"Aims\n\n{reached}\n")
     print(f"Ratios are medians over {rounds} rounds of {seconds:g} s; more than 1.00x means that queuelet is ahead.")
@@ -75,7 +80,7 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the server beside others.")
-    parser.add_argument("what", nargs="?", choices=("all", "micro", "server", "profile"), default="all")
+    parser.add_argument("what", nargs="?", choices=("all", "micro", "server", "delivery", "profile"), default="all")
     parser.add_argument("case", nargs="?", default="handler-unary-128B", help="the case to profile")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
     parser.add_argument("--only", nargs="+", metavar="CASE", default=(), help="cases to run; `*` stands for anything")

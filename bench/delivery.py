@@ -1,0 +1,296 @@
+"""Leases and the Disk store over the server's socket: what they cost beside Add and Pop, and beside bare SQLite.
+
+Every ratio is of figures from one round on one server. CPU is the server's; the callers are in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+from urllib.request import urlopen
+
+import grpc
+
+from bench.bare_sqlite import bare_sqlite
+from bench.process import cpu_seconds, started_python
+from bench.report import Progress, table
+from queuelet.status import SERVICE
+from queuelet.v1 import queue_pb2 as pb
+
+PAYLOAD = b"x" * 1_024
+STORES = ("MEMORY", "DISK")
+
+_RUN = (
+    "from pathlib import Path; from queuelet.server import run, Settings; "
+    "run(Settings(listen='127.0.0.1:0', metrics='127.0.0.1:0', data_dir=Path('{folder}'), memory_watermark=1 << 40))"
+)
+_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+_HOUR = 3_600
+
+_FILL = 1_000
+"""Messages a call while a queue is filled."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A line of the table: what was measured, and the aim where there is one."""
+
+    case: str
+    what: str
+    values: Sequence[float]
+    unit: str
+    aim: float | None = None
+    more_is_better: bool = False
+
+    @property
+    def cells(self) -> list[str]:
+        """The line."""
+        measured = median(self.values)
+        digits = 0 if measured >= 1_000 else 2
+        aim, met = "-", "-"
+        if self.aim is not None:
+            aim = f"{'>=' if self.more_is_better else '<='} {self.aim:g}"
+            met = "yes" if (measured >= self.aim if self.more_is_better else measured <= self.aim) else "NO"
+        spread = f"{min(self.values):,.{digits}f}-{max(self.values):,.{digits}f}"
+        return [self.case, self.what, f"{measured:,.{digits}f}", self.unit, spread, aim, met]
+
+
+def delivery_table(rows: Sequence[Row]) -> str:
+    """Return all that was measured."""
+    return table(["case", "", "median", "unit", "lowest-highest", "aim", "met"], [row.cells for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """How long so many messages took."""
+
+    messages: int
+    seconds: float
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        """Messages a second."""
+        return self.messages / self.seconds
+
+    @property
+    def each(self) -> float:
+        """Microseconds a message."""
+        return self.seconds / self.messages * 1e6
+
+    @property
+    def cpu_each(self) -> float:
+        """Microseconds of the server's CPU a message."""
+        return self.cpu / self.messages * 1e6
+
+
+class _Server:
+    """Calls to a running server, with requests that are serialized before."""
+
+    def __init__(self, channel: grpc.aio.Channel, pid: int) -> None:
+        self._channel = channel
+        self._pid = pid
+        self._methods: dict[str, Any] = {}
+
+    async def call(self, method: str, request: bytes) -> bytes:
+        if method not in self._methods:
+            make: Any = self._channel.unary_unary(f"/{SERVICE}/{method}")
+            self._methods[method] = make
+        answer: bytes = await self._methods[method](request)
+        return answer
+
+    async def new_queue(self, store: str) -> str:
+        request = pb.NewQueueRequest(store=store, limit=-1)
+        answer = await self.call("NewQueue", request.SerializeToString())
+        return pb.NewQueueResponse.FromString(answer).queue.meta.id
+
+    async def span(self, messages: int, callers: int, batch: int, once: Callable[[], Awaitable[object]]) -> _Span:
+        """Have callers share so many messages, `batch` at a time."""
+        turns = iter(range(messages // batch))
+
+        async def caller() -> None:
+            for _ in turns:
+                await once()
+
+        before, began = cpu_seconds(self._pid) or 0.0, perf_counter()
+        await asyncio.gather(*(caller() for _ in range(callers)))
+        return _Span(messages, perf_counter() - began, (cpu_seconds(self._pid) or 0.0) - before)
+
+
+class _Load:
+    """One queue, and calls on it."""
+
+    def __init__(self, server: _Server, queue: str, batch: int) -> None:
+        self._server = server
+        self._queue = queue
+        new = pb.NewMessage(payload=PAYLOAD)
+        self._single = pb.AddRequest(queue_id=queue, message=new).SerializeToString()
+        self._batch = pb.AddBatchRequest(queue_id=queue, messages=[new] * batch).SerializeToString()
+        self._pop = pb.PopBatchRequest(queue_id=queue, max=batch).SerializeToString()
+        self._receive = pb.ReceiveRequest(queue_id=queue, max=batch).SerializeToString()
+
+    async def add_one(self) -> None:
+        await self._server.call("Add", self._single)
+
+    async def add(self) -> None:
+        await self._server.call("AddBatch", self._batch)
+
+    async def pop(self) -> None:
+        await self._server.call("PopBatch", self._pop)
+
+    async def lease_and_ack(self) -> None:
+        leased = pb.ReceiveResponse.FromString(await self._server.call("Receive", self._receive))
+        tokens = [delivery.token for delivery in leased.deliveries]
+        await self._server.call("Ack", pb.AckRequest(queue_id=self._queue, tokens=tokens).SerializeToString())
+
+
+def run(*, rounds: int, quick: bool, progress: Progress) -> list[Row]:
+    """Measure everything."""
+    with TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        with started_python(["-c", _RUN.format(folder=folder / "data")], folder) as (address, pid):
+            return asyncio.run(_run(address, pid, folder, rounds=rounds, quick=quick, progress=progress))
+
+
+async def _run(  # noqa: PLR0913  # what it measures, and how
+    address: str, pid: int, folder: Path, *, rounds: int, quick: bool, progress: Progress
+) -> list[Row]:
+    rows: list[Row] = []
+    async with grpc.aio.insecure_channel(address, _OPTIONS) as channel:
+        server = _Server(channel, pid)
+        for store in STORES:
+            for batch in (100, 1_000):
+                for callers in (1, 16):
+                    progress.begin(f"leases, {store.lower()}, batches of {batch}, {callers} callers")
+                    rows += await _leases(server, store, batch, callers, rounds, 20_000 if quick else 64_000)
+        progress.begin("the disk beside bare SQLite")
+        rows += await _beside_bare(server, folder, rounds, quick=quick)
+        for store in STORES:
+            progress.begin(f"standing messages, {store.lower()}")
+            rows += await _standing(server, store, rounds, progress, quick=quick)
+    return rows
+
+
+async def _leases(  # noqa: PLR0913, PLR0917  # as above
+    server: _Server, store: str, batch: int, callers: int, rounds: int, messages: int
+) -> list[Row]:
+    """Measure a lease and its ack beside the Add before it."""
+    load = _Load(server, await server.new_queue(store), batch)
+    spans: list[tuple[_Span, _Span, _Span]] = []
+    for number in range(rounds + 1):
+        added = await server.span(messages, callers, batch, load.add)
+        popped = await server.span(messages, callers, batch, load.pop)
+        await server.span(messages, callers, batch, load.add)
+        leased = await server.span(messages, callers, batch, load.lease_and_ack)
+        if number:  # the first warms up
+            spans.append((added, popped, leased))
+    case = f"{store.lower()}-batch{batch}-{callers}"
+    aim = 1.0 if store == "MEMORY" else 2.0
+    return [
+        Row(case=case, what="add", values=[a.rate for a, _, _ in spans], unit="msg/s"),
+        Row(case=case, what="pop", values=[p.rate for _, p, _ in spans], unit="msg/s"),
+        Row(case=case, what="receive and ack", values=[r.rate for _, _, r in spans], unit="msg/s"),
+        Row(case=case, what="CPU: add", values=[a.cpu_each for a, _, _ in spans], unit="us"),
+        Row(case=case, what="CPU: receive and ack", values=[r.cpu_each for _, _, r in spans], unit="us"),
+        Row(
+            case=case,
+            what="CPU: receive and ack / add",
+            values=[r.cpu_each / a.cpu_each for a, _, r in spans],
+            unit="x",
+            aim=aim,
+        ),
+        Row(case=case, what="time: receive and ack / add", values=[r.each / a.each for a, _, r in spans], unit="x"),
+    ]
+
+
+async def _beside_bare(server: _Server, folder: Path, rounds: int, *, quick: bool) -> list[Row]:
+    """Measure the Disk store beside SQLite with the same rows in transactions of the same sizes, in turns."""
+    memory = _Load(server, await server.new_queue("MEMORY"), 100)
+    disk = _Load(server, await server.new_queue("DISK"), 100)
+    batches, singles = (64_000, 500) if quick else (192_000, 2_000)
+    shares: list[float] = []
+    excesses: list[float] = []
+    sizes: list[float] = []
+    with bare_sqlite(folder, PAYLOAD) as bare:
+        for number in range(rounds + 1):
+            before = await asyncio.to_thread(_commits, folder)
+            ours = await server.span(batches, 64, 100, disk.add)
+            commits = await asyncio.to_thread(_commits, folder) - before
+            group = round(batches / max(1, commits))
+            theirs = bare.commits(group, max(1, round(commits)))
+            in_memory = await server.span(singles, 1, 1, memory.add_one)
+            on_disk = await server.span(singles, 1, 1, disk.add_one)
+            commit = bare.commits(1, singles) / singles * 1e6
+            if number:
+                sizes.append(group)
+                shares.append(theirs / ours.seconds)
+                excesses.append(on_disk.each / (in_memory.each + 1.4 * commit))
+    return [
+        Row(case="disk-64x100", what="messages a transaction", values=sizes, unit="messages"),
+        Row(case="disk-64x100", what="of bare SQLite's rate", values=shares, unit="x", aim=0.5, more_is_better=True),
+        Row(case="disk-1x1", what="time / (memory + 1.4 commits)", values=excesses, unit="x", aim=1.0),
+    ]
+
+
+def _commits(folder: Path) -> int:
+    """Return how many transactions the Disk store has written."""
+    serving = next(line for line in (folder / "output").read_text().splitlines() if '"serving"' in line)
+    with urlopen(f"http://127.0.0.1:{json.loads(serving)['metrics_port']}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return int(float(next(line for line in lines if line.startswith("queuelet_disk_commit_seconds_count")).split()[1]))
+
+
+async def _standing(server: _Server, store: str, rounds: int, progress: Progress, *, quick: bool) -> list[Row]:
+    """Measure the same load on queues that hold more and more, in turns."""
+    depths = (0, 20_000, 100_000) if quick else (0, 100_000, 1_000_000)
+    apart = depths[1] // 2 if quick else 100_000
+    loads: dict[int, _Load] = {}
+    for depth in depths:
+        queue = await server.new_queue(store)
+        loads[depth] = _Load(server, queue, 100)
+        progress.step(f"filling with {depth:,}")
+        if depth:
+            await _fill(server, queue, depth, leased=apart, delayed=apart)
+    rates: dict[int, dict[str, list[float]]] = {depth: {"add": [], "receive and ack": []} for depth in depths}
+    messages = 10_000 if quick else 32_000
+    for number in range(rounds + 1):
+        for depth, load in loads.items():
+            added = await server.span(messages, 16, 100, load.add)
+            leased = await server.span(messages, 16, 100, load.lease_and_ack)
+            if number:
+                rates[depth]["add"].append(added.rate)
+                rates[depth]["receive and ack"].append(leased.rate)
+    return [
+        Row(
+            case=f"{store.lower()}, {depth:,} standing",
+            what=f"{what}, of the rate when empty",
+            values=[full / empty for full, empty in zip(rates[depth][what], rates[0][what], strict=True)],
+            unit="x",
+            aim=0.8,
+            more_is_better=True,
+        )
+        for depth in depths[1:]
+        for what in ("add", "receive and ack")
+    ]
+
+
+async def _fill(server: _Server, queue: str, depth: int, *, leased: int, delayed: int) -> None:
+    """Fill a queue, so that of what it holds so many are leased and so many delayed."""
+    plain = [pb.NewMessage(payload=PAYLOAD)] * _FILL
+    late = pb.NewMessage(payload=PAYLOAD)
+    late.delay.FromSeconds(_HOUR)
+    for _ in range(max(0, depth - delayed) // _FILL):
+        await server.call("AddBatch", pb.AddBatchRequest(queue_id=queue, messages=plain).SerializeToString())
+    for _ in range(delayed // _FILL):
+        await server.call("AddBatch", pb.AddBatchRequest(queue_id=queue, messages=[late] * _FILL).SerializeToString())
+    request = pb.ReceiveRequest(queue_id=queue, max=_FILL)
+    request.lease.FromSeconds(_HOUR)
+    for _ in range(min(leased, depth - delayed) // _FILL):
+        await server.call("Receive", request.SerializeToString())

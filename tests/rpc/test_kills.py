@@ -1,0 +1,265 @@
+"""Producers, consumers and the server are killed at any moment: what was acknowledged is kept, what is gone stays gone.
+
+In a soak the server is killed 500 times, and then everything is killed now and then for half an hour, in which no
+memory may grow.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import Message as ProtobufMessage
+
+from queuelet.v1 import queue_pb2 as pb
+from support.counts import soaked
+from support.ledger import Ledger
+from support.ports import lasting_port
+from support.rpc import Refused, Rpc
+from support.server_process import ServerProcess
+
+QUEUE = "orders"
+ROLES = ("produce", "produce", "consume", "consume", "consume", "pop")
+TESTS = Path(__file__).parent.parent
+
+KILLS = soaked(20, 500)
+MINUTES = soaked(0, int(os.environ.get("QUEUELET_SOAK_MINUTES", "30")))
+"""How long the soak lasts."""
+
+MIB = 1024 * 1024
+
+
+class Worker:
+    """A process that says what it does, and who notes it."""
+
+    def __init__(self, role: str, arguments: list[str], note: Callable[[str], None]) -> None:
+        self.role = role
+        self._ready = threading.Event()
+        self._note = note
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.kill_workers", role, *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def begin_to_stop(self) -> None:
+        """Have it end when all that it did is known."""
+        assert self._ready.wait(60)
+        self._process.terminate()
+
+    def stopped(self) -> int:
+        """Return its exit code once it has ended."""
+        code = self._process.wait(60)
+        self._reader.join()
+        return code
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        with self._process.stdout as lines:
+            for line in lines:
+                self._ready.set()
+                self._note(line)
+
+
+class Crowd:
+    """A server on one folder, and workers on one queue of it. Each can be killed, and is started again."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.ledger = Ledger()
+        self.random = random.Random(seed)
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._port = lasting_port()
+        self.server = self.start_server()
+        self._workers: list[Worker] = []
+        with closing(self.rpc()) as rpc:
+            request = pb.NewQueueRequest(store=pb.Queue.DISK, limit=-1, name=QUEUE)
+            request.delivery.max_deliveries = 1_000
+            rpc.call("NewQueue", request, pb.NewQueueResponse)
+        for role in ROLES:
+            self._start_worker(role)
+
+    def rpc(self) -> Rpc:
+        """Return a client of the server."""
+        return Rpc(f"127.0.0.1:{self._port}")
+
+    def start_server(self) -> ServerProcess:
+        """Start the server, on the port it had."""
+        flags = ("--listen", f"127.0.0.1:{self._port}", "--metrics", "127.0.0.1:0", "--data-dir", str(self._folder))
+        return ServerProcess(*flags, free_ports=False).start()
+
+    def kill_server(self) -> None:
+        """Kill the server, and start it again."""
+        self.server.kill()
+        self.server = self.start_server()
+
+    def kill_worker(self) -> None:
+        """Kill one of the workers, and start another of its kind."""
+        worker = self._workers.pop(self.random.randrange(len(self._workers)))
+        worker.kill()
+        if worker.role == "pop":
+            self._resolve_pops()
+        self._start_worker(worker.role)
+
+    def finish(self) -> None:
+        """Have the workers end, and take all that is left."""
+        for worker in self._workers:
+            worker.begin_to_stop()
+        for worker in self._workers:
+            assert worker.stopped() == 0, worker.role
+        self._workers = []
+        with closing(self.rpc()) as rpc:
+            while rpc.get_queue(QUEUE).messages != pb.MessageCounts():
+                began = time.monotonic_ns()
+                leased = rpc.receive(QUEUE, 1_000, wait=1, lease=60)
+                self.ledger.got((each.message.meta.id for each in leased), began)
+                if leased:
+                    assert set(rpc.ack(QUEUE, *(each.token for each in leased))) == {""}
+                    self.ledger.remove((each.message.meta.id for each in leased), time.monotonic_ns())
+
+    def end(self) -> None:
+        """End all that still runs."""
+        for worker in self._workers:
+            worker.kill()
+        if self.server.is_running:
+            self.server.kill()
+
+    def _start_worker(self, role: str) -> None:
+        arguments = [f"127.0.0.1:{self._port}", QUEUE, str(self.random.getrandbits(32))]
+        self._workers.append(Worker(role, arguments, self._note))
+
+    def _note(self, line: str) -> None:
+        with self._lock:
+            self.ledger.note(line)
+
+    def _resolve_pops(self) -> None:
+        """Ask what became of the Pop whose worker was killed: the same request id gets the same answer."""
+        with closing(self.rpc()) as rpc:
+            for request_id in list(self.ledger.popping):
+                began = time.monotonic_ns()
+                ids = []
+                with suppress_empty():
+                    request = pb.PopRequest(queue_id=QUEUE, request_id=request_id)
+                    ids = [rpc.call("Pop", request, pb.PopResponse).message.meta.id]
+                with self._lock:
+                    self.ledger.got(ids, began)
+                    self.ledger.pop(ids, time.monotonic_ns())
+                    self.ledger.popping.discard(request_id)
+
+
+@contextmanager
+def suppress_empty() -> Iterator[None]:
+    """Let a call find the queue empty."""
+    try:
+        yield
+    except Refused as refused:
+        if refused.reason != "QUEUE_EMPTY":
+            raise
+
+
+@contextmanager
+def crowd(folder: Path, seed: int) -> Iterator[Crowd]:
+    """A crowd at work, whose processes end with the block."""
+    there = Crowd(folder, seed)
+    try:
+        yield there
+    finally:
+        there.end()
+
+
+def check(ledger: Ledger) -> None:
+    """Every message is accounted for."""
+    assert not ledger.wrong, ledger.wrong[:20]
+    assert not ledger.missing, f"{len(ledger.missing)} of {len(ledger.kept)}: {sorted(ledger.missing)[:20]}"
+    assert ledger.kept
+    assert ledger.gone
+
+
+def tell(what: str, ledger: Ledger) -> None:
+    """Write the figures of a run, which pytest shows with -s."""
+    sys.stdout.write(f"\n{what}: {len(ledger.kept):,} messages kept, {ledger.deliveries:,} deliveries\n")
+
+
+@pytest.mark.timeout(soaked(300, 3_600))
+def test_a_server_that_is_killed_under_load_loses_nothing_and_brings_nothing_back(tmp_path: Path) -> None:
+    with crowd(tmp_path / "data", seed=KILLS) as there:
+        for _ in range(KILLS):
+            time.sleep(there.random.uniform(0.02, 0.4))
+            there.kill_server()
+        there.finish()
+        check(there.ledger)
+        tell(f"{KILLS} kills of the server", there.ledger)
+
+
+def test_what_was_answered_of_queues_survives_a_kill_right_after_it(tmp_path: Path) -> None:
+    """Nothing else is done that would take it to the disk."""
+    port = lasting_port()
+    flags = ("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", "--data-dir", str(tmp_path))
+
+    def change(*changes: tuple[str, ProtobufMessage]) -> dict[str, pb.Queue]:
+        """Make changes, kill the server, and return the queues that the next one has."""
+        with ServerProcess(*flags, free_ports=False) as server, closing(Rpc(server.address)) as rpc:
+            for method, request in changes:
+                rpc.raw(method, request.SerializeToString())
+            server.kill()
+        with ServerProcess(*flags, free_ports=False) as server, closing(Rpc(server.address)) as rpc:
+            listed = rpc.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse).queues
+        return {queue.name: queue for queue in listed}
+
+    new = pb.NewQueueRequest(store=pb.Queue.DISK, limit=-1, name="new")
+    declared = pb.QueueDeclaration(name="declared", store=pb.Queue.DISK, limit=5)
+    first = change(("NewQueue", new))
+    assert first.keys() == {"new"}
+    then = change(("DeclareQueues", pb.DeclareQueuesRequest(queues=[declared])))
+    assert then["declared"].limit == 5
+    tag = pb.AddQueueTagRequest(queue_id="new", tag=pb.Tag(key="team", value="a"))
+    then = change(("AddQueueTag", tag))
+    assert [(each.key, each.value) for each in then["new"].meta.tags] == [("team", "a")]
+    assert then["new"].revision == first["new"].revision + 1
+    assert then["new"].meta.id == first["new"].meta.id
+    assert change(("DeleteQueue", pb.DeleteQueueRequest(queue_id="new"))).keys() == {"declared"}
+    removal = pb.RemoveQueuesRequest(queues=[pb.QueueRemoval(queue_id="declared")])
+    assert not change(("RemoveQueues", removal))
+
+
+@pytest.mark.timeout(soaked(300, 2 * 3_600))
+def test_whoever_is_killed_and_whenever_every_message_is_accounted_for(tmp_path: Path) -> None:
+    """For some seconds, in a soak for half an hour: then the server's memory may not have grown either."""
+    end = time.monotonic() + (MINUTES * 60 or 8)
+    next_kill = time.monotonic() + (60 if MINUTES else 2)
+    kills = {"server": 0, "worker": 0}
+    sizes: list[int] = []
+    with crowd(tmp_path / "data", seed=MINUTES) as there:
+        while time.monotonic() < end:
+            time.sleep(there.random.uniform(0.2, 2.0 if MINUTES else 0.8))
+            there.kill_worker()
+            kills["worker"] += 1
+            if time.monotonic() > next_kill:
+                sizes.append(there.server.resident_bytes())
+                there.kill_server()
+                kills["server"] += 1
+                next_kill = time.monotonic() + there.random.uniform(*((30, 120) if MINUTES else (1, 3)))
+        there.finish()
+        sizes.append(there.server.resident_bytes())
+        check(there.ledger)
+        tell(f"kills {kills}, the server's memory in MiB {[size // MIB for size in sizes]}", there.ledger)
+        third = len(sizes) // 3
+        if third:
+            assert max(sizes[-third:]) <= max(sizes[:third]) * 1.2 + 16 * MIB, sizes

@@ -1,0 +1,148 @@
+"""Programs that use a queue while everything is killed, and say on standard output what they know, line by line.
+
+A line is a time (that of the machine's monotonic clock, in nanoseconds), a word and ids of messages. What was not said
+before a worker was killed is not known, so a worker says what it is about to do before it does it, too. A call whose
+outcome is not known is repeated until it is.
+
+python -m support.kill_workers ROLE HOST:PORT QUEUE SEED
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import grpc
+
+from queuelet.v1 import queue_pb2 as pb
+from support.rpc import Answer, Refused, Rpc, add_batch_request
+
+UNKNOWN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
+"""Ends of a call that do not tell whether it was done."""
+
+PAUSE = 0.02
+"""How long a worker rests between two calls, in seconds: many messages prove no more than many kills."""
+
+LEASE = 2
+"""How long a lease lasts, in seconds: short, since what dead consumers hold has to come back."""
+
+
+Request = pb.AddBatchRequest | pb.AckRequest | pb.PopRequest
+
+
+def say(word: str, *ids: str, at: int | None = None) -> None:
+    """Write a line, whole or not at all."""
+    os.write(1, f"{at or time.monotonic_ns()} {word} {' '.join(ids)}\n".encode())
+
+
+class Worker:
+    """What all of them have in common."""
+
+    def __init__(self, address: str, queue: str, seed: int) -> None:
+        self.rpc = Rpc(address, options=[("grpc.max_reconnect_backoff_ms", 200)])
+        self.queue = queue
+        self.random = random.Random(seed)
+        self.stopped = False
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
+
+    def run(self, turn: Callable[[], None]) -> None:
+        """Take turns until told to stop. A turn ends when all of it is known."""
+        say("ready")
+        while not self.stopped:
+            turn()
+            time.sleep(PAUSE)
+
+    def ask(
+        self, path: str, request: Request, answer: type[Answer], repeated: Callable[[], None] = lambda: None
+    ) -> Answer:
+        """Call until the outcome is known, and say each time that it is repeated. Raises Refused."""
+        while True:
+            try:
+                return self.rpc.call(path, request, answer, timeout=10)
+            except Refused as refused:
+                if refused.code not in UNKNOWN:
+                    raise
+                time.sleep(0.05)
+                repeated()
+
+    # The roles
+
+    def produce(self) -> None:
+        """Add a few messages under ids of its own."""
+        ids = [str(UUID(int=self.random.getrandbits(128), version=4)) for _ in range(self.random.randint(1, 20))]
+        say("try", *ids)
+        request = add_batch_request(self.queue, [(each, each.encode() * self.random.randint(1, 30)) for each in ids])
+        # What was added at the first call may have been consumed by now, and is then added once more.
+        results = self.ask("AddBatch", request, pb.AddBatchResponse, lambda: say("repeat", *ids)).results
+        assert [result.id for result in results] == ids, results
+        say("kept", *ids)
+
+    def consume(self) -> None:
+        """Lease a few; acknowledge most, give some back, forget the others."""
+        began = time.monotonic_ns()
+        try:
+            leased = self.rpc.receive(self.queue, 10, wait=0.2, lease=LEASE, consumer=f"worker {os.getpid()}")
+        except Refused as refused:
+            if refused.code not in UNKNOWN:
+                raise
+            return
+        if not leased:
+            return
+        say("got", *(each.message.meta.id for each in leased), at=began)
+        assert all(each.message.payload.startswith(each.message.meta.id.encode()) for each in leased)
+        chance = [self.random.random() for _ in leased]
+        done = [each for each, luck in zip(leased, chance, strict=True) if luck < 0.85]
+        if done:
+            self._acknowledge(done)
+        back = [each.token for each, luck in zip(leased, chance, strict=True) if 0.85 <= luck < 0.95]
+        if back:
+            try:
+                self.rpc.nack(self.queue, *back, reason="by chance")
+            except Refused as refused:
+                if refused.code not in UNKNOWN:
+                    raise
+
+    def _acknowledge(self, done: list[pb.Delivery]) -> None:
+        ids = [each.message.meta.id for each in done]
+        say("acking", *ids)
+        request = pb.AckRequest(queue_id=self.queue, tokens=[each.token for each in done])
+        results = self.ask("Ack", request, pb.AckResponse).results
+        gone = [each for each, result in zip(ids, results, strict=True) if not result.error.code]
+        # NOT_FOUND: an attempt before was done and only its answer was lost, or the lease was lost with the server, and
+        # the message is delivered again. Nobody can tell.
+        lost = [each for each, result in zip(ids, results, strict=True) if result.error.code]
+        assert {result.error.reason for result in results} <= {"", "LEASE_LOST", "MESSAGE_NOT_FOUND"}, results
+        say("acked", *gone)
+        say("lost", *lost)
+
+    def pop(self) -> None:
+        """Pop one under a request id, which gets the same message however often it is asked."""
+        request_id = str(UUID(int=self.random.getrandbits(128), version=4))
+        say("popping", request_id)
+        began = time.monotonic_ns()
+        try:
+            request = pb.PopRequest(queue_id=self.queue, request_id=request_id)
+            message = self.ask("Pop", request, pb.PopResponse).message
+        except Refused as refused:
+            if refused.reason != "QUEUE_EMPTY":
+                raise
+            say("popped", request_id)
+        else:
+            say("got", message.meta.id, at=began)
+            say("popped", request_id, message.meta.id)
+
+
+def main() -> None:
+    """Work until SIGTERM."""
+    role, address, queue, seed = sys.argv[1:]
+    worker = Worker(address, queue, int(seed))
+    worker.run(getattr(worker, role))
+
+
+if __name__ == "__main__":
+    main()
