@@ -94,13 +94,14 @@ class Server:
         self._tls = _tls_files(settings)
         watermark = settings.memory_watermark or available_bytes() * 8 // 10
         budget = MemoryBudget(watermark, used=resident_bytes())
-        tokens = Tokens(time_ns())
+        self._tokens = Tokens(time_ns())
         stores: dict[StoreKind, Store] = {StoreKind.MEMORY: MemoryStore(budget)}
-        self._disk = self._open_disk(settings.data_dir, budget) if settings.data_dir else None
-        if self._disk:
-            stores[StoreKind.DISK] = self._disk
-            tokens.begin_at(self._disk.first_token)
-        self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=tokens, now=time_ns())
+        self._disk: DiskStore | None = None
+        if settings.data_dir:
+            disk = self._disk = self._open_disk(settings.data_dir, budget)
+            stores[StoreKind.DISK] = disk
+            self._tokens.begin_at(disk.first_token)
+        self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=time_ns())
         self._alarm_clock = AlarmClock(self.manager.alarms)
         self._running = Running()
         self._service = Service(self.manager, self._running, started=time_ns())
@@ -141,6 +142,7 @@ class Server:
             port=self.port,
             metrics=self._settings.metrics,
             metrics_port=self.metrics_port,
+            data_dir=str(self._settings.data_dir or ""),
             tls=self._tls is not None,
             memory_watermark=self.manager.budget.watermark,
         )
@@ -150,12 +152,19 @@ class Server:
             )
 
     def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore:
-        return DiskStore(
-            folder,
-            budget=budget,
-            on_failed=lambda why: self.manager.suspend(StoreKind.DISK, StoreFailed(why)),
-            on_reopened=lambda: self.manager.load(StoreKind.DISK, now=time_ns()),
+        disk = DiskStore(
+            folder, budget=budget, on_failed=self._disk_failed, on_reopened=lambda: self._disk_reopened(disk)
         )
+        return disk
+
+    def _disk_failed(self, why: str) -> None:
+        log.error("disk store failed", error=why)
+        self.manager.suspend(StoreKind.DISK, StoreFailed(why))
+
+    def _disk_reopened(self, disk: DiskStore) -> None:
+        self._tokens.begin_at(disk.first_token)
+        self.manager.load(StoreKind.DISK, now=time_ns())
+        log.info("disk store opened anew", queues=sum(queue.is_durable for queue in self.manager))
 
     def _why_not_ready(self) -> str:
         """Return why no calls should come now; empty if they should. A full disk is no reason: it is to be drained."""

@@ -21,6 +21,7 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.v1 import queue_pb2 as pb
 from support.counts import soaked
+from support.kill_workers import NOTHING_POPPED
 from support.ledger import Ledger
 from support.ports import lasting_port
 from support.rpc import Refused, Rpc
@@ -155,7 +156,7 @@ class Crowd:
             for request_id in list(self.ledger.popping):
                 began = time.monotonic_ns()
                 ids = []
-                with suppress_empty():
+                with suppress_nothing_popped():
                     request = pb.PopRequest(queue_id=QUEUE, request_id=request_id)
                     ids = [rpc.call("Pop", request, pb.PopResponse).message.meta.id]
                 with self._lock:
@@ -165,12 +166,12 @@ class Crowd:
 
 
 @contextmanager
-def suppress_empty() -> Iterator[None]:
-    """Let a call find the queue empty."""
+def suppress_nothing_popped() -> Iterator[None]:
+    """Let a call take nothing."""
     try:
         yield
     except Refused as refused:
-        if refused.reason != "QUEUE_EMPTY":
+        if refused.reason not in NOTHING_POPPED:
             raise
 
 

@@ -25,6 +25,9 @@ from support.rpc import Answer, Refused, Rpc, add_batch_request
 UNKNOWN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 """Ends of a call that do not tell whether it was done."""
 
+NOTHING_POPPED = {"QUEUE_EMPTY", "TOO_MANY_ANSWERS"}
+"""Reasons for which a Pop was refused before it took anything."""
+
 PAUSE = 0.02
 """How long a worker rests between two calls, in seconds: many messages prove no more than many kills."""
 
@@ -121,7 +124,8 @@ class Worker:
         say("lost", *lost)
 
     def pop(self) -> None:
-        """Pop one under a request id, which gets the same message however often it is asked."""
+        """Pop one under a request id, which gets the same message however often it is asked. Rest, for answers are few."""
+        time.sleep(10 * PAUSE)
         request_id = str(UUID(int=self.random.getrandbits(128), version=4))
         say("popping", request_id)
         began = time.monotonic_ns()
@@ -129,7 +133,7 @@ class Worker:
             request = pb.PopRequest(queue_id=self.queue, request_id=request_id)
             message = self.ask("Pop", request, pb.PopResponse).message
         except Refused as refused:
-            if refused.reason != "QUEUE_EMPTY":
+            if refused.reason not in NOTHING_POPPED:
                 raise
             say("popped", request_id)
         else:
