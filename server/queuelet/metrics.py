@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from queuelet import __version__
 from queuelet.budget import MemoryBudget
 from queuelet.codec import created_of
+from queuelet.errors import StoreFailed
 from queuelet.queue import Queue
 from queuelet.stores.disk.figures import DiskFigures, Distribution
 
@@ -130,8 +131,11 @@ def _info(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
 
 
 def oldest_ready_age(queue: Queue, now: int) -> float | None:
-    """Return how long ago the first ready message was added, in seconds; None where there is none."""
-    first = queue.peek_batch(1, 0, now)
+    """Return how long ago the first ready message was added, in seconds; None if there is none, or none to be had."""
+    try:
+        first = queue.peek_batch(1, 0, now)
+    except StoreFailed:
+        return None
     return max(0, now - created_of(first[0])) / 1e9 if first else None
 
 

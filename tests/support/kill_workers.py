@@ -124,7 +124,7 @@ class Worker:
         say("lost", *lost)
 
     def pop(self) -> None:
-        """Pop one under a request id, which gets the same message however often it is asked. Rest, for answers are few."""
+        """Pop one under a request id, which gets the same message each time. Rest, for few answers are kept."""
         time.sleep(10 * PAUSE)
         request_id = str(UUID(int=self.random.getrandbits(128), version=4))
         say("popping", request_id)

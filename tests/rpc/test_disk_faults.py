@@ -1,0 +1,177 @@
+"""A server whose disk is full or fails: what callers are told, what it shows, and that it recovers by itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+
+from queuelet.v1 import queue_pb2 as pb
+from support.pages import fetch, samples
+from support.rpc import Refused, Rpc, eventually, pop_request
+from support.server_process import ServerProcess
+
+TESTS = Path(__file__).parent.parent
+
+
+@dataclass
+class OnDisk:
+    """A server on a disk with faults, and a queue in each of its stores."""
+
+    server: ServerProcess
+    rpc: Rpc
+    control: Path
+    folder: Path
+
+    def break_it(self, words: str) -> None:
+        """Have the disk do wrong what the words say, or nothing any more."""
+        self.control.write_text(words)
+
+    def metric(self, name: str) -> float:
+        """Return a metric without labels."""
+        return samples(f"{self.server.metrics_url}/metrics", name)[""]
+
+    def ready(self) -> tuple[int, str]:
+        """Return status and text of the readiness page."""
+        page = fetch(f"{self.server.metrics_url}/readyz")
+        return page.status, page.text
+
+    def add(self, size: int = 1_000, queue: str = "disk") -> str:
+        """Add a message; return its id."""
+        return self.rpc.add(queue, bytes(size)).meta.id
+
+    def why_not_added(self, size: int = 1_000) -> str:
+        """Add a message; return the reason why it was refused, empty if it was taken."""
+        try:
+            self.add(size)
+        except Refused as refused:
+            return refused.reason
+        return ""
+
+    def held(self) -> list[str]:
+        """Return the ids of the messages on the disk."""
+        return [message.meta.id for message in self.rpc.browse_all("disk")]
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[OnDisk]:
+    """A server of its own, whose disk is well to begin with."""
+    control = tmp_path / "control"
+    control.touch()
+    program = [sys.executable, "-m", "support.faulty_disk", str(control), "server"]
+    path = {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    with (
+        ServerProcess("--data-dir", str(tmp_path / "data"), program=program, env=path) as server,
+        closing(Rpc(server.address)) as rpc,
+    ):
+        rpc.new_queue("memory")
+        rpc.call("NewQueue", pb.NewQueueRequest(name="disk", store=pb.Queue.DISK, limit=-1), pb.NewQueueResponse)
+        yield OnDisk(server, rpc, control, tmp_path / "data")
+
+
+def test_a_failing_fsync_leaves_the_outcome_open_and_the_store_closed_until_the_disk_is_well(on_disk: OnDisk) -> None:
+    before = [on_disk.add() for _ in range(3)]
+    on_disk.break_it("sync")
+    with pytest.raises(Refused) as refused:
+        on_disk.add()
+    assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_FAILED")
+    assert "not known" in refused.value.text
+    for call in (on_disk.add, lambda: on_disk.rpc.pop("disk"), lambda: on_disk.rpc.receive("disk")):
+        with pytest.raises(Refused) as refused:
+            call()
+        assert refused.value.reason == "STORE_FAILED"
+    status, text = on_disk.ready()
+    assert status == 503
+    assert "disk" in text
+    assert on_disk.metric("queuelet_disk_open") == 0
+    assert on_disk.metric("queuelet_disk_failures_total") >= 1
+    assert on_disk.server.log("disk store failed")
+    assert fetch(f"{on_disk.server.metrics_url}/healthz").status == 200, "a restart would not mend the disk"
+
+    on_disk.break_it("")
+    eventually(lambda: on_disk.ready()[0] == 200, "it is ready again")
+    assert on_disk.metric("queuelet_disk_open") == 1
+    held = on_disk.held()
+    assert held[:3] == before, "what was acknowledged is there"
+    assert len(held) <= 4, "of what was not, the one whose outcome was open at most"
+    after = on_disk.add()
+    assert on_disk.held() == [*held, after]
+    assert on_disk.server.stop() == 0
+
+
+def test_queues_in_memory_are_served_while_the_disk_fails(on_disk: OnDisk) -> None:
+    on_disk.break_it("sync")
+    assert on_disk.why_not_added() == "STORE_FAILED"
+    added = on_disk.add(queue="memory")
+    assert on_disk.rpc.pop("memory").meta.id == added
+
+
+def test_a_call_that_waits_is_told_that_the_store_failed(on_disk: OnDisk) -> None:
+    pending = on_disk.rpc.start("Pop", pop_request("disk", 30))
+    eventually(lambda: on_disk.rpc.stats("disk").waiting_calls == 1, "it waits")
+    on_disk.break_it("sync")
+    assert on_disk.why_not_added() == "STORE_FAILED"
+    with pytest.raises(grpc.RpcError) as ended:
+        pending.result()
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_watch_tells_of_a_store_that_fails_and_of_its_recovery(on_disk: OnDisk) -> None:
+    def problems(batch: pb.WatchQueuesResponse) -> list[str]:
+        return [store.reason for store in batch.stores if store.store == pb.Queue.DISK]
+
+    watch = on_disk.rpc.watch()
+    batches = watch.snapshot()
+    (well,) = (store for batch in batches for store in batch.stores if store.store == pb.Queue.DISK)
+    on_disk.break_it("sync")
+    assert on_disk.why_not_added() == "STORE_FAILED"
+    watch.until(lambda batch: problems(batch) == ["STORE_FAILED"])
+    on_disk.break_it("")
+    (*_, last) = watch.until(lambda batch: problems(batch) == [""])
+    assert [store.epoch for store in last.stores if store.store == pb.Queue.DISK] == [well.epoch], "nothing was lost"
+    watch.cancel()
+
+
+def test_a_full_disk_refuses_messages_and_lets_them_be_taken(on_disk: OnDisk) -> None:
+    used = sum(file.stat().st_size for file in on_disk.folder.iterdir())
+    on_disk.break_it(f"capacity={used + 4_000_000}")
+    kept: list[str] = []
+    while not (reason := on_disk.why_not_added(1_000_000)):
+        kept = on_disk.held()
+        assert len(kept) < 100
+    assert reason == "STORE_FULL"
+    assert on_disk.held() == kept, "what was refused is not there"
+    assert on_disk.metric("queuelet_disk_full") == 1
+    assert on_disk.ready() == (200, "ok\n"), "consumers are to drain it"
+    (store,) = (each for each in on_disk.rpc.server_stats().stores if each.store == pb.Queue.DISK)
+    assert store.reason == "STORE_FULL"
+    assert "full" in store.problem
+
+    (leased,) = on_disk.rpc.receive("disk", 1)
+    assert on_disk.rpc.ack("disk", leased.token) == [""]
+    assert on_disk.rpc.pop("disk").meta.id == kept[1]
+    purge = pb.PurgeRequest(queue_id="disk", all=True)
+    assert on_disk.rpc.call("Purge", purge, pb.PurgeResponse).purged == len(kept) - 2
+
+    on_disk.break_it("")
+    eventually(lambda: on_disk.metric("queuelet_disk_full") == 0, "it has room again")
+    assert on_disk.why_not_added() == ""
+    assert on_disk.server.stop() == 0
+
+
+def test_a_damaged_file_is_refused_with_what_to_do(on_disk: OnDisk) -> None:
+    on_disk.add()
+    assert on_disk.server.stop() == 0
+    (database,) = on_disk.folder.glob("*.db")
+    database.write_bytes(b"not a database, whatever it was" * 1_000)
+    flags = ("--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data-dir", str(on_disk.folder))
+    with pytest.raises(RuntimeError, match="cannot serve") as refused:
+        ServerProcess(*flags, free_ports=False).start()
+    for word in (str(database), "queuelet restore", "queuelet check"):
+        assert word in str(refused.value)
