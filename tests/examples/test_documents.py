@@ -13,11 +13,24 @@ from queuelet.definition import Definition, Owner
 from queuelet.errors import QueueletError
 from queuelet.metrics import Latencies, exposition, server_registry
 from queuelet.status import CODES
+from queuelet.stores.disk import DiskFigures, Distribution
 from queuelet.tags import Tag
 from support.documents import ROOT, first_cells, free_ports, run_in_one_shell, transcript
 from support.queues import make_manager
 
 OF_THE_CLIENT = {"UNREACHABLE", "DEADLINE_EXCEEDED"}
+FIGURES = DiskFigures(
+    is_open=True,
+    is_full=False,
+    failures=0,
+    groups=1,
+    changes=Distribution(bounds=(1,), buckets=(1, 0), total=1),
+    commit_seconds=Distribution(bounds=(1,), buckets=(1, 0), total=1),
+    file_bytes=1,
+    free_bytes=1,
+    disk_free_bytes=1,
+    window_bytes=1,
+)
 OF_LIBRARIES = ("process_", "python_")
 
 
@@ -41,7 +54,8 @@ def test_server_md_lists_every_metric() -> None:
     queue.purge([2], now=1)
     latencies = Latencies()
     latencies.of("service", "Method").observe_refused(0.1, "NOT_FOUND")
-    text = b"".join(exposition(server_registry(latencies, manager.budget), manager, 2)).decode()
+    registry = server_registry(latencies, manager.budget, lambda: FIGURES)
+    text = b"".join(exposition(registry, manager, 2)).decode()
     metrics = {
         f"{family.name}_total" if family.type == "counter" else family.name
         for family in text_string_to_metric_families(text)

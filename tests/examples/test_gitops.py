@@ -229,9 +229,12 @@ def test_a_new_commit_does_not_start_the_server_anew(tmp_path: Path) -> None:
 # Applied for real
 
 
-def test_every_overlay_becomes_ready(control_plane: ControlPlane) -> None:
+def test_every_overlay_becomes_ready(control_plane: ControlPlane, tmp_path: Path) -> None:
     api = control_plane.api
-    with ServerProcess() as server, OperatorProcess("--server", server.address, env=control_plane.environment):
+    with (
+        ServerProcess("--data-dir", str(tmp_path)) as server,
+        OperatorProcess("--server", server.address, env=control_plane.environment),
+    ):
         for overlay in OVERLAYS:
             kubectl(control_plane, "apply", "--server-side", "--kustomize", str(MANIFESTS / "overlays" / overlay))
         for overlay in OVERLAYS:

@@ -33,6 +33,7 @@ def test_the_tour_as_one_process_runs_from_its_first_command_to_its_last(tmp_pat
         "some failed",
         "a unicorn",
         "hello from Python",
+        "paid: one espresso",
         "queue_messages_enqueued_total",
         '"messages_lost": 0',
     ):
