@@ -17,6 +17,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from queuelet.client import Client
@@ -38,9 +39,10 @@ async def main(*, once: bool) -> int:
         control_plane = running.enter_context(ControlPlane())
         control_plane.api.define(ROOT / "crds" / "queues.yaml")
         print("A Kubernetes API server runs, and knows the kind Queue.")
+        folder = running.enter_context(TemporaryDirectory(prefix="queuelet-"))
         server = await running.enter_async_context(
             process(
-                *("queuelet", "server"),
+                *("queuelet", "server", "--data-dir", folder),
                 *("--listen", f"127.0.0.1:{free_port(10002)}", "--metrics", f"127.0.0.1:{free_port(10003)}"),
                 ready="serving",
             )

@@ -7,6 +7,7 @@ from time import monotonic, time
 
 import structlog
 
+from queuelet.errors import StoreFailed
 from queuelet.status import Code
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import owner_to_pb
@@ -109,13 +110,14 @@ class Actions:
         if result.HasField("queue"):
             self._link.observe(queue_from_pb(result.queue))
         if result.outcome == pb.DeclareResult.OUTCOME_REFUSED:
+            _check_store(result.error)
             self._refused(entry, result.error)
             return
         entry.refusal, entry.refusals = None, 0
         entry.answered = asked
         self._metrics.declarations.labels(step.cause.value).inc()
         previous = result.previous_owner.name if result.HasField("previous_owner") else ""
-        notice = notice_of_declaration(step, entry.object, previous)
+        notice = notice_of_declaration(step, previous)
         if notice and result.outcome != pb.DeclareResult.OUTCOME_UNCHANGED:
             self._recorder.post(entry.object, notice)
 
@@ -134,6 +136,8 @@ class Actions:
         name = entry.object.key.queue_name
         result = await self._link.remove(pb.QueueRemoval(queue_id=name, owner=owner_to_pb(step.owner)))
         removal = _REMOVALS[result.outcome]
+        if removal is Removal.REFUSED:
+            _check_store(result.error)
         self._metrics.removals.labels(removal.value).inc()
         if removal is not Removal.REFUSED:
             self._link.forget(name)
@@ -185,6 +189,8 @@ class Actions:
         except ApiError as error:
             await self._read_anew(entry, error)
             return
+        if step.notice:
+            self._recorder.post(an_object, step.notice)
         if "messages" in patch:
             entry.counts_written_at = time()
         self._take_over(entry, body)
@@ -199,6 +205,12 @@ class Actions:
             entry.is_gone = True
         elif answered.resource_version > entry.object.resource_version:
             entry.object = answered
+
+
+def _check_store(error: pb.Error) -> None:
+    """Raise `StoreFailed` if that is why the server refused: then the call is made again when the store is back."""
+    if error.reason == StoreFailed.reason:
+        raise StoreFailed(error.message)
 
 
 _REMOVALS = {

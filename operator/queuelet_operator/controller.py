@@ -7,7 +7,7 @@ from time import monotonic, time
 
 import structlog
 
-from queuelet.errors import DeadlineExceeded, ServerDraining, Unauthenticated, Unreachable
+from queuelet.errors import DeadlineExceeded, ServerDraining, StoreFailed, Unauthenticated, Unreachable
 from queuelet_operator.actions import Actions, Entry
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
@@ -17,7 +17,7 @@ from queuelet_operator.resources import Body, Key, QueueObject, key_of_queue, qu
 from queuelet_operator.server_link import ServerLink
 from queuelet_operator.settings import Settings
 from queuelet_operator.standing import counts_matter
-from queuelet_operator.steps import Declare, Known, Nothing, WriteStatus
+from queuelet_operator.steps import Declare, Known, Nothing, Reason, WriteStatus
 from queuelet_operator.surroundings import Surroundings
 from queuelet_operator.workqueue import Priority, WorkQueue
 
@@ -35,7 +35,7 @@ STEPS_RATE = 1.0
 COUNTS_RATE = 10.0
 """Writes a second, in all, that bring nothing but new counts."""
 
-_LOST_TOUCH = (Unreachable, DeadlineExceeded, ServerDraining, Unauthenticated)
+_LOST_TOUCH = (Unreachable, DeadlineExceeded, ServerDraining, Unauthenticated, StoreFailed)
 
 
 class Controller:
@@ -112,9 +112,14 @@ class Controller:
         self.queue.add(entry.object.key, _urgency(entry.object, changed=True))
 
     def server_flipped(self) -> None:
-        """Take note that the server came or went: every object is looked at, or once that is an outage."""
-        away = self.link.server.is_away
+        """Take note that the server came or went, or one of its stores: every object is looked at, if need be later."""
+        server = self.link.server
+        away = server.is_away
         self._metrics.server_connected.set(0 if away else 1)
+        self._metrics.store_problems.clear()
+        for store, problem in server.problems.items():
+            reason = Reason.STORE_FULL if problem.is_full else Reason.STORE_FAILED
+            self._metrics.store_problems.labels(store.name.title(), reason.value).set(1)
         if away:
             asyncio.get_running_loop().call_later(self._policy.outage_after, self.look_at_all)
             return

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from queuelet_operator.observed import ObservedQueue
 from queuelet_operator.resources import DeletionPolicy, QueueObject
-from queuelet_operator.standing import Verdict, standing, while_away, written
-from queuelet_operator.status import timestamp
+from queuelet_operator.standing import Trouble, Verdict, standing, trouble_of, while_in, written
 from queuelet_operator.steps import (
     Cause,
     Declare,
@@ -43,8 +42,9 @@ def next_step_of_deletion(known: Known, policy: Policy, now: float) -> Step:
         return DropFinalizer()
     if known.removed:
         return DropFinalizer(notice=_notice_of_removal(known.object, known.removed))
-    if known.server.is_away:
-        return _release(known, policy, now)
+    trouble = trouble_of(known, policy)
+    if trouble and trouble.ends_work:
+        return _release(trouble, known, policy, now)
     if known.object.spec.deletion_policy is DeletionPolicy.DRAIN:
         step = _drain(known, policy, now)
         if step:
@@ -72,7 +72,7 @@ def _drain(known: Known, policy: Policy, now: float) -> Step | None:
 
 def _close(known: Known, queue: ObservedQueue, policy: Policy, now: float, deadline: float) -> Step:
     if known.refusal and (known.refusal.is_final or now < known.refusal.retry_at):
-        return _wait(known, policy, standing(known), now, deadline)
+        return _wait(known, policy, standing(known, policy, now), now, deadline)
     # As it is, and not as the object asks for: what was asked for last may have been refused.
     return Declare(definition=replace(queue.definition, draining=True), cause=Cause.DRAIN)
 
@@ -110,18 +110,17 @@ def _drain_ends(an_object: QueueObject) -> float:
     return an_object.deleted_at + an_object.spec.drain_seconds
 
 
-def _release(known: Known, policy: Policy, now: float) -> Step:
-    """Return what to do for a deletion while the server is away: let go at once, later, or wait."""
+def _release(trouble: Trouble, known: Known, policy: Policy, now: float) -> Step:
+    """Return what to do for a deletion while the queue cannot be removed: let go at once, later, or wait."""
     if not _has_news(known.home, now):
         return LookAround()
-    since = known.server.away_since
     why = ""
     if known.home and known.home.namespace_is_terminating:
-        why = "the namespace is being deleted and the server cannot be reached"
+        why = f"the namespace is being deleted, and {trouble.what}"
     elif known.home and known.home.server_is_gone:
         why = "the Service of the server was deleted"
-    elif now >= since + policy.release_after:
-        why = f"the server at {policy.address} has not answered since {timestamp(since)}"
+    elif now >= trouble.since + policy.release_after:
+        why = trouble.what
     if why:
         return DropFinalizer(
             notice=Notice(
@@ -130,10 +129,10 @@ def _release(known: Known, policy: Policy, now: float) -> Step:
                 is_warning=True,
             )
         )
-    step = while_away(known, policy, now)
+    step = while_in(trouble, known, policy, now)
     if not isinstance(step, Nothing):
         return step
-    return Nothing(until=min(since + policy.release_after, now + LOOK_AROUND_EVERY, step.until or float("inf")))
+    return Nothing(until=min(trouble.since + policy.release_after, now + LOOK_AROUND_EVERY, step.until or float("inf")))
 
 
 def _has_news(home: Home | None, now: float) -> bool:

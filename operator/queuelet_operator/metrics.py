@@ -63,6 +63,12 @@ class Metrics:
             "1 while the operator is connected to the server and knows its queues.",
             registry=self.registry,
         )
+        self.store_problems = Gauge(
+            "queuelet_operator_store_problem",
+            "1 while a store of the server is full or has failed.",
+            ["store", "reason"],
+            registry=self.registry,
+        )
         self.objects = Gauge(
             "queuelet_operator_queues",
             "Queues by the status and reason of their condition Ready.",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from queuelet.definition import Counts
-from queuelet_operator.resources import QueueObject
-from queuelet_operator.steps import Cause, Declare, Notice, Reason
+from queuelet_operator.steps import Cause, Declare, Notice
 
 
-def notice_of_declaration(step: Declare, an_object: QueueObject, previous_owner: str) -> Notice | None:
+def notice_of_declaration(step: Declare, previous_owner: str) -> Notice | None:
     """Return the Event for a declaration that the server took; None for what the user asked for and can see."""
     name = step.definition.name
     match step.cause:
@@ -21,15 +19,6 @@ def notice_of_declaration(step: Declare, an_object: QueueObject, previous_owner:
                 reason="QueueRestored",
                 message=(
                     f"queue {name} was deleted in the server by somebody else, and was made anew without its messages"
-                ),
-                is_warning=True,
-            )
-        case Cause.STATE_LOST:
-            return Notice(
-                reason=Reason.SERVER_STATE_LOST.value,
-                message=(
-                    f"the server lost its store, and queue {name} was made anew: "
-                    f"it held {an_object.status.messages or Counts()} when they were last counted"
                 ),
                 is_warning=True,
             )

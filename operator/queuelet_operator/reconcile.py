@@ -12,7 +12,16 @@ from dataclasses import replace
 from queuelet.definition import Definition
 from queuelet_operator.deletion import next_step_of_deletion
 from queuelet_operator.resources import DeletionPolicy
-from queuelet_operator.standing import is_owned, obstacle, paused, standing, while_away, written
+from queuelet_operator.standing import (
+    is_of_another_store,
+    is_owned,
+    obstacle,
+    paused,
+    standing,
+    trouble_of,
+    while_in,
+    written,
+)
 from queuelet_operator.steps import AddFinalizer, Cause, Declare, DropFinalizer, Known, Policy, Step
 
 
@@ -22,15 +31,16 @@ def next_step(known: Known, policy: Policy, now: float) -> Step:
         return next_step_of_deletion(known, policy, now)
     if known.object.is_paused:
         return written(known, policy, paused(known.object), now)
-    if known.server.is_away:
-        return while_away(known, policy, now)
+    trouble = trouble_of(known, policy)
+    if trouble and trouble.ends_work:
+        return while_in(trouble, known, policy, now)
     verdict = obstacle(known, policy)
     if verdict:
         return written(known, policy, verdict, now)
     wants_finalizer = known.object.spec.deletion_policy is not DeletionPolicy.RETAIN
     if wants_finalizer != known.object.has_finalizer:
         return AddFinalizer() if wants_finalizer else DropFinalizer()
-    return _declaration(known, policy, now) or written(known, policy, standing(known), now)
+    return _declaration(known, policy, now) or written(known, policy, standing(known, policy, now), now)
 
 
 def _declaration(known: Known, policy: Policy, now: float) -> Declare | None:
@@ -56,10 +66,17 @@ def _cause(known: Known, wanted: Definition) -> Cause | None:
     elif present.owner != wanted.owner:
         cause = Cause.TAKEN_OVER
     elif not _is_as(present, wanted):
-        cause = Cause.EDITED if known.object.is_settled else Cause.CHANGED
+        cause = _cause_of_difference(known)
     elif asked and asked not in {status.last_handled_reconcile_at, known.answered}:
         cause = Cause.REQUESTED
     return cause
+
+
+def _cause_of_difference(known: Known) -> Cause:
+    """Return why a queue is not as wanted: whoever did not change the object changed the queue."""
+    if is_of_another_store(known):
+        return Cause.STATE_LOST
+    return Cause.EDITED if known.object.is_settled else Cause.CHANGED
 
 
 def _cause_of_absence(known: Known, wanted: Definition) -> Cause:

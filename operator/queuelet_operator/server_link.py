@@ -17,11 +17,9 @@ from typing import Generic, TypeVar
 import structlog
 
 from queuelet.client import Client, Connection
-from queuelet.definition import StoreKind
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import store_from_pb
-from queuelet_operator.observed import ObservedQueue, Server, queue_from_pb
+from queuelet_operator.observed import ObservedQueue, Server, queue_from_pb, server_with
 
 log = structlog.get_logger()
 
@@ -56,7 +54,11 @@ class ServerLink:
         changed: Callable[[str], None],
         flipped: Callable[[], None],
     ) -> None:
-        """Take how to reach it, what to call with the name of a queue that changed, and when it comes or goes."""
+        """Take how to reach it, and what to call.
+
+        `changed` is called with the name of a queue that changed; `flipped` when the server came or went, or one of its
+        stores has another state.
+        """
         self._connection = replace(connection, timeout=CALL_TIMEOUT)
         self._changed = changed
         self._flipped = flipped
@@ -138,11 +140,13 @@ class ServerLink:
 
     async def _follow(self, client: Client) -> None:
         snapshot: dict[str, ObservedQueue] | None = {}
-        epochs: dict[StoreKind, str] = {}
+        stores: dict[pb.Queue.Store, pb.StoreEpoch] = {}
         async for batch in client.watch_queues():
-            epochs |= {store_from_pb(each.store): each.epoch for each in batch.stores}
+            stores |= {each.store: each for each in batch.stores}
             if snapshot is None:
                 self._apply(batch)
+                if batch.stores:
+                    self._stands(server_with(stores.values(), self.server, time()))
                 continue
             # Changes may come before the snapshot is complete.
             snapshot |= {each.name: queue_from_pb(each) for each in batch.queues if each.name}
@@ -150,9 +154,8 @@ class ServerLink:
                 snapshot.pop(gone.name, None)
             if batch.snapshot_complete:
                 self.queues, snapshot = snapshot, None
-                self.server = Server(epochs=epochs)
                 log.info("connected to the server", server=self._connection.server, queues=len(self.queues))
-                self._flipped()
+                self._stands(server_with(stores.values(), self.server, time()))
 
     def _apply(self, batch: pb.WatchQueuesResponse) -> None:
         for gone in batch.removed:
@@ -164,6 +167,17 @@ class ServerLink:
             if each.name:
                 self.observe(queue_from_pb(each))
                 self._changed(each.name)
+
+    def _stands(self, server: Server) -> None:
+        """Take note of where the server stands that it told of its stores."""
+        for kind, problem in server.problems.items():
+            if kind not in self.server.problems or self.server.problems[kind].since != problem.since:
+                log.warning("a store of the server is in trouble", store=kind.name, problem=problem.message)
+        for kind in self.server.problems.keys() - server.problems.keys():
+            log.info("a store of the server is well again", store=kind.name)
+        if server != self.server:
+            self.server = server
+            self._flipped()
 
     def _went_away(self, why: str) -> None:
         self.server = Server(away_since=time(), why_away=why)

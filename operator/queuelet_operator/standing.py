@@ -18,7 +18,7 @@ from queuelet_operator.status import (
     with_condition,
     without_condition,
 )
-from queuelet_operator.steps import Known, Nothing, Policy, Reason, WriteStatus
+from queuelet_operator.steps import Known, Nothing, Notice, Policy, Reason, WriteStatus
 
 _FACTOR = 2
 _SHARE_OF_LIMIT = 10
@@ -35,6 +35,29 @@ class Verdict:
     stalled: bool = False
     forgets_queue: bool = False
     """Whether what the status tells of the queue no longer holds."""
+    notice: Notice | None = None
+    """The Event to post along with it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trouble:
+    """What is wrong with the server or with one of its stores: it passes without a change of the object."""
+
+    what: str
+    """It, as a part of a sentence."""
+
+    verdict: Verdict
+    since: float
+    ends_work: bool = True
+    """Whether nothing can be done with the queue for as long."""
+
+    def is_told(self, known: Known, policy: Policy, now: float) -> bool:
+        """Tell whether the status is to say so: not at first, as most of it is over soon, but once it does it stays."""
+        return now >= self.told_at(policy) or known.object.status.reason == self.verdict.reason
+
+    def told_at(self, policy: Policy) -> float:
+        """Return when a status says so, in seconds since 1970."""
+        return self.since + policy.outage_after
 
 
 def obstacle(known: Known, policy: Policy) -> Verdict | None:
@@ -99,9 +122,28 @@ def paused(an_object: QueueObject) -> Verdict:
     )
 
 
-def standing(known: Known) -> Verdict:
+def trouble_of(known: Known, policy: Policy) -> Trouble | None:
+    """Return what is wrong with the server, or with the store of the object's queue; None if nothing is."""
+    server, problem = known.server, known.problem
+    if server.is_away:
+        what = f"the server at {policy.address} has not answered since {timestamp(server.away_since)}"
+        verdict = Verdict(reason=Reason.SERVER_UNAVAILABLE, message=f"{what}: {server.why_away}", reconciling=True)
+        return Trouble(what=what, verdict=verdict, since=server.away_since)
+    if problem is None:
+        return None
+    since = f"of the server at {policy.address} since {timestamp(problem.since)}"
+    if problem.is_full:
+        what = f"there is no room in the store {since}"
+        verdict = Verdict(reason=Reason.STORE_FULL, message=f"{what}: {problem.message}", reconciling=True)
+    else:
+        what = f"nothing can be done with the store {since}"
+        verdict = Verdict(reason=Reason.STORE_FAILED, message=f"{what}: {problem.message}", reconciling=True)
+    return Trouble(what=what, verdict=verdict, since=problem.since, ends_work=not problem.is_full)
+
+
+def standing(known: Known, policy: Policy, now: float) -> Verdict:
     """Return what to say of an object whose queue was declared."""
-    status, queue, refusal = known.object.status, known.queue, known.refusal
+    refusal, trouble = known.refusal, trouble_of(known, policy)
     if refusal:
         return Verdict(
             reason=Reason.REFUSED if refusal.reason != "NOT_OWNER" else Reason.NOT_OWNER,
@@ -109,50 +151,66 @@ def standing(known: Known) -> Verdict:
             stalled=refusal.is_final,
             reconciling=not refusal.is_final,
         )
-    lost = queue and status.epoch and status.epoch != queue.epoch and status.reason != Reason.SERVER_STATE_LOST
-    if lost:
-        return Verdict(
-            reason=Reason.SERVER_STATE_LOST,
-            message=(
-                "the server lost its store with the messages in it, and the queue was made anew: "
-                f"it held {status.messages or Counts()} when they were last counted"
-            ),
-            reconciling=True,
-        )
+    if is_of_another_store(known) and known.object.status.reason != Reason.SERVER_STATE_LOST:
+        return _lost(known)
+    if trouble and trouble.is_told(known, policy, now):
+        return _as_told_first(known, trouble.verdict)
     return Verdict(reason=Reason.READY, message="the queue is there as declared", ready="True")
 
 
-def while_away(known: Known, policy: Policy, now: float) -> Nothing | WriteStatus:
-    """Say that the server is away, once it is for long."""
-    server = known.server
-    begins = server.away_since + policy.outage_after
-    if now < begins:
-        return Nothing(until=begins)
-    return written(known, policy, _unavailable(known, policy), now)
+def is_of_another_store(known: Known) -> bool:
+    """Tell whether the queue is not in the store that the status speaks of: that was lost, or another was restored."""
+    return known.queue is not None and known.object.status.epoch not in {"", known.queue.epoch}
 
 
-def _unavailable(known: Known, policy: Policy) -> Verdict:
-    since = timestamp(known.server.away_since)
+def _lost(known: Known) -> Verdict:
+    queue = known.queue
+    message = (
+        "the server lost its store or was given another, such as a backup: this queue held "
+        f"{known.object.status.messages or Counts()} when they were last counted, and now holds "
+        f"{queue.counts if queue else Counts()}"
+    )
+    return Verdict(
+        reason=Reason.SERVER_STATE_LOST,
+        message=message,
+        reconciling=True,
+        notice=Notice(reason=Reason.SERVER_STATE_LOST.value, message=message, is_warning=True),
+    )
+
+
+def while_in(trouble: Trouble, known: Known, policy: Policy, now: float) -> Nothing | WriteStatus:
+    """Say what is wrong with the server or its store, once it has been for long."""
+    if not trouble.is_told(known, policy, now):
+        return Nothing(until=trouble.told_at(policy))
+    return written(known, policy, _as_told_first(known, trouble.verdict), now)
+
+
+def _as_told_first(known: Known, verdict: Verdict) -> Verdict:
+    """Return a verdict with the sentence that the status has for it already, or else it would be written every time."""
     old = known.object.status.condition(READY)
-    # The sentence of an outage stays the same for as long as it lasts, or else it would be written again and again.
-    if old and old.reason == Reason.SERVER_UNAVAILABLE:
-        message = old.message
-    else:
-        message = f"the server at {policy.address} has not answered since {since}: {known.server.why_away}"
-    return Verdict(reason=Reason.SERVER_UNAVAILABLE, message=message, reconciling=True)
+    return replace(verdict, message=old.message) if old and old.reason == verdict.reason else verdict
 
 
 def written(known: Known, policy: Policy, verdict: Verdict, now: float) -> Nothing | WriteStatus:
     """Return the write that makes the status say so, or nothing where it does."""
     old = known.object.status
     wanted = _status(known, policy, verdict, now)
-    retry_at = known.refusal.retry_at if known.refusal and not known.refusal.is_final else None
     if replace(wanted, messages=old.messages) != old:
-        return WriteStatus(status=wanted)
+        return WriteStatus(status=wanted, notice=verdict.notice)
+    again = _look_again_at(known, policy, now)
     if wanted.messages is None or not counts_matter(old.messages, wanted.messages, known.object.spec.limit):
-        return Nothing(until=retry_at)
+        return Nothing(until=min(again, default=None))
     due = known.counts_written_at + policy.counts_every
-    return Nothing(until=due) if now < due else WriteStatus(status=wanted, only_counts=True)
+    return Nothing(until=min([due, *again])) if now < due else WriteStatus(status=wanted, only_counts=True)
+
+
+def _look_again_at(known: Known, policy: Policy, now: float) -> list[float]:
+    """Return when a status may be another by itself."""
+    refusal, trouble = known.refusal, trouble_of(known, policy)
+    times = [refusal.retry_at] if refusal and not refusal.is_final else []
+    if trouble and not known.object.is_paused and not trouble.is_told(known, policy, now):
+        times.append(trouble.told_at(policy))
+    return times
 
 
 def counts_matter(old: Counts | None, new: Counts, limit: int) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from queuelet.definition import Counts, Definition, Owner
-from queuelet_operator.observed import ObservedQueue, Server
+from queuelet_operator.observed import ObservedQueue, Server, StoreProblem
 from queuelet_operator.resources import QueueObject
 from queuelet_operator.status import QueueStatus
 
@@ -19,6 +19,8 @@ class Reason(StrEnum):
     DRAINING = "WaitingForDrain"
     SERVER_UNAVAILABLE = "ServerUnavailable"
     SERVER_STATE_LOST = "ServerStateLost"
+    STORE_FULL = "StoreFull"
+    STORE_FAILED = "StoreFailed"
     NOT_OWNER = "NotOwner"
     STORE_MISMATCH = "StoreMismatch"
     STORE_UNAVAILABLE = "StoreUnavailable"
@@ -100,6 +102,12 @@ class Known:
     """The last request to reconcile for which the queue was declared."""
     counts_written_at: float = 0.0
 
+    @property
+    def problem(self) -> StoreProblem | None:
+        """What is wrong with the store that the queue is in, or is to be in."""
+        store = self.queue.definition.store if self.queue else self.object.spec.store
+        return self.server.problems.get(store)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
@@ -178,6 +186,7 @@ class WriteStatus:
 
     status: QueueStatus
     only_counts: bool = False
+    notice: Notice | None = None
 
 
 Step = Nothing | AddFinalizer | DropFinalizer | Declare | Remove | LookAround | WriteStatus

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import ip_address
 from time import monotonic, time_ns
@@ -28,22 +28,24 @@ With a bare yield gRPC's own thread hardly gets the interpreter's lock: calls we
 class HttpEndpoints:
     """`/metrics`, `/healthz`, `/readyz` and `/quitquitquit`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a part of its own, and all are named
         self,
         *,
         manager: Manager,
         registry: CollectorRegistry,
-        unready: Callable[[], str],
+        is_ready: Callable[[], bool],
+        problems: Callable[[], Iterable[str]],
         quit_requested: Callable[[], None],
         quit_from_anywhere: bool,
     ) -> None:
         """Take what is told, and what is called when the end is asked for.
 
-        `unready` returns why no calls should come now, an empty text if they should.
+        `problems` returns what is wrong with stores, a sentence each.
         """
         self._manager = manager
         self._registry = registry
-        self._unready = unready
+        self._is_ready = is_ready
+        self._problems = problems
         self._quit_requested = quit_requested
         self._quit_from_anywhere = quit_from_anywhere
         application = web.Application()
@@ -82,8 +84,14 @@ class HttpEndpoints:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        why = self._unready()
-        return web.Response(text=f"{why}\n", status=503) if why else web.Response(text="ok\n")
+        """Tell whether calls should come, and what is wrong with stores.
+
+        A store that is full or fails is no reason to be unready: consumers are to drain it, the others are served, and
+        an answer with the reason tells a client more than a connection that is refused.
+        """
+        if not self._is_ready():
+            return web.Response(text="draining\n", status=503)
+        return web.Response(text="\n".join(["ok", *self._problems(), ""]))
 
     async def _quit(self, request: web.Request) -> web.Response:
         if not self._quit_from_anywhere and not _is_loopback(request.remote):

@@ -119,7 +119,8 @@ class Server:
         self._http = HttpEndpoints(
             manager=self.manager,
             registry=server_registry(latencies, budget, self._disk.figures if self._disk else None),
-            unready=self._why_not_ready,
+            is_ready=lambda: not self.is_stopping,
+            problems=lambda: [store.problem for store in self.manager.stores.values() if store.problem],
             quit_requested=self.request_stop,
             quit_from_anywhere=settings.quit_from_anywhere,
         )
@@ -165,13 +166,6 @@ class Server:
         self._tokens.begin_at(disk.first_token)
         self.manager.load(StoreKind.DISK, now=time_ns())
         log.info("disk store opened anew", queues=sum(queue.is_durable for queue in self.manager))
-
-    def _why_not_ready(self) -> str:
-        """Return why no calls should come now; empty if they should. A full disk is no reason: it is to be drained."""
-        if self.is_stopping:
-            return "draining"
-        failed = (store.problem for store in self.manager.stores.values() if store.problem_reason == StoreFailed.reason)
-        return "; ".join(failed)
 
     def request_stop(self) -> None:
         """Begin to drain; `wait` returns when that is done."""

@@ -133,6 +133,27 @@ def test_a_release_comes_changes_and_goes_and_leaves_the_queues(
     uninstall(control_plane, namespace, "shop")
 
 
+def test_a_volume_comes_and_goes_with_the_stateful_set(control_plane: ControlPlane, api: Api, namespace: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/shop-queuelet-server"
+    with_volume = {**WITHOUT_CRDS, "server": {"persistence": {"enabled": True}}}
+    assert "Queues with spec.store Disk are refused" in install(control_plane, namespace, "shop", WITHOUT_CRDS)
+    for values, said in (
+        (with_volume, "Queues with spec.store Disk keep their messages"),
+        (WITHOUT_CRDS, "Queues with spec.store Disk are refused"),
+    ):
+        with pytest.raises(HelmError) as refused:
+            upgrade(control_plane, namespace, "shop", values)
+        sentence = "server.persistence.enabled cannot change while the StatefulSet is there"
+        assert sentence in str(refused.value)
+        assert f"kubectl --namespace {namespace} delete statefulset shop-queuelet-server" in str(refused.value)
+        api.delete(path)
+        eventually(lambda: not is_there(api, path), "the StatefulSet is gone", 30.0)
+        assert said in upgrade(control_plane, namespace, "shop", values)
+        assert bool(api.get(path)["spec"].get("volumeClaimTemplates")) is (values is with_volume)
+        assert said in upgrade(control_plane, namespace, "shop", values), "the same again is no change"
+    uninstall(control_plane, namespace, "shop")
+
+
 def test_a_second_release_leaves_the_definition_to_the_first(
     control_plane: ControlPlane, api: Api, new_namespace: NewNamespace, without_definition: None
 ) -> None:

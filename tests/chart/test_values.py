@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -189,6 +190,19 @@ def test_there_is_one_server_and_it_has_time_to_drain() -> None:
     assert pod["terminationGracePeriodSeconds"] == 60
 
 
+def test_messages_are_kept_on_the_volume_there_is() -> None:
+    with_volume = only("StatefulSet", rendered("a volume"))["spec"]
+    pod = with_volume["template"]["spec"]
+    (mount,) = pod["containers"][0]["volumeMounts"]
+    (claim,) = with_volume["volumeClaimTemplates"]
+    assert environment_of(pod)["QUEUELET_SERVER_DATA_DIR"] == mount["mountPath"]
+    assert mount["name"] == claim["metadata"]["name"]
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"], "it may write there"
+    without = only("StatefulSet", rendered("nothing"))["spec"]
+    assert "QUEUELET_SERVER_DATA_DIR" not in environment_of(without["template"]["spec"])
+    assert "volumeClaimTemplates" not in without
+
+
 def test_the_operator_never_gets_the_key_of_the_server() -> None:
     for _, pod in pod_templates(rendered("mutual TLS from Secrets")):
         items = {
@@ -315,8 +329,8 @@ def test_a_key_that_no_value_has_is_refused_everywhere() -> None:
 # Monitoring
 
 
-def test_alerts_ask_for_metrics_that_there_are() -> None:
-    with ServerProcess() as process:
+def test_alerts_ask_for_metrics_that_there_are(tmp_path: Path) -> None:
+    with ServerProcess("--data-dir", str(tmp_path)) as process:
         rpc = Rpc(process.address)
         # The families of queues and calls are there from the first on.
         rpc.new_queue("orders")

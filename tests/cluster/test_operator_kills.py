@@ -21,7 +21,7 @@ KILLS = soaked(20, 200)
 CHANGES = soaked(200, 2_000)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(soaked(300, 3_600))
 def test_nothing_is_lost_and_nothing_is_done_twice(
     control_plane: ControlPlane, apart: Apart, kube: KubeQueues, own_server: ServerProcess
 ) -> None:

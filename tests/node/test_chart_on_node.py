@@ -30,11 +30,15 @@ TAKEOVER = 60.0
 """Seconds within which another operator acts: the Lease runs out after 15, and machines are slow."""
 
 
+WITH_VOLUME: Object = {"server": {"persistence": {"enabled": True, "size": "1Gi"}}}
+"""Values by which the server has the store Disk."""
+
+
 @pytest.fixture(scope="module")
 def installed(node: Node, images: Mapping[str, str]) -> Iterator[Release]:
     """A release in a namespace that admits restricted Pods only."""
     with new_namespace(node.api, "queuelet", **{RESTRICTED: "restricted"}) as namespace:
-        release = Release(node, images, namespace)
+        release = Release(node, images, namespace, WITH_VOLUME)
         release.install("--take-ownership")
         yield release
         release.uninstall()
@@ -68,11 +72,39 @@ def queuelet(release: Release, *arguments: str) -> list[str]:
     return ["queuelet", f"--server={release.address}", *arguments]
 
 
-def apply(shop: Shop, name: str) -> str:
+def apply(shop: Shop, name: str, **spec: object) -> str:
     """Apply a Queue, wait until it is ready, and return the name of its queue in the server."""
-    shop.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(queue_object(name, limit=100_000)))
+    shop.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(queue_object(name, limit=100_000, **spec)))
     shop.kubectl("wait", "--for=condition=Ready", f"queue/{name}", f"--timeout={WITHIN:.0f}s")
     return shop.queues.server_name(name)
+
+
+ON_DISK: Object = {"store": "Disk", "delivery": {"leaseSeconds": 3600, "maxDeliveries": 1}}
+
+
+def fill(release: Release, queue: str) -> Object:
+    """Put a ready, a leased and a dead message into a queue that gives each once; return what it is then."""
+    client = f"queuelet --server={release.address}"
+    commands = (
+        f"printf 'dead\nleased\n' | {client} add {queue} --lines",
+        f"{client} nack {queue} $({client} receive {queue} | {TOKEN})",
+        f"{client} receive {queue}",
+        # The lease is kept along with it.
+        f"echo ready | {client} add {queue}",
+    )
+    within(release, release.server(), "sh", "-ec", "\n".join(commands))
+    return stats(release, queue)
+
+
+TOKEN = """python -c 'import json, sys; print(json.load(sys.stdin)["token"])'"""
+"""Prints the token of a message that was received."""
+
+
+def stats(release: Release, queue: str) -> Object:
+    """Return what the server tells of a queue."""
+    told = within(release, release.server(), "queuelet", f"--server={release.address}", "stats", queue)
+    answer: Object = json.loads(told)["queue"]["queue"]
+    return answer
 
 
 def within(release: Release, pod: Object, *command: str) -> str:
@@ -167,12 +199,13 @@ def test_a_message_passes_by_the_name_of_the_service(release: Release, shop: Sho
 
 
 @pytest.mark.parametrize("what", ["process", "pod"])
-def test_queues_are_back_without_their_messages_after_the_server_was_killed(
+def test_queues_are_back_after_the_server_was_killed_and_those_on_disk_with_their_messages(
     release: Release, shop: Shop, what: str
 ) -> None:
-    name = unique_name()
+    name, kept = unique_name(), unique_name("kept")
     queue = apply(shop, name)
     shop.run(*queuelet(release, "add", queue), stdin="lost")
+    filled = fill(release, apply(shop, kept, **ON_DISK))
     before = release.server()
     with History(release.node.control_plane, shop.queues) as history:
         if what == "process":
@@ -189,10 +222,19 @@ def test_queues_are_back_without_their_messages_after_the_server_was_killed(
         )
     shop.run(*queuelet(release, "add", queue), stdin="kept")
     assert shop.run(*queuelet(release, "pop", queue, "--count=9", "--raw")) == "kept\n"
+    check_kept(release, filled)
+    assert not history.reasons(kept) or set(history.reasons(kept)) == {"ServerUnavailable", "Ready"}, "nothing was lost"
     after = release.server()
     assert (after["metadata"]["uid"] == before["metadata"]["uid"]) == (what == "process")
     (was,), (is_now,) = (each["status"]["containerStatuses"] for each in (before, after))
     assert is_now["restartCount"] == (was["restartCount"] + 1 if what == "process" else 0)
+
+
+def check_kept(release: Release, before: Object) -> None:
+    """Expect a queue to be as it was, with a message in each of the states that `fill` gives."""
+    after = stats(release, before["name"])
+    assert after == before
+    assert after["messages"] == {"ready": "1", "delayed": "0", "leased": "1", "dead": "1"}
 
 
 @pytest.mark.parametrize("what", ["process", "pod"])
@@ -293,7 +335,7 @@ def own_release(node: Node, images: Mapping[str, str], own_shop: Shop) -> Iterat
     """A release for one namespace only, not installed, whose class other operators do not serve."""
     with new_namespace(node.api, "queuelet", **{RESTRICTED: "restricted"}) as namespace:
         operator = {"namespaces": [own_shop.namespace], "queueClassName": namespace, "replicas": 1}
-        yield Release(node, images, namespace, {"operator": operator, "crds": {"enabled": False}})
+        yield Release(node, images, namespace, {"operator": operator, "crds": {"enabled": False}, **WITH_VOLUME})
 
 
 def test_a_release_for_one_namespace_leaves_others_alone(node: Node, own_release: Release, own_shop: Shop) -> None:
@@ -316,11 +358,15 @@ def test_a_release_that_went_leaves_queues_and_comes_back_to_them(
     for name in ("kept", "deleted"):
         queues.create(name, queueClassName=own_release.namespace)
         queues.wait_ready(name, WITHIN)
+    queues.create("on-disk", queueClassName=own_release.namespace, **ON_DISK)
+    queues.wait_ready("on-disk", WITHIN)
+    filled = fill(own_release, queues.server_name("on-disk"))
 
     own_release.uninstall()
     eventually(lambda: not own_release.pods(), "its Pods are gone", WITHIN)
     assert is_there(node.api, f"{DEFINITIONS}/queues.queuelet.dev")
-    assert left_of(node.api, own_release) == {f"leases/{own_release.name}-operator"}
+    claim = "persistentvolumeclaims/data-queuelet-server-0"
+    assert left_of(node.api, own_release) == {f"leases/{own_release.name}-operator", claim}
     queues.delete("deleted")
     assert queues.get("deleted")["metadata"]["finalizers"] == [FINALIZER]
     assert is_ready(queues.get("kept"))
@@ -328,6 +374,7 @@ def test_a_release_that_went_leaves_queues_and_comes_back_to_them(
     own_release.install()
     queues.wait_gone("deleted", WITHIN)
     queues.wait("kept", lambda each: reason_of(each) == "Ready", "Ready", WITHIN)
+    check_kept(own_release, filled)
     own_shop.close()
     own_release.uninstall()
     paths = [f"/api/v1/namespaces/{each.namespace}" for each in (own_shop, own_release)]

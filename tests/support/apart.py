@@ -70,6 +70,6 @@ class Apart:
         return OperatorProcess(*own, *flags, env={"KUBECONFIG": str(self._kubeconfig)}, quick_lease=quick_lease)
 
 
-def server_in_place_of(gone: ServerProcess) -> ServerProcess:
+def server_in_place_of(gone: ServerProcess, *flags: str) -> ServerProcess:
     """Return a new server, not started, where another one was."""
-    return ServerProcess("--listen", gone.address, "--metrics", "127.0.0.1:0", free_ports=False)
+    return ServerProcess("--listen", gone.address, "--metrics", "127.0.0.1:0", *flags, free_ports=False)

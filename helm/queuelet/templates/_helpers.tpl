@@ -150,3 +150,17 @@ priorityClassName: {{ . }}
 {{- end -}}
 {{- end -}}
 {{- end }}
+
+{{/*
+Refuse an upgrade that the API server would refuse halfway, with a sentence that helps: a StatefulSet that is there never
+gets other claims. Where Helm only renders, it sees none.
+*/}}
+{{- define "queuelet.checkVolume" -}}
+{{- $there := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "queuelet.server" .) -}}
+{{- if $there -}}
+{{- $has := not (empty (dig "spec" "volumeClaimTemplates" list $there)) -}}
+{{- if ne $has .Values.server.persistence.enabled -}}
+{{- fail (printf "server.persistence.enabled cannot change while the StatefulSet is there: run `kubectl --namespace %s delete statefulset %s`, which stops the server, and upgrade again" .Release.Namespace (include "queuelet.server" .)) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -51,6 +51,8 @@ def open_for_writing(path: Path, *, vfs: str | None = None, synchronous: str = "
             connection.pragma("wal_autocheckpoint", 0)
             connection.pragma("journal_size_limit", _LOG_BYTES)
             connection.pragma("cache_size", -_WRITER_CACHE)
+            # In a container there may be no other folder that can be written to.
+            connection.pragma("temp_store", "MEMORY")
             check_schema(connection, path)
             connection.pragma("journal_mode", "WAL")
             _migrate(connection)
