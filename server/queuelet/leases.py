@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
 from queuelet.errors import LeaseLost, MessageNotFound
 from queuelet.tokens import Tokens
@@ -16,6 +17,17 @@ LEASE_OVERHEAD = 320
 
 _SLACK = 64
 """How many deadlines may be spent before it is worth making the heap of them anew."""
+
+
+class Leased(NamedTuple):
+    """Messages that were leased together."""
+
+    bodies: list[bytes]
+    first_token: int
+    """Of the first message; the others' follow it."""
+    counts: list[int]
+    """How often each was delivered, this time included."""
+    deadline: int
 
 
 class Leases:

@@ -84,4 +84,4 @@ def test_delays_that_nobody_waits_for_any_more_take_no_memory() -> None:
     for number in range(1, 1_000):
         queue.add(b"a", delay=3_600)
         queue.queue.purge([number], queue.now)
-    assert len(queue.queue._wakes) < 200  # noqa: SLF001  # what it holds is what is tested
+    assert len(queue.queue._states.delays._ends) < 200  # noqa: SLF001  # what it holds is what is tested

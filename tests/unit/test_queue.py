@@ -16,8 +16,9 @@ from queuelet.errors import (
     QueueNotFound,
     TooMany,
 )
-from queuelet.queue import AddResult, Duplicate, Queue
+from queuelet.queue import Queue
 from queuelet.stores.memory import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD
+from queuelet.waiting import AddResult, Duplicate
 from support.drafts import draft, id_of, payload_of
 from support.queues import make_queue
 

@@ -15,8 +15,8 @@ from queuelet.errors import QueueEmpty, QueueHeld, QueueletError
 from queuelet.leases import LEASE_OVERHEAD
 from queuelet.message import Terms, TryOutcome
 from queuelet.order import RANK_OVERHEAD
-from queuelet.queue import AddResult, Duplicate, WaitingAdd
 from queuelet.stores.memory import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD
+from queuelet.waiting import AddResult, Duplicate, WaitingAdd
 from support.drafts import draft, id_of, payload_of, tries_of
 from support.naive_queue import NEVER, NaiveQueue
 from support.queues import make_manager

@@ -7,8 +7,8 @@ from time import time_ns
 
 from queuelet.codec import DELIVERY_ENVELOPE, DeliveryFormat
 from queuelet.errors import QueueletError
+from queuelet.leases import Leased
 from queuelet.manager import Manager
-from queuelet.queue import Leased
 from queuelet.rpc import Call
 from queuelet.service.kept import DURABILITY_2, once_kept
 from queuelet.service.taking import Taker

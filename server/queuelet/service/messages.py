@@ -10,7 +10,7 @@ from queuelet.codec import NewMessage, added, browsed, id_of, next_page, same_co
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
 from queuelet.manager import Manager
-from queuelet.queue import AddResult, Duplicate, Queue
+from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.running import Running
 from queuelet.selector import parse_selector
@@ -19,6 +19,7 @@ from queuelet.service.taking import Taker, patience
 from queuelet.service.turns import Turns
 from queuelet.status import NEGZ_SERVICE, error_to_pb
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.waiting import AddResult, Duplicate
 from queuelet.wire import (
     check_batch,
     checked_uuid,
