@@ -17,6 +17,10 @@ from queuelet.stores import Messages
 _ALL_STATES = frozenset(State)
 
 
+_PAGE_BYTES = 1 << 20
+"""About how many bytes of messages are looked at in one go."""
+
+
 class Browsed(NamedTuple):
     """A message and what is known of it."""
 
@@ -66,15 +70,18 @@ class Browser:
         return (seq for seq in seqs if seq is not None)
 
     def page(self, after: int, count: int, states: Iterable[State]) -> Page:
-        """Look at up to `count` messages past a sequence number, and return those in `states`; none stand for all."""
+        """Look at up to `count` messages past a sequence number, and return those in `states`; none stand for all.
+
+        They are fewer where they are large, so that nobody waits for a long look at the disk.
+        """
         wanted = set(states) or _ALL_STATES
         if State.READY in wanted:
-            rows = self._messages.after(after, count)
+            rows = self._messages.after(after, count, _PAGE_BYTES)
         else:
             rows = self._unready_after(after, count, wanted)
         browsed = (self._browsed(seq, body) for seq, body in rows)
         last = rows[-1][0] if rows else after
-        return Page([each for each in browsed if each.state in wanted], last, len(rows) < count)
+        return Page([each for each in browsed if each.state in wanted], last, not rows)
 
     def _unready_after(self, after: int, count: int, states: AbstractSet[State]) -> list[tuple[int, bytes]]:
         """Return messages past a number that are delayed, leased or dead, without a look at those in line."""
@@ -86,8 +93,17 @@ class Browser:
         if State.LEASED in states:
             deliveries = self._messages.deliveries.items()
             seqs += (seq for seq, delivery in deliveries if seq > after and delivery.state is State.LEASED)
-        found = ((seq, self._messages.get(seq)) for seq in nsmallest(count, seqs))
-        return [(seq, body) for seq, body in found if body is not None]
+        rows: list[tuple[int, bytes]] = []
+        size = 0
+        for seq in nsmallest(count, seqs):
+            body = self._messages.get(seq)
+            if body is None:
+                continue
+            size += len(body)
+            if size > _PAGE_BYTES and rows:
+                break
+            rows.append((seq, body))
+        return rows
 
     def _browsed(self, seq: int, body: bytes) -> Browsed:
         delivery = self._messages.deliveries.get(seq)

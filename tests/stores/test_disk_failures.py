@@ -160,7 +160,7 @@ def test_messages_of_before_a_failure_refuse_every_call(harness: DiskHarness, di
         lambda: messages.first_in_line,
         lambda: messages.get(1),
         lambda: messages.discard(1),
-        lambda: messages.after(0, 10),
+        lambda: messages.after(0, 10, 1 << 40),
         lambda: messages.seq_of(b"id"),
         lambda: messages.touch([1]),
         lambda: messages.put_back(1),
@@ -242,7 +242,7 @@ def changed_at_random(harness: DiskHarness, random: Random, start: int) -> int:
 
 def committed_in(harness: DiskHarness) -> dict[int, bytes]:
     """Return all messages of all queues."""
-    return {seq: body for queue in harness.store.queues() for seq, body in queue.messages.after(0, 1_000_000)}
+    return {seq: body for queue in harness.store.queues() for seq, body in queue.messages.after(0, 1_000_000, 1 << 40)}
 
 
 @pytest.mark.parametrize("kept", ["nothing more", "any part more"])

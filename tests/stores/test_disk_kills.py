@@ -114,7 +114,7 @@ def stored_in(folder: Path) -> set[int]:
         store = DiskStore(folder, budget=MemoryBudget(1 << 40), settings=SETTINGS)
         found: set[int] = set()
         for queue in store.queues():
-            rows = queue.messages.after(0, 1_000_000)
+            rows = queue.messages.after(0, 1_000_000, 1 << 40)
             assert all(body == body_of(seq) for seq, body in rows)
             found = {seq for seq, _ in rows}
             assert len(queue.messages) == len(found)

@@ -35,7 +35,7 @@ class Kept(NamedTuple):
     def of(messages: Messages) -> Kept:
         """Return what messages are."""
         return Kept(
-            dict(messages.after(0, 1_000_000)),
+            dict(messages.after(0, 1_000_000, 1 << 40)),
             messages.first_many(1_000_000, 1 << 40)[0],
             dict(messages.ranks),
             {seq: delivery.token for seq, delivery in messages.deliveries.items()},

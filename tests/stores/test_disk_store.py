@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -132,7 +131,7 @@ def test_a_crash_while_a_large_queue_is_deleted_leaves_nothing_of_it(harness: Di
         harness.open()
     harness.commit()
     messages = harness.reopen()
-    assert (len(messages), messages.first_in_line, messages.after(0, 10)) == (0, 0, [])
+    assert (len(messages), messages.first_in_line, messages.after(0, 10, 1 << 40)) == (0, 0, [])
     harness.until(lambda: "messages" not in rows_in(harness.folder))
     assert not list(check_store(harness.folder))
 
@@ -296,8 +295,8 @@ def test_a_backlog_takes_no_memory_once_it_is_written(harness: DiskHarness, orde
 
 BACKLOG = soaked(100_000, 1_000_000)
 
-READ_BACKLOG = """
-import asyncio, resource, sys, time
+READ_BACKLOG = r"""
+import asyncio, re, sys, time
 from pathlib import Path
 from queuelet.budget import MemoryBudget
 from queuelet.stores.disk import DiskStore
@@ -311,7 +310,8 @@ async def main():
     while len(queue.messages.take_many(1_000, 1 << 22)[0]):
         await queue.messages.commit()
     await store.close()
-    print(first[0], opened, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    # Not getrusage: its highest figure begins with that of the process that started this one.
+    print(first[0], opened, re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
 
 asyncio.run(main())
 """
@@ -466,11 +466,6 @@ def test_a_file_that_cannot_be_used_is_refused_with_a_remedy(
     shutil.copytree(tmp_path, tmp_path / "copy")
     with pytest.raises(StoreFailed):
         open_and_close(tmp_path / "copy")  # and the lock was let go of
-
-
-def test_memory_of_this_test_run_is_measured_in_kilobytes() -> None:
-    """What the backlog's test rests on."""
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 10_000
 
 
 def test_a_place_has_room_for_every_number_of_a_queue_and_of_a_message() -> None:

@@ -59,10 +59,10 @@ OPERATIONS: dict[str, Callable[[MemoryMessages, int], object]] = {
     "take": lambda messages, _: messages.take(),
     "take many": lambda messages, _: messages.take_many(10, 1_000),
     "peek": lambda messages, _: messages.first_many(1, 0),
-    "peek across a gap": lambda messages, _: messages.after(STANDING // 3 - 2, 5),
+    "peek across a gap": lambda messages, _: messages.after(STANDING // 3 - 2, 5, 1 << 40),
     "lift": lambda messages, _: messages.lift_many(10, 1_000),
     "put back": lambda messages, _: messages.put_back(messages.lift_many(1, 0)[0][0]),
-    "browse": lambda messages, n: messages.after(STANDING // 2 + n, 10),
+    "browse": lambda messages, n: messages.after(STANDING // 2 + n, 10, 1 << 40),
     "get": lambda messages, n: messages.get(STANDING - n),
     "discard": lambda messages, n: messages.discard(STANDING - 2 * n),
 }

@@ -91,8 +91,11 @@ class Messages(Protocol):
         Its rank and its delivery are the caller's to remove.
         """
 
-    def after(self, seq: int, count: int) -> list[tuple[int, bytes]]:
-        """Return up to `count` messages past a sequence number, in line or not, in the order of their numbers."""
+    def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """Return messages past a sequence number, in line or not, in the order of their numbers.
+
+        They are at most `count`, together within `max_bytes` but one at least.
+        """
 
     def seq_of(self, own_id: bytes) -> int | None:
         """Return the sequence number of the message that has this id of a producer's, None if none has."""

@@ -173,13 +173,18 @@ class MemoryMessages:
             self._tidy()
         return size
 
-    def after(self, seq: int, count: int) -> list[tuple[int, bytes]]:
-        """Return up to `count` messages past a sequence number, in the order of their numbers."""
+    def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """Return messages past a sequence number, in the order of their numbers."""
         found: list[tuple[int, bytes]] = []
+        size = 0
         place = self._stored_from(bisect_right(self._seqs, seq))
         while place < len(self._seqs) and len(found) < count:
             seq = self._seqs[place]
-            found.append((seq, self._bodies[seq]))
+            body = self._bodies[seq]
+            size += len(body)
+            if size > max_bytes and found:
+                break
+            found.append((seq, body))
             place = self._stored_from(place + 1)
         return found
 

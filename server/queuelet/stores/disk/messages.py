@@ -208,10 +208,17 @@ class DiskMessages:
         self._remove(seq, size)
         return size
 
-    def after(self, seq: int, count: int) -> list[tuple[int, bytes]]:
-        """Return up to `count` messages past a sequence number, in line or not, in the order of their numbers."""
+    def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """Return messages past a sequence number, in line or not, in the order of their numbers."""
         self._check()
-        return list(islice(self._scan(seq + 1, min(count, _READ), _READ_BYTES), count))
+        found: list[tuple[int, bytes]] = []
+        size = 0
+        for row in islice(self._scan(seq + 1, min(count, _READ), min(max_bytes, _READ_BYTES)), count):
+            size += len(row[1])
+            if size > max_bytes and found:
+                break
+            found.append(row)
+        return found
 
     def seq_of(self, own_id: bytes) -> int | None:
         """Return the sequence number of the message that has this id of a producer's, None if none has."""
