@@ -82,7 +82,7 @@ node-packages: $(SYNCED) ## Install what a real node needs of Debian
 	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.node packages)
 
 .PHONY: soak
-soak: $(SYNCED) $(GRPCURL) binaries ## Run the tests with large counts: a quarter of an hour
+soak: $(SYNCED) $(GRPCURL) binaries ## Run the tests with large counts: an hour and a half
 	QUEUELET_SOAK=1 $(RUN) pytest -n 2 --dist loadgroup --timeout 7200 $(ARGS)
 
 .PHONY: bench
