@@ -74,7 +74,7 @@ class Work:
         if choice < 0.7:
             return {"removed": messages.take_many(count, 20_000)[0]}
         if choice < 0.72:
-            removed = [seq for seq, _ in messages.after(0, 1_000_000)]
+            removed = [seq for seq, _ in messages.after(0, 1_000_000, 1 << 40)]
             messages.clear()
             return {"removed": removed}
         leased, _ = messages.lift_many(count, 20_000)
