@@ -14,8 +14,8 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,53 +30,73 @@ READY_WITHIN = 60.0
 """Seconds. Everything is ready in a few, on a machine with little else to do."""
 
 
+class RunError(Exception):
+    """A program that does not do what it is here for."""
+
+
 async def main(*, once: bool) -> int:
     """Start everything, pass messages through it, stay. Return the exit code."""
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as running:
-        control_plane = running.enter_context(ControlPlane())
-        control_plane.api.define(ROOT / "crds" / "queues.yaml")
-        print("A Kubernetes API server runs, and knows the kind Queue.")
-        folder = running.enter_context(TemporaryDirectory(prefix="queuelet-"))
-        server = await running.enter_async_context(
-            process(
-                *("queuelet", "server", "--data-dir", folder),
-                *("--listen", f"127.0.0.1:{free_port(10002)}", "--metrics", f"127.0.0.1:{free_port(10003)}"),
-                ready="serving",
-            )
-        )
-        address = f"localhost:{server['port']}"
-        print(f"The queue server serves gRPC on {address}, metrics on http://localhost:{server['metrics_port']}.")
-        await running.enter_async_context(
-            process(
-                *("queuelet_operator", "--server", address),
-                *("--metrics", f"127.0.0.1:{free_port(10004)}"),
-                ready="leading",
-                env=control_plane.environment,
-            )
-        )
-        print("The operator leads.\n")
-        await apply_queues(control_plane)
-        await pass_messages(address)
-        if not once:
-            print(NEXT.format(kubeconfig=control_plane.kubeconfig, kubectl=binaries.get("kubectl"), address=address))
-            await stopped.wait()
+        showing = asyncio.create_task(show(running, once=once))
+
+        def stop() -> None:
+            # Once: a second ^C must not end what the first one has stop.
+            if not showing.cancelling():
+                showing.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        with suppress(asyncio.CancelledError):
+            await showing
     print("Everything has stopped, and nothing is left of it.")
     return 0
+
+
+async def show(running: AsyncExitStack, *, once: bool) -> None:
+    """Start everything, to be stopped by the stack, and pass messages through it; then stay until cancelled."""
+    control_plane = running.enter_context(ControlPlane())
+    control_plane.api.define(ROOT / "crds" / "queues.yaml")
+    print("A Kubernetes API server runs, and knows the kind Queue.")
+    folder = running.enter_context(TemporaryDirectory(prefix="queuelet-"))
+    server = await running.enter_async_context(
+        process(
+            "The queue server",
+            *("queuelet", "server", "--data-dir", folder),
+            *("--listen", f"127.0.0.1:{free_port(10002)}", "--metrics", f"127.0.0.1:{free_port(10003)}"),
+            ready="serving",
+        )
+    )
+    address = f"localhost:{server['port']}"
+    print(f"The queue server serves gRPC on {address}, metrics on http://localhost:{server['metrics_port']}.")
+    await running.enter_async_context(
+        process(
+            "The operator",
+            *("queuelet_operator", "--server", address),
+            *("--metrics", f"127.0.0.1:{free_port(10004)}"),
+            ready="leading",
+            env=control_plane.environment,
+        )
+    )
+    print("The operator leads.\n")
+    await apply_queues(control_plane)
+    await pass_messages(address)
+    if not once:
+        kubectl, tools = binaries.get("kubectl"), Path(sys.executable).parent
+        print(NEXT.format(kubeconfig=control_plane.kubeconfig, kubectl=kubectl, address=address, tools=tools))
+        await asyncio.Event().wait()
 
 
 NEXT = """
 Try next, in another terminal:
 
     export KUBECONFIG={kubeconfig} QUEUELET_SERVER_ADDRESS={address}
+    export PATH="{tools}:$PATH"
     alias kubectl={kubectl}
     kubectl get queues --all-namespaces --watch
     kubectl explain queue.spec
     kubectl --namespace shop patch queue orders --type merge --patch '{{"spec": {{"limit": 7}}}}'
-    .venv/bin/queuelet delete shop.orders       # the operator makes it anew
-    .venv/bin/queuelet list
+    queuelet delete shop.orders       # the operator makes it anew
+    queuelet list
     kubectl --namespace shop describe queue orders
 
 ^C stops everything."""
@@ -94,13 +114,18 @@ async def apply_queues(control_plane: ControlPlane) -> None:
 
 
 async def kubectl(control_plane: ControlPlane, *arguments: str) -> None:
-    """Run kubectl, which prints what it does. Raises SystemExit where it fails."""
+    """Run kubectl, which prints what it does. Raises `RunError` where it fails."""
     environment = os.environ | control_plane.environment
     done = await asyncio.create_subprocess_exec(
         binaries.get("kubectl"), *arguments, env=environment, start_new_session=True
     )
-    if await done.wait():
-        raise SystemExit(f"kubectl {arguments[0]} failed")
+    try:
+        if await done.wait():
+            raise RunError(f"kubectl {arguments[0]} failed")
+    finally:
+        if done.returncode is None:
+            done.kill()
+            await done.wait()
 
 
 async def pass_messages(address: str) -> None:
@@ -114,7 +139,9 @@ async def pass_messages(address: str) -> None:
 
 
 @asynccontextmanager
-async def process(module: str, *arguments: str, ready: str, env: dict[str, str] | None = None) -> AsyncIterator[Any]:
+async def process(
+    name: str, module: str, *arguments: str, ready: str, env: dict[str, str] | None = None
+) -> AsyncIterator[Any]:
     """Run one of our programs; give the log line that says that it is ready; have it stop at the end."""
     started = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *arguments),
@@ -124,13 +151,22 @@ async def process(module: str, *arguments: str, ready: str, env: dict[str, str] 
     )
     line: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
     log = asyncio.create_task(read_log(started, ready, line))
+    end = asyncio.create_task(tell_of_end(name, started))
     try:
         yield await asyncio.wait_for(line, READY_WITHIN)
     finally:
+        end.cancel()
         if started.returncode is None:
             started.terminate()
         await log
         await started.wait()
+
+
+async def tell_of_end(name: str, started: Process) -> None:
+    """Say that a program has ended, which nobody asked it to."""
+    code = await started.wait()
+    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    print(f"{name} has ended {how}. ^C stops the rest; then `make run` starts all anew.", file=sys.stderr)
 
 
 async def read_log(started: Process, ready: str, found: asyncio.Future[dict[str, Any]]) -> None:
@@ -144,10 +180,22 @@ async def read_log(started: Process, ready: str, found: asyncio.Future[dict[str,
             continue
         if entry["msg"] == ready and not found.done():
             found.set_result(entry)
-        elif entry["level"] in {"warning", "error", "critical"}:
-            print(f"{entry['level']}: {entry['msg']} {entry.get('error', '')}", file=sys.stderr)
+        elif sentence := sentence_of(entry):
+            print(sentence, file=sys.stderr)
     if not found.done():
-        found.set_exception(SystemExit("a program ended before it was ready"))
+        found.set_exception(RunError("a program ended before it was ready"))
+
+
+def sentence_of(entry: Mapping[str, Any]) -> str:
+    """Return what to show of a line of a log: nothing of what goes as it should."""
+    level = entry["level"]
+    if level not in {"warning", "error", "critical"}:
+        return ""
+    if level == "error" and "reason" in entry:
+        # A refused call: whoever made it was told, and it is no fault of the server.
+        return ""
+    why = entry.get("error") or entry.get("why") or entry.get("problem") or entry.get("exception")
+    return f"{level}: {entry['msg']}: {why}" if why else f"{level}: {entry['msg']}"
 
 
 def free_port(wanted: int) -> int:
@@ -166,5 +214,5 @@ if __name__ == "__main__":
     parser.add_argument("--once", action="store_true", help="stop after the messages")
     try:
         sys.exit(asyncio.run(main(once=parser.parse_args().once)))
-    except ControlPlaneError as error:
+    except (ControlPlaneError, RunError) as error:
         sys.exit(f"make run: {error}")

@@ -124,7 +124,7 @@ class _Command(click.Command):
     type=click.FloatRange(min=0),
     default=_DEFAULT.release_after,
     metavar="SECONDS",
-    help="How long a deletion waits for a server that does not answer, before it leaves the queue behind.",
+    help="How long a server must not have answered for a deletion to leave the queue behind.",
 )
 @click.option(
     "--outage-after",

@@ -22,6 +22,7 @@ from queuelet_operator.server_link import ServerLink
 from queuelet_operator.status import status_patch
 from queuelet_operator.steps import (
     AddFinalizer,
+    Cause,
     Declare,
     DropFinalizer,
     Home,
@@ -54,6 +55,9 @@ class Entry:
     """How often in a row its declaration was refused."""
 
     answered: str = ""
+    got: Cause | None = None
+    """How it came by its queue. An adoption stays until the status tells of it, as it is the only one it may have."""
+
     steps_left: float = 0.0
     steps_left_at: float = float("-inf")
     """How many steps it might take at once, and when that was, of the monotonic clock."""
@@ -115,6 +119,7 @@ class Actions:
             return
         entry.refusal, entry.refusals = None, 0
         entry.answered = asked
+        entry.got = how_it_was_got(entry.got, step.cause, result.outcome)
         self._metrics.declarations.labels(step.cause.value).inc()
         previous = result.previous_owner.name if result.HasField("previous_owner") else ""
         notice = notice_of_declaration(step, previous)
@@ -205,6 +210,14 @@ class Actions:
             entry.is_gone = True
         elif answered.resource_version > entry.object.resource_version:
             entry.object = answered
+
+
+def how_it_was_got(before: Cause | None, cause: Cause, outcome: pb.DeclareResult.Outcome) -> Cause | None:
+    """Return how an object came by its queue, after a declaration that the server took."""
+    if before is Cause.ADOPTED or not cause.gets_queue or outcome == pb.DeclareResult.OUTCOME_UNCHANGED:
+        return before
+    # The queue of another may be gone by the time that it was to be adopted: then it was made.
+    return Cause.CREATED if outcome == pb.DeclareResult.OUTCOME_CREATED else cause
 
 
 def _check_store(error: pb.Error) -> None:

@@ -230,6 +230,7 @@ class Controller:
             removed=entry.removed,
             home=entry.home,
             answered=entry.answered,
+            got=entry.got,
             counts_written_at=entry.counts_written_at,
         )
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from queuelet_operator.observed import ObservedQueue
 from queuelet_operator.resources import DeletionPolicy, QueueObject
-from queuelet_operator.standing import Trouble, Verdict, standing, trouble_of, while_in, written
+from queuelet_operator.standing import Trouble, Verdict, is_owned, standing, trouble_of, while_in, written
+from queuelet_operator.status import timestamp
 from queuelet_operator.steps import (
     Cause,
     Declare,
@@ -38,10 +39,10 @@ def next_step_of_deletion(known: Known, policy: Policy, now: float) -> Step:
     """Return the next step of a deletion. It ends when the finalizer is dropped, and there is always a way to that."""
     if not known.object.has_finalizer:
         return Nothing()
-    if known.object.spec.deletion_policy is DeletionPolicy.RETAIN:
-        return DropFinalizer()
     if known.removed:
-        return DropFinalizer(notice=_notice_of_removal(known.object, known.removed))
+        return DropFinalizer(notice=_notice_of_removal(known, policy, known.removed))
+    if known.object.spec.deletion_policy is DeletionPolicy.RETAIN:
+        return _retain(known, policy)
     trouble = trouble_of(known, policy)
     if trouble and trouble.ends_work:
         return _release(trouble, known, policy, now)
@@ -50,6 +51,28 @@ def next_step_of_deletion(known: Known, policy: Policy, now: float) -> Step:
         if step:
             return step
     return Remove(owner=policy.owner(known.object))
+
+
+def _retain(known: Known, policy: Policy) -> Step:
+    """Return what lets go of an object whose queue stays: one that was drained is opened again, if that can be now."""
+    an_object, queue, trouble = known.object, known.queue, trouble_of(known, policy)
+    if trouble and trouble.ends_work:
+        was_drained = an_object.status.reason == Reason.DRAINING
+        return DropFinalizer(notice=_left_closed(an_object) if was_drained else None)
+    if queue is None or queue.definition.owner != policy.owner(an_object) or not queue.definition.draining:
+        return DropFinalizer()
+    if known.refusal:
+        return DropFinalizer(notice=_left_closed(an_object))
+    return Declare(definition=replace(queue.definition, draining=False), cause=Cause.CHANGED)
+
+
+def _left_closed(an_object: QueueObject) -> Notice:
+    name = an_object.key.queue_name
+    return Notice(
+        reason=LEFT,
+        message=f"queue {name} is left in the server, closed to new messages: it could not be opened again now",
+        is_warning=True,
+    )
 
 
 def _drain(known: Known, policy: Policy, now: float) -> Step | None:
@@ -89,9 +112,12 @@ def _left_draining(an_object: QueueObject, queue: ObservedQueue) -> Notice:
 
 
 def _wait_for_drain(known: Known, policy: Policy, now: float, deadline: float) -> Step:
+    by_then = "" if deadline == float("inf") else f", or at {timestamp(deadline)} with what is left in it"
     verdict = Verdict(
         reason=Reason.DRAINING,
-        message="the queue takes no new messages and is removed once it is empty; status.messages has what is left",
+        message=(
+            f"the queue takes no new messages and is removed once it is empty{by_then}; status.messages counts them"
+        ),
         reconciling=True,
     )
     return _wait(known, policy, verdict, now, deadline)
@@ -139,14 +165,23 @@ def _has_news(home: Home | None, now: float) -> bool:
     return home is not None and now < home.seen_at + LOOK_AROUND_EVERY
 
 
-def _notice_of_removal(an_object: QueueObject, removed: Removed) -> Notice | None:
-    name = an_object.key.queue_name
+def _never_owned(known: Known, policy: Policy) -> bool:
+    """Tell whether the queue of the object's name is another's, and no status said that it is the object's."""
+    queue, an_object = known.queue, known.object
+    return bool(queue and not is_owned(queue, policy.owner(an_object)) and not an_object.status.queue_id)
+
+
+def _notice_of_removal(known: Known, policy: Policy, removed: Removed) -> Notice | None:
+    name = known.object.key.queue_name
     if removed.removal is Removal.REFUSED:
+        if _never_owned(known, policy):
+            return None
         return Notice(reason=LEFT, message=f"queue {name} is left in the server: {removed.why}", is_warning=True)
     if removed.dropped and removed.dropped.total:
+        messages = "1 message" if removed.dropped.total == 1 else f"{removed.dropped.total:,} messages"
         return Notice(
             reason="MessagesDropped",
-            message=f"dropped queue {name} with {removed.dropped.total:,} messages: {removed.dropped}",
+            message=f"dropped queue {name} with {messages}: {removed.dropped}",
             is_warning=True,
         )
     return None

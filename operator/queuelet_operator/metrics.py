@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.registry import CollectorRegistry
 
 
@@ -10,6 +10,8 @@ class Metrics:
     """The operator's metrics, in a registry of their own. What they mean stands in docs/operator.md."""
 
     def __init__(self) -> None:
+        # When each counter began is of no use to anybody, and doubles them. It can only be switched off for all.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
         self.registry = CollectorRegistry()
         self.steps = Histogram(
             "queuelet_operator_step_seconds",

@@ -30,7 +30,7 @@ def next_step(known: Known, policy: Policy, now: float) -> Step:
     if known.object.is_deleting:
         return next_step_of_deletion(known, policy, now)
     if known.object.is_paused:
-        return written(known, policy, paused(known.object), now)
+        return written(known, policy, paused(known, policy, now), now)
     trouble = trouble_of(known, policy)
     if trouble and trouble.ends_work:
         return while_in(trouble, known, policy, now)

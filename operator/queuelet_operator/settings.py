@@ -58,7 +58,7 @@ class Settings:
     """Where metrics and health are served over HTTP."""
 
     release_after: float = 600.0
-    """Seconds without the server after which a deletion no longer waits for it."""
+    """Seconds since the server went away after which a deletion no longer waits for it."""
 
     outage_after: float = 10.0
     """Seconds that the server may be away before statuses say so: a restart is no outage."""

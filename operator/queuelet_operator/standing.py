@@ -18,10 +18,13 @@ from queuelet_operator.status import (
     with_condition,
     without_condition,
 )
-from queuelet_operator.steps import Known, Nothing, Notice, Policy, Reason, WriteStatus
+from queuelet_operator.steps import Cause, Known, Nothing, Notice, Policy, Reason, WriteStatus
 
 _FACTOR = 2
 _SHARE_OF_LIMIT = 10
+
+_PASSING = {Reason.SERVER_UNAVAILABLE, Reason.STORE_FULL, Reason.STORE_FAILED}
+"""What is told of a queue that was ready before, and is again once the trouble is over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +38,8 @@ class Verdict:
     stalled: bool = False
     forgets_queue: bool = False
     """Whether what the status tells of the queue no longer holds."""
+    forgets_counts: bool = False
+    """Whether the counts in the status no longer hold."""
     notice: Notice | None = None
     """The Event to post along with it."""
 
@@ -64,8 +69,8 @@ def obstacle(known: Known, policy: Policy) -> Verdict | None:
     """Return what only people can put out of the way, None if nothing is in the way."""
     an_object, queue, epochs = known.object, known.queue, known.server.epochs or {}
     store = an_object.spec.store
-    if queue and not is_owned(queue, policy.owner(an_object)) and not _may_adopt(an_object):
-        return _not_owner(queue.definition.owner)
+    if queue and not is_owned(queue, policy.owner(an_object)) and not _may_adopt(known):
+        return _not_owner(known, queue.definition.owner)
     if queue and queue.definition.store != store:
         return Verdict(
             reason=Reason.STORE_MISMATCH,
@@ -88,14 +93,18 @@ def obstacle(known: Known, policy: Policy) -> Verdict | None:
     return None
 
 
-def _not_owner(owner: Owner | None) -> Verdict:
+def _not_owner(known: Known, owner: Owner | None) -> Verdict:
     belongs_to = owner.name if owner else "nobody: it was made by hand"
+    if _has_used_adoption(known):
+        help_ = (
+            "this Queue took it over once, as status.adoptedAt tells, and does not do so again: delete the Queue, "
+            f'which leaves the queue there, and apply it anew with the annotation {ADOPT}: "true"'
+        )
+    else:
+        help_ = f'to take it over with its messages, set the annotation {ADOPT}: "true"'
     return Verdict(
         reason=Reason.NOT_OWNER,
-        message=(
-            f"the server has a queue of this name that belongs to {belongs_to}; "
-            f'to take it over with its messages, set the annotation {ADOPT}: "true"'
-        ),
+        message=f"the server has a queue of this name that belongs to {belongs_to}; {help_}",
         stalled=True,
         forgets_queue=True,
     )
@@ -107,19 +116,81 @@ def is_owned(queue: ObservedQueue, owner: Owner | None) -> bool:
     return present is not None and owner is not None and present.name == owner.name
 
 
-def _may_adopt(an_object: QueueObject) -> bool:
+def _may_adopt(known: Known) -> bool:
     """Tell whether the object may take over another's queue: it may do so once."""
-    return an_object.adopts and not an_object.status.adopted_at
+    return known.object.adopts and not _has_used_adoption(known)
 
 
-def paused(an_object: QueueObject) -> Verdict:
-    """Return what to say of an object that is left as it is: it stays as ready as it was."""
-    was = an_object.status.condition(READY)
+def _has_used_adoption(known: Known) -> bool:
+    """Tell whether the object took over another's queue before, even if its status could not be told so yet."""
+    return bool(known.object.status.adopted_at) or known.got is Cause.ADOPTED
+
+
+def _has_adopted(known: Known, policy: Policy) -> bool:
+    """Tell whether the object has its queue from another owner."""
+    if known.got:
+        return known.got is Cause.ADOPTED
+    # The operator that took it over may have ended before it wrote so. Then a queue that was made for another, or one
+    # that the status says is another's, shows it. Where in doubt, the adoption is used up: it must not come twice.
+    an_object, queue = known.object, known.queue
+    if not (an_object.adopts and queue and queue.definition.owner == policy.owner(an_object)):
+        return False
+    return queue.id not in {an_object.uid, an_object.status.queue_id} or an_object.status.reason == Reason.NOT_OWNER
+
+
+def paused(known: Known, policy: Policy, now: float) -> Verdict:
+    """Return what to say of an object that is left as it is: what is true of its queue, though nothing is done."""
+    trouble = trouble_of(known, policy)
+    is_told = trouble is not None and trouble.is_told(known, policy, now)
+    as_before = _paused(ready=_ready_before(known.object))
+    if trouble and trouble.ends_work:
+        return _as_told_first(known, trouble.verdict) if is_told else as_before
+    if _has_lost_store(known):
+        return _lost_while_paused(known)
+    if trouble and is_told:
+        return _as_told_first(known, trouble.verdict)
+    if known.object.status.queue_id and not _has_its_queue(known, policy):
+        return _paused(
+            ready="False", but="; the queue that status.queueID names is not there, or another's", forgets_counts=True
+        )
+    return as_before
+
+
+def _paused(*, ready: str, but: str = "", forgets_counts: bool = False) -> Verdict:
     return Verdict(
         reason=Reason.PAUSED,
-        message=f"the annotation {PAUSED} is set: the queue is left as it is until it is taken away",
-        ready=was.status if was else "False",
+        message=f"the annotation {PAUSED} is set: the queue is left as it is until it is taken away{but}",
+        ready=ready,
+        forgets_counts=forgets_counts,
     )
+
+
+def _ready_before(an_object: QueueObject) -> str:
+    """Return how ready a queue was when its object was paused, whatever trouble was told of meanwhile."""
+    was = an_object.status.condition(READY)
+    if was is None or not an_object.status.queue_id:
+        return "False"
+    return "True" if was.reason in _PASSING else was.status
+
+
+def _has_its_queue(known: Known, policy: Policy) -> bool:
+    """Tell whether the queue that the status speaks of is there."""
+    queue, an_object = known.queue, known.object
+    return queue is not None and queue.id == an_object.status.queue_id and is_owned(queue, policy.owner(an_object))
+
+
+def _has_lost_store(known: Known) -> bool:
+    """Tell whether the store that the status speaks of is not that of the server."""
+    was, is_ = known.object.status.epoch, (known.server.epochs or {}).get(known.object.spec.store)
+    return bool(was) and is_ is not None and was != is_
+
+
+def _lost_while_paused(known: Known) -> Verdict:
+    lost = _lost(known)
+    message = f"{lost.message}; the annotation {PAUSED} is set, so nothing is done about it"
+    told = known.object.status.reason == Reason.SERVER_STATE_LOST
+    lost = replace(lost, message=message, reconciling=False, forgets_counts=True, notice=None if told else lost.notice)
+    return _as_told_first(known, lost)
 
 
 def trouble_of(known: Known, policy: Policy) -> Trouble | None:
@@ -164,10 +235,10 @@ def is_of_another_store(known: Known) -> bool:
 
 
 def _lost(known: Known) -> Verdict:
-    queue = known.queue
+    queue, counted = known.queue, known.object.status.messages
+    held = "what this queue held is not known" if counted is None else f"this queue held {counted} when last counted"
     message = (
-        "the server lost its store or was given another, such as a backup: this queue held "
-        f"{known.object.status.messages or Counts()} when they were last counted, and now holds "
+        f"the server lost its store or was given another, such as a backup: {held}, and it now holds "
         f"{queue.counts if queue else Counts()}"
     )
     return Verdict(
@@ -208,7 +279,7 @@ def _look_again_at(known: Known, policy: Policy, now: float) -> list[float]:
     """Return when a status may be another by itself."""
     refusal, trouble = known.refusal, trouble_of(known, policy)
     times = [refusal.retry_at] if refusal and not refusal.is_final else []
-    if trouble and not known.object.is_paused and not trouble.is_told(known, policy, now):
+    if trouble and not trouble.is_told(known, policy, now):
         times.append(trouble.told_at(policy))
     return times
 
@@ -236,21 +307,26 @@ def _status(known: Known, policy: Policy, verdict: Verdict, now: float) -> Queue
     """Return what the status should be."""
     an_object, queue = known.object, known.queue
     old = an_object.status
-    is_paused = verdict.reason is Reason.PAUSED
+    is_paused = an_object.is_paused and not an_object.is_deleting
     generation = old.observed_generation if is_paused else an_object.generation
+    asked = an_object.reconcile_requested_at
+    # Where only people can help there is nothing to declare: the look was the answer.
+    is_answered = asked and (is_paused or verdict.stalled or asked == known.answered)
     new = replace(
         old,
         observed_generation=generation,
         conditions=_conditions(old, verdict, generation, timestamp(now)),
         queue_name=an_object.key.queue_name,
         address=policy.address,
+        adopted_at=old.adopted_at or (timestamp(now) if _has_adopted(known, policy) else ""),
+        last_handled_reconcile_at=asked if is_answered else old.last_handled_reconcile_at,
     )
     if verdict.forgets_queue:
         return replace(new, queue_id="", effective=None, messages=None, epoch="")
-    if is_paused or known.server.is_away or queue is None or not is_owned(queue, policy.owner(an_object)):
+    if is_paused:
+        return replace(new, messages=None) if verdict.forgets_counts else new
+    if known.server.is_away or queue is None or not is_owned(queue, policy.owner(an_object)):
         return new
-    asked = an_object.reconcile_requested_at
-    adopted = an_object.adopts and not old.adopted_at and queue.id != an_object.uid
     return replace(
         new,
         queue_id=queue.id,
@@ -258,9 +334,6 @@ def _status(known: Known, policy: Policy, verdict: Verdict, now: float) -> Queue
         messages=queue.counts,
         # Until it is said that the old store is lost, its epoch stays.
         epoch=old.epoch if verdict.reason is Reason.SERVER_STATE_LOST else queue.epoch,
-        # A queue that was made for the object has the object's uid as its id. One with another id was there before.
-        adopted_at=timestamp(now) if adopted else old.adopted_at,
-        last_handled_reconcile_at=asked if asked and asked == known.answered else old.last_handled_reconcile_at,
     )
 
 

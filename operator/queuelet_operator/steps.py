@@ -49,6 +49,11 @@ class Cause(StrEnum):
         """Whether it brings back what was there before."""
         return self in {Cause.EDITED, Cause.DELETED, Cause.STATE_LOST}
 
+    @property
+    def gets_queue(self) -> bool:
+        """Whether the object has a queue by it that it did not have before."""
+        return self in {Cause.CREATED, Cause.DELETED, Cause.STATE_LOST, Cause.ADOPTED, Cause.TAKEN_OVER}
+
 
 class Removal(Enum):
     """What became of a removal."""
@@ -100,6 +105,8 @@ class Known:
     home: Home | None = None
     answered: str = ""
     """The last request to reconcile for which the queue was declared."""
+    got: Cause | None = None
+    """How the object came by its queue, as far as this process knows: None if that was before it started."""
     counts_written_at: float = 0.0
 
     @property

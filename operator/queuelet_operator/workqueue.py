@@ -162,11 +162,13 @@ class WorkQueue(Generic[K]):
 
     def oldest(self) -> float:
         """Return for how many seconds the key that waits longest has waited, 0 if none waits."""
-        return self.clock() - min((each.since for each in self._waiting.values()), default=self.clock())
+        now = self.clock()
+        return now - min((each.since for each in self._waiting.values()), default=now)
 
     def longest_in_hand(self) -> float:
         """Return for how many seconds the key that was handed out first has been looked at, 0 if there is none."""
-        return self.clock() - min(self._taken_at.values(), default=self.clock())
+        now = self.clock()
+        return now - min(self._taken_at.values(), default=now)
 
     def _admit_due(self) -> float | None:
         """Put what is due into the line; return when the next will be, None if nothing waits for a time."""

@@ -270,6 +270,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"operator": {"namespaces": ["Prod"]}},
         "'/operator/namespaces/0': 'Prod' does not match",
     ),
+    "a name there cannot be": ({"fullnameOverride": "Prod_1"}, "'/fullnameOverride': 'Prod_1' does not match"),
     "a class there cannot be": (
         {"operator": {"queueClassName": "Fast"}},
         "'/operator/queueClassName': 'Fast' does not",

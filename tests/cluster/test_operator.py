@@ -189,9 +189,25 @@ def test_a_drain_ends_at_its_deadline_and_counts_what_is_lost(kube: KubeQueues, 
     kube.wait_ready()
     rpc.add(kube.server_name("orders"), b"")
     kube.delete()
-    kube.wait_reason("WaitingForDrain")
+    assert (
+        "removed once it is empty, or at 20"
+        in kube.wait_reason("WaitingForDrain")["status"]["conditions"][0]["message"]
+    )
     kube.wait_gone()
-    assert "with 1 messages" in kube.wait_event("MessagesDropped")["message"]
+    assert "with 1 message: " in kube.wait_event("MessagesDropped")["message"]
+
+
+def test_a_queue_that_is_retained_in_the_midst_of_a_drain_is_open_again(kube: KubeQueues, rpc: Rpc) -> None:
+    kube.create(deletionPolicy="Drain")
+    kube.wait_ready()
+    name = kube.server_name("orders")
+    rpc.add(name, b"1")
+    kube.delete()
+    kube.wait_reason("WaitingForDrain")
+    kube.change(deletionPolicy="Retain")
+    kube.wait_gone()
+    rpc.add(name, b"2")
+    assert [rpc.pop(name).payload for _ in range(2)] == [b"1", b"2"]
 
 
 def test_an_empty_queue_is_drained_at_once(kube: KubeQueues) -> None:
@@ -306,6 +322,7 @@ def test_a_queue_of_another_owner_is_left_alone(kube: KubeQueues, rpc: Rpc) -> N
     kube.delete()
     kube.wait_gone()
     assert rpc.get_queue(theirs.meta.id).limit == 99
+    assert not kube.events(), "it was never the object's"
 
 
 def test_adoption_takes_the_queue_over_with_its_messages(kube: KubeQueues, rpc: Rpc) -> None:
@@ -329,15 +346,33 @@ def test_adoption_happens_once(kube: KubeQueues, rpc: Rpc) -> None:
     rpc.new_queue(name)
     kube.create(annotations={"queuelet.dev/adopt": "true"})
     kube.wait_ready()
-    # Another owner takes it by its own adoption.
+    taken_by_another(rpc, name)
+    seen = kube.wait_reason("NotOwner")
+    assert "another/shop/orders" in seen["status"]["conditions"][0]["message"]
+    assert rpc.get_queue(name).owner.name == "another/shop/orders"
+
+
+def test_a_queue_that_was_made_for_the_object_is_adopted_back_once(kube: KubeQueues, rpc: Rpc) -> None:
+    """Its id is the object's uid before and after, which tells nothing."""
+    name = kube.server_name("orders")
+    kube.create(annotations={"queuelet.dev/adopt": "true"})
+    assert "adoptedAt" not in kube.wait_ready()["status"]
+    taken_by_another(rpc, name)
+    kube.wait("orders", lambda each: "adoptedAt" in each["status"], "adopted")
+    assert rpc.get_queue(name).owner.name == f"queuelet/{kube.namespace}/orders"
+    taken_by_another(rpc, name)
+    seen = kube.wait_reason("NotOwner")
+    assert "took it over once, as status.adoptedAt tells" in seen["status"]["conditions"][0]["message"]
+    assert rpc.get_queue(name).owner.name == "another/shop/orders"
+
+
+def taken_by_another(rpc: Rpc, name: str) -> None:
+    """Have another owner take a queue, by an adoption of its own."""
     declaration = pb.QueueDeclaration(
         name=name, store=pb.Queue.MEMORY, limit=-1, owner=pb.Owner(name="another/shop/orders", uid="1"), adopt=True
     )
     result = rpc.call("DeclareQueues", pb.DeclareQueuesRequest(queues=[declaration]), pb.DeclareQueuesResponse)
     assert result.results[0].outcome == pb.DeclareResult.OUTCOME_UPDATED
-    seen = kube.wait_reason("NotOwner")
-    assert "another/shop/orders" in seen["status"]["conditions"][0]["message"]
-    assert rpc.get_queue(name).owner.name == "another/shop/orders"
 
 
 # Annotations
@@ -371,6 +406,16 @@ def test_reconcile_now_is_answered_in_the_status(kube: KubeQueues) -> None:
     for asked in ("2026-11-23T07:00:00Z", "again"):
         kube.annotate(reconcile_requested_at=asked)
         kube.wait("orders", lambda each, asked=asked: each["status"].get("lastHandledReconcileAt") == asked, "answered")  # type: ignore[misc]
+
+
+def test_reconcile_now_is_answered_where_nothing_can_be_declared(kube: KubeQueues, rpc: Rpc) -> None:
+    rpc.new_queue(kube.server_name("orders"))
+    kube.create()
+    kube.wait_reason("NotOwner")
+    kube.create("stopped", annotations={"queuelet.dev/paused": "true"})
+    for name in ("orders", "stopped"):
+        kube.annotate(name, reconcile_requested_at="now")
+        kube.wait(name, lambda each: each["status"].get("lastHandledReconcileAt") == "now", "answered")
 
 
 # Counts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -13,7 +13,7 @@ from support.apart import Apart
 from support.counts import soaked
 from support.kube_queues import FINALIZER, KubeQueues, is_ready
 from support.operator_process import OperatorProcess
-from support.rpc import Rpc, eventually
+from support.rpc import Refused, Rpc, eventually
 from support.server_process import ServerProcess
 from tools.control_plane import ControlPlane
 
@@ -28,6 +28,9 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
     changes = KubeQueues(control_plane.api_of_admin(), kube.namespace)
     people = threading.Thread(target=change_at_random, args=(changes,))
     people.start()
+    filled: set[str] = set()
+    producer = threading.Thread(target=fill_each, args=(own_server.address, filled, people))
+    producer.start()
     killed = 0
     with ExitStack() as all_of_them:
 
@@ -45,6 +48,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
             running.remove(leader)
             running.append(launch())
     people.join()
+    producer.join()
     changes.api.close()
     with apart.operator(own_server, quick_lease=True):
         eventually(lambda: all(is_ready(each) or going(each) for each in kube.all()), "all are Ready", timeout=60.0)
@@ -53,11 +57,13 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
     client = Rpc(own_server.address)
     listed = client.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse).queues
     client.close()
+    assert filled & {queue.meta.id for queue in listed}, "some were there for long enough"
     assert {queue.name for queue in listed} == wanted.keys(), "no queue too many, none too few"
     for queue in listed:
         body = wanted[queue.name]
         assert queue.limit == body["spec"]["limit"]
-        assert queue.owner.uid == queue.meta.id == body["metadata"]["uid"], "it was made once, for this object"
+        assert queue.owner.uid == queue.meta.id == body["metadata"]["uid"], "it was made for this object"
+        assert queue.messages.ready == (queue.meta.id in filled), "it was made once: what is made anew is empty"
         assert body["metadata"]["finalizers"] == [FINALIZER]
         assert "annotations" not in body["metadata"]
 
@@ -66,6 +72,20 @@ def whoever_leads(running: list[OperatorProcess]) -> OperatorProcess:
     """Return the operator that leads, once one does."""
     eventually(lambda: any(each.log("leading") for each in running), "one of them leads")
     return next(each for each in running if each.log("leading"))
+
+
+def fill_each(address: str, filled: set[str], people: threading.Thread) -> None:
+    """Put a message into each queue once; note the ids of those that have one, for as long as people change them."""
+    client = Rpc(address)
+    while people.is_alive():
+        for queue in client.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse).queues:
+            if queue.meta.id in filled:
+                continue
+            with suppress(Refused):  # it is gone by now
+                client.add(queue.meta.id)
+                filled.add(queue.meta.id)
+        threading.Event().wait(0.05)
+    client.close()
 
 
 def going(body: dict[str, dict[str, object]]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ import trustme
 from queuelet.v1 import queue_pb2 as pb
 from support.apart import Apart, server_in_place_of
 from support.counts import soaked
-from support.kube_queues import History, KubeQueues, Writes, condition, is_ready
+from support.kube_queues import History, KubeQueues, Writes, condition, is_ready, reason_of
+from support.operator_process import OperatorProcess
 from support.rpc import Rpc, eventually, unique_name
 from support.server_process import ServerProcess
 from tools.control_plane import Api, ApiError, ControlPlane
+
+CRDS = Path(__file__).parents[2] / "crds" / "queues.yaml"
 
 SOON = ("--outage-after", "1.5")
 """So that tests do not wait for ten seconds until an outage is called one."""
@@ -219,19 +223,54 @@ def test_messages_lost_are_told_as_they_were_last_counted(
 def test_two_instances_that_want_one_name_do_not_fight(
     apart: Apart, kube: KubeQueues, own_server: ServerProcess
 ) -> None:
-    """As two clusters have it that use one server: the first has the queue, the second says so."""
-    kube.create()
-    with apart.operator(own_server, "--instance", "first"):
+    """Two clusters use one server at the same time: the first has the queue, the second says so."""
+    flags = ("--server", own_server.address, "--namespace", kube.namespace, "--instance", "second")
+    with ControlPlane() as other:
+        other.api.define(CRDS)
+        other.api.create("/api/v1/namespaces", {"metadata": {"name": kube.namespace}})
+        there = KubeQueues(other.api, kube.namespace)
+        with (
+            apart.operator(own_server, "--instance", "first"),
+            OperatorProcess(*flags, env=other.environment),
+            closing(Rpc(own_server.address)) as client,
+        ):
+            kube.create(limit=1)
+            kube.wait_ready()
+            there.create(limit=2)
+            seen = there.wait_reason("NotOwner")
+            assert f"first/{kube.namespace}/orders" in seen["status"]["conditions"][0]["message"]
+            before = client.get_queue(kube.server_name("orders"))
+            assert (before.owner.name, before.limit) == (f"first/{kube.namespace}/orders", 1)
+            there.change(limit=3)
+            there.wait("orders", lambda each: each["status"]["observedGeneration"] == 2, "the second has seen it")
+            assert reason_of(there.get()) == "NotOwner"
+            assert client.get_queue(kube.server_name("orders")) == before, "not even its revision is another"
+            kube.change(limit=4)
+            assert kube.wait_ready()["status"]["effective"]["limit"] == 4
+            assert client.get_queue(kube.server_name("orders")).revision == before.revision + 1
+
+
+def test_a_paused_queue_tells_of_an_outage_and_that_its_messages_are_lost(
+    apart: Apart, kube: KubeQueues, own_server: ServerProcess
+) -> None:
+    with apart.operator(own_server, *SOON, "--counts-every", "0.2"):
+        kube.create()
         kube.wait_ready()
-    # The second comes to a Queue of the same name, which is new to it.
-    kube.annotate(paused="true")
-    with apart.operator(own_server, "--instance", "second", "--lease-name", "second"):
-        kube.annotate(paused=None)
-        seen = kube.wait_reason("NotOwner")
-        assert f"first/{kube.namespace}/orders" in seen["status"]["conditions"][0]["message"]
-    client = Rpc(own_server.address)
-    assert client.get_queue(kube.server_name("orders")).owner.name == f"first/{kube.namespace}/orders"
-    client.close()
+        with closing(Rpc(own_server.address)) as client:
+            client.add_batch(kube.server_name("orders"), [b""] * 5)
+        kube.wait("orders", lambda each: each["status"]["messages"]["ready"] == 5, "counted")
+        kube.annotate(paused="true")
+        kube.wait("orders", lambda each: reason_of(each) == "Paused", "paused")
+        own_server.kill()
+        assert not is_ready(kube.wait("orders", is_unavailable, "unavailable"))
+        with server_in_place_of(own_server) as server:
+            lost = kube.wait_reason("ServerStateLost")
+            assert not is_ready(lost)
+            assert "messages" not in lost["status"]
+            assert "5 ready" in kube.wait_event("ServerStateLost")["message"]
+            assert not names(server.address), "nothing is made anew"
+            kube.annotate(paused=None)
+            assert kube.wait_ready()["status"]["messages"]["total"] == 0
 
 
 def test_two_classes_are_served_by_two_operators_side_by_side(

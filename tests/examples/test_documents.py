@@ -15,7 +15,7 @@ from queuelet.metrics import Latencies, exposition, server_registry
 from queuelet.status import CODES
 from queuelet.stores.disk import DiskFigures, Distribution
 from queuelet.tags import Tag
-from support.documents import ROOT, first_cells, free_ports, run_in_one_shell, transcript
+from support.documents import ROOT, TOOLS, first_cells, free_ports, run_in_one_shell, transcript
 from support.queues import make_manager
 
 OF_THE_CLIENT = {"UNREACHABLE", "DEADLINE_EXCEEDED"}
@@ -84,7 +84,7 @@ def test_every_command_of_delivery_md_prints_what_it_shows(tmp_path: Path) -> No
     shown = transcript("docs/delivery.md")
     end = "== the next command =="
     script = "".join(f"{each.command}\nprintf '\\n{end}\\n'\n" for each in shown)
-    script = script.replace("10002", str(grpc)).replace("10003", str(http))
+    script = f'export PATH="{TOOLS}:$PATH"\n{script}'.replace("10002", str(grpc)).replace("10003", str(http))
     done = run_in_one_shell(script, tmp_path, {"QUEUELET_SERVER_ADDRESS": f"localhost:{grpc}"})
     printed = done.stdout.split(f"\n{end}\n")
     assert [(each.command, each.output) for each in shown] == [

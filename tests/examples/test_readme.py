@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.documents import ROOT, commands, free_ports, run_in_one_shell
+from support.documents import ROOT, TOOLS, commands, free_ports, run_in_one_shell
 
 MAKE_RUN = "make run     # a Kubernetes API server, the server and the operator here, with example queues in use"
 IN_CI = {"make sync", "make check", "make test ARGS='tests/unit -q'"}
@@ -23,7 +23,9 @@ def test_the_tour_as_one_process_runs_from_its_first_command_to_its_last(tmp_pat
     """All commands run in one shell that stops at the first failure, on ports of their own."""
     grpc, http = free_ports(2)
     tour = [command for command in commands("README.md", "As one process") if command not in IN_CI]
-    script = "\n".join(tour).replace("10002", str(grpc)).replace("10003", str(http)).replace("$PWD/.venv/bin:", "")
+    script = (
+        "\n".join(tour).replace("10002", str(grpc)).replace("10003", str(http)).replace("$PWD/.venv/bin", str(TOOLS))
+    )
     done = run_in_one_shell(script, tmp_path, {"QUEUELET_SERVER_ADDRESS": f"localhost:{grpc}"})
     for expected in (
         "refused with exit code 1",
@@ -61,14 +63,15 @@ def test_make_run_and_the_tour_beside_it_work_until_it_is_interrupted() -> None:
                 break
         text = "".join(told)
         assert "took it: hello, shop.orders." in text
-        setting = re.search(r"export KUBECONFIG=(\S+) QUEUELET_SERVER_ADDRESS=(\S+)", text)
+        exports = re.findall(r"^ *(export .*)$", text, re.MULTILINE)
         kubectl = re.search(r"alias kubectl=(\S+)", text)
-        assert setting
+        assert len(exports) == 2
         assert kubectl
         done = run_in_one_shell(
-            f'kubectl() {{ {kubectl[1]} "$@"; }}\n' + "\n".join(commands("README.md", "As manifests")),
+            # An alias is for people: a script takes none.
+            "\n".join([*exports, f'kubectl() {{ {kubectl[1]} "$@"; }}', *commands("README.md", "As manifests")]),
             ROOT,
-            {"KUBECONFIG": setting[1], "QUEUELET_SERVER_ADDRESS": setting[2]},
+            {},
         )
         assert "condition met" in done.stdout
         assert "shop.orders" in done.stdout

@@ -13,6 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+TOOLS = Path(sys.executable).parent
+"""Where our own programs are installed."""
+
 
 @dataclass
 class Shown:
@@ -48,15 +51,19 @@ def transcript(document: str, section: str = "") -> list[Shown]:
 
 
 def run_in_one_shell(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run commands in one shell, which stops at the first that fails; return what they wrote."""
-    tools = Path(sys.executable).parent
+    """Run commands in one shell, which stops at the first that fails; return what they wrote.
+
+    Our own programs are not on its path, as they are not on that of a reader: the commands have to say where they are.
+    """
+    tools = str(TOOLS)
+    path = os.pathsep.join(each for each in os.environ["PATH"].split(os.pathsep) if each != tools)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}"],
         check=False,
         cwd=folder,
         capture_output=True,
         text=True,
-        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", **environment},
+        env={**os.environ, "PATH": path, **environment},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done

@@ -355,6 +355,7 @@ async def test_metrics_tell_what_waits_and_how_queues_stand(
         assert 'queuelet_operator_work_queue_length{priority="change"} 1.0' in text
         assert "queuelet_operator_work_queue_oldest_seconds 7.0" in text
         assert 'queuelet_operator_queues{ready="false",reason=""} 1.0' in text
+        assert "_created" not in text, "when a counter began is nobody's question"
         controller.object_gone(a_body())
         text = (await get(port, "/metrics"))[1]
         assert 'queuelet_operator_work_queue_length{priority="change"} 0.0' in text

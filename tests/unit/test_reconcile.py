@@ -13,6 +13,7 @@ from queuelet.definition import Counts, Definition, DeliverySettings, Owner, Sto
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+from queuelet_operator.actions import how_it_was_got
 from queuelet_operator.deletion import LEFT, LOOK_AROUND_EVERY
 from queuelet_operator.notices import notice_of_declaration
 from queuelet_operator.observed import ObservedQueue, Server, StoreProblem, server_with
@@ -261,6 +262,29 @@ def test_a_request_is_answered_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("was", "reason"),
+    [
+        ({"queue": a_queue(THEIRS)}, "NotOwner"),
+        ({"queue": None, "server": Server(epochs={})}, "StoreUnavailable"),
+        ({"queue": a_queue(store=StoreKind.DISK), "server": Server(epochs={StoreKind.DISK: ""})}, "StoreMismatch"),
+        (
+            {"queue": None, "refusal": Refusal(reason="LIMIT_INVALID", message="no", is_final=True)},
+            "DeclarationRefused",
+        ),
+        ({"an": an_object(is_paused=True)}, "Paused"),
+    ],
+    ids=["NotOwner", "StoreUnavailable", "StoreMismatch", "refused", "paused"],
+)
+def test_a_request_is_answered_though_nothing_can_be_declared(was: dict[str, Any], reason: str) -> None:
+    rest = settled(known(**was))
+    assert rest.object.status.reason == reason
+    asked = replace(rest, object=replace(rest.object, reconcile_requested_at="now"))
+    status = written(next_step(asked, POLICY, NOW))
+    assert status == replace(rest.object.status, last_handled_reconcile_at="now"), "that is all"
+    assert next_step(replace(asked, object=replace(asked.object, status=status)), POLICY, NOW) == Nothing()
+
+
+@pytest.mark.parametrize(
     ("cause", "reason", "is_warning"),
     [
         (Cause.CREATED, None, False),
@@ -313,6 +337,52 @@ def test_adoption_takes_it_over_once(owner: Owner | None) -> None:
 
 def test_a_queue_made_for_the_object_was_not_adopted() -> None:
     assert written(next_step(known(an_object(adopts=True)), POLICY, NOW)).adopted_at == ""
+
+
+def test_what_is_taken_from_the_object_is_taken_back_once_though_the_queue_was_made_for_it() -> None:
+    """Its id is the object's uid, so only whoever took it back knows: the operator, until the status tells."""
+    world = World(server=HERE, queue=None, an_object=an_object(adopts=True))
+    world.look()
+    assert world.an_object.status.adopted_at == ""
+    world.queue = a_queue(THEIRS)
+    world.look()
+    assert world.queue.definition.owner == OURS
+    assert world.an_object.status.adopted_at == timestamp(NOW)
+    world.queue, world.got = a_queue(THEIRS), None
+    world.look()
+    assert world.queue.definition.owner == THEIRS, "whether or not the operator is the same"
+    assert shown(world.an_object.status)[STALLED] == ("True", "NotOwner")
+
+
+def test_an_adoption_is_used_up_before_the_status_could_be_told() -> None:
+    was = known(an_object(adopts=True, status=ready_status()), queue=a_queue(THEIRS), got=Cause.ADOPTED)
+    status = written(next_step(was, POLICY, NOW))
+    assert shown(status)[STALLED] == ("True", "NotOwner")
+    assert status.adopted_at == timestamp(NOW)
+
+
+@pytest.mark.parametrize("id_", ["uid-1", "theirs"])
+def test_an_operator_that_was_killed_between_the_adoption_and_the_status_left_enough_to_tell(id_: str) -> None:
+    stalled = settled(known(queue=a_queue(THEIRS, id_=id_))).object
+    status = written(next_step(known(replace(stalled, adopts=True), queue=a_queue(id_=id_)), POLICY, NOW))
+    assert (status.adopted_at, status.queue_id) == (timestamp(NOW), id_)
+
+
+def test_a_queue_of_an_earlier_object_is_not_adopted_though_the_object_may() -> None:
+    world = World(server=HERE, queue=a_queue(EARLIER, id_="uid-0"), an_object=an_object(adopts=True))
+    world.look()
+    assert [each.cause for each in world.steps if isinstance(each, Declare)] == [Cause.TAKEN_OVER]
+    assert (world.an_object.status.queue_id, world.an_object.status.adopted_at) == ("uid-0", "")
+
+
+def test_who_has_used_its_adoption_is_told_what_helps_then() -> None:
+    was = replace(ready_status(), adopted_at=timestamp(NOW - 60))
+    for adopts in (True, False):
+        an = an_object(adopts=adopts, status=was)
+        ready = written(next_step(known(an, queue=a_queue(THEIRS)), POLICY, NOW)).condition(READY)
+        assert ready
+        assert "took it over once, as status.adoptedAt tells" in ready.message
+        assert "to take it over with its messages, set" not in ready.message
 
 
 def test_a_queue_in_another_store_is_not_touched() -> None:
@@ -381,15 +451,73 @@ def test_a_paused_object_is_left_as_it_is() -> None:
 
 def test_a_paused_object_stays_as_ready_as_it_was() -> None:
     an = an_object(is_paused=True, generation=2, status=ready_status())
-    status = written(next_step(known(an, queue=None), POLICY, NOW))
+    status = written(next_step(known(an, queue=a_queue(limit=99)), POLICY, NOW))
     assert shown(status) == {READY: ("True", "Paused")}
     assert (status.observed_generation, status.queue_id) == (1, "uid-1")
     assert next_step(known(replace(an, status=status)), POLICY, NOW + 60) == Nothing()
 
 
-def test_a_paused_object_is_not_touched_by_an_outage() -> None:
-    was = settled(known(an_object(is_paused=True, status=ready_status())))
-    assert next_step(replace(was, server=away(3600), queue=None), POLICY, NOW) == Nothing()
+def paused(counts: Counts | None = None) -> Known:
+    """Return what is known of an object that was ready, and then paused."""
+    was = settled(known(queue=a_queue(counts=counts)))
+    return settled(replace(was, object=replace(was.object, is_paused=True)))
+
+
+def test_a_paused_object_tells_of_an_outage_and_is_as_ready_as_before_when_it_is_over() -> None:
+    was = paused(FULL)
+    assert next_step(replace(was, server=away(9), queue=None), POLICY, NOW) == Nothing(until=NOW + 1)
+    told = settled(replace(was, server=away(10), queue=None))
+    assert shown(told.object.status) == {
+        READY: ("False", "ServerUnavailable"),
+        RECONCILING: ("True", "ServerUnavailable"),
+    }
+    assert told.object.status.messages == FULL, "what was known stays"
+    back = settled(replace(told, server=HERE, queue=a_queue(counts=FULL)))
+    assert shown(back.object.status) == {READY: ("True", "Paused")}
+
+
+@pytest.mark.parametrize(("is_full", "reason"), [(True, "StoreFull"), (False, "StoreFailed")], ids=["full", "failed"])
+def test_a_paused_object_tells_of_a_store_in_trouble(is_full: bool, reason: str) -> None:  # noqa: FBT001  # a column
+    ready = settled(on_disk(HERE_TOO))
+    was = settled(replace(ready, object=replace(ready.object, is_paused=True)))
+    short = replace(was, server=in_trouble(9, is_full=is_full))
+    assert next_step(short, POLICY, NOW) == Nothing(until=NOW + 1)
+    told = settled(replace(was, server=in_trouble(10, is_full=is_full)))
+    assert shown(told.object.status)[READY] == ("False", reason)
+    assert shown(settled(replace(told, server=HERE_TOO)).object.status) == {READY: ("True", "Paused")}
+
+
+def test_a_paused_object_whose_store_was_lost_says_so_once_and_nothing_is_made_anew() -> None:
+    was = replace(paused(FULL), server=Server(epochs={StoreKind.MEMORY: "epoch-2"}), queue=None)
+    step = next_step(was, POLICY, NOW)
+    assert isinstance(step, WriteStatus)
+    assert shown(step.status) == {READY: ("False", "ServerStateLost")}, "nothing works on it"
+    assert (step.status.messages, step.status.epoch) == (None, "epoch-1")
+    assert step.notice
+    assert "this queue held 2 ready" in step.notice.message
+    told = replace(was, object=replace(was.object, status=step.status))
+    assert next_step(told, POLICY, NOW + 60) == Nothing()
+    asked = next_step(replace(told, object=replace(told.object, reconcile_requested_at="now")), POLICY, NOW)
+    assert isinstance(asked, WriteStatus)
+    assert asked.notice is None, "one Event is enough"
+    on = replace(told, object=replace(told.object, is_paused=False))
+    assert declared(next_step(on, POLICY, NOW)).cause is Cause.STATE_LOST
+    again = settled(replace(on, queue=a_queue(epoch="epoch-2"), got=Cause.STATE_LOST))
+    assert shown(again.object.status) == {READY: ("True", "Ready")}
+
+
+@pytest.mark.parametrize(
+    "queue", [None, a_queue(THEIRS), a_queue(id_="uid-7")], ids=["deleted", "another's", "another"]
+)
+def test_a_paused_object_whose_queue_is_gone_is_not_ready(queue: ObservedQueue | None) -> None:
+    was = replace(paused(FULL), queue=queue)
+    status = written(next_step(was, POLICY, NOW))
+    assert shown(status) == {READY: ("False", "Paused")}
+    assert (status.messages, status.queue_id) == (None, "uid-1")
+    ready = status.condition(READY)
+    assert ready
+    assert "the queue that status.queueID names is not there" in ready.message
+    assert next_step(replace(was, object=replace(was.object, status=status)), POLICY, NOW) == Nothing()
 
 
 # Outages
@@ -623,6 +751,7 @@ def test_retain_lets_go_at_once_whatever_the_server_does() -> None:
     [
         (Removed(removal=Removal.REMOVED, dropped=Counts()), None, ""),
         (Removed(removal=Removal.REMOVED, dropped=Counts(ready=1, dead=1)), "MessagesDropped", "2 messages: 1 ready"),
+        (Removed(removal=Removal.REMOVED, dropped=Counts(dead=1)), "MessagesDropped", "with 1 message: 0 ready"),
         (Removed(removal=Removal.ABSENT), None, ""),
         (Removed(removal=Removal.REFUSED, why="it belongs to another"), LEFT, "it belongs to another"),
     ],
@@ -632,6 +761,15 @@ def test_an_event_tells_of_what_was_lost_or_left(removed: Removed, reason: str |
     assert isinstance(step, DropFinalizer)
     assert (step.notice.reason if step.notice else None) == reason
     assert step.notice is None or (step.notice.is_warning and message in step.notice.message)
+
+
+def test_no_event_tells_of_a_queue_that_was_never_the_objects() -> None:
+    refused = Removed(removal=Removal.REFUSED, why="it belongs to another")
+    for status, is_told in ((QueueStatus(), False), (ready_status(), True)):
+        was = known(deleting(status=status), queue=a_queue(THEIRS), removed=refused)
+        step = next_step(was, POLICY, NOW)
+        assert isinstance(step, DropFinalizer)
+        assert (step.notice is not None) is is_told
 
 
 def test_a_removal_that_was_answered_lets_go_though_the_server_is_away_now() -> None:
@@ -759,6 +897,40 @@ def test_a_drain_is_looked_at_again_at_its_deadline() -> None:
     assert next_step(told, POLICY, NOW) == Nothing(until=NOW + 3)
 
 
+def test_a_drain_that_waits_names_its_deadline_if_it_has_one() -> None:
+    for seconds, by_then in ((60, f"or at {timestamp(NOW + 50)} with what is left in it"), (None, "")):
+        an = deleting(DeletionPolicy.DRAIN, since=10, drain_seconds=seconds)
+        ready = written(next_step(known(an, queue=draining(), home=home()), POLICY, NOW)).condition(READY)
+        assert ready
+        assert by_then in ready.message
+        assert ("or at" in ready.message) is (seconds is not None)
+
+
+def test_what_is_retained_in_the_midst_of_a_drain_is_opened_before_the_object_goes() -> None:
+    was = known(deleting(DeletionPolicy.RETAIN), queue=draining())
+    step = declared(next_step(was, POLICY, NOW))
+    assert (step.cause, step.definition) == (Cause.CHANGED, a_queue().definition)
+    assert next_step(replace(was, queue=a_queue(counts=FULL)), POLICY, NOW) == DropFinalizer()
+    assert (
+        next_step(
+            replace(was, queue=replace(draining(), definition=a_queue(THEIRS, draining=True).definition)), POLICY, NOW
+        )
+        == DropFinalizer()
+    )
+
+
+def test_what_cannot_be_opened_again_is_told_of() -> None:
+    drained = known(deleting(DeletionPolicy.DRAIN), queue=draining(), home=home())
+    status = written(next_step(drained, POLICY, NOW))
+    an = deleting(DeletionPolicy.RETAIN, status=status)
+    for was in (known(an, queue=draining(), refusal=FOR_NOW), known(an, queue=None, server=away(1))):
+        step = next_step(was, POLICY, NOW)
+        assert isinstance(step, DropFinalizer)
+        assert step.notice
+        assert (step.notice.reason, step.notice.is_warning) == (LEFT, True)
+        assert "closed to new messages" in step.notice.message
+
+
 def test_in_a_terminating_namespace_a_drain_leaves_the_queue() -> None:
     """Its consumers go with the namespace, and the messages are of more worth than a tidy server."""
     was = known(deleting(DeletionPolicy.DRAIN), queue=draining(), home=home(terminating=True))
@@ -796,6 +968,7 @@ class World:
     removed: Removed | None = None
     around: Home | None = None
     answered: str = ""
+    got: Cause | None = None
     counts_written_at: float = 0.0
 
     def known(self) -> Known:
@@ -808,6 +981,7 @@ class World:
             removed=self.removed,
             home=self.around,
             answered=self.answered,
+            got=self.got,
             counts_written_at=self.counts_written_at,
         )
 
@@ -861,6 +1035,8 @@ class World:
             self.refusal = replace(refusal, retry_at=self.now + 1)
             return
         self.refusal, self.answered = None, self.an_object.reconcile_requested_at
+        outcome = pb.DeclareResult.OUTCOME_UPDATED if queue else pb.DeclareResult.OUTCOME_CREATED
+        self.got = how_it_was_got(self.got, step.cause, outcome)
         new = ObservedQueue(id="uid-1", definition=wanted, revision=1, counts=Counts(), epoch=epoch or "")
         self.queue = replace(queue, definition=wanted) if queue else new
 
@@ -997,10 +1173,12 @@ def test_from_anywhere_it_comes_to_rest_within_eight_steps(world: World) -> None
         assert world.is_gone or not an.has_finalizer or rest.until is not None, "a deletion that waits is looked at"
         return
     says = shown(status)
-    if an.is_paused:
-        assert says[READY][1] == "Paused"
-        return
     trouble = trouble_of(world.known(), POLICY)
+    if an.is_paused:
+        assert not any(isinstance(each, Declare | Remove) for each in world.steps)
+        is_there = trouble is not None or (world.queue is not None and world.queue.id == status.queue_id)
+        assert says[READY][0] == "False" or is_there, "it does not say that a queue is there that is not"
+        return
     if trouble and trouble.ends_work and rest.until is not None:
         return
     assert status.observed_generation == an.generation
@@ -1031,7 +1209,7 @@ def test_an_operator_that_starts_anew_at_rest_has_nothing_to_repair(world: World
     world.look()
     if world.is_gone or world.refusal:
         return
-    world.removed, world.around, world.answered = None, None, ""
+    world.removed, world.around, world.answered, world.got = None, None, "", None
     world.counts_written_at = 0.0
     taken = len(world.steps)
     world.look()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 
 import pytest
 from hypothesis import strategies as st
@@ -326,6 +327,12 @@ async def test_it_tells_how_long_the_one_that_waits_longest_has_waited(queue: Wo
     assert queue.oldest() == 1
     assert await take(queue) == "b"
     assert queue.oldest() == 0
+
+
+async def test_nobody_has_waited_for_less_than_no_time() -> None:
+    """The clock goes on between two looks at it."""
+    queue: WorkQueue[str] = WorkQueue(map(float, count()).__next__)
+    assert (queue.oldest(), queue.longest_in_hand()) == (0, 0)
 
 
 async def test_it_tells_when_a_key_was_last_done_with(queue: WorkQueue[str], clock: Clock) -> None:
