@@ -42,5 +42,7 @@ class AlarmClock:
 
     def _ring(self) -> None:
         """Wake one queue; others that are due are woken when calls had their turn."""
-        self._alarms.ring(time_ns())
-        self._set(self._alarms.next_at)
+        try:
+            self._alarms.ring(time_ns())
+        finally:
+            self._set(self._alarms.next_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from queuelet.errors import TooManyAnswers
+from queuelet.leases import NEVER
 from queuelet.stores import Messages
 
 KEPT = 60 * 1_000_000_000
@@ -30,7 +31,7 @@ class KeptAnswers:
         """
         until = self._messages.answers
         if until:
-            self._drop_old(now)
+            self.drop_old(now)
             if key in until:
                 return self._messages.answer(key)
         if len(until) >= MOST:
@@ -44,7 +45,13 @@ class KeptAnswers:
         """Keep an answer, so that it is stored along with what was done for it."""
         self._messages.keep_answer(key, now + KEPT, answer)
 
-    def _drop_old(self, now: int) -> None:
+    @property
+    def next_at(self) -> int:
+        """When the oldest answer is to be dropped; `NEVER` if there is none."""
+        return next(iter(self._messages.answers.values()), NEVER)
+
+    def drop_old(self, now: int) -> None:
+        """Drop the answers whose time is over."""
         # They stand in the order in which they were kept, so the old ones come first.
         old = []
         for key, until in self._messages.answers.items():

@@ -82,6 +82,7 @@ class Queue:
         self.refused_memory = 0
         self.next_event = NEVER
         self._last_counts: Counts | None = None
+        self._holds_room = False
         self.answers = KeptAnswers(messages, definition.name or queue_id)
         self._messages = messages
         self._budget = budget
@@ -239,7 +240,7 @@ class Queue:
             QueueEmpty: there is none.
             QueueHeld: an exclusive consumer holds the queue.
         """
-        if now >= self.next_event:
+        while now >= self.next_event:
             self.advance(now)
         if self._claims.holder is not None:
             raise refusals.held(self)
@@ -267,7 +268,7 @@ class Queue:
         Raises:
             QueueHeld: an exclusive consumer holds the queue.
         """
-        if now >= self.next_event:
+        while now >= self.next_event:
             self.advance(now)
         if self._claims.holder is not None:
             raise refusals.held(self)
@@ -290,7 +291,7 @@ class Queue:
 
     def peek_batch(self, maximum: int, max_bytes: int, now: int) -> list[bytes]:
         """Return the first ready messages: at most `maximum`, within `max_bytes` but one at least."""
-        if now >= self.next_event:
+        while now >= self.next_event:
             self.advance(now)
         return self._order.first_many(maximum, max_bytes)[1]
 
@@ -335,7 +336,7 @@ class Queue:
         Raises:
             QueueHeld: somebody else holds the queue.
         """
-        if now >= self.next_event:
+        while now >= self.next_event:
             self.advance(now)
         if self._claims.holder is not None and self._claims.holder is not claim:
             raise refusals.held(self)
@@ -605,9 +606,34 @@ class Queue:
         """
         self.check_exists()
         self._states.advance(now)
+        self.answers.drop_old(now)
         self._admit(now)
         self.next_event = NEVER
-        self._set_alarm(self._states.next_at)
+        self._set_alarm(min(self._states.next_at, self.answers.next_at))
+
+    def take_once(self, key: bytes, take: Callable[[], bytes], now: int) -> bytes:
+        """Return what `take` answers, and keep the answer if there is one, along with what was done for it.
+
+        Nobody who waits for room is let in between: a store could write what was taken without the answer. A key that
+        was used before gets the same answer again.
+
+        Raises:
+            TooManyAnswers: there is no room to keep an answer.
+            and what `take` raises.
+        """
+        kept = self.answers.find(key, now)
+        if kept is not None:
+            return kept
+        self._holds_room = True
+        try:
+            answer = take()
+            if answer:
+                self.answers.keep(key, answer, now)
+        finally:
+            self._holds_room = False
+            self._admit(now)
+        self._set_alarm(self.answers.next_at)
+        return answer
 
     # Inside, adding
 
@@ -661,7 +687,7 @@ class Queue:
 
     def _admit(self, now: int) -> None:
         """Let those who wait for room have what there is, first come first served."""
-        while self._waiting_adds:
+        while self._waiting_adds and not self._holds_room:
             waiting = self._waiting_adds[0]
             self._fill(waiting, now)
             if not waiting.is_complete:

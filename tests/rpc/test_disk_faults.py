@@ -168,6 +168,28 @@ def test_a_full_disk_refuses_messages_and_lets_them_be_taken(on_disk: OnDisk) ->
     assert on_disk.server.stop() == 0
 
 
+def test_a_store_that_has_given_back_its_room_goes_on(on_disk: OnDisk) -> None:
+    for _ in range(10):
+        on_disk.add(2_000_000)
+    eventually(lambda: on_disk.metric("queuelet_disk_file_bytes") > 20_000_000, "the messages are in the file")
+    assert len(on_disk.rpc.pop_all("disk")) == 10
+    eventually(lambda: on_disk.metric("queuelet_disk_file_bytes") < 5_000_000, "their room is given back")
+    added = on_disk.add()
+    assert on_disk.held() == [added]
+    assert on_disk.server.stop() == 0
+
+
+def test_an_id_is_not_given_twice_though_the_first_message_of_it_was_lost(on_disk: OnDisk) -> None:
+    """It may have been delivered before it was on the disk."""
+    last = on_disk.add()
+    on_disk.server.kill()
+    with (
+        ServerProcess("--data-dir", str(on_disk.folder)) as again,
+        closing(Rpc(again.address)) as rpc,
+    ):
+        assert int(rpc.add("disk").meta.id[24:], 16) > int(last[24:], 16) + 100_000
+
+
 def test_a_damaged_file_is_refused_with_what_to_do(on_disk: OnDisk) -> None:
     on_disk.add()
     assert on_disk.server.stop() == 0

@@ -219,7 +219,7 @@ def test_what_is_added_and_taken_before_it_is_written_is_never_written(harness: 
     messages.tally.next_seq = 2
     harness.commit()
     assert harness.store.figures().changes.total == 0
-    assert harness.reopen().tally.next_seq == 2
+    assert harness.reopen().tally.next_seq > 2, "its number is not given again"
 
 
 def test_leases_are_kept_after_a_while_though_nobody_waits(

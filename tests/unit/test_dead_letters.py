@@ -62,7 +62,7 @@ def test_only_dead_messages_are_browsed_when_asked_for() -> None:
     queue = with_a_dead_message(b"b", b"c")
     page = queue.queue.browse(0, 10, [State.DEAD], now=queue.now)
     assert [each.seq for each in page.messages] == [1]
-    assert page.is_end
+    assert queue.queue.browse(page.last, 10, [State.DEAD], now=queue.now).is_end
 
 
 def test_a_redriven_message_is_as_new_but_for_its_history() -> None:

@@ -76,14 +76,7 @@ def _first_time(queue: Queue, key: bytes, take: Callable[[], bytes]) -> Callable
     """Return what takes messages and keeps the answer, unless the call was repeated and answered by now."""
 
     def take_once() -> bytes:
-        now = time_ns()
-        kept = queue.answers.find(key, now)
-        if kept is not None:
-            return kept
-        answer = take()
-        if answer:
-            queue.answers.keep(key, answer, now)
-        return answer
+        return queue.take_once(key, take, time_ns())
 
     return take_once
 

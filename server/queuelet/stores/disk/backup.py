@@ -73,7 +73,7 @@ def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progre
             messages = _checked(backup, progress)
             progress("copying")
             shutil.copyfile(backup, unfinished)
-            _begin_epoch(unfinished)
+            _begin_epoch(unfinished, _tokens_given(folder / DATABASE))
             # The log of the store that was there must not be taken for that of the new one, so it goes first.
             (folder / LOG).unlink(missing_ok=True)
             (folder / f"{DATABASE}-shm").unlink(missing_ok=True)
@@ -111,14 +111,26 @@ def _checked(path: Path, progress: Progress) -> int:
         connection.close()
 
 
-def _begin_epoch(path: Path) -> None:
+def _tokens_given(path: Path) -> int:
+    """Return the first token that the store of a file has not given, 0 where there is none or it cannot tell."""
+    try:
+        connection = open_for_reading(path)
+        try:
+            return get_meta(connection, "first_free_token") or 0
+        finally:
+            connection.close()
+    except (apsw.Error, OSError, StoreFailed):
+        return 0
+
+
+def _begin_epoch(path: Path, tokens_given: int) -> None:
     connection = open_for_writing(path)
     try:
         with connection:
             set_meta(connection, "epoch", str(uuid4()))
-            # Tokens given since the backup are not known here: there is no more than one reserve of them an opening.
+            # Where else tokens were given since the backup is not known: each opening reserves as many.
             kept = get_meta(connection, "first_free_token") or 0
-            set_meta(connection, "first_free_token", max(time_ns(), kept) + TOKENS)
+            set_meta(connection, "first_free_token", max(time_ns(), kept, tokens_given) + TOKENS)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:
         connection.close()

@@ -13,6 +13,7 @@ from typing import Any
 
 import apsw
 
+from queuelet.stores.disk.database import transaction
 from queuelet.stores.disk.records import DeliveryRow, QueueRow, RankRow, TallyRow
 
 _ROWS = 1_000
@@ -59,14 +60,8 @@ def write(connection: apsw.Connection, batch: Batch) -> None:
         apsw.FullError: there is no room. Nothing of it is written.
         apsw.Error: the disk failed. What became of it is not known.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         _write_rows(connection, batch)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _write_rows(connection: apsw.Connection, batch: Batch) -> None:

@@ -20,6 +20,9 @@ TOKENS = 1 << 40
 
 _AN_OWN_ID = f"SELECT 1 FROM messages WHERE place >> {SEQ_BITS} = ? AND own_id IS NOT NULL LIMIT 1"  # noqa: S608
 
+SKIPPED = 1 << 20
+"""Sequence numbers that are left out at each opening: more than a process can have given and not committed."""
+
 
 @dataclass(kw_only=True, slots=True)
 class QueueContents:
@@ -82,7 +85,8 @@ def _read_queue(connection: apsw.Connection, record: QueueRecord) -> QueueConten
     places = (first_place(record.number), end_place(record.number))
     last = value(connection, "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", *places)
     # A group may have been closed between a message and the count of it.
-    tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
+    # Messages may have been delivered that were not committed when the process ended: their ids are not given again.
+    tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1) + SKIPPED
     own_id = value(connection, _AN_OWN_ID, record.number)
     return QueueContents(
         record=record, count=count, stored_bytes=stored_bytes, tally=tally, has_own_ids=own_id is not None

@@ -19,7 +19,7 @@ REMEDY = (
     "or move the folder away to begin empty"
 )
 
-_PATIENCE_MS = 10_000
+PATIENCE_MS = 10_000
 """How long to wait for another process (a backup, a check) that locks the file for a moment, in milliseconds."""
 
 _WRITER_CACHE = 16 * 1024
@@ -46,7 +46,7 @@ def open_for_writing(path: Path, *, vfs: str | None = None, synchronous: str = "
         check_header(path)
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
         try:
-            connection.set_busy_timeout(_PATIENCE_MS)
+            connection.set_busy_timeout(PATIENCE_MS)
             connection.pragma("synchronous", synchronous)
             connection.pragma("wal_autocheckpoint", 0)
             connection.pragma("journal_size_limit", _LOG_BYTES)
@@ -67,7 +67,7 @@ def open_for_reading(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     with explained(path):
         check_header(path)
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
-        connection.set_busy_timeout(_PATIENCE_MS)
+        connection.set_busy_timeout(PATIENCE_MS)
     return connection
 
 
@@ -125,6 +125,9 @@ def check_schema(connection: apsw.Connection, path: Path) -> None:
 
 def _make(path: Path, vfs: str | None) -> None:
     """Make an empty store under another name and give it its own once it is whole."""
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise StoreFailed(f"{path} is missing, and its log {log.name} is there: {REMEDY}")
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     connection = apsw.Connection(str(unfinished), vfs=vfs)
@@ -154,3 +157,16 @@ def _migrate(connection: apsw.Connection) -> None:
         version += 1
         connection.pragma("user_version", version)
         connection.execute("COMMIT")
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """Do all of a block or nothing. An error comes out as it is, also where SQLite has rolled back by itself."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, Future, TimerHandle
+from asyncio import AbstractEventLoop, Future, Handle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -76,7 +76,8 @@ class Keeper:
         self._stop_opening = Event()
         self._checkpoint_due = False
         self._tidy_due = False
-        self._timer: TimerHandle | None = None
+        self._timer: Handle | None = None
+        self._timer_at = 0.0
         self._last_written = self._opened = 0.0
         self._backoff = 0.0
         self.journal = Journal(loop, self.go_on, group_bytes=settings.group_bytes)
@@ -168,11 +169,18 @@ class Keeper:
                 if isinstance(result, Exception):
                     self.fail(result)
                 else:
-                    done(result)
+                    self._note(done, result)
                 self.go_on()
 
         if self._worker:
             self._worker.do(work, ended)
+
+    def _note(self, done: Callable[[T], None], result: T) -> None:
+        """Take note of what was done. Whatever goes wrong in that fails the store: nobody may wait for ever."""
+        try:
+            done(result)
+        except Exception as error:  # noqa: BLE001  # as it says
+            self.fail(error)
 
     def _write(self, group: Group, batch: Batch) -> None:
         def work() -> Written | None:
@@ -211,14 +219,17 @@ class Keeper:
 
     def _tidy_in(self, seconds: float) -> None:
         """Have a slice of tidying up done after a while, unless one is to be done sooner."""
-        at = self._loop.time() + seconds
-        if self._timer and not self._timer.cancelled() and self._loop.time() < self._timer.when() <= at:
+        now = self._loop.time()
+        at = now + seconds
+        if self._timer and now < self._timer_at <= at:
             return
         if self._timer:
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._tidy)
+        # When it is due is kept here: uvloop's handles for what is due at once do not tell.
+        self._timer, self._timer_at = self._loop.call_later(seconds, self._tidy), at
 
     def _tidy(self) -> None:
+        self._timer = None
         self._tidy_due = True
         self.go_on()
 

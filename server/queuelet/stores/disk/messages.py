@@ -360,7 +360,9 @@ class DiskMessages:
             self._removed.add(seq)
         else:
             changes.group.size -= size
-            changes.own_ids.pop(seq, None)
+            own_id = changes.own_ids.pop(seq, b"")
+            if self._own_ids.get(own_id) == seq:
+                del self._own_ids[own_id]
         if self._fresh.pop(seq, None) is not None:
             self._charge(-size - OVERHEAD)
         self._count -= 1

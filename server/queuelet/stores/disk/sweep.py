@@ -7,7 +7,7 @@ from typing import cast
 
 import apsw
 
-from queuelet.stores.disk.database import value
+from queuelet.stores.disk.database import transaction, value
 from queuelet.stores.disk.schema import PAGE_BYTES, end_place, first_place
 
 _SLICE_ROWS = 1_000
@@ -38,7 +38,7 @@ def delete_some(connection: apsw.Connection, number: int) -> bool:
         apsw.Error: the disk failed, or is full.
     """
     start, end = first_place(number), end_place(number)
-    with connection:
+    with transaction(connection):
         last = value(
             connection,
             "SELECT max(place) FROM (SELECT place, sum(size) OVER (ORDER BY place) - size AS before FROM "
@@ -73,7 +73,7 @@ def give_back_some(connection: apsw.Connection, *, is_idle: bool, is_full: bool)
     """
     if not _is_much_free(connection, is_idle=is_idle, is_full=is_full):
         return False
-    with connection:
+    with transaction(connection):
         end = perf_counter() + _SLICE_SECONDS
         cursor = connection.execute("PRAGMA incremental_vacuum")
         for _ in cursor:

@@ -15,7 +15,7 @@ import apsw
 from queuelet.stores.disk import sweep
 from queuelet.stores.disk.batch import Batch, write
 from queuelet.stores.disk.contents import Contents, read_contents
-from queuelet.stores.disk.database import explained, open_for_writing
+from queuelet.stores.disk.database import PATIENCE_MS, explained, open_for_writing
 from queuelet.stores.disk.folder import DATABASE, LOG, RESERVE
 from queuelet.stores.disk.room import Reserve
 from queuelet.stores.disk.schema import PAGE_BYTES
@@ -152,8 +152,7 @@ class Writer:
         with suppress(apsw.FullError, apsw.BusyError):  # another time
             has_more = self._with_room(lambda: self._tidy_some(freed, is_idle=is_idle))
             if is_quiet and not has_more and self._log.exists() and self._log.stat().st_size:
-                self._open.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-                self._log_pages = 0
+                self._give_log_back()
         if self.is_full:
             self.is_full = not self._reserve.make()
         free = sweep.free_pages(self._open) * PAGE_BYTES
@@ -184,6 +183,15 @@ class Writer:
                 freed.append(self._dropped.popleft())
             return True
         return sweep.give_back_some(self._open, is_idle=is_idle, is_full=self.is_full)
+
+    def _give_log_back(self) -> None:
+        """Cut the log, unless somebody reads from it: a backup does so for long, and nobody is to wait for its end."""
+        self._open.set_busy_timeout(0)
+        try:
+            self._open.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._log_pages = 0
+        finally:
+            self._open.set_busy_timeout(PATIENCE_MS)
 
     def _with_room(self, work: Callable[[], T]) -> T:
         """Do some work, once more with the reserve's room if there is none."""
