@@ -30,6 +30,10 @@ class Leased(NamedTuple):
     deadline: int
 
 
+_PIECE = 250
+"""How many leases end at once."""
+
+
 class Leases:
     """Tokens by message, and deadlines.
 
@@ -103,10 +107,17 @@ class Leases:
         return self._deadlines[0][0] if self._deadlines else NEVER
 
     def due(self, now: int) -> list[tuple[int, int]]:
-        """Return token and message of leases that may have ended: they have, unless they were extended or settled."""
-        if self._deadlines and self._deadlines[0][0] <= now:
-            return list(self._live(heappop(self._deadlines)))
-        return []
+        """Return token and message of leases that may have ended: they have, unless they were extended or settled.
+
+        A long run is returned in pieces, one at each call.
+        """
+        if not self._deadlines or self._deadlines[0][0] > now:
+            return []
+        deadline, first, count = heappop(self._deadlines)
+        if count > _PIECE:
+            heappush(self._deadlines, (deadline, first + _PIECE, count - _PIECE))
+            count = _PIECE
+        return list(self._live((deadline, first, count)))
 
     def clear(self) -> None:
         """Forget all."""

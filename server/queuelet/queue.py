@@ -240,8 +240,8 @@ class Queue:
             QueueEmpty: there is none.
             QueueHeld: an exclusive consumer holds the queue.
         """
-        while now >= self.next_event:
-            self.advance(now)
+        if now >= self.next_event:
+            self._catch_up(now)
         if self._claims.holder is not None:
             raise refusals.held(self)
         messages = self._messages
@@ -268,8 +268,8 @@ class Queue:
         Raises:
             QueueHeld: an exclusive consumer holds the queue.
         """
-        while now >= self.next_event:
-            self.advance(now)
+        if now >= self.next_event:
+            self._catch_up(now)
         if self._claims.holder is not None:
             raise refusals.held(self)
         seqs, bodies = self._order.take_many(maximum, max_bytes)
@@ -291,8 +291,8 @@ class Queue:
 
     def peek_batch(self, maximum: int, max_bytes: int, now: int) -> list[bytes]:
         """Return the first ready messages: at most `maximum`, within `max_bytes` but one at least."""
-        while now >= self.next_event:
-            self.advance(now)
+        if now >= self.next_event:
+            self._catch_up(now)
         return self._order.first_many(maximum, max_bytes)[1]
 
     def wait_for_message(self, wake: Callable[[], None], *, first: bool = False) -> None:
@@ -336,8 +336,8 @@ class Queue:
         Raises:
             QueueHeld: somebody else holds the queue.
         """
-        while now >= self.next_event:
-            self.advance(now)
+        if now >= self.next_event:
+            self._catch_up(now)
         if self._claims.holder is not None and self._claims.holder is not claim:
             raise refusals.held(self)
         deadline = now + (lease or self.definition.delivery.lease_seconds * _SECOND)
@@ -610,6 +610,15 @@ class Queue:
         self._admit(now)
         self.next_event = NEVER
         self._set_alarm(min(self._states.next_at, self.answers.next_at))
+
+    def _catch_up(self, now: int) -> None:
+        """Do what has to be done before messages are taken: what is over must not be delivered, nor before its turn.
+
+        Leases that ended may come back a little later, so that a great many of them hold nobody up.
+        """
+        self.advance(now)
+        while self._states.is_behind(now):
+            self.advance(now)
 
     def take_once(self, key: bytes, take: Callable[[], bytes], now: int) -> bytes:
         """Return what `take` answers, and keep the answer if there is one, along with what was done for it.

@@ -255,6 +255,10 @@ class States:
         """When something becomes due next."""
         return min(self.leases.next_deadline, self.delays.next_end, self.expiries.next_at)
 
+    def is_behind(self, now: int) -> bool:
+        """Whether there are delays or lives that are over by now, and not ended yet."""
+        return min(self.delays.next_end, self.expiries.next_at) <= now
+
     def advance(self, now: int) -> None:
         """Do what is due by now, or much of it: end leases and delays, and bury what has expired."""
         self._end_leases(now)

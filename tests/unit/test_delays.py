@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from queuelet.message import Terms
-from support.drafts import draft
+from support.drafts import draft, payload_of
+from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue
 
 
@@ -85,3 +86,11 @@ def test_delays_that_nobody_waits_for_any_more_take_no_memory() -> None:
         queue.add(b"a", delay=3_600)
         queue.queue.purge([number], queue.now)
     assert len(queue.queue._states.delays._ends) < 200  # noqa: SLF001  # what it holds is what is tested
+
+
+def test_however_many_become_due_at_once_the_first_in_order_is_delivered_first() -> None:
+    queue = make_queue()
+    for number in range(3_000):
+        queue.add(draft(b"%d" % number, terms=Terms(delay=10)), now=1)
+    queue.add(draft(b"urgent", terms=Terms(priority=-1, delay=10)), now=1)
+    assert payload_of(queue.pop(now=11)) == b"urgent"

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from queuelet.message import DeathReason
+from queuelet.message import DeathReason, Terms
+from support.drafts import draft, payload_of
+from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue
 
 
@@ -96,3 +98,12 @@ def test_messages_that_come_back_again_and_again_are_noted_once() -> None:
     for _ in range(1_000):
         queue.nack(*queue.receive())
     assert len(queue.queue._expiries._heap) < 200  # noqa: SLF001  # what it holds is what is tested
+
+
+def test_however_many_expire_at_once_none_of_them_is_delivered() -> None:
+    queue = make_queue()
+    for _ in range(5_000):
+        queue.add(draft(b"old", terms=Terms(ttl=10)), now=1)
+    queue.add(draft(b"young"), now=2)
+    assert [payload_of(body) for body in queue.pop_batch(10, 1 << 20, now=100)] == [b"young"]
+    assert queue.counts.dead == 5_000

@@ -8,7 +8,8 @@ from queuelet.definition import State
 from queuelet.leases import Leases
 from queuelet.message import TryOutcome
 from queuelet.tokens import Tokens
-from support.drafts import tries_of
+from support.drafts import draft, tries_of
+from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue
 
 
@@ -183,3 +184,16 @@ def test_an_extended_lease_is_forgotten_with_its_message() -> None:
     queue.queue.purge([3], queue.now)
     queue.ack(*queue.receive())
     assert queue.queue._leases.extended == {}  # noqa: SLF001  # what it holds is what is tested
+
+
+def test_a_long_run_of_leases_ends_in_pieces_and_all_of_them_end() -> None:
+    queue = make_queue()
+    for _ in range(5_000):
+        queue.add(draft(b"x"), now=1)
+    queue.receive(5_000, 1 << 30, 1, lease=10)
+    queue.advance(now=11)
+    assert 0 < queue.counts.ready < 5_000
+    assert queue.next_event <= 11
+    while queue.next_event <= 11:
+        queue.advance(now=11)
+    assert queue.counts.ready == 5_000
