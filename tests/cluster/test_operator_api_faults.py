@@ -448,7 +448,7 @@ def test_messages_that_were_dropped_are_told_of_though_an_answer_was_lost(
     faulty.lose_answers("patch", FINALIZERS)
     kube.delete()
     kube.wait_gone()
-    assert "with 1 messages" in kube.wait_event("MessagesDropped", timeout=5.0)["message"]
+    assert "with 1 message:" in kube.wait_event("MessagesDropped", timeout=5.0)["message"]
 
 
 # What nobody tells it of
