@@ -7,6 +7,12 @@ from pathlib import Path
 
 from queuelet.errors import MemoryExhausted
 
+MESSAGE_OVERHEAD = 160
+"""What a message in memory takes beyond its encoded bytes, in bytes: its objects and its places in index and line.
+
+Measured at 1,000,000 messages; tests/unit/test_memory_overhead.py holds it true.
+"""
+
 
 class MemoryBudget:
     """Counts the bytes that the server answers for, and knows when they are too many.

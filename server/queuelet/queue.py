@@ -18,7 +18,7 @@ from queuelet.alarms import Alarms
 from queuelet.answers import KeptAnswers
 from queuelet.bounds import UNBOUNDED
 from queuelet.browsing import Browser, Page
-from queuelet.budget import MemoryBudget
+from queuelet.budget import MESSAGE_OVERHEAD, MemoryBudget
 from queuelet.claims import Claim, Claims
 from queuelet.definition import Counts, Definition, State
 from queuelet.errors import InvalidArgument, MemoryExhausted, QueueletError
@@ -33,9 +33,6 @@ from queuelet.waiting import AddLine, AddResult, Draft, Duplicate, TakerLine, Wa
 
 QUEUE_OVERHEAD = 4_096
 """What an empty queue takes, in bytes, tags aside."""
-
-MESSAGE_COST = 160
-"""What a message on its way in is taken to cost beyond its bytes when memory is nearly used up, in bytes."""
 
 _SECOND = 1_000_000_000
 
@@ -656,7 +653,7 @@ class Queue:
             self.store.check_room()
         body = draft.stored(own_id or self._ids.made(seq), now)
         budget = self._budget
-        cost = len(body) + MESSAGE_COST
+        cost = len(body) + MESSAGE_OVERHEAD
         if budget.used + cost > budget.watermark:
             self.refused_memory += 1
             budget.check(cost)

@@ -239,6 +239,23 @@ def test_a_stream_that_is_cancelled_gives_its_leases_back_at_once(rpc: Rpc, orde
     assert rpc.stats(orders).waiting_calls == 0
 
 
+def test_thousands_of_leases_come_back_to_their_old_places_before_the_next_holder_begins(
+    rpc: Rpc, queue: pb.Queue
+) -> None:
+    """They are given back step by step, and the queue is held until the last is."""
+    count = 3_500
+    for start in range(0, count, 500):
+        rpc.add_batch(queue.meta.id, numbers(*range(start, start + 500)))
+    holder = rpc.consume(queue.meta.id, credit=count, exclusive=True)
+    holder.take(count)
+    heir = rpc.consume(queue.meta.id, credit=count, exclusive=True)
+    waiting(rpc, queue.meta.id, 1)
+    holder.cancel()
+    heir.take(count)
+    assert heir.payloads == numbers(*range(count))
+    heir.cancel()
+
+
 def test_what_was_acknowledged_does_not_come_back_with_the_rest(rpc: Rpc, orders: str) -> None:
     consumer = rpc.consume(orders, credit=3)
     first, second, _ = (delivery.token for delivery in consumer.take(3))

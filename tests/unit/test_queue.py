@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from queuelet.budget import MESSAGE_OVERHEAD
 from queuelet.definition import Counts
 from queuelet.errors import (
     InvalidArgument,
@@ -17,7 +18,7 @@ from queuelet.errors import (
     TooMany,
 )
 from queuelet.queue import Queue
-from queuelet.stores.memory import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD
+from queuelet.stores.memory import OWN_ID_OVERHEAD
 from queuelet.waiting import AddResult, Duplicate
 from support.drafts import draft, id_of, payload_of
 from support.queues import make_queue

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from queuelet.budget import MESSAGE_OVERHEAD
 from queuelet.claims import Claim
 from queuelet.codec import NewMessage
 from queuelet.definition import Counts, Definition, DeliverySettings, State
@@ -15,7 +16,7 @@ from queuelet.errors import QueueEmpty, QueueHeld, QueueletError
 from queuelet.leases import LEASE_OVERHEAD
 from queuelet.message import Terms, TryOutcome
 from queuelet.order import RANK_OVERHEAD
-from queuelet.stores.memory import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD
+from queuelet.stores.memory import OWN_ID_OVERHEAD
 from queuelet.waiting import AddResult, Duplicate, WaitingAdd
 from support.drafts import draft, id_of, payload_of, tries_of
 from support.naive_queue import NEVER, NaiveQueue

@@ -154,9 +154,19 @@ class _Stream:
             if task is not None:
                 task.cancel()
         self._queue.give_up_waiting(self._called)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Give back leases and then the claim: the messages are in the queue again when the next in line begins.
+
+        A great many are given back step by step, so that other calls have their turn.
+        """
         if not self._queue.has_ended:
-            # The messages are back in the queue when the next in line begins.
-            self._queue.nack(self._held, time_ns(), outcome=TryOutcome.RELEASED)
+            step = [self._held.pop() for _ in range(min(_STEP, len(self._held)))]
+            self._queue.nack(step, time_ns(), outcome=TryOutcome.RELEASED)
+            if self._held:
+                asyncio.get_running_loop().call_soon(self._give_back)
+                return
         self._queue.release_claim(self._claim)
 
     def _beside(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:

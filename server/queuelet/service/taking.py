@@ -33,15 +33,13 @@ class Taker:
         With a request id, a call of the same kind repeated with it gets the same answer. An answer without a message
         is not kept: who asks again may find one.
         """
+        must_wait = wait and not queue.ready and not queue.is_held
         if request_id:
             key = _key(kind, request_id)
-            kept = queue.answers.find(key, time_ns())
-            if kept is not None:
+            if must_wait and (kept := queue.answers.find(key, time_ns())) is not None:
                 return kept
             take = _first_time(queue, key, take)
-        if wait and not queue.ready and not queue.is_held:
-            return self._wait(queue, wait, call, take)
-        return take()
+        return self._wait(queue, wait, call, take) if must_wait else take()
 
     async def _wait(self, queue: Queue, seconds: float, call: Call, take: Callable[[], bytes]) -> bytes:
         loop = asyncio.get_running_loop()

@@ -6,17 +6,11 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from uuid import uuid4
 
-from queuelet.budget import MemoryBudget
+from queuelet.budget import MESSAGE_OVERHEAD, MemoryBudget
 from queuelet.definition import Definition
 from queuelet.ids import new_id_prefix
 from queuelet.message import Delivery, Rank, Tally
 from queuelet.stores import Messages, StoredQueue
-
-MESSAGE_OVERHEAD = 160
-"""What a stored message takes beyond its encoded bytes, in bytes: its objects and its places in index and line.
-
-Measured at 1,000,000 messages; tests/unit/test_memory_overhead.py holds it true.
-"""
 
 OWN_ID_OVERHEAD = 160
 """What an id that a producer gave takes beside, in bytes: it is indexed both ways."""
