@@ -84,6 +84,8 @@ class Settings:
             tls_cert=self.server_tls_cert,
             tls_key=self.server_tls_key,
             token_file=self.server_token_file,
+            # The link tries again by itself, with one call for all queues.
+            retry_for=0,
         )
 
     @property

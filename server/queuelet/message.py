@@ -53,6 +53,8 @@ class DeathReason(IntEnum):
 
     MAX_DELIVERIES = 1
     EXPIRED = 2
+    REJECTED = 3
+    """A consumer said that another try would not help."""
 
 
 class TryOutcome(IntEnum):

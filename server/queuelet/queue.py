@@ -396,7 +396,7 @@ class Queue:
             self._admit(now)
         return results
 
-    def nack(
+    def nack(  # noqa: PLR0913  # as `receive`
         self,
         tokens: Iterable[int],
         now: int,
@@ -404,8 +404,12 @@ class Queue:
         delay: int = 0,
         reason: str = "",
         outcome: TryOutcome = TryOutcome.NACKED,
+        dead: bool = False,
     ) -> list[QueueletError | None]:
-        """Give the messages of these leases back, after a delay in nanoseconds; return for each what was wrong."""
+        """Give the messages of these leases back, after a delay in nanoseconds; return for each what was wrong.
+
+        With `dead` they are dead at once.
+        """
         if now >= self.next_event:
             self.advance(now)
         results: list[QueueletError | None] = []
@@ -414,7 +418,7 @@ class Queue:
             if isinstance(held, QueueletError):
                 results.append(held)
                 continue
-            self._states.end_try(*held, now, outcome, reason, now + delay)
+            self._states.end_try(*held, now, outcome, reason, now + delay, dead=dead)
             results.append(None)
         given_back = results.count(None)
         if outcome is TryOutcome.NACKED:

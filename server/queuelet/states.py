@@ -11,6 +11,7 @@
     LEASED   nacked, or its lease ends    READY
              nacked with a delay          DELAYED
              either, once too often       DEAD
+             nacked as dead               DEAD
     DEAD     redriven                     READY
 
 A message leaves them all when it is popped, acknowledged or purged. A ready one stands in the `ReadyOrder`, a delayed
@@ -210,12 +211,15 @@ class States:
         self._messages.touch((seq,))
 
     def end_try(  # noqa: PLR0913, PLR0917  # each is a fact of its own
-        self, seq: int, delivery: Delivery, now: int, outcome: TryOutcome, reason: str, wake: int
+        self, seq: int, delivery: Delivery, now: int, outcome: TryOutcome, reason: str, wake: int, *, dead: bool = False
     ) -> None:
         """End a lease without an ack: the message is dead, away for a while, or back in its place."""
         self.leased -= 1
         history = delivery.history + failed_try(outcome, delivery, now, reason)
         delivery.history = newest_tries(history) if delivery.history else history
+        if dead:
+            self._bury(seq, delivery, DeathReason.REJECTED, now)
+            return
         if delivery.count >= self._settings.max_deliveries:
             self._bury(seq, delivery, DeathReason.MAX_DELIVERIES, now)
             return

@@ -322,7 +322,7 @@ def test_add_waits_for_room(cli: Cli, rpc: Rpc) -> None:
     rpc.pop(made.name)
     adding.communicate(timeout=PATIENCE)
     assert adding.returncode == 0
-    assert_failed(cli("add", made.name, "--payload", "third", "--wait", "--timeout", "0.3"), 1, "is full")
+    assert_failed(cli("add", made.name, "--payload", "third", "--wait", "--timeout", "1"), 1, "is full")
     rpc.delete_queue(made.name)
 
 

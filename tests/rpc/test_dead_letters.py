@@ -60,6 +60,35 @@ def test_a_message_given_as_often_as_the_queue_allows_is_dead(rpc: Rpc, dead: st
     assert rpc.stats(dead).buried == 5
 
 
+@pytest.mark.parametrize("way", ["call", "stream"])
+def test_a_consumer_may_say_that_another_try_would_not_help(rpc: Rpc, way: str) -> None:
+    queue = rpc.new_queue().meta.id
+    rpc.add_batch(queue, [b"damaged", b"fine"])
+    if way == "call":
+        (delivery,) = rpc.receive(queue, 1)
+        assert rpc.nack(queue, delivery.token, reason="not JSON", dead=True) == [""]
+    else:
+        consumer = rpc.consume(queue, credit=1)
+        (delivery,) = consumer.take(1)
+        consumer.say(nack=[pb.ConsumeNack(token=delivery.token, reason="not JSON", dead=True)])
+        consumer.until(lambda so_far: so_far.settled)
+        consumer.cancel()
+    (browsed,) = rpc.browse(queue, DEAD)
+    assert (browsed.message.payload, browsed.reason, browsed.count) == (b"damaged", pb.DEATH_REASON_REJECTED, 1)
+    assert [failed.reason for failed in browsed.tries] == ["not JSON"]
+    assert counts(rpc, queue) == (1, 0, 0, 1)
+
+
+def test_what_is_dead_has_no_delay(rpc: Rpc) -> None:
+    queue = rpc.new_queue().meta.id
+    rpc.add(queue, b"x")
+    (delivery,) = rpc.receive(queue, 1)
+    with pytest.raises(Refused, match="delay: what is dead does not come again") as refused:
+        rpc.nack(queue, delivery.token, delay=1, dead=True)
+    assert refused.value.facts["field"] == "delay"
+    assert counts(rpc, queue) == (0, 0, 1, 0)
+
+
 def test_a_lease_that_runs_out_and_a_stream_that_ends_are_deliveries_too(rpc: Rpc) -> None:
     queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=3, lease_seconds=1)).meta.id
     rpc.add(queue, b"x")

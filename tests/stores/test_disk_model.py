@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -13,6 +12,7 @@ from queuelet.message import Delivery, Rank
 from queuelet.stores import Messages
 from queuelet.stores.disk import DiskSettings
 from queuelet.stores.disk.check import check_store
+from support.counts import on_a_disk
 from support.disk_harness import DiskHarness
 
 SMALL = DiskSettings(reserve_bytes=0, group_bytes=20_000, log_bytes=40_000, window_bytes=30_000)
@@ -162,4 +162,4 @@ class DiskMachine(RuleBasedStateMachine):
 
 
 def test_a_killed_store_is_as_it_was_at_one_moment_since_its_last_commit() -> None:
-    run_state_machine_as_test(DiskMachine, settings=settings(deadline=None))
+    run_state_machine_as_test(DiskMachine, settings=on_a_disk())

@@ -15,6 +15,7 @@ from queuelet.definition import Definition, State
 from queuelet.message import Delivery, Rank
 from queuelet.stores import Messages
 from queuelet.stores.memory import MemoryStore
+from support.counts import on_a_disk
 from support.disk_harness import DiskHarness
 
 OWN_ID = b"6f9c0000-1111-4222-8333-444455556666"
@@ -659,4 +660,4 @@ class MessagesMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("make", STORES.values(), ids=STORES)
 def test_whatever_is_done_the_messages_are_those_of_plain_dicts(make: Callable[[], Harness]) -> None:
     machine = type("Machine", (MessagesMachine,), {"make": staticmethod(make)})
-    run_state_machine_as_test(machine, settings=settings(deadline=None))
+    run_state_machine_as_test(machine, settings=on_a_disk() if make in DURABLE.values() else settings(deadline=None))

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import settings
+
 
 def soaked(few: int, many: int) -> int:
     """Return the small count, in a soak the large one."""
     return many if os.environ.get("QUEUELET_SOAK") == "1" else few
+
+
+def on_a_disk() -> settings:
+    """Return the settings of a state machine on a real disk: an example costs several times as much as in memory."""
+    return settings(deadline=None, max_examples=settings().max_examples // 4)

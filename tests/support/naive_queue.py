@@ -142,12 +142,14 @@ class NaiveQueue:
             results.append(result)
         return results
 
-    def nack(self, tokens: list[int], outcome: TryOutcome, reason: str, wake: int, now: int) -> list[str]:
+    def nack(
+        self, tokens: list[int], outcome: TryOutcome, reason: str, wake: int, now: int, *, dead: bool
+    ) -> list[str]:
         """Give leased messages back."""
 
         def give_back(record: Record) -> None:
             self.tally["nacked" if outcome is TryOutcome.NACKED else "released"] += 1
-            self.end_try(record, outcome, reason, wake, now)
+            self.end_try(record, outcome, reason, wake, now, dead=dead)
 
         return self.with_leases(tokens, give_back)
 
@@ -208,10 +210,14 @@ class NaiveQueue:
         """Return the messages in these states."""
         return [record for record in self.records if record.state in states]
 
-    def end_try(self, record: Record, outcome: TryOutcome, reason: str, wake: int, now: int) -> None:
+    def end_try(
+        self, record: Record, outcome: TryOutcome, reason: str, wake: int, now: int, *, dead: bool = False
+    ) -> None:
         """End a lease without an ack."""
         record.tries.append((outcome, record.token, now, reason))
-        if record.count >= self.max_deliveries:
+        if dead:
+            self.bury(record, DeathReason.REJECTED)
+        elif record.count >= self.max_deliveries:
             self.bury(record, DeathReason.MAX_DELIVERIES)
         elif wake > now:
             record.state, record.until = State.DELAYED, wake

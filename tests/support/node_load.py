@@ -33,7 +33,7 @@ async def main(address: str, queue: str) -> None:
     told_to_stop = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     refusals: Counter[str] = Counter()
     acknowledged, longest_gap, last = 0, 0.0, monotonic()
-    async with Client(Connection(server=address, timeout=5.0)) as client:
+    async with Client(Connection(server=address, timeout=5.0, retry_for=0)) as client:
         while not told_to_stop.done():
             identity = str(uuid4())
             while not await _is_added(client, queue, identity, refusals):  # noqa: ASYNC110  # it waits for no event

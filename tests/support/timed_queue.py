@@ -53,9 +53,9 @@ class TimedQueue:
         """Acknowledge messages; return what was wrong."""
         return _reasons(self.queue.ack(tokens, self.now))
 
-    def nack(self, *tokens: int, delay: float = 0, reason: str = "") -> list[str]:
+    def nack(self, *tokens: int, delay: float = 0, reason: str = "", dead: bool = False) -> list[str]:
         """Give messages back; return what was wrong."""
-        return _reasons(self.queue.nack(tokens, self.now, delay=int(delay * SECOND), reason=reason))
+        return _reasons(self.queue.nack(tokens, self.now, delay=int(delay * SECOND), reason=reason, dead=dead))
 
     def extend(self, *tokens: int, lease: float = 0) -> list[str]:
         """Move the ends of leases; return what was wrong."""

@@ -44,6 +44,18 @@ def test_a_delay_does_not_spare_it() -> None:
     assert queue.counts == (0, 0, 0, 1)
 
 
+def test_a_message_that_is_given_back_as_dead_is_dead_at_once() -> None:
+    queue = TimedQueue(max_deliveries=5)
+    queue.add(b"a", b"b")
+    queue.nack(*queue.receive(), dead=True)
+    assert queue.counts == (1, 0, 0, 1)
+    assert queue.delivery().reason == DeathReason.REJECTED
+    assert queue.ready() == [b"b"]
+    queue.wait(1)
+    queue.redrive(1)
+    assert queue.ready() == [b"b", b"a"]
+
+
 def test_a_dead_message_counts_to_the_limit() -> None:
     queue = with_a_dead_message()
     assert queue.queue.depth == 1

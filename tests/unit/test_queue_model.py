@@ -243,12 +243,25 @@ class QueueMachine(RuleBasedStateMachine):
         assert reasons(self.queue.ack(tokens, now)) == self.model.ack(tokens)
         self.model_admit()
 
-    @rule(data=st.data(), delay=seconds, reason=st.sampled_from(["", "busy"]), outcome=st.sampled_from(TryOutcome))
-    def nack(self, data: st.DataObject, delay: int, reason: str, outcome: TryOutcome) -> None:
+    @rule(
+        data=st.data(),
+        delay=seconds,
+        reason=st.sampled_from(["", "busy"]),
+        outcome=st.sampled_from(TryOutcome),
+        dead=st.booleans(),
+    )
+    def nack(
+        self,
+        data: st.DataObject,
+        delay: int,
+        reason: str,
+        outcome: TryOutcome,
+        dead: bool,  # noqa: FBT001
+    ) -> None:
         tokens = self.some_tokens(data)
         now = self.now()
-        results = self.queue.nack(tokens, now, delay=delay * SECOND, reason=reason, outcome=outcome)
-        assert reasons(results) == self.model.nack(tokens, outcome, reason, now + delay * SECOND, now)
+        results = self.queue.nack(tokens, now, delay=delay * SECOND, reason=reason, outcome=outcome, dead=dead)
+        assert reasons(results) == self.model.nack(tokens, outcome, reason, now + delay * SECOND, now, dead=dead)
 
     @rule(data=st.data(), lease=st.sampled_from([0, SECOND, 9 * SECOND]))
     def extend(self, data: st.DataObject, lease: int) -> None:

@@ -117,13 +117,16 @@ def ack(options: Options, queue: str, tokens: Sequence[int]) -> None:
 @click.option(
     "--reason", default="", show_default=False, metavar="TEXT", help="Why; it stands in the message's history."
 )
+@click.option("--dead", is_flag=True, help="They are dead at once: another try would not help.")
 @click.pass_obj
-def nack(options: Options, queue: str, tokens: Sequence[int], delay: float, reason: str) -> None:
+def nack(  # noqa: PLR0913, PLR0917  # click hands over each option
+    options: Options, queue: str, tokens: Sequence[int], delay: float, reason: str, *, dead: bool
+) -> None:
     """Give leased messages back: they return to their old places in the queue.
 
     One that was delivered as often as the queue allows is dead then. Exits with 1 if a lease was over already.
     """
-    request = pb.NackRequest(queue_id=queue, tokens=tokens, delay=_duration(delay), reason=reason)
+    request = pb.NackRequest(queue_id=queue, tokens=tokens, delay=_duration(delay), reason=reason, dead=dead)
     with connect(options) as server:
         answer = server.call("Nack", request, pb.NackResponse)
     _finish(options, answer, tokens, "nack", "given back")

@@ -76,6 +76,8 @@ def open_client(options: Options) -> Client:
             tls_key=options.tls_key,
             token_file=options.token_file,
             timeout=options.timeout or None,
+            # Who types a command wants to hear at once that the server is away.
+            retry_for=0,
         )
     )
 

@@ -21,10 +21,10 @@ from queuelet.manager import Manager
 from queuelet.message import TryOutcome
 from queuelet.queue import Queue
 from queuelet.rpc import Call, Send
-from queuelet.service.leases import LONGEST_CONSUMER, LONGEST_REASON, deliveries, fitting
+from queuelet.service.leases import LONGEST_CONSUMER, LONGEST_REASON, deliveries, fitting, nack_delay_from_pb
 from queuelet.status import error_to_pb
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import check_at_most, delay_from_pb, lease_from_pb, page_size_from_pb, text_from_pb
+from queuelet.wire import check_at_most, lease_from_pb, page_size_from_pb, text_from_pb
 
 _STEP = 1_000
 """The most messages and results in one response: work on more would keep other calls from their turn."""
@@ -298,10 +298,10 @@ class _Stream:
         self._credit += asked.credit
         if asked.ack:
             self._ack(asked.ack)
-        for (delay, reason), few in groupby(nacks, lambda each: (each.delay, each.reason)):
+        for (delay, reason, dead), few in groupby(nacks, lambda each: (each.delay, each.reason, each.dead)):
             tokens = [each.token for each in few]
             self._held.difference_update(tokens)
-            results = self._queue.nack(tokens, time_ns(), delay=delay, reason=reason)
+            results = self._queue.nack(tokens, time_ns(), delay=delay, reason=reason, dead=dead)
             self._untold.settle(self._untold.sort(tokens, results))
         if asked.extend:
             results, _ = self._queue.extend(asked.extend, time_ns(), lease=self._asked.lease)
@@ -339,9 +339,13 @@ class _Nack(NamedTuple):
     token: int
     delay: int
     reason: str
+    dead: bool
 
 
 def _read_nack(nack: pb.ConsumeNack) -> _Nack:
     return _Nack(
-        nack.token, delay_from_pb(nack.delay, "nack.delay"), text_from_pb(nack.reason, "nack.reason", LONGEST_REASON)
+        nack.token,
+        nack_delay_from_pb(nack, "nack.delay"),
+        text_from_pb(nack.reason, "nack.reason", LONGEST_REASON),
+        nack.dead,
     )

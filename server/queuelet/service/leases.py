@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from time import time_ns
 
 from queuelet.codec import DELIVERY_ENVELOPE, DeliveryFormat
-from queuelet.errors import QueueletError
+from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.leases import Leased
 from queuelet.manager import Manager
 from queuelet.rpc import Call
@@ -66,9 +66,9 @@ class LeaseRpcs:
         asked = pb.NackRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.tokens, "tokens", self._bounds)
-        delay = delay_from_pb(asked.delay)
+        delay = nack_delay_from_pb(asked)
         reason = text_from_pb(asked.reason, "reason", LONGEST_REASON)
-        return _results(queue.nack(asked.tokens, time_ns(), delay=delay, reason=reason))
+        return _results(queue.nack(asked.tokens, time_ns(), delay=delay, reason=reason, dead=asked.dead))
 
     def extend(self, request: bytes, call: Call) -> bytes:
         """Make leases end at another time."""
@@ -80,6 +80,14 @@ class LeaseRpcs:
         answer = pb.ExtendResponse()
         answer.deadline.FromNanoseconds(deadline)
         return _results(results) + answer.SerializeToString()
+
+
+def nack_delay_from_pb(asked: pb.NackRequest | pb.ConsumeNack, field: str = "delay") -> int:
+    """Return for how long messages stay away that are given back, in nanoseconds."""
+    delay = delay_from_pb(asked.delay, field)
+    if delay and asked.dead:
+        raise InvalidArgument(f"{field}: what is dead does not come again; leave out the delay, or dead", field=field)
+    return delay
 
 
 def fitting(most: int, message_bytes: int) -> tuple[int, int]:

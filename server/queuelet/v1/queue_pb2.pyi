@@ -22,6 +22,7 @@ class DeathReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DEATH_REASON_UNSPECIFIED: _ClassVar[DeathReason]
     DEATH_REASON_MAX_DELIVERIES: _ClassVar[DeathReason]
     DEATH_REASON_EXPIRED: _ClassVar[DeathReason]
+    DEATH_REASON_REJECTED: _ClassVar[DeathReason]
 
 class MessageState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -36,6 +37,7 @@ DURABILITY_DISK: Durability
 DEATH_REASON_UNSPECIFIED: DeathReason
 DEATH_REASON_MAX_DELIVERIES: DeathReason
 DEATH_REASON_EXPIRED: DeathReason
+DEATH_REASON_REJECTED: DeathReason
 MESSAGE_STATE_UNSPECIFIED: MessageState
 MESSAGE_STATE_READY: MessageState
 MESSAGE_STATE_DELAYED: MessageState
@@ -281,16 +283,18 @@ class LeaseResult(_message.Message):
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class NackRequest(_message.Message):
-    __slots__ = ("queue_id", "tokens", "delay", "reason")
+    __slots__ = ("queue_id", "tokens", "delay", "reason", "dead")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     tokens: _containers.RepeatedScalarFieldContainer[int]
     delay: _duration_pb2.Duration
     reason: str
-    def __init__(self, queue_id: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    dead: bool
+    def __init__(self, queue_id: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ..., dead: _Optional[bool] = ...) -> None: ...
 
 class NackResponse(_message.Message):
     __slots__ = ("results",)
@@ -345,14 +349,16 @@ class ConsumeStart(_message.Message):
     def __init__(self, queue_id: _Optional[str] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max: _Optional[int] = ..., consumer: _Optional[str] = ..., exclusive: _Optional[bool] = ...) -> None: ...
 
 class ConsumeNack(_message.Message):
-    __slots__ = ("token", "delay", "reason")
+    __slots__ = ("token", "delay", "reason", "dead")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
     token: int
     delay: _duration_pb2.Duration
     reason: str
-    def __init__(self, token: _Optional[int] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    dead: bool
+    def __init__(self, token: _Optional[int] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ..., dead: _Optional[bool] = ...) -> None: ...
 
 class ConsumeResponse(_message.Message):
     __slots__ = ("deliveries", "settled", "refused", "holder_token", "durability")

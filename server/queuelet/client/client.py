@@ -1,0 +1,399 @@
+"""The calls of the server as methods: queues and messages as plain values, refusals as the errors it raised."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+import grpc
+from google.protobuf.message import Message as ProtobufMessage
+
+from queuelet.bounds import UNBOUNDED
+from queuelet.client.connection import DEFAULT, Connection
+from queuelet.client.connection_state import ConnectionState, ConnectionWatch, StateListener
+from queuelet.client.consumption import Consumption
+from queuelet.client.retries import AWAY, Backoff
+from queuelet.client.values import Delivery, Message, duration_to_pb, new_message, tags_to_pb
+from queuelet.errors import MessageNotFound, QueueletError
+from queuelet.status import SERVICE, errors_from_pb
+from queuelet.tags import Tag
+from queuelet.v1 import queue_pb2 as pb
+
+_Answer = TypeVar("_Answer", bound=ProtobufMessage)
+
+_REPEATABLE = frozenset(
+    {
+        "ListQueues", "GetQueue", "DeleteQueue", "AddQueueTag", "DeleteQueueTag", "DeclareQueues", "RemoveQueues",
+        "GetStats", "Peek", "PeekBatch", "Browse", "Purge", "Ack", "Extend",
+    }
+)  # fmt: skip
+"""Calls that come to the same whether they are made once or twice. A second Nack would give back another's lease."""
+
+
+class Client:
+    """A connection to a server. Every call raises the errors of `queuelet.errors`.
+
+    `Unreachable` means that the server could not be reached or went away; what became of the call is then not known.
+    Before it is raised, a call that may be made twice is made again for `Connection.retry_for` seconds: what only
+    reads, what comes to the same, an Add with an id, and a Pop or Receive with a request id.
+    """
+
+    def __init__(self, connection: Connection | str = DEFAULT) -> None:
+        """Take how to reach the server, or just its address. Nothing is sent yet."""
+        self._connection = Connection(server=connection) if isinstance(connection, str) else connection
+        self._channel: grpc.aio.Channel | None = None
+        self._calls: dict[str, Any] = {}
+        self._watch: ConnectionWatch | None = None
+        self._was_reached = False
+
+    async def __aenter__(self) -> Self:
+        """Open the connection."""
+        self._channel = self._connection.open_channel()
+        self._watch = ConnectionWatch(self._channel, self._connection.lost_after)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        if self._watch:
+            await self._watch.close()
+        if self._channel:
+            await self._channel.close()
+        self._channel, self._watch = None, None
+        self._calls.clear()
+
+    # The connection
+
+    def listen(self, listener: StateListener) -> Callable[[], None]:
+        """Have a function called at each change of the connection's state; return what ends that.
+
+        It is called in the event loop and must not block. The client connects at once, and not with its first call.
+        """
+        self._open_channel()
+        assert self._watch  # noqa: S101  # it is there while the channel is
+        return self._watch.listen(listener)
+
+    @property
+    def state(self) -> ConnectionState | None:
+        """The latest state of the connection; None before there was one, and where nobody listens."""
+        return self._watch.state if self._watch else None
+
+    # Queues
+
+    async def list_queues(self, selector: str = "", page_size: int = 0) -> list[pb.Queue]:
+        """Return all queues that the selector picks, in order of creation."""
+        queues: list[pb.Queue] = []
+        token = ""
+        while True:
+            request = pb.ListQueuesRequest(selector=selector, page_size=page_size, page_token=token)
+            answer = await self.call("ListQueues", request, pb.ListQueuesResponse)
+            queues += answer.queues
+            token = answer.next_page_token
+            if not token:
+                return queues
+
+    async def new_queue(
+        self,
+        *,
+        store: pb.Queue.Store | str = "MEMORY",
+        limit: int = UNBOUNDED,
+        tags: Iterable[Tag] = (),
+        name: str = "",
+        delivery: pb.DeliverySettings | None = None,
+    ) -> pb.Queue:
+        """Make a queue and return it."""
+        request = pb.NewQueueRequest(store=store, limit=limit, tags=tags_to_pb(tags), name=name, delivery=delivery)
+        return (await self.call("NewQueue", request, pb.NewQueueResponse)).queue
+
+    async def get_queue(self, queue: str) -> pb.Queue:
+        """Return a queue."""
+        return (await self.call("GetQueue", pb.GetQueueRequest(queue_id=queue), pb.GetQueueResponse)).queue
+
+    async def delete_queue(self, queue: str) -> None:
+        """Drop a queue and its messages; one that is not there is no error."""
+        await self.call("DeleteQueue", pb.DeleteQueueRequest(queue_id=queue), pb.DeleteQueueResponse)
+
+    async def tag_queue(self, queue: str, tag: Tag) -> None:
+        """Add a tag to a queue."""
+        request = pb.AddQueueTagRequest(queue_id=queue, tag=pb.Tag(key=tag.key, value=tag.value))
+        await self.call("AddQueueTag", request, pb.AddQueueTagResponse)
+
+    async def untag_queue(self, queue: str, tag: Tag) -> None:
+        """Take a tag from a queue."""
+        request = pb.DeleteQueueTagRequest(queue_id=queue, tag=pb.Tag(key=tag.key, value=tag.value))
+        await self.call("DeleteQueueTag", request, pb.DeleteQueueTagResponse)
+
+    async def declare_queues(self, declarations: Sequence[pb.QueueDeclaration]) -> list[pb.DeclareResult]:
+        """Make queues what their declarations say; return what became of each."""
+        request = pb.DeclareQueuesRequest(queues=declarations)
+        return list((await self.call("DeclareQueues", request, pb.DeclareQueuesResponse)).results)
+
+    async def remove_queues(self, removals: Sequence[pb.QueueRemoval]) -> list[pb.RemoveResult]:
+        """Drop queues of an owner; return what became of each."""
+        request = pb.RemoveQueuesRequest(queues=removals)
+        return list((await self.call("RemoveQueues", request, pb.RemoveQueuesResponse)).results)
+
+    async def watch_queues(self, selector: str = "") -> AsyncIterator[pb.WatchQueuesResponse]:
+        """Yield batches: first a snapshot of the queues, then their changes."""
+        request = pb.WatchQueuesRequest(selector=selector)
+        async for batch in self.stream("WatchQueues", request, pb.WatchQueuesResponse):
+            yield batch
+
+    async def stats(self, queue: str = "") -> pb.GetStatsResponse:
+        """Return what the server counts, of itself or of one queue."""
+        return await self.call("GetStats", pb.GetStatsRequest(queue_id=queue), pb.GetStatsResponse)
+
+    # Messages
+
+    async def add(  # noqa: PLR0913  # each is a fact of its own, and all but two are named
+        self,
+        queue: str,
+        payload: bytes,
+        *,
+        tags: Iterable[Tag] = (),
+        message_id: str = "",
+        priority: int = 0,
+        delay: float = 0,
+        not_before: datetime | None = None,
+        ttl: float = 0,
+        wait: bool = False,
+    ) -> Message:
+        """Add a message and return it as it is stored. With `wait`, wait for room until the timeout.
+
+        Times are in seconds. Without an id of yours the message gets one here, so that the call may be made twice.
+        """
+        if not message_id and self._connection.retry_for:
+            message_id = str(uuid4())
+        message = new_message(
+            payload=payload, tags=tags, message_id=message_id, priority=priority, delay=delay, not_before=not_before,
+            ttl=ttl,
+        )  # fmt: skip
+        request = pb.AddRequest(queue_id=queue, message=message, wait=wait)
+        return Message((await self.call("Add", request, pb.AddResponse, repeat=bool(message_id))).message)
+
+    async def add_batch(
+        self, queue: str, messages: Sequence[pb.NewMessage], *, wait: bool = False
+    ) -> list[pb.AddResult]:
+        """Add messages in their order; return what became of each."""
+        request = pb.AddBatchRequest(queue_id=queue, messages=messages, wait=wait)
+        may_repeat = all(message.id for message in messages)
+        return list((await self.call("AddBatch", request, pb.AddBatchResponse, repeat=may_repeat)).results)
+
+    async def pop(self, queue: str, *, wait: float = 0, request_id: str = "") -> Message:
+        """Remove and return the first ready message, waiting up to `wait` seconds for one.
+
+        Repeated within a minute with the same request id, it returns the same message.
+        """
+        request = pb.PopRequest(queue_id=queue, wait=duration_to_pb(wait), request_id=request_id)
+        answer = await self.call("Pop", request, pb.PopResponse, extra=wait, repeat=bool(request_id))
+        return Message(answer.message)
+
+    async def pop_batch(self, queue: str, maximum: int = 0, *, wait: float = 0, request_id: str = "") -> list[Message]:
+        """Remove and return the first ready messages, at most `maximum`, waiting up to `wait` seconds for one."""
+        request = pb.PopBatchRequest(queue_id=queue, max=maximum, wait=duration_to_pb(wait), request_id=request_id)
+        answer = await self.call("PopBatch", request, pb.PopBatchResponse, extra=wait, repeat=bool(request_id))
+        return list(map(Message, answer.messages))
+
+    async def peek(self, queue: str) -> Message:
+        """Return the first ready message and leave it."""
+        return Message((await self.call("Peek", pb.PeekRequest(queue_id=queue), pb.PeekResponse)).message)
+
+    async def peek_batch(self, queue: str, maximum: int = 0) -> list[Message]:
+        """Return the first ready messages and leave them."""
+        request = pb.PeekBatchRequest(queue_id=queue, max=maximum)
+        return list(map(Message, (await self.call("PeekBatch", request, pb.PeekBatchResponse)).messages))
+
+    async def browse(
+        self, queue: str, *, selector: str = "", states: Sequence[pb.MessageState] = (), page_size: int = 0
+    ) -> AsyncIterator[pb.BrowsedMessage]:
+        """Yield the messages of a queue in order, page by page, and touch nothing."""
+        token = ""
+        while True:
+            request = pb.BrowseRequest(
+                queue_id=queue, selector=selector, states=states, page_size=page_size, page_token=token
+            )
+            answer = await self.call("Browse", request, pb.BrowseResponse)
+            for message in answer.messages:
+                yield message
+            token = answer.next_page_token
+            if not token:
+                return
+
+    async def purge(
+        self,
+        queue: str,
+        *,
+        ids: Sequence[str] = (),
+        selector: str = "",
+        everything: bool = False,
+        states: Sequence[pb.MessageState] = (),
+    ) -> int:
+        """Remove messages by id, by selector, or all; only those in these states, if any are given. Return how many."""
+        request = pb.PurgeRequest(queue_id=queue, ids=ids, selector=selector, all=everything, states=states)
+        return (await self.call("Purge", request, pb.PurgeResponse)).purged
+
+    # Leases
+
+    async def receive(  # noqa: PLR0913  # each is a choice of its own, and all but two are named
+        self,
+        queue: str,
+        maximum: int = 0,
+        *,
+        wait: float = 0,
+        lease: float = 0,
+        consumer: str = "",
+        request_id: str = "",
+    ) -> list[Delivery]:
+        """Lease the first ready messages, at most `maximum`, waiting up to `wait` seconds for one.
+
+        A lease lasts so many seconds, 0 for what the queue says. `consumer` is what you call yourself: it stands in the
+        history of messages that fail. Repeated within a minute with the same request id, it returns the same answer.
+        """
+        request = pb.ReceiveRequest(
+            queue_id=queue,
+            max=maximum,
+            wait=duration_to_pb(wait),
+            lease=duration_to_pb(lease),
+            consumer=consumer,
+            request_id=request_id,
+        )
+        answer = await self.call("Receive", request, pb.ReceiveResponse, extra=wait, repeat=bool(request_id))
+        return list(map(Delivery, answer.deliveries))
+
+    async def ack(self, queue: str, tokens: Sequence[int]) -> list[QueueletError | None]:
+        """Remove the messages of these leases: their work is done. Return for each what was wrong, None for nothing."""
+        request = pb.AckRequest(queue_id=queue, tokens=tokens)
+        answer, tries = await self._call("Ack", request, pb.AckResponse, repeat=True)
+        errors = errors_from_pb(answer.results)
+        if tries == 1:
+            return errors
+        # What is gone was most likely acknowledged by a try whose answer was lost.
+        return [None if isinstance(error, MessageNotFound) else error for error in errors]
+
+    async def nack(
+        self, queue: str, tokens: Sequence[int], *, delay: float = 0, reason: str = ""
+    ) -> list[QueueletError | None]:
+        """Give the messages of these leases back, after so many seconds. Return for each what was wrong."""
+        request = pb.NackRequest(queue_id=queue, tokens=tokens, delay=duration_to_pb(delay), reason=reason)
+        return errors_from_pb((await self.call("Nack", request, pb.NackResponse)).results)
+
+    async def extend(
+        self, queue: str, tokens: Sequence[int], *, lease: float = 0
+    ) -> tuple[datetime, list[QueueletError | None]]:
+        """Have these leases last so many seconds from now, 0 for what the queue says.
+
+        Return when they end now, and for each what was wrong.
+        """
+        request = pb.ExtendRequest(queue_id=queue, tokens=tokens, lease=duration_to_pb(lease))
+        answer = await self.call("Extend", request, pb.ExtendResponse)
+        return answer.deadline.ToDatetime(UTC), errors_from_pb(answer.results)
+
+    def consume(  # noqa: PLR0913  # as `receive`
+        self,
+        queue: str,
+        *,
+        credit: int = 0,
+        lease: float = 0,
+        maximum: int = 0,
+        consumer: str = "",
+        exclusive: bool = False,
+    ) -> Consumption:
+        """Return a stream of messages, as many as the server is given credit for: use it in `async with`.
+
+        One answer holds at most `maximum` messages, 0 for as many as fit. An exclusive consumer is the only one who
+        takes messages from the queue; whoever else asks for that stands in line.
+        """
+        start = pb.ConsumeStart(
+            queue_id=queue, lease=duration_to_pb(lease), max=maximum, consumer=consumer, exclusive=exclusive
+        )
+        make: Any = self._open_channel().stream_stream(f"/{SERVICE}/Consume")
+        return Consumption(make, pb.ConsumeRequest(start=start, credit=credit), self._connection)
+
+    async def redrive(  # noqa: PLR0913  # as `receive`
+        self,
+        queue: str,
+        *,
+        ids: Sequence[str] = (),
+        selector: str = "",
+        everything: bool = False,
+        rate: int = 0,
+        dry_run: bool = False,
+    ) -> AsyncIterator[pb.RedriveResponse]:
+        """Make dead messages ready by id, by selector, or all, at most `rate` a second. Yield how far it is.
+
+        It goes on only as long as it is iterated over. The last response is the result.
+        """
+        request = pb.RedriveRequest(
+            queue_id=queue, ids=ids, selector=selector, all=everything, rate=rate, dry_run=dry_run
+        )
+        async for answer in self.stream("Redrive", request, pb.RedriveResponse):
+            yield answer
+
+    # Any call
+
+    async def call(
+        self, name: str, request: ProtobufMessage, answer: type[_Answer], *, extra: float = 0, repeat: bool = False
+    ) -> _Answer:
+        """Make a call by its name and return the answer as the wire has it; it may take `extra` seconds longer.
+
+        `repeat` says that this call may be made twice, though not every call of the name may.
+        """
+        return (await self._call(name, request, answer, extra=extra, repeat=repeat))[0]
+
+    async def stream(self, name: str, request: ProtobufMessage, answer: type[_Answer]) -> AsyncIterator[_Answer]:
+        """Make a call that has many answers, and yield them."""
+        call = self._method(name, stream=True)(request.SerializeToString(), metadata=self._connection.metadata)
+        try:
+            async for data in call:
+                yield answer.FromString(data)
+        except grpc.aio.AioRpcError as error:
+            raise self._connection.error_of(error) from None
+        finally:
+            call.cancel()
+
+    # Inside
+
+    async def _call(
+        self, name: str, request: ProtobufMessage, answer: type[_Answer], *, extra: float = 0, repeat: bool = False
+    ) -> tuple[_Answer, int]:
+        """Make a call, more than once if it may be; return the answer and how often it was made."""
+        connection, backoff = self._connection, Backoff()
+        end = monotonic() + connection.retry_for
+        may_repeat = repeat or name in _REPEATABLE
+        data = request.SerializeToString()
+        timeout = None if connection.timeout is None else connection.timeout + extra
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                found = await self._method(name)(data, timeout=timeout, metadata=connection.metadata)
+            except grpc.aio.AioRpcError as failure:
+                error = connection.error_of(failure)
+                delay = backoff.next_delay()
+                is_away = isinstance(error, AWAY)
+                if not (is_away and may_repeat and self._was_reached) or monotonic() + delay > end:
+                    self._was_reached = self._was_reached or not is_away
+                    raise error from None
+                await asyncio.sleep(delay)
+            else:
+                self._was_reached = True
+                return answer.FromString(found), tries
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            raise RuntimeError("the client is not open: use it in `async with`")
+        return self._channel
+
+    def _method(self, name: str, *, stream: bool = False) -> Any:  # noqa: ANN401  # two kinds of callable, awaited or iterated
+        channel = self._open_channel()
+        call = self._calls.get(name)
+        if call is None:
+            make = channel.unary_stream if stream else channel.unary_unary
+            call = self._calls[name] = make(f"/{SERVICE}/{name}")
+        return call

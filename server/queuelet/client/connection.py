@@ -1,0 +1,94 @@
+"""How to reach a server, and the channel to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import grpc
+
+from queuelet.errors import QueueletError, Unreachable
+from queuelet.status import STATUS_DETAILS, error_of
+
+_KEEPALIVE = 10_000
+"""How often a quiet connection is tried, in milliseconds. The server allows a try each five seconds."""
+
+_KEEPALIVE_PATIENCE = 5_000
+"""How long the other side may take to answer such a try before the connection counts as cut, in milliseconds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connection:
+    """How to reach a server."""
+
+    server: str = "localhost:10002"
+    """`host:port`; `:port` means this machine."""
+
+    tls_ca: Path | None = None
+    """The authority that signed the server's certificate. Any of the three files turns TLS on."""
+
+    tls_cert: Path | None = None
+    """The client's own certificate, for mutual TLS."""
+
+    tls_key: Path | None = None
+    """The key of that certificate."""
+
+    token_file: Path | None = None
+    """A file with the bearer token; read at each call."""
+
+    timeout: float | None = 30.0
+    """How long a call may take, in seconds; None for ever. A long poll's wait comes on top."""
+
+    retry_for: float = 30.0
+    """How long a call is made again that failed because the server was away, in seconds; 0 for not at all.
+
+    Only calls that may be made twice are, and only of a client that has reached its server before: otherwise the
+    address may be wrong.
+    """
+
+    lost_after: float = 30.0
+    """How long the server must be away until the connection counts as LOST and no longer as SUSPENDED, in seconds."""
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with each call."""
+        if not self.token_file:
+            return ()
+        return (("authorization", f"Bearer {self.token_file.read_text().strip()}"),)
+
+    def open_channel(self) -> grpc.aio.Channel:
+        """Return a channel of gRPC, which connects when it is used."""
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            # A connection that is cut without a word is noticed only by asking.
+            ("grpc.keepalive_time_ms", _KEEPALIVE),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_PATIENCE),
+            ("grpc.http2.max_pings_without_data", 0),
+            # By default gRPC waits up to two minutes before it tries a server again that was away.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 1_000),
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+            # Channels with the same options share a connection otherwise: the end of one would not be that of another.
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        target = f"localhost{self.server}" if self.server.startswith(":") else self.server
+        files = (self.tls_ca, self.tls_key, self.tls_cert)
+        if not any(files):
+            return grpc.aio.insecure_channel(target, options)
+        authority, key, certificate = (file.read_bytes() if file else None for file in files)
+        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(authority, key, certificate), options)
+
+    def error_of(self, error: grpc.aio.AioRpcError) -> QueueletError:
+        """Return what a call that failed is here: the error the server raised, or `Unreachable`."""
+        details = dict(cast("Iterable[tuple[str, bytes]]", error.trailing_metadata() or ()))
+        found = error_of(error.code().value[0], error.details() or "", details.get(STATUS_DETAILS, b""))
+        if isinstance(found, Unreachable):
+            return Unreachable(f"cannot reach the server at {self.server}: {found.message}", server=self.server)
+        return found
+
+
+DEFAULT = Connection()
+"""A server on this machine, at its usual port."""

@@ -1,0 +1,110 @@
+"""One stream of messages under leases, as the wire has it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from queuelet.client.connection import Connection
+from queuelet.client.values import News, duration_to_pb
+from queuelet.errors import QueueletError, Unreachable
+from queuelet.v1 import queue_pb2 as pb
+
+
+class Consumption:
+    """A stream of messages under leases, and what becomes of them. Iterate over it for what the server tells.
+
+    When it ends, whatever way, so do its leases: what is not settled goes back to its place in the queue.
+    """
+
+    def __init__(
+        self,
+        make: Any,  # noqa: ANN401  # gRPC's, which does not say what it carries
+        first: pb.ConsumeRequest,
+        connection: Connection,
+    ) -> None:
+        """Take how to call, and what to say first. `Client.consume` does that."""
+        self._make = make
+        self._first = first
+        self._connection = connection
+        self._call: Any = None
+        self._speaking = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        self._call = self._make(metadata=self._connection.metadata)
+        await self._say(self._first)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it. What was said is heard first, unless an error ends it: then it is cut."""
+        try:
+            if kind is None and not self._call.done():
+                await self._finish()
+        finally:
+            self._call.cancel()
+
+    async def _finish(self) -> None:
+        with suppress(QueueletError, TimeoutError):
+            async with asyncio.timeout(self._connection.timeout):
+                await self._call.done_writing()
+                async for _ in self:
+                    pass
+
+    def __aiter__(self) -> Self:
+        """Iterate over what the server tells, until it ends the stream."""
+        return self
+
+    async def __anext__(self) -> News:
+        """Return what the server tells next."""
+        try:
+            data = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise self._connection.error_of(error) from None
+        if data is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return News.of(pb.ConsumeResponse.FromString(data))
+
+    async def credit(self, count: int) -> None:
+        """Let the server send so many more messages."""
+        await self._say(pb.ConsumeRequest(credit=count))
+
+    async def ack(self, *tokens: int, credit: int = 0) -> None:
+        """Say that the work of these messages is done, and that so many more may come. What becomes of it is news."""
+        await self._say(pb.ConsumeRequest(ack=tokens, credit=credit))
+
+    async def nack(self, token: int, *, delay: float = 0, reason: str = "", credit: int = 0) -> None:
+        """Give a message back, after so many seconds, and say that so many more may come."""
+        given_back = pb.ConsumeNack(token=token, delay=duration_to_pb(delay), reason=reason)
+        await self._say(pb.ConsumeRequest(nack=[given_back], credit=credit))
+
+    async def extend(self, *tokens: int) -> None:
+        """Have these leases last from now as long as the stream's leases do."""
+        await self._say(pb.ConsumeRequest(extend=tokens))
+
+    async def _say(self, request: pb.ConsumeRequest) -> None:
+        """Send a request. gRPC takes one at a time."""
+        async with self._speaking:
+            try:
+                await self._call.write(request.SerializeToString())
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                raise await self._why_ended() from None
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task and task.cancelling():
+                    raise
+                # gRPC raises it too where not the task but the stream was cancelled.
+                raise Unreachable("the stream was ended here") from None
+
+    async def _why_ended(self) -> QueueletError:
+        code = await self._call.code()
+        if code is grpc.StatusCode.OK:
+            return Unreachable(f"the server at {self._connection.server} ended the stream")
+        details, trailing = await self._call.details(), await self._call.trailing_metadata()
+        return self._connection.error_of(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details))

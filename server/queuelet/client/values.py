@@ -1,0 +1,184 @@
+"""What the client gives out: messages, their deliveries, and what a stream tells. Each is a view of what came in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from queuelet.errors import QueueletError
+from queuelet.status import error_from_pb
+from queuelet.tags import Tag, Tags
+from queuelet.v1 import queue_pb2 as pb
+
+
+@final
+class Message:
+    """A message as it came out of a queue. What is not asked for is not taken apart."""
+
+    __slots__ = ("_pb",)
+
+    def __init__(self, message: pb.Message) -> None:
+        """Take the message as the wire has it."""
+        self._pb = message
+
+    @property
+    def id(self) -> str:
+        """Its id, a UUID."""
+        return self._pb.meta.id
+
+    @property
+    def payload(self) -> bytes:
+        """What was put in."""
+        return self._pb.payload
+
+    @property
+    def tags(self) -> Tags:
+        """Its tags, in order."""
+        return tuple(Tag(tag.key, tag.value) for tag in self._pb.meta.tags)
+
+    @property
+    def created(self) -> datetime:
+        """When it was added, by the server's clock."""
+        return self._pb.meta.created.ToDatetime(UTC)
+
+    @property
+    def priority(self) -> int:
+        """Smaller comes first."""
+        return self._pb.priority
+
+    @property
+    def not_before(self) -> datetime | None:
+        """When it might be delivered first, if it was added with a delay."""
+        return self._pb.not_before.ToDatetime(UTC) if self._pb.HasField("not_before") else None
+
+    @property
+    def ttl(self) -> timedelta | None:
+        """Its own time to live, if it was added with one."""
+        return self._pb.ttl.ToTimedelta() if self._pb.HasField("ttl") else None
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether all of it is the same."""
+        return isinstance(other, Message) and self._pb == other._pb
+
+    def __hash__(self) -> int:
+        """Equal messages have the same id."""
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        """Name it, without its payload, which may be large or secret."""
+        return f"<Message {self.id}, {len(self.payload):,} bytes>"
+
+
+@final
+class Delivery:
+    """A message and the lease on it: the message is yours until you settle it, or the deadline."""
+
+    __slots__ = ("_pb", "token")
+
+    def __init__(self, delivery: pb.Delivery) -> None:
+        """Take the delivery as the wire has it."""
+        self._pb = delivery
+        self.token = delivery.token
+        """The lease: what `ack`, `nack` and `extend` take. A later delivery of any message has a larger one."""
+
+    @property
+    def message(self) -> Message:
+        """The message."""
+        return Message(self._pb.message)
+
+    @property
+    def deadline(self) -> datetime:
+        """When the lease ends, by the server's clock."""
+        return self._pb.deadline.ToDatetime(UTC)
+
+    @property
+    def count(self) -> int:
+        """How often the message was delivered, this time included."""
+        return self._pb.count
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether all of it is the same."""
+        return isinstance(other, Delivery) and self._pb == other._pb
+
+    def __hash__(self) -> int:
+        """No two deliveries have the same token."""
+        return hash(self.token)
+
+    def __repr__(self) -> str:
+        """Name it."""
+        return f"<Delivery {self.token} of {self.message!r}, number {self.count}>"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class News:
+    """What the server told on a stream of `Client.consume`."""
+
+    deliveries: Sequence[Delivery] = ()
+
+    settled: Sequence[int] = ()
+    """Tokens of the leases that were acknowledged, given back or extended as they should."""
+
+    refused: Mapping[int, QueueletError]
+    """Tokens of the leases that were not, and why."""
+
+    holder_token: int = 0
+    """Told once, when the stream has become the queue's exclusive consumer; larger for each holder."""
+
+    @classmethod
+    def of(cls, response: pb.ConsumeResponse) -> News:
+        """Return what a response tells."""
+        return cls(
+            deliveries=tuple(map(Delivery, response.deliveries)),
+            settled=tuple(response.settled),
+            refused={each.token: error_from_pb(each.error) for each in response.refused},
+            holder_token=response.holder_token,
+        )
+
+
+def new_message(  # noqa: PLR0913  # each is a fact of its own, and all are named
+    *,
+    payload: bytes,
+    tags: Iterable[Tag] = (),
+    message_id: str = "",
+    priority: int = 0,
+    delay: float = 0,
+    not_before: datetime | None = None,
+    ttl: float = 0,
+) -> pb.NewMessage:
+    """Return a message to add as the wire has it; times are in seconds, 0 for none."""
+    message = pb.NewMessage(payload=payload, id=message_id, priority=priority)
+    if tags:
+        message.tags.extend(tags_to_pb(tags))
+    if delay:
+        message.delay.FromNanoseconds(int(delay * 1e9))
+    if ttl:
+        message.ttl.FromNanoseconds(int(ttl * 1e9))
+    if not_before is not None:
+        message.not_before.CopyFrom(_timestamp(not_before))
+    return message
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    """Return a moment as the wire has it. One without a time zone is local time, as everywhere in Python."""
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment.astimezone(UTC))
+    return timestamp
+
+
+def duration_to_pb(seconds: float) -> Duration | None:
+    """Return seconds as the wire has them; nothing for 0, which everywhere means the default."""
+    if not seconds:
+        return None
+    duration = Duration()
+    duration.FromNanoseconds(int(seconds * 1e9))
+    return duration
+
+
+def tags_to_pb(tags: Iterable[Tag]) -> list[pb.Tag]:
+    """Return tags as the wire has them."""
+    return [pb.Tag(key=tag.key, value=tag.value) for tag in tags]
