@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -13,11 +17,14 @@ import apsw
 import pytest
 
 from queuelet.cli import run
+from queuelet.errors import StoreFailed
 from queuelet.message import Rank
 from queuelet.stores.disk import backup
-from queuelet.stores.disk.folder import DATABASE
+from queuelet.stores.disk.database import inspecting
+from queuelet.stores.disk.folder import DATABASE, LOG
 from queuelet.stores.disk.schema import SEQ_BITS
 from support.disk_harness import DiskHarness
+from support.logged_process import clean_environment
 
 
 class Ran:
@@ -161,6 +168,53 @@ def test_the_log_of_the_store_before_does_not_end_up_in_the_restored_one(
     assert len(harness.move_to(tmp_path / "killed")) == 10
 
 
+def seqs_in(harness: DiskHarness, folder: Path) -> list[int]:
+    """Return the numbers of the messages in the store of a folder, none if it is refused."""
+    try:
+        return [seq for seq, _ in harness.move_to(folder).after(0, 1_000, 1 << 40)]
+    except StoreFailed:
+        return []
+
+
+@pytest.mark.parametrize("is_damaged", [False, True], ids=["whole", "damaged"])
+def test_a_restore_that_is_killed_leaves_the_old_store_or_the_new_one(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, *, is_damaged: bool
+) -> None:
+    copy, before, root = tmp_path / "copy.db", tmp_path / "before", tmp_path / "restored"
+    queuelet("backup", "--data-dir", harness.folder, copy)
+    for seq in range(11, 60):
+        harness.messages.append(seq, bytes(1_000))
+    harness.commit()
+    harness.leave_behind_in(before)
+    assert (before / LOG).stat().st_size
+    if is_damaged:
+        (before / DATABASE).write_bytes(b"not a database" * 1_000)
+    subprocess.run(
+        [sys.executable, "-m", "support.killed_restore", before, copy, root],
+        check=True,
+        env={**clean_environment(), "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    old, new = [] if is_damaged else list(range(1, 60)), list(range(1, 11))
+    left = [seqs_in(harness, root / str(number)) for number in range(1, 1 + len(list(root.iterdir())))]
+    assert len(left) > 20
+    assert left[0] == old
+    assert left[-1] == new
+    assert all(seqs in (old, list(range(1, 60)), new) for seqs in left)
+
+
+def test_a_store_that_is_being_read_is_not_overwritten(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "PATIENCE_MS", 0)
+    queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db")
+    harness.leave_behind_in(tmp_path / "killed")
+    with inspecting(tmp_path / "killed" / DATABASE) as connection, connection:
+        connection.execute("SELECT * FROM meta").fetchall()
+        refused = queuelet("restore", "--data-dir", tmp_path / "killed", "--force", tmp_path / "copy.db")
+    assert_refused(refused, "is being read, by a backup or a check")
+    assert seqs_in(harness, tmp_path / "killed") == list(range(1, 11))
+
+
 @pytest.mark.parametrize("backup_of", ["nothing", "text", "half a store", "a store with damage"])
 def test_what_is_no_whole_backup_is_refused_and_leaves_the_store(
     queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, backup_of: str
@@ -249,6 +303,123 @@ def test_people_read_sentences(
     assert made.out.decode() == f"{tmp_path / 'copy.db'} holds 10 messages.\n"
     assert "copying ...\nreading every page ..." in made.err
     assert queuelet("check", "--data-dir", harness.folder).out.decode() == f"{harness.folder}: all is well.\n"
+
+
+# Where nothing can be written
+
+ReadOnly = Callable[[Path], Path]
+
+
+@pytest.fixture
+def read_only(harness: DiskHarness, tmp_path: Path) -> Iterator[ReadOnly]:
+    """Shows the files of a folder, as they are, in one that cannot be written to."""
+    shown = tmp_path / "read only"
+    mounted: list[Path] = []
+
+    def show(folder: Path) -> Path:
+        if os.geteuid():
+            shutil.copytree(folder, shown)
+            shown.chmod(0o555)
+            return shown
+        shown.mkdir()
+        for options in (["--bind", str(folder)], ["--options", "remount,bind,ro"]):
+            mount = ["mount", *options, str(shown)]
+            if subprocess.run(mount, check=False, capture_output=True).returncode:
+                pytest.skip("root may write everywhere but on a read-only mount, and may not mount one here")
+            mounted[:] = [shown]
+        return shown
+
+    yield show
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+    if shown.exists():
+        shown.chmod(0o755)
+
+
+def run_apart(*arguments: str | Path) -> Ran:
+    """Run a command in another process: in one process SQLite shares what it knows of a file."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "queuelet", *arguments], check=False, capture_output=True, env=clean_environment()
+    )
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the files of a store, and what is in them, but for the shared memory: readers leave marks in it."""
+    return {file.name: b"" if file.name.endswith("-shm") else file.read_bytes() for file in folder.iterdir()}
+
+
+def copy_all(folder: Path, to: Path) -> None:
+    """Copy what a process leaves behind that is killed, its shared memory too."""
+    shutil.copytree(folder, to)
+
+
+def close(harness: DiskHarness) -> None:
+    """Stop using the store."""
+    harness.loop.run_until_complete(harness.store.close())
+
+
+@pytest.mark.parametrize("state", ["closed", "in use", "killed"])
+def test_a_store_can_be_checked_and_backed_up_where_nothing_can_be_written(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, read_only: ReadOnly, state: str
+) -> None:
+    copy, source = tmp_path / "copy.db", harness.folder
+    if state == "killed":
+        source = tmp_path / "killed"
+        harness.in_writer(partial(copy_all, harness.folder, source))
+    elif state == "closed":
+        close(harness)
+    folder = read_only(source)
+    before = files_of(folder)
+    assert run_apart("check", "--data-dir", folder).json["problems"] == []
+    assert run_apart("backup", "--data-dir", folder, copy).json["messages"] == 10
+    assert files_of(folder) == before
+    assert queuelet("restore", "--data-dir", tmp_path / "new", copy).code == 0
+
+
+def test_check_finds_damage_where_nothing_can_be_written(
+    queuelet: Queuelet, harness: DiskHarness, read_only: ReadOnly
+) -> None:
+    plant(harness, "UPDATE tallies SET bytes = 1")
+    close(harness)
+    ran = queuelet("check", "--data-dir", read_only(harness.folder))
+    assert ran.code == 1
+    assert "its counts say 10 of 1" in ran.json["problems"][0]
+
+
+def test_a_log_that_cannot_be_read_is_told_of_with_what_to_do(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, read_only: ReadOnly
+) -> None:
+    harness.leave_behind_in(tmp_path / "left")
+    folder = read_only(tmp_path / "left")
+    told = "run this where the folder can be written to, or copy queuelet.db and queuelet.db-wal"
+    assert_refused(queuelet("check", "--data-dir", folder), told)
+    assert_refused(queuelet("backup", "--data-dir", folder, tmp_path / "copy.db"), told)
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_store_can_be_restored_from_where_nothing_can_be_written(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, read_only: ReadOnly
+) -> None:
+    close(harness)
+    assert (
+        queuelet("restore", "--data-dir", tmp_path / "new", read_only(harness.folder) / DATABASE).json["messages"] == 10
+    )
+
+
+def test_a_backup_into_a_folder_that_cannot_be_written_is_refused(
+    queuelet: Queuelet, harness: DiskHarness, read_only: ReadOnly
+) -> None:
+    target = read_only(harness.folder) / "copy.db"
+    assert_refused(queuelet("backup", "--data-dir", harness.folder, target), f"{target} cannot be used")
+
+
+def test_what_changes_behind_a_read_only_folder_is_noticed(harness: DiskHarness, read_only: ReadOnly) -> None:
+    close(harness)
+    path = read_only(harness.folder) / DATABASE
+    changed = path if os.geteuid() else harness.folder / DATABASE
+    with pytest.raises(StoreFailed, match="was changed while it was read"), inspecting(path):
+        os.utime(changed, ns=(1, 1))
 
 
 def rows_of(path: Path, statement: str) -> list[tuple[Any, ...]]:

@@ -8,13 +8,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from threading import Event
+from typing import Any
 
+import apsw
 import pytest
 
 from queuelet.definition import State
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.message import Delivery
-from queuelet.stores.disk import DiskSettings, keeper, room
+from queuelet.stores.disk import DiskSettings, check, keeper, room, writer
+from queuelet.stores.disk.contents import Contents
+from queuelet.stores.disk.folder import DATABASE
+from queuelet.stores.disk.writer import Tidied, Writer
 from support.counts import soaked
 from support.disk_faults import Faults, FaultyDisk, FaultyVfs
 from support.disk_harness import DiskHarness
@@ -33,6 +39,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyDisk]:
     monkeypatch.setattr(room, "free_bytes", disk.free_bytes)
     monkeypatch.setattr(keeper, "QUIET", 0.01)
     monkeypatch.setattr(keeper, "FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(writer, "FULL_FOR", 0)
     yield disk
     del layer
 
@@ -102,6 +109,27 @@ def test_a_full_disk_recovers_when_others_make_room(harness: DiskHarness, disk: 
     disk.set(Faults())
     harness.until(lambda: not harness.store.problem)
     harness.store.check_room()
+
+
+def test_a_disk_that_was_full_counts_as_full_for_a_while(
+    harness: DiskHarness, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "FULL_FOR", 1e9)
+    tidy, tidied = Writer.tidy, []
+
+    def noted(writer: Writer, **how: Any) -> Tidied:  # noqa: ANN401  # as it is called
+        tidied.append(how)
+        return tidy(writer, **how)
+
+    monkeypatch.setattr(Writer, "tidy", noted)
+    harness.open()
+    fill_disk(harness, disk)
+    disk.set(Faults())
+    tidied.clear()
+    harness.until(lambda: len(tidied) > 3)
+    assert harness.store.problem_reason == "STORE_FULL"
+    monkeypatch.setattr(writer, "FULL_FOR", 0)
+    harness.until(lambda: not harness.store.problem)
 
 
 def test_a_store_opens_on_a_full_disk_and_says_so(harness: DiskHarness, disk: FaultyDisk) -> None:
@@ -220,6 +248,152 @@ def test_the_store_goes_on_trying_to_open(harness: DiskHarness, disk: FaultyDisk
     harness.until(lambda: harness.reopenings == 1)
 
 
+# Damaged
+
+
+class Unhurried(Event):
+    """Stands in for the event that the opening waits with: notes for how long, and does not wait."""
+
+    waits: list[float]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Note it."""
+        self.waits.append(timeout or 0.0)
+        return super().wait(0.001)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """For how long a store would wait each time before it is opened anew. It does not."""
+    waits: list[float] = []
+    monkeypatch.setattr(Unhurried, "waits", waits, raising=False)
+    monkeypatch.setattr(keeper, "Event", Unhurried)
+    return waits
+
+
+@pytest.fixture
+def openings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """How the openings after a failure ended: whether the store serves again."""
+    openings: list[bool] = []
+    reopen = Writer.reopen
+
+    def noted(writer: Writer, **how: Any) -> Contents:  # noqa: ANN401  # as it is called
+        openings.append(False)
+        contents = reopen(writer, **how)
+        openings[-1] = True
+        return contents
+
+    monkeypatch.setattr(Writer, "reopen", noted)
+    return openings
+
+
+def damage_a_page(harness: DiskHarness) -> bytes:
+    """Fill the store, and spoil a page of messages in its file; return how the file was."""
+    messages = harness.open()
+    for seq in range(1, 1_000):
+        messages.append(seq, bytes(1_000))
+    harness.commit()
+    harness.loop.run_until_complete(harness.store.close())
+    path = harness.folder / DATABASE
+    good = path.read_bytes()
+    page = len(good) // 2 // 4_096 * 4_096
+    path.write_bytes(good[:page] + bytes(8) + good[page + 8 :])
+    harness.move_to(harness.folder)
+    return good
+
+
+def read_all(harness: DiskHarness) -> int:
+    """Read every message; return how many there are."""
+    return len(harness.messages.after(0, 10_000, 1 << 40))
+
+
+def test_a_damaged_page_fails_the_store_until_nothing_is_wrong_any_more(
+    waits: list[float], openings: list[bool]
+) -> None:
+    harness = DiskHarness()
+    good = damage_a_page(harness)
+    assert harness.store.problem == "", "it is not known before the page is read"
+    with pytest.raises(StoreFailed, match=r"the store is damaged .*: stop the server") as failed:
+        read_all(harness)
+    for word in ("`queuelet check`", "`queuelet restore`"):
+        assert word in failed.value.message
+    harness.until(lambda: len(openings) > 5)
+    assert not any(openings), "it was opened, and is as damaged as it was"
+    assert harness.store.problem_reason == "STORE_FAILED"
+    assert harness.store.problem == failed.value.message
+    with pytest.raises(StoreFailed, match="is damaged"):
+        harness.store.check_room()
+    assert harness.store.figures().failures == 1
+
+    (harness.folder / DATABASE).write_bytes(good)
+    harness.until(lambda: harness.reopenings == 1)
+    assert harness.store.problem == ""
+    assert read_all(harness) == 999
+    harness.close()
+
+
+def test_a_damaged_store_is_looked_at_ever_less_often(waits: list[float]) -> None:
+    harness = DiskHarness()
+    damage_a_page(harness)
+    with pytest.raises(StoreFailed):
+        read_all(harness)
+    harness.until(lambda: len(waits) > 12)
+    assert waits[:3] == [0, keeper.FIRST_DAMAGED_BACKOFF, 2 * keeper.FIRST_DAMAGED_BACKOFF]
+    assert waits == sorted(waits)
+    assert waits[-1] == keeper.LONGEST_DAMAGED_BACKOFF
+    harness.close()
+
+
+def test_a_failing_disk_is_looked_at_soon_though_there_was_damage_before(
+    waits: list[float], harness: DiskHarness, disk: FaultyDisk
+) -> None:
+    messages = harness.open()
+    harness.commit()
+    damage_met = harness.store._failed_to_read  # noqa: SLF001  # nothing else tells of damage that is none
+    for number in range(1, 12):
+        damage_met(apsw.CorruptError("misread"))
+        harness.until(lambda: harness.reopenings == number)  # noqa: B023  # called before the next round
+    assert waits[-1] == keeper.LONGEST_DAMAGED_BACKOFF
+    waits.clear()
+    disk.set(Faults(write=True))
+    messages = harness.messages
+    messages.append(1, b"one")
+    with pytest.raises(StoreFailed, match="is being opened anew"):
+        harness.commit()
+    harness.until(lambda: len(waits) > 3)
+    assert max(waits) <= keeper.LONGEST_BACKOFF
+
+
+def test_damage_that_is_met_in_opening_after_another_failure_is_told_of(waits: list[float]) -> None:
+    harness = DiskHarness()
+    messages = harness.open()
+    messages.append(1, b"one")
+    harness.commit()
+    path = harness.folder / DATABASE
+    harness.store._failed_to_read(apsw.IOError("disk I/O error"))  # noqa: SLF001  # the file is spoilt before it opens
+    path.write_bytes(b"")
+    harness.until(lambda: "is damaged" in harness.store.problem)
+    assert "stop the server" in harness.store.problem
+    harness.close()
+
+
+def test_a_damaged_store_can_be_closed_while_it_is_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = Event()
+
+    def look_for_ever(connection: apsw.Connection) -> Iterator[str]:
+        begun.set()
+        connection.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
+        yield "nobody sees this"
+
+    monkeypatch.setattr(check, "check_database", look_for_ever)
+    harness = DiskHarness()
+    damage_a_page(harness)
+    with pytest.raises(StoreFailed):
+        read_all(harness)
+    harness.until(begun.is_set)
+    harness.close()
+
+
 # Without power
 
 ROUNDS = soaked(30, 500)
@@ -307,6 +481,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_real_disk_that_is_full_can_be_emptied(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "QUIET", 0.01)
+    monkeypatch.setattr(writer, "FULL_FOR", 0)
     settings = DiskSettings(reserve_bytes=RESERVE, group_bytes=RESERVE // 4, log_bytes=RESERVE // 4)
     harness = DiskHarness(settings)
     messages = harness.open_in(small_disk / "data")

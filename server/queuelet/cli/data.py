@@ -35,7 +35,8 @@ def backup(data_dir: Path, file: Path) -> None:
     """Copy a store, as it is at this moment, into one file.
 
     A server may run on the data folder meanwhile, and needs not be told. The copy is looked through before it gets its
-    name, so a file that is there is whole. It needs about as much room as the store.
+    name, so a file that is there is whole. It needs about as much room as the store. The data folder may be mounted
+    read-only.
     """
     count = _stores("backup").back_up(data_dir, file, _say)
     _show(f"{file} holds {messages(count)}.", {"file": str(file), "messages": count})
@@ -55,7 +56,8 @@ def restore(data_dir: Path, file: Path, *, force: bool) -> None:
     """Make the store of a data folder from a backup, while no server runs on it.
 
     The queues are again as they were: messages taken since come back, and messages added since are gone. The store gets
-    a new epoch, by which programs and the operator know that. The file is looked through first.
+    a new epoch, by which programs and the operator know that. The file is looked through first. Killed at any moment,
+    the command leaves the store that was there or the new one.
     """
     count = _stores("backup").restore(file, data_dir, force=force, progress=_say)
     _show(f"{data_dir} holds {messages(count)}.", {"data_dir": str(data_dir), "messages": count})
@@ -71,7 +73,7 @@ def restore(data_dir: Path, file: Path, *, force: bool) -> None:
 def check(data_dir: Path) -> None:
     """Look through a store for damage, and print what is found. Exits with 1 if there is any.
 
-    It reads every page of the database, and a server may run on it meanwhile.
+    It reads every page of the database, and a server may run on it meanwhile. The data folder may be mounted read-only.
     """
     problems = list(_stores("check").check_store(data_dir, _say))
     text = "\n".join(problems) if problems else f"{data_dir}: all is well."

@@ -16,15 +16,17 @@ from queuelet.errors import StoreFailed
 from queuelet.stores.disk.check import Progress, check_database
 from queuelet.stores.disk.contents import TOKENS
 from queuelet.stores.disk.database import (
-    check_schema,
+    DAMAGE,
+    PATIENCE_MS,
     explained,
     get_meta,
+    inspecting,
     open_for_reading,
     open_for_writing,
     set_meta,
     value,
 )
-from queuelet.stores.disk.folder import DATABASE, LOG, FolderLock, sync_folder
+from queuelet.stores.disk.folder import BESIDE, DATABASE, FolderLock, sync_folder
 
 
 def _quietly(_: str) -> None:
@@ -35,6 +37,7 @@ def back_up(folder: Path, target: Path, progress: Progress = _quietly) -> int:
     """Copy the store of a folder, as it is at this moment, into a file; return how many messages that holds.
 
     A server may run on the folder, and goes on: what it commits later is not in the copy. Its log grows meanwhile.
+    It may be a folder that can only be read.
 
     Raises:
         StoreFailed: there is no store, or it is damaged; or the target is there already.
@@ -44,22 +47,20 @@ def back_up(folder: Path, target: Path, progress: Progress = _quietly) -> int:
         raise StoreFailed(f"there is no store in {folder}: it has no file {DATABASE}")
     if target.exists():
         raise StoreFailed(f"{target} is there already: give a name that is free")
-    connection = open_for_reading(path)
-    try:
-        with explained(path), _unfinished(target) as unfinished:
-            check_schema(connection, path)
+    with explained(target), _unfinished(target) as unfinished:
+        with inspecting(path) as connection:
             progress("copying")
-            connection.execute("VACUUM INTO ?", (str(unfinished),))
-            return _checked(unfinished, progress)
-    finally:
-        connection.close()
+            # Absolute, for a name that begins with `file:` would be taken for a URI.
+            connection.execute("VACUUM INTO ?", (str(unfinished.absolute()),))
+        return _checked(unfinished, progress)
 
 
 def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progress = _quietly) -> int:
     """Make the store of a folder from a backup; return how many messages it holds.
 
     It gets a new epoch, which tells everybody that what was done since the backup is lost, and gives no lease token
-    that was given before. With `force` it takes the place of a store that is there, which is lost.
+    that was given before. With `force` it takes the place of a store that is there, which is lost. At whatever moment
+    the process dies, the folder holds one of the two, whole.
 
     Raises:
         StoreFailed: the backup is not a whole store, the folder is in use or holds a store, or cannot be written.
@@ -74,9 +75,8 @@ def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progre
             progress("copying")
             shutil.copyfile(backup, unfinished)
             _begin_epoch(unfinished, _tokens_given(folder / DATABASE))
-            # The log of the store that was there must not be taken for that of the new one, so it goes first.
-            (folder / LOG).unlink(missing_ok=True)
-            (folder / f"{DATABASE}-shm").unlink(missing_ok=True)
+            _fold_log(folder / DATABASE)
+            _drop_log(folder / DATABASE)
             return messages
 
 
@@ -92,23 +92,55 @@ def _unfinished(target: Path) -> Iterator[Path]:
         unfinished.rename(target)
         sync_folder(target.parent)
     finally:
-        for suffix in ("", "-wal", "-shm", "-journal"):
+        for suffix in ("", *BESIDE):
             unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
 
 
 def _checked(path: Path, progress: Progress) -> int:
     """Return how many messages a store's file holds. Raises `StoreFailed` if anything is wrong with it."""
-    connection = open_for_reading(path)
+    with inspecting(path) as connection:
+        wrong = next(check_database(connection, progress), "")
+        if wrong:
+            raise StoreFailed(f"{path} is not whole: {wrong}")
+        count: int = value(connection, "SELECT coalesce(sum(depth), 0) FROM tallies")
+        return count
+
+
+def _fold_log(path: Path) -> None:
+    """Put the log of a store that no server uses into its file, which then is whole without.
+
+    A damaged file is left as it is: with its log it is no whole store either.
+
+    Raises:
+        StoreFailed: the file is being read, or the disk fails or is full.
+    """
+    if not path.exists():
+        return
     try:
-        with explained(path):
-            check_schema(connection, path)
-            wrong = next(check_database(connection, progress), "")
-            if wrong:
-                raise StoreFailed(f"{path} is not whole: {wrong}")
-            count: int = value(connection, "SELECT coalesce(sum(depth), 0) FROM tallies")
-            return count
-    finally:
-        connection.close()
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(PATIENCE_MS)
+            connection.pragma("schema_version")  # it is the first read that finds the log
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            connection.close()
+    except DAMAGE:
+        pass
+    except apsw.BusyError as error:
+        raise StoreFailed(f"{path} is being read, by a backup or a check: restore when that has ended") from error
+    except apsw.Error as error:
+        raise StoreFailed(
+            f"{path} cannot be made whole before it is replaced ({error}): "
+            "if nothing of it is needed, move the folder's files away and restore without --force"
+        ) from error
+
+
+def _drop_log(path: Path) -> None:
+    """Remove what belongs to a store's file but the file, lest it be taken for what belongs to the next one."""
+    for suffix in BESIDE:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    # Otherwise a loss of power could bring the log back beside the file that comes now.
+    sync_folder(path.parent)
 
 
 def _tokens_given(path: Path) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.database import check_schema, explained, get_meta, open_for_reading, value
+from queuelet.stores.disk.database import get_meta, inspecting, value
 from queuelet.stores.disk.folder import DATABASE
 from queuelet.stores.disk.schema import SEQ_BITS
 
@@ -18,6 +18,9 @@ Progress = Callable[[str], None]
 _MOST_ERRORS = 100
 """How many errors of SQLite are told at most."""
 
+_STEPS = 10_000
+"""After how many steps or pages of SQLite's it is looked whether to go on."""
+
 
 def _quietly(_: str) -> None:
     pass
@@ -26,22 +29,38 @@ def _quietly(_: str) -> None:
 def check_store(folder: Path, progress: Progress = _quietly) -> Iterator[str]:
     """Yield a sentence for each thing that is wrong with the store in a folder; nothing if all is well.
 
+    It may be a folder that can only be read.
+
     Raises:
         StoreFailed: it cannot be opened at all.
     """
     path = folder / DATABASE
     if not path.exists():
         raise StoreFailed(f"there is no store in {folder}: it has no file {DATABASE}")
-    connection = open_for_reading(path)
+    with inspecting(path) as connection:
+        try:
+            yield from check_database(connection, progress)
+        except apsw.CorruptError as error:
+            yield f"the file is damaged: {error}"
+
+
+def require_whole(connection: apsw.Connection, is_cancelled: Callable[[], bool]) -> None:
+    """Look through an open database, until that is cancelled.
+
+    Args:
+        connection: what it is open with, in this thread.
+        is_cancelled: tells whether nobody needs the answer any more. It is asked in this thread, again and again.
+
+    Raises:
+        apsw.CorruptError: something is wrong with it.
+        apsw.Error: it cannot be read, or it was cancelled.
+    """
+    connection.set_progress_handler(is_cancelled, _STEPS)
     try:
-        with explained(path):
-            check_schema(connection, path)
-            try:
-                yield from check_database(connection, progress)
-            except apsw.CorruptError as error:
-                yield f"the file is damaged: {error}"
+        if wrong := next(check_database(connection), ""):
+            raise apsw.CorruptError(wrong)
     finally:
-        connection.close()
+        connection.set_progress_handler(None)
 
 
 def check_database(connection: apsw.Connection, progress: Progress = _quietly) -> Iterator[str]:

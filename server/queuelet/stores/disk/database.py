@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ REMEDY = (
     "restore a backup with `queuelet restore`, look what is wrong with `queuelet check`, "
     "or move the folder away to begin empty"
 )
+
+DAMAGE = (apsw.NotADBError, apsw.CorruptError)
+"""The errors of SQLite that tell of damage in the file, rather than of a disk that fails."""
 
 PATIENCE_MS = 10_000
 """How long to wait for another process (a backup, a check) that locks the file for a moment, in milliseconds."""
@@ -71,6 +75,42 @@ def open_for_reading(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     return connection
 
 
+@contextmanager
+def inspecting(path: Path) -> Iterator[apsw.Connection]:
+    """Open one of our databases to look through it or to copy it, also where nothing can be written.
+
+    To read, SQLite needs a log and a shared memory beside the database, and makes them. Where it may not, nobody is
+    allowed to change the file while it is open.
+
+    Raises:
+        StoreFailed: as `open_for_reading` does; or nothing can be written and there is a log to be read, or the file
+            was changed meanwhile.
+    """
+    with explained(path):
+        connection = open_for_reading(path)
+        try:
+            cannot_write = _why_unreadable(connection)
+            if cannot_write is None:
+                check_schema(connection, path)
+                yield connection
+                return
+        finally:
+            connection.close()
+        if os.access(path.parent, os.W_OK):
+            raise cannot_write
+        with _unchanging(path) as connection:
+            check_schema(connection, path)
+            yield connection
+
+
+def damage_of(error: BaseException) -> str:
+    """Return what an error tells of damage in the file, also where it was explained; empty if it tells of none."""
+    for each in (error, error.__cause__):
+        if isinstance(each, DAMAGE):
+            return str(each)
+    return ""
+
+
 def value(connection: apsw.Connection, statement: str, *bindings: object) -> Any:  # noqa: ANN401  # whatever it holds
     """Return the first column of the first row, None if there is no row."""
     rows = connection.execute(statement, bindings).fetchall()
@@ -92,18 +132,18 @@ def explained(path: Path) -> Iterator[None]:
     """Turn errors of SQLite and of the system into a sentence that says what to do."""
     try:
         yield
-    except (apsw.NotADBError, apsw.CorruptError) as error:
+    except DAMAGE as error:
         raise StoreFailed(f"{path} is damaged ({error}): {REMEDY}") from error
     except (apsw.Error, OSError) as error:
         raise StoreFailed(f"{path} cannot be used: {error}") from error
 
 
 def check_header(path: Path) -> None:
-    """Refuse a file that does not begin as a SQLite database does. Raises `StoreFailed` or OSError."""
+    """Refuse a file that does not begin as a SQLite database does. Raises `StoreFailed`, apsw.Error or OSError."""
     with path.open("rb") as file:
         head = file.read(100)
     if len(head) < 100:  # noqa: PLR2004  # the size of SQLite's header
-        raise StoreFailed(f"{path} is damaged (it is empty, or has lost its beginning): {REMEDY}")
+        raise apsw.NotADBError("it is empty, or has lost its beginning")
     if not head.startswith(b"SQLite format 3\0"):
         raise StoreFailed(f"{path} is not a Queuelet database, or its beginning is damaged: {REMEDY}")
 
@@ -121,6 +161,50 @@ def check_schema(connection: apsw.Connection, path: Path) -> None:
         )
     if version <= 0:
         raise StoreFailed(f"{path} is damaged (it tells no version): {REMEDY}")
+
+
+def _why_unreadable(connection: apsw.Connection) -> apsw.Error | None:
+    """Read a little; return why that needs a right to write, None if it does not. Raises apsw.Error."""
+    try:
+        connection.pragma("schema_version")
+    except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
+        return error
+    return None
+
+
+@contextmanager
+def _unchanging(path: Path) -> Iterator[apsw.Connection]:
+    """Open a database that nobody changes: it is read without locks and without its log, which must be empty.
+
+    Whoever has a store open keeps a log and a shared memory beside it, and both can be read by those who read the
+    database: so where SQLite found them missing, no process of this machine has it open.
+
+    Raises:
+        StoreFailed: there is a log, or the file was changed after all.
+    """
+    before = _stamp(path)
+    if before[-1]:
+        raise StoreFailed(
+            f"{path.parent} cannot be written to, and so the log {path.name}-wal cannot be read there, which holds the "
+            f"newest messages: run this where the folder can be written to, or copy {path.name} and {path.name}-wal "
+            "to a folder that can, and run it on that"
+        )
+    connection = apsw.Connection(
+        f"{path.absolute().as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    )
+    try:
+        yield connection
+    finally:
+        connection.close()
+    if _stamp(path) != before:
+        raise StoreFailed(f"{path} was changed while it was read: run this again, where the server runs")
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a database is written: its time and size, and the size of its log."""
+    log = path.with_name(f"{path.name}-wal")
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, log.stat().st_size if log.exists() else 0
 
 
 def _make(path: Path, vfs: str | None) -> None:

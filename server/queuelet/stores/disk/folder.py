@@ -11,6 +11,9 @@ from queuelet.errors import StoreFailed
 
 DATABASE = "queuelet.db"
 LOG = "queuelet.db-wal"
+BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite appends to a database's name to name the files that belong to it."""
+
 RESERVE = "queuelet.reserve"
 LOCK = "queuelet.lock"
 

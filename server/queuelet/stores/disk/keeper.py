@@ -15,6 +15,7 @@ import apsw
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
 from queuelet.stores.disk.contents import Contents
+from queuelet.stores.disk.database import REMEDY, damage_of
 from queuelet.stores.disk.figures import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
 from queuelet.stores.disk.journal import Group, Journal
 from queuelet.stores.disk.worker import Worker
@@ -34,6 +35,9 @@ QUIET = 1.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.05, 5.0
 """How long to wait before the store is opened again: twice as long each time it fails."""
 
+FIRST_DAMAGED_BACKOFF, LONGEST_DAMAGED_BACKOFF = 1.0, 300.0
+"""The same where its file is damaged: that seldom mends by itself, and each time the whole file is read."""
+
 STABLE = 60.0
 """How long a store must have served until its next failure counts as the first."""
 
@@ -41,7 +45,8 @@ STABLE = 60.0
 class Keeper:
     """Gives the writer one thing to do after another: groups of the journal, checkpoints, slices of tidying up.
 
-    After a failure the writer opens the store anew, and takes nothing from the journal until that is done.
+    After a failure the writer opens the store anew, and takes nothing from the journal until that is done. Where damage
+    was met in the file, that is when nothing is wrong with it any more.
     """
 
     def __init__(  # noqa: PLR0913  # whom to tell of what, by name
@@ -80,6 +85,8 @@ class Keeper:
         self._timer_at = 0.0
         self._last_written = self._opened = 0.0
         self._backoff = 0.0
+        self._damage = ""
+        """What was met of damage in the file; empty while none is known."""
         self.journal = Journal(loop, self.go_on, group_bytes=settings.group_bytes)
         self.failure = ""
         """Why the store is not open; empty while it is."""
@@ -113,6 +120,7 @@ class Keeper:
         """Give up what is not known to be kept, and have the store opened anew; return what to tell of it."""
         if not self.failure:
             self.failure = f"the store failed ({error}) and is being opened anew"
+            self._note_damage(error)
             self.failures += 1
             self._checkpoint_due = self._tidy_due = False
             if self._timer:
@@ -249,23 +257,43 @@ class Keeper:
 
     def _reopen(self) -> None:
         if self._worker and not self._is_closing:
-            self._worker.do(partial(self._reopen_after, self._backoff), self._reopen_ended)
-            self._backoff = min(max(FIRST_BACKOFF, 2 * self._backoff), LONGEST_BACKOFF)
+            is_damaged = bool(self._damage)
+            first, longest = (
+                (FIRST_DAMAGED_BACKOFF, LONGEST_DAMAGED_BACKOFF) if is_damaged else (FIRST_BACKOFF, LONGEST_BACKOFF)
+            )
+            seconds = min(self._backoff, longest)
+            self._worker.do(partial(self._reopen_after, seconds, is_damaged), self._reopen_ended)
+            self._backoff = min(max(first, 2 * seconds), longest)
 
-    def _reopen_after(self, seconds: float) -> Contents:
+    def _reopen_after(self, seconds: float, is_damaged: bool) -> Contents:  # noqa: FBT001  # it is given to a thread
         if self._stop_opening.wait(seconds):
             raise StoreFailed("the store is closing")
-        return self._writer.reopen()
+        return self._writer.reopen(is_damaged=is_damaged, is_cancelled=self._stop_opening.is_set)
+
+    def _still_failed(self, error: Exception) -> None:
+        """Note why it could not be opened anew. Once damage was met, that stays the reason."""
+        if self._damage:
+            return
+        self.failure = f"the store failed and cannot be opened anew: {error}"
+        if self._note_damage(error):
+            self._failed(self.failure)
+
+    def _note_damage(self, error: Exception) -> bool:
+        """Have the failure say so if an error tells of damage; tell whether it does."""
+        self._damage = damage_of(error)
+        if self._damage:
+            self.failure = f"the store is damaged ({self._damage}): stop the server, then {REMEDY}"
+        return bool(self._damage)
 
     def _reopen_ended(self, result: Contents | Exception) -> None:
         if self._is_closing:
             return
         self._is_busy = False
         if isinstance(result, Exception):
-            self.failure = f"the store failed and cannot be opened anew: {result}"
+            self._still_failed(result)
             self._reopen()
             return
-        self.failure = ""
+        self.failure = self._damage = ""
         self.journal = Journal(self._loop, self.go_on, group_bytes=self._settings.group_bytes)
         self._serve()
         self._reopened(result)

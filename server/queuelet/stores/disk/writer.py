@@ -6,14 +6,17 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TypeVar
 
 import apsw
 
+from queuelet.errors import StoreFailed
 from queuelet.stores.disk import sweep
 from queuelet.stores.disk.batch import Batch, write
+from queuelet.stores.disk.check import require_whole
 from queuelet.stores.disk.contents import Contents, read_contents
 from queuelet.stores.disk.database import PATIENCE_MS, explained, open_for_writing
 from queuelet.stores.disk.folder import DATABASE, LOG, RESERVE
@@ -21,6 +24,9 @@ from queuelet.stores.disk.room import Reserve
 from queuelet.stores.disk.schema import PAGE_BYTES
 
 T = TypeVar("T")
+
+FULL_FOR = 1.0
+"""How long a disk that was full counts as full at least, in seconds: nobody is told one thing and then the other."""
 
 _PIECE = 64 * 1024
 """How much of the log is written anew at once, in bytes. SQLite's layer over Unix takes less than 128 KiB."""
@@ -87,10 +93,14 @@ class Writer:
         self._connection: apsw.Connection | None = None
         self._dropped: deque[int] = deque()
         self._log_pages = 0
+        self._full_since = 0.0
         self.is_full = False
 
-    def open(self) -> Contents:
+    def open(self, check: Callable[[apsw.Connection], None] | None = None) -> Contents:
         """Open the database and read what is needed to serve.
+
+        Args:
+            check: what to do first with the open database.
 
         Raises:
             StoreFailed: it cannot be used; the sentence says why, and what to do.
@@ -101,16 +111,28 @@ class Writer:
                 self._path, vfs=self._settings.vfs, synchronous=self._settings.synchronous
             )
             self._connection.set_wal_hook(self._note_log)
+            if check:
+                check(self._connection)
             contents = self._with_room(lambda: read_contents(self._open))
         self._dropped = deque(contents.dropped)
         return contents
 
-    def reopen(self) -> Contents:
-        """Open again after a failure. Raises as `open` does."""
+    def reopen(self, *, is_damaged: bool, is_cancelled: Callable[[], bool]) -> Contents:
+        """Open again after a failure. Raises as `open` does.
+
+        Args:
+            is_damaged: whether damage was met in the file. Opening reads little of it, and so it is looked through
+                first: it is not served from again as long as there is anything wrong with it.
+            is_cancelled: tells whether to give that up.
+        """
         self._abandon()
         with explained(self._path):
             self._write_log_anew()
-        return self.open()
+        try:
+            return self.open(partial(require_whole, is_cancelled=is_cancelled) if is_damaged else None)
+        except StoreFailed:
+            self._abandon()  # it may be long until the next time, and somebody may mend the file meanwhile
+            raise
 
     def write(self, batch: Batch) -> Written:
         """Write a batch, out of the reserve if need be.
@@ -153,7 +175,7 @@ class Writer:
             has_more = self._with_room(lambda: self._tidy_some(freed, is_idle=is_idle))
             if is_quiet and not has_more and self._log.exists() and self._log.stat().st_size:
                 self._give_log_back()
-        if self.is_full:
+        if self.is_full and monotonic() - self._full_since >= FULL_FOR:
             self.is_full = not self._reserve.make()
         free = sweep.free_pages(self._open) * PAGE_BYTES
         return Tidied(
@@ -199,7 +221,7 @@ class Writer:
             return work()
         except apsw.FullError:
             self._reserve.drop()
-            self.is_full = True
+            self.is_full, self._full_since = True, monotonic()
             return work()
 
     def _note_log(self, _: apsw.Connection, __: str, pages: int) -> int:

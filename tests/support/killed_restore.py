@@ -1,0 +1,96 @@
+"""A `queuelet restore --force` that is killed, once before each of its steps: `python -m support.killed_restore ...`.
+
+It takes a folder with a store that a process has left, a backup, and an empty folder. There it leaves `1`, `2`, ...:
+the store's folder after a restore that was killed before its first step, its second, ..., and last one that was not. A
+step is whatever changes a file or a name. Each restore is a fork, so that they cost one start of Python.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from itertools import count
+from pathlib import Path
+
+import apsw
+
+from queuelet.stores.disk.backup import restore
+
+_EVENTS = {"open", "os.remove", "os.rename", "os.truncate", "shutil.copyfile"}
+"""Python's steps, as audit events. SQLite's go by `_Layer`."""
+
+
+class Countdown:
+    """Kills the process at a step."""
+
+    def __init__(self, steps: int) -> None:
+        """Take the number of the step."""
+        self._left = steps
+
+    def step(self) -> None:
+        """Note that a step is to be done."""
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Layer(apsw.VFS):
+    """SQLite's layer over the system, which tells of each step."""
+
+    def __init__(self, countdown: Countdown) -> None:
+        self._countdown = countdown
+        super().__init__("killed", "unix", makedefault=True)
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  # apsw's name
+        return _File(name, flags, self._countdown)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802  # apsw's
+        self._countdown.step()
+        super().xDelete(filename, syncdir)
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, name: str | apsw.URIFilename | None, flags: list[int], countdown: Countdown) -> None:
+        super().__init__("unix", name, flags)
+        self._countdown = countdown
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802  # apsw's name
+        self._countdown.step()
+        super().xWrite(data, offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802  # apsw's name
+        self._countdown.step()
+        super().xTruncate(newsize)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802  # apsw's name
+        self._countdown.step()
+        super().xSync(flags)
+
+
+def restore_until(folder: Path, backup: Path, steps: int) -> None:
+    """Restore, and die before a step."""
+    countdown = Countdown(steps)
+    layer = _Layer(countdown)
+    sys.addaudithook(lambda event, _: countdown.step() if event in _EVENTS else None)
+    restore(backup, folder, force=True)
+    del layer
+
+
+def main(store: Path, backup: Path, root: Path) -> None:
+    """Restore in copies of a folder, killed one step later each time, until one comes to its end."""
+    for steps in count(1):
+        folder = root / str(steps)
+        shutil.copytree(store, folder)
+        process = os.fork()
+        if not process:
+            restore_until(folder, backup, steps)
+            os._exit(0)
+        _, status = os.waitpid(process, 0)
+        if not os.WIFSIGNALED(status):
+            raise SystemExit(os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
