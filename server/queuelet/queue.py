@@ -405,10 +405,11 @@ class Queue:
         reason: str = "",
         outcome: TryOutcome = TryOutcome.NACKED,
         dead: bool = False,
+        unused: bool = False,
     ) -> list[QueueletError | None]:
         """Give the messages of these leases back, after a delay in nanoseconds; return for each what was wrong.
 
-        With `dead` they are dead at once.
+        With `dead` they are dead at once; with `unused` these deliveries do not count.
         """
         if now >= self.next_event:
             self.advance(now)
@@ -418,7 +419,7 @@ class Queue:
             if isinstance(held, QueueletError):
                 results.append(held)
                 continue
-            self._states.end_try(*held, now, outcome, reason, now + delay, dead=dead)
+            self._states.end_try(*held, now, outcome, reason, now + delay, dead=dead, unused=unused)
             results.append(None)
         given_back = results.count(None)
         if outcome is TryOutcome.NACKED:

@@ -211,12 +211,27 @@ class States:
         self._messages.touch((seq,))
 
     def end_try(  # noqa: PLR0913, PLR0917  # each is a fact of its own
-        self, seq: int, delivery: Delivery, now: int, outcome: TryOutcome, reason: str, wake: int, *, dead: bool = False
+        self,
+        seq: int,
+        delivery: Delivery,
+        now: int,
+        outcome: TryOutcome,
+        reason: str,
+        wake: int,
+        *,
+        dead: bool = False,
+        unused: bool = False,
     ) -> None:
-        """End a lease without an ack: the message is dead, away for a while, or back in its place."""
+        """End a lease without an ack: the message is dead, away for a while, or back in its place.
+
+        A delivery that was not used was none: it does not count, and is not part of the history.
+        """
         self.leased -= 1
-        history = delivery.history + failed_try(outcome, delivery, now, reason)
-        delivery.history = newest_tries(history) if delivery.history else history
+        if unused:
+            delivery.count -= 1
+        else:
+            history = delivery.history + failed_try(outcome, delivery, now, reason)
+            delivery.history = newest_tries(history) if delivery.history else history
         if dead:
             self._bury(seq, delivery, DeathReason.REJECTED, now)
             return

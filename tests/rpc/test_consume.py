@@ -239,6 +239,26 @@ def test_a_stream_that_is_cancelled_gives_its_leases_back_at_once(rpc: Rpc, orde
     assert rpc.stats(orders).waiting_calls == 0
 
 
+def test_only_what_a_consumer_may_have_begun_counts_as_delivered_when_its_stream_ends(rpc: Rpc, orders: str) -> None:
+    consumer = rpc.consume(orders, credit=6, concurrency=2)
+    first, *_ = (delivery.token for delivery in consumer.take(6))
+    consumer.say(ack=[first])
+    consumer.until(lambda so_far: so_far.settled)
+    consumer.cancel()
+    eventually(lambda: counts(rpc, orders) == (9, 0, 0, 0), "all are back")
+    assert [each.count for each in rpc.browse(orders)] == [1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert [len(each.tries) for each in rpc.browse(orders)] == [1, 1, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_message_that_was_not_begun_can_be_given_back_as_such(rpc: Rpc, orders: str) -> None:
+    consumer = rpc.consume(orders, credit=1)
+    (delivery,) = consumer.take(1)
+    consumer.say(nack=[pb.ConsumeNack(token=delivery.token, unused=True)])
+    consumer.until(lambda so_far: so_far.settled)
+    consumer.cancel()
+    assert [each.count for each in rpc.browse(orders)] == [0] * 10
+
+
 def test_thousands_of_leases_come_back_to_their_old_places_before_the_next_holder_begins(
     rpc: Rpc, queue: pb.Queue
 ) -> None:

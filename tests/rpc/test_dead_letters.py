@@ -79,6 +79,14 @@ def test_a_consumer_may_say_that_another_try_would_not_help(rpc: Rpc, way: str) 
     assert counts(rpc, queue) == (1, 0, 0, 1)
 
 
+def test_what_is_dead_was_used(rpc: Rpc) -> None:
+    queue = rpc.new_queue().meta.id
+    rpc.add(queue, b"x")
+    (delivery,) = rpc.receive(queue, 1)
+    with pytest.raises(Refused, match="unused: what nobody has begun to work on cannot be dead"):
+        rpc.nack(queue, delivery.token, dead=True, unused=True)
+
+
 def test_what_is_dead_has_no_delay(rpc: Rpc) -> None:
     queue = rpc.new_queue().meta.id
     rpc.add(queue, b"x")

@@ -143,13 +143,13 @@ class NaiveQueue:
         return results
 
     def nack(
-        self, tokens: list[int], outcome: TryOutcome, reason: str, wake: int, now: int, *, dead: bool
+        self, tokens: list[int], outcome: TryOutcome, reason: str, wake: int, now: int, *, dead: bool, unused: bool
     ) -> list[str]:
         """Give leased messages back."""
 
         def give_back(record: Record) -> None:
             self.tally["nacked" if outcome is TryOutcome.NACKED else "released"] += 1
-            self.end_try(record, outcome, reason, wake, now, dead=dead)
+            self.end_try(record, outcome, reason, wake, now, dead=dead, unused=unused)
 
         return self.with_leases(tokens, give_back)
 
@@ -211,10 +211,21 @@ class NaiveQueue:
         return [record for record in self.records if record.state in states]
 
     def end_try(
-        self, record: Record, outcome: TryOutcome, reason: str, wake: int, now: int, *, dead: bool = False
+        self,
+        record: Record,
+        outcome: TryOutcome,
+        reason: str,
+        wake: int,
+        now: int,
+        *,
+        dead: bool = False,
+        unused: bool = False,
     ) -> None:
         """End a lease without an ack."""
-        record.tries.append((outcome, record.token, now, reason))
+        if unused:
+            record.count -= 1
+        else:
+            record.tries.append((outcome, record.token, now, reason))
         if dead:
             self.bury(record, DeathReason.REJECTED)
         elif record.count >= self.max_deliveries:

@@ -211,9 +211,11 @@ class Rpc:
         request = pb.AckRequest(queue_id=queue, tokens=tokens)
         return reasons(self.call("Ack", request, pb.AckResponse).results)
 
-    def nack(self, queue: str, *tokens: int, delay: float = 0, reason: str = "", dead: bool = False) -> list[str]:
+    def nack(
+        self, queue: str, *tokens: int, delay: float = 0, reason: str = "", dead: bool = False, unused: bool = False
+    ) -> list[str]:
         """Give back; return the reason of each refusal, empty where all went well."""
-        request = pb.NackRequest(queue_id=queue, tokens=tokens, reason=reason, dead=dead)
+        request = pb.NackRequest(queue_id=queue, tokens=tokens, reason=reason, dead=dead, unused=unused)
         request.delay.FromNanoseconds(int(delay * 1e9))
         return reasons(self.call("Nack", request, pb.NackResponse).results)
 

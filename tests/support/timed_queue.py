@@ -53,9 +53,12 @@ class TimedQueue:
         """Acknowledge messages; return what was wrong."""
         return _reasons(self.queue.ack(tokens, self.now))
 
-    def nack(self, *tokens: int, delay: float = 0, reason: str = "", dead: bool = False) -> list[str]:
+    def nack(
+        self, *tokens: int, delay: float = 0, reason: str = "", dead: bool = False, unused: bool = False
+    ) -> list[str]:
         """Give messages back; return what was wrong."""
-        return _reasons(self.queue.nack(tokens, self.now, delay=int(delay * SECOND), reason=reason, dead=dead))
+        away = int(delay * SECOND)
+        return _reasons(self.queue.nack(tokens, self.now, delay=away, reason=reason, dead=dead, unused=unused))
 
     def extend(self, *tokens: int, lease: float = 0) -> list[str]:
         """Move the ends of leases; return what was wrong."""

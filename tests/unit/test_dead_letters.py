@@ -56,6 +56,19 @@ def test_a_message_that_is_given_back_as_dead_is_dead_at_once() -> None:
     assert queue.ready() == [b"b", b"a"]
 
 
+def test_a_delivery_that_was_not_used_does_not_count() -> None:
+    queue = TimedQueue(max_deliveries=2)
+    queue.add(b"a")
+    for _ in range(5):
+        queue.nack(*queue.receive(), unused=True)
+    assert queue.counts == (1, 0, 0, 0)
+    assert queue.delivery().count == 0
+    assert queue.delivery().history == b""
+    for _ in range(2):
+        queue.nack(*queue.receive())
+    assert queue.counts == (0, 0, 0, 1)
+
+
 def test_a_dead_message_counts_to_the_limit() -> None:
     queue = with_a_dead_message()
     assert queue.queue.depth == 1

@@ -248,7 +248,7 @@ class QueueMachine(RuleBasedStateMachine):
         delay=seconds,
         reason=st.sampled_from(["", "busy"]),
         outcome=st.sampled_from(TryOutcome),
-        dead=st.booleans(),
+        fate=st.sampled_from(["", "dead", "unused"]),
     )
     def nack(
         self,
@@ -256,12 +256,12 @@ class QueueMachine(RuleBasedStateMachine):
         delay: int,
         reason: str,
         outcome: TryOutcome,
-        dead: bool,  # noqa: FBT001
+        fate: str,
     ) -> None:
         tokens = self.some_tokens(data)
         now = self.now()
-        results = self.queue.nack(tokens, now, delay=delay * SECOND, reason=reason, outcome=outcome, dead=dead)
-        assert reasons(results) == self.model.nack(tokens, outcome, reason, now + delay * SECOND, now, dead=dead)
+        results = self.queue.nack(tokens, now, delay=delay * SECOND, reason=reason, outcome=outcome, **fates(fate))
+        assert reasons(results) == self.model.nack(tokens, outcome, reason, now + delay * SECOND, now, **fates(fate))
 
     @rule(data=st.data(), lease=st.sampled_from([0, SECOND, 9 * SECOND]))
     def extend(self, data: st.DataObject, lease: int) -> None:
@@ -469,6 +469,11 @@ class QueueMachine(RuleBasedStateMachine):
     @staticmethod
     def note_done(waiter: ModelWaiter) -> None:
         waiter.calls_of_done += 1
+
+
+def fates(fate: str) -> dict[str, bool]:
+    """Return how a message is given back: to be dead, or as one that was not used."""
+    return {"dead": fate == "dead", "unused": fate == "unused"}
 
 
 def name(result: AddResult) -> str:

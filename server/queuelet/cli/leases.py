@@ -119,7 +119,7 @@ def ack(options: Options, queue: str, tokens: Sequence[int]) -> None:
 )
 @click.option("--dead", is_flag=True, help="They are dead at once: another try would not help.")
 @click.pass_obj
-def nack(  # noqa: PLR0913, PLR0917  # click hands over each option
+def nack(  # noqa: PLR0913  # click hands over each option
     options: Options, queue: str, tokens: Sequence[int], delay: float, reason: str, *, dead: bool
 ) -> None:
     """Give leased messages back: they return to their old places in the queue.

@@ -9,6 +9,7 @@ more. It waits for one event, which all others set.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from itertools import groupby
 from time import time_ns
@@ -68,6 +69,8 @@ class _Start(NamedTuple):
     most: int
     consumer: str
     is_exclusive: bool
+    concurrency: int
+    """How many messages the consumer works on at a time; 0 for all it has."""
 
 
 def _read_start(start: pb.ConsumeStart) -> _Start:
@@ -76,6 +79,7 @@ def _read_start(start: pb.ConsumeStart) -> _Start:
         most=min(page_size_from_pb(start.max, "start.max") or _STEP, _STEP),
         consumer=text_from_pb(start.consumer, "start.consumer", LONGEST_CONSUMER),
         is_exclusive=start.exclusive,
+        concurrency=page_size_from_pb(start.concurrency, "start.concurrency"),
     )
 
 
@@ -154,18 +158,20 @@ class _Stream:
             if task is not None:
                 task.cancel()
         self._queue.give_up_waiting(self._called)
-        self._give_back()
+        # Tokens grow: what came first, and may have been begun, stands first.
+        self._give_back(deque(sorted(self._held)), self._asked.concurrency or len(self._held))
 
-    def _give_back(self) -> None:
+    def _give_back(self, held: deque[int], begun: int) -> None:
         """Give back leases and then the claim: the messages are in the queue again when the next in line begins.
 
-        A great many are given back step by step, so that other calls have their turn.
+        A great many are given back step by step, so that other calls have their turn. `begun` says on how many of the
+        messages there may have been work.
         """
         if not self._queue.has_ended:
-            step = [self._held.pop() for _ in range(min(_STEP, len(self._held)))]
-            self._queue.nack(step, time_ns(), outcome=TryOutcome.RELEASED)
-            if self._held:
-                asyncio.get_running_loop().call_soon(self._give_back)
+            step = [held.popleft() for _ in range(min(_STEP, begun or _STEP, len(held)))]
+            self._queue.nack(step, time_ns(), outcome=TryOutcome.RELEASED, unused=not begun)
+            if held:
+                asyncio.get_running_loop().call_soon(self._give_back, held, max(0, begun - len(step)))
                 return
         self._queue.release_claim(self._claim)
 
@@ -298,10 +304,10 @@ class _Stream:
         self._credit += asked.credit
         if asked.ack:
             self._ack(asked.ack)
-        for (delay, reason, dead), few in groupby(nacks, lambda each: (each.delay, each.reason, each.dead)):
+        for (delay, reason, dead, unused), few in groupby(nacks, lambda each: each[1:]):
             tokens = [each.token for each in few]
             self._held.difference_update(tokens)
-            results = self._queue.nack(tokens, time_ns(), delay=delay, reason=reason, dead=dead)
+            results = self._queue.nack(tokens, time_ns(), delay=delay, reason=reason, dead=dead, unused=unused)
             self._untold.settle(self._untold.sort(tokens, results))
         if asked.extend:
             results, _ = self._queue.extend(asked.extend, time_ns(), lease=self._asked.lease)
@@ -340,6 +346,7 @@ class _Nack(NamedTuple):
     delay: int
     reason: str
     dead: bool
+    unused: bool
 
 
 def _read_nack(nack: pb.ConsumeNack) -> _Nack:
@@ -348,4 +355,5 @@ def _read_nack(nack: pb.ConsumeNack) -> _Nack:
         nack_delay_from_pb(nack, "nack.delay"),
         text_from_pb(nack.reason, "nack.reason", LONGEST_REASON),
         nack.dead,
+        nack.unused,
     )

@@ -68,7 +68,9 @@ class LeaseRpcs:
         check_batch(asked.tokens, "tokens", self._bounds)
         delay = nack_delay_from_pb(asked)
         reason = text_from_pb(asked.reason, "reason", LONGEST_REASON)
-        return _results(queue.nack(asked.tokens, time_ns(), delay=delay, reason=reason, dead=asked.dead))
+        return _results(
+            queue.nack(asked.tokens, time_ns(), delay=delay, reason=reason, dead=asked.dead, unused=asked.unused)
+        )
 
     def extend(self, request: bytes, call: Call) -> bytes:
         """Make leases end at another time."""
@@ -83,8 +85,11 @@ class LeaseRpcs:
 
 
 def nack_delay_from_pb(asked: pb.NackRequest | pb.ConsumeNack, field: str = "delay") -> int:
-    """Return for how long messages stay away that are given back, in nanoseconds."""
+    """Return for how long messages stay away that are given back, in nanoseconds; check what else is asked."""
     delay = delay_from_pb(asked.delay, field)
+    if asked.unused and asked.dead:
+        field = field.replace("delay", "unused")
+        raise InvalidArgument(f"{field}: what nobody has begun to work on cannot be dead; leave out one", field=field)
     if delay and asked.dead:
         raise InvalidArgument(f"{field}: what is dead does not come again; leave out the delay, or dead", field=field)
     return delay

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import time_ns
 
 from queuelet.codec import NewMessage, added, browsed, id_of, next_page, same_content, tags_of
@@ -19,7 +20,7 @@ from queuelet.service.taking import Taker, patience
 from queuelet.service.turns import Turns
 from queuelet.status import NEGZ_SERVICE, error_to_pb
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.waiting import AddResult, Duplicate
+from queuelet.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.wire import (
     check_batch,
     checked_uuid,
@@ -58,7 +59,7 @@ class MessageRpcs:
         queue = self._manager.get(asked.queue_id)
         message = message_from_pb(asked.message, self._bounds)
         if asked.wait:
-            return once_kept(queue, self._wait_to_add(queue, [message], call, _add_answer))
+            return once_kept(queue, self._add_in_turn(queue, [message], call, _add_answer))
         added = queue.add(message, time_ns())
         answer = added if isinstance(added, bytes) else _added_or_raise(message, added)
         return once_kept(queue, _single(queue, answer, call))
@@ -93,7 +94,7 @@ class MessageRpcs:
         self, queue: Queue, messages: list[NewMessage], call: Call, *, wait: bool
     ) -> bytes | Awaitable[bytes]:
         if wait:
-            return once_kept(queue, self._wait_to_add(queue, messages, call, _add_batch_answer))
+            return once_kept(queue, self._add_in_turn(queue, messages, call, _add_batch_answer))
         return once_kept(queue, _add_batch_answer(queue, messages, queue.add_batch(messages, time_ns())))
 
     def _read(self, place: int, new: pb.NewMessage) -> NewMessage:
@@ -103,15 +104,28 @@ class MessageRpcs:
         except InvalidArgument:
             return message_from_pb(new, self._bounds, f"messages[{place}]")
 
-    async def _wait_to_add(
+    def _add_in_turn(
         self,
         queue: Queue,
         messages: list[NewMessage],
         call: Call,
         answer: Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes],
-    ) -> bytes:
+    ) -> bytes | Awaitable[bytes]:
+        """Add messages where there is room for them all, else wait for it."""
         done = asyncio.Event()
         waiting = queue.wait_to_add(messages, done.set, time_ns())
+        if waiting.is_complete:
+            return answer(queue, messages, waiting.results)
+        return self._wait_for_room(queue, waiting, done, call, partial(answer, queue, messages))
+
+    async def _wait_for_room(
+        self,
+        queue: Queue,
+        waiting: WaitingAdd,
+        done: asyncio.Event,
+        call: Call,
+        answer: Callable[[Sequence[AddResult]], bytes],
+    ) -> bytes:
         try:
             async with asyncio.timeout(patience(call)):
                 await done.wait()
@@ -119,7 +133,7 @@ class MessageRpcs:
             pass
         finally:
             queue.give_up_adding(waiting, time_ns())
-        return answer(queue, messages, waiting.results)
+        return answer(waiting.results)
 
     # Taking
 

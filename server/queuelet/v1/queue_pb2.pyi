@@ -283,18 +283,20 @@ class LeaseResult(_message.Message):
     def __init__(self, error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class NackRequest(_message.Message):
-    __slots__ = ("queue_id", "tokens", "delay", "reason", "dead")
+    __slots__ = ("queue_id", "tokens", "delay", "reason", "dead", "unused")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     DEAD_FIELD_NUMBER: _ClassVar[int]
+    UNUSED_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     tokens: _containers.RepeatedScalarFieldContainer[int]
     delay: _duration_pb2.Duration
     reason: str
     dead: bool
-    def __init__(self, queue_id: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ..., dead: _Optional[bool] = ...) -> None: ...
+    unused: bool
+    def __init__(self, queue_id: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ..., dead: _Optional[bool] = ..., unused: _Optional[bool] = ...) -> None: ...
 
 class NackResponse(_message.Message):
     __slots__ = ("results",)
@@ -335,30 +337,34 @@ class ConsumeRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[ConsumeStart, _Mapping]] = ..., credit: _Optional[int] = ..., ack: _Optional[_Iterable[int]] = ..., nack: _Optional[_Iterable[_Union[ConsumeNack, _Mapping]]] = ..., extend: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ConsumeStart(_message.Message):
-    __slots__ = ("queue_id", "lease", "max", "consumer", "exclusive")
+    __slots__ = ("queue_id", "lease", "max", "consumer", "exclusive", "concurrency")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     MAX_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     EXCLUSIVE_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     lease: _duration_pb2.Duration
     max: int
     consumer: str
     exclusive: bool
-    def __init__(self, queue_id: _Optional[str] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max: _Optional[int] = ..., consumer: _Optional[str] = ..., exclusive: _Optional[bool] = ...) -> None: ...
+    concurrency: int
+    def __init__(self, queue_id: _Optional[str] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max: _Optional[int] = ..., consumer: _Optional[str] = ..., exclusive: _Optional[bool] = ..., concurrency: _Optional[int] = ...) -> None: ...
 
 class ConsumeNack(_message.Message):
-    __slots__ = ("token", "delay", "reason", "dead")
+    __slots__ = ("token", "delay", "reason", "dead", "unused")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     DEAD_FIELD_NUMBER: _ClassVar[int]
+    UNUSED_FIELD_NUMBER: _ClassVar[int]
     token: int
     delay: _duration_pb2.Duration
     reason: str
     dead: bool
-    def __init__(self, token: _Optional[int] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ..., dead: _Optional[bool] = ...) -> None: ...
+    unused: bool
+    def __init__(self, token: _Optional[int] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ..., dead: _Optional[bool] = ..., unused: _Optional[bool] = ...) -> None: ...
 
 class ConsumeResponse(_message.Message):
     __slots__ = ("deliveries", "settled", "refused", "holder_token", "durability")
