@@ -1,23 +1,32 @@
-"""The client: queues and messages as plain values, refusals as the errors the server raised.
+"""The client: what puts messages into queues and takes them out.
 
     async with Client("localhost:10002") as client:
-        await client.new_queue(name="orders", limit=1_000)
-        await client.add("orders", b"hello")
-        message = await client.pop("orders")
+        async with Producer(client, "orders") as producer:
+            await producer.put(b"an order")
 
-Whoever must not lose a message takes it under a lease, and says when its work is done:
+        async def handle(order: Received[bytes]) -> None:
+            print(order.item)
 
-    async with client.consume("orders", credit=1) as stream:
-        async for news in stream:
-            for delivery in news.deliveries:
-                await work(delivery.message)
-                await stream.ack(delivery.token, credit=1)
+        await Consumer(client, "orders", handle).run()
+
+`Producer` and `Consumer` do the right thing where servers and connections go away. `Client` has every call of the
+server as a method, with plain values, and the errors of `queuelet.errors` for refusals; `Client.listen` tells how the
+connection stands.
 """
 
 from queuelet.client.client import Client
 from queuelet.client.connection import Connection
 from queuelet.client.connection_state import ConnectionState
+from queuelet.client.consumer import Consumer, Handler, OnError
 from queuelet.client.consumption import Consumption
+from queuelet.client.errors import Closed, NotSent, PutsFailed
+from queuelet.client.producer import Added, Producer, Sent
+from queuelet.client.received import Received
+from queuelet.client.serializers import BYTES, JSON, TEXT, ModelSerializer, Serializer
 from queuelet.client.values import Delivery, Message, News
 
-__all__ = ["Client", "Connection", "ConnectionState", "Consumption", "Delivery", "Message", "News"]
+__all__ = [
+    "BYTES", "JSON", "TEXT", "Added", "Client", "Closed", "Connection", "ConnectionState", "Consumer", "Consumption",
+    "Delivery", "Handler", "Message", "ModelSerializer", "News", "NotSent", "OnError", "Producer", "PutsFailed",
+    "Received", "Sent", "Serializer",
+]  # fmt: skip

@@ -303,14 +303,21 @@ class Client:
         maximum: int = 0,
         consumer: str = "",
         exclusive: bool = False,
+        concurrency: int = 0,
     ) -> Consumption:
         """Return a stream of messages, as many as the server is given credit for: use it in `async with`.
 
         One answer holds at most `maximum` messages, 0 for as many as fit. An exclusive consumer is the only one who
-        takes messages from the queue; whoever else asks for that stands in line.
+        takes messages from the queue; whoever else asks for that stands in line. `concurrency` says on how many
+        messages you work at a time, 0 for all: what the stream has beyond them when it ends was not delivered.
         """
         start = pb.ConsumeStart(
-            queue_id=queue, lease=duration_to_pb(lease), max=maximum, consumer=consumer, exclusive=exclusive
+            queue_id=queue,
+            lease=duration_to_pb(lease),
+            max=maximum,
+            consumer=consumer,
+            exclusive=exclusive,
+            concurrency=concurrency,
         )
         make: Any = self._open_channel().stream_stream(f"/{SERVICE}/Consume")
         return Consumption(make, pb.ConsumeRequest(start=start, credit=credit), self._connection)
@@ -337,14 +344,22 @@ class Client:
 
     # Any call
 
-    async def call(
-        self, name: str, request: ProtobufMessage, answer: type[_Answer], *, extra: float = 0, repeat: bool = False
+    async def call(  # noqa: PLR0913  # as `receive`
+        self,
+        name: str,
+        request: ProtobufMessage,
+        answer: type[_Answer],
+        *,
+        extra: float = 0,
+        at_most: float = float("inf"),
+        repeat: bool = False,
     ) -> _Answer:
-        """Make a call by its name and return the answer as the wire has it; it may take `extra` seconds longer.
+        """Make a call by its name and return the answer as the wire has it.
 
-        `repeat` says that this call may be made twice, though not every call of the name may.
+        It may take `extra` seconds longer than others, but not longer than `at_most`. `repeat` says that this call may
+        be made twice, though not every call of the name may.
         """
-        return (await self._call(name, request, answer, extra=extra, repeat=repeat))[0]
+        return (await self._call(name, request, answer, extra=extra, at_most=at_most, repeat=repeat))[0]
 
     async def stream(self, name: str, request: ProtobufMessage, answer: type[_Answer]) -> AsyncIterator[_Answer]:
         """Make a call that has many answers, and yield them."""
@@ -359,15 +374,23 @@ class Client:
 
     # Inside
 
-    async def _call(
-        self, name: str, request: ProtobufMessage, answer: type[_Answer], *, extra: float = 0, repeat: bool = False
+    async def _call(  # noqa: PLR0913  # as `call`
+        self,
+        name: str,
+        request: ProtobufMessage,
+        answer: type[_Answer],
+        *,
+        extra: float = 0,
+        at_most: float = float("inf"),
+        repeat: bool = False,
     ) -> tuple[_Answer, int]:
         """Make a call, more than once if it may be; return the answer and how often it was made."""
         connection, backoff = self._connection, Backoff()
         end = monotonic() + connection.retry_for
         may_repeat = repeat or name in _REPEATABLE
         data = request.SerializeToString()
-        timeout = None if connection.timeout is None else connection.timeout + extra
+        longest = min(at_most, float("inf") if connection.timeout is None else connection.timeout + extra)
+        timeout = None if longest == float("inf") else longest
         tries = 0
         while True:
             tries += 1

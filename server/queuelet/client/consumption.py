@@ -37,7 +37,7 @@ class Consumption:
     async def __aenter__(self) -> Self:
         """Begin."""
         self._call = self._make(metadata=self._connection.metadata)
-        await self._say(self._first)
+        await self.say(self._first)
         return self
 
     async def __aexit__(
@@ -73,23 +73,23 @@ class Consumption:
 
     async def credit(self, count: int) -> None:
         """Let the server send so many more messages."""
-        await self._say(pb.ConsumeRequest(credit=count))
+        await self.say(pb.ConsumeRequest(credit=count))
 
     async def ack(self, *tokens: int, credit: int = 0) -> None:
         """Say that the work of these messages is done, and that so many more may come. What becomes of it is news."""
-        await self._say(pb.ConsumeRequest(ack=tokens, credit=credit))
+        await self.say(pb.ConsumeRequest(ack=tokens, credit=credit))
 
     async def nack(self, token: int, *, delay: float = 0, reason: str = "", credit: int = 0) -> None:
         """Give a message back, after so many seconds, and say that so many more may come."""
         given_back = pb.ConsumeNack(token=token, delay=duration_to_pb(delay), reason=reason)
-        await self._say(pb.ConsumeRequest(nack=[given_back], credit=credit))
+        await self.say(pb.ConsumeRequest(nack=[given_back], credit=credit))
 
     async def extend(self, *tokens: int) -> None:
         """Have these leases last from now as long as the stream's leases do."""
-        await self._say(pb.ConsumeRequest(extend=tokens))
+        await self.say(pb.ConsumeRequest(extend=tokens))
 
-    async def _say(self, request: pb.ConsumeRequest) -> None:
-        """Send a request. gRPC takes one at a time."""
+    async def say(self, request: pb.ConsumeRequest) -> None:
+        """Send a request as the wire has it. gRPC takes one at a time."""
         async with self._speaking:
             try:
                 await self._call.write(request.SerializeToString())

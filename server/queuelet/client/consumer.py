@@ -1,0 +1,424 @@
+"""The consumer: messages come under leases, and what becomes of them follows from how their work ends.
+
+    async def handle(order: Received[bytes]) -> None:
+        ...                                           # returning acknowledges, raising gives the message back
+
+    await Consumer(client, "orders", handle, concurrency=8).run()
+
+or, one message after the other:
+
+    async with Consumer(client, "orders") as orders:
+        async for order in orders:                    # asking for the next acknowledges this one
+            ...
+
+A lease is kept for as long as the work takes. When the server goes away the consumer waits until it is back; work that
+goes on meanwhile is not begun a second time when its message comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from enum import Enum
+from types import TracebackType
+from typing import Any, Generic, Self, overload
+
+from queuelet.client.client import Client
+from queuelet.client.errors import Closed
+from queuelet.client.lessee import Lessee, Terms, Work
+from queuelet.client.received import Received
+from queuelet.client.serializers import BYTES, Item, Serializer
+from queuelet.client.values import Delivery
+from queuelet.errors import QueueletError
+
+_log = logging.getLogger("queuelet.client")
+
+_LOOK = 0.25
+"""How often to look whether the queue is empty, in seconds."""
+
+_TURN = 0.01
+"""How long messages may be handled in a row before others have their turn, in seconds."""
+
+_LONGEST_REASON = 1_024
+"""What the server takes of a reason, in bytes."""
+
+Handler = Callable[[Received[Item]], Awaitable[object]]
+"""Does the work of one message."""
+
+
+class OnError(Enum):
+    """What becomes of a message whose handler raises."""
+
+    REQUEUE = "requeue"
+    """It goes back to its place, and is dead when it was tried as often as its queue allows."""
+
+    DEAD_LETTER = "dead-letter"
+    """It is dead at once, and stays with its queue's dead letters."""
+
+    DROP = "drop"
+    """It is gone."""
+
+
+class Consumer(Generic[Item]):
+    """Takes messages from one queue."""
+
+    @overload
+    def __init__(
+        self: Consumer[bytes],
+        client: Client,
+        queue: str,
+        handler: Handler[bytes] | None = ...,
+        *,
+        concurrency: int = ...,
+        prefetch: int = ...,
+        lease: float = ...,
+        exclusive: bool = ...,
+        name: str = ...,
+        on_error: OnError = ...,
+        retry_delay: float = ...,
+        max_messages: int | None = ...,
+        until_empty: bool = ...,
+        close_timeout: float | None = ...,
+        reach_for: float | None = ...,
+        missing_for: float = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        client: Client,
+        queue: str,
+        handler: Handler[Item] | None = ...,
+        *,
+        serializer: Serializer[Item],
+        concurrency: int = ...,
+        prefetch: int = ...,
+        lease: float = ...,
+        exclusive: bool = ...,
+        name: str = ...,
+        on_error: OnError = ...,
+        retry_delay: float = ...,
+        max_messages: int | None = ...,
+        until_empty: bool = ...,
+        close_timeout: float | None = ...,
+        reach_for: float | None = ...,
+        missing_for: float = ...,
+    ) -> None: ...
+
+    def __init__(  # noqa: PLR0913  # each is a choice of its own, and all but three are named
+        self,
+        client: Client,
+        queue: str,
+        handler: Handler[Any] | None = None,
+        *,
+        serializer: Serializer[Item] = BYTES,  # type: ignore[assignment]  # the overloads say when
+        concurrency: int = 1,
+        prefetch: int = 100,
+        lease: float = 0,
+        exclusive: bool = False,
+        name: str = "",
+        on_error: OnError = OnError.REQUEUE,
+        retry_delay: float = 0,
+        max_messages: int | None = None,
+        until_empty: bool = False,
+        close_timeout: float | None = 30.0,
+        reach_for: float | None = None,
+        missing_for: float = 30.0,
+    ) -> None:
+        """Take where messages come from, and what to do with them.
+
+        Args:
+            client: an open client.
+            queue: the queue's name or id.
+            handler: does the work of a message; None to iterate over the messages instead.
+            serializer: what makes items of bytes.
+            concurrency: how many messages are handled at a time.
+            prefetch: how many more may be here, so that none has to be waited for. 0 leaves them to other consumers.
+            lease: how long leases last, in seconds; 0 for what the queue says. They are extended while work goes on.
+            exclusive: whether to be the only one who takes messages from the queue, and to wait while another is.
+            name: what to call yourself in the history of messages that fail; empty for the machine and the process.
+            on_error: what becomes of a message whose handler raises.
+            retry_delay: how long such a message stays away, in seconds.
+            max_messages: end after so many messages; None for never.
+            until_empty: whether to end when no message is ready, and none is leased to anybody.
+            close_timeout: how long work may go on when the consumer is closed, in seconds; None for ever.
+            reach_for: how long to try to reach a server that was never reached, in seconds; None for ever.
+            missing_for: how long a queue may be missing from a server that has just come back, in seconds.
+        """
+        if concurrency < 1:
+            raise ValueError(f"concurrency: {concurrency} is too few; use 1 or more")
+        if prefetch < 0:
+            raise ValueError(f"prefetch: {prefetch} is negative; use 0 or more")
+        self._client = client
+        self._queue = queue
+        self._handler = handler
+        self._serializer = serializer
+        self._concurrency = concurrency
+        self._on_error = on_error
+        self._retry_delay = retry_delay
+        self._max_messages = max_messages
+        self._until_empty = until_empty
+        self._close_timeout = close_timeout
+        terms = Terms(
+            queue=queue,
+            consumer=name or f"{socket.gethostname()}:{os.getpid()}",
+            lease=lease,
+            concurrency=concurrency,
+            most_held=concurrency + prefetch,
+            is_exclusive=exclusive,
+            reach_for=reach_for,
+            missing_for=missing_for,
+        )
+        work = Work(self._take, self._lose, self._disconnected, self._settled, self._wanted)
+        self._lessee = Lessee(client, terms, work)
+        self._here: asyncio.Queue[Received[Item] | None] = asyncio.Queue()
+        self._running: dict[str, Received[Item]] = {}
+        self._settling: dict[int, bool] = {}
+        self._begun = 0
+        self._is_stopping = False
+        self._changed = asyncio.Event()
+        self._connecting: asyncio.Task[None] | None = None
+        self._handling: list[asyncio.Task[None]] = []
+        self._looking: asyncio.Task[None] | None = None
+        self.done = 0
+        """Messages that were acknowledged, and are out of the queue."""
+        self.failed = 0
+        """Messages whose work failed."""
+        self.lost = 0
+        """Messages that were done but may be delivered again, since their lease was over."""
+
+    # Its life
+
+    async def run(self) -> None:
+        """Consume until `stop`, or what the consumer was told to end after. Raises what does not go by itself."""
+        if self._handler is None:
+            raise TypeError("there is no handler to run: give one, or iterate over the consumer")
+        async with self:
+            await self.wait()
+
+    async def __aenter__(self) -> Self:
+        """Begin to consume."""
+        if self._connecting is not None:
+            raise Closed("the consumer was opened before: make a new one")
+        self._connecting = asyncio.create_task(self._lessee.run())
+        self._connecting.add_done_callback(lambda _: self._end_soon())
+        if self._handler is not None:
+            self._handling = [asyncio.create_task(self._handle_all(self._handler)) for _ in range(self._concurrency)]
+            for task in self._handling:
+                task.add_done_callback(lambda _: self._changed.set())
+        if self._until_empty:
+            self._looking = asyncio.create_task(self._look_for_end())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End as `close` does. A message that was iterated over when an error came up fails with that."""
+        if self._handler is None:
+            for received in list(self._running.values()):
+                self._finish(received, error if isinstance(error, Exception) else None)
+        await self.close(0 if kind is asyncio.CancelledError else self._close_timeout)
+
+    def stop(self) -> None:
+        """Take no more messages, and end when the work that goes on is done. It may be called in a signal handler."""
+        self._is_stopping = True
+        self._give_back_unused()
+        self._end_soon()
+
+    async def wait(self) -> None:
+        """Wait until the consumer has ended. Raises what does not go by itself."""
+        while not self._is_over:
+            self._changed.clear()
+            await self._changed.wait()
+        self._raise_failure()
+
+    async def close(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # past it, work is cut off
+        """Stop, let work go on for so many seconds (None for ever), and tell the server what became of it.
+
+        Messages whose work is cut off go back.
+        """
+        if self._connecting is None:
+            return
+        self.stop()
+        try:
+            with suppress(TimeoutError, QueueletError):
+                async with asyncio.timeout(timeout):
+                    await self.wait()
+        finally:
+            tasks = [task for task in (*self._handling, self._looking, self._connecting) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def __aiter__(self) -> AsyncIterator[Received[Item]]:
+        """Iterate over the messages. Asking for the next one acknowledges the one before, unless it is settled."""
+        if self._handler is not None:
+            raise TypeError("the consumer has a handler, which gets the messages: iterate over one without")
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[Received[Item]]:
+        if self._connecting is None:
+            async with self:
+                async for each in self._iterate():
+                    yield each
+            return
+        while (received := await self._next()) is not None:
+            yield received
+            self._finish(received, None)
+        self._raise_failure()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing is left to do, or nothing more can be done."""
+        if self._failure is not None:
+            return True
+        if self._running:
+            return False
+        return (self._is_stopping or self._has_enough) and not (
+            self._lessee.has_unsettled and self._lessee.is_connected
+        )
+
+    @property
+    def _has_enough(self) -> bool:
+        """Whether no more messages are wanted."""
+        return self._max_messages is not None and self._begun >= self._max_messages
+
+    @property
+    def _failure(self) -> BaseException | None:
+        for task in (self._connecting, *self._handling, self._looking):
+            if task is not None and task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _end_soon(self) -> None:
+        """Have whoever waits look whether it is over."""
+        self._changed.set()
+        self._lessee.look_again()
+        if self._is_stopping or self._has_enough or self._failure is not None:
+            for _ in range(max(1, self._concurrency)):
+                self._here.put_nowait(None)
+
+    async def _look_for_end(self) -> None:
+        """Look whether the queue is empty. A message that is leased is not gone: it may come back."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            if self._running or not self._here.empty() or self._lessee.has_unsettled:
+                continue
+            with suppress(QueueletError):
+                counts = (await self._client.get_queue(self._queue)).messages
+                if not counts.ready and not counts.leased:
+                    self.stop()
+                    return
+
+    # Messages
+
+    def _take(self, delivery: Delivery) -> None:
+        """Take a message. One whose work goes on already only gets a new lease."""
+        message = delivery.message
+        running = self._running.get(message.id)
+        if running is not None and not running.is_settled:
+            running.renew(delivery)
+            return
+        if self._is_stopping:
+            self._lessee.nack(delivery.token, unused=True)
+            return
+        try:
+            item = self._serializer.load(message.payload)
+        except Exception as error:  # noqa: BLE001  # whatever a serializer raises, the message is not for it
+            _log.warning("message %s of queue %s cannot be read and is dead: %r", message.id, self._queue, error)
+            self.failed += 1
+            self._lessee.nack(delivery.token, reason=_reason(error, "its payload cannot be read: "), dead=True)
+            return
+        self._here.put_nowait(Received(delivery, item, self._lessee))
+
+    def _lose(self, token: int, error: QueueletError) -> None:
+        """Hear that a message is somebody else's now, though its work goes on here."""
+        for received in self._running.values():
+            if received.token == token:
+                received.is_leased = False
+                _log.warning("message %s may be delivered to others: %s", received.id, error.message)
+
+    def _disconnected(self) -> None:
+        """Hear that the messages that are held went back, and may come again."""
+        for received in self._running.values():
+            received.is_leased = False
+        while not self._here.empty():
+            self._here.get_nowait()
+        self._end_soon()
+
+    def _settled(self, token: int, error: QueueletError | None) -> None:
+        """Hear what became of a message that was acknowledged or given back."""
+        is_done = self._settling.pop(token, False)
+        if is_done and error is None:
+            self.done += 1
+        elif is_done:
+            self.lost += 1
+            _log.warning("a message of queue %s was done, but may be delivered again: %s", self._queue, error)
+        self._changed.set()
+
+    def _wanted(self) -> int | None:
+        """Return how many more messages may come at most; None for as many as can be held."""
+        if self._is_stopping:
+            return 0
+        return None if self._max_messages is None else self._max_messages - self._begun - self._here.qsize()
+
+    async def _next(self) -> Received[Item] | None:
+        """Return the next message to work on, or None at the end."""
+        if self._is_stopping or self._has_enough:
+            return None
+        received = await self._here.get()
+        if received is not None:
+            self._begun += 1
+            self._running[received.id] = received
+        return received
+
+    async def _handle_all(self, handler: Handler[Item]) -> None:
+        """Handle one message after the other."""
+        loop = asyncio.get_running_loop()
+        turn = loop.time() + _TURN
+        while (received := await self._next()) is not None:
+            error = None
+            try:
+                await handler(received)
+            except Exception as raised:  # noqa: BLE001  # whatever a handler raises, the next message is handled
+                error = raised
+            self._finish(received, error)
+            if loop.time() > turn:
+                await asyncio.sleep(0)
+                turn = loop.time() + _TURN
+
+    def _finish(self, received: Received[Item], error: Exception | None) -> None:
+        """Settle a message as its work ended, unless it is settled already."""
+        self._running.pop(received.id, None)
+        if error is not None:
+            self.failed += 1
+            _log.warning("message %s of queue %s failed", received.id, self._queue, exc_info=error)
+        if not received.is_settled:
+            if error is None or self._on_error is OnError.DROP:
+                self._settling[received.token] = error is None
+                received.ack()
+            else:
+                is_dead = self._on_error is OnError.DEAD_LETTER
+                received.nack(delay=0 if is_dead else self._retry_delay, reason=_reason(error), dead=is_dead)
+        if self._is_stopping or self._has_enough:
+            self._end_soon()
+
+    def _give_back_unused(self) -> None:
+        while not self._here.empty():
+            received = self._here.get_nowait()
+            if received is not None:
+                received.nack(unused=True)
+
+
+def _reason(error: BaseException, why: str = "") -> str:
+    """Return what stands in a message's history, as short as the server wants it."""
+    text = f"{why}{type(error).__name__}: {error}".rstrip(": ")
+    return text.encode()[:_LONGEST_REASON].decode(errors="ignore")

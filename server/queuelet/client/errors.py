@@ -1,0 +1,32 @@
+"""What can go wrong in the client itself. What the server refuses is one of `queuelet.errors`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from queuelet.errors import QueueletError
+
+
+class Closed(QueueletError):
+    """It is closed, or was not opened yet: use it in `async with`."""
+
+    reason = "CLOSED"
+
+
+class NotSent(QueueletError):
+    """The message was not sent in time, and is not in the queue."""
+
+    reason = "NOT_SENT"
+
+
+class PutsFailed(QueueletError):
+    """Messages were not put, and nobody asked what became of them."""
+
+    reason: ClassVar[str] = "PUTS_FAILED"
+
+    def __init__(self, errors: list[QueueletError], failed: int) -> None:
+        """Take some of the errors, the first ones, and of how many messages they are."""
+        first = f"the first: {errors[0].message}" if errors else "why is not known any more"
+        super().__init__(f"{failed:,} {'message was' if failed == 1 else 'messages were'} not put; {first}")
+        self.errors = errors
+        self.failed = failed

@@ -1,0 +1,269 @@
+"""Messages under leases, over as many connections as it takes.
+
+A token goes through two places here: its message is somebody's work (`held`), then what became of it is on its way to
+the server (`_unsettled`). The second outlives a connection: what the server has not confirmed is said again on the next
+one, before any message is asked for. The first does not: the server takes messages back from a stream that breaks, and
+gives them out anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any, NamedTuple
+
+from queuelet.client.client import Client
+from queuelet.client.consumption import Consumption
+from queuelet.client.retries import AWAY, Backoff
+from queuelet.client.values import Delivery, News, duration_to_pb
+from queuelet.errors import MessageNotFound, QueueletError, QueueNotFound, TooMany, Unreachable
+from queuelet.v1 import queue_pb2 as pb
+
+_log = logging.getLogger("queuelet.client")
+
+_SIGN_OF_LIFE = 20.0
+"""How often to make a call at least, in seconds: a stream on which nothing comes does not notice that it is cut."""
+
+_MOST_TOLD = 1_000
+"""How many outcomes go into one request."""
+
+_SHARE = 4
+"""More messages are asked for when a quarter of those that may be held is free, or along with something else."""
+
+
+class Terms(NamedTuple):
+    """How messages are to come."""
+
+    queue: str
+    consumer: str
+    lease: float
+    """How long leases last, in seconds; 0 for what the queue says."""
+    concurrency: int
+    most_held: int
+    is_exclusive: bool
+    reach_for: float | None
+    """How long to try to reach a server that was never reached, in seconds; None for ever."""
+    missing_for: float
+    """How long a queue may be missing from a server that is back, in seconds."""
+
+
+class Work(NamedTuple):
+    """Who works on the messages."""
+
+    take: Callable[[Delivery], None]
+    """Take a message."""
+    lose: Callable[[int, QueueletError], None]
+    """Hear that the message of a token is somebody else's now, though its work goes on here."""
+    disconnected: Callable[[], None]
+    """Hear that the messages that are held went back, and may come again."""
+    settled: Callable[[int, QueueletError | None], None]
+    """Hear what became of a message that was acknowledged or given back."""
+    wanted: Callable[[], int | None]
+    """Return how many more messages may come at most; None for as many as can be held."""
+
+
+class Lessee:
+    """Holds messages of one queue for a consumer."""
+
+    def __init__(self, client: Client, terms: Terms, work: Work) -> None:
+        """Take an open client, how messages are to come, and who works on them."""
+        self._client = client
+        self._terms = terms
+        self._work = work
+        self._lease = 0.0
+        self._credit = 0
+        self._held: set[int] = set()
+        self._unsettled: dict[int, pb.ConsumeNack | None] = {}
+        self._untold: dict[int, pb.ConsumeNack | None] = {}
+        self._has_news = asyncio.Event()
+        self._outage = _Outage(terms)
+        self.holder_token = 0
+        """Of an exclusive consumer that holds the queue: larger for each holder."""
+        self.is_connected = False
+
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether the server has not confirmed everything it was told."""
+        return bool(self._unsettled)
+
+    def ack(self, token: int) -> None:
+        """Say that a message is done."""
+        self._settle(token, None)
+
+    def nack(self, token: int, *, delay: float = 0, reason: str = "", dead: bool = False, unused: bool = False) -> None:
+        """Give a message back."""
+        self._settle(
+            token, pb.ConsumeNack(token=token, delay=duration_to_pb(delay), reason=reason, dead=dead, unused=unused)
+        )
+
+    def look_again(self) -> None:
+        """See whether more messages are wanted now."""
+        self._has_news.set()
+
+    async def run(self) -> None:
+        """Consume over one connection after the other. Raises what does not go by itself."""
+        while True:
+            try:
+                await self._consume()
+            except (*AWAY, TooMany, QueueNotFound) as error:
+                await asyncio.sleep(self._outage.next_delay(error))
+
+    # Inside
+
+    def _settle(self, token: int, nack: pb.ConsumeNack | None) -> None:
+        self._held.discard(token)
+        self._unsettled[token] = self._untold[token] = nack
+        self._has_news.set()
+
+    async def _consume(self) -> None:
+        """Consume over one connection, until it ends."""
+        terms = self._terms
+        queue = await self._client.get_queue(terms.queue)
+        self._lease = terms.lease or queue.delivery.lease_seconds
+        stream = self._client.consume(
+            terms.queue,
+            lease=terms.lease,
+            consumer=terms.consumer,
+            exclusive=terms.is_exclusive,
+            concurrency=terms.concurrency,
+        )
+        async with stream:
+            self._credit = 0
+            self._untold = dict(self._unsettled)
+            self._has_news.set()
+            self._outage.end()
+            self.is_connected = True
+            try:
+                await _first_of(self._listen(stream), self._tell(stream), self._extend())
+            finally:
+                self.is_connected = False
+                self.holder_token = 0
+                self._held.clear()
+                self._work.disconnected()
+
+    async def _listen(self, stream: Consumption) -> None:
+        async for news in stream:
+            self._hear(news)
+        raise Unreachable("the server ended the stream")
+
+    def _hear(self, news: News) -> None:
+        if news.holder_token:
+            self.holder_token = news.holder_token
+        for token in news.settled:
+            self._confirm(token, None)
+        for token, error in news.refused.items():
+            self._confirm(token, error)
+        self._credit -= len(news.deliveries)
+        for delivery in news.deliveries:
+            self._held.add(delivery.token)
+            self._work.take(delivery)
+
+    def _confirm(self, token: int, error: QueueletError | None) -> None:
+        """Take the server's word on what became of a message. What is not there any more will not come again."""
+        is_nack = self._unsettled.pop(token, None) is not None
+        self._untold.pop(token, None)
+        self._work.settled(token, None if is_nack or isinstance(error, MessageNotFound) else error)
+
+    async def _tell(self, stream: Consumption) -> None:
+        """Say what there is to say, whenever there is something; meanwhile more gathers."""
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            request = self._next_request()
+            if request is not None:
+                await stream.say(request)
+
+    def _next_request(self) -> pb.ConsumeRequest | None:
+        free = self._free()
+        if not self._untold and free < max(1, self._terms.most_held // _SHARE) and not (free and not self._held):
+            return None
+        told = list(self._untold.items())[:_MOST_TOLD]
+        for token, _ in told:
+            del self._untold[token]
+        if self._untold:
+            self._has_news.set()
+        self._credit += free
+        return pb.ConsumeRequest(
+            credit=free,
+            ack=[token for token, nack in told if nack is None],
+            nack=[nack for _, nack in told if nack is not None],
+        )
+
+    def _free(self) -> int:
+        """Return how many more messages may come."""
+        free = self._terms.most_held - len(self._held) - self._credit
+        wanted = self._work.wanted()
+        if wanted is not None:
+            free = min(free, wanted - self._credit)
+        return max(0, free)
+
+    async def _extend(self) -> None:
+        """Keep the leases of what is held. A call shows too that the server is still there."""
+        queue = self._terms.queue
+        while True:
+            await asyncio.sleep(min(self._lease / 3, _SIGN_OF_LIFE))
+            tokens = list(self._held)
+            if not tokens:
+                await self._client.get_queue(queue)
+                continue
+            _, errors = await self._client.extend(queue, tokens, lease=self._lease)
+            for token, error in zip(tokens, errors, strict=True):
+                if error and token in self._held:
+                    self._held.discard(token)
+                    self._work.lose(token, error)
+
+
+class _Outage:
+    """Whether the server is away, and how long to wait before it is tried again."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._backoff = Backoff()
+        self._began = monotonic()
+        self._is_away = False
+        self._missing_since = 0.0
+        self._was_reached = False
+
+    def end(self) -> None:
+        """Note that the server answers."""
+        if self._is_away:
+            _log.warning("the server is back; queue %s is consumed again", self._terms.queue)
+        self._backoff.reset()
+        self._is_away, self._missing_since, self._was_reached = False, 0.0, True
+
+    def next_delay(self, error: QueueletError) -> float:
+        """Return how long to wait now, or raise an error that does not go by itself."""
+        if isinstance(error, QueueNotFound):
+            if not self._is_awaited():
+                raise error
+        elif not self._was_reached and not self._may_come():
+            raise error
+        if not self._is_away:
+            self._is_away = True
+            _log.warning("%s; trying again until it is back", error.message)
+        return self._backoff.next_delay()
+
+    def _may_come(self) -> bool:
+        """Tell whether a server that was never reached is still waited for: the address may be wrong."""
+        patience = self._terms.reach_for
+        return patience is None or monotonic() - self._began < patience
+
+    def _is_awaited(self) -> bool:
+        """Tell whether a queue that is not there may still come: a server that starts may lack it for a while."""
+        self._missing_since = self._missing_since or monotonic()
+        return self._is_away and monotonic() - self._missing_since < self._terms.missing_for
+
+
+async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Do things at the same time until one of them ends, then end the others. Raises what that one raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,531 @@
+"""The producer: messages go out in batches that make themselves, in order, and each has an outcome.
+
+    async with Producer(client, "orders") as producer:
+        await producer.put(b"an order")          # it is kept when this returns
+        sent = await producer.send(b"another")   # it is on its way, and more can follow
+        print((await sent).id)
+
+One batch is under way at a time. What is put meanwhile gathers, and is the next one: so messages arrive in the order in
+which they were put, whatever breaks in between, and batches grow with the load. A message alone is sent at once where
+somebody waits for it, and after `linger` where nobody does.
+
+Each message has an id from here. When a server goes away with a batch, the same batch is sent again when it is back:
+what had arrived and is still queued is not added a second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from types import TracebackType
+from typing import Generic, NamedTuple, Self, overload
+
+from queuelet.client.client import Client
+from queuelet.client.errors import Closed, NotSent, PutsFailed
+from queuelet.client.message_ids import MessageIdMaker
+from queuelet.client.retries import AWAY, CROWDED, Backoff
+from queuelet.client.serializers import BYTES, Item, Serializer
+from queuelet.client.values import new_message
+from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound, Unreachable
+from queuelet.status import error_from_pb
+from queuelet.tags import Tag
+from queuelet.v1 import queue_pb2 as pb
+
+_PLACE = re.compile(r"messages\[(\d+)\]")
+"""How the server names the message of a batch that breaks a rule."""
+
+_REMEMBERED = 1_000
+"""How many failed messages are kept that nobody has asked after yet. Of more, the oldest count as never asked after."""
+
+_TOLD = 10
+"""How many errors are told together."""
+
+_NEVER = float("inf")
+
+
+class Added(NamedTuple):
+    """A message that is in its queue, as the store keeps it."""
+
+    id: str
+
+    duplicate: bool
+    """Whether it was there already: it had been added under the same id."""
+
+    is_durable: bool
+    """Whether it is on disk, and survives the server."""
+
+
+class Sent:
+    """A message on its way. Await it for its outcome: `Added`, or the error that kept it from that."""
+
+    __slots__ = ("_future", "_hurry", "is_asked_after")
+
+    def __init__(self, future: asyncio.Future[Added], hurry: Callable[[], None]) -> None:
+        """Take the outcome to come, and how to have it sent at once. `Producer.send` makes these."""
+        self._future = future
+        self._hurry = hurry
+        self.is_asked_after = False
+        """Whether somebody has waited for it, so that a failure is known to somebody."""
+
+    def __await__(self) -> Generator[None, None, Added]:
+        """Wait for the outcome. Being cancelled meanwhile does not call the message back."""
+        self.is_asked_after = True
+        if not self._future.done():
+            self._hurry()
+        return asyncio.shield(self._future).__await__()
+
+    def done(self) -> bool:
+        """Tell whether there is an outcome."""
+        return self._future.done()
+
+    def add_done_callback(self, call: Callable[[Added | QueueletError], None]) -> None:
+        """Have a function called with the outcome. It runs in the event loop."""
+        self.is_asked_after = True
+        self._future.add_done_callback(lambda future: call(_outcome(future)))
+
+
+def _outcome(future: asyncio.Future[Added]) -> Added | QueueletError:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return error if isinstance(error, QueueletError) else NotSent(str(error))
+
+
+class _Put(NamedTuple):
+    """A message that has no outcome yet."""
+
+    message: pb.NewMessage
+    size: int
+    deadline: float
+    future: asyncio.Future[Added]
+    sent: Sent
+
+
+class Producer(Generic[Item]):
+    """Puts messages into one queue. Use it in `async with`: leaving that sends what is still here."""
+
+    @overload
+    def __init__(
+        self: Producer[bytes],
+        client: Client,
+        queue: str,
+        *,
+        batch_messages: int = ...,
+        batch_bytes: int = ...,
+        linger: float = ...,
+        buffer_messages: int = ...,
+        buffer_bytes: int = ...,
+        wait_for_room: bool = ...,
+        timeout: float | None = ...,
+        close_timeout: float | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        client: Client,
+        queue: str,
+        serializer: Serializer[Item],
+        *,
+        batch_messages: int = ...,
+        batch_bytes: int = ...,
+        linger: float = ...,
+        buffer_messages: int = ...,
+        buffer_bytes: int = ...,
+        wait_for_room: bool = ...,
+        timeout: float | None = ...,
+        close_timeout: float | None = ...,
+    ) -> None: ...
+
+    def __init__(  # noqa: PLR0913  # each is a choice of its own, and all but three are named
+        self,
+        client: Client,
+        queue: str,
+        serializer: Serializer[Item] = BYTES,  # type: ignore[assignment]  # the overloads say when
+        *,
+        batch_messages: int = 1_000,
+        batch_bytes: int = 1024 * 1024,
+        linger: float = 0.005,
+        buffer_messages: int = 10_000,
+        buffer_bytes: int = 64 * 1024 * 1024,
+        wait_for_room: bool = True,
+        timeout: float | None = 60.0,
+        close_timeout: float | None = 5.0,
+    ) -> None:
+        """Take where the messages go.
+
+        Args:
+            client: an open client.
+            queue: the queue's name or id.
+            serializer: what makes bytes of what is put.
+            batch_messages: the most messages in one call.
+            batch_bytes: about the most bytes in one call; a message that is larger goes alone.
+            linger: how long a message that nobody waits for may be kept so that others can join it, in seconds.
+            buffer_messages: how many messages may be on their way; past that `send` waits.
+            buffer_bytes: how many bytes may be.
+            wait_for_room: whether to wait while the queue or the server is full. Otherwise that is an error at once.
+            timeout: how long a message may take to be added, in seconds, unless a put says otherwise; None for ever.
+            close_timeout: how long leaving `async with` may wait for messages on their way, in seconds; None for ever.
+        """
+        _check(batch_messages=batch_messages, batch_bytes=batch_bytes)
+        _check(buffer_messages=buffer_messages, buffer_bytes=buffer_bytes)
+        self._client = client
+        self._queue = queue
+        self._serializer = serializer
+        self._batch_messages = batch_messages
+        self._batch_bytes = batch_bytes
+        self._linger = linger
+        self._buffer_messages = buffer_messages
+        self._buffer_bytes = buffer_bytes
+        self._wait_for_room = wait_for_room
+        self._timeout = timeout
+        self._close_timeout = close_timeout
+        self._ids = MessageIdMaker()
+        self._waiting: deque[_Put] = deque()
+        self._bytes = 0
+        self._under_way: list[_Put] = []
+        self._changed = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._is_hurried = False
+        self._is_open = False
+        self._task: asyncio.Task[None] | None = None
+        self._was_away = False
+        self._trouble: QueueletError | None = None
+        self._failures = _Failures()
+
+    async def __aenter__(self) -> Self:
+        """Begin: messages may be put."""
+        if self._task is not None:
+            raise Closed("the producer was opened before: make a new one")
+        self._is_open = True
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send what is still here, for `close_timeout` seconds at most, and take no more.
+
+        Raises:
+            PutsFailed: messages could not be put, and nobody waited for them. Not where another error ends it.
+        """
+        await self.close()
+        if kind is None:
+            self._failures.tell()
+
+    async def close(self) -> None:
+        """Send what is still here, for `close_timeout` seconds at most, and take no more. Twice is once."""
+        if self._task is None or not self._is_open:
+            return
+        self._is_open = False
+        try:
+            await self.flush(self._close_timeout)
+        finally:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._settled.set()
+            for put in self._waiting:
+                self._settle(put, Closed("the producer was closed before the message was sent: it is not in the queue"))
+            for put in self._under_way:
+                self._settle(put, self._trouble or Unreachable("the producer was closed before the server answered"))
+            self._waiting.clear()
+            self._under_way = []
+
+    # Putting
+
+    async def put(  # noqa: PLR0913  # each is a fact of its own, and all but one are named
+        self,
+        item: Item,
+        *,
+        tags: Iterable[Tag] = (),
+        message_id: str = "",
+        priority: int = 0,
+        delay: float = 0,
+        not_before: datetime | None = None,
+        ttl: float = 0,
+        timeout: float | None = None,  # noqa: ASYNC109  # what becomes of the message hangs on it, not the wait alone
+    ) -> Added:
+        """Put an item into the queue, and return when it is kept there.
+
+        Args:
+            item: what to put.
+            tags: the message's tags.
+            message_id: a UUID of yours; adding one that is still queued adds nothing.
+            priority: smaller comes first.
+            delay: how long it is not delivered, in seconds.
+            not_before: or until when it is not.
+            ttl: how long it may wait for its end before it is dead, in seconds.
+            timeout: how long to try, in seconds; None for what the producer was told.
+
+        Raises:
+            NotSent: it could not be sent in time, and is not in the queue.
+            QueueFull: there was no room for it in time.
+            Unreachable: the server went away with it, so it may be in the queue or not.
+            and whatever else the server refuses it with.
+        """
+        sent = await self.send(
+            item,
+            tags=tags,
+            message_id=message_id,
+            priority=priority,
+            delay=delay,
+            not_before=not_before,
+            ttl=ttl,
+            timeout=timeout,
+        )
+        return await sent
+
+    async def put_many(self, items: Iterable[Item]) -> list[Added]:
+        """Put items in their order, and return when all are kept. Raises what kept the first of them from that."""
+        sent = [await self.send(item) for item in items]
+        return [await each for each in sent]
+
+    async def send(  # noqa: PLR0913  # as `put`
+        self,
+        item: Item,
+        *,
+        tags: Iterable[Tag] = (),
+        message_id: str = "",
+        priority: int = 0,
+        delay: float = 0,
+        not_before: datetime | None = None,
+        ttl: float = 0,
+        timeout: float | None = None,  # noqa: ASYNC109  # what becomes of the message hangs on it, not the wait alone
+    ) -> Sent:
+        """Take an item to be put, and return before it is: at once, unless too much is on its way already.
+
+        Await what is returned for the outcome, or leave it: what fails and is asked after by nobody is raised when the
+        producer is closed. Arguments and errors are those of `put`.
+        """
+        if not self._is_open:
+            raise Closed("the producer is closed, or was not opened: use it in `async with`")
+        message = new_message(
+            payload=self._serializer.dump(item),
+            tags=tags,
+            message_id=message_id or self._ids.next_id(),
+            priority=priority,
+            delay=delay,
+            not_before=not_before,
+            ttl=ttl,
+        )
+        loop = asyncio.get_running_loop()
+        patience = self._timeout if timeout is None else timeout
+        deadline = _NEVER if patience is None else loop.time() + patience
+        size = message.ByteSize()
+        if self._is_crowded(size):
+            await self._until_room(size, deadline)
+        future: asyncio.Future[Added] = loop.create_future()
+        sent = Sent(future, self._hurry)
+        put = _Put(message, size, deadline, future, sent)
+        if timeout is not None:
+            # Others are looked at when it is their turn, which is soon enough for the usual patience.
+            loop.call_at(deadline, self._expire, put)
+        self._waiting.append(put)
+        self._bytes += size
+        if len(self._waiting) in {1, self._batch_messages}:
+            self._changed.set()
+        return sent
+
+    async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # its end is an answer, no error
+        """Wait until all that was put so far has an outcome; return whether it has, within so many seconds."""
+        outcomes = [put.future for put in (*self._under_way, *self._waiting)]
+        if not outcomes:
+            return True
+        self._hurry()
+        _, pending = await asyncio.wait(outcomes, timeout=timeout)
+        return not pending
+
+    @property
+    def unsettled(self) -> int:
+        """How many messages are on their way."""
+        return len(self._under_way) + len(self._waiting)
+
+    # Inside, here
+
+    def _hurry(self) -> None:
+        """Send what is here without waiting for more."""
+        self._is_hurried = True
+        self._changed.set()
+
+    def _is_crowded(self, size: int) -> bool:
+        return bool(self.unsettled) and (
+            self.unsettled >= self._buffer_messages or self._bytes + size > self._buffer_bytes
+        )
+
+    async def _until_room(self, size: int, deadline: float) -> None:
+        """Wait until fewer messages are on their way. Whoever puts from one task keeps the order of its puts."""
+        self._hurry()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(None if deadline == _NEVER else deadline):
+                while self._is_crowded(size) and self._is_open:
+                    self._settled.clear()
+                    await self._settled.wait()
+        if not self._is_open:
+            raise Closed("the producer was closed before the message was sent: it is not in the queue")
+        if self._is_crowded(size):
+            raise self._why_late()
+
+    def _expire(self, put: _Put) -> None:
+        """Fail a message whose time is over, unless it is on its way: then the answer tells what became of it."""
+        if not put.future.done() and put in self._waiting:
+            self._waiting.remove(put)
+            self._settle(put, self._why_late())
+
+    def _why_late(self) -> QueueletError:
+        if isinstance(self._trouble, CROWDED):
+            return self._trouble
+        reason = f" ({self._trouble.message})" if self._trouble else ""
+        return NotSent(f"the message could not be sent in time, and is not in queue {self._queue}{reason}")
+
+    def _settle(self, put: _Put, outcome: Added | QueueletError) -> None:
+        """Give a message its outcome."""
+        self._bytes -= put.size
+        self._settled.set()
+        if not isinstance(outcome, QueueletError):
+            put.future.set_result(outcome)
+            return
+        put.future.set_exception(outcome)
+        put.future.exception()  # asked for here, since asyncio would report it where nobody does
+        self._failures.note(put.sent, outcome)
+
+    # Inside, on the way
+
+    async def _run(self) -> None:
+        """Send batch after batch."""
+        loop = asyncio.get_running_loop()
+        last = 0.0
+        while True:
+            while not self._waiting:
+                self._is_hurried = False
+                self._changed.clear()
+                await self._changed.wait()
+            await self._gather_until(last + self._linger)
+            last = loop.time()
+            self._under_way = self._next_batch(last)
+            await self._deliver()
+
+    async def _gather_until(self, end: float) -> None:
+        """Give others the time to join, unless somebody waits or the batch is full."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                while not self._is_hurried and len(self._waiting) < self._batch_messages:
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    def _next_batch(self, now: float) -> list[_Put]:
+        batch: list[_Put] = []
+        size = 0
+        while self._waiting and len(batch) < self._batch_messages:
+            put = self._waiting[0]
+            if batch and size + put.size > self._batch_bytes:
+                break
+            self._waiting.popleft()
+            if put.deadline <= now:
+                self._settle(put, self._why_late())
+                continue
+            batch.append(put)
+            size += put.size
+        return batch
+
+    async def _deliver(self) -> None:
+        """Send a batch until each of its messages has an outcome."""
+        backoff = Backoff()
+        while self._under_way:
+            try:
+                results, is_durable = await self._add()
+            except QueueletError as error:
+                self._take_refusal(error)
+            else:
+                self._was_away, self._trouble = False, None
+                self._take_results(results, is_durable=is_durable)
+            if self._under_way:
+                await asyncio.sleep(min(backoff.next_delay(), self._patience))
+                self._give_up_late()
+
+    @property
+    def _patience(self) -> float:
+        """How long the most impatient message of the batch has left, in seconds."""
+        now = asyncio.get_running_loop().time()
+        return max(0.0, min(put.deadline for put in self._under_way) - now)
+
+    async def _add(self) -> tuple[Sequence[pb.AddResult], bool]:
+        request = pb.AddBatchRequest(
+            queue_id=self._queue, messages=[put.message for put in self._under_way], wait=self._wait_for_room
+        )
+        answer = await self._client.call("AddBatch", request, pb.AddBatchResponse, at_most=self._patience)
+        return answer.results, answer.durability == pb.DURABILITY_DISK
+
+    def _take_results(self, results: Sequence[pb.AddResult], *, is_durable: bool) -> None:
+        """Settle what was added or refused. What has no room yet stays, in order."""
+        rest: list[_Put] = []
+        for put, result in zip(self._under_way, results, strict=True):
+            if not result.HasField("error"):
+                self._settle(put, Added(result.id, result.duplicate, is_durable))
+                continue
+            error = error_from_pb(result.error)
+            if isinstance(error, CROWDED) and self._wait_for_room:
+                self._trouble = error
+                rest.append(put)
+            else:
+                self._settle(put, error)
+        self._under_way = rest
+
+    def _take_refusal(self, error: QueueletError) -> None:
+        """Take what the server said of the whole batch."""
+        is_away = isinstance(error, AWAY) or (isinstance(error, QueueNotFound) and self._was_away)
+        if is_away or (isinstance(error, CROWDED) and self._wait_for_room):
+            self._was_away = self._was_away or is_away
+            self._trouble = error
+            return
+        guilty = self._named_by(error)
+        for put in guilty:
+            self._settle(put, error)
+        self._under_way = [put for put in self._under_way if put not in guilty]
+
+    def _named_by(self, error: QueueletError) -> list[_Put]:
+        """Return the messages that an error is about: the one it names by its place in the batch, or all."""
+        named = _PLACE.search(str(error.facts.get("field", ""))) if isinstance(error, InvalidArgument) else None
+        return [self._under_way[int(named[1])]] if named else list(self._under_way)
+
+    def _give_up_late(self) -> None:
+        """Fail messages whose time is over with what kept them from being added."""
+        now = asyncio.get_running_loop().time()
+        for put in self._under_way:
+            if put.deadline <= now:
+                self._settle(put, self._trouble or self._why_late())
+        self._under_way = [put for put in self._under_way if put.deadline > now]
+
+
+class _Failures:
+    """Messages that were not put. Whoever waits for one knows; of the others somebody must be told."""
+
+    def __init__(self) -> None:
+        self._unasked: list[tuple[Sent, QueueletError]] = []
+        self._first: list[QueueletError] = []
+        self._forgotten = 0
+
+    def note(self, sent: Sent, error: QueueletError) -> None:
+        self._unasked.append((sent, error))
+        if len(self._unasked) > _REMEMBERED:
+            self._unasked = [(each, why) for each, why in self._unasked if not each.is_asked_after]
+            for _, why in self._unasked[:-_REMEMBERED]:
+                self._first = [*self._first, why][:_TOLD]
+                self._forgotten += 1
+            del self._unasked[:-_REMEMBERED]
+
+    def tell(self) -> None:
+        """Raise `PutsFailed` if there are messages that nobody asked after."""
+        errors = [*self._first, *(error for sent, error in self._unasked if not sent.is_asked_after)]
+        failed = self._forgotten + len(errors) - len(self._first)
+        if failed:
+            raise PutsFailed(errors[:_TOLD], failed)
+
+
+def _check(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}: {size} is too few; use 1 or more")
