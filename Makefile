@@ -66,8 +66,17 @@ endif
 binaries: $(SYNCED) ## Build Kubernetes' API server and what it needs, once per user: minutes
 	@$(RUN) python -m tools.control_plane build $(BINARIES) >/dev/null
 
+.PHONY: jars
+jars: $(SYNCED) ## Fetch ZooKeeper and Curator for their tests, once per user, where there is a JDK
+	@if $(RUN) python -m tools.zookeeper check; then $(RUN) python -m tools.zookeeper fetch; fi
+
+.PHONY: jdk-packages
+jdk-packages: $(SYNCED) ## Install what runs ZooKeeper of Debian
+	apt-get update
+	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.zookeeper packages)
+
 .PHONY: test
-test: $(SYNCED) $(GRPCURL) binaries ## Run the tests
+test: $(SYNCED) $(GRPCURL) binaries jars ## Run the tests
 	$(RUN) pytest -n 2 --dist loadgroup $(ARGS)
 
 .PHONY: test-node
@@ -82,7 +91,7 @@ node-packages: $(SYNCED) ## Install what a real node needs of Debian
 	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.node packages)
 
 .PHONY: soak
-soak: $(SYNCED) $(GRPCURL) binaries ## Run the tests with large counts: an hour and a half
+soak: $(SYNCED) $(GRPCURL) binaries jars ## Run the tests with large counts: an hour and a half
 	QUEUELET_SOAK=1 $(RUN) pytest -n 2 --dist loadgroup --timeout 7200 $(ARGS)
 
 .PHONY: bench

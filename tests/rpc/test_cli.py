@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -649,7 +650,7 @@ def test_every_flag_is_an_environment_variable() -> None:
     """Named for command and flag; of the global ones only --server has another name."""
     for command, option in options():
         flag = max(option.opts, key=len).strip("-").replace("-", "_").upper()
-        expected = f"QUEUELET_{command.upper().replace(' ', '_')}_{flag}" if command else f"QUEUELET_{flag}"
+        expected = f"QUEUELET_{re.sub('[ -]', '_', command.upper())}_{flag}" if command else f"QUEUELET_{flag}"
         assert variables(option)[0] == {"QUEUELET_SERVER": "QUEUELET_SERVER_ADDRESS"}.get(expected, expected)
 
 

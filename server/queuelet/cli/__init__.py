@@ -48,6 +48,7 @@ SECTIONS = {
         "backup": ("data:backup", "Copy a store into a file."),
         "restore": ("data:restore", "Make a store from a backup."),
         "check": ("data:check", "Look through a store for damage."),
+        "import-curator": ("import_curator:import_curator", "Add the items of an Apache Curator queue."),
     },
     "Shell": {
         "completion": ("completion:completion", "Print a script for your shell."),

@@ -1,0 +1,73 @@
+"""A real ZooKeeper with real Curator for the tests here, and a real server beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.commands import Cli
+from support.curator_place import Place, zookeeper_client
+from support.rpc import Rpc
+from support.server_process import ServerProcess
+from tools.zookeeper import Curator, jars, why_not
+
+HERE = Path(__file__).parent
+
+TIMEOUT = 180.0
+"""Seconds that a test has: the first of them may wait for the jars to be fetched."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests here on one worker of several, since they share a ZooKeeper."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("curator"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TIMEOUT))
+
+
+@pytest.fixture(scope="session")
+def jdk() -> None:
+    """Skip the tests where there is none."""
+    if reason := why_not():
+        pytest.skip(reason)
+    jars()
+
+
+@pytest.fixture(scope="session")
+def curator(jdk: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Curator]:
+    """A ZooKeeper that the tests share: each has paths of its own, and none may end it."""
+    with Curator(tmp_path_factory.mktemp("zookeeper")) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    """A server that the tests share."""
+    with ServerProcess() as process:
+        yield process
+        assert process.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def rpc(server: ServerProcess) -> Iterator[Rpc]:
+    """A client of the shared server."""
+    client = Rpc(server.address)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def cli(server: ServerProcess) -> Cli:
+    """Commands that use the shared server."""
+    return Cli(server.address)
+
+
+@pytest.fixture
+def place(curator: Curator, cli: Cli, rpc: Rpc) -> Iterator[Place]:
+    """An empty path in ZooKeeper, and an empty queue."""
+    with zookeeper_client(curator.address) as zookeeper:
+        yield Place(curator, zookeeper, cli, rpc)
