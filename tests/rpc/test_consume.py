@@ -87,6 +87,22 @@ def test_without_credit_nothing_comes_and_nothing_is_leased(rpc: Rpc, orders: st
     consumer.cancel()
 
 
+def test_credit_can_be_taken_back(rpc: Rpc, orders: str) -> None:
+    consumer = rpc.consume(orders, credit=3)
+    consumer.take(3)
+    rpc.pop_all(orders)
+    consumer.say(credit=5)
+    waiting(rpc, orders, 1)
+    consumer.say(revoke=True)
+    waiting(rpc, orders, 0)
+    rpc.add_batch(orders, numbers(10, 11))
+    consumer.say(revoke=True, credit=1)
+    consumer.take(4)
+    assert consumer.payloads == numbers(0, 1, 2, 10)
+    assert counts(rpc, orders) == (1, 0, 4, 0)
+    consumer.cancel()
+
+
 def test_a_message_is_pushed_when_it_is_added(rpc: Rpc, queue: pb.Queue) -> None:
     consumer = rpc.consume(queue.meta.id, credit=10)
     for number in range(3):

@@ -21,7 +21,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from enum import Enum
 from types import TracebackType
@@ -39,6 +39,9 @@ _log = logging.getLogger("queuelet.client")
 
 _LOOK = 0.25
 """How often to look whether the queue is empty, in seconds."""
+
+_FAREWELL = 2.0
+"""How long the server may take to answer what it was told last, in seconds."""
 
 _TURN = 0.01
 """How long messages may be handled in a row before others have their turn, in seconds."""
@@ -173,14 +176,13 @@ class Consumer(Generic[Item]):
             reach_for=reach_for,
             missing_for=missing_for,
         )
-        work = Work(self._take, self._lose, self._disconnected, self._settled, self._wanted)
+        self._changed = asyncio.Event()
+        work = Work(self._take, self._lose, self._disconnected, self._done, self._changed.set, self._wanted)
         self._lessee = Lessee(client, terms, work)
         self._here: asyncio.Queue[Received[Item] | None] = asyncio.Queue()
         self._running: dict[str, Received[Item]] = {}
-        self._settling: dict[int, bool] = {}
         self._begun = 0
         self._is_stopping = False
-        self._changed = asyncio.Event()
         self._connecting: asyncio.Task[None] | None = None
         self._handling: list[asyncio.Task[None]] = []
         self._looking: asyncio.Task[None] | None = None
@@ -226,6 +228,7 @@ class Consumer(Generic[Item]):
     def stop(self) -> None:
         """Take no more messages, and end when the work that goes on is done. It may be called in a signal handler."""
         self._is_stopping = True
+        self._lessee.take_no_more()
         self._give_back_unused()
         self._end_soon()
 
@@ -249,10 +252,13 @@ class Consumer(Generic[Item]):
                 async with asyncio.timeout(timeout):
                     await self.wait()
         finally:
-            tasks = [task for task in (*self._handling, self._looking, self._connecting) if task is not None]
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            # Work ends first: its messages are given to others when the connection does.
+            await _cancel(self._handling)
+            self._lessee.end()
+            with suppress(TimeoutError, QueueletError):
+                async with asyncio.timeout(_FAREWELL if self._lessee.is_connected else 0):
+                    await asyncio.wait([self._connecting])
+            await _cancel(task for task in (self._looking, self._connecting) if task is not None)
 
     def __aiter__(self) -> AsyncIterator[Received[Item]]:
         """Iterate over the messages. Asking for the next one acknowledges the one before, unless it is settled."""
@@ -278,9 +284,9 @@ class Consumer(Generic[Item]):
             return True
         if self._running:
             return False
-        return (self._is_stopping or self._has_enough) and not (
-            self._lessee.has_unsettled and self._lessee.is_connected
-        )
+        if self._is_stopping:
+            return not self._lessee.unsettled or not self._lessee.is_connected
+        return self._has_enough and not self._lessee.unsettled
 
     @property
     def _has_enough(self) -> bool:
@@ -310,13 +316,28 @@ class Consumer(Generic[Item]):
         """Look whether the queue is empty. A message that is leased is not gone: it may come back."""
         while True:
             await asyncio.sleep(_LOOK)
-            if self._running or not self._here.empty() or self._lessee.has_unsettled:
+            if self._running or not self._here.empty() or self._lessee.unsettled:
                 continue
             with suppress(QueueletError):
                 counts = (await self._client.get_queue(self._queue)).messages
                 if not counts.ready and not counts.leased:
                     self.stop()
                     return
+
+    @property
+    def was_connected(self) -> bool:
+        """Whether the server was ever reached."""
+        return self._lessee.was_connected
+
+    @property
+    def in_work(self) -> int:
+        """How many messages are worked on."""
+        return len(self._running)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Of how many messages the server has not confirmed yet what it was told."""
+        return self._lessee.unsettled
 
     # Messages
 
@@ -354,15 +375,13 @@ class Consumer(Generic[Item]):
             self._here.get_nowait()
         self._end_soon()
 
-    def _settled(self, token: int, error: QueueletError | None) -> None:
-        """Hear what became of a message that was acknowledged or given back."""
-        is_done = self._settling.pop(token, False)
-        if is_done and error is None:
+    def _done(self, error: QueueletError | None) -> None:
+        """Count a message that was acknowledged."""
+        if error is None:
             self.done += 1
-        elif is_done:
+        else:
             self.lost += 1
-            _log.warning("a message of queue %s was done, but may be delivered again: %s", self._queue, error)
-        self._changed.set()
+            _log.warning("a message was done, but may be delivered again: %s", error)
 
     def _wanted(self) -> int | None:
         """Return how many more messages may come at most; None for as many as can be held."""
@@ -403,7 +422,6 @@ class Consumer(Generic[Item]):
             _log.warning("message %s of queue %s failed", received.id, self._queue, exc_info=error)
         if not received.is_settled:
             if error is None or self._on_error is OnError.DROP:
-                self._settling[received.token] = error is None
                 received.ack()
             else:
                 is_dead = self._on_error is OnError.DEAD_LETTER
@@ -416,6 +434,14 @@ class Consumer(Generic[Item]):
             received = self._here.get_nowait()
             if received is not None:
                 received.nack(unused=True)
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    cancelled = list(tasks)
+    for task in cancelled:
+        task.cancel()
+    if cancelled:
+        await asyncio.wait(cancelled)
 
 
 def _reason(error: BaseException, why: str = "") -> str:

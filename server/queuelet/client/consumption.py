@@ -15,6 +15,9 @@ from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 
 
+_CORE_FAILED = "Internal error from Core"
+
+
 class Consumption:
     """A stream of messages under leases, and what becomes of them. Iterate over it for what the server tells.
 
@@ -36,19 +39,28 @@ class Consumption:
 
     async def __aenter__(self) -> Self:
         """Begin."""
-        self._call = self._make(metadata=self._connection.metadata)
-        await self.say(self._first)
+        await self.begin(pb.ConsumeRequest())
         return self
+
+    async def begin(self, request: pb.ConsumeRequest) -> None:
+        """Begin with more to say than what to consume. A stream that is refused has no second request to fail with."""
+        self._call = self._make(metadata=self._connection.metadata)
+        request.MergeFrom(self._first)
+        await self.say(request)
+
+    async def end(self, *, at_once: bool = False) -> None:
+        """End it. What was said is heard first, unless it is to end at once."""
+        try:
+            if not at_once and not self._call.done():
+                await self._finish()
+        finally:
+            self._call.cancel()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it. What was said is heard first, unless an error ends it: then it is cut."""
-        try:
-            if kind is None and not self._call.done():
-                await self._finish()
-        finally:
-            self._call.cancel()
+        """End it, at once where an error ends it."""
+        await self.end(at_once=kind is not None)
 
     async def _finish(self) -> None:
         with suppress(QueueletError, TimeoutError):
@@ -88,6 +100,11 @@ class Consumption:
         """Have these leases last from now as long as the stream's leases do."""
         await self.say(pb.ConsumeRequest(extend=tokens))
 
+    async def end_requests(self) -> None:
+        """Say nothing more: the server answers what it was told, takes back the rest, and ends the stream."""
+        async with self._speaking:
+            await self._call.done_writing()
+
     async def say(self, request: pb.ConsumeRequest) -> None:
         """Send a request as the wire has it. gRPC takes one at a time."""
         async with self._speaking:
@@ -103,8 +120,9 @@ class Consumption:
                 raise Unreachable("the stream was ended here") from None
 
     async def _why_ended(self) -> QueueletError:
-        code = await self._call.code()
-        if code is grpc.StatusCode.OK:
+        code, details = await self._call.code(), await self._call.details()
+        # gRPC forgets the status of a stream that ended while something was written to it.
+        if code is grpc.StatusCode.OK or details == _CORE_FAILED:
             return Unreachable(f"the server at {self._connection.server} ended the stream")
-        details, trailing = await self._call.details(), await self._call.trailing_metadata()
+        trailing = await self._call.trailing_metadata()
         return self._connection.error_of(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details))

@@ -58,8 +58,10 @@ class Work(NamedTuple):
     """Hear that the message of a token is somebody else's now, though its work goes on here."""
     disconnected: Callable[[], None]
     """Hear that the messages that are held went back, and may come again."""
-    settled: Callable[[int, QueueletError | None], None]
-    """Hear what became of a message that was acknowledged or given back."""
+    done: Callable[[QueueletError | None], None]
+    """Hear that a message that was acknowledged is out of the queue, or why that is not sure."""
+    changed: Callable[[], None]
+    """Hear that less is held or unsettled now, or that the queue is held."""
     wanted: Callable[[], int | None]
     """Return how many more messages may come at most; None for as many as can be held."""
 
@@ -78,15 +80,21 @@ class Lessee:
         self._unsettled: dict[int, pb.ConsumeNack | None] = {}
         self._untold: dict[int, pb.ConsumeNack | None] = {}
         self._has_news = asyncio.Event()
+        self._is_revoked = self._is_ending = False
         self._outage = _Outage(terms)
         self.holder_token = 0
         """Of an exclusive consumer that holds the queue: larger for each holder."""
         self.is_connected = False
 
     @property
-    def has_unsettled(self) -> bool:
-        """Whether the server has not confirmed everything it was told."""
-        return bool(self._unsettled)
+    def unsettled(self) -> int:
+        """Of how many messages the server has not confirmed what it was told."""
+        return len(self._unsettled)
+
+    @property
+    def was_connected(self) -> bool:
+        """Whether the server was ever reached."""
+        return self._outage.was_reached
 
     def ack(self, token: int) -> None:
         """Say that a message is done."""
@@ -98,13 +106,23 @@ class Lessee:
             token, pb.ConsumeNack(token=token, delay=duration_to_pb(delay), reason=reason, dead=dead, unused=unused)
         )
 
+    def take_no_more(self) -> None:
+        """Have the server send nothing more. What is on the way comes still."""
+        self._is_revoked = True
+        self._has_news.set()
+
+    def end(self) -> None:
+        """End once the server has answered what it was told. `run` returns then."""
+        self._is_ending = True
+        self._has_news.set()
+
     def look_again(self) -> None:
         """See whether more messages are wanted now."""
         self._has_news.set()
 
     async def run(self) -> None:
         """Consume over one connection after the other. Raises what does not go by itself."""
-        while True:
+        while not self._is_ending:
             try:
                 await self._consume()
             except (*AWAY, TooMany, QueueNotFound) as error:
@@ -129,28 +147,30 @@ class Lessee:
             exclusive=terms.is_exclusive,
             concurrency=terms.concurrency,
         )
-        async with stream:
-            self._credit = 0
-            self._untold = dict(self._unsettled)
-            self._has_news.set()
+        self._credit = 0
+        self._untold = dict(self._unsettled)
+        try:
+            await stream.begin(self._next_request() or pb.ConsumeRequest())
             self._outage.end()
             self.is_connected = True
-            try:
-                await _first_of(self._listen(stream), self._tell(stream), self._extend())
-            finally:
-                self.is_connected = False
-                self.holder_token = 0
-                self._held.clear()
-                self._work.disconnected()
+            await _first_of(self._listen(stream), self._tell(stream), self._extend())
+        finally:
+            await stream.end(at_once=True)
+            self.is_connected = False
+            self.holder_token = 0
+            self._held.clear()
+            self._work.disconnected()
 
     async def _listen(self, stream: Consumption) -> None:
         async for news in stream:
             self._hear(news)
-        raise Unreachable("the server ended the stream")
+        if not self._is_ending:
+            raise Unreachable("the server ended the stream")
 
     def _hear(self, news: News) -> None:
         if news.holder_token:
             self.holder_token = news.holder_token
+            _log.info("holds queue %s now, with token %d", self._terms.queue, news.holder_token)
         for token in news.settled:
             self._confirm(token, None)
         for token, error in news.refused.items():
@@ -162,9 +182,12 @@ class Lessee:
 
     def _confirm(self, token: int, error: QueueletError | None) -> None:
         """Take the server's word on what became of a message. What is not there any more will not come again."""
-        is_nack = self._unsettled.pop(token, None) is not None
-        self._untold.pop(token, None)
-        self._work.settled(token, None if is_nack or isinstance(error, MessageNotFound) else error)
+        if token in self._unsettled:
+            is_ack = self._unsettled.pop(token) is None
+            self._untold.pop(token, None)
+            if is_ack:
+                self._work.done(None if isinstance(error, MessageNotFound) else error)
+        self._work.changed()
 
     async def _tell(self, stream: Consumption) -> None:
         """Say what there is to say, whenever there is something; meanwhile more gathers."""
@@ -174,8 +197,17 @@ class Lessee:
             request = self._next_request()
             if request is not None:
                 await stream.say(request)
+                self._has_news.set()
+                continue
+            if self._is_ending and not self._untold:
+                # It is `_listen` that ends then, with the last answer.
+                await stream.end_requests()
+                await asyncio.Event().wait()
 
     def _next_request(self) -> pb.ConsumeRequest | None:
+        if self._is_revoked and self._credit:
+            self._credit = 0
+            return pb.ConsumeRequest(revoke=True)
         free = self._free()
         if not self._untold and free < max(1, self._terms.most_held // _SHARE) and not (free and not self._held):
             return None
@@ -193,6 +225,8 @@ class Lessee:
 
     def _free(self) -> int:
         """Return how many more messages may come."""
+        if self._is_revoked or self._is_ending:
+            return 0
         free = self._terms.most_held - len(self._held) - self._credit
         wanted = self._work.wanted()
         if wanted is not None:
@@ -224,21 +258,21 @@ class _Outage:
         self._began = monotonic()
         self._is_away = False
         self._missing_since = 0.0
-        self._was_reached = False
+        self.was_reached = False
 
     def end(self) -> None:
         """Note that the server answers."""
         if self._is_away:
-            _log.warning("the server is back; queue %s is consumed again", self._terms.queue)
+            _log.warning("the server is back")
         self._backoff.reset()
-        self._is_away, self._missing_since, self._was_reached = False, 0.0, True
+        self._is_away, self._missing_since, self.was_reached = False, 0.0, True
 
     def next_delay(self, error: QueueletError) -> float:
         """Return how long to wait now, or raise an error that does not go by itself."""
         if isinstance(error, QueueNotFound):
             if not self._is_awaited():
                 raise error
-        elif not self._was_reached and not self._may_come():
+        elif not self.was_reached and not self._may_come():
             raise error
         if not self._is_away:
             self._is_away = True

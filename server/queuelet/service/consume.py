@@ -301,6 +301,8 @@ class _Stream:
         for field in ("ack", "nack", "extend"):
             check_at_most(getattr(asked, field), field, self._bounds)
         nacks = [_read_nack(each) for each in asked.nack]
+        if asked.revoke:
+            self._credit = 0
         self._credit += asked.credit
         if asked.ack:
             self._ack(asked.ack)

@@ -323,18 +323,20 @@ class ExtendResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[LeaseResult, _Mapping]]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ConsumeRequest(_message.Message):
-    __slots__ = ("start", "credit", "ack", "nack", "extend")
+    __slots__ = ("start", "credit", "ack", "nack", "extend", "revoke")
     START_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     EXTEND_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_FIELD_NUMBER: _ClassVar[int]
     start: ConsumeStart
     credit: int
     ack: _containers.RepeatedScalarFieldContainer[int]
     nack: _containers.RepeatedCompositeFieldContainer[ConsumeNack]
     extend: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, start: _Optional[_Union[ConsumeStart, _Mapping]] = ..., credit: _Optional[int] = ..., ack: _Optional[_Iterable[int]] = ..., nack: _Optional[_Iterable[_Union[ConsumeNack, _Mapping]]] = ..., extend: _Optional[_Iterable[int]] = ...) -> None: ...
+    revoke: bool
+    def __init__(self, start: _Optional[_Union[ConsumeStart, _Mapping]] = ..., credit: _Optional[int] = ..., ack: _Optional[_Iterable[int]] = ..., nack: _Optional[_Iterable[_Union[ConsumeNack, _Mapping]]] = ..., extend: _Optional[_Iterable[int]] = ..., revoke: _Optional[bool] = ...) -> None: ...
 
 class ConsumeStart(_message.Message):
     __slots__ = ("queue_id", "lease", "max", "consumer", "exclusive", "concurrency")
