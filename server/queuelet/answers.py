@@ -43,7 +43,13 @@ class KeptAnswers:
 
     def keep(self, key: bytes, answer: bytes, now: int) -> None:
         """Keep an answer, so that it is stored along with what was done for it."""
+        self.forget(key)
         self._messages.keep_answer(key, now + KEPT, answer)
+
+    def forget(self, key: bytes) -> None:
+        """Drop an answer whose call will not be repeated; one that is not there is no error."""
+        if key in self._messages.answers:
+            self._messages.forget_answers([key])
 
     @property
     def next_at(self) -> int:

@@ -639,12 +639,16 @@ class Queue:
         try:
             answer = take()
             if answer:
-                self.answers.keep(key, answer, now)
+                self.keep_answer(key, answer, now)
         finally:
             self._holds_room = False
             self._admit(now)
-        self._set_alarm(self.answers.next_at)
         return answer
+
+    def keep_answer(self, key: bytes, answer: bytes, now: int) -> None:
+        """Keep the answer of a call, to be stored along with what was done for it since the last commit."""
+        self.answers.keep(key, answer, now)
+        self._set_alarm(self.answers.next_at)
 
     # Inside, adding
 

@@ -143,3 +143,91 @@ def test_kept_answers_go_with_their_queue(rpc: Rpc) -> None:
     assert rpc.server_stats().memory_bytes - before > 1_000_000, "they are accounted"
     rpc.delete_queue(queue)
     eventually(lambda: rpc.server_stats().memory_bytes - before < 100_000, "they are gone")
+
+
+# Adding
+
+
+def batch(queue: str, *payloads: bytes, request_id: str = "mine", **fields: object) -> bytes:
+    """Return a call that adds, as it is repeated: to the byte."""
+    messages = [pb.NewMessage(payload=payload) for payload in payloads]
+    return pb.AddBatchRequest(
+        queue_id=queue,
+        messages=messages,
+        request_id=request_id,
+        **fields,  # type: ignore[arg-type]  # as fields may
+    ).SerializeToString()
+
+
+def depth(rpc: Rpc, queue: str) -> int:
+    """Return how many messages are ready."""
+    return rpc.get_queue(queue).messages.ready
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_batch_that_is_repeated_is_added_once(rpc: Rpc, queue: pb.Queue, wait: bool) -> None:  # noqa: FBT001
+    """Though its messages are out of the queue again by then."""
+    request = batch(queue.meta.id, b"0", b"1", wait=wait)
+    first = rpc.raw("AddBatch", request)
+    assert rpc.raw("AddBatch", request) == first
+    assert [message.payload for message in rpc.pop_all(queue.meta.id)] == [b"0", b"1"]
+    assert rpc.raw("AddBatch", request) == first
+    assert depth(rpc, queue.meta.id) == 0
+
+
+def test_an_answer_that_is_settled_is_kept_no_longer(rpc: Rpc, queue: pb.Queue) -> None:
+    """A producer that sends one batch after the other keeps one answer, and never comes to the bound."""
+    for number in range(1_100):
+        rpc.raw(
+            "AddBatch",
+            batch(queue.meta.id, b"x", request_id=f"call {number}", settled_request_id=f"call {number - 1}"),
+        )
+    assert depth(rpc, queue.meta.id) == 1_100
+    rpc.raw("AddBatch", batch(queue.meta.id, b"x", request_id="call 0"))
+    assert depth(rpc, queue.meta.id) == 1_101, "a settled call is not known any more"
+
+
+def test_a_batch_that_found_no_room_may_find_some_when_repeated(rpc: Rpc) -> None:
+    queue = rpc.new_queue(limit=1).meta.id
+    rpc.add(queue, b"in the way")
+    request = batch(queue, b"x")
+    (refused,) = pb.AddBatchResponse.FromString(rpc.raw("AddBatch", request)).results
+    assert refused.error.reason == "QUEUE_FULL"
+    rpc.pop(queue)
+    (added,) = pb.AddBatchResponse.FromString(rpc.raw("AddBatch", request)).results
+    assert added.id
+    rpc.delete_queue(queue)
+
+
+def test_a_batch_that_waits_for_room_and_is_repeated_tells_what_it_has_added(rpc: Rpc) -> None:
+    """The first call need not know that its caller is gone: the second ends it, and gets its answer."""
+    queue = rpc.new_queue(limit=1).meta.id
+    request = batch(queue, b"0", b"1", wait=True)
+    first = rpc.start("AddBatch", request)
+    eventually(lambda: rpc.stats(queue).waiting_calls == 1, "it waits")
+    told = rpc.raw("AddBatch", request)
+    added, refused = pb.AddBatchResponse.FromString(told).results
+    assert (bool(added.id), refused.error.reason) == (True, "QUEUE_FULL")
+    assert rpc.stats(queue).waiting_calls == 0
+    rpc.pop(queue)
+    assert depth(rpc, queue) == 0, "nobody adds the second any more"
+    first.cancel()
+    rpc.delete_queue(queue)
+
+
+def test_a_batch_whose_caller_went_away_tells_the_next_call_what_it_has_added(rpc: Rpc) -> None:
+    queue = rpc.new_queue(limit=1).meta.id
+    request = batch(queue, b"0", b"1", wait=True)
+    first = rpc.start("AddBatch", request)
+    eventually(lambda: rpc.stats(queue).waiting_calls == 1, "it waits")
+    first.cancel()
+    eventually(lambda: rpc.stats(queue).waiting_calls == 0, "it is gone")
+    rpc.pop(queue)
+    added, refused = pb.AddBatchResponse.FromString(rpc.raw("AddBatch", request)).results
+    assert (bool(added.id), refused.error.reason) == (True, "QUEUE_FULL")
+    rpc.delete_queue(queue)
+
+
+def test_ids_of_adds_and_pops_do_not_meet(rpc: Rpc, queue: pb.Queue) -> None:
+    rpc.raw("AddBatch", batch(queue.meta.id, b"0"))
+    assert payloads(WAYS["PopBatch"](rpc, queue.meta.id, "mine"), "PopBatch") == [b"0"]

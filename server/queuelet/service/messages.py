@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from time import time_ns
 
@@ -16,7 +17,7 @@ from queuelet.rpc import Call
 from queuelet.running import Running
 from queuelet.selector import parse_selector
 from queuelet.service.kept import DURABILITY_2, DURABILITY_3, once_kept
-from queuelet.service.taking import Taker, patience
+from queuelet.service.taking import Taker, patience, request_key
 from queuelet.service.turns import Turns
 from queuelet.status import NEGZ_SERVICE, error_to_pb
 from queuelet.v1 import queue_pb2 as pb
@@ -37,8 +38,15 @@ _DUPLICATE = b"\x10\x01"
 _BESIDE = 32
 """Bytes of a page kept free for its token."""
 
+_ADDED = b"a"
+"""The kind of an AddBatch among the calls whose answers are kept."""
+
 _STEP = 100
 """How many messages are worked on before a look at the clock."""
+
+
+Answer = Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes]
+"""Makes the answer of a call that adds, of what was to be added and what became of it."""
 
 
 class MessageRpcs:
@@ -50,6 +58,8 @@ class MessageRpcs:
         self._bounds = manager.bounds
         self._running = running
         self._taker = taker
+        self._waiting: dict[tuple[str, bytes], Callable[[], None]] = {}
+        """What ends a call with a request id that waits for room, by queue and key."""
 
     # Adding
 
@@ -65,7 +75,7 @@ class MessageRpcs:
         return once_kept(queue, _single(queue, answer, call))
 
     def add_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Put messages at the end of a queue, each with its own result."""
+        """Put messages at the end of a queue, each with its own result; a call that is repeated adds nothing."""
         asked = pb.AddBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.messages, "messages", self._bounds)
@@ -75,7 +85,7 @@ class MessageRpcs:
             messages.append(self._read(place, new))
             if place % _STEP == 0 and turns.is_over:
                 return self._add_large_batch(queue, asked, messages, call)
-        return self._add_batch(queue, messages, call, wait=asked.wait)
+        return self._add_batch(queue, asked, messages, call)
 
     async def _add_large_batch(
         self, queue: Queue, asked: pb.AddBatchRequest, messages: list[NewMessage], call: Call
@@ -87,15 +97,33 @@ class MessageRpcs:
             await turns.give()
         self._running.check()
         queue.check_exists()
-        answer = self._add_batch(queue, messages, call, wait=asked.wait)
+        answer = self._add_batch(queue, asked, messages, call)
         return answer if isinstance(answer, bytes) else await answer
 
     def _add_batch(
-        self, queue: Queue, messages: list[NewMessage], call: Call, *, wait: bool
+        self, queue: Queue, asked: pb.AddBatchRequest, messages: list[NewMessage], call: Call
     ) -> bytes | Awaitable[bytes]:
-        if wait:
-            return once_kept(queue, self._add_in_turn(queue, messages, call, _add_batch_answer))
-        return once_kept(queue, _add_batch_answer(queue, messages, queue.add_batch(messages, time_ns())))
+        if asked.settled_request_id:
+            queue.answers.forget(request_key(_ADDED, asked.settled_request_id))
+        key = request_key(_ADDED, asked.request_id) if asked.request_id else b""
+        if key:
+            self._end_first_try(queue, key)
+            kept = queue.answers.find(key, time_ns())
+            if kept is not None:
+                return once_kept(queue, kept)
+        answer = partial(_add_batch_answer, key)
+        if asked.wait:
+            return once_kept(queue, self._add_in_turn(queue, messages, call, answer, key))
+        return once_kept(queue, answer(queue, messages, queue.add_batch(messages, time_ns())))
+
+    def _end_first_try(self, queue: Queue, key: bytes) -> None:
+        """End a call that still waits for room and is repeated, so that the repetition gets its answer.
+
+        The caller's connection was cut, and the server has not noticed yet.
+        """
+        end = self._waiting.get((queue.id, key))
+        if end is not None:
+            end()
 
     def _read(self, place: int, new: pb.NewMessage) -> NewMessage:
         """Return a message of a batch. Raises what `message_from_pb` does, naming the message by its place from 0."""
@@ -105,33 +133,44 @@ class MessageRpcs:
             return message_from_pb(new, self._bounds, f"messages[{place}]")
 
     def _add_in_turn(
-        self,
-        queue: Queue,
-        messages: list[NewMessage],
-        call: Call,
-        answer: Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes],
+        self, queue: Queue, messages: list[NewMessage], call: Call, answer: Answer, key: bytes = b""
     ) -> bytes | Awaitable[bytes]:
         """Add messages where there is room for them all, else wait for it."""
         done = asyncio.Event()
         waiting = queue.wait_to_add(messages, done.set, time_ns())
         if waiting.is_complete:
             return answer(queue, messages, waiting.results)
-        return self._wait_for_room(queue, waiting, done, call, partial(answer, queue, messages))
+        return self._wait_for_room(queue, waiting, done, call, partial(answer, queue, messages), key)
 
-    async def _wait_for_room(
+    async def _wait_for_room(  # noqa: PLR0913, PLR0917  # what is known when the waiting begins
         self,
         queue: Queue,
         waiting: WaitingAdd,
         done: asyncio.Event,
         call: Call,
         answer: Callable[[Sequence[AddResult]], bytes],
+        key: bytes,
     ) -> bytes:
+
+        def end() -> None:
+            """Wait no more; the answer is kept for a call that repeats this one."""
+            queue.give_up_adding(waiting, time_ns())
+            with suppress(QueueletError):
+                answer(waiting.results)
+
+        if key:
+            self._waiting[queue.id, key] = end
         try:
             async with asyncio.timeout(patience(call)):
                 await done.wait()
         except TimeoutError:
             pass
+        except asyncio.CancelledError:
+            end()
+            raise
         finally:
+            if self._waiting.get((queue.id, key)) is end:
+                del self._waiting[queue.id, key]
             queue.give_up_adding(waiting, time_ns())
         return answer(waiting.results)
 
@@ -260,7 +299,15 @@ def _add_answer(queue: Queue, messages: Sequence[NewMessage], results: Sequence[
     return _added_or_raise(messages[0], results[0]) + DURABILITY_3[queue.is_durable]
 
 
-def _add_batch_answer(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
+def _add_batch_answer(key: bytes, queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
+    """Return what became of a batch; keep it under a key, if there is one and anything was added."""
+    answer = _batch_answer(queue, messages, results)
+    if key and not queue.has_ended and any(not isinstance(result, QueueletError) for result in results):
+        queue.keep_answer(key, answer, time_ns())
+    return answer
+
+
+def _batch_answer(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
     bodies = [result for result in results if isinstance(result, bytes)]
     if len(bodies) == len(results):
         return added(map(id_of, bodies)) + DURABILITY_2[queue.is_durable]

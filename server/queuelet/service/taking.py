@@ -35,7 +35,7 @@ class Taker:
         """
         must_wait = wait and not queue.ready and not queue.is_held
         if request_id:
-            key = _key(kind, request_id)
+            key = request_key(kind, request_id)
             if must_wait and (kept := queue.answers.find(key, time_ns())) is not None:
                 return kept
             take = _first_time(queue, key, take)
@@ -79,7 +79,12 @@ def _first_time(queue: Queue, key: bytes, take: Callable[[], bytes]) -> Callable
     return take_once
 
 
-def _key(kind: bytes, request_id: str) -> bytes:
+def request_key(kind: bytes, request_id: str) -> bytes:
+    """Return under what the answer of a call is kept: calls of different kinds may have the same id.
+
+    Raises:
+        InvalidArgument: the id is too long.
+    """
     key = request_id.encode()
     if len(key) > _LONGEST_REQUEST_ID:
         raise InvalidArgument(

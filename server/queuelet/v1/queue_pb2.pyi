@@ -179,14 +179,18 @@ class PeekResponse(_message.Message):
     def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ...) -> None: ...
 
 class AddBatchRequest(_message.Message):
-    __slots__ = ("queue_id", "messages", "wait")
+    __slots__ = ("queue_id", "messages", "wait", "request_id", "settled_request_id")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     messages: _containers.RepeatedCompositeFieldContainer[NewMessage]
     wait: bool
-    def __init__(self, queue_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[NewMessage, _Mapping]]] = ..., wait: _Optional[bool] = ...) -> None: ...
+    request_id: str
+    settled_request_id: str
+    def __init__(self, queue_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[NewMessage, _Mapping]]] = ..., wait: _Optional[bool] = ..., request_id: _Optional[str] = ..., settled_request_id: _Optional[str] = ...) -> None: ...
 
 class AddBatchResponse(_message.Message):
     __slots__ = ("results", "durability")
