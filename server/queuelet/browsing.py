@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from heapq import nsmallest
+from heapq import merge, nsmallest
+from itertools import islice
 from typing import NamedTuple
 
 from queuelet.codec import id_of
@@ -16,6 +17,9 @@ from queuelet.stores import Messages
 
 _ALL_STATES = frozenset(State)
 
+
+_UNORDERED_PAGE = 1_000
+"""How many delayed or leased messages are looked at in one go at least."""
 
 _PAGE_BYTES = 1 << 20
 """About how many bytes of messages are looked at in one go."""
@@ -70,7 +74,7 @@ class Browser:
         return (seq for seq in seqs if seq is not None)
 
     def page(self, after: int, count: int, states: Iterable[State]) -> Page:
-        """Look at up to `count` messages past a sequence number, and return those in `states`; none stand for all.
+        """Look at some `count` messages past a sequence number, and return those in `states`; none stand for all.
 
         They are fewer where they are large, so that nobody waits for a long look at the disk.
         """
@@ -84,18 +88,24 @@ class Browser:
         return Page([each for each in browsed if each.state in wanted], last, not rows)
 
     def _unready_after(self, after: int, count: int, states: AbstractSet[State]) -> list[tuple[int, bytes]]:
-        """Return messages past a number that are delayed, leased or dead, without a look at those in line."""
-        seqs: list[int] = []
+        """Return messages past a number that are delayed, leased or dead, without a look at those in line.
+
+        Only dead ones are known in order. All others are looked through for each page, which therefore is larger.
+        """
+        in_order: list[Iterable[int]] = []
         if State.DEAD in states:
-            seqs += self._states.dead.irange(minimum=after + 1)
+            in_order.append(self._states.dead.irange(minimum=after + 1))
+        if State.DELAYED in states or State.LEASED in states:
+            count = max(count, _UNORDERED_PAGE)
         if State.DELAYED in states:
-            seqs += (seq for seq in self._states.delays.until if seq > after)
+            in_order.append(nsmallest(count, (seq for seq in self._states.delays.until if seq > after)))
         if State.LEASED in states:
             deliveries = self._messages.deliveries.items()
-            seqs += (seq for seq, delivery in deliveries if seq > after and delivery.state is State.LEASED)
+            leased = (seq for seq, delivery in deliveries if seq > after and delivery.state is State.LEASED)
+            in_order.append(nsmallest(count, leased))
         rows: list[tuple[int, bytes]] = []
         size = 0
-        for seq in nsmallest(count, seqs):
+        for seq in islice(merge(*in_order), count):
             body = self._messages.get(seq)
             if body is None:
                 continue

@@ -127,6 +127,12 @@ class Queue:
         """How many messages can be taken now."""
         return self._states.ready
 
+    def has_ready(self, now: int) -> bool:
+        """Tell whether a message can be taken now, after what is due was done. Raises as `advance` does."""
+        if now >= self.next_event:
+            self._catch_up(now)
+        return self.ready > 0
+
     @property
     def counts(self) -> Counts:
         """Messages by state."""
@@ -145,6 +151,11 @@ class Queue:
     def waiting(self) -> int:
         """How many calls wait on it: for room, for a message, or to hold it."""
         return len(self._waiting_adds) + len(self._waiting_takers) + self._claims.in_line
+
+    @property
+    def taken(self) -> int:
+        """How many messages were ever popped or leased, which tells whether a call took any."""
+        return self.tally.consumed + self.tally.leased
 
     @property
     def last_seq(self) -> int:
@@ -308,12 +319,22 @@ class Queue:
         else:
             self._waiting_takers.append(wake)
 
-    def give_up_waiting(self, wake: Callable[[], None]) -> None:
-        """Stop waiting for a message. A waiter that was woken already passes its turn on."""
+    def stop_waiting(self, wake: Callable[[], None]) -> bool:
+        """Stop waiting for a message; tell whether `wake` had not been called yet."""
         try:
             self._waiting_takers.remove(wake)
         except ValueError:
-            self._waiting_takers.wake(min(1, self.ready))
+            return False
+        return True
+
+    def give_up_waiting(self, wake: Callable[[], None]) -> None:
+        """Stop waiting for a message. A waiter that was woken already passes its turn on."""
+        if not self.stop_waiting(wake):
+            self.pass_turn()
+
+    def pass_turn(self) -> None:
+        """Wake the next who waits, if there is a message: whoever was woken may have taken none."""
+        self._waiting_takers.wake(min(1, self.ready))
 
     # Leasing
 

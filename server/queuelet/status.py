@@ -69,12 +69,15 @@ CODES: dict[type[QueueletError], Code] = {
 }
 
 _KINDS = {kind.reason: kind for kind in CODES}
-_KIND_OF_BARE_CODE = {
+_KIND_OF_BARE_CODE: dict[int, type[QueueletError]] = {
     Code.INVALID_ARGUMENT: errors.InvalidArgument,
     # gRPC's own, for a call that came as the server closed its port.
     Code.CANCELLED: errors.Unreachable,
     Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
     Code.UNAVAILABLE: errors.Unreachable,
+    # gRPC's own again, for streams that were cut: the server's internal errors have an ErrorInfo.
+    Code.UNKNOWN: errors.Unreachable,
+    Code.INTERNAL: errors.Unreachable,
     Code.UNAUTHENTICATED: errors.Unauthenticated,
 }
 """What a status without an ErrorInfo is: one that gRPC itself made, or another server's."""
@@ -133,8 +136,7 @@ def error_of(code: int, text: str, details: bytes = b"") -> QueueletError:
         info = ErrorInfo()
         if packed.Unpack(info) and info.domain == ERROR_DOMAIN and info.reason in _KINDS:
             return _KINDS[info.reason](text, **info.metadata)
-    known = Code(code) if code in Code.__members__.values() else Code.UNKNOWN
-    return _KIND_OF_BARE_CODE.get(known, QueueletError)(text, code=code)
+    return _KIND_OF_BARE_CODE.get(code, QueueletError)(text, code=code)
 
 
 def error_to_pb(error: QueueletError) -> pb.Error:

@@ -473,6 +473,29 @@ def test_a_client_that_asks_and_does_not_read_is_not_listened_to_for_ever(rpc: R
     rpc.delete_queue(queue)
 
 
+def test_a_client_that_does_not_read_keeps_no_message_from_others(rpc: Rpc, server: ServerProcess) -> None:
+    """It has credit, stands in line, and cannot be sent to."""
+    queue = rpc.new_queue().meta.id
+    with closing(Rpc(server.address)) as other:
+        consumer = other.consume(queue, credit=5)
+        waiting(rpc, queue, 1)
+        request = pb.ConsumeRequest(ack=range(1, 10_001)).SerializeToString()
+        for _ in range(200):
+            consumer.say_bytes(request)
+        used = [0, 1]
+        while len(set(used[-5:])) > 1:
+            time.sleep(0.2)
+            used.append(server.resident_bytes() // MIB)
+        popping = rpc.start("Pop", pop_request(queue, 30))
+        eventually(lambda: rpc.stats(queue).waiting_calls >= 1, "it waits")
+        rpc.add(queue, b"x")
+        popped = outcome(popping, pb.PopResponse, 10)
+        assert isinstance(popped, pb.PopResponse)
+        assert popped.message.payload == b"x"
+        consumer.cancel()
+    rpc.delete_queue(queue)
+
+
 # What stays behind
 
 

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from queuelet.v1 import queue_pb2 as pb
-from support.rpc import Refused, Rpc, add_request, eventually, tags_to_pb, unique_name
+from support.rpc import Refused, Rpc, add_request, eventually, outcome, tags_to_pb, unique_name
 
 DEAD = pb.MESSAGE_STATE_DEAD
 
@@ -181,6 +181,15 @@ def test_a_dry_run_counts_and_changes_nothing(rpc: Rpc, dead: str) -> None:
     assert (last.redriven, last.remaining) == (3, 0)
     assert rpc.browse(dead) == before
     assert rpc.stats(dead).redriven == 0
+
+
+def test_an_id_given_twice_counts_once(rpc: Rpc, dead: str) -> None:
+    """However it is written, and whether it is a dry run or not."""
+    message_id = rpc.browse(dead)[0].message.meta.id
+    ids = [message_id, message_id.upper(), message_id]
+    for dry_run in (True, False):
+        *_, last = rpc.redrive(dead, ids=ids, dry_run=dry_run)
+        assert (last.redriven, last.remaining) == (1, 0)
 
 
 def test_redrive_of_a_queue_without_dead_messages_ends_at_once(rpc: Rpc, queue: pb.Queue) -> None:
@@ -360,3 +369,19 @@ def test_own_ids_hold_while_a_message_is_queued_in_whatever_state(rpc: Rpc) -> N
     assert caught.value.reason == "MESSAGE_EXISTS"
     assert rpc.ack(queue, delivery.token) == [""]
     assert not again().duplicate
+
+
+def test_a_call_that_waits_waits_though_messages_expire_as_it_comes(rpc: Rpc) -> None:
+    queue = rpc.new_queue(unique_name()).name
+    for _ in range(20):
+        rpc.add_batch(queue, [b"old"] * 1_000)
+    popping = rpc.start("Pop", pb.PopRequest(queue_id=queue, wait=Duration(seconds=30)))
+    assert outcome(popping, pb.PopResponse, 10).message.payload == b"old"  # type: ignore[union-attr]  # it is one
+    declared = pb.QueueDeclaration(name=queue, store=pb.Queue.MEMORY, limit=-1, delivery=pb.DeliverySettings(message_ttl_seconds=1))
+    rpc.call("DeclareQueues", pb.DeclareQueuesRequest(queues=[declared]), pb.DeclareQueuesResponse)
+    time.sleep(1)
+    popping = rpc.start("Pop", pb.PopRequest(queue_id=queue, wait=Duration(seconds=30)))
+    eventually(lambda: rpc.stats(queue).waiting_calls == 1, "it waits")
+    rpc.add(queue, b"new")
+    assert outcome(popping, pb.PopResponse, 10).message.payload == b"new"  # type: ignore[union-attr]  # it is one
+    rpc.delete_queue(queue)

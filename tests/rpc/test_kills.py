@@ -240,6 +240,31 @@ def test_what_was_answered_of_queues_survives_a_kill_right_after_it(tmp_path: Pa
     assert not change(("RemoveQueues", removal))
 
 
+@pytest.mark.parametrize("way", ["calls", "a stream"])
+def test_a_message_that_was_given_back_to_be_dead_or_away_is_so_after_a_kill(tmp_path: Path, way: str) -> None:
+    """Nothing else is done that would take it to the disk. One that was only given back may still be leased."""
+    with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
+        new = pb.NewQueueRequest(name="orders", store=pb.Queue.DISK, limit=-1)
+        queue = rpc.call("NewQueue", new, pb.NewQueueResponse).queue.meta.id
+        rpc.add_batch(queue, [b"dead", b"away"])
+        if way == "calls":
+            dead, away = (delivery.token for delivery in rpc.receive(queue, lease=600))
+            time.sleep(1)  # until the leases are on the disk
+            rpc.nack(queue, dead, dead=True)
+            rpc.nack(queue, away, delay=600)
+        else:
+            consumer = rpc.consume(queue, credit=2, lease={"seconds": 600})
+            dead, away = (delivery.token for delivery in consumer.take(2))
+            time.sleep(1)
+            nacks = [pb.ConsumeNack(token=dead, dead=True), pb.ConsumeNack(token=away, delay={"seconds": 600})]
+            consumer.say(nack=nacks)
+            consumer.until(lambda so_far: len(so_far.settled) == 2)
+        server.kill()
+    with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
+        messages = rpc.get_queue("orders").messages
+        assert (messages.ready, messages.delayed, messages.leased, messages.dead) == (0, 1, 0, 1)
+
+
 @pytest.mark.timeout(soaked(300, 2 * 3_600))
 def test_whoever_is_killed_and_whenever_every_message_is_accounted_for(tmp_path: Path) -> None:
     """For some seconds, in a soak for half an hour: then the server's memory may not have grown either."""

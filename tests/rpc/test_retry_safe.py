@@ -145,6 +145,42 @@ def test_kept_answers_go_with_their_queue(rpc: Rpc) -> None:
     eventually(lambda: rpc.server_stats().memory_bytes - before < 100_000, "they are gone")
 
 
+# Who waits
+
+
+def test_a_repeated_call_that_waits_gets_the_answer_of_the_first_and_leaves_the_next_message(
+    rpc: Rpc, queue: pb.Queue
+) -> None:
+    """Though there were two messages to wake three callers."""
+    name = queue.meta.id
+    asked = pb.PopRequest(queue_id=name, request_id="mine", wait=Duration(seconds=30))
+    calls = [rpc.start("Pop", asked), rpc.start("Pop", asked)]
+    eventually(lambda: rpc.stats(name).waiting_calls == 2, "both wait")
+    other = rpc.start("Pop", pb.PopRequest(queue_id=name, wait=Duration(seconds=30)))
+    eventually(lambda: rpc.stats(name).waiting_calls == 3, "all wait")
+    rpc.add(name, b"0")
+    rpc.add(name, b"1")
+    answers = [outcome(call, pb.PopResponse, 10) for call in (*calls, other)]
+    assert [answer.message.payload for answer in answers if isinstance(answer, pb.PopResponse)] == [b"0", b"0", b"1"]
+
+
+def test_a_caller_that_is_refused_when_it_is_woken_leaves_the_message_to_the_next(rpc: Rpc, queue: pb.Queue) -> None:
+    """There is no room to keep its answer any more."""
+    name = queue.meta.id
+    rpc.add_batch(name, [b"x"] * 999)
+    for number in range(999):
+        WAYS["Pop"](rpc, name, f"call {number}")
+    waiting = Duration(seconds=30)
+    calls = [rpc.start("Pop", pb.PopRequest(queue_id=name, request_id=each, wait=waiting)) for each in ("one", "two")]
+    eventually(lambda: rpc.stats(name).waiting_calls == 2, "both wait")
+    other = rpc.start("Pop", pb.PopRequest(queue_id=name, wait=waiting))
+    eventually(lambda: rpc.stats(name).waiting_calls == 3, "all wait")
+    rpc.add_batch(name, [b"0", b"1"])
+    answers = [outcome(call, pb.PopResponse, 10) for call in (*calls, other)]
+    assert sum(isinstance(answer, Refused) for answer in answers) == 1
+    assert isinstance(answers[2], pb.PopResponse)
+
+
 # Adding
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from queuelet.budget import MemoryBudget
+from queuelet.budget import MemoryBudget, resident_bytes
 from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.message import Delivery
@@ -340,6 +341,21 @@ def test_a_large_backlog_is_opened_and_taken_in_little_memory(
     assert int(first) == 1
     assert int(kilobytes) * 1024 < 300 * MIB
     harness.store = harness.restarted()
+
+
+def test_what_is_on_the_disk_is_in_memory_no_longer(harness: DiskHarness) -> None:
+    """At once, and not when the garbage collector comes to it: a few large messages would not make it come."""
+    messages = harness.open()
+    gc.collect()
+    gc.disable()
+    try:
+        before = resident_bytes()
+        for seq in range(1, 201):
+            messages.append(seq, b"x" * MIB)
+            harness.commit()
+        assert resident_bytes() - before < 100 * MIB
+    finally:
+        gc.enable()
 
 
 DRAINED = soaked(50, 1_000) * MIB

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from uuid import uuid4
 
 import grpc
 from google.protobuf.message import Message as ProtobufMessage
@@ -26,13 +25,12 @@ from queuelet.v1 import queue_pb2 as pb
 
 _Answer = TypeVar("_Answer", bound=ProtobufMessage)
 
-_REPEATABLE = frozenset(
-    {
-        "ListQueues", "GetQueue", "DeleteQueue", "AddQueueTag", "DeleteQueueTag", "DeclareQueues", "RemoveQueues",
-        "GetStats", "Peek", "PeekBatch", "Browse", "Purge", "Ack", "Extend",
-    }
-)  # fmt: skip
-"""Calls that come to the same whether they are made once or twice. A second Nack would give back another's lease."""
+_REPEATABLE = frozenset({"ListQueues", "GetQueue", "GetStats", "Peek", "PeekBatch", "Browse", "Ack", "Extend"})
+"""Calls that come to the same whether they are made once or twice, whatever others do between the two.
+
+A second Purge would remove what was added since, a second DeleteQueue a queue that was made anew. A token is of one
+lease only, so Ack and Extend cannot touch another's.
+"""
 
 
 class Client:
@@ -40,7 +38,8 @@ class Client:
 
     `Unreachable` means that the server could not be reached or went away; what became of the call is then not known.
     Before it is raised, a call that may be made twice is made again for `Connection.retry_for` seconds: what only
-    reads, what comes to the same, an Add with an id, and a Pop or Receive with a request id.
+    reads, Ack and Extend, and a call with a request id, which the server answers as the first. An Add with an id of
+    yours is too: it adds nothing while the first is queued.
     """
 
     def __init__(self, connection: Connection | str = DEFAULT) -> None:
@@ -166,10 +165,9 @@ class Client:
     ) -> Message:
         """Add a message and return it as it is stored. With `wait`, wait for room until the timeout.
 
-        Times are in seconds. Without an id of yours the message gets one here, so that the call may be made twice.
+        Times are in seconds. With an id of yours the call may be made twice; a second message comes of that only if
+        the first is out of the queue by then. A `Producer` has no such gap.
         """
-        if not message_id and self._connection.retry_for:
-            message_id = str(uuid4())
         message = new_message(
             payload=payload, tags=tags, message_id=message_id, priority=priority, delay=delay, not_before=not_before,
             ttl=ttl,
@@ -178,11 +176,14 @@ class Client:
         return Message((await self.call("Add", request, pb.AddResponse, repeat=bool(message_id))).message)
 
     async def add_batch(
-        self, queue: str, messages: Sequence[pb.NewMessage], *, wait: bool = False
+        self, queue: str, messages: Sequence[pb.NewMessage], *, wait: bool = False, request_id: str = ""
     ) -> list[pb.AddResult]:
-        """Add messages in their order; return what became of each."""
-        request = pb.AddBatchRequest(queue_id=queue, messages=messages, wait=wait)
-        may_repeat = all(message.id for message in messages)
+        """Add messages in their order; return what became of each.
+
+        Repeated within a minute with the same request id, it adds nothing and returns the same.
+        """
+        request = pb.AddBatchRequest(queue_id=queue, messages=messages, wait=wait, request_id=request_id)
+        may_repeat = bool(request_id) or all(message.id for message in messages)
         return list((await self.call("AddBatch", request, pb.AddBatchResponse, repeat=may_repeat)).results)
 
     async def pop(self, queue: str, *, wait: float = 0, request_id: str = "") -> Message:
@@ -276,11 +277,24 @@ class Client:
         # What is gone was most likely acknowledged by a try whose answer was lost.
         return [None if isinstance(error, MessageNotFound) else error for error in errors]
 
-    async def nack(
-        self, queue: str, tokens: Sequence[int], *, delay: float = 0, reason: str = ""
+    async def nack(  # noqa: PLR0913  # as `receive`
+        self,
+        queue: str,
+        tokens: Sequence[int],
+        *,
+        delay: float = 0,
+        reason: str = "",
+        dead: bool = False,
+        unused: bool = False,
     ) -> list[QueueletError | None]:
-        """Give the messages of these leases back, after so many seconds. Return for each what was wrong."""
-        request = pb.NackRequest(queue_id=queue, tokens=tokens, delay=duration_to_pb(delay), reason=reason)
+        """Give the messages of these leases back, after so many seconds. Return for each what was wrong.
+
+        With `dead` they are dead at once, since another try would not help; with `unused` these deliveries do not
+        count, since nobody has begun to work on the messages.
+        """
+        request = pb.NackRequest(
+            queue_id=queue, tokens=tokens, delay=duration_to_pb(delay), reason=reason, dead=dead, unused=unused
+        )
         return errors_from_pb((await self.call("Nack", request, pb.NackResponse)).results)
 
     async def extend(

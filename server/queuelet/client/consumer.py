@@ -180,7 +180,8 @@ class Consumer(Generic[Item]):
         work = Work(self._take, self._lose, self._disconnected, self._done, self._changed.set, self._wanted)
         self._lessee = Lessee(client, terms, work)
         self._here: asyncio.Queue[Received[Item] | None] = asyncio.Queue()
-        self._running: dict[str, Received[Item]] = {}
+        self._running: set[Received[Item]] = set()
+        self._was_cut = False
         self._begun = 0
         self._is_stopping = False
         self._connecting: asyncio.Task[None] | None = None
@@ -219,10 +220,16 @@ class Consumer(Generic[Item]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End as `close` does. A message that was iterated over when an error came up fails with that."""
+        """End as `close` does. A message that was iterated over when an error came up fails with that.
+
+        One whose work was cut off, by being cancelled for one, goes back.
+        """
         if self._handler is None:
-            for received in list(self._running.values()):
-                self._finish(received, error if isinstance(error, Exception) else None)
+            for received in list(self._running):
+                if error is None or isinstance(error, Exception):
+                    self._finish(received, error)
+                else:
+                    self._running.discard(received)  # the end of the stream gives it back
         await self.close(0 if kind is asyncio.CancelledError else self._close_timeout)
 
     def stop(self) -> None:
@@ -261,7 +268,10 @@ class Consumer(Generic[Item]):
             await _cancel(task for task in (self._looking, self._connecting) if task is not None)
 
     def __aiter__(self) -> AsyncIterator[Received[Item]]:
-        """Iterate over the messages. Asking for the next one acknowledges the one before, unless it is settled."""
+        """Iterate over the messages. Asking for the next one acknowledges the one before, unless it is settled.
+
+        Outside of `async with` the message at which you leave the loop, whatever way, goes back unless it is settled.
+        """
         if self._handler is not None:
             raise TypeError("the consumer has a handler, which gets the messages: iterate over one without")
         return self._iterate()
@@ -343,18 +353,19 @@ class Consumer(Generic[Item]):
 
     def _take(self, delivery: Delivery) -> None:
         """Take a message. One whose work goes on already only gets a new lease."""
-        message = delivery.message
-        running = self._running.get(message.id)
-        if running is not None and not running.is_settled:
-            running.renew(delivery)
-            return
+        if self._running and (self._was_cut or delivery.count > 1):
+            running = next((each for each in self._running if each.id == delivery.message.id), None)
+            if running is not None and not running.is_settled:
+                running.renew(delivery)
+                return
         if self._is_stopping:
             self._lessee.nack(delivery.token, unused=True)
             return
         try:
-            item = self._serializer.load(message.payload)
+            item = self._serializer.load(delivery.message.payload)
         except Exception as error:  # noqa: BLE001  # whatever a serializer raises, the message is not for it
-            _log.warning("message %s of queue %s cannot be read and is dead: %r", message.id, self._queue, error)
+            dead = delivery.message.id
+            _log.warning("message %s of queue %s cannot be read and is dead: %r", dead, self._queue, error)
             self.failed += 1
             self._lessee.nack(delivery.token, reason=_reason(error, "its payload cannot be read: "), dead=True)
             return
@@ -362,14 +373,15 @@ class Consumer(Generic[Item]):
 
     def _lose(self, token: int, error: QueueletError) -> None:
         """Hear that a message is somebody else's now, though its work goes on here."""
-        for received in self._running.values():
+        for received in self._running:
             if received.token == token:
                 received.is_leased = False
                 _log.warning("message %s may be delivered to others: %s", received.id, error.message)
 
     def _disconnected(self) -> None:
         """Hear that the messages that are held went back, and may come again."""
-        for received in self._running.values():
+        self._was_cut = True
+        for received in self._running:
             received.is_leased = False
         while not self._here.empty():
             self._here.get_nowait()
@@ -396,7 +408,7 @@ class Consumer(Generic[Item]):
         received = await self._here.get()
         if received is not None:
             self._begun += 1
-            self._running[received.id] = received
+            self._running.add(received)
         return received
 
     async def _handle_all(self, handler: Handler[Item]) -> None:
@@ -404,9 +416,14 @@ class Consumer(Generic[Item]):
         loop = asyncio.get_running_loop()
         turn = loop.time() + _TURN
         while (received := await self._next()) is not None:
-            error = None
+            error: Exception | None = None
             try:
                 await handler(received)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task and task.cancelling():
+                    raise
+                error = RuntimeError("what its work waited for was cancelled")
             except Exception as raised:  # noqa: BLE001  # whatever a handler raises, the next message is handled
                 error = raised
             self._finish(received, error)
@@ -416,7 +433,7 @@ class Consumer(Generic[Item]):
 
     def _finish(self, received: Received[Item], error: Exception | None) -> None:
         """Settle a message as its work ended, unless it is settled already."""
-        self._running.pop(received.id, None)
+        self._running.discard(received)
         if error is not None:
             self.failed += 1
             _log.warning("message %s of queue %s failed", received.id, self._queue, exc_info=error)

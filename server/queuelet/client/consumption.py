@@ -15,9 +15,6 @@ from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 
 
-_CORE_FAILED = "Internal error from Core"
-
-
 class Consumption:
     """A stream of messages under leases, and what becomes of them. Iterate over it for what the server tells.
 
@@ -91,9 +88,18 @@ class Consumption:
         """Say that the work of these messages is done, and that so many more may come. What becomes of it is news."""
         await self.say(pb.ConsumeRequest(ack=tokens, credit=credit))
 
-    async def nack(self, token: int, *, delay: float = 0, reason: str = "", credit: int = 0) -> None:
-        """Give a message back, after so many seconds, and say that so many more may come."""
-        given_back = pb.ConsumeNack(token=token, delay=duration_to_pb(delay), reason=reason)
+    async def nack(  # noqa: PLR0913  # as `Client.nack`
+        self,
+        token: int,
+        *,
+        delay: float = 0,
+        reason: str = "",
+        dead: bool = False,
+        unused: bool = False,
+        credit: int = 0,
+    ) -> None:
+        """Give a message back, after so many seconds, and say that so many more may come. As `Client.nack`."""
+        given_back = pb.ConsumeNack(token=token, delay=duration_to_pb(delay), reason=reason, dead=dead, unused=unused)
         await self.say(pb.ConsumeRequest(nack=[given_back], credit=credit))
 
     async def extend(self, *tokens: int) -> None:
@@ -121,8 +127,7 @@ class Consumption:
 
     async def _why_ended(self) -> QueueletError:
         code, details = await self._call.code(), await self._call.details()
-        # gRPC forgets the status of a stream that ended while something was written to it.
-        if code is grpc.StatusCode.OK or details == _CORE_FAILED:
+        if code is grpc.StatusCode.OK:
             return Unreachable(f"the server at {self._connection.server} ended the stream")
         trailing = await self._call.trailing_metadata()
         return self._connection.error_of(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details))

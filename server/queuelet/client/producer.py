@@ -9,28 +9,29 @@ One batch is under way at a time. What is put meanwhile gathers, and is the next
 which they were put, whatever breaks in between, and batches grow with the load. A message alone is sent at once where
 somebody waits for it, and after `linger` where nobody does.
 
-Each message has an id from here. When a server goes away with a batch, the same batch is sent again when it is back:
-what had arrived and is still queued is not added a second time.
+When a server goes away with a batch, the same batch is sent again when it is back, under the same request id: what had
+arrived is not added a second time, if that takes less than the minute for which a server remembers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, overload
 
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed, NotSent, PutsFailed
-from queuelet.client.message_ids import MessageIdMaker
 from queuelet.client.retries import AWAY, CROWDED, Backoff
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.values import new_message
-from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound, Unreachable
+from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound, TooManyAnswers, Unreachable
 from queuelet.status import error_from_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
@@ -95,7 +96,8 @@ def _outcome(future: asyncio.Future[Added]) -> Added | QueueletError:
     return error if isinstance(error, QueueletError) else NotSent(str(error))
 
 
-class _Put(NamedTuple):
+@dataclass(eq=False, slots=True)
+class _Put:
     """A message that has no outcome yet."""
 
     message: pb.NewMessage
@@ -184,7 +186,9 @@ class Producer(Generic[Item]):
         self._wait_for_room = wait_for_room
         self._timeout = timeout
         self._close_timeout = close_timeout
-        self._ids = MessageIdMaker()
+        self._name = secrets.token_urlsafe(12)
+        self._calls = 0
+        self._settled_request = ""
         self._waiting: deque[_Put] = deque()
         self._bytes = 0
         self._under_way: list[_Put] = []
@@ -306,7 +310,7 @@ class Producer(Generic[Item]):
         message = new_message(
             payload=self._serializer.dump(item),
             tags=tags,
-            message_id=message_id or self._ids.next_id(),
+            message_id=message_id,
             priority=priority,
             delay=delay,
             not_before=not_before,
@@ -382,7 +386,9 @@ class Producer(Generic[Item]):
         return NotSent(f"the message could not be sent in time, and is not in queue {self._queue}{reason}")
 
     def _settle(self, put: _Put, outcome: Added | QueueletError) -> None:
-        """Give a message its outcome."""
+        """Give a message its outcome, unless it has one."""
+        if put.future.done():
+            return
         self._bytes -= put.size
         self._settled.set()
         if not isinstance(outcome, QueueletError):
@@ -434,70 +440,88 @@ class Producer(Generic[Item]):
     async def _deliver(self) -> None:
         """Send a batch until each of its messages has an outcome."""
         backoff = Backoff()
+        request: pb.AddBatchRequest | None = None
         while self._under_way:
+            request = request or self._new_request()
             try:
-                results, is_durable = await self._add()
+                answer = await self._client.call("AddBatch", request, pb.AddBatchResponse, at_most=self._patience)
+            except TooManyAnswers:
+                # So many producers put at the same time: this one then does without being remembered.
+                request.request_id = ""
+                continue
             except QueueletError as error:
-                self._take_refusal(error)
+                if not self._may_pass(error):
+                    self._take_refusal(error)
+                    request = None
+                    continue
+                self._trouble = error
             else:
                 self._was_away, self._trouble = False, None
-                self._take_results(results, is_durable=is_durable)
+                self._settled_request, request = request.request_id, None
+                self._take_results(answer)
             if self._under_way:
                 await asyncio.sleep(min(backoff.next_delay(), self._patience))
-                self._give_up_late()
+                self._give_up_late(may_have_arrived=request is not None)
+
+    def _new_request(self) -> pb.AddBatchRequest:
+        """Return the call for the messages under way. It is repeated as it is: its id stands for these messages."""
+        self._calls += 1
+        return pb.AddBatchRequest(
+            queue_id=self._queue,
+            messages=[put.message for put in self._under_way],
+            wait=self._wait_for_room,
+            request_id=f"{self._name}/{self._calls}",
+            settled_request_id=self._settled_request,
+        )
 
     @property
     def _patience(self) -> float:
         """How long the most impatient message of the batch has left, in seconds."""
         now = asyncio.get_running_loop().time()
-        return max(0.0, min(put.deadline for put in self._under_way) - now)
+        return max(0.0, min((put.deadline for put in self._under_way if not put.future.done()), default=now) - now)
 
-    async def _add(self) -> tuple[Sequence[pb.AddResult], bool]:
-        request = pb.AddBatchRequest(
-            queue_id=self._queue, messages=[put.message for put in self._under_way], wait=self._wait_for_room
-        )
-        answer = await self._client.call("AddBatch", request, pb.AddBatchResponse, at_most=self._patience)
-        return answer.results, answer.durability == pb.DURABILITY_DISK
-
-    def _take_results(self, results: Sequence[pb.AddResult], *, is_durable: bool) -> None:
+    def _take_results(self, answer: pb.AddBatchResponse) -> None:
         """Settle what was added or refused. What has no room yet stays, in order."""
         rest: list[_Put] = []
-        for put, result in zip(self._under_way, results, strict=True):
+        is_durable = answer.durability == pb.DURABILITY_DISK
+        for put, result in zip(self._under_way, answer.results, strict=True):
             if not result.HasField("error"):
                 self._settle(put, Added(result.id, result.duplicate, is_durable))
                 continue
             error = error_from_pb(result.error)
-            if isinstance(error, CROWDED) and self._wait_for_room:
+            if isinstance(error, CROWDED) and self._wait_for_room and not put.future.done():
                 self._trouble = error
                 rest.append(put)
             else:
                 self._settle(put, error)
         self._under_way = rest
 
-    def _take_refusal(self, error: QueueletError) -> None:
-        """Take what the server said of the whole batch."""
+    def _may_pass(self, error: QueueletError) -> bool:
+        """Tell whether the same call may do later. A queue may be missing for a while after a server was away."""
         is_away = isinstance(error, AWAY) or (isinstance(error, QueueNotFound) and self._was_away)
-        if is_away or (isinstance(error, CROWDED) and self._wait_for_room):
-            self._was_away = self._was_away or is_away
-            self._trouble = error
-            return
-        guilty = self._named_by(error)
+        self._was_away = self._was_away or is_away
+        return is_away or (isinstance(error, CROWDED) and self._wait_for_room)
+
+    def _take_refusal(self, error: QueueletError) -> None:
+        """Fail the messages that an error is about: the one it names by its place in the batch, or all."""
+        named = _PLACE.search(str(error.facts.get("field", ""))) if isinstance(error, InvalidArgument) else None
+        guilty = [self._under_way[int(named[1])]] if named else self._under_way
         for put in guilty:
             self._settle(put, error)
-        self._under_way = [put for put in self._under_way if put not in guilty]
+        self._under_way = [put for put in self._under_way if put not in guilty] if named else []
 
-    def _named_by(self, error: QueueletError) -> list[_Put]:
-        """Return the messages that an error is about: the one it names by its place in the batch, or all."""
-        named = _PLACE.search(str(error.facts.get("field", ""))) if isinstance(error, InvalidArgument) else None
-        return [self._under_way[int(named[1])]] if named else list(self._under_way)
+    def _give_up_late(self, *, may_have_arrived: bool) -> None:
+        """Fail messages whose time is over with what kept them from being added.
 
-    def _give_up_late(self) -> None:
-        """Fail messages whose time is over with what kept them from being added."""
+        They stay in a batch that may have arrived, whose call must be repeated as it was.
+        """
         now = asyncio.get_running_loop().time()
         for put in self._under_way:
             if put.deadline <= now:
                 self._settle(put, self._trouble or self._why_late())
-        self._under_way = [put for put in self._under_way if put.deadline > now]
+        left = [put for put in self._under_way if not put.future.done()]
+        if not left or not may_have_arrived:
+            self._under_way = left
 
 
 class _Failures:

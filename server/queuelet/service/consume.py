@@ -74,12 +74,17 @@ class _Start(NamedTuple):
 
 
 def _read_start(start: pb.ConsumeStart) -> _Start:
+    if start.concurrency < 0:
+        raise InvalidArgument(
+            f"start.concurrency: {start.concurrency} is negative; use 1 or more, or 0 for all messages it has",
+            field="start.concurrency",
+        )
     return _Start(
         lease=lease_from_pb(start.lease, "start.lease") if start.HasField("lease") else 0,
         most=min(page_size_from_pb(start.max, "start.max") or _STEP, _STEP),
         consumer=text_from_pb(start.consumer, "start.consumer", LONGEST_CONSUMER),
         is_exclusive=start.exclusive,
-        concurrency=page_size_from_pb(start.concurrency, "start.concurrency"),
+        concurrency=start.concurrency,
     )
 
 
@@ -141,6 +146,7 @@ class _Stream:
         self._keeper: asyncio.Task[None] | None = None
         self._stands_in_line = False
         self._was_called = False
+        self._is_sending = False
 
     async def run(self, first: pb.ConsumeRequest, requests: AsyncIterator[bytes]) -> None:
         """Serve it to its end, and leave nothing behind."""
@@ -198,7 +204,9 @@ class _Stream:
             self._check()
             sent = False
             for answer in self._answers():
+                self._is_sending = True
                 await self._send(answer)
+                self._is_sending = False
                 sent = True
             if sent:
                 continue
@@ -272,8 +280,11 @@ class _Stream:
             self._queue.give_up_waiting(self._called)
 
     def _called(self) -> None:
-        """There is a message to try for."""
+        """There is a message to try for. Whoever is still sending may be for long, and lets the next in line try."""
         self._stands_in_line = False
+        if self._is_sending:
+            self._queue.pass_turn()
+            return
         self._was_called = True
         self._wake()
 
@@ -310,20 +321,23 @@ class _Stream:
             tokens = [each.token for each in few]
             self._held.difference_update(tokens)
             results = self._queue.nack(tokens, time_ns(), delay=delay, reason=reason, dead=dead, unused=unused)
-            self._untold.settle(self._untold.sort(tokens, results))
+            self._settle(self._untold.sort(tokens, results), is_promise=dead or delay > 0)
         if asked.extend:
             results, _ = self._queue.extend(asked.extend, time_ns(), lease=self._asked.lease)
             self._untold.settle(self._untold.sort(asked.extend, results))
 
     def _ack(self, tokens: Sequence[int]) -> None:
         self._held.difference_update(tokens)
-        done = self._untold.sort(tokens, self._queue.ack(tokens, time_ns()))
-        if self._queue.is_durable:
-            self._untold.unkept += done
-            if _is_over(self._keeper):
-                self._keeper = self._beside(self._keep())
-        else:
-            self._untold.settle(done)
+        self._settle(self._untold.sort(tokens, self._queue.ack(tokens, time_ns())), is_promise=True)
+
+    def _settle(self, tokens: Sequence[int], *, is_promise: bool) -> None:
+        """Tell what became of leases; of what must outlive the server, once it does."""
+        if not (is_promise and self._queue.is_durable):
+            self._untold.settle(tokens)
+            return
+        self._untold.unkept += tokens
+        if _is_over(self._keeper):
+            self._keeper = self._beside(self._keep())
 
     async def _keep(self) -> None:
         """Wait until acknowledged messages are removed for good. Those of meanwhile are one group, the next."""

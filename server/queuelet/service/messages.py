@@ -182,7 +182,7 @@ class MessageRpcs:
         queue = self._manager.get(asked.queue_id)
         wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
         request_id = asked.request_id
-        if not request_id and (not wait or queue.ready):
+        if not request_id and (not wait or queue.has_ready(time_ns())):
             return once_kept(queue, _single(queue, queue.pop(time_ns()), call))
 
         def take() -> bytes:

@@ -24,6 +24,8 @@ class Taker:
     def __init__(self, running: Running) -> None:
         """Take whether the server runs."""
         self._running = running
+        self._repeated: dict[tuple[str, bytes], list[Callable[[], None]]] = {}
+        """What wakes calls with a request id that wait, by queue and key."""
 
     def take(  # noqa: PLR0913, PLR0917  # what a call asks for
         self, queue: Queue, wait: float, call: Call, kind: bytes, request_id: str, take: Callable[[], bytes]
@@ -33,35 +35,56 @@ class Taker:
         With a request id, a call of the same kind repeated with it gets the same answer. An answer without a message
         is not kept: who asks again may find one.
         """
-        must_wait = wait and not queue.ready and not queue.is_held
-        if request_id:
-            key = request_key(kind, request_id)
+        key = request_key(kind, request_id) if request_id else b""
+        must_wait = wait and not queue.has_ready(time_ns()) and not queue.is_held
+        if key:
             if must_wait and (kept := queue.answers.find(key, time_ns())) is not None:
                 return kept
             take = _first_time(queue, key, take)
-        return self._wait(queue, wait, call, take) if must_wait else take()
+        return self._wait(queue, wait, call, key, take) if must_wait else take()
 
-    async def _wait(self, queue: Queue, seconds: float, call: Call, take: Callable[[], bytes]) -> bytes:
+    async def _wait(self, queue: Queue, seconds: float, call: Call, key: bytes, take: Callable[[], bytes]) -> bytes:
         loop = asyncio.get_running_loop()
         left = patience(call)
         deadline = loop.time() + (seconds if left is None else min(seconds, left))
         came_too_late = False
-        while not (queue.ready or queue.is_held or queue.has_ended) and loop.time() < deadline:
+        taken = queue.taken
+        try:
+            while not (queue.has_ended or queue.is_held or queue.has_ready(time_ns())) and loop.time() < deadline:
+                self._running.check()
+                if key and queue.answers.find(key, time_ns()) is not None:
+                    break
+                await self._until_woken(queue, deadline, key, first=came_too_late)
+                came_too_late = True
+                taken = queue.taken
             self._running.check()
-            woken = asyncio.Event()
-            queue.wait_for_message(woken.set, first=came_too_late)
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await woken.wait()
-            except TimeoutError:
-                queue.give_up_waiting(woken.set)
-            except asyncio.CancelledError:
-                queue.give_up_waiting(woken.set)
-                raise
-            came_too_late = True
-        self._running.check()
-        queue.check_exists()
-        return take()
+            queue.check_exists()
+            taken = queue.taken
+            return take()
+        finally:
+            if queue.taken == taken:
+                # It got a kept answer, was refused or cancelled: the message for which it was woken is another's.
+                queue.pass_turn()
+            for wake in self._repeated.get((queue.id, key), ()):
+                wake()
+
+    async def _until_woken(self, queue: Queue, deadline: float, key: bytes, *, first: bool) -> None:
+        """Wait for a message, or until a call that this one repeats has got its answer."""
+        woken = asyncio.Event()
+        wake = woken.set
+        repeated = self._repeated.setdefault((queue.id, key), []) if key else []
+        repeated.append(wake)
+        queue.wait_for_message(wake, first=first)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await woken.wait()
+        except TimeoutError:
+            pass
+        finally:
+            queue.stop_waiting(wake)
+            repeated.remove(wake)
+            if key and not repeated:
+                del self._repeated[queue.id, key]
 
 
 def patience(call: Call) -> float | None:

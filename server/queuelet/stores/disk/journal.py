@@ -127,6 +127,8 @@ class Group:
         """Tell all who wait that it is kept, or why that is not known."""
         self.is_settled = True
         self._error = error
+        # They point back here: the messages in them would stay until the garbage collector looks for such circles.
+        self.changes.clear()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if waiter.done():

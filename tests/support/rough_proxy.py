@@ -1,0 +1,114 @@
+"""A proxy that treats connections badly: it delays, stalls, half-closes and cuts them, at random."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+_CHUNK = 64 * 1024
+_LIFE = (0.05, 2.0)
+"""How long a connection is left alone, in seconds."""
+
+
+class RoughProxy:
+    """Forwards connections on loopback to a port, roughly until it is told to be gentle.
+
+    Each connection has a delay of its own, changed now and then, so that answers on one overtake those on another.
+    """
+
+    def __init__(self, port: int, seed: int) -> None:
+        """Take where connections lead, and what chance begins with."""
+        self._target = port
+        self._random = random.Random(seed)
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._is_gentle = asyncio.Event()
+        self.port = 0
+        """Where it listens, once it is open."""
+        self.done: Counter[str] = Counter()
+        """How often it did what."""
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Listen no more, and end all connections."""
+        assert self._server
+        self._server.close()
+        for task in self._connections:
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+        await self._server.wait_closed()
+
+    def be_gentle(self) -> None:
+        """Leave connections alone from now on. Those that were mistreated end."""
+        self._is_gentle.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._connections.add(task)
+        self.done["connections"] += 1
+        try:
+            await self._forward(reader, writer)
+        except OSError:
+            pass
+        finally:
+            self._connections.discard(task)
+            writer.transport.abort()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        pipes = [
+            asyncio.ensure_future(self._pipe(reader, onward_writer)),
+            asyncio.ensure_future(self._pipe(onward_reader, writer)),
+        ]
+        fate = asyncio.ensure_future(self._mistreat(pipes, writer, onward_writer))
+        try:
+            await asyncio.wait([*pipes, fate], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (*pipes, fate):
+                each.cancel()
+            await asyncio.gather(*pipes, fate, return_exceptions=True)
+            onward_writer.transport.abort()
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(_CHUNK):
+            if not self._is_gentle.is_set() and self._random.random() < 0.1:  # noqa: PLR2004  # now and then
+                await asyncio.sleep(self._random.uniform(0, 0.05))
+            writer.write(data)
+            await writer.drain()
+
+    async def _mistreat(
+        self, pipes: list[asyncio.Task[None]], inward: asyncio.StreamWriter, onward: asyncio.StreamWriter
+    ) -> None:
+        """Leave a connection alone for a while, then end it in one way or another."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._random.uniform(*_LIFE)):
+                await self._is_gentle.wait()
+        if self._is_gentle.is_set():
+            await asyncio.Event().wait()
+        way = self._random.choice(["cut", "stall", "swallow", "half-close"])
+        self.done[way] += 1
+        if way == "stall":
+            for pipe in pipes:
+                pipe.cancel()
+        elif way == "swallow":
+            # What the server answers gets lost, what it is asked does not.
+            pipes[1].cancel()
+        elif way == "half-close":
+            writer = self._random.choice([inward, onward])
+            with suppress(OSError):
+                writer.write_eof()
+        if way != "cut":
+            await asyncio.sleep(self._random.uniform(0.05, 1))
