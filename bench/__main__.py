@@ -1,4 +1,4 @@
-"""The command line: `python -m bench [micro | server | delivery | profile CASE]`."""
+"""The command line: `python -m bench [micro | server | delivery | cycle | profile CASE]`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from bench import delivery, micro, server
+from bench.cycle import cases as cycle
 from bench.profile import profile
 from bench.report import Progress, Result, aims, as_json, machine_line, rates_table, times_table
 from bench.system import Failed, NotHere
@@ -25,7 +27,7 @@ def main() -> int:
     progress = Progress()
     try:
         if arguments.list:
-            print("\n".join([*micro.cases(), *server.LOADS]))
+            print("\n".join([*micro.cases(), *server.LOADS, *cycle.CASES]))
         elif arguments.what == "profile":
             print(profile(arguments.case, seconds=arguments.seconds or 3, drivers=arguments.drivers, progress=progress))
         else:
@@ -46,10 +48,11 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
     micro_cases = _chosen(micro.cases(), only) if arguments.what in {"all", "micro"} else []
     loads = _chosen(server.LOADS, only) if arguments.what in {"all", "server"} else []
     with_delivery = arguments.what in {"all", "delivery"} and not only
+    cycle_cases = _cycle_cases(arguments)
     if quick and not only:
         micro_cases = [name for name in micro_cases if name in micro.QUICK]
         loads = [name for name in loads if name in server.QUICK]
-    if not (micro_cases or loads or with_delivery):
+    if not (micro_cases or loads or with_delivery or cycle_cases):
         raise NotHere(f"no case is called {' or '.join(only)}; see --list")
 
     results: list[Result] = []
@@ -69,18 +72,44 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
         rows = delivery.run(rounds=rounds, quick=quick, progress=progress)
         progress.clear()
         print(f"Leases and the Disk store\n\n{delivery.delivery_table(rows)}\n", flush=True)
+    cycle_facts = _measure_cycle(cycle_cases, arguments, rounds, progress)
     if reached := aims(results):
         print(f"Aims\n\n{reached}\n")
-    print(f"Ratios are medians over {rounds} rounds of {seconds:g} s; more than 1.00x means that queuelet is ahead.")
+    print(_how(rounds, seconds) if results or with_delivery else "", end="")
     print(machine_line())
     if arguments.json:
         settings = {"rounds": rounds, "seconds": seconds, "drivers": arguments.drivers}
-        arguments.json.write_text(json.dumps(as_json(results, settings), indent=1) + "\n")
+        arguments.json.write_text(json.dumps(as_json(results, settings) | {"cycle": cycle_facts}, indent=1) + "\n")
+
+
+def _how(rounds: int, seconds: float) -> str:
+    return f"Ratios are medians over {rounds} rounds of {seconds:g} s; more than 1.00x means that queuelet is ahead.\n"
+
+
+def _cycle_cases(arguments: argparse.Namespace) -> list[str]:
+    if arguments.what not in {"all", "cycle"}:
+        return []
+    return _chosen(cycle.QUICK if arguments.quick and not arguments.only else cycle.CASES, arguments.only)
+
+
+def _measure_cycle(
+    cases: Sequence[str], arguments: argparse.Namespace, rounds: int, progress: Progress
+) -> list[dict[str, Any]]:
+    if not cases:
+        return []
+    seconds = arguments.seconds or (1 if arguments.quick else 3)
+    rivals = [name for name in cycle.RIVALS if name in arguments.against]
+    told, facts = cycle.run(cases, cycle.Plan(seconds=seconds, rounds=rounds, rivals=rivals), progress)
+    progress.clear()
+    print(f"The full cycle\n\n{told}\n", flush=True)
+    return facts
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the server beside others.")
-    parser.add_argument("what", nargs="?", choices=("all", "micro", "server", "delivery", "profile"), default="all")
+    parser.add_argument(
+        "what", nargs="?", choices=("all", "micro", "server", "delivery", "cycle", "profile"), default="all"
+    )
     parser.add_argument("case", nargs="?", default="handler-unary-128B", help="the case to profile")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
     parser.add_argument("--only", nargs="+", metavar="CASE", default=(), help="cases to run; `*` stands for anything")

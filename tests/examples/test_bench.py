@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +45,23 @@ def test_the_server_is_measured_over_its_socket() -> None:
 
 def test_the_cases_are_listed() -> None:
     assert "unary-128B-64" in bench("--list")
+
+
+@pytest.mark.timeout(180)
+def test_all_messages_of_the_full_cycle_are_handled_and_acknowledged_in_every_system_that_is_there(
+    tmp_path: Path,
+) -> None:
+    figures = tmp_path / "figures.json"
+    cases = ("--only", "memory-default", "disk-small", "alone-memory")
+    command = [sys.executable, "-m", "bench", "cycle", *cases, "--rounds", "1", "--seconds", "0.02"]
+    done = subprocess.run(
+        [*command, "--json", str(figures)], check=True, cwd=ROOT, capture_output=True, text=True, timeout=170
+    )
+    assert "failed" not in done.stderr
+    assert "time: put / Client.add" in done.stdout
+
+    measured = json.loads(figures.read_text())["cycle"]
+    assert [each["case"] for each in measured if each["name"] == "queuelet"] == ["memory-default", "disk-small"]
+    for each in measured:
+        assert each["put"] > 0
+        assert (each["handled"], each["left"]) == (each["put"], 0)

@@ -1,0 +1,38 @@
+"""The cases of the full cycle: the races of the systems, and a put that is alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.cycle import alone, figures, race
+from bench.cycle.race import Plan
+from bench.cycle.systems import RIVALS
+from bench.delivery import delivery_table
+from bench.report import Progress
+
+CASES = (*race.CASES, *alone.CASES)
+QUICK = (*race.QUICK, *alone.CASES)
+
+_TURNS_A_SECOND = 30
+"""How often each way to add has its turn, for each second that a round of the races takes."""
+
+__all__ = ["CASES", "QUICK", "RIVALS", "Plan", "run"]
+
+
+def run(cases: Sequence[str], plan: Plan, progress: Progress) -> tuple[str, list[dict[str, Any]]]:
+    """Measure cases; return what to print of them, and everything that was measured of the systems."""
+    races = [case for case in cases if case in race.CASES]
+    measured = race.run(races, plan, progress)
+    turns = max(1, int(plan.rounds * plan.seconds * _TURNS_A_SECOND))
+    rows = alone.run([case for case in cases if case in alone.CASES], turns=turns, progress=progress)
+    told = []
+    if races:
+        told += [
+            figures.systems_table(measured),
+            f"Medians of {plan.rounds} rounds of {plan.seconds:g} s.\n{figures.settings(races)}",
+            f"Run were: {figures.versions(measured)}.",
+        ]
+    if rows := [*figures.aims(measured), *rows]:
+        told.append(delivery_table(rows))
+    return "\n\n".join(told), figures.as_facts(measured)

@@ -1,0 +1,175 @@
+"""A queue of RabbitMQ, by pika: classic and transient in memory, a quorum queue on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from pika import BasicProperties, ConnectionParameters  # type: ignore[import-untyped]
+from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
+from pika.channel import Channel  # type: ignore[import-untyped]
+from pika.frame import Method  # type: ignore[import-untyped]
+from pika.spec import Basic  # type: ignore[import-untyped]
+
+from bench.cycle.contender import Bounds, Contender, Putter, Taker, said_by
+from bench.cycle.record import Record
+from bench.process import program
+from bench.system import Failed, Running
+from bench.systems.rabbitmq import RABBITMQ
+
+
+class RabbitMQ(Contender):
+    """Publisher confirms with many under way; a consumer with a prefetch, which acknowledges at once what came at once.
+
+    The queue in memory is a classic one, of transient messages.
+    """
+
+    packages = ("pika",)
+
+    def start(self, folder: Path) -> AbstractContextManager[Running]:
+        """Run the server."""
+        return RABBITMQ.start(folder)
+
+    def server_version(self) -> str:
+        """Ask Debian: the server itself tells only while it runs."""
+        program("rabbitmq-server", "apt-get install rabbitmq-server")
+        told = said_by(["dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"])
+        return f"rabbitmq-server {told.partition('-')[0]}"
+
+    async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # bounds are the client's affair
+        """Declare a queue."""
+        name = f"bench-{uuid4()}"
+        connection = await _connect(address)
+        channel = await _open_channel(connection)
+        kind = {"durable": True, "arguments": {"x-queue-type": "quorum"}} if self.is_disk else {}
+        await _called(channel.queue_declare, name, **kind)
+        connection.close()
+        return name
+
+    @asynccontextmanager
+    async def putter(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Putter]:
+        """Connect, and ask for confirms."""
+        connection = await _connect(address)
+        putter = _Putter(await _open_channel(connection), queue, bounds, is_persistent=self.is_disk)
+        await putter.prepare()
+        yield putter
+        connection.close()
+
+    @asynccontextmanager
+    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Taker]:
+        """Connect and consume."""
+        connection = await _connect(address)
+        channel = await _open_channel(connection)
+        await _called(channel.basic_qos, prefetch_count=bounds.held)
+        taker = _Taker(channel, queue, record)
+        channel.basic_consume(queue, taker.on_message)
+        yield taker
+        connection.close()
+
+    async def left(self, address: str, queue: str) -> int:
+        """Return how many messages are in the queue. What was not acknowledged is back there by now."""
+        connection = await _connect(address)
+        told = await _called((await _open_channel(connection)).queue_declare, queue, passive=True)
+        connection.close()
+        count: int = told.method.message_count
+        return count
+
+
+class _Putter(Putter):
+    def __init__(self, channel: Channel, queue: str, bounds: Bounds, *, is_persistent: bool) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._most = bounds.in_flight
+        self._properties = BasicProperties(delivery_mode=2 if is_persistent else 1)
+        self._last_tag = 0
+        self._first_open = 1
+        self._open: set[int] = set()
+        self._confirmed = asyncio.Event()
+        self._is_refused = False
+
+    async def prepare(self) -> None:
+        """Ask for confirms."""
+        await _called(self._channel.confirm_delivery, self._on_confirm)
+
+    async def put(self, payloads: Sequence[bytes]) -> None:
+        await self._until_open(self._most - len(payloads))
+        for payload in payloads:
+            self._last_tag += 1
+            self._open.add(self._last_tag)
+            self._channel.basic_publish("", self._queue, payload, self._properties)
+
+    async def flush(self) -> None:
+        await self._until_open(0)
+
+    async def _until_open(self, most: int) -> None:
+        while len(self._open) > most and not self._is_refused:
+            self._confirmed.clear()
+            await self._confirmed.wait()
+        if self._is_refused:
+            raise Failed("RabbitMQ does not take a message")
+
+    def _on_confirm(self, frame: Method) -> None:
+        method = frame.method
+        self._is_refused = self._is_refused or isinstance(method, Basic.Nack)
+        if method.multiple:
+            self._open.difference_update(range(self._first_open, method.delivery_tag + 1))
+            self._first_open = max(self._first_open, method.delivery_tag + 1)
+        else:
+            self._open.discard(method.delivery_tag)
+        self._confirmed.set()
+
+
+class _Taker(Taker):
+    def __init__(self, channel: Channel, queue: str, record: Record) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._record = record
+        self._loop = asyncio.get_running_loop()
+        self._last_tag = 0
+        self._acknowledged = 0
+
+    async def take(self) -> None:
+        await self._record.complete.wait()
+        self._acknowledge()
+        # An acknowledgement has no answer. This call has, and the channel does one thing after the other.
+        await _called(self._channel.queue_declare, self._queue, passive=True)
+
+    def on_message(self, _: Channel, method: Basic.Deliver, __: BasicProperties, body: bytes) -> None:
+        """Handle a message, and acknowledge it with what came along with it."""
+        self._record.handle(body)
+        if self._last_tag == self._acknowledged:
+            self._loop.call_soon(self._acknowledge)
+        self._last_tag = method.delivery_tag
+
+    def _acknowledge(self) -> None:
+        if self._last_tag > self._acknowledged:
+            self._acknowledged = self._last_tag
+            self._channel.basic_ack(self._last_tag, multiple=True)
+
+
+async def _connect(address: str) -> AsyncioConnection:
+    host, port = address.split(":")
+    opened: asyncio.Future[AsyncioConnection] = asyncio.get_running_loop().create_future()
+    AsyncioConnection(
+        ConnectionParameters(host, int(port), heartbeat=0),
+        on_open_callback=opened.set_result,
+        on_open_error_callback=lambda _, error: opened.set_exception(Failed(f"RabbitMQ cannot be reached: {error}")),
+        custom_ioloop=asyncio.get_running_loop(),
+    )
+    return await opened
+
+
+async def _open_channel(connection: AsyncioConnection) -> Channel:
+    opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+    connection.channel(on_open_callback=opened.set_result)
+    return await opened
+
+
+async def _called(method: Callable[..., object], *arguments: object, **named: object) -> Method:
+    """Call a method that answers by a callback, and return its answer."""
+    done: asyncio.Future[Method] = asyncio.get_running_loop().create_future()
+    method(*arguments, callback=done.set_result, **named)
+    return await done
