@@ -267,3 +267,12 @@ def test_a_batch_whose_caller_went_away_tells_the_next_call_what_it_has_added(rp
 def test_ids_of_adds_and_pops_do_not_meet(rpc: Rpc, queue: pb.Queue) -> None:
     rpc.raw("AddBatch", batch(queue.meta.id, b"0"))
     assert payloads(WAYS["PopBatch"](rpc, queue.meta.id, "mine"), "PopBatch") == [b"0"]
+
+
+def test_a_wait_for_room_ends_when_the_caller_wants_an_answer(rpc: Rpc) -> None:
+    """Long before the deadline of the call."""
+    queue = rpc.new_queue(limit=1).meta.id
+    request = batch(queue, b"0", b"1", wait=True, wait_at_most=Duration(nanos=100_000_000))
+    added, refused = pb.AddBatchResponse.FromString(rpc.raw("AddBatch", request, timeout=600)).results
+    assert (bool(added.id), refused.error.reason) == (True, "QUEUE_FULL")
+    rpc.delete_queue(queue)

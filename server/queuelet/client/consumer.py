@@ -21,9 +21,11 @@ import asyncio
 import logging
 import os
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from enum import Enum
+from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, Self, overload
 
@@ -39,6 +41,18 @@ _log = logging.getLogger("queuelet.client")
 
 _LOOK = 0.25
 """How often to look whether the queue is empty, in seconds."""
+
+_AHEAD = 0.25
+"""For how long the messages that are fetched ahead are to last, in seconds."""
+
+_FIRST_PREFETCH, _MOST_PREFETCH = 10, 1_000
+"""How many messages are fetched ahead before anything is known of their work, and at most."""
+
+_SHORTEST = 1e-6
+"""How long any work takes at least, in seconds."""
+
+_NEWS = 0.1
+"""How much of what is thought of the pace is the last message's."""
 
 _FAREWELL = 2.0
 """How long the server may take to answer what it was told last, in seconds."""
@@ -77,7 +91,7 @@ class Consumer(Generic[Item]):
         handler: Handler[bytes] | None = ...,
         *,
         concurrency: int = ...,
-        prefetch: int = ...,
+        prefetch: int | None = ...,
         lease: float = ...,
         exclusive: bool = ...,
         name: str = ...,
@@ -99,7 +113,7 @@ class Consumer(Generic[Item]):
         *,
         serializer: Serializer[Item],
         concurrency: int = ...,
-        prefetch: int = ...,
+        prefetch: int | None = ...,
         lease: float = ...,
         exclusive: bool = ...,
         name: str = ...,
@@ -120,7 +134,7 @@ class Consumer(Generic[Item]):
         *,
         serializer: Serializer[Item] = BYTES,  # type: ignore[assignment]  # the overloads say when
         concurrency: int = 1,
-        prefetch: int = 100,
+        prefetch: int | None = None,
         lease: float = 0,
         exclusive: bool = False,
         name: str = "",
@@ -140,7 +154,8 @@ class Consumer(Generic[Item]):
             handler: does the work of a message; None to iterate over the messages instead.
             serializer: what makes items of bytes.
             concurrency: how many messages are handled at a time.
-            prefetch: how many more may be here, so that none has to be waited for. 0 leaves them to other consumers.
+            prefetch: how many more may be here, so that none has to be waited for; 0 leaves them to other consumers.
+                None for as many as are handled in a quarter of a second, as far as is known, and 1,000 at most.
             lease: how long leases last, in seconds; 0 for what the queue says. They are extended while work goes on.
             exclusive: whether to be the only one who takes messages from the queue, and to wait while another is.
             name: what to call yourself in the history of messages that fail; empty for the machine and the process.
@@ -154,13 +169,16 @@ class Consumer(Generic[Item]):
         """
         if concurrency < 1:
             raise ValueError(f"concurrency: {concurrency} is too few; use 1 or more")
-        if prefetch < 0:
+        if prefetch is not None and prefetch < 0:
             raise ValueError(f"prefetch: {prefetch} is negative; use 0 or more")
         self._client = client
         self._queue = queue
         self._handler = handler
         self._serializer = serializer
         self._concurrency = concurrency
+        self._prefetch = prefetch
+        self._pace = _AHEAD / _FIRST_PREFETCH
+        """About how long the work of a message takes, in seconds."""
         self._on_error = on_error
         self._retry_delay = retry_delay
         self._max_messages = max_messages
@@ -171,15 +189,24 @@ class Consumer(Generic[Item]):
             consumer=name or f"{socket.gethostname()}:{os.getpid()}",
             lease=lease,
             concurrency=concurrency,
-            most_held=concurrency + prefetch,
             is_exclusive=exclusive,
             reach_for=reach_for,
             missing_for=missing_for,
         )
         self._changed = asyncio.Event()
-        work = Work(self._take, self._lose, self._disconnected, self._done, self._changed.set, self._wanted)
+        work = Work(
+            self._take,
+            self._lose,
+            self._disconnected,
+            self._done,
+            self._undone,
+            self._changed.set,
+            self._room,
+            self._wanted,
+        )
         self._lessee = Lessee(client, terms, work)
-        self._here: asyncio.Queue[Received[Item] | None] = asyncio.Queue()
+        self._here: deque[Received[Item]] = deque()
+        self._arrived = asyncio.Event()
         self._running: set[Received[Item]] = set()
         self._was_cut = False
         self._begun = 0
@@ -266,6 +293,9 @@ class Consumer(Generic[Item]):
                 async with asyncio.timeout(_FAREWELL if self._lessee.is_connected else 0):
                     await asyncio.wait([self._connecting])
             await _cancel(task for task in (self._looking, self._connecting) if task is not None)
+            # What was cut off will not end, and somebody else may wait for that.
+            self._running.clear()
+            self._changed.set()
 
     def __aiter__(self) -> AsyncIterator[Received[Item]]:
         """Iterate over the messages. Asking for the next one acknowledges the one before, unless it is settled.
@@ -283,8 +313,10 @@ class Consumer(Generic[Item]):
                     yield each
             return
         while (received := await self._next()) is not None:
+            began = monotonic()
             yield received
             self._finish(received, None)
+            self._pace += (monotonic() - began - self._pace) * _NEWS
         self._raise_failure()
 
     @property
@@ -318,15 +350,13 @@ class Consumer(Generic[Item]):
         """Have whoever waits look whether it is over."""
         self._changed.set()
         self._lessee.look_again()
-        if self._is_stopping or self._has_enough or self._failure is not None:
-            for _ in range(max(1, self._concurrency)):
-                self._here.put_nowait(None)
+        self._arrived.set()
 
     async def _look_for_end(self) -> None:
         """Look whether the queue is empty. A message that is leased is not gone: it may come back."""
         while True:
             await asyncio.sleep(_LOOK)
-            if self._running or not self._here.empty() or self._lessee.unsettled:
+            if self._running or self._here or self._lessee.unsettled:
                 continue
             with suppress(QueueletError):
                 counts = (await self._client.get_queue(self._queue)).messages
@@ -369,7 +399,8 @@ class Consumer(Generic[Item]):
             self.failed += 1
             self._lessee.nack(delivery.token, reason=_reason(error, "its payload cannot be read: "), dead=True)
             return
-        self._here.put_nowait(Received(delivery, item, self._lessee))
+        self._here.append(Received(delivery, item, self._lessee))
+        self._arrived.set()
 
     def _lose(self, token: int, error: QueueletError) -> None:
         """Hear that a message is somebody else's now, though its work goes on here."""
@@ -383,55 +414,68 @@ class Consumer(Generic[Item]):
         self._was_cut = True
         for received in self._running:
             received.is_leased = False
-        while not self._here.empty():
-            self._here.get_nowait()
+        self._here.clear()
         self._end_soon()
 
-    def _done(self, error: QueueletError | None) -> None:
-        """Count a message that was acknowledged."""
-        if error is None:
-            self.done += 1
-        else:
-            self.lost += 1
-            _log.warning("a message was done, but may be delivered again: %s", error)
+    def _done(self, count: int) -> None:
+        """Count messages that were acknowledged."""
+        self.done += count
+
+    def _undone(self, error: QueueletError) -> None:
+        """Count a message that was acknowledged too late."""
+        self.lost += 1
+        _log.warning("a message was done, but may be delivered again: %s", error)
+
+    def _room(self) -> int:
+        """Return how many messages may be here: those that are worked on, and enough to go on with."""
+        if self._prefetch is not None:
+            return self._concurrency + self._prefetch
+        return self._concurrency + int(min(_MOST_PREFETCH, self._concurrency * _AHEAD / max(self._pace, _SHORTEST)))
 
     def _wanted(self) -> int | None:
         """Return how many more messages may come at most; None for as many as can be held."""
         if self._is_stopping:
             return 0
-        return None if self._max_messages is None else self._max_messages - self._begun - self._here.qsize()
+        return None if self._max_messages is None else self._max_messages - self._begun - len(self._here)
 
     async def _next(self) -> Received[Item] | None:
         """Return the next message to work on, or None at the end."""
-        if self._is_stopping or self._has_enough:
-            return None
-        received = await self._here.get()
-        if received is not None:
-            self._begun += 1
-            self._running.add(received)
-        return received
+        while not self._is_stopping and not self._has_enough:
+            if self._here:
+                received = self._here.popleft()
+                self._begun += 1
+                self._running.add(received)
+                return received
+            if self._failure is not None:
+                break
+            self._arrived.clear()
+            await self._arrived.wait()
+        return None
 
     async def _handle_all(self, handler: Handler[Item]) -> None:
         """Handle one message after the other."""
-        loop = asyncio.get_running_loop()
-        turn = loop.time() + _TURN
+        turn = monotonic()
         while (received := await self._next()) is not None:
-            error: Exception | None = None
+            error: BaseException | None = None
+            began = monotonic()
             try:
                 await handler(received)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as cancelled:
                 task = asyncio.current_task()
-                if task and task.cancelling():
+                if task is None or task.cancelling():
                     raise
-                error = RuntimeError("what its work waited for was cancelled")
+                # Not the work was cancelled but something it waited for.
+                error = cancelled
             except Exception as raised:  # noqa: BLE001  # whatever a handler raises, the next message is handled
                 error = raised
             self._finish(received, error)
-            if loop.time() > turn:
+            now = monotonic()
+            self._pace += (now - began - self._pace) * _NEWS
+            if now > turn + _TURN:
                 await asyncio.sleep(0)
-                turn = loop.time() + _TURN
+                turn = monotonic()
 
-    def _finish(self, received: Received[Item], error: Exception | None) -> None:
+    def _finish(self, received: Received[Item], error: BaseException | None) -> None:
         """Settle a message as its work ended, unless it is settled already."""
         self._running.discard(received)
         if error is not None:
@@ -447,10 +491,8 @@ class Consumer(Generic[Item]):
             self._end_soon()
 
     def _give_back_unused(self) -> None:
-        while not self._here.empty():
-            received = self._here.get_nowait()
-            if received is not None:
-                received.nack(unused=True)
+        while self._here:
+            self._here.popleft().nack(unused=True)
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

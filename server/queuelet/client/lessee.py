@@ -29,6 +29,9 @@ _SIGN_OF_LIFE = 20.0
 _MOST_TOLD = 1_000
 """How many outcomes go into one request."""
 
+_NOT_TOLD = pb.ConsumeNack()
+"""Stands for a token of which nothing was said."""
+
 _SHARE = 4
 """More messages are asked for when a quarter of those that may be held is free, or along with something else."""
 
@@ -41,7 +44,6 @@ class Terms(NamedTuple):
     lease: float
     """How long leases last, in seconds; 0 for what the queue says."""
     concurrency: int
-    most_held: int
     is_exclusive: bool
     reach_for: float | None
     """How long to try to reach a server that was never reached, in seconds; None for ever."""
@@ -58,10 +60,14 @@ class Work(NamedTuple):
     """Hear that the message of a token is somebody else's now, though its work goes on here."""
     disconnected: Callable[[], None]
     """Hear that the messages that are held went back, and may come again."""
-    done: Callable[[QueueletError | None], None]
-    """Hear that a message that was acknowledged is out of the queue, or why that is not sure."""
+    done: Callable[[int], None]
+    """Hear that so many messages that were acknowledged are out of the queue."""
+    undone: Callable[[QueueletError], None]
+    """Hear why a message that was acknowledged may come again."""
     changed: Callable[[], None]
     """Hear that less is held or unsettled now, or that the queue is held."""
+    room: Callable[[], int]
+    """Return how many messages may be held at a time, as things stand."""
     wanted: Callable[[], int | None]
     """Return how many more messages may come at most; None for as many as can be held."""
 
@@ -171,22 +177,25 @@ class Lessee:
         if news.holder_token:
             self.holder_token = news.holder_token
             _log.info("holds queue %s now, with token %d", self._terms.queue, news.holder_token)
-        for token in news.settled:
-            self._confirm(token, None)
-        for token, error in news.refused.items():
-            self._confirm(token, error)
+        self._confirm(news)
         self._credit -= len(news.deliveries)
+        self._held.update(delivery.token for delivery in news.deliveries)
         for delivery in news.deliveries:
-            self._held.add(delivery.token)
             self._work.take(delivery)
 
-    def _confirm(self, token: int, error: QueueletError | None) -> None:
-        """Take the server's word on what became of a message. What is not there any more will not come again."""
-        if token in self._unsettled:
-            is_ack = self._unsettled.pop(token) is None
-            self._untold.pop(token, None)
-            if is_ack:
-                self._work.done(None if isinstance(error, MessageNotFound) else error)
+    def _confirm(self, news: News) -> None:
+        """Take the server's word on what became of messages. What is not there any more will not come again."""
+        unsettled = self._unsettled
+        done = sum(unsettled.pop(token, _NOT_TOLD) is None for token in news.settled)
+        for token, error in news.refused.items():
+            if unsettled.pop(token, _NOT_TOLD) is not None:
+                continue
+            if isinstance(error, MessageNotFound):
+                done += 1
+            else:
+                self._work.undone(error)
+        if done:
+            self._work.done(done)
         self._work.changed()
 
     async def _tell(self, stream: Consumption) -> None:
@@ -208,8 +217,9 @@ class Lessee:
         if self._is_revoked and self._credit:
             self._credit = 0
             return pb.ConsumeRequest(revoke=True)
-        free = self._free()
-        if not self._untold and free < max(1, self._terms.most_held // _SHARE) and not (free and not self._held):
+        most = self._work.room()
+        free = self._free(most)
+        if not self._untold and free < max(1, most // _SHARE) and not (free and not self._held):
             return None
         told = list(self._untold.items())[:_MOST_TOLD]
         for token, _ in told:
@@ -223,11 +233,11 @@ class Lessee:
             nack=[nack for _, nack in told if nack is not None],
         )
 
-    def _free(self) -> int:
+    def _free(self, most: int) -> int:
         """Return how many more messages may come."""
         if self._is_revoked or self._is_ending:
             return 0
-        free = self._terms.most_held - len(self._held) - self._credit
+        free = most - len(self._held) - self._credit
         wanted = self._work.wanted()
         if wanted is not None:
             free = min(free, wanted - self._credit)

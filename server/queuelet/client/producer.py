@@ -21,7 +21,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, overload
@@ -45,6 +44,12 @@ _REMEMBERED = 1_000
 _TOLD = 10
 """How many errors are told together."""
 
+_GRACE = 5.0
+"""How long an answer may take when the time for it is over, in seconds."""
+
+_LONGEST_WAIT = 3_600.0
+"""A wait for room that needs no bound, in seconds: the call's own is shorter."""
+
 _NEVER = float("inf")
 
 
@@ -63,30 +68,42 @@ class Added(NamedTuple):
 class Sent:
     """A message on its way. Await it for its outcome: `Added`, or the error that kept it from that."""
 
-    __slots__ = ("_future", "_hurry", "is_asked_after")
+    __slots__ = ("_hurry", "deadline", "future", "is_asked_after", "is_settled", "message", "size")
 
-    def __init__(self, future: asyncio.Future[Added], hurry: Callable[[], None]) -> None:
-        """Take the outcome to come, and how to have it sent at once. `Producer.send` makes these."""
-        self._future = future
+    def __init__(
+        self,
+        message: pb.NewMessage,
+        size: int,
+        deadline: float,
+        future: asyncio.Future[Added],
+        hurry: Callable[[], None],
+    ) -> None:
+        """Take what is sent, until when, where the outcome goes, and how to have it sent at once. Producers do that."""
+        self.message = message
+        self.size = size
+        self.deadline = deadline
+        self.future = future
         self._hurry = hurry
+        self.is_settled = False
+        """Whether there is an outcome, though whoever waited may be gone."""
         self.is_asked_after = False
         """Whether somebody has waited for it, so that a failure is known to somebody."""
 
     def __await__(self) -> Generator[None, None, Added]:
         """Wait for the outcome. Being cancelled meanwhile does not call the message back."""
         self.is_asked_after = True
-        if not self._future.done():
+        if not self.is_settled:
             self._hurry()
-        return asyncio.shield(self._future).__await__()
+        return asyncio.shield(self.future).__await__()
 
     def done(self) -> bool:
         """Tell whether there is an outcome."""
-        return self._future.done()
+        return self.is_settled
 
     def add_done_callback(self, call: Callable[[Added | QueueletError], None]) -> None:
         """Have a function called with the outcome. It runs in the event loop."""
         self.is_asked_after = True
-        self._future.add_done_callback(lambda future: call(_outcome(future)))
+        self.future.add_done_callback(lambda future: call(_outcome(future)))
 
 
 def _outcome(future: asyncio.Future[Added]) -> Added | QueueletError:
@@ -94,17 +111,6 @@ def _outcome(future: asyncio.Future[Added]) -> Added | QueueletError:
     if error is None:
         return future.result()
     return error if isinstance(error, QueueletError) else NotSent(str(error))
-
-
-@dataclass(eq=False, slots=True)
-class _Put:
-    """A message that has no outcome yet."""
-
-    message: pb.NewMessage
-    size: int
-    deadline: float
-    future: asyncio.Future[Added]
-    sent: Sent
 
 
 class Producer(Generic[Item]):
@@ -151,7 +157,7 @@ class Producer(Generic[Item]):
         *,
         batch_messages: int = 1_000,
         batch_bytes: int = 1024 * 1024,
-        linger: float = 0.005,
+        linger: float = 0.002,
         buffer_messages: int = 10_000,
         buffer_bytes: int = 64 * 1024 * 1024,
         wait_for_room: bool = True,
@@ -189,9 +195,13 @@ class Producer(Generic[Item]):
         self._name = secrets.token_urlsafe(12)
         self._calls = 0
         self._settled_request = ""
-        self._waiting: deque[_Put] = deque()
+        self._request: pb.AddBatchRequest | None = None
+        """The call for the messages under way, once it was made."""
+        self._is_busy = False
+        """Whether whoever puts sends it, too."""
+        self._waiting: deque[Sent] = deque()
         self._bytes = 0
-        self._under_way: list[_Put] = []
+        self._under_way: list[Sent] = []
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._is_hurried = False
@@ -206,6 +216,7 @@ class Producer(Generic[Item]):
         if self._task is not None:
             raise Closed("the producer was opened before: make a new one")
         self._is_open = True
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -281,7 +292,12 @@ class Producer(Generic[Item]):
             ttl=ttl,
             timeout=timeout,
         )
-        return await sent
+        sent.is_asked_after = True
+        if not self._is_busy and not self._under_way and len(self._waiting) == 1:
+            await self._deliver_here()
+        else:
+            self._hurry()
+        return await sent.future
 
     async def put_many(self, items: Iterable[Item]) -> list[Added]:
         """Put items in their order, and return when all are kept. Raises what kept the first of them from that."""
@@ -316,19 +332,17 @@ class Producer(Generic[Item]):
             not_before=not_before,
             ttl=ttl,
         )
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         patience = self._timeout if timeout is None else timeout
         deadline = _NEVER if patience is None else loop.time() + patience
         size = message.ByteSize()
         if self._is_crowded(size):
             await self._until_room(size, deadline)
-        future: asyncio.Future[Added] = loop.create_future()
-        sent = Sent(future, self._hurry)
-        put = _Put(message, size, deadline, future, sent)
+        sent = Sent(message, size, deadline, loop.create_future(), self._hurry)
         if timeout is not None:
             # Others are looked at when it is their turn, which is soon enough for the usual patience.
-            loop.call_at(deadline, self._expire, put)
-        self._waiting.append(put)
+            loop.call_at(deadline, self._expire, sent)
+        self._waiting.append(sent)
         self._bytes += size
         if len(self._waiting) in {1, self._batch_messages}:
             self._changed.set()
@@ -373,9 +387,9 @@ class Producer(Generic[Item]):
         if self._is_crowded(size):
             raise self._why_late()
 
-    def _expire(self, put: _Put) -> None:
+    def _expire(self, put: Sent) -> None:
         """Fail a message whose time is over, unless it is on its way: then the answer tells what became of it."""
-        if not put.future.done() and put in self._waiting:
+        if not put.is_settled and put in self._waiting:
             self._waiting.remove(put)
             self._settle(put, self._why_late())
 
@@ -385,52 +399,76 @@ class Producer(Generic[Item]):
         reason = f" ({self._trouble.message})" if self._trouble else ""
         return NotSent(f"the message could not be sent in time, and is not in queue {self._queue}{reason}")
 
-    def _settle(self, put: _Put, outcome: Added | QueueletError) -> None:
+    def _settle(self, put: Sent, outcome: Added | QueueletError) -> None:
         """Give a message its outcome, unless it has one."""
-        if put.future.done():
+        if put.is_settled:
             return
+        put.is_settled = True
         self._bytes -= put.size
         self._settled.set()
+        if put.future.done():
+            return  # whoever waited was cancelled
         if not isinstance(outcome, QueueletError):
             put.future.set_result(outcome)
             return
         put.future.set_exception(outcome)
         put.future.exception()  # asked for here, since asyncio would report it where nobody does
-        self._failures.note(put.sent, outcome)
+        self._failures.note(put, outcome)
 
     # Inside, on the way
 
     async def _run(self) -> None:
         """Send batch after batch."""
-        loop = asyncio.get_running_loop()
         last = 0.0
         while True:
-            while not self._waiting:
-                self._is_hurried = False
+            while self._is_busy or not (self._waiting or self._under_way):
+                self._is_hurried = self._is_hurried and bool(self._waiting)
                 self._changed.clear()
                 await self._changed.wait()
-            await self._gather_until(last + self._linger)
-            last = loop.time()
-            self._under_way = self._next_batch(last)
+            if not self._under_way:
+                await self._gather_until(last + self._linger)
+                if self._is_busy:
+                    continue
+                last = self._loop.time()
+                self._under_way = self._next_batch(last)
             await self._deliver()
+
+    async def _deliver_here(self) -> None:
+        """Send the one message that waits, for its caller who waits too: that is a turn of the loop or two less.
+
+        Where the caller is cancelled, the message stays under way, and `_run` sees to it.
+        """
+        self._is_busy = True
+        try:
+            self._under_way = self._next_batch(self._loop.time())
+            await self._deliver()
+        finally:
+            self._is_busy = False
+            self._changed.set()
 
     async def _gather_until(self, end: float) -> None:
         """Give others the time to join, unless somebody waits or the batch is full."""
+        if self._is_gathered or end <= self._loop.time():
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout_at(end):
-                while not self._is_hurried and len(self._waiting) < self._batch_messages:
+                while not self._is_gathered:
                     self._changed.clear()
                     await self._changed.wait()
 
-    def _next_batch(self, now: float) -> list[_Put]:
-        batch: list[_Put] = []
+    @property
+    def _is_gathered(self) -> bool:
+        return self._is_hurried or len(self._waiting) >= self._batch_messages
+
+    def _next_batch(self, now: float) -> list[Sent]:
+        batch: list[Sent] = []
         size = 0
         while self._waiting and len(batch) < self._batch_messages:
             put = self._waiting[0]
             if batch and size + put.size > self._batch_bytes:
                 break
             self._waiting.popleft()
-            if put.deadline <= now:
+            if put.deadline <= now or put.future.cancelled():
                 self._settle(put, self._why_late())
                 continue
             batch.append(put)
@@ -440,11 +478,14 @@ class Producer(Generic[Item]):
     async def _deliver(self) -> None:
         """Send a batch until each of its messages has an outcome."""
         backoff = Backoff()
-        request: pb.AddBatchRequest | None = None
         while self._under_way:
-            request = request or self._new_request()
+            request = self._request = self._request or self._new_request()
             try:
-                answer = await self._client.call("AddBatch", request, pb.AddBatchResponse, at_most=self._patience)
+                patience = self._patience
+                if patience < _LONGEST_WAIT:
+                    request.wait_at_most.FromNanoseconds(int(patience * 1e9))
+                # More than that, so that there is an answer: otherwise nobody knows what became of the messages.
+                answer = await self._client.call("AddBatch", request, pb.AddBatchResponse, at_most=patience + _GRACE)
             except TooManyAnswers:
                 # So many producers put at the same time: this one then does without being remembered.
                 request.request_id = ""
@@ -452,16 +493,17 @@ class Producer(Generic[Item]):
             except QueueletError as error:
                 if not self._may_pass(error):
                     self._take_refusal(error)
-                    request = None
+                    self._request = None
                     continue
                 self._trouble = error
             else:
                 self._was_away, self._trouble = False, None
-                self._settled_request, request = request.request_id, None
+                self._settled_request, self._request = request.request_id, None
                 self._take_results(answer)
             if self._under_way:
                 await asyncio.sleep(min(backoff.next_delay(), self._patience))
-                self._give_up_late(may_have_arrived=request is not None)
+                self._give_up_late(may_have_arrived=self._request is not None)
+        self._request = None
 
     def _new_request(self) -> pb.AddBatchRequest:
         """Return the call for the messages under way. It is repeated as it is: its id stands for these messages."""
@@ -477,19 +519,19 @@ class Producer(Generic[Item]):
     @property
     def _patience(self) -> float:
         """How long the most impatient message of the batch has left, in seconds."""
-        now = asyncio.get_running_loop().time()
-        return max(0.0, min((put.deadline for put in self._under_way if not put.future.done()), default=now) - now)
+        now = self._loop.time()
+        return max(0.0, min((put.deadline for put in self._under_way if not put.is_settled), default=now) - now)
 
     def _take_results(self, answer: pb.AddBatchResponse) -> None:
         """Settle what was added or refused. What has no room yet stays, in order."""
-        rest: list[_Put] = []
+        rest: list[Sent] = []
         is_durable = answer.durability == pb.DURABILITY_DISK
         for put, result in zip(self._under_way, answer.results, strict=True):
             if not result.HasField("error"):
                 self._settle(put, Added(result.id, result.duplicate, is_durable))
                 continue
             error = error_from_pb(result.error)
-            if isinstance(error, CROWDED) and self._wait_for_room and not put.future.done():
+            if isinstance(error, CROWDED) and self._wait_for_room and not put.is_settled:
                 self._trouble = error
                 rest.append(put)
             else:
@@ -515,11 +557,11 @@ class Producer(Generic[Item]):
 
         They stay in a batch that may have arrived, whose call must be repeated as it was.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         for put in self._under_way:
             if put.deadline <= now:
                 self._settle(put, self._trouble or self._why_late())
-        left = [put for put in self._under_way if not put.future.done()]
+        left = [put for put in self._under_way if not put.is_settled]
         if not left or not may_have_arrived:
             self._under_way = left
 

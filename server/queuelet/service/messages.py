@@ -69,7 +69,7 @@ class MessageRpcs:
         queue = self._manager.get(asked.queue_id)
         message = message_from_pb(asked.message, self._bounds)
         if asked.wait:
-            return once_kept(queue, self._add_in_turn(queue, [message], call, _add_answer))
+            return once_kept(queue, self._add_in_turn(queue, [message], patience(call), _add_answer))
         added = queue.add(message, time_ns())
         answer = added if isinstance(added, bytes) else _added_or_raise(message, added)
         return once_kept(queue, _single(queue, answer, call))
@@ -113,7 +113,11 @@ class MessageRpcs:
                 return once_kept(queue, kept)
         answer = partial(_add_batch_answer, key)
         if asked.wait:
-            return once_kept(queue, self._add_in_turn(queue, messages, call, answer, key))
+            longest = patience(call)
+            if asked.HasField("wait_at_most"):
+                asked_for = seconds_from_pb(asked.wait_at_most, "wait_at_most")
+                longest = asked_for if longest is None else min(asked_for, longest)
+            return once_kept(queue, self._add_in_turn(queue, messages, longest, answer, key))
         return once_kept(queue, answer(queue, messages, queue.add_batch(messages, time_ns())))
 
     def _end_first_try(self, queue: Queue, key: bytes) -> None:
@@ -133,21 +137,21 @@ class MessageRpcs:
             return message_from_pb(new, self._bounds, f"messages[{place}]")
 
     def _add_in_turn(
-        self, queue: Queue, messages: list[NewMessage], call: Call, answer: Answer, key: bytes = b""
+        self, queue: Queue, messages: list[NewMessage], longest: float | None, answer: Answer, key: bytes = b""
     ) -> bytes | Awaitable[bytes]:
-        """Add messages where there is room for them all, else wait for it."""
+        """Add messages where there is room for them all, else wait for it: so many seconds at most."""
         done = asyncio.Event()
         waiting = queue.wait_to_add(messages, done.set, time_ns())
         if waiting.is_complete:
             return answer(queue, messages, waiting.results)
-        return self._wait_for_room(queue, waiting, done, call, partial(answer, queue, messages), key)
+        return self._wait_for_room(queue, waiting, done, longest, partial(answer, queue, messages), key)
 
     async def _wait_for_room(  # noqa: PLR0913, PLR0917  # what is known when the waiting begins
         self,
         queue: Queue,
         waiting: WaitingAdd,
         done: asyncio.Event,
-        call: Call,
+        longest: float | None,
         answer: Callable[[Sequence[AddResult]], bytes],
         key: bytes,
     ) -> bytes:
@@ -161,7 +165,7 @@ class MessageRpcs:
         if key:
             self._waiting[queue.id, key] = end
         try:
-            async with asyncio.timeout(patience(call)):
+            async with asyncio.timeout(longest):
                 await done.wait()
         except TimeoutError:
             pass

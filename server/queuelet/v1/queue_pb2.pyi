@@ -179,18 +179,20 @@ class PeekResponse(_message.Message):
     def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ...) -> None: ...
 
 class AddBatchRequest(_message.Message):
-    __slots__ = ("queue_id", "messages", "wait", "request_id", "settled_request_id")
+    __slots__ = ("queue_id", "messages", "wait", "request_id", "settled_request_id", "wait_at_most")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SETTLED_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    WAIT_AT_MOST_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     messages: _containers.RepeatedCompositeFieldContainer[NewMessage]
     wait: bool
     request_id: str
     settled_request_id: str
-    def __init__(self, queue_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[NewMessage, _Mapping]]] = ..., wait: _Optional[bool] = ..., request_id: _Optional[str] = ..., settled_request_id: _Optional[str] = ...) -> None: ...
+    wait_at_most: _duration_pb2.Duration
+    def __init__(self, queue_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[NewMessage, _Mapping]]] = ..., wait: _Optional[bool] = ..., request_id: _Optional[str] = ..., settled_request_id: _Optional[str] = ..., wait_at_most: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AddBatchResponse(_message.Message):
     __slots__ = ("results", "durability")
