@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.cycle.record import Record
 from bench.system import Running
 from queuelet.client import Consumer, Producer
+from queuelet.client.consumer import MOST_PREFETCH
 
 MEMORY = "memory"
 DISK = "disk"
@@ -45,7 +46,7 @@ def default_bounds() -> Bounds:
         name="default",
         batch=puts["batch_messages"].default,
         in_flight=puts["buffer_messages"].default,
-        held=takes["concurrency"].default + takes["prefetch"].default,
+        held=takes["concurrency"].default + MOST_PREFETCH,
         is_ours=True,
     )
 

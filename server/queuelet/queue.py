@@ -213,7 +213,11 @@ class Queue:
         """
         waiting = WaitingAdd(drafts, done)
         if not self._waiting_adds:
-            self._fill(waiting, now)
+            limit = self.definition.limit
+            if limit == UNBOUNDED or len(self._messages) + len(drafts) <= limit:
+                waiting.results = self.add_batch(drafts, now)
+            else:
+                self._fill(waiting, now)
         if waiting.is_complete:
             done()
             return waiting

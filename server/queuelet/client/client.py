@@ -358,22 +358,32 @@ class Client:
 
     # Any call
 
-    async def call(  # noqa: PLR0913  # as `receive`
+    async def call(  # as `receive`
         self,
         name: str,
         request: ProtobufMessage,
         answer: type[_Answer],
         *,
         extra: float = 0,
-        at_most: float = float("inf"),
         repeat: bool = False,
     ) -> _Answer:
         """Make a call by its name and return the answer as the wire has it.
 
-        It may take `extra` seconds longer than others, but not longer than `at_most`. `repeat` says that this call may
-        be made twice, though not every call of the name may.
+        It may take `extra` seconds longer than others. `repeat` says that this call may be made twice, though not every
+        call of the name may.
         """
-        return (await self._call(name, request, answer, extra=extra, at_most=at_most, repeat=repeat))[0]
+        return (await self._call(name, request, answer, extra=extra, repeat=repeat))[0]
+
+    async def call_once(self, name: str, request: bytes, *, at_most: float) -> bytes:
+        """Make a call once, with bytes as the wire has them, and return its answer so too."""
+        connection = self._connection
+        longest = min(at_most, float("inf") if connection.timeout is None else connection.timeout)
+        timeout = None if longest == float("inf") else longest
+        try:
+            answer: bytes = await self._method(name)(request, timeout=timeout, metadata=connection.metadata)
+        except grpc.aio.AioRpcError as error:
+            raise connection.error_of(error) from None
+        return answer
 
     async def stream(self, name: str, request: ProtobufMessage, answer: type[_Answer]) -> AsyncIterator[_Answer]:
         """Make a call that has many answers, and yield them."""
@@ -388,14 +398,13 @@ class Client:
 
     # Inside
 
-    async def _call(  # noqa: PLR0913  # as `call`
+    async def _call(  # as `call`
         self,
         name: str,
         request: ProtobufMessage,
         answer: type[_Answer],
         *,
         extra: float = 0,
-        at_most: float = float("inf"),
         repeat: bool = False,
     ) -> tuple[_Answer, int]:
         """Make a call, more than once if it may be; return the answer and how often it was made."""
@@ -403,8 +412,7 @@ class Client:
         end = monotonic() + connection.retry_for
         may_repeat = repeat or name in _REPEATABLE
         data = request.SerializeToString()
-        longest = min(at_most, float("inf") if connection.timeout is None else connection.timeout + extra)
-        timeout = None if longest == float("inf") else longest
+        timeout = None if connection.timeout is None else connection.timeout + extra
         tries = 0
         while True:
             tries += 1

@@ -45,7 +45,7 @@ _LOOK = 0.25
 _AHEAD = 0.25
 """For how long the messages that are fetched ahead are to last, in seconds."""
 
-_FIRST_PREFETCH, _MOST_PREFETCH = 10, 1_000
+_FIRST_PREFETCH, MOST_PREFETCH = 10, 1_000
 """How many messages are fetched ahead before anything is known of their work, and at most."""
 
 _SHORTEST = 1e-6
@@ -430,7 +430,7 @@ class Consumer(Generic[Item]):
         """Return how many messages may be here: those that are worked on, and enough to go on with."""
         if self._prefetch is not None:
             return self._concurrency + self._prefetch
-        return self._concurrency + int(min(_MOST_PREFETCH, self._concurrency * _AHEAD / max(self._pace, _SHORTEST)))
+        return self._concurrency + int(min(MOST_PREFETCH, self._concurrency * _AHEAD / max(self._pace, _SHORTEST)))
 
     def _wanted(self) -> int | None:
         """Return how many more messages may come at most; None for as many as can be held."""

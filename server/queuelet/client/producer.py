@@ -27,6 +27,7 @@ from typing import Generic, NamedTuple, Self, overload
 
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed, NotSent, PutsFailed
+from queuelet.client.outgoing import Outgoing, encoded, plain, request_bytes
 from queuelet.client.retries import AWAY, CROWDED, Backoff
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.values import new_message
@@ -72,7 +73,7 @@ class Sent:
 
     def __init__(
         self,
-        message: pb.NewMessage,
+        message: Outgoing,
         size: int,
         deadline: float,
         future: asyncio.Future[Added],
@@ -323,19 +324,20 @@ class Producer(Generic[Item]):
         """
         if not self._is_open:
             raise Closed("the producer is closed, or was not opened: use it in `async with`")
-        message = new_message(
-            payload=self._serializer.dump(item),
-            tags=tags,
-            message_id=message_id,
-            priority=priority,
-            delay=delay,
-            not_before=not_before,
-            ttl=ttl,
-        )
+        payload = self._serializer.dump(item)
+        if tags or message_id or priority or delay or not_before is not None or ttl:
+            message = encoded(
+                new_message(
+                    payload=payload, tags=tags, message_id=message_id, priority=priority, delay=delay,
+                    not_before=not_before, ttl=ttl,
+                )
+            )  # fmt: skip
+        else:
+            message = plain(payload)
         loop = self._loop
         patience = self._timeout if timeout is None else timeout
         deadline = _NEVER if patience is None else loop.time() + patience
-        size = message.ByteSize()
+        size = message.size
         if self._is_crowded(size):
             await self._until_room(size, deadline)
         sent = Sent(message, size, deadline, loop.create_future(), self._hurry)
@@ -485,7 +487,8 @@ class Producer(Generic[Item]):
                 if patience < _LONGEST_WAIT:
                     request.wait_at_most.FromNanoseconds(int(patience * 1e9))
                 # More than that, so that there is an answer: otherwise nobody knows what became of the messages.
-                answer = await self._client.call("AddBatch", request, pb.AddBatchResponse, at_most=patience + _GRACE)
+                data = request_bytes(request, [put.message for put in self._under_way])
+                answer = await self._client.call_once("AddBatch", data, at_most=patience + _GRACE)
             except TooManyAnswers:
                 # So many producers put at the same time: this one then does without being remembered.
                 request.request_id = ""
@@ -499,7 +502,7 @@ class Producer(Generic[Item]):
             else:
                 self._was_away, self._trouble = False, None
                 self._settled_request, self._request = request.request_id, None
-                self._take_results(answer)
+                self._take_results(pb.AddBatchResponse.FromString(answer))
             if self._under_way:
                 await asyncio.sleep(min(backoff.next_delay(), self._patience))
                 self._give_up_late(may_have_arrived=self._request is not None)
@@ -510,7 +513,6 @@ class Producer(Generic[Item]):
         self._calls += 1
         return pb.AddBatchRequest(
             queue_id=self._queue,
-            messages=[put.message for put in self._under_way],
             wait=self._wait_for_room,
             request_id=f"{self._name}/{self._calls}",
             settled_request_id=self._settled_request,
