@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -51,7 +52,7 @@ def check_prefix(numbers: Sequence[int]) -> None:
 
 def check_one_by_one(numbers: Sequence[int]) -> None:
     """Each message comes after the one before is done; only the last may come again."""
-    for before, number in zip(numbers, numbers[1:], strict=False):
+    for before, number in pairwise(numbers):
         assert number in {before, before + 1}, f"{number} came after {before}"
 
 

@@ -377,7 +377,8 @@ def test_a_call_that_waits_waits_though_messages_expire_as_it_comes(rpc: Rpc) ->
         rpc.add_batch(queue, [b"old"] * 1_000)
     popping = rpc.start("Pop", pb.PopRequest(queue_id=queue, wait=Duration(seconds=30)))
     assert outcome(popping, pb.PopResponse, 10).message.payload == b"old"  # type: ignore[union-attr]  # it is one
-    declared = pb.QueueDeclaration(name=queue, store=pb.Queue.MEMORY, limit=-1, delivery=pb.DeliverySettings(message_ttl_seconds=1))
+    short = pb.DeliverySettings(message_ttl_seconds=1)
+    declared = pb.QueueDeclaration(name=queue, store=pb.Queue.MEMORY, limit=-1, delivery=short)
     rpc.call("DeclareQueues", pb.DeclareQueuesRequest(queues=[declared]), pb.DeclareQueuesResponse)
     time.sleep(1)
     popping = rpc.start("Pop", pb.PopRequest(queue_id=queue, wait=Duration(seconds=30)))

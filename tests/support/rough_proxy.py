@@ -54,17 +54,18 @@ class RoughProxy:
         """Leave connections alone from now on. Those that were mistreated end."""
         self._is_gentle.set()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: asyncio reports those that are cancelled.
+        task = asyncio.ensure_future(self._serve(reader, writer))
         self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
         self.done["connections"] += 1
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await self._forward(reader, writer)
-        except OSError:
-            pass
+            with suppress(OSError):
+                await self._forward(reader, writer)
         finally:
-            self._connections.discard(task)
             writer.transport.abort()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -84,7 +85,7 @@ class RoughProxy:
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK):
-            if not self._is_gentle.is_set() and self._random.random() < 0.1:  # noqa: PLR2004  # now and then
+            if not self._is_gentle.is_set() and self._random.random() < 0.1:  # now and then
                 await asyncio.sleep(self._random.uniform(0, 0.05))
             writer.write(data)
             await writer.drain()

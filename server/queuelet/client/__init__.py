@@ -12,6 +12,8 @@
 `Producer` and `Consumer` do the right thing where servers and connections go away. `Client` has every call of the
 server as a method, with plain values, and the errors of `queuelet.errors` for refusals; `Client.listen` tells how the
 connection stands.
+
+`Sharder` uses several queues as one. `queuelet.client.blocking` is for programs without an event loop.
 """
 
 from queuelet.client.client import Client
@@ -23,10 +25,11 @@ from queuelet.client.errors import Closed, NotSent, PutsFailed
 from queuelet.client.producer import Added, Producer, Sent
 from queuelet.client.received import Received
 from queuelet.client.serializers import BYTES, JSON, TEXT, ModelSerializer, Serializer
+from queuelet.client.sharder import Sharder
 from queuelet.client.values import Delivery, Message, News
 
 __all__ = [
     "BYTES", "JSON", "TEXT", "Added", "Client", "Closed", "Connection", "ConnectionState", "Consumer", "Consumption",
     "Delivery", "Handler", "Message", "ModelSerializer", "News", "NotSent", "OnError", "Producer", "PutsFailed",
-    "Received", "Sent", "Serializer",
+    "Received", "Sent", "Serializer", "Sharder",
 ]  # fmt: skip

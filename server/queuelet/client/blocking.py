@@ -1,0 +1,478 @@
+"""The client for programs without an event loop: each call returns when it is done.
+
+    with Client("localhost:10002") as client:
+        with Producer(client, "orders") as producer:
+            producer.put(b"an order")
+        with Consumer(client, "orders") as orders:
+            for order in orders:
+                print(order.item)
+
+A `Client` has one thread with an event loop, where `queuelet.client` does all the work. What is here hands calls over
+to it, from any thread, and waits: whatever is not said here is as it is there. Leaving `with` ends the thread.
+
+Your code runs in your own thread where you iterate over a consumer. A handler runs in a pool of as many threads as the
+consumer's `concurrency`. Serializers, and what is called back of `Client.listen` and `Sent`, run in the thread of the
+client: they must not block, and can call nothing here.
+
+Calls of `queuelet.client.Client` that speak the wire's own words are not here: `call`, `stream`, `consume` and such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial, wraps
+from inspect import iscoroutinefunction
+from threading import RLock, Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
+
+from queuelet import client as aio
+from queuelet.client.connection import DEFAULT
+from queuelet.client.connection_state import StateListener
+from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
+from queuelet.client.serializers import Item
+from queuelet.errors import QueueletError
+
+if TYPE_CHECKING:
+    from queuelet.client.lessee import Lessee
+
+__all__ = ["Client", "Consumer", "Handler", "Producer", "Sent"]
+
+_LOOK_UP = 0.5
+"""How often a thread that waits looks up, in seconds: a signal that comes just before it waits does not wake it."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Handler = Callable[[aio.Received[Item]], object]
+"""Does the work of one message, in a thread of the consumer's pool."""
+
+
+class _LoopThread:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: Thread | None = None
+        self._stopped = asyncio.Event()
+        # What is handed over comes before the end or is refused. A signal handler may come in between, of this thread.
+        self._handing_over = RLock()
+
+    def start(self) -> None:
+        """Start the thread. It ends with the program too, so that a client left open keeps none from ending."""
+        _refuse_in_a_loop()
+        if self._thread is not None:
+            raise aio.Closed("the client was opened before: make a new one")
+        started = Future[asyncio.AbstractEventLoop]()
+        self._thread = Thread(target=lambda: asyncio.run(self._serve(started)), name="queuelet-client", daemon=True)
+        self._thread.start()
+        self._loop = started.result()
+
+    def stop(self) -> None:
+        """End the thread, and whatever still runs there."""
+        with self._handing_over:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._stopped.set)
+            self._loop = None
+        if self._thread is not None:
+            self._thread.join()
+
+    def run(self, call: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Have a coroutine run there; return what it does or raise what it raises. Ctrl-C here cancels it there."""
+        _refuse_in_a_loop()
+        with self._handing_over:
+            loop = self._running()
+            future = asyncio.run_coroutine_threadsafe(call(*args, **kwargs), loop)
+        try:
+            while not future.done():
+                with suppress(TimeoutError):
+                    future.result(_LOOK_UP)
+            return future.result()
+        except CancelledError:
+            raise aio.Closed("the client was closed during the call") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, items: AsyncIterator[R]) -> Iterator[R]:
+        """Yield what an iterator there yields."""
+        nothing = object()
+        turn = asyncio.Lock()  # a generator that is asked for the next item, until that is cancelled, cannot be closed
+
+        async def next_item() -> R | object:
+            async with turn:
+                return await anext(items, nothing)
+
+        async def close() -> None:
+            async with turn:
+                if isinstance(items, AsyncGenerator):
+                    await items.aclose()
+
+        try:
+            while (item := self.run(next_item)) is not nothing:
+                yield cast("R", item)
+        finally:
+            with suppress(aio.Closed):
+                self.run(close)
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Have a function called there, and do not wait for that."""
+        with self._handing_over:
+            self._running().call_soon_threadsafe(call)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise aio.Closed("the client is not open: use it in `with`")
+        return self._loop
+
+    async def _serve(self, started: Future[asyncio.AbstractEventLoop]) -> None:
+        started.set_result(asyncio.get_running_loop())
+        await self._stopped.wait()
+
+
+def _refuse_in_a_loop() -> None:
+    """Raise where waiting would bring an event loop to a stand: what it waits for may be up to that loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        "queuelet.client.blocking was called in an event loop, which would stand still meanwhile: "
+        "await queuelet.client there, or call this in another thread with asyncio.to_thread"
+    )
+
+
+def _blocking(
+    method: Callable[Concatenate[aio.Client, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Client, P], R]:
+    """Return the method that waits for one of the async client."""
+
+    @wraps(method)
+    def call(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return client.thread.run(method, client.inner, *args, **kwargs)
+
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[aio.Client, P], AsyncIterator[R]],
+) -> Callable[Concatenate[Client, P], Iterator[R]]:
+    """Return the method that yields what one of the async client does."""
+
+    @wraps(method)
+    def call(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        return client.thread.iterate(method(client.inner, *args, **kwargs))
+
+    return call
+
+
+class Client:
+    """A connection to a server, as `queuelet.client.Client` is one. Use it in `with`."""
+
+    def __init__(self, connection: aio.Connection | str = DEFAULT) -> None:
+        """Take how to reach the server, or just its address. Nothing is sent yet."""
+        self.inner = aio.Client(connection)
+        """The client that does the work, for use in `thread` only."""
+        self.thread = _LoopThread()
+
+    def __enter__(self) -> Self:
+        """Start the thread and open the connection."""
+        self.thread.start()
+        try:
+            self.thread.run(self.inner.__aenter__)
+        except BaseException:
+            self.thread.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection and end the thread."""
+        try:
+            self.thread.run(self.inner.__aexit__, kind, error, trace)
+        finally:
+            self.thread.stop()
+
+    list_queues = _blocking(aio.Client.list_queues)
+    new_queue = _blocking(aio.Client.new_queue)
+    get_queue = _blocking(aio.Client.get_queue)
+    delete_queue = _blocking(aio.Client.delete_queue)
+    tag_queue = _blocking(aio.Client.tag_queue)
+    untag_queue = _blocking(aio.Client.untag_queue)
+    declare_queues = _blocking(aio.Client.declare_queues)
+    remove_queues = _blocking(aio.Client.remove_queues)
+    watch_queues = _iterating(aio.Client.watch_queues)
+    stats = _blocking(aio.Client.stats)
+    add = _blocking(aio.Client.add)
+    add_batch = _blocking(aio.Client.add_batch)
+    pop = _blocking(aio.Client.pop)
+    pop_batch = _blocking(aio.Client.pop_batch)
+    peek = _blocking(aio.Client.peek)
+    peek_batch = _blocking(aio.Client.peek_batch)
+    browse = _iterating(aio.Client.browse)
+    purge = _blocking(aio.Client.purge)
+    receive = _blocking(aio.Client.receive)
+    ack = _blocking(aio.Client.ack)
+    nack = _blocking(aio.Client.nack)
+    extend = _blocking(aio.Client.extend)
+    redrive = _iterating(aio.Client.redrive)
+
+    def listen(self, listener: StateListener) -> Callable[[], None]:
+        """Have a function called in the client's thread at each change of the connection; return what ends that."""
+
+        async def listen() -> Callable[[], None]:
+            return self.inner.listen(listener)
+
+        return partial(self.thread.call_soon, self.thread.run(listen))
+
+    @property
+    def state(self) -> aio.ConnectionState | None:
+        """The latest state of the connection; None before there was one, and where nobody listens."""
+        return self.inner.state
+
+
+class Sent:
+    """A message on its way. Ask for its `result`: `Added`, or the error that kept it from that."""
+
+    def __init__(self, sent: aio.Sent, thread: _LoopThread) -> None:
+        """Take the message as the async producer has it. `Producer.send` makes these."""
+        self._sent = sent
+        self._thread = thread
+
+    def result(self, timeout: float | None = None) -> aio.Added:
+        """Wait for the outcome, for so many seconds. Raises `TimeoutError` after that; it stays on its way."""
+
+        async def outcome() -> aio.Added:
+            async with asyncio.timeout(timeout):
+                return await self._sent
+
+        return self._thread.run(outcome)
+
+    def done(self) -> bool:
+        """Tell whether there is an outcome."""
+        return self._sent.done()
+
+    def add_done_callback(self, call: Callable[[aio.Added | QueueletError], None]) -> None:
+        """Have a function called with the outcome, in the client's thread."""
+        self._thread.call_soon(partial(self._sent.add_done_callback, call))
+
+
+class Producer(Generic[Item]):
+    """Puts messages into one queue, as `queuelet.client.Producer` does. Use it in `with`."""
+
+    @overload
+    def __init__(self: Producer[bytes], client: Client, queue: str, **options: Unpack[ProducerOptions]) -> None: ...
+
+    @overload
+    def __init__(
+        self, client: Client, queue: str, serializer: aio.Serializer[Item], **options: Unpack[ProducerOptions]
+    ) -> None: ...
+
+    def __init__(
+        self,
+        client: Client,
+        queue: str,
+        serializer: aio.Serializer[Any] = aio.BYTES,
+        **options: Unpack[ProducerOptions],
+    ) -> None:
+        """Take where the messages go, and the options of `queuelet.client.Producer`."""
+        self._thread = client.thread
+        self._producer: aio.Producer[Item] = aio.Producer(client.inner, queue, serializer, **options)
+
+    def __enter__(self) -> Self:
+        """Begin: messages may be put."""
+        self._thread.run(self._producer.__aenter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send what is still here. Raises `PutsFailed` for messages that were not put, if nobody waited for them."""
+        self._thread.run(self._producer.__aexit__, kind, error, trace)
+
+    def close(self) -> None:
+        """Send what is still here, for `close_timeout` seconds at most, and take no more. Twice is once."""
+        self._thread.run(self._producer.close)
+
+    def put(self, item: Item, **options: Unpack[PutOptions]) -> aio.Added:
+        """Put an item into the queue, and return when it is kept there."""
+        return self._thread.run(self._producer.put, item, **options)
+
+    def put_many(self, items: Iterable[Item]) -> list[aio.Added]:
+        """Put items in their order, and return when all are kept. Raises what kept the first of them from that."""
+        return self._thread.run(self._producer.put_many, list(items))
+
+    def send(self, item: Item, **options: Unpack[PutOptions]) -> Sent:
+        """Take an item to be put, and return before it is."""
+        return Sent(self._thread.run(self._producer.send, item, **options), self._thread)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that was put so far has an outcome; return whether it has, within so many seconds."""
+        return self._thread.run(self._producer.flush, timeout)
+
+    @property
+    def unsettled(self) -> int:
+        """How many messages are on their way."""
+        return self._producer.unsettled
+
+
+class Consumer(Generic[Item]):
+    """Takes messages from one queue, as `queuelet.client.Consumer` does: to a handler, or one after the other.
+
+    A thread cannot be cut off. Closing waits for each handler to return, though after `close_timeout` its message goes
+    back to the queue.
+    """
+
+    @overload
+    def __init__(
+        self: Consumer[bytes],
+        client: Client,
+        queue: str,
+        handler: Handler[bytes] | None = ...,
+        **options: Unpack[ConsumerOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        client: Client,
+        queue: str,
+        handler: Handler[Item] | None = ...,
+        *,
+        serializer: aio.Serializer[Item],
+        **options: Unpack[ConsumerOptions],
+    ) -> None: ...
+
+    def __init__(
+        self,
+        client: Client,
+        queue: str,
+        handler: Handler[Any] | None = None,
+        *,
+        serializer: aio.Serializer[Any] = aio.BYTES,
+        **options: Unpack[ConsumerOptions],
+    ) -> None:
+        """Take where messages come from, what to do with them, and the options of `queuelet.client.Consumer`."""
+        if iscoroutinefunction(handler):
+            raise TypeError("the handler is a coroutine function: give a plain one, or use queuelet.client.Consumer")
+        self._thread = client.thread
+        self._handler = handler
+        self._consumer: aio.Consumer[Item] = aio.Consumer(
+            client.inner, queue, None if handler is None else self._handle, serializer=serializer, **options
+        )
+        self._pool = ThreadPoolExecutor(options.get("concurrency", 1), "queuelet-handler")
+        self._is_open = False
+        self._failure: BaseException | None = None
+
+    # Its life
+
+    def run(self) -> None:
+        """Consume until `stop`, or what the consumer was told to end after. Raises what does not go by itself.
+
+        Ctrl-C closes it, and is raised when that is done.
+        """
+        if self._handler is None:
+            raise TypeError("there is no handler to run: give one, or iterate over the consumer")
+        with self:
+            self.wait()
+
+    def __enter__(self) -> Self:
+        """Begin to consume."""
+        self._thread.run(self._consumer.__aenter__)
+        self._is_open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End as `close` does. A message that was iterated over when an error came up fails with that."""
+        try:
+            self._thread.run(self._consumer.__aexit__, kind, error, trace)
+        finally:
+            self._pool.shutdown()
+
+    def stop(self) -> None:
+        """Take no more messages, and end when the work that goes on is done. Any thread or handler may call it."""
+        self._thread.call_soon(self._consumer.stop)
+
+    def wait(self) -> None:
+        """Wait until the consumer has ended. Raises what does not go by itself, and `SystemExit` of a handler."""
+        self._thread.run(self._consumer.wait)
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self, timeout: float | None = None) -> None:
+        """Stop, let work go on for so many seconds (None for ever), and tell the server what became of it."""
+        try:
+            self._thread.run(self._consumer.close, timeout)
+        finally:
+            self._pool.shutdown()
+
+    def __iter__(self) -> Iterator[aio.Received[Item]]:
+        """Iterate over the messages. Asking for the next one acknowledges the one before, unless it is settled."""
+        return self._iterate(aiter(self._consumer))
+
+    @property
+    def done(self) -> int:
+        """Messages that were acknowledged, and are out of the queue."""
+        return self._consumer.done
+
+    @property
+    def failed(self) -> int:
+        """Messages whose work failed."""
+        return self._consumer.failed
+
+    @property
+    def lost(self) -> int:
+        """Messages that were done but may be delivered again, since their lease was over."""
+        return self._consumer.lost
+
+    # Inside
+
+    def _iterate(self, messages: AsyncIterator[aio.Received[Item]]) -> Iterator[aio.Received[Item]]:
+        if not self._is_open:
+            with self:
+                yield from self._iterate(messages)
+            return
+        for received in self._thread.iterate(messages):
+            yield self._lend(received)
+
+    def _lend(self, received: aio.Received[Item]) -> aio.Received[Item]:
+        """Return a message for use in another thread: what becomes of it is said in the client's."""
+        settler = _Settler(received._lessee, self._thread)  # noqa: SLF001  # both are the client's
+        received._lessee = cast("Lessee", settler)  # noqa: SLF001  # nobody else has it yet
+        return received
+
+    async def _handle(self, received: aio.Received[Item]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._work, self._lend(received))
+
+    def _work(self, received: aio.Received[Item]) -> None:
+        """Do the work of a message, in a thread of the pool."""
+        assert self._handler is not None  # noqa: S101  # nothing comes here otherwise
+        try:
+            self._handler(received)
+        except Exception:
+            raise
+        except BaseException as error:
+            # SystemExit would end the client's thread. It is for whoever runs the consumer, and the message failed.
+            self._failure = error
+            self.stop()
+            raise RuntimeError(f"the handler ended the consumer: {error!r}") from error
+
+
+class _Settler:
+    """Takes the word on a message from any thread. A lessee is for one."""
+
+    def __init__(self, lessee: Lessee, thread: _LoopThread) -> None:
+        self._lessee = lessee
+        self._thread = thread
+
+    def ack(self, token: int) -> None:
+        self._thread.call_soon(partial(self._lessee.ack, token))
+
+    def nack(self, token: int, **how: Any) -> None:  # noqa: ANN401  # what `Received.nack` hands on
+        self._thread.call_soon(partial(self._lessee.nack, token, **how))

@@ -1,0 +1,55 @@
+"""What may be chosen of producers, of consumers and of each message, for what passes it on by name.
+
+Meanings, units and defaults are told where it ends up: by `Producer`, `Consumer` and `Producer.put`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TypedDict
+
+from queuelet.client.consumer import OnError
+from queuelet.tags import Tag
+
+
+class PutOptions(TypedDict, total=False):
+    """What may be chosen of a message, as `Producer.put` takes it."""
+
+    tags: Iterable[Tag]
+    message_id: str
+    priority: int
+    delay: float
+    not_before: datetime | None
+    ttl: float
+    timeout: float | None
+
+
+class ProducerOptions(TypedDict, total=False):
+    """What may be chosen of a `Producer`."""
+
+    batch_messages: int
+    batch_bytes: int
+    linger: float
+    buffer_messages: int
+    buffer_bytes: int
+    wait_for_room: bool
+    timeout: float | None
+    close_timeout: float | None
+
+
+class ConsumerOptions(TypedDict, total=False):
+    """What may be chosen of a `Consumer`."""
+
+    concurrency: int
+    prefetch: int | None
+    lease: float
+    exclusive: bool
+    name: str
+    on_error: OnError
+    retry_delay: float
+    max_messages: int | None
+    until_empty: bool
+    close_timeout: float | None
+    reach_for: float | None
+    missing_for: float

@@ -1,0 +1,45 @@
+"""A real server for the tests of the client library, and queues on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from queuelet.client import Client
+from queuelet.v1 import queue_pb2 as pb
+from support.rpc import unique_name
+from support.server_process import ServerProcess
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    """A server that the tests of a worker share: none may end it, or touch queues that are not its own."""
+    with ServerProcess() as process:
+        yield process
+        assert process.stop() == 0
+        assert not [line for line in process.log() if "exception" in line], "no test has found a defect in the server"
+
+
+@pytest.fixture
+async def client(server: ServerProcess) -> AsyncIterator[Client]:
+    """A client of the shared server."""
+    async with Client(server.address) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def queue(client: Client) -> AsyncIterator[str]:
+    """The name of a new queue without a limit, that gives its messages out again as often as may be."""
+    patient = pb.DeliverySettings(max_deliveries=1_000)
+    made = await client.new_queue(name=unique_name(), delivery=patient)
+    yield made.name
+    await client.delete_queue(made.name)
+
+
+@pytest.fixture
+async def small(client: Client) -> AsyncIterator[str]:
+    """The name of a new queue that holds one message."""
+    made = await client.new_queue(name=unique_name(), limit=1)
+    yield made.name
+    await client.delete_queue(made.name)

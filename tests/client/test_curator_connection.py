@@ -1,0 +1,189 @@
+"""What is told of the connection, and what goes on when the server is back, by Curator's numbers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from queuelet.client import Client, Connection, ConnectionState, Consumer, Producer, Received
+from queuelet.errors import QueueletError, Unreachable
+from queuelet.v1 import queue_pb2 as pb
+from support.polling import until
+from support.ports import lasting_port
+from support.server_process import ServerProcess
+
+CONNECTED, SUSPENDED, RECONNECTED, LOST = ConnectionState
+
+Servers = Callable[[], ServerProcess]
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    """What starts one server after the other, at one address and over one folder."""
+    port = lasting_port()
+    started: list[ServerProcess] = []
+
+    def start() -> ServerProcess:
+        server = ServerProcess("--listen", f"127.0.0.1:{port}", "--data-dir", str(tmp_path))
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        if server.is_running:
+            server.kill()
+
+
+class Heard:
+    """A listener that notes what it is told."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.states: list[ConnectionState] = []
+        self._news = asyncio.Event()
+
+    def __call__(self, state: ConnectionState) -> None:
+        """Note a state."""
+        self.states.append(state)
+        self._news.set()
+
+    async def until(self, *states: ConnectionState) -> None:
+        """Wait until exactly these were told."""
+        while len(self.states) < len(states):
+            self._news.clear()
+            await self._news.wait()
+        assert self.states == list(states)
+
+
+async def test_c41_a_listener_is_told_of_each_change_of_the_connection(servers: Servers) -> None:
+    heard = Heard()
+    server = servers()
+    async with Client(Connection(server=server.address, lost_after=0.2)) as client:
+        client.listen(heard)
+        await heard.until(CONNECTED)
+        server.kill()
+        await heard.until(CONNECTED, SUSPENDED, LOST)
+        servers()
+        await heard.until(CONNECTED, SUSPENDED, LOST, RECONNECTED)
+        assert client.state is RECONNECTED
+
+
+async def test_c41_a_server_that_is_soon_back_is_never_lost(servers: Servers) -> None:
+    heard = Heard()
+    server = servers()
+    async with Client(server.address) as client:
+        client.listen(heard)
+        await heard.until(CONNECTED)
+        server.stop()
+        await heard.until(CONNECTED, SUSPENDED)
+        servers()
+        await heard.until(CONNECTED, SUSPENDED, RECONNECTED)
+
+
+async def test_c41_while_the_server_is_away_nothing_is_taken_for_done(servers: Servers) -> None:
+    """A put is no longer on its way once it is known what became of it, and that is not while SUSPENDED."""
+    heard = Heard()
+    server = servers()
+    async with Client(server.address) as client:
+        name = (await client.new_queue(store=pb.Queue.DISK, name="orders")).name
+        client.listen(heard)
+        async with Producer(client, name) as producer:
+            await producer.put(b"1")
+            server.kill()
+            await heard.until(CONNECTED, SUSPENDED)
+            sent = await producer.send(b"2")
+            assert not await producer.flush(0.05)
+            assert not sent.done()
+            servers()
+            await sent
+        assert [message.payload for message in await client.pop_batch(name)] == [b"1", b"2"]
+
+
+async def test_c41_a_call_that_may_not_be_repeated_is_told_that_the_server_is_away(servers: Servers) -> None:
+    server = servers()
+    async with Client(server.address) as client:
+        name = (await client.new_queue()).meta.id
+        server.kill()
+        with pytest.raises(Unreachable):
+            await client.pop(name)
+
+
+async def test_cx1_every_listener_is_called_until_it_leaves_and_a_failing_one_harms_nobody(servers: Servers) -> None:
+    heard, left = Heard(), Heard()
+
+    def fail(state: ConnectionState) -> None:
+        raise RuntimeError("it fails")
+
+    server = servers()
+    async with Client(server.address) as client:
+        client.listen(fail)
+        leave = client.listen(left)
+        client.listen(heard)
+        await heard.until(CONNECTED)
+        leave()
+        leave()
+        server.kill()
+        await heard.until(CONNECTED, SUSPENDED)
+    assert left.states == [CONNECTED]
+
+
+async def test_c19_a_consumer_gets_items_again_after_the_connection_was_lost(servers: Servers) -> None:
+    heard = Heard()
+    got: list[bytes] = []
+    server = servers()
+    async with Client(Connection(server=server.address, lost_after=0.1)) as client:
+        name = (await client.new_queue(store=pb.Queue.DISK, name="orders")).name
+        await client.add(name, b"before")
+        client.listen(heard)
+
+        async def handle(received: Received[bytes]) -> None:
+            got.append(received.item)
+
+        work = asyncio.create_task(Consumer(client, name, handle, max_messages=2).run())
+
+        async def is_acknowledged() -> bool:
+            return (await client.stats(name)).queue.acked == 1
+
+        await until(is_acknowledged)
+        server.kill()
+        await heard.until(CONNECTED, SUSPENDED, LOST)
+        servers()
+        async with Client(server.address) as other:
+            await added_once_it_is_back(other, name, b"after")
+        await work
+    assert got == [b"before", b"after"]
+
+
+async def has_lease(received: Received[bytes], *, expected: bool) -> bool:
+    """Tell whether it is known to be leased, or not to be, as is expected."""
+    return received.is_leased is expected
+
+
+async def added_once_it_is_back(client: Client, queue: str, payload: bytes) -> None:
+    """Add a message, as soon as that can be done."""
+    while True:
+        with suppress(QueueletError):
+            await client.add(queue, payload)
+            return
+        await asyncio.sleep(0.05)
+
+
+async def test_cx9_work_that_outlives_its_server_knows_that_others_may_have_its_message(servers: Servers) -> None:
+    """And the token under which it comes again is larger, so that what is written to can refuse the old one."""
+    server = servers()
+    async with Client(server.address) as client:
+        name = (await client.new_queue(store=pb.Queue.DISK, name="orders")).name
+        await client.add(name, b"x")
+        async with Consumer(client, name) as consumer:
+            received = await anext(aiter(consumer))
+            first = received.token
+            server.kill()
+            await until(lambda: has_lease(received, expected=False))
+            servers()
+            await until(lambda: has_lease(received, expected=True))
+            assert received.token > first
+        assert consumer.done == 1

@@ -1,0 +1,201 @@
+"""Several queues as one. Numbers are those of the list of Curator's behaviours in docs/curator.md."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import pairwise
+
+import pytest
+
+from queuelet.client import JSON, Client, Closed, PutsFailed, Received, Sharder
+from queuelet.client.sharder import shard_of
+from queuelet.errors import QueueNotFound
+from support.polling import until
+from support.rpc import unique_name
+from support.server_process import ServerProcess
+
+KEYS = [f"customer {number}" for number in range(20)]
+
+
+@pytest.fixture
+async def name(client: Client) -> AsyncIterator[str]:
+    """A name that no other test uses. The shards of it are removed."""
+    name = unique_name("sharded")
+    yield name
+    for number in range(8):
+        await client.delete_queue(f"{name}-{number}")
+
+
+async def depths(client: Client, sharder: Sharder[bytes]) -> list[int]:
+    """Return how many messages each shard has."""
+    return [(await client.get_queue(shard)).messages.ready for shard in sharder.shards]
+
+
+async def test_c37_the_start_makes_a_shard_at_least(client: Client, name: str) -> None:
+    async with Sharder(client, name) as sharder:
+        assert sharder.shards == (f"{name}-0",)
+        await sharder.put(b"x")
+        assert await depths(client, sharder) == [1]
+
+
+async def test_c37_shards_that_are_there_are_adopted(client: Client, name: str) -> None:
+    """Whoever made them, with their messages and their limits, and as many as there are."""
+    for number in range(3):
+        await client.new_queue(name=f"{name}-{number}", limit=5)
+    await client.add(f"{name}-1", b"x")
+    async with Sharder(client, name, shards=2) as sharder:
+        assert sharder.shards == tuple(f"{name}-{number}" for number in range(3))
+        assert await depths(client, sharder) == [0, 1, 0]
+        assert (await client.get_queue(f"{name}-0")).limit == 5
+
+
+async def test_c37_reopening_finds_the_same_shards(client: Client, name: str) -> None:
+    async with Sharder(client, name, shards=3) as sharder:
+        first = sharder.shards
+    async with Sharder(client, name) as sharder:
+        assert sharder.shards == first
+
+
+async def test_c37_sharders_come_to_the_same_shards(client: Client, server: ServerProcess, name: str) -> None:
+    """Though they are opened at the same time, with different counts, from different connections."""
+    async with Client(server.address) as other:
+        few = Sharder(client, name, shards=2, look_every=0.01)
+        many = Sharder(other, name, shards=5, look_every=0.01)
+        await asyncio.gather(few.__aenter__(), many.__aenter__())
+
+        async def is_agreed() -> bool:
+            return few.shards == many.shards
+
+        await until(is_agreed)
+        assert len(few.shards) == 5
+        await few.__aexit__(None, None, None)
+        await many.__aexit__(None, None, None)
+
+
+async def test_c37_all_items_of_all_shards_come_once(client: Client, name: str) -> None:
+    handled: list[bytes] = []
+
+    async def handle(received: Received[bytes]) -> None:
+        handled.append(received.item)
+
+    async with Sharder(client, name, shards=4) as sharder:
+        for number in range(200):
+            await sharder.send(b"%d" % number)
+        assert await sharder.flush()
+        assert all(await depths(client, sharder))
+        await sharder.run(handle, until_empty=True)
+        assert await depths(client, sharder) == [0] * 4
+    assert sorted(map(int, handled)) == list(range(200))
+
+
+async def test_c37_a_shard_that_others_add_is_consumed_too(client: Client, name: str) -> None:
+    handled: list[bytes] = []
+
+    async def handle(received: Received[bytes]) -> None:
+        handled.append(received.item)
+        sharder.stop()
+
+    async with Sharder(client, name, look_every=0.01) as sharder:
+        work = asyncio.create_task(sharder.run(handle))
+        await client.new_queue(name=f"{name}-1")
+        await client.add(f"{name}-1", b"x")
+        await work
+    assert handled == [b"x"]
+
+
+async def test_c38_an_item_without_a_key_goes_where_the_fewest_are(client: Client, name: str) -> None:
+    async with Sharder(client, name, shards=3):
+        for _ in range(10):
+            await client.add(f"{name}-0", b"x")
+    async with Sharder(client, name) as sharder:
+        for _ in range(20):
+            await sharder.put(b"x")
+        assert await depths(client, sharder) == [10, 10, 10]
+
+
+async def test_c38_items_of_one_key_keep_their_order(client: Client, name: str) -> None:
+    handled: list[tuple[str, int]] = []
+
+    async def handle(received: Received[list[int]]) -> None:
+        key, number = received.item
+        handled.append((str(key), number))
+
+    async with Sharder(client, name, JSON, shards=4) as sharder:
+        for number in range(10):
+            for key in KEYS:
+                await sharder.send([key, number], key=key)
+        await sharder.flush()
+        await sharder.run(handle, until_empty=True)
+    assert len(handled) == 10 * len(KEYS)
+    for key in KEYS:
+        assert [number for own, number in handled if own == key] == list(range(10))
+
+
+def test_c38_a_shard_that_is_added_takes_keys_and_moves_none_between_others() -> None:
+    shards = tuple(f"orders-{number}" for number in range(8))
+    for fewer, more in pairwise(shards[:count] for count in range(1, 9)):
+        moved = {key for key in KEYS if shard_of(key, fewer) != shard_of(key, more)}
+        assert {shard_of(key, more) for key in moved} <= {more[-1]}
+    assert len({shard_of(key, shards) for key in KEYS}) > 4
+
+
+async def test_a_put_before_the_start_or_after_the_close_is_refused(client: Client, name: str) -> None:
+    sharder = Sharder(client, name)
+    with pytest.raises(Closed):
+        await sharder.put(b"early")
+    with pytest.raises(Closed):
+        await sharder.run(ignore)
+    async with sharder:
+        await sharder.put(b"x")
+        with pytest.raises(Closed):
+            await sharder.__aenter__()
+    with pytest.raises(Closed):
+        await sharder.put(b"late")
+
+
+async def test_closing_tells_what_was_not_put(client: Client, name: str) -> None:
+    with pytest.raises(PutsFailed):
+        async with Sharder(client, name, shards=2) as sharder:
+            await sharder.send(b"refused", delay=-1)
+
+
+async def ignore(received: Received[bytes]) -> None:
+    """Handle a message."""
+
+
+async def test_a_run_that_is_stopped_begins_with_no_shard_more(client: Client, name: str) -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def handle(received: Received[bytes]) -> None:
+        begun.set()
+        await goes_on.wait()
+
+    async with Sharder(client, name, look_every=0.01) as sharder:
+        work = asyncio.create_task(sharder.run(handle))
+        await sharder.put(b"x")
+        await begun.wait()
+        sharder.stop()
+        await client.new_queue(name=f"{name}-1")
+
+        async def is_found() -> bool:
+            return len(sharder.shards) == 2
+
+        await until(is_found)
+        goes_on.set()
+        async with asyncio.timeout(30):
+            await work
+
+
+async def test_a_shard_that_goes_away_ends_the_run_with_why(client: Client, name: str) -> None:
+    async with Sharder(client, name, shards=2) as sharder:
+        work = asyncio.create_task(sharder.run(ignore))
+        await asyncio.sleep(0)
+        await client.delete_queue(f"{name}-1")
+        with pytest.raises(QueueNotFound):
+            await work
+
+
+def test_fewer_than_one_shard_are_refused() -> None:
+    with pytest.raises(ValueError, match="shards"):
+        Sharder(Client(), "orders", shards=0)
