@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
+from time import monotonic
 from typing import Any
 
 import apsw
 import pytest
 
-from queuelet.cli import run
+from queuelet.cli import data, run
 from queuelet.errors import StoreFailed
 from queuelet.message import Rank
 from queuelet.stores.disk import backup
@@ -132,7 +134,124 @@ def test_a_backup_that_fails_leaves_nothing(queuelet: Queuelet, harness: DiskHar
     assert list(tmp_path.iterdir()) == []
 
 
+def test_backups_of_the_same_name_do_not_disturb_each_other(harness: DiskHarness, tmp_path: Path) -> None:
+    """Whichever is there first stays; the other says so."""
+    target = tmp_path / "copy.db"
+
+    def make_another(doing: str) -> None:
+        if doing == "reading every page":
+            assert backup.back_up(harness.folder, target) == 10
+
+    with pytest.raises(StoreFailed, match=r"copy\.db is there already"):
+        backup.back_up(harness.folder, target, make_another)
+    assert list(tmp_path.iterdir()) == [target]
+    assert backup.restore(target, tmp_path / "new") == 10
+
+
+def test_a_disk_too_small_for_the_backup_is_not_blamed_on_the_store(harness: DiskHarness, tmp_path: Path) -> None:
+    for seq in range(11, 200):
+        harness.messages.append(seq, bytes(1_000))
+    harness.commit()
+    command = ["backup", "--data-dir", str(harness.folder), str(tmp_path / "copy.db")]
+    limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", sys.executable, "-m", "queuelet", *command]
+    ended = subprocess.run(limited, check=False, capture_output=True, env=clean_environment())
+    assert_refused(Ran(ended.returncode, ended.stdout, ended.stderr), f"cannot be copied to {tmp_path / 'copy.db'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_a_command_that_is_told_to_end_leaves_nothing(  # noqa: PLR0917  # fixtures and parameters
+    queuelet: Queuelet,
+    harness: DiskHarness,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    ready, folder = tmp_path / "ready.db", tmp_path / "new"
+    assert backup.back_up(harness.folder, ready) == 10
+    handler = signal.getsignal(number)
+    last = {"backup": "reading every page", "restore": "copying"}[command]
+    monkeypatch.setattr(data, "_say", lambda doing: os.kill(os.getpid(), number) if doing == last else None)
+    if command == "backup":
+        ended = queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db")
+    else:
+        ended = queuelet("restore", "--data-dir", folder, ready)
+    assert (ended.code, ended.out) == (code, b"")
+    assert signal.getsignal(number) is handler
+    assert {file.name for file in tmp_path.rglob("*")} <= {"ready.db", "new", "queuelet.lock"}
+
+
+def test_a_long_statement_is_ended_by_a_signal(harness: DiskHarness) -> None:
+    """Python handles signals in its own code only, and copying a large store is one statement of SQLite's."""
+    counting = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000000) SELECT max(i) FROM n"
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    began = monotonic()
+    Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt), inspecting(harness.folder / DATABASE) as connection:
+            connection.execute(counting)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert monotonic() - began < 5
+
+
 # Restore
+
+
+def test_a_store_is_restored_from_the_file_of_another_with_its_log(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path
+) -> None:
+    """As a server leaves it that is killed: the newest messages are in the log."""
+    killed, new = leave_with_log(harness, tmp_path), tmp_path / "new"
+    restored = queuelet("restore", "--data-dir", new, killed / DATABASE)
+    assert (restored.code, restored.json) == (0, {"data_dir": str(new), "messages": 59})
+    assert seqs_in(harness, new) == list(range(1, 60))
+
+
+@pytest.mark.parametrize("name", ["itself", "a symbolic link", "a hard link"])
+def test_a_store_is_not_restored_from_its_own_file(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, name: str
+) -> None:
+    killed = leave_with_log(harness, tmp_path)
+    source = tmp_path / "link.db"
+    if name == "itself":
+        source = killed / DATABASE
+    elif name == "a symbolic link":
+        source.symlink_to(killed / DATABASE)
+    else:
+        source.hardlink_to(killed / DATABASE)
+    before = files_of(killed)
+    refused = queuelet("restore", "--data-dir", killed, "--force", source)
+    assert_refused(refused, f"{source} is the file of that store itself, and no backup of it")
+    assert {name: content for name, content in files_of(killed).items() if name in before} == before
+    assert seqs_in(harness, killed) == list(range(1, 60))
+
+
+def test_what_a_killed_restore_left_does_not_end_up_in_the_next_one(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    queuelet("backup", "--data-dir", harness.folder, copy)
+    killed, new = leave_with_log(harness, tmp_path), tmp_path / "new"
+    new.mkdir()
+    shutil.copyfile(killed / DATABASE, new / "queuelet.db.unfinished")
+    shutil.copyfile(killed / LOG, new / "queuelet.db.unfinished-wal")
+    assert queuelet("restore", "--data-dir", new, copy).code == 0
+    assert seqs_in(harness, new) == list(range(1, 11))
+    assert not list(new.glob("*.unfinished*"))
+
+
+def leave_with_log(harness: DiskHarness, tmp_path: Path) -> Path:
+    """Return a folder with what a killed process leaves: 59 messages, the newest of them in the log only."""
+    for seq in range(11, 60):
+        harness.messages.append(seq, bytes(1_000))
+    harness.commit()
+    harness.leave_behind_in(tmp_path / "killed")
+    assert (tmp_path / "killed" / LOG).stat().st_size
+    return tmp_path / "killed"
 
 
 def test_a_store_is_overwritten_only_if_that_is_wanted(
@@ -182,11 +301,7 @@ def test_a_restore_that_is_killed_leaves_the_old_store_or_the_new_one(
 ) -> None:
     copy, before, root = tmp_path / "copy.db", tmp_path / "before", tmp_path / "restored"
     queuelet("backup", "--data-dir", harness.folder, copy)
-    for seq in range(11, 60):
-        harness.messages.append(seq, bytes(1_000))
-    harness.commit()
-    harness.leave_behind_in(before)
-    assert (before / LOG).stat().st_size
+    leave_with_log(harness, tmp_path).rename(before)
     if is_damaged:
         (before / DATABASE).write_bytes(b"not a database" * 1_000)
     subprocess.run(
@@ -215,24 +330,42 @@ def test_a_store_that_is_being_read_is_not_overwritten(
     assert seqs_in(harness, tmp_path / "killed") == list(range(1, 11))
 
 
-@pytest.mark.parametrize("backup_of", ["nothing", "text", "half a store", "a store with damage"])
+@pytest.mark.parametrize(
+    ("backup_of", "told"),
+    [
+        ("nothing", "there is no backup"),
+        ("text", "is not a Queuelet database, or its beginning is damaged: it is no whole backup, use another"),
+        ("few bytes", "(it is empty, or has lost its beginning): it is no whole backup, use another"),
+        ("half a store", "it is no whole backup, use another"),
+        ("a store with damage", "and its counts say 10 of 87: it is no whole backup, use another"),
+        ("another program's", "but not one of Queuelet's: it is no whole backup, use another"),
+    ],
+)
 def test_what_is_no_whole_backup_is_refused_and_leaves_the_store(
-    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, backup_of: str
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, backup_of: str, told: str
 ) -> None:
     copy = tmp_path / "copy.db"
     if backup_of != "nothing":
         queuelet("backup", "--data-dir", harness.folder, copy)
     if backup_of == "text":
         copy.write_text("not a database" * 100)
+    elif backup_of == "few bytes":
+        copy.write_bytes(copy.read_bytes()[:20])
     elif backup_of == "half a store":
         copy.write_bytes(copy.read_bytes()[: copy.stat().st_size // 2])
     elif backup_of == "a store with damage":
         connection = apsw.Connection(str(copy))
         connection.execute("DELETE FROM messages WHERE place & 1")
         connection.close()
+    elif backup_of == "another program's":
+        connection = apsw.Connection(str(copy))
+        connection.pragma("application_id", 1)
+        connection.close()
     harness.loop.run_until_complete(harness.store.close())
     before = (harness.folder / DATABASE).read_bytes()
-    assert queuelet("restore", "--data-dir", harness.folder, "--force", copy).code == 1
+    refused = queuelet("restore", "--data-dir", harness.folder, "--force", copy)
+    assert_refused(refused, told)
+    assert "move the folder" not in refused.err
     assert (harness.folder / DATABASE).read_bytes() == before
     assert not list(harness.folder.glob("*.unfinished*"))
 

@@ -16,7 +16,7 @@ import click
 
 from queuelet.cli.batches import BYTES, batches
 from queuelet.cli.failures import INTERRUPTED, report
-from queuelet.cli.options import FILE, ClientCommand, Options, Seconds, queue_argument, tag_option
+from queuelet.cli.options import FILE, ClientCommand, Options, Seconds, WholeNumber, queue_argument, tag_option
 from queuelet.cli.output import messages, write, write_line
 from queuelet.cli.queues import tags_to_pb
 from queuelet.cli.session import Session, connect
@@ -71,14 +71,16 @@ class Moment(click.ParamType[datetime]):
 @click.option("--payload", metavar="TEXT", help="The payload itself, in place of standard input.")
 @click.option("--file", type=FILE, help="Read this file in place of standard input.")
 @click.option("--lines", is_flag=True, help="Add one message per line, without its line end.")
-@click.option("--id", "message_id", metavar="UUID", help="An id of your own: adding it twice adds it once.")
+@click.option(
+    "--id", "message_id", metavar="UUID", help="An id of your own: adding it again adds nothing while it is queued."
+)
 @click.option("--wait", is_flag=True, help="Wait for room in a full queue, as long as --timeout allows.")
 @click.option(
-    "--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="Smaller comes first; below 0 is fine."
+    "--priority", type=WholeNumber(-(2**31), 2**31 - 1), default=0, help="Smaller comes first; below 0 is fine."
 )
 @click.option("--delay", type=Seconds(), metavar="SECONDS", help="Deliver it no sooner than so long from now.")
 @click.option("--not-before", type=Moment(), metavar="TIME", help="Deliver it no sooner, as 2030-01-31T18:00:00Z.")
-@click.option("--ttl", type=Seconds(), metavar="SECONDS", help="How long it may wait before it is dead.")
+@click.option("--ttl", type=Seconds(above=True), metavar="SECONDS", help="How long it may wait before it is dead.")
 @click.pass_context
 def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
     context: click.Context,

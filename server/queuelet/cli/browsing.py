@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from queuelet.cli.options import Options
+from queuelet.cli.options import Options, WholeNumber
 from queuelet.cli.output import outcome_word, reason_word, state_word, to_json, write_line
 from queuelet.cli.session import Session, connect
 from queuelet.cli.show import show
@@ -27,7 +27,7 @@ state_option = click.option(
     "--state", "states", type=click.Choice(list(STATES)), multiple=True, help="Only these; may be given again."
 )
 
-max_option = click.option("--max", "most", type=click.IntRange(min=1), help="Stop after so many messages.")
+max_option = click.option("--max", "most", type=WholeNumber(min=1), help="Stop after so many messages.")
 
 
 def show_messages(options: Options, request: pb.BrowseRequest, most: int | None) -> None:

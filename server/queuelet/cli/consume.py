@@ -11,7 +11,7 @@ from typing import Unpack
 import click
 
 from queuelet.cli.failures import REFUSED, USAGE, Failure
-from queuelet.cli.options import ClientCommand, Options, Seconds, lease_option, queue_argument
+from queuelet.cli.options import ClientCommand, Options, Seconds, WholeNumber, lease_option, queue_argument
 from queuelet.cli.worker import Flags, Worker
 
 
@@ -29,12 +29,12 @@ def _consumer() -> str:
 )
 @queue_argument
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND...", help="What to run, with its arguments.")
-@click.option("-c", "--concurrency", type=click.IntRange(1, 1_000), default=1, help="Run so many at a time.")
+@click.option("-c", "--concurrency", type=WholeNumber(1, 1_000), default=1, help="Run so many at a time.")
 @lease_option
 @click.option(
     "--nack-delay", type=Seconds(), default=0.0, metavar="SECONDS", help="How long a failed message stays away."
 )
-@click.option("--max-messages", type=click.IntRange(min=1), metavar="COUNT", help="End after so many messages.")
+@click.option("--max-messages", type=WholeNumber(min=1), metavar="COUNT", help="End after so many messages.")
 @click.option("--once", is_flag=True, help="End after one message.")
 @click.option("--until-empty", is_flag=True, help="End when no message is ready, and none is leased to anybody.")
 @click.option("--exclusive", is_flag=True, help="Be the only one who takes messages; stand in line while another is.")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -36,9 +40,11 @@ def backup(data_dir: Path, file: Path) -> None:
 
     A server may run on the data folder meanwhile, and needs not be told. The copy is looked through before it gets its
     name, so a file that is there is whole. It needs about as much room as the store. The data folder may be mounted
-    read-only.
+    read-only. Ended by ^C or SIGTERM, the command leaves nothing; killed outright, it may leave files whose names begin
+    with that of the backup and .unfinished, which can be deleted.
     """
-    count = _stores("backup").back_up(data_dir, file, _say)
+    with _tidied_on_sigterm():
+        count = _stores("backup").back_up(data_dir, file, _say)
     _show(f"{file} holds {messages(count)}.", {"file": str(file), "messages": count})
 
 
@@ -55,11 +61,14 @@ def backup(data_dir: Path, file: Path) -> None:
 def restore(data_dir: Path, file: Path, *, force: bool) -> None:
     """Make the store of a data folder from a backup, while no server runs on it.
 
+    The backup may also be the file queuelet.db of another data folder; the log beside it is restored with it.
+
     The queues are again as they were: messages taken since come back, and messages added since are gone. The store gets
     a new epoch, by which programs and the operator know that. The file is looked through first. Killed at any moment,
     the command leaves the store that was there or the new one.
     """
-    count = _stores("backup").restore(file, data_dir, force=force, progress=_say)
+    with _tidied_on_sigterm():
+        count = _stores("backup").restore(file, data_dir, force=force, progress=_say)
     _show(f"{data_dir} holds {messages(count)}.", {"data_dir": str(data_dir), "messages": count})
 
 
@@ -90,6 +99,20 @@ def _stores(name: str) -> Any:  # noqa: ANN401  # a module
         if str(error.name).startswith("queuelet"):
             raise
         raise Failure(f"this needs the package {error.name}: pip install 'queuelet[server]'") from error
+
+
+@contextmanager
+def _tidied_on_sigterm() -> Iterator[None]:
+    """Have SIGTERM end the command as ^C does: what is half done is removed first."""
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise click.exceptions.Exit(128 + number)
 
 
 def _say(doing: str) -> None:

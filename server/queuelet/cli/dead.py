@@ -14,6 +14,7 @@ from queuelet.cli.options import (
     ClientCommand,
     ClientGroup,
     Options,
+    WholeNumber,
     all_option,
     check_choice,
     id_option,
@@ -82,7 +83,7 @@ def list_dead(options: Options, queue: str, selector: str, most: int | None) -> 
 @id_option
 @selector_option
 @all_option
-@click.option("--rate", type=click.IntRange(min=1), help="Make so many ready a second. By default as fast as it goes.")
+@click.option("--rate", type=WholeNumber(min=1), help="Make so many ready a second. By default as fast as it goes.")
 @click.option("--dry-run", is_flag=True, help="Only count the messages.")
 @click.pass_context
 def redrive(  # noqa: PLR0913  # a flag is an argument

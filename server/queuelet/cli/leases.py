@@ -13,6 +13,8 @@ from queuelet.cli.options import (
     ClientCommand,
     Options,
     Seconds,
+    Token,
+    WholeNumber,
     consumer_option,
     lease_option,
     queue_argument,
@@ -27,7 +29,7 @@ from queuelet.v1 import queue_pb2 as pb
 
 tokens_argument = click.argument(
     "tokens",
-    type=click.IntRange(0, 2**64 - 1),
+    type=Token(),
     nargs=-1,
     required=True,
     metavar="TOKEN...",
@@ -44,7 +46,7 @@ tokens_argument = click.argument(
     """,
 )
 @queue_argument
-@click.option("-n", "--count", type=click.IntRange(min=1), default=1, help="Take up to so many messages.")
+@click.option("-n", "--count", type=WholeNumber(min=1), default=1, help="Take up to so many messages.")
 @click.option("--wait", type=Seconds(most=YEAR), default=0.0, metavar="SECONDS", help="Wait so long for a message.")
 @lease_option
 @consumer_option

@@ -14,6 +14,7 @@ from queuelet.cli.options import (
     ClientCommand,
     Options,
     Seconds,
+    WholeNumber,
     all_option,
     check_choice,
     id_option,
@@ -42,7 +43,7 @@ raw_option = click.option("--raw", is_flag=True, help="Print the payload and not
     """,
 )
 @queue_argument
-@click.option("-n", "--count", type=click.IntRange(min=1), help="Take up to so many messages.")
+@click.option("-n", "--count", type=WholeNumber(min=1), help="Take up to so many messages.")
 @click.option(
     "--wait", type=Seconds(most=YEAR), default=0.0, metavar="SECONDS", help="Wait so long, in all, for messages."
 )

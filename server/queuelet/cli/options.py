@@ -27,23 +27,52 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+LARGEST_TOKEN = 2**64 - 1
+
 YEAR = 365 * 86_400
 """In seconds: as long as anybody would wait."""
+
+LONGEST = 10 * YEAR
+"""In seconds: the longest delay or time to live that a server takes."""
 
 
 class Seconds(click.FloatRange):
     """A number of seconds, 0 or more."""
 
-    def __init__(self, least: float = 0, most: float | None = None) -> None:
-        """Take the bounds."""
-        super().__init__(min=least, max=most)
+    def __init__(self, least: float = 0, most: float = LONGEST, *, above: bool = False) -> None:
+        """Take the bounds, and whether it must be above the lower one."""
+        super().__init__(min=least, max=most, min_open=above)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return it, or refuse what is no number: every comparison with `nan` is false."""
-        seconds = float(super().convert(value, param, ctx))  # type: ignore[arg-type]  # the stubs narrow it
-        if isnan(seconds):
+        try:
+            is_number = not isnan(float(str(value)))
+        except ValueError:
+            is_number = False
+        if not is_number:
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return seconds
+        return float(super().convert(value, param, ctx))  # type: ignore[arg-type]  # the stubs narrow it
+
+
+class WholeNumber(click.IntRange):
+    """A number without a fraction, within bounds. click's own calls itself an integer range."""
+
+    name = "whole number"
+
+
+class Token(click.ParamType[int]):
+    """The token of a lease."""
+
+    name = "token"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return it."""
+        text = str(value)
+        # Thousands of digits are no number to Python.
+        is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST_TOKEN))
+        if not is_number or int(text) > LARGEST_TOKEN:
+            self.fail(f"{value!r} is not a token: it is the number that `queuelet receive` prints", param, ctx)
+        return int(text)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from queuelet.bounds import Bounds
 from queuelet.budget import available_bytes
 from queuelet.cli.failures import Failure
-from queuelet.cli.options import FILE, GLOBAL, Command, Seconds
+from queuelet.cli.options import FILE, GLOBAL, Command, Seconds, WholeNumber
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -84,7 +84,7 @@ class SettingOption(click.Option):
         return getattr(_server().Settings(), self.name)
 
 
-AT_LEAST_1 = click.IntRange(min=1)
+AT_LEAST_1 = WholeNumber(min=1)
 
 
 @click.command(

@@ -55,8 +55,9 @@ class _Redrive:
         self._queue = queue
         self._asked = asked
         self._send = send
+        self._ids = list(dict.fromkeys(checked_uuid(each, "ids").encode() for each in asked.ids))
         self._chosen = self._by_id() if asked.ids else self._by_tags()
-        self._answer = pb.RedriveResponse(remaining=len(asked.ids) or queue.counts.dead)
+        self._answer = pb.RedriveResponse(remaining=len(self._ids) or queue.counts.dead)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -91,9 +92,8 @@ class _Redrive:
         return max(1, min(_STEP, int(self._asked.rate * _EVERY))) if self._asked.rate else _STEP
 
     def _by_id(self) -> Iterator[tuple[int, Sequence[int]]]:
-        ids = [checked_uuid(message_id, "ids").encode() for message_id in self._asked.ids]
-        for start in range(0, len(ids), self._step):
-            few = ids[start : start + self._step]
+        for start in range(0, len(self._ids), self._step):
+            few = self._ids[start : start + self._step]
             yield len(few), self._queue.dead_seqs(few)
 
     def _by_tags(self) -> Iterator[tuple[int, Sequence[int]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from queuelet.stores.disk.contents import TOKENS
 from queuelet.stores.disk.database import (
     DAMAGE,
     PATIENCE_MS,
+    REMEDY,
     explained,
     get_meta,
     inspecting,
@@ -27,6 +27,11 @@ from queuelet.stores.disk.database import (
     value,
 )
 from queuelet.stores.disk.folder import BESIDE, DATABASE, FolderLock, sync_folder
+
+_USE_ANOTHER = "it is no whole backup, use another"
+"""What to do with a file that no store can be made of."""
+
+_TRY_AGAIN = "the copy came out damaged, so make the backup again, on another disk if need be"
 
 
 def _quietly(_: str) -> None:
@@ -45,65 +50,120 @@ def back_up(folder: Path, target: Path, progress: Progress = _quietly) -> int:
     path = folder / DATABASE
     if not path.exists():
         raise StoreFailed(f"there is no store in {folder}: it has no file {DATABASE}")
-    if target.exists():
-        raise StoreFailed(f"{target} is there already: give a name that is free")
-    with explained(target), _unfinished(target) as unfinished:
+    _require_free(target)
+    # Another backup to the same name may be under way, in another container too.
+    unfinished = target.with_name(f"{target.name}.unfinished-{uuid4().hex[:8]}")
+    with explained(target), _finishing(unfinished, target):
         with inspecting(path) as connection:
-            progress("copying")
-            # Absolute, for a name that begins with `file:` would be taken for a URI.
-            connection.execute("VACUUM INTO ?", (str(unfinished.absolute()),))
-        return _checked(unfinished, progress)
+            _copy(connection, unfinished, target, progress)
+        with inspecting(unfinished, _TRY_AGAIN) as connection:
+            _require_whole(connection, path, REMEDY, progress)
+            messages = _count(connection)
+        _require_free(target)
+    return messages
 
 
 def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progress = _quietly) -> int:
     """Make the store of a folder from a backup; return how many messages it holds.
 
-    It gets a new epoch, which tells everybody that what was done since the backup is lost, and gives no lease token
-    that was given before. With `force` it takes the place of a store that is there, which is lost. At whatever moment
-    the process dies, the folder holds one of the two, whole.
+    The backup may also be the file of another store, which may be in use: what its log holds is restored too.
+
+    The store gets a new epoch, which tells everybody that what was done since the backup is lost, and gives no lease
+    token that was given before. With `force` it takes the place of a store that is there, which is lost. At whatever
+    moment the process dies, the folder holds one of the two, whole.
 
     Raises:
-        StoreFailed: the backup is not a whole store, the folder is in use or holds a store, or cannot be written.
+        StoreFailed: the backup is not a whole store, or that of the folder itself; or the folder is in use or holds a
+            store, or cannot be written.
     """
     if not backup.is_file():
         raise StoreFailed(f"there is no backup {backup}")
-    with FolderLock(folder), explained(folder / DATABASE):
-        if (folder / DATABASE).exists() and not force:
-            raise StoreFailed(f"{folder} holds a store already: give another folder, or --force to lose what is there")
-        with _unfinished(folder / DATABASE) as unfinished:
-            messages = _checked(backup, progress)
-            progress("copying")
-            shutil.copyfile(backup, unfinished)
-            _begin_epoch(unfinished, _tokens_given(folder / DATABASE))
-            _fold_log(folder / DATABASE)
-            _drop_log(folder / DATABASE)
-            return messages
+    target = folder / DATABASE
+    # The lock keeps a second restore out, so what is at this name was left by one that was killed.
+    unfinished = folder / f"{DATABASE}.unfinished"
+    with FolderLock(folder), explained(target):
+        _require_replaceable(target, backup, force=force)
+        _remove(unfinished)
+        with _finishing(unfinished, target):
+            with inspecting(backup, _USE_ANOTHER) as connection:
+                _require_whole(connection, backup, _USE_ANOTHER, progress)
+                _copy(connection, unfinished, target, progress)
+            messages = _begin_epoch(unfinished, _tokens_given(target))
+            _fold_log(target)
+            _drop_log(target)
+    return messages
+
+
+def _require_free(target: Path) -> None:
+    if target.exists():
+        raise StoreFailed(f"{target} is there already: give a name that is free")
+
+
+def _require_replaceable(target: Path, backup: Path, *, force: bool) -> None:
+    """Refuse to lose a store that nobody wants to lose, or with which the backup would be lost."""
+    if not target.exists():
+        return
+    if backup.samefile(target):
+        raise StoreFailed(
+            f"{backup} is the file of that store itself, and no backup of it: "
+            "make one with `queuelet backup`, or restore into another folder"
+        )
+    if not force:
+        raise StoreFailed(
+            f"{target.parent} holds a store already: give another folder, or --force to lose what is there"
+        )
 
 
 @contextmanager
-def _unfinished(target: Path) -> Iterator[Path]:
-    """Give a name beside the target, and the target's once what is there is whole and on the disk."""
-    unfinished = target.with_name(f"{target.name}.unfinished")
-    unfinished.unlink(missing_ok=True)
+def _finishing(unfinished: Path, target: Path) -> Iterator[None]:
+    """Make an empty file, and give it the target's name once what is written there is whole and on the disk.
+
+    However the block ends, nothing is left at the first name.
+    """
+    unfinished.open("xb").close()
     try:
-        yield unfinished
+        yield
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
         unfinished.rename(target)
         sync_folder(target.parent)
     finally:
-        for suffix in ("", *BESIDE):
-            unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
+        _remove(unfinished)
 
 
-def _checked(path: Path, progress: Progress) -> int:
-    """Return how many messages a store's file holds. Raises `StoreFailed` if anything is wrong with it."""
-    with inspecting(path) as connection:
-        wrong = next(check_database(connection, progress), "")
-        if wrong:
-            raise StoreFailed(f"{path} is not whole: {wrong}")
-        count: int = value(connection, "SELECT coalesce(sum(depth), 0) FROM tallies")
-        return count
+def _remove(path: Path) -> None:
+    """Remove a database and what belongs to it, as far as it is there."""
+    for suffix in ("", *BESIDE):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _copy(connection: apsw.Connection, unfinished: Path, target: Path, progress: Progress) -> None:
+    """Copy an open database, its log included, into an empty file.
+
+    Raises:
+        apsw.Error: it is damaged.
+        StoreFailed: it cannot be copied for another reason; the sentence names the target.
+    """
+    progress("copying")
+    try:
+        # Absolute, for a name that begins with `file:` would be taken for a URI.
+        connection.execute("VACUUM INTO ?", (str(unfinished.absolute()),))
+    except DAMAGE:
+        raise
+    except apsw.Error as error:
+        raise StoreFailed(f"{connection.filename} cannot be copied to {target}: {error}") from error
+
+
+def _require_whole(connection: apsw.Connection, path: Path, remedy: str, progress: Progress) -> None:
+    """Look through an open database. Raises `StoreFailed` about the path if anything is wrong with it."""
+    if wrong := next(check_database(connection, progress), ""):
+        raise StoreFailed(f"{path} is not whole: {wrong}: {remedy}")
+
+
+def _count(connection: apsw.Connection) -> int:
+    """Return how many messages an open database holds."""
+    count: int = value(connection, "SELECT coalesce(sum(depth), 0) FROM tallies")
+    return count
 
 
 def _fold_log(path: Path) -> None:
@@ -155,7 +215,8 @@ def _tokens_given(path: Path) -> int:
         return 0
 
 
-def _begin_epoch(path: Path, tokens_given: int) -> None:
+def _begin_epoch(path: Path, tokens_given: int) -> int:
+    """Make a copy a store of its own; return how many messages it holds."""
     connection = open_for_writing(path)
     try:
         with connection:
@@ -164,5 +225,6 @@ def _begin_epoch(path: Path, tokens_given: int) -> None:
             kept = get_meta(connection, "first_free_token") or 0
             set_meta(connection, "first_free_token", max(time_ns(), kept, tokens_given) + TOKENS)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        return _count(connection)
     finally:
         connection.close()

@@ -23,6 +23,9 @@ REMEDY = (
 DAMAGE = (apsw.NotADBError, apsw.CorruptError)
 """The errors of SQLite that tell of damage in the file, rather than of a disk that fails."""
 
+_SIGNALS_STEPS = 100
+"""After how many steps of SQLite's signals are looked for: a step may copy a message of some megabytes."""
+
 PATIENCE_MS = 10_000
 """How long to wait for another process (a backup, a check) that locks the file for a moment, in milliseconds."""
 
@@ -66,32 +69,37 @@ def open_for_writing(path: Path, *, vfs: str | None = None, synchronous: str = "
     return connection
 
 
-def open_for_reading(path: Path, *, vfs: str | None = None) -> apsw.Connection:
+def open_for_reading(path: Path, *, vfs: str | None = None, remedy: str = REMEDY) -> apsw.Connection:
     """Open a database to read it. Raises as `open_for_writing` does."""
-    with explained(path):
-        check_header(path)
+    with explained(path, remedy):
+        check_header(path, remedy)
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
         connection.set_busy_timeout(PATIENCE_MS)
     return connection
 
 
 @contextmanager
-def inspecting(path: Path) -> Iterator[apsw.Connection]:
-    """Open one of our databases to look through it or to copy it, also where nothing can be written.
+def inspecting(path: Path, remedy: str = REMEDY) -> Iterator[apsw.Connection]:
+    """Open one of our databases, with its log, to look through it or to copy it, also where nothing can be written.
 
     To read, SQLite needs a log and a shared memory beside the database, and makes them. Where it may not, nobody is
-    allowed to change the file while it is open.
+    allowed to change the file while it is open. A signal, such as that of ^C, ends a statement that takes long.
+
+    Args:
+        path: the file.
+        remedy: what to do where the file is damaged or none of ours.
 
     Raises:
         StoreFailed: as `open_for_reading` does; or nothing can be written and there is a log to be read, or the file
             was changed meanwhile.
     """
-    with explained(path):
-        connection = open_for_reading(path)
+    with explained(path, remedy):
+        connection = open_for_reading(path, remedy=remedy)
         try:
             cannot_write = _why_unreadable(connection)
             if cannot_write is None:
-                check_schema(connection, path)
+                check_schema(connection, path, remedy)
+                _heed_signals(connection)
                 yield connection
                 return
         finally:
@@ -99,7 +107,8 @@ def inspecting(path: Path) -> Iterator[apsw.Connection]:
         if os.access(path.parent, os.W_OK):
             raise cannot_write
         with _unchanging(path) as connection:
-            check_schema(connection, path)
+            check_schema(connection, path, remedy)
+            _heed_signals(connection)
             yield connection
 
 
@@ -128,31 +137,31 @@ def set_meta(connection: apsw.Connection, name: str, content: str | int) -> None
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the system into a sentence that says what to do."""
+def explained(path: Path, remedy: str = REMEDY) -> Iterator[None]:
+    """Turn errors of SQLite and of the system into a sentence, which says what to do where the file is damaged."""
     try:
         yield
     except DAMAGE as error:
-        raise StoreFailed(f"{path} is damaged ({error}): {REMEDY}") from error
+        raise StoreFailed(f"{path} is damaged ({error}): {remedy}") from error
     except (apsw.Error, OSError) as error:
         raise StoreFailed(f"{path} cannot be used: {error}") from error
 
 
-def check_header(path: Path) -> None:
+def check_header(path: Path, remedy: str = REMEDY) -> None:
     """Refuse a file that does not begin as a SQLite database does. Raises `StoreFailed`, apsw.Error or OSError."""
     with path.open("rb") as file:
         head = file.read(100)
     if len(head) < 100:  # noqa: PLR2004  # the size of SQLite's header
         raise apsw.NotADBError("it is empty, or has lost its beginning")
     if not head.startswith(b"SQLite format 3\0"):
-        raise StoreFailed(f"{path} is not a Queuelet database, or its beginning is damaged: {REMEDY}")
+        raise StoreFailed(f"{path} is not a Queuelet database, or its beginning is damaged: {remedy}")
 
 
-def check_schema(connection: apsw.Connection, path: Path) -> None:
+def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) -> None:
     """Refuse a database of another program or of a newer version of this one. Raises `StoreFailed`."""
     application = connection.pragma("application_id")
     if application != APPLICATION_ID:
-        raise StoreFailed(f"{path} is a SQLite database, but not one of Queuelet's: {REMEDY}")
+        raise StoreFailed(f"{path} is a SQLite database, but not one of Queuelet's: {remedy}")
     version = connection.pragma("user_version")
     if version > VERSION:
         raise StoreFailed(
@@ -160,7 +169,7 @@ def check_schema(connection: apsw.Connection, path: Path) -> None:
             "run the newer Queuelet that wrote it, or restore an older backup with `queuelet restore`"
         )
     if version <= 0:
-        raise StoreFailed(f"{path} is damaged (it tells no version): {REMEDY}")
+        raise StoreFailed(f"{path} is damaged (it tells no version): {remedy}")
 
 
 def _why_unreadable(connection: apsw.Connection) -> apsw.Error | None:
@@ -170,6 +179,11 @@ def _why_unreadable(connection: apsw.Connection) -> apsw.Error | None:
     except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
         return error
     return None
+
+
+def _heed_signals(connection: apsw.Connection) -> None:
+    """Have Python call often during statements: it handles signals in its own code only, never in SQLite's."""
+    connection.set_progress_handler(lambda: False, _SIGNALS_STEPS)
 
 
 @contextmanager
