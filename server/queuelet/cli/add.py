@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, NoReturn, TypedDict, Unpack, cast
 
 import click
 
@@ -21,17 +21,13 @@ from queuelet.cli.output import messages, write, write_line
 from queuelet.cli.queues import tags_to_pb
 from queuelet.cli.session import Session, connect
 from queuelet.cli.show import show
-from queuelet.errors import (
-    DeadlineExceeded,
-    InvalidArgument,
-    MessageTooLarge,
-    QueueletError,
-    ServerDraining,
-    Unreachable,
-)
-from queuelet.status import Code, error_from_pb
+from queuelet.errors import DeadlineExceeded, MessageTooLarge, QueueletError, ServerDraining, Unreachable
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
+
+if TYPE_CHECKING:
+    from queuelet.client import Added, Producer
+    from queuelet.client.options import PutOptions
 
 LARGEST = 1024 * 1024 * 1024
 """The most that is read for one message. Servers take far less, and protobuf ends at twice that."""
@@ -108,7 +104,7 @@ def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
     options = context.ensure_object(Options)
     message = _new_message(tags, terms)
     if lines:
-        _add_lines(options, pb.AddBatchRequest(queue_id=queue, wait=wait), message, file)
+        _add_lines(options, queue, {"tags": tags, **_put_options(terms)}, file, wait=wait)
         return
     message.payload = os.fsencode(payload) if payload is not None else _read(file)
     message.id = message_id or ""
@@ -157,9 +153,24 @@ def _stdin() -> BufferedReader:
     return cast("BufferedReader", sys.stdin.buffer)
 
 
-def _add_lines(options: Options, request: pb.AddBatchRequest, like: pb.NewMessage, file: Path | None) -> None:
-    with connect(options) as server, _opened(file) as source, _progress(source) as advance:
-        adding = _Adding(server, request, like)
+def _put_options(terms: _Terms) -> PutOptions:
+    """Return the terms as a producer takes them."""
+    return {
+        "priority": terms["priority"],
+        "delay": terms["delay"] or 0,
+        "not_before": terms["not_before"],
+        "ttl": terms["ttl"] or 0,
+    }
+
+
+def _add_lines(options: Options, queue: str, like: PutOptions, file: Path | None, *, wait: bool) -> None:
+    with (
+        connect(options) as server,
+        server.producer(queue, wait_for_room=wait) as producer,
+        _opened(file) as source,
+        _progress(source) as advance,
+    ):
+        adding = _Adding(server, producer, like)
         try:
             for batch in _lines(source):
                 adding.add(batch)
@@ -170,7 +181,7 @@ def _add_lines(options: Options, request: pb.AddBatchRequest, like: pb.NewMessag
     if options.json:
         write_line({"added": adding.added})
     else:
-        write(f"added {messages(adding.added)} to {request.queue_id}\n".encode())
+        write(f"added {messages(adding.added)} to {queue}\n".encode())
 
 
 @dataclass
@@ -178,9 +189,8 @@ class _Adding:
     """Adds lines, batch by batch, and keeps count."""
 
     server: Session
-    request: pb.AddBatchRequest
-    """Which queue, and whether to wait."""
-    like: pb.NewMessage
+    producer: Producer[bytes]
+    like: PutOptions
     """What all messages have."""
     sent: int = 0
     """Lines whose fate is known."""
@@ -195,43 +205,38 @@ class _Adding:
 
     def add(self, lines: Sequence[bytes]) -> None:
         """Add lines in their order. Raises what was refused, naming the line."""
-        request = pb.AddBatchRequest(queue_id=self.request.queue_id, wait=self.request.wait)
-        for line in lines:
-            message = request.messages.add()
-            message.CopyFrom(self.like)
-            message.payload = line
-        self.in_doubt = f", and lines {self.sent + 1:,} to {self.sent + len(lines):,} may have been"
-        try:
-            answer = self.server.call("AddBatch", request, pb.AddBatchResponse)
-        except (Unreachable, DeadlineExceeded, ServerDraining) as error:
-            raise type(error)(f"{error.message}; {self.so_far}") from error
-        except QueueletError as error:
-            self.in_doubt = ""
-            if len(lines) > 1 and _may_fit_in_parts(error):
-                half = len(lines) // 2
-                self.add(lines[:half])
-                self.add(lines[half:])
-                return
-            raise self._refused(error, self.sent + 1) from error
+        self._doubt(1, len(lines))
+        outcomes = self.server.do(self._put(lines))
+        first = next((place for place, outcome in enumerate(outcomes) if isinstance(outcome, QueueletError)), None)
+        self.added += sum(not isinstance(outcome, QueueletError) for outcome in outcomes)
         self.in_doubt = ""
-        self._count(answer.results)
-
-    def _count(self, results: Sequence[pb.AddResult]) -> None:
-        first = next((number for number, result in enumerate(results) if result.HasField("error")), None)
-        self.added += sum(not result.HasField("error") for result in results)
         if first is not None:
-            raise self._refused(error_from_pb(results[first].error), self.sent + first + 1)
-        self.sent += len(results)
+            self._raise(outcomes[first], first, len(lines))
+        self.sent += len(lines)
 
-    def _refused(self, error: QueueletError, line: int) -> QueueletError:
+    async def _put(self, lines: Sequence[bytes]) -> list[Added | QueueletError]:
+        sent = [await self.producer.send(line, **self.like) for line in lines]
+        outcomes: list[Added | QueueletError] = []
+        for each in sent:
+            try:
+                outcomes.append(await each)
+            except QueueletError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _doubt(self, first: int, last: int) -> None:
+        self.in_doubt = f", and lines {self.sent + first:,} to {self.sent + last:,} may have been"
+
+    def _raise(self, outcome: object, place: int, count: int) -> NoReturn:
+        """Say which line was refused, or which may have been added."""
+        assert isinstance(outcome, QueueletError)  # noqa: S101  # it was looked for
+        if isinstance(outcome, (Unreachable, DeadlineExceeded, ServerDraining)):
+            self._doubt(place + 1, count)
+            raise type(outcome)(f"{outcome.message}; {self.so_far}") from outcome
+        line = self.sent + place + 1
         later = self.added - (line - 1)
         others = f", {later:,} of them from later lines" if later else ""
-        return type(error)(f"line {line:,}: {error.message}; {self.so_far}{others}")
-
-
-def _may_fit_in_parts(error: QueueletError) -> bool:
-    """Tell whether a whole call was refused for its size, or for one of its messages."""
-    return isinstance(error, InvalidArgument) or error.facts.get("code") == Code.RESOURCE_EXHAUSTED
+        raise type(outcome)(f"line {line:,}: {outcome.message}; {self.so_far}{others}") from outcome
 
 
 def _lines(source: BufferedReader) -> Iterator[list[bytes]]:

@@ -15,7 +15,7 @@ from queuelet.errors import DeadlineExceeded
 from queuelet.v1 import queue_pb2 as pb
 
 if TYPE_CHECKING:
-    from queuelet.client import Client
+    from queuelet.client import Client, Producer
 
 _Answer = TypeVar("_Answer", bound=ProtobufMessage)
 _Result = TypeVar("_Result")
@@ -36,6 +36,24 @@ class Session:
     def call(self, name: str, request: ProtobufMessage, answer: type[_Answer], *, wait: float = 0) -> _Answer:
         """Make a call that the server may take `wait` seconds longer to answer than others."""
         return self._run(self._client.call(name, request, answer, extra=wait), wait)
+
+    def do(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Do something with the client that takes more than a call."""
+        return self._runner.run(work)
+
+    @contextmanager
+    def producer(self, queue: str, *, wait_for_room: bool) -> Iterator[Producer[bytes]]:
+        """Open a producer for a queue."""
+        # As in `open_client`.
+        from queuelet.client import Producer  # noqa: PLC0415
+
+        timeout = self._options.timeout or None
+        producer = Producer(self._client, queue, wait_for_room=wait_for_room, timeout=timeout)
+        self._runner.run(producer.__aenter__())
+        try:
+            yield producer
+        finally:
+            self._runner.run(producer.close())
 
     def list_queues(self, selector: str) -> list[pb.Queue]:
         """Return all queues that the selector picks, however many pages they are."""

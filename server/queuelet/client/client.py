@@ -69,6 +69,11 @@ class Client:
 
     # The connection
 
+    @property
+    def connection(self) -> Connection:
+        """How the server is reached."""
+        return self._connection
+
     def listen(self, listener: StateListener) -> Callable[[], None]:
         """Have a function called at each change of the connection's state; return what ends that.
 

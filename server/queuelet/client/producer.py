@@ -32,7 +32,7 @@ from queuelet.client.retries import AWAY, CROWDED, Backoff
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.values import new_message
 from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound, TooManyAnswers, Unreachable
-from queuelet.status import error_from_pb
+from queuelet.status import Code, error_from_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 
@@ -544,11 +544,22 @@ class Producer(Generic[Item]):
         """Tell whether the same call may do later. A queue may be missing for a while after a server was away."""
         is_away = isinstance(error, AWAY) or (isinstance(error, QueueNotFound) and self._was_away)
         self._was_away = self._was_away or is_away
+        if is_away and not self._client.connection.retry_for:
+            return False
         return is_away or (isinstance(error, CROWDED) and self._wait_for_room)
 
     def _take_refusal(self, error: QueueletError) -> None:
-        """Fail the messages that an error is about: the one it names by its place in the batch, or all."""
+        """Fail the messages that an error is about: the one it names by its place in the batch, or all.
+
+        Where the server takes smaller batches only, they are smaller from here on.
+        """
         named = _PLACE.search(str(error.facts.get("field", ""))) if isinstance(error, InvalidArgument) else None
+        half = len(self._under_way) // 2
+        if half and not named and _may_fit_in_parts(error):
+            self._waiting.extendleft(reversed(self._under_way[half:]))
+            self._under_way = self._under_way[:half]
+            self._batch_messages = half
+            return
         guilty = [self._under_way[int(named[1])]] if named else self._under_way
         for put in guilty:
             self._settle(put, error)
@@ -591,6 +602,11 @@ class _Failures:
         failed = self._forgotten + len(errors) - len(self._first)
         if failed:
             raise PutsFailed(errors[:_TOLD], failed)
+
+
+def _may_fit_in_parts(error: QueueletError) -> bool:
+    """Tell whether a call was refused for its own size: by the server, or by gRPC for its bytes."""
+    return isinstance(error, InvalidArgument) or error.facts.get("code") == Code.RESOURCE_EXHAUSTED
 
 
 def _check(**sizes: int) -> None:
