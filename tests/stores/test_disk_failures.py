@@ -396,7 +396,8 @@ def test_a_damaged_store_can_be_closed_while_it_is_looked_through(monkeypatch: p
 
 # Without power
 
-ROUNDS = soaked(30, 500)
+# Each round reads all that was kept in those before.
+ROUNDS = soaked(30, 200)
 
 
 def changed_at_random(harness: DiskHarness, random: Random, start: int) -> int:

@@ -91,6 +91,8 @@ class FaultyDisk:
     def lose_power(self, folder: Path, to: Path, random: Random | None = None) -> None:
         """Make a folder as one looks when power comes back: without what was not synced, or with random parts of it."""
         to.mkdir()
+        # Of folders that are gone nobody asks any more.
+        self.files = {path: written for path, written in self.files.items() if path.parent.exists()}
         for path, written in self.files.items():
             if path.parent == folder and path.exists():
                 (to / path.name).write_bytes(written.after_power_loss(random))
