@@ -34,6 +34,7 @@ _KEEPALIVE = (
     ("grpc.keepalive_timeout_ms", 20_000),
     # Clients try a quiet connection each ten seconds.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
 )
 """A client that vanished without a word is found out within 80 seconds, before a long poll gives it a message."""
 

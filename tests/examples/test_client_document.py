@@ -152,20 +152,13 @@ def test_the_document_lists_every_example() -> None:
 
 # The reference
 
-SPEAK_FOR_THEMSELVES = {
-    "queuelet.client.Added.id",
-    "queuelet.client.News.deliveries",
-    "queuelet.client.PutsFailed.errors",
-    "queuelet.client.PutsFailed.failed",
-}
-
 
 def test_the_reference_is_what_the_docstrings_say() -> None:
     assert (ROOT / "docs/client-api.md").read_text() == reference(), "run `make generate`"
 
 
 def test_every_public_name_and_argument_is_explained() -> None:
-    assert set(gaps()) == SPEAK_FOR_THEMSELVES
+    assert not list(gaps())
 
 
 def test_nothing_is_explained_that_is_not_there() -> None:

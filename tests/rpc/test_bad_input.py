@@ -573,9 +573,10 @@ def test_nothing_a_producer_can_send_in_a_batch_makes_a_later_pop_fail(
         assert rpc.stats(queue).enqueued == 0
     else:
         read = pb.AddBatchRequest.FromString(request).messages
+        in_order = sorted(zip(read, results, strict=True), key=lambda each: each[0].priority)
         added = [
             (message.payload, list(dict.fromkeys((tag.key, tag.value) for tag in message.tags)))
-            for message, result in zip(read, results, strict=True)
+            for message, result in in_order
             if result.id and not result.duplicate
         ]
         popped = [

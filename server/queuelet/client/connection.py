@@ -66,7 +66,10 @@ class Connection:
             # A connection that is cut without a word is noticed only by asking.
             ("grpc.keepalive_time_ms", _KEEPALIVE),
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_PATIENCE),
+            # gRPC's own patience with its pings is a minute, and holds besides.
+            ("grpc.http2.ping_timeout_ms", _KEEPALIVE_PATIENCE),
             ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.keepalive_permit_without_calls", 1),
             # By default gRPC waits up to two minutes before it tries a server again that was away.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 1_000),

@@ -29,4 +29,6 @@ class PutsFailed(QueueletError):
         first = f"the first: {errors[0].message}" if errors else "why is not known any more"
         super().__init__(f"{failed:,} {'message was' if failed == 1 else 'messages were'} not put; {first}")
         self.errors = errors
+        """The first of the errors."""
         self.failed = failed
+        """Of how many messages they are."""

@@ -58,6 +58,7 @@ class Added(NamedTuple):
     """A message that is in its queue, as the store keeps it."""
 
     id: str
+    """The message's id, a UUID."""
 
     duplicate: bool
     """Whether it was there already: it had been added under the same id."""

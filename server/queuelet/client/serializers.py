@@ -73,10 +73,7 @@ Model = TypeVar("Model", bound=_Model)
 
 
 class ModelSerializer(Generic[Model]):
-    """Items are models of pydantic, or of anything with its two methods for JSON.
-
-    orders = ModelSerializer(Order)
-    """
+    """Items are models of pydantic, or of anything with its two methods for JSON: `ModelSerializer(Order)`."""
 
     def __init__(self, model: type[Model]) -> None:
         """Take the model of the items."""

@@ -119,6 +119,7 @@ class News:
     """What the server told on a stream of `Client.consume`."""
 
     deliveries: Sequence[Delivery] = ()
+    """Messages that are yours now."""
 
     settled: Sequence[int] = ()
     """Tokens of the leases that were acknowledged, given back or extended as they should."""

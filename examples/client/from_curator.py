@@ -1,0 +1,64 @@
+"""From Apache Curator: what is queued in ZooKeeper is brought over, then consumed by what was Curator's consumer.
+
+With --zookeeper it runs `queuelet import-curator --remove`, which needs `pip install 'queuelet[curator]'`. It can be
+run again, however it ended: an item that is queued is not added twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+from contextlib import suppress
+
+from queuelet.client import TEXT, Client, ConnectionState, Consumer, OnError, Received
+from queuelet.errors import QueueExists
+
+
+class OrderConsumer:
+    """What implemented Curator's QueueConsumer: `consumeMessage` and `stateChanged`."""
+
+    async def consume_message(self, order: Received[str]) -> None:
+        """Do the work of one item: returning removes it, raising has it come again."""
+        print("got", order.item)
+
+    def state_changed(self, state: ConnectionState) -> None:
+        """Hear how the connection stands."""
+        print("connection:", state.name)
+
+
+def bring_over(server: str, queue: str, zookeeper: str, path: str) -> None:
+    """Move the items of a path of ZooKeeper into a queue."""
+    command = ["import-curator", queue, path, "--zookeeper", zookeeper, "--remove", "--server", server]
+    subprocess.run([sys.executable, "-m", "queuelet", *command], check=True)
+
+
+async def main(server: str, queue: str, zookeeper: str, path: str) -> None:
+    async with Client(server) as client:
+        with suppress(QueueExists):
+            await client.new_queue(name=queue)
+        if zookeeper:
+            await asyncio.to_thread(bring_over, server, queue, zookeeper, path)
+        orders = OrderConsumer()
+        client.listen(orders.state_changed)
+        consumer = Consumer(
+            client,
+            queue,
+            orders.consume_message,
+            serializer=TEXT,  # the payload is what the QueueSerializer wrote
+            on_error=OnError.REQUEUE,  # as Curator's ErrorMode
+            until_empty=True,  # leave it out to go on
+        )
+        await consumer.run()
+        print(f"{consumer.done} done")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", default="localhost:10002")
+    parser.add_argument("--queue", default="orders-from-curator")
+    parser.add_argument("--zookeeper", default="", help="host:port; without it nothing is brought over")
+    parser.add_argument("--path", default="/queues/orders")
+    given = parser.parse_args()
+    asyncio.run(main(given.server, given.queue, given.zookeeper, given.path))

@@ -1,0 +1,40 @@
+"""A message every so often, at times that do not drift, and once though two of these run for safety.
+
+Each time has an id of its own, derived from queue and time: whoever comes second adds nothing, as long as the first
+message is still queued.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from contextlib import suppress
+from uuid import NAMESPACE_URL, uuid5
+
+from queuelet.client import TEXT, Client, Producer
+from queuelet.errors import QueueExists
+
+
+async def main(server: str, queue: str, every: float, count: int) -> None:
+    async with Client(server) as client:
+        with suppress(QueueExists):
+            await client.new_queue(name=queue)
+        # A message that could not be put in time is not worth putting: the next one comes soon.
+        async with Producer(client, queue, TEXT, timeout=every) as producer:
+            first = int(time.time() / every) + 1
+            for tick in range(first, first + count):
+                await asyncio.sleep(tick * every - time.time())
+                message_id = str(uuid5(NAMESPACE_URL, f"{queue}/{every}/{tick}"))
+                added = await producer.put(f"tick {tick}", message_id=message_id)
+                print("somebody else was first" if added.duplicate else f"put tick {tick}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", default="localhost:10002")
+    parser.add_argument("--queue", default="ticks")
+    parser.add_argument("--every", type=float, default=0.5, help="in seconds")
+    parser.add_argument("--count", type=int, default=5)
+    given = parser.parse_args()
+    asyncio.run(main(given.server, given.queue, given.every, given.count))
