@@ -343,6 +343,13 @@ def test_a_large_backlog_is_opened_and_taken_in_little_memory(
     harness.store = harness.restarted()
 
 
+def test_openings_that_keep_nothing_do_not_give_the_same_numbers(harness: DiskHarness) -> None:
+    """A message may have been delivered, under its id, before the process died that had it from there."""
+    harness.open()
+    harness.commit()
+    assert len({harness.reopen().tally.next_seq for _ in range(10)}) == 10
+
+
 def test_what_is_on_the_disk_is_in_memory_no_longer(harness: DiskHarness) -> None:
     """At once, and not when the garbage collector comes to it: a few large messages would not make it come."""
     messages = harness.open()
