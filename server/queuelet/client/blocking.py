@@ -230,6 +230,11 @@ class Client:
         return partial(self.thread.call_soon, self.thread.run(listen))
 
     @property
+    def connection(self) -> aio.Connection:
+        """How the server is reached."""
+        return self.inner.connection
+
+    @property
     def state(self) -> aio.ConnectionState | None:
         """The latest state of the connection; None before there was one, and where nobody listens."""
         return self.inner.state
