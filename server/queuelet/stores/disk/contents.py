@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import cast
@@ -21,10 +22,7 @@ TOKENS = 1 << 40
 _AN_OWN_ID = f"SELECT 1 FROM messages WHERE place >> {SEQ_BITS} = ? AND own_id IS NOT NULL LIMIT 1"  # noqa: S608
 
 SKIPPED = 1 << 20
-"""Sequence numbers that are left out at each opening at least: more than a process can have given and not committed."""
-
-_LAPS = 16
-"""How many openings without a commit may follow each other until numbers are given again."""
+"""Sequence numbers that are left out at each opening: more than a process can have given and not committed."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,8 +54,8 @@ class Contents:
 
 def read_contents(connection: apsw.Connection) -> Contents:
     """Read all that is needed to serve, and reserve lease tokens. Raises apsw.Error."""
-    first_token = _reserve_tokens(connection)
-    queues = {queue.record.number: queue for queue in _read_queues(connection, _skipped(first_token))}
+    queues = {queue.record.number: queue for queue in _read_queues(connection)}
+    _skip_numbers(connection, queues.values())
     for row in connection.execute("SELECT * FROM ranks ORDER BY place"):
         if queue := queues.get(row[0] >> SEQ_BITS):
             queue.ranks[row[0] & _SEQ] = Rank(*row[1:])
@@ -69,37 +67,39 @@ def read_contents(connection: apsw.Connection) -> Contents:
             queue.answers[key] = until
     return Contents(
         epoch=get_meta(connection, "epoch"),
-        first_token=first_token,
+        first_token=_reserve_tokens(connection),
         queues=list(queues.values()),
         dropped=[row[0] for row in connection.execute("SELECT number FROM dropped")],
     )
 
 
-def _skipped(first_token: int) -> int:
-    """Return how many sequence numbers are left out at this opening.
+def _skip_numbers(connection: apsw.Connection, queues: Iterable[QueueContents]) -> None:
+    """Have queues go on with sequence numbers that nobody was given, and keep that these are given out from here on.
 
-    If the one before kept nothing, it has begun at the same numbers: so it is another count, which follows from what is
-    kept at each opening anyway.
+    Messages may have been delivered, under their ids, that were not committed when the process ended. And the opening
+    before may have committed nothing at all: then only this tells where it began.
     """
-    return SKIPPED * (1 + first_token // TOKENS % _LAPS)
+    highest: int = get_meta(connection, "highest_first_seq") or 0
+    for queue in queues:
+        queue.tally.next_seq = max(queue.tally.next_seq, highest) + SKIPPED
+    set_meta(connection, "highest_first_seq", max((queue.tally.next_seq for queue in queues), default=highest))
 
 
-def _read_queues(connection: apsw.Connection, skipped: int) -> list[QueueContents]:
+def _read_queues(connection: apsw.Connection) -> list[QueueContents]:
     rows = connection.execute(
         "SELECT ordinal, number, queue_id, created, revision, definition, id_prefix FROM queues ORDER BY ordinal"
     ).fetchall()
-    return [_read_queue(connection, QueueRecord.of_row(cast("QueueRow", row)), skipped) for row in rows]
+    return [_read_queue(connection, QueueRecord.of_row(cast("QueueRow", row))) for row in rows]
 
 
-def _read_queue(connection: apsw.Connection, record: QueueRecord, skipped: int) -> QueueContents:
+def _read_queue(connection: apsw.Connection, record: QueueRecord) -> QueueContents:
     tallies = connection.execute("SELECT depth, bytes, counts FROM tallies WHERE ordinal = ?", (record.ordinal,))
     count, stored_bytes, counts = cast("tuple[int, int, str]", tallies.fetchone() or (0, 0, "{}"))
     tally = tally_of_json(counts)
     places = (first_place(record.number), end_place(record.number))
     last = value(connection, "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", *places)
     # A group may have been closed between a message and the count of it.
-    # Messages may have been delivered that were not committed when the process ended: their ids are not given again.
-    tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1) + skipped
+    tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
     own_id = value(connection, _AN_OWN_ID, record.number)
     return QueueContents(
         record=record, count=count, stored_bytes=stored_bytes, tally=tally, has_own_ids=own_id is not None
