@@ -78,7 +78,7 @@ jdk-packages: $(SYNCED) ## Install what runs ZooKeeper of Debian
 
 .PHONY: test
 test: $(SYNCED) $(GRPCURL) binaries jars ## Run the tests
-	$(RUN) pytest -n 3 --dist loadgroup $(ARGS)
+	$(RUN) pytest -n 2 --dist loadgroup $(ARGS)
 
 .PHONY: test-node
 test-node: $(SYNCED) ## Run the tests that need a real node: root on Linux

@@ -29,6 +29,15 @@ async def test_a_message_that_breaks_a_rule_fails_and_no_other_does(client: Clie
     assert await payloads(client, queue) == [b"%d" % number for number in range(10) if number != 5]
 
 
+async def test_an_item_of_another_type_is_refused_and_the_producer_goes_on(client: Client, queue: str) -> None:
+    async with Producer(client, queue) as producer:
+        await producer.send(b"1")
+        with pytest.raises(TypeError, match="a payload is bytes, and the serializer made str of str"):
+            await producer.put("2")  # type: ignore[arg-type]  # the mistake
+        await producer.put(b"3")
+    assert await payloads(client, queue) == [b"1", b"3"]
+
+
 async def test_batches_are_as_small_as_the_server_wants_them() -> None:
     with ServerProcess("--max-batch", "7", "--max-message-bytes", "16Ki") as server:
         async with Client(server.address) as client:

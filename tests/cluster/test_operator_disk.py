@@ -384,6 +384,7 @@ def test_a_backup_that_was_restored_is_told_of_with_what_is_in_it(
             history.wait(["orders"], ["ServerStateLost", "Ready"])
             seen = kube.wait("orders", lambda each: messages_of(each) == {"ready": 7}, "as it was")
             restored = disk.rpc.get_queue(queue)
+        kube.wait_event("ServerStateLost")  # posted beside the work, and a drift would have been before
         assert (restored.limit, seen["status"]["effective"]["limit"]) == (50, 50), "it is as declared, not as it was"
         assert {each["reason"] for each in kube.events()} == {"ServerStateLost"}, "nobody edited it"
         message = kube.wait_event("ServerStateLost")["message"]

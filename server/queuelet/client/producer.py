@@ -326,6 +326,11 @@ class Producer(Generic[Item]):
         if not self._is_open:
             raise Closed("the producer is closed, or was not opened: use it in `async with`")
         payload = self._serializer.dump(item)
+        if not isinstance(payload, bytes):
+            raise TypeError(
+                f"a payload is bytes, and the serializer made {type(payload).__name__} of {type(item).__name__}: "
+                "give the producer TEXT, JSON or a serializer of yours, as its third argument"
+            )
         if tags or message_id or priority or delay or not_before is not None or ttl:
             message = encoded(
                 new_message(
