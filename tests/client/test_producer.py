@@ -38,6 +38,21 @@ async def test_an_item_of_another_type_is_refused_and_the_producer_goes_on(clien
     assert await payloads(client, queue) == [b"1", b"3"]
 
 
+async def test_a_busy_task_leaves_room_to_others(client: Client, queue: str) -> None:
+    """Whoever waits for room in the buffer is let in before those who come later."""
+    async with Producer(client, queue, buffer_messages=10) as producer:
+
+        async def keep_busy() -> None:
+            while True:
+                await producer.send(b"busy")
+
+        busy = asyncio.create_task(keep_busy())
+        for _ in range(20):
+            await producer.put(b"urgent", timeout=30)
+        busy.cancel()
+        await asyncio.wait([busy])
+
+
 async def test_batches_are_as_small_as_the_server_wants_them() -> None:
     with ServerProcess("--max-batch", "7", "--max-message-bytes", "16Ki") as server:
         async with Client(server.address) as client:

@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial, wraps
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from threading import RLock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
@@ -459,7 +459,14 @@ class Consumer(Generic[Item]):
         """Do the work of a message, in a thread of the pool."""
         assert self._handler is not None  # noqa: S101  # nothing comes here otherwise
         try:
-            self._handler(received)
+            result: object = self._handler(received)
+            if isawaitable(result):
+                if iscoroutine(result):
+                    result.close()
+                # Its work was not done: nobody here awaits it.
+                self._failure = TypeError("the handler returned something to await: use queuelet.client.Consumer")
+                self.stop()
+                raise self._failure  # noqa: TRY301  # so that the message counts as failed
         except Exception:
             raise
         except BaseException as error:

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from enum import Enum
+from inspect import isawaitable
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, Self, overload
@@ -78,6 +79,10 @@ class OnError(Enum):
 
     DROP = "drop"
     """It is gone."""
+
+
+class _NotAsync(Exception):
+    """A handler is a plain function."""
 
 
 class Consumer(Generic[Item]):
@@ -459,7 +464,15 @@ class Consumer(Generic[Item]):
             error: BaseException | None = None
             began = monotonic()
             try:
-                await handler(received)
+                work = handler(received)
+                if not isawaitable(work):
+                    raise _NotAsync  # noqa: TRY301  # it is told apart below
+                await work
+            except _NotAsync:
+                raise TypeError(
+                    "the handler returned without anything to await: make it `async def`, or use "
+                    "queuelet.client.blocking.Consumer"
+                ) from None
             except asyncio.CancelledError as cancelled:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():

@@ -203,6 +203,8 @@ class Producer(Generic[Item]):
         """Whether whoever puts sends it, too."""
         self._waiting: deque[Sent] = deque()
         self._bytes = 0
+        self._in_line: deque[object] = deque()
+        """Who waits for room here, first come first served."""
         self._under_way: list[Sent] = []
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
@@ -344,7 +346,7 @@ class Producer(Generic[Item]):
         patience = self._timeout if timeout is None else timeout
         deadline = _NEVER if patience is None else loop.time() + patience
         size = message.size
-        if self._is_crowded(size):
+        if self._in_line or self._is_crowded(size):
             await self._until_room(size, deadline)
         sent = Sent(message, size, deadline, loop.create_future(), self._hurry)
         if timeout is not None:
@@ -383,13 +385,19 @@ class Producer(Generic[Item]):
         )
 
     async def _until_room(self, size: int, deadline: float) -> None:
-        """Wait until fewer messages are on their way. Whoever puts from one task keeps the order of its puts."""
+        """Wait until fewer messages are on their way: in line, so that a busy task leaves room to others."""
         self._hurry()
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(None if deadline == _NEVER else deadline):
-                while self._is_crowded(size) and self._is_open:
-                    self._settled.clear()
-                    await self._settled.wait()
+        place = object()
+        self._in_line.append(place)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(None if deadline == _NEVER else deadline):
+                    while self._is_open and (self._in_line[0] is not place or self._is_crowded(size)):
+                        self._settled.clear()
+                        await self._settled.wait()
+        finally:
+            self._in_line.remove(place)
+            self._settled.set()
         if not self._is_open:
             raise Closed("the producer was closed before the message was sent: it is not in the queue")
         if self._is_crowded(size):
