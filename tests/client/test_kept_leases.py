@@ -1,0 +1,51 @@
+"""A Disk store keeps leases through a kill of its server: a consumer that comes back gives them back first."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from queuelet.client import Client, Connection, Consumer, Producer, Received
+from queuelet.v1 import queue_pb2 as pb
+from support.ports import lasting_port
+from support.server_process import ServerProcess
+
+COUNT = 60
+
+
+@pytest.mark.parametrize("exclusive", [False, True], ids=["shared", "exclusive"])
+def test_after_a_kill_it_begins_again_at_the_first_that_is_not_done(tmp_path: Path, exclusive: bool) -> None:  # noqa: FBT001
+    port = lasting_port()
+    flags = ("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", "--data-dir", str(tmp_path))
+    handled: list[int] = []
+    may_go_on, is_at_ten = asyncio.Event(), asyncio.Event()
+
+    async def handle(received: Received[bytes]) -> None:
+        handled.append(int(received.item))
+        if len(handled) == 10:
+            is_at_ten.set()
+            await may_go_on.wait()
+
+    async def main() -> None:
+        async with Client(Connection(server=f"127.0.0.1:{port}")) as client:
+            with ServerProcess(*flags, free_ports=False) as server:
+                await client.new_queue(store="DISK", name="orders", delivery=pb.DeliverySettings(lease_seconds=600))
+                async with Producer(client, "orders") as producer:
+                    await producer.put_many(b"%d" % number for number in range(COUNT))
+                consumer = Consumer(client, "orders", handle, prefetch=30, exclusive=exclusive, max_messages=COUNT)
+                consuming = asyncio.create_task(consumer.run())
+                await is_at_ten.wait()
+                await asyncio.sleep(1.5)  # until the leases are on the disk
+                server.kill()
+            with ServerProcess(*flags, free_ports=False):
+                kept = (await client.get_queue("orders")).messages.leased
+                may_go_on.set()
+                await consuming
+                left = (await client.get_queue("orders")).messages
+        assert kept > 10, "the store has kept them"
+        assert handled == list(range(COUNT))
+        assert (left.ready, left.leased, left.dead) == (0, 0, 0)
+
+    asyncio.run(main())
