@@ -96,7 +96,7 @@ async def run(proxy: RoughProxy, queues: dict[str, str]) -> dict[str, Handled]:
 
 def tasks() -> list[asyncio.Task[object]]:
     """Return all tasks, but for gRPC's own: those that watch a call may outlive the call's connection."""
-    return [task for task in asyncio.all_tasks() if "_AioCall" not in repr(task.get_coro())]
+    return [task for task in asyncio.all_tasks() if "_AioCall" not in repr(task)]
 
 
 async def gentle_after(proxy: RoughProxy, seconds: float) -> None:
