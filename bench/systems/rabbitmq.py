@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from pika import BasicProperties, ConnectionParameters  # type: ignore[import-untyped]
-from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
+from pika import BasicProperties  # type: ignore[import-untyped]
 from pika.channel import Channel  # type: ignore[import-untyped]
 from pika.frame import Method  # type: ignore[import-untyped]
 from pika.spec import Basic  # type: ignore[import-untyped]
 
+from bench.pika_calls import called, connected, open_channel
 from bench.process import HOST, free_port, program, started, wait_for_port
 from bench.system import Caller, Failed, Load, Running, System
 
@@ -64,17 +64,17 @@ class RabbitMQ(System):
     async def make_queue(self, address: str) -> str:
         """Declare a queue."""
         name = f"bench-{uuid4()}"
-        connection = await _connect(address)
-        channel = await _open_channel(connection)
-        await _called(channel.queue_declare, name)
+        connection = await connected(address)
+        channel = await open_channel(connection)
+        await called(channel.queue_declare, name)
         connection.close()
         return name
 
     @asynccontextmanager
     async def callers(self, address: str, queue: str, load: Load) -> AsyncIterator[Sequence[Caller]]:
         """Connect once for all callers of this driver, with a channel for each."""
-        connection = await _connect(address)
-        callers = [_Caller(await _open_channel(connection), queue, load) for _ in range(load.callers)]
+        connection = await connected(address)
+        callers = [_Caller(await open_channel(connection), queue, load) for _ in range(load.callers)]
         for caller in callers:
             await caller.prepare()
         yield callers
@@ -100,8 +100,8 @@ class _Caller:
 
     async def prepare(self) -> None:
         """Ask for confirms, bound what a consumer is sent, and take note of empty answers."""
-        await _called(self._channel.confirm_delivery, self._on_confirm)
-        await _called(self._channel.basic_qos, prefetch_count=self._batch)
+        await called(self._channel.confirm_delivery, self._on_confirm)
+        await called(self._channel.basic_qos, prefetch_count=self._batch)
         self._channel.add_callback(lambda _: self._answers.put_nowait(0), [Basic.GetEmpty], one_shot=False)
 
     async def add(self) -> None:
@@ -126,7 +126,7 @@ class _Caller:
             async with asyncio.timeout(_PATIENCE):
                 await self._arrived.wait()
         except TimeoutError:
-            await _called(self._channel.basic_cancel, self._consumer)
+            await called(self._channel.basic_cancel, self._consumer)
             self._consumer = ""
             if not self._count:  # a message may come until the consumer is gone
                 return 0
@@ -152,31 +152,6 @@ class _Caller:
         if not self._open:
             self._first_open = self._last_tag + 1
             self._confirmed.set()
-
-
-async def _connect(address: str) -> AsyncioConnection:
-    host, port = address.split(":")
-    opened: asyncio.Future[AsyncioConnection] = asyncio.get_running_loop().create_future()
-    AsyncioConnection(
-        ConnectionParameters(host, int(port), heartbeat=0),
-        on_open_callback=opened.set_result,
-        on_open_error_callback=lambda _, error: opened.set_exception(Failed(f"RabbitMQ cannot be reached: {error}")),
-        custom_ioloop=asyncio.get_running_loop(),
-    )
-    return await opened
-
-
-async def _open_channel(connection: AsyncioConnection) -> Channel:
-    opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
-    connection.channel(on_open_callback=opened.set_result)
-    return await opened
-
-
-async def _called(method: Callable[..., object], *arguments: object, **named: object) -> None:
-    """Call a method that answers by a callback, and wait for its answer."""
-    done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    method(*arguments, callback=done.set_result, **named)
-    await done
 
 
 RABBITMQ = RabbitMQ("rabbitmq")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from pika import BasicProperties, ConnectionParameters  # type: ignore[import-untyped]
-from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
+from pika import BasicProperties  # type: ignore[import-untyped]
 from pika.channel import Channel  # type: ignore[import-untyped]
 from pika.frame import Method  # type: ignore[import-untyped]
 from pika.spec import Basic  # type: ignore[import-untyped]
 
 from bench.cycle.contender import Bounds, Contender, Putter, Taker, said_by
 from bench.cycle.record import Record
+from bench.pika_calls import called, connected, open_channel
 from bench.process import program
 from bench.system import Failed, Running
 from bench.systems.rabbitmq import RABBITMQ
@@ -42,18 +42,18 @@ class RabbitMQ(Contender):
     async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # bounds are the client's affair
         """Declare a queue."""
         name = f"bench-{uuid4()}"
-        connection = await _connect(address)
-        channel = await _open_channel(connection)
+        connection = await connected(address)
+        channel = await open_channel(connection)
         kind = {"durable": True, "arguments": {"x-queue-type": "quorum"}} if self.is_disk else {}
-        await _called(channel.queue_declare, name, **kind)
+        await called(channel.queue_declare, name, **kind)
         connection.close()
         return name
 
     @asynccontextmanager
     async def putter(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Putter]:
         """Connect, and ask for confirms."""
-        connection = await _connect(address)
-        putter = _Putter(await _open_channel(connection), queue, bounds, is_persistent=self.is_disk)
+        connection = await connected(address)
+        putter = _Putter(await open_channel(connection), queue, bounds, is_persistent=self.is_disk)
         await putter.prepare()
         yield putter
         connection.close()
@@ -61,9 +61,9 @@ class RabbitMQ(Contender):
     @asynccontextmanager
     async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Taker]:
         """Connect and consume."""
-        connection = await _connect(address)
-        channel = await _open_channel(connection)
-        await _called(channel.basic_qos, prefetch_count=bounds.held)
+        connection = await connected(address)
+        channel = await open_channel(connection)
+        await called(channel.basic_qos, prefetch_count=bounds.held)
         taker = _Taker(channel, queue, record)
         channel.basic_consume(queue, taker.on_message)
         yield taker
@@ -71,8 +71,8 @@ class RabbitMQ(Contender):
 
     async def left(self, address: str, queue: str) -> int:
         """Return how many messages are in the queue. What was not acknowledged is back there by now."""
-        connection = await _connect(address)
-        told = await _called((await _open_channel(connection)).queue_declare, queue, passive=True)
+        connection = await connected(address)
+        told = await called((await open_channel(connection)).queue_declare, queue, passive=True)
         connection.close()
         count: int = told.method.message_count
         return count
@@ -92,7 +92,7 @@ class _Putter(Putter):
 
     async def prepare(self) -> None:
         """Ask for confirms."""
-        await _called(self._channel.confirm_delivery, self._on_confirm)
+        await called(self._channel.confirm_delivery, self._on_confirm)
 
     async def put(self, payloads: Sequence[bytes]) -> None:
         await self._until_open(self._most - len(payloads))
@@ -135,7 +135,7 @@ class _Taker(Taker):
         await self._record.complete.wait()
         self._acknowledge()
         # An acknowledgement has no answer. This call has, and the channel does one thing after the other.
-        await _called(self._channel.queue_declare, self._queue, passive=True)
+        await called(self._channel.queue_declare, self._queue, passive=True)
 
     def on_message(self, _: Channel, method: Basic.Deliver, __: BasicProperties, body: bytes) -> None:
         """Handle a message, and acknowledge it with what came along with it."""
@@ -148,28 +148,3 @@ class _Taker(Taker):
         if self._last_tag > self._acknowledged:
             self._acknowledged = self._last_tag
             self._channel.basic_ack(self._last_tag, multiple=True)
-
-
-async def _connect(address: str) -> AsyncioConnection:
-    host, port = address.split(":")
-    opened: asyncio.Future[AsyncioConnection] = asyncio.get_running_loop().create_future()
-    AsyncioConnection(
-        ConnectionParameters(host, int(port), heartbeat=0),
-        on_open_callback=opened.set_result,
-        on_open_error_callback=lambda _, error: opened.set_exception(Failed(f"RabbitMQ cannot be reached: {error}")),
-        custom_ioloop=asyncio.get_running_loop(),
-    )
-    return await opened
-
-
-async def _open_channel(connection: AsyncioConnection) -> Channel:
-    opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
-    connection.channel(on_open_callback=opened.set_result)
-    return await opened
-
-
-async def _called(method: Callable[..., object], *arguments: object, **named: object) -> Method:
-    """Call a method that answers by a callback, and return its answer."""
-    done: asyncio.Future[Method] = asyncio.get_running_loop().create_future()
-    method(*arguments, callback=done.set_result, **named)
-    return await done
