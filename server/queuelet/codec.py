@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from queuelet.definition import State
+from queuelet.ids import MessageIds
 from queuelet.message import Delivery, Terms, TryOutcome
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
@@ -73,6 +74,28 @@ class NewMessage(NamedTuple):
             tail,
             payload,
         )
+
+
+def stored_plain(payloads: Iterable[bytes], ids: MessageIds, first: int, created: int) -> list[bytes]:
+    """Return messages that are a payload and nothing else as `NewMessage.stored` does, numbered from `first` on."""
+    time = _created(created)
+    before = b"\x0a%c\x0a\x24" % (2 + _UUID_LENGTH + len(time))
+    forms: dict[int, bytes] = {}
+    bodies: list[bytes] = []
+    for seq, payload in enumerate(payloads, first):
+        size = len(payload)
+        form = forms.get(size)
+        if form is None:
+            after = b"%b\x12%b" % (time, varint(size)) if size else time
+            head = b"\x0a%b%b" % (varint(len(before) + _UUID_LENGTH + len(after) + size), before)
+            form = forms[size] = b"%b%b%b%%b" % (_literal(head), ids.form, _literal(after))
+        bodies.append(form % (seq, payload))
+    return bodies
+
+
+def _literal(part: bytes) -> bytes:
+    """Return what stands for these bytes in a form."""
+    return part.replace(b"%", b"%%")
 
 
 def encode_tags(tags: Iterable[Tag]) -> bytes:

@@ -70,16 +70,17 @@ class MessageIds:
     messages are kept as ASCII bytes.
     """
 
-    __slots__ = ("_format", "_prefix")
+    __slots__ = ("_prefix", "form")
 
     def __init__(self, prefix: bytes) -> None:
         """Take the queue's prefix, of 24 bytes."""
         self._prefix = prefix
-        self._format = prefix + b"%012x"
+        self.form = prefix + b"%012x"
+        """What makes the id of a sequence number, by `%`."""
 
     def made(self, seq: int) -> bytes:
         """Return the id that is made for a sequence number."""
-        return self._format % seq
+        return self.form % seq
 
     def seq_of(self, message_id: bytes) -> int | None:
         """Return the sequence number for which an id is made, None if it is not made here."""

@@ -26,6 +26,7 @@ from queuelet.ids import MessageIds
 from queuelet.leases import LEASE_OVERHEAD, NEVER, Leased
 from queuelet.message import Delivery, TryOutcome
 from queuelet.order import RANK_OVERHEAD
+from queuelet.plain_batch import PlainBatch
 from queuelet.states import States
 from queuelet.stores import Messages, Store
 from queuelet.tokens import Tokens
@@ -79,7 +80,7 @@ class Queue:
         self.refused_memory = 0
         self.next_event = NEVER
         self._last_counts: Counts | None = None
-        self._holds_room = False
+        self._keeps_answer = False
         self.answers = KeptAnswers(messages, definition.name or queue_id)
         self._messages = messages
         self._budget = budget
@@ -191,9 +192,12 @@ class Queue:
             raise refusals.full(self)
         return self._append(draft, now)
 
-    def add_batch(self, drafts: Iterable[Draft], now: int) -> list[AddResult]:
+    def add_batch(self, drafts: Sequence[Draft], now: int) -> list[AddResult]:
         """Put messages in their places in turn, each with its own result."""
         results: list[AddResult] = []
+        if isinstance(drafts, PlainBatch) and self._has_room_for_all(drafts, now):
+            results += self._append_all(drafts, now)
+            return results
         for draft in drafts:
             try:
                 results.append(self.add(draft, now))
@@ -211,6 +215,8 @@ class Queue:
             TooMany: as many calls as may wait on this queue do so already.
             MemoryExhausted: the server has no memory to keep the messages while they wait.
         """
+        if now >= self.next_event:
+            self.advance(now)
         waiting = WaitingAdd(drafts, done)
         if not self._waiting_adds:
             limit = self.definition.limit
@@ -381,7 +387,10 @@ class Queue:
         self._states.leased += len(seqs)
         self._budget.used += LEASE_OVERHEAD * (len(deliveries) - known)
         self.tally.leased += len(seqs)
-        self._messages.touch(seqs)
+        if self._keeps_answer:
+            self._messages.touch(seqs)  # an answer that outlives the server is worth nothing without its leases
+        else:
+            self._messages.note_leases(seqs)
         self._set_alarm(deadline)
         return Leased(bodies, first, counts, deadline)
 
@@ -570,9 +579,9 @@ class Queue:
 
     # Changing and ending
 
-    def commit(self) -> Awaitable[None] | None:
-        """Return what to wait for until all that was done is kept; None if it is."""
-        return self._messages.commit()
+    def commit(self, *, within: float = 0) -> Awaitable[None] | None:
+        """Return what to wait for until all that was done is kept; None if it is. It may be begun with in a while."""
+        return self._messages.commit(within=within)
 
     def redefine(self, definition: Definition, now: int) -> None:
         """Take a new definition. A limit below the depth drops nothing: it refuses until there is room."""
@@ -660,13 +669,13 @@ class Queue:
         kept = self.answers.find(key, now)
         if kept is not None:
             return kept
-        self._holds_room = True
+        self._keeps_answer = True
         try:
             answer = take()
             if answer:
                 self.keep_answer(key, answer, now)
         finally:
-            self._holds_room = False
+            self._keeps_answer = False
             self._admit(now)
         return answer
 
@@ -704,6 +713,30 @@ class Queue:
             self._waiting_takers.wake(1)
         return body
 
+    def _has_room_for_all(self, batch: PlainBatch, now: int) -> bool:
+        """Tell whether none of these messages would be refused."""
+        if now >= self.next_event:
+            self.advance(now)
+        limit = self.definition.limit
+        if limit != UNBOUNDED and len(self._messages) + len(batch) > limit:
+            return False
+        try:
+            self._budget.check(batch.size + len(batch) * MESSAGE_OVERHEAD)
+            self.store.check_room()
+        except QueueletError:
+            return False
+        return not (self._waiting_adds or self.definition.draining)
+
+    def _append_all(self, batch: PlainBatch, now: int) -> list[bytes]:
+        tally, count = self.tally, len(batch)
+        bodies = batch.stored(self._ids, tally.next_seq, now)
+        self._messages.append_many(tally.next_seq, bodies)
+        tally.next_seq += count
+        tally.enqueued += count
+        self._set_alarm(now + self._expiries.ttl)
+        self._waiting_takers.wake(count)
+        return bodies
+
     def _fill(self, waiting: WaitingAdd, now: int) -> None:
         """Add what there is room for, in order."""
         results, limit = waiting.results, self.definition.limit
@@ -727,7 +760,7 @@ class Queue:
 
     def _admit(self, now: int) -> None:
         """Let those who wait for room have what there is, first come first served."""
-        while self._waiting_adds and not self._holds_room:
+        while self._waiting_adds and not self._keeps_answer:
             waiting = self._waiting_adds[0]
             self._fill(waiting, now)
             if not waiting.is_complete:

@@ -233,9 +233,24 @@ def test_leases_are_kept_after_a_while_though_nobody_waits(
     groups = harness.store.figures().groups
     messages.lift_many(1, 0)
     messages.deliveries[1] = Delivery(State.LEASED, 1, 99)
-    messages.touch([1])
+    messages.note_leases([1])
     harness.until(lambda: harness.store.figures().groups == groups + 1)
     assert harness.reopen().deliveries[1].token == 99
+
+
+def test_leases_that_are_young_are_not_written_with_what_others_wait_for(harness: DiskHarness) -> None:
+    messages = harness.open()
+    messages.append_many(1, [b"one", b"two"])
+    harness.commit()
+    for seq in messages.lift_many(2, 100)[0]:
+        messages.deliveries[seq] = Delivery(State.LEASED, 1, 98 + seq)
+        messages.note_leases([seq])
+    messages.deliveries[2].count = 2
+    messages.touch([2])
+    harness.commit()
+    reopened = harness.reopen()
+    assert list(reopened.deliveries) == [2], "what else becomes of a lease is written"
+    assert reopened.first_in_line == 1
 
 
 def test_leases_are_kept_when_the_store_is_closed(harness: DiskHarness) -> None:
@@ -244,7 +259,8 @@ def test_leases_are_kept_when_the_store_is_closed(harness: DiskHarness) -> None:
     harness.commit()
     messages.lift_many(1, 0)
     messages.deliveries[1] = Delivery(State.LEASED, 1, 99)
-    messages.touch([1])
+    messages.note_leases([1])
+    harness.commit()
     assert harness.restart().deliveries[1].token == 99
 
 

@@ -151,6 +151,14 @@ def test_messages_leave_in_the_order_in_which_they_came(messages: Messages) -> N
     assert [messages.take() for _ in range(4)] == [(1, body_of(1)), (2, body_of(2)), (3, body_of(3)), None]
 
 
+def test_messages_added_together_stand_behind_those_before_in_their_order(messages: Messages) -> None:
+    fill(messages, 2)
+    messages.append_many(3, [body_of(3), body_of(4)])
+    messages.append_many(5, [])
+    messages.append(5, body_of(5))
+    assert messages.take_many(9, 1 << 20) == ([1, 2, 3, 4, 5], [body_of(seq) for seq in range(1, 6)])
+
+
 def test_take_many_stops_at_the_count(messages: Messages) -> None:
     fill(messages, 5)
     assert messages.take_many(2, 1_000) == ([1, 2], [body_of(1), body_of(2)])
@@ -460,6 +468,12 @@ class MessagesMachine(RuleBasedStateMachine):
             seq, body = self.model_add(own_id)
             self.line.add(seq)
             self.messages.append(seq, body, own_id)
+
+    @rule(count=few_or_many)
+    def append_many(self, count: int) -> None:
+        added = [self.model_add(b"") for _ in range(count)]
+        self.line.update(seq for seq, _ in added)
+        self.messages.append_many(added[0][0], [body for _, body in added])
 
     @rule(rank=ranks, count=few_or_many, own_id=st.sampled_from([b"", *IDS]))
     def keep(self, rank: Rank, count: int, own_id: bytes) -> None:

@@ -80,7 +80,7 @@ class Work:
         leased, _ = messages.lift_many(count, 20_000)
         for seq in leased:
             messages.deliveries[seq] = Delivery(State.LEASED, 1, seq, 50, 40, "worker")
-        messages.touch(leased)
+        messages.note_leases(leased)
         acked = [seq for seq in list(messages.deliveries) if self._random.random() < 0.5]
         for seq in acked:
             messages.discard(seq)

@@ -42,7 +42,7 @@ class _SlowMessages(MemoryMessages):
         super().__init__(budget)
         self._store = store
 
-    def commit(self) -> asyncio.Future[None]:  # type: ignore[override]  # the memory's own has nothing to wait for
+    def commit(self, *, within: float = 0) -> asyncio.Future[None]:  # type: ignore[override]  # the memory's own has nothing to wait for
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._store.commits.append(future)
         return future

@@ -20,10 +20,12 @@ from queuelet.codec import (
     newest_tries,
     next_page,
     same_content,
+    stored_plain,
     tags_of,
     varint,
 )
 from queuelet.definition import State
+from queuelet.ids import MessageIds, new_id_prefix
 from queuelet.message import Delivery, Terms, TryOutcome
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
@@ -62,6 +64,15 @@ def test_a_stored_message_is_byte_for_byte_what_the_generated_classes_write(
     assert stored == pb.PopResponse(message=message).SerializeToString(deterministic=True)
     assert stored == pb.AddResponse(message=message).SerializeToString(deterministic=True)
     assert stored == pb.PeekResponse(message=message).SerializeToString(deterministic=True)
+
+
+@given(st.lists(payloads, max_size=6), st.integers(1, 1 << 40), times)
+def test_plain_messages_are_stored_together_as_each_would_be_alone(
+    given_payloads: list[bytes], first: int, created: int
+) -> None:
+    ids = MessageIds(new_id_prefix())
+    alone = [NewMessage(payload).stored(ids.made(seq), created) for seq, payload in enumerate(given_payloads, first)]
+    assert stored_plain(given_payloads, ids, first, created) == alone
 
 
 @given(st.lists(st.tuples(payloads, tags), max_size=4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -16,6 +17,7 @@ from queuelet.errors import QueueEmpty, QueueHeld, QueueletError
 from queuelet.leases import LEASE_OVERHEAD
 from queuelet.message import Terms, TryOutcome
 from queuelet.order import RANK_OVERHEAD
+from queuelet.plain_batch import PlainBatch
 from queuelet.stores.memory import OWN_ID_OVERHEAD
 from queuelet.waiting import AddResult, Duplicate, WaitingAdd
 from support.drafts import draft, id_of, payload_of, tries_of
@@ -40,6 +42,8 @@ drafts = st.builds(
     st.one_of(st.just(b""), st.sampled_from(OWN_IDS)),
     st.one_of(st.none(), some_terms),
 )
+plain_batches = st.lists(st.binary(max_size=8), min_size=1, max_size=4).map(PlainBatch)
+batches = st.one_of(st.lists(drafts, min_size=1, max_size=5), plain_batches)
 some_states = st.sets(st.sampled_from(State))
 
 
@@ -48,7 +52,7 @@ class ModelWaiter:
     """A call that waits for room."""
 
     waiting: WaitingAdd | None
-    drafts: list[NewMessage]
+    drafts: Sequence[NewMessage]
     results: list[str] = field(default_factory=list)
     calls_of_done: int = 0
 
@@ -146,18 +150,19 @@ class QueueMachine(RuleBasedStateMachine):
             end = error.reason
         assert end == expected
 
-    @rule(batch=st.lists(drafts, min_size=1, max_size=5))
-    def add_batch(self, batch: list[NewMessage]) -> None:
+    @rule(batch=batches)
+    def add_batch(self, batch: Sequence[NewMessage]) -> None:
         now = self.now()
         expected = [self.model_add(draft, in_turn=False) for draft in batch]
         assert [name(result) for result in self.queue.add_batch(batch, now)] == expected
 
-    @rule(batch=st.lists(drafts, min_size=1, max_size=4))
-    def wait_to_add(self, batch: list[NewMessage]) -> None:
+    @rule(batch=batches)
+    def wait_to_add(self, batch: Sequence[NewMessage]) -> None:
+        now = self.now()
         waiter = ModelWaiter(None, batch)
         self.waiters.append(waiter)
         self.model_admit()
-        waiter.waiting = self.queue.wait_to_add(batch, lambda: self.note_done(waiter), self.clock)
+        waiter.waiting = self.queue.wait_to_add(batch, lambda: self.note_done(waiter), now)
 
     @precondition(lambda self: self.waiters)
     @rule(data=st.data())

@@ -30,6 +30,9 @@ from queuelet.wire import check_at_most, lease_from_pb, page_size_from_pb, text_
 _STEP = 1_000
 """The most messages and results in one response: work on more would keep other calls from their turn."""
 
+_SHARED_WITHIN = 0.005
+"""How long acknowledgements wait for others to share a transaction of a Disk store, in seconds."""
+
 _MOST_UNTOLD = 10_000
 """How many results may wait to be told before no more requests are read, of a client that does not read either."""
 
@@ -344,7 +347,7 @@ class _Stream:
         untold = self._untold
         while untold.unkept:
             tokens, untold.unkept = untold.unkept, []
-            commit = self._queue.commit()
+            commit = self._queue.commit(within=_SHARED_WITHIN)
             if commit is not None:
                 await commit
             untold.settle(tokens)

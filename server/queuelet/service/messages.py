@@ -12,6 +12,7 @@ from queuelet.codec import NewMessage, added, browsed, id_of, next_page, same_co
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
 from queuelet.manager import Manager
+from queuelet.plain_batch import read_plain_request
 from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.running import Running
@@ -76,6 +77,12 @@ class MessageRpcs:
 
     def add_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Put messages at the end of a queue, each with its own result; a call that is repeated adds nothing."""
+        plain = read_plain_request(request)
+        if plain is not None and plain.messages.largest <= self._bounds.message_bytes:
+            asked = pb.AddBatchRequest.FromString(plain.beside)
+            queue = self._manager.get(asked.queue_id)
+            check_batch(plain.messages, "messages", self._bounds)
+            return self._add_batch(queue, asked, plain.messages, call)
         asked = pb.AddBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.messages, "messages", self._bounds)
@@ -101,7 +108,7 @@ class MessageRpcs:
         return answer if isinstance(answer, bytes) else await answer
 
     def _add_batch(
-        self, queue: Queue, asked: pb.AddBatchRequest, messages: list[NewMessage], call: Call
+        self, queue: Queue, asked: pb.AddBatchRequest, messages: Sequence[NewMessage], call: Call
     ) -> bytes | Awaitable[bytes]:
         if asked.settled_request_id:
             queue.answers.forget(request_key(_ADDED, asked.settled_request_id))
@@ -137,7 +144,7 @@ class MessageRpcs:
             return message_from_pb(new, self._bounds, f"messages[{place}]")
 
     def _add_in_turn(
-        self, queue: Queue, messages: list[NewMessage], longest: float | None, answer: Answer, key: bytes = b""
+        self, queue: Queue, messages: Sequence[NewMessage], longest: float | None, answer: Answer, key: bytes = b""
     ) -> bytes | Awaitable[bytes]:
         """Add messages where there is room for them all, else wait for it: so many seconds at most."""
         done = asyncio.Event()

@@ -7,7 +7,7 @@ when all of it is kept: whoever answers a call waits for that.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, MutableMapping
+from collections.abc import Awaitable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,6 +56,9 @@ class Messages(Protocol):
     def append(self, seq: int, body: bytes, own_id: bytes = b"") -> None:
         """Keep a message at the end of the line. `seq` is larger than any before; `own_id` is its producer's."""
 
+    def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
+        """Keep messages at the end of the line, numbered from `first` on, which is larger than any before."""
+
     def keep(self, seq: int, body: bytes, rank: Rank, own_id: bytes = b"") -> None:
         """Keep a message with a rank, beside the line. `seq` is larger than any before."""
 
@@ -101,7 +104,10 @@ class Messages(Protocol):
         """Return the sequence number of the message that has this id of a producer's, None if none has."""
 
     def touch(self, seqs: Iterable[int]) -> None:
-        """Note that the ranks or deliveries of these messages changed or went. It need not be kept at once."""
+        """Note that the ranks or deliveries of these messages changed or went. It is kept with the next commit."""
+
+    def note_leases(self, seqs: Iterable[int]) -> None:
+        """Note that these messages were leased. It is kept within a second, if their leases go on that long."""
 
     # Answers that a repeated call is to get again
 
@@ -119,9 +125,10 @@ class Messages(Protocol):
     def clear(self) -> None:
         """Remove all: messages, ranks, deliveries, answers."""
 
-    def commit(self) -> Awaitable[None] | None:
+    def commit(self, *, within: float = 0) -> Awaitable[None] | None:
         """Return what to wait for until all that was done is kept; None if it is already.
 
+        What is not urgent may wait `within` seconds until it is begun with, so that it shares what others wait for.
         Leases alone need not be waited for: losing one only redelivers, so Receive does not call this. Awaiting it
         raises `StoreFailed` if what became of it is not known.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import uuid4
 
 from queuelet.budget import MESSAGE_OVERHEAD, MemoryBudget
@@ -84,6 +84,15 @@ class MemoryMessages:
             self._own_ids[seq] = own_id
             self._seq_of_own_id[own_id] = seq
             self._budget.used += OWN_ID_OVERHEAD
+
+    def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
+        """Keep messages at the end of the line, numbered from `first` on."""
+        seqs = list(range(first, first + len(bodies)))  # the same objects in both, to take less memory
+        size = sum(map(len, bodies))
+        self._bodies.update(zip(seqs, bodies, strict=True))
+        self._seqs += seqs
+        self.stored_bytes += size
+        self._budget.used += size + len(seqs) * MESSAGE_OVERHEAD
 
     def keep(self, seq: int, body: bytes, rank: Rank, own_id: bytes = b"") -> None:
         """Keep a message with a rank, beside the line."""
@@ -189,6 +198,9 @@ class MemoryMessages:
     def touch(self, seqs: Iterable[int]) -> None:
         """Do nothing: what is in memory is kept as well as it will be."""
 
+    def note_leases(self, seqs: Iterable[int]) -> None:
+        """Do nothing, as `touch`."""
+
     # Answers
 
     def keep_answer(self, key: bytes, until: int, answer: bytes) -> None:
@@ -223,7 +235,7 @@ class MemoryMessages:
         self.ranks.clear()
         self.deliveries.clear()
 
-    def commit(self) -> None:
+    def commit(self, *, within: float = 0) -> None:
         """Return None: all is kept as well as it will be."""
 
     # Inside

@@ -24,7 +24,11 @@ if TYPE_CHECKING:  # the messages know the journal, and it reads them
     from queuelet.stores.disk.messages import DiskMessages
 
 LINGER = 0.5
-"""How long leases may wait for a transaction that somebody needs, in seconds."""
+"""How long leases may wait for a transaction that somebody needs, in seconds.
+
+Those that are younger than half of it are not written then either: most messages are acknowledged by that time, and
+their leases never need a row. Together that makes less than a second until a lease is kept.
+"""
 
 
 class Changes:
@@ -67,18 +71,20 @@ class Changes:
         """Put ranks and deliveries into a batch. Those of removed messages go, where there may be some on the disk."""
         messages = self.messages
         deliveries, ranks = messages.deliveries, messages.ranks
-        changed = self.touched.difference(self.removed) if self.removed else self.touched
-        if messages.has_deliveries:
-            batch.deliveries_gone += gone
-            batch.deliveries_gone.extend([base + seq for seq in changed if seq not in deliveries])
+        kept = messages.kept_deliveries
+        changed = self.touched.union(messages.leases_to_keep()).difference(self.removed)
+        if kept:
+            ended = kept.intersection(self.removed).union(kept.intersection(changed).difference(deliveries))
+            kept -= ended
+            batch.deliveries_gone.extend([base + seq for seq in ended])
         if messages.has_ranks:
             batch.ranks_gone += gone
             batch.ranks_gone.extend([base + seq for seq in changed if seq not in ranks])
-        delivered = [delivery_row(base + seq, deliveries[seq]) for seq in changed if seq in deliveries]
+        delivered = [seq for seq in changed if seq in deliveries]
+        kept.update(delivered)
+        batch.deliveries += [delivery_row(base + seq, deliveries[seq]) for seq in delivered]
         ranked = [rank_row(base + seq, ranks[seq]) for seq in changed if seq in ranks]
-        batch.deliveries += delivered
         batch.ranks += ranked
-        messages.has_deliveries |= bool(delivered)
         messages.has_ranks |= bool(ranked)
 
 
@@ -117,11 +123,15 @@ class Group:
         with suppress(StoreFailed):
             await self
 
-    def want(self) -> None:
-        """Have it written soon."""
-        if not self.is_wanted:
-            self.is_wanted = True
-            self._journal.schedule()
+    def want(self, *, within: float = 0) -> None:
+        """Have it written soon, beginning in so many seconds at most."""
+        if self.is_wanted:
+            return
+        if within:
+            self._loop.call_later(within, self.want)
+            return
+        self.is_wanted = True
+        self._journal.schedule()
 
     def settle(self, error: str = "") -> None:
         """Tell all who wait that it is kept, or why that is not known."""
@@ -164,6 +174,7 @@ class Journal:
         self._writing: Group | None = None
         self._timer: TimerHandle | None = None
         self._is_scheduled = False
+        self._is_ending = False
         self._failure = ""
 
     @property
@@ -177,6 +188,20 @@ class Journal:
         if self._gathering:
             return self._gathering
         return self._sealed[-1][0] if self._sealed else self._writing
+
+    @property
+    def now(self) -> float:
+        """The loop's time, in seconds."""
+        return self._loop.time()
+
+    @property
+    def keeps_leases_of(self) -> float:
+        """Leases are written that were noted by this time."""
+        return self.now if self._is_ending else self.now - LINGER / 2
+
+    def end(self) -> None:
+        """Write all leases from now on, however young: there will be no later time for it."""
+        self._is_ending = True
 
     def group(self) -> Group:
         """Return the group that gathers now. Raises `StoreFailed` if nothing can be kept any more."""
@@ -262,4 +287,7 @@ class Journal:
             self._timer.cancel()
             self._timer = None
         self._sealed.append((group, group.to_batch()))
+        for messages in group.changes:
+            if messages.has_young_leases:
+                self.changes_of(messages)
         self.schedule()

@@ -136,6 +136,7 @@ class Keeper:
         """Write all that waits, and take no more. Whoever waits for what cannot be written is told that it failed."""
         self._is_closing = True
         self._stop_opening.set()
+        self.journal.end()
         group = self.journal.newest
         if group is not None and not self.failure:
             group.want()

@@ -10,10 +10,10 @@ from queuelet.budget import MemoryBudget
 OVERHEAD = 160
 """What a message in memory takes beyond its bytes, in bytes."""
 
-_MOST = 1_024
+_MOST = 4_096
 """How many messages of one queue are kept in memory, to be taken next."""
 
-_MOST_BYTES = 1024 * 1024
+_MOST_BYTES = 4 * 1024 * 1024
 """How many bytes of one queue are, at about."""
 
 
@@ -97,10 +97,14 @@ class Line:
 
     def leave(self, seqs: list[int]) -> None:
         """Take the first few out: what `first` returned, or the beginning of it."""
+        size = 0
         for seq in seqs:
             while (first := self.seqs.popleft()) != seq:
                 self._struck.remove(first)
-            self._let_go(seq)
+            body = self.bodies.pop(seq, None)
+            if body is not None:
+                size += len(body) + OVERHEAD
+        self._account(-size)
         self._trim()
 
     def insert(self, seq: int) -> None:

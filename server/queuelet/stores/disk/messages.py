@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 
 from queuelet.errors import StoreFailed
 from queuelet.message import Delivery, Rank, Tally
@@ -58,6 +58,7 @@ class DiskMessages:
         "_fresh",
         "_has_own_ids",
         "_line",
+        "_noted_leases",
         "_own_ids",
         "_removed",
         "_shared",
@@ -65,8 +66,8 @@ class DiskMessages:
         "changes",
         "deliveries",
         "group",
-        "has_deliveries",
         "has_ranks",
+        "kept_deliveries",
         "ranks",
         "record",
         "stored_bytes",
@@ -96,8 +97,10 @@ class DiskMessages:
         self.answers: dict[bytes, int] = {}
         self.has_ranks = False
         """Whether there may be ranks on the disk."""
-        self.has_deliveries = False
-        """Whether there may be deliveries on the disk."""
+        self.kept_deliveries: set[int] = set()
+        """The messages whose deliveries are on the disk, or on their way there."""
+        self._noted_leases: dict[int, float] = {}
+        """Messages whose leases are to be kept if they go on, and since when; the oldest come first."""
         self._has_own_ids = False
 
     def restore(self, *, count: int, stored_bytes: int, tally: Tally, has_own_ids: bool) -> None:
@@ -106,7 +109,7 @@ class DiskMessages:
         self.stored_bytes = stored_bytes
         self.tally = tally
         self.has_ranks = bool(self.ranks)
-        self.has_deliveries = bool(self.deliveries)
+        self.kept_deliveries = set(self.deliveries)
         self._has_own_ids = has_own_ids
         self._apart = dict.fromkeys([*self.ranks, *self.deliveries], _UNKNOWN)
         self._charge(len(self.answers) * ANSWER_OVERHEAD)
@@ -129,6 +132,23 @@ class DiskMessages:
         is_next = len(line) + len(self._apart) == self._count and line.has_room(len(body))
         self._add(seq, body, own_id)
         if is_next:
+            line.push(seq, body)
+
+    def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
+        """Keep messages at the end of the line, numbered from `first` on."""
+        line, size, count = self._line, sum(map(len, bodies)), len(bodies)
+        is_next = len(line) + len(self._apart) == self._count
+        changes = self._begin()
+        added = dict(enumerate(bodies, first))
+        changes.added.update(added)
+        changes.group.size += size
+        self._fresh.update(added)
+        self._count += count
+        self.stored_bytes += size
+        self._charge(size + count * OVERHEAD)
+        for seq, body in added.items():
+            if not (is_next and line.has_room(len(body))):
+                break
             line.push(seq, body)
 
     def keep(self, seq: int, body: bytes, rank: Rank, own_id: bytes = b"") -> None:
@@ -234,7 +254,16 @@ class DiskMessages:
 
     def touch(self, seqs: Iterable[int]) -> None:
         """Note that the ranks or deliveries of these messages changed or went. It is kept with the next commit."""
-        (self.changes or self._begin()).touched.update(seqs)
+        touched = list(seqs)
+        (self.changes or self._begin()).touched.update(touched)
+        for seq in touched:
+            self._noted_leases.pop(seq, None)
+
+    def note_leases(self, seqs: Iterable[int]) -> None:
+        """Note that these messages were leased. It is kept within a second, if their leases go on that long."""
+        if self.changes is None:
+            self._begin()
+        self._noted_leases.update(dict.fromkeys(seqs, self._shared.journal.now))
 
     # Answers
 
@@ -274,16 +303,29 @@ class DiskMessages:
         self._shared.renumber(self.record)
         self._begin()
 
-    def commit(self) -> Awaitable[None] | None:
+    def commit(self, *, within: float = 0) -> Awaitable[None] | None:
         """Return what to wait for until all that was done is kept; None if it is already."""
         group = self.group
         if group is None or group.is_settled:
             self._check()
             return None
-        group.want()
+        group.want(within=within)
         return group
 
     # For the store
+
+    @property
+    def has_young_leases(self) -> bool:
+        """Whether there are leases that are to be kept if they go on."""
+        return bool(self._noted_leases)
+
+    def leases_to_keep(self) -> list[int]:
+        """Return the messages whose leases have gone on for long enough to be kept, once each."""
+        noted, until = self._noted_leases, self._shared.journal.keeps_leases_of
+        old = list(takewhile(lambda seq: noted[seq] <= until, noted))
+        for seq in old:
+            del noted[seq]
+        return old
 
     def settle(self, changes: Changes) -> None:
         """Forget what a group kept until it was written."""
@@ -315,10 +357,11 @@ class DiskMessages:
         self._charge(-sum(len(body) + OVERHEAD for body in self._fresh.values()))
         self._charge(-sum(map(len, self._answers.values())) - len(self.answers) * ANSWER_OVERHEAD)
         self._fresh, self._removed, self._apart, self._own_ids, self._answers = {}, set(), {}, {}, {}
+        self._noted_leases, self.kept_deliveries = {}, set()
         self.ranks.clear()
         self.deliveries.clear()
         self.answers.clear()
-        self.has_ranks = self.has_deliveries = self._has_own_ids = False
+        self.has_ranks = self._has_own_ids = False
         self._count = self.stored_bytes = 0
 
     # Inside
@@ -355,6 +398,7 @@ class DiskMessages:
     def _remove(self, seq: int, size: int) -> None:
         """Remove a message from all but the line."""
         changes = self.changes or self._begin()
+        self._noted_leases.pop(seq, None)
         if changes.added.pop(seq, None) is None:
             changes.removed.append(seq)
             self._removed.add(seq)
