@@ -167,20 +167,27 @@ def browsed(body: bytes, state: State, until: int, delivery: Delivery | None, mo
     return _field(0x0A, body + more + (tries if len(tries) <= room else newest_tries(tries, room)))
 
 
-class DeliveryFormat:
-    """How the messages of one Receive are answered: they share when their leases end."""
+def delivered(bodies: Iterable[bytes], first_token: int, counts: Iterable[int], deadline: int) -> bytes:
+    """Return messages and their leases as fields `deliveries = 1` of `ReceiveResponse` or `ConsumeResponse`.
 
-    __slots__ = ("_first", "_tail")
-
-    def __init__(self, deadline: int) -> None:
-        """Take when the leases end."""
-        self._tail = _field(0x1A, _time(deadline)) + b"\x20"
-        self._first = self._tail + b"\x01"
-
-    def delivered(self, body: bytes, token: int, count: int) -> bytes:
-        """Return a message and its lease as a field `deliveries = 1` of `ReceiveResponse` or `ConsumeResponse`."""
-        tail = self._first if count == 1 else self._tail + varint(count)
-        return b"\x0a%b%b\x11%b%b" % (varint(len(body) + 9 + len(tail)), body, token.to_bytes(8, "little"), tail)
+    The tokens follow the first one; `counts` says how often each message was delivered.
+    """
+    ends = _field(0x1A, _time(deadline)) + b"\x20"
+    ends_first = ends + b"\x01"
+    heads: dict[int, bytes] = {}
+    pieces: list[bytes] = []
+    add = pieces.append
+    for token, (body, count) in enumerate(zip(bodies, counts, strict=True), first_token):
+        tail = ends_first if count == 1 else ends + varint(count)
+        size = len(body) + 9 + len(tail)
+        head = heads.get(size)
+        if head is None:
+            head = heads[size] = b"\x0a" + varint(size)
+        # Joined once at the end, so that a body is copied once.
+        add(head)
+        add(body)
+        add(b"\x11%b%b" % (token.to_bytes(8, "little"), tail))
+    return b"".join(pieces)
 
 
 DELIVERY_ENVELOPE = _KEY_AND_LENGTH + 9 + _TIME + 6

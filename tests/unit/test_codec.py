@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from queuelet.bounds import Bounds
 from queuelet.codec import (
     DELIVERY_ENVELOPE,
-    DeliveryFormat,
     NewMessage,
     added,
     browsed,
     created_of,
     decode,
+    delivered,
     encode_tags,
     failed_try,
     id_of,
@@ -110,21 +110,18 @@ def test_a_stored_message_can_be_read_again(payload: bytes, given_tags: tuple[Ta
     assert not same_content(stored, new._replace(payload=payload + b"!"))
 
 
-@given(st.lists(st.tuples(payloads, st.integers(1, 1 << 62), st.integers(1, 1_000)), max_size=4), times)
+@given(st.lists(st.tuples(payloads, st.integers(1, 1_000)), max_size=4), st.integers(1, 1 << 62), times)
 def test_leased_messages_in_a_row_are_the_answer_of_receive(
-    leased: list[tuple[bytes, int, int]], deadline: int
+    leased: list[tuple[bytes, int]], first_token: int, deadline: int
 ) -> None:
-    stored = [NewMessage(payload).stored(ID.encode(), 7) for payload, _, _ in leased]
-    form = DeliveryFormat(deadline)
+    stored = [NewMessage(payload).stored(ID.encode(), 7) for payload, _ in leased]
     answer = pb.ReceiveResponse()
-    for payload, token, count in leased:
+    for token, (payload, count) in enumerate(leased, first_token):
         delivery = answer.deliveries.add(message=expected(payload, (), 7), token=token, count=count)
         delivery.deadline.FromNanoseconds(deadline)
-    joined = b"".join(
-        form.delivered(body, token, count) for body, (_, token, count) in zip(stored, leased, strict=True)
-    )
-    assert joined == answer.SerializeToString(deterministic=True)
-    assert all(len(form.delivered(body, 1, 1_000)) <= len(body) + DELIVERY_ENVELOPE for body in stored)
+    given_bytes = delivered(stored, first_token, [count for _, count in leased], deadline)
+    assert given_bytes == answer.SerializeToString(deterministic=True)
+    assert len(given_bytes) <= sum(len(body) + DELIVERY_ENVELOPE for body in stored)
 
 
 @given(tags, times, st.sampled_from(State), times, deliveries)
@@ -178,7 +175,7 @@ def test_no_answer_is_larger_than_the_size_a_message_is_admitted_by(
         stored = new.stored(ID.encode(), created)
         failed = Delivery(State.DEAD, 1_000, 1 << 62, created, created, "c" * 256, (), 1, b"")
         failed.history = failed_try(TryOutcome.NACKED, failed, created, "r" * 1_024)
-        assert len(DeliveryFormat(created).delivered(stored, 1 << 62, 1_000)) <= new.size
+        assert len(delivered([stored], 1 << 62, [1_000], created)) <= new.size
         assert len(browsed(stored, State.READY, created, None, new.size)) <= new.size
         # Its history is left out where there is no room for it.
         assert len(browsed(stored, State.DEAD, 0, failed, new.size)) <= new.size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from time import time_ns
 
-from queuelet.codec import DELIVERY_ENVELOPE, DeliveryFormat
+from queuelet.codec import DELIVERY_ENVELOPE, delivered
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.leases import Leased
 from queuelet.manager import Manager
@@ -110,9 +110,7 @@ def fitting(most: int, message_bytes: int) -> tuple[int, int]:
 
 def deliveries(leased: Leased) -> bytes:
     """Return messages and their leases as the fields of `ReceiveResponse`."""
-    delivered = DeliveryFormat(leased.deadline).delivered
-    tokens = range(leased.first_token, leased.first_token + len(leased.bodies))
-    return b"".join(map(delivered, leased.bodies, tokens, leased.counts))
+    return delivered(leased.bodies, leased.first_token, leased.counts, leased.deadline)
 
 
 def _results(results: Sequence[QueueletError | None]) -> bytes:
