@@ -17,8 +17,8 @@ from support.rpc import Refused, Rpc, eventually
 from support.server_process import ServerProcess
 from tools.control_plane import ControlPlane
 
-KILLS = soaked(20, 200)
-CHANGES = soaked(200, 2_000)
+KILLS = soaked(10, 200)
+CHANGES = soaked(100, 2_000)
 
 
 @pytest.mark.timeout(soaked(300, 3_600))

@@ -31,7 +31,7 @@ QUEUE = "orders"
 ROLES = ("produce", "produce", "consume", "consume", "consume", "pop")
 TESTS = Path(__file__).parent.parent
 
-KILLS = soaked(20, 500)
+KILLS = soaked(12, 500)
 MINUTES = soaked(0, int(os.environ.get("QUEUELET_SOAK_MINUTES", "30")))
 """How long the soak lasts."""
 
