@@ -38,7 +38,6 @@ INSIDE = frozenset({
     "Connection.metadata",
     "Connection.open_channel",
     "News.of",
-    "Received.renew",
     "Sent.deadline",
     "Sent.future",
     "Sent.message",

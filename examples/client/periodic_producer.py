@@ -1,7 +1,7 @@
 """A message every so often, at times that do not drift, and once though two of these run for safety.
 
 Each time has an id of its own, derived from queue and time: whoever comes second adds nothing, as long as the first
-message is still queued.
+message is still queued. A message that cannot be put in time is left out, and the next one is tried.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from contextlib import suppress
 from uuid import NAMESPACE_URL, uuid5
 
 from queuelet.client import TEXT, Client, Producer
-from queuelet.errors import QueueExists
+from queuelet.errors import QueueExists, QueueletError
 
 
 async def main(server: str, queue: str, every: float, count: int) -> None:
     async with Client(server) as client:
         with suppress(QueueExists):
             await client.new_queue(name=queue)
-        # A message that could not be put in time is not worth putting: the next one comes soon.
         async with Producer(client, queue, TEXT, timeout=every) as producer:
             first = int(time.time() / every) + 1
             for tick in range(first, first + count):
                 await asyncio.sleep(tick * every - time.time())
                 message_id = str(uuid5(NAMESPACE_URL, f"{queue}/{every}/{tick}"))
-                added = await producer.put(f"tick {tick}", message_id=message_id)
-                print("somebody else was first" if added.duplicate else f"put tick {tick}", flush=True)
+                try:
+                    added = await producer.put(f"tick {tick}", message_id=message_id)
+                except QueueletError as error:
+                    print(f"left out tick {tick}: {error}", flush=True)
+                else:
+                    print("somebody else was first" if added.duplicate else f"put tick {tick}", flush=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class InvalidArgument(QueueletError):
 
 
 class MessageTooLarge(InvalidArgument):
-    """A message is larger than a reply may be, so nobody could take it from the queue."""
+    """A message is larger than a request or a reply may be, so it cannot be put, or nobody could take it."""
 
     reason = "MESSAGE_TOO_LARGE"
 

@@ -74,6 +74,8 @@ _KIND_OF_BARE_CODE: dict[int, type[QueueletError]] = {
     # gRPC's own, for a call that came as the server closed its port.
     Code.CANCELLED: errors.Unreachable,
     Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+    # gRPC's own, for a request of more bytes than the server takes.
+    Code.RESOURCE_EXHAUSTED: errors.MessageTooLarge,
     Code.UNAVAILABLE: errors.Unreachable,
     # gRPC's own again, for streams that were cut: the server's internal errors have an ErrorInfo.
     Code.UNKNOWN: errors.Unreachable,

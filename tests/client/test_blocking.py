@@ -17,7 +17,8 @@ import pytest
 from queuelet import client as aio
 from queuelet.client import JSON, Added, Closed, Connection, ConnectionState, OnError, PutsFailed, Received
 from queuelet.client.blocking import Client, Consumer, Producer
-from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
+from queuelet.client.options import ConsumerOptions, MessageOptions, ProducerOptions, PutOptions
+from queuelet.client.values import new_message
 from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, QueueNotFound, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 from support.rpc import eventually, unique_name
@@ -81,7 +82,7 @@ def test_producers_and_consumers_have_what_the_async_ones_have(ours: type, their
     ("options", "taken_by"),
     [
         (PutOptions, aio.Producer.put),
-        (PutOptions, aio.Producer.send),
+        (MessageOptions, new_message),
         (ProducerOptions, aio.Producer.__init__),
         (ConsumerOptions, aio.Consumer.__init__),
     ],
@@ -90,7 +91,7 @@ def test_options_are_what_the_async_ones_take_by_name(options: type, taken_by: C
     named = {
         name: parameter.annotation
         for name, parameter in inspect.signature(taken_by, eval_str=True).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name != "serializer"
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in {"serializer", "payload"}
     }
     assert get_type_hints(options) == named
 

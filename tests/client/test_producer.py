@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import logging
+import re
+from collections.abc import AsyncIterator
+from math import inf, nan
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from queuelet.client import Client, Connection, Producer
-from queuelet.errors import InvalidArgument, Unreachable
+from queuelet.client import Client, Closed, Connection, NotSent, Producer, PutsFailed
+from queuelet.errors import InvalidArgument, MessageTooLarge, QueueletError, Unreachable
 from queuelet.tags import Tag
+from support.polling import until
 from support.server_process import ServerProcess
+
+MEBIBYTE = 1024 * 1024
+
+BROKEN_RULES: list[dict[str, Any]] = [
+    {"tags": [Tag("k" * 300, "v")]},
+    {"delay": -1},
+    {"delay": nan},
+    {"delay": 1e30},
+    {"ttl": -1},
+    {"ttl": inf},
+    {"priority": 2**31},
+    {"priority": -(2**31) - 1},
+    {"message_id": "no UUID"},
+]
+
+
+class CountingClient(Client):
+    """A client that counts the batches that are put."""
+
+    batches = 0
+
+    async def call_once(self, name: str, request: bytes, *, at_most: float) -> bytes:
+        self.batches += 1
+        return await super().call_once(name, request, at_most=at_most)
 
 
 async def payloads(client: Client, queue: str) -> list[bytes]:
@@ -36,6 +66,11 @@ async def test_an_item_of_another_type_is_refused_and_the_producer_goes_on(clien
             await producer.put("2")  # type: ignore[arg-type]  # the mistake
         await producer.put(b"3")
     assert await payloads(client, queue) == [b"1", b"3"]
+
+
+async def test_a_payload_that_is_not_bytes_is_refused_by_its_name(client: Client, queue: str) -> None:
+    with pytest.raises(TypeError, match="payload: str is not bytes"):
+        await client.add(queue, "1")  # type: ignore[arg-type]  # the mistake
 
 
 async def test_a_busy_task_leaves_room_to_others(client: Client, queue: str) -> None:
@@ -66,11 +101,43 @@ async def test_batches_are_as_small_as_the_server_wants_them() -> None:
 
 async def test_messages_larger_than_a_batch_go_alone_and_in_order(client: Client, queue: str) -> None:
     """A request that gRPC refuses for its size is sent in parts, too."""
-    mebibyte = 1024 * 1024
-    async with Producer(client, queue, batch_bytes=100 * mebibyte) as producer:
-        await producer.put_many(bytes((number,)) * mebibyte for number in range(10))
+    async with Producer(client, queue, batch_bytes=100 * MEBIBYTE) as producer:
+        await producer.put_many(bytes((number,)) * MEBIBYTE for number in range(10))
     firsts = [(await client.pop(queue)).payload[0] for _ in range(10)]
     assert firsts == list(range(10))
+
+
+@pytest.mark.parametrize("size", [4 * MEBIBYTE, 5 * MEBIBYTE])
+async def test_a_message_larger_than_the_server_takes_fails_and_no_other_does(
+    server: ServerProcess, queue: str, size: int
+) -> None:
+    """Whether the server finds that out or gRPC. What comes later goes in batches still."""
+    async with CountingClient(server.address) as client:
+        async with Producer(client, queue, batch_bytes=100 * MEBIBYTE) as producer:
+            sent = [await producer.send(bytes(size) if number == 50 else b"%d" % number) for number in range(100)]
+            outcomes = await asyncio.gather(*sent, return_exceptions=True)
+            client.batches = 0
+            await producer.put_many([b"x"] * 100)
+        assert client.batches == 1
+    error = outcomes.pop(50)
+    assert isinstance(error, MessageTooLarge)
+    assert not [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    told, limit = [int(each.replace(",", "")) for each in re.findall(r"[\d,]{7,}", error.message)]
+    assert size <= told < size + 1_000
+    assert 4 * MEBIBYTE <= limit < 5 * MEBIBYTE
+    assert "--max-message-bytes" in error.message
+
+
+@pytest.mark.parametrize("options", BROKEN_RULES, ids=lambda options: str(options)[:30])
+async def test_a_refusal_names_what_was_given_to_put(client: Client, queue: str, options: dict[str, Any]) -> None:
+    """And not its place in a batch, which whoever puts knows nothing of."""
+    (name,) = options
+    async with Producer(client, queue) as producer:
+        with pytest.raises(InvalidArgument, match=f"^{name}.*: ") as refusal:
+            await producer.put(b"x", **options)
+        assert str(refusal.value.facts["field"]).startswith(name)
+        await producer.put(b"next")
+    assert await payloads(client, queue) == [b"next"]
 
 
 async def test_a_put_that_is_cancelled_on_its_way_has_no_more_than_one_message(client: Client, queue: str) -> None:
@@ -104,11 +171,154 @@ async def test_a_put_that_is_cancelled_before_it_is_sent_is_called_back(client: 
 
 async def test_who_does_not_want_to_try_again_hears_at_once() -> None:
     connection = Connection(server="127.0.0.1:1", retry_for=0)
-    begin = time.monotonic()
-    async with Client(connection) as client, Producer(client, "orders", timeout=600) as producer:
-        with pytest.raises(Unreachable):
+    async with Client(connection) as client, Producer(client, "orders", timeout=None) as producer:
+        with pytest.raises(NotSent, match=r"cannot reach the server at 127\.0\.0\.1:1"):
             await producer.put(b"x")
-    assert time.monotonic() - begin < 300, "long before its patience is over"
+
+
+async def test_what_found_no_connection_is_not_in_the_queue() -> None:
+    """Though its batch was tried again and again."""
+    async with Client("127.0.0.1:1") as client, Producer(client, "orders") as producer:
+        with pytest.raises(NotSent, match=r"is not in queue orders .*cannot reach the server"):
+            await producer.put(b"x", timeout=0.5)
+
+
+async def test_what_lost_its_answer_may_be_in_the_queue() -> None:
+    """Though later tries found no connection."""
+    with ServerProcess() as server:
+        async with Client(server.address) as client, Producer(client, "orders") as producer:
+            await client.new_queue(name="orders", limit=1)
+            await producer.put(b"in the way")
+            putting = asyncio.create_task(producer.put(b"x", timeout=2))
+            await until(lambda: is_waited(client, "orders"))
+            server.kill()
+            with pytest.raises(Unreachable):
+                await putting
+            with pytest.raises(NotSent):
+                await producer.put(b"y", timeout=0.1)
+
+
+async def is_waited(client: Client, queue: str) -> bool:
+    """Tell whether a call waits for room."""
+    return (await client.stats(queue)).queue.waiting_calls == 1
+
+
+# A client that is closed, and errors that nobody foresaw
+
+
+async def test_a_client_that_is_closed_ends_its_producers(server: ServerProcess, small: str) -> None:
+    """What is under way may be in the queue, what waits is not, and nobody waits for ever."""
+    client = await Client(server.address).__aenter__()
+    async with Client(server.address) as other, Producer(client, small, timeout=None, close_timeout=None) as producer:
+        await producer.put(b"in the way")
+        under_way = await producer.send(b"under way")
+        flushing = asyncio.create_task(producer.flush())
+        await until(lambda: is_waited(other, small))
+        waiting = [asyncio.create_task(producer.put(b"waiting")) for _ in range(2)]
+        await asyncio.sleep(0)
+        await client.__aexit__(None, None, None)
+        with pytest.raises(Unreachable):
+            await under_way
+        for put in waiting:
+            with pytest.raises(Closed, match=r"the client was closed under the producer.* it is not in the queue"):
+                await put
+        assert await flushing
+        with pytest.raises(Closed, match="the client was closed under the producer"):
+            await producer.put(b"late")
+
+
+async def test_a_client_that_is_closed_ends_a_put_of_one_message(server: ServerProcess, small: str) -> None:
+    client = await Client(server.address).__aenter__()
+    async with Client(server.address) as other, Producer(client, small, timeout=None) as producer:
+        await producer.put(b"in the way")
+        putting = asyncio.create_task(producer.put(b"under way"))
+        await until(lambda: is_waited(other, small))
+        await client.__aexit__(None, None, None)
+        with pytest.raises(Unreachable):
+            await putting
+
+
+async def test_closing_ends_a_put_of_one_message(client: Client, small: str) -> None:
+    """Though the server does not answer yet."""
+    async with Producer(client, small, timeout=None, close_timeout=0) as producer:
+        await producer.put(b"in the way")
+        putting = asyncio.create_task(producer.put(b"under way"))
+        await until(lambda: is_waited(client, small))
+    with pytest.raises(Unreachable):
+        await putting
+
+
+async def test_a_client_that_was_not_opened_is_told(server: ServerProcess) -> None:
+    client = Client(server.address)
+    with pytest.raises(Closed, match="the client is closed, or was not opened"):
+        await client.list_queues()
+    with pytest.raises(Closed, match="the client is closed, or was not opened"):
+        client.listen(print)
+    async with Producer(client, "orders") as producer:
+        with pytest.raises(Closed, match="or was not opened"):
+            await producer.put(b"x")
+
+
+async def test_a_call_whose_client_is_closed_is_told(server: ServerProcess, queue: str) -> None:
+    """And a call that is cancelled is cancelled."""
+    client = await Client(server.address).__aenter__()
+    popping, cancelled = (asyncio.create_task(client.pop(queue, wait=600)) for _ in range(2))
+    async with Client(server.address) as other:
+
+        async def is_begun() -> bool:
+            return (await other.stats(queue)).queue.waiting_calls == 2
+
+        await until(is_begun)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    await client.__aexit__(None, None, None)
+    with pytest.raises(Unreachable, match="the client was closed"):
+        await popping
+
+
+@pytest.fixture
+async def tokenless(server: ServerProcess, tmp_path: Path) -> AsyncIterator[Client]:
+    """A client whose calls fail as nobody foresaw: the file with its token is gone."""
+    async with Client(Connection(server=server.address, token_file=tmp_path / "token")) as client:
+        yield client
+
+
+async def test_an_error_that_nobody_foresaw_is_the_outcome_of_all_that_is_here(tokenless: Client) -> None:
+    producer = await Producer(tokenless, "orders", timeout=None, close_timeout=None).__aenter__()
+    asked_after, also, _ = [await producer.send(b"x") for _ in range(3)]
+    for each in (asked_after, also):
+        with pytest.raises(QueueletError, match="nobody foresaw: FileNotFoundError") as failure:
+            await each
+        assert isinstance(failure.value.__cause__, FileNotFoundError)
+    with pytest.raises(Closed, match="FileNotFoundError"):
+        await producer.put(b"late")
+    with pytest.raises(PutsFailed, match="1 message was not put"):
+        await producer.__aexit__(None, None, None)
+
+
+async def test_an_error_that_nobody_foresaw_is_the_outcome_of_one_put(tokenless: Client) -> None:
+    async with Producer(tokenless, "orders", timeout=None, close_timeout=None) as producer:
+        with pytest.raises(QueueletError, match="nobody foresaw: FileNotFoundError"):
+            await producer.put(b"x")
+
+
+async def test_a_function_that_is_told_an_outcome_and_raises_is_logged(
+    client: Client, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = asyncio.Event()
+
+    def fail(_: object) -> None:
+        told.set()
+        raise RuntimeError("it fails")
+
+    async with Producer(client, queue) as producer:
+        (await producer.send(b"x")).add_done_callback(fail)
+        await told.wait()
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("queuelet.client", logging.ERROR)
+    assert record.exc_info
+    assert str(record.exc_info[1]) == "it fails"
 
 
 async def test_many_producers_at_the_same_time_do_without_being_remembered(client: Client, queue: str) -> None:
@@ -120,3 +330,19 @@ async def test_many_producers_at_the_same_time_do_without_being_remembered(clien
     async with Producer(client, queue) as producer:
         await producer.put(b"more")
     assert await payloads(client, queue) == [b"more"]
+
+
+@pytest.mark.parametrize("name", ["linger", "timeout", "close_timeout"])
+@pytest.mark.parametrize("value", [-1, nan])
+def test_times_that_make_no_sense_are_refused(name: str, value: float) -> None:
+    options: Any = {name: value}
+    with pytest.raises(ValueError, match=f"{name}: {value} is out of range; use 0 or more"):
+        Producer(Client(), "orders", **options)
+
+
+@pytest.mark.parametrize("value", [-1, nan])
+async def test_a_timeout_of_a_put_that_makes_no_sense_is_refused(client: Client, queue: str, value: float) -> None:
+    async with Producer(client, queue) as producer:
+        with pytest.raises(ValueError, match=f"timeout: {value} is out of range; use 0 or more"):
+            await producer.put(b"x", timeout=value)
+    assert await payloads(client, queue) == []

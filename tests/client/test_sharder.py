@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from math import nan
 
 import pytest
 
 from queuelet.client import JSON, Client, Closed, PutsFailed, Received, Sharder
 from queuelet.client.sharder import shard_of
 from queuelet.errors import QueueNotFound
+from queuelet.v1 import queue_pb2 as pb
 from support.polling import until
 from support.rpc import unique_name
 from support.server_process import ServerProcess
@@ -114,6 +116,58 @@ async def test_c38_an_item_without_a_key_goes_where_the_fewest_are(client: Clien
         assert await depths(client, sharder) == [10, 10, 10]
 
 
+class LookingClient(Client):
+    """A client that notes which queues it was asked for."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.looks: list[str] = []
+
+    async def get_queue(self, queue: str) -> pb.Queue:
+        found = await super().get_queue(queue)
+        self.looks.append(queue)
+        return found
+
+    async def until_looked(self, sharder: Sharder[bytes]) -> None:
+        """Return once a look at all shards has begun and ended."""
+        begin = len(self.looks)
+
+        async def is_over() -> bool:
+            return self.looks[begin:].count(sharder.shards[-1]) == 2
+
+        await until(is_over)
+
+
+@pytest.fixture
+async def looking(server: ServerProcess) -> AsyncIterator[LookingClient]:
+    """A client of the shared server that notes looks."""
+    async with LookingClient(server.address) as client:
+        yield client
+
+
+async def test_c38_items_without_a_key_take_turns_where_shards_have_as_many(looking: LookingClient, name: str) -> None:
+    """Though each is taken, and all shards are found empty, before the next one is put."""
+    took: list[str] = []
+    async with Sharder(looking, name, shards=3, look_every=0.01) as sharder:
+        for _ in range(6):
+            await sharder.put(b"x")
+            took += [shard for shard in sharder.shards if await looking.pop_batch(shard)]
+            await looking.until_looked(sharder)
+        assert took == [*sharder.shards, *sharder.shards]
+
+
+async def test_c38_items_without_a_key_that_are_on_their_way_are_counted(looking: LookingClient, name: str) -> None:
+    """By a look that comes before they are there, too."""
+    async with Sharder(looking, name, shards=2, look_every=0.01, linger=600) as sharder:
+        for _ in range(10):
+            await looking.add(f"{name}-1", b"x")
+        for _ in range(20):
+            await looking.until_looked(sharder)
+            await sharder.send(b"x")
+        await sharder.flush()
+        assert await depths(looking, sharder) == [15, 15]
+
+
 async def test_c38_items_of_one_key_keep_their_order(client: Client, name: str) -> None:
     handled: list[tuple[str, int]] = []
 
@@ -187,15 +241,52 @@ async def test_a_run_that_is_stopped_begins_with_no_shard_more(client: Client, n
             await work
 
 
-async def test_a_shard_that_goes_away_ends_the_run_with_why(client: Client, name: str) -> None:
+async def test_a_shard_that_is_deleted_is_made_again_and_the_others_go_on(client: Client, name: str) -> None:
+    handled: list[bytes] = []
+
+    async def handle(received: Received[bytes]) -> None:
+        handled.append(received.item)
+
+    async def is_handled() -> bool:
+        return {b"before", b"other", b"after"} <= set(handled)
+
     async with Sharder(client, name, shards=2) as sharder:
-        work = asyncio.create_task(sharder.run(ignore))
-        await asyncio.sleep(0)
+        work = asyncio.create_task(sharder.run(handle))
+        await client.add(f"{name}-1", b"before")
+        await until(lambda: asyncio.sleep(0, result=b"before" in handled))
         await client.delete_queue(f"{name}-1")
-        with pytest.raises(QueueNotFound):
-            await work
+        await until(lambda: exists(client, f"{name}-1"))
+        await client.add(f"{name}-0", b"other")
+        await client.add(f"{name}-1", b"after")
+        await until(is_handled)
+        sharder.stop()
+        await work
 
 
-def test_fewer_than_one_shard_are_refused() -> None:
-    with pytest.raises(ValueError, match="shards"):
+async def test_a_shard_that_is_deleted_is_made_again_for_who_puts(client: Client, name: str) -> None:
+    """As it was told to be made."""
+    key = next(key for key in KEYS if shard_of(key, (f"{name}-0", f"{name}-1")) == f"{name}-1")
+    async with Sharder(client, name, shards=2, limit=7, look_every=0.01) as sharder:
+        await sharder.put(b"before", key=key)
+        await client.delete_queue(f"{name}-1")
+        await until(lambda: exists(client, f"{name}-1"))
+        await sharder.put(b"after", key=key)
+        assert await depths(client, sharder) == [0, 1]
+        assert (await client.get_queue(f"{name}-1")).limit == 7
+
+
+async def exists(client: Client, queue: str) -> bool:
+    """Tell whether there is such a queue."""
+    try:
+        await client.get_queue(queue)
+    except QueueNotFound:
+        return False
+    return True
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="shards: 0"):
         Sharder(Client(), "orders", shards=0)
+    for look_every in (0, -1, nan):
+        with pytest.raises(ValueError, match=r"look_every: .* is out of range; use more than 0"):
+            Sharder(Client(), "orders", look_every=look_every)

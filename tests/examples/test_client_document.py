@@ -111,7 +111,6 @@ def settings(make: Callable[..., object]) -> dict[str, object]:
         ("Connection", Connection),
         ("Producer", Producer.__init__),
         ("Put", Producer.put),
-        ("Put", Producer.send),
         ("Consumer", Consumer.__init__),
         ("Sharder", Sharder.__init__),
     ],

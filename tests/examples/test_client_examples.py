@@ -104,6 +104,36 @@ def test_a_periodic_producer_that_runs_twice_puts_each_message_once(server: Serv
     assert len(put) == len(set(put)) == counts(server, "ticks").ready
 
 
+def test_a_periodic_producer_goes_on_when_a_server_that_was_away_is_back(tmp_path: Path) -> None:
+    """With the first message that it can put then."""
+    (port,) = free_ports(1)
+    flags = ("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", "--data-dir", str(tmp_path))
+    server = ServerProcess(*flags, free_ports=False).start()
+    make_disk_queue(server, "ticks")
+    with subprocess.Popen(
+        command(server, "periodic_producer.py", "--count", "1000000"), stdout=subprocess.PIPE, text=True
+    ) as producer:
+        try:
+            assert producer.stdout
+            assert next(producer.stdout).startswith("put tick ")
+            server.kill()
+            assert any(line.startswith("left out tick ") for line in producer.stdout)
+            with ServerProcess(*flags, free_ports=False):
+                assert any(line.startswith("put tick ") for line in producer.stdout)
+        finally:
+            producer.kill()
+
+
+def make_disk_queue(server: ServerProcess, name: str) -> None:
+    """Make a queue that survives its server."""
+
+    async def make() -> None:
+        async with Client(server.address) as client:
+            await client.new_queue(name=name, store="DISK")
+
+    asyncio.run(make())
+
+
 def test_an_ordered_pipeline_writes_all_in_order_each_run_under_a_larger_token(
     server: ServerProcess, tmp_path: Path
 ) -> None:

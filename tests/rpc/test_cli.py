@@ -333,12 +333,29 @@ def test_add_refuses_flags_that_do_not_go_together(cli: Cli, name: str, flags: l
     assert_failed(cli("add", name, *flags), 2, "cannot add: ", "(see 'queuelet add --help')")
 
 
-def test_add_lines_tells_which_lines_are_in_doubt_when_the_server_is_away() -> None:
+def test_add_lines_tells_that_nothing_was_added_when_the_server_is_away() -> None:
     """And exits with 3."""
     ended = Cli("127.0.0.1:1")("add", "orders", "--lines", stdin=b"1\n2\n")
-    assert_failed(
-        ended, 3, "cannot reach the server at 127.0.0.1:1", "0 messages added, and lines 1 to 2 may have been"
-    )
+    assert_failed(ended, 3, "cannot reach the server at 127.0.0.1:1", "; 0 messages added")
+    assert "may have been" not in ended.err
+
+
+def test_add_lines_tells_which_lines_are_in_doubt_when_no_answer_comes() -> None:
+    """And exits with 3."""
+    with ServerProcess() as server:
+        Cli(server.address)("new", "memory", "--name", "orders")
+        adding = Cli(server.address).start(
+            "add", "orders", "--lines", "--timeout", "1", stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert adding.stdin
+        adding.stdin.write(b"1\n")
+        adding.stdin.flush()
+        eventually(lambda: Cli(server.address)("peek", "orders").code == 0, "the first line is added")
+        server.signal(signal.SIGSTOP)
+        _, told = adding.communicate(b"2\n", timeout=PATIENCE)
+        server.signal(signal.SIGCONT)
+    assert adding.returncode == 3
+    assert "1 message added, and lines 2 to 2 may have been" in told.decode()
 
 
 # Taking

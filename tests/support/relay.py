@@ -16,6 +16,7 @@ class Relay:
         self._port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
+        self._silenced: frozenset[socket.socket] = frozenset()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -42,6 +43,10 @@ class Relay:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
+    def silence(self) -> None:
+        """Pass nothing on any more over the connections there are, and leave them open; new ones are as before."""
+        self._silenced = frozenset(self._ends)
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -49,12 +54,12 @@ class Relay:
                 server = socket.create_connection(("127.0.0.1", self._port))
                 self._ends += [client, server]
                 for ends in ((client, server), (server, client)):
-                    self._threads.append(threading.Thread(target=_pass_on, args=ends, daemon=True))
+                    self._threads.append(threading.Thread(target=self._pass_on, args=ends, daemon=True))
                     self._threads[-1].start()
 
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65_536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_RDWR)
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                if source not in self._silenced:
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)

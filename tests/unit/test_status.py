@@ -43,6 +43,7 @@ def test_an_error_without_a_text_says_what_it_is(kind: type[QueueletError]) -> N
         (14, errors.Unreachable),
         (4, errors.DeadlineExceeded),
         (3, errors.InvalidArgument),
+        (8, errors.MessageTooLarge),
         (16, errors.Unauthenticated),
         (2, errors.Unreachable),
         (13, errors.Unreachable),

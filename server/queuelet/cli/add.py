@@ -229,7 +229,12 @@ class _Adding:
 
     def _raise(self, outcome: object, place: int, count: int) -> NoReturn:
         """Say which line was refused, or which may have been added."""
+        # As in `open_client`.
+        from queuelet.client import NotSent  # noqa: PLC0415
+
         assert isinstance(outcome, QueueletError)  # noqa: S101  # it was looked for
+        if isinstance(outcome, NotSent):
+            raise Unreachable(f"{outcome.message}; {self.so_far}") from outcome
         if isinstance(outcome, (Unreachable, DeadlineExceeded, ServerDraining)):
             self._doubt(place + 1, count)
             raise type(outcome)(f"{outcome.message}; {self.so_far}") from outcome

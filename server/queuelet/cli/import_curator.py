@@ -21,7 +21,7 @@ from queuelet.curator.messages import Conversion, Node
 from queuelet.curator.names import AmbiguousNames, Name, Recipe, in_order, is_item, is_shard, read, recipe_of
 from queuelet.curator.transfer import LOCKED, Left, Outcome, Report, Sink, Transfer, windows
 from queuelet.errors import InvalidArgument, QueueletError
-from queuelet.status import Code, error_from_pb
+from queuelet.status import error_from_pb
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
 
@@ -200,9 +200,7 @@ def _add(server: Session, queue: str, new: Sequence[pb.NewMessage], *, wait: boo
 
 def _may_fit_in_parts(error: QueueletError) -> bool:
     """Tell whether a whole call was refused for its size, or for one of its messages."""
-    if isinstance(error, InvalidArgument):
-        return error.facts.get("field") != "queue_id"
-    return error.facts.get("code") == Code.RESOURCE_EXHAUSTED
+    return isinstance(error, InvalidArgument) and error.facts.get("field") != "queue_id"
 
 
 @contextmanager

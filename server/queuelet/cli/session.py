@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 _Answer = TypeVar("_Answer", bound=ProtobufMessage)
 _Result = TypeVar("_Result")
 
-PORT = 10002
-"""The port of a server whose address names none."""
-
 
 class Session:
     """Calls, one at a time. Every call raises the errors of `queuelet.errors`."""
@@ -88,7 +85,7 @@ def open_client(options: Options) -> Client:
 
     return Client(
         Connection(
-            server=options.server if ":" in options.server else f"{options.server}:{PORT}",
+            server=options.server,
             tls_ca=options.tls_ca,
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,

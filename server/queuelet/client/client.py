@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
@@ -15,15 +16,18 @@ from google.protobuf.message import Message as ProtobufMessage
 from queuelet.bounds import UNBOUNDED
 from queuelet.client.connection import DEFAULT, Connection
 from queuelet.client.connection_state import ConnectionState, ConnectionWatch, StateListener
-from queuelet.client.consumption import Consumption
+from queuelet.client.consumption import Consumption, is_cancelled
+from queuelet.client.errors import Closed, NotSent
 from queuelet.client.retries import AWAY, Backoff
 from queuelet.client.values import Delivery, Message, duration_to_pb, new_message, tags_to_pb
-from queuelet.errors import MessageNotFound, QueueletError
+from queuelet.errors import MessageNotFound, QueueletError, Unreachable
 from queuelet.status import SERVICE, errors_from_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 
 _Answer = TypeVar("_Answer", bound=ProtobufMessage)
+
+_NOT_OPEN = "the client is closed, or was not opened: use it in `async with`, around whatever needs it"
 
 _REPEATABLE = frozenset({"ListQueues", "GetQueue", "GetStats", "Peek", "PeekBatch", "Browse", "Ack", "Extend"})
 """Calls that come to the same whether they are made once or twice, whatever others do between the two.
@@ -60,12 +64,13 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection."""
-        if self._watch:
-            await self._watch.close()
-        if self._channel:
-            await self._channel.close()
+        channel, watch = self._channel, self._watch
         self._channel, self._watch = None, None
         self._calls.clear()
+        if watch:
+            await watch.close()
+        if channel:
+            await channel.close()
 
     # The connection
 
@@ -380,24 +385,24 @@ class Client:
         return (await self._call(name, request, answer, extra=extra, repeat=repeat))[0]
 
     async def call_once(self, name: str, request: bytes, *, at_most: float) -> bytes:
-        """Make a call once, with bytes as the wire has them, and return its answer so too."""
-        connection = self._connection
-        longest = min(at_most, float("inf") if connection.timeout is None else connection.timeout)
+        """Make a call once, with bytes as the wire has them, and return its answer so too.
+
+        Raises:
+            NotSent: the server could not be reached, so it has not got the request.
+        """
+        usual = self._connection.timeout
+        longest = min(at_most, float("inf") if usual is None else usual)
         timeout = None if longest == float("inf") else longest
-        try:
-            answer: bytes = await self._method(name)(request, timeout=timeout, metadata=connection.metadata)
-        except grpc.aio.AioRpcError as error:
-            raise connection.error_of(error) from None
-        return answer
+        await self._reach(timeout)
+        return await self._ask(name, request, timeout)
 
     async def stream(self, name: str, request: ProtobufMessage, answer: type[_Answer]) -> AsyncIterator[_Answer]:
         """Make a call that has many answers, and yield them."""
         call = self._method(name, stream=True)(request.SerializeToString(), metadata=self._connection.metadata)
         try:
-            async for data in call:
-                yield answer.FromString(data)
-        except grpc.aio.AioRpcError as error:
-            raise self._connection.error_of(error) from None
+            with self._translated():
+                async for data in call:
+                    yield answer.FromString(data)
         finally:
             call.cancel()
 
@@ -422,22 +427,58 @@ class Client:
         while True:
             tries += 1
             try:
-                found = await self._method(name)(data, timeout=timeout, metadata=connection.metadata)
-            except grpc.aio.AioRpcError as failure:
-                error = connection.error_of(failure)
+                found = await self._ask(name, data, timeout)
+            except AWAY:
                 delay = backoff.next_delay()
-                is_away = isinstance(error, AWAY)
-                if not (is_away and may_repeat and self._was_reached) or monotonic() + delay > end:
-                    self._was_reached = self._was_reached or not is_away
-                    raise error from None
+                if not (may_repeat and self._was_reached) or monotonic() + delay > end:
+                    raise
                 await asyncio.sleep(delay)
             else:
-                self._was_reached = True
                 return answer.FromString(found), tries
+
+    async def _reach(self, timeout: float | None) -> None:  # noqa: ASYNC109  # as `_ask`
+        """Have a connection to the server, or raise `NotSent`.
+
+        A call that found no connection fails just as one does whose answer was lost. So, where there is no connection
+        yet, the server is asked for something else first, which may be lost without harm.
+        """
+        if self._open_channel().get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
+            return
+        try:
+            await self._ask("ListQueues", pb.ListQueuesRequest(page_size=1).SerializeToString(), timeout)
+        except AWAY as error:
+            raise NotSent(f"there is no connection: {error.message}") from None
+
+    async def _ask(self, name: str, request: bytes, timeout: float | None) -> bytes:  # noqa: ASYNC109  # gRPC's own
+        """Make a call once."""
+        try:
+            with self._translated():
+                metadata = self._connection.metadata
+                answer: bytes = await self._method(name)(request, timeout=timeout, metadata=metadata)
+        except QueueletError as error:
+            self._was_reached = self._was_reached or not isinstance(error, (*AWAY, Closed))
+            raise
+        self._was_reached = True
+        return answer
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise what gRPC does as one of our errors."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise self._connection.error_of(error) from None
+        except (grpc.aio.UsageError, asyncio.InvalidStateError):
+            raise Closed(_NOT_OPEN) from None
+        except asyncio.CancelledError:
+            # gRPC cancels the calls of a channel that is closed, and says no more of it.
+            if is_cancelled():
+                raise
+            raise Unreachable("the client was closed before the server answered") from None
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:
-            raise RuntimeError("the client is not open: use it in `async with`")
+            raise Closed(_NOT_OPEN)
         return self._channel
 
     def _method(self, name: str, *, stream: bool = False) -> Any:  # noqa: ANN401  # two kinds of callable, awaited or iterated

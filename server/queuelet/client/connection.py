@@ -9,7 +9,7 @@ from typing import cast
 
 import grpc
 
-from queuelet.errors import QueueletError, Unreachable
+from queuelet.errors import MessageTooLarge, QueueletError, Unreachable
 from queuelet.status import STATUS_DETAILS, error_of
 
 _KEEPALIVE = 10_000
@@ -19,12 +19,19 @@ _KEEPALIVE_PATIENCE = 5_000
 """How long the other side may take to answer such a try before the connection counts as cut, in milliseconds."""
 
 
+_PORT = "10002"
+"""The port of a server whose address names none."""
+
+_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
+"""What gRPC's own names of targets begin with."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Connection:
     """How to reach a server."""
 
     server: str = "localhost:10002"
-    """`host:port`; `:port` means this machine."""
+    """`host:port`; `:port` means this machine, and `host` port 10002. What else gRPC calls a target will do, too."""
 
     tls_ca: Path | None = None
     """The authority that signed the server's certificate. Any of the three files turns TLS on."""
@@ -77,7 +84,7 @@ class Connection:
             # Channels with the same options share a connection otherwise: the end of one would not be that of another.
             ("grpc.use_local_subchannel_pool", 1),
         ]
-        target = f"localhost{self.server}" if self.server.startswith(":") else self.server
+        target = grpc_target(self.server)
         files = (self.tls_ca, self.tls_key, self.tls_cert)
         if not any(files):
             return grpc.aio.insecure_channel(target, options)
@@ -90,7 +97,24 @@ class Connection:
         found = error_of(error.code().value[0], error.details() or "", details.get(STATUS_DETAILS, b""))
         if isinstance(found, Unreachable):
             return Unreachable(f"cannot reach the server at {self.server}: {found.message}", server=self.server)
+        if isinstance(found, MessageTooLarge) and "field" not in found.facts:
+            return MessageTooLarge(
+                f"the request is larger than the server takes ({found.message}): make the message smaller, "
+                "or raise the server's --max-message-bytes"
+            )
         return found
+
+
+def grpc_target(server: str) -> str:
+    """Return what gRPC connects to for a server's address; without a port gRPC would take 443."""
+    if "://" in server or server.startswith(_SCHEMES):
+        return server
+    host, separator, port = server.rpartition(":")
+    if not separator or server.endswith("]"):
+        host, port = server, _PORT
+    elif ":" in host and not host.startswith("["):
+        host, port = f"[{server}]", _PORT
+    return f"{host or 'localhost'}:{port}"
 
 
 DEFAULT = Connection()

@@ -23,13 +23,14 @@ import os
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from enum import Enum
 from inspect import isawaitable
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, Self, overload
 
+from queuelet.client.checks import check_at_least, check_finite
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed
 from queuelet.client.lessee import Lessee, Terms, Work
@@ -79,10 +80,6 @@ class OnError(Enum):
 
     DROP = "drop"
     """It is gone."""
-
-
-class _NotAsync(Exception):
-    """A handler is a plain function."""
 
 
 class Consumer(Generic[Item]):
@@ -161,7 +158,8 @@ class Consumer(Generic[Item]):
             concurrency: how many messages are handled at a time.
             prefetch: how many more may be here, so that none has to be waited for; 0 leaves them to other consumers.
                 None for as many as are handled in a quarter of a second, as far as is known, and 1,000 at most.
-            lease: how long leases last, in seconds; 0 for what the queue says. They are extended while work goes on.
+            lease: how long leases last, in seconds, 1 or more; 0 for what the queue says. They are extended while work
+                goes on.
             exclusive: whether to be the only one who takes messages from the queue, and to wait while another is.
             name: what to call yourself in the history of messages that fail; empty for the machine and the process.
             on_error: what becomes of a message whose handler raises.
@@ -171,11 +169,17 @@ class Consumer(Generic[Item]):
             close_timeout: how long work may go on when the consumer is closed, in seconds; None for ever.
             reach_for: how long to try to reach a server that was never reached, in seconds; None for ever.
             missing_for: how long a queue may be missing from a server that has just come back, in seconds.
+
+        Raises:
+            ValueError: a number is out of its range.
+            TypeError: `on_error` is no `OnError`.
         """
-        if concurrency < 1:
-            raise ValueError(f"concurrency: {concurrency} is too few; use 1 or more")
-        if prefetch is not None and prefetch < 0:
-            raise ValueError(f"prefetch: {prefetch} is negative; use 0 or more")
+        check_at_least(1, concurrency=concurrency, max_messages=max_messages, lease=lease or None)
+        check_at_least(0, prefetch=prefetch, retry_delay=retry_delay)
+        check_at_least(0, close_timeout=close_timeout, reach_for=reach_for, missing_for=missing_for)
+        check_finite(lease=lease, retry_delay=retry_delay)
+        if not isinstance(on_error, OnError):
+            raise TypeError(f"on_error: {on_error!r} is no OnError; use one of {', '.join(map(str, OnError))}")
         self._client = client
         self._queue = queue
         self._handler = handler
@@ -215,12 +219,17 @@ class Consumer(Generic[Item]):
         self._running: set[Received[Item]] = set()
         self._was_cut = False
         self._begun = 0
-        self._is_stopping = False
+        self._is_stopping = self._is_cutting_off = False
         self._connecting: asyncio.Task[None] | None = None
         self._handling: list[asyncio.Task[None]] = []
         self._looking: asyncio.Task[None] | None = None
         self.done = 0
-        """Messages that were acknowledged, and are out of the queue."""
+        """Messages that were acknowledged, and are out of the queue as far as can be known.
+
+        An acknowledgement that was not answered when a connection broke is told again on the next one. If the server
+        knows nothing of its lease then, the message counts: most likely it heard the first. A server of Disk queues
+        that crashed may have lost a lease of its last half second instead, and that message comes again.
+        """
         self.failed = 0
         """Messages whose work failed."""
         self.lost = 0
@@ -229,7 +238,13 @@ class Consumer(Generic[Item]):
     # Its life
 
     async def run(self) -> None:
-        """Consume until `stop`, or what the consumer was told to end after. Raises what does not go by itself."""
+        """Consume until `stop`, or what the consumer was told to end after. Raises what does not go by itself.
+
+        Raises:
+            Closed: the client is not open, or was closed under the consumer.
+            QueueNotFound: there is no such queue, or it was deleted.
+            QueueHeld: an exclusive consumer holds the queue, and this one is not exclusive.
+        """
         if self._handler is None:
             raise TypeError("there is no handler to run: give one, or iterate over the consumer")
         async with self:
@@ -252,14 +267,15 @@ class Consumer(Generic[Item]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End as `close` does. A message that was iterated over when an error came up fails with that.
+        """End as `close` does. The message at which a loop was left is acknowledged, unless it is settled.
 
-        One whose work was cut off, by being cancelled for one, goes back.
+        Where an error comes up, the message fails with that. Where work is cut off, by being cancelled for one, it goes
+        back.
         """
         if self._handler is None:
             for received in list(self._running):
                 if error is None or isinstance(error, Exception):
-                    self._finish(received, error)
+                    self._settle(received, error)
                 else:
                     self._running.discard(received)  # the end of the stream gives it back
         await self.close(0 if kind is asyncio.CancelledError else self._close_timeout)
@@ -272,7 +288,7 @@ class Consumer(Generic[Item]):
         self._end_soon()
 
     async def wait(self) -> None:
-        """Wait until the consumer has ended. Raises what does not go by itself."""
+        """Wait until the consumer has ended. Raises what does not go by itself, as `run` does."""
         while not self._is_over:
             self._changed.clear()
             await self._changed.wait()
@@ -292,6 +308,7 @@ class Consumer(Generic[Item]):
                     await self.wait()
         finally:
             # Work ends first: its messages are given to others when the connection does.
+            self._is_cutting_off = True
             await _cancel(self._handling)
             self._lessee.end()
             with suppress(TimeoutError, QueueletError):
@@ -305,35 +322,43 @@ class Consumer(Generic[Item]):
     def __aiter__(self) -> AsyncIterator[Received[Item]]:
         """Iterate over the messages. Asking for the next one acknowledges the one before, unless it is settled.
 
-        Outside of `async with` the message at which you leave the loop, whatever way, goes back unless it is settled.
+        In `async with`, whoever asks may be cancelled, by a timeout for one, and ask again: no message is lost. The one
+        at which you leave the loop is acknowledged when the block ends, unless an error ends it.
+
+        Outside of `async with` the loop opens the consumer, and closes it when you leave it. The message at which you
+        do goes back unless it is settled, for a `break` cannot be told from an error there. Being cancelled ends it.
         """
         if self._handler is not None:
             raise TypeError("the consumer has a handler, which gets the messages: iterate over one without")
-        return self._iterate()
+        return self._messages() if self._connecting is not None else self._open_and_iterate()
 
-    async def _iterate(self) -> AsyncIterator[Received[Item]]:
-        if self._connecting is None:
-            async with self:
-                async for each in self._iterate():
-                    yield each
-            return
-        while (received := await self._next()) is not None:
-            began = monotonic()
-            yield received
-            self._finish(received, None)
-            self._pace += (monotonic() - began - self._pace) * _NEWS
-        self._raise_failure()
+    def _messages(self) -> _Messages[Item]:
+        return _Messages(self._next_to_iterate, self._finish)
+
+    async def _open_and_iterate(self) -> AsyncIterator[Received[Item]]:
+        """Iterate, as a generator: only that hears that a loop is left."""
+        async with AsyncExitStack() as stack:
+            # It may have been opened since it was asked for this.
+            if self._connecting is None:
+                await stack.enter_async_context(self)
+            async for each in self._messages():
+                yield each
 
     @property
     def _is_over(self) -> bool:
         """Whether nothing is left to do, or nothing more can be done."""
-        if self._failure is not None:
+        if self._has_hung_up or self._failure is not None:
             return True
         if self._running:
             return False
         if self._is_stopping:
             return not self._lessee.unsettled or not self._lessee.is_connected
         return self._has_enough and not self._lessee.unsettled
+
+    @property
+    def _has_hung_up(self) -> bool:
+        """Whether the server is not talked to any more, and never will be again."""
+        return self._connecting is not None and (self._connecting.done() or self._connecting.cancelling() > 0)
 
     @property
     def _has_enough(self) -> bool:
@@ -391,13 +416,13 @@ class Consumer(Generic[Item]):
         if self._running and (self._was_cut or delivery.count > 1):
             running = next((each for each in self._running if each.id == delivery.message.id), None)
             if running is not None and not running.is_settled:
-                running.renew(delivery)
+                running._renew(delivery)  # noqa: SLF001  # who has it is not to renew it
                 return
         if self._is_stopping:
             self._lessee.nack(delivery.token, unused=True)
             return
         try:
-            item = self._serializer.load(delivery.message.payload)
+            item = self._serializer.load(delivery.payload)
         except Exception as error:  # noqa: BLE001  # whatever a serializer raises, the message is not for it
             dead = delivery.message.id
             _log.warning("message %s of queue %s cannot be read and is dead: %r", dead, self._queue, error)
@@ -451,44 +476,66 @@ class Consumer(Generic[Item]):
                 self._begun += 1
                 self._running.add(received)
                 return received
-            if self._failure is not None:
+            if self._has_hung_up or self._failure is not None:
                 break
             self._arrived.clear()
             await self._arrived.wait()
         return None
 
+    async def _next_to_iterate(self) -> Received[Item]:
+        """Return the next message. Raises what does not go by itself, and `StopAsyncIteration` at the end."""
+        received = await self._next()
+        if received is None:
+            self._raise_failure()
+            raise StopAsyncIteration
+        return received
+
     async def _handle_all(self, handler: Handler[Item]) -> None:
         """Handle one message after the other."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # it runs in one
         turn = monotonic()
         while (received := await self._next()) is not None:
-            error: BaseException | None = None
             began = monotonic()
-            try:
-                work = handler(received)
-                if not isawaitable(work):
-                    raise _NotAsync  # noqa: TRY301  # it is told apart below
-                await work
-            except _NotAsync:
-                raise TypeError(
-                    "the handler returned without anything to await: make it `async def`, or use "
-                    "queuelet.client.blocking.Consumer"
-                ) from None
-            except asyncio.CancelledError as cancelled:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                # Not the work was cancelled but something it waited for.
-                error = cancelled
-            except Exception as raised:  # noqa: BLE001  # whatever a handler raises, the next message is handled
-                error = raised
-            self._finish(received, error)
-            now = monotonic()
-            self._pace += (now - began - self._pace) * _NEWS
-            if now > turn + _TURN:
+            self._finish(received, began, await self._work(handler, received, task))
+            if monotonic() > turn + _TURN:
                 await asyncio.sleep(0)
                 turn = monotonic()
 
-    def _finish(self, received: Received[Item], error: BaseException | None) -> None:
+    async def _work(
+        self, handler: Handler[Item], received: Received[Item], task: asyncio.Task[Any]
+    ) -> BaseException | None:
+        """Have the handler do the work of a message in this task, and return what it raised."""
+        try:
+            work = handler(received)
+            is_async = isawaitable(work)
+            if is_async:
+                await work
+            if task.cancelling():
+                await asyncio.sleep(0)  # a cancellation is told where something is awaited
+        except asyncio.CancelledError as cancelled:
+            if self._is_cutting_off or self._has_hung_up:
+                raise
+            # It has cancelled its own task, or something it waited for was cancelled.
+            return cancelled
+        except Exception as raised:  # noqa: BLE001  # whatever a handler raises, the next message is handled
+            return raised
+        finally:
+            while task.cancelling():
+                task.uncancel()  # so that it goes on
+        if not is_async:
+            raise TypeError(
+                "the handler returned without anything to await: make it `async def`, or use "
+                "queuelet.client.blocking.Consumer"
+            )
+        return None
+
+    def _finish(self, received: Received[Item], began: float, error: BaseException | None) -> None:
+        """Settle a message as its work ended, and note how long that took."""
+        self._settle(received, error)
+        self._pace += (monotonic() - began - self._pace) * _NEWS
+
+    def _settle(self, received: Received[Item], error: BaseException | None) -> None:
         """Settle a message as its work ended, unless it is settled already."""
         self._running.discard(received)
         if error is not None:
@@ -506,6 +553,31 @@ class Consumer(Generic[Item]):
     def _give_back_unused(self) -> None:
         while self._here:
             self._here.popleft().nack(unused=True)
+
+
+class _Messages(AsyncIterator[Received[Item]]):
+    """The messages of an open consumer, one after the other. Asking for the next one ends the work of the one before.
+
+    Asking may be cancelled: once a message is taken, nothing is waited for.
+    """
+
+    def __init__(
+        self,
+        next_message: Callable[[], Awaitable[Received[Item]]],
+        finish: Callable[[Received[Item], float, None], None],
+    ) -> None:
+        self._next_message = next_message
+        self._finish = finish
+        self._last: Received[Item] | None = None
+        self._began = 0.0
+
+    async def __anext__(self) -> Received[Item]:
+        last, self._last = self._last, None
+        if last is not None:
+            self._finish(last, self._began, None)
+        self._last = await self._next_message()
+        self._began = monotonic()
+        return self._last
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

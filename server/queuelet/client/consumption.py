@@ -10,9 +10,12 @@ from typing import Any, Self
 import grpc
 
 from queuelet.client.connection import Connection
+from queuelet.client.errors import Closed
 from queuelet.client.values import News, duration_to_pb
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
+
+_ENDED_HERE = "the stream was ended here, or its client was closed"
 
 
 class Consumption:
@@ -41,7 +44,10 @@ class Consumption:
 
     async def begin(self, request: pb.ConsumeRequest) -> None:
         """Begin with more to say than what to consume. A stream that is refused has no second request to fail with."""
-        self._call = self._make(metadata=self._connection.metadata)
+        try:
+            self._call = self._make(metadata=self._connection.metadata)
+        except grpc.aio.UsageError:
+            raise Closed(_ENDED_HERE) from None
         request.MergeFrom(self._first)
         await self.say(request)
 
@@ -71,11 +77,15 @@ class Consumption:
         return self
 
     async def __anext__(self) -> News:
-        """Return what the server tells next."""
+        """Return what the server tells next. Raises `Closed` where the stream or its client was closed meanwhile."""
         try:
             data = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise self._connection.error_of(error) from None
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise Closed(_ENDED_HERE) from None
         if data is grpc.aio.EOF:
             raise StopAsyncIteration
         return News.of(pb.ConsumeResponse.FromString(data))
@@ -119,11 +129,9 @@ class Consumption:
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 raise await self._why_ended() from None
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task and task.cancelling():
+                if is_cancelled():
                     raise
-                # gRPC raises it too where not the task but the stream was cancelled.
-                raise Unreachable("the stream was ended here") from None
+                raise Closed(_ENDED_HERE) from None
 
     async def _why_ended(self) -> QueueletError:
         code, details = await self._call.code(), await self._call.details()
@@ -131,3 +139,9 @@ class Consumption:
             return Unreachable(f"the server at {self._connection.server} ended the stream")
         trailing = await self._call.trailing_metadata()
         return self._connection.error_of(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details))
+
+
+def is_cancelled() -> bool:
+    """Tell whether it is this task that is cancelled, and not something it waits for, such as a call of gRPC."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -14,7 +14,7 @@ class Closed(QueueletError):
 
 
 class NotSent(QueueletError):
-    """The message was not sent in time, and is not in the queue."""
+    """The message was not sent, for want of a connection or of time, and is not in the queue."""
 
     reason = "NOT_SENT"
 

@@ -15,16 +15,14 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from queuelet.client.client import Client
-from queuelet.client.consumption import Consumption
+from queuelet.client.consumption import Consumption, is_cancelled
+from queuelet.client.errors import Closed
 from queuelet.client.retries import AWAY, Backoff
 from queuelet.client.values import Delivery, News, duration_to_pb
 from queuelet.errors import MessageNotFound, QueueletError, QueueNotFound, TooMany, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 
 _log = logging.getLogger("queuelet.client")
-
-_SIGN_OF_LIFE = 20.0
-"""How often to make a call at least, in seconds: a stream on which nothing comes does not notice that it is cut."""
 
 _MOST_TOLD = 5_000
 """How many outcomes go into one request. A server takes 10,000 unless told otherwise."""
@@ -129,12 +127,23 @@ class Lessee:
         self._has_news.set()
 
     async def run(self) -> None:
-        """Consume over one connection after the other. Raises what does not go by itself."""
+        """Consume over one connection after the other. Raises what does not go by itself.
+
+        Raises:
+            Closed: the client is not open, or not any more.
+        """
         while not self._is_ending:
             try:
                 await self._consume()
             except (*AWAY, TooMany, QueueNotFound) as error:
                 await asyncio.sleep(self._outage.next_delay(error))
+            except (Closed, asyncio.CancelledError):
+                # The calls of a client that is closed are cancelled.
+                if is_cancelled():
+                    raise
+                raise Closed(
+                    "the client was closed under the consumer, or never opened: open it before, and close it after"
+                ) from None
 
     # Inside
 
@@ -190,7 +199,7 @@ class Lessee:
             self._work.take(delivery)
 
     def _confirm(self, news: News) -> None:
-        """Take the server's word on what became of messages. What is not there any more will not come again."""
+        """Take the server's word on what became of messages. What it does not know of was most likely acknowledged."""
         unsettled = self._unsettled
         done = sum(unsettled.pop(token, _NOT_TOLD) is None for token in news.settled)
         for token, error in news.refused.items():
@@ -250,15 +259,13 @@ class Lessee:
         return max(0, free)
 
     async def _extend(self) -> None:
-        """Keep the leases of what is held. A call shows too that the server is still there."""
-        queue = self._terms.queue
+        """Keep the leases of what is held."""
         while True:
-            await asyncio.sleep(min(self._lease / 3, _SIGN_OF_LIFE))
+            await asyncio.sleep(self._lease / 3)
             tokens = list(self._held)
             if not tokens:
-                await self._client.get_queue(queue)
                 continue
-            _, errors = await self._client.extend(queue, tokens, lease=self._lease)
+            _, errors = await self._client.extend(self._terms.queue, tokens, lease=self._lease)
             for token, error in zip(tokens, errors, strict=True):
                 if error and token in self._held:
                     self._held.discard(token)

@@ -13,8 +13,8 @@ from queuelet.client.consumer import OnError
 from queuelet.tags import Tag
 
 
-class PutOptions(TypedDict, total=False):
-    """What may be chosen of a message, as `Producer.put` takes it."""
+class MessageOptions(TypedDict, total=False):
+    """What may be chosen of a message."""
 
     tags: Iterable[Tag]
     message_id: str
@@ -22,6 +22,11 @@ class PutOptions(TypedDict, total=False):
     delay: float
     not_before: datetime | None
     ttl: float
+
+
+class PutOptions(MessageOptions, total=False):
+    """What may be chosen of a put."""
+
     timeout: float | None
 
 

@@ -16,25 +16,37 @@ arrived is not added a second time, if that takes less than the minute for which
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
-from typing import Generic, NamedTuple, Self, overload
+from typing import Generic, NamedTuple, Self, Unpack, overload
 
+from queuelet.client.checks import check_at_least
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed, NotSent, PutsFailed
+from queuelet.client.options import MessageOptions, ProducerOptions
 from queuelet.client.outgoing import Outgoing, encoded, plain, request_bytes
 from queuelet.client.retries import AWAY, CROWDED, Backoff
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.values import new_message
-from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound, TooManyAnswers, Unreachable
-from queuelet.status import Code, error_from_pb
+from queuelet.errors import (
+    InvalidArgument,
+    MessageTooLarge,
+    QueueletError,
+    QueueNotFound,
+    TooManyAnswers,
+    Unreachable,
+)
+from queuelet.status import error_from_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+
+_log = logging.getLogger("queuelet.client")
 
 _PLACE = re.compile(r"messages\[(\d+)\]")
 """How the server names the message of a batch that breaks a rule."""
@@ -52,6 +64,10 @@ _LONGEST_WAIT = 3_600.0
 """A wait for room that needs no bound, in seconds: the call's own is shorter."""
 
 _NEVER = float("inf")
+
+_CLIENT_CLOSED = (
+    "the client was closed under the producer, or was not opened, before the message was sent: it is not in the queue"
+)
 
 
 class Added(NamedTuple):
@@ -103,9 +119,20 @@ class Sent:
         return self.is_settled
 
     def add_done_callback(self, call: Callable[[Added | QueueletError], None]) -> None:
-        """Have a function called with the outcome. It runs in the event loop."""
+        """Have a function called with the outcome. It runs in the event loop, and what it raises is logged."""
         self.is_asked_after = True
-        self.future.add_done_callback(lambda future: call(_outcome(future)))
+
+        def tell(future: asyncio.Future[Added]) -> None:
+            try:
+                call(_outcome(future))
+            except Exception:  # noqa: BLE001  # it is theirs
+                _log.exception("a function that was called with the outcome of a put failed")
+
+        self.future.add_done_callback(tell)
+
+
+def _added(result: pb.AddResult, answer: pb.AddBatchResponse) -> Added:
+    return Added(result.id, result.duplicate, answer.durability == pb.DURABILITY_DISK)
 
 
 def _outcome(future: asyncio.Future[Added]) -> Added | QueueletError:
@@ -119,36 +146,11 @@ class Producer(Generic[Item]):
     """Puts messages into one queue. Use it in `async with`: leaving that sends what is still here."""
 
     @overload
-    def __init__(
-        self: Producer[bytes],
-        client: Client,
-        queue: str,
-        *,
-        batch_messages: int = ...,
-        batch_bytes: int = ...,
-        linger: float = ...,
-        buffer_messages: int = ...,
-        buffer_bytes: int = ...,
-        wait_for_room: bool = ...,
-        timeout: float | None = ...,
-        close_timeout: float | None = ...,
-    ) -> None: ...
+    def __init__(self: Producer[bytes], client: Client, queue: str, **options: Unpack[ProducerOptions]) -> None: ...
 
     @overload
     def __init__(
-        self,
-        client: Client,
-        queue: str,
-        serializer: Serializer[Item],
-        *,
-        batch_messages: int = ...,
-        batch_bytes: int = ...,
-        linger: float = ...,
-        buffer_messages: int = ...,
-        buffer_bytes: int = ...,
-        wait_for_room: bool = ...,
-        timeout: float | None = ...,
-        close_timeout: float | None = ...,
+        self, client: Client, queue: str, serializer: Serializer[Item], **options: Unpack[ProducerOptions]
     ) -> None: ...
 
     def __init__(  # noqa: PLR0913  # each is a choice of its own, and all but three are named
@@ -181,8 +183,9 @@ class Producer(Generic[Item]):
             timeout: how long a message may take to be added, in seconds, unless a put says otherwise; None for ever.
             close_timeout: how long leaving `async with` may wait for messages on their way, in seconds; None for ever.
         """
-        _check(batch_messages=batch_messages, batch_bytes=batch_bytes)
-        _check(buffer_messages=buffer_messages, buffer_bytes=buffer_bytes)
+        check_at_least(1, batch_messages=batch_messages, batch_bytes=batch_bytes)
+        check_at_least(1, buffer_messages=buffer_messages, buffer_bytes=buffer_bytes)
+        check_at_least(0, linger=linger, timeout=timeout, close_timeout=close_timeout)
         self._client = client
         self._queue = queue
         self._serializer = serializer
@@ -199,17 +202,25 @@ class Producer(Generic[Item]):
         self._settled_request = ""
         self._request: pb.AddBatchRequest | None = None
         """The call for the messages under way, once it was made."""
+        self._doubt: QueueletError | None = None
+        """Why nobody knows whether the messages under way were added; None while it is known that they were not."""
         self._is_busy = False
         """Whether whoever puts sends it, too."""
+        self._delivery_here = asyncio.Timeout(None)
+        """What cuts that off."""
         self._waiting: deque[Sent] = deque()
         self._bytes = 0
         self._in_line: deque[object] = deque()
         """Who waits for room here, first come first served."""
         self._under_way: list[Sent] = []
+        self._added: list[Sent] = []
+        """Those of the last call, all added, and not told so yet."""
+        self._added_answer = pb.AddBatchResponse()
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._is_hurried = False
         self._is_open = False
+        self._why_closed = "the producer is closed, or was not opened: use it in `async with`"
         self._task: asyncio.Task[None] | None = None
         self._was_away = False
         self._trouble: QueueletError | None = None
@@ -221,7 +232,7 @@ class Producer(Generic[Item]):
             raise Closed("the producer was opened before: make a new one")
         self._is_open = True
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._guard(self._run))
         return self
 
     async def __aexit__(
@@ -246,13 +257,7 @@ class Producer(Generic[Item]):
         finally:
             self._task.cancel()
             await asyncio.wait([self._task])
-            self._settled.set()
-            for put in self._waiting:
-                self._settle(put, Closed("the producer was closed before the message was sent: it is not in the queue"))
-            for put in self._under_way:
-                self._settle(put, self._trouble or Unreachable("the producer was closed before the server answered"))
-            self._waiting.clear()
-            self._under_way = []
+            self._end(Closed("the producer was closed before the message was sent: it is not in the queue"))
 
     # Putting
 
@@ -277,25 +282,21 @@ class Producer(Generic[Item]):
             priority: smaller comes first.
             delay: how long it is not delivered, in seconds.
             not_before: or until when it is not.
-            ttl: how long it may wait for its end before it is dead, in seconds.
+            ttl: how long it may wait for its end before it is dead, in seconds; 0 for what the queue says.
             timeout: how long to try, in seconds; None for what the producer was told.
 
         Raises:
             NotSent: it could not be sent in time, and is not in the queue.
             QueueFull: there was no room for it in time.
+            MessageTooLarge: it is larger than the server takes.
             Unreachable: the server went away with it, so it may be in the queue or not.
+            Closed: the producer was closed, or its client; it is not in the queue.
             and whatever else the server refuses it with.
         """
         sent = await self.send(
-            item,
-            tags=tags,
-            message_id=message_id,
-            priority=priority,
-            delay=delay,
-            not_before=not_before,
-            ttl=ttl,
+            item, tags=tags, message_id=message_id, priority=priority, delay=delay, not_before=not_before, ttl=ttl,
             timeout=timeout,
-        )
+        )  # fmt: skip
         sent.is_asked_after = True
         if not self._is_busy and not self._under_way and len(self._waiting) == 1:
             await self._deliver_here()
@@ -308,17 +309,12 @@ class Producer(Generic[Item]):
         sent = [await self.send(item) for item in items]
         return [await each for each in sent]
 
-    async def send(  # noqa: PLR0913  # as `put`
+    async def send(
         self,
         item: Item,
         *,
-        tags: Iterable[Tag] = (),
-        message_id: str = "",
-        priority: int = 0,
-        delay: float = 0,
-        not_before: datetime | None = None,
-        ttl: float = 0,
-        timeout: float | None = None,  # noqa: ASYNC109  # what becomes of the message hangs on it, not the wait alone
+        timeout: float | None = None,  # noqa: ASYNC109  # as `put`
+        **options: Unpack[MessageOptions],
     ) -> Sent:
         """Take an item to be put, and return before it is: at once, unless too much is on its way already.
 
@@ -326,22 +322,18 @@ class Producer(Generic[Item]):
         producer is closed. Arguments and errors are those of `put`.
         """
         if not self._is_open:
-            raise Closed("the producer is closed, or was not opened: use it in `async with`")
+            raise Closed(self._why_closed)
+        if timeout is not None:
+            check_at_least(0, timeout=timeout)
         payload = self._serializer.dump(item)
         if not isinstance(payload, bytes):
             raise TypeError(
                 f"a payload is bytes, and the serializer made {type(payload).__name__} of {type(item).__name__}: "
                 "give the producer TEXT, JSON or a serializer of yours, as its third argument"
             )
-        if tags or message_id or priority or delay or not_before is not None or ttl:
-            message = encoded(
-                new_message(
-                    payload=payload, tags=tags, message_id=message_id, priority=priority, delay=delay,
-                    not_before=not_before, ttl=ttl,
-                )
-            )  # fmt: skip
-        else:
-            message = plain(payload)
+        # To make a generated message costs a lot, and most messages are a payload alone.
+        has_more = any(options.values())
+        message = encoded(new_message(payload=payload, **options)) if has_more else plain(payload)
         loop = self._loop
         patience = self._timeout if timeout is None else timeout
         deadline = _NEVER if patience is None else loop.time() + patience
@@ -360,6 +352,7 @@ class Producer(Generic[Item]):
 
     async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # its end is an answer, no error
         """Wait until all that was put so far has an outcome; return whether it has, within so many seconds."""
+        self._tell_added()
         outcomes = [put.future for put in (*self._under_way, *self._waiting)]
         if not outcomes:
             return True
@@ -370,7 +363,7 @@ class Producer(Generic[Item]):
     @property
     def unsettled(self) -> int:
         """How many messages are on their way."""
-        return len(self._under_way) + len(self._waiting)
+        return len(self._added) + len(self._under_way) + len(self._waiting)
 
     # Inside, here
 
@@ -399,7 +392,7 @@ class Producer(Generic[Item]):
             self._in_line.remove(place)
             self._settled.set()
         if not self._is_open:
-            raise Closed("the producer was closed before the message was sent: it is not in the queue")
+            raise Closed(self._why_closed)
         if self._is_crowded(size):
             raise self._why_late()
 
@@ -410,7 +403,8 @@ class Producer(Generic[Item]):
             self._settle(put, self._why_late())
 
     def _why_late(self) -> QueueletError:
-        if isinstance(self._trouble, CROWDED):
+        """Return what kept a message from being added that is not in the queue."""
+        if self._trouble is not None and not isinstance(self._trouble, (*AWAY, NotSent)):
             return self._trouble
         reason = f" ({self._trouble.message})" if self._trouble else ""
         return NotSent(f"the message could not be sent in time, and is not in queue {self._queue}{reason}")
@@ -431,7 +425,31 @@ class Producer(Generic[Item]):
         put.future.exception()  # asked for here, since asyncio would report it where nobody does
         self._failures.note(put, outcome)
 
+    def _end(self, why: QueueletError) -> None:
+        """Take no more, and give an outcome to all that is here."""
+        self._is_open, self._why_closed = False, why.message
+        self._tell_added()
+        for put in self._under_way:
+            self._settle(put, self._doubt or why)
+        for put in self._waiting:
+            self._settle(put, why)
+        self._under_way = []
+        self._waiting.clear()
+        self._settled.set()
+        if self._is_busy:
+            self._delivery_here.reschedule(self._loop.time())
+        if self._task is not None:
+            self._task.cancel()
+
     # Inside, on the way
+
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do some work. Whatever breaks in it is the outcome of all that is here, so that nobody waits for ever."""
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001  # whoever awaits a message is told
+            self._doubt = _unforeseen(error)
+            self._end(self._doubt)
 
     async def _run(self) -> None:
         """Send batch after batch."""
@@ -457,7 +475,9 @@ class Producer(Generic[Item]):
         self._is_busy = True
         try:
             self._under_way = self._next_batch(self._loop.time())
-            await self._deliver()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as self._delivery_here:
+                    await self._guard(self._deliver)
         finally:
             self._is_busy = False
             self._changed.set()
@@ -497,16 +517,13 @@ class Producer(Generic[Item]):
         while self._under_way:
             request = self._request = self._request or self._new_request()
             try:
-                patience = self._patience
-                if patience < _LONGEST_WAIT:
-                    request.wait_at_most.FromNanoseconds(int(patience * 1e9))
-                # More than that, so that there is an answer: otherwise nobody knows what became of the messages.
-                data = request_bytes(request, [put.message for put in self._under_way])
-                answer = await self._client.call_once("AddBatch", data, at_most=patience + _GRACE)
+                answer = await self._call(request)
             except TooManyAnswers:
                 # So many producers put at the same time: this one then does without being remembered.
                 request.request_id = ""
                 continue
+            except Closed:
+                self._end(Closed(_CLIENT_CLOSED))
             except QueueletError as error:
                 if not self._may_pass(error):
                     self._take_refusal(error)
@@ -516,11 +533,34 @@ class Producer(Generic[Item]):
             else:
                 self._was_away, self._trouble = False, None
                 self._settled_request, self._request = request.request_id, None
-                self._take_results(pb.AddBatchResponse.FromString(answer))
+                self._take_results(answer)
             if self._under_way:
                 await asyncio.sleep(min(backoff.next_delay(), self._patience))
-                self._give_up_late(may_have_arrived=self._request is not None)
-        self._request = None
+                self._give_up_late()
+        self._request = self._doubt = None
+
+    async def _call(self, request: pb.AddBatchRequest) -> pb.AddBatchResponse:
+        """Make the call for the messages under way, and keep account of whether they may have been added."""
+        patience = self._patience
+        if patience < _LONGEST_WAIT:
+            request.wait_at_most.FromNanoseconds(int(patience * 1e9))
+        data = request_bytes(request, [put.message for put in self._under_way])
+        before = self._doubt
+        self._doubt = before or Unreachable("the message was sent, and what became of it is not known")
+        try:
+            # Longer than the server is to wait, so that there is an answer.
+            answer = await self._client.call_once("AddBatch", data, at_most=patience + _GRACE)
+        except (NotSent, Closed):
+            self._doubt = before
+            raise
+        except AWAY as error:
+            self._doubt = error
+            raise
+        except QueueletError:
+            self._doubt = None
+            raise
+        self._doubt = None
+        return pb.AddBatchResponse.FromString(answer)
 
     def _new_request(self) -> pb.AddBatchRequest:
         """Return the call for the messages under way. It is repeated as it is: its id stands for these messages."""
@@ -539,24 +579,40 @@ class Producer(Generic[Item]):
         return max(0.0, min((put.deadline for put in self._under_way if not put.is_settled), default=now) - now)
 
     def _take_results(self, answer: pb.AddBatchResponse) -> None:
-        """Settle what was added or refused. What has no room yet stays, in order."""
+        """Settle what was added or refused. What has no room yet stays, in order.
+
+        Where all were added and more wait, the next call goes first: the server works on it while these are told.
+        """
+        if len(answer.results) != len(self._under_way):
+            raise Unreachable(f"the server answered {len(answer.results)} results to {len(self._under_way)} messages")
+        self._tell_added()
+        if not any(result.HasField("error") for result in answer.results):
+            self._added, self._added_answer, self._under_way = self._under_way, answer, []
+            if self._waiting:
+                # The call begins in the next turn of the loop.
+                self._loop.call_soon(self._loop.call_soon, self._tell_added)
+            else:
+                self._tell_added()
+            return
         rest: list[Sent] = []
-        is_durable = answer.durability == pb.DURABILITY_DISK
         for put, result in zip(self._under_way, answer.results, strict=True):
-            if not result.HasField("error"):
-                self._settle(put, Added(result.id, result.duplicate, is_durable))
-                continue
-            error = error_from_pb(result.error)
+            error = error_from_pb(result.error) if result.HasField("error") else None
             if isinstance(error, CROWDED) and self._wait_for_room and not put.is_settled:
                 self._trouble = error
                 rest.append(put)
             else:
-                self._settle(put, error)
+                self._settle(put, error or _added(result, answer))
         self._under_way = rest
+
+    def _tell_added(self) -> None:
+        """Settle what was added, if anything was that was not told yet."""
+        added, self._added = self._added, []
+        for put, result in zip(added, self._added_answer.results, strict=bool(added)):
+            self._settle(put, _added(result, self._added_answer))
 
     def _may_pass(self, error: QueueletError) -> bool:
         """Tell whether the same call may do later. A queue may be missing for a while after a server was away."""
-        is_away = isinstance(error, AWAY) or (isinstance(error, QueueNotFound) and self._was_away)
+        is_away = isinstance(error, (*AWAY, NotSent)) or (isinstance(error, QueueNotFound) and self._was_away)
         self._was_away = self._was_away or is_away
         if is_away and not self._client.connection.retry_for:
             return False
@@ -567,19 +623,26 @@ class Producer(Generic[Item]):
 
         Where the server takes smaller batches only, they are smaller from here on.
         """
-        named = _PLACE.search(str(error.facts.get("field", ""))) if isinstance(error, InvalidArgument) else None
-        half = len(self._under_way) // 2
-        if half and not named and _may_fit_in_parts(error):
-            self._waiting.extendleft(reversed(self._under_way[half:]))
-            self._under_way = self._under_way[:half]
-            self._batch_messages = half
-            return
-        guilty = [self._under_way[int(named[1])]] if named else self._under_way
-        for put in guilty:
-            self._settle(put, error)
-        self._under_way = [put for put in self._under_way if put not in guilty] if named else []
+        named = _PLACE.match(str(error.facts.get("field", ""))) if isinstance(error, InvalidArgument) else None
+        if named:
+            self._settle(self._under_way.pop(int(named[1])), _without_place(error))
+        elif isinstance(error, InvalidArgument) and len(self._under_way) > 1:
+            self._send_in_parts(error)
+        else:
+            for put in self._under_way:
+                self._settle(put, error)
+            self._under_way = []
 
-    def _give_up_late(self, *, may_have_arrived: bool) -> None:
+    def _send_in_parts(self, error: InvalidArgument) -> None:
+        """Make smaller batches from here on, of what the server found too much, too."""
+        if isinstance(error, MessageTooLarge):
+            self._batch_bytes = sum(put.size for put in self._under_way) // 2
+        else:
+            self._batch_messages = len(self._under_way) // 2
+        self._waiting.extendleft(reversed(self._under_way))
+        self._under_way = self._next_batch(self._loop.time())
+
+    def _give_up_late(self) -> None:
         """Fail messages whose time is over with what kept them from being added.
 
         They stay in a batch that may have arrived, whose call must be repeated as it was.
@@ -587,9 +650,9 @@ class Producer(Generic[Item]):
         now = self._loop.time()
         for put in self._under_way:
             if put.deadline <= now:
-                self._settle(put, self._trouble or self._why_late())
+                self._settle(put, self._doubt or self._why_late())
         left = [put for put in self._under_way if not put.is_settled]
-        if not left or not may_have_arrived:
+        if not left or not self._doubt:
             self._under_way = left
 
 
@@ -618,12 +681,17 @@ class _Failures:
             raise PutsFailed(errors[:_TOLD], failed)
 
 
-def _may_fit_in_parts(error: QueueletError) -> bool:
-    """Tell whether a call was refused for its own size: by the server, or by gRPC for its bytes."""
-    return isinstance(error, InvalidArgument) or error.facts.get("code") == Code.RESOURCE_EXHAUSTED
+def _without_place(error: QueueletError) -> QueueletError:
+    """Return an error as whoever put the message knows it, to whom its place in a batch says nothing."""
+    field = _in_own_words(str(error.facts["field"]))
+    return type(error)(_in_own_words(error.message), **{**error.facts, "field": field})
 
 
-def _check(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}: {size} is too few; use 1 or more")
+def _in_own_words(text: str) -> str:
+    return _PLACE.sub("message", text).removeprefix("message.")
+
+
+def _unforeseen(error: Exception) -> QueueletError:
+    failure = QueueletError(f"the producer ended with an error that nobody foresaw: {error!r}")
+    failure.__cause__ = error
+    return failure

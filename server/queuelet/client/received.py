@@ -45,7 +45,7 @@ class Received(Generic[Item]):
     @property
     def payload(self) -> bytes:
         """Its bytes."""
-        return self._delivery.message.payload
+        return self._delivery.payload
 
     @property
     def tags(self) -> Tags:
@@ -82,7 +82,7 @@ class Received(Generic[Item]):
             self.is_settled = True
             self._lessee.nack(self.token, delay=delay, reason=reason, dead=dead, unused=unused)
 
-    def renew(self, delivery: Delivery) -> None:
+    def _renew(self, delivery: Delivery) -> None:
         """Take a newer lease on it: it came again while the work went on."""
         self._delivery = delivery
         self.is_leased = True

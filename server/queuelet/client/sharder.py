@@ -6,40 +6,87 @@
 
 The shards are the queues `orders-0`, `orders-1` and so on. Those that are there are taken as they are, whoever made
 them; opening makes what is missing of as many as it is told. So sharders that were told different counts come to the
-largest: each looks for more shards as long as it is open. None is removed.
+largest: each looks for more shards as long as it is open. None is removed, and one that somebody deletes is made again.
 
-Messages of one key go to one shard and keep their order; those without go where the fewest messages are. Between shards
-there is no order. A shard that is added takes its part of the keys from all others, and what is queued stays where it
-is: whoever needs the order of keys adds shards while the queues are empty.
+Messages of one key go to one shard and keep their order; those without go where the fewest messages are, in turn where
+there are as many. Between shards there is no order. A shard that is added takes its part of the keys from all others,
+and what is queued stays where it is: whoever needs the order of keys adds shards while the queues are empty.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import count
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, Unpack, overload
+from typing import Any, Generic, Self, Unpack, overload
 
 from queuelet.bounds import UNBOUNDED
+from queuelet.client.checks import check_at_least
 from queuelet.client.client import Client
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.errors import Closed
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
 from queuelet.client.producer import Added, Producer, Sent
+from queuelet.client.retries import AWAY
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.errors import QueueExists, QueueletError, QueueNotFound
 from queuelet.v1 import queue_pb2 as pb
 
 
-class _Run(NamedTuple):
-    """Work on all shards that goes on."""
+class _Run:
+    """Work on all shards, each by a consumer of its own."""
 
-    start: Callable[[str], None]
-    """Begin with a shard."""
-    consumers: list[Consumer[Any]]
+    def __init__(self, consumer_of: Callable[[str], Consumer[Any]], make: Callable[[str], Awaitable[None]]) -> None:
+        """Take what makes the consumer of a shard, and what makes a shard."""
+        self._consumer_of = consumer_of
+        self._make = make
+        self._consumers: dict[str, Consumer[Any]] = {}
+        self._works: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self._is_stopping = False
+
+    def start(self, shard: str) -> None:
+        """Begin with a shard."""
+        work = asyncio.create_task(self._consume(shard))
+        work.add_done_callback(lambda _: self._changed.set())
+        self._works.append(work)
+
+    def stop(self) -> None:
+        """Take no more messages, and end when the work that goes on is done."""
+        self._is_stopping = True
+        for consumer in self._consumers.values():
+            consumer.stop()
+
+    async def wait(self) -> None:
+        """Return when the work on all shards has ended. Raises what ended one of them."""
+        while not all(work.done() for work in self._works):
+            self._changed.clear()
+            await self._changed.wait()
+            for work in self._works:
+                if work.done():
+                    work.result()
+
+    async def close(self) -> None:
+        """Cut off the work that goes on."""
+        for work in self._works:
+            work.cancel()
+        await asyncio.gather(*self._works, return_exceptions=True)
+
+    async def _consume(self, shard: str) -> None:
+        """Consume a shard, and make it again where somebody deletes it."""
+        while not self._is_stopping:
+            consumer = self._consumers[shard] = self._consumer_of(shard)
+            try:
+                await consumer.run()
+            except QueueNotFound:
+                # Where the server is away now, the next consumer waits for it, and may come here again.
+                with suppress(*AWAY):
+                    await self._make(shard)
+            else:
+                return
 
 
 class Sharder(Generic[Item]):
@@ -100,8 +147,9 @@ class Sharder(Generic[Item]):
             look_every: how often to look for new shards, and how full they are, in seconds.
             options: those of the `Producer` of each shard.
         """
-        if shards < 1:
-            raise ValueError(f"shards: {shards} is too few; use 1 or more")
+        check_at_least(1, shards=shards)
+        if not look_every > 0:
+            raise ValueError(f"look_every: {look_every} is out of range; use more than 0")
         self._client = client
         self._name = name
         self._serializer: Serializer[Item] = serializer
@@ -113,6 +161,7 @@ class Sharder(Generic[Item]):
         self._options = options
         self._producers: dict[str, Producer[Item]] = {}
         self._messages: dict[str, int] = {}
+        """How many messages each shard has, as far as is known. The shard that was put into last stands last."""
         self._runs: list[_Run] = []
         self._looking: asyncio.Task[None] | None = None
 
@@ -160,7 +209,7 @@ class Sharder(Generic[Item]):
     def _producer_for(self, key: str) -> Producer[Item]:
         self._check_open()
         shard = shard_of(key, self.shards) if key else min(self._messages, key=self._messages.__getitem__)
-        self._messages[shard] += 1
+        self._messages[shard] = self._messages.pop(shard) + 1
         return self._producers[shard]
 
     async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # its end is an answer, no error
@@ -175,39 +224,24 @@ class Sharder(Generic[Item]):
         It ends when all of them have, and when one raises what does not go by itself.
         """
         self._check_open()
-        works: list[asyncio.Task[None]] = []
-        consumers: list[Consumer[Item]] = []
-        ended = asyncio.Event()
 
-        def start(shard: str) -> None:
-            consumer = Consumer(self._client, shard, handler, serializer=self._serializer, **options)
-            consumers.append(consumer)
-            works.append(asyncio.create_task(consumer.run()))
-            works[-1].add_done_callback(lambda _: ended.set())
+        def consumer_of(shard: str) -> Consumer[Item]:
+            return Consumer(self._client, shard, handler, serializer=self._serializer, **options)
 
+        run = _Run(consumer_of, self._make)
         for shard in self.shards:
-            start(shard)
-        run = _Run(start, consumers)
+            run.start(shard)
         self._runs.append(run)
         try:
-            while not all(work.done() for work in works):
-                ended.clear()
-                await ended.wait()
-                for work in works:
-                    if work.done():
-                        work.result()
+            await run.wait()
         finally:
-            self._runs = [each for each in self._runs if each is not run]
-            for work in works:
-                work.cancel()
-            await asyncio.gather(*works, return_exceptions=True)
+            self._runs.remove(run)
+            await run.close()
 
     def stop(self) -> None:
         """Take no more messages, and have `run` end when the work that goes on is done."""
         for run in self._runs:
-            for consumer in run.consumers:
-                consumer.stop()
-        self._runs = []
+            run.stop()
 
     # Inside
 
@@ -237,13 +271,19 @@ class Sharder(Generic[Item]):
             except QueueNotFound:
                 if shard not in self._producers:
                     return
-                continue
-            self._messages[shard] = counts.ready + counts.delayed + counts.leased + counts.dead
+                await self._make(shard)
+                counts = pb.MessageCounts()
             if shard not in self._producers:
-                producer = Producer(self._client, shard, self._serializer, **self._options)
-                self._producers[shard] = await producer.__aenter__()
-                for run in self._runs:
-                    run.start(shard)
+                await self._adopt(shard)
+            on_their_way = self._producers[shard].unsettled
+            self._messages[shard] = counts.ready + counts.delayed + counts.leased + counts.dead + on_their_way
+
+    async def _adopt(self, shard: str) -> None:
+        """Begin to use a shard."""
+        producer = Producer(self._client, shard, self._serializer, **self._options)
+        self._producers[shard] = await producer.__aenter__()
+        for run in self._runs:
+            run.start(shard)
 
 
 def shard_of(key: str, shards: tuple[str, ...]) -> str:

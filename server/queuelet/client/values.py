@@ -10,10 +10,17 @@ from typing import final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from queuelet.errors import QueueletError
+from queuelet.errors import InvalidArgument, QueueletError
+from queuelet.ids import parse_uuid, why_not_uuid
 from queuelet.status import error_from_pb
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
+
+_PRIORITIES = 2**31
+"""How many there are from 0 on, and as many below."""
+
+_LONGEST = 315_576_000_000
+"""The longest time that protobuf has, in seconds: ten thousand years."""
 
 
 @final
@@ -92,6 +99,11 @@ class Delivery:
         return Message(self._pb.message)
 
     @property
+    def payload(self) -> bytes:
+        """What was put in, without a look at the rest of the message."""
+        return self._pb.message.payload
+
+    @property
     def deadline(self) -> datetime:
         """When the lease ends, by the server's clock."""
         return self._pb.deadline.ToDatetime(UTC)
@@ -151,17 +163,38 @@ def new_message(  # noqa: PLR0913  # each is a fact of its own, and all are name
     not_before: datetime | None = None,
     ttl: float = 0,
 ) -> pb.NewMessage:
-    """Return a message to add as the wire has it; times are in seconds, 0 for none."""
+    """Return a message to add as the wire has it; times are in seconds, 0 for none.
+
+    Raises:
+        InvalidArgument: an id, a priority or a time is none. Which of them may be, the server says.
+        TypeError: the payload is not bytes.
+    """
+    if not isinstance(payload, bytes):
+        raise TypeError(f"payload: {type(payload).__name__} is not bytes; encode it")
+    if message_id and not parse_uuid(message_id):
+        raise _invalid("message_id", f"{message_id[:80]!r} is not a UUID ({why_not_uuid(message_id)})")
+    if not -_PRIORITIES <= priority < _PRIORITIES:
+        raise _invalid("priority", f"{priority} is out of range; use -2^31 to 2^31 - 1")
     message = pb.NewMessage(payload=payload, id=message_id, priority=priority)
     if tags:
         message.tags.extend(tags_to_pb(tags))
     if delay:
-        message.delay.FromNanoseconds(int(delay * 1e9))
+        message.delay.FromNanoseconds(_nanoseconds(delay, "delay"))
     if ttl:
-        message.ttl.FromNanoseconds(int(ttl * 1e9))
+        message.ttl.FromNanoseconds(_nanoseconds(ttl, "ttl"))
     if not_before is not None:
         message.not_before.CopyFrom(_timestamp(not_before))
     return message
+
+
+def _nanoseconds(seconds: float, field: str) -> int:
+    if not abs(seconds) <= _LONGEST:
+        raise _invalid(field, f"{seconds:g} is out of range; use a number of seconds")
+    return int(seconds * 1e9)
+
+
+def _invalid(field: str, why: str) -> InvalidArgument:
+    return InvalidArgument(f"{field}: {why}", field=field)
 
 
 def _timestamp(moment: datetime) -> Timestamp:
