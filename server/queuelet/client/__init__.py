@@ -22,8 +22,9 @@ from queuelet.client.connection_state import ConnectionState
 from queuelet.client.consumer import Consumer, Handler, OnError
 from queuelet.client.consumption import Consumption
 from queuelet.client.errors import Closed, NotSent, PutsFailed
-from queuelet.client.producer import Added, Producer, Sent
+from queuelet.client.producer import Producer
 from queuelet.client.received import Received
+from queuelet.client.sent import Added, Sent
 from queuelet.client.serializers import BYTES, JSON, TEXT, ModelSerializer, Serializer
 from queuelet.client.sharder import Sharder
 from queuelet.client.values import Delivery, Message, News

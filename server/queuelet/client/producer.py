@@ -16,22 +16,22 @@ arrived is not added a second time, if that takes less than the minute for which
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
-from typing import Generic, NamedTuple, Self, Unpack, overload
+from typing import Generic, Self, Unpack, overload
 
 from queuelet.client.checks import check_at_least
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed, NotSent, PutsFailed
 from queuelet.client.options import MessageOptions, ProducerOptions
-from queuelet.client.outgoing import Outgoing, encoded, plain, request_bytes
+from queuelet.client.outgoing import encoded, plain, request_bytes
 from queuelet.client.retries import AWAY, CROWDED, Backoff
+from queuelet.client.sent import Added, Outcome, Sent
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.values import new_message
 from queuelet.errors import (
@@ -45,8 +45,6 @@ from queuelet.errors import (
 from queuelet.status import error_from_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
-
-_log = logging.getLogger("queuelet.client")
 
 _PLACE = re.compile(r"messages\[(\d+)\]")
 """How the server names the message of a batch that breaks a rule."""
@@ -68,78 +66,6 @@ _NEVER = float("inf")
 _CLIENT_CLOSED = (
     "the client was closed under the producer, or was not opened, before the message was sent: it is not in the queue"
 )
-
-
-class Added(NamedTuple):
-    """A message that is in its queue, as the store keeps it."""
-
-    id: str
-    """The message's id, a UUID."""
-
-    duplicate: bool
-    """Whether it was there already: it had been added under the same id."""
-
-    is_durable: bool
-    """Whether it is on disk, and survives the server."""
-
-
-class Sent:
-    """A message on its way. Await it for its outcome: `Added`, or the error that kept it from that."""
-
-    __slots__ = ("_hurry", "deadline", "future", "is_asked_after", "is_settled", "message", "size")
-
-    def __init__(
-        self,
-        message: Outgoing,
-        size: int,
-        deadline: float,
-        future: asyncio.Future[Added],
-        hurry: Callable[[], None],
-    ) -> None:
-        """Take what is sent, until when, where the outcome goes, and how to have it sent at once. Producers do that."""
-        self.message = message
-        self.size = size
-        self.deadline = deadline
-        self.future = future
-        self._hurry = hurry
-        self.is_settled = False
-        """Whether there is an outcome, though whoever waited may be gone."""
-        self.is_asked_after = False
-        """Whether somebody has waited for it, so that a failure is known to somebody."""
-
-    def __await__(self) -> Generator[None, None, Added]:
-        """Wait for the outcome. Being cancelled meanwhile does not call the message back."""
-        self.is_asked_after = True
-        if not self.is_settled:
-            self._hurry()
-        return asyncio.shield(self.future).__await__()
-
-    def done(self) -> bool:
-        """Tell whether there is an outcome."""
-        return self.is_settled
-
-    def add_done_callback(self, call: Callable[[Added | QueueletError], None]) -> None:
-        """Have a function called with the outcome. It runs in the event loop, and what it raises is logged."""
-        self.is_asked_after = True
-
-        def tell(future: asyncio.Future[Added]) -> None:
-            try:
-                call(_outcome(future))
-            except Exception:  # noqa: BLE001  # it is theirs
-                _log.exception("a function that was called with the outcome of a put failed")
-
-        self.future.add_done_callback(tell)
-
-
-def _added(result: pb.AddResult, answer: pb.AddBatchResponse) -> Added:
-    return Added(result.id, result.duplicate, answer.durability == pb.DURABILITY_DISK)
-
-
-def _outcome(future: asyncio.Future[Added]) -> Added | QueueletError:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    return error if isinstance(error, QueueletError) else NotSent(str(error))
 
 
 class Producer(Generic[Item]):
@@ -209,7 +135,8 @@ class Producer(Generic[Item]):
         self._delivery_here = asyncio.Timeout(None)
         """What cuts that off."""
         self._waiting: deque[Sent] = deque()
-        self._bytes = 0
+        self._count = self._bytes = 0
+        """How many messages are on their way, and how many bytes they are."""
         self._in_line: deque[object] = deque()
         """Who waits for room here, first come first served."""
         self._under_way: list[Sent] = []
@@ -298,11 +225,13 @@ class Producer(Generic[Item]):
             timeout=timeout,
         )  # fmt: skip
         sent.is_asked_after = True
-        if not self._is_busy and not self._under_way and len(self._waiting) == 1:
-            await self._deliver_here()
-        else:
-            self._hurry()
-        return await sent.future
+        try:
+            if not self._is_busy and not self._under_way and len(self._waiting) == 1:
+                await self._deliver_here()
+            return await sent
+        except asyncio.CancelledError:
+            sent.is_withdrawn = True
+            raise
 
     async def put_many(self, items: Iterable[Item]) -> list[Added]:
         """Put items in their order, and return when all are kept. Raises what kept the first of them from that."""
@@ -337,15 +266,15 @@ class Producer(Generic[Item]):
         loop = self._loop
         patience = self._timeout if timeout is None else timeout
         deadline = _NEVER if patience is None else loop.time() + patience
-        size = message.size
-        if self._in_line or self._is_crowded(size):
-            await self._until_room(size, deadline)
-        sent = Sent(message, size, deadline, loop.create_future(), self._hurry)
+        sent = Sent(message, deadline, self._hurry)
+        if self._in_line or self._is_crowded(sent.size):
+            await self._until_room(sent.size, deadline)
         if timeout is not None:
             # Others are looked at when it is their turn, which is soon enough for the usual patience.
             loop.call_at(deadline, self._expire, sent)
         self._waiting.append(sent)
-        self._bytes += size
+        self._count += 1
+        self._bytes += sent.size
         if len(self._waiting) in {1, self._batch_messages}:
             self._changed.set()
         return sent
@@ -353,17 +282,20 @@ class Producer(Generic[Item]):
     async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # its end is an answer, no error
         """Wait until all that was put so far has an outcome; return whether it has, within so many seconds."""
         self._tell_added()
-        outcomes = [put.future for put in (*self._under_way, *self._waiting)]
-        if not outcomes:
-            return True
         self._hurry()
-        _, pending = await asyncio.wait(outcomes, timeout=timeout)
-        return not pending
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                for put in (*self._under_way, *self._waiting):
+                    while not put.done():
+                        self._settled.clear()
+                        await self._settled.wait()
+                return True
+        return False
 
     @property
     def unsettled(self) -> int:
         """How many messages are on their way."""
-        return len(self._added) + len(self._under_way) + len(self._waiting)
+        return self._count
 
     # Inside, here
 
@@ -373,9 +305,8 @@ class Producer(Generic[Item]):
         self._changed.set()
 
     def _is_crowded(self, size: int) -> bool:
-        return bool(self.unsettled) and (
-            self.unsettled >= self._buffer_messages or self._bytes + size > self._buffer_bytes
-        )
+        count = self._count
+        return count >= self._buffer_messages or (count > 0 and self._bytes + size > self._buffer_bytes)
 
     async def _until_room(self, size: int, deadline: float) -> None:
         """Wait until fewer messages are on their way: in line, so that a busy task leaves room to others."""
@@ -398,7 +329,7 @@ class Producer(Generic[Item]):
 
     def _expire(self, put: Sent) -> None:
         """Fail a message whose time is over, unless it is on its way: then the answer tells what became of it."""
-        if not put.is_settled and put in self._waiting:
+        if not put.done() and put in self._waiting:
             self._waiting.remove(put)
             self._settle(put, self._why_late())
 
@@ -409,21 +340,16 @@ class Producer(Generic[Item]):
         reason = f" ({self._trouble.message})" if self._trouble else ""
         return NotSent(f"the message could not be sent in time, and is not in queue {self._queue}{reason}")
 
-    def _settle(self, put: Sent, outcome: Added | QueueletError) -> None:
+    def _settle(self, put: Sent, outcome: Outcome) -> None:
         """Give a message its outcome, unless it has one."""
-        if put.is_settled:
+        if put.outcome is not None:
             return
-        put.is_settled = True
+        put.settle(outcome)
+        self._count -= 1
         self._bytes -= put.size
         self._settled.set()
-        if put.future.done():
-            return  # whoever waited was cancelled
-        if not isinstance(outcome, QueueletError):
-            put.future.set_result(outcome)
-            return
-        put.future.set_exception(outcome)
-        put.future.exception()  # asked for here, since asyncio would report it where nobody does
-        self._failures.note(put, outcome)
+        if isinstance(outcome, QueueletError) and not put.is_withdrawn:
+            self._failures.note(put, outcome)
 
     def _end(self, why: QueueletError) -> None:
         """Take no more, and give an outcome to all that is here."""
@@ -504,7 +430,7 @@ class Producer(Generic[Item]):
             if batch and size + put.size > self._batch_bytes:
                 break
             self._waiting.popleft()
-            if put.deadline <= now or put.future.cancelled():
+            if put.deadline <= now or put.is_withdrawn:
                 self._settle(put, self._why_late())
                 continue
             batch.append(put)
@@ -576,7 +502,7 @@ class Producer(Generic[Item]):
     def _patience(self) -> float:
         """How long the most impatient message of the batch has left, in seconds."""
         now = self._loop.time()
-        return max(0.0, min((put.deadline for put in self._under_way if not put.is_settled), default=now) - now)
+        return max(0.0, min((put.deadline for put in self._under_way if not put.done()), default=now) - now)
 
     def _take_results(self, answer: pb.AddBatchResponse) -> None:
         """Settle what was added or refused. What has no room yet stays, in order.
@@ -597,18 +523,19 @@ class Producer(Generic[Item]):
         rest: list[Sent] = []
         for put, result in zip(self._under_way, answer.results, strict=True):
             error = error_from_pb(result.error) if result.HasField("error") else None
-            if isinstance(error, CROWDED) and self._wait_for_room and not put.is_settled:
+            if isinstance(error, CROWDED) and self._wait_for_room and not put.done():
                 self._trouble = error
                 rest.append(put)
             else:
-                self._settle(put, error or _added(result, answer))
+                self._settle(put, error or Added(result.id, result.duplicate, _is_durable(answer)))
         self._under_way = rest
 
     def _tell_added(self) -> None:
         """Settle what was added, if anything was that was not told yet."""
         added, self._added = self._added, []
+        is_durable = _is_durable(self._added_answer)
         for put, result in zip(added, self._added_answer.results, strict=bool(added)):
-            self._settle(put, _added(result, self._added_answer))
+            self._settle(put, Added(result.id, result.duplicate, is_durable))
 
     def _may_pass(self, error: QueueletError) -> bool:
         """Tell whether the same call may do later. A queue may be missing for a while after a server was away."""
@@ -651,7 +578,7 @@ class Producer(Generic[Item]):
         for put in self._under_way:
             if put.deadline <= now:
                 self._settle(put, self._doubt or self._why_late())
-        left = [put for put in self._under_way if not put.is_settled]
+        left = [put for put in self._under_way if not put.done()]
         if not left or not self._doubt:
             self._under_way = left
 
@@ -679,6 +606,10 @@ class _Failures:
         failed = self._forgotten + len(errors) - len(self._first)
         if failed:
             raise PutsFailed(errors[:_TOLD], failed)
+
+
+def _is_durable(answer: pb.AddBatchResponse) -> bool:
+    return answer.durability == pb.DURABILITY_DISK
 
 
 def _without_place(error: QueueletError) -> QueueletError:

@@ -29,8 +29,9 @@ from queuelet.client.client import Client
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.errors import Closed
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
-from queuelet.client.producer import Added, Producer, Sent
+from queuelet.client.producer import Producer
 from queuelet.client.retries import AWAY
+from queuelet.client.sent import Added, Sent
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.errors import QueueExists, QueueletError, QueueNotFound
 from queuelet.v1 import queue_pb2 as pb
