@@ -601,6 +601,38 @@ async def test_an_ack_is_told_once_it_is_committed_and_holds_nothing_up() -> Non
     await asyncio.wait_for(stream.serving, 10)
 
 
+async def test_messages_gather_until_the_client_says_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that reads slowly would otherwise have ever more small answers on the way."""
+    monkeypatch.setattr("queuelet.service.consume._APART", 3_600)
+    stream = Driven()
+    await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=9))
+    stream.queue.add(NewMessage(b"a"), 2)
+    await stream.rest()
+    assert [each.message.payload for each in stream.answer.deliveries] == [b"a"], "the first goes at once"
+    for payload in (b"b", b"c"):
+        stream.queue.add(NewMessage(payload), 2)
+        await stream.rest()
+    assert len(stream.answer.deliveries) == 1
+    stream.answer.Clear()
+    await stream.say(pb.ConsumeRequest(credit=1))
+    assert [each.message.payload for each in stream.answer.deliveries] == [b"b", b"c"]
+    await stream.requests.put(None)
+    await asyncio.wait_for(stream.serving, 10)
+
+
+async def test_messages_go_on_after_a_moment_though_the_client_says_nothing() -> None:
+    stream = Driven()
+    await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=9))
+    for payload in (b"a", b"b", b"c"):
+        stream.queue.add(NewMessage(payload), 2)
+        await stream.rest()
+    async with asyncio.timeout(10):
+        while len(stream.answer.deliveries) < 3:  # noqa: ASYNC110  # what comes here sets no event
+            await asyncio.sleep(0.001)
+    stream.serving.cancel()
+    await asyncio.wait([stream.serving])
+
+
 async def test_the_end_waits_for_acks_that_were_sent_before() -> None:
     stream = Driven()
     stream.queue.add(NewMessage(b"x"), 2)

@@ -30,6 +30,13 @@ from queuelet.wire import check_at_most, lease_from_pb, page_size_from_pb, text_
 _STEP = 1_000
 """The most messages and results in one response: work on more would keep other calls from their turn."""
 
+_APART = 0.002
+"""How long after an answer the next one waits for a word of the client, in seconds; meanwhile more gathers.
+
+As Nagle's algorithm has it (RFC 896): a client that reads more slowly than small answers are written would otherwise
+have ever more of them on the way, and each message would wait behind all before it.
+"""
+
 _SHARED_WITHIN = 0.005
 """How long acknowledgements wait for others to share a transaction of a Disk store, in seconds."""
 
@@ -150,6 +157,9 @@ class _Stream:
         self._stands_in_line = False
         self._was_called = False
         self._is_sending = False
+        self._was_heard = True
+        """Whether the client has said anything since the last answer."""
+        self._pause: asyncio.TimerHandle | None = None
 
     async def run(self, first: pb.ConsumeRequest, requests: AsyncIterator[bytes]) -> None:
         """Serve it to its end, and leave nothing behind."""
@@ -163,9 +173,9 @@ class _Stream:
 
     def _end(self) -> None:
         """Give back what the stream has. This waits for nothing, so that no cancellation comes between."""
-        for task in (self._reader, self._keeper):
-            if task is not None:
-                task.cancel()
+        for begun in (self._reader, self._keeper, self._pause):
+            if begun is not None:
+                begun.cancel()
         self._queue.give_up_waiting(self._called)
         # Tokens grow: what came first, and may have been begun, stands first.
         self._give_back(deque(sorted(self._held)), self._asked.concurrency or len(self._held))
@@ -205,18 +215,35 @@ class _Stream:
         while True:
             self._woken.clear()
             self._check()
-            sent = False
-            for answer in self._answers():
+            answers = [] if self._pauses else self._answers()
+            for answer in answers:
                 self._is_sending = True
                 await self._send(answer)
                 self._is_sending = False
-                sent = True
-            if sent:
+            if answers:
+                continue
+            if self._pauses:
+                await self._woken.wait()
                 continue
             if _is_over(self._reader) and _is_over(self._keeper) and not self._untold:
                 return
             self._stand_in_line()
             await self._woken.wait()
+
+    @property
+    def _pauses(self) -> bool:
+        """Whether the next answer waits for a word of the client, or for a moment."""
+        return self._pause is not None and not self._was_heard and not _is_over(self._reader)
+
+    def _pause_for_a_word(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._was_heard = False
+        self._pause = asyncio.get_running_loop().call_later(_APART, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._pause = None
+        self._wake()
 
     def _check(self) -> None:
         """Raise why the stream has to end, if it has to."""
@@ -230,6 +257,8 @@ class _Stream:
     def _answers(self) -> list[bytes]:
         """Return what there is to send: results, and messages leased for it, in one answer if they fit."""
         told, pushed = self._results(), self._lease()
+        if pushed:
+            self._pause_for_a_word()
         if len(told) + len(pushed) > self._bounds.message_bytes:
             return [told, pushed]
         return [told + pushed] if told or pushed else []
@@ -302,6 +331,7 @@ class _Stream:
                     "start: a stream consumes what its first request says; open another one", field="start"
                 )
             self._do(asked)
+            self._was_heard = True
             self._wake()
             while len(self._untold) >= _MOST_UNTOLD:
                 self._told.clear()
