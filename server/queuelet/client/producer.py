@@ -406,7 +406,8 @@ class Producer(Generic[Item]):
                     await self._guard(self._deliver)
         finally:
             self._is_busy = False
-            self._changed.set()
+            if self._waiting or self._under_way:
+                self._changed.set()
 
     async def _gather_until(self, end: float) -> None:
         """Give others the time to join, unless somebody waits or the batch is full."""
