@@ -39,8 +39,9 @@ INSIDE = frozenset({
     "Connection.open_channel",
     "News.of",
     "Sent.deadline",
-    "Sent.future",
+    "Sent.is_withdrawn",
     "Sent.message",
+    "Sent.settle",
     "Sent.size",
 })  # fmt: skip
 """What has a public name for the sake of other modules of the library."""

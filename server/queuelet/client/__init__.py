@@ -19,9 +19,10 @@ connection stands.
 from queuelet.client.client import Client
 from queuelet.client.connection import Connection
 from queuelet.client.connection_state import ConnectionState
-from queuelet.client.consumer import Consumer, Handler, OnError
+from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.consumption import Consumption
 from queuelet.client.errors import Closed, NotSent, PutsFailed
+from queuelet.client.options import OnError
 from queuelet.client.producer import Producer
 from queuelet.client.received import Received
 from queuelet.client.sent import Added, Sent

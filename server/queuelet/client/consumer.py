@@ -24,16 +24,16 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
-from enum import Enum
 from inspect import isawaitable
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, Self, overload
+from typing import Any, Generic, Self, Unpack, overload
 
 from queuelet.client.checks import check_at_least, check_finite
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed
 from queuelet.client.lessee import Lessee, Terms, Work
+from queuelet.client.options import ConsumerOptions, OnError
 from queuelet.client.received import Received
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.values import Delivery
@@ -69,19 +69,6 @@ Handler = Callable[[Received[Item]], Awaitable[object]]
 """Does the work of one message."""
 
 
-class OnError(Enum):
-    """What becomes of a message whose handler raises."""
-
-    REQUEUE = "requeue"
-    """It goes back to its place, and is dead when it was tried as often as its queue allows."""
-
-    DEAD_LETTER = "dead-letter"
-    """It is dead at once, and stays with its queue's dead letters."""
-
-    DROP = "drop"
-    """It is gone."""
-
-
 class Consumer(Generic[Item]):
     """Takes messages from one queue."""
 
@@ -91,19 +78,7 @@ class Consumer(Generic[Item]):
         client: Client,
         queue: str,
         handler: Handler[bytes] | None = ...,
-        *,
-        concurrency: int = ...,
-        prefetch: int | None = ...,
-        lease: float = ...,
-        exclusive: bool = ...,
-        name: str = ...,
-        on_error: OnError = ...,
-        retry_delay: float = ...,
-        max_messages: int | None = ...,
-        until_empty: bool = ...,
-        close_timeout: float | None = ...,
-        reach_for: float | None = ...,
-        missing_for: float = ...,
+        **options: Unpack[ConsumerOptions],
     ) -> None: ...
 
     @overload
@@ -114,18 +89,7 @@ class Consumer(Generic[Item]):
         handler: Handler[Item] | None = ...,
         *,
         serializer: Serializer[Item],
-        concurrency: int = ...,
-        prefetch: int | None = ...,
-        lease: float = ...,
-        exclusive: bool = ...,
-        name: str = ...,
-        on_error: OnError = ...,
-        retry_delay: float = ...,
-        max_messages: int | None = ...,
-        until_empty: bool = ...,
-        close_timeout: float | None = ...,
-        reach_for: float | None = ...,
-        missing_for: float = ...,
+        **options: Unpack[ConsumerOptions],
     ) -> None: ...
 
     def __init__(  # noqa: PLR0913  # each is a choice of its own, and all but three are named

@@ -1,4 +1,4 @@
-"""What may be chosen of producers, of consumers and of each message, for what passes it on by name.
+"""What may be chosen of producers, of consumers and of each message.
 
 Meanings, units and defaults are told where it ends up: by `Producer`, `Consumer` and `Producer.put`.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from enum import Enum
 from typing import TypedDict
 
-from queuelet.client.consumer import OnError
 from queuelet.tags import Tag
 
 
@@ -41,6 +41,19 @@ class ProducerOptions(TypedDict, total=False):
     wait_for_room: bool
     timeout: float | None
     close_timeout: float | None
+
+
+class OnError(Enum):
+    """What becomes of a message whose handler raises."""
+
+    REQUEUE = "requeue"
+    """It goes back to its place, and is dead when it was tried as often as its queue allows."""
+
+    DEAD_LETTER = "dead-letter"
+    """It is dead at once, and stays with its queue's dead letters."""
+
+    DROP = "drop"
+    """It is gone."""
 
 
 class ConsumerOptions(TypedDict, total=False):

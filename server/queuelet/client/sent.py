@@ -60,8 +60,13 @@ class Sent:
         return self.result()
 
     def result(self) -> Added:
-        """Return the outcome, or raise it. There has to be one."""
-        assert self.outcome is not None  # noqa: S101  # as it says
+        """Return the outcome, or raise it.
+
+        Raises:
+            InvalidStateError: there is none yet.
+        """
+        if self.outcome is None:
+            raise asyncio.InvalidStateError("the message is on its way: await it for its outcome")
         if isinstance(self.outcome, QueueletError):
             raise self.outcome
         return self.outcome
