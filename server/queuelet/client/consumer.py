@@ -192,7 +192,7 @@ class Consumer(Generic[Item]):
 
         An acknowledgement that was not answered when a connection broke is told again on the next one. If the server
         knows nothing of its lease then, the message counts: most likely it heard the first. A server of Disk queues
-        that crashed may have lost a lease of its last half second instead, and that message comes again.
+        that crashed may have lost a lease of its last second instead, and that message comes again.
         """
         self.failed = 0
         """Messages whose work failed."""

@@ -31,7 +31,11 @@ _NOT_TOLD = pb.ConsumeNack()
 """Stands for a token of which nothing was said."""
 
 _SHARE = 4
-"""More messages are asked for when a quarter of those that may be held is free, or along with something else."""
+"""More messages are asked for when a quarter of those that may be held is free.
+
+If they were asked for whenever any is, as many would come, and be asked for again: once a window is in pieces of one
+message, it stays so (RFC 813, the silly window).
+"""
 
 
 class Terms(NamedTuple):
@@ -156,6 +160,7 @@ class Lessee:
         """Consume over one connection, until it ends."""
         terms = self._terms
         queue = await self._client.get_queue(terms.queue)
+        self._outage.was_reached = True
         self._lease = terms.lease or queue.delivery.lease_seconds
         stream = self._client.consume(
             terms.queue,
@@ -232,9 +237,8 @@ class Lessee:
         if self._is_revoked and self._credit:
             self._credit = 0
             return pb.ConsumeRequest(revoke=True)
-        most = self._work.room()
-        free = self._free(most)
-        if not self._untold and free < max(1, most // _SHARE) and not (free and not self._held):
+        free = self._free()
+        if not self._untold and not free:
             return None
         told = list(self._untold.items())[:_MOST_TOLD]
         for token, _ in told:
@@ -248,15 +252,15 @@ class Lessee:
             nack=[nack for _, nack in told if nack is not None],
         )
 
-    def _free(self, most: int) -> int:
-        """Return how many more messages may come."""
+    def _free(self) -> int:
+        """Return how many more messages are to come; 0 while too few may."""
         if self._is_revoked or self._is_ending:
             return 0
+        most, wanted = self._work.room(), self._work.wanted()
         free = most - len(self._held) - self._credit
-        wanted = self._work.wanted()
         if wanted is not None:
-            free = min(free, wanted - self._credit)
-        return max(0, free)
+            free, most = min(free, wanted - self._credit), min(most, wanted)
+        return free if free >= max(1, most // _SHARE) else 0
 
     async def _extend(self) -> None:
         """Keep the leases of what is held."""

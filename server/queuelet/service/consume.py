@@ -40,6 +40,12 @@ have ever more of them on the way, and each message would wait behind all before
 _SHARED_WITHIN = 0.005
 """How long acknowledgements wait for others to share a transaction of a Disk store, in seconds."""
 
+_USUAL_STEP = 500
+"""The most messages in one response where the client does not say.
+
+A client that holds a thousand works on one response while the next is on its way.
+"""
+
 _MOST_UNTOLD = 10_000
 """How many results may wait to be told before no more requests are read, of a client that does not read either."""
 
@@ -91,7 +97,7 @@ def _read_start(start: pb.ConsumeStart) -> _Start:
         )
     return _Start(
         lease=lease_from_pb(start.lease, "start.lease") if start.HasField("lease") else 0,
-        most=min(page_size_from_pb(start.max, "start.max") or _STEP, _STEP),
+        most=min(page_size_from_pb(start.max, "start.max") or _USUAL_STEP, _STEP),
         consumer=text_from_pb(start.consumer, "start.consumer", LONGEST_CONSUMER),
         is_exclusive=start.exclusive,
         concurrency=start.concurrency,
