@@ -331,9 +331,9 @@ class Client:
     ) -> Consumption:
         """Return a stream of messages, as many as the server is given credit for: use it in `async with`.
 
-        One answer holds at most `maximum` messages, 0 for as many as fit. An exclusive consumer is the only one who
-        takes messages from the queue; whoever else asks for that stands in line. `concurrency` says on how many
-        messages you work at a time, 0 for all: what the stream has beyond them when it ends was not delivered.
+        One answer holds at most `maximum` messages, 0 for as many as the server sees fit. An exclusive consumer is the
+        only one who takes messages from the queue; whoever else asks for that stands in line. `concurrency` says on how
+        many messages you work at a time, 0 for all: what the stream has beyond them when it ends was not delivered.
         """
         start = pb.ConsumeStart(
             queue_id=queue,
