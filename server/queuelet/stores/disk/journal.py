@@ -195,8 +195,8 @@ class Journal:
         return self._loop.time()
 
     @property
-    def keeps_leases_of(self) -> float:
-        """Leases are written that were noted by this time."""
+    def lease_horizon(self) -> float:
+        """When a lease must have been noted to be written now, by the loop's time."""
         return self.now if self._is_ending else self.now - LINGER / 2
 
     def end(self) -> None:

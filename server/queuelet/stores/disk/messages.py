@@ -321,7 +321,7 @@ class DiskMessages:
 
     def leases_to_keep(self) -> list[int]:
         """Return the messages whose leases have gone on for long enough to be kept, once each."""
-        noted, until = self._noted_leases, self._shared.journal.keeps_leases_of
+        noted, until = self._noted_leases, self._shared.journal.lease_horizon
         old = list(takewhile(lambda seq: noted[seq] <= until, noted))
         for seq in old:
             del noted[seq]
