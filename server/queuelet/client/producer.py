@@ -27,9 +27,10 @@ from typing import Generic, Self, Unpack, overload
 
 from queuelet.client.checks import check_at_least
 from queuelet.client.client import Client
-from queuelet.client.errors import Closed, NotSent, PutsFailed
+from queuelet.client.errors import Closed, NotSent
 from queuelet.client.options import MessageOptions, ProducerOptions
 from queuelet.client.outgoing import encoded, plain, request_bytes
+from queuelet.client.put_failures import PutFailures
 from queuelet.client.retries import AWAY, CROWDED, Backoff
 from queuelet.client.sent import Added, Outcome, Sent
 from queuelet.client.serializers import BYTES, Item, Serializer
@@ -48,12 +49,6 @@ from queuelet.v1 import queue_pb2 as pb
 
 _PLACE = re.compile(r"messages\[(\d+)\]")
 """How the server names the message of a batch that breaks a rule."""
-
-_REMEMBERED = 1_000
-"""How many failed messages are kept that nobody has asked after yet. Of more, the oldest count as never asked after."""
-
-_TOLD = 10
-"""How many errors are told together."""
 
 _GRACE = 5.0
 """How long an answer may take when the time for it is over, in seconds."""
@@ -151,7 +146,7 @@ class Producer(Generic[Item]):
         self._task: asyncio.Task[None] | None = None
         self._was_away = False
         self._trouble: QueueletError | None = None
-        self._failures = _Failures()
+        self._failures = PutFailures()
 
     async def __aenter__(self) -> Self:
         """Begin: messages may be put."""
@@ -582,31 +577,6 @@ class Producer(Generic[Item]):
         left = [put for put in self._under_way if not put.done()]
         if not left or not self._doubt:
             self._under_way = left
-
-
-class _Failures:
-    """Messages that were not put. Whoever waits for one knows; of the others somebody must be told."""
-
-    def __init__(self) -> None:
-        self._unasked: list[tuple[Sent, QueueletError]] = []
-        self._first: list[QueueletError] = []
-        self._forgotten = 0
-
-    def note(self, sent: Sent, error: QueueletError) -> None:
-        self._unasked.append((sent, error))
-        if len(self._unasked) > _REMEMBERED:
-            self._unasked = [(each, why) for each, why in self._unasked if not each.is_asked_after]
-            for _, why in self._unasked[:-_REMEMBERED]:
-                self._first = [*self._first, why][:_TOLD]
-                self._forgotten += 1
-            del self._unasked[:-_REMEMBERED]
-
-    def tell(self) -> None:
-        """Raise `PutsFailed` if there are messages that nobody asked after."""
-        errors = [*self._first, *(error for sent, error in self._unasked if not sent.is_asked_after)]
-        failed = self._forgotten + len(errors) - len(self._first)
-        if failed:
-            raise PutsFailed(errors[:_TOLD], failed)
 
 
 def _is_durable(answer: pb.AddBatchResponse) -> bool:
