@@ -99,7 +99,10 @@ class Leases:
         """Say why there is no message for a token."""
         if token in self._superseded:
             return LeaseLost("the message was delivered again since, under a newer token: this lease is over")
-        return MessageNotFound("there is no message of this lease any more: it was acknowledged, popped or purged")
+        return MessageNotFound(
+            "there is no message of this lease: it was acknowledged, popped or purged, or the server was killed right "
+            "after it began, and the message comes again"
+        )
 
     @property
     def next_deadline(self) -> int:

@@ -117,9 +117,10 @@ class TakerLine(deque[Callable[[], None]]):
     __slots__ = ()
 
     def wake(self, count: int) -> None:
-        """Call the first few, each once."""
-        for _ in range(min(count, len(self))):
-            self.popleft()()
+        """Call the first few, each once. Whoever is called may have the next called, or stand in line again."""
+        first = [self.popleft() for _ in range(min(count, len(self)))]
+        for call in first:
+            call()
 
     def wake_all(self) -> None:
         """Call everybody who waits now."""

@@ -411,7 +411,9 @@ def test_a_server_that_drains_ends_streams_unavailable() -> None:
         consumers[1].take(5)
         consumers.append(rpc.consume(queue, credit=100))
         consumers += [rpc.consume(rpc.new_queue().meta.id, exclusive=exclusive) for exclusive in (True, False)]
-        eventually(lambda: rpc.stats(queue).waiting_calls > 0, "all are under way")
+        for consumer in consumers:
+            consumer.say(ack=[1])
+            consumer.until(lambda so_far: so_far.refused)  # so it is under way
         server.signal(signal.SIGTERM)
         for consumer in consumers:
             refused = consumer.end()
@@ -631,6 +633,21 @@ async def test_messages_go_on_after_a_moment_though_the_client_says_nothing() ->
             await asyncio.sleep(0.001)
     stream.serving.cancel()
     await asyncio.wait([stream.serving])
+
+
+async def test_a_stream_that_lost_its_credit_before_its_turn_passes_it_on() -> None:
+    """Its client ends: the message is for the next who waits, and not ready until something else happens."""
+    stream = Driven()
+    called: list[str] = []
+    await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=1))
+    stream.queue.wait_for_message(lambda: called.append("next"))
+    stream.requests.put_nowait(pb.ConsumeRequest(revoke=True).SerializeToString())
+    stream.queue.add(NewMessage(b"x"), 2)
+    await stream.rest()
+    assert not stream.answer.deliveries
+    assert called == ["next"]
+    await stream.requests.put(None)
+    await asyncio.wait_for(stream.serving, 10)
 
 
 async def test_the_end_waits_for_acks_that_were_sent_before() -> None:

@@ -265,6 +265,24 @@ def test_a_message_that_was_given_back_to_be_dead_or_away_is_so_after_a_kill(tmp
         assert (messages.ready, messages.delayed, messages.leased, messages.dead) == (0, 1, 0, 1)
 
 
+@pytest.mark.parametrize("way", ["calls", "a stream"])
+def test_a_message_that_is_dead_since_it_was_given_back_too_often_is_so_after_a_kill(tmp_path: Path, way: str) -> None:
+    with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
+        new = pb.NewQueueRequest(name="orders", store=pb.Queue.DISK, limit=-1, delivery={"max_deliveries": 1})
+        queue = rpc.call("NewQueue", new, pb.NewQueueResponse).queue.meta.id
+        rpc.add_batch(queue, [b"poison"])
+        if way == "calls":
+            rpc.nack(queue, rpc.receive(queue)[0].token, reason="bad")
+        else:
+            consumer = rpc.consume(queue, credit=1)
+            consumer.say(nack=[pb.ConsumeNack(token=consumer.take(1)[0].token, reason="bad")])
+            consumer.until(lambda so_far: len(so_far.settled) == 1)
+        server.kill()
+    with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
+        messages = rpc.get_queue("orders").messages
+        assert (messages.ready, messages.leased, messages.dead) == (0, 0, 1)
+
+
 @pytest.mark.timeout(soaked(300, 2 * 3_600))
 def test_whoever_is_killed_and_whenever_every_message_is_accounted_for(tmp_path: Path) -> None:
     """For some seconds, in a soak for half an hour: then the server's memory may not have grown either."""

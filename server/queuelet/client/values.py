@@ -215,4 +215,4 @@ def duration_to_pb(seconds: float) -> Duration | None:
 
 def tags_to_pb(tags: Iterable[Tag]) -> list[pb.Tag]:
     """Return tags as the wire has them."""
-    return [pb.Tag(key=tag.key, value=tag.value) for tag in tags]
+    return [pb.Tag(key=key, value=value) for key, value in tags]

@@ -316,6 +316,10 @@ class _Stream:
         elif self._stands_in_line and not self._wants_messages:
             self._stands_in_line = False
             self._queue.give_up_waiting(self._called)
+        elif self._was_called and not self._wants_messages:
+            # It was called for a message, and has no credit left to take it.
+            self._was_called = False
+            self._queue.pass_turn()
 
     def _called(self) -> None:
         """There is a message to try for. Whoever is still sending may be for long, and lets the next in line try."""
@@ -359,8 +363,10 @@ class _Stream:
         for (delay, reason, dead, unused), few in groupby(nacks, lambda each: each[1:]):
             tokens = [each.token for each in few]
             self._held.difference_update(tokens)
+            buried = self._queue.tally.buried
             results = self._queue.nack(tokens, time_ns(), delay=delay, reason=reason, dead=dead, unused=unused)
-            self._settle(self._untold.sort(tokens, results), is_promise=dead or delay > 0)
+            is_promise = delay > 0 or self._queue.tally.buried > buried
+            self._settle(self._untold.sort(tokens, results), is_promise=is_promise)
         if asked.extend:
             results, _ = self._queue.extend(asked.extend, time_ns(), lease=self._asked.lease)
             self._untold.settle(self._untold.sort(asked.extend, results))

@@ -64,17 +64,18 @@ class LeaseRpcs:
     def nack(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Give leased messages back. Where that is lost with the server, their leases run out instead.
 
-        That would not do where they are to be dead, or away for a while: that is kept before it is answered.
+        That would not do where they are dead by it, or away for a while: that is kept before it is answered.
         """
         asked = pb.NackRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.tokens, "tokens", self._bounds)
         delay = nack_delay_from_pb(asked)
         reason = text_from_pb(asked.reason, "reason", LONGEST_REASON)
+        buried = queue.tally.buried
         answer = _results(
             queue.nack(asked.tokens, time_ns(), delay=delay, reason=reason, dead=asked.dead, unused=asked.unused)
         )
-        return once_kept(queue, answer) if asked.dead or delay else answer
+        return once_kept(queue, answer) if delay or queue.tally.buried > buried else answer
 
     def extend(self, request: bytes, call: Call) -> bytes:
         """Make leases end at another time."""
