@@ -151,8 +151,8 @@ def error_from_pb(error: pb.Error) -> QueueletError:
     return _KINDS.get(error.reason, QueueletError)(error.message)
 
 
-def errors_from_pb(results: Iterable[pb.LeaseResult]) -> list[QueueletError | None]:
-    """Return what was wrong with each lease of a batch, None for nothing.
+def errors_from_pb(results: Iterable[pb.LeaseResult | pb.AddResult]) -> list[QueueletError | None]:
+    """Return what was wrong with each lease or message of a batch, None for nothing.
 
     The server says a sentence once a batch: where one is absent, that of an earlier result of its kind holds.
     """

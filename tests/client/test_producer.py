@@ -6,14 +6,16 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from math import inf, nan
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from queuelet.client import Client, Closed, Connection, NotSent, Producer, PutsFailed
-from queuelet.errors import InvalidArgument, MessageTooLarge, QueueletError, Unreachable
+from queuelet.errors import InvalidArgument, MessageTooLarge, QueueFull, QueueletError, Unreachable
 from queuelet.tags import Tag
 from support.polling import until
 from support.server_process import ServerProcess
@@ -30,6 +32,9 @@ BROKEN_RULES: list[dict[str, Any]] = [
     {"priority": 2**31},
     {"priority": -(2**31) - 1},
     {"message_id": "no UUID"},
+    {"priority": "high"},
+    {"tags": [("key",)]},
+    {"tags": {"key": "value"}},
 ]
 
 
@@ -46,6 +51,33 @@ class CountingClient(Client):
 async def payloads(client: Client, queue: str) -> list[bytes]:
     """Take all there is."""
     return [message.payload for message in await client.pop_batch(queue)]
+
+
+async def test_pairs_and_uuids_of_python_will_do(client: Client, queue: str) -> None:
+    given: dict[str, Any] = {"tags": [("team", "a")], "message_id": UUID("6f9c0000-1111-4222-8333-444455556666")}
+    async with Producer(client, queue) as producer:
+        await producer.put(b"x", **given)
+    message = await client.pop(queue)
+    assert (message.id, message.tags) == ("6f9c0000-1111-4222-8333-444455556666", (Tag("team", "a"),))
+
+
+@pytest.mark.parametrize("is_awaited", [False, True], ids=["sent", "put"])
+async def test_closing_while_the_queue_is_full_tells_that_of_each_message(client: Client, is_awaited: bool) -> None:  # noqa: FBT001  # pytest gives it
+    queue = (await client.new_queue(limit=1)).meta.id
+    await client.add(queue, b"first")
+    puts: list[asyncio.Task[object]] = []
+    with suppress(PutsFailed):
+        async with Producer(client, queue, timeout=None, close_timeout=0.2) as producer:
+            sent = [] if is_awaited else [await producer.send(b"%d" % number) for number in range(3)]
+            if is_awaited:
+                puts.append(asyncio.create_task(producer.put(b"0")))
+            await asyncio.sleep(0.1)
+    outcomes = await asyncio.gather(*sent, *puts, return_exceptions=True)
+    assert outcomes
+    for outcome in outcomes:
+        assert isinstance(outcome, QueueFull)
+        assert "it holds 1 ready" in outcome.message
+    assert (await client.get_queue(queue)).messages.ready == 1
 
 
 async def test_a_message_that_breaks_a_rule_fails_and_no_other_does(client: Client, queue: str) -> None:
@@ -239,12 +271,12 @@ async def test_a_client_that_is_closed_ends_a_put_of_one_message(server: ServerP
 
 
 async def test_closing_ends_a_put_of_one_message(client: Client, small: str) -> None:
-    """Though the server does not answer yet."""
+    """Though the server would wait for room still: it is asked once more, and waits no longer."""
     async with Producer(client, small, timeout=None, close_timeout=0) as producer:
         await producer.put(b"in the way")
         putting = asyncio.create_task(producer.put(b"under way"))
         await until(lambda: is_waited(client, small))
-    with pytest.raises(Unreachable):
+    with pytest.raises(QueueFull):
         await putting
 
 

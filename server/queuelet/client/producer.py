@@ -43,7 +43,7 @@ from queuelet.errors import (
     TooManyAnswers,
     Unreachable,
 )
-from queuelet.status import error_from_pb
+from queuelet.status import errors_from_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 
@@ -52,6 +52,9 @@ _PLACE = re.compile(r"messages\[(\d+)\]")
 
 _GRACE = 5.0
 """How long an answer may take when the time for it is over, in seconds."""
+
+_LAST_WORD = 1.0
+"""How long the server may take to say what became of messages when a producer is closed, in seconds."""
 
 _LONGEST_WAIT = 3_600.0
 """A wait for room that needs no bound, in seconds: the call's own is shorter."""
@@ -175,7 +178,8 @@ class Producer(Generic[Item]):
             return
         self._is_open = False
         try:
-            await self.flush(self._close_timeout)
+            if not await self.flush(self._close_timeout):
+                await self._ask_once_more()
         finally:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -345,6 +349,21 @@ class Producer(Generic[Item]):
         self._settled.set()
         if isinstance(outcome, QueueletError) and not put.is_withdrawn:
             self._failures.note(put, outcome)
+
+    async def _ask_once_more(self) -> None:
+        """Hear what becomes of the messages under way: their call is repeated, and waits no more for room."""
+        if self._task is None or self._request is None or not self._request.request_id:
+            return
+        now = self._loop.time()
+        for put in (*self._under_way, *self._waiting):
+            put.deadline = now
+        if self._is_busy:
+            self._delivery_here.reschedule(now)
+        else:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = asyncio.create_task(self._guard(self._run))
+        await self.flush(_LAST_WORD)
 
     def _end(self, why: QueueletError) -> None:
         """Take no more, and give an outcome to all that is here."""
@@ -517,8 +536,8 @@ class Producer(Generic[Item]):
                 self._tell_added()
             return
         rest: list[Sent] = []
-        for put, result in zip(self._under_way, answer.results, strict=True):
-            error = error_from_pb(result.error) if result.HasField("error") else None
+        errors = errors_from_pb(answer.results)
+        for put, result, error in zip(self._under_way, answer.results, errors, strict=True):
             if isinstance(error, CROWDED) and self._wait_for_room and not put.done():
                 self._trouble = error
                 rest.append(put)

@@ -171,8 +171,11 @@ def new_message(  # noqa: PLR0913  # each is a fact of its own, and all are name
     """
     if not isinstance(payload, bytes):
         raise TypeError(f"payload: {type(payload).__name__} is not bytes; encode it")
+    message_id = str(message_id)  # a UUID of Python's will do
     if message_id and not parse_uuid(message_id):
         raise _invalid("message_id", f"{message_id[:80]!r} is not a UUID ({why_not_uuid(message_id)})")
+    if not isinstance(priority, int):
+        raise _invalid("priority", f"{priority!r} is no whole number")
     if not -_PRIORITIES <= priority < _PRIORITIES:
         raise _invalid("priority", f"{priority} is out of range; use -2^31 to 2^31 - 1")
     message = pb.NewMessage(payload=payload, id=message_id, priority=priority)
@@ -214,5 +217,12 @@ def duration_to_pb(seconds: float) -> Duration | None:
 
 
 def tags_to_pb(tags: Iterable[Tag]) -> list[pb.Tag]:
-    """Return tags as the wire has them."""
-    return [pb.Tag(key=key, value=value) for key, value in tags]
+    """Return tags as the wire has them. Raises `InvalidArgument` for what is no pair."""
+    return list(map(_tag_to_pb, tags))
+
+
+def _tag_to_pb(tag: object) -> pb.Tag:
+    match tag:
+        case (str(key), str(value)):
+            return pb.Tag(key=key, value=value)
+    raise _invalid("tags", f"{tag!r} is no pair of key and value; use Tag(key, value)")
