@@ -428,6 +428,7 @@ def test_a_full_disk_is_told_of_and_passes(
             server.add(kube.server_name("in-memory"), b"as ever")
             kube.create("made-meanwhile", store="Disk")
             kube.wait_reason("StoreFull", "made-meanwhile")
+            settled(operator)  # the API server counts a write once it is answered, after it is seen
             writes = Writes(kube.api)
             faulty_disk.heal()
             history.wait(names, ["StoreFull", "Ready"])
