@@ -89,8 +89,8 @@ def fill(release: Release, queue: str) -> Object:
         f"printf 'dead\nleased\n' | {client} add {queue} --lines",
         f"{client} nack {queue} $({client} receive {queue} | {TOKEN})",
         f"{client} receive {queue}",
-        # The lease is kept along with it.
         f"echo ready | {client} add {queue}",
+        "sleep 1",  # until the lease is kept
     )
     within(release, release.server(), "sh", "-ec", "\n".join(commands))
     return stats(release, queue)
