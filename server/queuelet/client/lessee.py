@@ -292,7 +292,7 @@ class _Outage:
         if self._is_away:
             _log.warning("the server is back")
         self._backoff.reset()
-        self._is_away, self._missing_since, self.was_reached = False, 0.0, True
+        self._is_away, self._missing_since = False, 0.0
 
     def next_delay(self, error: QueueletError) -> float:
         """Return how long to wait now, or raise an error that does not go by itself."""
