@@ -120,6 +120,13 @@ class _Command(click.Command):
     help="Where to serve metrics and health by HTTP; :port is on all addresses.",
 )
 @click.option(
+    "--http-hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name that HTTP requests may have as their Host, as if it were an IP address; may be given again. "
+    "In the environment, divided by spaces.",
+)
+@click.option(
     "--release-after",
     type=click.FloatRange(min=0),
     default=_DEFAULT.release_after,

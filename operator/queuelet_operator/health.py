@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -11,6 +12,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from queuelet.http_guard import refuse_web_pages
 from queuelet_operator.controller import Controller
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
@@ -99,11 +101,11 @@ class Health:
 class HttpEndpoints:
     """`/metrics`, `/healthz` and `/readyz`."""
 
-    def __init__(self, health: Health, metrics: Metrics) -> None:
-        """Take what is told."""
+    def __init__(self, health: Health, metrics: Metrics, hosts: Collection[str] = ()) -> None:
+        """Make the pages; `listen` opens a port for them. `hosts` are more names of this operator."""
         self._health = health
         self._metrics = metrics
-        application = web.Application()
+        application = web.Application(middlewares=[refuse_web_pages(hosts)])
         application.router.add_get("/metrics", self._exposition)
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)

@@ -57,6 +57,9 @@ class Settings:
     metrics: str = ":10004"
     """Where metrics and health are served over HTTP."""
 
+    http_hosts: tuple[str, ...] = ()
+    """Names that a request on the HTTP port may be sent to, besides addresses and names of local networks."""
+
     release_after: float = 600.0
     """Seconds since the server went away after which a deletion no longer waits for it."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from ipaddress import ip_address
 from time import monotonic, time_ns
 
 import structlog
@@ -13,6 +12,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.registry import CollectorRegistry
 
+from queuelet.http_guard import is_loopback, names_loopback, refuse_web_pages
 from queuelet.manager import Manager
 from queuelet.metrics import exposition
 
@@ -37,10 +37,14 @@ class HttpEndpoints:
         problems: Callable[[], Iterable[str]],
         quit_requested: Callable[[], None],
         quit_from_anywhere: bool,
+        hosts: Collection[str] = (),
     ) -> None:
-        """Take what is told, and what is called when the end is asked for.
+        """Make the pages; `listen` opens a port for them.
 
-        `problems` returns what is wrong with stores, a sentence each.
+        Args:
+            problems: returns what is wrong with stores, a sentence each.
+            quit_requested: called when `/quitquitquit` is.
+            hosts: names of this server, besides those that the guard of `http_guard` knows.
         """
         self._manager = manager
         self._registry = registry
@@ -48,7 +52,8 @@ class HttpEndpoints:
         self._problems = problems
         self._quit_requested = quit_requested
         self._quit_from_anywhere = quit_from_anywhere
-        application = web.Application()
+        self._hosts = hosts
+        application = web.Application(middlewares=[refuse_web_pages(hosts)])
         application.router.add_get("/metrics", self._metrics, allow_head=False)
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
@@ -94,18 +99,10 @@ class HttpEndpoints:
         return web.Response(text="\n".join(["ok", *self._problems(), ""]))
 
     async def _quit(self, request: web.Request) -> web.Response:
-        if not self._quit_from_anywhere and not _is_loopback(request.remote):
+        is_local = is_loopback(request.remote or "") and names_loopback(request, self._hosts)
+        if not self._quit_from_anywhere and not is_local:
             text = "/quitquitquit is open to loopback only; start the server with --quit-from-anywhere to open it\n"
             return web.Response(text=text, status=403)
         log.info("shutdown requested", remote=request.remote)
         self._quit_requested()
         return web.Response(text="shutting down\n")
-
-
-def _is_loopback(remote: str | None) -> bool:
-    try:
-        address = ip_address((remote or "").partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)

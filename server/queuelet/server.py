@@ -73,6 +73,9 @@ class Settings:
     quit_from_anywhere: bool = False
     """Whether /quitquitquit is open to more than loopback."""
 
+    http_hosts: tuple[str, ...] = ()
+    """Names that a request on the HTTP port may be sent to, besides addresses and names of local networks."""
+
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
@@ -123,6 +126,7 @@ class Server:
             problems=lambda: [store.problem for store in self.manager.stores.values() if store.problem],
             quit_requested=self.request_stop,
             quit_from_anywhere=settings.quit_from_anywhere,
+            hosts=settings.http_hosts,
         )
         self._stop = asyncio.Event()
         self.port = 0

@@ -50,6 +50,7 @@ FURNITURE: Object = {
     "serviceAccount": {"name": "queues", "annotations": {"example.com/role": "none"}},
     "image": {"repository": "registry.example.com:5000/queuelet", "tag": "1.2.3", "pullPolicy": "Always"},
     "debug": True,
+    "httpHosts": ["metrics.example.com", "queues.example.com"],
 }
 
 VALUES: dict[str, Object] = {
@@ -188,6 +189,14 @@ def test_there_is_one_server_and_it_has_time_to_drain() -> None:
     pod = stateful_set["spec"]["template"]["spec"]
     assert environment_of(pod)["QUEUELET_SERVER_GRACE"] == "50"
     assert pod["terminationGracePeriodSeconds"] == 60
+
+
+def test_http_hosts_are_flags_of_both_programs() -> None:
+    found = [environment_of(pod["spec"]) for _, pod in pod_templates(rendered("all that Pods can have"))]
+    assert len(found) == 2
+    for environment in found:
+        (value,) = [value for key, value in environment.items() if key.endswith("_HTTP_HOSTS")]
+        assert value == "metrics.example.com queues.example.com"
 
 
 def test_messages_are_kept_on_the_volume_there_is() -> None:

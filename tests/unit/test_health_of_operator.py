@@ -310,9 +310,10 @@ def test_what_comes_late_of_an_earlier_queue_of_a_name_changes_nothing(controlle
 # By HTTP
 
 
-async def get(port: int, path: str) -> tuple[int, str]:
+async def get(port: int, path: str, **headers: str) -> tuple[int, str]:
     """Return the code and the text of an answer."""
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as response:
+    url = f"http://127.0.0.1:{port}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
         return response.status, await response.text()
 
 
@@ -360,5 +361,17 @@ async def test_metrics_tell_what_waits_and_how_queues_stand(
         text = (await get(port, "/metrics"))[1]
         assert 'queuelet_operator_work_queue_length{priority="change"} 0.0' in text
         assert "queuelet_operator_queues{" not in text
+    finally:
+        await endpoints.stop()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
+async def test_web_pages_are_refused_as_by_the_server(path: str, metrics: Metrics) -> None:
+    endpoints = HttpEndpoints(Health(is_ready=True), metrics, ["operator.example.com"])
+    port = await endpoints.listen("127.0.0.1", 0)
+    try:
+        assert (await get(port, path, Origin="https://evil.example"))[0] == 403
+        assert (await get(port, path, Host="evil.example"))[0] == 403
+        assert (await get(port, path, Host="operator.example.com"))[0] == 200
     finally:
         await endpoints.stop()

@@ -204,5 +204,5 @@ def test_it_tells_the_default_of_every_flag() -> None:
     told = {names(row[0])[0]: row[2] for row in table("Flags")}
     for flag in flags():
         value = getattr(Settings(), str(flag.name))
-        default = "none" if value in {None, ""} else f"`{value}`".replace(".0`", "`")
+        default = "none" if value in {None, "", ()} else f"`{value}`".replace(".0`", "`")
         assert told[long_name(flag)] == in_words.get(long_name(flag), default), flag.name

@@ -139,6 +139,13 @@ AT_LEAST_1 = WholeNumber(min=1)
     "--max-tag-value-bytes", "tag_value_bytes", type=AT_LEAST_1, default=BOUNDS.tag_value_bytes, help="Of one tag."
 )
 @click.option("--quit-from-anywhere", is_flag=True, help="Let /quitquitquit be called from more than loopback.")
+@click.option(
+    "--http-hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name that HTTP requests may have as their Host, as if it were an IP address; may be given again. "
+    "In the environment, divided by spaces.",
+)
 @click.option("--tls-cert", type=FILE, help="Serve by TLS, with this certificate; read again when it changes.")
 @click.option("--tls-key", type=FILE, help="The certificate's key.")
 @click.option("--tls-client-ca", type=FILE, help="Let in only clients with a certificate of this authority.")

@@ -1,0 +1,90 @@
+"""Refuses requests that a web page makes a browser send to an HTTP port of ours.
+
+A page of any site may have the browser call ports of its user's machine and network. Such a request has a foreign
+`Origin` or `Sec-Fetch-Site`. With DNS rebinding it has neither, but a `Host` that the page's owner registered. Programs
+such as curl, Prometheus and the kubelet send no `Origin`, and a `Host` that is an address or a name inside the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+_UNREGISTRABLE = (".localhost", ".svc", ".local", ".internal")
+"""Ends of names that no public registry sells: a web page cannot have such a name."""
+
+_OWN_SITE = {"same-origin", "none"}
+"""`Sec-Fetch-Site` of a page that we served, and of an address that a user typed."""
+
+
+def refuse_web_pages(hosts: Collection[str]) -> Middleware:
+    """Return a middleware that refuses requests of foreign web pages with 403, whatever their path and method.
+
+    Args:
+        hosts: names that may be a request's `Host`, besides IP addresses and names that only a local network has.
+    """
+    allowed = frozenset(map(_normal, hosts))
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        why = _why_refused(request, allowed)
+        return web.Response(text=f"{why}\n", status=403) if why else await handler(request)
+
+    return guard
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address of IP is one of loopback."""
+    found = _address(address)
+    return found is not None and found.is_loopback
+
+
+def names_loopback(request: web.BaseRequest, hosts: Collection[str]) -> bool:
+    """Return whether the `Host` of a request is loopback, or one of these hosts."""
+    host = _host_of(request.headers.get("Host", "localhost"))
+    return host == "localhost" or is_loopback(host) or host in map(_normal, hosts)
+
+
+def _why_refused(request: web.BaseRequest, allowed: frozenset[str]) -> str:
+    """Return why a request is refused, empty if it is not."""
+    authorities = request.headers.getall("Host", [])
+    if len(authorities) > 1:
+        return "Host: there are several; send one"
+    for authority in authorities:
+        if not _is_local(host := _host_of(authority), allowed):
+            return (
+                f"Host: {host[:80]!r} is not known as a name of this server; use its IP address, "
+                "or start it with --http-hosts and the name"
+            )
+    if request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITE:
+        return "Sec-Fetch-Site: requests of other sites' pages are refused; send the request from a program"
+    for origin in request.headers.getall("Origin", []):
+        if origin.partition("://")[2] not in authorities:
+            return "Origin: requests of other sites' pages are refused; send the request from a program"
+    return ""
+
+
+def _is_local(host: str, allowed: frozenset[str]) -> bool:
+    """Return whether a name cannot be that of a web page of a stranger."""
+    return "." not in host or host in allowed or host.endswith(_UNREGISTRABLE) or _address(host) is not None
+
+
+def _host_of(authority: str) -> str:
+    """Return the host of `host:port`, `host`, `[IPv6]:port` or `[IPv6]`."""
+    host, separator, port = authority.rpartition(":")
+    return _normal(host if separator and port.isdecimal() else authority)
+
+
+def _normal(host: str) -> str:
+    return host.strip().lower().removeprefix("[").removesuffix("]").removesuffix(".")
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
