@@ -1,11 +1,20 @@
-"""How hard hypothesis tries: a little while developing, the same every time in CI, and long in a soak."""
+"""What all tests share: how patient they are on this machine, and how hard hypothesis tries."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
+import pytest
 from hypothesis import HealthCheck, settings
 
-# A deadline measures the machine more than the code, and two workers share it.
-settings.register_profile("dev", deadline=None, max_examples=50)
+from support.patience import calibrate, factor, patient
+
+# Before anything reads it: limits in seconds are made at import.
+calibrate()
+
+# A deadline measures the machine more than the code. A failure prints how to reproduce it, wherever it happens.
+settings.register_profile("dev", deadline=None, max_examples=50, print_blob=True)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True, database=None, print_blob=True)
 settings.register_profile(
     "soak", deadline=None, max_examples=5_000, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -17,3 +26,18 @@ elif os.environ.get("CI"):
     settings.load_profile("ci")
 else:
     settings.load_profile("dev")
+
+
+def pytest_report_header() -> str:
+    """Say how patient this run is."""
+    return f"patience: {factor():g} times that of a quiet machine (QUEUELET_PATIENCE sets it)"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+    """Give each test its time limit for this machine: that of its mark, else that of pyproject.toml."""
+    usual = float(config.getini("timeout"))
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        seconds = float(mark.args[0]) if mark else usual
+        item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)

@@ -21,6 +21,7 @@ from queuelet.client.options import ConsumerOptions, MessageOptions, ProducerOpt
 from queuelet.client.values import new_message
 from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, QueueNotFound, Unreachable
 from queuelet.v1 import queue_pb2 as pb
+from support.patience import patient
 from support.rpc import eventually, unique_name
 from support.server_process import ServerProcess
 
@@ -454,7 +455,7 @@ def test_ctrl_c_lets_the_work_end_and_goes_through(
                 program.stdin.flush()
                 assert program.stdout.readline() == "ended\n"
             assert program.stdout.readline() == f"interrupted {queue}\n"
-            _, told = program.communicate(timeout=30)
+            _, told = program.communicate(timeout=patient(30))
         finally:
             program.kill()
     assert "KeyboardInterrupt" in told

@@ -11,6 +11,7 @@ import pytest
 
 from queuelet.client import Client, Closed, Consumer, Producer, Received
 from queuelet.errors import QueueHeld, QueueNotFound
+from support.patience import patient
 from support.polling import until
 from support.relay import Relay
 from support.rpc import unique_name
@@ -45,7 +46,7 @@ async def test_a_client_that_is_closed_under_a_consumer_ends_whoever_waits_for_i
     at_work: bool,  # noqa: FBT001
 ) -> None:
     await client.add(queue, b"x")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         consumer = await closed_under(server, queue, at_work=at_work)
         with pytest.raises(Closed, match=r"the client was closed under the consumer.*close it after"):
             await consumer.wait()
@@ -54,7 +55,7 @@ async def test_a_client_that_is_closed_under_a_consumer_ends_whoever_waits_for_i
 
 
 async def test_a_client_that_is_closed_under_a_consumer_ends_the_iteration(server: ServerProcess, queue: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         consumer = await closed_under(server, queue, at_work=False)
         with pytest.raises(Closed, match="the client was closed under the consumer"):
             await anext(aiter(consumer))
@@ -62,7 +63,7 @@ async def test_a_client_that_is_closed_under_a_consumer_ends_the_iteration(serve
 
 
 async def test_a_client_that_is_closed_while_its_server_is_away_ends_the_consumer(queue: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         async with Client("127.0.0.1:1") as away:
             running = asyncio.create_task(Consumer(away, queue, never_end).run())
             await asyncio.sleep(0.5)
@@ -71,13 +72,13 @@ async def test_a_client_that_is_closed_while_its_server_is_away_ends_the_consume
 
 
 async def test_a_client_that_was_not_opened_ends_the_consumer(server: ServerProcess, queue: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         with pytest.raises(Closed, match="or never opened: open it before"):
             await Consumer(Client(server.address), queue, never_end).run()
 
 
 async def test_a_stream_whose_client_is_closed_is_closed_too(server: ServerProcess, queue: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         async with Client(server.address) as own:
             late = own.consume(queue)
             stream = await own.consume(queue).__aenter__()
@@ -111,7 +112,7 @@ async def test_an_idle_consumer_whose_connection_is_cut_without_a_word_connects_
 async def test_a_queue_that_is_deleted_ends_the_consumer(client: Client) -> None:
     made = await client.new_queue(name=unique_name())
     consumer = Consumer(client, made.name, never_end)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         running = asyncio.create_task(consumer.run())
         await until(lambda: is_connected(consumer))
         await client.delete_queue(made.name)
@@ -129,7 +130,7 @@ async def test_an_exclusive_consumer_ends_those_that_are_not_and_gets_their_mess
     async def note(received: Received[bytes]) -> None:
         counts.append(received.count)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         running = asyncio.create_task(shared.run())
         await until(lambda: is_at_work(shared))
         await Consumer(client, queue, note, exclusive=True, max_messages=1).run()

@@ -11,6 +11,7 @@ import pytest
 from queuelet.client import JSON, Client, Consumer, OnError, Producer, Received
 from queuelet.errors import LeaseLost, QueueEmpty
 from queuelet.v1 import queue_pb2 as pb
+from support.patience import patient
 from support.server_process import ServerProcess
 
 
@@ -186,7 +187,7 @@ async def test_c13_an_item_whose_work_waits_for_something_that_is_cancelled_come
             waited_for.cancel()
             await waited_for
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         await Consumer(client, queue, handle, serializer=JSON, prefetch=0, until_empty=True).run()
     assert calls == [0, 0, 1]
 

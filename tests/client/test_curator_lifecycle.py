@@ -9,6 +9,7 @@ import pytest
 from queuelet.client import Client, Closed, Consumer, Producer, PutsFailed, Received
 from queuelet.errors import InvalidArgument, QueueFull, QueueNotFound
 from queuelet.v1 import queue_pb2 as pb
+from support.patience import patient
 
 
 async def ignore(received: Received[bytes]) -> None:
@@ -104,7 +105,7 @@ async def test_c04_closing_ends_what_waits_for_the_consumer_though_work_is_cut_o
     running = asyncio.create_task(consumer.run())
     await begun.wait()
     await consumer.close(0.01)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         await running
     assert (await client.pop(queue, wait=30)).payload == b"x"
 

@@ -10,6 +10,7 @@ import pytest
 from queuelet.client import Client, Consumer, OnError, Producer, Received, blocking
 from queuelet.client.consumer import Handler
 from queuelet.v1 import queue_pb2 as pb
+from support.patience import patient
 from support.server_process import ServerProcess
 
 
@@ -82,7 +83,7 @@ async def test_a_handler_that_cancels_its_task_fails_and_the_next_message_is_han
     async with Producer(client, queue) as producer:
         await producer.put_many([b"1", b"2"])
     consumer = Consumer(client, queue, handle, on_error=OnError.DEAD_LETTER, until_empty=True)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         await consumer.run()
     assert handled == [b"2"]
     assert (consumer.done, consumer.failed) == (1, 1)
@@ -99,6 +100,6 @@ async def test_a_handler_that_keeps_the_cancellation_of_its_task_to_itself_is_do
     async with Producer(client, queue) as producer:
         await producer.put_many([b"1", b"2"])
     consumer = Consumer(client, queue, handle, until_empty=True)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         await consumer.run()
     assert (consumer.done, consumer.failed) == (2, 0)

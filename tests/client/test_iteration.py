@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from queuelet.client import Client, Consumer, Producer
+from support.patience import patient
 from support.polling import until
 
 
@@ -24,7 +25,7 @@ async def test_whoever_asks_may_give_up_and_ask_again_and_no_message_is_lost(cli
             for number in numbers:
                 await producer.put(number)
 
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group, Consumer(client, queue) as consumer:
+    async with asyncio.timeout(patient(60)), asyncio.TaskGroup() as group, Consumer(client, queue) as consumer:
         messages = aiter(consumer)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(messages), 0.01)

@@ -13,6 +13,7 @@ from queuelet.client import JSON, Client, Closed, PutsFailed, Received, Sharder
 from queuelet.client.sharder import shard_of
 from queuelet.errors import QueueNotFound
 from queuelet.v1 import queue_pb2 as pb
+from support.patience import patient
 from support.polling import until
 from support.rpc import unique_name
 from support.server_process import ServerProcess
@@ -237,7 +238,7 @@ async def test_a_run_that_is_stopped_begins_with_no_shard_more(client: Client, n
 
         await until(is_found)
         goes_on.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)):
             await work
 
 

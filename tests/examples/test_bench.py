@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from support.documents import ROOT
+from support.patience import patient
 
 
 def bench(*arguments: str) -> str:
     """Run benchmarks; return what they print."""
     command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, timeout=110).stdout
+    return subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, timeout=patient(110)).stdout
 
 
 @pytest.mark.timeout(120)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.documents import ROOT
+from support.patience import patient
 
 QUEUES = 30
 
@@ -44,7 +45,7 @@ def bench(*arguments: str) -> str:
     command = [sys.executable, "-m", "bench.control_loop", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            told, progress = process.communicate(timeout=280)
+            told, progress = process.communicate(timeout=patient(280))
         except BaseException:
             # It ends what it has started, which nobody else could.
             process.terminate()

@@ -20,12 +20,13 @@ import pytest
 from queuelet.client import Client
 from queuelet.v1 import queue_pb2 as pb
 from support.documents import ROOT, free_ports
+from support.patience import patient
 from support.server_process import ServerProcess
 from tools.zookeeper import Curator, jars, why_not
 
 EXAMPLES = ROOT / "examples/client"
 
-PATIENCE = 60.0
+PATIENCE = patient(60)
 """How long a program may take, in seconds: only there so that no defect hangs a run."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.documents import ROOT, TOOLS, commands, free_ports, run_in_one_shell
+from support.patience import patient
 
 MAKE_RUN = "make run     # a Kubernetes API server, the server and the operator here, with example queues in use"
 IN_CI = {"make sync", "make check", "make test ARGS='tests/unit -q'"}
@@ -76,7 +77,7 @@ def test_make_run_and_the_tour_beside_it_work_until_it_is_interrupted() -> None:
         assert "condition met" in done.stdout
         assert "shop.orders" in done.stdout
         running.send_signal(signal.SIGINT)
-        rest, _ = running.communicate(timeout=60)
+        rest, _ = running.communicate(timeout=patient(60))
     finally:
         running.kill()
     assert "nothing is left of it" in rest

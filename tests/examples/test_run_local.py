@@ -14,6 +14,7 @@ import pytest
 
 from examples.run_local import process, sentence_of
 from support.documents import ROOT
+from support.patience import patient
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ async def test_it_says_that_a_program_has_ended(
     (tmp_path / "a_program.py").write_text(READY + end)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     async with process("The program", "a_program", ready="ready"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             while "has ended" not in (shown := capsys.readouterr().err):  # noqa: ASYNC110  # nothing to wait on
                 await asyncio.sleep(0.02)
     assert f"The program has ended {told}." in shown

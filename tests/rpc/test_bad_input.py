@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from queuelet.v1 import queue_pb2 as pb
 from support.bad_requests import CASES, DECLARATIONS, REMOVALS, STREAMS, Case, Item, Place, make_place
+from support.patience import patient
 from support.rpc import (
     NEGZ_SERVICE,
     SERVICE,
@@ -227,7 +228,7 @@ def test_metadata_of_any_kind_does_no_harm(rpc: Rpc, place: Place) -> None:
 @contextmanager
 def connection(server: ServerProcess, data: bytes = b"") -> Iterator[socket.socket]:
     """Open a connection to the gRPC port and send something."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as opened:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=patient(30)) as opened:
         opened.sendall(data)
         yield opened
 
@@ -296,7 +297,7 @@ def test_idle_connections_do_not_keep_calls_from_being_served() -> None:
         opened = []
         try:
             for _ in range(count):
-                idle = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+                idle = socket.create_connection(("127.0.0.1", server.port), timeout=patient(60))
                 opened.append(idle)
                 idle.sendall(PREFACE + SETTINGS)
             for idle in opened:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.commands import Cli, Ended, assert_failed, payloads
+from support.patience import patient
 from support.rpc import Rpc, eventually, unique_name
 
 
@@ -52,7 +53,7 @@ def test_receive_waits_for_a_message(cli: Cli, rpc: Rpc, name: str) -> None:
     receiving = cli.start("receive", name, "--wait", "30", stdout=subprocess.PIPE)
     eventually(lambda: rpc.stats(name).waiting_calls == 1, "it waits")
     rpc.add(name, b"at last")
-    out, _ = receiving.communicate(timeout=30)
+    out, _ = receiving.communicate(timeout=patient(30))
     assert payload_of(json.loads(out)) == b"at last"
 
 
@@ -263,7 +264,7 @@ def test_dead_redrive_keeps_to_a_rate(cli: Cli, rpc: Rpc, graveyard: str) -> Non
     )
     eventually(lambda: rpc.get_queue(graveyard).messages.dead == 1, "two are redriven")
     redriving.send_signal(signal.SIGINT)
-    out, err = redriving.communicate(timeout=30)
+    out, err = redriving.communicate(timeout=patient(30))
     assert (redriving.returncode, out) == (130, b"")
     assert err.startswith(b"queuelet: interrupted; ")
     assert rpc.get_queue(graveyard).messages.dead == 1

@@ -31,6 +31,7 @@ from queuelet.service.consume import ConsumeRpcs
 from queuelet.service.taking import Taker
 from queuelet.tokens import Tokens
 from queuelet.v1 import queue_pb2 as pb
+from support.patience import patient
 from support.rpc import Consumer, Refused, Rpc, add_request, eventually, outcome, pop_request
 from support.server_process import OBSERVED, ServerProcess
 from support.slow_store import SlowStore
@@ -628,7 +629,7 @@ async def test_messages_go_on_after_a_moment_though_the_client_says_nothing() ->
     for payload in (b"a", b"b", b"c"):
         stream.queue.add(NewMessage(payload), 2)
         await stream.rest()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while len(stream.answer.deliveries) < 3:  # noqa: ASYNC110  # what comes here sets no event
             await asyncio.sleep(0.001)
     stream.serving.cancel()

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2
 
 from queuelet.v1 import queue_pb2 as pb
 from support.pages import fetch
+from support.patience import patient
 from support.rpc import SERVICE, Refused, Rpc, add_request, eventually, outcome, pop_request
 from support.server_process import ServerProcess
 
@@ -231,7 +232,7 @@ def test_a_stream_without_a_request_does_not_hold_up_the_end() -> None:
         silent = threading.Event()
 
         def requests() -> Iterator[bytes]:
-            silent.wait(60)
+            silent.wait(patient(60))
             yield from ()
 
         stream = cast("Any", channel.stream_stream("/queuelet.v1.QueueService/WatchQueues"))(requests())

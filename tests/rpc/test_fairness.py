@@ -12,6 +12,7 @@ from contextlib import closing
 import pytest
 
 from queuelet.v1 import queue_pb2 as pb
+from support.patience import patient
 from support.rpc import Rpc, unique_name
 from support.server_process import ServerProcess
 
@@ -83,7 +84,7 @@ def test_calls_are_answered_while_long_work_goes_on(place: str, work: Callable[[
 
     worker = threading.Thread(target=long_work)
     worker.start()
-    assert begun.wait(30)
+    assert begun.wait(patient(30))
     with closing(Rpc(place)) as rpc:
         while worker.is_alive():
             rpc.get_queue("other")

@@ -23,6 +23,7 @@ from queuelet.v1 import queue_pb2 as pb
 from support.counts import soaked
 from support.kill_workers import NOTHING_POPPED
 from support.ledger import Ledger
+from support.patience import patient
 from support.ports import lasting_port
 from support.rpc import Refused, Rpc
 from support.server_process import ServerProcess
@@ -62,12 +63,12 @@ class Worker:
 
     def begin_to_stop(self) -> None:
         """Have it end when all that it did is known."""
-        assert self._ready.wait(60)
+        assert self._ready.wait(patient(60))
         self._process.terminate()
 
     def stopped(self) -> int:
         """Return its exit code once it has ended."""
-        code = self._process.wait(60)
+        code = self._process.wait(patient(60))
         self._reader.join()
         return code
 

@@ -25,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from queuelet.v1 import queue_pb2 as pb
 from support.pages import fetch
+from support.patience import patient
 from support.rpc import NEGZ_SERVICE, SERVICE, Refused, Rpc, eventually, pop_request, unique_name
 from support.server_process import ServerProcess
 
@@ -332,7 +333,7 @@ def grpcurl() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [str(binary), "-plaintext", "-max-time", "30", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=False)
 
     return run
 

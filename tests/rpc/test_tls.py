@@ -15,6 +15,7 @@ import trustme
 from grpc_health.v1 import health_pb2
 
 from queuelet.v1 import queue_pb2 as pb
+from support.patience import patient
 from support.rpc import Refused, Rpc, eventually
 from support.server_process import ServerProcess
 
@@ -73,7 +74,7 @@ def served_certificate(server: ServerProcess) -> bytes:
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     with (
-        socket.create_connection(("127.0.0.1", server.port), timeout=30) as plain,
+        socket.create_connection(("127.0.0.1", server.port), timeout=patient(30)) as plain,
         context.wrap_socket(plain) as secured,
     ):
         return cast("bytes", secured.getpeercert(binary_form=True))

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from threading import Thread, Timer
-from time import monotonic
 from typing import Any
 
 import apsw
@@ -195,16 +194,14 @@ def test_a_command_that_is_told_to_end_leaves_nothing(  # noqa: PLR0917  # fixtu
 
 def test_a_long_statement_is_ended_by_a_signal(harness: DiskHarness) -> None:
     """Python handles signals in its own code only, and copying a large store is one statement of SQLite's."""
-    counting = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000000) SELECT max(i) FROM n"
+    counting = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1e12) SELECT max(i) FROM n"
     before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
-    began = monotonic()
     Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
     try:
         with pytest.raises(KeyboardInterrupt), inspecting(harness.folder / DATABASE) as connection:
             connection.execute(counting)
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert monotonic() - began < 5
 
 
 # Restore

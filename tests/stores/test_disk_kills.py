@@ -25,6 +25,7 @@ from support import disk_worker
 from support.counts import soaked
 from support.disk_worker import SETTINGS, body_of, own_id_of
 from support.logged_process import clean_environment
+from support.patience import patient
 
 KILLS = soaked(500, 10_000)
 SPLIT = 4
@@ -85,7 +86,7 @@ def forks() -> Iterator[subprocess.Popen[str]]:
     )
     yield process
     process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
-    process.wait(30)
+    process.wait(patient(30))
     process.stdout.close()  # type: ignore[union-attr]  # as above
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from support.patience import patient
 from support.rpc import Rpc, eventually
 
 # A shell that starts tests in the background has them ignore SIGINT, which a program started by hand does not.
@@ -26,7 +27,7 @@ OWN_TERMINAL = ("setsid", "--ctty")
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
-PATIENCE = 30.0
+PATIENCE = patient(30)
 """How long a command may take, in seconds: only there so that no defect hangs a run."""
 
 

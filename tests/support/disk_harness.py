@@ -15,6 +15,7 @@ from queuelet.definition import Definition, StoreKind
 from queuelet.stores.disk import DiskSettings, DiskStore
 from queuelet.stores.disk.messages import DiskMessages
 from support.disk_faults import FaultyDisk
+from support.patience import patient
 
 QUEUE_ID = "6f9c0000-0000-4000-8000-000000000001"
 
@@ -124,7 +125,7 @@ class DiskHarness:
         assert worker
         worker.do(work, lambda _: None)
         worker.do(done.set, lambda _: None)
-        assert done.wait(30)
+        assert done.wait(patient(30))
 
     def close(self) -> None:
         """End, and remove the files."""

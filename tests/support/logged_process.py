@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from support.patience import patient
+
 LogLine = dict[str, Any]
 
 START = 30.0
@@ -91,6 +93,7 @@ class LoggedProcess:
 
     def wait_for_log(self, msg: str, which: Callable[[LogLine], bool] | None = None, timeout: float = START) -> LogLine:
         """Return the first log line with this message that `which` takes, waiting for it to be written."""
+        timeout = patient(timeout)
         found: list[LogLine] = []
 
         def arrived() -> bool:
@@ -113,7 +116,7 @@ class LoggedProcess:
     def wait(self, timeout: float = 60.0) -> int:
         """Return its exit code once it has ended and its log is complete; kill it if that takes too long."""
         try:
-            code = self.process.wait(timeout)
+            code = self.process.wait(patient(timeout))
         except subprocess.TimeoutExpired:
             self.kill()
             raise

@@ -16,6 +16,7 @@ import yaml
 from support import helm
 from support.helm import COMPONENT, INSTANCE, Object
 from support.kube_queues import KubeQueues
+from support.patience import patient
 from support.rpc import eventually
 from tools.control_plane import Api, ApiError, binaries
 from tools.node import Node
@@ -154,7 +155,7 @@ class Release:
         ) as following:
             try:
                 yield lines
-                text, _ = following.communicate(timeout=60.0)
+                text, _ = following.communicate(timeout=patient(60))
                 lines += [json.loads(line) for line in text.splitlines()]
             finally:
                 following.kill()

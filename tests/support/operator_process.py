@@ -7,8 +7,16 @@ from collections.abc import Mapping
 from typing import Self
 
 from support.logged_process import LoggedProcess, clean_environment
+from support.patience import patient
 
-_QUICK = ("--lease-duration", "2", "--lease-renew-deadline", "1.5", "--lease-retry-period", "0.3")
+
+def lease_flags(duration: float, renew_deadline: float, retry_period: float) -> tuple[str, ...]:
+    """Return the flags of a Lease, in seconds on a quiet machine: on a busy one a leader needs longer to renew it."""
+    times = {"duration": duration, "renew-deadline": renew_deadline, "retry-period": retry_period}
+    return tuple(text for name, each in times.items() for text in (f"--lease-{name}", f"{patient(each):g}"))
+
+
+_QUICK = lease_flags(2, 1.5, 0.3)
 """Tests do not wait for the Lease of an operator that they killed."""
 
 

@@ -7,6 +7,8 @@ from http.client import HTTPConnection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from support.patience import patient
+
 
 class Page(NamedTuple):
     """What was answered."""
@@ -25,7 +27,7 @@ def samples(url: str, name: str) -> dict[str, float]:
 def fetch(url: str, method: str = "GET") -> Page:
     """Ask for a page, whatever its status."""
     parts = urlsplit(url)
-    connection = HTTPConnection(parts.netloc, timeout=60)
+    connection = HTTPConnection(parts.netloc, timeout=patient(60))
     try:
         connection.request(method, parts.path)
         answer = connection.getresponse()

@@ -18,11 +18,12 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from queuelet.v1 import queue_pb2 as pb
+from support.patience import patient
 
 SERVICE = "queuelet.v1.QueueService"
 NEGZ_SERVICE = "proto.Q"
 
-TIMEOUT = 30.0
+TIMEOUT = patient(30)
 """How long a call may take unless a test says otherwise, in seconds: only there so that no defect hangs a run."""
 
 Answer = TypeVar("Answer", bound=ProtobufMessage)
@@ -375,10 +376,10 @@ def read_all(stream: Stream) -> list[bytes]:
         raise refusal(error) from None
 
 
-def outcome(pending: Pending, answer: type[Answer], timeout: float = TIMEOUT) -> Answer | Refused:
+def outcome(pending: Pending, answer: type[Answer], timeout: float = 30.0) -> Answer | Refused:
     """Return how a call that was started ends."""
     try:
-        return answer.FromString(pending.result(timeout))
+        return answer.FromString(pending.result(patient(timeout)))
     except grpc.RpcError as error:
         return refusal(error)
     except grpc.FutureCancelledError:
@@ -432,8 +433,9 @@ def unique_name(prefix: str = "q") -> str:
     return f"{prefix}-{uuid4().hex[:12]}"
 
 
-def eventually(holds: Callable[[], bool], what: str, timeout: float = TIMEOUT) -> None:
-    """Return once something holds that no event tells of."""
+def eventually(holds: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+    """Return once something holds that no event reports; raise after `timeout` seconds of a quiet machine."""
+    timeout = patient(timeout)
     end = time.monotonic() + timeout
     while not holds():
         if time.monotonic() > end:
