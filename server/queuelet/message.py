@@ -69,7 +69,18 @@ class TryOutcome(IntEnum):
 class Delivery:
     """What became of a message that was delivered, or that is dead. There is none for a message never delivered."""
 
-    __slots__ = ("consumer", "count", "history", "reason", "since", "state", "superseded", "token", "until")
+    __slots__ = (
+        "by_stream",
+        "consumer",
+        "count",
+        "history",
+        "reason",
+        "since",
+        "state",
+        "superseded",
+        "token",
+        "until",
+    )
 
     def __init__(  # noqa: PLR0913, PLR0917  # made for each lease: by place is a third faster than by name
         self,
@@ -82,6 +93,7 @@ class Delivery:
         superseded: tuple[int, ...] = (),
         reason: int = 0,
         history: bytes = b"",
+        by_stream: bool = False,  # noqa: FBT001, FBT002  # as all of these
     ) -> None:
         """Take all that is known."""
         self.state = state
@@ -101,6 +113,8 @@ class Delivery:
         """DEAD: a `DeathReason`."""
         self.history = history
         """The tries that failed: a run of the field `tries` of `BrowsedMessage`, which survives a redrive."""
+        self.by_stream = by_stream
+        """LEASED: whether a Consume stream took the lease, which then ends with that stream."""
 
 
 class Tally:

@@ -158,7 +158,11 @@ class Server:
 
     def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore:
         disk = DiskStore(
-            folder, budget=budget, on_failed=self._disk_failed, on_reopened=lambda: self._disk_reopened(disk)
+            folder,
+            budget=budget,
+            on_failed=self._disk_failed,
+            on_reopened=lambda: self._disk_reopened(disk),
+            on_progress=lambda doing: log.info("migrating the disk store", doing=doing),
         )
         return disk
 

@@ -217,7 +217,7 @@ def _tokens_given(path: Path) -> int:
 
 def _begin_epoch(path: Path, tokens_given: int) -> int:
     """Make a copy a store of its own; return how many messages it holds."""
-    connection = open_for_writing(path)
+    connection = open_for_writing(path, keeps_old=False)
     try:
         with connection:
             set_meta(connection, "epoch", str(uuid4()))

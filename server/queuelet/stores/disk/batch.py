@@ -13,14 +13,14 @@ from typing import Any
 
 import apsw
 
+from queuelet.stores.disk.checksums import of_message
 from queuelet.stores.disk.database import transaction
-from queuelet.stores.disk.records import DeliveryRow, QueueRow, RankRow, TallyRow
+from queuelet.stores.disk.records import AnswerRow, DeliveryRow, QueueRow, RankRow, TallyRow, dropped_row
 
 _ROWS = 1_000
-"""The most rows of one statement: ten columns of so many stay below SQLite's bound of 32,766 values."""
+"""The most rows of one statement: twelve columns of so many stay below SQLite's bound of 32,766 values."""
 
 MessageRow = tuple[int, bytes | None, bytes]
-AnswerRow = tuple[int, bytes, int, bytes]
 
 
 def _places() -> array[int]:
@@ -75,17 +75,22 @@ def _write_rows(connection: apsw.Connection, batch: Batch) -> None:
     _delete(connection, "ranks", "place", batch.ranks_gone)
     for row in batch.answers_gone:
         connection.execute("DELETE FROM answers WHERE number = ? AND key = ?", row)
-    _insert(connection, "INSERT INTO dropped VALUES", [(number,) for number in batch.dropped_numbers])
+    _insert(connection, "INSERT INTO dropped VALUES", [dropped_row(number) for number in batch.dropped_numbers])
     for queue in batch.queues:
         connection.execute(
-            "INSERT INTO queues VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ordinal) DO UPDATE "
-            "SET number = excluded.number, revision = excluded.revision, definition = excluded.definition",
+            "INSERT INTO queues VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ordinal) DO UPDATE SET number = "
+            "excluded.number, revision = excluded.revision, definition = excluded.definition, "
+            "checksum = excluded.checksum",
             queue,
         )
-    _insert(connection, "INSERT INTO messages VALUES", batch.messages)
+    _insert(
+        connection,
+        "INSERT INTO messages VALUES",
+        [(place, own_id, of_message(place, own_id, body), body) for place, own_id, body in batch.messages],
+    )
     _insert(connection, "REPLACE INTO deliveries VALUES", batch.deliveries)
     _insert(connection, "REPLACE INTO ranks VALUES", batch.ranks)
-    _insert(connection, "REPLACE INTO answers (number, key, until, answer) VALUES", batch.answers)
+    _insert(connection, "REPLACE INTO answers (number, key, until, answer, checksum) VALUES", batch.answers)
     _insert(connection, "REPLACE INTO tallies VALUES", batch.tallies)
 
 

@@ -58,7 +58,7 @@ def read_contents(connection: apsw.Connection) -> Contents:
     _skip_numbers(connection, queues.values())
     for row in connection.execute("SELECT * FROM ranks ORDER BY place"):
         if queue := queues.get(row[0] >> SEQ_BITS):
-            queue.ranks[row[0] & _SEQ] = Rank(*row[1:])
+            queue.ranks[row[0] & _SEQ] = Rank(*row[1:-1])
     for row in connection.execute("SELECT * FROM deliveries ORDER BY place"):
         if queue := queues.get(row[0] >> SEQ_BITS):
             queue.deliveries[row[0] & _SEQ] = delivery_of_row(row)
@@ -86,9 +86,7 @@ def _skip_numbers(connection: apsw.Connection, queues: Iterable[QueueContents]) 
 
 
 def _read_queues(connection: apsw.Connection) -> list[QueueContents]:
-    rows = connection.execute(
-        "SELECT ordinal, number, queue_id, created, revision, definition, id_prefix FROM queues ORDER BY ordinal"
-    ).fetchall()
+    rows = connection.execute("SELECT * FROM queues ORDER BY ordinal").fetchall()
     return [_read_queue(connection, QueueRecord.of_row(cast("QueueRow", row))) for row in rows]
 
 

@@ -6,14 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.folder import sync_folder
-from queuelet.stores.disk.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, TABLES, VERSION
+from queuelet.stores.disk.migrations import Progress, make_empty, migrate
+from queuelet.stores.disk.records import meta_row
+from queuelet.stores.disk.schema import APPLICATION_ID, VERSION
 
 REMEDY = (
     "restore a backup with `queuelet restore`, look what is wrong with `queuelet check`, "
@@ -36,13 +38,26 @@ _LOG_BYTES = 8 * 1024 * 1024
 """To what size the write-ahead log is cut when it is begun anew."""
 
 
-def open_for_writing(path: Path, *, vfs: str | None = None, synchronous: str = "FULL") -> apsw.Connection:
-    """Open a database, and make it if there is none.
+def _quietly(_: str) -> None:
+    pass
+
+
+def open_for_writing(
+    path: Path,
+    *,
+    vfs: str | None = None,
+    synchronous: str = "FULL",
+    keeps_old: bool = True,
+    progress: Progress = _quietly,
+) -> apsw.Connection:
+    """Open a database, and make it if there is none. One of an older version becomes one of this first.
 
     Args:
         path: the file, in a folder that is there.
         vfs: the name of SQLite's layer over the system, where it is not the default one.
         synchronous: SQLite's setting. Anything but FULL loses what was committed when power is lost; tests prove it.
+        keeps_old: whether to keep the file of an older version under another name.
+        progress: is told how far it is with that.
 
     Raises:
         StoreFailed: the file is no database of ours, is newer than this program, is damaged, or cannot be read.
@@ -51,6 +66,9 @@ def open_for_writing(path: Path, *, vfs: str | None = None, synchronous: str = "
         if not path.exists():
             _make(path, vfs)
         check_header(path)
+        version = _version_of(path, vfs)
+        if version < VERSION:
+            migrate(path, version, vfs=vfs, keeps_old=keeps_old, progress=progress)
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
         try:
             connection.set_busy_timeout(PATIENCE_MS)
@@ -62,11 +80,21 @@ def open_for_writing(path: Path, *, vfs: str | None = None, synchronous: str = "
             connection.pragma("temp_store", "MEMORY")
             check_schema(connection, path)
             connection.pragma("journal_mode", "WAL")
-            _migrate(connection)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _version_of(path: Path, vfs: str | None) -> int:
+    """Return the version of a file that `check_schema` accepts."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+    try:
+        connection.set_busy_timeout(PATIENCE_MS)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # it only looks
+        return check_schema(connection, path)
+    finally:
+        connection.close()
 
 
 def open_for_reading(path: Path, *, vfs: str | None = None, remedy: str = REMEDY) -> apsw.Connection:
@@ -133,7 +161,7 @@ def get_meta(connection: apsw.Connection, name: str) -> Any:  # noqa: ANN401  # 
 
 def set_meta(connection: apsw.Connection, name: str, content: str | int) -> None:
     """Keep a text or an integer under a name."""
-    connection.execute("REPLACE INTO meta VALUES (?, ?)", (name, content))
+    connection.execute("REPLACE INTO meta VALUES (?, ?, ?)", meta_row(name, content))
 
 
 @contextmanager
@@ -157,8 +185,8 @@ def check_header(path: Path, remedy: str = REMEDY) -> None:
         raise StoreFailed(f"{path} is not a Queuelet database, or its beginning is damaged: {remedy}")
 
 
-def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) -> None:
-    """Refuse a database of another program or of a newer version of this one. Raises `StoreFailed`."""
+def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) -> int:
+    """Return the version of a database; refuse one of another program or of a newer version. Raises `StoreFailed`."""
     application = connection.pragma("application_id")
     if application != APPLICATION_ID:
         raise StoreFailed(f"{path} is a SQLite database, but not one of Queuelet's: {remedy}")
@@ -170,6 +198,7 @@ def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) 
         )
     if version <= 0:
         raise StoreFailed(f"{path} is damaged (it tells no version): {remedy}")
+    return cast("int", version)
 
 
 def _why_unreadable(connection: apsw.Connection) -> apsw.Error | None:
@@ -227,34 +256,14 @@ def _make(path: Path, vfs: str | None) -> None:
     if log.exists() and log.stat().st_size:
         raise StoreFailed(f"{path} is missing, and its log {log.name} is there: {REMEDY}")
     unfinished = path.with_suffix(".new")
-    unfinished.unlink(missing_ok=True)
-    connection = apsw.Connection(str(unfinished), vfs=vfs)
+    connection = make_empty(unfinished, vfs)
     try:
-        connection.pragma("synchronous", "FULL")
-        connection.pragma("page_size", PAGE_BYTES)
-        connection.pragma("auto_vacuum", "INCREMENTAL")
-        connection.execute("BEGIN")
-        for table in TABLES:
-            connection.execute(table)
         set_meta(connection, "epoch", str(uuid4()))
-        connection.pragma("application_id", APPLICATION_ID)
-        connection.pragma("user_version", VERSION)
         connection.execute("COMMIT")
     finally:
         connection.close()
     unfinished.rename(path)
     sync_folder(path.parent)
-
-
-def _migrate(connection: apsw.Connection) -> None:
-    version = connection.pragma("user_version")
-    while version < VERSION:
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in MIGRATIONS[version]:
-            connection.execute(statement)
-        version += 1
-        connection.pragma("user_version", version)
-        connection.execute("COMMIT")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
-from queuelet.stores.disk.records import QueueRecord, delivery_row, rank_row, tally_to_json
+from queuelet.stores.disk.records import QueueRecord, answer_row, delivery_row, rank_row, tally_row, tally_to_json
 from queuelet.stores.disk.schema import first_place
 
 if TYPE_CHECKING:  # the messages know the journal, and it reads them
@@ -64,8 +64,9 @@ class Changes:
             if kept is None:
                 batch.answers_gone.append((record.number, key))
             else:
-                batch.answers.append((record.number, key, *kept))
-        batch.tallies.append((record.ordinal, len(messages), messages.stored_bytes, tally_to_json(messages.tally)))
+                batch.answers.append(answer_row(record.number, key, *kept))
+        counts = tally_to_json(messages.tally)
+        batch.tallies.append(tally_row(record.ordinal, len(messages), messages.stored_bytes, counts))
 
     def _write_records(self, batch: Batch, base: int, gone: array[int]) -> None:
         """Put ranks and deliveries into a batch. Those of removed messages go, where there may be some on the disk."""

@@ -18,6 +18,7 @@ from queuelet.stores.disk.contents import Contents
 from queuelet.stores.disk.database import REMEDY, damage_of
 from queuelet.stores.disk.figures import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
 from queuelet.stores.disk.journal import Group, Journal
+from queuelet.stores.disk.migrations import Progress
 from queuelet.stores.disk.worker import Worker
 from queuelet.stores.disk.writer import DiskSettings, Tidied, Writer, Written
 
@@ -58,6 +59,7 @@ class Keeper:
         failed: Callable[[str], None],
         reopened: Callable[[Contents], None],
         freed: Callable[[list[int]], None],
+        progress: Progress,
     ) -> None:
         """Take a folder that this process holds the lock of, and what is to be told.
 
@@ -68,13 +70,14 @@ class Keeper:
             failed: called with a sentence when the store is not open any more.
             reopened: called with what is kept when it is open again.
             freed: called with the numbers of queues under which nothing is stored any more.
+            progress: called with words on how far a migration of the file is, in whatever thread opens it.
         """
         self._settings = settings
         self._loop = loop
         self._failed = failed
         self._reopened = reopened
         self._freed = freed
-        self._writer = Writer(folder, settings)
+        self._writer = Writer(folder, settings, progress)
         self._worker: Worker | None = None
         self._is_busy = False
         self._is_closing = False

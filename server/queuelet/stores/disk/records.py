@@ -8,15 +8,17 @@ from typing import Any
 
 from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.message import Delivery, Rank, Tally
+from queuelet.stores.disk import checksums
 from queuelet.tags import Tag
 
 FAR = (1 << 63) - 1
 """The largest integer of SQLite, for times that never come."""
 
-DeliveryRow = tuple[int, int, int, int, int, int, str, str, int, bytes]
-RankRow = tuple[int, int, int, int, int]
-QueueRow = tuple[int, int, str, int, int, str, bytes]
-TallyRow = tuple[int, int, int, str]
+DeliveryRow = tuple[int, int, int, int, int, int, str, str, int, bytes, int, int]
+RankRow = tuple[int, int, int, int, int, int]
+QueueRow = tuple[int, int, str, int, int, str, bytes, int]
+TallyRow = tuple[int, int, int, str, int]
+AnswerRow = tuple[int, bytes, int, bytes, int]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,7 +37,7 @@ class QueueRecord:
 
     def row(self) -> QueueRow:
         """Return it as a row of `queues`."""
-        return (
+        return queue_row(
             self.ordinal,
             self.number,
             self.queue_id,
@@ -48,7 +50,7 @@ class QueueRecord:
     @classmethod
     def of_row(cls, row: QueueRow) -> QueueRecord:
         """Return a row of `queues` as what it was made of."""
-        ordinal, number, queue_id, created, revision, definition, id_prefix = row
+        ordinal, number, queue_id, created, revision, definition, id_prefix, _ = row
         return cls(
             ordinal=ordinal,
             number=number,
@@ -58,6 +60,14 @@ class QueueRecord:
             definition=definition_of_json(definition),
             id_prefix=id_prefix,
         )
+
+
+def queue_row(  # noqa: PLR0913, PLR0917  # the columns of the table
+    ordinal: int, number: int, queue_id: str, created: int, revision: int, definition: str, id_prefix: bytes
+) -> QueueRow:
+    """Return a row of `queues` with its checksum."""
+    checksum = checksums.of_row(ordinal, number, queue_id.encode(), created, revision, definition.encode(), id_prefix)
+    return ordinal, number, queue_id, created, revision, definition, id_prefix, checksum
 
 
 def definition_to_json(definition: Definition) -> str:
@@ -98,7 +108,7 @@ def definition_of_json(text: str) -> Definition:
 
 def delivery_row(place: int, delivery: Delivery) -> DeliveryRow:
     """Return a delivery as a row of `deliveries`."""
-    return (
+    row = (
         place,
         int(delivery.state),
         delivery.count,
@@ -109,20 +119,62 @@ def delivery_row(place: int, delivery: Delivery) -> DeliveryRow:
         json.dumps(delivery.superseded) if delivery.superseded else "",
         int(delivery.reason),
         delivery.history,
+        int(delivery.by_stream),
     )
+    return (*row, delivery_checksum(*row))
+
+
+def delivery_checksum(  # noqa: PLR0913, PLR0917  # the columns of the table
+    place: int,
+    state: int,
+    count: int,
+    token: int,
+    until: int,
+    since: int,
+    consumer: str,
+    superseded: str,
+    reason: int,
+    history: bytes,
+    by_stream: int,
+) -> int:
+    """Return the checksum of a row of `deliveries`."""
+    numbers = (place, state, count, token, until, since, reason, by_stream)
+    return checksums.of_delivery(numbers, consumer.encode(), superseded.encode(), history)
 
 
 def delivery_of_row(row: DeliveryRow) -> Delivery:
     """Return a row of `deliveries` as what it was made of."""
-    _, state, count, token, until, since, consumer, superseded, reason, history = row
+    _, state, count, token, until, since, consumer, superseded, reason, history, by_stream, _ = row
     tokens = tuple(json.loads(superseded)) if superseded else ()
-    return Delivery(State(state), count, token, until, since, consumer, tokens, reason, history)
+    return Delivery(State(state), count, token, until, since, consumer, tokens, reason, history, bool(by_stream))
 
 
 def rank_row(place: int, rank: Rank) -> RankRow:
     """Return a rank as a row of `ranks`."""
     priority, due, created, ttl = rank
-    return place, priority, min(due, FAR), created, min(ttl, FAR)
+    due, ttl = min(due, FAR), min(ttl, FAR)
+    return place, priority, due, created, ttl, checksums.of_rank(place, priority, due, created, ttl)
+
+
+def tally_row(ordinal: int, depth: int, stored_bytes: int, counts: str) -> TallyRow:
+    """Return a row of `tallies` with its checksum."""
+    return ordinal, depth, stored_bytes, counts, checksums.of_row(ordinal, depth, stored_bytes, counts.encode())
+
+
+def answer_row(number: int, key: bytes, until: int, answer: bytes) -> AnswerRow:
+    """Return a row of `answers` with its checksum, but for its place in their order."""
+    return number, key, until, answer, checksums.of_row(number, key, until, answer)
+
+
+def dropped_row(number: int) -> tuple[int, int]:
+    """Return a row of `dropped` with its checksum."""
+    return number, checksums.of_row(number)
+
+
+def meta_row(name: str, content: str | int) -> tuple[str, str | int, int]:
+    """Return a row of `meta` with its checksum."""
+    value = content if isinstance(content, int) else content.encode()
+    return name, content, checksums.of_row(name.encode(), value)
 
 
 def tally_to_json(tally: Tally) -> str:

@@ -50,6 +50,7 @@ class DiskStore:
         settings: DiskSettings | None = None,
         on_failed: Callable[[str], None] = _tell_nobody,
         on_reopened: Callable[[], None] = _tell_nobody,
+        on_progress: Callable[[str], None] = _tell_nobody,
         loop: AbstractEventLoop | None = None,
     ) -> None:
         """Open the store of a folder, or make one. This blocks: it reads all that is known of queues, but no message.
@@ -60,6 +61,7 @@ class DiskStore:
             settings: how it uses the disk.
             on_failed: called with the reason when the disk fails, before messages are let go of.
             on_reopened: called after a failure, when the store serves again.
+            on_progress: called with words on how far it is, while the file of an older version is migrated.
             loop: the event loop it is used on, by default the one that runs.
 
         Raises:
@@ -79,6 +81,7 @@ class DiskStore:
             failed=self._fail,
             reopened=self._serve_again,
             freed=self._take_back,
+            progress=on_progress,
         )
         try:
             self._take_up(self._keeper.open())

@@ -20,6 +20,7 @@ from queuelet.stores.disk.check import require_whole
 from queuelet.stores.disk.contents import Contents, read_contents
 from queuelet.stores.disk.database import PATIENCE_MS, explained, open_for_writing
 from queuelet.stores.disk.folder import DATABASE, LOG, RESERVE
+from queuelet.stores.disk.migrations import Progress
 from queuelet.stores.disk.room import Reserve
 from queuelet.stores.disk.schema import PAGE_BYTES
 
@@ -84,8 +85,12 @@ class Tidied:
 class Writer:
     """The connection that writes. Used by one thread at a time."""
 
-    def __init__(self, folder: Path, settings: DiskSettings) -> None:
-        """Take a folder that this process holds the lock of. `open` comes first."""
+    def __init__(self, folder: Path, settings: DiskSettings, progress: Progress) -> None:
+        """Take a folder that this process holds the lock of, and what is told how far a migration is.
+
+        `open` comes first.
+        """
+        self._progress = progress
         self._path = folder / DATABASE
         self._log = folder / LOG
         self._settings = settings
@@ -108,7 +113,10 @@ class Writer:
         with explained(self._path):
             self.is_full = not self._reserve.make()
             self._connection = open_for_writing(
-                self._path, vfs=self._settings.vfs, synchronous=self._settings.synchronous
+                self._path,
+                vfs=self._settings.vfs,
+                synchronous=self._settings.synchronous,
+                progress=self._progress,
             )
             self._connection.set_wal_hook(self._note_log)
             if check:

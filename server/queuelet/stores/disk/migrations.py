@@ -1,0 +1,264 @@
+"""From the file of an older version to one of this: a new file is written beside it and takes its name.
+
+At whatever moment the process is killed, the old file or the new one is there under the name, whole. The old one is
+kept under a name with its version, so that an older Queuelet can go on with it.
+
+A version is added by its tables as they were, and by a step that copies them into those of the next version. A step
+copies what it finds: the new file is looked at when it is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import apsw
+
+from queuelet.errors import StoreFailed
+from queuelet.stores.disk.checksums import of_message, of_rank
+from queuelet.stores.disk.folder import BESIDE, sync_file, sync_folder
+from queuelet.stores.disk.records import answer_row, delivery_checksum, dropped_row, meta_row, queue_row, tally_row
+from queuelet.stores.disk.room import free_bytes
+from queuelet.stores.disk.schema import APPLICATION_ID, PAGE_BYTES, SEQ_BITS, TABLES, VERSION
+
+Progress = Callable[[str], None]
+"""Is told what is being done, as words for people."""
+
+_SAY_EVERY = 2.0
+"""How often to say how far a copy is, in seconds."""
+
+_SLACK = 4 * 1024 * 1024
+"""What a file may grow by when it becomes one of the next version, beside an eighth of its size, in bytes."""
+
+_TABLES_1 = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID",
+    """CREATE TABLE queues (
+        ordinal INTEGER PRIMARY KEY, -- in order of creation
+        number INTEGER NOT NULL UNIQUE,
+        queue_id TEXT NOT NULL UNIQUE,
+        created INTEGER NOT NULL,
+        revision INTEGER NOT NULL,
+        definition TEXT NOT NULL,
+        id_prefix BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TABLE tallies (
+        ordinal INTEGER PRIMARY KEY,
+        depth INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        counts TEXT NOT NULL
+    ) STRICT""",
+    "CREATE TABLE dropped (number INTEGER PRIMARY KEY) STRICT",
+    "CREATE TABLE messages (place INTEGER PRIMARY KEY, own_id BLOB, body BLOB NOT NULL) STRICT",
+    f"CREATE INDEX own_ids ON messages (place >> {SEQ_BITS}, own_id) WHERE own_id IS NOT NULL",
+    """CREATE TABLE ranks (
+        place INTEGER PRIMARY KEY,
+        priority INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        ttl INTEGER NOT NULL
+    ) STRICT""",
+    """CREATE TABLE deliveries (
+        place INTEGER PRIMARY KEY,
+        state INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        token INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        since INTEGER NOT NULL,
+        consumer TEXT NOT NULL,
+        superseded TEXT NOT NULL,
+        reason INTEGER NOT NULL,
+        history BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TABLE answers (
+        kept INTEGER PRIMARY KEY, -- in the order in which they were kept
+        number INTEGER NOT NULL,
+        key BLOB NOT NULL,
+        until INTEGER NOT NULL,
+        answer BLOB NOT NULL,
+        UNIQUE (number, key)
+    ) STRICT""",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Table:
+    """How the rows of one table become those of the next version."""
+
+    rows: str
+    """The statement that reads them."""
+    becomes: Callable[..., Sequence[Any]]
+    """Returns the row to insert for one that was read."""
+    columns: str = ""
+    """Which columns those are, if they are not all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Step:
+    """How a file of one version becomes one of the next."""
+
+    tables: Sequence[str]
+    """The tables that the version had."""
+    copies: Mapping[str, _Table]
+
+
+_STEPS: Mapping[int, _Step] = {
+    # Version 2 has checksums, notes which leases a stream took, and sets damaged messages aside.
+    1: _Step(
+        tables=_TABLES_1,
+        copies={
+            "meta": _Table(rows="SELECT name, value FROM meta", becomes=meta_row),
+            "queues": _Table(rows="SELECT * FROM queues ORDER BY ordinal", becomes=queue_row),
+            "tallies": _Table(rows="SELECT * FROM tallies ORDER BY ordinal", becomes=tally_row),
+            "dropped": _Table(rows="SELECT number FROM dropped ORDER BY number", becomes=dropped_row),
+            "messages": _Table(
+                rows="SELECT place, own_id, body FROM messages ORDER BY place",
+                becomes=lambda place, own_id, body: (place, own_id, of_message(place, own_id, body), body),
+            ),
+            "ranks": _Table(rows="SELECT * FROM ranks ORDER BY place", becomes=lambda *row: (*row, of_rank(*row))),
+            "deliveries": _Table(
+                rows="SELECT *, 0 FROM deliveries ORDER BY place", becomes=lambda *row: (*row, delivery_checksum(*row))
+            ),
+            "answers": _Table(
+                rows="SELECT number, key, until, answer FROM answers ORDER BY kept",
+                becomes=answer_row,
+                columns=" (number, key, until, answer, checksum)",
+            ),
+        },
+    )
+}
+
+
+def tables_of(version: int) -> Sequence[str]:
+    """Return the statements that make the tables of a version, which is 1 or more and at most this one."""
+    return TABLES if version == VERSION else _STEPS[version].tables
+
+
+def make_empty(path: Path, vfs: str | None, version: int = VERSION) -> apsw.Connection:
+    """Make an empty database of a version; return what it is open with, in a transaction."""
+    for suffix in ("", *BESIDE):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    connection = apsw.Connection(str(path), vfs=vfs)
+    connection.pragma("synchronous", "FULL")
+    connection.pragma("page_size", PAGE_BYTES)
+    connection.pragma("auto_vacuum", "INCREMENTAL")
+    connection.pragma("temp_store", "MEMORY")
+    connection.execute("BEGIN")
+    for table in tables_of(version):
+        connection.execute(table)
+    connection.pragma("application_id", APPLICATION_ID)
+    connection.pragma("user_version", version)
+    return connection
+
+
+def migrate(path: Path, version: int, *, vfs: str | None, keeps_old: bool, progress: Progress) -> None:
+    """Turn a file of an older version into one of this.
+
+    Args:
+        path: the file, which no server uses.
+        version: the version it is of.
+        vfs: the name of SQLite's layer over the system, where it is not the default one.
+        keeps_old: whether to keep the old file under another name.
+        progress: is told how far it is.
+
+    Raises:
+        StoreFailed: there is no room, or the file is being read by another process.
+        apsw.Error, OSError: the file is damaged, or the disk fails. The old file is there as it was.
+    """
+    _require_room(path)
+    _fold_log(path, vfs)
+    if keeps_old:
+        progress(f"the old file is kept as {_keep(path, version)}")
+    unfinished = path.with_name(f"{path.name}.next")
+    for each in range(version, VERSION):
+        _write_next(path, unfinished, each, vfs, progress)
+        for suffix in BESIDE:
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        # Otherwise a loss of power could bring the old log back beside the new file.
+        sync_folder(path.parent)
+        unfinished.rename(path)
+        sync_folder(path.parent)
+    progress(f"the store is of version {VERSION} now")
+
+
+def _require_room(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    size = path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+    needed = size + size // 8 + _SLACK
+    free = free_bytes(path.parent)
+    if free < needed:
+        raise StoreFailed(
+            f"{path} is of an older version, and the disk has too little room to write it anew: {free:,} bytes are "
+            f"free, and {needed:,} are needed. Nothing was changed; make room, and start again"
+        )
+
+
+def _fold_log(path: Path, vfs: str | None) -> None:
+    """Put the log of a store into its file, which then is whole without."""
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)) as connection:
+        connection.pragma("schema_version")  # it is the first read that finds the log
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError as error:
+            raise StoreFailed(
+                f"{path} is of an older version, and is being read, by a backup or a check: start again when that "
+                "has ended"
+            ) from error
+    sync_file(path)
+
+
+def _keep(path: Path, version: int) -> Path:
+    """Give an old file a second name that is free; return it."""
+    for number in range(1, 1_000):
+        kept = path.with_name(f"{path.name}.version-{version}" + (f".{number}" if number > 1 else ""))
+        if not kept.exists():
+            break
+        if kept.samefile(path):  # from a start that was killed
+            return kept
+    try:
+        os.link(path, kept)
+    except OSError:  # there are file systems without links
+        _require_room(path)
+        part = kept.with_name(f"{kept.name}.unfinished")
+        shutil.copyfile(path, part)
+        sync_file(part)
+        part.rename(kept)
+    sync_folder(path.parent)
+    return kept
+
+
+def _write_next(path: Path, unfinished: Path, version: int, vfs: str | None, progress: Progress) -> None:
+    """Write the file of the next version, and have it on the disk."""
+    copies = _STEPS[version].copies
+    with (
+        closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)) as old,
+        closing(make_empty(unfinished, vfs, version + 1)) as new,
+    ):
+        try:
+            for name, table in copies.items():
+                marks = None
+                for row in _told(old.execute(table.rows), name, version, progress):
+                    values = table.becomes(*row)
+                    marks = marks or ",".join("?" * len(values))
+                    new.execute(f"INSERT INTO {name}{table.columns} VALUES ({marks})", values)  # noqa: S608
+        except (apsw.ConstraintError, TypeError, ValueError, OverflowError) as error:
+            raise apsw.CorruptError(f"a row has values that it cannot have: {error}") from error
+        new.execute("COMMIT")
+    sync_file(unfinished)
+
+
+def _told(rows: Iterator[Any], table: str, version: int, progress: Progress) -> Iterator[Any]:
+    """Go through rows, and say now and then how many it were."""
+    count, said = 0, monotonic()
+    for count, row in enumerate(rows, 1):
+        yield row
+        if monotonic() - said > _SAY_EVERY:
+            said = monotonic()
+            progress(f"writing version {version + 1}: {count:,} rows of {table}")
+    if count:
+        progress(f"writing version {version + 1}: all {count:,} rows of {table}")
