@@ -60,7 +60,8 @@ class WorkQueue(Generic[K]):
     _waiting: dict[K, _Waiting] = field(default_factory=dict)
     _heap: list[tuple[Priority, int, K]] = field(default_factory=list)
     _later: list[tuple[float, int, K, Priority]] = field(default_factory=list)
-    _due: dict[K, float] = field(default_factory=dict)
+    _due: dict[K, tuple[float, int]] = field(default_factory=dict)
+    """The time of each key in `_later` and the number of its entry. Entries with another number are stale."""
     _in_hand: dict[K, Priority | None] = field(default_factory=dict)
     """Keys that were handed out, each with the priority of what came in meanwhile."""
     _failures: dict[K, int] = field(default_factory=dict)
@@ -94,10 +95,13 @@ class WorkQueue(Generic[K]):
 
     def add_at(self, key: K, when: float, priority: Priority) -> None:
         """Have a key looked at from a time on, of the queue's clock. Only the soonest such time is kept."""
-        if self._due.get(key, float("inf")) <= when:
+        due = self._due.get(key)
+        if due and due[0] <= when:
             return
-        self._due[key] = when
-        heapq.heappush(self._later, (when, next(self._numbers), key, priority))
+        # By its number, and not by its time: a forgotten key may be added again for the same time.
+        number = next(self._numbers)
+        self._due[key] = (when, number)
+        heapq.heappush(self._later, (when, number, key, priority))
         self._news.set()
 
     def retry(self, key: K, *, not_before: float = 0.0) -> float:
@@ -174,8 +178,8 @@ class WorkQueue(Generic[K]):
         """Put what is due into the line; return when the next will be, None if nothing waits for a time."""
         now = self.clock()
         while self._later:
-            when, _, key, priority = self._later[0]
-            if self._due.get(key) != when:
+            when, number, key, priority = self._later[0]
+            if self._due.get(key) != (when, number):
                 heapq.heappop(self._later)
             elif when <= now:
                 heapq.heappop(self._later)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from itertools import count
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from queuelet_operator.workqueue import FIRST_BACKOFF, LAST_BACKOFF, Priority, WorkQueue
+from support.counts import soaked
 
 
 @dataclass
@@ -209,6 +211,14 @@ async def test_a_key_for_later_can_come_before_for_another_reason(queue: WorkQue
     assert await take(queue) == "a", "it is looked at when it is time all the same"
 
 
+async def test_a_forgotten_entry_does_not_count_for_the_key_that_is_added_again(queue: WorkQueue[str]) -> None:
+    queue.add_at("a", 0.0, Priority.DELETION)
+    queue.forget("a")
+    queue.add("b", Priority.CHANGE)
+    queue.add_at("a", 0.0, Priority.CHANGE)
+    assert await take_all(queue) == ["b", "a"]
+
+
 async def test_who_waits_for_a_time_wakes_for_a_sooner_one(queue: WorkQueue[str], clock: Clock) -> None:
     queue.add_at("late", clock.now + 10_000, Priority.CHANGE)
     getting = asyncio.ensure_future(queue.get())
@@ -343,10 +353,12 @@ async def test_it_tells_when_a_key_was_last_done_with(queue: WorkQueue[str], clo
     assert queue.last_done == clock.now
 
 
-KEYS = ("a", "b", "c")
+KEYS = ("a", "b")
 
 keys = st.sampled_from(KEYS)
 priorities = st.sampled_from(Priority)
+delays = st.sampled_from((0.0, 0.0, 0.0, 5.0)) | st.floats(0, 10)
+"""Often the same, so that a key is added again for a time that it was forgotten at."""
 
 
 class WorkQueueMachine(RuleBasedStateMachine):
@@ -359,17 +371,31 @@ class WorkQueueMachine(RuleBasedStateMachine):
         self.queue: WorkQueue[str] = WorkQueue(self.clock)
         self.waiting: dict[str, tuple[Priority, int]] = {}
         self.since: dict[str, float] = {}
-        self.due: dict[str, tuple[float, Priority]] = {}
+        self.due: dict[str, tuple[float, int, Priority]] = {}
+        self.not_before: dict[str, float] = {}
         self.in_hand: dict[str, list[Priority]] = {}
         self.failures = dict.fromkeys(KEYS, 0)
         self.number = 0
 
     def teardown(self) -> None:
-        """End the event loop."""
-        self.loop.close()
+        """Take all that is left, and end the event loop."""
+        self.clock.now += 1_000
+        try:
+            while (expected := self.model_take()) is not None:
+                assert self.loop.run_until_complete(take(self.queue)) == expected
+                self.queue.done(expected)
+                for priority in sorted(self.in_hand.pop(expected))[:1]:
+                    self.model_add(expected, priority)
+            assert self.loop.run_until_complete(take(self.queue)) is None
+        finally:
+            self.loop.close()
 
     def model_add(self, key: str, priority: Priority) -> None:
-        """Put a key in line."""
+        """Have a key wait for its turn."""
+        if self.not_before.get(key, 0.0) > self.clock.now:
+            self.model_add_at(key, self.not_before[key], priority)
+            return
+        self.not_before.pop(key, None)
         if key in self.in_hand:
             self.in_hand[key].append(priority)
         elif key not in self.waiting or priority < self.waiting[key][0]:
@@ -378,16 +404,20 @@ class WorkQueueMachine(RuleBasedStateMachine):
             self.since.setdefault(key, self.clock.now)
 
     def model_add_at(self, key: str, when: float, priority: Priority) -> None:
-        """Put a key aside."""
+        """Have a key wait for a time."""
         if key not in self.due or when < self.due[key][0]:
-            self.due[key] = (when, priority)
+            self.number += 1
+            self.due[key] = (when, self.number, priority)
 
     def model_take(self) -> str | None:
         """Hand a key out."""
-        for key, (when, priority) in sorted(self.due.items(), key=lambda each: each[1][0]):
-            if when <= self.clock.now:
-                del self.due[key]
-                self.model_add(key, priority)
+        while self.due:
+            key = min(self.due, key=lambda key: self.due[key])
+            when, _, priority = self.due[key]
+            if when > self.clock.now:
+                break
+            del self.due[key]
+            self.model_add(key, priority)
         if not self.waiting:
             return None
         first = min(self.waiting, key=lambda key: self.waiting[key])
@@ -400,18 +430,20 @@ class WorkQueueMachine(RuleBasedStateMachine):
         self.queue.add(key, priority)
         self.model_add(key, priority)
 
-    @rule(key=keys, delay=st.floats(0, 10), priority=priorities)
+    @rule(key=keys, delay=delays, priority=priorities)
     def add_at(self, key: str, delay: float, priority: Priority) -> None:
         when = self.clock.now + delay
         self.queue.add_at(key, when, priority)
         self.model_add_at(key, when, priority)
 
-    @rule(key=keys)
-    def retry(self, key: str) -> None:
+    @rule(key=keys, not_before=st.just(0.0) | st.floats(0.01, 20))
+    def retry(self, key: str, not_before: float) -> None:
         self.failures[key] += 1
-        delay = self.queue.retry(key)
+        delay = self.queue.retry(key, not_before=not_before)
         backoff = min(FIRST_BACKOFF * 2 ** (self.failures[key] - 1), LAST_BACKOFF)
-        assert backoff / 2 <= delay <= backoff
+        assert max(backoff / 2, not_before) <= delay <= max(backoff, not_before)
+        if not_before:
+            self.not_before[key] = self.clock.now + not_before
         self.model_add_at(key, self.clock.now + delay, Priority.RETRY)
 
     @rule(key=keys)
@@ -425,6 +457,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         self.waiting.pop(key, None)
         self.since.pop(key, None)
         self.due.pop(key, None)
+        self.not_before.pop(key, None)
         self.failures[key] = 0
 
     @rule(seconds=st.floats(0.01, 20))
@@ -453,3 +486,4 @@ class WorkQueueMachine(RuleBasedStateMachine):
 
 
 TestWorkQueue = WorkQueueMachine.TestCase
+TestWorkQueue.settings = settings(deadline=None, max_examples=soaked(300, 20_000))
