@@ -27,7 +27,7 @@ class QueueletError(Exception):
         return str(self.args[0])
 
 
-class InvalidArgument(QueueletError):
+class InvalidArgument(QueueletError, ValueError):
     """The request breaks a rule; `field` names what to change."""
 
     reason = "INVALID_ARGUMENT"

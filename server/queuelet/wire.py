@@ -297,7 +297,8 @@ def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
         return None
     if has_time and has_delay:
         raise InvalidArgument(f"{field}: give not_before or delay, not both", field=f"{field}.delay")
-    not_before = message.not_before.ToNanoseconds() if has_time else 0
+    # protobuf's own conversions raise for a time that it cannot show.
+    not_before = message.not_before.seconds * 1_000_000_000 + message.not_before.nanos if has_time else 0
     if not 0 <= not_before < _END_OF_TIME:
         raise InvalidArgument(
             f"{field}.not_before: that is no time to wait for; use one from 1970 to 2200", field=f"{field}.not_before"

@@ -825,3 +825,18 @@ def test_completion_prints_a_script(cli: Cli, shell: str) -> None:
 def test_version_is_that_of_the_package(cli: Cli) -> None:
     """As `queuelet 1.2.3`."""
     assert cli("--version").out == f"queuelet {queuelet.__version__}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("pop", "caf\udce9"), "QUEUE"),
+        (("tag", "orders", "name", "caf\udce9"), "VALUE"),
+        (("nack", "orders", "1", "--reason", "caf\udce9"), "--reason"),
+        (("add", "orders", "--payload", "x", "-t", "name=caf\udce9"), "--tag"),
+        (("list", "-l", "caf\udce9"), "--selector"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_argument_that_is_not_utf_8_is_refused_by_its_name(cli: Cli, arguments: tuple[str, ...], name: str) -> None:
+    assert_failed(cli(*arguments), 2, name, "not valid UTF-8")

@@ -442,6 +442,7 @@ BAD_LEASES = {
 LEASE_SAYS = r"{}: -?[\d,]+ s is out of range; use 1 to 43,200 s, or leave it out"
 BEFORE_1970 = Timestamp(seconds=-1)
 AFTER_2200 = Timestamp(seconds=7_258_118_400)
+NO_TIME = Timestamp(seconds=2**62, nanos=-5)
 
 
 def _terms_cases() -> Iterable[Case]:
@@ -454,6 +455,7 @@ def _terms_cases() -> Iterable[Case]:
         "a ttl of ages": (pb.NewMessage(ttl=AGES), AGES_SAY.format("{}.ttl")),
         "a ttl of nothing": (pb.NewMessage(ttl=Duration()), r"{}.ttl: a message needs some time to live"),
         "a time before 1970": (pb.NewMessage(not_before=BEFORE_1970), "{}.not_before: .*use one from 1970 to 2200"),
+        "a time that no calendar has": (pb.NewMessage(not_before=NO_TIME), "{}.not_before: .*from 1970 to 2200"),
         "a time after 2200": (pb.NewMessage(not_before=AFTER_2200), "{}.not_before: .*use one from 1970 to 2200"),
     }
     for unit, time in NEGATIVE.items():

@@ -185,12 +185,32 @@ class ClientCommand(Command):
         """Return its own parameters and the global ones."""
         return [*super().get_params(context), *GLOBAL]
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's
+        """Refuse a text that cannot be sent, by its parameter's name, instead of failing on its way."""
+        for parameter in self.get_params(ctx):
+            # A payload is sent as the bytes that were typed.
+            if parameter.name != "payload":
+                _check_encodable(ctx, parameter, ctx.params.get(parameter.name or ""))
+        return super().invoke(ctx)
+
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options into the help, its own first."""
         own = [option for option in super().get_params(context) if isinstance(option, click.Option)]
         for title, options in (("Options", own), ("Global options", GLOBAL)):
             with formatter.section(title):
                 formatter.write_dl([record for option in options if (record := option.get_help_record(context))])
+
+
+def _check_encodable(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    """Raise a usage error for a text, or for one among several, that is not valid UTF-8."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise click.BadParameter("it is not valid UTF-8.", context, parameter) from None
+    elif isinstance(value, tuple) and parameter.name != "command":
+        for each in value:
+            _check_encodable(context, parameter, each)
 
 
 class ClientGroup(ClientCommand, click.Group):

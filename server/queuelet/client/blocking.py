@@ -30,11 +30,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from queuelet import client as aio
+from queuelet.client.checks import Seconds, patience_of
 from queuelet.client.connection import DEFAULT
 from queuelet.client.connection_state import StateListener
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
 from queuelet.client.serializers import Item
+from queuelet.client.text import described
 from queuelet.errors import QueueletError
+from queuelet.v1 import queue_pb2 as pb
 
 if TYPE_CHECKING:
     from queuelet.client.lessee import Lessee
@@ -248,11 +251,12 @@ class Sent:
         self._sent = sent
         self._thread = thread
 
-    def result(self, timeout: float | None = None) -> aio.Added:
+    def result(self, timeout: Seconds | None = None) -> aio.Added:
         """Wait for the outcome, for so many seconds. Raises `TimeoutError` after that; it stays on its way."""
+        patience = patience_of("timeout", timeout)
 
         async def outcome() -> aio.Added:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(patience):
                 return await self._sent
 
         return self._thread.run(outcome)
@@ -315,7 +319,7 @@ class Producer(Generic[Item]):
         """Take an item to be put, and return before it is."""
         return Sent(self._thread.run(self._producer.send, item, **options), self._thread)
 
-    def flush(self, timeout: float | None = None) -> bool:
+    def flush(self, timeout: Seconds | None = None) -> bool:
         """Wait until all that was put so far has an outcome; return whether it has, within so many seconds."""
         return self._thread.run(self._producer.flush, timeout)
 
@@ -410,7 +414,7 @@ class Consumer(Generic[Item]):
         if self._failure is not None:
             raise self._failure
 
-    def close(self, timeout: float | None = None) -> None:
+    def close(self, timeout: Seconds | None = None) -> None:
         """Stop, let work go on for so many seconds (None for ever), and tell the server what became of it."""
         try:
             self._thread.run(self._consumer.close, timeout)
@@ -467,13 +471,16 @@ class Consumer(Generic[Item]):
                 self._failure = TypeError("the handler returned something to await: use queuelet.client.Consumer")
                 self.stop()
                 raise self._failure  # noqa: TRY301  # so that the message counts as failed
-        except Exception:
-            raise
-        except BaseException as error:
-            # SystemExit would end the client's thread. It is for whoever runs the consumer, and the message failed.
+        except (SystemExit, KeyboardInterrupt) as error:
+            # It would end the client's thread. It is for the caller of `run`, and the message failed.
             self._failure = error
             self.stop()
-            raise RuntimeError(f"the handler ended the consumer: {error!r}") from error
+            raise RuntimeError(f"the handler ended the consumer: {described(error)}") from error
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                raise
+            # A future does not take a StopIteration, and asyncio takes a GeneratorExit for the end of a coroutine.
+            raise RuntimeError(described(error, "the handler raised ")) from error
 
 
 class _Settler:
@@ -486,5 +493,5 @@ class _Settler:
     def ack(self, token: int) -> None:
         self._thread.call_soon(partial(self._lessee.ack, token))
 
-    def nack(self, token: int, **how: Any) -> None:  # noqa: ANN401  # what `Received.nack` hands on
-        self._thread.call_soon(partial(self._lessee.nack, token, **how))
+    def nack(self, nack: pb.ConsumeNack) -> None:
+        self._thread.call_soon(partial(self._lessee.nack, nack))

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from datetime import timedelta
+from math import inf
+from numbers import Real
+
+from queuelet.errors import InvalidArgument
+
+Seconds = float | timedelta
+"""A length of time: a number of seconds, or a `timedelta`."""
+
+LONGEST = 315_576_000_000
+"""The longest time that protobuf has, in seconds: ten thousand years."""
 
 
 def check_at_least(least: int, **settings: float | None) -> None:
@@ -17,8 +27,32 @@ def check_at_least(least: int, **settings: float | None) -> None:
             raise ValueError(f"{name}: {value} is out of range; use {least} or more")
 
 
-def check_finite(**settings: float) -> None:
-    """Raise `ValueError` for a setting that is infinite, or no number."""
-    for name, value in settings.items():
-        if not isfinite(value):
-            raise ValueError(f"{name}: {value} is out of range; use a finite number")
+def seconds_of(
+    field: str, value: Seconds, *, least: float = 0, most: float = LONGEST, above: float | None = None
+) -> float:
+    """Return a length of time in seconds: from `least` to `most`, and more than `above` where that is given.
+
+    Raises:
+        InvalidArgument: it is out of range, or not a number.
+        TypeError: it is something else.
+    """
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, Real):
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = inf
+    else:
+        raise TypeError(f"{field}: {value!r:.80} is not a length of time; use seconds or a timedelta")
+    if above is not None and not seconds > above:
+        raise InvalidArgument(f"{field}: {seconds:g} is out of range; use more than {above:g}", field=field)
+    if not least <= seconds <= most:
+        allowed = f"at most {most:,.0f} seconds" if seconds > most else f"{least:g} or more"
+        raise InvalidArgument(f"{field}: {seconds:g} is out of range; use {allowed}", field=field)
+    return seconds
+
+
+def patience_of(field: str, value: Seconds | None) -> float | None:
+    """Return how long to wait at most, in seconds; None for ever. Raises as `seconds_of`."""
+    return None if value is None else seconds_of(field, value, most=inf)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from math import inf
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,11 +15,13 @@ import grpc
 from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.bounds import UNBOUNDED
+from queuelet.client.checks import Seconds, patience_of, seconds_of
 from queuelet.client.connection import DEFAULT, Connection
 from queuelet.client.connection_state import ConnectionState, ConnectionWatch, StateListener
 from queuelet.client.consumption import Consumption, is_cancelled
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.retries import AWAY, Backoff
+from queuelet.client.text import LONGEST_CONSUMER, LONGEST_REASON, filled, sendable
 from queuelet.client.values import Delivery, Message, duration_to_pb, new_message, tags_to_pb
 from queuelet.errors import MessageNotFound, QueueletError, Unreachable
 from queuelet.status import SERVICE, errors_from_pb
@@ -49,6 +52,9 @@ class Client:
     def __init__(self, connection: Connection | str = DEFAULT) -> None:
         """Take how to reach the server, or just its address. Nothing is sent yet."""
         self._connection = Connection(server=connection) if isinstance(connection, str) else connection
+        self._timeout = patience_of("timeout", self._connection.timeout)
+        self._retry_for = seconds_of("retry_for", self._connection.retry_for, most=inf)
+        self._lost_after = seconds_of("lost_after", self._connection.lost_after, most=inf)
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[str, Any] = {}
         self._watch: ConnectionWatch | None = None
@@ -57,7 +63,7 @@ class Client:
     async def __aenter__(self) -> Self:
         """Open the connection."""
         self._channel = self._connection.open_channel()
-        self._watch = ConnectionWatch(self._channel, self._connection.lost_after)
+        self._watch = ConnectionWatch(self._channel, self._lost_after)
         return self
 
     async def __aexit__(
@@ -100,7 +106,7 @@ class Client:
         queues: list[pb.Queue] = []
         token = ""
         while True:
-            request = pb.ListQueuesRequest(selector=selector, page_size=page_size, page_token=token)
+            request = filled(pb.ListQueuesRequest, selector=selector, page_size=page_size, page_token=token)
             answer = await self.call("ListQueues", request, pb.ListQueuesResponse)
             queues += answer.queues
             token = answer.next_page_token
@@ -117,46 +123,48 @@ class Client:
         delivery: pb.DeliverySettings | None = None,
     ) -> pb.Queue:
         """Make a queue and return it."""
-        request = pb.NewQueueRequest(store=store, limit=limit, tags=tags_to_pb(tags), name=name, delivery=delivery)
+        request = filled(
+            pb.NewQueueRequest, store=store, limit=limit, tags=tags_to_pb(tags), name=name, delivery=delivery
+        )
         return (await self.call("NewQueue", request, pb.NewQueueResponse)).queue
 
     async def get_queue(self, queue: str) -> pb.Queue:
         """Return a queue."""
-        return (await self.call("GetQueue", pb.GetQueueRequest(queue_id=queue), pb.GetQueueResponse)).queue
+        return (await self.call("GetQueue", filled(pb.GetQueueRequest, queue_id=queue), pb.GetQueueResponse)).queue
 
     async def delete_queue(self, queue: str) -> None:
         """Drop a queue and its messages; one that is not there is no error."""
-        await self.call("DeleteQueue", pb.DeleteQueueRequest(queue_id=queue), pb.DeleteQueueResponse)
+        await self.call("DeleteQueue", filled(pb.DeleteQueueRequest, queue_id=queue), pb.DeleteQueueResponse)
 
     async def tag_queue(self, queue: str, tag: Tag) -> None:
         """Add a tag to a queue."""
-        request = pb.AddQueueTagRequest(queue_id=queue, tag=pb.Tag(key=tag.key, value=tag.value))
+        request = filled(pb.AddQueueTagRequest, queue_id=queue, tag=tags_to_pb([tag])[0])
         await self.call("AddQueueTag", request, pb.AddQueueTagResponse)
 
     async def untag_queue(self, queue: str, tag: Tag) -> None:
         """Take a tag from a queue."""
-        request = pb.DeleteQueueTagRequest(queue_id=queue, tag=pb.Tag(key=tag.key, value=tag.value))
+        request = filled(pb.DeleteQueueTagRequest, queue_id=queue, tag=tags_to_pb([tag])[0])
         await self.call("DeleteQueueTag", request, pb.DeleteQueueTagResponse)
 
     async def declare_queues(self, declarations: Sequence[pb.QueueDeclaration]) -> list[pb.DeclareResult]:
         """Make queues what their declarations say; return what became of each."""
-        request = pb.DeclareQueuesRequest(queues=declarations)
+        request = filled(pb.DeclareQueuesRequest, queues=declarations)
         return list((await self.call("DeclareQueues", request, pb.DeclareQueuesResponse)).results)
 
     async def remove_queues(self, removals: Sequence[pb.QueueRemoval]) -> list[pb.RemoveResult]:
         """Drop queues of an owner; return what became of each."""
-        request = pb.RemoveQueuesRequest(queues=removals)
+        request = filled(pb.RemoveQueuesRequest, queues=removals)
         return list((await self.call("RemoveQueues", request, pb.RemoveQueuesResponse)).results)
 
     async def watch_queues(self, selector: str = "") -> AsyncIterator[pb.WatchQueuesResponse]:
         """Yield batches: first a snapshot of the queues, then their changes."""
-        request = pb.WatchQueuesRequest(selector=selector)
+        request = filled(pb.WatchQueuesRequest, selector=selector)
         async for batch in self.stream("WatchQueues", request, pb.WatchQueuesResponse):
             yield batch
 
     async def stats(self, queue: str = "") -> pb.GetStatsResponse:
         """Return what the server counts, of itself or of one queue."""
-        return await self.call("GetStats", pb.GetStatsRequest(queue_id=queue), pb.GetStatsResponse)
+        return await self.call("GetStats", filled(pb.GetStatsRequest, queue_id=queue), pb.GetStatsResponse)
 
     # Messages
 
@@ -168,9 +176,9 @@ class Client:
         tags: Iterable[Tag] = (),
         message_id: str = "",
         priority: int = 0,
-        delay: float = 0,
+        delay: Seconds = 0,
         not_before: datetime | None = None,
-        ttl: float = 0,
+        ttl: Seconds = 0,
         wait: bool = False,
     ) -> Message:
         """Add a message and return it as it is stored. With `wait`, wait for room until the timeout.
@@ -182,7 +190,7 @@ class Client:
             payload=payload, tags=tags, message_id=message_id, priority=priority, delay=delay, not_before=not_before,
             ttl=ttl,
         )  # fmt: skip
-        request = pb.AddRequest(queue_id=queue, message=message, wait=wait)
+        request = filled(pb.AddRequest, queue_id=queue, message=message, wait=wait)
         return Message((await self.call("Add", request, pb.AddResponse, repeat=bool(message_id))).message)
 
     async def add_batch(
@@ -192,32 +200,40 @@ class Client:
 
         Repeated within a minute with the same request id, it adds nothing and returns the same.
         """
-        request = pb.AddBatchRequest(queue_id=queue, messages=messages, wait=wait, request_id=request_id)
+        request = filled(pb.AddBatchRequest, queue_id=queue, messages=messages, wait=wait, request_id=request_id)
         may_repeat = bool(request_id) or all(message.id for message in messages)
         return list((await self.call("AddBatch", request, pb.AddBatchResponse, repeat=may_repeat)).results)
 
-    async def pop(self, queue: str, *, wait: float = 0, request_id: str = "") -> Message:
+    async def pop(self, queue: str, *, wait: Seconds = 0, request_id: str = "") -> Message:
         """Remove and return the first ready message, waiting up to `wait` seconds for one.
 
         Repeated within a minute with the same request id, it returns the same message.
         """
-        request = pb.PopRequest(queue_id=queue, wait=duration_to_pb(wait), request_id=request_id)
-        answer = await self.call("Pop", request, pb.PopResponse, extra=wait, repeat=bool(request_id))
+        request = filled(pb.PopRequest, queue_id=queue, wait=duration_to_pb(wait, "wait"), request_id=request_id)
+        answer = await self.call(
+            "Pop", request, pb.PopResponse, extra=seconds_of("wait", wait), repeat=bool(request_id)
+        )
         return Message(answer.message)
 
-    async def pop_batch(self, queue: str, maximum: int = 0, *, wait: float = 0, request_id: str = "") -> list[Message]:
+    async def pop_batch(
+        self, queue: str, maximum: int = 0, *, wait: Seconds = 0, request_id: str = ""
+    ) -> list[Message]:
         """Remove and return the first ready messages, at most `maximum`, waiting up to `wait` seconds for one."""
-        request = pb.PopBatchRequest(queue_id=queue, max=maximum, wait=duration_to_pb(wait), request_id=request_id)
-        answer = await self.call("PopBatch", request, pb.PopBatchResponse, extra=wait, repeat=bool(request_id))
+        request = filled(
+            pb.PopBatchRequest, queue_id=queue, max=maximum, wait=duration_to_pb(wait, "wait"), request_id=request_id
+        )
+        answer = await self.call(
+            "PopBatch", request, pb.PopBatchResponse, extra=seconds_of("wait", wait), repeat=bool(request_id)
+        )
         return list(map(Message, answer.messages))
 
     async def peek(self, queue: str) -> Message:
         """Return the first ready message and leave it."""
-        return Message((await self.call("Peek", pb.PeekRequest(queue_id=queue), pb.PeekResponse)).message)
+        return Message((await self.call("Peek", filled(pb.PeekRequest, queue_id=queue), pb.PeekResponse)).message)
 
     async def peek_batch(self, queue: str, maximum: int = 0) -> list[Message]:
         """Return the first ready messages and leave them."""
-        request = pb.PeekBatchRequest(queue_id=queue, max=maximum)
+        request = filled(pb.PeekBatchRequest, queue_id=queue, max=maximum)
         return list(map(Message, (await self.call("PeekBatch", request, pb.PeekBatchResponse)).messages))
 
     async def browse(
@@ -226,8 +242,13 @@ class Client:
         """Yield the messages of a queue in order, page by page, and touch nothing."""
         token = ""
         while True:
-            request = pb.BrowseRequest(
-                queue_id=queue, selector=selector, states=states, page_size=page_size, page_token=token
+            request = filled(
+                pb.BrowseRequest,
+                queue_id=queue,
+                selector=selector,
+                states=states,
+                page_size=page_size,
+                page_token=token,
             )
             answer = await self.call("Browse", request, pb.BrowseResponse)
             for message in answer.messages:
@@ -246,7 +267,7 @@ class Client:
         states: Sequence[pb.MessageState] = (),
     ) -> int:
         """Remove messages by id, by selector, or all; only those in these states, if any are given. Return how many."""
-        request = pb.PurgeRequest(queue_id=queue, ids=ids, selector=selector, all=everything, states=states)
+        request = filled(pb.PurgeRequest, queue_id=queue, ids=ids, selector=selector, all=everything, states=states)
         return (await self.call("Purge", request, pb.PurgeResponse)).purged
 
     # Leases
@@ -256,8 +277,8 @@ class Client:
         queue: str,
         maximum: int = 0,
         *,
-        wait: float = 0,
-        lease: float = 0,
+        wait: Seconds = 0,
+        lease: Seconds = 0,
         consumer: str = "",
         request_id: str = "",
     ) -> list[Delivery]:
@@ -266,20 +287,23 @@ class Client:
         A lease lasts so many seconds, 0 for what the queue says. `consumer` is what you call yourself: it stands in the
         history of messages that fail. Repeated within a minute with the same request id, it returns the same answer.
         """
-        request = pb.ReceiveRequest(
+        request = filled(
+            pb.ReceiveRequest,
             queue_id=queue,
             max=maximum,
-            wait=duration_to_pb(wait),
-            lease=duration_to_pb(lease),
-            consumer=consumer,
+            wait=duration_to_pb(wait, "wait"),
+            lease=duration_to_pb(lease, "lease"),
+            consumer=sendable(consumer, LONGEST_CONSUMER),
             request_id=request_id,
         )
-        answer = await self.call("Receive", request, pb.ReceiveResponse, extra=wait, repeat=bool(request_id))
+        answer = await self.call(
+            "Receive", request, pb.ReceiveResponse, extra=seconds_of("wait", wait), repeat=bool(request_id)
+        )
         return list(map(Delivery, answer.deliveries))
 
     async def ack(self, queue: str, tokens: Sequence[int]) -> list[QueueletError | None]:
         """Remove the messages of these leases: their work is done. Return for each what was wrong, None for nothing."""
-        request = pb.AckRequest(queue_id=queue, tokens=tokens)
+        request = filled(pb.AckRequest, queue_id=queue, tokens=tokens)
         answer, tries = await self._call("Ack", request, pb.AckResponse, repeat=True)
         errors = errors_from_pb(answer.results)
         if tries == 1:
@@ -292,7 +316,7 @@ class Client:
         queue: str,
         tokens: Sequence[int],
         *,
-        delay: float = 0,
+        delay: Seconds = 0,
         reason: str = "",
         dead: bool = False,
         unused: bool = False,
@@ -302,19 +326,25 @@ class Client:
         With `dead` they are dead at once, since another try would not help; with `unused` these deliveries do not
         count, since nobody has begun to work on the messages.
         """
-        request = pb.NackRequest(
-            queue_id=queue, tokens=tokens, delay=duration_to_pb(delay), reason=reason, dead=dead, unused=unused
+        request = filled(
+            pb.NackRequest,
+            queue_id=queue,
+            tokens=tokens,
+            delay=duration_to_pb(delay, "delay"),
+            reason=sendable(reason, LONGEST_REASON),
+            dead=dead,
+            unused=unused,
         )
         return errors_from_pb((await self.call("Nack", request, pb.NackResponse)).results)
 
     async def extend(
-        self, queue: str, tokens: Sequence[int], *, lease: float = 0
+        self, queue: str, tokens: Sequence[int], *, lease: Seconds = 0
     ) -> tuple[datetime, list[QueueletError | None]]:
         """Have these leases last so many seconds from now, 0 for what the queue says.
 
         Return when they end now, and for each what was wrong.
         """
-        request = pb.ExtendRequest(queue_id=queue, tokens=tokens, lease=duration_to_pb(lease))
+        request = filled(pb.ExtendRequest, queue_id=queue, tokens=tokens, lease=duration_to_pb(lease, "lease"))
         answer = await self.call("Extend", request, pb.ExtendResponse)
         return answer.deadline.ToDatetime(UTC), errors_from_pb(answer.results)
 
@@ -323,7 +353,7 @@ class Client:
         queue: str,
         *,
         credit: int = 0,
-        lease: float = 0,
+        lease: Seconds = 0,
         maximum: int = 0,
         consumer: str = "",
         exclusive: bool = False,
@@ -335,16 +365,17 @@ class Client:
         only one who takes messages from the queue; whoever else asks for that stands in line. `concurrency` says on how
         many messages you work at a time, 0 for all: what the stream has beyond them when it ends was not delivered.
         """
-        start = pb.ConsumeStart(
+        start = filled(
+            pb.ConsumeStart,
             queue_id=queue,
-            lease=duration_to_pb(lease),
+            lease=duration_to_pb(lease, "lease"),
             max=maximum,
-            consumer=consumer,
+            consumer=sendable(consumer, LONGEST_CONSUMER),
             exclusive=exclusive,
             concurrency=concurrency,
         )
         make: Any = self._open_channel().stream_stream(f"/{SERVICE}/Consume")
-        return Consumption(make, pb.ConsumeRequest(start=start, credit=credit), self._connection)
+        return Consumption(make, filled(pb.ConsumeRequest, start=start, credit=credit), self._connection)
 
     async def redrive(  # noqa: PLR0913  # as `receive`
         self,
@@ -360,8 +391,8 @@ class Client:
 
         It goes on only as long as it is iterated over. The last response is the result.
         """
-        request = pb.RedriveRequest(
-            queue_id=queue, ids=ids, selector=selector, all=everything, rate=rate, dry_run=dry_run
+        request = filled(
+            pb.RedriveRequest, queue_id=queue, ids=ids, selector=selector, all=everything, rate=rate, dry_run=dry_run
         )
         async for answer in self.stream("Redrive", request, pb.RedriveResponse):
             yield answer
@@ -390,7 +421,7 @@ class Client:
         Raises:
             NotSent: the server could not be reached, so it has not got the request.
         """
-        usual = self._connection.timeout
+        usual = self._timeout
         longest = min(at_most, float("inf") if usual is None else usual)
         timeout = None if longest == float("inf") else longest
         await self._reach(timeout)
@@ -418,11 +449,11 @@ class Client:
         repeat: bool = False,
     ) -> tuple[_Answer, int]:
         """Make a call, more than once if it may be; return the answer and how often it was made."""
-        connection, backoff = self._connection, Backoff()
-        end = monotonic() + connection.retry_for
+        backoff = Backoff()
+        end = monotonic() + self._retry_for
         may_repeat = repeat or name in _REPEATABLE
         data = request.SerializeToString()
-        timeout = None if connection.timeout is None else connection.timeout + extra
+        timeout = None if self._timeout is None else self._timeout + extra
         tries = 0
         while True:
             tries += 1
@@ -445,7 +476,7 @@ class Client:
         if self._open_channel().get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
             return
         try:
-            await self._ask("ListQueues", pb.ListQueuesRequest(page_size=1).SerializeToString(), timeout)
+            await self._ask("ListQueues", filled(pb.ListQueuesRequest, page_size=1).SerializeToString(), timeout)
         except AWAY as error:
             raise NotSent(f"there is no connection: {error.message}") from None
 

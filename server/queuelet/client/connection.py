@@ -9,6 +9,7 @@ from typing import cast
 
 import grpc
 
+from queuelet.client.checks import Seconds
 from queuelet.errors import MessageTooLarge, QueueletError, Unreachable
 from queuelet.status import STATUS_DETAILS, error_of
 
@@ -45,17 +46,17 @@ class Connection:
     token_file: Path | None = None
     """A file with the bearer token; read at each call."""
 
-    timeout: float | None = 30.0
+    timeout: Seconds | None = 30.0
     """How long a call may take, in seconds; None for ever. A long poll's wait comes on top."""
 
-    retry_for: float = 30.0
+    retry_for: Seconds = 30.0
     """How long a call is made again that failed because the server was away, in seconds; 0 for not at all.
 
     Only calls that may be made twice are, and only of a client that has reached its server before: otherwise the
     address may be wrong.
     """
 
-    lost_after: float = 30.0
+    lost_after: Seconds = 30.0
     """How long the server must be away until the connection counts as LOST and no longer as SUSPENDED, in seconds."""
 
     @property

@@ -25,18 +25,20 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from inspect import isawaitable
+from math import inf
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, Self, Unpack, overload
 
-from queuelet.client.checks import check_at_least, check_finite
+from queuelet.client.checks import Seconds, check_at_least, patience_of, seconds_of
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed
 from queuelet.client.lessee import Lessee, Terms, Work
 from queuelet.client.options import ConsumerOptions, OnError
 from queuelet.client.received import Received
 from queuelet.client.serializers import BYTES, Item, Serializer
-from queuelet.client.values import Delivery
+from queuelet.client.text import LONGEST_CONSUMER, check_text, described, sendable
+from queuelet.client.values import Delivery, nack_to_pb
 from queuelet.errors import QueueletError
 
 _log = logging.getLogger("queuelet.client")
@@ -61,9 +63,6 @@ _FAREWELL = 2.0
 
 _TURN = 0.01
 """How long messages may be handled in a row before others have their turn, in seconds."""
-
-_LONGEST_REASON = 1_024
-"""What the server takes of a reason, in bytes."""
 
 Handler = Callable[[Received[Item]], Awaitable[object]]
 """Does the work of one message."""
@@ -101,16 +100,16 @@ class Consumer(Generic[Item]):
         serializer: Serializer[Item] = BYTES,  # type: ignore[assignment]  # the overloads say when
         concurrency: int = 1,
         prefetch: int | None = None,
-        lease: float = 0,
+        lease: Seconds = 0,
         exclusive: bool = False,
         name: str = "",
         on_error: OnError = OnError.REQUEUE,
-        retry_delay: float = 0,
+        retry_delay: Seconds = 0,
         max_messages: int | None = None,
         until_empty: bool = False,
-        close_timeout: float | None = 30.0,
-        reach_for: float | None = None,
-        missing_for: float = 30.0,
+        close_timeout: Seconds | None = 30.0,
+        reach_for: Seconds | None = None,
+        missing_for: Seconds = 30.0,
     ) -> None:
         """Take where messages come from, and what to do with them.
 
@@ -138,10 +137,9 @@ class Consumer(Generic[Item]):
             ValueError: a number is out of its range.
             TypeError: `on_error` is no `OnError`.
         """
-        check_at_least(1, concurrency=concurrency, max_messages=max_messages, lease=lease or None)
-        check_at_least(0, prefetch=prefetch, retry_delay=retry_delay)
-        check_at_least(0, close_timeout=close_timeout, reach_for=reach_for, missing_for=missing_for)
-        check_finite(lease=lease, retry_delay=retry_delay)
+        check_at_least(1, concurrency=concurrency, max_messages=max_messages)
+        check_at_least(0, prefetch=prefetch)
+        check_text("queue", queue)
         if not isinstance(on_error, OnError):
             raise TypeError(f"on_error: {on_error!r} is no OnError; use one of {', '.join(map(str, OnError))}")
         self._client = client
@@ -153,18 +151,18 @@ class Consumer(Generic[Item]):
         self._pace = _AHEAD / _FIRST_PREFETCH
         """About how long the work of a message takes, in seconds."""
         self._on_error = on_error
-        self._retry_delay = retry_delay
+        self._retry_delay = seconds_of("retry_delay", retry_delay)
         self._max_messages = max_messages
         self._until_empty = until_empty
-        self._close_timeout = close_timeout
+        self._close_timeout = patience_of("close_timeout", close_timeout)
         terms = Terms(
             queue=queue,
-            consumer=name or f"{socket.gethostname()}:{os.getpid()}",
-            lease=lease,
+            consumer=sendable(name or f"{socket.gethostname()}:{os.getpid()}", LONGEST_CONSUMER),
+            lease=seconds_of("lease", lease, least=1) if lease else 0,
             concurrency=concurrency,
             is_exclusive=exclusive,
-            reach_for=reach_for,
-            missing_for=missing_for,
+            reach_for=patience_of("reach_for", reach_for),
+            missing_for=seconds_of("missing_for", missing_for, most=inf),
         )
         self._changed = asyncio.Event()
         work = Work(
@@ -258,17 +256,18 @@ class Consumer(Generic[Item]):
             await self._changed.wait()
         self._raise_failure()
 
-    async def close(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # past it, work is cut off
+    async def close(self, timeout: Seconds | None = None) -> None:  # noqa: ASYNC109  # past it, work is cut off
         """Stop, let work go on for so many seconds (None for ever), and tell the server what became of it.
 
         Messages whose work is cut off go back.
         """
+        patience = patience_of("timeout", timeout)
         if self._connecting is None:
             return
         self.stop()
         try:
             with suppress(TimeoutError, QueueletError):
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(patience):
                     await self.wait()
         finally:
             # Work ends first: its messages are given to others when the connection does.
@@ -383,15 +382,15 @@ class Consumer(Generic[Item]):
                 running._renew(delivery)  # noqa: SLF001  # who has it is not to renew it
                 return
         if self._is_stopping:
-            self._lessee.nack(delivery.token, unused=True)
+            self._lessee.nack(nack_to_pb(delivery.token, unused=True))
             return
         try:
             item = self._serializer.load(delivery.payload)
         except Exception as error:  # noqa: BLE001  # whatever a serializer raises, the message is not for it
-            dead = delivery.message.id
-            _log.warning("message %s of queue %s cannot be read and is dead: %r", dead, self._queue, error)
             self.failed += 1
-            self._lessee.nack(delivery.token, reason=_reason(error, "its payload cannot be read: "), dead=True)
+            reason = described(error, "its payload cannot be read: ")
+            self._lessee.nack(nack_to_pb(delivery.token, reason=reason, dead=True))
+            _warn("message %s of queue %s is dead: %s", delivery.message.id, self._queue, reason)
             return
         self._here.append(Received(delivery, item, self._lessee))
         self._arrived.set()
@@ -461,7 +460,14 @@ class Consumer(Generic[Item]):
         turn = monotonic()
         while (received := await self._next()) is not None:
             began = monotonic()
-            self._finish(received, began, await self._work(handler, received, task))
+            try:
+                error = await self._work(handler, received, task)
+            except GeneratorExit as raised:
+                # asyncio throws it here if a future that the handler awaits has it for a result.
+                if not _is_in_a_loop():
+                    raise
+                error = raised
+            self._finish(received, began, error)
             if monotonic() > turn + _TURN:
                 await asyncio.sleep(0)
                 turn = monotonic()
@@ -482,7 +488,10 @@ class Consumer(Generic[Item]):
                 raise
             # It has cancelled its own task, or something it waited for was cancelled.
             return cancelled
-        except Exception as raised:  # noqa: BLE001  # whatever a handler raises, the next message is handled
+        except (SystemExit, KeyboardInterrupt) as ending:
+            self._settle(received, ending)
+            raise
+        except BaseException as raised:  # noqa: BLE001  # whatever a handler raises, the next message is handled
             return raised
         finally:
             while task.cancelling():
@@ -504,15 +513,16 @@ class Consumer(Generic[Item]):
         self._running.discard(received)
         if error is not None:
             self.failed += 1
-            _log.warning("message %s of queue %s failed", received.id, self._queue, exc_info=error)
         if not received.is_settled:
             if error is None or self._on_error is OnError.DROP:
                 received.ack()
             else:
                 is_dead = self._on_error is OnError.DEAD_LETTER
-                received.nack(delay=0 if is_dead else self._retry_delay, reason=_reason(error), dead=is_dead)
+                received.nack(delay=0 if is_dead else self._retry_delay, reason=described(error), dead=is_dead)
         if self._is_stopping or self._has_enough:
             self._end_soon()
+        if error is not None:
+            _warn("message %s of queue %s failed", received.id, self._queue, error=error)
 
     def _give_back_unused(self) -> None:
         while self._here:
@@ -552,7 +562,18 @@ async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
         await asyncio.wait(cancelled)
 
 
-def _reason(error: BaseException, why: str = "") -> str:
-    """Return what stands in a message's history, as short as the server wants it."""
-    text = f"{why}{type(error).__name__}: {error}".rstrip(": ")
-    return text.encode()[:_LONGEST_REASON].decode(errors="ignore")
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _warn(message: str, *facts: object, error: BaseException | None = None) -> None:
+    """Log a warning. What a log handler of the program raises, for a strange exception for one, ends nothing here."""
+    try:
+        _log.warning(message, *facts, exc_info=error)
+    except Exception:  # noqa: BLE001  # it is theirs
+        with suppress(Exception):
+            _log.warning(message, *facts)

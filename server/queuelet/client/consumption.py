@@ -9,9 +9,10 @@ from typing import Any, Self
 
 import grpc
 
+from queuelet.client.checks import Seconds, patience_of
 from queuelet.client.connection import Connection
 from queuelet.client.errors import Closed
-from queuelet.client.values import News, duration_to_pb
+from queuelet.client.values import News, nack_to_pb
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 
@@ -67,7 +68,7 @@ class Consumption:
 
     async def _finish(self) -> None:
         with suppress(QueueletError, TimeoutError):
-            async with asyncio.timeout(self._connection.timeout):
+            async with asyncio.timeout(patience_of("timeout", self._connection.timeout)):
                 await self._call.done_writing()
                 async for _ in self:
                     pass
@@ -102,14 +103,14 @@ class Consumption:
         self,
         token: int,
         *,
-        delay: float = 0,
+        delay: Seconds = 0,
         reason: str = "",
         dead: bool = False,
         unused: bool = False,
         credit: int = 0,
     ) -> None:
         """Give a message back, after so many seconds, and say that so many more may come. As `Client.nack`."""
-        given_back = pb.ConsumeNack(token=token, delay=duration_to_pb(delay), reason=reason, dead=dead, unused=unused)
+        given_back = nack_to_pb(token, delay=delay, reason=reason, dead=dead, unused=unused)
         await self.say(pb.ConsumeRequest(nack=[given_back], credit=credit))
 
     async def extend(self, *tokens: int) -> None:

@@ -18,7 +18,7 @@ from queuelet.client.client import Client
 from queuelet.client.consumption import Consumption, is_cancelled
 from queuelet.client.errors import Closed
 from queuelet.client.retries import AWAY, Backoff
-from queuelet.client.values import Delivery, News, duration_to_pb
+from queuelet.client.values import Delivery, News
 from queuelet.errors import MessageNotFound, QueueletError, QueueNotFound, TooMany, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 
@@ -110,11 +110,9 @@ class Lessee:
         """Say that a message is done."""
         self._settle(token, None)
 
-    def nack(self, token: int, *, delay: float = 0, reason: str = "", dead: bool = False, unused: bool = False) -> None:
+    def nack(self, nack: pb.ConsumeNack) -> None:
         """Give a message back."""
-        self._settle(
-            token, pb.ConsumeNack(token=token, delay=duration_to_pb(delay), reason=reason, dead=dead, unused=unused)
-        )
+        self._settle(nack.token, nack)
 
     def take_no_more(self) -> None:
         """Have the server send nothing more. What is on the way comes still."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TypedDict
 
+from queuelet.client.checks import Seconds
 from queuelet.tags import Tag
 
 
@@ -19,15 +20,15 @@ class MessageOptions(TypedDict, total=False):
     tags: Iterable[Tag]
     message_id: str
     priority: int
-    delay: float
+    delay: Seconds
     not_before: datetime | None
-    ttl: float
+    ttl: Seconds
 
 
 class PutOptions(MessageOptions, total=False):
     """What may be chosen of a put."""
 
-    timeout: float | None
+    timeout: Seconds | None
 
 
 class ProducerOptions(TypedDict, total=False):
@@ -35,12 +36,12 @@ class ProducerOptions(TypedDict, total=False):
 
     batch_messages: int
     batch_bytes: int
-    linger: float
+    linger: Seconds
     buffer_messages: int
     buffer_bytes: int
     wait_for_room: bool
-    timeout: float | None
-    close_timeout: float | None
+    timeout: Seconds | None
+    close_timeout: Seconds | None
 
 
 class OnError(Enum):
@@ -61,13 +62,13 @@ class ConsumerOptions(TypedDict, total=False):
 
     concurrency: int
     prefetch: int | None
-    lease: float
+    lease: Seconds
     exclusive: bool
     name: str
     on_error: OnError
-    retry_delay: float
+    retry_delay: Seconds
     max_messages: int | None
     until_empty: bool
-    close_timeout: float | None
-    reach_for: float | None
-    missing_for: float
+    close_timeout: Seconds | None
+    reach_for: Seconds | None
+    missing_for: Seconds

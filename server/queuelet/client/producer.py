@@ -25,7 +25,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Generic, Self, Unpack, overload
 
-from queuelet.client.checks import check_at_least
+from queuelet.client.checks import Seconds, check_at_least, patience_of, seconds_of
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.options import MessageOptions, ProducerOptions
@@ -34,6 +34,7 @@ from queuelet.client.put_failures import PutFailures
 from queuelet.client.retries import AWAY, CROWDED, Backoff
 from queuelet.client.sent import Added, Outcome, Sent
 from queuelet.client.serializers import BYTES, Item, Serializer
+from queuelet.client.text import check_text
 from queuelet.client.values import new_message
 from queuelet.errors import (
     InvalidArgument,
@@ -85,12 +86,12 @@ class Producer(Generic[Item]):
         *,
         batch_messages: int = 1_000,
         batch_bytes: int = 1024 * 1024,
-        linger: float = 0.002,
+        linger: Seconds = 0.002,
         buffer_messages: int = 10_000,
         buffer_bytes: int = 64 * 1024 * 1024,
         wait_for_room: bool = True,
-        timeout: float | None = 60.0,
-        close_timeout: float | None = 5.0,
+        timeout: Seconds | None = 60.0,
+        close_timeout: Seconds | None = 5.0,
     ) -> None:
         """Take where the messages go.
 
@@ -109,18 +110,18 @@ class Producer(Generic[Item]):
         """
         check_at_least(1, batch_messages=batch_messages, batch_bytes=batch_bytes)
         check_at_least(1, buffer_messages=buffer_messages, buffer_bytes=buffer_bytes)
-        check_at_least(0, linger=linger, timeout=timeout, close_timeout=close_timeout)
+        check_text("queue", queue)
         self._client = client
         self._queue = queue
         self._serializer = serializer
         self._batch_messages = batch_messages
         self._batch_bytes = batch_bytes
-        self._linger = linger
+        self._linger = seconds_of("linger", linger)
         self._buffer_messages = buffer_messages
         self._buffer_bytes = buffer_bytes
         self._wait_for_room = wait_for_room
-        self._timeout = timeout
-        self._close_timeout = close_timeout
+        self._timeout = patience_of("timeout", timeout)
+        self._close_timeout = patience_of("close_timeout", close_timeout)
         self._name = secrets.token_urlsafe(12)
         self._calls = 0
         self._settled_request = ""
@@ -194,10 +195,10 @@ class Producer(Generic[Item]):
         tags: Iterable[Tag] = (),
         message_id: str = "",
         priority: int = 0,
-        delay: float = 0,
+        delay: Seconds = 0,
         not_before: datetime | None = None,
-        ttl: float = 0,
-        timeout: float | None = None,  # noqa: ASYNC109  # what becomes of the message hangs on it, not the wait alone
+        ttl: Seconds = 0,
+        timeout: Seconds | None = None,  # noqa: ASYNC109  # what becomes of the message hangs on it, not the wait alone
     ) -> Added:
         """Put an item into the queue, and return when it is kept there.
 
@@ -241,7 +242,7 @@ class Producer(Generic[Item]):
         self,
         item: Item,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109  # as `put`
+        timeout: Seconds | None = None,  # noqa: ASYNC109  # as `put`
         **options: Unpack[MessageOptions],
     ) -> Sent:
         """Take an item to be put, and return before it is: at once, unless too much is on its way already.
@@ -251,8 +252,7 @@ class Producer(Generic[Item]):
         """
         if not self._is_open:
             raise Closed(self._why_closed)
-        if timeout is not None:
-            check_at_least(0, timeout=timeout)
+        own_patience = patience_of("timeout", timeout)
         payload = self._serializer.dump(item)
         if not isinstance(payload, bytes):
             raise TypeError(
@@ -263,7 +263,7 @@ class Producer(Generic[Item]):
         has_more = any(options.values())
         message = encoded(new_message(payload=payload, **options)) if has_more else plain(payload)
         loop = self._loop
-        patience = self._timeout if timeout is None else timeout
+        patience = self._timeout if own_patience is None else own_patience
         deadline = _NEVER if patience is None else loop.time() + patience
         sent = Sent(message, deadline, self._hurry)
         if self._in_line or self._is_crowded(sent.size):
@@ -278,12 +278,13 @@ class Producer(Generic[Item]):
             self._changed.set()
         return sent
 
-    async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # its end is an answer, no error
+    async def flush(self, timeout: Seconds | None = None) -> bool:  # noqa: ASYNC109  # its end is an answer, no error
         """Wait until all that was put so far has an outcome; return whether it has, within so many seconds."""
+        patience = patience_of("timeout", timeout)
         self._tell_added()
         self._hurry()
         with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(patience):
                 for put in (*self._under_way, *self._waiting):
                     while not put.done():
                         self._settled.clear()

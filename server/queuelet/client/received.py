@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, final
 
+from queuelet.client.checks import Seconds
 from queuelet.client.serializers import Item
-from queuelet.client.values import Delivery, Message
+from queuelet.client.values import Delivery, Message, nack_to_pb
 from queuelet.tags import Tags
 
 if TYPE_CHECKING:
@@ -73,14 +74,16 @@ class Received(Generic[Item]):
             self.is_settled = True
             self._lessee.ack(self.token)
 
-    def nack(self, *, delay: float = 0, reason: str = "", dead: bool = False, unused: bool = False) -> None:
-        """Give it back, for so many seconds at least.
+    def nack(self, *, delay: Seconds = 0, reason: str = "", dead: bool = False, unused: bool = False) -> None:
+        """Give it back; it stays away for `delay`, in seconds or as a `timedelta`.
 
         With `dead` it is dead at once, since another try would not help; with `unused` this delivery does not count.
         """
         if not self.is_settled:
+            # What cannot be sent is refused here, while the message can still be settled in another way.
+            how = nack_to_pb(self.token, delay=delay, reason=reason, dead=dead, unused=unused)
             self.is_settled = True
-            self._lessee.nack(self.token, delay=delay, reason=reason, dead=dead, unused=unused)
+            self._lessee.nack(how)
 
     def _renew(self, delivery: Delivery) -> None:
         """Take a newer lease on it: it came again while the work went on."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
+from queuelet.client.text import check_text
+
 Item = TypeVar("Item")
 
 
@@ -36,7 +38,8 @@ class TextSerializer:
     """Items are texts, in UTF-8."""
 
     def dump(self, item: str, /) -> bytes:
-        """Return the text in UTF-8."""
+        """Return the text in UTF-8, or raise `InvalidArgument` for one with lone surrogates."""
+        check_text("item", item)
         return item.encode()
 
     def load(self, payload: bytes, /) -> str:
@@ -49,7 +52,9 @@ class JsonSerializer:
 
     def dump(self, item: Any, /) -> bytes:  # noqa: ANN401  # JSON has no narrower type in Python
         """Return the item as JSON, without spaces; raise `TypeError` or `ValueError` for what JSON cannot say."""
-        return json.dumps(item, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        text = json.dumps(item, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        # JSON has an escape for a lone surrogate, as in a file name that is not UTF-8. In quotes it can only be that.
+        return text.encode(errors="backslashreplace")
 
     def load(self, payload: bytes, /) -> Any:  # noqa: ANN401  # as above
         """Return what the JSON says, or raise `ValueError`."""

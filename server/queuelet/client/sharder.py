@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, Unpack, overload
 
 from queuelet.bounds import UNBOUNDED
-from queuelet.client.checks import check_at_least
+from queuelet.client.checks import Seconds, check_at_least, seconds_of
 from queuelet.client.client import Client
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.errors import Closed
@@ -103,7 +103,7 @@ class Sharder(Generic[Item]):
         store: pb.Queue.Store | str = ...,
         limit: int = ...,
         delivery: pb.DeliverySettings | None = ...,
-        look_every: float = ...,
+        look_every: Seconds = ...,
         **options: Unpack[ProducerOptions],
     ) -> None: ...
 
@@ -118,7 +118,7 @@ class Sharder(Generic[Item]):
         store: pb.Queue.Store | str = ...,
         limit: int = ...,
         delivery: pb.DeliverySettings | None = ...,
-        look_every: float = ...,
+        look_every: Seconds = ...,
         **options: Unpack[ProducerOptions],
     ) -> None: ...
 
@@ -132,7 +132,7 @@ class Sharder(Generic[Item]):
         store: pb.Queue.Store | str = "MEMORY",
         limit: int = UNBOUNDED,
         delivery: pb.DeliverySettings | None = None,
-        look_every: float = 1.0,
+        look_every: Seconds = 1.0,
         **options: Unpack[ProducerOptions],
     ) -> None:
         """Take where the messages go.
@@ -149,8 +149,7 @@ class Sharder(Generic[Item]):
             options: those of the `Producer` of each shard.
         """
         check_at_least(1, shards=shards)
-        if not look_every > 0:
-            raise ValueError(f"look_every: {look_every} is out of range; use more than 0")
+        self._look_every = seconds_of("look_every", look_every, above=0)
         self._client = client
         self._name = name
         self._serializer: Serializer[Item] = serializer
@@ -158,7 +157,6 @@ class Sharder(Generic[Item]):
         self._store = store
         self._limit = limit
         self._delivery = delivery
-        self._look_every = look_every
         self._options = options
         self._producers: dict[str, Producer[Item]] = {}
         self._messages: dict[str, int] = {}
@@ -213,7 +211,7 @@ class Sharder(Generic[Item]):
         self._messages[shard] = self._messages.pop(shard) + 1
         return self._producers[shard]
 
-    async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # its end is an answer, no error
+    async def flush(self, timeout: Seconds | None = None) -> bool:  # noqa: ASYNC109  # its end is an answer, no error
         """Wait until all that was put so far has an outcome; return whether it has, within so many seconds."""
         return all(await asyncio.gather(*(producer.flush(timeout) for producer in self._producers.values())))
 
@@ -293,4 +291,6 @@ def shard_of(key: str, shards: tuple[str, ...]) -> str:
     Whoever knows the same shards finds the same one. A shard that is added takes keys from others, and no key goes
     between those that were there. (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998.)
     """
-    return max(shards, key=lambda shard: blake2b(f"{shard}\0{key}".encode(), digest_size=8).digest())
+    return max(
+        shards, key=lambda shard: blake2b(f"{shard}\0{key}".encode(errors="surrogatepass"), digest_size=8).digest()
+    )

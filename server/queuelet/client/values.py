@@ -10,6 +10,8 @@ from typing import final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from queuelet.client.checks import Seconds, seconds_of
+from queuelet.client.text import LONGEST_REASON, check_text, sendable
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.ids import parse_uuid, why_not_uuid
 from queuelet.status import error_from_pb
@@ -18,9 +20,6 @@ from queuelet.v1 import queue_pb2 as pb
 
 _PRIORITIES = 2**31
 """How many there are from 0 on, and as many below."""
-
-_LONGEST = 315_576_000_000
-"""The longest time that protobuf has, in seconds: ten thousand years."""
 
 
 @final
@@ -159,11 +158,11 @@ def new_message(  # noqa: PLR0913  # each is a fact of its own, and all are name
     tags: Iterable[Tag] = (),
     message_id: str = "",
     priority: int = 0,
-    delay: float = 0,
+    delay: Seconds = 0,
     not_before: datetime | None = None,
-    ttl: float = 0,
+    ttl: Seconds = 0,
 ) -> pb.NewMessage:
-    """Return a message to add as the wire has it; times are in seconds, 0 for none.
+    """Return a message to add as the wire has it; times are in seconds or as `timedelta`, 0 for none.
 
     Raises:
         InvalidArgument: an id, a priority or a time is none. Which of them may be, the server says.
@@ -181,19 +180,12 @@ def new_message(  # noqa: PLR0913  # each is a fact of its own, and all are name
     message = pb.NewMessage(payload=payload, id=message_id, priority=priority)
     if tags:
         message.tags.extend(tags_to_pb(tags))
-    if delay:
-        message.delay.FromNanoseconds(_nanoseconds(delay, "delay"))
-    if ttl:
-        message.ttl.FromNanoseconds(_nanoseconds(ttl, "ttl"))
+    for field, time in (("delay", delay), ("ttl", ttl)):
+        if (duration := duration_to_pb(time, field)) is not None:
+            getattr(message, field).CopyFrom(duration)
     if not_before is not None:
         message.not_before.CopyFrom(_timestamp(not_before))
     return message
-
-
-def _nanoseconds(seconds: float, field: str) -> int:
-    if not abs(seconds) <= _LONGEST:
-        raise _invalid(field, f"{seconds:g} is out of range; use a number of seconds")
-    return int(seconds * 1e9)
 
 
 def _invalid(field: str, why: str) -> InvalidArgument:
@@ -202,18 +194,42 @@ def _invalid(field: str, why: str) -> InvalidArgument:
 
 def _timestamp(moment: datetime) -> Timestamp:
     """Return a moment as the wire has it. One without a time zone is local time, as everywhere in Python."""
+    if not isinstance(moment, datetime):
+        raise TypeError(f"not_before: {moment!r:.80} is not a datetime; a message that waits for a while has a delay")
     timestamp = Timestamp()
-    timestamp.FromDatetime(moment.astimezone(UTC))
+    try:
+        timestamp.FromDatetime(moment.astimezone(UTC))
+    except (ValueError, OverflowError):
+        raise _invalid("not_before", f"{moment} is out of range; use a time from 1970 to 2200") from None
     return timestamp
 
 
-def duration_to_pb(seconds: float) -> Duration | None:
-    """Return seconds as the wire has them; nothing for 0, which everywhere means the default."""
+def duration_to_pb(time: Seconds, field: str) -> Duration | None:
+    """Return a length of time as the wire has it; None for 0, which everywhere means the default.
+
+    Raises:
+        InvalidArgument: it is out of range, or not a number.
+        TypeError: it is not a length of time.
+    """
+    seconds = seconds_of(field, time)
     if not seconds:
         return None
     duration = Duration()
     duration.FromNanoseconds(int(seconds * 1e9))
     return duration
+
+
+def nack_to_pb(
+    token: int, *, delay: Seconds = 0, reason: str = "", dead: bool = False, unused: bool = False
+) -> pb.ConsumeNack:
+    """Return how a message is given back as the wire has it. Raises as `duration_to_pb`."""
+    return pb.ConsumeNack(
+        token=token,
+        delay=duration_to_pb(delay, "delay"),
+        reason=sendable(reason, LONGEST_REASON),
+        dead=dead,
+        unused=unused,
+    )
 
 
 def tags_to_pb(tags: Iterable[Tag]) -> list[pb.Tag]:
@@ -224,5 +240,7 @@ def tags_to_pb(tags: Iterable[Tag]) -> list[pb.Tag]:
 def _tag_to_pb(tag: object) -> pb.Tag:
     match tag:
         case (str(key), str(value)):
+            check_text("tags", key)
+            check_text("tags", value)
             return pb.Tag(key=key, value=value)
     raise _invalid("tags", f"{tag!r} is no pair of key and value; use Tag(key, value)")
