@@ -31,6 +31,9 @@ ADOPT = f"{GROUP}/adopt"
 RECONCILE_REQUESTED_AT = f"{GROUP}/reconcile-requested-at"
 """Any new value has the queue declared again; the status answers with the value."""
 
+LONGEST_REQUEST = 256
+"""Characters of that annotation that count. It may have 262,144 bytes, and the status repeats it."""
+
 Body = Mapping[str, Any]
 """A Kubernetes object as JSON has it."""
 
@@ -140,7 +143,7 @@ def queue_of(body: Body) -> QueueObject:
         deleted_at=seconds_from(deleted_at) if deleted_at else None,
         is_paused=annotations.get(PAUSED) == "true",
         adopts=annotations.get(ADOPT) == "true",
-        reconcile_requested_at=annotations.get(RECONCILE_REQUESTED_AT) or "",
+        reconcile_requested_at=(annotations.get(RECONCILE_REQUESTED_AT) or "")[:LONGEST_REQUEST],
     )
 
 

@@ -14,11 +14,15 @@ from queuelet_operator.status import (
     Condition,
     Effective,
     QueueStatus,
+    hash_of_tags,
     timestamp,
     with_condition,
     without_condition,
 )
 from queuelet_operator.steps import Cause, Known, Nothing, Notice, Policy, Reason, WriteStatus
+
+LONGEST_MESSAGE = 2_048
+"""Characters of a condition's message. Longer ones are cut, because some of them quote the server."""
 
 _FACTOR = 2
 _SHARE_OF_LIMIT = 10
@@ -341,7 +345,8 @@ def _effective(definition: Definition) -> Effective:
     return Effective(
         store=definition.store,
         limit=definition.limit,
-        tags=tuple(sorted(definition.tags)),
+        tag_count=len(definition.tags),
+        tags_hash=hash_of_tags(definition.tags),
         delivery=definition.delivery,
     )
 
@@ -352,7 +357,7 @@ def _conditions(old: QueueStatus, verdict: Verdict, generation: int, now: str) -
             type=type_,
             status=status,
             reason=verdict.reason.value,
-            message=verdict.message,
+            message=verdict.message[:LONGEST_MESSAGE],
             observed_generation=max(generation, 0),
             since=now,
         )

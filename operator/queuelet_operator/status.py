@@ -6,14 +6,16 @@ are true, so that `kubectl wait`, Flux and Argo CD understand them without help.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 from queuelet.definition import Counts, DeliverySettings, StoreKind
-from queuelet.tags import Tag, Tags
+from queuelet.tags import Tags
 
 Json = dict[str, Any]
 
@@ -45,8 +47,9 @@ class Effective:
 
     store: StoreKind
     limit: int
-    tags: Tags
-    """Sorted, so that their order in the server does not matter."""
+    tag_count: int
+    tags_hash: str
+    """A hash of the tags, whatever their order: the tags themselves would double the size of the object."""
     delivery: DeliverySettings
 
 
@@ -159,6 +162,11 @@ def _replaced(old: object, new: object) -> object:
     )
 
 
+def hash_of_tags(tags: Tags) -> str:
+    """Return a hash of a set of tags, the same for every order of them."""
+    return sha256(json.dumps(sorted(tags)).encode()).hexdigest()[:16]
+
+
 def timestamp(seconds: float) -> str:
     """Return a time in seconds since 1970 as Kubernetes writes it (RFC 3339, whole seconds)."""
     return _timestamp(int(seconds))
@@ -199,7 +207,8 @@ def _effective_from(effective: Mapping[str, Any] | None) -> Effective | None:
     return Effective(
         store=StoreKind[effective["store"].upper()],
         limit=effective.get("limit", 0),
-        tags=tuple(Tag(tag["key"], tag["value"]) for tag in effective.get("tags") or ()),
+        tag_count=effective.get("tagCount", 0),
+        tags_hash=effective.get("tagsHash", ""),
         delivery=DeliverySettings(
             lease_seconds=delivery.get("leaseSeconds", default.lease_seconds),
             max_deliveries=delivery.get("maxDeliveries", default.max_deliveries),
@@ -220,7 +229,8 @@ def _effective_to(effective: Effective | None) -> Json | None:
     return {
         "store": effective.store.name.title(),
         "limit": effective.limit,
-        "tags": [{"key": tag.key, "value": tag.value} for tag in effective.tags],
+        "tagCount": effective.tag_count,
+        "tagsHash": effective.tags_hash,
         "delivery": delivery,
     }
 

@@ -16,6 +16,7 @@ NO_LIMIT = "limit must be 1 or more, or -1 for no bound; with 0 the queue would 
 NO_CLASS = "queueClassName must be lower-case letters, digits, '-' and '.', and begin and end with a letter or digit"
 LONG_KEY = "key must be at most 256 bytes of UTF-8, in which a letter beyond ASCII takes 2 to 4; shorten it"
 LONG_VALUE = "value must be at most 4096 bytes of UTF-8, in which a letter beyond ASCII takes 2 to 4; shorten it"
+MANY_BYTES = "tags must be at most 16384 bytes of UTF-8 in all, keys and values together; shorten them, or take some"
 DRAIN_ONLY = "drainSeconds is for deletionPolicy Drain only; set deletionPolicy to Drain, or leave it out"
 STORES = 'supported values: "Memory", "Disk"'
 POLICIES = 'supported values: "Delete", "Retain", "Drain"'
@@ -53,6 +54,14 @@ REFUSED: dict[str, tuple[Object, str]] = {
         "spec.tags[0].value: Too long: may not be more than 4096 bytes",
     ),
     "a value of 4,098 bytes in 2,049 letters": ({"tags": [tag("a", "ä" * 2049)]}, LONG_VALUE),
+    "64 tags of 16,385 bytes": (
+        {"tags": [tag(f"{i:02}", "a" * (254 + (i == 63))) for i in range(64)]},
+        MANY_BYTES,
+    ),
+    "5 tags of 16,390 bytes in half as many letters": (
+        {"tags": [tag(str(i), "ä" * 1639) for i in range(5)]},
+        MANY_BYTES,
+    ),
     "a lease of 0 s": ({"delivery": {"leaseSeconds": 0}}, "should be greater than or equal to 1"),
     "a lease of more than 12 h": ({"delivery": {"leaseSeconds": 43201}}, "should be less than or equal to 43200"),
     "a lease with a unit": ({"delivery": {"leaseSeconds": "30s"}}, "leaseSeconds in body must be of type integer"),
@@ -101,7 +110,8 @@ TAKEN: dict[str, Object] = {
     "a key with two values": {"tags": [tag("zone", "a"), tag("zone", "b")]},
     "a value with two keys": {"tags": [tag("a", "x"), tag("b", "x")]},
     "a tag without text": {"tags": [tag("urgent", "")]},
-    "64 tags of the largest size": {"tags": [tag(f"{i:0256}", "a" * 4096) for i in range(64)]},
+    "64 tags of 16,384 bytes": {"tags": [tag(f"{i:02}", "a" * 254) for i in range(64)]},
+    "4 tags of 16,384 bytes in fewer letters": {"tags": [tag(f"{i:02}", "ä" * 2047) for i in range(4)]},
     "a key of 256 bytes in 128 letters": {"tags": [tag("ä" * 128)]},
     "a value of 4,096 bytes in 1,024 letters": {"tags": [tag("a", "𝄞" * 1024)]},
     "the smallest delivery settings": {"delivery": {"leaseSeconds": 1, "maxDeliveries": 1, "messageTTLSeconds": 1}},
@@ -253,10 +263,11 @@ STATUS: Object = {
     "effective": {
         "store": "Disk",
         "limit": 10_000,
-        "tags": [tag("a", "b")],
+        "tagCount": 1,
+        "tagsHash": "0123456789abcdef",
         "delivery": {"leaseSeconds": 30, "maxDeliveries": 5, "messageTTLSeconds": 60},
     },
-    "messages": {"ready": 3, "delayed": 0, "leased": 1, "dead": 0, "total": 4},
+    "messages": {"ready": 3, "delayed": 0, "leased": 0, "dead": 1, "total": 4},
     "epoch": "9d410000-1111-4222-8333-444455556666",
     "adoptedAt": "2026-11-23T06:00:00Z",
     "lastHandledReconcileAt": "2026-11-23T06:00:00Z",
@@ -285,10 +296,11 @@ def test_a_change_of_the_spec_leaves_the_status(api: Api, queues: str) -> None:
         ({"conditions": [CONDITION, CONDITION]}, "conditions[1]: Duplicate value"),
         ({"messages": {"ready": -1}}, "ready in body should be greater than or equal to 0"),
         ({"effective": {"store": "Redis"}}, STORES),
+        ({"lastHandledReconcileAt": "a" * 257}, "Too long: may not be more than 256 bytes"),
         ({"adoptedAt": "yesterday"}, "must be of type date-time"),
         ({"phase": "Ready"}, 'unknown field "status.phase"'),
     ],
-    ids=["status", "reason", "half", "twice", "count", "store", "time", "unknown"],
+    ids=["status", "reason", "half", "twice", "count", "store", "long", "time", "unknown"],
 )
 def test_a_status_that_makes_no_sense_is_refused(api: Api, queues: str, status: Object, sentence: str) -> None:
     api.create(queues, queue_object())
@@ -310,10 +322,12 @@ def test_columns_tell_the_truth_at_a_glance(api: Api, queues: str) -> None:
         "Store": (0, "string"),
         "Limit": (0, "integer"),
         "Messages": (0, "integer"),
+        "Dead": (0, "integer"),
         "Age": (0, "date"),
         "Queue": (1, "string"),
         "Address": (1, "string"),
         "Reason": (1, "string"),
+        "Message": (1, "string"),
     }
     assert shown | {"Age": ""} == {
         "Name": "orders",
@@ -321,10 +335,12 @@ def test_columns_tell_the_truth_at_a_glance(api: Api, queues: str) -> None:
         "Store": "Disk",
         "Limit": 10_000,
         "Messages": 4,
+        "Dead": 1,
         "Age": "",
         "Queue": "shop.orders",
         "Address": "queuelet.queuelet.svc:10002",
         "Reason": "AsDeclared",
+        "Message": "The queue is as declared.",
     }
     assert all(column["description"].endswith(".") for column in table["columnDefinitions"][1:])
 
@@ -333,7 +349,7 @@ def test_kubectl_knows_it_by_name_short_name_and_category(api: Api, queues: str,
     api.create(queues, queue_object(limit=5))
     for name in ("queues", "queue", "qlet", "queuelet", "queues.queuelet.dev"):
         lines = kubectl("get", name).splitlines()
-        assert lines[0].split() == ["NAME", "READY", "STORE", "LIMIT", "MESSAGES", "AGE"]
+        assert lines[0].split() == ["NAME", "READY", "STORE", "LIMIT", "MESSAGES", "DEAD", "AGE"]
         assert lines[1].split()[:3] == ["orders", "Memory", "5"]
 
 

@@ -573,7 +573,7 @@ def test_a_status_written_by_hand_is_put_right(
     statuses: list[dict[str, Any]] = [
         {"conditions": None, "effective": None, "messages": None, "queueID": None},
         {"effective": {"delivery": {"leaseSeconds": 1}}, "messages": {"dead": 3}, "conditions": []},
-        {"effective": {"store": "Disk", "tags": None}, "messages": {"ready": 7}},
+        {"effective": {"store": "Disk", "tagsHash": None}, "messages": {"ready": 7}},
         {"effective": {"limit": 3}, "observedGeneration": 99, "epoch": ""},
         {"queueName": "somewhere.else", "address": "elsewhere:1", "queueID": "1"},
     ]

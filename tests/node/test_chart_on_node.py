@@ -183,7 +183,8 @@ def test_an_applied_queue_becomes_ready_and_is_listed(release: Release, shop: Sh
     name = unique_name()
     queue = apply(shop, name)
     header, *rows = shop.kubectl("get", "queues", name, "--output=wide").splitlines()
-    assert header.split() == ["NAME", "READY", "STORE", "LIMIT", "MESSAGES", "AGE", "QUEUE", "ADDRESS", "REASON"]
+    columns = ["NAME", "READY", "STORE", "LIMIT", "MESSAGES", "DEAD", "AGE", "QUEUE", "ADDRESS", "REASON", "MESSAGE"]
+    assert header.split() == columns
     (row,) = (row.split() for row in rows)
     assert (row[:5], row[6:]) == ([name, "True", "Memory", "100000", "0"], [queue, release.address, "Ready"])
 
