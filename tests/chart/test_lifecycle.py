@@ -7,10 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
-from support.helm import INSTANCE, HelmError, Object, install, uninstall, upgrade
+from support.helm import INSTANCE, HelmError, Object, helm, install, rollback, template, uninstall, upgrade
 from support.kube_queues import KubeQueues
-from support.rpc import eventually
+from support.rpc import eventually, unique_name
 from tools.control_plane import Api, ApiError, ControlPlane
 from tools.control_plane.api import DEFINITIONS
 
@@ -133,25 +134,195 @@ def test_a_release_comes_changes_and_goes_and_leaves_the_queues(
     uninstall(control_plane, namespace, "shop")
 
 
-def test_a_volume_comes_and_goes_with_the_stateful_set(control_plane: ControlPlane, api: Api, namespace: str) -> None:
-    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/shop-queuelet-server"
-    with_volume = {**WITHOUT_CRDS, "server": {"persistence": {"enabled": True}}}
+# The volume
+
+
+def with_volume(**persistence: object) -> Object:
+    """Return values by which the server has a volume."""
+    return {**WITHOUT_CRDS, "server": {"persistence": {"enabled": True, **persistence}}}
+
+
+def claim_in(namespace: str) -> str:
+    """Return the path of the claim of a release's server."""
+    return f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/data-shop-queuelet-server-0"
+
+
+def stateful_set_in(namespace: str) -> str:
+    """Return the path of the StatefulSet of a release's server."""
+    return f"/apis/apps/v1/namespaces/{namespace}/statefulsets/shop-queuelet-server"
+
+
+def mounted(api: Api, namespace: str) -> list[str]:
+    """Return the names of the claims that the Pod of the server mounts."""
+    volumes = api.get(stateful_set_in(namespace))["spec"]["template"]["spec"].get("volumes", [])
+    return [each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each]
+
+
+@pytest.fixture
+def storage_class(api: Api) -> Iterator[str]:
+    """A StorageClass whose volumes can grow, and which is not the default."""
+    name = unique_name("can-grow")
+    classes = "/apis/storage.k8s.io/v1/storageclasses"
+    body = {"metadata": {"name": name}, "provisioner": "example.com/none", "allowVolumeExpansion": True}
+    api.create(classes, body)
+    yield name
+    api.delete(f"{classes}/{name}")
+
+
+def bind(api: Api, namespace: str, size: str) -> None:
+    """Do what the controller of volumes does: there is none here."""
+    status = {"phase": "Bound", "capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"]}
+    api.merge(f"{claim_in(namespace)}/status", {"status": status})
+
+
+def test_an_upgrade_turns_the_volume_on_and_off_and_deletes_nothing(
+    control_plane: ControlPlane, api: Api, namespace: str
+) -> None:
     assert "Queues with spec.store Disk are refused" in install(control_plane, namespace, "shop", WITHOUT_CRDS)
-    for values, said in (
-        (with_volume, "Queues with spec.store Disk keep their messages"),
-        (WITHOUT_CRDS, "Queues with spec.store Disk are refused"),
-    ):
-        with pytest.raises(HelmError) as refused:
-            upgrade(control_plane, namespace, "shop", values)
-        sentence = "server.persistence.enabled cannot change while the StatefulSet is there"
-        assert sentence in str(refused.value)
-        assert f"kubectl --namespace {namespace} delete statefulset shop-queuelet-server" in str(refused.value)
-        api.delete(path)
-        eventually(lambda: not is_there(api, path), "the StatefulSet is gone", 30.0)
-        assert said in upgrade(control_plane, namespace, "shop", values)
-        assert bool(api.get(path)["spec"].get("volumeClaimTemplates")) is (values is with_volume)
-        assert said in upgrade(control_plane, namespace, "shop", values), "the same again is no change"
+    assert not is_there(api, claim_in(namespace))
+    first = api.get(stateful_set_in(namespace))["metadata"]["uid"]
+    claims = set()
+    for values in (with_volume(), WITHOUT_CRDS, with_volume(), with_volume()):
+        said = upgrade(control_plane, namespace, "shop", values)
+        is_on = values is not WITHOUT_CRDS
+        expected = "Queues with spec.store Disk keep their messages" if is_on else "Disk are refused"
+        assert expected in said
+        assert mounted(api, namespace) == (["data-shop-queuelet-server-0"] if is_on else [])
+        claims.add(api.get(claim_in(namespace))["metadata"]["uid"])
+
+    # Revision 1 has no volume, revision 2 has one.
+    for revision in ("1", "2", "3"):
+        rollback(control_plane, namespace, "shop", revision)
+        assert bool(mounted(api, namespace)) is (revision == "2")
+        claims.add(api.get(claim_in(namespace))["metadata"]["uid"])
+    assert len(claims) == 1
+    assert api.get(stateful_set_in(namespace))["metadata"]["uid"] == first
     uninstall(control_plane, namespace, "shop")
+
+
+def test_the_next_install_takes_over_the_claim_that_an_uninstall_left(
+    control_plane: ControlPlane, api: Api, namespace: str
+) -> None:
+    install(control_plane, namespace, "shop", with_volume())
+    first = api.get(claim_in(namespace))["metadata"]["uid"]
+    bind(api, namespace, "10Gi")
+    uninstall(control_plane, namespace, "shop")
+    assert not is_there(api, stateful_set_in(namespace))
+    install(control_plane, namespace, "shop", with_volume())
+    assert api.get(claim_in(namespace))["metadata"]["uid"] == first
+    assert mounted(api, namespace) == ["data-shop-queuelet-server-0"]
+    uninstall(control_plane, namespace, "shop")
+    # A release without a volume leaves it alone.
+    install(control_plane, namespace, "shop", WITHOUT_CRDS)
+    uninstall(control_plane, namespace, "shop")
+    assert api.get(claim_in(namespace))["metadata"]["uid"] == first
+
+
+def test_a_claim_that_helm_did_not_make_is_taken_over_if_helm_is_asked_to(
+    control_plane: ControlPlane, api: Api, namespace: str
+) -> None:
+    claims = claim_in(namespace).rpartition("/")[0]
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}
+    made = api.create(claims, {"metadata": {"name": "data-shop-queuelet-server-0"}, "spec": spec})
+    with pytest.raises(HelmError, match=r"PersistentVolumeClaim.*data-shop-queuelet-server-0.*invalid ownership"):
+        install(control_plane, namespace, "shop", with_volume())
+    install(control_plane, namespace, "shop", with_volume(), "--take-ownership")
+    after = api.get(claim_in(namespace))["metadata"]
+    assert after["uid"] == made["metadata"]["uid"]
+    assert after["annotations"]["helm.sh/resource-policy"] == "keep"
+    uninstall(control_plane, namespace, "shop")
+    assert is_there(api, claim_in(namespace))
+
+
+def test_an_upgrade_enlarges_the_volume(
+    control_plane: ControlPlane, api: Api, namespace: str, storage_class: str
+) -> None:
+    install(control_plane, namespace, "shop", with_volume(storageClassName=storage_class))
+    bind(api, namespace, "10Gi")
+    upgrade(control_plane, namespace, "shop", with_volume(storageClassName=storage_class, size="0.5Ti"))
+    assert api.get(claim_in(namespace))["spec"]["resources"]["requests"]["storage"] == "512Gi"
+    # The same size in other words is no change.
+    upgrade(control_plane, namespace, "shop", with_volume(storageClassName=storage_class, size="512Gi"))
+    uninstall(control_plane, namespace, "shop")
+
+
+def test_a_class_that_the_cluster_chose_may_stay_unnamed(
+    control_plane: ControlPlane, api: Api, namespace: str, storage_class: str
+) -> None:
+    path = f"/apis/storage.k8s.io/v1/storageclasses/{storage_class}"
+    default = "storageclass.kubernetes.io/is-default-class"
+    api.merge(path, {"metadata": {"annotations": {default: "true"}}})
+
+    def chosen() -> bool:
+        # The API server learns of a default class a moment later, so a claim may be made without it.
+        install(control_plane, namespace, "shop", with_volume())
+        name = api.get(claim_in(namespace))["spec"].get("storageClassName")
+        if name != storage_class:
+            uninstall(control_plane, namespace, "shop")
+            api.delete(claim_in(namespace))
+        return bool(name == storage_class)
+
+    eventually(chosen, "a claim has the default class", 30.0)
+    bind(api, namespace, "10Gi")
+    upgrade(control_plane, namespace, "shop", with_volume(size="11Gi"))
+    upgrade(control_plane, namespace, "shop", with_volume(size="12Gi", storageClassName=storage_class))
+    assert api.get(claim_in(namespace))["spec"]["resources"]["requests"]["storage"] == "12Gi"
+    uninstall(control_plane, namespace, "shop")
+
+
+def test_what_a_volume_cannot_do_is_refused_before_anything_changes(
+    control_plane: ControlPlane, api: Api, namespace: str, storage_class: str
+) -> None:
+    given: Object = {"storageClassName": storage_class, "size": "10Gi"}
+    install(control_plane, namespace, "shop", with_volume(**given))
+    before = api.get(stateful_set_in(namespace))["metadata"]["resourceVersion"]
+
+    def refused(**changed: str) -> str:
+        with pytest.raises(HelmError) as raised:
+            upgrade(control_plane, namespace, "shop", with_volume(**{**given, **changed}))
+        assert api.get(stateful_set_in(namespace))["metadata"]["resourceVersion"] == before
+        return str(raised.value)
+
+    claim = "PersistentVolumeClaim data-shop-queuelet-server-0"
+    delete = f"kubectl --namespace {namespace} delete pvc data-shop-queuelet-server-0"
+    assert f"server.persistence.size: {claim} has no volume yet" in (said := refused(size="11Gi"))
+    assert delete in said
+    bind(api, namespace, "10Gi")
+    for size in ("9Gi", "10G", "5000Mi"):
+        said = refused(size=size)
+        assert f"server.persistence.size: {claim} asks for 10Gi, and a volume cannot shrink" in said
+        assert "set it to 10Gi or more" in said
+    said = refused(accessMode="ReadWriteOncePod")
+    assert f"server.persistence.accessMode: {claim} has ReadWriteOnce, which cannot change" in said
+    for name in ("other", ""):
+        said = refused(storageClassName=name)
+        assert f"server.persistence.storageClassName: {claim} has {storage_class}, which cannot change" in said
+    assert f"set it to {storage_class}, or move the messages to another volume" in said
+    uninstall(control_plane, namespace, "shop")
+    # Nor may the next install have another one.
+    with pytest.raises(HelmError, match="which cannot change"):
+        install(control_plane, namespace, "shop", with_volume(storageClassName="other"))
+
+
+def test_nothing_of_the_manifests_depends_on_what_the_cluster_has(
+    control_plane: ControlPlane, namespace: str, storage_class: str
+) -> None:
+    """Argo CD renders without a cluster, Flux with one: both must make the same."""
+    values = with_volume(storageClassName=storage_class)
+    install(control_plane, namespace, "shop", values)
+    rendered = helm(
+        *("get", "manifest", "shop", f"--namespace={namespace}"),
+        control_plane=control_plane,
+    )
+    upgrade(control_plane, namespace, "shop", values)
+    again = helm("get", "manifest", "shop", f"--namespace={namespace}", control_plane=control_plane)
+    alone = template(namespace, "shop", values)
+    assert [each for each in yaml.safe_load_all(rendered) if each] == alone
+    assert [each for each in yaml.safe_load_all(again) if each] == alone
+    uninstall(control_plane, namespace, "shop")
+
+
+# The definition
 
 
 def test_a_second_release_leaves_the_definition_to_the_first(

@@ -168,8 +168,6 @@ def test_pods_meet_the_restricted_standard(api: Api, new_namespace: NewNamespace
     assert len(pods) == 2
     for pod in pods:
         body = {**pod, "metadata": {**pod["metadata"], "generateName": "shop-"}}
-        # Claims of a template are put in by the StatefulSet's controller.
-        body["spec"].setdefault("volumes", []).append({"name": "data", "emptyDir": {}})
         api.create(f"/api/v1/namespaces/{namespace}/pods", body, dryRun="All")
 
 
@@ -203,13 +201,29 @@ def test_messages_are_kept_on_the_volume_there_is() -> None:
     with_volume = only("StatefulSet", rendered("a volume"))["spec"]
     pod = with_volume["template"]["spec"]
     (mount,) = pod["containers"][0]["volumeMounts"]
-    (claim,) = with_volume["volumeClaimTemplates"]
+    (volume,) = pod["volumes"]
+    claim = only("PersistentVolumeClaim", rendered("a volume"))
     assert environment_of(pod)["QUEUELET_SERVER_DATA_DIR"] == mount["mountPath"]
-    assert mount["name"] == claim["metadata"]["name"]
+    assert mount["name"] == volume["name"]
+    assert volume["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOncePod"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "1.5Ti"}},
+    }
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"], "it may write there"
     without = only("StatefulSet", rendered("nothing"))["spec"]
     assert "QUEUELET_SERVER_DATA_DIR" not in environment_of(without["template"]["spec"])
-    assert "volumeClaimTemplates" not in without
+    assert "volumes" not in without["template"]["spec"]
+    assert not [each for each in rendered("nothing") if each["kind"] == "PersistentVolumeClaim"]
+
+
+def test_no_tool_deletes_the_claim_because_a_manifest_has_it_no_more() -> None:
+    annotations = only("PersistentVolumeClaim", rendered("a volume"))["metadata"]["annotations"]
+    assert annotations == {
+        "helm.sh/resource-policy": "keep",
+        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+    }
 
 
 def test_the_operator_never_gets_the_key_of_the_server() -> None:

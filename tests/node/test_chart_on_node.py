@@ -321,6 +321,27 @@ def create_until(queues: KubeQueues, done: Future[None]) -> list[str]:
     return made
 
 
+def test_a_rollback_on_failure_heals_a_server_whose_image_cannot_be_pulled(release: Release, shop: Shop) -> None:
+    name = unique_name("kept")
+    filled = fill(release, apply(shop, name, **ON_DISK))
+    before = release.server()
+    wrong: Object = {"server": {"image": {"tag": "no-such-tag"}}}
+    # Long enough for the rollback too, which has the same time.
+    said = release.try_upgrade(wrong, "--rollback-on-failure", "--timeout=60s")
+    assert "has been rolled back" in said
+    release.wait_rolled_out()
+    after = release.server()
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert image_of(after) == image_of(before)
+    check_kept(release, filled)
+
+
+def image_of(pod: Object) -> str:
+    """Return the image of a Pod's only container."""
+    (container,) = pod["spec"]["containers"]
+    return str(container["image"])
+
+
 # Releases of a test's own
 
 
@@ -383,6 +404,21 @@ def test_a_release_that_went_leaves_queues_and_comes_back_to_them(
         node.api.delete(path)
     eventually(lambda: not any(is_there(node.api, path) for path in paths), "the namespaces are gone", WITHIN)
     assert is_there(node.api, f"{DEFINITIONS}/queues.queuelet.dev")
+
+
+def test_an_upgrade_turns_disk_off_and_on_again_and_messages_are_kept(own_release: Release, own_shop: Shop) -> None:
+    queues = own_shop.queues
+    own_release.install()
+    queues.create("on-disk", queueClassName=own_release.namespace, **ON_DISK)
+    queues.wait_ready("on-disk", WITHIN)
+    filled = fill(own_release, queues.server_name("on-disk"))
+    own_release.upgrade({"server": {"persistence": {"enabled": False}}})
+    queues.wait("on-disk", lambda each: reason_of(each) == "StoreUnavailable", "StoreUnavailable", WITHIN)
+    own_release.upgrade({"server": {"persistence": {"enabled": True}}})
+    queues.wait_ready("on-disk", WITHIN)
+    check_kept(own_release, filled)
+    own_shop.close()
+    own_release.uninstall()
 
 
 def is_there(api: Api, path: str) -> bool:

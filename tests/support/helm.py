@@ -71,6 +71,12 @@ def upgrade(control_plane: ControlPlane, namespace: str, release: str, values: O
     return helm("upgrade", *where, *flags, values=values, control_plane=control_plane)
 
 
+def rollback(control_plane: ControlPlane, namespace: str, release: str, revision: str, *flags: str) -> str:
+    """Roll a release back to a revision, and return what helm tells the user."""
+    where = (release, revision, f"--namespace={namespace}")
+    return helm("rollback", *where, *flags, control_plane=control_plane)
+
+
 def uninstall(control_plane: ControlPlane, namespace: str, release: str) -> str:
     """Uninstall a release, and return what helm tells the user."""
     return helm("uninstall", release, f"--namespace={namespace}", control_plane=control_plane)

@@ -98,6 +98,14 @@ class Release:
         self._values = _merged(self._values, values)
         helm.upgrade(self.node.control_plane, self.namespace, self.name, self._values, *_WAITING)
 
+    def try_upgrade(self, values: Object, *flags: str) -> str:
+        """Upgrade it to other values, which fails; return what helm says, and have the values of before."""
+        try:
+            helm.upgrade(self.node.control_plane, self.namespace, self.name, _merged(self._values, values), *flags)
+        except helm.HelmError as error:
+            return str(error)
+        raise AssertionError("the upgrade did not fail")
+
     def uninstall(self) -> None:
         """Uninstall it. The end of its Pods is not waited for."""
         helm.uninstall(self.node.control_plane, self.namespace, self.name)

@@ -21,6 +21,11 @@ of its Pods with 11 letters more, where a label ends at 63.
 {{ include "queuelet.fullname" . }}-server
 {{- end }}
 
+{{/* The claim of the server's volume: the name that a claim template would give it. */}}
+{{- define "queuelet.claim" -}}
+data-{{ include "queuelet.server" . }}-0
+{{- end }}
+
 {{- define "queuelet.operator" -}}
 {{ include "queuelet.fullname" . }}-operator
 {{- end }}
@@ -152,15 +157,51 @@ priorityClassName: {{ . }}
 {{- end }}
 
 {{/*
-Refuse an upgrade that the API server would refuse halfway, with a sentence that helps: a StatefulSet that is there never
-gets other claims. Where Helm only renders, it sees none.
+Refuse a change of the volume that the API server would refuse halfway, with a sentence that helps. If Helm only renders,
+lookup finds nothing, and the API server decides.
 */}}
 {{- define "queuelet.checkVolume" -}}
-{{- $there := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "queuelet.server" .) -}}
-{{- if $there -}}
-{{- $has := not (empty (dig "spec" "volumeClaimTemplates" list $there)) -}}
-{{- if ne $has .Values.server.persistence.enabled -}}
-{{- fail (printf "server.persistence.enabled cannot change while the StatefulSet is there: run `kubectl --namespace %s delete statefulset %s`, which stops the server, and upgrade again" .Release.Namespace (include "queuelet.server" .)) -}}
+{{- $wanted := .Values.server.persistence -}}
+{{- $name := include "queuelet.claim" . -}}
+{{- if $wanted.enabled -}}
+{{- with lookup "v1" "PersistentVolumeClaim" .Release.Namespace $name -}}
+{{- $move := "or move the messages to another volume as the chart's README describes" -}}
+{{- $mode := first .spec.accessModes -}}
+{{- if ne $mode $wanted.accessMode -}}
+{{- fail (printf "server.persistence.accessMode: PersistentVolumeClaim %s has %s, which cannot change; set it to %s, %s" $name $mode $mode $move) -}}
 {{- end -}}
+{{- $class := dig "spec" "storageClassName" "" . -}}
+{{- $cannot := printf "server.persistence.storageClassName: PersistentVolumeClaim %s has %s, which cannot change; set it to %s, %s" $name $class $class $move -}}
+{{- if and $wanted.storageClassName $class (ne $class $wanted.storageClassName) -}}
+{{- fail $cannot -}}
+{{- end -}}
+{{- /* To leave out what this release has set would be a change too. A default is nobody's. */ -}}
+{{- if not $wanted.storageClassName -}}
+{{- range .metadata.managedFields -}}
+{{- if dig "fieldsV1" "f:spec" "f:storageClassName" nil . | kindIs "map" -}}
+{{- fail $cannot -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $size := .spec.resources.requests.storage -}}
+{{- $from := include "queuelet.bytes" $size -}}
+{{- $to := include "queuelet.bytes" $wanted.size -}}
+{{- if and $from (lt (float64 $to) (float64 $from)) -}}
+{{- fail (printf "server.persistence.size: PersistentVolumeClaim %s asks for %s, and a volume cannot shrink; set it to %s or more, %s" $name $size $size $move) -}}
+{{- end -}}
+{{- if and $from (gt (float64 $to) (float64 $from)) (eq (dig "status" "phase" "" .) "Pending") -}}
+{{- fail (printf "server.persistence.size: PersistentVolumeClaim %s has no volume yet, and until then its size cannot change; run `kubectl --namespace %s delete pvc %s`, which loses no message, and upgrade again" $name $.Release.Namespace $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A quantity as a number of bytes; empty for a unit that is not in the schema of the values. */}}
+{{- define "queuelet.bytes" -}}
+{{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
+{{- $number := regexFind "^[0-9]+([.][0-9]+)?" . -}}
+{{- $unit := trimPrefix $number . -}}
+{{- if and $number (hasKey $units $unit) -}}
+{{- mulf $number (get $units $unit) -}}
 {{- end -}}
 {{- end }}
