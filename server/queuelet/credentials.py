@@ -9,10 +9,14 @@ from __future__ import annotations
 import hmac
 import ssl
 from pathlib import Path
+from threading import Lock
+from time import monotonic
 
 import structlog
 
+from queuelet.certificates import FileFigures, Validity, validity_of
 from queuelet.errors import Unauthenticated
+from queuelet.reminders import Reminder
 from queuelet.rpc import Call
 
 log = structlog.get_logger()
@@ -21,22 +25,28 @@ log = structlog.get_logger()
 class WatchedFile:
     """A file's content, read again when the file has changed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, role: str) -> None:
         """Read the file. Raises OSError where that fails."""
         self.path = path
+        self.role = role
+        """What the file is for, as metrics say it."""
+        self.unreadable = ""
+        """Why the file cannot be read now; empty while it can."""
         self._stamp = _stamp(path)
         self.content = path.read_bytes()
 
     def reload(self) -> bool:
-        """Read the file again if it has changed; tell whether there is new content."""
+        """Read the file again if it has changed; return whether there is new content."""
         try:
             stamp = _stamp(self.path)
             if stamp == self._stamp:
+                self.unreadable = ""
                 return False
             content = self.path.read_bytes()
         except OSError as error:
-            log.warning("cannot read a file again, going on with what it held", file=str(self.path), error=str(error))
+            self.unreadable = f"{self.path}: it cannot be read ({error.strerror}), so its last content stays in use"
             return False
+        self.unreadable = ""
         self._stamp = stamp
         if content == self.content:
             return False
@@ -50,27 +60,47 @@ class TlsFiles:
 
     def __init__(self, certificate: Path, key: Path, client_authority: Path | None = None) -> None:
         """Read the files. Raises OSError where that fails, ValueError where they cannot be used together."""
-        self._files = [WatchedFile(path) for path in (certificate, key, client_authority) if path]
+        roles = {"certificate": certificate, "key": key, "client-ca": client_authority}
+        self.files = [WatchedFile(path, role) for role, path in roles.items() if path]
+        self.version = 0
+        """A number that grows whenever there is something new to use."""
+        self._unusable = ""
+        self._reminder = Reminder()
+        # gRPC asks for news in threads of its own.
+        self._lock = Lock()
         self._use()
 
-    def reload(self) -> bool:
-        """Read again what has changed; tell whether there is something new to use."""
-        reloaded = [file.reload() for file in self._files]
-        if not any(reloaded):
-            return False
-        try:
-            self._use()
-        except ValueError as error:
-            files = [str(file.path) for file in self._files]
-            log.warning("cannot use a renewal, going on with what was there before", files=files, error=str(error))
-            return False
-        return True
+    def reload(self) -> None:
+        """Read again what has changed, and use it if it can be used. May be called from any thread."""
+        with self._lock:
+            reloaded = [file.reload() for file in self.files]
+            if any(reloaded):
+                try:
+                    self._use()
+                    self._unusable = ""
+                except ValueError as error:
+                    self._unusable = f"{error}; replace the files: what was there before stays in use"
+            _remind(self._reminder, self._why_stale())
+
+    @property
+    def problem(self) -> str:
+        """Why the present files are not those in use; empty if they are."""
+        return self._reminder.problem
+
+    def _why_stale(self) -> str:
+        return next((file.unreadable for file in self.files if file.unreadable), self._unusable)
 
     def _use(self) -> None:
-        certificate, key, *authority = self._files
+        certificate, key, *authority = self.files
         _check_tls(certificate.path, key.path, *(file.path for file in authority))
         self.certificate, self.key = certificate.content, key.content
         self.client_authority = authority[0].content if authority else None
+        self.validities = {
+            file.role: validity_of(file.content, str(file.path), is_chain=file is certificate)
+            for file in (certificate, *authority)
+        }
+        """How long the certificates in use are valid, by role; None where that is not known."""
+        self.version += 1
 
 
 def _check_tls(certificate: Path, key: Path, authority: Path | None = None) -> None:
@@ -96,27 +126,92 @@ class BearerToken:
 
     def __init__(self, path: Path) -> None:
         """Read the file. Raises OSError where that fails, ValueError where it is empty."""
-        self._file = WatchedFile(path)
-        self._token = self._file.content.strip()
+        self.file = WatchedFile(path, "token")
+        self.files = [self.file]
+        self._reminder = Reminder()
+        self._token = self.file.content.strip()
         if not self._token:
             raise ValueError(f"{path} is empty: put the token into it")
 
     def check(self, call: Call) -> None:
         """Raise `Unauthenticated` unless the call carries the token."""
-        if self._file.reload():
-            self._renew()
+        self.reload()
         scheme, _, token = call.metadata.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), self._token):
             raise Unauthenticated(
                 "authorization: send the metadata 'authorization: Bearer <token>' with the server's token"
             )
 
-    def _renew(self) -> None:
-        token = self._file.content.strip()
-        if token:
-            self._token = token
+    def reload(self) -> None:
+        """Read the file again if it has changed. An empty one leaves the token as it is."""
+        if self.file.reload():
+            self._token = self.file.content.strip() or self._token
+        problem = self.file.unreadable
+        if not problem and not self.file.content.strip():
+            problem = f"{self.file.path}: it is empty; put the token into it: its last one stays in use"
+        _remind(self._reminder, problem)
+
+    @property
+    def problem(self) -> str:
+        """Why the present file is not the one in use; empty if it is."""
+        return self._reminder.problem
+
+
+class Credentials:
+    """All files that say who a server is and who may call it, and what is wrong with them."""
+
+    def __init__(self, tls: TlsFiles | None, token: BearerToken | None) -> None:
+        self.tls = tls
+        self.token = token
+        self._sources = [each for each in (tls, token) if each]
+        self._warned: dict[str, tuple[Validity, int | None]] = {}
+
+    def look(self, now: float) -> None:
+        """Read changed files again, and log what is wrong with files and certificates.
+
+        Args:
+            now: seconds since 1970, with which certificates are compared.
+        """
+        for each in self._sources:
+            each.reload()
+        for role, validity in self._validities().items():
+            passed = (validity, validity.threshold(now))
+            if self._warned.get(role) != passed:
+                self._warned[role] = passed
+                if problem := validity.problem(now):
+                    log.warning("certificate needs attention", problem=problem)
+
+    def problems(self, now: float) -> list[str]:
+        """Return what is wrong at a time in seconds since 1970, a sentence each."""
+        told = [each.problem for each in self._sources]
+        told += [validity.problem(now) for validity in self._validities().values()]
+        return [sentence for sentence in told if sentence]
+
+    def figures(self) -> list[FileFigures]:
+        """Return what metrics say of each file."""
+        validities = self._validities()
+        files = [(each, file) for each in self._sources for file in each.files]
+        return [
+            FileFigures(
+                file=str(file.path),
+                role=file.role,
+                is_stale=bool(each.problem),
+                expires_at=validities[file.role].not_after if file.role in validities else None,
+            )
+            for each, file in files
+        ]
+
+    def _validities(self) -> dict[str, Validity]:
+        known = self.tls.validities if self.tls else {}
+        return {role: validity for role, validity in known.items() if validity}
+
+
+def _remind(reminder: Reminder, problem: str) -> None:
+    if reminder.is_due(problem, monotonic()):
+        if problem:
+            log.warning("credentials need attention", problem=problem)
         else:
-            log.warning("a file is empty, going on with the token it held", file=str(self._file.path))
+            log.info("credentials are usable again")
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from queuelet import __version__
 from queuelet.budget import MemoryBudget
+from queuelet.certificates import FileFigures
 from queuelet.codec import created_of
 from queuelet.errors import StoreFailed
 from queuelet.queue import Queue
@@ -268,6 +269,33 @@ def _histogram(name: str, text: str, seen: Distribution) -> HistogramMetricFamil
     return family
 
 
+class CredentialMetrics(Collector):
+    """The files with certificates and tokens."""
+
+    def __init__(self, figures: Callable[[], Iterable[FileFigures]]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families."""
+        labels = ["role", "file"]
+        expiry = GaugeMetricFamily(
+            "queuelet_certificate_expiry_timestamp_seconds",
+            "When the certificate in use expires, in seconds since 1970.",
+            labels=labels,
+        )
+        stale = GaugeMetricFamily(
+            "queuelet_credentials_stale",
+            "Whether a file cannot be used as it is now, so that its last good content stays in use.",
+            labels=labels,
+        )
+        for each in self._figures():
+            stale.add_metric([each.role, each.file], float(each.is_stale))
+            if each.expires_at is not None:
+                expiry.add_metric([each.role, each.file], each.expires_at)
+        yield expiry
+        yield stale
+
+
 class _Families(Collector):
     """A registry's worth of families, for the library's writer."""
 
@@ -279,11 +307,15 @@ class _Families(Collector):
 
 
 def server_registry(
-    latencies: Latencies, budget: MemoryBudget, disk: Callable[[], DiskFigures] | None = None
+    latencies: Latencies,
+    budget: MemoryBudget,
+    disk: Callable[[], DiskFigures] | None = None,
+    credentials: Callable[[], Iterable[FileFigures]] = list,
 ) -> CollectorRegistry:
     """Return the registry of what is not a queue's: the server, its Disk store, the process and the platform."""
     registry = CollectorRegistry()
     registry.register(ServerMetrics(latencies, budget, disk))
+    registry.register(CredentialMetrics(credentials))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return registry

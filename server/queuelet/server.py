@@ -9,7 +9,7 @@ import resource
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import time_ns
+from time import time, time_ns
 
 import structlog
 import uvloop
@@ -20,13 +20,15 @@ from queuelet.alarm_clock import AlarmClock
 from queuelet.bounds import Bounds
 from queuelet.budget import MemoryBudget, available_bytes, resident_bytes
 from queuelet.call_log import logged
-from queuelet.credentials import BearerToken, TlsFiles
+from queuelet.certificates import FileFigures
+from queuelet.credentials import BearerToken, Credentials, TlsFiles
 from queuelet.definition import StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.http_endpoints import HttpEndpoints
 from queuelet.logs import configure_logs
 from queuelet.manager import Manager
 from queuelet.metrics import Latencies, server_registry
+from queuelet.reminders import REMIND_EVERY
 from queuelet.rpc import Endpoint
 from queuelet.running import Running
 from queuelet.service import Service
@@ -95,6 +97,8 @@ class Server:
         """
         self._settings = settings
         self._tls = _tls_files(settings)
+        token = BearerToken(settings.token_file) if settings.token_file else None
+        self._credentials = Credentials(self._tls, token)
         watermark = settings.memory_watermark or available_bytes() * 8 // 10
         budget = MemoryBudget(watermark, used=resident_bytes())
         self._tokens = Tokens(time_ns())
@@ -109,7 +113,7 @@ class Server:
         self._running = Running()
         self._service = Service(self.manager, self._running, started=time_ns())
         latencies = Latencies()
-        guard = BearerToken(settings.token_file).check if settings.token_file else None
+        guard = token.check if token else None
         tables = logged(self._service.tables()) if settings.debug else self._service.tables()
         self._transport = GrpcTransport(
             [
@@ -121,9 +125,9 @@ class Server:
         )
         self._http = HttpEndpoints(
             manager=self.manager,
-            registry=server_registry(latencies, budget, self._disk.figures if self._disk else None),
+            registry=server_registry(latencies, budget, self._disk.figures if self._disk else None, self._file_figures),
             is_ready=lambda: not self.is_stopping,
-            problems=lambda: [store.problem for store in self.manager.stores.values() if store.problem],
+            problems=self._problems,
             quit_requested=self.request_stop,
             quit_from_anywhere=settings.quit_from_anywhere,
             hosts=settings.http_hosts,
@@ -139,6 +143,7 @@ class Server:
         self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
         self._alarm_clock.start()
+        self._watch = asyncio.create_task(self._look_at_credentials())
         await self._transport.start()
         log.info(
             "serving",
@@ -175,6 +180,22 @@ class Server:
         self.manager.load(StoreKind.DISK, now=time_ns())
         log.info("disk store opened anew", queues=sum(queue.is_durable for queue in self.manager))
 
+    def _problems(self) -> list[str]:
+        """Return what is wrong with stores and credentials, a sentence each."""
+        self._credentials.look(time())
+        stores = [store.problem for store in self.manager.stores.values() if store.problem]
+        return stores + self._credentials.problems(time())
+
+    def _file_figures(self) -> list[FileFigures]:
+        self._credentials.look(time())
+        return self._credentials.figures()
+
+    async def _look_at_credentials(self) -> None:
+        """Look for changed files and expiring certificates each minute, though no call comes."""
+        while True:
+            self._credentials.look(time())
+            await asyncio.sleep(REMIND_EVERY)
+
     def request_stop(self) -> None:
         """Begin to drain; `wait` returns when that is done."""
         self._stop.set()
@@ -193,6 +214,7 @@ class Server:
         await self._running.quiet(min(LINGER, self._settings.grace))
         await self._transport.stop(self._settings.grace)
         self._alarm_clock.stop()
+        self._watch.cancel()
         held = {queue.label: queue.depth for queue in self.manager if queue.depth and not queue.is_durable}
         if self._disk:
             await self._disk.close()

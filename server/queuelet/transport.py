@@ -215,8 +215,15 @@ def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
     def configuration() -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], tls.client_authority)
 
+    served = tls.version
+
     def news() -> grpc.ServerCertificateConfiguration | None:
-        return configuration() if tls.reload() else None
+        nonlocal served
+        tls.reload()
+        if tls.version == served:
+            return None
+        served = tls.version
+        return configuration()
 
     return grpc.dynamic_ssl_server_credentials(
         configuration(),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +17,7 @@ import trustme
 from grpc_health.v1 import health_pb2
 
 from queuelet.v1 import queue_pb2 as pb
+from support.pages import fetch, samples
 from support.patience import patient
 from support.rpc import Refused, Rpc, eventually
 from support.server_process import ServerProcess
@@ -200,7 +203,8 @@ def test_a_renewal_that_cannot_be_used_keeps_the_old_and_warns(
     secret.write(**renewed)
     assert served_certificate(secured) == der(renewed["cert"]), "the next good one is taken"
     assert warned
-    assert "file" in warned[0] or "files" in warned[0]
+    assert secret["cert"] in warned[0]["problem"]
+    assert "stays in use" in warned[0]["problem"]
 
 
 def test_a_renewal_that_is_gone_keeps_the_old_and_warns(
@@ -210,7 +214,7 @@ def test_a_renewal_that_is_gone_keeps_the_old_and_warns(
     Path(secret["cert"]).unlink()
     assert served_certificate(secured) == before
     assert_served(Rpc(secured.address, credentials=trust(authority)))
-    assert [line for line in secured.log() if line["level"] == "warning" and line.get("file") == secret["cert"]]
+    assert [line for line in secured.log() if line["level"] == "warning" and secret["cert"] in line["problem"]]
 
 
 @pytest.mark.parametrize("missing", ["--tls-cert", "--tls-key", "--tls-client-ca"])
@@ -226,6 +230,105 @@ def test_a_file_that_is_not_there_is_named_at_the_start(secret: Secret, tmp_path
     with ServerProcess("--tls-cert", str(tmp_path / "none.crt"), "--tls-key", secret["key"]).launch() as server:
         assert server.wait() != 0
         assert "none.crt" in server.output()
+
+
+# Expiry
+
+
+def dated(authority: trustme.CA, begins: timedelta, ends: timedelta) -> dict[str, bytes]:
+    """Issue a certificate that is valid between two times, counted from now."""
+    now = datetime.now(UTC)
+    issued = authority.issue_cert("127.0.0.1", not_before=now + begins, not_after=now + ends)
+    return {"cert": issued.cert_chain_pems[0].bytes(), "key": issued.private_key_pem.bytes()}
+
+
+def expiry(server: ServerProcess, role: str = "certificate") -> float:
+    """Return when a certificate expires, as the metric says it."""
+    metric = "queuelet_certificate_expiry_timestamp_seconds"
+    found = samples(f"{server.metrics_url}/metrics", metric)
+    return next(value for labels, value in found.items() if f'role="{role}"' in labels)
+
+
+def stale(server: ServerProcess) -> dict[str, float]:
+    """Return the roles of files, and whether the metric says that they are stale."""
+    found = samples(f"{server.metrics_url}/metrics", "queuelet_credentials_stale")
+    return {labels.partition('role="')[2].partition('"')[0]: value for labels, value in found.items()}
+
+
+def problems(server: ServerProcess) -> list[str]:
+    """Return the problems that the log warned of, once there is one."""
+
+    def warned() -> list[str]:
+        return [line["problem"] for line in server.log() if line["level"] == "warning" and "problem" in line]
+
+    eventually(warned, "a warning is logged")
+    return warned()
+
+
+DATES = {
+    "expired": (timedelta(days=-9), timedelta(days=-2), "the certificate expired at"),
+    "not valid yet": (timedelta(days=2), timedelta(days=90), "the certificate is not valid before"),
+    "near its end": (timedelta(days=-9), timedelta(days=6), "the certificate expires at"),
+}
+
+
+@pytest.mark.parametrize("date", DATES)
+def test_a_renewal_that_is_expired_or_soon_will_be_shows_in_log_metrics_and_health(
+    secured: ServerProcess, secret: Secret, authority: trustme.CA, date: str
+) -> None:
+    begins, ends, says = DATES[date]
+    assert fetch(f"{secured.metrics_url}/readyz").text == "ok\n"
+    before = expiry(secured)
+    assert before > time.time() + 31 * 86_400
+    renewed = dated(authority, begins, ends)
+    secret.write(**renewed)
+    page = fetch(f"{secured.metrics_url}/readyz")
+    assert page.status == 200, "clients that do not check go on"
+    assert says in page.text
+    assert secret["cert"] in page.text
+    (problem,) = problems(secured)
+    assert problem in page.text
+    assert abs(expiry(secured) - time.time() - ends.total_seconds()) < 3600
+    assert served_certificate(secured) == der(renewed["cert"])
+    fetch(f"{secured.metrics_url}/readyz")
+    assert len(problems(secured)) == 1, "it is logged once"
+    secret.write(**pair(authority))
+    assert fetch(f"{secured.metrics_url}/readyz").text == "ok\n"
+    assert expiry(secured) == before
+
+
+def test_a_server_that_starts_with_an_expired_certificate_warns_and_serves(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
+    secret = Secret(tmp_path / "tls", **dated(authority, timedelta(days=-9), timedelta(days=-2)))
+    with ServerProcess("--tls-cert", secret["cert"], "--tls-key", secret["key"]) as server:
+        assert served_certificate(server) == der(Path(secret["cert"]).read_bytes())
+        (problem,) = problems(server)
+        assert "the certificate expired at" in problem
+
+
+@pytest.mark.parametrize("broken", [*BROKEN, "gone"])
+def test_files_that_cannot_be_used_show_in_metrics_and_health_without_any_call(
+    secured: ServerProcess, secret: Secret, authority: trustme.CA, broken: str
+) -> None:
+    before = served_certificate(secured)
+    assert stale(secured) == {"certificate": 0, "key": 0}
+    if broken == "gone":
+        Path(secret["cert"]).unlink()
+    else:
+        secret.write(**BROKEN[broken](authority))
+    page = fetch(f"{secured.metrics_url}/readyz")
+    assert page.status == 200
+    assert secret["cert"] in page.text
+    assert "stays in use" in page.text
+    assert stale(secured) == {"certificate": 1, "key": 1}
+    assert problems(secured)
+    assert served_certificate(secured) == before
+    if broken != "gone":
+        secret.write(**pair(authority))
+        assert fetch(f"{secured.metrics_url}/readyz").text == "ok\n"
+        assert stale(secured) == {"certificate": 0, "key": 0}
+        secured.wait_for_log("credentials are usable again")
 
 
 # Mutual TLS
@@ -262,6 +365,19 @@ def test_a_renewed_client_authority_holds_for_the_next_connection(
     clients.write(ca=stranger.cert_pem.bytes())
     assert_served(Rpc(server.address, credentials=trust(authority, after)))
     assert_refused(Rpc(server.address, credentials=trust(authority, before)), UNAVAILABLE)
+
+
+def test_an_authority_of_clients_that_is_emptied_stays_in_use_and_shows(
+    mutual: tuple[ServerProcess, Secret], authority: trustme.CA
+) -> None:
+    server, clients = mutual
+    assert expiry(server, "client-ca") > time.time()
+    clients.write(ca=b"")
+    page = fetch(f"{server.metrics_url}/readyz")
+    assert f"{clients['ca']} holds no certificate of an authority" in page.text
+    assert stale(server)["client-ca"] == 1
+    assert_served(Rpc(server.address, credentials=trust(authority, pair(authority, "client@example.org"))))
+    assert_refused(Rpc(server.address, credentials=trust(authority)), UNAVAILABLE)
 
 
 # The token
@@ -346,6 +462,30 @@ def test_an_emptied_token_opens_nothing(guarded: ServerProcess, token: Secret, c
     assert_refused(Rpc(guarded.address), UNAUTHENTICATED)
     assert_refused(Rpc(guarded.address, metadata=bearer("")), UNAUTHENTICATED)
     assert_served(Rpc(guarded.address, metadata=bearer("open sesame")))
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", None], ids=["empty", "blank", "gone"])
+def test_a_token_file_that_cannot_be_used_shows_in_log_and_metrics(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(b"open sesame\n")
+    with ServerProcess("--token-file", str(file)) as server:
+        assert stale(server) == {"token": 0}
+        if content is None:
+            file.unlink()
+        else:
+            file.write_bytes(content)
+        page = fetch(f"{server.metrics_url}/readyz")
+        assert page.status == 200
+        assert str(file) in page.text
+        assert "sesame" not in page.text
+        assert stale(server) == {"token": 1}
+        (problem,) = problems(server)
+        assert problem in page.text
+        assert_served(Rpc(server.address, metadata=bearer("open sesame")))
+        assert len(problems(server)) == 1, "further calls within the minute add no line"
+        file.write_bytes(b"new sesame\n")
+        assert fetch(f"{server.metrics_url}/readyz").text == "ok\n"
+        assert_served(Rpc(server.address, metadata=bearer("new sesame")))
 
 
 @pytest.mark.parametrize("content", [b"", b" \n"], ids=["empty", "blank"])

@@ -10,6 +10,7 @@ from typing import cast
 import grpc
 
 from queuelet.client.checks import Seconds
+from queuelet.client.token_file import token_file
 from queuelet.errors import MessageTooLarge, QueueletError, Unreachable
 from queuelet.status import STATUS_DETAILS, error_of
 
@@ -44,7 +45,7 @@ class Connection:
     """The key of that certificate."""
 
     token_file: Path | None = None
-    """A file with the bearer token; read at each call."""
+    """A file with the bearer token; read at each call. While it is empty or missing, its last token is sent."""
 
     timeout: Seconds | None = 30.0
     """How long a call may take, in seconds; None for ever. A long poll's wait comes on top."""
@@ -64,7 +65,7 @@ class Connection:
         """What goes with each call."""
         if not self.token_file:
             return ()
-        return (("authorization", f"Bearer {self.token_file.read_text().strip()}"),)
+        return (("authorization", f"Bearer {token_file(self.token_file).read()}"),)
 
     def open_channel(self) -> grpc.aio.Channel:
         """Return a channel of gRPC, which connects when it is used."""
