@@ -261,7 +261,7 @@ def problems(server: ServerProcess) -> list[str]:
     def warned() -> list[str]:
         return [line["problem"] for line in server.log() if line["level"] == "warning" and "problem" in line]
 
-    eventually(warned, "a warning is logged")
+    eventually(lambda: bool(warned()), "a warning is logged")
     return warned()
 
 
