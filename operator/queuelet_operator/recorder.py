@@ -8,6 +8,7 @@ from time import time
 
 import structlog
 
+from queuelet.printable import printable
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi, reference
 from queuelet_operator.metrics import Metrics
 from queuelet_operator.resources import QueueObject
@@ -63,7 +64,7 @@ def _event(an_object: QueueObject, notice: Notice, now: str) -> dict[str, object
         "metadata": {"name": f"{name[:200]}.{secrets.token_hex(8)}", "namespace": namespace},
         "involvedObject": reference(an_object.key, an_object.uid),
         "reason": notice.reason,
-        "message": notice.message[:1024],
+        "message": printable(notice.message)[:1024],
         "type": "Warning" if notice.is_warning else "Normal",
         "source": {"component": SOURCE},
         "reportingComponent": SOURCE,

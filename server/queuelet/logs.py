@@ -6,16 +6,19 @@ files and lines and no values, because payloads are among those.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 from time import time
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.processors import ExceptionRenderer, JSONRenderer, add_log_level
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, WrappedLogger
+
+from queuelet.printable import printable_json
 
 
 def configure_logs(*, debug: bool, to: TextIO | None = None) -> None:
@@ -26,7 +29,7 @@ def configure_logs(*, debug: bool, to: TextIO | None = None) -> None:
             add_log_level,
             _stamp,
             ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-            JSONRenderer(),
+            JSONRenderer(serializer=_to_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(lines),
@@ -62,6 +65,10 @@ class _Library(logging.Handler):
         """Log a record."""
         facts = {"exc_info": record.exc_info} if record.exc_info else {}
         structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **facts)
+
+
+def _to_json(event: EventDict, **options: Any) -> str:  # noqa: ANN401  # structlog's
+    return printable_json(json.dumps(event, **options))
 
 
 def _stamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -24,6 +24,7 @@ from queuelet.cli import cli as commands
 from queuelet.cli import run
 from queuelet.cli.options import ClientCommand
 from queuelet.server import Settings
+from queuelet.v1 import queue_pb2 as pb
 from support.commands import PATIENCE, QUEUELET, Cli, Ended, Terminal, assert_failed, payloads
 from support.rpc import Rpc, eventually, unique_name
 from support.server_process import ServerProcess
@@ -498,6 +499,28 @@ def test_a_terminal_shows_a_payload_as_text_if_it_is_some(
     assert shown in ended.err
     assert "k=\\x1b[2J" in ended.err
     assert b"\x1b[2J" not in ended.out
+
+
+COMMANDS = "a\x1b[2J\x7f\u202eb\u2066\x9b\u200f\U000e0041c"
+
+
+@pytest.mark.parametrize("command", ["pop", "peek", "browse", "receive", "get", "list"])
+def test_nothing_from_elsewhere_commands_a_terminal(cli: Cli, rpc: Rpc, command: str) -> None:
+    """Neither tags nor reasons: in tables, in JSON on a terminal, and in JSON in a pipe, which keeps its value."""
+    tags = [(COMMANDS, COMMANDS)]
+    name = rpc.new_queue(unique_name(), tags=tags).name
+    for _ in range(3):
+        rpc.add(name, b"x", tags=tags)
+    (delivery,) = rpc.call("Receive", pb.ReceiveRequest(queue_id=name, max=1), pb.ReceiveResponse).deliveries
+    rpc.call("Nack", pb.NackRequest(queue_id=name, tokens=[delivery.token], reason=COMMANDS), pb.NackResponse)
+    words = [command, name] if command != "list" else [command]
+    shown = [cli.on_terminal(*words).err, cli.on_terminal(*words, "-o", "json").err, cli(*words).out.decode()]
+    rpc.delete_queue(name)
+    for text in shown:
+        assert not [c for c in text if not c.isprintable() and c not in "\r\n\t"]
+        assert "u202e" in text, "it is shown, escaped"
+    read, _ = json.JSONDecoder().raw_decode(shown[-1])
+    assert repr(COMMANDS) in repr(read), "JSON has the same value"
 
 
 def test_a_terminal_shows_how_far_adding_is(cli: Cli, rpc: Rpc, name: str, tmp_path: Path) -> None:

@@ -62,3 +62,9 @@ def test_what_libraries_log_are_lines_like_ours(log: io.StringIO) -> None:
 def test_a_closed_stream_is_no_error(log: io.StringIO) -> None:
     log.close()
     structlog.get_logger().info("unheard")
+
+
+def test_a_line_commands_no_terminal(log: io.StringIO) -> None:
+    structlog.get_logger().info("add tag", value="\x1b[2J\x7f\u202e\x9b")
+    assert all(c.isprintable() for c in log.getvalue().rstrip("\n"))
+    assert lines(log)[0]["value"] == "\x1b[2J\x7f\u202e\x9b"

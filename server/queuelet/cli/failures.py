@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import click
 
 from queuelet.errors import DeadlineExceeded, QueueletError, ServerDraining, Unreachable
+from queuelet.printable import printable
 
 REFUSED = 1
 USAGE = 2
@@ -29,15 +30,6 @@ class Failure(click.ClickException):
 def report(sentence: str) -> None:
     """Tell people of a failure, in one line."""
     click.echo(f"queuelet: {printable(' '.join(sentence.split()))}", err=True)
-
-
-def printable(text: str) -> str:
-    """Return a text without what would command a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "replace").decode() for c in text
-    )
 
 
 @contextmanager

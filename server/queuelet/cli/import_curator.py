@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from queuelet.cli.batches import batches
-from queuelet.cli.failures import INTERRUPTED, REFUSED, Failure, printable, report
+from queuelet.cli.failures import INTERRUPTED, REFUSED, Failure, report
 from queuelet.cli.options import FILE, ClientCommand, Options, queue_argument, tag_option
 from queuelet.cli.output import messages, write, write_line
 from queuelet.cli.session import Session, connect
@@ -21,6 +21,7 @@ from queuelet.curator.messages import Conversion, Node
 from queuelet.curator.names import AmbiguousNames, Name, Recipe, in_order, is_item, is_shard, read, recipe_of
 from queuelet.curator.transfer import LOCKED, Left, Outcome, Report, Sink, Transfer, windows
 from queuelet.errors import InvalidArgument, QueueletError
+from queuelet.printable import printable
 from queuelet.status import error_from_pb
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb

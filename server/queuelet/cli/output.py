@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message as ProtobufMessage
 
+from queuelet.printable import printable_json
 from queuelet.v1 import queue_pb2 as pb
 
 
@@ -74,4 +75,4 @@ def outcome_word(outcome: pb.Try.Outcome) -> str:
 
 
 def _encode(value: dict[str, Any], indent: int | None = None) -> bytes:
-    return f"{json.dumps(value, indent=indent, ensure_ascii=False)}\n".encode()
+    return f"{printable_json(json.dumps(value, indent=indent, ensure_ascii=False))}\n".encode()

@@ -13,8 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from queuelet.cli.failures import printable
 from queuelet.cli.output import messages, outcome_word, reason_word, state_word, write
+from queuelet.printable import printable
 from queuelet.v1 import queue_pb2 as pb
 
 WIDE = 240
@@ -39,7 +39,7 @@ def show_answer(answer: ProtobufMessage) -> None:
 
 
 def _view(answer: ProtobufMessage) -> RenderableType:
-    view: RenderableType = str(answer)
+    view: RenderableType = printable(str(answer))
     match answer:
         case pb.ListQueuesResponse():
             view = queue_table(answer.queues) if answer.queues else "There are no queues."
@@ -66,7 +66,7 @@ def _record(facts: Mapping[str, RenderableType]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, fact in facts.items():
-        table.add_row(name, fact)
+        table.add_row(name, printable(fact) if isinstance(fact, str) else fact)
     return table
 
 
@@ -140,7 +140,7 @@ def _message_table(browsed: Iterable[pb.BrowsedMessage]) -> Table:
         message = each.message
         first, *more = _payload(message.payload).plain.split("\n")
         cut = Text(f"{first[:WIDE]} ..." if more else first[:WIDE])
-        facts = (state_word(each.state), message.meta.id, _moment(message.meta.created), f"{each.count:,}")
+        facts = (state_word(each.state), printable(message.meta.id), _moment(message.meta.created), f"{each.count:,}")
         table.add_row(*facts, _details(each), _tags(message.meta.tags), cut)
     return table
 
@@ -215,7 +215,7 @@ def live(queues: Iterable[pb.Queue], height: int) -> RenderableType:
 
 def label(queue: pb.Queue) -> str:
     """Return what people call a queue."""
-    return queue.name or queue.meta.id
+    return printable(queue.name or queue.meta.id)
 
 
 def _store(number: pb.Queue.Store) -> str:
