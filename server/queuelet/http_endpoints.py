@@ -38,6 +38,7 @@ class HttpEndpoints:
         quit_requested: Callable[[], None],
         quit_from_anywhere: bool,
         hosts: Collection[str] = (),
+        tag_keys: Collection[str] = (),
     ) -> None:
         """Make the pages; `listen` opens a port for them.
 
@@ -45,6 +46,7 @@ class HttpEndpoints:
             problems: returns what is wrong with stores, a sentence each.
             quit_requested: called when `/quitquitquit` is.
             hosts: names of this server, besides those that the guard of `http_guard` knows.
+            tag_keys: the keys of tags that have series in the metrics.
         """
         self._manager = manager
         self._registry = registry
@@ -53,6 +55,7 @@ class HttpEndpoints:
         self._quit_requested = quit_requested
         self._quit_from_anywhere = quit_from_anywhere
         self._hosts = hosts
+        self._tag_keys = frozenset(tag_keys)
         application = web.Application(middlewares=[refuse_web_pages(hosts)])
         application.router.add_get("/metrics", self._metrics, allow_head=False)
         application.router.add_get("/healthz", self._healthz)
@@ -78,7 +81,7 @@ class HttpEndpoints:
         await response.prepare(request)
         began = monotonic()
         with suppress(ConnectionError):  # whoever asked is gone
-            for piece in exposition(self._registry, self._manager, time_ns()):
+            for piece in exposition(self._registry, self._manager, time_ns(), self._tag_keys):
                 await response.write(piece)
                 if monotonic() - began > _TURN:
                     await asyncio.sleep(_TURN)

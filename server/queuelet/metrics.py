@@ -8,7 +8,7 @@ dashboards go on working.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import accumulate, islice
 from typing import NamedTuple
 
@@ -34,6 +34,9 @@ from queuelet.stores.disk.figures import DiskFigures, Distribution
 
 BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency buckets, in seconds: a call takes half a millisecond, a long poll many seconds."""
+
+TAG_VALUE_BYTES = 128
+"""The longest value of a tag in a series; the rest is cut off."""
 
 CHUNK = 100
 """How many queues are turned into text in one go, some 1 ms, before calls get their turn."""
@@ -204,13 +207,29 @@ _FAMILIES = (
         ),
         _info,
     ),
-    _QueueFamily(
-        lambda: GaugeMetricFamily(
-            "queuelet_queue_tag_info", "The tags of a queue, one series each.", labels=["queue", "key", "value"]
-        ),
-        lambda queue, _: [([queue.id, key, value], 1) for key, value in queue.definition.tags],
-    ),
 )
+
+
+def _tag_family(keys: Collection[str]) -> _QueueFamily:
+    """Return the family with the tags of these keys: all tags of all queues could be many megabytes."""
+
+    def samples(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
+        # A set, because values may be the same once they are cut.
+        pairs = {(key, _cut(value)): None for key, value in queue.definition.tags if key in keys}
+        return [([queue.id, key, value], 1) for key, value in pairs]
+
+    return _QueueFamily(
+        lambda: GaugeMetricFamily(
+            "queuelet_queue_tag_info",
+            "The tags of a queue whose keys were asked for by --metrics-tag, one series each.",
+            labels=["queue", "key", "value"],
+        ),
+        samples,
+    )
+
+
+def _cut(value: str) -> str:
+    return value if len(value) * 4 <= TAG_VALUE_BYTES else value.encode()[:TAG_VALUE_BYTES].decode(errors="ignore")
 
 
 class ServerMetrics(Collector):
@@ -331,12 +350,19 @@ def _text(family: _QueueFamily, queues: Iterable[Queue], now: int, *, head: bool
     return text if head else b"".join(line + b"\n" for line in text.split(b"\n") if line and not line.startswith(b"#"))
 
 
-def exposition(registry: CollectorRegistry, queues: Iterable[Queue], now: int) -> Iterator[bytes]:
-    """Return all metrics in Prometheus' text format, in pieces: other work may be done between any two."""
+def exposition(
+    registry: CollectorRegistry, queues: Iterable[Queue], now: int, tag_keys: Collection[str] = ()
+) -> Iterator[bytes]:
+    """Return all metrics in Prometheus' text format, in pieces: other work may be done between any two.
+
+    Args:
+        tag_keys: the keys of the tags that have series.
+    """
     for metric in registry.collect():
         yield generate_latest(_Families([metric]))
     queues = list(queues)
-    for family in _FAMILIES:
+    families = (*_FAMILIES, _tag_family(tag_keys)) if tag_keys else _FAMILIES
+    for family in families:
         head = True
         remaining = iter(queues)
         while chunk := list(islice(remaining, CHUNK)):

@@ -75,6 +75,9 @@ class Settings:
     quit_from_anywhere: bool = False
     """Whether /quitquitquit is open to more than loopback."""
 
+    metrics_tags: tuple[str, ...] = ()
+    """The keys of the queues' tags that have series in the metrics."""
+
     http_hosts: tuple[str, ...] = ()
     """Names that a request on the HTTP port may be sent to, besides addresses and names of local networks."""
 
@@ -131,6 +134,7 @@ class Server:
             quit_requested=self.request_stop,
             quit_from_anywhere=settings.quit_from_anywhere,
             hosts=settings.http_hosts,
+            tag_keys=settings.metrics_tags,
         )
         self._stop = asyncio.Event()
         self.port = 0

@@ -103,7 +103,7 @@ VALUES: dict[str, Object] = {
     "all that Pods can have": {
         "commonLabels": {"cost-center": "42"},
         "imagePullSecrets": [{"name": "registry"}],
-        "server": {**FURNITURE, "graceSeconds": 0, "memoryWatermark": "512Mi"},
+        "server": {**FURNITURE, "graceSeconds": 0, "memoryWatermark": "512Mi", "metricsTags": ["team", "tier"]},
         "operator": {
             **FURNITURE,
             "queueClassName": "fast.eu-1",
@@ -187,6 +187,12 @@ def test_there_is_one_server_and_it_has_time_to_drain() -> None:
     pod = stateful_set["spec"]["template"]["spec"]
     assert environment_of(pod)["QUEUELET_SERVER_GRACE"] == "50"
     assert pod["terminationGracePeriodSeconds"] == 60
+
+
+def test_keys_of_tags_with_series_are_a_flag_of_the_server() -> None:
+    found = [environment_of(pod["spec"]) for _, pod in pod_templates(rendered("all that Pods can have"))]
+    (value,) = [env["QUEUELET_SERVER_METRICS_TAG"] for env in found if "QUEUELET_SERVER_METRICS_TAG" in env]
+    assert value == "team tier"
 
 
 def test_http_hosts_are_flags_of_both_programs() -> None:

@@ -115,22 +115,45 @@ def test_info_joins_id_name_namespace_and_store(server: ServerProcess, rpc: Rpc,
 NASTY = ['quote"', "back\\slash", "line\nend", "return\r# HELP", "\r\n", "é☃", "{}=,", " ", "\u2028", "\x0b\x0c\x1c"]
 
 
-def test_tags_are_one_series_each_whatever_is_in_them(server: ServerProcess, rpc: Rpc) -> None:
+def asked_for(*keys: str) -> list[str]:
+    """Return the flags that give tags of these keys series."""
+    return [word for key in keys for word in ("--metrics-tag", key)]
+
+
+def test_tags_are_one_series_each_whatever_is_in_them() -> None:
+    """Those of the queues after the first chunk too."""
     tags = [("team", "a"), ("team", "b"), *((f"k {text}", f"v {text}") for text in NASTY)]
-    queue = rpc.new_queue(tags=tags).meta.id
-    told = samples(server, "queuelet_queue_tag_info", queue=queue)
-    assert {(labels["key"], labels["value"]) for labels in told} == set(tags)
-    rpc.delete_queue(queue)
-
-
-def test_tags_of_the_queues_after_the_first_chunk_are_whole_too() -> None:
-    with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
+    with ServerProcess(*asked_for(*dict(tags))) as server, closing(Rpc(server.address)) as rpc:
+        queues = [rpc.new_queue(tags=tags).meta.id]
         for _ in range(200):
             rpc.new_queue()
-        tags = [(f"k{number}", text) for number, text in enumerate(["a\r# b", *NASTY])]
-        queue = rpc.new_queue(tags=tags).meta.id
-        told = samples(server, "queuelet_queue_tag_info", queue=queue)
-        assert {(labels["key"], labels["value"]) for labels in told} == set(tags)
+        queues.append(rpc.new_queue(tags=tags).meta.id)
+        for queue in queues:
+            told = samples(server, "queuelet_queue_tag_info", queue=queue)
+            assert {(labels["key"], labels["value"]) for labels in told} == set(tags)
+
+
+def test_tags_have_series_only_for_keys_that_were_asked_for_and_long_values_are_cut() -> None:
+    same = "x" * 127 + "\N{SNOWMAN}"
+    with (
+        ServerProcess(env={"QUEUELET_SERVER_METRICS_TAG": "team tier"}) as server,
+        closing(Rpc(server.address)) as rpc,
+    ):
+        rpc.new_queue(tags=[("team", "a"), ("other", "b"), ("tier", f"{same}1"), ("tier", f"{same}2")])
+        told = samples(server, "queuelet_queue_tag_info")
+        assert {(labels["key"], labels["value"]) for labels in told} == {("team", "a"), ("tier", "x" * 127)}
+        assert len(told) == 2, "values that are the same once cut are one series"
+
+
+def test_queues_at_the_bounds_do_not_make_metrics_large(server: ServerProcess, rpc: Rpc) -> None:
+    """Here 10 Queues of 64 tags with 4 KB; each takes some KB of a scrape."""
+    before = len(fetch(f"{server.metrics_url}/metrics").text)
+    tags = [(f"key{number}", "v" * 4_096) for number in range(64)]
+    queues = [rpc.new_queue(tags=tags).meta.id for _ in range(10)]
+    after = len(fetch(f"{server.metrics_url}/metrics").text)
+    assert after - before < 10 * 4_096
+    for queue in queues:
+        rpc.delete_queue(queue)
 
 
 def test_every_series_of_a_deleted_queue_goes(server: ServerProcess, rpc: Rpc) -> None:
@@ -151,7 +174,6 @@ def test_every_series_of_a_deleted_queue_goes(server: ServerProcess, rpc: Rpc) -
         "queuelet_queue_messages",
         "queuelet_queue_limit",
         "queuelet_queue_info",
-        "queuelet_queue_tag_info",
     } <= families
     rpc.delete_queue(queue)
     assert queue not in fetch(f"{server.metrics_url}/metrics").text
@@ -201,7 +223,7 @@ def test_the_server_tells_its_version_memory_and_process(server: ServerProcess, 
 
 def test_a_scrape_of_many_queues_while_calls_run() -> None:
     """10,000 queues. How long the slowest call took is printed; what is asserted are counts."""
-    with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
+    with ServerProcess(*asked_for("k")) as server, closing(Rpc(server.address)) as rpc:
         for start in range(0, 10_000, 5_000):
             declared = [
                 pb.QueueDeclaration(

@@ -140,6 +140,14 @@ AT_LEAST_1 = WholeNumber(min=1)
 )
 @click.option("--quit-from-anywhere", is_flag=True, help="Let /quitquitquit be called from more than loopback.")
 @click.option(
+    "--metrics-tag",
+    "metrics_tags",
+    multiple=True,
+    metavar="KEY",
+    help="Give the queues' tags with this key series in the metrics, values cut at 128 bytes; may be given again. "
+    "In the environment, divided by spaces.",
+)
+@click.option(
     "--http-hosts",
     multiple=True,
     metavar="NAME",
