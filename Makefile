@@ -21,6 +21,9 @@ NEWS ?= yes
 TAG = $(shell git describe --tags --abbrev=0 2>/dev/null)
 # More for pytest, or for uv lock: make test ARGS='-k peek'
 ARGS ?=
+# The release of Kubernetes that tests run on, and `make run` with them: make test KUBERNETES=v1.36.3
+KUBERNETES ?=
+export QUEUELET_KUBERNETES := $(KUBERNETES)
 
 .PHONY: help
 help: ## Print this
@@ -46,6 +49,8 @@ check: $(SYNCED) ## Look at everything without running it: style, types, layers,
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+	$(RUN) mypy --strict --config-file= --cache-dir=.mypy_cache/program tests/typing/program.py
+	$(RUN) basedpyright --project tests/typing --pythonpath .venv/bin/python --level error
 	$(RUN) lint-imports --no-logo
 	$(RUN) buf lint
 ifeq ($(TAG),)
@@ -79,6 +84,10 @@ jdk-packages: $(SYNCED) ## Install what runs ZooKeeper of Debian
 .PHONY: test
 test: $(SYNCED) $(GRPCURL) binaries jars ## Run the tests
 	$(RUN) pytest -n 2 --dist loadgroup $(ARGS)
+
+.PHONY: test-quick
+test-quick: $(SYNCED) ## Run the tests that need neither Go nor Kubernetes: under two minutes
+	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/stores tests/client $(ARGS)
 
 .PHONY: test-node
 test-node: $(SYNCED) ## Run the tests that need a real node: root on Linux

@@ -16,7 +16,7 @@ from support.counts import soaked
 from support.rough_proxy import RoughProxy
 from support.server_process import ServerProcess
 
-SECONDS = soaked(60, 600)
+SECONDS = soaked(15, 600)
 """How long connections are mistreated."""
 
 MESSAGES = soaked(20_000, 100_000)

@@ -103,16 +103,17 @@ def test_a_module_that_replaces_others_by_folders_is_built_with_their_releases(
 ) -> None:
     FakeGo(tmp_path, theirs=STAGED).use(monkeypatch)
     binaries.get("kube-apiserver")
+    staged = binaries.KUBERNETES.replace("v1.", "v0.", 1)
     assert (tmp_path / "built.mod").read_text().splitlines() == [
         "module queuelet.dev/building",
         "go 1.24.0",
         "godebug default=go1.24",
         "require github.com/some/thing v1.2.3",
-        "require k8s.io/api v0.34.4",
-        "require k8s.io/kubernetes v1.34.4",
-        "require k8s.io/client-go v0.34.4",
-        "replace k8s.io/api => k8s.io/api v0.34.4",
-        "replace k8s.io/client-go => k8s.io/client-go v0.34.4",
+        f"require k8s.io/api {staged}",
+        f"require k8s.io/kubernetes {binaries.KUBERNETES}",
+        f"require k8s.io/client-go {staged}",
+        f"replace k8s.io/api => k8s.io/api {staged}",
+        f"replace k8s.io/client-go => k8s.io/client-go {staged}",
     ]
 
 
@@ -138,9 +139,9 @@ def test_no_go_is_told_with_what_to_do(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
-        "control plane: kube-apiserver v1.34.4 is built from its Go module, which needs Go 1.24.0 or newer, and there "
-        "is no Go on the PATH. Install it (https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder that has "
-        "kube-apiserver.\n"
+        f"control plane: kube-apiserver {binaries.KUBERNETES} is built from its Go module, which needs Go 1.24.0 or "
+        "newer, and there is no Go on the PATH. Install it (https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder "
+        "that has kube-apiserver.\n"
     )
 
 

@@ -15,8 +15,8 @@ import pytest
 from support.documents import ROOT, TOOLS, commands, free_ports, run_in_one_shell
 from support.patience import patient
 
-MAKE_RUN = "make run     # a Kubernetes API server, the server and the operator here, with example queues in use"
-IN_CI = {"make sync", "make check", "make test ARGS='tests/unit -q'"}
+MAKE_RUN = "make run           # a Kubernetes API server, the server and the operator here, with example queues in use"
+IN_CI = {"make sync", "make check", "make test-quick", "make test ARGS='tests/unit -q'"}
 
 
 @pytest.mark.timeout(120)

@@ -14,7 +14,8 @@ from tools.control_plane import go
 from tools.control_plane.errors import ControlPlaneError
 from tools.control_plane.steps import say
 
-KUBERNETES = "v1.34.4"
+KUBERNETES = os.environ.get("QUEUELET_KUBERNETES") or "v1.34.4"
+"""The release that is built: `make test KUBERNETES=v1.36.3` takes another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
