@@ -6,7 +6,7 @@ import asyncio
 from time import time_ns
 
 from queuelet.alarms import Alarms
-from queuelet.leases import NEVER
+from queuelet.deadlines import NEVER
 
 _LONGEST = 3600.0
 """How long the timer is set for at most, in seconds: the system's clock may be set meanwhile."""

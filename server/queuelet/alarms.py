@@ -7,15 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from heapq import heapify, heappop, heappush
-from itertools import count
 from typing import Protocol
 
+from queuelet.deadlines import Deadlines
 from queuelet.errors import QueueletError
-from queuelet.leases import NEVER
-
-_SLACK = 64
-"""How many alarms may be set before it is worth looking which of them were moved."""
 
 
 class Sleeper(Protocol):
@@ -33,36 +28,27 @@ class Alarms:
 
     def __init__(self) -> None:
         """Begin with nobody."""
-        self._heap: list[tuple[int, int, Sleeper]] = []
-        self._most = _SLACK
-        self._numbers = count()
+        # Sleepers are not compared: no two that are kept here have the same id.
+        self._heap: Deadlines[tuple[int, Sleeper]] = Deadlines(lambda at, key: at == key[1].next_event)
         self.on_earlier: Callable[[int], None] = lambda _: None
         """Called with `next_at` when it moves closer."""
 
     @property
     def next_at(self) -> int:
         """When `ring` has to be called next, in nanoseconds since 1970."""
-        return self._heap[0][0] if self._heap else NEVER
+        return self._heap.earliest
 
     def set(self, sleeper: Sleeper) -> None:
         """Wake somebody at its `next_event`, which has changed."""
         is_earlier = sleeper.next_event < self.next_at
-        heappush(self._heap, (sleeper.next_event, next(self._numbers), sleeper))
-        if len(self._heap) > self._most:
-            # Those that were moved keep what they would wake in memory, for weeks where a time to live is long.
-            self._heap = [entry for entry in self._heap if entry[0] == entry[2].next_event]
-            heapify(self._heap)
-            self._most = 2 * len(self._heap) + _SLACK
+        self._heap.add(sleeper.next_event, (id(sleeper), sleeper))
         if is_earlier:
             self.on_earlier(sleeper.next_event)
 
     def ring(self, now: int) -> None:
         """Wake one whose time has come; call again while `next_at` is not later than now."""
-        while self._heap and self._heap[0][0] <= now:
-            at, _, sleeper = heappop(self._heap)
-            # An alarm that was moved is still here at its old time.
-            if at == sleeper.next_event:
-                # What has ended in the meantime has nothing to do.
-                with suppress(QueueletError):
-                    sleeper.advance(now)
-                return
+        if self._heap.next_at <= now:
+            _, (_, sleeper) = self._heap.pop()
+            # What has ended in the meantime has nothing to do.
+            with suppress(QueueletError):
+                sleeper.advance(now)

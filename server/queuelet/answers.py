@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from queuelet.deadlines import NEVER
 from queuelet.errors import TooManyAnswers
-from queuelet.leases import NEVER
 from queuelet.stores import Messages
 
 KEPT = 60 * 1_000_000_000

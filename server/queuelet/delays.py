@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-
-from queuelet.leases import NEVER
-
-_SLACK = 64
-"""How many times may be noted in vain before it is worth sorting them out."""
+from queuelet.deadlines import Deadlines
 
 
 class Delays:
-    """The delayed messages. The end of a delay that nobody waits for any more is thrown away when it comes up."""
+    """The delayed messages."""
 
     __slots__ = ("_ends", "until")
 
@@ -19,7 +14,7 @@ class Delays:
         """Begin with none."""
         self.until: dict[int, int] = {}
         """When each of them becomes ready. To delete one here ends its delay."""
-        self._ends: list[tuple[int, int]] = []
+        self._ends: Deadlines[int] = Deadlines(lambda at, seq: self.until.get(seq) == at)
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -28,20 +23,16 @@ class Delays:
     def add(self, seq: int, until: int) -> None:
         """Delay a message."""
         self.until[seq] = until
-        heappush(self._ends, (until, seq))
-        if len(self._ends) > 2 * len(self.until) + _SLACK:
-            self._ends = sorted((until, seq) for seq, until in self.until.items())
+        self._ends.add(until, seq)
 
     @property
     def next_end(self) -> int:
         """When the next delay is over."""
-        while self._ends and self.until.get(self._ends[0][1]) != self._ends[0][0]:
-            heappop(self._ends)
-        return self._ends[0][0] if self._ends else NEVER
+        return self._ends.next_at
 
     def end_next(self) -> int:
-        """End the delay that is over next, and return its message."""
-        _, seq = heappop(self._ends)
+        """End the delay of `next_end`, and return its message."""
+        _, seq = self._ends.pop()
         del self.until[seq]
         return seq
 

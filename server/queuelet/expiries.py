@@ -6,18 +6,13 @@ and nothing is kept of the others. The ones beside the line, that have a rank or
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-
 from queuelet.codec import created_of
+from queuelet.deadlines import NEVER, Deadlines
 from queuelet.delays import Delays
-from queuelet.leases import NEVER
 from queuelet.message import Rank
 from queuelet.stores import Messages
 
 _SECOND = 1_000_000_000
-
-_SLACK = 64
-"""How many times may be noted in vain before it is worth sorting them out."""
 
 
 class Expiries:
@@ -31,7 +26,7 @@ class Expiries:
         """How long messages may wait, in nanoseconds; `NEVER` for ever. One may have a shorter time of its own."""
         self._messages = messages
         self._delays = delays
-        self._heap: list[tuple[int, int]] = []
+        self._heap: Deadlines[int] = Deadlines(self._is_due)
 
     def set_ttl(self, seconds: int | None) -> bool:
         """Let messages wait this long, None for ever; tell whether it is another time than before."""
@@ -53,9 +48,7 @@ class Expiries:
         else:
             at = created_of(self._messages.get(seq) or b"") + self.ttl
         if at != NEVER and (rank is not None or seq in self._delays.until):
-            heappush(self._heap, (at, seq))
-            if len(self._heap) > 2 * (len(self._messages.ranks) + len(self._delays)) + _SLACK:
-                self._heap = sorted({entry for entry in self._heap if self._is_due(*entry)})
+            self._heap.add(at, seq)
         return at
 
     def watch_all(self) -> None:
@@ -66,9 +59,7 @@ class Expiries:
     @property
     def next_at(self) -> int:
         """When the next message may expire."""
-        while self._heap and not self._is_due(*self._heap[0]):
-            heappop(self._heap)
-        at = self._heap[0][0] if self._heap else NEVER
+        at = self._heap.next_at
         if self.ttl == NEVER:
             return at
         first = self._messages.first_many(1, 0)[1]
@@ -81,8 +72,8 @@ class Expiries:
         """
         if self.next_at > now:
             return None
-        if self._heap and self._heap[0][0] <= now:
-            return heappop(self._heap)[1]
+        if self._heap.earliest <= now:
+            return self._heap.pop()[1]
         return self._messages.lift_many(1, 0)[0][0]
 
     def clear(self) -> None:

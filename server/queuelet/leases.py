@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
+from queuelet.deadlines import Deadlines
 from queuelet.errors import LeaseLost, MessageNotFound
 from queuelet.tokens import Tokens
 
-NEVER = 1 << 63
-"""A time that does not come, in nanoseconds since 1970."""
-
 LEASE_OVERHEAD = 320
 """What the delivery of a message takes beside the message, in bytes."""
-
-_SLACK = 64
-"""How many deadlines may be spent before it is worth making the heap of them anew."""
 
 
 class Leased(NamedTuple):
@@ -50,7 +44,7 @@ class Leases:
         self.seqs: dict[int, int] = {}
         """The message of each token that is the newest of its message."""
         self._superseded: dict[int, int] = {}
-        self._deadlines: list[tuple[int, int, int]] = []
+        self._deadlines: Deadlines[tuple[int, int]] = Deadlines(lambda at, run: any(self._live(at, *run)))
         self.extended: dict[int, int] = {}
         """When leases end that were extended, by token."""
 
@@ -70,10 +64,7 @@ class Leases:
 
     def watch(self, first: int, count: int, deadline: int) -> None:
         """Note when a run of leases ends."""
-        heappush(self._deadlines, (deadline, first, count))
-        if len(self._deadlines) > 2 * len(self.seqs) + _SLACK:
-            self._deadlines = [entry for entry in self._deadlines if any(self._live(entry))]
-            heapify(self._deadlines)
+        self._deadlines.add(deadline, (first, count))
 
     def extend(self, token: int, deadline: int) -> None:
         """Note that a lease ends at another time."""
@@ -107,20 +98,20 @@ class Leases:
     @property
     def next_deadline(self) -> int:
         """When the next lease may end."""
-        return self._deadlines[0][0] if self._deadlines else NEVER
+        return self._deadlines.earliest
 
     def due(self, now: int) -> list[tuple[int, int]]:
         """Return token and message of leases that may have ended: they have, unless they were extended or settled.
 
         A long run is returned in pieces, one at each call.
         """
-        if not self._deadlines or self._deadlines[0][0] > now:
+        if self._deadlines.earliest > now:
             return []
-        deadline, first, count = heappop(self._deadlines)
+        deadline, (first, count) = self._deadlines.pop()
         if count > _PIECE:
-            heappush(self._deadlines, (deadline, first + _PIECE, count - _PIECE))
+            self._deadlines.add(deadline, (first + _PIECE, count - _PIECE))
             count = _PIECE
-        return list(self._live((deadline, first, count)))
+        return list(self._live(deadline, first, count))
 
     def clear(self) -> None:
         """Forget all."""
@@ -129,8 +120,7 @@ class Leases:
         self._deadlines.clear()
         self.extended.clear()
 
-    def _live(self, entry: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
-        deadline, first, count = entry
+    def _live(self, deadline: int, first: int, count: int) -> Iterator[tuple[int, int]]:
         seqs, extended = self.seqs, self.extended
         return (
             (token, seqs[token])

@@ -20,10 +20,11 @@ from queuelet.bounds import UNBOUNDED
 from queuelet.browsing import Browser, Page
 from queuelet.budget import MESSAGE_OVERHEAD, MemoryBudget
 from queuelet.claims import Claim, Claims
+from queuelet.deadlines import NEVER
 from queuelet.definition import Counts, Definition, State
 from queuelet.errors import InvalidArgument, MemoryExhausted, QueueletError
 from queuelet.ids import MessageIds
-from queuelet.leases import LEASE_OVERHEAD, NEVER, Leased
+from queuelet.leases import LEASE_OVERHEAD, Leased
 from queuelet.message import Delivery, TryOutcome
 from queuelet.order import RANK_OVERHEAD
 from queuelet.plain_batch import PlainBatch

@@ -6,7 +6,7 @@ import gc
 import weakref
 
 from queuelet.alarms import Alarms
-from queuelet.leases import NEVER
+from queuelet.deadlines import NEVER
 from support.queues import make_manager, make_queue
 from support.timed_queue import SECOND, TimedQueue
 
