@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from time import time_ns
 
 from queuelet.alarms import Alarms
+from queuelet.clock import now_ns
 from queuelet.deadlines import NEVER
 
 _LONGEST = 3600.0
-"""How long the timer is set for at most, in seconds: the system's clock may be set meanwhile."""
+"""How long the timer is set for at most, in seconds: it pauses while the machine sleeps, and the clock does not."""
 
 
 class AlarmClock:
@@ -37,12 +37,12 @@ class AlarmClock:
             self._timer = None
         if at == NEVER:
             return
-        seconds = min(_LONGEST, max(0.0, (at - time_ns()) / 1e9))
+        seconds = min(_LONGEST, max(0.0, (at - now_ns()) / 1e9))
         self._timer = asyncio.get_running_loop().call_later(seconds, self._ring)
 
     def _ring(self) -> None:
         """Wake one queue; others that are due are woken when calls had their turn."""
         try:
-            self._alarms.ring(time_ns())
+            self._alarms.ring(now_ns())
         finally:
             self._set(self._alarms.next_at)

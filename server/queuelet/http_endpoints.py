@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from time import monotonic, time_ns
+from time import monotonic
 
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.registry import CollectorRegistry
 
+from queuelet.clock import now_ns
 from queuelet.http_guard import is_loopback, names_loopback, refuse_web_pages
 from queuelet.manager import Manager
 from queuelet.metrics import exposition
@@ -81,7 +82,7 @@ class HttpEndpoints:
         await response.prepare(request)
         began = monotonic()
         with suppress(ConnectionError):  # whoever asked is gone
-            for piece in exposition(self._registry, self._manager, time_ns(), self._tag_keys):
+            for piece in exposition(self._registry, self._manager, now_ns(), self._tag_keys):
                 await response.write(piece)
                 if monotonic() - began > _TURN:
                     await asyncio.sleep(_TURN)

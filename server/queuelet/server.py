@@ -21,6 +21,7 @@ from queuelet.bounds import Bounds
 from queuelet.budget import MemoryBudget, available_bytes, resident_bytes
 from queuelet.call_log import logged
 from queuelet.certificates import FileFigures
+from queuelet.clock import CLOCK, now_ns
 from queuelet.credentials import BearerToken, Credentials, TlsFiles
 from queuelet.definition import StoreKind
 from queuelet.errors import StoreFailed
@@ -111,7 +112,9 @@ class Server:
             disk = self._disk = self._open_disk(settings.data_dir, budget)
             stores[StoreKind.DISK] = disk
             self._tokens.begin_at(disk.first_token)
-        self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=time_ns())
+            # Once: while the process runs its clock does not step, whatever becomes of the store.
+            CLOCK.offset = disk.clock.offset
+        self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=now_ns())
         self._alarm_clock = AlarmClock(self.manager.alarms)
         self._running = Running()
         self._service = Service(self.manager, self._running, started=time_ns())
@@ -160,6 +163,11 @@ class Server:
             tls=self._tls is not None,
             memory_watermark=self.manager.budget.watermark,
         )
+        if CLOCK.behind_ns():
+            log.warning(
+                "the wall clock was stepped: messages show times by the server's own clock",
+                stepped_seconds=CLOCK.behind_ns() / 1e9,
+            )
         if self._tls is None and not _is_loopback(self._settings.listen):
             log.warning(
                 "serving in plain text on more than loopback: use --tls-cert and --tls-key, or a trusted network"
@@ -181,7 +189,7 @@ class Server:
 
     def _disk_reopened(self, disk: DiskStore) -> None:
         self._tokens.begin_at(disk.first_token)
-        self.manager.load(StoreKind.DISK, now=time_ns())
+        self.manager.load(StoreKind.DISK, now=now_ns())
         log.info("disk store opened anew", queues=sum(queue.is_durable for queue in self.manager))
 
     def _problems(self) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence, Sized
 from google.protobuf.duration_pb2 import Duration
 
 from queuelet.bounds import UNBOUNDED, Bounds
+from queuelet.clock import CLOCK
 from queuelet.codec import NewMessage, encode_tags
 from queuelet.definition import Counts, Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.errors import InvalidArgument, MessageTooLarge
@@ -303,6 +304,9 @@ def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
         raise InvalidArgument(
             f"{field}.not_before: that is no time to wait for; use one from 1970 to 2200", field=f"{field}.not_before"
         )
+    if not_before:
+        # It is a wall time. From here on it is waited for as a duration is.
+        not_before = max(0, not_before - CLOCK.behind_ns())
     ttl = nanoseconds_from_pb(message.ttl, f"{field}.ttl", _LONGEST)
     if has_ttl and not ttl:
         raise InvalidArgument(f"{field}.ttl: a message needs some time to live, or leave it out", field=f"{field}.ttl")

@@ -12,11 +12,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from itertools import groupby
-from time import time_ns
 from typing import NamedTuple
 
 from queuelet.bounds import Bounds
 from queuelet.claims import Claim
+from queuelet.clock import now_ns
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.manager import Manager
 from queuelet.message import TryOutcome
@@ -194,7 +194,7 @@ class _Stream:
         """
         if not self._queue.has_ended:
             step = [held.popleft() for _ in range(min(_STEP, begun or _STEP, len(held)))]
-            self._queue.nack(step, time_ns(), outcome=TryOutcome.RELEASED, unused=not begun)
+            self._queue.nack(step, now_ns(), outcome=TryOutcome.RELEASED, unused=not begun)
             if held:
                 asyncio.get_running_loop().call_soon(self._give_back, held, max(0, begun - len(step)))
                 return
@@ -292,7 +292,7 @@ class _Stream:
             return b""
         count, size = fitting(min(self._credit, self._asked.most), self._bounds.message_bytes)
         leased = self._queue.receive(
-            count, size, time_ns(), lease=self._asked.lease, consumer=self._asked.consumer, claim=self._claim
+            count, size, now_ns(), lease=self._asked.lease, consumer=self._asked.consumer, claim=self._claim
         )
         count = len(leased.bodies)
         if count:
@@ -364,16 +364,16 @@ class _Stream:
             tokens = [each.token for each in few]
             self._held.difference_update(tokens)
             buried = self._queue.tally.buried
-            results = self._queue.nack(tokens, time_ns(), delay=delay, reason=reason, dead=dead, unused=unused)
+            results = self._queue.nack(tokens, now_ns(), delay=delay, reason=reason, dead=dead, unused=unused)
             is_promise = delay > 0 or self._queue.tally.buried > buried
             self._settle(self._untold.sort(tokens, results), is_promise=is_promise)
         if asked.extend:
-            results, _ = self._queue.extend(asked.extend, time_ns(), lease=self._asked.lease)
+            results, _ = self._queue.extend(asked.extend, now_ns(), lease=self._asked.lease)
             self._untold.settle(self._untold.sort(asked.extend, results))
 
     def _ack(self, tokens: Sequence[int]) -> None:
         self._held.difference_update(tokens)
-        self._settle(self._untold.sort(tokens, self._queue.ack(tokens, time_ns())), is_promise=True)
+        self._settle(self._untold.sort(tokens, self._queue.ack(tokens, now_ns())), is_promise=True)
 
     def _settle(self, tokens: Sequence[int], *, is_promise: bool) -> None:
         """Tell what became of leases; of what must outlive the server, once it does."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from time import time_ns
 
+from queuelet.clock import CLOCK, now_ns
 from queuelet.codec import DELIVERY_ENVELOPE, delivered
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.leases import Leased
@@ -49,7 +49,7 @@ class LeaseRpcs:
         count, size = fitting(most, self._bounds.message_bytes)
 
         def receive() -> bytes:
-            return deliveries(queue.receive(count, size, time_ns(), lease=lease, consumer=consumer))
+            return deliveries(queue.receive(count, size, now_ns(), lease=lease, consumer=consumer))
 
         return self._taker.take(queue, wait, call, b"r", asked.request_id, receive)
 
@@ -58,7 +58,7 @@ class LeaseRpcs:
         asked = pb.AckRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.tokens, "tokens", self._bounds)
-        answer = _results(queue.ack(asked.tokens, time_ns()))
+        answer = _results(queue.ack(asked.tokens, now_ns()))
         return once_kept(queue, answer + DURABILITY_2[queue.is_durable])
 
     def nack(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
@@ -73,7 +73,7 @@ class LeaseRpcs:
         reason = text_from_pb(asked.reason, "reason", LONGEST_REASON)
         buried = queue.tally.buried
         answer = _results(
-            queue.nack(asked.tokens, time_ns(), delay=delay, reason=reason, dead=asked.dead, unused=asked.unused)
+            queue.nack(asked.tokens, now_ns(), delay=delay, reason=reason, dead=asked.dead, unused=asked.unused)
         )
         return once_kept(queue, answer) if delay or queue.tally.buried > buried else answer
 
@@ -83,9 +83,9 @@ class LeaseRpcs:
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.tokens, "tokens", self._bounds)
         lease = lease_from_pb(asked.lease) if asked.HasField("lease") else 0
-        results, deadline = queue.extend(asked.tokens, time_ns(), lease=lease)
+        results, deadline = queue.extend(asked.tokens, now_ns(), lease=lease)
         answer = pb.ExtendResponse()
-        answer.deadline.FromNanoseconds(deadline)
+        answer.deadline.FromNanoseconds(CLOCK.shown(deadline))
         return _results(results) + answer.SerializeToString()
 
 
@@ -111,7 +111,7 @@ def fitting(most: int, message_bytes: int) -> tuple[int, int]:
 
 def deliveries(leased: Leased) -> bytes:
     """Return messages and their leases as the fields of `ReceiveResponse`."""
-    return delivered(leased.bodies, leased.first_token, leased.counts, leased.deadline)
+    return delivered(leased.bodies, leased.first_token, leased.counts, CLOCK.shown(leased.deadline))
 
 
 def _results(results: Sequence[QueueletError | None]) -> bytes:

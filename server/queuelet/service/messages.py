@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from time import time_ns
 
+from queuelet.clock import CLOCK, now_ns
 from queuelet.codec import NewMessage, added, browsed, id_of, next_page, same_content, tags_of
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
@@ -71,7 +71,7 @@ class MessageRpcs:
         message = message_from_pb(asked.message, self._bounds)
         if asked.wait:
             return once_kept(queue, self._add_in_turn(queue, [message], patience(call), _add_answer))
-        added = queue.add(message, time_ns())
+        added = queue.add(message, now_ns())
         answer = added if isinstance(added, bytes) else _added_or_raise(message, added)
         return once_kept(queue, _single(queue, answer, call))
 
@@ -115,7 +115,7 @@ class MessageRpcs:
         key = request_key(_ADDED, asked.request_id) if asked.request_id else b""
         if key:
             self._end_first_try(queue, key)
-            kept = queue.answers.find(key, time_ns())
+            kept = queue.answers.find(key, now_ns())
             if kept is not None:
                 return once_kept(queue, kept)
         answer = partial(_add_batch_answer, key)
@@ -125,7 +125,7 @@ class MessageRpcs:
                 asked_for = seconds_from_pb(asked.wait_at_most, "wait_at_most")
                 longest = asked_for if longest is None else min(asked_for, longest)
             return once_kept(queue, self._add_in_turn(queue, messages, longest, answer, key))
-        return once_kept(queue, answer(queue, messages, queue.add_batch(messages, time_ns())))
+        return once_kept(queue, answer(queue, messages, queue.add_batch(messages, now_ns())))
 
     def _end_first_try(self, queue: Queue, key: bytes) -> None:
         """End a call that still waits for room and is repeated, so that the repetition gets its answer.
@@ -148,7 +148,7 @@ class MessageRpcs:
     ) -> bytes | Awaitable[bytes]:
         """Add messages where there is room for them all, else wait for it: so many seconds at most."""
         done = asyncio.Event()
-        waiting = queue.wait_to_add(messages, done.set, time_ns())
+        waiting = queue.wait_to_add(messages, done.set, now_ns())
         if waiting.is_complete:
             return answer(queue, messages, waiting.results)
         return self._wait_for_room(queue, waiting, done, longest, partial(answer, queue, messages), key)
@@ -165,7 +165,7 @@ class MessageRpcs:
 
         def end() -> None:
             """Wait no more; the answer is kept for a call that repeats this one."""
-            queue.give_up_adding(waiting, time_ns())
+            queue.give_up_adding(waiting, now_ns())
             with suppress(QueueletError):
                 answer(waiting.results)
 
@@ -182,7 +182,7 @@ class MessageRpcs:
         finally:
             if self._waiting.get((queue.id, key)) is end:
                 del self._waiting[queue.id, key]
-            queue.give_up_adding(waiting, time_ns())
+            queue.give_up_adding(waiting, now_ns())
         return answer(waiting.results)
 
     # Taking
@@ -193,11 +193,11 @@ class MessageRpcs:
         queue = self._manager.get(asked.queue_id)
         wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
         request_id = asked.request_id
-        if not request_id and (not wait or queue.has_ready(time_ns())):
-            return once_kept(queue, _single(queue, queue.pop(time_ns()), call))
+        if not request_id and (not wait or queue.has_ready(now_ns())):
+            return once_kept(queue, _single(queue, queue.pop(now_ns()), call))
 
         def take() -> bytes:
-            return _single(queue, queue.pop(time_ns()), call)
+            return _single(queue, queue.pop(now_ns()), call)
 
         return once_kept(queue, self._taker.take(queue, wait, call, b"p", request_id, take))
 
@@ -209,21 +209,21 @@ class MessageRpcs:
         wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
 
         def take() -> bytes:
-            bodies = queue.pop_batch(most, self._bounds.message_bytes - _BESIDE, time_ns())
+            bodies = queue.pop_batch(most, self._bounds.message_bytes - _BESIDE, now_ns())
             return b"".join((*bodies, DURABILITY_2[queue.is_durable])) if bodies else b""
 
         return once_kept(queue, self._taker.take(queue, wait, call, b"b", asked.request_id, take))
 
     def peek(self, request: bytes, call: Call) -> bytes:
         """Answer the first ready message."""
-        return self._manager.get(pb.PeekRequest.FromString(request).queue_id).peek(time_ns())
+        return self._manager.get(pb.PeekRequest.FromString(request).queue_id).peek(now_ns())
 
     def peek_batch(self, request: bytes, call: Call) -> bytes:
         """Answer the first ready messages, as many as fit."""
         asked = pb.PeekBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         most = page_size_from_pb(asked.max, "max") or self._bounds.batch
-        return b"".join(queue.peek_batch(most, self._bounds.message_bytes, time_ns()))
+        return b"".join(queue.peek_batch(most, self._bounds.message_bytes, now_ns()))
 
     # Looking and removing
 
@@ -239,11 +239,12 @@ class MessageRpcs:
         pieces: list[bytes] = []
         most_bytes = self._bounds.message_bytes - _BESIDE
         room = most_bytes
+        ahead = CLOCK.behind_ns()
         for _ in range(0, self._bounds.scan, _STEP):
-            found = queue.browse(after, _STEP, states, now=time_ns())
+            found = queue.browse(after, _STEP, states, now=now_ns())
             for each in found.messages:
                 if selects is None or selects(tags_of(each.body)):
-                    piece = browsed(each.body, each.state, each.until, each.delivery, most_bytes)
+                    piece = browsed(each.body, each.state, each.until and each.until + ahead, each.delivery, most_bytes)
                     room -= len(piece)
                     if pieces and (len(pieces) == most or room < 0):
                         return b"".join([*pieces, next_page(str(after))])
@@ -266,7 +267,7 @@ class MessageRpcs:
         if asked.ids:
             check_batch(asked.ids, "ids", self._bounds)
             ids = [checked_uuid(message_id, "ids").encode() for message_id in asked.ids]
-            purged = queue.purge_ids(ids, time_ns(), states)
+            purged = queue.purge_ids(ids, now_ns(), states)
             return once_kept(queue, pb.PurgeResponse(purged=purged).SerializeToString())
         return once_kept(queue, self._purge_in_slices(queue, asked.selector, states))
 
@@ -277,13 +278,13 @@ class MessageRpcs:
         purged = after = 0
         last = queue.last_seq
         while after < last:
-            found = queue.browse(after, _STEP, states, now=time_ns())
+            found = queue.browse(after, _STEP, states, now=now_ns())
             chosen = [
                 each.seq
                 for each in found.messages
                 if each.seq <= last and (selects is None or selects(tags_of(each.body)))
             ]
-            purged += queue.purge(chosen, time_ns())
+            purged += queue.purge(chosen, now_ns())
             if found.is_end:
                 break
             after = found.last
@@ -314,7 +315,7 @@ def _add_batch_answer(key: bytes, queue: Queue, messages: Sequence[NewMessage], 
     """Return what became of a batch; keep it under a key, if there is one and anything was added."""
     answer = _batch_answer(queue, messages, results)
     if key and not queue.has_ended and any(not isinstance(result, QueueletError) for result in results):
-        queue.keep_answer(key, answer, time_ns())
+        queue.keep_answer(key, answer, now_ns())
     return answer
 
 

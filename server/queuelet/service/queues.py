@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from operator import add
-from time import time_ns
 from typing import TypeVar
 
 from queuelet import __version__
+from queuelet.clock import now_ns
 from queuelet.definition import Counts
 from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
 from queuelet.ids import parse_uuid
@@ -94,7 +94,7 @@ class QueueRpcs:
     def new_queue(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Make a queue."""
         definition = new_queue_from_pb(pb.NewQueueRequest.FromString(request), self._bounds)
-        queue = self._manager.new(definition, now=time_ns())
+        queue = self._manager.new(definition, now=now_ns())
         return once_defined(queue, pb.NewQueueResponse(queue=queue_to_pb(queue)).SerializeToString())
 
     def get_queue(self, request: bytes, call: Call) -> bytes:
@@ -117,13 +117,13 @@ class QueueRpcs:
     def add_queue_tag(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Add a tag to a queue."""
         queue, tag = self._tagging(pb.AddQueueTagRequest.FromString(request))
-        self._manager.tag(queue, tag, now=time_ns())
+        self._manager.tag(queue, tag, now=now_ns())
         return once_defined(queue, b"")
 
     def delete_queue_tag(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Take a tag from a queue."""
         queue, tag = self._tagging(pb.DeleteQueueTagRequest.FromString(request))
-        self._manager.untag(queue, tag, now=time_ns())
+        self._manager.untag(queue, tag, now=now_ns())
         return once_defined(queue, b"")
 
     def _tagging(self, asked: pb.AddQueueTagRequest | pb.DeleteQueueTagRequest) -> tuple[Queue, Tag]:
@@ -151,7 +151,7 @@ class QueueRpcs:
 
     def _declare(self, declared: pb.QueueDeclaration) -> pb.DeclareResult:
         try:
-            outcome, queue, previous = self._manager.declare(declaration_from_pb(declared, self._bounds), now=time_ns())
+            outcome, queue, previous = self._manager.declare(declaration_from_pb(declared, self._bounds), now=now_ns())
         except QueueletError as error:
             standing = None if isinstance(error, InvalidArgument) else self._manager.find(declared.name)
             return pb.DeclareResult(
@@ -249,7 +249,7 @@ def _queue_stats(queue: Queue) -> pb.QueueStats:
         buried=tally.buried,
         redriven=tally.redriven,
     )
-    age = oldest_ready_age(queue, time_ns())
+    age = oldest_ready_age(queue, now_ns())
     if age is not None:
         stats.oldest_ready_age.FromNanoseconds(int(age * 1e9))
     return stats

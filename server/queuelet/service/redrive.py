@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from time import time_ns
 
+from queuelet.clock import now_ns
 from queuelet.codec import tags_of
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument
@@ -69,7 +69,7 @@ class _Redrive:
             if self._asked.dry_run:
                 self._answer.redriven += len(seqs)
             else:
-                self._answer.redriven += self._queue.redrive(seqs, time_ns())
+                self._answer.redriven += self._queue.redrive(seqs, now_ns())
             await turns.give()
             if self._asked.rate and not self._asked.dry_run:
                 behind = began + self._answer.redriven / self._asked.rate - loop.time()
@@ -98,10 +98,10 @@ class _Redrive:
 
     def _by_tags(self) -> Iterator[tuple[int, Sequence[int]]]:
         selects = parse_selector(self._asked.selector) if self._asked.selector else None
-        began = time_ns()
+        began = now_ns()
         after, last = 0, self._queue.last_seq
         while after < last:
-            page = self._queue.browse(after, self._step, [State.DEAD], now=time_ns())
+            page = self._queue.browse(after, self._step, [State.DEAD], now=now_ns())
             if not page.messages:
                 return
             after = page.last

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from time import time_ns
 
+from queuelet.clock import now_ns
 from queuelet.errors import InvalidArgument
 from queuelet.queue import Queue
 from queuelet.rpc import Call
@@ -36,9 +36,9 @@ class Taker:
         is not kept: who asks again may find one.
         """
         key = request_key(kind, request_id) if request_id else b""
-        must_wait = wait and not queue.has_ready(time_ns()) and not queue.is_held
+        must_wait = wait and not queue.has_ready(now_ns()) and not queue.is_held
         if key:
-            if must_wait and (kept := queue.answers.find(key, time_ns())) is not None:
+            if must_wait and (kept := queue.answers.find(key, now_ns())) is not None:
                 return kept
             take = _first_time(queue, key, take)
         return self._wait(queue, wait, call, key, take) if must_wait else take()
@@ -50,9 +50,9 @@ class Taker:
         came_too_late = False
         taken = queue.taken
         try:
-            while not (queue.has_ended or queue.is_held or queue.has_ready(time_ns())) and loop.time() < deadline:
+            while not (queue.has_ended or queue.is_held or queue.has_ready(now_ns())) and loop.time() < deadline:
                 self._running.check()
-                if key and queue.answers.find(key, time_ns()) is not None:
+                if key and queue.answers.find(key, now_ns()) is not None:
                     break
                 await self._until_woken(queue, deadline, key, first=came_too_late)
                 came_too_late = True
@@ -97,7 +97,7 @@ def _first_time(queue: Queue, key: bytes, take: Callable[[], bytes]) -> Callable
     """Return what takes messages and keeps the answer, unless the call was repeated and answered by now."""
 
     def take_once() -> bytes:
-        return queue.take_once(key, take, time_ns())
+        return queue.take_once(key, take, now_ns())
 
     return take_once
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from time import time_ns
+from time import clock_gettime_ns, time_ns
 from typing import cast
 
 import apsw
 
+from queuelet.clock import STEADY, Mark, boot_id, continued
 from queuelet.message import Delivery, Rank, Tally
 from queuelet.stores.disk.database import get_meta, set_meta, value
-from queuelet.stores.disk.records import QueueRecord, QueueRow, delivery_of_row, tally_of_json
+from queuelet.stores.disk.records import QueueRecord, QueueRow, delivery_of_row, tally_of_json, time_of_json
 from queuelet.stores.disk.schema import SEQ_BITS, end_place, first_place
 
 _SEQ = (1 << SEQ_BITS) - 1
@@ -34,6 +35,8 @@ class QueueContents:
     stored_bytes: int
     tally: Tally
     has_own_ids: bool
+    written: int
+    """When any of it was written last, by the clock of the stored times."""
     ranks: dict[int, Rank] = field(default_factory=dict)
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     answers: dict[bytes, int] = field(default_factory=dict)
@@ -46,6 +49,8 @@ class Contents:
     epoch: str
     first_token: int
     """The first lease token to give."""
+    clock: Mark
+    """The clock by which the stored times are, and which goes on."""
     queues: list[QueueContents]
     """In order of creation."""
     dropped: list[int]
@@ -68,6 +73,7 @@ def read_contents(connection: apsw.Connection) -> Contents:
     return Contents(
         epoch=get_meta(connection, "epoch"),
         first_token=_reserve_tokens(connection),
+        clock=_go_on_with_clock(connection, max((queue.written for queue in queues.values()), default=0)),
         queues=list(queues.values()),
         dropped=[row[0] for row in connection.execute("SELECT number FROM dropped")],
     )
@@ -100,8 +106,25 @@ def _read_queue(connection: apsw.Connection, record: QueueRecord) -> QueueConten
     tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
     own_id = value(connection, _AN_OWN_ID, record.number)
     return QueueContents(
-        record=record, count=count, stored_bytes=stored_bytes, tally=tally, has_own_ids=own_id is not None
+        record=record,
+        count=count,
+        stored_bytes=stored_bytes,
+        tally=tally,
+        has_own_ids=own_id is not None,
+        written=time_of_json(counts),
     )
+
+
+def _go_on_with_clock(connection: apsw.Connection, newest: int) -> Mark:
+    """Return the clock of the stored times as it goes on from here, and store how the next opening finds it."""
+    kept = None
+    boot, offset = get_meta(connection, "clock_boot_id"), get_meta(connection, "clock_offset")
+    if isinstance(boot, str) and isinstance(offset, int):
+        kept = Mark(boot, offset)
+    mark = continued(kept, newest, boot=boot_id(), steady=clock_gettime_ns(STEADY), wall=time_ns())
+    set_meta(connection, "clock_boot_id", mark.boot_id)
+    set_meta(connection, "clock_offset", mark.offset)
+    return mark
 
 
 def _reserve_tokens(connection: apsw.Connection) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from queuelet.clock import now_ns
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
 from queuelet.stores.disk.records import QueueRecord, answer_row, delivery_row, rank_row, tally_row, tally_to_json
@@ -65,7 +66,7 @@ class Changes:
                 batch.answers_gone.append((record.number, key))
             else:
                 batch.answers.append(answer_row(record.number, key, *kept))
-        counts = tally_to_json(messages.tally)
+        counts = tally_to_json(messages.tally, now_ns())
         batch.tallies.append(tally_row(record.ordinal, len(messages), messages.stored_bytes, counts))
 
     def _write_records(self, batch: Batch, base: int, gone: array[int]) -> None:

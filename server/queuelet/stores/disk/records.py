@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from queuelet.clock import END_OF_TIME
 from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.message import Delivery, Rank, Tally
 from queuelet.stores.disk import checksums
@@ -177,9 +178,15 @@ def meta_row(name: str, content: str | int) -> tuple[str, str | int, int]:
     return name, content, checksums.of_row(name.encode(), value)
 
 
-def tally_to_json(tally: Tally) -> str:
-    """Return all counts of a tally as JSON."""
-    return json.dumps({name: getattr(tally, name) for name in Tally.__slots__})
+def tally_to_json(tally: Tally, at: int) -> str:
+    """Return all counts of a tally as JSON, and the time."""
+    return json.dumps({**{name: getattr(tally, name) for name in Tally.__slots__}, "at": at})
+
+
+def time_of_json(text: str) -> int:
+    """Return the time that `tally_to_json` was given, 0 where there is none that can be."""
+    at = json.loads(text).get("at", 0)
+    return at if isinstance(at, int) and 0 <= at < END_OF_TIME else 0
 
 
 def tally_of_json(text: str) -> Tally:

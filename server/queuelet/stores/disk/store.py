@@ -214,6 +214,7 @@ class DiskStore:
         self._shared = Shared(self._keeper.journal, reader, self._windows, self._renumber)
         self.epoch = contents.epoch
         self.first_token = contents.first_token
+        self.clock = contents.clock
         self._messages = {queue.record.queue_id: self._restored(queue) for queue in contents.queues}
         self._next_ordinal = 1 + max((queue.record.ordinal for queue in contents.queues), default=0)
         used = {*(queue.record.number for queue in contents.queues), *contents.dropped}
