@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Sized
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from queuelet.bounds import UNBOUNDED, Bounds
 from queuelet.clock import CLOCK
@@ -209,18 +210,22 @@ def number_from_token(token: str) -> int:
 
 def seconds_from_pb(duration: Duration, field: str) -> float:
     """Return a duration in seconds, or raise `InvalidArgument`."""
-    return nanoseconds_from_pb(duration, field) / 1e9
+    return nanoseconds_from_pb(duration, field, _LONGEST) / 1e9
 
+
+_SECOND = 1_000_000_000
+"""In nanoseconds."""
 
 _LONGEST = 3650 * 86_400
-"""The longest delay or time to live, in seconds: ten years."""
+"""The longest wait, delay or time to live, in seconds: ten years."""
 
 
-def nanoseconds_from_pb(duration: Duration, field: str, most: int | None = None) -> int:
+def nanoseconds_from_pb(duration: Duration, field: str, most: int) -> int:
     """Return a duration in nanoseconds, at most so many seconds, or raise `InvalidArgument`."""
+    _check_nanos(duration, field)
     if duration.seconds < 0 or duration.nanos < 0:
         raise InvalidArgument(f"{field}: a time cannot be negative; use 0 s or more", field=field)
-    if most is not None and duration.seconds > most:
+    if duration.seconds > most:
         raise InvalidArgument(f"{field}: {duration.seconds:,} s are too long; use at most {most:,} s", field=field)
     return duration.seconds * 1_000_000_000 + duration.nanos
 
@@ -238,7 +243,16 @@ def lease_from_pb(duration: Duration, field: str = "lease") -> int:
             f"{field}: {duration.seconds:,} s is out of range; use 1 to {LONGEST_LEASE:,} s, or leave it out",
             field=field,
         )
-    return nanoseconds_from_pb(duration, field)
+    return nanoseconds_from_pb(duration, field, LONGEST_LEASE)
+
+
+def _check_nanos(time: Duration | Timestamp, field: str) -> None:
+    """Raise `InvalidArgument` for more nanoseconds than a second has, which protobuf's own rules forbid."""
+    if time.nanos >= _SECOND:
+        raise InvalidArgument(
+            f"{field}: {time.nanos:,} ns are more than a second; use at most 999,999,999 beside the seconds",
+            field=field,
+        )
 
 
 def delay_from_pb(duration: Duration, field: str = "delay") -> int:
@@ -298,9 +312,10 @@ def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
         return None
     if has_time and has_delay:
         raise InvalidArgument(f"{field}: give not_before or delay, not both", field=f"{field}.delay")
+    _check_nanos(message.not_before, f"{field}.not_before")
     # protobuf's own conversions raise for a time that it cannot show.
     not_before = message.not_before.seconds * 1_000_000_000 + message.not_before.nanos if has_time else 0
-    if not 0 <= not_before < _END_OF_TIME:
+    if message.not_before.nanos < 0 or not 0 <= not_before < _END_OF_TIME:
         raise InvalidArgument(
             f"{field}.not_before: that is no time to wait for; use one from 1970 to 2200", field=f"{field}.not_before"
         )

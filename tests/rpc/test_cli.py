@@ -271,7 +271,7 @@ def test_add_with_an_id_adds_once(cli: Cli, rpc: Rpc, name: str) -> None:
 @pytest.mark.parametrize("source", ["standard input", "file"])
 def test_add_lines_adds_a_message_per_line(cli: Cli, rpc: Rpc, name: str, source: str, tmp_path: Path) -> None:
     """In order, in many calls; empty lines too, a last line without an end too."""
-    lines = [b"", b"\r", b"x" * 100_000, *(b"%d" % number for number in range(2_500)), b"last"]
+    lines = [b"", b"a\rb", b"x" * 100_000, *(b"%d" % number for number in range(2_500)), b"last"]
     data = b"\n".join(lines)
     file = tmp_path / "lines"
     file.write_bytes(data)
@@ -281,6 +281,28 @@ def test_add_lines_adds_a_message_per_line(cli: Cli, rpc: Rpc, name: str, source
     messages = rpc.browse_all(name)
     assert [message.payload for message in messages] == lines
     assert {(tag.key, tag.value) for message in messages for tag in message.meta.tags} == {("k", "v")}
+
+
+def test_add_lines_takes_the_line_ends_of_windows_off(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Where a piece of the input ends between the two characters too. A last line has no end to take off."""
+    ends = b"x" * (1024 * 1024 - 1)
+    ended = cli("add", name, "--lines", stdin=b"one\r\n\r\n" + ends[:-7] + b"\r\ntwo\r\r\nlast\r")
+    assert ended.json == {"added": 5}
+    assert payloads(rpc, name) == [b"one", b"", ends[:-7], b"two\r", b"last\r"]
+
+
+def test_durations_have_units(cli: Cli, name: str) -> None:
+    assert cli("add", name, "--payload", "x", "--ttl", "1h30m").json["message"]["ttl"] == "5400s"
+    assert cli("pop", name, "--timeout", "5m", "--wait", "250ms").code == 0
+
+
+def test_durations_of_whole_seconds_have_units_too(cli: Cli, rpc: Rpc) -> None:
+    name = unique_name()
+    made = cli("new", "memory", "--name", name, "--lease-seconds", "1m30s", "--message-ttl-seconds", "1d").json
+    assert made["queue"]["delivery"]["leaseSeconds"] == 90
+    assert int(made["queue"]["delivery"]["messageTtlSeconds"]) == 86_400
+    rpc.delete_queue(name)
+    assert_failed(cli("new", "memory", "--lease-seconds", "500ms"), 2, "'500ms' is not a duration of whole seconds")
 
 
 def test_add_lines_adds_what_came_so_far_when_the_input_pauses(cli: Cli, rpc: Rpc, name: str) -> None:
@@ -601,9 +623,15 @@ def test_a_server_that_does_not_answer_exits_with_3() -> None:
         (["ack", "q", "abc"], "'abc' is not a token: it is the number that `queuelet receive` prints"),
         (["extend", "q", "5", "99999999999999999999"], "'99999999999999999999' is not a token: "),
         (["pop", "q", "--count", "few"], "QUEUELET_POP_COUNT'): 'few' is not a valid whole number"),
-        (["pop", "q", "--wait", "long"], "QUEUELET_POP_WAIT'): 'long' is not a number of seconds"),
+        (
+            ["pop", "q", "--wait", "long"],
+            "QUEUELET_POP_WAIT'): 'long' is not a duration: write seconds, or numbers with units",
+        ),
         (["receive", "q", "--lease", "0"], "cannot receive: "),
-        (["nack", "q", "1", "--delay", "nan"], "QUEUELET_NACK_DELAY'): 'nan' is not a number of seconds"),
+        (
+            ["nack", "q", "1", "--delay", "nan"],
+            "QUEUELET_NACK_DELAY'): 'nan' is not a duration: write seconds, or numbers with units",
+        ),
         (["nack", "q", "5", "--delay", "1e300"], "QUEUELET_NACK_DELAY'): 1e+300 is not in the range 0<=x<=315360000"),
         (["add", "q", "--payload", "x", "--delay", "inf"], "_ADD_DELAY'): inf is not in the range 0<=x<=315360000"),
         (["add", "q", "--payload", "x", "--ttl", "0"], "QUEUELET_ADD_TTL'): 0.0 is not in the range 0<x<=315360000"),

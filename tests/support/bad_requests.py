@@ -434,6 +434,10 @@ NEGATIVE = {"seconds": Duration(seconds=-1), "nanoseconds": Duration(nanos=-1)}
 NEGATIVE_SAYS = "{}: a time cannot be negative; use 0 s or more"
 AGES = Duration(seconds=315_360_001)
 AGES_SAY = "{}: 315,360,001 s are too long; use at most 315,360,000 s"
+MORE_THAN_A_SECOND = {"seconds": 1, "nanos": 1_000_000_000}
+MORE_SAYS = "{}: 1,000,000,000 ns are more than a second; use at most 999,999,999 beside the seconds"
+FOREVER = Duration(seconds=2**62)
+FOREVER_SAYS = "{}: [0-9,]+ s are too long; use at most 315,360,000 s"
 BAD_LEASES = {
     "half a second": Duration(nanos=500_000_000),
     "a negative time": Duration(seconds=-1),
@@ -456,6 +460,27 @@ def _terms_cases() -> Iterable[Case]:
         "a ttl of nothing": (pb.NewMessage(ttl=Duration()), r"{}.ttl: a message needs some time to live"),
         "a time before 1970": (pb.NewMessage(not_before=BEFORE_1970), "{}.not_before: .*use one from 1970 to 2200"),
         "a time that no calendar has": (pb.NewMessage(not_before=NO_TIME), "{}.not_before: .*from 1970 to 2200"),
+        "a time with negative nanoseconds": (
+            pb.NewMessage(not_before=Timestamp(seconds=1_900_000_000, nanos=-1)),
+            "{}.not_before: .*from 1970 to 2200",
+        ),
+        "a time at the end of 64 bits": (
+            pb.NewMessage(not_before=Timestamp(seconds=2**63 - 1, nanos=999_999_999)),
+            "{}.not_before: .*from 1970 to 2200",
+        ),
+        "a time of too many nanoseconds": (
+            pb.NewMessage(not_before=Timestamp(**MORE_THAN_A_SECOND)),
+            MORE_SAYS.format("{}.not_before"),
+        ),
+        "a delay of too many nanoseconds": (
+            pb.NewMessage(delay=Duration(**MORE_THAN_A_SECOND)),
+            MORE_SAYS.format("{}.delay"),
+        ),
+        "a ttl of too many nanoseconds": (
+            pb.NewMessage(ttl=Duration(**MORE_THAN_A_SECOND)),
+            MORE_SAYS.format("{}.ttl"),
+        ),
+        "a delay of 64 bits": (pb.NewMessage(delay=FOREVER), FOREVER_SAYS.format("{}.delay")),
         "a time after 2200": (pb.NewMessage(not_before=AFTER_2200), "{}.not_before: .*use one from 1970 to 2200"),
     }
     for unit, time in NEGATIVE.items():
@@ -465,6 +490,38 @@ def _terms_cases() -> Iterable[Case]:
         yield case(what, "Add", adding(message), says.format("message"), ours_only=True)
         batch = pb.AddBatchRequest(messages=[pb.NewMessage(), message])
         yield case(what, "AddBatch", about(batch), says.format(r"messages\[1\]"))
+
+
+def _time_cases() -> Iterable[Case]:
+    """Every other field with a duration, out of the range of one."""
+    more = Duration(**MORE_THAN_A_SECOND)
+    requests: dict[str, Callable[[Duration], tuple[str, ProtobufMessage]]] = {
+        "Pop": lambda time: ("wait", pb.PopRequest(wait=time)),
+        "PopBatch": lambda time: ("wait", pb.PopBatchRequest(wait=time)),
+        "Receive": lambda time: ("wait", pb.ReceiveRequest(wait=time)),
+        "AddBatch": lambda time: (
+            "wait_at_most",
+            pb.AddBatchRequest(messages=[pb.NewMessage()], wait=True, wait_at_most=time),
+        ),
+        "Nack": lambda time: ("delay", pb.NackRequest(tokens=[1], delay=time)),
+    }
+    for method, build in requests.items():
+        field, request = build(more)
+        what = f"{field} with too many nanoseconds"
+        yield case(what, method, about(request), MORE_SAYS.format(field), ours_only=True)
+        field, request = build(FOREVER)
+        yield case(f"{field} of 64 bits", method, about(request), FOREVER_SAYS.format(field), ours_only=True)
+    for method, request in (
+        ("Receive", pb.ReceiveRequest(lease=more)),
+        ("Extend", pb.ExtendRequest(tokens=[1], lease=more)),
+    ):
+        what = "a lease with too many nanoseconds"
+        yield case(what, method, about(request), MORE_SAYS.format("lease"))
+    says = MORE_SAYS.format("start.lease")
+    yield case("a lease with too many nanoseconds", "Consume", consuming(lease=more), says)
+    nacks = pb.ConsumeRequest(nack=[pb.ConsumeNack(token=1, delay=more)])
+    says = MORE_SAYS.format("nack.delay")
+    yield case("a delay with too many nanoseconds", "Consume", consuming(nacks), says)
 
 
 def _lease_cases() -> Iterable[Case]:
@@ -561,6 +618,7 @@ CASES = [
     *_removing_cases(),
     *_terms_cases(),
     *_lease_cases(),
+    *_time_cases(),
     *_consume_cases(),
     *_batch_cases(),
 ]

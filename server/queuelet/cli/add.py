@@ -66,7 +66,7 @@ class Moment(click.ParamType[datetime]):
 @tag_option
 @click.option("--payload", metavar="TEXT", help="The payload itself, in place of standard input.")
 @click.option("--file", type=FILE, help="Read this file in place of standard input.")
-@click.option("--lines", is_flag=True, help="Add one message per line, without its line end.")
+@click.option("--lines", is_flag=True, help="Add one message per line, without its LF or CRLF.")
 @click.option(
     "--id", "message_id", metavar="UUID", help="An id of your own: adding it again adds nothing while it is queued."
 )
@@ -74,9 +74,9 @@ class Moment(click.ParamType[datetime]):
 @click.option(
     "--priority", type=WholeNumber(-(2**31), 2**31 - 1), default=0, help="Smaller comes first; below 0 is fine."
 )
-@click.option("--delay", type=Seconds(), metavar="SECONDS", help="Deliver it no sooner than so long from now.")
+@click.option("--delay", type=Seconds(), metavar="DURATION", help="Deliver it no sooner than so long from now.")
 @click.option("--not-before", type=Moment(), metavar="TIME", help="Deliver it no sooner, as 2030-01-31T18:00:00Z.")
-@click.option("--ttl", type=Seconds(above=True), metavar="SECONDS", help="How long it may wait before it is dead.")
+@click.option("--ttl", type=Seconds(above=True), metavar="DURATION", help="How long it may wait before it is dead.")
 @click.pass_context
 def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
     context: click.Context,
@@ -255,6 +255,8 @@ def _lines(source: BufferedReader) -> Iterator[list[bytes]]:
         _check_size(held)
         if others:
             *whole, rest = [b"".join(begun), *others]
+            # Files from Windows end their lines by a carriage return and a line feed.
+            whole = [line.removesuffix(b"\r") for line in whole]
             begun, held = [rest], len(rest)
             yield from batches(whole, len)
     if last := b"".join(begun):

@@ -32,7 +32,7 @@ def _consumer() -> str:
 @click.option("-c", "--concurrency", type=WholeNumber(1, 1_000), default=1, help="Run so many at a time.")
 @lease_option
 @click.option(
-    "--nack-delay", type=Seconds(), default=0.0, metavar="SECONDS", help="How long a failed message stays away."
+    "--nack-delay", type=Seconds(), default=0.0, metavar="DURATION", help="How long a failed message stays away."
 )
 @click.option("--max-messages", type=WholeNumber(min=1), metavar="COUNT", help="End after so many messages.")
 @click.option("--once", is_flag=True, help="End after one message.")

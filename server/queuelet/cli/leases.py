@@ -47,7 +47,7 @@ tokens_argument = click.argument(
 )
 @queue_argument
 @click.option("-n", "--count", type=WholeNumber(min=1), default=1, help="Take up to so many messages.")
-@click.option("--wait", type=Seconds(most=YEAR), default=0.0, metavar="SECONDS", help="Wait so long for a message.")
+@click.option("--wait", type=Seconds(most=YEAR), default=0.0, metavar="DURATION", help="Wait so long for a message.")
 @lease_option
 @consumer_option
 @request_id_option
@@ -114,7 +114,7 @@ def ack(options: Options, queue: str, tokens: Sequence[int]) -> None:
 @queue_argument
 @tokens_argument
 @click.option(
-    "--delay", type=Seconds(), default=0.0, metavar="SECONDS", help="Deliver it no sooner than so long from now."
+    "--delay", type=Seconds(), default=0.0, metavar="DURATION", help="Deliver it no sooner than so long from now."
 )
 @click.option(
     "--reason", default="", show_default=False, metavar="TEXT", help="Why; it stands in the message's history."

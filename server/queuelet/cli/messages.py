@@ -45,7 +45,7 @@ raw_option = click.option("--raw", is_flag=True, help="Print the payload and not
 @queue_argument
 @click.option("-n", "--count", type=WholeNumber(min=1), help="Take up to so many messages.")
 @click.option(
-    "--wait", type=Seconds(most=YEAR), default=0.0, metavar="SECONDS", help="Wait so long, in all, for messages."
+    "--wait", type=Seconds(most=YEAR), default=0.0, metavar="DURATION", help="Wait so long, in all, for messages."
 )
 @raw_option
 @request_id_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -37,21 +38,51 @@ LONGEST = 10 * YEAR
 
 
 class Seconds(click.FloatRange):
-    """A number of seconds, 0 or more."""
+    """A duration in seconds: a plain number, or numbers with units, as 250ms, 5m or 1h30m."""
+
+    name = "duration"
 
     def __init__(self, least: float = 0, most: float = LONGEST, *, above: bool = False) -> None:
         """Take the bounds, and whether it must be above the lower one."""
         super().__init__(min=least, max=most, min_open=above)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return it, or refuse what is no number: every comparison with `nan` is false."""
-        try:
-            is_number = not isnan(float(str(value)))
-        except ValueError:
-            is_number = False
-        if not is_number:
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return float(super().convert(value, param, ctx))  # type: ignore[arg-type]  # the stubs narrow it
+        """Return it in seconds."""
+        seconds = duration(str(value))
+        if seconds is None:
+            self.fail(f"{value!r} is not a duration: write seconds, or numbers with units, as {_EXAMPLES}.", param, ctx)
+        return float(super().convert(seconds, param, ctx))  # type: ignore[arg-type]  # the stubs narrow it
+
+
+class WholeSeconds(click.ParamType[int]):
+    """A duration of whole seconds. The server knows its bounds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return it in seconds."""
+        seconds = duration(str(value))
+        if seconds is None or not seconds.is_integer():
+            self.fail(f"{value!r} is not a duration of whole seconds: write 90, 5m or 1h30m.", param, ctx)
+        return int(seconds)
+
+
+_EXAMPLES = "250ms, 5m or 1h30m"
+
+_UNIT_SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+_PART = r"(\d+(?:\.\d+)?)(ms|[dhms])"
+
+
+def duration(text: str) -> float | None:
+    """Return a duration in seconds, None for what is none: every comparison with `nan` is false."""
+    if re.fullmatch(f"(?:{_PART})+", text, re.ASCII):
+        return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(_PART, text))
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return None if isnan(seconds) else seconds
 
 
 class WholeNumber(click.IntRange):
@@ -130,7 +161,7 @@ GLOBAL = (
         "--timeout",
         type=Seconds(),
         default=30.0,
-        metavar="SECONDS",
+        metavar="DURATION",
         envvar="QUEUELET_TIMEOUT",
         help="How long a call may take; 0 is for ever.",
     ),
@@ -266,7 +297,7 @@ LONGEST_LEASE = 12 * 3600
 lease_option = click.option(
     "--lease",
     type=Seconds(1, LONGEST_LEASE),
-    metavar="SECONDS",
+    metavar="DURATION",
     help="How long a lease lasts. By default as the queue says.",
 )
 
@@ -303,9 +334,13 @@ def check_choice(context: click.Context, ids: object, selector: str, *, everythi
 def delivery_options(function: _Function) -> _Function:
     """Give a command the options that say how a queue delivers its messages."""
     for option in (
-        click.option("--message-ttl-seconds", type=int, help="How long a message may stay before it is dead."),
+        click.option(
+            "--message-ttl-seconds", type=WholeSeconds(), help="How long a message may stay before it is dead."
+        ),
         click.option("--max-deliveries", type=int, help="How often a message is given before it is dead."),
-        click.option("--lease-seconds", type=int, help="How long a consumer has a message before another gets it."),
+        click.option(
+            "--lease-seconds", type=WholeSeconds(), help="How long a consumer has a message before another gets it."
+        ),
     ):
         function = option(function)
     return function

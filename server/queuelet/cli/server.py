@@ -110,7 +110,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     "--grace",
     cls=SettingOption,
     type=Seconds(),
-    metavar="SECONDS",
+    metavar="DURATION",
     help="How long calls under way may take to end when the server stops. Keep it below what a Pod is given.",
 )
 @click.option(
