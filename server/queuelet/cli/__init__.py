@@ -96,7 +96,8 @@ cli = Commands(
     help="""Message queues: run a server, and use one.
 
     A queue is known by its id or its name. Global options stand before or after the command, and every flag is an
-    environment variable too. A duration is in seconds, or has units: 250ms, 5m, 1h30m. What is printed is a table on a terminal, and JSON everywhere else.
+    environment variable too. A duration is in seconds, or has units: 250ms, 5m, 1h30m. What is printed is a table on a
+    terminal, and JSON everywhere else.
 
     \b
     queuelet server                                   # in one terminal
