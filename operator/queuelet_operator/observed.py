@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from queuelet.definition import Counts, Definition, DeliverySettings, Owner, StoreKind
+from queuelet.definition import Counts, DeliverySettings, Owner, StoreKind
 from queuelet.errors import StoreFull
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import delivery_to_pb, owner_to_pb, store_from_pb, store_to_pb, tag_from_pb
+from queuelet_operator.declared import Declared
+from queuelet_operator.packed_tags import PackedTags
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +18,7 @@ class ObservedQueue:
     """A queue as the server last told of it."""
 
     id: str
-    definition: Definition
+    definition: Declared
     revision: int
     counts: Counts
     epoch: str
@@ -77,11 +79,11 @@ def queue_from_pb(queue: pb.Queue) -> ObservedQueue:
     delivery = queue.delivery
     return ObservedQueue(
         id=queue.meta.id,
-        definition=Definition(
+        definition=Declared(
             store=StoreKind(queue.store),
             name=queue.name,
             limit=queue.limit,
-            tags=tuple(map(tag_from_pb, queue.meta.tags)),
+            tags=PackedTags(map(tag_from_pb, queue.meta.tags)),
             owner=Owner(name=queue.owner.name, uid=queue.owner.uid) if queue.HasField("owner") else None,
             delivery=DeliverySettings(
                 lease_seconds=delivery.lease_seconds,
@@ -101,7 +103,7 @@ def counts_from_pb(counts: pb.MessageCounts) -> Counts:
     return Counts(ready=counts.ready, delayed=counts.delayed, leased=counts.leased, dead=counts.dead)
 
 
-def declaration_to_pb(definition: Definition, *, queue_id: str, adopt: bool) -> pb.QueueDeclaration:
+def declaration_to_pb(definition: Declared, *, queue_id: str, adopt: bool) -> pb.QueueDeclaration:
     """Return what asks the server for a queue; it gets this id if there is none of its name yet."""
     return pb.QueueDeclaration(
         name=definition.name,

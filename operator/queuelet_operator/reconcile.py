@@ -7,9 +7,7 @@ is killed between two steps goes on where the other stopped.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from queuelet.definition import Definition
+from queuelet_operator.declared import Declared
 from queuelet_operator.deletion import next_step_of_deletion
 from queuelet_operator.resources import DeletionPolicy
 from queuelet_operator.standing import (
@@ -54,7 +52,7 @@ def _declaration(known: Known, policy: Policy, now: float) -> Declare | None:
     return Declare(definition=wanted, cause=cause, adopt=cause is Cause.ADOPTED)
 
 
-def _cause(known: Known, wanted: Definition) -> Cause | None:
+def _cause(known: Known, wanted: Declared) -> Cause | None:
     """Return why the queue is to be declared, None if it is as it should be."""
     if known.queue is None:
         return _cause_of_absence(known, wanted)
@@ -65,7 +63,7 @@ def _cause(known: Known, wanted: Definition) -> Cause | None:
         cause = Cause.ADOPTED
     elif present.owner != wanted.owner:
         cause = Cause.TAKEN_OVER
-    elif not _is_as(present, wanted):
+    elif present != wanted:
         cause = _cause_of_difference(known)
     elif asked and asked not in {status.last_handled_reconcile_at, known.answered}:
         cause = Cause.REQUESTED
@@ -79,15 +77,10 @@ def _cause_of_difference(known: Known) -> Cause:
     return Cause.EDITED if known.object.is_settled else Cause.CHANGED
 
 
-def _cause_of_absence(known: Known, wanted: Definition) -> Cause:
+def _cause_of_absence(known: Known, wanted: Declared) -> Cause:
     """Return why a queue is not there, by what the status says was there before."""
     was_in = known.object.status.epoch
     if not was_in:
         return Cause.CREATED
     is_in = (known.server.epochs or {}).get(wanted.store)
     return Cause.DELETED if was_in == is_in else Cause.STATE_LOST
-
-
-def _is_as(present: Definition, wanted: Definition) -> bool:
-    """Tell whether a queue is as wanted; the order of its tags does not matter."""
-    return replace(present, tags=()) == replace(wanted, tags=()) and set(present.tags) == set(wanted.tags)

@@ -9,8 +9,10 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from queuelet.bounds import UNBOUNDED
-from queuelet.definition import Definition, DeliverySettings, Owner, StoreKind
-from queuelet.tags import Tag, Tags
+from queuelet.definition import DeliverySettings, Owner, StoreKind
+from queuelet.tags import Tag
+from queuelet_operator.declared import Declared
+from queuelet_operator.packed_tags import PackedTags
 from queuelet_operator.status import QueueStatus, status_from
 
 GROUP = "queuelet.dev"
@@ -75,15 +77,15 @@ class QueueSpec:
     queue_class: str = "default"
     store: StoreKind = StoreKind.MEMORY
     limit: int = UNBOUNDED
-    tags: Tags = ()
+    tags: PackedTags = PackedTags()  # noqa: RUF009  # it is frozen
     delivery: DeliverySettings = DeliverySettings()  # noqa: RUF009  # it is frozen
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
     drain_seconds: int | None = None
     """How long a drain may take, in seconds; None for as long as it takes."""
 
-    def definition(self, name: str, owner: Owner, *, draining: bool = False) -> Definition:
+    def definition(self, name: str, owner: Owner, *, draining: bool = False) -> Declared:
         """Return what the queue should be."""
-        return Definition(
+        return Declared(
             store=self.store,
             name=name,
             limit=self.limit,
@@ -155,7 +157,7 @@ def spec_of(spec: Body) -> QueueSpec:
         queue_class=spec.get("queueClassName", default.queue_class),
         store=StoreKind[spec["store"].upper()] if "store" in spec else default.store,
         limit=spec.get("limit", default.limit),
-        tags=tuple(Tag(tag["key"], tag["value"]) for tag in spec.get("tags") or ()),
+        tags=PackedTags(Tag(tag["key"], tag["value"]) for tag in spec.get("tags") or ()),
         delivery=DeliverySettings(
             lease_seconds=delivery.get("leaseSeconds", default.delivery.lease_seconds),
             max_deliveries=delivery.get("maxDeliveries", default.delivery.max_deliveries),

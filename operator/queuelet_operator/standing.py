@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from queuelet.definition import Counts, Definition, Owner
+from queuelet.definition import Counts, Owner
+from queuelet_operator.declared import Declared
 from queuelet_operator.observed import ObservedQueue
 from queuelet_operator.resources import ADOPT, PAUSED, QueueObject
 from queuelet_operator.status import (
@@ -14,7 +15,6 @@ from queuelet_operator.status import (
     Condition,
     Effective,
     QueueStatus,
-    hash_of_tags,
     timestamp,
     with_condition,
     without_condition,
@@ -341,12 +341,12 @@ def _status(known: Known, policy: Policy, verdict: Verdict, now: float) -> Queue
     )
 
 
-def _effective(definition: Definition) -> Effective:
+def _effective(definition: Declared) -> Effective:
     return Effective(
         store=definition.store,
         limit=definition.limit,
         tag_count=len(definition.tags),
-        tags_hash=hash_of_tags(definition.tags),
+        tags_hash=definition.tags.hash,
         delivery=definition.delivery,
     )
 

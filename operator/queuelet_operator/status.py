@@ -6,16 +6,13 @@ are true, so that `kubectl wait`, Flux and Argo CD understand them without help.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any
 
 from queuelet.definition import Counts, DeliverySettings, StoreKind
-from queuelet.tags import Tags
 
 Json = dict[str, Any]
 
@@ -160,11 +157,6 @@ def _replaced(old: object, new: object) -> object:
     return {name: _replaced(old.get(name), value) for name, value in new.items()} | dict.fromkeys(
         old.keys() - new.keys()
     )
-
-
-def hash_of_tags(tags: Tags) -> str:
-    """Return a hash of a set of tags, the same for every order of them."""
-    return sha256(json.dumps(sorted(tags)).encode()).hexdigest()[:16]
 
 
 def timestamp(seconds: float) -> str:

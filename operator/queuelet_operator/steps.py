@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from queuelet.definition import Counts, Definition, Owner
+from queuelet.definition import Counts, Owner
+from queuelet_operator.declared import Declared
 from queuelet_operator.observed import ObservedQueue, Server, StoreProblem
 from queuelet_operator.resources import QueueObject
 from queuelet_operator.status import QueueStatus
@@ -130,7 +131,7 @@ class Policy:
         """Return the owner that the object's queue has in the server."""
         return Owner(name=f"{self.instance}/{an_object.key}", uid=an_object.uid)
 
-    def wanted(self, an_object: QueueObject) -> Definition:
+    def wanted(self, an_object: QueueObject) -> Declared:
         """Return what the object's queue should be."""
         return an_object.spec.definition(an_object.key.queue_name, self.owner(an_object))
 
@@ -170,7 +171,7 @@ class DropFinalizer:
 class Declare:
     """Have the server make the queue what it should be."""
 
-    definition: Definition
+    definition: Declared
     cause: Cause
     adopt: bool = False
 

@@ -127,7 +127,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10.0
     settings.watching.server_timeout = RESTART_EVERY
     settings.watching.client_timeout = RESTART_EVERY + 10
-    settings.watching.chunk_size = 500
-    # A worker has a task of its own for each object, which it keeps for as long as it is idle.
-    settings.queueing.idle_timeout = 0.5
+    # A Queue at its bounds is 200 KiB of JSON with its managedFields, and more when parsed.
+    settings.watching.chunk_size = 50
+    # A worker has a task of its own for each object, and keeps the object's whole JSON for as long as it is idle.
+    settings.queueing.idle_timeout = 0.01
     return settings

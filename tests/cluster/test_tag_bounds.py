@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from queuelet.tags import Tag
-from queuelet_operator.status import hash_of_tags
+from queuelet_operator.packed_tags import PackedTags
 from support.counts import soaked
 from support.kube_queues import KubeQueues
 from support.operator_process import OperatorProcess
@@ -56,7 +56,7 @@ def test_whatever_the_tags_the_queue_becomes_ready(
         kube.api.apply(f"{kube.path}/{name}", spec, f"manager-{number}")
     try:
         status = kube.wait_ready(name)["status"]
-        assert status["effective"]["tagsHash"] == hash_of_tags(tuple(tags))
+        assert status["effective"]["tagsHash"] == PackedTags(tags).hash
     finally:
         kube.delete(name)
 

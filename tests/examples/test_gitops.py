@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from queuelet.tags import Tag
-from queuelet_operator.status import hash_of_tags
+from queuelet_operator.packed_tags import PackedTags
 from support.documents import ROOT
 from support.helm import CHART, helm, template
 from support.kstatus import ARGOCD_CM, Health, Kstatus, argo_health, kstatus
@@ -266,7 +266,7 @@ def check_applied(api: Api, namespace: str, built: list[Object]) -> None:
     for name, spec in wanted.items():
         effective = there[name]["status"]["effective"]
         assert effective["limit"] == spec["limit"]
-        assert effective["tagsHash"] == hash_of_tags(tuple(Tag(tag["key"], tag["value"]) for tag in spec["tags"]))
+        assert effective["tagsHash"] == PackedTags(Tag(tag["key"], tag["value"]) for tag in spec["tags"]).hash
         assert (kstatus(there[name]), argo_health(there[name])) == (Kstatus.CURRENT, Health.HEALTHY)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TypeVar
 
 from hypothesis import settings
 
+T = TypeVar("T")
 
-def soaked(few: int, many: int) -> int:
+
+def soaked(few: T, many: T) -> T:
     """Return the small count, in a soak the large one."""
     return many if os.environ.get("QUEUELET_SOAK") == "1" else few
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from math import ceil
 from typing import Self
 
 from support.logged_process import LoggedProcess, clean_environment
@@ -12,8 +13,13 @@ from support.patience import patient
 
 def lease_flags(duration: float, renew_deadline: float, retry_period: float) -> tuple[str, ...]:
     """Return the flags of a Lease, in seconds on a quiet machine: on a busy one a leader needs longer to renew it."""
-    times = {"duration": duration, "renew-deadline": renew_deadline, "retry-period": retry_period}
-    return tuple(text for name, each in times.items() for text in (f"--lease-{name}", f"{patient(each):g}"))
+    # The duration is in whole seconds: Kubernetes has it so.
+    times = {
+        "duration": ceil(patient(duration)),
+        "renew-deadline": patient(renew_deadline),
+        "retry-period": patient(retry_period),
+    }
+    return tuple(text for name, each in times.items() for text in (f"--lease-{name}", f"{each:g}"))
 
 
 _QUICK = lease_flags(2, 1.5, 0.3)

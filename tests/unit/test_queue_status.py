@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.definition import Counts, DeliverySettings, StoreKind
-from queuelet.tags import Tag
 from queuelet_operator.status import (
     READY,
     STALLED,
@@ -18,7 +17,6 @@ from queuelet_operator.status import (
     Condition,
     Effective,
     QueueStatus,
-    hash_of_tags,
     status_from,
     status_patch,
     status_to,
@@ -126,13 +124,6 @@ def test_a_time_to_live_that_is_gone_is_named() -> None:
 
     assert status_patch(status(5), status(None))["effective"]["delivery"]["messageTTLSeconds"] is None
     assert "messageTTLSeconds" not in merged(status_to(status(5)), status_patch(status(5), status(None)))["effective"]
-
-
-def test_tags_have_one_hash_in_any_order_and_another_when_they_differ() -> None:
-    one, other = Tag("zone", "a"), Tag("zone", "b")
-    assert hash_of_tags((one, other)) == hash_of_tags((other, one))
-    different = [(), (one,), (other,), (one, other), (Tag("zonea", ""),), (Tag("", "zonea"),)]
-    assert len({hash_of_tags(tags) for tags in different}) == len(different)
 
 
 # What others wrote

@@ -1,0 +1,67 @@
+"""An operator that starts beside many large Queues stays small."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from support.apart import Apart
+from support.counts import soaked
+from support.kube_queues import KubeQueues
+from support.operator_process import OperatorProcess
+from support.pages import samples
+from support.queue_objects import queue_object, tag
+from support.rpc import eventually
+from support.server_process import ServerProcess
+from tools.control_plane import ControlPlane
+
+QUEUES = soaked(150, 5_000)
+MOST_MEBIBYTES = soaked(150, 300)
+"""The chart gives an operator 512."""
+
+PEAK = "VmHWM:"
+
+
+def peak_mebibytes(pid: int) -> int:
+    """Return the most memory that a process has had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(PEAK)) // 1024
+
+
+def all_are_ready(process: OperatorProcess) -> bool:
+    """Tell whether the operator knows all the Queues as Ready."""
+    queues = samples(f"{process.metrics_url}/metrics", "queuelet_operator_queues")
+    return queues == {'ready="true",reason="Ready"': QUEUES}
+
+
+@pytest.mark.timeout(soaked(120, 3_600))
+def test_a_restart_beside_many_queues_at_the_bounds_takes_little_memory(
+    control_plane: ControlPlane, apart: Apart, kube: KubeQueues, own_server: ServerProcess
+) -> None:
+    # 5,000 Queues of "<" are 2 GiB of JSON, which is all that etcd takes.
+    tags = [tag(f"{number:02}", soaked("<", "a") * 254) for number in range(64)]
+
+    def create(numbers: range) -> None:
+        queues = KubeQueues(control_plane.api_of_admin(), kube.namespace)
+        for number in numbers:
+            name = f"orders-{number}"
+            # As Flux and kubectl do: managedFields then name each tag.
+            queues.api.apply(f"{queues.path}/{name}", queue_object(name, tags=tags), "flux")
+        queues.api.close()
+
+    with ThreadPoolExecutor(4) as people:
+        list(people.map(create, [range(start, QUEUES, 4) for start in range(4)]))
+    # At first each Queue is new, then each is known to the server.
+    for is_restart in (False, True):
+        with apart.operator(own_server, quick_lease=True) as process:
+            eventually(
+                partial(all_are_ready, process),
+                f"{QUEUES} Queues are Ready",
+                timeout=soaked(60, 1_800),
+            )
+            peak = peak_mebibytes(process.pid)
+            print(f"{QUEUES} Queues, {'restart' if is_restart else 'first start'}: peak {peak} MiB")  # noqa: T201  # a soak's figures are read by people
+            assert peak < MOST_MEBIBYTES
