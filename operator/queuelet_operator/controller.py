@@ -35,6 +35,9 @@ STEPS_RATE = 1.0
 COUNTS_RATE = 10.0
 """Writes a second, in all, that bring nothing but new counts."""
 
+LONGEST_CAUSE = 5.0
+"""Seconds for which an outage must have another cause, at most, before statuses name it."""
+
 _LOST_TOUCH = (Unreachable, DeadlineExceeded, ServerDraining, Unauthenticated, StoreFailed)
 
 
@@ -51,7 +54,12 @@ class Controller:
         self._next_counts = 0.0
         self.queue: WorkQueue[Key] = WorkQueue(monotonic)
         """The objects that need a look."""
-        self.link = ServerLink(settings.connection, changed=self.queue_changed, flipped=self.server_flipped)
+        self.link = ServerLink(
+            settings.connection,
+            cause_lasts=min(settings.outage_after / 2, LONGEST_CAUSE),
+            changed=self.queue_changed,
+            flipped=self.server_flipped,
+        )
         """The connection to the queue server."""
         surroundings = Surroundings(api, settings.server_service)
         self._actions = Actions(api, self.link, surroundings, recorder, metrics)
@@ -121,7 +129,9 @@ class Controller:
             reason = Reason.STORE_FULL if problem.is_full else Reason.STORE_FAILED
             self._metrics.store_problems.labels(store.name.title(), reason.value).set(1)
         if away:
-            asyncio.get_running_loop().call_later(self._policy.outage_after, self.look_at_all)
+            # An outage that has another cause by now is reported already.
+            left = max(server.away_since + self._policy.outage_after - time(), 0.0)
+            asyncio.get_running_loop().call_later(left, self.look_at_all)
             return
         for entry in self._entries.values():
             entry.refusal = None

@@ -84,7 +84,8 @@ class Metrics:
         )
         self.events_dropped = Counter(
             "queuelet_operator_events_dropped_total",
-            "Kubernetes Events that were not posted: too many at once, or refused.",
+            "Kubernetes Events that were not posted: too many in the namespace, too many in all, or refused.",
+            ["reason"],
             registry=self.registry,
         )
         self.leads = Gauge(

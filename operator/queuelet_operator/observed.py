@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from queuelet.definition import Counts, DeliverySettings, Owner, StoreKind
 from queuelet.errors import StoreFull
@@ -35,6 +35,9 @@ class StoreProblem:
     since: float
     """Since when this is known, in seconds since 1970."""
 
+    message_since: float = 0.0
+    """Since when it has this message."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Server:
@@ -50,12 +53,37 @@ class Server:
     """Since when it is away, in seconds since 1970."""
 
     why_away: str = ""
-    """What the last try to reach it ended with."""
+    """Why it cannot be reached; empty as long as it was not tried."""
+
+    why_lately: str = ""
+    """What tries end with by now, if that is something else. It becomes `why_away` once it has lasted."""
+
+    lately_since: float = 0.0
 
     @property
     def is_away(self) -> bool:
         """Whether it cannot be reached."""
         return self.epochs is None
+
+
+MESSAGE_LASTS = 60.0
+"""Seconds for which the problem of a store keeps its message: each change of it is a write per Queue."""
+
+
+def server_away(why: str, before: Server, now: float, *, lasts: float) -> Server:
+    """Return where a server stands that could not be reached, because of `why`.
+
+    Another reason than before must last for so many seconds: each change of it is a write for each Queue.
+    """
+    if not before.is_away or not before.why_away:
+        return Server(away_since=now if not before.is_away else before.away_since, why_away=why)
+    if why == before.why_away:
+        return replace(before, why_lately="", lately_since=0.0)
+    if why != before.why_lately:
+        return replace(before, why_lately=why, lately_since=now)
+    if now < before.lately_since + lasts:
+        return before
+    return Server(away_since=before.away_since, why_away=why)
 
 
 def server_with(stores: Iterable[pb.StoreEpoch], before: Server, now: float) -> Server:
@@ -68,10 +96,16 @@ def server_with(stores: Iterable[pb.StoreEpoch], before: Server, now: float) -> 
         if each.problem:
             # A reason that a later server may have is taken for the worse one: then nothing is tried.
             is_full = each.reason == StoreFull.reason
-            old = before.problems.get(kind)
-            since = old.since if old and old.is_full == is_full else now
-            problems[kind] = StoreProblem(is_full=is_full, message=each.problem, since=since)
+            problems[kind] = _problem(is_full, each.problem, before.problems.get(kind), now)
     return Server(epochs=epochs, problems=problems)
+
+
+def _problem(is_full: bool, message: str, old: StoreProblem | None, now: float) -> StoreProblem:  # noqa: FBT001  # one of a pair with the message
+    if old is None or old.is_full != is_full:
+        return StoreProblem(is_full=is_full, message=message, since=now, message_since=now)
+    if message == old.message or now < old.message_since + MESSAGE_LASTS:
+        return old
+    return replace(old, message=message, message_since=now)
 
 
 def queue_from_pb(queue: pb.Queue) -> ObservedQueue:

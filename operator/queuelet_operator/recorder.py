@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from time import time
+from time import monotonic, time
 
 import structlog
 
@@ -14,11 +14,16 @@ from queuelet_operator.metrics import Metrics
 from queuelet_operator.resources import QueueObject
 from queuelet_operator.status import timestamp
 from queuelet_operator.steps import Notice
+from queuelet_operator.token_buckets import TokenBuckets
 
 log = structlog.get_logger()
 
 RATE = 10.0
 """Events a second at most: 10,000 queues that come back must not cost 10,000 writes before anything else is written."""
+
+AT_ONCE_PER_NAMESPACE = 25.0
+RATE_PER_NAMESPACE = 0.2
+"""Events about the Queues of one namespace: at once, and a second after those. One namespace must not use up RATE."""
 
 MOST_WAITING = 100
 """Events that wait to be posted. More are dropped and counted: each is a line in the log all the same."""
@@ -32,16 +37,20 @@ class Recorder:
     def __init__(self, api: KubernetesApi, metrics: Metrics) -> None:
         self._api = api
         self._metrics = metrics
+        self._budget: TokenBuckets[str] = TokenBuckets(AT_ONCE_PER_NAMESPACE, RATE_PER_NAMESPACE)
         self._waiting: asyncio.Queue[tuple[QueueObject, Notice]] = asyncio.Queue(MOST_WAITING)
 
     def post(self, an_object: QueueObject, notice: Notice) -> None:
         """Have an Event posted when there is time for it, and log it now."""
         level = log.warning if notice.is_warning else log.info
         level(notice.message, queue=str(an_object.key), reason=notice.reason)
+        if not self._budget.take(an_object.key.namespace, monotonic()):
+            self._metrics.events_dropped.labels("namespace_limit").inc()
+            return
         try:
             self._waiting.put_nowait((an_object, notice))
         except asyncio.QueueFull:
-            self._metrics.events_dropped.inc()
+            self._metrics.events_dropped.labels("backlog").inc()
 
     async def run(self) -> None:
         """Post what waits. It never returns."""
@@ -52,7 +61,7 @@ class Recorder:
             except ApiError as error:
                 # A namespace that is being deleted takes no Events. The log has it.
                 log.debug("an Event was not posted", queue=str(an_object.key), reason=notice.reason, error=str(error))
-                self._metrics.events_dropped.inc()
+                self._metrics.events_dropped.labels("refused").inc()
             await asyncio.sleep(1 / RATE)
 
 

@@ -19,7 +19,7 @@ import structlog
 from queuelet.client import Client, Connection
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
-from queuelet_operator.observed import ObservedQueue, Server, queue_from_pb, server_with
+from queuelet_operator.observed import ObservedQueue, Server, queue_from_pb, server_away, server_with
 
 log = structlog.get_logger()
 
@@ -51,22 +51,25 @@ class ServerLink:
         self,
         connection: Connection,
         *,
+        cause_lasts: float,
         changed: Callable[[str], None],
         flipped: Callable[[], None],
     ) -> None:
         """Take how to reach it, and what to call.
 
-        `changed` is called with the name of a queue that changed; `flipped` when the server came or went, or one of its
-        stores has another state.
+        While the server is away, another cause counts once it has lasted for `cause_lasts` seconds. `changed` is called
+        with the name of a queue that changed; `flipped` when the server came or went, is away for another cause, or one
+        of its stores has another state.
         """
         self._connection = replace(connection, timeout=CALL_TIMEOUT)
         self._changed = changed
         self._flipped = flipped
+        self._cause_lasts = cause_lasts
         self._client: Client | None = None
         self.may_call: Callable[[], bool] = lambda: True
         self._declares: _Batcher[pb.QueueDeclaration, pb.DeclareResult] = _Batcher(self._declare)
         self._removes: _Batcher[pb.QueueRemoval, pb.RemoveResult] = _Batcher(self._remove)
-        self.server = Server(away_since=time(), why_away="it was not reached yet")
+        self.server = Server(away_since=time())
         """Where it stands."""
         self.queues: dict[str, ObservedQueue] = {}
         """Its queues by name, while it is connected."""
@@ -114,7 +117,7 @@ class ServerLink:
                 backoff = FIRST_BACKOFF
                 self._went_away(why)
             else:
-                self.server = Server(away_since=self.server.away_since, why_away=why)
+                self._is_still_away(why)
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  # it guards nothing
             backoff = min(backoff * 2, LAST_BACKOFF)
 
@@ -180,9 +183,16 @@ class ServerLink:
             self._flipped()
 
     def _went_away(self, why: str) -> None:
-        self.server = Server(away_since=time(), why_away=why)
+        self.server = server_away(why, self.server, time(), lasts=self._cause_lasts)
         log.warning("the server is away", server=self._connection.server, why=why)
         self._flipped()
+
+    def _is_still_away(self, why: str) -> None:
+        before = self.server
+        self.server = server_away(why, before, time(), lasts=self._cause_lasts)
+        if self.server.why_away != before.why_away and before.why_away:
+            log.warning("the server is away for another reason", server=self._connection.server, why=why)
+            self._flipped()
 
     # Batches
 

@@ -21,6 +21,8 @@ from queuelet_operator.status import (
 )
 from queuelet_operator.steps import Cause, Known, Nothing, Notice, Policy, Reason, WriteStatus
 
+NOT_TRIED = "it was not reached yet"
+
 LONGEST_MESSAGE = 2_048
 """Characters of a condition's message. Longer ones are cut, because some of them quote the server."""
 
@@ -57,6 +59,9 @@ class Trouble:
 
     verdict: Verdict
     since: float
+    cause: str
+    """Why it is so, as the end of the verdict's sentence; empty while that is not known."""
+
     ends_work: bool = True
     """Whether nothing can be done with the queue for as long."""
 
@@ -148,11 +153,11 @@ def paused(known: Known, policy: Policy, now: float) -> Verdict:
     is_told = trouble is not None and trouble.is_told(known, policy, now)
     as_before = _paused(ready=_ready_before(known.object))
     if trouble and trouble.ends_work:
-        return _as_told_first(known, trouble.verdict) if is_told else as_before
+        return _with_present_cause(known, trouble) if is_told else as_before
     if _has_lost_store(known):
         return _lost_while_paused(known)
     if trouble and is_told:
-        return _as_told_first(known, trouble.verdict)
+        return _with_present_cause(known, trouble)
     if known.object.status.queue_id and not _has_its_queue(known, policy):
         return _paused(
             ready="False", but="; the queue that status.queueID names is not there, or another's", forgets_counts=True
@@ -202,8 +207,10 @@ def trouble_of(known: Known, policy: Policy) -> Trouble | None:
     server, problem = known.server, known.problem
     if server.is_away:
         what = f"the server at {policy.address} has not answered since {timestamp(server.away_since)}"
-        verdict = Verdict(reason=Reason.SERVER_UNAVAILABLE, message=f"{what}: {server.why_away}", reconciling=True)
-        return Trouble(what=what, verdict=verdict, since=server.away_since)
+        verdict = Verdict(
+            reason=Reason.SERVER_UNAVAILABLE, message=f"{what}: {server.why_away or NOT_TRIED}", reconciling=True
+        )
+        return Trouble(what=what, verdict=verdict, since=server.away_since, cause=server.why_away)
     if problem is None:
         return None
     since = f"of the server at {policy.address} since {timestamp(problem.since)}"
@@ -213,7 +220,9 @@ def trouble_of(known: Known, policy: Policy) -> Trouble | None:
     else:
         what = f"nothing can be done with the store {since}"
         verdict = Verdict(reason=Reason.STORE_FAILED, message=f"{what}: {problem.message}", reconciling=True)
-    return Trouble(what=what, verdict=verdict, since=problem.since, ends_work=not problem.is_full)
+    return Trouble(
+        what=what, verdict=verdict, since=problem.since, cause=problem.message, ends_work=not problem.is_full
+    )
 
 
 def standing(known: Known, policy: Policy, now: float) -> Verdict:
@@ -229,7 +238,7 @@ def standing(known: Known, policy: Policy, now: float) -> Verdict:
     if is_of_another_store(known) and known.object.status.reason != Reason.SERVER_STATE_LOST:
         return _lost(known)
     if trouble and trouble.is_told(known, policy, now):
-        return _as_told_first(known, trouble.verdict)
+        return _with_present_cause(known, trouble)
     return Verdict(reason=Reason.READY, message="the queue is there as declared", ready="True")
 
 
@@ -257,7 +266,22 @@ def while_in(trouble: Trouble, known: Known, policy: Policy, now: float) -> Noth
     """Say what is wrong with the server or its store, once it has been for long."""
     if not trouble.is_told(known, policy, now):
         return Nothing(until=trouble.told_at(policy))
-    return written(known, policy, _as_told_first(known, trouble.verdict), now)
+    return written(known, policy, _with_present_cause(known, trouble), now)
+
+
+def _with_present_cause(known: Known, trouble: Trouble) -> Verdict:
+    """Return a trouble's verdict, with the sentence that the status has already if it names the present cause.
+
+    Another operator knows another time since when it is so, and that alone is no reason to write.
+    """
+    old = known.object.status.condition(READY)
+    if old and old.reason == trouble.verdict.reason and old.message.endswith(_end_of_sentence(trouble.cause)):
+        return replace(trouble.verdict, message=old.message)
+    return trouble.verdict
+
+
+def _end_of_sentence(cause: str) -> str:
+    return f": {cause}"[:LONGEST_MESSAGE] if cause else ""
 
 
 def _as_told_first(known: Known, verdict: Verdict) -> Verdict:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
+from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+from queuelet_operator.packed_tags import PackedTags
 from support.kube_queues import KubeQueues, condition, is_ready
 from support.operator_process import OperatorProcess
 from support.pages import samples
@@ -61,7 +63,8 @@ def test_the_status_tells_what_the_server_reports(kube: KubeQueues, server: Serv
         "effective": {
             "store": "Memory",
             "limit": 10,
-            "tags": [{"key": "team", "value": "checkout"}],
+            "tagCount": 1,
+            "tagsHash": PackedTags([Tag("team", "checkout")]).hash,
             "delivery": {"leaseSeconds": 30, "maxDeliveries": 5},
         },
         "messages": {"ready": 0, "delayed": 0, "leased": 0, "dead": 0, "total": 0},
@@ -74,8 +77,8 @@ def test_kubectl_waits_for_it_and_shows_it_at_a_glance(kube: KubeQueues, kubectl
     kubectl("wait", "--for=condition=Ready", "queue/orders", "--timeout=30s")
     columns = kubectl("get", "qlet", "orders", "-o", "wide", "--no-headers").split()
     assert columns[:5] == ["orders", "True", "Memory", "7", "0"]
-    assert columns[6] == f"{kube.namespace}.orders"
-    assert columns[8] == "Ready"
+    assert columns[7] == f"{kube.namespace}.orders"
+    assert columns[9] == "Ready"
 
 
 def test_kubectl_apply_changes_it(kube: KubeQueues, rpc: Rpc) -> None:
@@ -458,3 +461,29 @@ def test_a_namespace_with_queues_can_be_deleted(api: Api, kube: KubeQueues, rpc:
     eventually(is_gone, "the namespace is gone", timeout=50.0)
     listed = rpc.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse).queues
     assert not [queue for queue in listed if queue.name.startswith(f"{kube.namespace}.")]
+
+
+def test_events_of_one_namespace_leave_those_of_another_alone(
+    operator: OperatorProcess, kube: KubeQueues, rpc: Rpc, api: Api
+) -> None:
+    names = [f"orders-{number}" for number in range(40)]
+    for name in names:
+        kube.create(name)
+    kube.wait_all_ready(len(names))
+    url, dropped = f"{operator.metrics_url}/metrics", "queuelet_operator_events_dropped_total"
+    before = samples(url, dropped).get('reason="namespace_limit"', 0)
+    for name in names:
+        rpc.delete_queue(kube.server_name(name))
+    left_out = 'reason="namespace_limit"'
+    eventually(lambda: samples(url, dropped).get(left_out, 0) > before, "some were left out")
+    other = KubeQueues(api, f"{kube.namespace}-other")
+    api.create("/api/v1/namespaces", {"metadata": {"name": other.namespace}})
+    other.create()
+    other.wait_ready()
+    rpc.delete_queue(other.server_name("orders"))
+    other.wait_event("QueueRestored")
+    listed = api.get(f"/api/v1/namespaces/{kube.namespace}/events")["items"]
+    assert 25 <= len(listed) < len(names)
+    other.delete()
+    other.wait_gone()
+    api.delete(f"/api/v1/namespaces/{other.namespace}")

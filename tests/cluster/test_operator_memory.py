@@ -56,7 +56,7 @@ def test_a_restart_beside_many_queues_at_the_bounds_takes_little_memory(
         list(people.map(create, [range(start, QUEUES, 4) for start in range(4)]))
     # At first each Queue is new, then each is known to the server.
     for is_restart in (False, True):
-        with apart.operator(own_server, quick_lease=True) as process:
+        with apart.operator(own_server) as process:
             eventually(
                 partial(all_are_ready, process),
                 f"{QUEUES} Queues are Ready",
@@ -64,4 +64,5 @@ def test_a_restart_beside_many_queues_at_the_bounds_takes_little_memory(
             )
             peak = peak_mebibytes(process.pid)
             print(f"{QUEUES} Queues, {'restart' if is_restart else 'first start'}: peak {peak} MiB")  # noqa: T201  # a soak's figures are read by people
+            assert process.stop() == 0, "it gives its Lease back"
             assert peak < MOST_MEBIBYTES

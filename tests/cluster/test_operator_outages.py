@@ -333,3 +333,25 @@ def test_a_server_with_tls_and_a_token_is_reached(apart: Apart, kube: KubeQueues
             assert "token" in seen["status"]["conditions"][0]["message"]
             token.write_text("right")
             kube.wait_ready()
+
+
+def test_the_message_follows_the_cause_of_an_outage(
+    apart: Apart, kube: KubeQueues, own_server: ServerProcess, tmp_path: Path
+) -> None:
+    with apart.operator(own_server, *SOON):
+        kube.create()
+        kube.wait_ready()
+        own_server.kill()
+        seen = kube.wait("orders", is_unavailable, "unavailable")
+        first = condition(seen)
+        token = tmp_path / "token"
+        token.write_text("secret")
+        with server_in_place_of(own_server, "--token-file", str(token)):
+            seen = kube.wait("orders", lambda each: "token" in str(condition(each)), "refused for its token")
+        ready = condition(seen)
+        assert first
+        assert ready
+        assert ready["reason"] == "ServerUnavailable"
+        assert ready["lastTransitionTime"] == first["lastTransitionTime"]
+        with server_in_place_of(own_server):
+            kube.wait_ready()

@@ -17,7 +17,7 @@ from queuelet_operator.actions import how_it_was_got
 from queuelet_operator.declared import Declared
 from queuelet_operator.deletion import LEFT, LOOK_AROUND_EVERY
 from queuelet_operator.notices import notice_of_declaration
-from queuelet_operator.observed import ObservedQueue, Server, StoreProblem, server_with
+from queuelet_operator.observed import ObservedQueue, Server, StoreProblem, server_away, server_with
 from queuelet_operator.packed_tags import PackedTags
 from queuelet_operator.reconcile import next_step
 from queuelet_operator.resources import FINALIZER, DeletionPolicy, Key, QueueObject, QueueSpec
@@ -539,8 +539,37 @@ def test_an_outage_is_told_of_after_ten_seconds_and_once() -> None:
     }
     assert (status.queue_id, status.epoch, status.messages) == ("uid-1", "epoch-1", Counts()), "what was known stays"
     told = replace(was, object=replace(was.object, status=status))
-    why = replace(told.server, why_away="another error")
-    assert next_step(replace(told, server=why), POLICY, NOW + 600) == Nothing()
+    assert next_step(told, POLICY, NOW + 600) == Nothing()
+    another_operator = replace(told.server, away_since=NOW + 5)
+    assert next_step(replace(told, server=another_operator), POLICY, NOW + 600) == Nothing()
+    not_tried_yet = Server(away_since=NOW + 5)
+    assert next_step(replace(told, server=not_tried_yet), POLICY, NOW + 600) == Nothing()
+
+
+def test_an_outage_is_told_of_again_when_it_has_another_cause() -> None:
+    was = replace(settled(known()), server=away(10), queue=None)
+    told = replace(was, object=replace(was.object, status=written(next_step(was, POLICY, NOW))))
+    expired = replace(told.server, why_away="the server's certificate expired")
+    ready = written(next_step(replace(told, server=expired), POLICY, NOW + 20)).condition(READY)
+    assert ready
+    assert ready.message.endswith(": the server's certificate expired")
+    assert ready.since == timestamp(NOW), "its status did not change"
+
+
+def test_a_cause_must_last_before_it_is_told() -> None:
+    def fails(why: str, now: float, before: Server) -> Server:
+        return server_away(why, before, now, lasts=5)
+
+    first = fails("refused", 1, HERE)
+    assert (first.away_since, first.why_away) == (1, "refused")
+    other = fails("expired", 4, fails("expired", 2, first))
+    assert (other.away_since, other.why_away) == (1, "refused")
+    assert fails("expired", 7, other) == Server(away_since=1, why_away="expired")
+    restless = other
+    for now in range(10, 100, 2):
+        restless = fails(f"error {now}", now, restless)
+    assert restless.why_away == "refused"
+    assert fails("refused", 5, Server(away_since=3)) == Server(away_since=3, why_away="refused"), "the first is at once"
 
 
 def test_after_an_outage_it_is_ready_as_before() -> None:
@@ -585,9 +614,14 @@ def test_a_problem_of_a_store_is_told_of_after_ten_seconds_and_once(is_full: boo
     assert "the disk is at fault" in ready.message
     told = replace(was, object=replace(was.object, status=status))
     assert next_step(told, POLICY, NOW) == Nothing()
-    other = StoreProblem(is_full=is_full, message="the disk is still at fault", since=NOW + 5)
+    same = StoreProblem(is_full=is_full, message="the disk is at fault", since=NOW + 5)
+    later = replace(told, server=replace(told.server, problems={StoreKind.DISK: same}))
+    assert next_step(later, POLICY, NOW + 5) == Nothing(), "another operator is no news"
+    other = replace(same, message="the disk was taken out")
     later = replace(told, server=replace(told.server, problems={StoreKind.DISK: other}))
-    assert next_step(later, POLICY, NOW + 5) == Nothing(), "another operator, or another sentence, is no news"
+    ready = written(next_step(later, POLICY, NOW + 5)).condition(READY)
+    assert ready
+    assert "the disk was taken out" in ready.message
     back = written(next_step(replace(told, server=HERE_TOO), POLICY, NOW + 60))
     assert shown(back) == {READY: ("True", "Ready")}
 
@@ -628,10 +662,12 @@ def test_a_problem_is_as_old_as_it_was_before() -> None:
     well = told(1, away(1))
     assert well == Server(epochs={StoreKind.MEMORY: "epoch-1", StoreKind.DISK: "epoch-2"})
     full = told(2, well, "full", StoreFull.reason)
-    assert full.problems == {StoreKind.DISK: StoreProblem(is_full=True, message="full", since=2)}
-    assert told(3, full, "still full", StoreFull.reason).problems[StoreKind.DISK].since == 2
+    assert full.problems == {StoreKind.DISK: StoreProblem(is_full=True, message="full", since=2, message_since=2)}
+    assert told(3, full, "fuller", StoreFull.reason) == full, "a message stays for a minute"
+    fuller = told(62, full, "fuller", StoreFull.reason).problems[StoreKind.DISK]
+    assert (fuller.message, fuller.since, fuller.message_since) == ("fuller", 2, 62)
     failed = told(4, full, "failed", StoreFailed.reason)
-    assert failed.problems == {StoreKind.DISK: StoreProblem(is_full=False, message="failed", since=4)}
+    assert failed.problems == {StoreKind.DISK: StoreProblem(is_full=False, message="failed", since=4, message_since=4)}
     assert not told(5, failed).problems
 
 
