@@ -33,10 +33,12 @@ MADE_FOR_YOU = frozenset({"Consumption", "Delivery", "Message", "News", "Receive
 INSIDE = frozenset({
     "Client.call_once",
     "Client.inner",
+    "Client.park",
     "Client.thread",
     "Connection.error_of",
     "Connection.metadata",
     "Connection.open_channel",
+    "Consumption.is_in_use",
     "News.of",
     "Sent.deadline",
     "Sent.is_withdrawn",

@@ -25,7 +25,7 @@ from support.patience import patient
 from support.rpc import eventually, unique_name
 from support.server_process import ServerProcess
 
-NOT_BLOCKING = {"call", "call_once", "stream", "consume"}
+NOT_BLOCKING = {"park", "call", "call_once", "stream", "consume"}
 """What speaks the wire's own words."""
 
 

@@ -16,12 +16,18 @@ connection stands.
 `Sharder` uses several queues as one. `queuelet.client.blocking` is for programs without an event loop.
 """
 
+import os
+
+# gRPC's own support for forks starts threads in a child whose parent has a channel in use, and they crash. It is read
+# when gRPC is imported, so it is set first.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from queuelet.client.client import Client
 from queuelet.client.connection import Connection
 from queuelet.client.connection_state import ConnectionState
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.consumption import Consumption
-from queuelet.client.errors import Closed, NotSent, PutsFailed
+from queuelet.client.errors import Closed, Forked, NotSent, PutsFailed
 from queuelet.client.options import OnError
 from queuelet.client.producer import Producer
 from queuelet.client.received import Received
@@ -32,6 +38,6 @@ from queuelet.client.values import Delivery, Message, News
 
 __all__ = [
     "BYTES", "JSON", "TEXT", "Added", "Client", "Closed", "Connection", "ConnectionState", "Consumer", "Consumption",
-    "Delivery", "Handler", "Message", "ModelSerializer", "News", "NotSent", "OnError", "Producer", "PutsFailed",
-    "Received", "Sent", "Serializer", "Sharder",
+    "Delivery", "Forked", "Handler", "Message", "ModelSerializer", "News", "NotSent", "OnError", "Producer",
+    "PutsFailed", "Received", "Sent", "Serializer", "Sharder",
 ]  # fmt: skip

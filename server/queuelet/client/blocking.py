@@ -20,16 +20,20 @@ Calls of `queuelet.client.Client` that speak the wire's own words are not here: 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial, wraps
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
-from threading import RLock, Thread
+from threading import RLock, Thread, current_thread, local
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from weakref import WeakSet
 
 from queuelet import client as aio
+from queuelet.client import forks
 from queuelet.client.checks import Seconds, patience_of
 from queuelet.client.connection import DEFAULT
 from queuelet.client.connection_state import StateListener
@@ -44,6 +48,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Consumer", "Handler", "Producer", "Sent"]
 
+_log = logging.getLogger("queuelet.client")
+
+_START = 30.0
+"""How long a thread may take to start, in seconds."""
+
+_END = 30.0
+"""How long the thread of a client may take to end, in seconds."""
+
+_PARKING = 1.0
+"""How long a fork waits for a client to close its connection, in seconds."""
+
 _LOOK_UP = 0.5
 """How often a thread that waits looks up, in seconds: a signal that comes just before it waits does not wake it."""
 
@@ -55,13 +70,14 @@ Handler = Callable[[aio.Received[Item]], object]
 
 
 class _LoopThread:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own, and one more in each process that is forked off."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
-        self._stopped = asyncio.Event()
-        # What is handed over comes before the end or is refused. A signal handler may come in between, of this thread.
+        self._left: list[object] = []
+        """Loops of other processes. They are kept, because closing one here would end the other's."""
+        # A call is handed over before the end or is refused. A signal handler may come in between, of this thread.
         self._handing_over = RLock()
 
     def start(self) -> None:
@@ -69,31 +85,39 @@ class _LoopThread:
         _refuse_in_a_loop()
         if self._thread is not None:
             raise aio.Closed("the client was opened before: make a new one")
+        self._start()
+
+    def _start(self) -> asyncio.AbstractEventLoop:
         started = Future[asyncio.AbstractEventLoop]()
-        self._thread = Thread(target=lambda: asyncio.run(self._serve(started)), name="queuelet-client", daemon=True)
+        self._thread = Thread(target=_serve, args=[started], name="queuelet-client", daemon=True)
         self._thread.start()
-        self._loop = started.result()
+        self._loop = started.result(_START)
+        return self._loop
 
     def stop(self) -> None:
         """End the thread, and whatever still runs there."""
         with self._handing_over:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._stopped.set)
-            self._loop = None
-        if self._thread is not None:
-            self._thread.join()
+            loop, thread, self._loop = self._loop, self._thread, None
+            if loop is None or thread is None or not thread.is_alive():
+                return
+            loop.call_soon_threadsafe(loop.stop)
+        thread.join(_END)
+        if thread.is_alive():
+            _log.error("the thread of a client did not end within %g seconds, and is left to itself", _END)
 
     def run(self, call: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Have a coroutine run there; return what it does or raise what it raises. Ctrl-C here cancels it there."""
+        """Have a coroutine run there; return what it does or raise what it raises. Ctrl-C here cancels it there.
+
+        Raises:
+            Closed: the client is not open, or the thread has ended.
+            Forked: a client of the parent process was in use when this process was forked.
+        """
         _refuse_in_a_loop()
         with self._handing_over:
-            loop = self._running()
+            loop, thread = self._running()
             future = asyncio.run_coroutine_threadsafe(call(*args, **kwargs), loop)
         try:
-            while not future.done():
-                with suppress(TimeoutError):
-                    future.result(_LOOK_UP)
-            return future.result()
+            return _result(future, thread)
         except CancelledError:
             raise aio.Closed("the client was closed during the call") from None
         except BaseException:
@@ -121,19 +145,68 @@ class _LoopThread:
             with suppress(aio.Closed):
                 self.run(close)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the thread is one of this process, and not its parent's."""
+        return self._thread is not None or not self._left
+
     def call_soon(self, call: Callable[[], object]) -> None:
         """Have a function called there, and do not wait for that."""
         with self._handing_over:
-            self._running().call_soon_threadsafe(call)
+            self._running()[0].call_soon_threadsafe(call)
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
+    def _running(self) -> tuple[asyncio.AbstractEventLoop, Thread]:
+        forks.check_usable()
+        if self._left and self._loop is None and self._thread is None:
+            self._start()
+        if self._loop is None or self._thread is None:
             raise aio.Closed("the client is not open: use it in `with`")
-        return self._loop
+        return self._loop, self._thread
 
-    async def _serve(self, started: Future[asyncio.AbstractEventLoop]) -> None:
-        started.set_result(asyncio.get_running_loop())
-        await self._stopped.wait()
+    # Around a fork
+
+    def hold(self, park: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Let no call begin until `release`, and have the client close its connection if it is idle.
+
+        Return whether calls are held up. If anything takes too long, the child learns that it can use no client.
+        """
+        if not self._handing_over.acquire(timeout=_PARKING):
+            return False
+        if self._loop is not None and current_thread() is not self._thread:
+            future = asyncio.run_coroutine_threadsafe(park(), self._loop)
+            with suppress(Exception):
+                future.result(_PARKING)
+        return True
+
+    def release(self) -> None:
+        """Let calls begin again."""
+        self._handing_over.release()
+
+    def begin_child(self) -> None:
+        """Leave the loop and the thread to the parent. The next call starts others."""
+        self._handing_over = RLock()
+        if self._loop is not None:
+            self._left.append(self._loop)
+            self._loop = self._thread = None
+
+
+def _result(future: Future[R], thread: Thread) -> R:
+    """Wait for what a thread does. What ends that thread ends the wait, as the loop's own error would."""
+    while not future.done():
+        with suppress(TimeoutError):
+            return future.result(_LOOK_UP)
+        if not thread.is_alive() and not future.done():
+            raise aio.Closed("the client's thread has ended: open another client")
+    return future.result()
+
+
+def _serve(started: Future[asyncio.AbstractEventLoop]) -> None:
+    """Run an event loop until it is stopped; cancel what still runs there then."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        asyncio.set_event_loop(loop)
+        loop.call_soon(started.set_result, loop)
+        loop.run_forever()
 
 
 def _refuse_in_a_loop() -> None:
@@ -183,12 +256,14 @@ class Client:
 
     def __enter__(self) -> Self:
         """Start the thread and open the connection."""
+        forks.check_usable()
         self.thread.start()
         try:
             self.thread.run(self.inner.__aenter__)
         except BaseException:
             self.thread.stop()
             raise
+        _clients.add(self)
         return self
 
     def __exit__(
@@ -196,9 +271,11 @@ class Client:
     ) -> None:
         """Close the connection and end the thread."""
         try:
-            self.thread.run(self.inner.__aexit__, kind, error, trace)
+            if self.thread.is_here:
+                self.thread.run(self.inner.__aexit__, kind, error, trace)
         finally:
             self.thread.stop()
+            _clients.discard(self)
 
     list_queues = _blocking(aio.Client.list_queues)
     new_queue = _blocking(aio.Client.new_queue)
@@ -243,6 +320,34 @@ class Client:
         return self.inner.state
 
 
+_clients: WeakSet[Client] = WeakSet()
+"""Those that are open."""
+
+_fork = local()
+"""The clients that this thread holds up while it forks."""
+
+
+def _before_fork() -> None:
+    """Close the connections of all clients, if no other channel keeps gRPC alive: then the child can use it."""
+    _fork.held = [client.thread for client in list(_clients) if client.thread.hold(client.inner.park)]
+    if _fork.held:
+        forks.quiesce()
+
+
+def _after_fork() -> None:
+    for thread in _fork.held:
+        thread.release()
+
+
+def _begin_child() -> None:
+    for client in list(_clients):
+        client.thread.begin_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_begin_child)
+
+
 class Sent:
     """A message on its way. Ask for its `result`: `Added`, or the error that kept it from that."""
 
@@ -250,10 +355,12 @@ class Sent:
         """Take the message as the async producer has it. `Producer.send` makes these."""
         self._sent = sent
         self._thread = thread
+        self._generation = forks.generation()
 
     def result(self, timeout: Seconds | None = None) -> aio.Added:
         """Wait for the outcome, for so many seconds. Raises `TimeoutError` after that; it stays on its way."""
         patience = patience_of("timeout", timeout)
+        _check_made_here(self._generation, "the message was sent")
 
         async def outcome() -> aio.Added:
             async with asyncio.timeout(patience):
@@ -268,6 +375,12 @@ class Sent:
     def add_done_callback(self, call: Callable[[aio.Added | QueueletError], None]) -> None:
         """Have a function called with the outcome, in the client's thread."""
         self._thread.call_soon(partial(self._sent.add_done_callback, call))
+
+
+def _check_made_here(generation: int, what: str) -> None:
+    """Raise `Forked` if something was begun by the parent of this process: it ends there, and is not heard of here."""
+    if generation != forks.generation():
+        raise aio.Forked(f"{what} by the process that this one was forked from; ask there")
 
 
 class Producer(Generic[Item]):
@@ -290,43 +403,70 @@ class Producer(Generic[Item]):
     ) -> None:
         """Take where the messages go, and the options of `queuelet.client.Producer`."""
         self._thread = client.thread
-        self._producer: aio.Producer[Item] = aio.Producer(client.inner, queue, serializer, **options)
+
+        def make() -> aio.Producer[Item]:
+            return aio.Producer(client.inner, queue, serializer, **options)
+
+        self._make = make
+        self._producer = make()
+        self._generation = forks.generation()
+        self._is_open = False
 
     def __enter__(self) -> Self:
         """Begin: messages may be put."""
         self._thread.run(self._producer.__aenter__)
+        self._is_open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Send what is still here. Raises `PutsFailed` for messages that were not put, if nobody waited for them."""
-        self._thread.run(self._producer.__aexit__, kind, error, trace)
+        self._is_open = False
+        if self._generation == forks.generation():
+            self._thread.run(self._producer.__aexit__, kind, error, trace)
 
     def close(self) -> None:
         """Send what is still here, for `close_timeout` seconds at most, and take no more. Twice is once."""
-        self._thread.run(self._producer.close)
+        self._is_open = False
+        if self._generation == forks.generation():
+            self._thread.run(self._producer.close)
 
     def put(self, item: Item, **options: Unpack[PutOptions]) -> aio.Added:
         """Put an item into the queue, and return when it is kept there."""
-        return self._thread.run(self._producer.put, item, **options)
+        return self._thread.run(self._ours().put, item, **options)
 
     def put_many(self, items: Iterable[Item]) -> list[aio.Added]:
         """Put items in their order, and return when all are kept. Raises what kept the first of them from that."""
-        return self._thread.run(self._producer.put_many, list(items))
+        return self._thread.run(self._ours().put_many, list(items))
 
     def send(self, item: Item, **options: Unpack[PutOptions]) -> Sent:
         """Take an item to be put, and return before it is."""
-        return Sent(self._thread.run(self._producer.send, item, **options), self._thread)
+        return Sent(self._thread.run(self._ours().send, item, **options), self._thread)
 
     def flush(self, timeout: Seconds | None = None) -> bool:
         """Wait until all that was put so far has an outcome; return whether it has, within so many seconds."""
-        return self._thread.run(self._producer.flush, timeout)
+        return self._thread.run(self._ours().flush, timeout)
 
     @property
     def unsettled(self) -> int:
         """How many messages are on their way."""
-        return self._producer.unsettled
+        return self._producer.unsettled if self._generation == forks.generation() else 0
+
+    def _ours(self) -> aio.Producer[Item]:
+        """Return the producer of this process. One from before a fork is its parent's, with what it has under way."""
+        if self._generation == forks.generation() or not self._is_open:
+            return self._producer
+
+        async def begin() -> None:
+            # In the client's thread, so that two callers do not begin twice.
+            if self._generation != forks.generation():
+                producer = self._make()
+                await producer.__aenter__()
+                self._producer, self._generation = producer, forks.generation()
+
+        self._thread.run(begin)
+        return self._producer
 
 
 class Consumer(Generic[Item]):
@@ -375,6 +515,7 @@ class Consumer(Generic[Item]):
         )
         self._pool = ThreadPoolExecutor(options.get("concurrency", 1), "queuelet-handler")
         self._is_open = False
+        self._generation = forks.generation()
         self._failure: BaseException | None = None
 
     # Its life
@@ -393,12 +534,15 @@ class Consumer(Generic[Item]):
         """Begin to consume."""
         self._thread.run(self._consumer.__aenter__)
         self._is_open = True
+        self._generation = forks.generation()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End as `close` does. A message that was iterated over when an error came up fails with that."""
+        if self._generation != forks.generation():
+            return
         try:
             self._thread.run(self._consumer.__aexit__, kind, error, trace)
         finally:
@@ -406,16 +550,20 @@ class Consumer(Generic[Item]):
 
     def stop(self) -> None:
         """Take no more messages, and end when the work that goes on is done. Any thread or handler may call it."""
+        self._check_opened_here()
         self._thread.call_soon(self._consumer.stop)
 
     def wait(self) -> None:
         """Wait until the consumer has ended. Raises what does not go by itself, and `SystemExit` of a handler."""
+        self._check_opened_here()
         self._thread.run(self._consumer.wait)
         if self._failure is not None:
             raise self._failure
 
     def close(self, timeout: Seconds | None = None) -> None:
         """Stop, let work go on for so many seconds (None for ever), and tell the server what became of it."""
+        if self._generation != forks.generation():
+            return
         try:
             self._thread.run(self._consumer.close, timeout)
         finally:
@@ -423,6 +571,7 @@ class Consumer(Generic[Item]):
 
     def __iter__(self) -> Iterator[aio.Received[Item]]:
         """Iterate over the messages. Asking for the next one acknowledges the one before, unless it is settled."""
+        self._check_opened_here()
         return self._iterate(aiter(self._consumer))
 
     @property
@@ -441,6 +590,10 @@ class Consumer(Generic[Item]):
         return self._consumer.lost
 
     # Inside
+
+    def _check_opened_here(self) -> None:
+        if self._is_open:
+            _check_made_here(self._generation, "the consumer was opened")
 
     def _iterate(self, messages: AsyncIterator[aio.Received[Item]]) -> Iterator[aio.Received[Item]]:
         if not self._is_open:

@@ -10,6 +10,7 @@ from math import inf
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 import grpc
 from google.protobuf.message import Message as ProtobufMessage
@@ -20,6 +21,7 @@ from queuelet.client.connection import DEFAULT, Connection
 from queuelet.client.connection_state import ConnectionState, ConnectionWatch, StateListener
 from queuelet.client.consumption import Consumption, is_cancelled
 from queuelet.client.errors import Closed, NotSent
+from queuelet.client.forks import check_usable
 from queuelet.client.retries import AWAY, Backoff
 from queuelet.client.text import LONGEST_CONSUMER, LONGEST_REASON, filled, sendable
 from queuelet.client.values import Delivery, Message, duration_to_pb, new_message, tags_to_pb
@@ -59,24 +61,47 @@ class Client:
         self._calls: dict[str, Any] = {}
         self._watch: ConnectionWatch | None = None
         self._was_reached = False
+        self._is_parked = False
+        self._under_way = 0
+        """How many calls are made now."""
+        self._streams: WeakSet[Consumption] = WeakSet()
 
     async def __aenter__(self) -> Self:
         """Open the connection."""
-        self._channel = self._connection.open_channel()
-        self._watch = ConnectionWatch(self._channel, self._lost_after)
+        self._connect()
         return self
+
+    def _connect(self) -> grpc.aio.Channel:
+        self._is_parked = False
+        self._channel = channel = self._connection.open_channel()
+        self._watch = ConnectionWatch(channel, self._lost_after)
+        return channel
+
+    async def park(self) -> None:
+        """Close the connection of a client that does nothing now. The next call opens one."""
+        if self._channel is None or self._watch is None or self._is_busy:
+            return
+        channel, self._channel, self._watch, self._is_parked = self._channel, None, None, True
+        self._calls.clear()
+        await channel.close()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection."""
         channel, watch = self._channel, self._watch
-        self._channel, self._watch = None, None
+        self._channel, self._watch, self._is_parked = None, None, False
         self._calls.clear()
         if watch:
             await watch.close()
         if channel:
             await channel.close()
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether the connection is needed now."""
+        is_watched = self._watch is not None and self._watch.is_watching
+        return bool(self._under_way) or is_watched or any(stream.is_in_use for stream in self._streams)
 
     # The connection
 
@@ -375,7 +400,9 @@ class Client:
             concurrency=concurrency,
         )
         make: Any = self._open_channel().stream_stream(f"/{SERVICE}/Consume")
-        return Consumption(make, filled(pb.ConsumeRequest, start=start, credit=credit), self._connection)
+        stream = Consumption(make, filled(pb.ConsumeRequest, start=start, credit=credit), self._connection)
+        self._streams.add(stream)
+        return stream
 
     async def redrive(  # noqa: PLR0913  # as `receive`
         self,
@@ -495,6 +522,7 @@ class Client:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Raise what gRPC does as one of our errors."""
+        self._under_way += 1
         try:
             yield
         except grpc.aio.AioRpcError as error:
@@ -506,10 +534,15 @@ class Client:
             if is_cancelled():
                 raise
             raise Unreachable("the client was closed before the server answered") from None
+        finally:
+            self._under_way -= 1
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:
+            if self._is_parked:
+                return self._connect()
             raise Closed(_NOT_OPEN)
+        check_usable()
         return self._channel
 
     def _method(self, name: str, *, stream: bool = False) -> Any:  # noqa: ANN401  # two kinds of callable, awaited or iterated

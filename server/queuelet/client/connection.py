@@ -10,6 +10,7 @@ from typing import cast
 import grpc
 
 from queuelet.client.checks import Seconds
+from queuelet.client.forks import check_usable, note_channel
 from queuelet.client.token_file import token_file
 from queuelet.errors import MessageTooLarge, QueueletError, Unreachable
 from queuelet.status import STATUS_DETAILS, error_of
@@ -68,7 +69,17 @@ class Connection:
         return (("authorization", f"Bearer {token_file(self.token_file).read()}"),)
 
     def open_channel(self) -> grpc.aio.Channel:
-        """Return a channel of gRPC, which connects when it is used."""
+        """Return a channel of gRPC, which connects when it is used.
+
+        Raises:
+            Forked: gRPC does not work in this process.
+        """
+        check_usable()
+        channel = self._new_channel()
+        note_channel(channel)
+        return channel
+
+    def _new_channel(self) -> grpc.aio.Channel:
         options = [
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),

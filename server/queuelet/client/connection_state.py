@@ -62,6 +62,11 @@ class ConnectionWatch:
 
         return leave
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether anything has listened."""
+        return self._task is not None
+
     async def close(self) -> None:
         """Watch no more."""
         if self._task:

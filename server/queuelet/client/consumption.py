@@ -38,6 +38,11 @@ class Consumption:
         self._call: Any = None
         self._speaking = asyncio.Lock()
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether it has not ended."""
+        return self._call is None or not self._call.done()
+
     async def __aenter__(self) -> Self:
         """Begin."""
         await self.begin(pb.ConsumeRequest())

@@ -13,6 +13,12 @@ class Closed(QueueletError):
     reason = "CLOSED"
 
 
+class Forked(QueueletError):
+    """A client was in use when this process was forked, which ends gRPC here; open clients after the fork instead."""
+
+    reason = "FORKED"
+
+
 class NotSent(QueueletError):
     """The message was not sent, for want of a connection or of time, and is not in the queue."""
 

@@ -1,0 +1,83 @@
+"""What a fork does to clients.
+
+A child has none of its parent's threads, and gRPC cannot do without them: in a child whose parent had a channel open, a
+new channel hangs or crashes too. So the child is told at once, by `Forked`. A channel that was closed before the fork
+does no harm, which is why `queuelet.client.blocking` closes the channel of an idle client for the time of a fork.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+from weakref import WeakSet
+
+import grpc
+
+from queuelet.client.errors import Forked
+
+_open: WeakSet[grpc.aio.Channel] = WeakSet()
+"""Channels of this process that still exist."""
+
+_lost: list[grpc.aio.Channel] = []
+"""Channels from before a fork. They are kept, because to free them waits for threads that are gone."""
+
+_generation = 0
+
+_THREADS = Path("/proc/self/task")
+
+_NAMES = ("event_engine", "grpc_", "lifeguard")
+"""What the names of gRPC's threads begin with."""
+
+_ENDING = 1.0
+"""How long gRPC's threads may take to end, in seconds. They take a few milliseconds."""
+
+
+def generation() -> int:
+    """Return how often this process and those before it were forked: what was opened in another one is not ours."""
+    return _generation
+
+
+def note_channel(channel: grpc.aio.Channel) -> None:
+    """Note that a channel was opened."""
+    _open.add(channel)
+
+
+def quiesce() -> None:
+    """Free the channels that are closed, and wait until gRPC's threads have ended, if no channel needs them."""
+    if _open:
+        gc.collect()  # a traceback may keep a channel in a cycle
+    end = monotonic() + _ENDING
+    while not _open and _has_threads() and monotonic() < end:
+        sleep(0.001)
+
+
+def _has_threads() -> bool:
+    """Return whether gRPC has threads: they have names of their own. Where there is no such list, take it for no."""
+    for file in _THREADS.glob("*/comm"):
+        with suppress(OSError):  # it has ended
+            if file.read_text().startswith(_NAMES):
+                return True
+    return False
+
+
+def check_usable() -> None:
+    """Raise `Forked` if a channel of the parent process was open when this one was forked."""
+    if _lost:
+        raise Forked(
+            "a client of the parent process was in use when this process was forked, so gRPC does not work here; "
+            "open clients after the fork or close them before it (gunicorn: open in post_fork; multiprocessing: spawn)"
+        )
+
+
+def _begin_child() -> None:
+    global _generation  # noqa: PLW0603  # there is one process
+    _generation += 1
+    _lost.extend(_open)
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_child)
