@@ -19,6 +19,17 @@ MAKE_RUN = "make run           # a Kubernetes API server, the server and the ope
 IN_CI = {"make sync", "make check", "make test-quick", "make test ARGS='tests/unit -q'"}
 
 
+def test_every_block_of_the_readme_can_be_pasted_whole() -> None:
+    """Blocks have no prompts, and bash reads each as it stands."""
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
+    for kind, block in blocks:
+        assert kind == "sh", block
+        assert not re.search(r"^(\$|>)( |$)", block, re.MULTILINE), block
+        read = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=True)
+        assert not read.stderr, "nothing is left open"
+
+
 @pytest.mark.timeout(120)
 def test_the_tour_as_one_process_runs_from_its_first_command_to_its_last(tmp_path: Path) -> None:
     """All commands run in one shell that stops at the first failure, on ports of their own."""

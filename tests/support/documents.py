@@ -1,4 +1,4 @@
-"""Documents, as tests read them: their console blocks and their tables."""
+"""Documents, as tests read them: their blocks of commands and their tables."""
 
 from __future__ import annotations
 
@@ -26,27 +26,48 @@ class Shown:
 
 
 def commands(document: str, section: str = "") -> list[str]:
-    """Return the commands of the console blocks of a document, or of its part below a heading of three hashes."""
+    """Return the commands of the blocks of a document, or of its part below a heading of three hashes."""
     return [each.command for each in transcript(document, section)]
 
 
 def transcript(document: str, section: str = "") -> list[Shown]:
     """Return the commands and what they print.
 
-    A command begins with `$ `, and a line that begins with `> ` goes on with it.
+    In a `console` block a command is a line that begins with `$ `; its output follows. An `sh` block has only
+    commands, as they are pasted: a line each, and one with a here-document goes on to the end of that.
     """
     text = (ROOT / document).read_text()
     if section:
         text = re.split(r"\n###? ", text.split(f"\n### {section}\n")[1])[0]
     found: list[Shown] = []
-    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append(Shown(line[2:]))
-            elif line.startswith(">"):
-                found[-1].command += "\n" + line[2:]
-            else:
-                found[-1].output.append(line)
+    for kind, block in re.findall(r"```(console|sh)\n(.*?)```", text, re.DOTALL):
+        found += _shown(block) if kind == "console" else map(Shown, _pasted(block))
+    return found
+
+
+def _shown(block: str) -> list[Shown]:
+    found: list[Shown] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append(Shown(line[2:]))
+        else:
+            # A prompt of a second line would be pasted with it.
+            assert not line.startswith("> "), f"use a block `sh` without prompts for {line!r}"
+            found[-1].output.append(line)
+    return found
+
+
+def _pasted(block: str) -> list[str]:
+    found: list[str] = []
+    end = ""
+    for line in block.splitlines():
+        if end:
+            found[-1] += f"\n{line}"
+            end = "" if line == end else end
+        else:
+            found.append(line)
+            here = re.search(r"<<'(\w+)'", line)
+            end = here[1] if here else ""
     return found
 
 

@@ -51,7 +51,7 @@ class Seconds(click.FloatRange):
         seconds = duration(str(value))
         if seconds is None:
             self.fail(f"{value!r} is not a duration: write seconds, or numbers with units, as {_EXAMPLES}.", param, ctx)
-        return float(super().convert(seconds, param, ctx))  # type: ignore[arg-type]  # the stubs narrow it
+        return float(super().convert(seconds, param, ctx))
 
 
 class WholeSeconds(click.ParamType[int]):
