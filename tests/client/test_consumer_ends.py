@@ -111,7 +111,7 @@ async def test_an_idle_consumer_whose_connection_is_cut_without_a_word_connects_
 
 async def test_a_queue_that_is_deleted_ends_the_consumer(client: Client) -> None:
     made = await client.new_queue(name=unique_name())
-    consumer = Consumer(client, made.name, never_end)
+    consumer = Consumer(client, made.name, never_end, missing_for=0)
     async with asyncio.timeout(patient(30)):
         running = asyncio.create_task(consumer.run())
         await until(lambda: is_connected(consumer))

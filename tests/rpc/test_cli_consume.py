@@ -413,7 +413,7 @@ def test_a_server_that_was_never_there_is_not_waited_for() -> None:
 def test_a_queue_that_is_deleted_ends_it(cli: Cli, rpc: Rpc, log: Path) -> None:
     """With what it has done so far."""
     made = rpc.new_queue()
-    with consuming(cli, made.meta.id, "--", "true") as consumer:
+    with consuming(cli, made.meta.id, "--timeout", "1", "--", "true") as consumer:
         eventually(lambda: rpc.stats(made.meta.id).waiting_calls == 1, "it waits")
         rpc.delete_queue(made.meta.id)
         code, err = consumer.end()

@@ -131,7 +131,9 @@ class Consumer(Generic[Item]):
             until_empty: whether to end when no message is ready, and none is leased to anybody.
             close_timeout: how long work may go on when the consumer is closed, in seconds; None for ever.
             reach_for: how long to try to reach a server that was never reached, in seconds; None for ever.
-            missing_for: how long a queue may be missing from a server that has just come back, in seconds.
+            missing_for: how long a queue that was there may be missing until `run` raises `QueueNotFound`, in seconds:
+                it may be deleted to be declared again, or its server may have just come back without it. A queue that
+                was never there is an error at once.
 
         Raises:
             ValueError: a number is out of its range.
@@ -204,7 +206,7 @@ class Consumer(Generic[Item]):
 
         Raises:
             Closed: the client is not open, or was closed under the consumer.
-            QueueNotFound: there is no such queue, or it was deleted.
+            QueueNotFound: there is no such queue, or it was deleted and did not come back within `missing_for`.
             QueueHeld: an exclusive consumer holds the queue, and this one is not exclusive.
         """
         if self._handler is None:

@@ -50,7 +50,7 @@ class Terms(NamedTuple):
     reach_for: float | None
     """How long to try to reach a server that was never reached, in seconds; None for ever."""
     missing_for: float
-    """How long a queue may be missing from a server that is back, in seconds."""
+    """How long a queue that was there may be missing, or one of a server that is back, in seconds."""
 
 
 class Work(NamedTuple):
@@ -288,7 +288,7 @@ class _Outage:
     def end(self) -> None:
         """Note that the server answers."""
         if self._is_away:
-            _log.warning("the server is back")
+            _log.warning("%s is back", "the queue" if self._missing_since else "the server")
         self._backoff.reset()
         self._is_away, self._missing_since = False, 0.0
 
@@ -310,9 +310,12 @@ class _Outage:
         return patience is None or monotonic() - self._began < patience
 
     def _is_awaited(self) -> bool:
-        """Tell whether a queue that is not there may still come: a server that starts may lack it for a while."""
+        """Return whether a queue that is missing may still come.
+
+        A server that starts may lack it for a while, and one that was there may be deleted to be declared again.
+        """
         self._missing_since = self._missing_since or monotonic()
-        return self._is_away and monotonic() - self._missing_since < self._terms.missing_for
+        return (self._is_away or self.was_reached) and monotonic() - self._missing_since < self._terms.missing_for
 
 
 async def _first_of(*works: Coroutine[Any, Any, None]) -> None:

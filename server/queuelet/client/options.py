@@ -42,6 +42,7 @@ class ProducerOptions(TypedDict, total=False):
     wait_for_room: bool
     timeout: Seconds | None
     close_timeout: Seconds | None
+    missing_for: Seconds
 
 
 class OnError(Enum):

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
+from math import inf
 from types import TracebackType
 from typing import Generic, Self, Unpack, overload
 
@@ -92,6 +93,7 @@ class Producer(Generic[Item]):
         wait_for_room: bool = True,
         timeout: Seconds | None = 60.0,
         close_timeout: Seconds | None = 5.0,
+        missing_for: Seconds = 30.0,
     ) -> None:
         """Take where the messages go.
 
@@ -107,6 +109,9 @@ class Producer(Generic[Item]):
             wait_for_room: whether to wait while the queue or the server is full. Otherwise that is an error at once.
             timeout: how long a message may take to be added, in seconds, unless a put says otherwise; None for ever.
             close_timeout: how long leaving `async with` may wait for messages on their way, in seconds; None for ever.
+            missing_for: how long a queue that was there may be missing until puts raise `QueueNotFound`, in seconds, if
+                their `timeout` is not over before: it may be deleted to be declared again. A queue that was never there
+                is an error at once.
         """
         check_at_least(1, batch_messages=batch_messages, batch_bytes=batch_bytes)
         check_at_least(1, buffer_messages=buffer_messages, buffer_bytes=buffer_bytes)
@@ -122,6 +127,10 @@ class Producer(Generic[Item]):
         self._wait_for_room = wait_for_room
         self._timeout = patience_of("timeout", timeout)
         self._close_timeout = patience_of("close_timeout", close_timeout)
+        self._missing_for = seconds_of("missing_for", missing_for, most=inf)
+        self._was_there = False
+        """Whether the queue was ever there."""
+        self._missing_since: float | None = None
         self._name = secrets.token_urlsafe(12)
         self._calls = 0
         self._settled_request = ""
@@ -474,6 +483,7 @@ class Producer(Generic[Item]):
                 self._trouble = error
             else:
                 self._was_away, self._trouble = False, None
+                self._was_there, self._missing_since = True, None
                 self._settled_request, self._request = request.request_id, None
                 self._take_results(answer)
             if self._under_way:
@@ -554,12 +564,22 @@ class Producer(Generic[Item]):
             self._settle(put, Added(result.id, result.duplicate, is_durable))
 
     def _may_pass(self, error: QueueletError) -> bool:
-        """Tell whether the same call may do later. A queue may be missing for a while after a server was away."""
-        is_away = isinstance(error, (*AWAY, NotSent)) or (isinstance(error, QueueNotFound) and self._was_away)
+        """Return whether the same call may do later."""
+        if isinstance(error, QueueNotFound):
+            return self._is_awaited()
+        is_away = isinstance(error, (*AWAY, NotSent))
         self._was_away = self._was_away or is_away
         if is_away and not self._client.connection.retry_for:
             return False
         return is_away or (isinstance(error, CROWDED) and self._wait_for_room)
+
+    def _is_awaited(self) -> bool:
+        """Return whether a queue that is missing may still come, because it was there or the server was away."""
+        if self._missing_since is None:
+            self._missing_since = self._loop.time()
+        if self._was_away and self._client.connection.retry_for:
+            return True
+        return self._was_there and self._loop.time() - self._missing_since < self._missing_for
 
     def _take_refusal(self, error: QueueletError) -> None:
         """Fail the messages that an error is about: the one it names by its place in the batch, or all.
