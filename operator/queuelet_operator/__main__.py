@@ -56,6 +56,11 @@ class _Command(click.Command):
 @click.option("--server-tls-key", type=_FILE, help="The key of that certificate.")
 @click.option("--server-token-file", type=_FILE, help="A file with the server's bearer token.")
 @click.option(
+    "--server-insecure",
+    is_flag=True,
+    help="Send the token without TLS, to another machine too: whoever sees the traffic can read it.",
+)
+@click.option(
     "--server-service",
     default=_DEFAULT.server_service,
     callback=_namespaced_name,
@@ -171,6 +176,10 @@ def main(**flags: Any) -> None:  # noqa: ANN401  # fields of Settings
     settings = Settings(**flags)
     if settings.lease_renew_deadline >= settings.lease_duration:
         raise click.UsageError("--lease-renew-deadline must be below --lease-duration, or two operators could act.")
+    try:
+        settings.connection  # noqa: B018  # it refuses to send a token in plain text
+    except ValueError as error:
+        raise click.UsageError(f"{error} (--server-insecure).") from error
     import uvloop  # noqa: PLC0415  # --help does without all that
     from kubernetes.aio.config import ConfigException  # noqa: PLC0415
 

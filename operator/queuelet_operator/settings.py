@@ -25,6 +25,9 @@ class Settings:
     server_token_file: Path | None = None
     """A file with the server's bearer token; read at each call."""
 
+    server_insecure: bool = False
+    """Whether the token may be sent without TLS to another machine."""
+
     server_service: str = ""
     """The server's Service, as namespace/name: if it is deleted, deletions do not wait for the server any more."""
 
@@ -87,6 +90,7 @@ class Settings:
             tls_cert=self.server_tls_cert,
             tls_key=self.server_tls_key,
             token_file=self.server_token_file,
+            insecure=self.server_insecure,
             # The link tries again by itself, with one call for all queues.
             retry_for=0,
         )

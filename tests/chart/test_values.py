@@ -195,6 +195,16 @@ def test_keys_of_tags_with_series_are_a_flag_of_the_server() -> None:
     assert value == "team tier"
 
 
+def test_a_token_without_tls_needs_a_word() -> None:
+    with pytest.raises(
+        HelmError, match=r"auth\.tokenSecretName: the token would be sent in plain text; set tls\.enabled"
+    ):
+        template("prod", "shop", {"auth": {"tokenSecretName": "token"}})
+    objects = template("prod", "shop", {"auth": {"tokenSecretName": "token", "insecure": True}})
+    (operator_pod,) = [pod["spec"] for kind, pod in pod_templates(objects) if kind == "Deployment"]
+    assert environment_of(operator_pod)["QUEUELET_OPERATOR_SERVER_INSECURE"] == "true"
+
+
 def test_http_hosts_are_flags_of_both_programs() -> None:
     found = [environment_of(pod["spec"]) for _, pod in pod_templates(rendered("all that Pods can have"))]
     assert len(found) == 2

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import trustme
 
 from queuelet.client import Client, Connection
 from queuelet.errors import Unauthenticated
@@ -42,5 +43,41 @@ async def test_a_token_that_was_never_there_is_an_error_of_the_call(server: Serv
         with pytest.raises(FileNotFoundError):
             await client.list_queues()
         file.touch()
-        with pytest.raises(ValueError, match="the token file is empty; put the token into it"):
+        with pytest.raises(ValueError, match="the file is empty; put the token or certificate into it"):
             await client.list_queues()
+
+
+@pytest.mark.parametrize(
+    "server", ["queues.example.com", "10.0.0.7:10002", "dns:///queues.example.com:1", "ipv4:127.0.0.1:1,10.0.0.7:1"]
+)
+def test_a_token_for_another_machine_needs_tls_or_a_word(server: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    with pytest.raises(ValueError, match=r"token_file: the token would go to .* in plain text; use TLS"):
+        Connection(server=server, token_file=token)
+    assert Connection(server=server, token_file=token, insecure=True).insecure
+    Connection(server=server, token_file=token, tls_ca=tmp_path / "ca.crt")
+    Connection(server=server)
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["localhost", ":10002", "127.0.0.1:1", "127.8.9.1", "[::1]:10002", "::1", "unix:/run/q", "ipv4:127.0.0.1:1"],
+)
+def test_a_token_stays_on_this_machine_without_tls(server: str, tmp_path: Path) -> None:
+    assert Connection(server=server, token_file=tmp_path / "token").server == server
+
+
+async def test_an_authority_whose_file_is_gone_stays_in_use(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    pem, ca = tmp_path / "server.pem", tmp_path / "ca.pem"
+    issued.private_key_and_cert_chain_pem.write_to_path(pem)
+    authority.cert_pem.write_to_path(ca)
+    with ServerProcess("--tls-cert", str(pem), "--tls-key", str(pem)) as server:
+        connection = Connection(server=f"localhost:{server.port}", tls_ca=ca)
+        async with Client(connection) as client:
+            await client.list_queues()
+        for spoil in (lambda: ca.write_bytes(b""), ca.unlink):
+            spoil()
+            async with Client(connection) as client:
+                await client.list_queues()

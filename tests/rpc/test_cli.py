@@ -675,6 +675,13 @@ def test_a_port_that_is_taken_is_told_in_one_line(server: ServerProcess) -> None
     assert_failed(ended, 1, f"cannot serve: cannot listen on {server.address}")
 
 
+def test_a_token_is_not_sent_in_plain_text_to_another_machine(cli: Cli, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    flags = ("--server", "192.0.2.1:10002", "--token-file", str(token))
+    assert_failed(cli("list", *flags), 2, "cannot list queues: ", "the token would go to 192.0.2.1:10002 in plain text")
+
+
 def test_tls_and_a_token_let_a_client_in(tmp_path: Path) -> None:
     """By flags after the command or by variables; without the token it is refused, without TLS it gets nowhere."""
     authority = trustme.CA()

@@ -200,7 +200,7 @@ def test_it_tells_the_environment_variable_of_every_flag(monkeypatch: pytest.Mon
 
 
 def test_it_tells_the_default_of_every_flag() -> None:
-    in_words = {"--address": "that of `--server`", "--namespace": "all", "--debug": "off"}
+    in_words = {"--address": "that of `--server`", "--namespace": "all", "--debug": "off", "--server-insecure": "off"}
     told = {names(row[0])[0]: row[2] for row in table("Flags")}
     for flag in flags():
         value = getattr(Settings(), str(flag.name))

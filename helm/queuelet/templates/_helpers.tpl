@@ -135,6 +135,9 @@ priorityClassName: {{ . }}
 
 {{/* Refuse what the schema cannot: values that need each other. */}}
 {{- define "queuelet.check" -}}
+{{- if and .Values.auth.tokenSecretName (not .Values.tls.enabled) (not .Values.auth.insecure) -}}
+{{- fail "auth.tokenSecretName: the token would be sent in plain text; set tls.enabled, or auth.insecure if you trust the network" -}}
+{{- end -}}
 {{- with .Values.tls -}}
 {{- if and .certManager.enabled (not .enabled) -}}
 {{- fail "tls.certManager.enabled asks for certificates that nobody would use: set tls.enabled too" -}}

@@ -116,6 +116,7 @@ class Options:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     token_file: Path | None = None
+    insecure: bool = False
     timeout: float = 0
 
     @property
@@ -157,6 +158,12 @@ GLOBAL = (
     _global("--tls-cert", type=FILE, envvar="QUEUELET_TLS_CERT", help="Your certificate, for mutual TLS."),
     _global("--tls-key", type=FILE, envvar="QUEUELET_TLS_KEY", help="The key of your certificate."),
     _global("--token-file", type=FILE, envvar="QUEUELET_TOKEN_FILE", help="A file with the server's bearer token."),
+    _global(
+        "--insecure",
+        is_flag=True,
+        envvar="QUEUELET_INSECURE",
+        help="Send the token without TLS, to another machine too: whoever sees the traffic can read it.",
+    ),
     _global(
         "--timeout",
         type=Seconds(),

@@ -90,6 +90,7 @@ def open_client(options: Options) -> Client:
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
             token_file=options.token_file,
+            insecure=options.insecure,
             timeout=options.timeout or None,
             # Who types a command wants to hear at once that the server is away.
             retry_for=0,

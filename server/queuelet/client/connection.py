@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +12,7 @@ import grpc
 
 from queuelet.client.checks import Seconds
 from queuelet.client.forks import check_usable, note_channel
-from queuelet.client.token_file import token_file
+from queuelet.client.kept_files import kept_file
 from queuelet.errors import MessageTooLarge, QueueletError, Unreachable
 from queuelet.status import STATUS_DETAILS, error_of
 
@@ -48,6 +49,9 @@ class Connection:
     token_file: Path | None = None
     """A file with the bearer token; read at each call. While it is empty or missing, its last token is sent."""
 
+    insecure: bool = False
+    """Whether the token may be sent without TLS to another machine, where whoever sees the traffic can read it."""
+
     timeout: Seconds | None = 30.0
     """How long a call may take, in seconds; None for ever. A long poll's wait comes on top."""
 
@@ -61,12 +65,21 @@ class Connection:
     lost_after: Seconds = 30.0
     """How long the server must be away until the connection counts as LOST and no longer as SUSPENDED, in seconds."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a token that would be sent in plain text beyond this machine."""
+        has_tls = self.tls_ca or self.tls_cert or self.tls_key
+        if self.token_file and not has_tls and not self.insecure and not _is_this_machine(grpc_target(self.server)):
+            raise ValueError(
+                f"token_file: the token would go to {self.server} in plain text; use TLS (tls_ca), "
+                "or set insecure if you trust the network"
+            )
+
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call."""
         if not self.token_file:
             return ()
-        return (("authorization", f"Bearer {token_file(self.token_file).read()}"),)
+        return (("authorization", f"Bearer {kept_file(self.token_file).read().decode()}"),)
 
     def open_channel(self) -> grpc.aio.Channel:
         """Return a channel of gRPC, which connects when it is used.
@@ -101,7 +114,7 @@ class Connection:
         files = (self.tls_ca, self.tls_key, self.tls_cert)
         if not any(files):
             return grpc.aio.insecure_channel(target, options)
-        authority, key, certificate = (file.read_bytes() if file else None for file in files)
+        authority, key, certificate = (kept_file(file).read() if file else None for file in files)
         return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(authority, key, certificate), options)
 
     def error_of(self, error: grpc.aio.AioRpcError) -> QueueletError:
@@ -128,6 +141,24 @@ def grpc_target(server: str) -> str:
     elif ":" in host and not host.startswith("["):
         host, port = f"[{server}]", _PORT
     return f"{host or 'localhost'}:{port}"
+
+
+def _is_this_machine(target: str) -> bool:
+    """Return whether a target of gRPC is on loopback or a Unix socket."""
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    for scheme in ("dns:", "ipv4:", "ipv6:"):
+        target = target.removeprefix(scheme)
+    # Of several addresses each must be.
+    hosts = [address.rpartition(":")[0] for address in target.rpartition("/")[2].split(",")]
+    return all(host == "localhost" or _is_loopback(host.strip("[]")) for host in hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 DEFAULT = Connection()
