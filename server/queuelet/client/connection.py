@@ -106,7 +106,9 @@ class Connection:
             # By default gRPC waits up to two minutes before it tries a server again that was away.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 1_000),
-            ("grpc.max_reconnect_backoff_ms", 5_000),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+            # By default gRPC asks for a name's address again after 30 seconds at the soonest.
+            ("grpc.dns_min_time_between_resolutions_ms", 500),
             # Channels with the same options share a connection otherwise: the end of one would not be that of another.
             ("grpc.use_local_subchannel_pool", 1),
         ]
