@@ -20,6 +20,7 @@ Calls of `queuelet.client.Client` that speak the wire's own words are not here: 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -55,6 +56,9 @@ _START = 30.0
 
 _END = 30.0
 """How long the thread of a client may take to end, in seconds."""
+
+_AT_EXIT = 5.0
+"""How long a program waits at its end for messages of producers that were not closed, in seconds."""
 
 _PARKING = 1.0
 """How long a fork waits for a client to close its connection, in seconds."""
@@ -407,6 +411,7 @@ class Producer(Generic[Item]):
         def make() -> aio.Producer[Item]:
             return aio.Producer(client.inner, queue, serializer, **options)
 
+        self._queue = queue
         self._make = make
         self._producer = make()
         self._generation = forks.generation()
@@ -416,6 +421,7 @@ class Producer(Generic[Item]):
         """Begin: messages may be put."""
         self._thread.run(self._producer.__aenter__)
         self._is_open = True
+        _producers.add(self)
         return self
 
     def __exit__(
@@ -423,12 +429,14 @@ class Producer(Generic[Item]):
     ) -> None:
         """Send what is still here. Raises `PutsFailed` for messages that were not put, if nobody waited for them."""
         self._is_open = False
+        _producers.discard(self)
         if self._generation == forks.generation():
             self._thread.run(self._producer.__aexit__, kind, error, trace)
 
     def close(self) -> None:
         """Send what is still here, for `close_timeout` seconds at most, and take no more. Twice is once."""
         self._is_open = False
+        _producers.discard(self)
         if self._generation == forks.generation():
             self._thread.run(self._producer.close)
 
@@ -453,6 +461,22 @@ class Producer(Generic[Item]):
         """How many messages are on their way."""
         return self._producer.unsettled if self._generation == forks.generation() else 0
 
+    def _end_with_program(self) -> None:
+        """Send what is still here, for a few seconds, and log that it should have been closed."""
+        if not self.unsettled or not self._is_open:
+            return
+        _log.warning(
+            "a producer of queue %s was not closed: %d messages are sent as the program ends; use it in `with`",
+            self._queue,
+            self.unsettled,
+        )
+        if not self.flush(_AT_EXIT):
+            _log.error("%d messages of queue %s were not sent within %g s", self.unsettled, self._queue, _AT_EXIT)
+        try:
+            self._thread.run(self._producer.__aexit__, None, None, None)
+        except QueueletError as error:
+            _log.error("queue %s: %s", self._queue, error)
+
     def _ours(self) -> aio.Producer[Item]:
         """Return the producer of this process. One from before a fork is its parent's, with what it has under way."""
         if self._generation == forks.generation() or not self._is_open:
@@ -467,6 +491,17 @@ class Producer(Generic[Item]):
 
         self._thread.run(begin)
         return self._producer
+
+
+_producers: set[Producer[Any]] = set()
+"""Those that are open. They are kept, so that what one holds is sent even where the program has dropped it."""
+
+
+@atexit.register
+def _end_producers() -> None:
+    for producer in list(_producers):
+        with suppress(QueueletError):  # the client was closed, or the process was forked off
+            producer._end_with_program()  # noqa: SLF001  # of this module
 
 
 class Consumer(Generic[Item]):

@@ -16,6 +16,7 @@ arrived is not added a second time, if that takes less than the minute for which
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from collections import deque
@@ -48,6 +49,8 @@ from queuelet.errors import (
 from queuelet.status import errors_from_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+
+_log = logging.getLogger("queuelet.client")
 
 _PLACE = re.compile(r"messages\[(\d+)\]")
 """How the server names the message of a batch that breaks a rule."""
@@ -402,7 +405,20 @@ class Producer(Generic[Item]):
             self._end(self._doubt)
 
     async def _run(self) -> None:
-        """Send batch after batch."""
+        """Send batch after batch. Whatever ends this but `close` leaves messages behind."""
+        try:
+            await self._send_batches()
+        except asyncio.CancelledError:
+            if self._is_open and self._count:
+                _log.warning(
+                    "a producer of queue %s was not closed: %d of its messages were not sent, or it is not known what "
+                    "became of them; use it in `async with`",
+                    self._queue,
+                    self._count,
+                )
+            raise
+
+    async def _send_batches(self) -> None:
         last = 0.0
         while True:
             while self._is_busy or not (self._waiting or self._under_way):
