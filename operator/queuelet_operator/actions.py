@@ -67,6 +67,9 @@ class Entry:
 
     is_gone: bool = False
     """Whether it was deleted, as an answer told, or as another of its name is there."""
+    namespace_uid: str | None = None
+    """The uid of its namespace; None as long as it was not looked up, empty where that cannot be used."""
+
     counts_written_at: float = 0.0
     counts_turn: float | None = None
     """When a write for counts alone has its turn, of the monotonic clock; None where none waits for it."""
@@ -107,12 +110,21 @@ class Actions:
         finally:
             self._metrics.steps.labels(type(step).__name__, result).observe(monotonic() - began)
 
+    async def learn_namespace(self, entry: Entry) -> None:
+        """Look up the uid of an object's namespace, once for each object. Raises `ApiError`."""
+        if entry.namespace_uid is None:
+            namespace = entry.object.key.namespace
+            entry.namespace_uid = await self._surroundings.uid_of_namespace(namespace, seen_at=entry.seen_at)
+
     async def _declare(self, entry: Entry, step: Declare) -> None:
         asked = entry.object.reconcile_requested_at
         declaration = declaration_to_pb(step.definition, queue_id=entry.object.uid, adopt=step.adopt)
         result = await self._link.declare(declaration)
         if result.HasField("queue"):
             self._link.observe(queue_from_pb(result.queue))
+            if not result.queue.owner.namespace_uid:
+                # The server is of an earlier version, and does not keep it.
+                entry.namespace_uid = ""
         if result.outcome == pb.DeclareResult.OUTCOME_REFUSED:
             _check_store(result.error)
             self._refused(entry, result.error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from time import monotonic, time
 
 import structlog
@@ -107,7 +108,7 @@ class Controller:
         if entry is None:
             return
         queue = self.link.queues.get(name)
-        if queue and queue.definition == self._policy.wanted(entry.object) and not entry.object.is_deleting:
+        if queue and queue.definition == self._policy.wanted(_with_namespace(entry)) and not entry.object.is_deleting:
             written = entry.object.status.messages
             if entry.object.status.epoch == queue.epoch and not counts_matter(
                 written, queue.counts, entry.object.spec.limit
@@ -211,6 +212,7 @@ class Controller:
             entry = self._entries.get(key)
             if entry is None:
                 return
+            await self._actions.learn_namespace(entry)
             step = next_step(self._known(entry), self._policy, time())
             if isinstance(step, Nothing):
                 if step.until is not None:
@@ -233,7 +235,7 @@ class Controller:
 
     def _known(self, entry: Entry) -> Known:
         return Known(
-            object=entry.object,
+            object=_with_namespace(entry),
             server=self.link.server,
             queue=self.link.queues.get(entry.object.key.queue_name),
             refusal=entry.refusal,
@@ -279,6 +281,10 @@ class Controller:
         if entry and entry.object.uid == uid:
             del self._entries[key]
             self.queue.forget(key)
+
+
+def _with_namespace(entry: Entry) -> QueueObject:
+    return replace(entry.object, namespace_uid=entry.namespace_uid or "")
 
 
 def _demands(an_object: QueueObject) -> tuple[object, ...]:

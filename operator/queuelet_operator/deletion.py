@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from queuelet_operator.observed import ObservedQueue
 from queuelet_operator.resources import DeletionPolicy, QueueObject
-from queuelet_operator.standing import Trouble, Verdict, is_owned, standing, trouble_of, while_in, written
+from queuelet_operator.standing import Trouble, Verdict, is_of_object, is_owned, standing, trouble_of, while_in, written
 from queuelet_operator.status import timestamp
 from queuelet_operator.steps import (
     Cause,
@@ -59,7 +59,7 @@ def _retain(known: Known, policy: Policy) -> Step:
     if trouble and trouble.ends_work:
         was_drained = an_object.status.reason == Reason.DRAINING
         return DropFinalizer(notice=_left_closed(an_object) if was_drained else None)
-    if queue is None or queue.definition.owner != policy.owner(an_object) or not queue.definition.draining:
+    if queue is None or not is_of_object(queue, policy.owner(an_object)) or not queue.definition.draining:
         return DropFinalizer()
     if known.refusal:
         return DropFinalizer(notice=_left_closed(an_object))
@@ -79,7 +79,7 @@ def _drain(known: Known, policy: Policy, now: float) -> Step | None:
     """Return what a drain needs next, None once the queue may be removed."""
     an_object, queue = known.object, known.queue
     owner = policy.owner(an_object)
-    if queue is None or queue.definition.owner != owner:
+    if queue is None or not is_of_object(queue, owner):
         return None
     deadline = _drain_ends(an_object)
     if now >= deadline or (queue.definition.draining and not queue.counts.total):

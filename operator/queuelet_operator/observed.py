@@ -118,7 +118,7 @@ def queue_from_pb(queue: pb.Queue) -> ObservedQueue:
             name=queue.name,
             limit=queue.limit,
             tags=PackedTags(map(tag_from_pb, queue.meta.tags)),
-            owner=Owner(name=queue.owner.name, uid=queue.owner.uid) if queue.HasField("owner") else None,
+            owner=_owner_from_pb(queue.owner) if queue.HasField("owner") else None,
             delivery=DeliverySettings(
                 lease_seconds=delivery.lease_seconds,
                 max_deliveries=delivery.max_deliveries,
@@ -130,6 +130,10 @@ def queue_from_pb(queue: pb.Queue) -> ObservedQueue:
         counts=counts_from_pb(queue.messages),
         epoch=queue.epoch,
     )
+
+
+def _owner_from_pb(owner: pb.Owner) -> Owner:
+    return Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
 
 
 def counts_from_pb(counts: pb.MessageCounts) -> Counts:

@@ -7,6 +7,8 @@ is killed between two steps goes on where the other stopped.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from queuelet_operator.declared import Declared
 from queuelet_operator.deletion import next_step_of_deletion
 from queuelet_operator.resources import DeletionPolicy
@@ -61,8 +63,11 @@ def _cause(known: Known, wanted: Declared) -> Cause | None:
     cause = None
     if not is_owned(known.queue, wanted.owner):
         cause = Cause.ADOPTED
-    elif present.owner != wanted.owner:
+    elif present.owner and wanted.owner and present.owner.uid != wanted.owner.uid:
         cause = Cause.TAKEN_OVER
+    elif replace(present, owner=wanted.owner) == wanted and present != wanted:
+        # An earlier version did not note the namespace's uid. To note it is no news.
+        cause = Cause.CHANGED
     elif present != wanted:
         cause = _cause_of_difference(known)
     elif asked and asked not in {status.last_handled_reconcile_at, known.answered}:

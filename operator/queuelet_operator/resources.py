@@ -112,6 +112,8 @@ class QueueObject:
     is_paused: bool = False
     adopts: bool = False
     reconcile_requested_at: str = ""
+    namespace_uid: str = ""
+    """The uid of its namespace; empty where it is not known. No object outlives its namespace."""
 
     @property
     def is_deleting(self) -> bool:

@@ -79,7 +79,7 @@ def obstacle(known: Known, policy: Policy) -> Verdict | None:
     an_object, queue, epochs = known.object, known.queue, known.server.epochs or {}
     store = an_object.spec.store
     if queue and not is_owned(queue, policy.owner(an_object)) and not _may_adopt(known):
-        return _not_owner(known, queue.definition.owner)
+        return _not_owner(known, queue.definition.owner, policy.owner(an_object))
     if queue and queue.definition.store != store:
         return Verdict(
             reason=Reason.STORE_MISMATCH,
@@ -102,8 +102,10 @@ def obstacle(known: Known, policy: Policy) -> Verdict | None:
     return None
 
 
-def _not_owner(known: Known, owner: Owner | None) -> Verdict:
+def _not_owner(known: Known, owner: Owner | None, wanted: Owner) -> Verdict:
     belongs_to = owner.name if owner else "nobody: it was made by hand"
+    if owner and owner.name == wanted.name:
+        belongs_to = f"{owner.name} of an earlier namespace of this name, which had the uid {owner.namespace_uid}"
     if _has_used_adoption(known):
         help_ = (
             "this Queue took it over once, as status.adoptedAt tells, and does not do so again: delete the Queue, "
@@ -120,9 +122,15 @@ def _not_owner(known: Known, owner: Owner | None) -> Verdict:
 
 
 def is_owned(queue: ObservedQueue, owner: Owner | None) -> bool:
-    """Tell whether a queue is that of an object of this name, whatever its uid."""
+    """Return whether a queue is that of an object of this name in this namespace, whatever the object's uid."""
     present = queue.definition.owner
-    return present is not None and owner is not None and present.name == owner.name
+    return present is not None and owner is not None and present.may_be(owner)
+
+
+def is_of_object(queue: ObservedQueue, owner: Owner) -> bool:
+    """Return whether a queue is that of this very object."""
+    present = queue.definition.owner
+    return present is not None and is_owned(queue, owner) and present.uid == owner.uid
 
 
 def _may_adopt(known: Known) -> bool:
@@ -142,7 +150,7 @@ def _has_adopted(known: Known, policy: Policy) -> bool:
     # The operator that took it over may have ended before it wrote so. Then a queue that was made for another, or one
     # that the status says is another's, shows it. Where in doubt, the adoption is used up: it must not come twice.
     an_object, queue = known.object, known.queue
-    if not (an_object.adopts and queue and queue.definition.owner == policy.owner(an_object)):
+    if not (an_object.adopts and queue and is_of_object(queue, policy.owner(an_object))):
         return False
     return queue.id not in {an_object.uid, an_object.status.queue_id} or an_object.status.reason == Reason.NOT_OWNER
 

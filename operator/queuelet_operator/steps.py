@@ -129,7 +129,7 @@ class Policy:
 
     def owner(self, an_object: QueueObject) -> Owner:
         """Return the owner that the object's queue has in the server."""
-        return Owner(name=f"{self.instance}/{an_object.key}", uid=an_object.uid)
+        return Owner(name=f"{self.instance}/{an_object.key}", uid=an_object.uid, namespace_uid=an_object.namespace_uid)
 
     def wanted(self, an_object: QueueObject) -> Declared:
         """Return what the object's queue should be."""

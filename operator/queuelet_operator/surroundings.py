@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from time import time
+import asyncio
+from time import monotonic, time
 
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.resources import Body
@@ -10,6 +11,9 @@ from queuelet_operator.steps import Home
 
 FRESH = 1.0
 """Seconds for which what was found is told again: many deletions in one namespace ask once."""
+
+KEPT = 60.0
+"""Seconds for which the uid of a namespace is kept."""
 
 
 class Surroundings:
@@ -20,6 +24,7 @@ class Surroundings:
         self._api = api
         self._server_service = server_service
         self._known: dict[str, Home] = {}
+        self._uids: dict[str, tuple[float, asyncio.Future[str]]] = {}
 
     async def look_around(self, namespace: str) -> Home:
         """Find out whether the namespace is being deleted, and whether the server's Service is gone."""
@@ -35,6 +40,32 @@ class Surroundings:
         self._known = {each: kept for each, kept in self._known.items() if now < kept.seen_at + FRESH}
         self._known[namespace] = home
         return home
+
+    async def uid_of_namespace(self, name: str, *, seen_at: float) -> str:
+        """Return the uid of the namespace of an object that was seen at a time of the monotonic clock.
+
+        What was asked for since then is true for as long as the object is there, since no object outlives its
+        namespace: so many objects that are seen together ask once.
+        """
+        asked_at, uid = self._uids.get(name, (float("-inf"), None))
+        if uid is None or asked_at < seen_at:
+            uid = asyncio.ensure_future(self._get_uid(name))
+            now = monotonic()
+            self._uids = {each: kept for each, kept in self._uids.items() if now < kept[0] + KEPT}
+            self._uids[name] = (now, uid)
+        try:
+            return await asyncio.shield(uid)
+        except ApiError:
+            self._uids.pop(name, None)
+            raise
+
+    async def _get_uid(self, name: str) -> str:
+        try:
+            return str((await self._api.get_namespace(name))["metadata"]["uid"])
+        except ApiError as error:
+            if error.is_gone:
+                return ""
+            raise
 
     async def _is_terminating(self, namespace: str) -> bool:
         try:

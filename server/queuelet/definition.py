@@ -50,6 +50,13 @@ class Owner:
 
     name: str
     uid: str = ""
+    namespace_uid: str = ""
+    """The uid of the object's namespace; empty where it is not known."""
+
+    def may_be(self, other: Owner) -> bool:
+        """Return whether both may be objects of one name in one namespace, whatever the uids of the objects."""
+        known = self.namespace_uid and other.namespace_uid
+        return self.name == other.name and (not known or self.namespace_uid == other.namespace_uid)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

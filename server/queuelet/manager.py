@@ -260,7 +260,7 @@ class Manager:
         if queue is None:
             return Declared(Outcome.CREATED, self.new(wanted, now=now, queue_id=declaration.queue_id))
         present = queue.definition
-        if wanted.owner and not declaration.adopt and (not present.owner or present.owner.name != wanted.owner.name):
+        if wanted.owner and not declaration.adopt and not (present.owner and present.owner.may_be(wanted.owner)):
             raise _not_owner(queue, wanted.owner, "set adopt to take it over")
         if wanted.store != present.store:
             raise StoreMismatch(
@@ -271,7 +271,7 @@ class Manager:
             )
         if set(wanted.tags) == set(present.tags):
             wanted = replace(wanted, tags=present.tags)
-        wanted = replace(wanted, owner=wanted.owner or present.owner)
+        wanted = replace(wanted, owner=_owner_after(present.owner, wanted.owner))
         if wanted == present:
             return Declared(Outcome.UNCHANGED, queue)
         self.redefine(queue, wanted, now=now)
@@ -292,7 +292,7 @@ class Manager:
         if owner:
             present = queue.definition.owner
             same_object = present and (not owner.uid or not present.uid or owner.uid == present.uid)
-            if not present or present.name != owner.name or not same_object:
+            if not present or not present.may_be(owner) or not same_object:
                 raise _not_owner(queue, owner, "leave out the owner to remove it all the same")
         return self.delete(queue)
 
@@ -334,6 +334,13 @@ def _check_given(reference: str, field: str) -> None:
         raise InvalidArgument(f"{field}: give the id or the name of a queue", field=field)
 
 
+def _owner_after(present: Owner | None, declared: Owner | None) -> Owner | None:
+    """Return the owner after a declaration. One that does not know its namespace's uid leaves what is known."""
+    if present and declared and present.name == declared.name and not declared.namespace_uid:
+        return replace(declared, namespace_uid=present.namespace_uid)
+    return declared or present
+
+
 def _cost(definition: Definition) -> int:
     return QUEUE_OVERHEAD + sum(len(key) + len(value) for key, value in definition.tags)
 
@@ -341,8 +348,14 @@ def _cost(definition: Definition) -> int:
 def _not_owner(queue: Queue, owner: Owner, remedy: str) -> NotOwner:
     present = queue.definition.owner
     return NotOwner(
-        f"queue {queue.label} belongs to {present.name if present else 'nobody'}, not to {owner.name}: {remedy}",
+        f"queue {queue.label} belongs to {_described(present)}, not to {_described(owner)}: {remedy}",
         queue=queue.id,
         owner=present.name if present else "",
         uid=present.uid if present else "",
     )
+
+
+def _described(owner: Owner | None) -> str:
+    if owner is None:
+        return "nobody"
+    return f"{owner.name} of namespace {owner.namespace_uid}" if owner.namespace_uid else owner.name

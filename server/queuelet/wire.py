@@ -47,7 +47,7 @@ def counts_to_pb(counts: Counts) -> pb.MessageCounts:
 
 def owner_to_pb(owner: Owner) -> pb.Owner:
     """Return an owner as it is answered."""
-    return pb.Owner(name=owner.name, uid=owner.uid)
+    return pb.Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
 
 
 def outcome_to_pb(outcome: Outcome) -> pb.DeclareResult.Outcome:
@@ -96,15 +96,18 @@ def tags_from_pb(tags: Sequence[pb.Tag], bounds: Bounds, field: str = "tags") ->
 
 def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
     """Return an owner, None where there is neither name nor uid, or raise `InvalidArgument`."""
-    if not owner.name and not owner.uid:
+    if not owner.name and not owner.uid and not owner.namespace_uid:
         return None
     if not owner.name:
         raise InvalidArgument("owner.name: an owner needs a name beside its uid", field="owner.name")
     longest = 3 * bounds.name_length
-    for field, text in (("owner.name", owner.name), ("owner.uid", owner.uid)):
+    for field in ("name", "uid", "namespace_uid"):
+        text = getattr(owner, field)
         if len(text) > longest:
-            raise InvalidArgument(f"{field}: {len(text)} characters are too many; use at most {longest}", field=field)
-    return Owner(name=owner.name, uid=owner.uid)
+            raise InvalidArgument(
+                f"owner.{field}: {len(text)} characters are too many; use at most {longest}", field=f"owner.{field}"
+            )
+    return Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
 
 
 def delivery_to_pb(delivery: DeliverySettings) -> pb.DeliverySettings:

@@ -487,3 +487,58 @@ def test_events_of_one_namespace_leave_those_of_another_alone(
     other.delete()
     other.wait_gone()
     api.delete(f"/api/v1/namespaces/{other.namespace}")
+
+
+def test_a_namespace_that_is_made_again_owns_no_queue_of_the_earlier_one(kube: KubeQueues, rpc: Rpc, api: Api) -> None:
+    kube.create(deletionPolicy="Retain")
+    kube.wait_ready()
+    rpc.add(kube.server_name("orders"), b"a secret of the earlier tenant")
+    before = rpc.get_queue(kube.server_name("orders")).owner
+    namespace = f"/api/v1/namespaces/{kube.namespace}"
+    assert before.namespace_uid == api.get(namespace)["metadata"]["uid"]
+    kube.delete()
+    kube.wait_gone()
+    api.delete(namespace)
+    eventually(lambda: not is_there(api, namespace), "the namespace is gone", 60.0)
+    api.create("/api/v1/namespaces", {"metadata": {"name": kube.namespace}})
+
+    kube.create()
+    seen = kube.wait_reason("NotOwner")
+    ready = condition(seen)
+    assert ready
+    assert f"an earlier namespace of this name, which had the uid {before.namespace_uid}" in ready["message"]
+    assert 'set the annotation queuelet.dev/adopt: "true"' in ready["message"]
+    assert "queueID" not in seen["status"]
+    assert rpc.get_queue(kube.server_name("orders")).owner == before
+    kube.delete()
+    kube.wait_gone()
+    assert rpc.get_queue(kube.server_name("orders")).messages.ready == 1, "it was not the object's to drop"
+
+    kube.create(annotations={"queuelet.dev/adopt": "true"})
+    kube.wait_ready()
+    assert rpc.get_queue(kube.server_name("orders")).messages.ready == 1
+    kube.wait_event("QueueAdopted")
+
+
+def is_there(api: Api, path: str) -> bool:
+    """Return whether there is an object at a path."""
+    try:
+        api.get(path)
+    except ApiError as error:
+        if error.code != 404:
+            raise
+        return False
+    return True
+
+
+def test_a_queue_of_an_earlier_version_gets_its_namespace_noted_without_a_word(kube: KubeQueues, rpc: Rpc) -> None:
+    seen = kube.create(annotations={"queuelet.dev/paused": "true"})
+    kube.wait("orders", lambda each: "Paused" in str(condition(each)), "paused")
+    uid, name = seen["metadata"]["uid"], kube.server_name("orders")
+    owner = pb.Owner(name=f"queuelet/{kube.namespace}/orders", uid=uid)
+    declaration = pb.QueueDeclaration(name=name, id=uid, store=pb.Queue.MEMORY, limit=-1, owner=owner)
+    rpc.call("DeclareQueues", pb.DeclareQueuesRequest(queues=[declaration]), pb.DeclareQueuesResponse)
+    kube.annotate(paused=None)
+    kube.wait_ready()
+    eventually(lambda: bool(rpc.get_queue(name).owner.namespace_uid), "it is noted")
+    assert not kube.events()

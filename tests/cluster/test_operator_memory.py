@@ -42,12 +42,13 @@ def test_a_restart_beside_many_queues_at_the_bounds_takes_little_memory(
     control_plane: ControlPlane, apart: Apart, kube: KubeQueues, own_server: ServerProcess
 ) -> None:
     # 5,000 Queues of "<" are 2 GiB of JSON, which is all that etcd takes.
-    tags = [tag(f"{number:02}", soaked("<", "a") * 254) for number in range(64)]
+    filling = soaked("<", "a") * 249
 
     def create(numbers: range) -> None:
         queues = KubeQueues(control_plane.api_of_admin(), kube.namespace)
         for number in numbers:
             name = f"orders-{number}"
+            tags = [tag(f"{each:02}", f"{number:05}{filling}") for each in range(64)]
             # As Flux and kubectl do: managedFields then name each tag.
             queues.api.apply(f"{queues.path}/{name}", queue_object(name, tags=tags), "flux")
         queues.api.close()

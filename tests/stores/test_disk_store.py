@@ -34,7 +34,7 @@ WHOLE = Definition(
     name="shop.orders",
     limit=7,
     tags=(Tag("team", "käse"), Tag("team", ""), Tag("", "x")),
-    owner=Owner(name="queuelet/shop/orders", uid="42"),
+    owner=Owner(name="queuelet/shop/orders", uid="42", namespace_uid="7"),
     delivery=DeliverySettings(lease_seconds=1, max_deliveries=2, message_ttl_seconds=3),
     draining=True,
 )

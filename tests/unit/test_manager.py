@@ -195,3 +195,25 @@ def test_listeners_hear_of_new_changed_and_deleted_queues_until_they_leave(manag
     leave()
     manager.new(Definition(name="orders"), now=1)
     assert heard == [("orders", 1, False), ("orders", 2, False), ("orders", 2, True)]
+
+
+def test_an_owner_of_another_namespace_of_the_same_name_is_another_owner(manager: Manager) -> None:
+    before = replace(OURS, namespace_uid="ns-0")
+    again = Owner(name=OURS.name, uid="2", namespace_uid="ns-1")
+    wanted = Definition(name="shop.orders", owner=before)
+    manager.declare(Declaration(definition=wanted), now=1)
+    with pytest.raises(NotOwner, match=r"of namespace ns-0, not to .* of namespace ns-1"):
+        manager.declare(Declaration(definition=replace(wanted, owner=again)), now=2)
+    with pytest.raises(NotOwner):
+        manager.remove("shop.orders", again)
+    declared = manager.declare(Declaration(definition=replace(wanted, owner=OURS)), now=3)
+    assert declared.queue.definition.owner == before, "what is known stays"
+    adopted = manager.declare(Declaration(definition=replace(wanted, owner=again), adopt=True), now=4)
+    assert (adopted.queue.definition.owner, adopted.previous_owner) == (again, before)
+
+
+def test_an_owner_without_a_namespace_gets_the_one_that_is_declared(manager: Manager) -> None:
+    wanted = Definition(name="shop.orders", owner=OURS)
+    manager.declare(Declaration(definition=wanted), now=1)
+    known = replace(OURS, namespace_uid="ns-1")
+    assert manager.declare(Declaration(definition=replace(wanted, owner=known)), now=2).queue.definition.owner == known

@@ -252,6 +252,26 @@ def test_a_queue_of_an_earlier_object_of_its_name_is_taken_over() -> None:
     assert (step.cause, step.adopt, step.definition.owner) == (Cause.TAKEN_OVER, False, OURS)
 
 
+def test_a_queue_of_an_earlier_namespace_is_not_taken_over() -> None:
+    before = replace(OURS, uid="uid-0", namespace_uid="ns-0")
+    was = known(replace(an_object(), namespace_uid="ns-1"), queue=a_queue(before))
+    ready = written(next_step(was, POLICY, NOW)).condition(READY)
+    assert ready
+    assert ready.reason == "NotOwner"
+    assert "an earlier namespace of this name, which had the uid ns-0" in ready.message
+    step = declared(next_step(replace(was, object=replace(was.object, adopts=True)), POLICY, NOW))
+    assert (step.cause, step.adopt) == (Cause.ADOPTED, True)
+    restored = known(replace(an_object(), namespace_uid="ns-0"), queue=a_queue(before))
+    assert declared(next_step(restored, POLICY, NOW)).cause is Cause.TAKEN_OVER
+
+
+def test_the_namespace_of_an_earlier_version_is_noted_without_an_event() -> None:
+    step = declared(next_step(known(replace(an_object(), namespace_uid="ns-1")), POLICY, NOW))
+    assert (step.cause, step.adopt) == (Cause.CHANGED, False)
+    assert step.definition.owner == replace(OURS, namespace_uid="ns-1")
+    assert notice_of_declaration(step, "") is None
+
+
 def test_a_request_is_answered_once() -> None:
     an = an_object(status=ready_status(), reconcile_requested_at="now")
     step = declared(next_step(known(an), POLICY, NOW))

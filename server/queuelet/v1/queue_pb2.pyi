@@ -833,12 +833,14 @@ class MessageCounts(_message.Message):
     def __init__(self, ready: _Optional[int] = ..., delayed: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ...) -> None: ...
 
 class Owner(_message.Message):
-    __slots__ = ("name", "uid")
+    __slots__ = ("name", "uid", "namespace_uid")
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_UID_FIELD_NUMBER: _ClassVar[int]
     name: str
     uid: str
-    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ...) -> None: ...
+    namespace_uid: str
+    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., namespace_uid: _Optional[str] = ...) -> None: ...
 
 class DeliverySettings(_message.Message):
     __slots__ = ("lease_seconds", "max_deliveries", "message_ttl_seconds")

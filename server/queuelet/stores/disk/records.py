@@ -78,13 +78,22 @@ def definition_to_json(definition: Definition) -> str:
         "name": definition.name,
         "limit": definition.limit,
         "tags": definition.tags,
-        "owner": definition.owner and [definition.owner.name, definition.owner.uid],
+        "owner": definition.owner and _owner_to_json(definition.owner),
         "lease_seconds": delivery.lease_seconds if delivery.lease_seconds != default.lease_seconds else None,
         "max_deliveries": delivery.max_deliveries if delivery.max_deliveries != default.max_deliveries else None,
         "message_ttl_seconds": delivery.message_ttl_seconds,
         "draining": definition.draining or None,
     }
     return json.dumps({key: value for key, value in fields.items() if value is not None}, ensure_ascii=False)
+
+
+def _owner_to_json(owner: Owner) -> list[str]:
+    return [owner.name, owner.uid, owner.namespace_uid] if owner.namespace_uid else [owner.name, owner.uid]
+
+
+def _owner_of_json(name: str, uid: str, namespace_uid: str = "") -> Owner:
+    """Return an owner. Earlier versions wrote no uid of the namespace."""
+    return Owner(name=name, uid=uid, namespace_uid=namespace_uid)
 
 
 def definition_of_json(text: str) -> Definition:
@@ -97,7 +106,7 @@ def definition_of_json(text: str) -> Definition:
         name=fields["name"],
         limit=fields["limit"],
         tags=tuple(Tag(key, value) for key, value in fields["tags"]),
-        owner=Owner(name=owner[0], uid=owner[1]) if owner else None,
+        owner=_owner_of_json(*owner) if owner else None,
         delivery=DeliverySettings(
             lease_seconds=fields.get("lease_seconds", default.lease_seconds),
             max_deliveries=fields.get("max_deliveries", default.max_deliveries),
