@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from queuelet.cli.options import GLOBAL
+from queuelet.cli.server import server
 from queuelet.codec import NewMessage
 from queuelet.definition import Definition, Owner
 from queuelet.errors import QueueletError
@@ -15,6 +17,7 @@ from queuelet.metrics import Latencies, exposition, server_registry
 from queuelet.status import CODES
 from queuelet.stores.disk import DiskFigures, Distribution
 from queuelet.tags import Tag
+from queuelet_operator.__main__ import main as operator
 from support.documents import ROOT, TOOLS, first_cells, free_ports, run_in_one_shell, transcript
 from support.queues import make_manager
 
@@ -90,3 +93,15 @@ def test_every_command_of_delivery_md_prints_what_it_shows(tmp_path: Path) -> No
     assert [(each.command, each.output) for each in shown] == [
         (each.command, text.splitlines()) for each, text in zip(shown, printed, strict=False)
     ]
+
+
+def test_security_md_names_flags_and_tests_that_there_are() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    flags = {name for command in (server, operator) for option in command.params for name in option.opts}
+    flags |= {name for option in GLOBAL for name in option.opts}
+    named = set(re.findall(r"`(--[a-z-]+)`", text))
+    assert named <= flags
+    tests = re.findall(r"`(tests/[^`]+)`", text)
+    assert tests
+    for path in tests:
+        assert (ROOT / path).exists(), path
