@@ -12,7 +12,7 @@ from queuelet.client import Client, Consumer, OnError, Producer, Received, block
 from queuelet.v1 import queue_pb2 as pb
 from support.server_process import ServerProcess
 
-SURROGATE = b"caf\xe9".decode(errors="surrogateescape")
+SURROGATE = b"men\xfc".decode(errors="surrogateescape")
 """A file's name as `os.listdir` returns it where it is not UTF-8."""
 
 
@@ -62,7 +62,7 @@ def grouped() -> BaseException:
 
 
 ERRORS: dict[str, tuple[Callable[[], BaseException], str]] = {
-    "a lone surrogate": (lambda: FileNotFoundError(SURROGATE), "FileNotFoundError: caf\\udce9"),
+    "a lone surrogate": (lambda: FileNotFoundError(SURROGATE), "FileNotFoundError: men\\udcfc"),
     "GeneratorExit": (lambda: GeneratorExit("x"), "GeneratorExit: x"),
     "StopIteration": (lambda: StopIteration("x"), "StopIteration"),
     "StopAsyncIteration": (lambda: StopAsyncIteration("x"), "StopAsyncIteration: x"),
@@ -202,7 +202,7 @@ async def test_a_blocking_handler_that_ends_its_program_has_failed(
     async with asyncio.timeout(60):
         assert await asyncio.to_thread(consume) == ending.__name__
     ((_, reason),) = await failed(client, queue)
-    assert reason == f"RuntimeError: the handler ended the consumer: {ending.__name__}: caf\\udce9"
+    assert reason == f"RuntimeError: the handler ended the consumer: {ending.__name__}: men\\udcfc"
 
 
 async def test_what_a_serializer_raises_is_the_reason_of_a_dead_message(client: Client, queue: str) -> None:
@@ -221,7 +221,7 @@ async def test_what_a_serializer_raises_is_the_reason_of_a_dead_message(client: 
     async with asyncio.timeout(60):
         await Consumer(client, queue, handle, serializer=Broken(), until_empty=True).run()
     reasons = [reason for _, reason in await failed(client, queue)]
-    assert reasons[0] == "its payload cannot be read: ValueError: caf\\udce9"
+    assert reasons[0] == "its payload cannot be read: ValueError: men\\udcfc"
     assert reasons[1].startswith("its payload cannot be read: ValueError: xxx")
 
 
@@ -233,8 +233,8 @@ async def test_a_name_or_reason_that_cannot_be_sent_is_escaped(client: Client, q
     async with asyncio.timeout(60):
         await Consumer(client, queue, handle, name=SURROGATE + "z" * 5_000, until_empty=True).run()
     (dead,) = [each async for each in client.browse(queue, states=[pb.MESSAGE_STATE_DEAD])]
-    assert dead.tries[0].reason.startswith("caf\\udce9yyy")
-    assert dead.tries[0].consumer.startswith("caf\\udce9zzz")
+    assert dead.tries[0].reason.startswith("men\\udcfcyyy")
+    assert dead.tries[0].consumer.startswith("men\\udcfczzz")
     assert len(dead.tries[0].consumer) == 256
 
 

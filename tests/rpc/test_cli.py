@@ -890,11 +890,11 @@ def test_version_is_that_of_the_package(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
-        (("pop", "caf\udce9"), "QUEUE"),
-        (("tag", "orders", "name", "caf\udce9"), "VALUE"),
-        (("nack", "orders", "1", "--reason", "caf\udce9"), "--reason"),
-        (("add", "orders", "--payload", "x", "-t", "name=caf\udce9"), "--tag"),
-        (("list", "-l", "caf\udce9"), "--selector"),
+        (("pop", "men\udcfc"), "QUEUE"),
+        (("tag", "orders", "name", "men\udcfc"), "VALUE"),
+        (("nack", "orders", "1", "--reason", "men\udcfc"), "--reason"),
+        (("add", "orders", "--payload", "x", "-t", "name=men\udcfc"), "--tag"),
+        (("list", "-l", "men\udcfc"), "--selector"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
