@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from queuelet.addresses import split_address
+from queuelet.cli.options import Seconds
 from queuelet_operator.settings import Settings
 
 _DEFAULT = Settings()
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _AT_LEAST_1 = click.IntRange(min=1)
-_SECONDS = click.FloatRange(min=0, min_open=True)
+_SECONDS = Seconds(above=True)
 
 
 def _address(_: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -133,21 +134,21 @@ class _Command(click.Command):
 )
 @click.option(
     "--release-after",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     default=_DEFAULT.release_after,
     metavar="SECONDS",
     help="How long a server must not have answered for a deletion to leave the queue behind.",
 )
 @click.option(
     "--outage-after",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     default=_DEFAULT.outage_after,
     metavar="SECONDS",
     help="How long the server may be away before the status of each Queue says so.",
 )
 @click.option(
     "--counts-every",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     default=_DEFAULT.counts_every,
     metavar="SECONDS",
     help="How often at most the status of a Queue is written for nothing but new counts of messages.",
@@ -171,7 +172,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401  # fields of Settings
 
     It runs until SIGTERM or ^C, and logs JSON lines on standard error. In a Pod it uses its ServiceAccount; anywhere
     else the kubeconfig of $KUBECONFIG or of your home. Every flag is an environment variable too:
-    QUEUELET_OPERATOR_<FLAG>.
+    QUEUELET_OPERATOR_<FLAG>. A duration is in seconds, or has units: 250ms, 5m, 1h30m.
     """
     settings = Settings(**flags)
     if settings.lease_renew_deadline >= settings.lease_duration:

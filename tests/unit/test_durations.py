@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import click
 import pytest
 
 from queuelet.cli.options import duration
+from queuelet_operator.__main__ import main as operator
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,10 @@ def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
 )
 def test_anything_else_is_none(text: str) -> None:
     assert duration(text) is None
+
+
+def test_flags_of_the_operator_take_units_too() -> None:
+    context = operator.make_context("queuelet-operator", ["--release-after", "10m", "--outage-after", "1m30s"])
+    assert (context.params["release_after"], context.params["outage_after"]) == (600, 90)
+    with pytest.raises(click.BadParameter, match="'soon' is not a duration: write seconds, or numbers with units"):
+        operator.make_context("queuelet-operator", ["--resync", "soon"])
