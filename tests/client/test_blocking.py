@@ -462,3 +462,19 @@ def test_ctrl_c_lets_the_work_end_and_goes_through(
     assert program.returncode == -signal.SIGINT
     assert client.get_queue(queue).messages.leased == 0
     assert client.stats(queue).queue.acked == (1 if where == "handler" else 0)
+
+
+def test_what_ends_the_thread_of_a_client_ends_the_calls_that_wait_for_it(server: ServerProcess, queue: str) -> None:
+    """They waited for ever, whatever their timeout."""
+    own = Client(server.address)
+    own.__enter__()
+
+    def end(_: object) -> None:
+        raise SystemExit
+
+    with pytest.raises(Closed, match="closed during the call|thread has ended"):
+        own.listen(end)
+        own.pop(queue, wait=3_600)
+    with pytest.raises(Closed):
+        own.list_queues()
+    own.thread.stop()

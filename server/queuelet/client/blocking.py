@@ -206,11 +206,15 @@ def _result(future: Future[R], thread: Thread) -> R:
 
 def _serve(started: Future[asyncio.AbstractEventLoop]) -> None:
     """Run an event loop until it is stopped; cancel what still runs there then."""
-    with asyncio.Runner() as runner:
-        loop = runner.get_loop()
-        asyncio.set_event_loop(loop)
-        loop.call_soon(started.set_result, loop)
-        loop.run_forever()
+    try:
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            asyncio.set_event_loop(loop)
+            loop.call_soon(started.set_result, loop)
+            loop.run_forever()
+    except BaseException:  # noqa: BLE001  # the end of a thread: no caller would get it
+        # Such as SystemExit of a listener. Calls that wait for this thread raise Closed.
+        _log.exception("the thread of a client has ended")
 
 
 def _refuse_in_a_loop() -> None:
