@@ -38,3 +38,18 @@ class Bounds:
 
     scan: int = 10_000
     """The most messages looked through for one page of browse."""
+
+    connections: int = 4_000
+    """The most connections to the gRPC port."""
+
+    streams: int = 1_000
+    """The most calls at a time on one connection."""
+
+    request_seconds: float = 30.0
+    """How long a request may take to arrive whole."""
+
+    incoming_bytes: int = 0
+    """About how many bytes of requests that are not complete yet all connections together may hold.
+
+    0 for an eighth of the memory that the process may use.
+    """

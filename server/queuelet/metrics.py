@@ -29,6 +29,7 @@ from queuelet.budget import MemoryBudget
 from queuelet.certificates import FileFigures
 from queuelet.codec import created_of
 from queuelet.errors import StoreFailed
+from queuelet.intake import Intake
 from queuelet.queue import Queue
 from queuelet.stores.disk.figures import DiskFigures, Distribution
 
@@ -235,10 +236,13 @@ def _cut(value: str) -> str:
 class ServerMetrics(Collector):
     """What the server counts beside its queues."""
 
-    def __init__(self, latencies: Latencies, budget: MemoryBudget, disk: Callable[[], DiskFigures] | None) -> None:
-        """Take where latencies and memory are counted, and what the Disk store counts if there is one."""
+    def __init__(
+        self, latencies: Latencies, budget: MemoryBudget, intake: Intake, disk: Callable[[], DiskFigures] | None
+    ) -> None:
+        """Take where latencies, memory and connections are counted, and what the Disk store counts if there is one."""
         self._latencies = latencies
         self._budget = budget
+        self._intake = intake
         self._disk = disk
 
     def collect(self) -> Iterator[Metric]:
@@ -254,11 +258,31 @@ class ServerMetrics(Collector):
         )
         watermark.add_metric([], self._budget.watermark)
         yield watermark
+        yield from _intake_families(self._intake)
         if self._disk:
             yield from _disk_families(self._disk())
         build = InfoMetricFamily("queuelet_build", "What is running.", labels=["version"])
         build.add_metric([__version__], {})
         yield build
+
+
+def _intake_families(intake: Intake) -> Iterator[Metric]:
+    gauges = {
+        "connections": ("Open connections to the gRPC port.", intake.connections),
+        "incoming_bytes": ("About how many bytes connections hold in requests that are not complete.", intake.held),
+    }
+    for name, (text, value) in gauges.items():
+        gauge = GaugeMetricFamily(f"queuelet_{name}", text)
+        gauge.add_metric([], value)
+        yield gauge
+    counters = {
+        "connections_cut": ("Connections that were cut because they held too much.", intake.cut),
+        "requests_timed_out": ("Calls that were ended because their request did not arrive in time.", intake.timed_out),
+    }
+    for name, (text, value) in counters.items():
+        counter = CounterMetricFamily(f"queuelet_{name}", text)
+        counter.add_metric([], value)
+        yield counter
 
 
 def _disk_families(disk: DiskFigures) -> Iterator[Metric]:
@@ -328,12 +352,13 @@ class _Families(Collector):
 def server_registry(
     latencies: Latencies,
     budget: MemoryBudget,
+    intake: Intake,
     disk: Callable[[], DiskFigures] | None = None,
     credentials: Callable[[], Iterable[FileFigures]] = list,
 ) -> CollectorRegistry:
     """Return the registry of what is not a queue's: the server, its Disk store, the process and the platform."""
     registry = CollectorRegistry()
-    registry.register(ServerMetrics(latencies, budget, disk))
+    registry.register(ServerMetrics(latencies, budget, intake, disk))
     registry.register(CredentialMetrics(credentials))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

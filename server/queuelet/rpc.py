@@ -95,14 +95,25 @@ class Endpoint:
         self._handler = method.unary
         self._latency = latencies.of(service, method.name)
 
+    def admit(self, call: Call) -> Status | None:
+        """Refuse a call that is not to be served, before its request is read; None for one that is."""
+        if self._guard is None and not self._running.stopped:
+            return None
+        start = perf_counter()
+        try:
+            self._running.check()
+            if self._guard:
+                self._guard(call)
+        except Exception as error:  # noqa: BLE001  # whatever a guard raises, the server goes on
+            return self._refused(error, call, start)
+        return None
+
     def unary(self, request: bytes, call: Call) -> bytes | Status | Awaitable[bytes | Status]:
-        """Serve a call: answer bytes or a status, or an awaitable of them where it waits."""
+        """Serve a call that was admitted: return the response or a status, or an awaitable of them if it waits."""
         start = perf_counter()
         try:
             if self._running.stopped:
                 self._running.check()
-            if self._guard:
-                self._guard(call)
             answer = self._handler(request, call)  # type: ignore[misc]  # a transport asks only for what is there
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             return self._refused(error, call, start)
@@ -112,12 +123,10 @@ class Endpoint:
         return self._wait(answer, call, start)
 
     async def stream(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> Status | None:
-        """Serve a stream to its end: None if all went well."""
+        """Serve a stream that was admitted to its end: None if all went well."""
         start = perf_counter()
         try:
             self._running.check()
-            if self._guard:
-                self._guard(call)
             await self._until_stop(self.method.stream(requests, send, call))  # type: ignore[misc]  # as above
         except (ClientGone, asyncio.CancelledError) as end:
             self._latency.observe_refused(perf_counter() - start, CANCELLED)

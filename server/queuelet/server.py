@@ -26,6 +26,7 @@ from queuelet.credentials import BearerToken, Credentials, TlsFiles
 from queuelet.definition import StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.http_endpoints import HttpEndpoints
+from queuelet.intake import Intake
 from queuelet.logs import configure_logs
 from queuelet.manager import Manager
 from queuelet.metrics import Latencies, server_registry
@@ -105,6 +106,8 @@ class Server:
         self._credentials = Credentials(self._tls, token)
         watermark = settings.memory_watermark or available_bytes() * 8 // 10
         budget = MemoryBudget(watermark, used=resident_bytes())
+        bounds = settings.bounds
+        intake = Intake(budget, bounds.incoming_bytes or available_bytes() // 8, bounds.connections)
         self._tokens = Tokens(time_ns())
         stores: dict[StoreKind, Store] = {StoreKind.MEMORY: MemoryStore(budget)}
         self._disk: DiskStore | None = None
@@ -128,10 +131,13 @@ class Server:
                 for method in methods
             ],
             settings.bounds,
+            intake,
         )
         self._http = HttpEndpoints(
             manager=self.manager,
-            registry=server_registry(latencies, budget, self._disk.figures if self._disk else None, self._file_figures),
+            registry=server_registry(
+                latencies, budget, intake, self._disk.figures if self._disk else None, self._file_figures
+            ),
             is_ready=lambda: not self.is_stopping,
             problems=self._problems,
             quit_requested=self.request_stop,

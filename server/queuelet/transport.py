@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from time import monotonic
 from typing import Any, cast
 
 import grpc
@@ -19,6 +20,7 @@ from queuelet.bounds import Bounds
 from queuelet.compat import q_pb2  # noqa: F401  # puts proto.Q where reflection finds it
 from queuelet.credentials import TlsFiles
 from queuelet.errors import ServerDraining
+from queuelet.intake import Flow, Intake
 from queuelet.rpc import ClientGone, Endpoint
 from queuelet.status import STATUS_DETAILS, Status
 
@@ -43,28 +45,51 @@ _ENDLESS = 1e9
 """Seconds left, above which a call has no deadline: gRPC then counts down from the end of time."""
 
 
-_BACKLOG = (("grpc.server.max_pending_requests", 100_000), ("grpc.server.max_pending_requests_hard_limit", 100_000))
-"""How many calls may stand in line. Past the default of 1,000 gRPC drops calls at random, and clients see CANCELLED."""
+_BACKLOG = (("grpc.server.max_pending_requests", 5_000), ("grpc.server.max_pending_requests_hard_limit", 5_000))
+"""How many calls may wait to be begun: five connections full of them, in 65 MB, done in about a second.
+
+Past the default of 1,000 gRPC drops calls at random, and clients see CANCELLED.
+"""
+
+
+_FLOW_CONTROL = (("grpc.http2.bdp_probe", 0),)
+"""Streams get a window of 64 KiB, and more only for a message that is being read.
+
+With the probe, gRPC lets each stream buffer some MiB that no handler has asked for once a client sends fast.
+"""
+
+_HANDSHAKE = (("grpc.server_handshake_timeout_ms", 10_000),)
+"""A connection that does not begin to speak is closed; by default only after two minutes."""
+
+_LOOK_EVERY = 0.05
+"""How often the intake may look at connections, in seconds: what arrives in that time can be held beyond the bound."""
 
 
 class GrpcTransport:
     """A gRPC server over endpoints, with health and reflection beside them."""
 
-    def __init__(self, endpoints: Iterable[Endpoint], bounds: Bounds) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], bounds: Bounds, intake: Intake) -> None:
         """Bind the endpoints; `listen` opens a port."""
+        self._intake = intake
+        self._reader = _Reader(intake, bounds.request_seconds)
+        self._watch: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", bounds.message_bytes + _BESIDE),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_allowed_incoming_connections", bounds.connections),
+                ("grpc.max_concurrent_streams", bounds.streams),
                 *_BACKLOG,
+                *_FLOW_CONTROL,
+                *_HANDSHAKE,
                 *_KEEPALIVE,
             ]
         )
         self._health = _Health()
         services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
         for endpoint in endpoints:
-            services.setdefault(endpoint.service, {})[endpoint.method.name] = _bind(endpoint)
+            services.setdefault(endpoint.service, {})[endpoint.method.name] = _bind(endpoint, self._reader)
         for name, methods in services.items():
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
         self._names = [*services, health.SERVICE_NAME]
@@ -86,11 +111,13 @@ class GrpcTransport:
             port = 0
         if not port:
             raise OSError(f"cannot listen on {address}: {_why_not(address)}")
+        self._intake.listen(port)
         return port
 
     async def start(self) -> None:
         """Begin to serve, and say so to health checks."""
         await self._server.start()
+        self._watch = asyncio.ensure_future(self._watch_intake())
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
@@ -102,6 +129,14 @@ class GrpcTransport:
         """Take no new calls, give those under way `grace` seconds to end, then cut them off."""
         self._health.end_watches()
         await self._server.stop(grace)
+        if self._watch:
+            self._watch.cancel()
+
+    async def _watch_intake(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            self._intake.look()
+            self._reader.end_overdue()
 
 
 def _why_not(address: str) -> str:
@@ -166,36 +201,145 @@ class _GrpcCall:
         return {key: value for key, value in pairs if isinstance(value, str)}
 
 
-def _bind(endpoint: Endpoint) -> grpc.RpcMethodHandler[bytes, bytes]:
+class _Reader:
+    """Reads requests, and gives up on those that do not arrive whole in time."""
+
+    def __init__(self, intake: Intake, seconds: float) -> None:
+        self._intake = intake
+        self._seconds = seconds
+        self._unfinished: dict[asyncio.Task[Any], float] = {}
+        """Until when each task waits for its request, in the order in which they began."""
+
+    def flow(self, context: _Context) -> Flow:
+        """Return the connection of a call."""
+        return self._intake.flow(context.peer())
+
+    async def first(self, context: _Context, flow: Flow) -> bytes | None:
+        """Return the first request of a call, None if there is none and none will come.
+
+        Raises:
+            TimeoutError: it is not there in time.
+        """
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._unfinished[task] = monotonic() + self._seconds
+        try:
+            request = await context.read()
+        except asyncio.CancelledError:
+            if self._unfinished.get(task) == _OVERDUE and not task.uncancel():
+                raise TimeoutError from None
+            raise
+        finally:
+            del self._unfinished[task]
+        if not isinstance(request, bytes):
+            return None
+        flow.complete(len(request))
+        return request
+
+    async def all(self, context: _Context, flow: Flow, missed: list[bool]) -> AsyncIterator[bytes]:
+        """Yield the requests of a stream. After the first it may be silent for as long as it likes.
+
+        Raises:
+            ClientGone: the first is not there in time; then `missed` is not empty any more.
+        """
+        try:
+            request: Any = await self.first(context, flow)
+        except TimeoutError:
+            missed.append(True)
+            raise ClientGone from None
+        while isinstance(request, bytes):
+            yield request
+            request = await context.read()
+            if isinstance(request, bytes):
+                flow.complete(len(request))
+
+    def end_overdue(self) -> None:
+        """End the calls whose request has not arrived in time."""
+        now = monotonic()
+        overdue: list[asyncio.Task[Any]] = []
+        for task, until in self._unfinished.items():
+            if until > now:
+                break
+            if until != _OVERDUE:
+                overdue.append(task)
+        for task in overdue:
+            self._unfinished[task] = _OVERDUE
+            task.cancel()
+            self._intake.timed_out += 1
+
+    def refuse(self, context: _Context) -> None:
+        """Refuse a call whose request did not arrive in time."""
+        context.set_code(grpc.StatusCode.DEADLINE_EXCEEDED)
+        context.set_details(
+            f"request: it did not arrive whole within {self._seconds:g} seconds; "
+            "send less in one request, or raise --request-timeout of the server"
+        )
+
+
+_OVERDUE = 0.0
+
+
+def _bind(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[bytes, bytes]:
     if endpoint.method.stream:
-        return _bind_stream(endpoint)
-    return _bind_unary(endpoint)
+        return _bind_stream(endpoint, reader)
+    return _bind_unary(endpoint, reader)
 
 
-def _bind_unary(endpoint: Endpoint) -> grpc.RpcMethodHandler[bytes, bytes]:
-    service, serve = endpoint.service, endpoint.unary
+def _bind_unary(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """Bind a method with one request as if it had many: only so is it called before its request has been received."""
+    service, admit, serve = endpoint.service, endpoint.admit, endpoint.unary
 
-    async def handle(request: bytes, context: _Context) -> bytes:
-        answer: bytes | Status | Awaitable[bytes | Status] = serve(request, _GrpcCall(service, context))
-        if not isinstance(answer, bytes | Status):
-            answer = await answer
+    async def handle(_: AsyncIterator[bytes], context: _Context) -> bytes:
+        call = _GrpcCall(service, context)
+        refusal = admit(call)
+        if refusal is not None:
+            _refuse(context, refusal)
+            return b""
+        flow = reader.flow(context)
+        flow.calls += 1
+        try:
+            request = await reader.first(context, flow)
+            if request is None:
+                context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
+                context.set_details("request: there is none; send one")
+                return b""
+            answer: bytes | Status | Awaitable[bytes | Status] = serve(request, call)
+            if not isinstance(answer, bytes | Status):
+                answer = await answer
+        except TimeoutError:
+            reader.refuse(context)
+            return b""
+        finally:
+            flow.calls -= 1
         if isinstance(answer, bytes):
             return answer
         _refuse(context, answer)
         return b""
 
-    return grpc.unary_unary_rpc_method_handler(cast("Any", handle))
+    return grpc.stream_unary_rpc_method_handler(cast("Any", handle))
 
 
-def _bind_stream(endpoint: Endpoint) -> grpc.RpcMethodHandler[bytes, bytes]:
-    async def handle(requests: AsyncIterator[bytes], context: _Context) -> None:
-        async def send(answer: bytes) -> None:
+def _bind_stream(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[bytes, bytes]:
+    async def handle(_: AsyncIterator[bytes], context: _Context) -> None:
+        call = _GrpcCall(endpoint.service, context)
+        status = endpoint.admit(call)
+        if status is None:
+            flow = reader.flow(context)
+
+            async def send(answer: bytes) -> None:
+                try:
+                    await context.write(answer)
+                except Exception as error:  # gRPC has several kinds for it, some of them private
+                    raise ClientGone from error
+                flow.sent()
+
+            missed: list[bool] = []
+            flow.calls += 1
             try:
-                await context.write(answer)
-            except Exception as error:  # gRPC has several kinds for it, some of them private
-                raise ClientGone from error
-
-        status = await endpoint.stream(requests, send, _GrpcCall(endpoint.service, context))
+                status = await endpoint.stream(reader.all(context, flow, missed), send, call)
+            finally:
+                flow.calls -= 1
+            if missed:
+                reader.refuse(context)
         if status is not None:
             _refuse(context, status)
 

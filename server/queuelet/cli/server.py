@@ -133,6 +133,37 @@ AT_LEAST_1 = WholeNumber(min=1)
 @click.option(
     "--max-waiting", "waiting", type=AT_LEAST_1, default=BOUNDS.waiting, help="The most calls that wait on one queue."
 )
+@click.option(
+    "--max-connections",
+    "connections",
+    type=AT_LEAST_1,
+    default=BOUNDS.connections,
+    help="The most connections to the gRPC port; fewer where the process may not open so many files.",
+)
+@click.option(
+    "--max-streams",
+    "streams",
+    type=AT_LEAST_1,
+    default=BOUNDS.streams,
+    help="The most calls on one connection.",
+)
+@click.option(
+    "--max-incoming-bytes",
+    "incoming_bytes",
+    type=MemoryShare(),
+    default=BOUNDS.incoming_bytes,
+    show_default="12.5%",
+    metavar="SIZE|SHARE",
+    help="What connections may hold in requests that are not complete; past it the largest connection is cut.",
+)
+@click.option(
+    "--request-timeout",
+    "request_seconds",
+    type=Seconds(),
+    default=BOUNDS.request_seconds,
+    metavar="SECONDS",
+    help="How long a request may take to arrive whole.",
+)
 @click.option("--max-tags", "tags", type=AT_LEAST_1, default=BOUNDS.tags, help="The most tags on a queue or message.")
 @click.option("--max-tag-key-bytes", "tag_key_bytes", type=AT_LEAST_1, default=BOUNDS.tag_key_bytes, help="Of one tag.")
 @click.option(

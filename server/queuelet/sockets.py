@@ -1,0 +1,117 @@
+"""The open connections to a port of this process, found in /proc: a library that owns them has no way to ask.
+
+Elsewhere than on Linux there are none to be found.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+_FOLDER = Path("/proc/self/fd")
+
+_TCP_INFO_BYTES = 136
+_BYTES_RECEIVED = slice(128, 136)
+"""Where `tcpi_bytes_received` is in `struct tcp_info`, which only ever grows at its end."""
+
+
+class Peer(NamedTuple):
+    """The far end of a connection."""
+
+    host: str
+    port: int
+
+
+class Connection(NamedTuple):
+    """An open connection."""
+
+    peer: Peer
+    file: int
+    """Its file descriptor."""
+    received: int
+    """How many bytes have come in, read or not."""
+
+
+def peer_of(text: str) -> Peer:
+    """Return the peer that gRPC writes as `ipv4:127.0.0.1:8` or `ipv6:%5B::1%5D:8`."""
+    host, _, port = unquote(text).partition(":")[2].rpartition(":")
+    return Peer(_plain(host.strip("[]")), int(port) if port.isdigit() else 0)
+
+
+def connections(port: int) -> Iterator[Connection]:
+    """Return the open connections to a local port."""
+    with suppress(OSError):
+        for name in os.listdir(_FOLDER):  # noqa: PTH208  # a Path for each of thousands of files costs too much
+            found = _look_at(int(name), port)
+            if found:
+                yield found
+
+
+def cut(connection: Connection, port: int) -> bool:
+    """Shut a connection down, if it still is what it was; return whether it was. Its owner sees that the peer left."""
+    opened = _opened(connection.file)
+    if opened is None:
+        return False
+    with opened:
+        if _peer(opened, port) != connection.peer:
+            return False
+        with suppress(OSError):
+            opened.shutdown(socket.SHUT_RDWR)
+        return True
+
+
+def _look_at(file: int, port: int) -> Connection | None:
+    opened = _opened(file)
+    if opened is None:
+        return None
+    with opened:
+        peer = _peer(opened, port)
+        if peer is None:
+            return None
+        try:
+            info = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        except OSError:
+            return None
+    return Connection(peer, file, int.from_bytes(info[_BYTES_RECEIVED], "little"))
+
+
+def _opened(file: int) -> socket.socket | None:
+    """Return a socket of our own for a file, because its owner may close the file at any moment."""
+    try:
+        copy = os.dup(file)
+    except OSError:
+        return None
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        return None
+
+
+def _peer(opened: socket.socket, port: int) -> Peer | None:
+    """Return the peer of a TCP connection to a local port, None for any other file."""
+    if opened.family not in {socket.AF_INET, socket.AF_INET6} or opened.type != socket.SOCK_STREAM:
+        return None
+    try:
+        if opened.getsockname()[1] != port:
+            return None
+        host, peer_port, *_ = opened.getpeername()
+    except OSError:
+        return None
+    return Peer(_plain(host), peer_port)
+
+
+def _plain(host: str) -> str:
+    """Return an address without its scope, and an IPv4 address as such."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

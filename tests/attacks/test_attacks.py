@@ -1,0 +1,115 @@
+"""A server that may use 1 GiB lives through attacks of callers that it does not know, and serves others meanwhile."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from support.attacked import Attacked, attacked
+from support.attacks import ADD, Connection, connect_only, held
+from support.counts import soaked
+from support.patience import patient
+from support.rpc import Rpc, eventually
+from support.server_process import ServerProcess
+
+pytestmark = pytest.mark.xdist_group("attacks")
+
+MIB = 1 << 20
+
+
+def peak(subject: Attacked) -> float:
+    """Return the most memory that the server has used, in MiB."""
+    return subject.figures()["peak MiB"]
+
+
+def test_streams_that_are_reset_at_once_take_no_memory() -> None:
+    with attacked() as subject:
+        with subject.attack("rapid_reset", streams=soaked(20_000, 100_000)):
+            pass
+        assert peak(subject) < 200
+
+
+def test_streams_that_say_nothing_do_not_take_much_memory() -> None:
+    with attacked() as subject:
+        with subject.attack("open_streams", streams=1_000, connections=soaked(20, 100)):
+            pass
+        assert peak(subject) < 600
+
+
+@pytest.mark.parametrize("attack", ["unfinished", "unfinished_consume"])
+def test_requests_that_are_never_complete_are_cut_before_they_fill_the_memory(attack: str) -> None:
+    with attacked() as subject:
+        with subject.attack(attack, streams=400):
+            eventually(lambda: subject.metric("queuelet_connections_cut_total") > 0, "a connection is cut")
+        assert peak(subject) < 700
+        eventually(lambda: subject.metric("queuelet_incoming_bytes") < MIB, "nothing is held any more")
+
+
+def test_requests_that_are_never_complete_may_come_over_many_connections() -> None:
+    with attacked("--request-timeout", "3") as subject:
+        with subject.attack("unfinished", streams=10, connections=soaked(20, 60), size=2 * MIB):
+            eventually(lambda: subject.metric("queuelet_connections_cut_total") > 0, "a connection is cut")
+        assert peak(subject) < 700
+
+
+def test_a_request_without_the_token_is_not_even_read(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    metadata = (("authorization", "Bearer secret"),)
+    with attacked("--token-file", str(token), metadata=metadata) as subject:
+        with subject.attack("unfinished", streams=400):
+            pass
+        assert subject.metric("queuelet_connections_cut_total") == 0
+        assert peak(subject) < 200
+
+
+def test_a_request_that_does_not_arrive_whole_in_time_is_refused() -> None:
+    with ServerProcess("--request-timeout", "0.2") as server, closing(Rpc(server.address)) as rpc:
+        rpc.new_queue("q")
+        connection = Connection(server.address)
+        stream, opened = connection.open(ADD)
+        connection.send(opened)
+        eventually(lambda: stream in connection.ended, "the call is refused")
+        assert b"--request-timeout" in connection.ended[stream]
+        connection.close()
+        rpc.add("q")
+
+
+def test_a_connection_has_so_many_calls_at_a_time_and_no_more() -> None:
+    with ServerProcess("--max-streams", "5") as server:
+        connection = Connection(server.address)
+        connection.send(*(connection.open(ADD)[1] for _ in range(8)))
+        eventually(lambda: connection.resets == 3, "those past the bound are refused")
+        connection.close()
+
+
+def test_idle_connections_make_room_for_others_at_the_bound() -> None:
+    with ServerProcess("--max-connections", "20") as server:
+        connect_only(server.address, connections=100)
+
+        def is_served() -> bool:
+            with closing(Rpc(server.address)) as rpc:
+                try:
+                    rpc.raw("queuelet.v1.QueueService/GetStats", b"", timeout=patient(2))
+                except Exception:  # noqa: BLE001  # however it is refused, it is not served
+                    return False
+            return True
+
+        try:
+            eventually(is_served, "another client is served")
+            assert server.log("nearly too many connections, some that were idle were cut")
+        finally:
+            while held:
+                held.pop().close()
+
+
+def test_a_large_request_that_is_complete_is_served_and_holds_nothing() -> None:
+    with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
+        rpc.new_queue("q")
+        for _ in range(20):
+            rpc.add("q", bytes(4 * MIB - 1_000))
+        with pytest.raises(Exception, match="larger than max"):
+            rpc.add("q", bytes(5 * MIB))
+        assert rpc.stats("q").enqueued == 20

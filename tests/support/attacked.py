@@ -1,0 +1,118 @@
+"""A server under attack, in a memory limit of 1 GiB, and a client that goes on with its work meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+from support.attacks import DONE
+from support.memory_limit import MemoryLimit, memory_limit
+from support.pages import samples
+from support.patience import patient
+from support.rpc import Metadata, Rpc
+from support.server_process import ServerProcess, server_command
+
+GIB = 1 << 30
+
+_PROGRAM = Path(__file__).with_name("attacks.py")
+
+
+class Attacked:
+    """The server, and the client's experience."""
+
+    def __init__(self, server: ServerProcess, limit: MemoryLimit, metadata: Metadata) -> None:
+        self.server = server
+        self._limit = limit
+        self._metadata = metadata
+        self.acknowledged = 0
+        self.slowest = 0.0
+        self.failures: list[str] = []
+        self._stopped = Event()
+        with closing(self.client()) as rpc:
+            rpc.new_queue("good")
+            for _ in range(50):
+                self._add(rpc)
+        self.idle_slowest = self.slowest
+        self._worker = Thread(target=self._work)
+
+    def client(self) -> Rpc:
+        """Return a client with a connection of its own."""
+        return Rpc(self.server.address, metadata=self._metadata)
+
+    @contextmanager
+    def attack(self, name: str, target: str = "", **options: int) -> Iterator[None]:
+        """Attack from another process, and go on once all is sent; end it after the block."""
+        given = [f"{key}={value}" for key, value in options.items()]
+        command = [sys.executable, str(_PROGRAM), name, target or self.server.address, *given]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout
+                assert process.stdout.readline().strip() == DONE
+                yield
+            finally:
+                process.kill()
+
+    def metric(self, name: str) -> float:
+        """Return a figure of the server."""
+        return samples(f"{self.server.metrics_url}/metrics", name)[""]
+
+    def check(self) -> None:
+        """Check that the server has lived through it, and that the client was served in time and lost nothing."""
+        assert self.server.is_running, self.server.output()[-2_000:]
+        self._stopped.set()
+        self._worker.join()
+        assert not self.failures
+        assert self.slowest < patient(1.0) + 10 * self.idle_slowest
+        with closing(self.client()) as rpc:
+            assert len(rpc.pop_all("good")) == self.acknowledged
+
+    def figures(self) -> Mapping[str, float]:
+        """Return what it took."""
+        peak = self._limit.peak_bytes(self.server.pid)
+        return {"peak MiB": peak >> 20, "slowest call s": round(self.slowest, 3), "calls": self.acknowledged}
+
+    def begin(self) -> None:
+        """Have the client begin to work."""
+        self._worker.start()
+
+    def end(self) -> None:
+        """Have it stop."""
+        self._stopped.set()
+        if self._worker.ident:
+            self._worker.join()
+
+    def _work(self) -> None:
+        with closing(self.client()) as rpc:
+            while not self._stopped.wait(0.005):
+                self._add(rpc)
+
+    def _add(self, rpc: Rpc) -> None:
+        began = time.monotonic()
+        try:
+            rpc.add("good", b"payload")
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is what the client sees
+            self.failures.append(str(error))
+        else:
+            self.acknowledged += 1
+        self.slowest = max(self.slowest, time.monotonic() - began)
+
+
+@contextmanager
+def attacked(*flags: str, metadata: Metadata = ()) -> Iterator[Attacked]:
+    """Start a server that may use 1 GiB, and a client that adds messages."""
+    with memory_limit(GIB) as limit:
+        # A resource limit is not seen by the server, a cgroup is: both have it behave alike.
+        by_hand = () if limit.cgroup else ("--memory-watermark", "800Mi", "--max-incoming-bytes", "128Mi")
+        with ServerProcess(*by_hand, *flags, program=[*limit.prefix, *server_command()]) as server:
+            subject = Attacked(server, limit, metadata)
+            subject.begin()
+            try:
+                yield subject
+                subject.check()
+            finally:
+                subject.end()
