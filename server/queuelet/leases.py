@@ -89,7 +89,10 @@ class Leases:
     def refusal(self, token: int) -> LeaseLost | MessageNotFound:
         """Say why there is no message for a token."""
         if token in self._superseded:
-            return LeaseLost("the message was delivered again since, under a newer token: this lease is over")
+            return LeaseLost(
+                "this lease is over: the message was delivered again under a newer token, or an exclusive consumer "
+                "took the queue over"
+            )
         return MessageNotFound(
             "there is no message of this lease: it was acknowledged, popped or purged, or the server was killed right "
             "after it began, and the message comes again"

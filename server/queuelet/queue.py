@@ -360,7 +360,8 @@ class Queue:
             now: the time.
             lease: how long, in nanoseconds; 0 for what the queue's settings say.
             consumer: who takes them, in its own words.
-            claim: of a consumer that may be the holder.
+            claim: of the stream that takes them, which may be the holder's. The leases end with it, and at the latest
+                when the queue is loaded again.
 
         Raises:
             QueueHeld: somebody else holds the queue.
@@ -370,6 +371,8 @@ class Queue:
         if self._claims.holder is not None and self._claims.holder is not claim:
             raise refusals.held(self)
         deadline = now + (lease or self.definition.delivery.lease_seconds * _SECOND)
+        if self._states.is_voiding:
+            return Leased([], 0, [], deadline)  # what comes back may belong before the first of now
         seqs, bodies = self._order.lift_many(maximum, max_bytes)
         if not seqs:
             return Leased([], 0, [], deadline)
@@ -377,13 +380,15 @@ class Queue:
         deliveries = self._messages.deliveries
         known = len(deliveries)
         counts: list[int] = []
+        by_stream = claim is not None
         for seq in seqs:
             delivery = deliveries.get(seq)
             if delivery is None:
-                deliveries[seq] = Delivery(State.LEASED, 1, token, deadline, now, consumer)
+                delivery = deliveries[seq] = Delivery(State.LEASED, 1, token, deadline, now, consumer)
                 counts.append(1)
             else:
                 counts.append(self._states.deliver_again(seq, delivery, token, deadline, now, consumer))
+            delivery.by_stream = by_stream
             token += 1
         self._states.leased += len(seqs)
         self._budget.used += LEASE_OVERHEAD * (len(deliveries) - known)
@@ -503,6 +508,8 @@ class Queue:
     def claim(self, claim: Claim) -> None:
         """Note a consumer. An exclusive one holds the queue at once if nobody does, else when all before are gone.
 
+        With a new holder all leases end, and their messages are in their old places before it gets the first one.
+
         Raises:
             QueueHeld: the consumer is not exclusive, and there is a holder.
             TooMany: as many calls as may wait on this queue do so already.
@@ -514,14 +521,19 @@ class Queue:
         was_held = self.is_held
         self._claims.add(claim)
         if self.is_held and not was_held:
+            self._void_leases()
             # Whoever else waits for a message is to hear of the holder.
             self._waiting_takers.wake_all()
 
     def release_claim(self, claim: Claim) -> None:
         """Forget a consumer. If it held the queue the next in line does, or everybody may take messages again."""
-        was_held = self.is_held
+        before = self._claims.holder
         self._claims.drop(claim)
-        if was_held and not self.is_held:
+        if before is self._claims.holder:
+            return
+        if self.is_held:
+            self._void_leases()
+        else:
             self._waiting_takers.wake(self.ready)
 
     # Looking and removing
@@ -773,6 +785,10 @@ class Queue:
     def _check_waiting(self) -> None:
         if self.waiting >= self._max_waiting:
             raise refusals.too_many(self)
+
+    def _void_leases(self) -> None:
+        self._states.void_leases()
+        self._set_alarm(self._states.next_at)
 
     def _set_alarm(self, at: int) -> None:
         if at < self.next_event:

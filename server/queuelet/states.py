@@ -42,6 +42,10 @@ _SLICE = 1_000
 """How much is done at once of what is due by itself; the rest follows when others had their turn."""
 
 
+_TAKEN_OVER = "an exclusive consumer took the queue over"
+_RESTARTED = "the server was restarted"
+
+
 class States:
     """Where each message of a queue stands."""
 
@@ -50,6 +54,7 @@ class States:
         "_messages",
         "_settings",
         "_takers",
+        "_voided",
         "dead",
         "delays",
         "expiries",
@@ -82,6 +87,8 @@ class States:
         self.expiries = Expiries(messages, self.delays, settings.message_ttl_seconds)
         self.woken = 0
         """How many delays were over."""
+        self._voided: list[int] = []
+        """Tokens of the leases that are still to be voided."""
 
     # What is where
 
@@ -158,11 +165,15 @@ class States:
         """Take up what the store has kept of messages that do not simply stand in line."""
         messages = self._messages
         self._budget.used += self._beside_cost
+        ended: list[tuple[int, Delivery]] = []
         for seq, delivery in messages.deliveries.items():
             self.leases.restore(seq, delivery.token, delivery.superseded)
             if delivery.state is State.LEASED:
                 self.leased += 1
-                self.leases.watch(delivery.token, 1, delivery.until)
+                if delivery.by_stream:
+                    ended.append((seq, delivery))
+                else:
+                    self.leases.watch(delivery.token, 1, delivery.until)
             elif delivery.state is State.DEAD:
                 self.dead.add(seq)
             elif delivery.state is State.DELAYED:
@@ -176,6 +187,10 @@ class States:
                 self.delays.add(seq, rank.due)
             else:
                 self.order.put(seq)
+        # The streams ended with the server before.
+        for seq, delivery in ended:
+            messages.tally.released += 1
+            self.end_try(seq, delivery, now, TryOutcome.RELEASED, _RESTARTED, now)
         self.expiries.watch_all()
 
     def clear(self) -> None:
@@ -186,6 +201,7 @@ class States:
         self.delays.clear()
         self.expiries.clear()
         self.dead.clear()
+        self._voided.clear()
         self.leased = 0
 
     # From one to another
@@ -249,6 +265,16 @@ class States:
         self._messages.touch((seq,))
         self.expiries.watch(seq)
 
+    def void_leases(self) -> None:
+        """Have all leases of now end, and their tokens refused. `advance` does it, in slices."""
+        deliveries = self._messages.deliveries.values()
+        self._voided = [delivery.token for delivery in deliveries if delivery.state is State.LEASED]
+
+    @property
+    def is_voiding(self) -> bool:
+        """Whether leases are still to be voided."""
+        return bool(self._voided)
+
     def redrive(self, seq: int, now: int) -> bool:
         """Make a message ready as if it had just been added, if it is dead; tell whether it was."""
         if seq not in self.dead:
@@ -272,6 +298,8 @@ class States:
     @property
     def next_at(self) -> int:
         """When something becomes due next."""
+        if self._voided:
+            return 0
         return min(self.leases.next_deadline, self.delays.next_end, self.expiries.next_at)
 
     def is_behind(self, now: int) -> bool:
@@ -279,7 +307,9 @@ class States:
         return min(self.delays.next_end, self.expiries.next_at) <= now
 
     def advance(self, now: int) -> None:
-        """Do what is due by now, or much of it: end leases and delays, and bury what has expired."""
+        """Do what is due by now, or much of it: void and end leases and delays, and bury what has expired."""
+        if self._voided:
+            self._void_some(now)
         self._end_leases(now)
         self._end_delays(now)
         self._bury_expired(now)
@@ -309,6 +339,20 @@ class States:
         self.dead.add(seq)
         self._messages.tally.buried += 1
         self._messages.touch((seq,))
+
+    def _void_some(self, now: int) -> None:
+        voided, self._voided = self._voided[:_SLICE], self._voided[_SLICE:]
+        for token in voided:
+            seq = self.leases.seqs.get(token)
+            delivery = None if seq is None else self._messages.deliveries[seq]
+            if seq is not None and delivery is not None and delivery.state is State.LEASED:
+                self._messages.tally.expired += 1
+                self.end_try(seq, delivery, now, TryOutcome.LEASE_EXPIRED, _TAKEN_OVER, now)
+                self._supersede(seq, delivery)
+                delivery.token = 0
+        if not self._voided:
+            # The holder may have been woken before, and got nothing yet.
+            self._takers.wake(min(1, self.ready))
 
     def _end_leases(self, now: int) -> None:
         done = 0

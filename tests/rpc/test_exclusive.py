@@ -187,11 +187,20 @@ def test_who_stands_in_line_can_acknowledge_and_be_refused(rpc: Rpc, orders: str
     holder.cancel()
 
 
-def test_leases_from_before_the_holder_can_still_be_settled(rpc: Rpc, orders: str) -> None:
-    (delivery,) = rpc.receive(orders, 1, lease=600)
-    holder = holding(rpc, orders)
-    assert rpc.extend(orders, delivery.token, lease=600) == [""]
-    assert rpc.ack(orders, delivery.token) == [""]
+def test_leases_from_before_the_holder_end_with_it_and_their_tokens_are_refused(rpc: Rpc, orders: str) -> None:
+    rpc.add_batch(orders, [b"%d" % number for number in range(2_500)])
+    waiting(rpc, orders, 0)
+    before = [delivery for _ in range(3) for delivery in rpc.receive(orders, 1_000, lease=600)]
+    total = rpc.get_queue(orders).messages
+    assert (total.leased, total.ready) == (len(before), 0)
+    rpc.add(orders, b"newest")
+    holder = rpc.consume(orders, exclusive=True, credit=len(before) + 1, lease={"seconds": 600})
+    holder.take(len(before) + 1)
+    assert holder.payloads == [*(delivery.message.payload for delivery in before), b"newest"]
+    assert all(delivery.count == 2 for delivery in holder.deliveries[:-1])
+    assert rpc.extend(orders, before[0].token) == ["LEASE_LOST"]
+    assert rpc.ack(orders, before[0].token, before[-1].token) == ["LEASE_LOST", "LEASE_LOST"]
+    assert rpc.ack(orders, *holder.tokens[:2]) == ["", ""]
     holder.cancel()
 
 

@@ -30,8 +30,8 @@ class Kept(NamedTuple):
     bodies: dict[int, bytes]
     line: list[int]
     ranks: dict[int, Rank]
-    delivered: dict[int, int]
-    """Tokens of messages that are out of the line."""
+    delivered: dict[int, tuple[int, bool]]
+    """Tokens, and whether a stream took them, of messages that are out of the line."""
     added: int
 
     @staticmethod
@@ -41,7 +41,7 @@ class Kept(NamedTuple):
             dict(messages.after(0, 1_000_000, 1 << 40)),
             messages.first_many(1_000_000, 1 << 40)[0],
             dict(messages.ranks),
-            {seq: delivery.token for seq, delivery in messages.deliveries.items()},
+            {seq: (delivery.token, delivery.by_stream) for seq, delivery in messages.deliveries.items()},
             messages.tally.enqueued,
         )
 
@@ -90,15 +90,15 @@ class DiskMachine(RuleBasedStateMachine):
         assert self.messages.take_many(count, 1 << 40)[0] == gone
         self.became(self.without(gone))
 
-    @rule(count=few, is_lately=st.booleans())
-    def lease(self, count: int, is_lately: bool) -> None:  # noqa: FBT001  # hypothesis passes it by name
+    @rule(count=few, is_lately=st.booleans(), by_stream=st.booleans())
+    def lease(self, count: int, is_lately: bool, by_stream: bool) -> None:  # noqa: FBT001  # hypothesis passes by name
         seqs = self.now.line[:count]
         assert self.messages.lift_many(count, 1 << 40)[0] == seqs
         delivered = dict(self.now.delivered)
         for seq in seqs:
             self.token += 1
-            delivered[seq] = self.token
-            self.messages.deliveries[seq] = Delivery(State.LEASED, 1, self.token)
+            delivered[seq] = (self.token, by_stream)
+            self.messages.deliveries[seq] = Delivery(State.LEASED, 1, self.token, by_stream=by_stream)
         if is_lately:
             self.messages.note_leases(seqs)
             self.leased_lately.update(seqs)

@@ -53,6 +53,8 @@ class NaiveQueue:
         self.is_draining = False
         self.records: list[Record] = []
         self.next_seq = 1
+        self.is_taken_over = False
+        """Whether all leases are to end, as there is a new exclusive consumer."""
         self.tally: Counter[str] = Counter()
 
     # What is due
@@ -71,6 +73,13 @@ class NaiveQueue:
 
     def settle(self, now: int) -> None:
         """Do what is due."""
+        if self.is_taken_over:
+            self.is_taken_over = False
+            for record in self.of(State.LEASED):
+                self.tally["expired"] += 1
+                self.end_try(record, TryOutcome.LEASE_EXPIRED, "an exclusive consumer took the queue over", now, now)
+                record.old_tokens.append(record.token)
+                record.token = 0
         for record in self.of(State.LEASED):
             if record.until <= now:
                 self.tally["expired"] += 1

@@ -296,15 +296,25 @@ class QueueMachine(RuleBasedStateMachine):
             with pytest.raises(QueueHeld):
                 self.queue.claim(claim)
             return
+        before = self.holder
         self.claims.append(claim)
         self.queue.claim(claim)
+        self.note_holder(before)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def release_claim(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(self.claims))
+        before = self.holder
         self.claims.remove(claim)
         self.queue.release_claim(claim)
+        self.note_holder(before)
+
+    def note_holder(self, before: Claim | None) -> None:
+        """Have the model void all leases if there is a new holder."""
+        if self.holder is not None and self.holder is not before:
+            self.model.is_taken_over = True
+            self.is_settled = False
 
     # Looking and removing
 
