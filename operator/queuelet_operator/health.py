@@ -44,6 +44,9 @@ class Health:
     """The one at work; None while this operator waits for its turn."""
 
     is_ready: bool = False
+    waits_for: str = ""
+    """What keeps this operator from acting, as a sentence; empty if nothing does."""
+
     _watches: dict[str, float] = field(default_factory=dict)
     _differences: int = 0
     _asked_first: float | None = None
@@ -128,7 +131,8 @@ class HttpEndpoints:
     async def _readyz(self, _: web.Request) -> web.Response:
         if self._health.is_ready:
             return web.Response(text="ok\n")
-        return web.Response(text="the API server was not reached yet, or does not know Queues\n", status=503)
+        why = self._health.waits_for or "the API server was not reached yet, or does not know Queues"
+        return web.Response(text=f"{why}\n", status=503)
 
     async def _exposition(self, _: web.Request) -> web.Response:
         self._look()

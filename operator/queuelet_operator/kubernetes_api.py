@@ -126,6 +126,10 @@ class KubernetesApi:
         """Return a namespace."""
         return await self._request("GET", f"/api/v1/namespaces/{name}")
 
+    async def get_cluster_role(self, name: str) -> Body:
+        """Return a ClusterRole."""
+        return await self._request("GET", f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}")
+
     async def get_service(self, namespace: str, name: str) -> Body:
         """Return a Service."""
         return await self._request("GET", f"/api/v1/namespaces/{namespace}/services/{name}")

@@ -14,6 +14,7 @@ from kubernetes.aio.client import Configuration
 from queuelet import __version__
 from queuelet.addresses import split_address
 from queuelet.logs import configure_logs
+from queuelet_operator.class_claim import name_of_claim, other_claimant
 from queuelet_operator.controller import Controller
 from queuelet_operator.health import Health, HttpEndpoints
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi, login, open_session
@@ -88,6 +89,7 @@ class Operator:
     async def _lead(self) -> bool:
         """Act when it is this one's turn; tell whether it ended because it was told to."""
         await self._queues_are_known()
+        await self._class_is_free()
         self._health.is_ready = True
         settings = self._settings
         log.info("waiting for the Lease", lease=f"{settings.lease_namespace}/{settings.lease_name}")
@@ -106,6 +108,35 @@ class Operator:
             if trouble != told:
                 log.warning("cannot start yet", error=trouble)
                 told = trouble
+            await asyncio.sleep(ASK_AGAIN)
+
+    async def _class_is_free(self) -> None:
+        """Wait until no other installation claims the queue class: two would overwrite each other's statuses."""
+        settings = self._settings
+        if settings.namespaces:
+            # The rights are those in these namespaces only, and which those are was chosen.
+            return
+        said = ""
+        while True:
+            try:
+                claim = await self._api.get_cluster_role(name_of_claim(settings.queue_class))
+            except ApiError as error:
+                if not error.is_gone:
+                    log.warning("cannot read which installation claims the queue class", error=str(error))
+                return
+            other = other_claimant(claim, settings.instance)
+            if not other:
+                self._health.waits_for = ""
+                return
+            if other != said:
+                self._health.waits_for = (
+                    f"queue class {settings.queue_class!r} is claimed by {other}; give this installation another "
+                    "queue class, or uninstall the other"
+                )
+                log.warning(
+                    "not acting: another installation claims the queue class", other=other, instance=settings.instance
+                )
+                said = other
             await asyncio.sleep(ASK_AGAIN)
 
     def _open_watch_session(self) -> aiohttp.ClientSession:

@@ -108,6 +108,7 @@ def test_a_release_comes_changes_and_goes_and_leaves_the_queues(
         "poddisruptionbudgets/shop-queuelet-operator",
         "roles/shop-queuelet-operator",
         "rolebindings/shop-queuelet-operator",
+        "clusterroles/queuelet.dev:class:default",
         f"clusterroles/{namespace}:shop-queuelet-operator",
         f"clusterroles/{namespace}:shop-queuelet-view",
         f"clusterroles/{namespace}:shop-queuelet-edit",
@@ -331,7 +332,7 @@ def test_a_second_release_leaves_the_definition_to_the_first(
     one, two = new_namespace(), new_namespace()
     install(control_plane, one, "shop", {})
     with pytest.raises(HelmError, match=r"queues\.queuelet\.dev.*invalid ownership metadata"):
-        install(control_plane, two, "shop", {})
+        install(control_plane, two, "shop", {"operator": {"queueClassName": "second"}})
     assert not installed(api, two)
     said = install(control_plane, two, "shop", {**WITHOUT_CRDS, "operator": {"queueClassName": "second"}})
     assert "queueClassName: second" in said

@@ -37,6 +37,7 @@ IN_THE_CLUSTER: set[Right] = {
     ("patch", "queues/status"),
     ("create", "events"),
     ("get", "namespaces"),
+    ("get", "clusterroles"),
 }
 IN_ITS_NAMESPACE: set[Right] = {
     ("create", "leases"),
@@ -168,6 +169,7 @@ def test_the_chart_grants_what_is_looked_at_here_and_nothing_else() -> None:
         for each in roles
         if each["metadata"]["labels"]["app.kubernetes.io/component"] == "operator"
     }
+    assert granted.pop("queuelet.dev:class:default") == set(), "a claim grants nothing"
     assert granted == {
         f"prod:{RELEASE}-queuelet-operator": IN_THE_CLUSTER,
         f"{RELEASE}-queuelet-operator": IN_ITS_NAMESPACE,

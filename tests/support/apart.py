@@ -24,6 +24,8 @@ class Release:
         self._control_plane = control_plane
         control_plane.api.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
         install(control_plane, self.namespace, self.name, {"crds": {"enabled": False}})
+        # Operators here have instances of their own, and one class.
+        control_plane.api.delete("/apis/rbac.authorization.k8s.io/v1/clusterroles/queuelet.dev:class:default")
         deployment = operator_deployment(control_plane.api, self.namespace, self.name)
         self._account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
 
