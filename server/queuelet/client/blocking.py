@@ -57,6 +57,8 @@ _START = 30.0
 _END = 30.0
 """How long the thread of a client may take to end, in seconds."""
 
+_THREAD_ENDED = "the client's thread has ended: open another client"
+
 _AT_EXIT = 5.0
 """How long a program waits at its end for messages of producers that were not closed, in seconds."""
 
@@ -104,7 +106,8 @@ class _LoopThread:
             loop, thread, self._loop = self._loop, self._thread, None
             if loop is None or thread is None or not thread.is_alive():
                 return
-            loop.call_soon_threadsafe(loop.stop)
+            with suppress(RuntimeError):  # it has just ended by itself
+                loop.call_soon_threadsafe(loop.stop)
         thread.join(_END)
         if thread.is_alive():
             _log.error("the thread of a client did not end within %g seconds, and is left to itself", _END)
@@ -119,7 +122,12 @@ class _LoopThread:
         _refuse_in_a_loop()
         with self._handing_over:
             loop, thread = self._running()
-            future = asyncio.run_coroutine_threadsafe(call(*args, **kwargs), loop)
+            work = call(*args, **kwargs)
+            try:
+                future = asyncio.run_coroutine_threadsafe(work, loop)
+            except RuntimeError:  # the loop was closed in between
+                work.close()
+                raise aio.Closed(_THREAD_ENDED) from None
         try:
             return _result(future, thread)
         except CancelledError:
@@ -165,6 +173,8 @@ class _LoopThread:
             self._start()
         if self._loop is None or self._thread is None:
             raise aio.Closed("the client is not open: use it in `with`")
+        if self._loop.is_closed() or not self._thread.is_alive():
+            raise aio.Closed(_THREAD_ENDED)
         return self._loop, self._thread
 
     # Around a fork
@@ -200,7 +210,7 @@ def _result(future: Future[R], thread: Thread) -> R:
         with suppress(TimeoutError):
             return future.result(_LOOK_UP)
         if not thread.is_alive() and not future.done():
-            raise aio.Closed("the client's thread has ended: open another client")
+            raise aio.Closed(_THREAD_ENDED)
     return future.result()
 
 
