@@ -1,0 +1,197 @@
+"""A server on disk and the exclusive consumer of a queue are killed together, again and again, under load.
+
+The first deliveries of all messages come in the order in which these were added, whoever holds the queue. Nothing that
+was added is lost, nothing that was acknowledged comes back, and tokens grow.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import grpc
+import pytest
+
+from queuelet.v1 import queue_pb2 as pb
+from support.counts import soaked
+from support.ports import lasting_port
+from support.rpc import Refused, Rpc
+from support.server_process import ServerProcess
+
+QUEUE = "orders"
+KILLS = int(os.environ.get("QUEUELET_KILLS", "0")) or soaked(4, 10_000)
+TESTS = Path(__file__).parent.parent
+
+
+class Ledger:
+    """What the holders said, and what of it must not be."""
+
+    def __init__(self) -> None:
+        self.added = 0
+        """How many messages were added for sure; their payloads are the numbers below it."""
+        self.newest = -1
+        self.first: set[int] = set()
+        self.acking: set[int] = set()
+        self.acked: dict[int, float] = {}
+        self.deliveries = 0
+        self.holder = self.lease = 0
+        self.wrong: list[str] = []
+
+    def note(self, line: str) -> None:
+        """Take a line of a holder."""
+        word, *words = line.split()
+        match word:
+            case "holds":
+                self._grows("holder", int(words[0]))
+            case "got":
+                for each in words[1:]:
+                    number, token = map(int, each.split(":"))
+                    self.got(number, token, float(words[0]))
+            case "acking":
+                self.acking.update(map(int, words))
+            case "acked":
+                for each in words[1:]:
+                    self.acked.setdefault(int(each), float(words[0]))
+            case _:
+                raise ValueError(f"a holder said {line!r}")
+
+    def got(self, number: int, token: int, at: float) -> None:
+        """Note a delivery."""
+        self.deliveries += 1
+        self._grows("lease", token)
+        if token < self.holder:
+            self.wrong.append(f"{number} came under {token}, and its holder is {self.holder}")
+        if at > self.acked.get(number, at):
+            self.wrong.append(f"{number} came back, and was acknowledged")
+        if number in self.first:
+            return
+        self.first.add(number)
+        if number < self.newest:
+            self.wrong.append(f"{number} came first after {self.newest}")
+        self.newest = max(self.newest, number)
+
+    def _grows(self, kind: str, token: int) -> None:
+        if token <= getattr(self, kind):
+            self.wrong.append(f"{kind} token {token} after {getattr(self, kind)}")
+        setattr(self, kind, token)
+
+
+class Holder:
+    """The process of an exclusive consumer."""
+
+    def __init__(self, address: str, seed: int, ledger: Ledger) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.exclusive_holder", address, QUEUE, str(seed)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
+        )
+        self.holds = threading.Event()
+        self._ledger = ledger
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def join(self) -> None:
+        """Wait until all that it said is noted."""
+        self._process.wait()
+        self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        with self._process.stdout as lines:
+            for line in lines:
+                self._ledger.note(line)
+                if line.startswith("got"):
+                    self.holds.set()
+
+
+class Producer:
+    """Adds numbers in order, each batch until it is known to be there."""
+
+    def __init__(self, address: str, ledger: Ledger) -> None:
+        self._rpc = Rpc(address, options=[("grpc.max_reconnect_backoff_ms", 50)])
+        self._ledger = ledger
+        self._is_ending = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop adding."""
+        self._is_ending = True
+        self._thread.join()
+        self._rpc.close()
+
+    def _run(self) -> None:
+        while not self._is_ending:
+            first = self._ledger.added
+            messages = [pb.NewMessage(payload=b"%d" % number) for number in range(first, first + 20)]
+            request = pb.AddBatchRequest(queue_id=QUEUE, messages=messages, request_id=str(uuid4()))
+            while True:
+                try:
+                    results = self._rpc.call("AddBatch", request, pb.AddBatchResponse, timeout=10).results
+                except Refused as refused:
+                    if refused.code not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+                        raise
+                    time.sleep(0.02)
+                else:
+                    break
+            assert all(result.id for result in results)
+            self._ledger.added = first + len(messages)
+            time.sleep(0.01)
+
+
+@pytest.mark.timeout(soaked(300, 20_000))
+def test_messages_come_in_order_when_the_server_and_its_exclusive_consumer_are_killed_together(tmp_path: Path) -> None:
+    chance, ledger, port = random.Random(KILLS), Ledger(), lasting_port()
+    address = f"127.0.0.1:{port}"
+    flags = ("--listen", address, "--metrics", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"))
+    began = time.monotonic()
+    server = ServerProcess(*flags, free_ports=False).start()
+    with closing(Rpc(address)) as rpc:
+        new = pb.NewQueueRequest(store=pb.Queue.DISK, limit=-1, name=QUEUE, delivery={"max_deliveries": 1_000})
+        rpc.call("NewQueue", new, pb.NewQueueResponse)
+    producer = Producer(address, ledger)
+    holder = Holder(address, chance.getrandbits(32), ledger)
+    try:
+        for _ in range(KILLS):
+            assert holder.holds.wait(60)
+            time.sleep(chance.uniform(0, 0.8))
+            for kill in chance.sample([server.kill, holder.kill], 2):
+                kill()
+            holder.join()
+            holder = Holder(address, chance.getrandbits(32), ledger)
+            server = ServerProcess(*flags, free_ports=False).start()
+            assert not ledger.wrong, ledger.wrong[:20]
+        assert holder.holds.wait(60)
+        producer.end()
+        holder.kill()
+        holder.join()
+        with closing(Rpc(address)) as rpc:
+            while rpc.get_queue(QUEUE).messages != pb.MessageCounts():
+                at = time.monotonic()
+                for each in rpc.receive(QUEUE, 1_000, wait=1, lease=60):
+                    ledger.got(int(each.message.payload), each.token, at)
+                    ledger.acking.add(int(each.message.payload))
+                    assert rpc.ack(QUEUE, each.token) == [""]
+    finally:
+        producer.end()
+        holder.kill()
+        holder.join()
+        server.kill()
+    assert not ledger.wrong, ledger.wrong[:20]
+    assert set(range(ledger.added)) <= ledger.acking | ledger.acked.keys()
+    sys.stdout.write(
+        f"\n{KILLS:,} kills in {time.monotonic() - began:.0f} s: {ledger.added:,} messages, "
+        f"{ledger.deliveries:,} deliveries, {len(ledger.first):,} first deliveries in order\n"
+    )
