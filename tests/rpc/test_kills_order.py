@@ -133,10 +133,13 @@ class Producer:
         self._rpc.close()
 
     def _run(self) -> None:
+        settled = ""
         while not self._is_ending:
             first = self._ledger.added
             messages = [pb.NewMessage(payload=b"%d" % number) for number in range(first, first + 20)]
-            request = pb.AddBatchRequest(queue_id=QUEUE, messages=messages, request_id=str(uuid4()))
+            request = pb.AddBatchRequest(
+                queue_id=QUEUE, messages=messages, request_id=str(uuid4()), settled_request_id=settled
+            )
             while True:
                 try:
                     results = self._rpc.call("AddBatch", request, pb.AddBatchResponse, timeout=10).results
@@ -148,6 +151,7 @@ class Producer:
                     break
             assert all(result.id for result in results)
             self._ledger.added = first + len(messages)
+            settled = request.request_id
             time.sleep(0.01)
 
 

@@ -36,6 +36,9 @@ def hold(rpc: Rpc, queue: str, chance: random.Random) -> None:
     unsettled: set[int] = set()
     seen = settled = 0
     while True:
+        if chance.random() < 0.03:
+            # Meanwhile leases are written of messages that it has not read yet.
+            time.sleep(chance.uniform(0.3, 1))
         known = seen, settled
         consumer.until(lambda so_far, known=known: (len(so_far.deliveries), len(so_far.settled)) != known)  # type: ignore[misc]  # what a default binds
         now = time.monotonic()
