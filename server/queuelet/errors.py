@@ -159,6 +159,12 @@ class Unreachable(QueueletError):
     reason = "UNREACHABLE"
 
 
+class ClientSilent(QueueletError):
+    """The client of a stream was silent for three heartbeats; its leases ended with the stream."""
+
+    reason = "CLIENT_SILENT"
+
+
 class DeadlineExceeded(QueueletError):
     """The call did not end within its deadline; what became of it is not known."""
 

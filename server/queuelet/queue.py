@@ -22,7 +22,7 @@ from queuelet.budget import MESSAGE_OVERHEAD, MemoryBudget
 from queuelet.claims import Claim, Claims
 from queuelet.deadlines import NEVER
 from queuelet.definition import Counts, Definition, State
-from queuelet.errors import InvalidArgument, MemoryExhausted, QueueletError
+from queuelet.errors import InvalidArgument, LeaseLost, MemoryExhausted, QueueletError
 from queuelet.ids import MessageIds
 from queuelet.leases import LEASE_OVERHEAD, Leased
 from queuelet.message import Delivery, TryOutcome
@@ -492,6 +492,10 @@ class Queue:
     def is_leased(self, token: int) -> bool:
         """Tell whether the lease of this token goes on."""
         return not isinstance(self._states.held_by(token), QueueletError)
+
+    def has_lost(self, token: int) -> bool:
+        """Return whether the lease of this token expired, or was superseded by a newer one."""
+        return isinstance(self._states.held_by(token), LeaseLost)
 
     # Consumers
 

@@ -65,6 +65,7 @@ CODES: dict[type[QueueletError], Code] = {
     errors.ServerDraining: Code.UNAVAILABLE,
     errors.Unauthenticated: Code.UNAUTHENTICATED,
     errors.Unreachable: Code.UNAVAILABLE,
+    errors.ClientSilent: Code.UNAVAILABLE,
     errors.DeadlineExceeded: Code.DEADLINE_EXCEEDED,
 }
 

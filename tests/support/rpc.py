@@ -297,6 +297,10 @@ class Consumer:
         self.durability = pb.DURABILITY_UNSPECIFIED
         self.batches: list[int] = []
         """How many messages each response with messages had."""
+        self.empty = 0
+        """How many responses had nothing in them."""
+        self.heartbeat = 0.0
+        """The heartbeat that the server announced, in seconds."""
 
     @property
     def payloads(self) -> list[bytes]:
@@ -349,11 +353,14 @@ class Consumer:
 
     def _read(self) -> None:
         try:
-            answer = pb.ConsumeResponse.FromString(next(self._call))
+            data = next(self._call)
         except StopIteration:
             raise EOFError from None
         except grpc.RpcError as error:
             raise refusal(error) from None
+        answer = pb.ConsumeResponse.FromString(data)
+        self.empty += not data
+        self.heartbeat = answer.heartbeat.ToNanoseconds() / 1e9 or self.heartbeat
         if answer.deliveries:
             self.batches.append(len(answer.deliveries))
         self.deliveries += answer.deliveries

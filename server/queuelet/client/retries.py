@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from queuelet.errors import (
+    ClientSilent,
     DeadlineExceeded,
     MemoryExhausted,
     QueueFull,
@@ -15,7 +16,7 @@ from queuelet.errors import (
     Unreachable,
 )
 
-AWAY = (Unreachable, DeadlineExceeded, ServerDraining, StoreFailed)
+AWAY = (Unreachable, DeadlineExceeded, ServerDraining, StoreFailed, ClientSilent)
 """The server is away, just starts, or opens its store anew: it will be back. What became of the call is not known."""
 
 CROWDED = (QueueFull, MemoryExhausted, StoreFull, TooMany)

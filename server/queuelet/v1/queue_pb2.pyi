@@ -329,36 +329,42 @@ class ExtendResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[LeaseResult, _Mapping]]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ConsumeRequest(_message.Message):
-    __slots__ = ("start", "credit", "ack", "nack", "extend", "revoke")
+    __slots__ = ("start", "credit", "ack", "nack", "extend", "revoke", "received")
     START_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     EXTEND_FIELD_NUMBER: _ClassVar[int]
     REVOKE_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
     start: ConsumeStart
     credit: int
     ack: _containers.RepeatedScalarFieldContainer[int]
     nack: _containers.RepeatedCompositeFieldContainer[ConsumeNack]
     extend: _containers.RepeatedScalarFieldContainer[int]
     revoke: bool
-    def __init__(self, start: _Optional[_Union[ConsumeStart, _Mapping]] = ..., credit: _Optional[int] = ..., ack: _Optional[_Iterable[int]] = ..., nack: _Optional[_Iterable[_Union[ConsumeNack, _Mapping]]] = ..., extend: _Optional[_Iterable[int]] = ..., revoke: _Optional[bool] = ...) -> None: ...
+    received: int
+    def __init__(self, start: _Optional[_Union[ConsumeStart, _Mapping]] = ..., credit: _Optional[int] = ..., ack: _Optional[_Iterable[int]] = ..., nack: _Optional[_Iterable[_Union[ConsumeNack, _Mapping]]] = ..., extend: _Optional[_Iterable[int]] = ..., revoke: _Optional[bool] = ..., received: _Optional[int] = ...) -> None: ...
 
 class ConsumeStart(_message.Message):
-    __slots__ = ("queue_id", "lease", "max", "consumer", "exclusive", "concurrency")
+    __slots__ = ("queue_id", "lease", "max", "consumer", "exclusive", "concurrency", "heartbeat", "max_bytes")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     MAX_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     EXCLUSIVE_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     lease: _duration_pb2.Duration
     max: int
     consumer: str
     exclusive: bool
     concurrency: int
-    def __init__(self, queue_id: _Optional[str] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max: _Optional[int] = ..., consumer: _Optional[str] = ..., exclusive: _Optional[bool] = ..., concurrency: _Optional[int] = ...) -> None: ...
+    heartbeat: _duration_pb2.Duration
+    max_bytes: int
+    def __init__(self, queue_id: _Optional[str] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max: _Optional[int] = ..., consumer: _Optional[str] = ..., exclusive: _Optional[bool] = ..., concurrency: _Optional[int] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_bytes: _Optional[int] = ...) -> None: ...
 
 class ConsumeNack(_message.Message):
     __slots__ = ("token", "delay", "reason", "dead", "unused")
@@ -375,18 +381,20 @@ class ConsumeNack(_message.Message):
     def __init__(self, token: _Optional[int] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ..., dead: _Optional[bool] = ..., unused: _Optional[bool] = ...) -> None: ...
 
 class ConsumeResponse(_message.Message):
-    __slots__ = ("deliveries", "settled", "refused", "holder_token", "durability")
+    __slots__ = ("deliveries", "settled", "refused", "holder_token", "durability", "heartbeat")
     DELIVERIES_FIELD_NUMBER: _ClassVar[int]
     SETTLED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     HOLDER_TOKEN_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     deliveries: _containers.RepeatedCompositeFieldContainer[Delivery]
     settled: _containers.RepeatedScalarFieldContainer[int]
     refused: _containers.RepeatedCompositeFieldContainer[ConsumeRefusal]
     holder_token: int
     durability: Durability
-    def __init__(self, deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., settled: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[ConsumeRefusal, _Mapping]]] = ..., holder_token: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
+    heartbeat: _duration_pb2.Duration
+    def __init__(self, deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., settled: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[ConsumeRefusal, _Mapping]]] = ..., holder_token: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ConsumeRefusal(_message.Message):
     __slots__ = ("token", "error")
