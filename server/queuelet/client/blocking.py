@@ -41,6 +41,7 @@ from queuelet.client.connection_state import StateListener
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
 from queuelet.client.serializers import Item
 from queuelet.client.text import described
+from queuelet.client.values import Delivery
 from queuelet.errors import QueueletError
 from queuelet.v1 import queue_pb2 as pb
 
@@ -692,8 +693,8 @@ class _Settler:
         self._lessee = lessee
         self._thread = thread
 
-    def ack(self, token: int) -> None:
-        self._thread.call_soon(partial(self._lessee.ack, token))
+    def ack(self, delivery: Delivery) -> None:
+        self._thread.call_soon(partial(self._lessee.ack, delivery))
 
     def nack(self, nack: pb.ConsumeNack) -> None:
         self._thread.call_soon(partial(self._lessee.nack, nack))

@@ -383,12 +383,18 @@ class Client:
         consumer: str = "",
         exclusive: bool = False,
         concurrency: int = 0,
+        heartbeat: Seconds = 0,
+        max_bytes: int = 0,
     ) -> Consumption:
         """Return a stream of messages, as many as the server is given credit for: use it in `async with`.
 
         One answer holds at most `maximum` messages, 0 for as many as the server sees fit. An exclusive consumer is the
         only one who takes messages from the queue; whoever else asks for that stands in line. `concurrency` says on how
         many messages you work at a time, 0 for all: what the stream has beyond them when it ends was not delivered.
+
+        `heartbeat` says for how long either side may be silent, 0 for any time: the stream then sends a sign of life
+        itself, and raises `Unreachable` where the server is silent for three times as long. `max_bytes` bounds the
+        bytes of the messages that are here, beyond as many messages as you work on; 0 for no bound.
         """
         start = filled(
             pb.ConsumeStart,
@@ -398,6 +404,8 @@ class Client:
             consumer=sendable(consumer, LONGEST_CONSUMER),
             exclusive=exclusive,
             concurrency=concurrency,
+            heartbeat=duration_to_pb(heartbeat, "heartbeat"),
+            max_bytes=max_bytes,
         )
         make: Any = self._open_channel().stream_stream(f"/{SERVICE}/Consume")
         stream = Consumption(make, filled(pb.ConsumeRequest, start=start, credit=credit), self._connection)

@@ -52,6 +52,9 @@ _AHEAD = 0.25
 _FIRST_PREFETCH, MOST_PREFETCH = 10, 1_000
 """How many messages are fetched ahead before anything is known of their work, and at most."""
 
+_WAIT = 1.0
+"""How long a message that was fetched ahead waits for a slow handler, in seconds."""
+
 _SHORTEST = 1e-6
 """How long any work takes at least, in seconds."""
 
@@ -100,6 +103,8 @@ class Consumer(Generic[Item]):
         serializer: Serializer[Item] = BYTES,  # type: ignore[assignment]  # the overloads say when
         concurrency: int = 1,
         prefetch: int | None = None,
+        prefetch_bytes: int = 16 * 1024 * 1024,
+        prefetch_seconds: Seconds | None = None,
         lease: Seconds = 0,
         exclusive: bool = False,
         name: str = "",
@@ -110,6 +115,7 @@ class Consumer(Generic[Item]):
         close_timeout: Seconds | None = 30.0,
         reach_for: Seconds | None = None,
         missing_for: Seconds = 30.0,
+        heartbeat: Seconds = 5.0,
     ) -> None:
         """Take where messages come from, and what to do with them.
 
@@ -121,6 +127,11 @@ class Consumer(Generic[Item]):
             concurrency: how many messages are handled at a time.
             prefetch: how many more may be here, so that none has to be waited for; 0 leaves them to other consumers.
                 None for as many as are handled in a quarter of a second, as far as is known, and 1,000 at most.
+            prefetch_bytes: how many bytes of messages may be here before no more are fetched ahead; 0 for any number.
+                One message may go past that.
+            prefetch_seconds: how long a message that was fetched ahead waits here, in seconds, 0.1 or more. Then it
+                goes back to the queue, so that another consumer gets it. None for one second, or for any time if
+                `prefetch` is given. An exclusive consumer hands nothing back.
             lease: how long leases last, in seconds, 1 or more; 0 for what the queue says. They are extended while work
                 goes on.
             exclusive: whether to be the only one who takes messages from the queue, and to wait while another is.
@@ -134,13 +145,16 @@ class Consumer(Generic[Item]):
             missing_for: how long a queue that was there may be missing until `run` raises `QueueNotFound`, in seconds:
                 it may be deleted to be declared again, or its server may have just come back without it. A queue that
                 was never there is an error at once.
+            heartbeat: for how long the stream to the server may be silent in either direction, in seconds, 0.1 or more;
+                0 for any time. A server that is silent for three times as long counts as gone. So does this consumer
+                for the server, which then gives its messages to others. It is at most a fifth of a lease.
 
         Raises:
             ValueError: a number is out of its range.
             TypeError: `on_error` is no `OnError`.
         """
         check_at_least(1, concurrency=concurrency, max_messages=max_messages)
-        check_at_least(0, prefetch=prefetch)
+        check_at_least(0, prefetch=prefetch, prefetch_bytes=prefetch_bytes)
         check_text("queue", queue)
         if not isinstance(on_error, OnError):
             raise TypeError(f"on_error: {on_error!r} is no OnError; use one of {', '.join(map(str, OnError))}")
@@ -150,6 +164,9 @@ class Consumer(Generic[Item]):
         self._serializer = serializer
         self._concurrency = concurrency
         self._prefetch = prefetch
+        if prefetch_seconds is None:
+            prefetch_seconds = _WAIT if prefetch is None else inf
+        self._prefetch_seconds = seconds_of("prefetch_seconds", prefetch_seconds, least=0.1, most=inf)
         self._pace = _AHEAD / _FIRST_PREFETCH
         """About how long the work of a message takes, in seconds."""
         self._on_error = on_error
@@ -164,6 +181,8 @@ class Consumer(Generic[Item]):
             concurrency=concurrency,
             is_exclusive=exclusive,
             reach_for=patience_of("reach_for", reach_for),
+            heartbeat=seconds_of("heartbeat", heartbeat, least=0.1, most=3_600) if heartbeat else 0,
+            max_bytes=prefetch_bytes,
             missing_for=seconds_of("missing_for", missing_for, most=inf),
         )
         self._changed = asyncio.Event()
@@ -179,6 +198,10 @@ class Consumer(Generic[Item]):
         )
         self._lessee = Lessee(client, terms, work)
         self._here: deque[Received[Item]] = deque()
+        self._hands_back = not exclusive and self._prefetch_seconds < inf
+        self._waiting: asyncio.TimerHandle | None = None
+        self._is_stalled = False
+        """Whether messages were handed back, and none was asked for since."""
         self._arrived = asyncio.Event()
         self._running: set[Received[Item]] = set()
         self._was_cut = False
@@ -274,6 +297,8 @@ class Consumer(Generic[Item]):
         finally:
             # Work ends first: its messages are given to others when the connection does.
             self._is_cutting_off = True
+            if self._waiting is not None:
+                self._waiting.cancel()
             await _cancel(self._handling)
             self._lessee.end()
             with suppress(TimeoutError, QueueletError):
@@ -395,6 +420,8 @@ class Consumer(Generic[Item]):
             _warn("message %s of queue %s is dead: %s", delivery.message.id, self._queue, reason)
             return
         self._here.append(Received(delivery, item, self._lessee))
+        if self._hands_back and self._waiting is None:
+            self._look_again_after(0)
         self._arrived.set()
 
     def _lose(self, token: int, error: QueueletError) -> None:
@@ -423,9 +450,11 @@ class Consumer(Generic[Item]):
 
     def _room(self) -> int:
         """Return how many messages may be here: those that are worked on, and enough to go on with."""
-        if self._prefetch is not None:
-            return self._concurrency + self._prefetch
-        return self._concurrency + int(min(MOST_PREFETCH, self._concurrency * _AHEAD / max(self._pace, _SHORTEST)))
+        if self._is_stalled:
+            return 0
+        seconds, most = (_AHEAD, MOST_PREFETCH) if self._prefetch is None else (inf, self._prefetch)
+        by_pace = self._concurrency * min(seconds, self._prefetch_seconds) / max(self._pace, _SHORTEST)
+        return self._concurrency + int(min(most, by_pace))
 
     def _wanted(self) -> int | None:
         """Return how many more messages may come at most; None for as many as can be held."""
@@ -443,6 +472,9 @@ class Consumer(Generic[Item]):
                 return received
             if self._has_hung_up or self._failure is not None:
                 break
+            if self._is_stalled:
+                self._is_stalled = False
+                self._lessee.look_again()
             self._arrived.clear()
             await self._arrived.wait()
         return None
@@ -525,6 +557,26 @@ class Consumer(Generic[Item]):
             self._end_soon()
         if error is not None:
             _warn("message %s of queue %s failed", received.id, self._queue, error=error)
+
+    def _look_again_after(self, newest: int) -> None:
+        """Look later whether messages have waited for long: those up to the newest that is here now, by token."""
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.call_later(self._prefetch_seconds / 2, self._look_at_waiting, newest)
+
+    def _look_at_waiting(self, newest: int) -> None:
+        """Hand back what is here if the first of it was here at the last look: what is behind it waits longer still."""
+        self._waiting = None
+        if not self._here:
+            return
+        if self._here[0].token > newest:
+            self._look_again_after(self._here[-1].token)
+            return
+        tokens = [received.token for received in self._here]
+        self._here.clear()
+        self._is_stalled = True
+        self._pace = max(self._pace, self._prefetch_seconds)
+        self._lessee.hand_back(tokens)
+        _log.debug("handed back %d messages of queue %s that waited for a slow handler", len(tokens), self._queue)
 
     def _give_back_unused(self) -> None:
         while self._here:

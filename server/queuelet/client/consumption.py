@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,9 @@ from queuelet.client.errors import Closed
 from queuelet.client.values import News, nack_to_pb
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
+
+_MISSED = 3
+"""A server that is silent for so many heartbeats is gone."""
 
 _ENDED_HERE = "the stream was ended here, or its client was closed"
 
@@ -37,6 +41,15 @@ class Consumption:
         self._connection = connection
         self._call: Any = None
         self._speaking = asyncio.Lock()
+        self._beating: asyncio.Task[None] | None = None
+        self._beat: asyncio.Task[None] | None = None
+        self._said = 0.0
+        self._read_since: float | None = None
+        """Since when the server was waited for, while it is."""
+        self._received = 0
+        self._is_silent = self._has_said_all = False
+        self.heartbeat = 0.0
+        """For how long either side is silent at most, in seconds, once the server has said so; 0 for any time."""
 
     @property
     def is_in_use(self) -> bool:
@@ -63,6 +76,9 @@ class Consumption:
             if not at_once and not self._call.done():
                 await self._finish()
         finally:
+            for task in (self._beating, self._beat):
+                if task is not None:
+                    task.cancel()
             self._call.cancel()
 
     async def __aexit__(
@@ -74,7 +90,7 @@ class Consumption:
     async def _finish(self) -> None:
         with suppress(QueueletError, TimeoutError):
             async with asyncio.timeout(patience_of("timeout", self._connection.timeout)):
-                await self._call.done_writing()
+                await self.end_requests()
                 async for _ in self:
                     pass
 
@@ -84,6 +100,7 @@ class Consumption:
 
     async def __anext__(self) -> News:
         """Return what the server tells next. Raises `Closed` where the stream or its client was closed meanwhile."""
+        self._read_since = monotonic()
         try:
             data = await self._call.read()
         except grpc.aio.AioRpcError as error:
@@ -91,10 +108,23 @@ class Consumption:
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
+            if self._is_silent:
+                server = self._connection.server
+                raise Unreachable(
+                    f"the server at {server} was silent for {_MISSED * self.heartbeat:g} s", server=server
+                ) from None
             raise Closed(_ENDED_HERE) from None
+        finally:
+            self._read_since = None
         if data is grpc.aio.EOF:
             raise StopAsyncIteration
-        return News.of(pb.ConsumeResponse.FromString(data))
+        news = News.of(pb.ConsumeResponse.FromString(data))
+        if news.deliveries:
+            self._received = news.deliveries[-1].token
+        if news.heartbeat and self._beating is None:
+            self.heartbeat = news.heartbeat
+            self._beating = asyncio.create_task(self._keep_beating())
+        return news
 
     async def credit(self, count: int) -> None:
         """Let the server send so many more messages."""
@@ -125,11 +155,15 @@ class Consumption:
     async def end_requests(self) -> None:
         """Say nothing more: the server answers what it was told, takes back the rest, and ends the stream."""
         async with self._speaking:
+            self._has_said_all = True
             await self._call.done_writing()
 
     async def say(self, request: pb.ConsumeRequest) -> None:
         """Send a request as the wire has it. gRPC takes one at a time."""
         async with self._speaking:
+            self._said = monotonic()
+            if self.heartbeat:
+                request.received = self._received
             try:
                 await self._call.write(request.SerializeToString())
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -138,6 +172,34 @@ class Consumption:
                 if is_cancelled():
                     raise
                 raise Closed(_ENDED_HERE) from None
+
+    async def _keep_beating(self) -> None:
+        """Send a sign of life whenever nothing was said for a while, and end the stream if the server sends none.
+
+        Something that is said may be held up for long, so it is another task that says it.
+        """
+        heard_after = monotonic()
+        while True:
+            due = min(self._said, monotonic()) + self.heartbeat
+            await asyncio.sleep(max(0.0, due - monotonic()))
+            now = monotonic()
+            if now > due + self.heartbeat / 2:
+                heard_after = now  # this process was held up itself: what the server sent is still to be read
+            waited_since = self._read_since
+            if waited_since is not None and now >= max(waited_since, heard_after) + _MISSED * self.heartbeat:
+                self._is_silent = True
+                self._call.cancel()
+                return
+            if now < self._said + self.heartbeat:
+                continue
+            self._said = now
+            if not self._has_said_all and (self._beat is None or self._beat.done()):
+                self._beat = asyncio.create_task(self._say_nothing())
+
+    async def _say_nothing(self) -> None:
+        if not self._speaking.locked():
+            with suppress(QueueletError):  # whoever reads learns of it
+                await self.say(pb.ConsumeRequest())
 
     async def _why_ended(self) -> QueueletError:
         code, details = await self._call.code(), await self._call.details()

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any, NamedTuple
 
 from queuelet.client.client import Client
 from queuelet.client.consumption import Consumption, is_cancelled
 from queuelet.client.errors import Closed
+from queuelet.client.finished import Finished
 from queuelet.client.retries import AWAY, Backoff
-from queuelet.client.values import Delivery, News
+from queuelet.client.values import Delivery, News, nack_to_pb
 from queuelet.errors import MessageNotFound, QueueletError, QueueNotFound, TooMany, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 
@@ -27,8 +28,8 @@ _log = logging.getLogger("queuelet.client")
 _MOST_TOLD = 5_000
 """How many outcomes go into one request. A server takes 10,000 unless told otherwise."""
 
-_NOT_TOLD = pb.ConsumeNack()
-"""Stands for a token of which nothing was said."""
+_SETTLED_AFTER = 1.0
+"""A stream that goes on for so long is served, in seconds."""
 
 _SHARE = 4
 """More messages are asked for when a quarter of those that may be held is free.
@@ -49,6 +50,10 @@ class Terms(NamedTuple):
     is_exclusive: bool
     reach_for: float | None
     """How long to try to reach a server that was never reached, in seconds; None for ever."""
+    heartbeat: float
+    """For how long either side may be silent, in seconds; 0 for any time."""
+    max_bytes: int
+    """How many bytes of messages may be here beside those that are worked on; 0 for any number."""
     missing_for: float
     """How long a queue that was there may be missing, or one of a server that is back, in seconds."""
 
@@ -87,8 +92,13 @@ class Lessee:
         self._held: set[int] = set()
         self._left: set[int] = set()
         """What was held when the connection ended."""
-        self._unsettled: dict[int, pb.ConsumeNack | None] = {}
-        self._untold: dict[int, pb.ConsumeNack | None] = {}
+        self._unsettled: dict[int, pb.ConsumeNack | Delivery] = {}
+        """What became of each message: given back, or done."""
+        self._untold: dict[int, pb.ConsumeNack | Delivery] = {}
+        self._finished = Finished()
+        self._returned = 0
+        """The last token that was handed back in favour of other consumers."""
+        self._must_revoke = self._must_confirm = False
         self._has_news = asyncio.Event()
         self._is_revoked = self._is_ending = False
         self._outage = _Outage(terms)
@@ -106,13 +116,28 @@ class Lessee:
         """Whether the server was ever reached."""
         return self._outage.was_reached
 
-    def ack(self, token: int) -> None:
+    @property
+    def is_handing_back(self) -> bool:
+        """Whether the server has yet to hear that messages were handed back. It sends no more until then."""
+        return self._returned in self._unsettled
+
+    def ack(self, delivery: Delivery) -> None:
         """Say that a message is done."""
-        self._settle(token, None)
+        self._settle(delivery.token, delivery)
 
     def nack(self, nack: pb.ConsumeNack) -> None:
         """Give a message back."""
         self._settle(nack.token, nack)
+
+    def hand_back(self, tokens: Sequence[int]) -> None:
+        """Give messages back that wait here for too long, and take no more until the server has heard of that.
+
+        Otherwise they would come again at once, or later ones before them.
+        """
+        for token in tokens:
+            self.nack(nack_to_pb(token, unused=True))
+        self._returned = tokens[-1]
+        self._must_revoke = True
 
     def take_no_more(self) -> None:
         """Have the server send nothing more. What is on the way comes still."""
@@ -149,9 +174,9 @@ class Lessee:
 
     # Inside
 
-    def _settle(self, token: int, nack: pb.ConsumeNack | None) -> None:
+    def _settle(self, token: int, outcome: pb.ConsumeNack | Delivery) -> None:
         self._held.discard(token)
-        self._unsettled[token] = self._untold[token] = nack
+        self._unsettled[token] = self._untold[token] = outcome
         self._has_news.set()
 
     async def _consume(self) -> None:
@@ -166,17 +191,19 @@ class Lessee:
             consumer=terms.consumer,
             exclusive=terms.is_exclusive,
             concurrency=terms.concurrency,
+            heartbeat=terms.heartbeat,
+            max_bytes=terms.max_bytes,
         )
         self._credit = 0
+        self._must_revoke = self._must_confirm = False
         # A Disk store keeps leases when its server is killed. Given back they come again, in their old places.
         self._untold = {token: pb.ConsumeNack(token=token, unused=True) for token in self._left}
         self._untold.update(self._unsettled)
         try:
             await stream.begin(self._next_request() or pb.ConsumeRequest())
-            self._outage.end()
             self._left.clear()
             self.is_connected = True
-            await _first_of(self._listen(stream), self._tell(stream), self._extend())
+            await _first_of(self._listen(stream), self._tell(stream), self._extend(), self._settle_in())
         finally:
             await stream.end(at_once=True)
             self.is_connected = False
@@ -185,8 +212,19 @@ class Lessee:
             self._held.clear()
             self._work.disconnected()
 
+    async def _settle_in(self) -> None:
+        """Take a stream for served that goes on for a while. A server may refuse it just after it has begun."""
+        await asyncio.sleep(_SETTLED_AFTER)
+        self._outage.end()
+        await asyncio.Event().wait()
+
     async def _listen(self, stream: Consumption) -> None:
         async for news in stream:
+            self._outage.end()
+            if news.deliveries and stream.heartbeat:
+                # First of all, since a handler may hold up this process.
+                self._must_confirm = True
+                self._has_news.set()
             self._hear(news)
         if not self._is_ending:
             raise Unreachable("the server ended the stream")
@@ -196,24 +234,36 @@ class Lessee:
             self.holder_token = news.holder_token
             _log.info("holds queue %s now, with token %d", self._terms.queue, news.holder_token)
         self._confirm(news)
-        self._credit -= len(news.deliveries)
+        self._credit = max(0, self._credit - len(news.deliveries))  # what was on its way when it was revoked
         self._held.update(delivery.token for delivery in news.deliveries)
+        finished = self._finished.among(news.deliveries, self._unsettled.values())
         for delivery in news.deliveries:
-            self._work.take(delivery)
+            if delivery.token in finished:
+                _log.info("message %s was done before, and is acknowledged again", delivery.message.id)
+                self.ack(delivery)
+            elif self.is_handing_back:
+                self.nack(nack_to_pb(delivery.token, unused=True))
+            else:
+                self._work.take(delivery)
 
     def _confirm(self, news: News) -> None:
         """Take the server's word on what became of messages. What it does not know of was most likely acknowledged."""
         unsettled = self._unsettled
-        done = sum(unsettled.pop(token, _NOT_TOLD) is None for token in news.settled)
+        done = sum(isinstance(unsettled.pop(token, None), Delivery) for token in news.settled)
         for token, error in news.refused.items():
-            if unsettled.pop(token, _NOT_TOLD) is not None:
+            outcome = unsettled.pop(token, None)
+            if not isinstance(outcome, Delivery):
                 continue
             if isinstance(error, MessageNotFound):
                 done += 1
             else:
+                self._finished.note(outcome)
                 self._work.undone(error)
         if done:
             self._work.done(done)
+        if self._returned and not self.is_handing_back:
+            self._returned = 0
+            self._has_news.set()
         self._work.changed()
 
     async def _tell(self, stream: Consumption) -> None:
@@ -236,23 +286,26 @@ class Lessee:
             self._credit = 0
             return pb.ConsumeRequest(revoke=True)
         free = self._free()
-        if not self._untold and not free:
+        if not self._untold and not free and not self._must_confirm:
             return None
+        self._must_confirm = False
         told = list(self._untold.items())[:_MOST_TOLD]
         for token, _ in told:
             del self._untold[token]
         if self._untold:
             self._has_news.set()
-        self._credit += free
+        revoke, self._must_revoke = self._must_revoke, False
+        self._credit = free if revoke else self._credit + free
         return pb.ConsumeRequest(
             credit=free,
-            ack=[token for token, nack in told if nack is None],
-            nack=[nack for _, nack in told if nack is not None],
+            ack=[token for token, outcome in told if isinstance(outcome, Delivery)],
+            nack=[outcome for _, outcome in told if not isinstance(outcome, Delivery)],
+            revoke=revoke,
         )
 
     def _free(self) -> int:
         """Return how many more messages are to come; 0 while too few may."""
-        if self._is_revoked or self._is_ending:
+        if self._is_revoked or self._is_ending or self.is_handing_back:
             return 0
         most, wanted = self._work.room(), self._work.wanted()
         free = most - len(self._held) - self._credit
@@ -281,14 +334,17 @@ class _Outage:
         self._terms = terms
         self._backoff = Backoff()
         self._began = monotonic()
-        self._is_away = False
+        self._is_away = self._was_crowded = False
         self._missing_since = 0.0
         self.was_reached = False
 
     def end(self) -> None:
         """Note that the server answers."""
         if self._is_away:
-            _log.warning("%s is back", "the queue" if self._missing_since else "the server")
+            if self._was_crowded:
+                _log.info("there is room again to wait on the queue")
+            else:
+                _log.warning("%s is back", "the queue" if self._missing_since else "the server")
         self._backoff.reset()
         self._is_away, self._missing_since = False, 0.0
 
@@ -300,8 +356,8 @@ class _Outage:
         elif not self.was_reached and not self._may_come():
             raise error
         if not self._is_away:
-            self._is_away = True
-            _log.warning("%s; trying again until it is back", error.message)
+            self._is_away, self._was_crowded = True, isinstance(error, TooMany)
+            _log.warning("%s; trying again%s", error.message, "" if self._was_crowded else " until it is back")
         return self._backoff.next_delay()
 
     def _may_come(self) -> bool:

@@ -63,6 +63,8 @@ class ConsumerOptions(TypedDict, total=False):
 
     concurrency: int
     prefetch: int | None
+    prefetch_bytes: int
+    prefetch_seconds: Seconds | None
     lease: Seconds
     exclusive: bool
     name: str
@@ -73,3 +75,4 @@ class ConsumerOptions(TypedDict, total=False):
     close_timeout: Seconds | None
     reach_for: Seconds | None
     missing_for: Seconds
+    heartbeat: Seconds

@@ -72,7 +72,7 @@ class Received(Generic[Item]):
         """Say that it is done. It is told with others in a moment; the consumer closes once the server has heard it."""
         if not self.is_settled:
             self.is_settled = True
-            self._lessee.ack(self.token)
+            self._lessee.ack(self._delivery)
 
     def nack(self, *, delay: Seconds = 0, reason: str = "", dead: bool = False, unused: bool = False) -> None:
         """Give it back; it stays away for `delay`, in seconds or as a `timedelta`.

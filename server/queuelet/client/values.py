@@ -141,6 +141,9 @@ class News:
     holder_token: int = 0
     """Told once, when the stream has become the queue's exclusive consumer; larger for each holder."""
 
+    heartbeat: float = 0
+    """Told once, in the first news of a stream with a heartbeat: the longest silence of either side, in seconds."""
+
     @classmethod
     def of(cls, response: pb.ConsumeResponse) -> News:
         """Return what a response tells."""
@@ -149,6 +152,7 @@ class News:
             settled=tuple(response.settled),
             refused={each.token: error_from_pb(each.error) for each in response.refused},
             holder_token=response.holder_token,
+            heartbeat=response.heartbeat.ToNanoseconds() / 1e9 if response.HasField("heartbeat") else 0,
         )
 
 
