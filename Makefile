@@ -81,6 +81,11 @@ jdk-packages: $(SYNCED) ## Install what runs ZooKeeper of Debian
 	apt-get update
 	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.zookeeper packages)
 
+.PHONY: proxy-packages
+proxy-packages: $(SYNCED) ## Install the proxy that tests put before a server, of Debian
+	apt-get update
+	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.proxy packages)
+
 .PHONY: test
 test: $(SYNCED) $(GRPCURL) binaries jars ## Run the tests
 	$(RUN) pytest -n 2 --dist loadgroup $(ARGS)

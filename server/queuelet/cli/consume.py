@@ -34,6 +34,14 @@ def _consumer() -> str:
 @click.option(
     "--nack-delay", type=Seconds(), default=0.0, metavar="DURATION", help="How long a failed message stays away."
 )
+@click.option(
+    "--heartbeat",
+    type=Seconds(0.1, 3_600),
+    default=5.0,
+    show_default="5",
+    metavar="DURATION",
+    help="How long the stream may be silent; a side that is silent for three times as long counts as gone.",
+)
 @click.option("--max-messages", type=WholeNumber(min=1), metavar="COUNT", help="End after so many messages.")
 @click.option("--once", is_flag=True, help="End after one message.")
 @click.option("--until-empty", is_flag=True, help="End when no message is ready, and none is leased to anybody.")

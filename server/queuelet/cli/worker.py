@@ -29,6 +29,7 @@ class Flags(TypedDict):
     concurrency: int
     lease: float | None
     nack_delay: float
+    heartbeat: float
     max_messages: int | None
     until_empty: bool
     exclusive: bool
@@ -91,6 +92,7 @@ class Worker:
             # A command takes long beside a message's way, and others may be free to run one.
             prefetch=0,
             lease=flags["lease"] or 0,
+            heartbeat=flags["heartbeat"],
             exclusive=flags["exclusive"],
             name=flags["consumer"],
             max_messages=flags["max_messages"],

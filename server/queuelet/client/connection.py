@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
@@ -13,7 +15,7 @@ import grpc
 from queuelet.client.checks import Seconds
 from queuelet.client.forks import check_usable, note_channel
 from queuelet.client.kept_files import kept_file
-from queuelet.errors import MessageTooLarge, QueueletError, Unreachable
+from queuelet.errors import MessageTooLarge, QueueletError, Unauthenticated, Unreachable
 from queuelet.status import STATUS_DETAILS, error_of
 
 _KEEPALIVE = 10_000
@@ -28,6 +30,13 @@ _PORT = "10002"
 
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 """What gRPC's own names of targets begin with."""
+
+
+_PROXY_PAGE = re.compile(r"Received http2 header with status: (\d{3})$")
+"""What gRPC says of a response that is not one of gRPC."""
+
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+"""Below 500, what may go by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +130,9 @@ class Connection:
 
     def error_of(self, error: grpc.aio.AioRpcError) -> QueueletError:
         """Return what a call that failed is here: the error the server raised, or `Unreachable`."""
+        page = _PROXY_PAGE.match(error.details() or "")
+        if page:
+            return self._error_of_proxy(int(page[1]))
         details = dict(cast("Iterable[tuple[str, bytes]]", error.trailing_metadata() or ()))
         found = error_of(error.code().value[0], error.details() or "", details.get(STATUS_DETAILS, b""))
         if isinstance(found, Unreachable):
@@ -131,6 +143,27 @@ class Connection:
                 "or raise the server's --max-message-bytes"
             )
         return found
+
+    def _error_of_proxy(self, status: int) -> QueueletError:
+        """Return what it means that something between here and the server answered with a page of HTTP."""
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return MessageTooLarge(
+                f"a proxy in front of {self.server} refused the request as too large (HTTP 413): make the message "
+                "smaller, or raise the proxy's bound (nginx: client_max_body_size)",
+                http_status=status,
+            )
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRANSIENT:
+            return Unreachable(
+                f"cannot reach the server at {self.server}: a proxy in front of it answered HTTP {status}",
+                server=self.server,
+                http_status=status,
+            )
+        kind = Unauthenticated if status == HTTPStatus.UNAUTHORIZED else QueueletError
+        return kind(
+            f"{self.server} answered HTTP {status} instead of gRPC: it is a web server, or a proxy that does not pass "
+            "gRPC on; check the address and the proxy's configuration",
+            http_status=status,
+        )
 
 
 def grpc_target(server: str) -> str:

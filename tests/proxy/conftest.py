@@ -1,0 +1,20 @@
+"""A real server, with a real nginx in front of it where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.server_process import ServerProcess
+from tools.proxy import why_not
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    """A server that the tests of a worker share. Tests with a proxy are skipped where there is no nginx."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with ServerProcess() as process:
+        yield process
+        assert process.stop() == 0

@@ -1,0 +1,27 @@
+"""The proxy of the tests from a shell: `python -m tools.proxy --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tools.control_plane.steps import say
+from tools.proxy import PACKAGES, why_not
+
+
+def main() -> int:
+    """Do what the arguments say; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.proxy", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("check", help="say whether this machine can run nginx; exit 1 if it can't")
+    commands.add_parser("packages", help="print the packages of Debian that it needs")
+    if parser.parse_args().command == "packages":
+        print(*PACKAGES)
+    elif reason := why_not():
+        say(reason, who="proxy")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
