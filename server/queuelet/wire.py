@@ -212,7 +212,10 @@ def number_from_token(token: str) -> int:
 
 
 def seconds_from_pb(duration: Duration, field: str) -> float:
-    """Return a duration in seconds, or raise `InvalidArgument`."""
+    """Return how long a call may wait, in seconds, or raise `InvalidArgument`. Over ten years means for ever."""
+    _check_nanos(duration, field)
+    if duration.seconds > _LONGEST:
+        return float(_LONGEST)
     return nanoseconds_from_pb(duration, field, _LONGEST) / 1e9
 
 

@@ -78,7 +78,7 @@ def test_ack_tells_which_leases_were_over(cli: Cli, rpc: Rpc, name: str) -> None
     assert ended.code == 1
     assert ended.out.decode().splitlines() == [f"{given_back}  refused", f"{done}  acked", "7  refused"]
     first, second = ended.err.splitlines()
-    assert first.startswith(f"queuelet: cannot ack {given_back}: the message was delivered again")
+    assert first.startswith(f"queuelet: cannot ack {given_back}: this lease is over: the message was delivered again")
     assert second.startswith("queuelet: cannot ack 7: there is no message of this lease")
 
 

@@ -27,7 +27,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial, wraps
-from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from inspect import CORO_CREATED, getcoroutinestate, isawaitable, iscoroutine, iscoroutinefunction
 from threading import RLock, Thread, current_thread, local
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
@@ -131,6 +131,10 @@ class _LoopThread:
                 raise aio.Closed(_THREAD_ENDED) from None
         try:
             return _result(future, thread)
+        except aio.Closed:
+            if getcoroutinestate(work) == CORO_CREATED:  # the loop ended before it began
+                work.close()
+            raise
         except CancelledError:
             raise aio.Closed("the client was closed during the call") from None
         except BaseException:
