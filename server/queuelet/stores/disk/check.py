@@ -11,6 +11,7 @@ from queuelet.errors import StoreFailed
 from queuelet.stores.disk.database import get_meta, inspecting, value
 from queuelet.stores.disk.folder import DATABASE
 from queuelet.stores.disk.schema import SEQ_BITS
+from queuelet.stores.disk.verification import damaged_rows
 
 Progress = Callable[[str], None]
 """Is told what is being done, as words for people."""
@@ -40,6 +41,8 @@ def check_store(folder: Path, progress: Progress = _quietly) -> Iterator[str]:
     with inspecting(path) as connection:
         try:
             yield from check_database(connection, progress)
+            progress("comparing checksums")
+            yield from damaged_rows(connection)
         except apsw.CorruptError as error:
             yield f"the file is damaged: {error}"
 
