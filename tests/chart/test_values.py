@@ -82,8 +82,10 @@ VALUES: dict[str, Object] = {
             ],
             "monitoring": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
             "apiServer": {"ports": [6443], "cidrs": ["10.1.2.3/32", "10.1.2.4/32"]},
+            "dns": {"ports": [1053]},
         }
     },
+    "open network policies": {"networkPolicy": {"enabled": True, "clients": [{"namespaceSelector": {}}]}},
     "a volume": {
         "server": {
             "persistence": {
@@ -364,6 +366,49 @@ def test_a_key_that_no_value_has_is_refused_everywhere() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert schema["additionalProperties"] is False
     assert not [name for name, each in properties(schema) if "properties" in each and each["additionalProperties"]]
+
+
+# NetworkPolicies
+
+
+@pytest.mark.parametrize(
+    ("values", "admitted"),
+    [
+        ("network policies", [{"podSelector": {}}]),
+        ("open network policies", [{"namespaceSelector": {}}]),
+        (
+            "narrow network policies",
+            [
+                {"namespaceSelector": {"matchLabels": {"team": "checkout"}}},
+                {"ipBlock": {"cidr": "10.0.0.0/8"}},
+            ],
+        ),
+    ],
+)
+def test_the_network_policy_admits_its_own_namespace_unless_clients_are_named(
+    values: str, admitted: list[Object]
+) -> None:
+    calls = policy("server", values)["spec"]["ingress"][0]
+    assert calls["ports"] == [{"port": "grpc"}]
+    operator, *others = calls["from"]
+    assert operator["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
+    assert others == admitted
+
+
+@pytest.mark.parametrize(("values", "ports"), [("network policies", [53, 5353]), ("narrow network policies", [1053])])
+def test_the_operator_may_reach_dns_on_the_ports_of_service_and_pods(values: str, ports: list[int]) -> None:
+    dns = policy("operator", values)["spec"]["egress"][1]
+    assert dns == {"ports": [{"port": port, "protocol": kind} for port in ports for kind in ("UDP", "TCP")]}
+
+
+def policy(component: str, values: str) -> Object:
+    """Return the NetworkPolicy of the server or the operator."""
+    (found,) = (
+        each
+        for each in rendered(values)
+        if each["kind"] == "NetworkPolicy" and each["metadata"]["labels"]["app.kubernetes.io/component"] == component
+    )
+    return found
 
 
 # Monitoring
