@@ -26,6 +26,10 @@ class Finished:
         self._known: dict[str, tuple[datetime, float]] = {}
         """When each message was added, which tells it from a later one of the same id; and when it was noted."""
 
+    def __bool__(self) -> bool:
+        """Whether any are known."""
+        return bool(self._known)
+
     def note(self, delivery: Delivery) -> None:
         """Remember a message."""
         message = delivery.message

@@ -96,6 +96,8 @@ class Lessee:
         """What became of each message: given back, or done."""
         self._untold: dict[int, pb.ConsumeNack | Delivery] = {}
         self._finished = Finished()
+        self._extended_at = self._suspects_until = 0.0
+        """When leases were extended last, and until when some of before may have expired."""
         self._returned = 0
         """The last token that was handed back in favour of other consumers."""
         self._must_revoke = self._must_confirm = False
@@ -200,6 +202,7 @@ class Lessee:
         self._untold = {token: pb.ConsumeNack(token=token, unused=True) for token in self._left}
         self._untold.update(self._unsettled)
         try:
+            self._extended_at = monotonic()
             await stream.begin(self._next_request() or pb.ConsumeRequest())
             self._left.clear()
             self.is_connected = True
@@ -236,15 +239,26 @@ class Lessee:
         self._confirm(news)
         self._credit = max(0, self._credit - len(news.deliveries))  # what was on its way when it was revoked
         self._held.update(delivery.token for delivery in news.deliveries)
-        finished = self._finished.among(news.deliveries, self._unsettled.values())
+        if self.is_handing_back:
+            for delivery in news.deliveries:
+                self.nack(nack_to_pb(delivery.token, unused=True))
+            return
+        finished = self._among_finished(news.deliveries)
         for delivery in news.deliveries:
-            if delivery.token in finished:
+            if finished and delivery.token in finished:
                 _log.info("message %s was done before, and is acknowledged again", delivery.message.id)
                 self.ack(delivery)
-            elif self.is_handing_back:
-                self.nack(nack_to_pb(delivery.token, unused=True))
             else:
                 self._work.take(delivery)
+
+    def _among_finished(self, deliveries: Sequence[Delivery]) -> set[int]:
+        """Return the tokens of messages that were finished here before. Looked for if leases may have expired here."""
+        now = monotonic()
+        if now > self._extended_at + self._lease * 2 / 3:
+            self._suspects_until = now + self._lease
+        if now > self._suspects_until and not self._finished:
+            return set()
+        return self._finished.among(deliveries, self._unsettled.values())
 
     def _confirm(self, news: News) -> None:
         """Take the server's word on what became of messages. What it does not know of was most likely acknowledged."""
@@ -296,12 +310,11 @@ class Lessee:
             self._has_news.set()
         revoke, self._must_revoke = self._must_revoke, False
         self._credit = free if revoke else self._credit + free
-        return pb.ConsumeRequest(
-            credit=free,
-            ack=[token for token, outcome in told if isinstance(outcome, Delivery)],
-            nack=[outcome for _, outcome in told if not isinstance(outcome, Delivery)],
-            revoke=revoke,
+        nacks = [outcome for _, outcome in told if not isinstance(outcome, Delivery)]
+        acks = (
+            [token for token, outcome in told if isinstance(outcome, Delivery)] if nacks else [each[0] for each in told]
         )
+        return pb.ConsumeRequest(credit=free, ack=acks, nack=nacks, revoke=revoke)
 
     def _free(self) -> int:
         """Return how many more messages are to come; 0 while too few may."""
@@ -316,6 +329,7 @@ class Lessee:
     async def _extend(self) -> None:
         """Keep the leases of what is held."""
         while True:
+            self._extended_at = monotonic()
             await asyncio.sleep(self._lease / 3)
             tokens = list(self._held)
             if not tokens:
