@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import NamedTuple
@@ -55,11 +55,8 @@ def connections(port: int) -> Iterator[Connection]:
 
 def cut(connection: Connection, port: int) -> bool:
     """Shut a connection down, if it still is what it was; return whether it was. Its owner sees that the peer left."""
-    opened = _opened(connection.file)
-    if opened is None:
-        return False
-    with opened:
-        if _peer(opened, port) != connection.peer:
+    with _borrowed(connection.file) as opened:
+        if opened is None or _peer(opened, port) != connection.peer:
             return False
         with suppress(OSError):
             opened.shutdown(socket.SHUT_RDWR)
@@ -67,10 +64,9 @@ def cut(connection: Connection, port: int) -> bool:
 
 
 def _look_at(file: int, port: int) -> Connection | None:
-    opened = _opened(file)
-    if opened is None:
-        return None
-    with opened:
+    with _borrowed(file) as opened:
+        if opened is None:
+            return None
         peer = _peer(opened, port)
         if peer is None:
             return None
@@ -81,17 +77,22 @@ def _look_at(file: int, port: int) -> Connection | None:
     return Connection(peer, file, int.from_bytes(info[_BYTES_RECEIVED], "little"))
 
 
-def _opened(file: int) -> socket.socket | None:
-    """Return a socket of our own for a file, because its owner may close the file at any moment."""
+@contextmanager
+def _borrowed(file: int) -> Iterator[socket.socket | None]:
+    """Use a file of another owner as a socket, None if it is none.
+
+    No copy of it is made, because a copy has to be closed: the system then drops all locks of this process on that
+    file, which may by now be the database of the Disk store. What its owner closes meanwhile only gives an error here.
+    """
     try:
-        copy = os.dup(file)
+        opened = socket.socket(fileno=file)
     except OSError:
-        return None
+        yield None
+        return
     try:
-        return socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        return None
+        yield opened
+    finally:
+        opened.detach()
 
 
 def _peer(opened: socket.socket, port: int) -> Peer | None:
