@@ -15,10 +15,11 @@ import pytest
 from queuelet.client import Client
 from support.counts import soaked
 from support.documents import free_ports
+from support.patience import patient
 from support.polling import until
 from support.server_process import ServerProcess
 
-PATIENCE = 60
+PATIENCE = patient(60)
 """How long a program may take, in seconds: before, a child hung for ever."""
 
 CHILD = """
@@ -181,9 +182,9 @@ async def main():
         assert not in_child(lambda: in_a_new_loop(lambda: use(client)))
         assert not in_child(lambda: in_a_new_loop(use_own))
         await client.list_queues()
-    # Once it is closed, children may open their own.
+    # Once it is closed too: a child that opened its own would hang now and then.
     del client
-    assert in_child(lambda: in_a_new_loop(use_own))
+    assert not in_child(lambda: in_a_new_loop(use_own))
 
 async def use_own():
     async with Client(address) as own:
@@ -196,7 +197,7 @@ def in_a_new_loop(work):
 asyncio.run(main())
 """
     told = run(program, server.address, queue).splitlines()
-    assert [line.split()[0] for line in told] == ["Forked", "Forked"]
+    assert [line.split()[0] for line in told] == ["Forked"] * 3
 
 
 APPLICATION = """

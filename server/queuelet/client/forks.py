@@ -11,6 +11,7 @@ import gc
 import os
 from contextlib import suppress
 from pathlib import Path
+from threading import current_thread, main_thread
 from time import monotonic, sleep
 from weakref import WeakSet
 
@@ -26,13 +27,22 @@ _lost: list[grpc.aio.Channel] = []
 
 _generation = 0
 
+_is_spoilt = False
+"""Whether gRPC left something behind in this process when it was forked."""
+
+_was_in_main_thread = False
+"""Whether an asyncio client was open in the main thread: gRPC then keeps a state there that a child hangs by."""
+
+_was_quiet = True
+"""Whether gRPC had no threads when this process was forked last, or a channel that `_lost` keeps."""
+
 _THREADS = Path("/proc/self/task")
 
 _NAMES = ("event_engine", "grpc_", "lifeguard")
 """What the names of gRPC's threads begin with."""
 
-_ENDING = 1.0
-"""How long gRPC's threads may take to end, in seconds. They take a few milliseconds."""
+_ENDING = 5.0
+"""How long gRPC's threads may take to end, in seconds. They take a few milliseconds on a quiet machine."""
 
 
 def generation() -> int:
@@ -42,16 +52,20 @@ def generation() -> int:
 
 def note_channel(channel: grpc.aio.Channel) -> None:
     """Note that a channel was opened."""
+    global _was_in_main_thread  # noqa: PLW0603  # there is one process
+    _was_in_main_thread = _was_in_main_thread or current_thread() is main_thread()
     _open.add(channel)
 
 
 def quiesce() -> None:
     """Free the channels that are closed, and wait until gRPC's threads have ended, if no channel needs them."""
+    global _was_quiet  # noqa: PLW0603  # there is one process
     if _open:
         gc.collect()  # a traceback may keep a channel in a cycle
     end = monotonic() + _ENDING
     while not _open and _has_threads() and monotonic() < end:
         sleep(0.001)
+    _was_quiet = bool(_open) or not _has_threads()
 
 
 def _has_threads() -> bool:
@@ -64,17 +78,18 @@ def _has_threads() -> bool:
 
 
 def check_usable() -> None:
-    """Raise `Forked` if a channel of the parent process was open when this one was forked."""
-    if _lost:
+    """Raise `Forked` if gRPC was in use in the parent process when this one was forked."""
+    if _lost or _is_spoilt:
         raise Forked(
             "a client of the parent process was in use when this process was forked, so gRPC does not work here; "
-            "open clients after the fork or close them before it (gunicorn: open in post_fork; multiprocessing: spawn)"
+            "open clients after the fork (gunicorn: open in post_fork; multiprocessing: spawn)"
         )
 
 
 def _begin_child() -> None:
-    global _generation  # noqa: PLW0603  # there is one process
+    global _generation, _is_spoilt  # noqa: PLW0603  # there is one process
     _generation += 1
+    _is_spoilt = _is_spoilt or _was_in_main_thread or not _was_quiet
     _lost.extend(_open)
     _open.clear()
 
