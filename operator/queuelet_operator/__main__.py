@@ -59,7 +59,7 @@ class _Command(click.Command):
 @click.option(
     "--server-insecure",
     is_flag=True,
-    help="Send the token without TLS, to another machine too: whoever sees the traffic can read it.",
+    help="Send the token without TLS, to another machine too: anyone on the network can read it.",
 )
 @click.option(
     "--server-service",

@@ -162,7 +162,7 @@ GLOBAL = (
         "--insecure",
         is_flag=True,
         envvar="QUEUELET_INSECURE",
-        help="Send the token without TLS, to another machine too: whoever sees the traffic can read it.",
+        help="Send the token without TLS, to another machine too: anyone on the network can read it.",
     ),
     _global(
         "--timeout",

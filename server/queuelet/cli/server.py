@@ -138,7 +138,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     "connections",
     type=AT_LEAST_1,
     default=BOUNDS.connections,
-    help="The most connections to the gRPC port; fewer where the process may not open so many files.",
+    help="The most connections to the gRPC port. Let the process open more files than that.",
 )
 @click.option(
     "--max-streams",

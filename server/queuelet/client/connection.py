@@ -59,7 +59,7 @@ class Connection:
     """A file with the bearer token; read at each call. While it is empty or missing, its last token is sent."""
 
     insecure: bool = False
-    """Whether the token may be sent without TLS to another machine, where whoever sees the traffic can read it."""
+    """Whether the token may be sent without TLS to another machine, where anyone on the network can read it."""
 
     timeout: Seconds | None = 30.0
     """How long a call may take, in seconds; None for ever. A long poll's wait comes on top."""

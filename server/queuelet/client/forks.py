@@ -1,8 +1,9 @@
 """What a fork does to clients.
 
 A child has none of its parent's threads, and gRPC cannot do without them: in a child whose parent had a channel open, a
-new channel hangs or crashes too. So the child is told at once, by `Forked`. A channel that was closed before the fork
-does no harm, which is why `queuelet.client.blocking` closes the channel of an idle client for the time of a fork.
+new channel hangs or crashes too, so `Forked` is raised there at once. A channel that was open in the main thread, as
+that of an asyncio client is, does that harm after it was closed too. One of another thread does not once gRPC's threads
+have ended, so `queuelet.client.blocking` closes the channel of an idle client for the time of a fork.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ _THREADS = Path("/proc/self/task")
 _NAMES = ("event_engine", "grpc_", "lifeguard")
 """What the names of gRPC's threads begin with."""
 
-_ENDING = 5.0
-"""How long gRPC's threads may take to end, in seconds. They take a few milliseconds on a quiet machine."""
+_ENDING = 1.0
+"""How long gRPC's threads may take to end, in seconds. They take a few milliseconds; a fork waits for them."""
 
 
 def generation() -> int:
@@ -60,6 +61,8 @@ def note_channel(channel: grpc.aio.Channel) -> None:
 def quiesce() -> None:
     """Free the channels that are closed, and wait until gRPC's threads have ended, if no channel needs them."""
     global _was_quiet  # noqa: PLW0603  # there is one process
+    if _was_in_main_thread:
+        return  # no wait would help the child
     if _open:
         gc.collect()  # a traceback may keep a channel in a cycle
     end = monotonic() + _ENDING
