@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+import trustme
 import yaml
 
 from queuelet.cli.server import server
 from queuelet_operator.__main__ import main as operator
 from queuelet_operator.metrics import Metrics
 from support.helm import CHART, HelmError, Object, helm, template
+from support.pages import fetch, samples
 from support.rpc import Rpc
 from support.server_process import ServerProcess
 from tools.control_plane import Api
@@ -434,6 +438,89 @@ def test_alerts_ask_for_metrics_that_there_are(tmp_path: Path) -> None:
         assert asked <= there_are, alert["alert"]
         assert alert["annotations"]["summary"].endswith(".")
         assert alert["annotations"]["description"].strip().endswith(".")
+
+
+def test_alerts_of_credentials_fire_on_the_series_of_a_server(tmp_path: Path) -> None:
+    """A server with an expired certificate and an emptied token file: both alerts have their series and its labels."""
+    certificate, key, token = (tmp_path / name for name in ("tls.crt", "tls.key", "token"))
+    now = datetime.now(UTC)
+    issued = trustme.CA().issue_cert("127.0.0.1", not_before=now - timedelta(days=9), not_after=now - timedelta(days=2))
+    certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+    key.write_bytes(issued.private_key_pem.bytes())
+    token.write_text("secret")
+    flags = ("--tls-cert", str(certificate), "--tls-key", str(key), "--token-file", str(token))
+    with ServerProcess(*flags) as process:
+        token.write_text("")
+        # A request has the server look at its files.
+        fetch(f"{process.metrics_url}/readyz")
+        series = {
+            name: samples(f"{process.metrics_url}/metrics", name)
+            for name in ("queuelet_certificate_expiry_timestamp_seconds", "queuelet_credentials_stale")
+        }
+    (expires,) = series["queuelet_certificate_expiry_timestamp_seconds"].values()
+    assert expires < time.time()
+    assert f'file="{token}",role="token"' in {
+        labels for labels, value in series["queuelet_credentials_stale"].items() if value == 1
+    }
+    rule = only("PrometheusRule", rendered("monitoring"))
+    alerts = {each["alert"]: each for group in rule["spec"]["groups"] for each in group["rules"]}
+    for name, metric in {
+        "QueueletCertificateExpiresSoon": "queuelet_certificate_expiry_timestamp_seconds",
+        "QueueletCertificateExpired": "queuelet_certificate_expiry_timestamp_seconds",
+        "QueueletCredentialsStale": "queuelet_credentials_stale",
+    }.items():
+        assert set(re.findall(r"\b(queuelet_\w+)\{", alerts[name]["expr"])) == {metric}
+        named = set(re.findall(r"\$labels\.(\w+)", json.dumps(alerts[name]["annotations"])))
+        assert named
+        for labels in series[metric]:
+            assert named <= set(re.findall(r'(\w+)="', labels))
+
+
+# What helm prints
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_no_line_of_prose_that_helm_prints_is_too_long_for_a_terminal(values: Object) -> None:
+    said = notes(values)
+    lines = said.splitlines()
+    assert not [line for line in lines if len(line) > 116 and not line.startswith("     ")]
+    # Paragraphs stand apart, however long their text is.
+    assert "\n\nWho can do what: " in said
+    assert "\n\n\n" not in said.strip()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentences"),
+    [
+        (
+            "nothing",
+            [
+                "every program that reaches the server can read, add and remove messages",
+                "there is no TLS (tls.enabled).",
+                "Nothing is authenticated: set auth.tokenSecretName.",
+                "Every Pod of the cluster can reach the server: see networkPolicy.enabled.",
+                "no registry is named in server.image.repository (queuelet-server) and operator.image.repository",
+            ],
+        ),
+        ("TLS and a token from Secrets", ["every program that has the token can"]),
+        ("mutual TLS from Secrets", ["every program that has a certificate of the trusted authority can"]),
+        ("network policies", ["every Pod that the NetworkPolicy admits can"]),
+    ],
+)
+def test_helm_says_who_can_do_what(values: str, sentences: list[str]) -> None:
+    said = " ".join(notes(VALUES[values]).split())
+    for sentence in sentences:
+        assert sentence in said
+
+
+def test_helm_says_nothing_of_images_that_have_a_registry() -> None:
+    assert "ErrImagePull" not in notes(VALUES["all that Pods can have"])
+
+
+def notes(values: Object) -> str:
+    """Return what helm prints after an install."""
+    said = helm("install", "shop", str(CHART), "--dry-run=client", "--namespace=prod", values=values)
+    return said.split("\nNOTES:\n")[1]
 
 
 # Inside
