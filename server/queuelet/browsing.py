@@ -105,7 +105,8 @@ class Browser:
             in_order.append(nsmallest(count, leased))
         rows: list[tuple[int, bytes]] = []
         size = 0
-        for seq in islice(merge(*in_order), count):
+        # A damaged message is set aside as it is read, and leaves these.
+        for seq in list(islice(merge(*in_order), count)):
             body = self._messages.get(seq)
             if body is None:
                 continue

@@ -46,7 +46,10 @@ class Expiries:
         elif self.ttl == NEVER:
             return NEVER
         else:
-            at = created_of(self._messages.get(seq) or b"") + self.ttl
+            body = self._messages.get(seq)
+            if body is None:  # it is damaged, and was set aside
+                return NEVER
+            at = created_of(body) + self.ttl
         if at != NEVER and (rank is not None or seq in self._delays.until):
             self._heap.add(at, seq)
         return at

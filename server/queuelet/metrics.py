@@ -188,6 +188,11 @@ _FAMILIES = (
         lambda queue, _: [([queue.id, state], count) for state, count in queue.counts._asdict().items()],
     ),
     _gauge(
+        "queuelet_queue_damaged_messages",
+        "Messages that are set aside because they are damaged on the disk.",
+        lambda queue, _: queue.damaged or None,
+    ),
+    _gauge(
         "queuelet_queue_oldest_ready_age_seconds",
         "How long ago the first ready message was added.",
         oldest_ready_age,
@@ -301,6 +306,11 @@ def _disk_families(disk: DiskFigures) -> Iterator[Metric]:
     failures = CounterMetricFamily("queuelet_disk_failures", "How often the Disk store had to be opened anew.")
     failures.add_metric([], disk.failures)
     yield failures
+    damaged = CounterMetricFamily(
+        "queuelet_disk_damaged_messages", "Messages that were found damaged on the disk and set aside."
+    )
+    damaged.add_metric([], disk.damaged_found)
+    yield damaged
     yield _histogram("queuelet_disk_commit_changes", "Messages added or removed in one commit.", disk.changes)
     yield _histogram("queuelet_disk_commit_seconds", "How long a commit took, its fsync included.", disk.commit_seconds)
 

@@ -6,7 +6,7 @@ merged in where they belong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import merge
 
 from sortedcontainers import SortedList
@@ -56,10 +56,9 @@ class ReadyOrder:
         if not self._messages.ranks or not self.ranked:
             return self._messages.first_many(count, max_bytes)
         in_line = zip(*self._messages.first_many(count, max_bytes), strict=True)
-        beside = self.ranked.islice(0, count)
         ordered = merge(
             (((0, created_of(body), seq), body) for seq, body in in_line),
-            ((key, self._messages.get(key[2]) or b"") for key in beside),
+            self._beside(count),
             key=lambda ranked: ranked[0],
         )
         seqs: list[int] = []
@@ -92,6 +91,20 @@ class ReadyOrder:
     def clear(self) -> None:
         """Forget all."""
         self.ranked.clear()
+
+    def _beside(self, count: int) -> Iterator[tuple[tuple[int, int, int], bytes]]:
+        """Yield the first few of those with a rank. Damaged ones are set aside as they are read, and leave `ranked`."""
+        start = 0
+        while start < count:
+            keys = list(self.ranked.islice(start, count))
+            if not keys:
+                return
+            for key in keys:
+                body = self._messages.get(key[2])
+                if body is None:
+                    break
+                start += 1
+                yield key, body
 
     def _out(self, take: _Few, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return the first few, taken from the line by `take`, and out of those with a rank."""

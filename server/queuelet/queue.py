@@ -120,6 +120,11 @@ class Queue:
         return self._messages.stored_bytes
 
     @property
+    def damaged(self) -> int:
+        """How many messages are set aside because they are damaged. They are no part of `depth`."""
+        return self._messages.damaged
+
+    @property
     def label(self) -> str:
         """What people call it: its name, or its id."""
         return self.definition.name or self.id

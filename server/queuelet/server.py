@@ -186,6 +186,9 @@ class Server:
             on_failed=self._disk_failed,
             on_reopened=lambda: self._disk_reopened(disk),
             on_progress=lambda doing: log.info("migrating the disk store", doing=doing),
+            on_damaged=lambda queue, message, why: log.error(
+                "damaged message set aside", queue=queue, message=message, error=why
+            ),
         )
         return disk
 

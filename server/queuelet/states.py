@@ -89,6 +89,7 @@ class States:
         """How many delays were over."""
         self._voided: list[int] = []
         """Tokens of the leases that are still to be voided."""
+        messages.report_damaged(self._lose)
 
     # What is where
 
@@ -160,6 +161,11 @@ class States:
             self.leases.forget(delivery.token, delivery.superseded)
         if messages.ranks and messages.ranks.pop(seq, None) is not None:
             self._budget.used -= RANK_OVERHEAD
+
+    def _lose(self, seq: int) -> None:
+        """Forget a message that the store set aside, whatever its state is."""
+        self.leave(seq, self._messages.deliveries.get(seq))
+        self.forget(seq)
 
     def restore(self, now: int) -> None:
         """Take up what the store has kept of messages that do not simply stand in line."""

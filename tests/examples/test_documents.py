@@ -34,6 +34,7 @@ FIGURES = DiskFigures(
     free_bytes=1,
     disk_free_bytes=1,
     window_bytes=1,
+    damaged_found=0,
 )
 OF_LIBRARIES = ("process_", "python_")
 

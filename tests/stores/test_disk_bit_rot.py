@@ -1,17 +1,27 @@
-"""A bit that flips in a stored message is found by `queuelet check`, though SQLite does not notice it."""
+"""A bit that flips in a stored message: `queuelet check` finds it, and the store sets that message aside."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from random import Random
 
+import apsw
 import pytest
 
+from queuelet.definition import State
+from queuelet.errors import StoreFailed
+from queuelet.message import Delivery, Rank
 from queuelet.stores.disk.check import check_store
 from queuelet.stores.disk.folder import DATABASE
+from queuelet.v1 import queue_pb2 as pb
 from support.counts import soaked
-from support.disk_harness import DiskHarness
+from support.disk_harness import QUEUE_ID, DiskHarness
+from support.pages import samples
+from support.rpc import Rpc
+from support.server_process import ServerProcess
 
 COUNT = 50
 BODY_BYTES = 600
@@ -24,13 +34,14 @@ def harness() -> Iterator[DiskHarness]:
     harness.close()
 
 
-@pytest.mark.parametrize("seed", range(soaked(20, 1_000)))
-def test_a_flipped_bit_of_a_message_is_found(harness: DiskHarness, seed: int) -> None:
+def fill_and_rot(harness: DiskHarness, seed: int) -> tuple[list[bytes], list[int]]:
+    """Store messages and flip a bit in each of ten; return all of them, and the indexes of the ten."""
     random = Random(seed)
     bodies = [random.randbytes(BODY_BYTES) for _ in range(COUNT)]
     messages = harness.open()
     for seq, body in enumerate(bodies, 1):
         messages.append(seq, body)
+    messages.tally.next_seq = COUNT + 1
     harness.commit()
     harness.restart()
     assert not list(check_store(harness.folder))
@@ -44,6 +55,110 @@ def test_a_flipped_bit_of_a_message_is_found(harness: DiskHarness, seed: int) ->
         for place in [found.start() for found in re.finditer(re.escape(bodies[each]), data)]:
             data[place + byte] ^= bit
     path.write_bytes(data)
+    return bodies, rotten
+
+
+@pytest.mark.parametrize("seed", range(soaked(20, 1_000)))
+def test_a_flipped_bit_is_found_and_the_message_is_set_aside_alone(harness: DiskHarness, seed: int) -> None:
+    bodies, rotten = fill_and_rot(harness, seed)
     found = list(check_store(harness.folder))
     assert [text.partition(" of queue")[0] for text in found] == [f"message {each + 1}" for each in rotten]
     assert all(text.endswith("is damaged: its checksum is wrong") for text in found)
+
+    harness.store = harness.restarted()
+    messages = harness.messages
+    forgotten: list[int] = []
+    messages.report_damaged(forgotten.append)
+    good = [(seq, body) for seq, body in enumerate(bodies, 1) if seq - 1 not in rotten]
+    assert messages.lift_many(5, 1 << 30) == tuple(map(list, zip(*good[:5], strict=True)))
+    assert list(zip(*messages.take_many(COUNT, 1 << 30), strict=True)) == good[5:]
+    assert forgotten == [each + 1 for each in rotten]
+    assert (len(messages), messages.damaged, messages.first_in_line) == (5, 10, 0)
+    harness.commit()
+    assert harness.store.figures().damaged_found == 10
+
+    messages = harness.restart()
+    assert (len(messages), messages.damaged) == (5, 10)
+    assert messages.after(0, COUNT, 1 << 30) == good[:5]
+    found = list(check_store(harness.folder))
+    assert len(found) == 10, "the bytes are still there, and check says so; the counts are right"
+    assert all("is damaged, and set aside: its checksum is wrong" in text for text in found)
+    messages.append(messages.tally.next_seq, b"new")
+    assert list(zip(*messages.take_many(COUNT, 1 << 30), strict=True)) == [*good[:5], (messages.tally.next_seq, b"new")]
+
+
+@pytest.mark.parametrize("how", ["clear", "drop"])
+def test_what_was_set_aside_of_a_queue_that_is_gone_harms_nothing(harness: DiskHarness, how: str) -> None:
+    fill_and_rot(harness, 1)
+    harness.store = harness.restarted()
+    messages = harness.messages
+    assert len(messages.take_many(COUNT, 1 << 30)[0]) == COUNT - 10
+    harness.commit()
+    messages.clear() if how == "clear" else harness.store.drop(QUEUE_ID)
+    if how == "drop":
+        messages = harness.open()
+    messages.append(1, b"new")
+    harness.commit()
+    assert (len(messages), messages.damaged) == (1, 0)
+    messages = harness.restart()
+    assert messages.take() == (1, b"new")
+
+
+@pytest.mark.parametrize("table", ["ranks", "deliveries"])
+def test_a_message_whose_rank_or_delivery_is_damaged_is_set_aside(harness: DiskHarness, table: str) -> None:
+    messages = harness.open()
+    messages.keep(1, b"ranked", Rank(1, 2, 3, 4))
+    messages.append(2, b"leased")
+    messages.append(3, b"good")
+    messages.lift_many(1, 0)
+    messages.deliveries[2] = Delivery(State.LEASED, 1, 99)
+    messages.touch([2])
+    harness.commit()
+    harness.loop.run_until_complete(harness.store.close())
+    connection = apsw.Connection(str(harness.folder / DATABASE))
+    connection.execute(f"UPDATE {table} SET checksum = checksum + 1")  # noqa: S608
+    connection.close()
+    harness.store = harness.restarted()
+    messages = harness.messages
+    assert (len(messages), messages.damaged) == (2, 1)
+    assert messages.get(1 if table == "ranks" else 2) is None
+    harness.commit()
+    assert (len(harness.restart()), harness.messages.damaged) == (2, 1)
+
+
+def test_a_row_without_which_nothing_can_be_served_is_said(harness: DiskHarness) -> None:
+    harness.open()
+    harness.commit()
+    harness.loop.run_until_complete(harness.store.close())
+    connection = apsw.Connection(str(harness.folder / DATABASE))
+    connection.execute("UPDATE queues SET definition = replace(definition, 'orders', 'ordess')")
+    connection.close()
+    with pytest.raises(StoreFailed, match=r"is damaged \(a row of queues has the wrong checksum.*queuelet restore"):
+        harness.restarted()
+    connection = apsw.Connection(str(harness.folder / DATABASE))
+    connection.execute("UPDATE queues SET definition = replace(definition, 'ordess', 'orders')")
+    connection.close()
+    harness.store = harness.restarted()
+
+
+def test_a_server_delivers_the_neighbours_of_a_damaged_message_and_counts_it(tmp_path: Path) -> None:
+    flags = ("--data-dir", str(tmp_path))
+    with ServerProcess(*flags) as server, closing(Rpc(server.address)) as rpc:
+        rpc.call("NewQueue", pb.NewQueueRequest(name="disk", store=pb.Queue.DISK, limit=-1), pb.NewQueueResponse)
+        for number in range(6):
+            message = pb.NewMessage(payload=b"payload %d" % number, priority=number % 2)
+            rpc.call("Add", pb.AddRequest(queue_id="disk", message=message), pb.AddResponse)
+        assert server.stop() == 0
+    path = tmp_path / DATABASE
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"payload 2", b"paylobd 2").replace(b"payload 3", b"paylobd 3"))
+
+    with ServerProcess(*flags) as server, closing(Rpc(server.address)) as rpc:
+        answer = rpc.call("PopBatch", pb.PopBatchRequest(queue_id="disk", max=10), pb.PopBatchResponse)
+        assert [each.payload for each in answer.messages] == [b"payload %d" % number for number in (0, 4, 1, 5)]
+        assert len(server.log("damaged message set aside")) == 2
+        metrics = f"{server.metrics_url}/metrics"
+        assert samples(metrics, "queuelet_disk_damaged_messages_total")[""] == 2
+        assert list(samples(metrics, "queuelet_queue_damaged_messages").values()) == [2]
+        assert set(samples(metrics, "queuelet_queue_messages").values()) == {0}
+        assert server.stop() == 0

@@ -7,7 +7,7 @@ when all of it is kept: whoever answers a call waits for that.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,6 +48,16 @@ class Messages(Protocol):
     def stored_bytes(self) -> int:
         """The size of all messages, in bytes."""
 
+    @property
+    def damaged(self) -> int:
+        """How many messages are set aside because they are damaged. They do not count as messages any more."""
+
+    def report_damaged(self, forget: Callable[[int], None]) -> None:
+        """Have `forget` called with the number of each message that is set aside while it is read.
+
+        It takes the message out of the state it is in, with its rank and its delivery.
+        """
+
     def __len__(self) -> int:
         """Return how many there are, in line or not."""
 
@@ -86,7 +96,7 @@ class Messages(Protocol):
     # Any message
 
     def get(self, seq: int) -> bytes | None:
-        """Return the message of this sequence number, None if it is not here."""
+        """Return the message of this sequence number, None if it is not here, or if it is damaged."""
 
     def discard(self, seq: int) -> int | None:
         """Remove a message, in line or not, and return its size; None if it is not here.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
 from queuelet.budget import MESSAGE_OVERHEAD, MemoryBudget
@@ -66,6 +66,14 @@ class MemoryMessages:
         self.tally = Tally()
         self.id_prefix = new_id_prefix()
         self.stored_bytes = 0
+
+    @property
+    def damaged(self) -> int:
+        """How many are set aside because they are damaged: none in memory."""
+        return 0
+
+    def report_damaged(self, forget: Callable[[int], None]) -> None:
+        """Have nothing called: no message in memory is known to be damaged."""
 
     def __len__(self) -> int:
         """Return how many there are."""

@@ -40,6 +40,8 @@ class Batch:
     removed: array[int] = field(default_factory=_places)
     """Places of messages to delete."""
     messages: list[MessageRow] = field(default_factory=list)
+    damaged: list[tuple[int, int, str]] = field(default_factory=list)
+    """Places of messages that are set aside, when that was found, and why."""
     deliveries: list[DeliveryRow] = field(default_factory=list)
     deliveries_gone: array[int] = field(default_factory=_places)
     ranks: list[RankRow] = field(default_factory=list)
@@ -88,6 +90,7 @@ def _write_rows(connection: apsw.Connection, batch: Batch) -> None:
         "INSERT INTO messages VALUES",
         [(place, own_id, of_message(place, own_id, body), body) for place, own_id, body in batch.messages],
     )
+    _insert(connection, "REPLACE INTO damaged VALUES", batch.damaged)
     _insert(connection, "REPLACE INTO deliveries VALUES", batch.deliveries)
     _insert(connection, "REPLACE INTO ranks VALUES", batch.ranks)
     _insert(connection, "REPLACE INTO answers (number, key, until, answer, checksum) VALUES", batch.answers)

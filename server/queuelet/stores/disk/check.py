@@ -10,14 +10,18 @@ import apsw
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.database import get_meta, inspecting, value
 from queuelet.stores.disk.folder import DATABASE
+from queuelet.stores.disk.records import FAR
+from queuelet.stores.disk.rows import TABLES, Damage, read_messages, read_rows
 from queuelet.stores.disk.schema import SEQ_BITS
-from queuelet.stores.disk.verification import damaged_rows
 
 Progress = Callable[[str], None]
 """Is told what is being done, as words for people."""
 
 _MOST_ERRORS = 100
 """How many errors of SQLite are told at most."""
+
+_FIRST_WITH_CHECKSUMS = 2
+"""The first version of a file that has checksums, and sets damaged messages aside."""
 
 _STEPS = 10_000
 """After how many steps or pages of SQLite's it is looked whether to go on."""
@@ -82,14 +86,44 @@ def check_database(connection: apsw.Connection, progress: Progress = _quietly) -
         yield from _strays(connection)
 
 
+def damaged_rows(connection: apsw.Connection) -> Iterator[str]:
+    """Yield a sentence for each row whose checksum is wrong; nothing for a file of a version that had none.
+
+    Raises:
+        apsw.Error: a table cannot be read.
+    """
+    if not _has_checksums(connection):
+        return
+    queues = {number: str(name) for number, name in connection.execute("SELECT number, queue_id FROM queues")}
+    set_aside = {place for (place,) in connection.execute("SELECT place FROM damaged")}
+    for place, body in read_messages(connection, 0, FAR):
+        if isinstance(body, Damage):
+            yield (
+                f"message {place & ((1 << SEQ_BITS) - 1)} of queue {queues.get(place >> SEQ_BITS, 'that is gone')} "
+                f"is damaged{', and set aside' if place in set_aside else ''}: {body.reason}"
+            )
+    for table in TABLES:
+        for key, row in read_rows(connection, table):
+            if row is None:
+                yield f"a row of {table} is damaged: its checksum is wrong (key {key!r})"
+
+
+def _has_checksums(connection: apsw.Connection) -> bool:
+    return int(str(connection.pragma("user_version"))) >= _FIRST_WITH_CHECKSUMS
+
+
 def _wrong_counts(connection: apsw.Connection) -> Iterator[str]:
+    # What was set aside does not count, and its size may not be known.
+    damaged = "(SELECT place FROM damaged)" if _has_checksums(connection) else "(SELECT -1 AS place)"
     rows = connection.execute(
-        f"SELECT queue_id, coalesce(depth, 0), coalesce(bytes, 0), count(place), coalesce(sum(length(body)), 0) "  # noqa: S608
+        f"SELECT queue_id, coalesce(depth, 0), coalesce(bytes, 0), count(place), coalesce(sum(length(body)), 0), "  # noqa: S608
+        f"EXISTS (SELECT 1 FROM {damaged} AS aside WHERE aside.place >> {SEQ_BITS} = number) "
         f"FROM queues LEFT JOIN tallies USING (ordinal) LEFT JOIN messages "
-        f"ON place >= number << {SEQ_BITS} AND place < number + 1 << {SEQ_BITS} GROUP BY ordinal"
+        f"ON messages.place >= number << {SEQ_BITS} AND messages.place < number + 1 << {SEQ_BITS} "
+        f"AND messages.place NOT IN {damaged} GROUP BY ordinal"
     )
-    for queue_id, depth, stored_bytes, count, size in rows:
-        if (depth, stored_bytes) != (count, size):
+    for queue_id, depth, stored_bytes, count, size, has_damaged in rows:
+        if depth != count or (stored_bytes != size and not has_damaged):
             yield (
                 f"queue {queue_id} holds {count:,} messages of {size:,} bytes, "
                 f"and its counts say {depth:,} of {stored_bytes:,}"
@@ -113,11 +147,12 @@ def _strays(connection: apsw.Connection) -> Iterator[str]:
             f"AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.place = {table}.place)",
         ):
             yield f"{count:,} rows of {table} belong to no message"
+    damaged = "(SELECT place FROM damaged)" if _has_checksums(connection) else "(SELECT -1)"
     doubles = value(
         connection,
         f"SELECT count(*) FROM (SELECT 1 FROM messages WHERE own_id IS NOT NULL "  # noqa: S608
         f"AND place >> {SEQ_BITS} NOT IN (SELECT number FROM dropped) "
-        f"GROUP BY place >> {SEQ_BITS}, own_id HAVING count(*) > 1)",
+        f"AND place NOT IN {damaged} GROUP BY place >> {SEQ_BITS}, own_id HAVING count(*) > 1)",
     )
     if doubles:
         yield f"{doubles:,} ids that producers gave are those of several messages"

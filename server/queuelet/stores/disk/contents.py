@@ -1,18 +1,31 @@
-"""What a store holds when it is opened, bodies aside: they are read when they are asked for."""
+"""What a store holds when it is opened, bodies aside: they are read when they are asked for.
+
+Each row is verified by its checksum, and its values by what they may be, so that a file that somebody made by hand does
+no more harm than one with damage.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import clock_gettime_ns, time_ns
-from typing import cast
+from typing import Any, cast
 
 import apsw
 
 from queuelet.clock import STEADY, Mark, boot_id, continued
 from queuelet.message import Delivery, Rank, Tally
-from queuelet.stores.disk.database import get_meta, set_meta, value
-from queuelet.stores.disk.records import QueueRecord, QueueRow, delivery_of_row, tally_of_json, time_of_json
+from queuelet.stores.disk.database import set_meta, value
+from queuelet.stores.disk.records import (
+    MOST_SEQ,
+    QueueRecord,
+    checked_int,
+    delivery_of_row,
+    rank_of_row,
+    tally_of_json,
+    time_of_json,
+)
+from queuelet.stores.disk.rows import read_rows
 from queuelet.stores.disk.schema import SEQ_BITS, end_place, first_place
 
 _SEQ = (1 << SEQ_BITS) - 1
@@ -20,10 +33,16 @@ _SEQ = (1 << SEQ_BITS) - 1
 TOKENS = 1 << 40
 """How many lease tokens are reserved at once: none is given twice if that many are enough until the next opening."""
 
+_MOST_TOKEN = 1 << 62
+"""The most that the first free token may be: half of what there is."""
+
 _AN_OWN_ID = f"SELECT 1 FROM messages WHERE place >> {SEQ_BITS} = ? AND own_id IS NOT NULL LIMIT 1"  # noqa: S608
 
 SKIPPED = 1 << 20
 """Sequence numbers that are left out at each opening: more than a process can have given and not committed."""
+
+_UNSOUND = (KeyError, TypeError, ValueError, RecursionError)
+"""What reading values raises that no row was written with."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,6 +59,10 @@ class QueueContents:
     ranks: dict[int, Rank] = field(default_factory=dict)
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     answers: dict[bytes, int] = field(default_factory=dict)
+    damaged: set[int] = field(default_factory=set)
+    """Messages that were set aside."""
+    unsound: dict[int, str] = field(default_factory=dict)
+    """Messages that are to be set aside, for the reasons given: their ranks or deliveries are damaged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,84 +74,164 @@ class Contents:
     """The first lease token to give."""
     clock: Mark
     """The clock by which the stored times are, and which goes on."""
+    highest_first_seq: int
+    """The highest sequence number that any opening began with."""
     queues: list[QueueContents]
     """In order of creation."""
     dropped: list[int]
     """Numbers under which everything is to be deleted."""
+    damaged_answers: int
+    """How many kept answers are left out because they are damaged."""
 
 
 def read_contents(connection: apsw.Connection) -> Contents:
-    """Read all that is needed to serve, and reserve lease tokens. Raises apsw.Error."""
-    queues = {queue.record.number: queue for queue in _read_queues(connection)}
-    _skip_numbers(connection, queues.values())
-    for row in connection.execute("SELECT * FROM ranks ORDER BY place"):
-        if queue := queues.get(row[0] >> SEQ_BITS):
-            queue.ranks[row[0] & _SEQ] = Rank(*row[1:-1])
-    for row in connection.execute("SELECT * FROM deliveries ORDER BY place"):
-        if queue := queues.get(row[0] >> SEQ_BITS):
-            queue.deliveries[row[0] & _SEQ] = delivery_of_row(row)
-    for number, key, until in connection.execute("SELECT number, key, until FROM answers ORDER BY until, kept"):
-        if queue := queues.get(number):
-            queue.answers[key] = until
-    return Contents(
-        epoch=get_meta(connection, "epoch"),
-        first_token=_reserve_tokens(connection),
-        clock=_go_on_with_clock(connection, max((queue.written for queue in queues.values()), default=0)),
-        queues=list(queues.values()),
-        dropped=[row[0] for row in connection.execute("SELECT number FROM dropped")],
-    )
+    """Read all that is needed to serve, and reserve lease tokens and sequence numbers, and store how the clock goes on.
+
+    Raises:
+        apsw.CorruptError: a row that nothing can be served without is damaged.
+        apsw.Error: the file cannot be read or written.
+    """
+    contents = load_contents(connection)
+    _skip_numbers(connection, contents)
+    set_meta(connection, "first_free_token", contents.first_token + TOKENS)
+    set_meta(connection, "clock_boot_id", contents.clock.boot_id)
+    set_meta(connection, "clock_offset", contents.clock.offset)
+    return contents
 
 
-def _skip_numbers(connection: apsw.Connection, queues: Iterable[QueueContents]) -> None:
+def load_contents(connection: apsw.Connection) -> Contents:
+    """Read all that is needed to serve, and change nothing. Raises as `read_contents` does."""
+    meta = _rows(connection, "meta")
+    queues = {queue.record.number: queue for queue in _load_queues(connection)}
+    dropped = [number for (number,) in _rows(connection, "dropped").values()]
+    if doubled := set(dropped) & set(queues):
+        raise apsw.CorruptError(f"number {min(doubled)} is that of a queue, and is to be deleted")
+    set_aside = cast("list[tuple[int]]", connection.execute("SELECT place FROM damaged ORDER BY place").fetchall())
+    for (place,) in set_aside:
+        if queue := queues.get(place >> SEQ_BITS):
+            queue.damaged.add(place & _SEQ)
+    _load_ranks(connection, queues)
+    _load_deliveries(connection, queues)
+    try:
+        return Contents(
+            epoch=_epoch(meta),
+            first_token=max(time_ns(), _number(meta, "first_free_token", _MOST_TOKEN)),
+            clock=_clock(meta, max((queue.written for queue in queues.values()), default=0)),
+            highest_first_seq=_number(meta, "highest_first_seq", MOST_SEQ),
+            queues=list(queues.values()),
+            dropped=dropped,
+            damaged_answers=_load_answers(connection, queues),
+        )
+    except _UNSOUND as error:
+        raise apsw.CorruptError(f"what the store knows of itself is wrong: {error}") from error
+
+
+def _epoch(meta: dict[Any, tuple[Any, ...]]) -> str:
+    if "epoch" not in meta:
+        raise apsw.CorruptError("the store has no epoch")
+    epoch = meta["epoch"][1]
+    if not isinstance(epoch, str) or not 0 < len(epoch) <= 64:  # noqa: PLR2004  # a UUID has 36 letters
+        raise ValueError("its epoch is not a short text")
+    return epoch
+
+
+def _clock(meta: dict[Any, tuple[Any, ...]], newest: int) -> Mark:
+    """Return the clock of the stored times as it goes on from here."""
+    boot, offset = (meta[name][1] if name in meta else None for name in ("clock_boot_id", "clock_offset"))
+    kept = Mark(boot, offset) if isinstance(boot, str) and isinstance(offset, int) else None
+    return continued(kept, newest, boot=boot_id(), steady=clock_gettime_ns(STEADY), wall=time_ns())
+
+
+def _number(meta: dict[Any, tuple[Any, ...]], name: str, most: int) -> int:
+    return checked_int(meta[name][1], 0, most, name) if name in meta else 0
+
+
+def _rows(connection: apsw.Connection, table: str) -> dict[Any, tuple[Any, ...]]:
+    """Return the rows of a table by their first column. Raises apsw.CorruptError if one is damaged."""
+    found: dict[Any, tuple[Any, ...]] = {}
+    for key, row in read_rows(connection, table):
+        if row is None:
+            raise apsw.CorruptError(f"a row of {table} has the wrong checksum: {key!r}")
+        found[row[0]] = row
+    return found
+
+
+def _skip_numbers(connection: apsw.Connection, contents: Contents) -> None:
     """Have queues go on with sequence numbers that nobody was given, and keep that these are given out from here on.
 
     Messages may have been delivered, under their ids, that were not committed when the process ended. And the opening
     before may have committed nothing at all: then only this tells where it began.
     """
-    highest: int = get_meta(connection, "highest_first_seq") or 0
+    highest, queues = contents.highest_first_seq, contents.queues
     for queue in queues:
         queue.tally.next_seq = max(queue.tally.next_seq, highest) + SKIPPED
     set_meta(connection, "highest_first_seq", max((queue.tally.next_seq for queue in queues), default=highest))
 
 
-def _read_queues(connection: apsw.Connection) -> list[QueueContents]:
-    rows = connection.execute("SELECT * FROM queues ORDER BY ordinal").fetchall()
-    return [_read_queue(connection, QueueRecord.of_row(cast("QueueRow", row))) for row in rows]
+def _load_queues(connection: apsw.Connection) -> Iterable[QueueContents]:
+    tallies = _rows(connection, "tallies")
+    numbers: set[int] = set()
+    for row in _rows(connection, "queues").values():
+        try:
+            record = QueueRecord.of_row(row)
+            _, depth, size, counts = tallies.get(record.ordinal, (0, 0, 0, "{}"))
+            tally = tally_of_json(counts)
+            count, stored_bytes = checked_int(depth, 0, _SEQ, "depth"), checked_int(size, 0, 1 << 62, "bytes")
+        except _UNSOUND as error:
+            raise apsw.CorruptError(f"the definition or the counts of queue {row[2]} are wrong: {error}") from error
+        if record.number in numbers:
+            raise apsw.CorruptError(f"two queues have the number {record.number}")
+        numbers.add(record.number)
+        places = (first_place(record.number), end_place(record.number))
+        last = value(connection, "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", *places)
+        # A group may have been closed between a message and the count of it.
+        tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
+        own_id = value(connection, _AN_OWN_ID, record.number)
+        yield QueueContents(
+            record=record,
+            count=count,
+            stored_bytes=stored_bytes,
+            tally=tally,
+            has_own_ids=own_id is not None,
+            written=time_of_json(counts),
+        )
 
 
-def _read_queue(connection: apsw.Connection, record: QueueRecord) -> QueueContents:
-    tallies = connection.execute("SELECT depth, bytes, counts FROM tallies WHERE ordinal = ?", (record.ordinal,))
-    count, stored_bytes, counts = cast("tuple[int, int, str]", tallies.fetchone() or (0, 0, "{}"))
-    tally = tally_of_json(counts)
-    places = (first_place(record.number), end_place(record.number))
-    last = value(connection, "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", *places)
-    # A group may have been closed between a message and the count of it.
-    tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
-    own_id = value(connection, _AN_OWN_ID, record.number)
-    return QueueContents(
-        record=record,
-        count=count,
-        stored_bytes=stored_bytes,
-        tally=tally,
-        has_own_ids=own_id is not None,
-        written=time_of_json(counts),
-    )
+def _load_ranks(connection: apsw.Connection, queues: dict[int, QueueContents]) -> None:
+    for place, row in read_rows(connection, "ranks"):
+        queue, seq = queues.get(place >> SEQ_BITS), place & _SEQ
+        if queue is None or seq in queue.damaged:
+            continue
+        try:
+            if row is not None:
+                queue.ranks[seq] = rank_of_row(row)
+                continue
+        except _UNSOUND:
+            pass
+        queue.unsound[seq] = "its priority, delay and time to live are damaged"
 
 
-def _go_on_with_clock(connection: apsw.Connection, newest: int) -> Mark:
-    """Return the clock of the stored times as it goes on from here, and store how the next opening finds it."""
-    kept = None
-    boot, offset = get_meta(connection, "clock_boot_id"), get_meta(connection, "clock_offset")
-    if isinstance(boot, str) and isinstance(offset, int):
-        kept = Mark(boot, offset)
-    mark = continued(kept, newest, boot=boot_id(), steady=clock_gettime_ns(STEADY), wall=time_ns())
-    set_meta(connection, "clock_boot_id", mark.boot_id)
-    set_meta(connection, "clock_offset", mark.offset)
-    return mark
+def _load_deliveries(connection: apsw.Connection, queues: dict[int, QueueContents]) -> None:
+    for place, row in read_rows(connection, "deliveries"):
+        queue, seq = queues.get(place >> SEQ_BITS), place & _SEQ
+        if queue is None or seq in queue.damaged:
+            continue
+        try:
+            if row is not None and seq not in queue.unsound:
+                queue.deliveries[seq] = delivery_of_row(row)
+                continue
+        except _UNSOUND:
+            pass
+        queue.ranks.pop(seq, None)
+        queue.unsound.setdefault(seq, "what is known of its deliveries is damaged")
 
 
-def _reserve_tokens(connection: apsw.Connection) -> int:
-    """Return a lease token above all given before, and keep that those from there on are given out."""
-    first: int = max(time_ns(), get_meta(connection, "first_free_token") or 0)
-    set_meta(connection, "first_free_token", first + TOKENS)
-    return first
+def _load_answers(connection: apsw.Connection, queues: dict[int, QueueContents]) -> int:
+    damaged = 0
+    for number, row in read_rows(connection, "answers"):
+        queue = queues.get(number)
+        if row is None:
+            damaged += 1
+        elif queue:
+            queue.answers[row[1]] = checked_int(row[2], 0, 1 << 63, "until")
+    return damaged

@@ -70,3 +70,5 @@ class DiskFigures:
     """How much room its disk has."""
     window_bytes: int
     """What it holds of committed messages in memory, to be taken next."""
+    damaged_found: int
+    """How many messages it found damaged and set aside."""

@@ -13,6 +13,7 @@ from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from time import time_ns
 from typing import TYPE_CHECKING
 
 from queuelet.clock import now_ns
@@ -35,7 +36,7 @@ their leases never need a row. Together that makes less than a second until a le
 class Changes:
     """What a group changes of the messages of one queue."""
 
-    __slots__ = ("added", "answers", "group", "messages", "own_ids", "removed", "touched")
+    __slots__ = ("added", "answers", "damaged", "group", "messages", "own_ids", "removed", "touched")
 
     def __init__(self, messages: DiskMessages, group: Group) -> None:
         """Begin with none."""
@@ -48,6 +49,8 @@ class Changes:
         """Messages of earlier groups."""
         self.touched: set[int] = set()
         """Messages whose rank or delivery changed."""
+        self.damaged: dict[int, str] = {}
+        """Messages that are set aside, with the reason."""
         self.answers: dict[bytes, tuple[int, bytes] | None] = {}
         """Answers to keep, with the time until when, and None for those to drop."""
 
@@ -60,6 +63,8 @@ class Changes:
         batch.messages += [(base + seq, own_ids.get(seq), body) for seq, body in self.added.items()]
         gone = array("q", [base + seq for seq in self.removed])
         batch.removed += gone
+        found = time_ns()
+        batch.damaged += [(base + seq, found, reason) for seq, reason in self.damaged.items()]
         self._write_records(batch, base, gone)
         for key, kept in self.answers.items():
             if kept is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
@@ -12,6 +12,7 @@ from queuelet.stores.disk.journal import Changes, Group, Journal
 from queuelet.stores.disk.line import OVERHEAD, Line, Windows
 from queuelet.stores.disk.reader import Reader
 from queuelet.stores.disk.records import QueueRecord
+from queuelet.stores.disk.rows import Damage
 from queuelet.stores.disk.schema import end_place, first_place
 
 ANSWER_OVERHEAD = 160
@@ -34,6 +35,8 @@ class Shared:
     journal: Journal
     reader: Reader
     windows: Windows
+    set_aside: Callable[[QueueRecord, int, str], None]
+    """Is told of a message that was set aside: its queue, its sequence number, and the reason."""
     renumber: Callable[[QueueRecord], None]
     """Gives a queue a number under which nothing is stored; what is under its old one goes."""
 
@@ -45,6 +48,7 @@ class DiskMessages:
 
     - `_fresh` has the bodies that are not known to be committed.
     - `_removed` has the numbers that are removed, and may still be on the disk.
+    - `_damaged` has the numbers that are set aside, and stay on the disk.
     - `_apart` has the stored ones that are not in line: those with a rank, and those that were lifted.
     - `_line` has the next in line, up to its cursor.
     - All others are on the disk alone, where a scan past the cursor finds them.
@@ -54,7 +58,9 @@ class DiskMessages:
         "_answers",
         "_apart",
         "_count",
+        "_damaged",
         "_failure",
+        "_forget",
         "_fresh",
         "_has_own_ids",
         "_line",
@@ -89,6 +95,8 @@ class DiskMessages:
         self._line = Line(shared.windows)
         self._fresh: dict[int, bytes] = {}
         self._removed: set[int] = set()
+        self._damaged: set[int] = set()
+        self._forget: Callable[[int], None] | None = None
         self._apart: dict[int, int] = {}
         self._own_ids: dict[bytes, int] = {}
         self._answers: dict[bytes, bytes] = {}
@@ -103,8 +111,20 @@ class DiskMessages:
         """Messages whose leases are to be kept if they go on, and since when; the oldest come first."""
         self._has_own_ids = False
 
-    def restore(self, *, count: int, stored_bytes: int, tally: Tally, has_own_ids: bool) -> None:
-        """Take up what was read when the store was opened, after `ranks`, `deliveries` and `answers` were filled."""
+    def restore(  # noqa: PLR0913  # all by name
+        self,
+        *,
+        count: int,
+        stored_bytes: int,
+        tally: Tally,
+        has_own_ids: bool,
+        damaged: Iterable[int] = (),
+        unsound: Mapping[int, str] | None = None,
+    ) -> None:
+        """Take up what was read when the store was opened, after `ranks`, `deliveries` and `answers` were filled.
+
+        What is `damaged` was set aside before; what is `unsound` is set aside now, for the reasons given.
+        """
         self._count = count
         self.stored_bytes = stored_bytes
         self.tally = tally
@@ -113,6 +133,20 @@ class DiskMessages:
         self._has_own_ids = has_own_ids
         self._apart = dict.fromkeys([*self.ranks, *self.deliveries], _UNKNOWN)
         self._charge(len(self.answers) * ANSWER_OVERHEAD)
+        self._damaged = set(damaged)
+        for seq, reason in (unsound or {}).items():
+            size = self._shared.reader.size(self._place(seq))
+            if size is not None:
+                self._set_aside(seq, Damage(reason, size))
+
+    @property
+    def damaged(self) -> int:
+        """How many are set aside because they are damaged."""
+        return len(self._damaged)
+
+    def report_damaged(self, forget: Callable[[int], None]) -> None:
+        """Have `forget` called with the number of each message that is set aside while it is read."""
+        self._forget = forget
 
     @property
     def id_prefix(self) -> bytes:
@@ -129,7 +163,7 @@ class DiskMessages:
         """Keep a message at the end of the line."""
         line = self._line
         # The line may hold it only if nothing stands between: on the disk, or not written yet.
-        is_next = len(line) + len(self._apart) == self._count and line.has_room(len(body))
+        is_next = self._is_all_at_hand and line.has_room(len(body))
         self._add(seq, body, own_id)
         if is_next:
             line.push(seq, body)
@@ -137,7 +171,7 @@ class DiskMessages:
     def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
         """Keep messages at the end of the line, numbered from `first` on."""
         line, size, count = self._line, sum(map(len, bodies)), len(bodies)
-        is_next = len(line) + len(self._apart) == self._count
+        is_next = self._is_all_at_hand
         changes = self._begin()
         added = dict(enumerate(bodies, first))
         changes.added.update(added)
@@ -173,7 +207,10 @@ class DiskMessages:
         self._check()
         while True:
             seqs = self._line.first(count)
+            known = len(self._damaged)
             bodies, is_enough = self._bodies_of(seqs, max_bytes)
+            if len(self._damaged) > known:
+                continue  # some of these are not in line any more
             missing = count - len(bodies)
             if is_enough or not missing or not self._fill(missing, max_bytes - sum(map(len, bodies))):
                 return seqs[: len(bodies)], bodies
@@ -208,14 +245,20 @@ class DiskMessages:
     # Any message
 
     def get(self, seq: int) -> bytes | None:
-        """Return the message of this sequence number, None if it is not here."""
+        """Return the message of this sequence number, None if it is not here, or if it is damaged."""
         self._check()
         body = self._fresh.get(seq)
         if body is None:
             body = self._line.bodies.get(seq)
-        if body is None and seq not in self._removed:
-            body = self._shared.reader.body(self._place(seq))
-        return body
+        if body is not None or seq in self._removed or seq in self._damaged:
+            return body
+        stored = self._shared.reader.body(self._place(seq))
+        if isinstance(stored, Damage):
+            self._lose(seq, stored)
+            return None
+        if stored is None and seq in self._apart:
+            raise self._shared.reader.missing(self._place(seq))
+        return stored
 
     def discard(self, seq: int) -> int | None:
         """Remove a message, in line or not, and return its size; None if it is not here."""
@@ -250,7 +293,7 @@ class DiskMessages:
         if place is None:
             return None
         seq = place - self._place(0)
-        return None if seq in self._removed else seq
+        return None if seq in self._removed or seq in self._damaged else seq
 
     def touch(self, seqs: Iterable[int]) -> None:
         """Note that the ranks or deliveries of these messages changed or went. It is kept with the next commit."""
@@ -357,7 +400,7 @@ class DiskMessages:
         self._charge(-sum(len(body) + OVERHEAD for body in self._fresh.values()))
         self._charge(-sum(map(len, self._answers.values())) - len(self.answers) * ANSWER_OVERHEAD)
         self._fresh, self._removed, self._apart, self._own_ids, self._answers = {}, set(), {}, {}, {}
-        self._noted_leases, self.kept_deliveries = {}, set()
+        self._noted_leases, self.kept_deliveries, self._damaged = {}, set(), set()
         self.ranks.clear()
         self.deliveries.clear()
         self.answers.clear()
@@ -414,7 +457,7 @@ class DiskMessages:
 
     def _size_of(self, seq: int) -> int | None:
         """Return the size of a message, None if it is not here."""
-        if seq in self._removed:
+        if seq in self._removed or seq in self._damaged:
             return None
         size = self._apart.get(seq, _UNKNOWN)
         if size != _UNKNOWN:
@@ -432,6 +475,8 @@ class DiskMessages:
             body = in_line.get(seq)
             if body is None:
                 body = self.get(seq)
+                if body is None and seq in self._damaged:
+                    return bodies, False
                 if body is None:
                     raise self._shared.reader.missing(self._place(seq))
             size += len(body)
@@ -446,7 +491,7 @@ class DiskMessages:
         More than is asked for are read where there is room, so that the next ones are there already.
         """
         line, apart = self._line, self._apart
-        if len(line) + len(apart) >= self._count:
+        if self._is_all_at_hand:
             return False
         found = size = 0
         for seq, body in self._scan(line.cursor + 1, max(count, _READ), max(max_bytes, _READ_BYTES), apart):
@@ -456,18 +501,50 @@ class DiskMessages:
             line.push(seq, body)
             found += 1
             size += len(body)
+        else:
+            # A damaged row may have been found under a number that is not its own, so only now they are counted.
+            self._count = len(line) + len(apart)
         return found > 0
+
+    @property
+    def _is_all_at_hand(self) -> bool:
+        """Whether all messages are known here that are stored: those in line, and those out of it."""
+        return len(self._line) + len(self._apart) == self._count and not self._damaged
+
+    def _lose(self, seq: int, damage: Damage) -> None:
+        """Set a message aside that was found to be damaged, and have its queue forget it."""
+        self._set_aside(seq, damage)
+        if self._forget:
+            self._forget(seq)
+
+    def _set_aside(self, seq: int, damage: Damage) -> None:
+        """Keep a damaged message on the disk, and nowhere else. It does not count any more."""
+        changes = self.changes or self._begin()
+        changes.damaged[seq] = damage.reason
+        changes.touched.add(seq)
+        self._noted_leases.pop(seq, None)
+        self._damaged.add(seq)
+        line = self._line
+        is_apart = self._apart.pop(seq, None) is not None
+        is_in_line = not is_apart and seq <= line.cursor and seq in line.seqs
+        if is_in_line:
+            line.strike(seq)
+        # A row that damage gave another number may be none of those that are counted.
+        if is_apart or is_in_line or seq > line.cursor:
+            self._count = max(0, self._count - 1)
+            self.stored_bytes = max(0, self.stored_bytes - damage.size)
+        self._shared.set_aside(self.record, seq, damage.reason)
 
     def _scan(self, seq: int, count: int, max_bytes: int, without: Container[int] = ()) -> Iterator[tuple[int, bytes]]:
         """Yield the stored messages from a number on, but some: from the disk in portions, then those not written yet.
 
         What is not written yet is newer than all that is, so the disk is read only below the first of it.
         """
-        removed, base = self._removed, self._place(0)
+        removed, damaged, base = self._removed, self._damaged, self._place(0)
         first_fresh = next(iter(self._fresh), 0)
         end = base + first_fresh if first_fresh else end_place(self.record.number)
         while True:
-            while seq in removed or seq in without:  # thousands may stand together, which need not be read
+            while seq in removed or seq in without or seq in damaged:  # thousands may stand together, not to be read
                 seq += 1
             if base + seq >= end:
                 break
@@ -476,7 +553,11 @@ class DiskMessages:
                 break
             for place, body in rows:
                 seq = place - base
-                if seq not in removed and seq not in without:
+                if seq in removed or seq in damaged or seq in without:
+                    continue
+                if isinstance(body, Damage):
+                    self._lose(seq, body)
+                else:
                     yield seq, body
             seq += 1
         for fresh, body in self._fresh.items():

@@ -9,11 +9,13 @@ from typing import cast
 import apsw
 
 from queuelet.errors import StoreFailed
+from queuelet.stores.disk import checksums
+from queuelet.stores.disk.rows import Damage, read_message, read_messages
 from queuelet.stores.disk.schema import SEQ_BITS
 
 
 class Reader:
-    """A read-only connection of a store. Each call sees what is committed by then.
+    """A read-only connection of a store. Each call sees what is committed by then, and verifies it.
 
     A call raises `StoreFailed` when the disk fails, or when the reader is closed, and tells `failed` of the former.
     """
@@ -31,35 +33,33 @@ class Reader:
         """Return what to raise where a message is not on the disk that should be."""
         return self._failed(apsw.CorruptError(f"there is no message at place {place}, where one was kept"))
 
-    def body(self, place: int) -> bytes | None:
+    def body(self, place: int) -> bytes | Damage | None:
         """Return the message at a place, None if there is none."""
         with self._reading():
-            rows = self._connection.execute("SELECT body FROM messages WHERE place = ?", (place,)).fetchall()
-        return cast("bytes", rows[0][0]) if rows else None
+            return read_message(self._connection, place)
 
     def size(self, place: int) -> int | None:
-        """Return the size of the message at a place, None if there is none."""
+        """Return the size of the message at a place, None if there is none. It is not verified."""
         with self._reading():
             rows = self._connection.execute("SELECT length(body) FROM messages WHERE place = ?", (place,)).fetchall()
         return cast("int", rows[0][0]) if rows else None
 
-    def bodies(self, place: int, end: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+    def bodies(self, place: int, end: int, count: int, max_bytes: int) -> list[tuple[int, bytes | Damage]]:
         """Return the first messages from a place on and before another: at most `count`.
 
         They end with the message that brings them to `max_bytes`.
         """
-        found: list[tuple[int, bytes]] = []
+        found: list[tuple[int, bytes | Damage]] = []
         size = 0
         with self._reading():
-            cursor = self._connection.execute(
-                "SELECT place, body FROM messages WHERE place >= ? AND place < ? ORDER BY place", (place, end)
-            )
-            for row in cast("Iterator[tuple[int, bytes]]", cursor):
+            rows = read_messages(self._connection, place, end)
+            for row in rows:
                 found.append(row)
-                size += len(row[1])
+                body = row[1]
+                size += body.size if isinstance(body, Damage) else len(body)
                 if len(found) >= count or size >= max_bytes:
                     break
-            cursor.close()  # an open one would keep the log from being used again from its beginning
+            rows.close()
         return found
 
     def place_of(self, number: int, own_id: bytes) -> int | None:
@@ -72,12 +72,15 @@ class Reader:
         return cast("int | None", rows[0][0])
 
     def answer(self, number: int, key: bytes) -> bytes | None:
-        """Return a kept answer, None if there is none."""
+        """Return a kept answer, None if there is none, or if it is damaged."""
         with self._reading():
             rows = self._connection.execute(
-                "SELECT answer FROM answers WHERE number = ? AND key = ?", (number, key)
+                "SELECT until, CAST(answer AS BLOB), checksum FROM answers WHERE number = ? AND key = ?", (number, key)
             ).fetchall()
-        return cast("bytes", rows[0][0]) if rows else None
+        for until, answer, checksum in cast("list[tuple[int, bytes, int]]", rows):
+            if checksums.of_row(number, key, until, answer) == checksum:
+                return answer
+        return None
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from google.protobuf.message import DecodeError
+
+from queuelet.bounds import UNBOUNDED
 from queuelet.clock import END_OF_TIME
 from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
-from queuelet.message import Delivery, Rank, Tally
+from queuelet.message import DeathReason, Delivery, Rank, Tally
 from queuelet.stores.disk import checksums
+from queuelet.stores.disk.schema import MOST_NUMBERS, SEQ_BITS
 from queuelet.tags import Tag
+from queuelet.v1 import queue_pb2 as pb
+
+T = TypeVar("T")
 
 FAR = (1 << 63) - 1
 """The largest integer of SQLite, for times that never come."""
+
+_MOST_SECONDS = 1 << 33
+"""The most that a time of a definition may be, in seconds: in nanoseconds it fits where times are kept."""
+
+_MOST_COUNT = (1 << 31) - 1
+"""The most deliveries that the wire can tell of a message."""
+
+MOST_SEQ = (1 << SEQ_BITS - 1) - 1
+"""The highest sequence number that a queue may have come to: half of what there is."""
+
+_ID_PREFIX = re.compile(rb"[0-9a-f-]{24}")
 
 DeliveryRow = tuple[int, int, int, int, int, int, str, str, int, bytes, int, int]
 RankRow = tuple[int, int, int, int, int, int]
@@ -49,18 +69,38 @@ class QueueRecord:
         )
 
     @classmethod
-    def of_row(cls, row: QueueRow) -> QueueRecord:
-        """Return a row of `queues` as what it was made of."""
-        ordinal, number, queue_id, created, revision, definition, id_prefix, _ = row
+    def of_row(cls, row: Sequence[Any]) -> QueueRecord:
+        """Return a row of `queues`, without its checksum, as what it was made of.
+
+        Raises:
+            KeyError, TypeError, ValueError: it was not made of any; the sentence says why.
+        """
+        ordinal, number, queue_id, created, revision, definition, id_prefix = row
+        if not queue_id or not _ID_PREFIX.fullmatch(id_prefix):
+            raise ValueError("it has no id, or makes no ids of messages")
         return cls(
-            ordinal=ordinal,
-            number=number,
+            ordinal=checked_int(ordinal, 0, FAR - 1, "ordinal"),
+            number=checked_int(number, 1, MOST_NUMBERS, "number"),
             queue_id=queue_id,
-            created=created,
-            revision=revision,
+            created=checked_int(created, 0, FAR, "created"),
+            revision=checked_int(revision, 1, FAR - 1, "revision"),
             definition=definition_of_json(definition),
             id_prefix=id_prefix,
         )
+
+
+def checked_int(value: object, least: int, most: int, name: str) -> int:
+    """Return a value that is an integer of a range. Raises ValueError."""
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} is {str(value)[:80]}, and must be an integer from {least} to {most}")
+    return value
+
+
+def _checked(value: object, kind: type[T], name: str) -> T:
+    """Return a value that is of a type. Raises ValueError."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is not a {kind.__name__}")  # noqa: TRY004  # the file is wrong, and not the program
+    return value
 
 
 def queue_row(  # noqa: PLR0913, PLR0917  # the columns of the table
@@ -97,22 +137,32 @@ def _owner_of_json(name: str, uid: str, namespace_uid: str = "") -> Owner:
 
 
 def definition_of_json(text: str) -> Definition:
-    """Return the definition that JSON of `definition_to_json` tells."""
-    fields = json.loads(text)
+    """Return the definition that JSON of `definition_to_json` tells.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not such JSON.
+    """
+    fields = _checked(json.loads(text), dict, "the definition")
     default = DeliverySettings()
     owner = fields.get("owner")
+    ttl = fields.get("message_ttl_seconds")
     return Definition(
         store=StoreKind.DISK,
-        name=fields["name"],
-        limit=fields["limit"],
-        tags=tuple(Tag(key, value) for key, value in fields["tags"]),
-        owner=_owner_of_json(*owner) if owner else None,
-        delivery=DeliverySettings(
-            lease_seconds=fields.get("lease_seconds", default.lease_seconds),
-            max_deliveries=fields.get("max_deliveries", default.max_deliveries),
-            message_ttl_seconds=fields.get("message_ttl_seconds"),
+        name=_checked(fields["name"], str, "name"),
+        limit=checked_int(fields["limit"], UNBOUNDED, FAR, "limit"),
+        tags=tuple(
+            Tag(_checked(key, str, "a tag's key"), _checked(value, str, "a tag's value"))
+            for key, value in fields["tags"]
         ),
-        draining=fields.get("draining", False),
+        owner=_owner_of_json(*(_checked(each, str, "owner") for each in owner)) if owner else None,
+        delivery=DeliverySettings(
+            lease_seconds=checked_int(
+                fields.get("lease_seconds", default.lease_seconds), 0, _MOST_SECONDS, "lease_seconds"
+            ),
+            max_deliveries=checked_int(fields.get("max_deliveries", default.max_deliveries), 0, FAR, "max_deliveries"),
+            message_ttl_seconds=None if ttl is None else checked_int(ttl, 0, _MOST_SECONDS, "message_ttl_seconds"),
+        ),
+        draining=_checked(fields.get("draining", False), bool, "draining"),
     )
 
 
@@ -152,11 +202,41 @@ def delivery_checksum(  # noqa: PLR0913, PLR0917  # the columns of the table
     return checksums.of_delivery(numbers, consumer.encode(), superseded.encode(), history)
 
 
-def delivery_of_row(row: DeliveryRow) -> Delivery:
-    """Return a row of `deliveries` as what it was made of."""
-    _, state, count, token, until, since, consumer, superseded, reason, history, by_stream, _ = row
-    tokens = tuple(json.loads(superseded)) if superseded else ()
-    return Delivery(State(state), count, token, until, since, consumer, tokens, reason, history, bool(by_stream))
+def delivery_of_row(row: Sequence[Any]) -> Delivery:
+    """Return a row of `deliveries`, without its checksum, as what it was made of.
+
+    Raises:
+        TypeError, ValueError: it was not made of any.
+    """
+    _, state, count, token, until, since, consumer, superseded, reason, history, by_stream = row
+    tokens = _checked(json.loads(superseded), list, "superseded") if superseded else ()
+    try:
+        pb.BrowsedMessage.FromString(history)
+    except DecodeError as error:
+        raise ValueError("history is not a run of tries") from error
+    return Delivery(
+        State(state),
+        checked_int(count, 0, _MOST_COUNT, "count"),
+        checked_int(token, 0, FAR, "token"),
+        checked_int(until, 0, FAR, "until"),
+        checked_int(since, 0, FAR, "since"),
+        consumer,
+        tuple(checked_int(each, 0, FAR, "superseded") for each in tokens),
+        DeathReason(reason) if reason else 0,
+        history,
+        bool(checked_int(by_stream, 0, 1, "by_stream")),
+    )
+
+
+def rank_of_row(row: Sequence[Any]) -> Rank:
+    """Return a row of `ranks`, without its checksum, as what it was made of. Raises ValueError if of none."""
+    _, priority, due, created, ttl = row
+    return Rank(
+        checked_int(priority, -(1 << 31), (1 << 31) - 1, "priority"),
+        checked_int(due, 0, FAR, "due"),
+        checked_int(created, 0, FAR, "created"),
+        checked_int(ttl, 0, FAR, "ttl"),
+    )
 
 
 def rank_row(place: int, rank: Rank) -> RankRow:
@@ -199,9 +279,13 @@ def time_of_json(text: str) -> int:
 
 
 def tally_of_json(text: str) -> Tally:
-    """Return a tally of kept counts; what was not kept begins at its default."""
+    """Return a tally of kept counts; what was not kept begins at its default.
+
+    Raises:
+        TypeError, ValueError: it is not JSON of `tally_to_json`.
+    """
     tally = Tally()
-    for name, value in json.loads(text).items():
+    for name, value in _checked(json.loads(text), dict, "the counts").items():
         if name in Tally.__slots__:
-            setattr(tally, name, value)
+            setattr(tally, name, checked_int(value, 0, MOST_SEQ if name == "next_seq" else FAR, name))
     return tally

@@ -12,7 +12,7 @@ import apsw
 from queuelet.budget import MemoryBudget
 from queuelet.definition import Definition
 from queuelet.errors import StoreFailed, StoreFull
-from queuelet.ids import new_id_prefix
+from queuelet.ids import MessageIds, new_id_prefix
 from queuelet.stores import StoredQueue
 from queuelet.stores.disk import room
 from queuelet.stores.disk.contents import Contents, QueueContents
@@ -29,6 +29,10 @@ from queuelet.stores.disk.writer import DiskSettings
 
 
 def _tell_nobody(*_: str) -> None:
+    pass
+
+
+def _note_nothing(_queue_id: str, _message: str, _reason: str) -> None:
     pass
 
 
@@ -51,6 +55,7 @@ class DiskStore:
         on_failed: Callable[[str], None] = _tell_nobody,
         on_reopened: Callable[[], None] = _tell_nobody,
         on_progress: Callable[[str], None] = _tell_nobody,
+        on_damaged: Callable[[str, str, str], None] = _note_nothing,
         loop: AbstractEventLoop | None = None,
     ) -> None:
         """Open the store of a folder, or make one. This blocks: it reads all that is known of queues, but no message.
@@ -62,6 +67,8 @@ class DiskStore:
             on_failed: called with the reason when the disk fails, before messages are let go of.
             on_reopened: called after a failure, when the store serves again.
             on_progress: called with words on how far it is, while the file of an older version is migrated.
+            on_damaged: called with the id of a queue, the id that the server made for a message of it, and the reason,
+                when that message is damaged and was set aside.
             loop: the event loop it is used on, by default the one that runs.
 
         Raises:
@@ -71,6 +78,8 @@ class DiskStore:
         self._settings = settings or DiskSettings()
         self._on_failed = on_failed
         self._on_reopened = on_reopened
+        self._on_damaged = on_damaged
+        self._damaged_found = 0
         self._is_closed = False
         self._windows = Windows(budget, self._settings.window_bytes)
         self._lock = FolderLock(folder)
@@ -132,6 +141,7 @@ class DiskStore:
             free_bytes=keeper.free_bytes,
             disk_free_bytes=room.free_bytes(self._folder),
             window_bytes=self._windows.used,
+            damaged_found=self._damaged_found,
         )
 
     # Queues
@@ -211,7 +221,7 @@ class DiskStore:
     def _take_up(self, contents: Contents) -> None:
         """Begin to serve what was read."""
         reader = Reader(open_for_reading(self._folder / DATABASE, vfs=self._settings.vfs), self._failed_to_read)
-        self._shared = Shared(self._keeper.journal, reader, self._windows, self._renumber)
+        self._shared = Shared(self._keeper.journal, reader, self._windows, self._note_set_aside, self._renumber)
         self.epoch = contents.epoch
         self.first_token = contents.first_token
         self.clock = contents.clock
@@ -227,9 +237,18 @@ class DiskStore:
         messages.deliveries.update(queue.deliveries)
         messages.answers.update(queue.answers)
         messages.restore(
-            count=queue.count, stored_bytes=queue.stored_bytes, tally=queue.tally, has_own_ids=queue.has_own_ids
+            count=queue.count,
+            stored_bytes=queue.stored_bytes,
+            tally=queue.tally,
+            has_own_ids=queue.has_own_ids,
+            damaged=queue.damaged,
+            unsound=queue.unsound,
         )
         return messages
+
+    def _note_set_aside(self, record: QueueRecord, seq: int, reason: str) -> None:
+        self._damaged_found += 1
+        self._on_damaged(record.queue_id, MessageIds(record.id_prefix).made(seq).decode(), reason)
 
     def _fail(self, why: str) -> None:
         self._on_failed(why)

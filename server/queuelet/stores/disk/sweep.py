@@ -32,7 +32,9 @@ def free_pages(connection: apsw.Connection) -> int:
 
 
 def delete_some(connection: apsw.Connection, number: int) -> bool:
-    """Delete some of what is under a number that was dropped; tell whether all of it is gone.
+    """Delete some of what is under a number that was dropped; tell whether all of it is gone that may go.
+
+    What was set aside stays, and the number with it: a damaged row may point to pages that are those of others.
 
     Raises:
         apsw.Error: the disk failed, or is full.
@@ -42,7 +44,8 @@ def delete_some(connection: apsw.Connection, number: int) -> bool:
         last = value(
             connection,
             "SELECT max(place) FROM (SELECT place, sum(size) OVER (ORDER BY place) - size AS before FROM "
-            "(SELECT place, length(body) AS size FROM messages WHERE place >= ? AND place < ? ORDER BY place LIMIT ?)"
+            "(SELECT place, length(body) AS size FROM messages WHERE place >= ? AND place < ? "
+            "AND place NOT IN (SELECT place FROM damaged) ORDER BY place LIMIT ?)"
             ") WHERE before <= ?",
             start,
             end,
@@ -50,7 +53,10 @@ def delete_some(connection: apsw.Connection, number: int) -> bool:
             _SLICE_BYTES,
         )
         if last is not None:
-            connection.execute("DELETE FROM messages WHERE place >= ? AND place <= ?", (start, last))
+            connection.execute(
+                "DELETE FROM messages WHERE place >= ? AND place <= ? AND place NOT IN (SELECT place FROM damaged)",
+                (start, last),
+            )
             return False
         for table in ("ranks", "deliveries"):
             connection.execute(
@@ -61,8 +67,15 @@ def delete_some(connection: apsw.Connection, number: int) -> bool:
             if connection.changes():
                 return False
         connection.execute("DELETE FROM answers WHERE number = ?", (number,))
-        connection.execute("DELETE FROM dropped WHERE number = ?", (number,))
+        if not has_damaged(connection, number):
+            connection.execute("DELETE FROM dropped WHERE number = ?", (number,))
     return True
+
+
+def has_damaged(connection: apsw.Connection, number: int) -> bool:
+    """Tell whether messages were set aside under a number."""
+    places = (first_place(number), end_place(number))
+    return value(connection, "SELECT 1 FROM damaged WHERE place >= ? AND place < ? LIMIT 1", *places) is not None
 
 
 def give_back_some(connection: apsw.Connection, *, is_idle: bool, is_full: bool) -> bool:

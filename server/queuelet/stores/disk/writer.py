@@ -210,7 +210,9 @@ class Writer:
     def _tidy_some(self, freed: list[int], *, is_idle: bool) -> bool:
         if self._dropped:
             if sweep.delete_some(self._open, self._dropped[0]):
-                freed.append(self._dropped.popleft())
+                number = self._dropped.popleft()
+                if not sweep.has_damaged(self._open, number):
+                    freed.append(number)
             return True
         return sweep.give_back_some(self._open, is_idle=is_idle, is_full=self.is_full)
 

@@ -1,0 +1,185 @@
+"""Reading rows, each verified against its checksum.
+
+A damaged disk may give a column another type than the table says, so nothing is taken for text before it is verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, NamedTuple, cast
+
+import apsw
+
+from queuelet.stores.disk import checksums
+from queuelet.stores.disk.checksums import of_message
+
+_WRONG = (TypeError, ValueError, OverflowError)
+"""What making a checksum of values raises that no row was written with."""
+
+
+class Damage(NamedTuple):
+    """What stands in place of a message that is damaged."""
+
+    reason: str
+    size: int
+    """The size of its body as it was read, 0 if it cannot be."""
+
+
+class _Table(NamedTuple):
+    """A table other than that of the messages."""
+
+    order: str
+    """What its rows are ordered by."""
+    columns: Sequence[str]
+    """What to read, but for the checksum: numbers as they are, all else as bytes."""
+    checksum: Callable[..., int]
+    text: Sequence[int] = ()
+    """Which of the columns are text."""
+
+
+TABLES: Mapping[str, _Table] = {
+    "meta": _Table(
+        "name",
+        (
+            "CAST(name AS BLOB)",
+            "CASE typeof(value) WHEN 'integer' THEN value ELSE CAST(value AS BLOB) END",
+        ),
+        checksums.of_row,
+        (0, 1),
+    ),
+    "queues": _Table(
+        "ordinal",
+        (
+            "ordinal",
+            "number",
+            "CAST(queue_id AS BLOB)",
+            "created",
+            "revision",
+            "CAST(definition AS BLOB)",
+            "CAST(id_prefix AS BLOB)",
+        ),
+        checksums.of_row,
+        (2, 5),
+    ),
+    "tallies": _Table("ordinal", ("ordinal", "depth", "bytes", "CAST(counts AS BLOB)"), checksums.of_row, (3,)),
+    "dropped": _Table("number", ("number",), checksums.of_row),
+    "ranks": _Table("place", ("place", "priority", "due", "created", "ttl"), checksums.of_rank),
+    "deliveries": _Table(
+        "place",
+        (
+            "place",
+            "state",
+            "count",
+            "token",
+            "until",
+            "since",
+            "CAST(consumer AS BLOB)",
+            "CAST(superseded AS BLOB)",
+            "reason",
+            "CAST(history AS BLOB)",
+            "by_stream",
+        ),
+        lambda *row: checksums.of_delivery((*row[:6], row[8], row[10]), row[6], row[7], row[9]),
+        (6, 7),
+    ),
+    "answers": _Table(
+        "until, kept", ("number", "CAST(key AS BLOB)", "until", "CAST(answer AS BLOB)"), checksums.of_row
+    ),
+}
+
+
+def read_rows(connection: apsw.Connection, table: str) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
+    """Yield the first column of each row of a table, and the row without its checksum; None if that is wrong.
+
+    Raises:
+        apsw.Error: the table cannot be read.
+    """
+    order, columns, checksum, text = TABLES[table]
+    is_text = [column in text for column in range(len(columns))]
+    with closing(connection.execute(f"SELECT {', '.join(columns)}, checksum FROM {table} ORDER BY {order}")) as rows:  # noqa: S608
+        for *values, sum_ in rows:
+            try:
+                is_sound = not any(isinstance(value, float) for value in values) and checksum(*values) == sum_
+                row = [
+                    value.decode() if is_text_ and isinstance(value, bytes) else value
+                    for value, is_text_ in zip(values, is_text, strict=True)
+                ]
+            except _WRONG:
+                is_sound = False
+            yield values[0], tuple(row) if is_sound else None
+
+
+def read_message(connection: apsw.Connection, place: int) -> bytes | Damage | None:
+    """Return the body of the message at a place, None if there is none.
+
+    Raises:
+        apsw.Error: the table cannot be read.
+    """
+    try:
+        rows = connection.execute("SELECT own_id, checksum, body FROM messages WHERE place = ?", (place,)).fetchall()
+    except (apsw.CorruptError, UnicodeDecodeError):
+        return _looked_at(connection, place)
+    if not rows:
+        return None
+    own_id, checksum, body = rows[0]
+    return cast("bytes", body) if _is_sound(place, own_id, checksum, body) else _looked_at(connection, place)
+
+
+def read_messages(
+    connection: apsw.Connection, place: int, end: int
+) -> Generator[tuple[int, bytes | Damage], None, None]:
+    """Yield the messages from a place on and before another, in order.
+
+    Raises:
+        apsw.Error: the table cannot be read.
+    """
+    while True:
+        cursor = connection.execute(
+            "SELECT place, own_id, checksum, body FROM messages WHERE place >= ? AND place < ? ORDER BY place",
+            (place, end),
+        )
+        try:
+            for at, own_id, checksum, body in cast("Iterator[tuple[int, Any, Any, Any]]", cursor):
+                is_sound = _is_sound(at, own_id, checksum, body)
+                yield at, body if is_sound else _looked_at(connection, at) or _UNREADABLE
+                place = at + 1
+        except (apsw.CorruptError, UnicodeDecodeError):
+            pass
+        else:
+            return
+        finally:
+            cursor.close(True)  # noqa: FBT003  # apsw's: whatever it may say; an open one would keep the log from being cut
+        # The row that follows cannot be read in one go with others.
+        found = connection.execute("SELECT min(place) FROM messages WHERE place >= ? AND place < ?", (place, end))
+        following = cast("int | None", found.fetchall()[0][0])
+        if following is None:
+            return
+        yield following, read_message(connection, following) or _UNREADABLE
+        place = following + 1
+
+
+def _is_sound(place: int, own_id: object, checksum: object, body: object) -> bool:
+    if not isinstance(body, bytes) or not (own_id is None or isinstance(own_id, bytes)):
+        return False
+    return of_message(place, own_id, body) == checksum
+
+
+_UNREADABLE = Damage("its row cannot be read", 0)
+
+
+def _looked_at(connection: apsw.Connection, place: int) -> bytes | Damage | None:
+    """Return what can be said of a message that is not sound, or its body if it is: its type alone may be wrong."""
+    if not connection.execute("SELECT 1 FROM messages WHERE place = ?", (place,)).fetchall():
+        return None
+    try:
+        own_id, checksum, body = connection.execute(
+            "SELECT CAST(own_id AS BLOB), checksum, CAST(body AS BLOB) FROM messages WHERE place = ?", (place,)
+        ).fetchall()[0]
+    except apsw.CorruptError as error:
+        return Damage(f"{_UNREADABLE.reason}: {error}", 0)
+    except UnicodeDecodeError:
+        return _UNREADABLE
+    if _is_sound(place, own_id, checksum, body):
+        return cast("bytes", body)
+    return Damage("its checksum is wrong", len(body) if isinstance(body, bytes) else 0)
