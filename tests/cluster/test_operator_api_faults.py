@@ -329,6 +329,7 @@ def test_the_finalizer_of_another_is_kept_where_both_write_at_once(
 ) -> None:
     faulty.delay("patch", FINALIZERS, 2.0)
     kube.create()
+    faulty.wait_for_delayed("patch", FINALIZERS)
     api.merge(f"{kube.path}/orders", {"metadata": {"finalizers": ["example.com/theirs"]}})
     seen = kube.wait_ready()
     assert seen["metadata"]["finalizers"] == ["example.com/theirs", "queuelet.dev/finalizer"]

@@ -93,6 +93,7 @@ class FaultyApi:
         self._lock = threading.Lock()
         self._faults: list[_Fault] = []
         self._passed: list[Passed] = []
+        self._delayed: list[tuple[str, str]] = []
         self._watches: set[_Watch] = set()
         self._flows = asyncio.Event()
         self._flows.set()
@@ -204,6 +205,15 @@ class FaultyApi:
             raise AssertionError(f"{error}; there were {seen}") from None
         return self.requests(verb, path, code)
 
+    def wait_for_delayed(self, verb: str, path: str) -> None:
+        """Wait until a request that matches has come and is delayed: the API server has not seen it yet."""
+
+        def has_come() -> bool:
+            with self._lock:
+                return any(re.fullmatch(verb, each[0]) and re.search(path, each[1]) for each in self._delayed)
+
+        eventually(has_come, f"a request {verb} {path} is delayed")
+
     @property
     def watches(self) -> int:
         """How many watches are under way."""
@@ -267,6 +277,8 @@ class FaultyApi:
 
         fault = self._next_fault(verb, request.path)
         if fault and fault.delay:
+            with self._lock:
+                self._delayed.append((verb, request.path))
             await asyncio.sleep(fault.delay)
         elif fault:
             if fault.passes_on:
