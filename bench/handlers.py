@@ -26,6 +26,7 @@ class FakeCall:
 
     service = SERVICE
     peer = "bench"
+    peer_host = "bench"
     seconds_left = None
     metadata: Mapping[str, str] = {}
 

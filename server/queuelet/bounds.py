@@ -24,6 +24,9 @@ class Bounds:
     waiting: int = 1_000
     """The most calls that may wait on one queue, for room or for a message."""
 
+    waiting_per_peer: int = 500
+    """The most calls from one address that may wait on one queue."""
+
     tags: int = 64
     """The most tags on one queue or message."""
 

@@ -11,11 +11,13 @@ from queuelet.tokens import Tokens
 class Claim:
     """A consumer's claim to the messages of a queue: along with others, or exclusive of them."""
 
-    __slots__ = ("changed", "is_exclusive", "token")
+    __slots__ = ("changed", "is_exclusive", "peer", "token")
 
-    def __init__(self, changed: Callable[[], None], *, is_exclusive: bool = False) -> None:
+    def __init__(self, changed: Callable[[], None], *, is_exclusive: bool = False, peer: str = "") -> None:
         """Take what is called when the queue has got a holder, this one or another, and when the queue ends."""
         self.changed = changed
+        self.peer = peer
+        """The address that the consumer comes from."""
         self.is_exclusive = is_exclusive
         self.token = 0
         """Of the holder: larger than that of any holder before. 0 for who is not, or not yet."""
@@ -38,6 +40,10 @@ class Claims:
     def in_line(self) -> int:
         """How many wait to hold the queue."""
         return len(self._line)
+
+    def in_line_of(self, peer: str) -> int:
+        """Return how many of one address wait to hold the queue."""
+        return sum(claim.peer == peer for claim in self._line)
 
     def add(self, claim: Claim) -> None:
         """Note a claim. An exclusive one becomes the holder at once if there is none, else when all before are gone."""

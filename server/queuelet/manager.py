@@ -198,6 +198,7 @@ class Manager:
             now=now,
             revision=stored.revision,
             max_waiting=self.bounds.waiting,
+            max_waiting_per_peer=self.bounds.waiting_per_peer,
         )
         self.budget.used += _cost(queue.definition)
         self._by_id[queue.id] = queue

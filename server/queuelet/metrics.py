@@ -207,6 +207,11 @@ _FAMILIES = (
     ),
     _gauge("queuelet_queue_stored_bytes", "Bytes of the stored messages.", lambda queue, _: queue.stored_bytes),
     _gauge("queuelet_queue_waiting_calls", "Calls that wait on the queue.", lambda queue, _: queue.waiting),
+    _counter(
+        "queuelet_queue_waiting_refused",
+        "Calls that were refused because as many as may wait on the queue did, in all or of one address.",
+        lambda queue: queue.refused_waiting,
+    ),
     _QueueFamily(
         lambda: GaugeMetricFamily(
             "queuelet_queue_info", "What a queue is.", labels=["queue", "name", "namespace", "store"]

@@ -31,7 +31,7 @@ from queuelet.plain_batch import PlainBatch
 from queuelet.states import States
 from queuelet.stores import Messages, Store
 from queuelet.tokens import Tokens
-from queuelet.waiting import AddLine, AddResult, Draft, Duplicate, TakerLine, WaitingAdd
+from queuelet.waiting import AddLine, AddResult, Draft, Duplicate, TakerLine, Waiter, WaitingAdd
 
 QUEUE_OVERHEAD = 4_096
 """What an empty queue takes, in bytes, tags aside."""
@@ -60,11 +60,12 @@ class Queue:
         now: int,
         revision: int = 1,
         max_waiting: int = 1_000,
+        max_waiting_per_peer: int = 1_000,
     ) -> None:
         """Make a queue of a checked definition over the messages a store keeps for it.
 
         `number` is its place among the queues of the server, by creation; `created` is in nanoseconds since 1970, and
-        `max_waiting` counts the calls that may wait on it.
+        `max_waiting` is how many calls may wait on it, and `max_waiting_per_peer` how many of one address.
         """
         self.id = queue_id
         self.number = number
@@ -79,6 +80,7 @@ class Queue:
         self.refused_full = 0
         self.refused_empty = 0
         self.refused_memory = 0
+        self.refused_waiting = 0
         self.next_event = NEVER
         self._last_counts: Counts | None = None
         self._keeps_answer = False
@@ -87,6 +89,7 @@ class Queue:
         self._budget = budget
         self._alarms = alarms
         self._max_waiting = max_waiting
+        self._max_waiting_per_peer = max_waiting_per_peer
         self._claims = Claims(tokens)
         self._waiting_adds = AddLine(budget)
         self._waiting_takers = TakerLine()
@@ -211,19 +214,19 @@ class Queue:
                 results.append(error)
         return results
 
-    def wait_to_add(self, drafts: Sequence[Draft], done: Callable[[], None], now: int) -> WaitingAdd:
+    def wait_to_add(self, drafts: Sequence[Draft], done: Callable[[], None], now: int, peer: str = "") -> WaitingAdd:
         """Put messages in their places, waiting for room where there is none; no later Add overtakes.
 
         `done` is called once all have a result, which may be before this returns. Whoever cannot wait any longer calls
-        `give_up_adding`.
+        `give_up_adding`. `peer` is the address that the call comes from.
 
         Raises:
-            TooMany: as many calls as may wait on this queue do so already.
+            TooMany: as many calls as may wait on this queue do so already, in all or of this address.
             MemoryExhausted: the server has no memory to keep the messages while they wait.
         """
         if now >= self.next_event:
             self.advance(now)
-        waiting = WaitingAdd(drafts, done)
+        waiting = WaitingAdd(drafts, done, peer)
         if not self._waiting_adds:
             limit = self.definition.limit
             if limit == UNBOUNDED or len(self._messages) + len(drafts) <= limit:
@@ -235,7 +238,7 @@ class Queue:
             return waiting
         size = sum(draft.size for draft in waiting.rest)
         try:
-            self._check_waiting()
+            self._check_waiting(peer)
             self._budget.check(size)
         except QueueletError as error:
             self.refused_memory += isinstance(error, MemoryExhausted)
@@ -319,33 +322,33 @@ class Queue:
             self._catch_up(now)
         return self._order.first_many(maximum, max_bytes)[1]
 
-    def wait_for_message(self, wake: Callable[[], None], *, first: bool = False) -> None:
-        """Have `wake` called once when there is a message to try for; it may be gone by the time it is tried for.
+    def wait_for_message(self, waiter: Waiter, *, first: bool = False) -> None:
+        """Wake a waiter once when there is a message to try for; it may be gone by the time it is tried for.
 
         Args:
-            wake: called at most once.
-            first: stand before the others, for a waiter that was woken and came too late.
+            waiter: woken at most once.
+            first: wait before the others, because it was woken and came too late.
 
         Raises:
-            TooMany: as many calls as may wait on this queue do so already.
+            TooMany: as many calls as may wait on this queue do so already, in all or of this address.
         """
-        self._check_waiting()
+        self._check_waiting(waiter.peer)
         if first:
-            self._waiting_takers.appendleft(wake)
+            self._waiting_takers.appendleft(waiter)
         else:
-            self._waiting_takers.append(wake)
+            self._waiting_takers.append(waiter)
 
-    def stop_waiting(self, wake: Callable[[], None]) -> bool:
-        """Stop waiting for a message; tell whether `wake` had not been called yet."""
+    def stop_waiting(self, waiter: Waiter) -> bool:
+        """Stop waiting for a message; return whether the waiter had not been woken yet."""
         try:
-            self._waiting_takers.remove(wake)
+            self._waiting_takers.remove(waiter)
         except ValueError:
             return False
         return True
 
-    def give_up_waiting(self, wake: Callable[[], None]) -> None:
+    def give_up_waiting(self, waiter: Waiter) -> None:
         """Stop waiting for a message. A waiter that was woken already passes its turn on."""
-        if not self.stop_waiting(wake):
+        if not self.stop_waiting(waiter):
             self.pass_turn()
 
     def pass_turn(self) -> None:
@@ -521,10 +524,10 @@ class Queue:
 
         Raises:
             QueueHeld: the consumer is not exclusive, and there is a holder.
-            TooMany: as many calls as may wait on this queue do so already.
+            TooMany: as many calls as may wait on this queue do so already, in all or of this address.
         """
         if claim.is_exclusive:
-            self._check_waiting()
+            self._check_waiting(claim.peer)
         else:
             self.check_free()
         was_held = self.is_held
@@ -791,9 +794,23 @@ class Queue:
 
     # Inside, the rest
 
-    def _check_waiting(self) -> None:
-        if self.waiting >= self._max_waiting:
+    def _check_waiting(self, peer: str) -> None:
+        """Raise `TooMany` unless another call from this address may wait."""
+        waiting = self.waiting
+        if waiting >= self._max_waiting:
+            self.refused_waiting += 1
             raise refusals.too_many(self)
+        # Counted only where it may be too many, instead of at each beginning and end of a wait.
+        if waiting >= self._max_waiting_per_peer:
+            of_peer = self._waiting_of(peer)
+            if of_peer >= self._max_waiting_per_peer:
+                self.refused_waiting += 1
+                raise refusals.too_many_of_peer(self, peer, of_peer)
+
+    def _waiting_of(self, peer: str) -> int:
+        """Return how many calls from one address wait."""
+        lines: tuple[Iterable[WaitingAdd | Waiter], ...] = (self._waiting_adds, self._waiting_takers)
+        return sum(each.peer == peer for line in lines for each in line) + self._claims.in_line_of(peer)
 
     def _void_leases(self) -> None:
         self._states.void_leases()

@@ -70,3 +70,14 @@ def too_many(queue: Refuser) -> TooMany:
         queue=queue.id,
         waiting=queue.waiting,
     )
+
+
+def too_many_of_peer(queue: Refuser, peer: str, waiting: int) -> TooMany:
+    """Say that no more calls from one address may wait."""
+    return TooMany(
+        f"queue {queue.label}: {waiting:,} calls from {peer} wait, the most that one address may have; "
+        "try again later, or raise --max-waiting-per-peer",
+        queue=queue.id,
+        waiting=waiting,
+        peer=peer,
+    )

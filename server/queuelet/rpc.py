@@ -49,6 +49,10 @@ class Call(Protocol):
         """Where it comes from."""
 
     @property
+    def peer_host(self) -> str:
+        """The address of the machine it comes from."""
+
+    @property
     def seconds_left(self) -> float | None:
         """How long until its deadline, None without one."""
 

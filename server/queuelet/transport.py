@@ -183,10 +183,12 @@ class _Health(health.aio.HealthServicer):
 class _GrpcCall:
     """What a handler may know of its call, looked up when asked for."""
 
-    __slots__ = ("_context", "service")
+    __slots__ = ("_context", "peer_host", "service")
 
     def __init__(self, service: str, context: _Context) -> None:
         self.service = service
+        self.peer_host = ""
+        """Known once the call is admitted."""
         self._context = context
 
     @property
@@ -298,6 +300,7 @@ def _bind_unary(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[by
             _refuse(context, refusal)
             return b""
         flow = reader.flow(context)
+        call.peer_host = flow.peer.host
         flow.calls += 1
         try:
             request = await reader.first(context, flow)
@@ -327,6 +330,7 @@ def _bind_stream(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[b
         status = endpoint.admit(call)
         if status is None:
             flow = reader.flow(context)
+            call.peer_host = flow.peer.host
 
             async def send(answer: bytes) -> None:
                 try:

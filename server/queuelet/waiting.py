@@ -46,11 +46,12 @@ AddResult = bytes | Duplicate | QueueletError
 class WaitingAdd:
     """Messages that wait for room, and the results so far. `done` is called once, when every message has its result."""
 
-    __slots__ = ("done", "drafts", "held", "results")
+    __slots__ = ("done", "drafts", "held", "peer", "results")
 
-    def __init__(self, drafts: Sequence[Draft], done: Callable[[], None]) -> None:
-        """Take the messages of a call."""
+    def __init__(self, drafts: Sequence[Draft], done: Callable[[], None], peer: str = "") -> None:
+        """Take the messages of a call, and the address that it comes from."""
         self.drafts = drafts
+        self.peer = peer
         self.results: list[AddResult] = []
         self.done = done
         self.held = 0
@@ -111,17 +112,26 @@ class AddLine(deque[WaitingAdd]):
             self.end_first()
 
 
-class TakerLine(deque[Callable[[], None]]):
-    """What to call for those who wait for a message. Who is called may come too late, and then waits again."""
+class Waiter(NamedTuple):
+    """A call that waits for a message."""
+
+    wake: Callable[[], None]
+    """Called when there is a message to try for."""
+    peer: str = ""
+    """The address that the call comes from."""
+
+
+class TakerLine(deque[Waiter]):
+    """The calls that wait for a message. One that is woken may come too late, and then waits again."""
 
     __slots__ = ()
 
     def wake(self, count: int) -> None:
-        """Call the first few, each once. Whoever is called may have the next called, or stand in line again."""
+        """Wake the first few, each once. A waiter that is woken may have the next one woken, or wait again."""
         first = [self.popleft() for _ in range(min(count, len(self)))]
-        for call in first:
-            call()
+        for waiter in first:
+            waiter.wake()
 
     def wake_all(self) -> None:
-        """Call everybody who waits now."""
+        """Wake all waiters of now."""
         self.wake(len(self))

@@ -31,6 +31,7 @@ from queuelet.service.consume import ConsumeRpcs
 from queuelet.service.taking import Taker
 from queuelet.tokens import Tokens
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.waiting import Waiter
 from support.patience import patient
 from support.rpc import Consumer, Refused, Rpc, add_request, eventually, outcome, pop_request
 from support.server_process import OBSERVED, ServerProcess
@@ -556,7 +557,7 @@ class Driven:
         self.requests: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.answer = pb.ConsumeResponse()
         self.serving = asyncio.ensure_future(
-            ConsumeRpcs(manager).consume(self._asked(), self._send, cast("Call", None))
+            ConsumeRpcs(manager).consume(self._asked(), self._send, cast("Call", Patient()))
         )
 
     async def say(self, request: pb.ConsumeRequest) -> None:
@@ -641,7 +642,7 @@ async def test_a_stream_that_lost_its_credit_before_its_turn_passes_it_on() -> N
     stream = Driven()
     called: list[str] = []
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=1))
-    stream.queue.wait_for_message(lambda: called.append("next"))
+    stream.queue.wait_for_message(Waiter(lambda: called.append("next")))
     stream.requests.put_nowait(pb.ConsumeRequest(revoke=True).SerializeToString())
     stream.queue.add(NewMessage(b"x"), 2)
     await stream.rest()
@@ -701,6 +702,7 @@ async def test_a_store_that_is_opened_anew_ends_its_streams_and_the_calls_that_w
 class Patient:
     """A call without a deadline."""
 
+    peer_host = "127.0.0.1"
     seconds_left = None
 
 

@@ -12,6 +12,8 @@ import grpc
 import pytest
 
 from queuelet.v1 import queue_pb2 as pb
+from support.pages import samples
+from support.relay import Relay
 from support.rpc import Pending, Refused, Rpc, add_request, eventually, outcome, pop_request, unique_name
 from support.server_process import ServerProcess
 
@@ -277,6 +279,38 @@ def test_calls_that_wait_on_a_queue_are_bounded() -> None:
             )
         assert all(isinstance(outcome(add, pb.AddResponse), pb.AddResponse) for add in adds)
         assert all(isinstance(outcome(pop, pb.PopResponse), pb.PopResponse) for pop in pops)
+
+
+def test_a_client_cannot_take_all_the_places_of_those_who_wait() -> None:
+    """It may come over many connections: its address is what counts."""
+    with (
+        ServerProcess("--max-waiting", "5", "--max-waiting-per-peer", "3") as server,
+        Relay(server.port, source="127.0.0.2") as relay,
+        ExitStack() as opened,
+    ):
+        greedy = [opened.enter_context(closing(Rpc(relay.address))) for _ in range(2)]
+        rpc = opened.enter_context(closing(Rpc(server.address)))
+        queue = rpc.new_queue().meta.id
+        calls = [client.start("Pop", pop_request(queue, 600), timeout=600) for client in greedy for _ in range(4)]
+        eventually(lambda: sum(call.done() for call in calls) == 5, "those past the bound are refused")
+        refused = [outcome(call, pb.PopResponse) for call in calls if call.done()]
+        for each in refused:
+            assert isinstance(each, Refused)
+            assert (each.code, each.reason) == (RESOURCE_EXHAUSTED, "TOO_MANY")
+            assert "3 calls from 127.0.0.2 wait" in each.text
+            assert "--max-waiting-per-peer" in each.text
+        assert samples(f"{server.metrics_url}/metrics", "queuelet_queue_waiting_refused_total") == {
+            f'queue="{queue}"': 5
+        }
+        modest = rpc.start("Pop", pop_request(queue, 600), timeout=600)
+        waiting(rpc, queue, 4)
+        for number in range(4):
+            rpc.add(queue, b"%d" % number)
+        assert popped(modest) == b"3"
+        again = greedy[0].start("Pop", pop_request(queue, 600), timeout=600)
+        waiting(rpc, queue, 1)
+        rpc.add(queue, b"again")
+        assert popped(again) == b"again"
 
 
 MIB = 1024 * 1024

@@ -26,9 +26,10 @@ def make_queue(  # what tests set, each by name
     name: str = "orders",
     watermark: int = PLENTY,
     waiting: int = 1_000,
+    waiting_per_peer: int = 1_000,
     delivery: DeliverySettings | None = None,
     now: int = 1,
 ) -> Queue:
     """Return a queue in memory."""
-    manager = make_manager(bounds=Bounds(waiting=waiting), watermark=watermark)
+    manager = make_manager(bounds=Bounds(waiting=waiting, waiting_per_peer=waiting_per_peer), watermark=watermark)
     return manager.new(Definition(name=name, limit=limit, delivery=delivery or DeliverySettings()), now=now)

@@ -11,9 +11,10 @@ from typing import Self
 class Relay:
     """Passes on what comes, byte for byte, on a port of its own, until its connections are cut."""
 
-    def __init__(self, port: int) -> None:
-        """Take the port of the server."""
+    def __init__(self, port: int, *, source: str = "") -> None:
+        """Take the port of the server, and the address of this machine that connections to it come from."""
         self._port = port
+        self._source = (source, 0) if source else None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
         self._silenced: frozenset[socket.socket] = frozenset()
@@ -51,7 +52,7 @@ class Relay:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._port))
+                server = socket.create_connection(("127.0.0.1", self._port), source_address=self._source)
                 self._ends += [client, server]
                 for ends in ((client, server), (server, client)):
                     self._threads.append(threading.Thread(target=self._pass_on, args=ends, daemon=True))

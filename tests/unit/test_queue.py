@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from queuelet.budget import MESSAGE_OVERHEAD
+from queuelet.claims import Claim
 from queuelet.definition import Counts
 from queuelet.errors import (
     InvalidArgument,
@@ -19,7 +21,7 @@ from queuelet.errors import (
 )
 from queuelet.queue import Queue
 from queuelet.stores.memory import OWN_ID_OVERHEAD
-from queuelet.waiting import AddResult, Duplicate
+from queuelet.waiting import AddResult, Duplicate, Waiter
 from support.drafts import draft, id_of, payload_of
 from support.queues import make_queue
 
@@ -223,7 +225,36 @@ def test_the_calls_that_wait_are_bounded() -> None:
     with pytest.raises(TooMany, match="--max-waiting"):
         queue.wait_to_add([draft(b"c")], lambda: None, now=1)
     with pytest.raises(TooMany):
-        queue.wait_for_message(lambda: None)
+        queue.wait_for_message(Waiter(lambda: None))
+    assert queue.refused_waiting == 2
+
+
+def test_the_calls_of_one_address_that_wait_are_bounded_in_every_way_of_waiting() -> None:
+    queue = make_queue(limit=1, waiting=10, waiting_per_peer=3)
+    add(queue, b"a")
+    claims = [Claim(lambda: None, is_exclusive=True, peer="greedy") for _ in range(2)]
+    for claim in claims:
+        queue.claim(claim)  # the first of them holds the queue and does not wait
+    adding = queue.wait_to_add([draft(b"b")], lambda: None, 1, "greedy")
+    taker = Waiter(lambda: None, "greedy")
+    queue.wait_for_message(taker)
+    for wait in (
+        lambda: queue.claim(Claim(lambda: None, is_exclusive=True, peer="greedy")),
+        lambda: queue.wait_to_add([draft(b"c")], lambda: None, 1, "greedy"),
+        lambda: queue.wait_for_message(Waiter(lambda: None, "greedy")),
+    ):
+        with pytest.raises(TooMany, match=r"greedy.*--max-waiting-per-peer"):
+            wait()
+    assert queue.waiting == queue.refused_waiting == 3
+    for end_a_wait in (
+        lambda: queue.stop_waiting(taker),
+        lambda: queue.give_up_adding(adding, 1),
+        lambda: queue.release_claim(claims[1]),
+    ):
+        end_a_wait()
+        queue.wait_for_message(Waiter(lambda: None, "modest"))
+        queue.wait_for_message(Waiter(lambda: None, "greedy"))
+    assert queue.waiting == 6
 
 
 def test_what_waits_counts_to_the_memory_budget() -> None:
@@ -268,7 +299,7 @@ def test_each_message_wakes_one_who_waits_for_it() -> None:
     queue = make_queue()
     woken: list[int] = []
     for number in range(3):
-        queue.wait_for_message(lambda number=number: woken.append(number))  # type: ignore[misc]
+        queue.wait_for_message(Waiter(partial(woken.append, number)))
     add(queue, b"a", b"b")
     assert woken == [0, 1]
 
@@ -277,11 +308,9 @@ def test_a_woken_waiter_that_gives_up_passes_its_turn_on() -> None:
     queue = make_queue()
     woken: list[str] = []
 
-    def first() -> None:
-        woken.append("first")
-
+    first = Waiter(lambda: woken.append("first"))
     queue.wait_for_message(first)
-    queue.wait_for_message(lambda: woken.append("second"))
+    queue.wait_for_message(Waiter(lambda: woken.append("second")))
     add(queue, b"a")
     queue.give_up_waiting(first)
     assert woken == ["first", "second"]

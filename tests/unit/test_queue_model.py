@@ -19,7 +19,7 @@ from queuelet.message import Terms, TryOutcome
 from queuelet.order import RANK_OVERHEAD
 from queuelet.plain_batch import PlainBatch
 from queuelet.stores.memory import OWN_ID_OVERHEAD
-from queuelet.waiting import AddResult, Duplicate, WaitingAdd
+from queuelet.waiting import AddResult, Duplicate, Waiter, WaitingAdd
 from support.drafts import draft, id_of, payload_of, tries_of
 from support.naive_queue import NEVER, NaiveQueue
 from support.queues import make_manager
@@ -212,7 +212,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.peek_batch(1, 0, self.now())
         if not self.model.first(1):
             self.takers.append(Taker())
-            self.queue.wait_for_message(self.takers[-1].wake)
+            self.queue.wait_for_message(Waiter(self.takers[-1].wake))
 
     @precondition(lambda self: self.takers)
     @rule(data=st.data())
@@ -220,7 +220,7 @@ class QueueMachine(RuleBasedStateMachine):
         taker = data.draw(st.sampled_from(self.takers))
         self.takers.remove(taker)
         self.queue.advance(self.now())
-        self.queue.give_up_waiting(taker.wake)
+        self.queue.give_up_waiting(Waiter(taker.wake))
 
     # Leases
 

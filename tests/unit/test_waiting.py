@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuelet.waiting import TakerLine
+from queuelet.waiting import TakerLine, Waiter
 
 
 def test_whoever_is_called_may_have_the_next_called() -> None:
@@ -13,9 +13,9 @@ def test_whoever_is_called_may_have_the_next_called() -> None:
         called.append("busy")
         line.wake(1)
 
-    line.append(busy)
-    line.append(lambda: called.append("second"))
-    line.append(lambda: called.append("third"))
+    line.append(Waiter(busy))
+    line.append(Waiter(lambda: called.append("second")))
+    line.append(Waiter(lambda: called.append("third")))
     line.wake(2)
     assert sorted(called) == ["busy", "second", "third"]
     assert not line
@@ -26,9 +26,9 @@ def test_whoever_is_called_may_stand_in_line_again() -> None:
 
     def again() -> None:
         called.append("again")
-        line.append(again)
+        line.append(Waiter(again))
 
-    line.append(again)
+    line.append(Waiter(again))
     line.wake_all()
     assert called == ["again"]
     assert len(line) == 1
@@ -36,6 +36,6 @@ def test_whoever_is_called_may_stand_in_line_again() -> None:
 
 def test_no_more_are_called_than_wait() -> None:
     line, called = TakerLine(), list[str]()
-    line.append(lambda: called.append("only"))
+    line.append(Waiter(lambda: called.append("only")))
     line.wake(5)
     assert called == ["only"]

@@ -134,6 +134,13 @@ AT_LEAST_1 = WholeNumber(min=1)
     "--max-waiting", "waiting", type=AT_LEAST_1, default=BOUNDS.waiting, help="The most calls that wait on one queue."
 )
 @click.option(
+    "--max-waiting-per-peer",
+    "waiting_per_peer",
+    type=AT_LEAST_1,
+    default=BOUNDS.waiting_per_peer,
+    help="The most calls from one address that wait on one queue. Clients behind one proxy have its address.",
+)
+@click.option(
     "--max-connections",
     "connections",
     type=AT_LEAST_1,

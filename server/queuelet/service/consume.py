@@ -33,6 +33,7 @@ from queuelet.service.heartbeat import MISSED, Heartbeat
 from queuelet.service.leases import LONGEST_CONSUMER, LONGEST_REASON, deliveries, fitting, nack_delay_from_pb
 from queuelet.status import error_to_pb
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.waiting import Waiter
 from queuelet.wire import check_at_most, lease_from_pb, nanoseconds_from_pb, page_size_from_pb, text_from_pb
 
 _STEP = 1_000
@@ -92,7 +93,7 @@ class ConsumeRpcs:
             raise InvalidArgument("start: say in the first request of a stream what it consumes", field="start")
         queue = self._manager.get(first.start.queue_id, "start.queue_id")
         asked = _read_start(first.start)
-        await _Stream(queue, asked, send, self._manager.bounds).run(first, requests)
+        await _Stream(queue, asked, send, self._manager.bounds, call.peer_host).run(first, requests)
 
 
 class _Start(NamedTuple):
@@ -187,12 +188,13 @@ class _Untold:
 class _Stream:
     """One stream."""
 
-    def __init__(self, queue: Queue, asked: _Start, send: Send, bounds: Bounds) -> None:
+    def __init__(self, queue: Queue, asked: _Start, send: Send, bounds: Bounds, peer: str) -> None:
         self._queue = queue
         self._asked = asked
         self._send = send
         self._bounds = bounds
-        self._claim = Claim(self._wake, is_exclusive=asked.is_exclusive)
+        self._claim = Claim(self._wake, is_exclusive=asked.is_exclusive, peer=peer)
+        self._waiter = Waiter(self._called, peer)
         self._is_announced = self._is_beat_announced = False
         self._credit = 0
         self._untold = _Untold()
@@ -243,7 +245,7 @@ class _Stream:
                 begun.cancel()
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        self._queue.give_up_waiting(self._called)
+        self._queue.give_up_waiting(self._waiter)
         # Tokens grow: what came first, and may have been begun, stands first.
         held = sorted(self._held)
         confirmed = bisect_right(held, self._received) if self._beat_ns else len(held)
@@ -436,11 +438,11 @@ class _Stream:
     def _stand_in_line(self) -> None:
         """Wait for a message among the others that do, or no longer where there is no credit for one."""
         if self._wants_messages and not self._stands_in_line:
-            self._queue.wait_for_message(self._called, first=self._was_called)
+            self._queue.wait_for_message(self._waiter, first=self._was_called)
             self._stands_in_line = True
         elif self._stands_in_line and not self._wants_messages:
             self._stands_in_line = False
-            self._queue.give_up_waiting(self._called)
+            self._queue.give_up_waiting(self._waiter)
         elif self._was_called and not self._wants_messages:
             # It was called for a message, and has no credit left to take it.
             self._was_called = False

@@ -70,7 +70,7 @@ class MessageRpcs:
         queue = self._manager.get(asked.queue_id)
         message = message_from_pb(asked.message, self._bounds)
         if asked.wait:
-            return once_kept(queue, self._add_in_turn(queue, [message], patience(call), _add_answer))
+            return once_kept(queue, self._add_in_turn(queue, [message], call, patience(call), _add_answer))
         added = queue.add(message, now_ns())
         answer = added if isinstance(added, bytes) else _added_or_raise(message, added)
         return once_kept(queue, _single(queue, answer, call))
@@ -124,7 +124,7 @@ class MessageRpcs:
             if asked.HasField("wait_at_most"):
                 asked_for = seconds_from_pb(asked.wait_at_most, "wait_at_most")
                 longest = asked_for if longest is None else min(asked_for, longest)
-            return once_kept(queue, self._add_in_turn(queue, messages, longest, answer, key))
+            return once_kept(queue, self._add_in_turn(queue, messages, call, longest, answer, key))
         return once_kept(queue, answer(queue, messages, queue.add_batch(messages, now_ns())))
 
     def _end_first_try(self, queue: Queue, key: bytes) -> None:
@@ -143,12 +143,18 @@ class MessageRpcs:
         except InvalidArgument:
             return message_from_pb(new, self._bounds, f"messages[{place}]")
 
-    def _add_in_turn(
-        self, queue: Queue, messages: Sequence[NewMessage], longest: float | None, answer: Answer, key: bytes = b""
+    def _add_in_turn(  # noqa: PLR0913, PLR0917  # what a call asks for
+        self,
+        queue: Queue,
+        messages: Sequence[NewMessage],
+        call: Call,
+        longest: float | None,
+        answer: Answer,
+        key: bytes = b"",
     ) -> bytes | Awaitable[bytes]:
         """Add messages where there is room for them all, else wait for it: so many seconds at most."""
         done = asyncio.Event()
-        waiting = queue.wait_to_add(messages, done.set, now_ns())
+        waiting = queue.wait_to_add(messages, done.set, now_ns(), call.peer_host)
         if waiting.is_complete:
             return answer(queue, messages, waiting.results)
         return self._wait_for_room(queue, waiting, done, longest, partial(answer, queue, messages), key)

@@ -10,6 +10,7 @@ from queuelet.errors import InvalidArgument
 from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.running import Running
+from queuelet.waiting import Waiter
 
 _MARGIN = 0.1
 """A call that waits answers this long before its deadline, in seconds, or a tenth of its time if that is less."""
@@ -46,6 +47,7 @@ class Taker:
     async def _wait(self, queue: Queue, seconds: float, call: Call, key: bytes, take: Callable[[], bytes]) -> bytes:
         loop = asyncio.get_running_loop()
         left = patience(call)
+        peer = call.peer_host
         deadline = loop.time() + (seconds if left is None else min(seconds, left))
         came_too_late = False
         taken = queue.taken
@@ -54,7 +56,7 @@ class Taker:
                 self._running.check()
                 if key and queue.answers.find(key, now_ns()) is not None:
                     break
-                await self._until_woken(queue, deadline, key, first=came_too_late)
+                await self._until_woken(queue, peer, deadline, key, first=came_too_late)
                 came_too_late = True
                 taken = queue.taken
             self._running.check()
@@ -68,21 +70,21 @@ class Taker:
             for wake in self._repeated.get((queue.id, key), ()):
                 wake()
 
-    async def _until_woken(self, queue: Queue, deadline: float, key: bytes, *, first: bool) -> None:
+    async def _until_woken(self, queue: Queue, peer: str, deadline: float, key: bytes, *, first: bool) -> None:
         """Wait for a message, or until a call that this one repeats has got its answer."""
         woken = asyncio.Event()
-        wake = woken.set
+        waiter = Waiter(woken.set, peer)
+        queue.wait_for_message(waiter, first=first)
         repeated = self._repeated.setdefault((queue.id, key), []) if key else []
-        repeated.append(wake)
-        queue.wait_for_message(wake, first=first)
+        repeated.append(waiter.wake)
         try:
             async with asyncio.timeout_at(deadline):
                 await woken.wait()
         except TimeoutError:
             pass
         finally:
-            queue.stop_waiting(wake)
-            repeated.remove(wake)
+            queue.stop_waiting(waiter)
+            repeated.remove(waiter.wake)
             if key and not repeated:
                 del self._repeated[queue.id, key]
 
