@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +28,9 @@ QUEUES = ROOT / "examples" / "manifests" / "base"
 
 READY_WITHIN = 60.0
 """Seconds. Everything is ready in a few, on a machine with little else to do."""
+
+RESTART_AFTER, RESTART_AT_MOST = 1.0, 30.0
+"""Seconds until a program that ended is started again: at first, and if it ends before it is ready each time."""
 
 
 class RunError(Exception):
@@ -142,35 +145,61 @@ async def pass_messages(address: str) -> None:
 async def process(
     name: str, module: str, *arguments: str, ready: str, env: dict[str, str] | None = None
 ) -> AsyncIterator[Any]:
-    """Run one of our programs; give the log line that says that it is ready; have it stop at the end."""
-    started = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
-        stderr=PIPE,
-        start_new_session=True,  # ^C is for us to pass on
-        env=os.environ | (env or {}),
-    )
-    line: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-    log = asyncio.create_task(read_log(started, ready, line))
-    end = asyncio.create_task(tell_of_end(name, started))
+    """Run one of our programs; yield the log line that says that it is ready; stop it at the end.
+
+    If it ends by itself it is started again, as its Pod would be: an operator ends if it loses its Lease, such as on a
+    slow machine. Only one that ends before it was ever ready is an error.
+    """
+    first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    command = (sys.executable, "-m", module, *arguments)
+    running = asyncio.create_task(keep_running(name, command, ready, os.environ | (env or {}), first))
     try:
-        yield await asyncio.wait_for(line, READY_WITHIN)
+        yield await asyncio.wait_for(first, READY_WITHIN)
     finally:
-        end.cancel()
-        if started.returncode is None:
-            started.terminate()
-        await log
-        await started.wait()
+        running.cancel()
+        await asyncio.wait({running})
 
 
-async def tell_of_end(name: str, started: Process) -> None:
-    """Say that a program has ended, which nobody asked it to."""
-    code = await started.wait()
-    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    print(f"{name} has ended {how}. ^C stops the rest; then `make run` starts all anew.", file=sys.stderr)
+async def keep_running(
+    name: str,
+    command: Sequence[str],
+    ready: str,
+    env: Mapping[str, str],
+    first: asyncio.Future[dict[str, Any]],
+) -> None:
+    """Run a program, and start it again whenever it ends, until cancelled. `first` gets the first line of `ready`."""
+    pause = RESTART_AFTER
+    while True:
+        started = await asyncio.create_subprocess_exec(
+            *command,
+            stderr=PIPE,
+            start_new_session=True,  # ^C is for us to pass on
+            env=env,
+        )
+        log = asyncio.create_task(read_log(name, started, ready, first))
+        try:
+            code = await started.wait()
+        finally:
+            if started.returncode is None:
+                started.terminate()
+            was_ready = await log
+            await started.wait()
+        if not first.done():
+            first.set_exception(RunError(f"{name} ended before it was ready"))
+        if first.exception():
+            return
+        pause = RESTART_AFTER if was_ready else min(2 * pause, RESTART_AT_MOST)
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        print(f"{name} has ended {how}. It is started again in {pause:g} s.", file=sys.stderr)
+        await asyncio.sleep(pause)
 
 
-async def read_log(started: Process, ready: str, found: asyncio.Future[dict[str, Any]]) -> None:
-    """Read a program's log to its end, as a pipe that nobody reads would stop it; show what went wrong."""
+async def read_log(name: str, started: Process, ready: str, first: asyncio.Future[dict[str, Any]]) -> bool:
+    """Read a program's log to its end, because a full pipe would stop it. Return whether the program was ready.
+
+    What went wrong is shown.
+    """
+    was_ready = False
     assert started.stderr
     async for line in started.stderr:
         try:
@@ -178,12 +207,15 @@ async def read_log(started: Process, ready: str, found: asyncio.Future[dict[str,
         except ValueError:
             print(line.decode(), end="", file=sys.stderr)
             continue
-        if entry["msg"] == ready and not found.done():
-            found.set_result(entry)
+        if entry["msg"] == ready and not was_ready:
+            was_ready = True
+            if first.done():
+                print(f"{name} is ready again.", file=sys.stderr)
+            else:
+                first.set_result(entry)
         elif sentence := sentence_of(entry):
             print(sentence, file=sys.stderr)
-    if not found.done():
-        found.set_exception(RunError("a program ended before it was ready"))
+    return was_ready
 
 
 def sentence_of(entry: Mapping[str, Any]) -> str:
@@ -199,14 +231,14 @@ def sentence_of(entry: Mapping[str, Any]) -> str:
 
 
 def free_port(wanted: int) -> int:
-    """Return the port if it is free on loopback, else 0, for any."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return 0
-    return wanted
+    """Return the port if it is free on loopback, else another. A program that is started again gets it again."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return int(probe.getsockname()[1])
+    raise RunError("no port is free on loopback")
 
 
 if __name__ == "__main__":

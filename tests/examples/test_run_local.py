@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from examples.run_local import process, sentence_of
+from examples import run_local
+from examples.run_local import RunError, process, sentence_of
+from queuelet.client import Client
 from support.documents import ROOT
+from support.pages import fetch
 from support.patience import patient
+from tools.control_plane import binaries
 
 
 @pytest.mark.parametrize(
@@ -39,16 +45,29 @@ READY = 'import os, sys, time; print(\'{"msg": "ready", "level": "info"}\', file
 @pytest.mark.parametrize(
     ("end", "told"), [("sys.exit(3)", "with exit code 3"), ("os.kill(os.getpid(), 9)", "by SIGKILL")]
 )
-async def test_it_says_that_a_program_has_ended(
+async def test_it_starts_a_program_again_that_has_ended(
     end: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(run_local, "RESTART_AFTER", 0.01)
     (tmp_path / "a_program.py").write_text(READY + end)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    shown = ""
     async with process("The program", "a_program", ready="ready"):
         async with asyncio.timeout(patient(10)):
-            while "has ended" not in (shown := capsys.readouterr().err):  # noqa: ASYNC110  # nothing to wait on
+            while shown.count("The program is ready again.") < 2:
+                shown += capsys.readouterr().err
                 await asyncio.sleep(0.02)
-    assert f"The program has ended {told}." in shown
+    assert f"The program has ended {told}. It is started again in 0.01 s." in shown
+
+
+async def test_it_gives_up_if_a_program_ends_before_it_was_ever_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_program.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RunError, match="The program ended before it was ready"):
+        async with process("The program", "a_program", ready="ready"):
+            raise AssertionError
 
 
 async def test_it_says_nothing_of_a_program_that_it_stops(
@@ -80,3 +99,61 @@ async def test_it_stops_in_the_midst_of_its_start() -> None:
     assert await running.wait() == 0
     assert "nothing is left of it" in rest
     assert "The operator leads" not in rest
+
+
+@pytest.mark.timeout(240)
+async def test_the_demo_goes_on_after_its_operator_lost_the_lease_and_its_server_ended(tmp_path: Path) -> None:
+    """Another takes the Lease, as it does while a slow machine keeps the operator from renewing it."""
+    errors = tmp_path / "errors"
+    with errors.open("wb") as opened:
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "examples.run_local"),
+            cwd=ROOT,
+            stdout=PIPE,
+            stderr=opened,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    try:
+        assert running.stdout
+        shown = ""
+        while "^C stops everything" not in shown:
+            line = (await running.stdout.readline()).decode()
+            assert line, errors.read_text()
+            shown += line
+        found = re.search(r"export KUBECONFIG=(\S+) QUEUELET_SERVER_ADDRESS=(\S+)", shown)
+        assert found
+        kubeconfig, address = found.groups()
+        metrics = shown.partition("metrics on ")[2].partition(".\n")[0]
+
+        async def seen(text: str) -> None:
+            while text not in errors.read_text():  # noqa: ASYNC110  # a small file, and nothing to wait on
+                await asyncio.sleep(0.05)
+
+        async def kubectl(*arguments: str) -> None:
+            command = (str(binaries.get("kubectl")), "--kubeconfig", kubeconfig, *arguments)
+            assert await (await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)).wait() == 0
+
+        def hold(holder: str) -> tuple[str, ...]:
+            patch = json.dumps({"spec": {"holderIdentity": holder}})
+            return ("--namespace=default", "patch", "lease", "queuelet-operator", "--type=merge", f"--patch={patch}")
+
+        async with asyncio.timeout(patient(90)):
+            await kubectl(*hold("another"))
+            await seen("The operator has ended with exit code 1.")
+            await kubectl(*hold(""))
+            await seen("The operator is ready again.")
+            assert (await asyncio.to_thread(fetch, f"{metrics}/quitquitquit")).status == 200
+            await seen("The queue server has ended with exit code 0.")
+            await seen("The queue server is ready again.")
+            # An answer to this says that both programs are at work again.
+            ask = ("--namespace=shop", "annotate", "queue/notifications", "queuelet.dev/reconcile-requested-at=now")
+            await kubectl(*ask)
+            answered = "--for=jsonpath={.status.lastHandledReconcileAt}=now"
+            await kubectl("--namespace=shop", "wait", "queue/notifications", answered, "--timeout=60s")
+            async with Client(address) as client:
+                added = await client.add("shop.notifications", b"after all that")
+                assert (await client.pop("shop.notifications")).id == added.id
+    finally:
+        running.send_signal(signal.SIGINT)
+        assert await running.wait() == 0
+    assert "Traceback" not in errors.read_text()
