@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
@@ -20,14 +20,16 @@ import grpc
 import pytest
 
 from queuelet.v1 import queue_pb2 as pb
+from support import forked
 from support.counts import soaked
+from support.patience import patient
 from support.ports import lasting_port
-from support.rpc import Refused, Rpc
-from support.server_process import ServerProcess
+from support.rpc import Refused, Rpc, eventually
 
 QUEUE = "orders"
-KILLS = int(os.environ.get("QUEUELET_KILLS", "0")) or soaked(4, 10_000)
-TESTS = Path(__file__).parent.parent
+KILLS = int(os.environ.get("QUEUELET_KILLS", "0")) or soaked(10, 10_000)
+LANES = soaked(1, 10)
+"""Runs side by side: a process that was killed, or sleeps, needs no processor."""
 
 
 class Ledger:
@@ -87,12 +89,7 @@ class Holder:
     """The process of an exclusive consumer."""
 
     def __init__(self, address: str, seed: int, ledger: Ledger) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.exclusive_holder", address, QUEUE, str(seed)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
-        )
+        self._process, self._output = forked.holder([address, QUEUE, str(seed)])
         self.holds = threading.Event()
         self._ledger = ledger
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -104,12 +101,11 @@ class Holder:
 
     def join(self) -> None:
         """Wait until all that it said is noted."""
-        self._process.wait()
+        self._process.join()
         self._reader.join()
 
     def _read(self) -> None:
-        assert self._process.stdout
-        with self._process.stdout as lines:
+        with open(self._output) as lines:  # noqa: PTH123  # a descriptor
             for line in lines:
                 self._ledger.note(line)
                 if line.startswith("got"):
@@ -157,27 +153,39 @@ class Producer:
 
 @pytest.mark.timeout(soaked(300, 20_000))
 def test_messages_come_in_order_when_the_server_and_its_exclusive_consumer_are_killed_together(tmp_path: Path) -> None:
-    chance, ledger, port = random.Random(KILLS), Ledger(), lasting_port()
-    address = f"127.0.0.1:{port}"
-    flags = ("--listen", address, "--metrics", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"))
     began = time.monotonic()
-    server = ServerProcess(*flags, free_ports=False).start()
+    with ThreadPoolExecutor(LANES) as lanes:
+        ledgers = list(lanes.map(killed_again_and_again, range(LANES), [tmp_path] * LANES))
+    sys.stdout.write(
+        f"\n{KILLS:,} kills in {time.monotonic() - began:.0f} s: {sum(each.added for each in ledgers):,} messages, "
+        f"{sum(each.deliveries for each in ledgers):,} deliveries, "
+        f"{sum(len(each.first) for each in ledgers):,} first deliveries in order\n"
+    )
+
+
+def killed_again_and_again(lane: int, folder: Path) -> Ledger:
+    """Kill a server and its holder again and again, and check what they said."""
+    chance, ledger, log = random.Random(lane), Ledger(), folder / f"log-{lane}"
+    address = f"127.0.0.1:{lasting_port()}"
+    flags = ("--listen", address, "--metrics", "127.0.0.1:0", "--data-dir", str(folder / f"data-{lane}"))
+    server = forked.server(flags, log)
     with closing(Rpc(address)) as rpc:
         new = pb.NewQueueRequest(store=pb.Queue.DISK, limit=-1, name=QUEUE, delivery={"max_deliveries": 1_000})
-        rpc.call("NewQueue", new, pb.NewQueueResponse)
+        eventually(lambda: made(rpc, new), "the server serves")
     producer = Producer(address, ledger)
     holder = Holder(address, chance.getrandbits(32), ledger)
     try:
-        for _ in range(KILLS):
-            assert holder.holds.wait(60)
+        for _ in range(KILLS // LANES):
+            assert holder.holds.wait(patient(60)), log.read_text()[-10_000:]
             time.sleep(chance.uniform(0, 0.8))
             for kill in chance.sample([server.kill, holder.kill], 2):
                 kill()
             holder.join()
+            server.join()
             holder = Holder(address, chance.getrandbits(32), ledger)
-            server = ServerProcess(*flags, free_ports=False).start()
+            server = forked.server(flags, log)
             assert not ledger.wrong, ledger.wrong[:20]
-        assert holder.holds.wait(60)
+        assert holder.holds.wait(patient(60)), log.read_text()[-10_000:]
         producer.end()
         holder.kill()
         holder.join()
@@ -193,9 +201,18 @@ def test_messages_come_in_order_when_the_server_and_its_exclusive_consumer_are_k
         holder.kill()
         holder.join()
         server.kill()
+        server.join()
     assert not ledger.wrong, ledger.wrong[:20]
     assert set(range(ledger.added)) <= ledger.acking | ledger.acked.keys()
-    sys.stdout.write(
-        f"\n{KILLS:,} kills in {time.monotonic() - began:.0f} s: {ledger.added:,} messages, "
-        f"{ledger.deliveries:,} deliveries, {len(ledger.first):,} first deliveries in order\n"
-    )
+    return ledger
+
+
+def made(rpc: Rpc, new: pb.NewQueueRequest) -> bool:
+    """Return whether the queue could be made."""
+    try:
+        rpc.call("NewQueue", new, pb.NewQueueResponse)
+    except Refused as refused:
+        if refused.code is grpc.StatusCode.UNAVAILABLE:
+            return False
+        raise
+    return True
