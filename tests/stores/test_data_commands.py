@@ -76,14 +76,14 @@ def harness() -> Iterator[DiskHarness]:
 def test_a_backup_of_a_store_in_use_can_be_restored(harness: DiskHarness, queuelet: Queuelet, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     made = queuelet("backup", "--data-dir", harness.folder, copy)
-    assert (made.code, made.json) == (0, {"file": str(copy), "messages": 10})
+    assert (made.code, made.json) == (0, {"file": str(copy), "messages": 10, "damaged": 0})
     harness.messages.append(11, b"later")
     harness.commit()
     epoch, token = harness.store.epoch, harness.store.first_token
 
     folder = tmp_path / "new"
     restored = queuelet("restore", "--data-dir", folder, copy)
-    assert (restored.code, restored.json) == (0, {"data_dir": str(folder), "messages": 10})
+    assert (restored.code, restored.json) == (0, {"data_dir": str(folder), "messages": 10, "damaged": 0})
     messages = harness.move_to(folder)
     assert [seq for seq, _ in messages.after(0, 100, 1 << 40)] == list(range(1, 11))
     assert messages.ranks == {10: Rank(1, 2, 3, 4)}
@@ -97,7 +97,7 @@ def test_a_backup_under_load_is_one_moment_of_the_store(harness: DiskHarness, tm
     messages = harness.messages
     made: list[int] = []
     for number in range(5):
-        thread = Thread(target=lambda: made.append(backup.back_up(harness.folder, tmp_path / f"{number}.db")))  # noqa: B023  # joined below
+        thread = Thread(target=lambda: made.append(backup.back_up(harness.folder, tmp_path / f"{number}.db").messages))  # noqa: B023  # joined below
         thread.start()
         seq = messages.tally.next_seq
         while thread.is_alive():
@@ -128,9 +128,17 @@ def test_a_backup_needs_a_store_and_a_free_name(queuelet: Queuelet, harness: Dis
 
 def test_a_backup_that_fails_leaves_nothing(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:
     assert queuelet("backup", "--data-dir", harness.folder, tmp_path / "no folder" / "copy.db").code == 1
-    plant(harness, "UPDATE tallies SET depth = depth + 1")
+    plant(harness, "DELETE FROM messages WHERE place & 15 = 3")
     assert_refused(queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db"), "is not whole: queue")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backup_says_what_it_left_out(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:
+    plant(harness, "UPDATE messages SET body = CAST(body || 'x' AS BLOB) WHERE place & 15 IN (3, 10)")
+    made = queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db")
+    assert (made.code, made.json["messages"], made.json["damaged"]) == (0, 8, 2)
+    assert "2 messages left out because of damage" in made.err
+    assert queuelet("restore", "--data-dir", tmp_path / "new", tmp_path / "copy.db").json["damaged"] == 0
 
 
 def test_backups_of_the_same_name_do_not_disturb_each_other(harness: DiskHarness, tmp_path: Path) -> None:
@@ -139,12 +147,12 @@ def test_backups_of_the_same_name_do_not_disturb_each_other(harness: DiskHarness
 
     def make_another(doing: str) -> None:
         if doing == "reading every page":
-            assert backup.back_up(harness.folder, target) == 10
+            assert backup.back_up(harness.folder, target).messages == 10
 
     with pytest.raises(StoreFailed, match=r"copy\.db is there already"):
         backup.back_up(harness.folder, target, make_another)
     assert list(tmp_path.iterdir()) == [target]
-    assert backup.restore(target, tmp_path / "new") == 10
+    assert backup.restore(target, tmp_path / "new").messages == 10
 
 
 def test_a_disk_too_small_for_the_backup_is_not_blamed_on_the_store(harness: DiskHarness, tmp_path: Path) -> None:
@@ -179,7 +187,7 @@ def test_a_command_that_is_told_to_end_leaves_nothing(  # noqa: PLR0917  # fixtu
     code: int,
 ) -> None:
     ready, folder = tmp_path / "ready.db", tmp_path / "new"
-    assert backup.back_up(harness.folder, ready) == 10
+    assert backup.back_up(harness.folder, ready).messages == 10
     handler = signal.getsignal(number)
     last = {"backup": "reading every page", "restore": "copying"}[command]
     monkeypatch.setattr(data, "_say", lambda doing: os.kill(os.getpid(), number) if doing == last else None)
@@ -213,7 +221,7 @@ def test_a_store_is_restored_from_the_file_of_another_with_its_log(
     """As a server leaves it that is killed: the newest messages are in the log."""
     killed, new = leave_with_log(harness, tmp_path), tmp_path / "new"
     restored = queuelet("restore", "--data-dir", new, killed / DATABASE)
-    assert (restored.code, restored.json) == (0, {"data_dir": str(new), "messages": 59})
+    assert (restored.code, restored.json) == (0, {"data_dir": str(new), "messages": 59, "damaged": 0})
     assert seqs_in(harness, new) == list(range(1, 60))
 
 

@@ -14,7 +14,9 @@ import pytest
 from queuelet.definition import State
 from queuelet.errors import StoreFailed
 from queuelet.message import Delivery, Rank
-from queuelet.stores.disk.check import check_store
+from queuelet.stores.disk.backup import back_up, restore
+from queuelet.stores.disk.check import check_database, check_store, damaged_rows
+from queuelet.stores.disk.database import inspecting
 from queuelet.stores.disk.folder import DATABASE
 from queuelet.v1 import queue_pb2 as pb
 from support.counts import soaked
@@ -124,6 +126,96 @@ def test_a_message_whose_rank_or_delivery_is_damaged_is_set_aside(harness: DiskH
     assert messages.get(1 if table == "ranks" else 2) is None
     harness.commit()
     assert (len(harness.restart()), harness.messages.damaged) == (2, 1)
+
+
+def spoil(harness: DiskHarness, statement: str) -> None:
+    """Change the database behind the store's back, once it is closed."""
+    harness.loop.run_until_complete(harness.store.close())
+    with closing(apsw.Connection(str(harness.folder / DATABASE))) as connection:
+        connection.execute(statement)
+
+
+def check_store_file(path: Path) -> Iterator[str]:
+    """Yield what is wrong with a file, such as a backup."""
+    with inspecting(path) as connection:
+        yield from check_database(connection)
+        yield from damaged_rows(connection)
+
+
+def rotten_backup(harness: DiskHarness, tmp_path: Path, *, in_backup: bool) -> tuple[Path, list[bytes], list[int]]:
+    """Return a backup, and what is in it, of which ten are damaged: in the store before it was made, or in the file."""
+    bodies, rotten = fill_and_rot(harness, 7)
+    if not in_backup:
+        copy = tmp_path / "copy.db"
+        assert back_up(harness.folder, copy) == (COUNT - 10, 10)
+        assert not list(check_store_file(copy)), "what is damaged is not in it"
+        return copy, bodies, rotten
+    return harness.folder / DATABASE, bodies, rotten
+
+
+@pytest.mark.parametrize("in_backup", [False, True], ids=["damaged store", "damaged backup"])
+def test_backup_and_restore_leave_damaged_messages_out_and_keep_their_neighbours(
+    harness: DiskHarness, tmp_path: Path, *, in_backup: bool
+) -> None:
+    copy, bodies, rotten = rotten_backup(harness, tmp_path, in_backup=in_backup)
+    assert restore(copy, tmp_path / "new") == (COUNT - 10, 10 if in_backup else 0)
+    assert not list(check_store(tmp_path / "new"))
+    messages = harness.move_to(tmp_path / "new")
+    good = [(seq, body) for seq, body in enumerate(bodies, 1) if seq - 1 not in rotten]
+    assert list(zip(*messages.take_many(COUNT, 1 << 30), strict=True)) == good
+
+
+def test_what_was_set_aside_before_is_not_in_a_backup(harness: DiskHarness, tmp_path: Path) -> None:
+    fill_and_rot(harness, 3)
+    harness.store = harness.restarted()
+    assert len(harness.messages.first_many(COUNT, 1 << 30)[0]) == COUNT - 10
+    harness.commit()
+    assert back_up(harness.folder, tmp_path / "copy.db") == (COUNT - 10, 10)
+    assert restore(tmp_path / "copy.db", tmp_path / "new") == (COUNT - 10, 0)
+
+
+@pytest.mark.parametrize("table", ["ranks", "deliveries", "answers"])
+def test_a_backup_leaves_out_the_message_whose_rank_or_delivery_is_damaged(
+    harness: DiskHarness, tmp_path: Path, table: str
+) -> None:
+    messages = harness.open()
+    messages.keep(1, b"ranked", Rank(1, 2, 3, 4))
+    messages.append(2, b"leased")
+    messages.append(3, b"good")
+    messages.keep_answer(b"key", 1, b"answer")
+    messages.lift_many(1, 0)
+    messages.deliveries[2] = Delivery(State.LEASED, 1, 99)
+    messages.touch([2])
+    harness.commit()
+    spoil(harness, f"UPDATE {table} SET checksum = checksum + 1")  # noqa: S608
+    damaged = 0 if table == "answers" else 1
+    assert back_up(harness.folder, tmp_path / "copy.db") == (3 - damaged, damaged)
+    assert restore(tmp_path / "copy.db", tmp_path / "new") == (3 - damaged, 0)
+
+
+@pytest.mark.parametrize("table", ["meta", "queues", "tallies"])
+def test_neither_backup_nor_restore_takes_a_store_whose_own_rows_are_damaged(
+    harness: DiskHarness, tmp_path: Path, table: str
+) -> None:
+    harness.open().append(1, b"one")
+    harness.commit()
+    spoil(harness, f"UPDATE {table} SET checksum = checksum + 1")  # noqa: S608
+    with pytest.raises(StoreFailed, match=f"a row of {table} has the wrong checksum"):
+        back_up(harness.folder, tmp_path / "copy.db")
+    with pytest.raises(StoreFailed, match=rf"a row of {table} has the wrong checksum.*use another"):
+        restore(harness.folder / DATABASE, tmp_path / "new")
+    assert not list(tmp_path.rglob("*.db*"))
+
+
+def test_a_message_that_is_missing_without_a_damaged_row_makes_a_backup_fail(
+    harness: DiskHarness, tmp_path: Path
+) -> None:
+    """Then more is damaged than can be told, such as the number of rows in a page."""
+    fill_and_rot(harness, 3)
+    spoil(harness, "DELETE FROM messages WHERE place = (SELECT max(place) FROM messages)")
+    with pytest.raises(StoreFailed, match="and its counts say 50"):
+        back_up(harness.folder, tmp_path / "copy.db")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_row_without_which_nothing_can_be_served_is_said(harness: DiskHarness) -> None:

@@ -121,7 +121,7 @@ def test_the_old_file_is_kept_under_its_version_and_is_whole(folder: Path, tmp_p
     opened(folder)
     kept = folder / "queuelet.db.version-1"
     assert version_of(kept) == 1
-    assert restore(kept, tmp_path / "new") == 15
+    assert restore(kept, tmp_path / "new").messages == 15
     opened(tmp_path / "new")
     shutil.copyfile(kept, folder / DATABASE)  # as one who goes back to the older version, and forth again
     opened(folder)
@@ -211,13 +211,13 @@ def test_a_damaged_file_of_an_older_version_is_refused_and_left_as_it_is(folder:
 
 def test_a_store_of_an_older_version_is_checked_and_backed_up_as_it_is(folder: Path, tmp_path: Path) -> None:
     assert not list(check_store(folder))
-    assert back_up(folder, tmp_path / "copy.db") == 15
+    assert back_up(folder, tmp_path / "copy.db").messages == 15
     assert version_of(tmp_path / "copy.db") == version_of(folder / DATABASE) == 1
 
 
 def test_a_backup_of_an_older_version_is_restored(folder: Path, tmp_path: Path) -> None:
     back_up(folder, tmp_path / "copy.db")
-    assert restore(tmp_path / "copy.db", tmp_path / "new") == 15
+    assert restore(tmp_path / "copy.db", tmp_path / "new").messages == 15
     assert {file.name for file in (tmp_path / "new").iterdir()} == {DATABASE, "queuelet.lock"}
     assert version_of(tmp_path / "new" / DATABASE) == VERSION
     opened(tmp_path / "new")

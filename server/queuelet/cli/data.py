@@ -42,10 +42,12 @@ def backup(data_dir: Path, file: Path) -> None:
     name, so a file that is there is whole. It needs about as much room as the store. The data folder may be mounted
     read-only. Ended by ^C or SIGTERM, the command leaves nothing; killed outright, it may leave files whose names begin
     with that of the backup and .unfinished, which can be deleted.
+
+    Every row is compared with its checksum. Damaged messages are left out, and how many is printed.
     """
     with _tidied_on_sigterm():
-        count = _stores("backup").back_up(data_dir, file, _say)
-    _show(f"{file} holds {messages(count)}.", {"file": str(file), "messages": count})
+        copied = _stores("backup").back_up(data_dir, file, _say)
+    _show_copied(file, {"file": str(file)}, copied)
 
 
 @click.command(
@@ -66,10 +68,12 @@ def restore(data_dir: Path, file: Path, *, force: bool) -> None:
     The queues are again as they were: messages taken since come back, and messages added since are gone. The store gets
     a new epoch, by which programs and the operator know that. The file is looked through first. Killed at any moment,
     the command leaves the store that was there or the new one.
+
+    Every row is compared with its checksum. Damaged messages are left out, and how many is printed.
     """
     with _tidied_on_sigterm():
-        count = _stores("backup").restore(file, data_dir, force=force, progress=_say)
-    _show(f"{data_dir} holds {messages(count)}.", {"data_dir": str(data_dir), "messages": count})
+        copied = _stores("backup").restore(file, data_dir, force=force, progress=_say)
+    _show_copied(data_dir, {"data_dir": str(data_dir)}, copied)
 
 
 @click.command(
@@ -119,6 +123,20 @@ def _say(doing: str) -> None:
     """Tell people what takes so long."""
     if sys.stderr is not None and sys.stderr.isatty():
         click.echo(f"{doing} ...", err=True)
+
+
+def _show_copied(target: Path, where: dict[str, Any], copied: Any) -> None:  # noqa: ANN401  # of a module imported late
+    """Print what a copy holds. What was left out is an error to look at, and none of the copy."""
+    _show(
+        f"{target} holds {messages(copied.messages)}.",
+        {**where, "messages": copied.messages, "damaged": copied.damaged},
+    )
+    if copied.damaged:
+        click.echo(
+            f"queuelet: {messages(copied.damaged)} left out because of damage; "
+            "keep the file they are in if you need them, `queuelet check` lists them",
+            err=True,
+        )
 
 
 def _show(sentence: str, values: dict[str, Any]) -> None:

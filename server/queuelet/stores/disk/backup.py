@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import time_ns
+from typing import cast
 from uuid import uuid4
 
 import apsw
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.check import Progress, check_database
+from queuelet.stores.disk.check import Progress, check_database, damaged_rows
 from queuelet.stores.disk.contents import TOKENS
+from queuelet.stores.disk.copying import Copied, copy_sound
 from queuelet.stores.disk.database import (
     DAMAGE,
     PATIENCE_MS,
@@ -25,8 +27,10 @@ from queuelet.stores.disk.database import (
     open_for_writing,
     set_meta,
     value,
+    version_of,
 )
 from queuelet.stores.disk.folder import BESIDE, DATABASE, FolderLock, sync_folder
+from queuelet.stores.disk.schema import VERSION
 
 _USE_ANOTHER = "it is no whole backup, use another"
 """What to do with a file that no store can be made of."""
@@ -38,11 +42,11 @@ def _quietly(_: str) -> None:
     pass
 
 
-def back_up(folder: Path, target: Path, progress: Progress = _quietly) -> int:
-    """Copy the store of a folder, as it is at this moment, into a file; return how many messages that holds.
+def back_up(folder: Path, target: Path, progress: Progress = _quietly) -> Copied:
+    """Copy the store of a folder, as it is at this moment, into a file; return what that holds.
 
     A server may run on the folder, and goes on: what it commits later is not in the copy. Its log grows meanwhile.
-    It may be a folder that can only be read.
+    It may be a folder that can only be read. Messages that are damaged are left out, and counted.
 
     Raises:
         StoreFailed: there is no store, or it is damaged; or the target is there already.
@@ -55,18 +59,17 @@ def back_up(folder: Path, target: Path, progress: Progress = _quietly) -> int:
     unfinished = target.with_name(f"{target.name}.unfinished-{uuid4().hex[:8]}")
     with explained(target), _finishing(unfinished, target):
         with inspecting(path) as connection:
-            _copy(connection, unfinished, target, progress)
-        with inspecting(unfinished, _TRY_AGAIN) as connection:
-            _require_whole(connection, path, REMEDY, progress)
-            messages = _count(connection)
+            copied = _copy(connection, unfinished, target, progress)
+        _require_whole(unfinished, path, REMEDY, progress)
         _require_free(target)
-    return messages
+    return copied
 
 
-def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progress = _quietly) -> int:
-    """Make the store of a folder from a backup; return how many messages it holds.
+def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progress = _quietly) -> Copied:
+    """Make the store of a folder from a backup; return what it holds.
 
-    The backup may also be the file of another store, which may be in use: what its log holds is restored too.
+    The backup may also be the file of another store, which may be in use: what its log holds is restored too. Messages
+    that are damaged are left out, and counted.
 
     The store gets a new epoch, which tells everybody that what was done since the backup is lost, and gives no lease
     token that was given before. With `force` it takes the place of a store that is there, which is lost. At whatever
@@ -86,12 +89,12 @@ def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progre
         _remove(unfinished)
         with _finishing(unfinished, target):
             with inspecting(backup, _USE_ANOTHER) as connection:
-                _require_whole(connection, backup, _USE_ANOTHER, progress)
-                _copy(connection, unfinished, target, progress)
-            messages = _begin_epoch(unfinished, _tokens_given(target))
+                copied = _copy(connection, unfinished, target, progress)
+            _require_whole(unfinished, backup, _USE_ANOTHER, progress)
+            _begin_epoch(unfinished, _tokens_given(target))
             _fold_log(target)
             _drop_log(target)
-    return messages
+    return copied
 
 
 def _require_free(target: Path) -> None:
@@ -137,8 +140,8 @@ def _remove(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _copy(connection: apsw.Connection, unfinished: Path, target: Path, progress: Progress) -> None:
-    """Copy an open database, its log included, into an empty file.
+def _copy(connection: apsw.Connection, unfinished: Path, target: Path, progress: Progress) -> Copied:
+    """Copy an open database, its log included, into an empty file, but for messages that are damaged.
 
     Raises:
         apsw.Error: it is damaged.
@@ -146,24 +149,25 @@ def _copy(connection: apsw.Connection, unfinished: Path, target: Path, progress:
     """
     progress("copying")
     try:
-        # Absolute, for a name that begins with `file:` would be taken for a URI.
+        if version_of(connection) == VERSION:
+            return copy_sound(connection, unfinished)
+        # It has no checksums. Absolute, for a name that begins with `file:` would be taken for a URI.
         connection.execute("VACUUM INTO ?", (str(unfinished.absolute()),))
+        return Copied(cast("int", value(connection, "SELECT coalesce(sum(depth), 0) FROM tallies")), 0)
     except DAMAGE:
         raise
     except apsw.Error as error:
         raise StoreFailed(f"{connection.filename} cannot be copied to {target}: {error}") from error
 
 
-def _require_whole(connection: apsw.Connection, path: Path, remedy: str, progress: Progress) -> None:
-    """Look through an open database. Raises `StoreFailed` about the path if anything is wrong with it."""
-    if wrong := next(check_database(connection, progress), ""):
-        raise StoreFailed(f"{path} is not whole: {wrong}: {remedy}")
-
-
-def _count(connection: apsw.Connection) -> int:
-    """Return how many messages an open database holds."""
-    count: int = value(connection, "SELECT coalesce(sum(depth), 0) FROM tallies")
-    return count
+def _require_whole(copy: Path, path: Path, remedy: str, progress: Progress) -> None:
+    """Look through the copy of a database. Raises `StoreFailed` about the latter's path if anything is wrong."""
+    with inspecting(copy, _TRY_AGAIN) as connection:
+        for wrong in check_database(connection, progress):
+            raise StoreFailed(f"{path} is not whole: {wrong}: {remedy}")
+        progress("comparing checksums")
+        for wrong in damaged_rows(connection):
+            raise StoreFailed(f"{copy} cannot be used ({wrong}): {_TRY_AGAIN}")
 
 
 def _fold_log(path: Path) -> None:
@@ -215,8 +219,8 @@ def _tokens_given(path: Path) -> int:
         return 0
 
 
-def _begin_epoch(path: Path, tokens_given: int) -> int:
-    """Make a copy a store of its own; return how many messages it holds."""
+def _begin_epoch(path: Path, tokens_given: int) -> None:
+    """Make a copy a store of its own."""
     connection = open_for_writing(path, keeps_old=False)
     try:
         with connection:
@@ -225,6 +229,5 @@ def _begin_epoch(path: Path, tokens_given: int) -> int:
             kept = get_meta(connection, "first_free_token") or 0
             set_meta(connection, "first_free_token", max(time_ns(), kept, tokens_given) + TOKENS)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        return _count(connection)
     finally:
         connection.close()

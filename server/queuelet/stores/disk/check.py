@@ -96,7 +96,7 @@ def damaged_rows(connection: apsw.Connection) -> Iterator[str]:
         return
     queues = {number: str(name) for number, name in connection.execute("SELECT number, queue_id FROM queues")}
     set_aside = {place for (place,) in connection.execute("SELECT place FROM damaged")}
-    for place, body in read_messages(connection, 0, FAR):
+    for place, body, _ in read_messages(connection, 0, FAR):
         if isinstance(body, Damage):
             yield (
                 f"message {place & ((1 << SEQ_BITS) - 1)} of queue {queues.get(place >> SEQ_BITS, 'that is gone')} "

@@ -66,7 +66,7 @@ def open_for_writing(
         if not path.exists():
             _make(path, vfs)
         check_header(path)
-        version = _version_of(path, vfs)
+        version = _checked_version(path, vfs)
         if version < VERSION:
             migrate(path, version, vfs=vfs, keeps_old=keeps_old, progress=progress)
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
@@ -86,7 +86,7 @@ def open_for_writing(
     return connection
 
 
-def _version_of(path: Path, vfs: str | None) -> int:
+def _checked_version(path: Path, vfs: str | None) -> int:
     """Return the version of a file that `check_schema` accepts."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
     try:
@@ -190,7 +190,7 @@ def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) 
     application = connection.pragma("application_id")
     if application != APPLICATION_ID:
         raise StoreFailed(f"{path} is a SQLite database, but not one of Queuelet's: {remedy}")
-    version = connection.pragma("user_version")
+    version = version_of(connection)
     if version > VERSION:
         raise StoreFailed(
             f"{path} is of version {version}, and this Queuelet reads up to version {VERSION}: "
@@ -198,7 +198,12 @@ def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) 
         )
     if version <= 0:
         raise StoreFailed(f"{path} is damaged (it tells no version): {remedy}")
-    return cast("int", version)
+    return version
+
+
+def version_of(connection: apsw.Connection) -> int:
+    """Return the version that an open database says it is of."""
+    return cast("int", connection.pragma("user_version"))
 
 
 def _why_unreadable(connection: apsw.Connection) -> apsw.Error | None:

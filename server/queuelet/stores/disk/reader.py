@@ -53,9 +53,8 @@ class Reader:
         size = 0
         with self._reading():
             rows = read_messages(self._connection, place, end)
-            for row in rows:
-                found.append(row)
-                body = row[1]
+            for at, body, _ in rows:
+                found.append((at, body))
                 size += body.size if isinstance(body, Damage) else len(body)
                 if len(found) >= count or size >= max_bytes:
                     break

@@ -110,26 +110,28 @@ def read_rows(connection: apsw.Connection, table: str) -> Iterator[tuple[Any, tu
             yield values[0], tuple(row) if is_sound else None
 
 
+def with_checksum(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a row that was read as it is stored."""
+    if table == "messages":
+        place, own_id, body = row
+        return place, own_id, of_message(place, own_id, body), body
+    return *row, TABLES[table].checksum(*(value.encode() if isinstance(value, str) else value for value in row))
+
+
 def read_message(connection: apsw.Connection, place: int) -> bytes | Damage | None:
     """Return the body of the message at a place, None if there is none.
 
     Raises:
         apsw.Error: the table cannot be read.
     """
-    try:
-        rows = connection.execute("SELECT own_id, checksum, body FROM messages WHERE place = ?", (place,)).fetchall()
-    except (apsw.CorruptError, UnicodeDecodeError):
-        return _looked_at(connection, place)
-    if not rows:
-        return None
-    own_id, checksum, body = rows[0]
-    return cast("bytes", body) if _is_sound(place, own_id, checksum, body) else _looked_at(connection, place)
+    found = _read_one(connection, place)
+    return None if found is None else found[0]
 
 
 def read_messages(
     connection: apsw.Connection, place: int, end: int
-) -> Generator[tuple[int, bytes | Damage], None, None]:
-    """Yield the messages from a place on and before another, in order.
+) -> Generator[tuple[int, bytes | Damage, bytes | None], None, None]:
+    """Yield the messages from a place on and before another, in order, with the ids that their producers gave.
 
     Raises:
         apsw.Error: the table cannot be read.
@@ -141,8 +143,10 @@ def read_messages(
         )
         try:
             for at, own_id, checksum, body in cast("Iterator[tuple[int, Any, Any, Any]]", cursor):
-                is_sound = _is_sound(at, own_id, checksum, body)
-                yield at, body if is_sound else _looked_at(connection, at) or _UNREADABLE
+                if _is_sound(at, own_id, checksum, body):
+                    yield at, body, own_id
+                else:
+                    yield at, *(_looked_at(connection, at) or _UNREADABLE)
                 place = at + 1
         except (apsw.CorruptError, UnicodeDecodeError):
             pass
@@ -155,8 +159,25 @@ def read_messages(
         following = cast("int | None", found.fetchall()[0][0])
         if following is None:
             return
-        yield following, read_message(connection, following) or _UNREADABLE
+        yield following, *(_read_one(connection, following) or _UNREADABLE)
         place = following + 1
+
+
+_Found = tuple[bytes | Damage, bytes | None]
+"""The body of a message, or what is wrong with it, and the id that its producer gave."""
+
+_UNREADABLE: _Found = (Damage("its row cannot be read", 0), None)
+
+
+def _read_one(connection: apsw.Connection, place: int) -> _Found | None:
+    try:
+        rows = connection.execute("SELECT own_id, checksum, body FROM messages WHERE place = ?", (place,)).fetchall()
+    except (apsw.CorruptError, UnicodeDecodeError):
+        return _looked_at(connection, place)
+    if not rows:
+        return None
+    own_id, checksum, body = cast("tuple[Any, Any, Any]", rows[0])
+    return (body, own_id) if _is_sound(place, own_id, checksum, body) else _looked_at(connection, place)
 
 
 def _is_sound(place: int, own_id: object, checksum: object, body: object) -> bool:
@@ -165,21 +186,21 @@ def _is_sound(place: int, own_id: object, checksum: object, body: object) -> boo
     return of_message(place, own_id, body) == checksum
 
 
-_UNREADABLE = Damage("its row cannot be read", 0)
-
-
-def _looked_at(connection: apsw.Connection, place: int) -> bytes | Damage | None:
-    """Return what can be said of a message that is not sound, or its body if it is: its type alone may be wrong."""
+def _looked_at(connection: apsw.Connection, place: int) -> _Found | None:
+    """Return what can be said of a message that is not sound, or the message if it is: its type alone may be wrong."""
     if not connection.execute("SELECT 1 FROM messages WHERE place = ?", (place,)).fetchall():
         return None
     try:
-        own_id, checksum, body = connection.execute(
-            "SELECT CAST(own_id AS BLOB), checksum, CAST(body AS BLOB) FROM messages WHERE place = ?", (place,)
-        ).fetchall()[0]
+        own_id, checksum, body = cast(
+            "tuple[Any, Any, Any]",
+            connection.execute(
+                "SELECT CAST(own_id AS BLOB), checksum, CAST(body AS BLOB) FROM messages WHERE place = ?", (place,)
+            ).fetchall()[0],
+        )
     except apsw.CorruptError as error:
-        return Damage(f"{_UNREADABLE.reason}: {error}", 0)
+        return Damage(f"its row cannot be read: {error}", 0), None
     except UnicodeDecodeError:
         return _UNREADABLE
     if _is_sound(place, own_id, checksum, body):
-        return cast("bytes", body)
-    return Damage("its checksum is wrong", len(body) if isinstance(body, bytes) else 0)
+        return body, own_id
+    return Damage("its checksum is wrong", len(body) if isinstance(body, bytes) else 0), None
