@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from queuelet.http_connections import HttpConnections
 from queuelet.http_guard import refuse_web_pages
 from queuelet_operator.controller import Controller
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
@@ -108,7 +109,8 @@ class HttpEndpoints:
         """Make the pages; `listen` opens a port for them. `hosts` are more names of this operator."""
         self._health = health
         self._metrics = metrics
-        application = web.Application(middlewares=[refuse_web_pages(hosts)])
+        self._connections = HttpConnections()
+        application = web.Application(middlewares=[self._connections.middleware, refuse_web_pages(hosts)])
         application.router.add_get("/metrics", self._exposition)
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
@@ -116,12 +118,11 @@ class HttpEndpoints:
 
     async def listen(self, host: str, port: int) -> int:
         """Open a port; return its number. Raises OSError where that fails."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host or None, port).start()
-        return int(self._runner.addresses[0][1])
+        return await self._connections.listen(self._runner, host, port)
 
     async def stop(self) -> None:
         """Close the port."""
+        self._connections.close()
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:

@@ -51,6 +51,12 @@ class Bounds:
     request_seconds: float = 30.0
     """How long a request may take to arrive whole."""
 
+    http_connections: int = 256
+    """The most connections to the HTTP port."""
+
+    http_seconds: float = 10.0
+    """How long a connection to the HTTP port may take to send a whole request, or to read more of a response."""
+
     incoming_bytes: int = 0
     """About how many bytes of requests that are not complete yet all connections together may hold.
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from time import monotonic
 
@@ -14,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.registry import CollectorRegistry
 
 from queuelet.clock import now_ns
+from queuelet.http_connections import HttpConnections
 from queuelet.http_guard import is_loopback, names_loopback, refuse_web_pages
 from queuelet.manager import Manager
 from queuelet.metrics import exposition
@@ -26,15 +26,6 @@ _TURN = 0.001
 With a bare yield gRPC's own thread hardly gets the interpreter's lock: calls were seen to take 6 ms at the median.
 """
 
-_HEADER_SECONDS = 10.0
-"""How long a connection may take to send a whole request, and how long it may be idle, in seconds."""
-
-_MOST_CONNECTIONS = 256
-"""How many connections there may be; past that, those are closed first that have been silent for longest."""
-
-_LOOK_EVERY = 0.5
-"""How often connections are looked at, in seconds."""
-
 
 class HttpEndpoints:
     """`/metrics`, `/healthz`, `/readyz` and `/quitquitquit`."""
@@ -43,6 +34,7 @@ class HttpEndpoints:
         self,
         *,
         manager: Manager,
+        connections: HttpConnections,
         registry: CollectorRegistry,
         is_ready: Callable[[], bool],
         problems: Callable[[], Iterable[str]],
@@ -54,12 +46,14 @@ class HttpEndpoints:
         """Make the pages; `listen` opens a port for them.
 
         Args:
+            connections: holds the connections to bounds.
             problems: returns what is wrong with stores, a sentence each.
             quit_requested: called when `/quitquitquit` is.
             hosts: names of this server, besides those that the guard of `http_guard` knows.
             tag_keys: the keys of tags that have series in the metrics.
         """
         self._manager = manager
+        self._connections = connections
         self._registry = registry
         self._is_ready = is_ready
         self._problems = problems
@@ -67,56 +61,22 @@ class HttpEndpoints:
         self._quit_from_anywhere = quit_from_anywhere
         self._hosts = hosts
         self._tag_keys = frozenset(tag_keys)
-        application = web.Application(middlewares=[self._note, refuse_web_pages(hosts)])
+        application = web.Application(middlewares=[connections.middleware, refuse_web_pages(hosts)])
         application.router.add_get("/metrics", self._metrics, allow_head=False)
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_route("*", "/quitquitquit", self._quit)
         # Whoever does not read its answer must not hold up the end of the process.
-        self._watch: asyncio.Task[None] | None = None
-        self._silent_since: dict[web.RequestHandler, float] = {}
-        """Since when each connection has no complete request, by `monotonic`."""
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
 
     async def listen(self, host: str, port: int) -> int:
         """Open a port; return its number. Raises OSError where that fails."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host or None, port)
-        await site.start()
-        self._watch = asyncio.ensure_future(self._close_silent())
-        address = self._runner.addresses[0]
-        return int(address[1])
+        return await self._connections.listen(self._runner, host, port)
 
     async def stop(self) -> None:
         """Close the port."""
-        if self._watch:
-            self._watch.cancel()
+        self._connections.close()
         await self._runner.cleanup()
-
-    @web.middleware
-    async def _note(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Note that a connection has a request, which may take as long as it likes."""
-        self._silent_since[request.protocol] = math.inf
-        try:
-            return await handler(request)
-        finally:
-            self._silent_since[request.protocol] = monotonic()
-
-    async def _close_silent(self) -> None:
-        """Close connections that do not send a whole request in time, and the oldest of too many."""
-        while True:
-            await asyncio.sleep(_LOOK_EVERY)
-            server = self._runner.server
-            opened = server.connections if server else []
-            now = monotonic()
-            self._silent_since = {each: self._silent_since.get(each, now) for each in opened}
-            by_age = sorted((since, id(each), each) for each, since in self._silent_since.items() if since < now)
-            excess = len(opened) - _MOST_CONNECTIONS
-            for place, (since, _, each) in enumerate(by_age):
-                if place < excess or now - since > _HEADER_SECONDS:
-                    each.force_close()
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -125,6 +85,7 @@ class HttpEndpoints:
         with suppress(ConnectionError):  # whoever asked is gone
             for piece in exposition(self._registry, self._manager, now_ns(), self._tag_keys):
                 await response.write(piece)
+                self._connections.moved(request)
                 if monotonic() - began > _TURN:
                     await asyncio.sleep(_TURN)
                     began = monotonic()

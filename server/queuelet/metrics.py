@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import accumulate, islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -243,32 +243,46 @@ def _cut(value: str) -> str:
     return value if len(value) * 4 <= TAG_VALUE_BYTES else value.encode()[:TAG_VALUE_BYTES].decode(errors="ignore")
 
 
+class HttpFigures(Protocol):
+    """What the HTTP port counts."""
+
+    @property
+    def open(self) -> int:
+        """Open connections."""
+
+    stood_still: int
+    too_many: int
+
+
 class ServerMetrics(Collector):
     """What the server counts beside its queues."""
 
-    def __init__(
-        self, latencies: Latencies, budget: MemoryBudget, intake: Intake, disk: Callable[[], DiskFigures] | None
+    def __init__(  # each is a part of its own, and all are named
+        self,
+        *,
+        latencies: Latencies,
+        budget: MemoryBudget,
+        intake: Intake,
+        http: HttpFigures,
+        disk: Callable[[], DiskFigures] | None,
     ) -> None:
         """Take where latencies, memory and connections are counted, and what the Disk store counts if there is one."""
         self._latencies = latencies
         self._budget = budget
         self._intake = intake
+        self._http = http
         self._disk = disk
 
     def collect(self) -> Iterator[Metric]:
         """Return the families."""
         yield from self._latencies.collect()
-        used = GaugeMetricFamily(
-            "queuelet_memory_accounted_bytes", "Memory accounted to messages, queues and waiting calls."
+        yield from _families(
+            GaugeMetricFamily,
+            ("memory_accounted_bytes", "Memory accounted to messages, queues and waiting calls.", self._budget.used),
+            ("memory_watermark_bytes", "Accounted memory past which messages are refused.", self._budget.watermark),
         )
-        used.add_metric([], self._budget.used)
-        yield used
-        watermark = GaugeMetricFamily(
-            "queuelet_memory_watermark_bytes", "Accounted memory past which messages are refused."
-        )
-        watermark.add_metric([], self._budget.watermark)
-        yield watermark
         yield from _intake_families(self._intake)
+        yield from _http_families(self._http)
         if self._disk:
             yield from _disk_families(self._disk())
         build = InfoMetricFamily("queuelet_build", "What is running.", labels=["version"])
@@ -276,46 +290,56 @@ class ServerMetrics(Collector):
         yield build
 
 
+def _families(kind: type[GaugeMetricFamily | CounterMetricFamily], *rows: tuple[str, str, float]) -> Iterator[Metric]:
+    """Yield a family of one sample for each name, text and value."""
+    for name, text, value in rows:
+        family = kind(f"queuelet_{name}", text)
+        family.add_metric([], value)
+        yield family
+
+
 def _intake_families(intake: Intake) -> Iterator[Metric]:
-    gauges = {
-        "connections": ("Open connections to the gRPC port.", intake.connections),
-        "incoming_bytes": ("About how many bytes connections hold in requests that are not complete.", intake.held),
-    }
-    for name, (text, value) in gauges.items():
-        gauge = GaugeMetricFamily(f"queuelet_{name}", text)
-        gauge.add_metric([], value)
-        yield gauge
-    counters = {
-        "connections_cut": ("Connections that were cut because they held too much.", intake.cut),
-        "requests_timed_out": ("Calls that were ended because their request did not arrive in time.", intake.timed_out),
-    }
-    for name, (text, value) in counters.items():
-        counter = CounterMetricFamily(f"queuelet_{name}", text)
-        counter.add_metric([], value)
-        yield counter
+    yield from _families(
+        GaugeMetricFamily,
+        ("connections", "Open connections to the gRPC port.", intake.connections),
+        ("incoming_bytes", "About how many bytes connections hold in requests that are not complete.", intake.held),
+    )
+    yield from _families(
+        CounterMetricFamily,
+        ("connections_cut", "Connections that were cut because they held too much.", intake.cut),
+        ("requests_timed_out", "Calls that were ended because their request did not arrive in time.", intake.timed_out),
+    )
+
+
+def _http_families(http: HttpFigures) -> Iterator[Metric]:
+    yield from _families(GaugeMetricFamily, ("http_connections", "Open connections to the HTTP port.", http.open))
+    closed = CounterMetricFamily(
+        "queuelet_http_connections_closed", "Connections to the HTTP port that the server closed.", labels=["reason"]
+    )
+    closed.add_metric(["stood_still"], http.stood_still)
+    closed.add_metric(["too_many"], http.too_many)
+    yield closed
 
 
 def _disk_families(disk: DiskFigures) -> Iterator[Metric]:
-    gauges = {
-        "open": ("Whether the Disk store serves; not while it is opened anew after a failure.", disk.is_open),
-        "full": ("Whether the Disk store refuses messages because its disk is full.", disk.is_full),
-        "file_bytes": ("The size of the Disk store's file.", disk.file_bytes),
-        "file_free_bytes": ("Room in the Disk store's file that messages left.", disk.free_bytes),
-        "available_bytes": ("Room on the disk of the Disk store.", disk.disk_free_bytes),
-        "window_bytes": ("Committed messages that the Disk store holds in memory.", disk.window_bytes),
-    }
-    for name, (text, value) in gauges.items():
-        gauge = GaugeMetricFamily(f"queuelet_disk_{name}", text)
-        gauge.add_metric([], float(value))
-        yield gauge
-    failures = CounterMetricFamily("queuelet_disk_failures", "How often the Disk store had to be opened anew.")
-    failures.add_metric([], disk.failures)
-    yield failures
-    damaged = CounterMetricFamily(
-        "queuelet_disk_damaged_messages", "Messages that were found damaged on the disk and set aside."
+    yield from _families(
+        GaugeMetricFamily,
+        ("disk_open", "Whether the Disk store serves; not while it is opened anew after a failure.", disk.is_open),
+        ("disk_full", "Whether the Disk store refuses messages because its disk is full.", disk.is_full),
+        ("disk_file_bytes", "The size of the Disk store's file.", disk.file_bytes),
+        ("disk_file_free_bytes", "Room in the Disk store's file that messages left.", disk.free_bytes),
+        ("disk_available_bytes", "Room on the disk of the Disk store.", disk.disk_free_bytes),
+        ("disk_window_bytes", "Committed messages that the Disk store holds in memory.", disk.window_bytes),
     )
-    damaged.add_metric([], disk.damaged_found)
-    yield damaged
+    yield from _families(
+        CounterMetricFamily,
+        ("disk_failures", "How often the Disk store had to be opened anew.", disk.failures),
+        (
+            "disk_damaged_messages",
+            "Messages that were found damaged on the disk and set aside.",
+            disk.damaged_found,
+        ),
+    )
     yield _histogram("queuelet_disk_commit_changes", "Messages added or removed in one commit.", disk.changes)
     yield _histogram("queuelet_disk_commit_seconds", "How long a commit took, its fsync included.", disk.commit_seconds)
 
@@ -364,16 +388,18 @@ class _Families(Collector):
         return self._families
 
 
-def server_registry(
+def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are named
+    *,
     latencies: Latencies,
     budget: MemoryBudget,
     intake: Intake,
+    http: HttpFigures,
     disk: Callable[[], DiskFigures] | None = None,
     credentials: Callable[[], Iterable[FileFigures]] = list,
 ) -> CollectorRegistry:
     """Return the registry of what is not a queue's: the server, its Disk store, the process and the platform."""
     registry = CollectorRegistry()
-    registry.register(ServerMetrics(latencies, budget, intake, disk))
+    registry.register(ServerMetrics(latencies=latencies, budget=budget, intake=intake, http=http, disk=disk))
     registry.register(CredentialMetrics(credentials))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

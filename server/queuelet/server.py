@@ -25,6 +25,7 @@ from queuelet.clock import CLOCK, now_ns
 from queuelet.credentials import BearerToken, Credentials, TlsFiles
 from queuelet.definition import StoreKind
 from queuelet.errors import StoreFailed
+from queuelet.http_connections import HttpConnections
 from queuelet.http_endpoints import HttpEndpoints
 from queuelet.intake import Intake
 from queuelet.logs import configure_logs
@@ -133,10 +134,17 @@ class Server:
             settings.bounds,
             intake,
         )
+        connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
         self._http = HttpEndpoints(
             manager=self.manager,
+            connections=connections,
             registry=server_registry(
-                latencies, budget, intake, self._disk.figures if self._disk else None, self._file_figures
+                latencies=latencies,
+                budget=budget,
+                intake=intake,
+                http=connections,
+                disk=self._disk.figures if self._disk else None,
+                credentials=self._file_figures,
             ),
             is_ready=lambda: not self.is_stopping,
             problems=self._problems,

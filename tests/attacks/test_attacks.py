@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from support.attacked import Attacked, attacked
-from support.attacks import ADD, Connection, connect_only, half_http, held
+from support.attacks import ADD, Connection, connect_only, held
 from support.counts import soaked
-from support.pages import fetch
 from support.patience import patient
 from support.rpc import Rpc, eventually
 from support.server_process import ServerProcess
@@ -114,16 +113,3 @@ def test_a_large_request_that_is_complete_is_served_and_holds_nothing() -> None:
         with pytest.raises(Exception, match="larger than max"):
             rpc.add("q", bytes(5 * MIB))
         assert rpc.stats("q").enqueued == 20
-
-
-def test_half_requests_by_http_are_closed_and_others_answered() -> None:
-    with ServerProcess() as server:
-        half_http(server.metrics_url.removeprefix("http://"), connections=300)
-        try:
-            assert fetch(f"{server.metrics_url}/healthz").status == 200
-            for opened in held:
-                opened.settimeout(patient(30))
-                assert opened.recv(1_000) == b"", "the server has closed it"
-        finally:
-            while held:
-                held.pop().close()

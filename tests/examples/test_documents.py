@@ -13,6 +13,7 @@ from queuelet.cli.server import server
 from queuelet.codec import NewMessage
 from queuelet.definition import Definition, Owner
 from queuelet.errors import QueueletError
+from queuelet.http_connections import HttpConnections
 from queuelet.intake import Intake
 from queuelet.metrics import Latencies, exposition, server_registry
 from queuelet.status import CODES
@@ -60,7 +61,13 @@ def test_server_md_lists_every_metric() -> None:
     queue.refused_waiting += 1
     latencies = Latencies()
     latencies.of("service", "Method").observe_refused(0.1, "NOT_FOUND")
-    registry = server_registry(latencies, manager.budget, Intake(manager.budget, 1, 1), lambda: FIGURES)
+    registry = server_registry(
+        latencies=latencies,
+        budget=manager.budget,
+        intake=Intake(manager.budget, 1, 1),
+        http=HttpConnections(),
+        disk=lambda: FIGURES,
+    )
     text = b"".join(exposition(registry, manager, 2, {"a"})).decode()
     metrics = {
         f"{family.name}_total" if family.type == "counter" else family.name

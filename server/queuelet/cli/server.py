@@ -166,10 +166,25 @@ AT_LEAST_1 = WholeNumber(min=1)
 @click.option(
     "--request-timeout",
     "request_seconds",
-    type=Seconds(),
+    type=Seconds(above=True),
     default=BOUNDS.request_seconds,
-    metavar="SECONDS",
+    metavar="DURATION",
     help="How long a request may take to arrive whole.",
+)
+@click.option(
+    "--max-http-connections",
+    "http_connections",
+    type=AT_LEAST_1,
+    default=BOUNDS.http_connections,
+    help="The most connections to the HTTP port; past it those of the address with the most are closed.",
+)
+@click.option(
+    "--http-timeout",
+    "http_seconds",
+    type=Seconds(above=True),
+    default=BOUNDS.http_seconds,
+    metavar="DURATION",
+    help="How long an HTTP connection may take to send a whole request, or to read more of a response.",
 )
 @click.option("--max-tags", "tags", type=AT_LEAST_1, default=BOUNDS.tags, help="The most tags on a queue or message.")
 @click.option("--max-tag-key-bytes", "tag_key_bytes", type=AT_LEAST_1, default=BOUNDS.tag_key_bytes, help="Of one tag.")

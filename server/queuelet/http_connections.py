@@ -1,0 +1,155 @@
+"""The connections to an HTTP port, held to bounds: how many there are, and how long each may stand still.
+
+aiohttp waits for headers as long as a client likes, and for a client to read a response too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from time import monotonic
+from typing import Any, NamedTuple, cast
+
+import structlog
+from aiohttp import web
+
+from queuelet.bounds import Bounds
+
+log = structlog.get_logger()
+
+_USUAL = Bounds()
+
+_LOOK_EVERY = 0.5
+"""How often connections are looked at if no new ones come, in seconds."""
+
+_LOG_EVERY = 10.0
+"""How often closed connections are logged at most, in seconds."""
+
+
+class Seen(NamedTuple):
+    """A connection as it was found."""
+
+    host: str
+    moved_at: float
+    """When it last sent a whole request, or had read more of a response."""
+    protocol: Any
+
+
+def excess(connections: Iterable[Seen], most: int) -> list[Seen]:
+    """Return what has to go so that `most` are left: of the address with the most, first what stands still longest."""
+    by_host: dict[str, list[Seen]] = {}
+    total = 0
+    for each in connections:
+        by_host.setdefault(each.host, []).append(each)
+        total += 1
+    if total <= most:
+        return []
+    for of_host in by_host.values():
+        of_host.sort(key=lambda each: each.moved_at, reverse=True)
+    chosen: list[Seen] = []
+    for _ in range(total - most):
+        host = max(by_host, key=lambda host: len(by_host[host]))
+        chosen.append(by_host[host].pop())
+    return chosen
+
+
+class HttpConnections:
+    """The connections to one port. Its middleware has to be the outermost of the application."""
+
+    def __init__(self, seconds: float = _USUAL.http_seconds, most: int = _USUAL.http_connections) -> None:
+        """Take how long each may stand still, and how many there may be."""
+        self._seconds = seconds
+        self._most = most
+        self._moved_at: dict[web.RequestHandler, float] = {}
+        self._accepted = asyncio.Event()
+        self._listener: asyncio.Server | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._unlogged: Counter[str] = Counter()
+        self._log_after = 0.0
+        self.stood_still = 0
+        """Connections that were closed because they stood still."""
+        self.too_many = 0
+        """Connections that were closed because there were too many."""
+
+    @property
+    def open(self) -> int:
+        """How many are open, as of the last look."""
+        return len(self._moved_at)
+
+    async def listen(self, runner: web.AppRunner, host: str, port: int) -> int:
+        """Serve an application on a port; return its number. Raises OSError where that fails."""
+        await runner.setup()
+        server = cast("web.Server", runner.server)  # set up above
+
+        def accept() -> web.RequestHandler:
+            self._accepted.set()
+            return server()
+
+        self._listener = await asyncio.get_running_loop().create_server(accept, host or None, port)
+        self._watch = asyncio.ensure_future(self._look_often(server))
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        """Close the port, and look no more."""
+        if self._listener:
+            self._listener.close()
+        if self._watch:
+            self._watch.cancel()
+
+    def moved(self, request: web.Request) -> None:
+        """Note that a request came, or that more of its response was read."""
+        self._moved_at[request.protocol] = monotonic()
+
+    @web.middleware
+    async def middleware(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Note when a request comes and when it is answered."""
+        self.moved(request)
+        try:
+            return await handler(request)
+        finally:
+            self.moved(request)
+
+    async def _look_often(self, server: web.Server) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY):
+                    await self._accepted.wait()
+            self._accepted.clear()
+            self._look(server.connections, monotonic())
+
+    def _look(self, opened: Iterable[web.RequestHandler], now: float) -> None:
+        """Close connections that stand still, and those past the most."""
+        self._moved_at = {each: self._moved_at.get(each, now) for each in opened if each.transport is not None}
+        connections = [Seen(_host(each), moved_at, each) for each, moved_at in self._moved_at.items()]
+        still = [each for each in connections if now - each.moved_at > self._seconds]
+        self._close(still)
+        self.stood_still += len(still)
+        crowd = excess((each for each in connections if each.protocol in self._moved_at), self._most)
+        self._close(crowd)
+        self.too_many += len(crowd)
+        self._unlogged.update(each.host for each in crowd)
+        if self._unlogged and now >= self._log_after:
+            ((host, _),) = self._unlogged.most_common(1)
+            log.warning(
+                "too many connections to the HTTP port, some were closed",
+                remote=host,
+                closed=self._unlogged.total(),
+                connections=self.open,
+            )
+            self._unlogged.clear()
+            self._log_after = now + _LOG_EVERY
+
+    def _close(self, chosen: Iterable[Seen]) -> None:
+        for each in chosen:
+            # Not closed but aborted: a close would wait for the client to read what was sent.
+            each.protocol.transport.abort()
+            del self._moved_at[each.protocol]
+
+
+def _host(protocol: web.RequestHandler) -> str:
+    peer = protocol.transport.get_extra_info("peername") if protocol.transport else None
+    return str(peer[0]) if peer else ""
