@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,10 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.helm import INSTANCE, HelmError, Object, helm, install, rollback, template, uninstall, upgrade
+from support.helm import CHART, INSTANCE, HelmError, Object, helm, install, rollback, template, uninstall, upgrade
 from support.kube_queues import KubeQueues
 from support.rpc import eventually, unique_name
-from tools.control_plane import Api, ApiError, ControlPlane
+from tools.control_plane import Api, ApiError, ControlPlane, binaries
 from tools.control_plane.api import DEFINITIONS
 
 NewNamespace = Callable[..., str]
@@ -348,6 +351,98 @@ def test_a_definition_from_elsewhere_is_left_alone(control_plane: ControlPlane, 
     assert "crds.enabled is false" in install(control_plane, namespace, "shop", WITHOUT_CRDS)
     uninstall(control_plane, namespace, "shop")
     assert api.get(DEFINITION)["metadata"]["resourceVersion"] == before
+
+
+@pytest.fixture
+def newer_chart(tmp_path: Path) -> Path:
+    """A chart as a later version may be, whose definition of Queue has one more field."""
+    chart = tmp_path / "queuelet"
+    shutil.copytree(CHART, chart)
+    path = chart / "files" / "crds" / "queues.yaml"
+    definition = yaml.safe_load(path.read_text())
+    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["later"] = {"type": "string"}
+    path.write_text(yaml.safe_dump(definition))
+    return chart
+
+
+def knows_the_later_field(api: Api) -> bool:
+    """Return whether the definition that is in the cluster is that of the newer chart."""
+    version = api.get(DEFINITION)["spec"]["versions"][0]
+    return "later" in version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+
+
+@pytest.mark.parametrize("how", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_an_upgrade_changes_a_definition_that_kubectl_applied_if_conflicts_are_forced(
+    control_plane: ControlPlane, namespace: str, without_definition: None, newer_chart: Path, how: tuple[str, ...]
+) -> None:
+    """`--take-ownership` takes the object over, but kubectl stays the manager of its fields."""
+    api = control_plane.api
+    kubectl(control_plane, "apply", *how, "--filename", str(MANIFEST))
+    with pytest.raises(HelmError, match=r"queues\.queuelet\.dev.*invalid ownership metadata"):
+        install(control_plane, namespace, "shop", {})
+    install(control_plane, namespace, "shop", {}, "--take-ownership")
+    with pytest.raises(HelmError, match=r'conflict with "kubectl.*\.spec\.versions'):
+        upgrade(control_plane, namespace, "shop", {}, chart=newer_chart)
+    assert not knows_the_later_field(api)
+    upgrade(control_plane, namespace, "shop", {}, "--force-conflicts", chart=newer_chart)
+    assert knows_the_later_field(api)
+    # Once: the fields are Helm's from then on.
+    upgrade(control_plane, namespace, "shop", {})
+    assert not knows_the_later_field(api)
+    uninstall(control_plane, namespace, "shop")
+
+
+def test_a_definition_of_another_version_is_taken_over_if_conflicts_are_forced(
+    control_plane: ControlPlane, api: Api, namespace: str, without_definition: None, newer_chart: Path
+) -> None:
+    kubectl(control_plane, "apply", "--filename", str(MANIFEST))
+    with pytest.raises(HelmError, match=r'conflict with "kubectl.*\.spec\.versions'):
+        install(control_plane, namespace, "shop", {}, "--take-ownership", chart=newer_chart)
+    uninstall(control_plane, namespace, "shop")
+    install(control_plane, namespace, "shop", {}, "--take-ownership", "--force-conflicts", chart=newer_chart)
+    assert knows_the_later_field(api)
+    uninstall(control_plane, namespace, "shop")
+
+
+def test_a_rollback_drops_the_fields_that_only_the_newer_definition_has(
+    control_plane: ControlPlane, api: Api, namespace: str, without_definition: None, newer_chart: Path
+) -> None:
+    install(control_plane, namespace, "shop", {})
+    upgrade(control_plane, namespace, "shop", {}, chart=newer_chart)
+    queues = KubeQueues(api, namespace)
+    eventually(lambda: is_there(api, queues.path), "Queues are served", 30.0)
+
+    def has_the_field(name: str) -> bool:
+        return "later" in queues.get(name)["spec"]
+
+    def keeps_the_field(name: str) -> bool:
+        # A definition is used a moment after it was changed.
+        with suppress(ApiError):
+            queues.delete(name)
+        queues.create(name, limit=7, later="something")
+        return has_the_field(name)
+
+    for name in ("orders", "untouched"):
+        eventually(lambda name=name: keeps_the_field(name), "the later field is kept", 30.0)  # type: ignore[misc]  # bound now
+    rollback(control_plane, namespace, "shop", "1")
+    eventually(lambda: not has_the_field("orders"), "the later field is not shown", 30.0)
+    assert queues.get("orders")["spec"]["limit"] == 7
+    # With the next write it is lost for good, such as the operator's of a status.
+    queues.annotate("orders", paused="true")
+    upgrade(control_plane, namespace, "shop", {}, chart=newer_chart)
+    eventually(lambda: has_the_field("untouched"), "the definition is the newer one again", 30.0)
+    assert not has_the_field("orders")
+    uninstall(control_plane, namespace, "shop")
+
+
+def kubectl(control_plane: ControlPlane, *arguments: str) -> str:
+    """Run kubectl as the admin, and return what it prints."""
+    environment = os.environ | control_plane.environment
+    command = [str(binaries.get("kubectl")), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_namespaces_other_than_those_named_get_no_role(

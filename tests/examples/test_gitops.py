@@ -8,6 +8,7 @@ up in this repository, and what they would apply is applied by kubectl.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import yaml
 from queuelet.tags import Tag
 from queuelet_operator.packed_tags import PackedTags
 from support.documents import ROOT
+from support.documents import commands as shell_commands
 from support.helm import CHART, helm, template
 from support.kstatus import ARGOCD_CM, Health, Kstatus, argo_health, kstatus
 from support.kube_queues import KubeQueues
@@ -108,6 +110,26 @@ def test_a_slip_is_found(control_plane: ControlPlane) -> None:
     for path, word in ((MANIFESTS / "base" / "orders.yaml", "limit"), (FLUX / "kustomizations.yaml", "prune")):
         with pytest.raises(AssertionError, match=f"{word}x"):
             kubectl(control_plane, *apply, given=path.read_text().replace(f"{word}:", f"{word}x:"))
+
+
+def test_argo_cd_is_suspended_for_a_restore_as_the_operators_document_says(control_plane: ControlPlane) -> None:
+    applications = (ARGO / "root.yaml", ARGO / "applications" / "queuelet.yaml")
+    for path in applications:
+        kubectl(control_plane, "apply", "--server-side", "--filename", str(path))
+
+    def automated() -> list[str]:
+        read = "--output=jsonpath={range .items[*]}{.spec.syncPolicy.automated.selfHeal}{' '}{end}"
+        return kubectl(control_plane, "get", "applications", "--namespace=argocd", read).split()
+
+    assert automated() == ["true", "true"]
+    commands = [each for each in shell_commands("docs/operator.md", "A backup") if " patch application " in each]
+    for command in commands:
+        kubectl(control_plane, *shlex.split(command)[1:])
+    assert automated() == []
+    for path in applications:
+        kubectl(control_plane, "apply", "--server-side", "--filename", str(path))
+    assert automated() == ["true", "true"]
+    kubectl(control_plane, "delete", "applications", "--all", "--namespace=argocd")
 
 
 # What they refer to is there

@@ -52,12 +52,14 @@ def template(namespace: str, release: str, values: Object, *flags: str) -> list[
     return [each for each in yaml.safe_load_all(text) if each]
 
 
-def install(control_plane: ControlPlane, namespace: str, release: str, values: Object, *flags: str) -> str:
+def install(
+    control_plane: ControlPlane, namespace: str, release: str, values: Object, *flags: str, chart: Path = CHART
+) -> str:
     """Install the chart in a namespace that is there, and return what helm tells the user."""
     return helm(
         "install",
         release,
-        str(CHART),
+        str(chart),
         f"--namespace={namespace}",
         *flags,
         values=values,
@@ -65,9 +67,11 @@ def install(control_plane: ControlPlane, namespace: str, release: str, values: O
     )
 
 
-def upgrade(control_plane: ControlPlane, namespace: str, release: str, values: Object, *flags: str) -> str:
+def upgrade(
+    control_plane: ControlPlane, namespace: str, release: str, values: Object, *flags: str, chart: Path = CHART
+) -> str:
     """Upgrade a release to these values and no others, and return what helm tells the user."""
-    where = (release, str(CHART), f"--namespace={namespace}", "--reset-values")
+    where = (release, str(chart), f"--namespace={namespace}", "--reset-values")
     return helm("upgrade", *where, *flags, values=values, control_plane=control_plane)
 
 
