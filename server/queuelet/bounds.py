@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 UNBOUNDED = -1
 """The limit of a queue that may hold any number of messages (negz/q's rule)."""
@@ -62,3 +62,31 @@ class Bounds:
 
     0 for an eighth of the memory that the process may use.
     """
+
+
+OWN_FILES = 100
+"""Files that the server keeps for itself: some 30 are in use, and accepted connections are closed a moment later."""
+
+_HTTP_SHARE = 8
+"""If not all fit, one of so many connections is for the HTTP port."""
+
+
+def fitting(bounds: Bounds, files: int) -> Bounds:
+    """Return the bounds with as many connections as a process can have that may open so many files.
+
+    Without files left, neither port could accept a connection, and the Disk store could not open its own.
+
+    Raises:
+        ValueError: the files do not even do for a few connections.
+    """
+    left = files - OWN_FILES
+    if bounds.connections + bounds.http_connections <= left:
+        return bounds
+    http_connections = min(bounds.http_connections, max(left // _HTTP_SHARE, left - bounds.connections))
+    if http_connections < 1:
+        raise ValueError(
+            f"open files: this process may have only {files:,}; let it have {OWN_FILES + _HTTP_SHARE:,} at least, "
+            "by ulimit -n or the like"
+        )
+    connections = min(bounds.connections, left - http_connections)
+    return replace(bounds, connections=connections, http_connections=http_connections)

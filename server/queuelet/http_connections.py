@@ -68,15 +68,12 @@ class HttpConnections:
         self._watch: asyncio.Task[None] | None = None
         self._unlogged: Counter[str] = Counter()
         self._log_after = 0.0
+        self.open = 0
+        """How many are open, as of the last look."""
         self.stood_still = 0
         """Connections that were closed because they stood still."""
         self.too_many = 0
         """Connections that were closed because there were too many."""
-
-    @property
-    def open(self) -> int:
-        """How many are open, as of the last look."""
-        return len(self._moved_at)
 
     async def listen(self, runner: web.AppRunner, host: str, port: int) -> int:
         """Serve an application on a port; return its number. Raises OSError where that fails."""
@@ -131,6 +128,7 @@ class HttpConnections:
         crowd = excess((each for each in connections if each.protocol in self._moved_at), self._most)
         self._close(crowd)
         self.too_many += len(crowd)
+        self.open = len(self._moved_at)
         self._unlogged.update(each.host for each in crowd)
         if self._unlogged and now >= self._log_after:
             ((host, _),) = self._unlogged.most_common(1)

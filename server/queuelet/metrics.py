@@ -246,10 +246,7 @@ def _cut(value: str) -> str:
 class HttpFigures(Protocol):
     """What the HTTP port counts."""
 
-    @property
-    def open(self) -> int:
-        """Open connections."""
-
+    open: int
     stood_still: int
     too_many: int
 

@@ -7,7 +7,7 @@ import gc
 import os
 import resource
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import time, time_ns
 
@@ -17,7 +17,7 @@ import uvloop
 from queuelet import __version__
 from queuelet.addresses import split_address
 from queuelet.alarm_clock import AlarmClock
-from queuelet.bounds import Bounds
+from queuelet.bounds import Bounds, fitting
 from queuelet.budget import MemoryBudget, available_bytes, resident_bytes
 from queuelet.call_log import logged
 from queuelet.certificates import FileFigures
@@ -274,14 +274,29 @@ async def serve(settings: Settings) -> None:
 def run(settings: Settings) -> None:
     """Run a server in this process, logging as the settings say."""
     configure_logs(debug=settings.debug)
-    _allow_many_connections()
-    uvloop.run(serve(settings))
+    bounds = _with_files_for(settings.bounds)
+    uvloop.run(serve(replace(settings, bounds=bounds)))
 
 
-def _allow_many_connections() -> None:
-    """Let the process open as many files, and so connections, as it may: shells start it with 1,024."""
+def _with_files_for(bounds: Bounds) -> Bounds:
+    """Let the process open as many files as it may, because shells start it with 1,024; lower bounds that need more.
+
+    Raises:
+        ValueError: it may not open enough for a few connections.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most == resource.RLIM_INFINITY:
+        return bounds
+    lowered = fitting(bounds, most)
+    if lowered != bounds:
+        log.warning(
+            "fewer connections than asked for, because the process may open few files: raise ulimit -n",
+            files=most,
+            connections=lowered.connections,
+            http_connections=lowered.http_connections,
+        )
+    return lowered
 
 
 def _grpc_address(address: str) -> str:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from support.attacked import Attacked, attacked
+from support.attacked import Attacked, attacked, few_files
 from support.attacks import ADD, Connection, connect_only, held
 from support.counts import soaked
+from support.pages import fetch
 from support.patience import patient
 from support.rpc import Rpc, eventually
-from support.server_process import ServerProcess
+from support.server_process import ServerProcess, server_command
 
 pytestmark = pytest.mark.xdist_group("attacks")
 
@@ -22,6 +23,16 @@ MIB = 1 << 20
 def peak(subject: Attacked) -> float:
     """Return the most memory that the server has used, in MiB."""
     return subject.figures()["peak MiB"]
+
+
+def is_served(address: str) -> bool:
+    """Return whether a client that connects now is served."""
+    with closing(Rpc(address)) as rpc:
+        try:
+            rpc.raw("queuelet.v1.QueueService/GetStats", b"", timeout=patient(2))
+        except Exception:  # noqa: BLE001  # however it is refused, it is not served
+            return False
+    return True
 
 
 def test_streams_that_are_reset_at_once_take_no_memory() -> None:
@@ -88,21 +99,37 @@ def test_a_connection_has_so_many_calls_at_a_time_and_no_more() -> None:
 def test_idle_connections_make_room_for_others_at_the_bound() -> None:
     with ServerProcess("--max-connections", "20") as server:
         connect_only(server.address, connections=100)
-
-        def is_served() -> bool:
-            with closing(Rpc(server.address)) as rpc:
-                try:
-                    rpc.raw("queuelet.v1.QueueService/GetStats", b"", timeout=patient(2))
-                except Exception:  # noqa: BLE001  # however it is refused, it is not served
-                    return False
-            return True
-
         try:
-            eventually(is_served, "another client is served")
+            eventually(lambda: is_served(server.address), "another client is served")
             assert server.log("nearly too many connections, some that were idle were cut")
         finally:
             while held:
                 held.pop().close()
+
+
+def test_a_server_that_may_open_few_files_is_served_on_both_ports_however_many_connect() -> None:
+    """Without files both ports would be silent, and the log too."""
+    with attacked(files=300) as subject:
+        server = subject.server
+        (lowered,) = server.log(
+            "fewer connections than asked for, because the process may open few files: raise ulimit -n"
+        )
+        assert (lowered["files"], lowered["connections"], lowered["http_connections"]) == (300, 175, 25)
+        http = server.metrics_url.removeprefix("http://")
+        with (
+            subject.attack("connect_only", connections=soaked(400, 4_000)),
+            subject.attack("half_http", http, connections=soaked(400, 4_000)),
+        ):
+            eventually(lambda: is_served(server.address), "a client that connects meanwhile is served")
+            assert fetch(f"{server.metrics_url}/healthz").status == 200
+            assert subject.metric("queuelet_http_connections") <= 25
+            assert server.log("nearly too many connections, some that were idle were cut")
+            assert server.log("too many connections to the HTTP port, some were closed")
+
+
+def test_a_server_that_may_open_next_to_no_files_says_so_instead_of_starting() -> None:
+    with pytest.raises(RuntimeError, match="open files: this process may have only 100; let it have 108 at least"):
+        ServerProcess(program=[*few_files(100), *server_command()]).start()
 
 
 def test_a_large_request_that_is_complete_is_served_and_holds_nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -102,13 +102,20 @@ class Attacked:
         self.slowest = max(self.slowest, time.monotonic() - began)
 
 
+def few_files(count: int) -> Sequence[str]:
+    """Return what starts a program that may open so many files: the program and its arguments follow."""
+    return ("sh", "-c", f'ulimit -n {count}; exec "$@"', "files")
+
+
 @contextmanager
-def attacked(*flags: str, metadata: Metadata = ()) -> Iterator[Attacked]:
-    """Start a server that may use 1 GiB, and a client that adds messages."""
+def attacked(*flags: str, metadata: Metadata = (), files: int = 0) -> Iterator[Attacked]:
+    """Start a server that may use 1 GiB, and open so many files if any are given, and a client that adds messages."""
     with memory_limit(GIB) as limit:
         # A resource limit is not seen by the server, a cgroup is: both have it behave alike.
         by_hand = () if limit.cgroup else ("--memory-watermark", "800Mi", "--max-incoming-bytes", "128Mi")
-        with ServerProcess(*by_hand, *flags, program=[*limit.prefix, *server_command()]) as server:
+        with ServerProcess(
+            *by_hand, *flags, program=[*limit.prefix, *(few_files(files) if files else ()), *server_command()]
+        ) as server:
             subject = Attacked(server, limit, metadata)
             subject.begin()
             try:

@@ -145,7 +145,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     "connections",
     type=AT_LEAST_1,
     default=BOUNDS.connections,
-    help="The most connections to the gRPC port. Let the process open more files than that.",
+    help="The most connections to the gRPC port; fewer if the process may not open that many files.",
 )
 @click.option(
     "--max-streams",
