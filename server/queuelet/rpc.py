@@ -131,7 +131,7 @@ class Endpoint:
         start = perf_counter()
         try:
             self._running.check()
-            await self._until_stop(self.method.stream(requests, send, call))  # type: ignore[misc]  # as above
+            await self._until_stop(requests, send, call)
         except (ClientGone, asyncio.CancelledError) as end:
             self._latency.observe_refused(perf_counter() - start, CANCELLED)
             if isinstance(end, ClientGone):
@@ -142,10 +142,27 @@ class Endpoint:
         self._latency.observe(perf_counter() - start)
         return None
 
-    async def _until_stop(self, stream: Awaitable[None]) -> None:
-        """Serve a stream until it ends, or the server stops, whatever the stream waits for."""
-        serving = asyncio.ensure_future(stream)
-        forget = self._running.on_stop(serving.cancel)
+    async def _until_stop(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
+        """Serve a stream until it ends, or the server stops, whatever the stream waits for.
+
+        Sending is not cancelled, because gRPC cannot send a status where the first answer is still on its way.
+        """
+        is_sending = False
+
+        async def send_whole(answer: bytes) -> None:
+            nonlocal is_sending
+            is_sending = True
+            await send(answer)
+            is_sending = False
+            if self._running.stopped:
+                self._running.check()
+
+        def stop() -> None:
+            if not is_sending:
+                serving.cancel()
+
+        serving = asyncio.ensure_future(self.method.stream(requests, send_whole, call))  # type: ignore[misc]  # as above
+        forget = self._running.on_stop(stop)
         try:
             await serving
         except asyncio.CancelledError:

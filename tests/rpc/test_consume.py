@@ -425,6 +425,26 @@ def test_a_server_that_drains_ends_streams_unavailable() -> None:
         assert not [line for line in server.log() if line["level"] == "error" or "exception" in line]
 
 
+def test_a_stream_that_is_in_the_middle_of_an_answer_is_told_of_a_drain_after_it() -> None:
+    with ServerProcess() as server, closing(Rpc(server.address)) as rpc, closing(Rpc(server.address)) as other:
+        queue = rpc.new_queue().meta.id
+        for _ in range(32):
+            rpc.add_batch(queue, [bytes(MIB)] * 2)
+        consumer = other.consume(queue, credit=1_000)
+        eventually(lambda: counts(rpc, queue)[2] > 0, "something is on the way")
+        leased = 0
+        while leased != (leased := counts(rpc, queue)[2]):
+            time.sleep(0.2)
+        server.signal(signal.SIGTERM)
+        server.wait_for_log("draining")
+        refused = consumer.end()
+        assert refused
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING")
+        assert len(consumer.deliveries) == leased
+        assert server.wait() == 0
+        assert not [line for line in server.log() if line["level"] == "error" or "exception" in line]
+
+
 def test_a_stream_that_waits_counts_to_the_calls_that_may() -> None:
     with ServerProcess("--max-waiting", "2") as server, closing(Rpc(server.address)) as rpc:
         queue = rpc.new_queue().meta.id

@@ -1,0 +1,53 @@
+"""What an endpoint does itself, whatever the transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
+
+from queuelet.metrics import Latencies
+from queuelet.rpc import Call, Endpoint, Method, Send
+from queuelet.running import Running
+from queuelet.status import SERVICE, Status
+
+
+class _Call:
+    service, peer, peer_host = SERVICE, "ipv4:127.0.0.1:1", "127.0.0.1"
+    seconds_left = None
+    metadata: Mapping[str, str] = MappingProxyType({})
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    requests: tuple[bytes, ...] = ()
+    for request in requests:
+        yield request
+
+
+async def test_a_stream_that_sends_at_a_stop_ends_once_its_answer_is_sent_whole() -> None:
+    """A call whose first write was cancelled cannot be ended by gRPC: it would stay until the end of the grace."""
+    begun, may_end, sent = asyncio.Event(), asyncio.Event(), []
+
+    async def send(answer: bytes) -> None:
+        begun.set()
+        await may_end.wait()
+        sent.append(answer)
+
+    async def handle(_: AsyncIterator[bytes], send: Send, __: Call) -> None:
+        while True:
+            await send(b"answer")
+
+    running = Running()
+    endpoint = Endpoint(
+        SERVICE, Method(name="Consume", event="consume", stream=handle), running=running, latencies=Latencies()
+    )
+    ending = asyncio.create_task(endpoint.stream(_nothing(), send, _Call()))
+    await begun.wait()
+    running.stop()
+    await asyncio.sleep(0)
+    assert not ending.done()
+    may_end.set()
+    status = await ending
+    assert sent == [b"answer"]
+    assert isinstance(status, Status)
+    assert status.text == "The server is stopping."
