@@ -14,6 +14,7 @@ import aiohttp
 import kubernetes.aio.config as official
 from kubernetes.aio.client import ApiClient, Configuration
 
+from queuelet_operator.class_claim import HELD_BY, Claim
 from queuelet_operator.metrics import Metrics
 from queuelet_operator.resources import API_VERSION, GROUP, KIND, PLURAL, VERSION, Body, Key
 
@@ -22,6 +23,7 @@ QUEUES = f"/apis/{GROUP}/{VERSION}"
 TIMEOUT = 30.0
 """Seconds that a request may take."""
 
+_RBAC = "rbac.authorization.k8s.io"
 _MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -126,9 +128,27 @@ class KubernetesApi:
         """Return a namespace."""
         return await self._request("GET", f"/api/v1/namespaces/{name}")
 
-    async def get_cluster_role(self, name: str) -> Body:
-        """Return a ClusterRole."""
-        return await self._request("GET", f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}")
+    async def get_claim(self, claim: Claim) -> Body:
+        """Return the role that claims a queue class."""
+        return await self._request("GET", _path_of_claim(claim))
+
+    async def hold_claim(self, claim: Claim, instance: str, resource_version: str) -> None:
+        """Note on a claim, if it is still of this version, that an instance holds it."""
+        metadata = {"resourceVersion": resource_version, "annotations": {HELD_BY: instance}}
+        await self._patch(_path_of_claim(claim), {"metadata": metadata})
+
+    async def may_read_claim(self, claim: Claim) -> bool:
+        """Return whether the operator has the right to read a claim. To ask needs no right, and is not a refusal."""
+        attributes = {"group": _RBAC, "resource": f"{claim.kind.lower()}s", "name": claim.name, "verb": "get"}
+        if claim.namespace:
+            attributes["namespace"] = claim.namespace
+        review: Body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = await self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
 
     async def get_service(self, namespace: str, name: str) -> Body:
         """Return a Service."""
@@ -206,6 +226,11 @@ def _sentence(text: bytes) -> str:
 
 def _path(key: Key) -> str:
     return f"{QUEUES}/namespaces/{key.namespace}/{PLURAL}/{key.name}"
+
+
+def _path_of_claim(claim: Claim) -> str:
+    where = f"/namespaces/{claim.namespace}" if claim.namespace else ""
+    return f"/apis/{_RBAC}/v1{where}/{claim.kind.lower()}s/{claim.name}"
 
 
 def reference(key: Key, uid: str) -> Body:

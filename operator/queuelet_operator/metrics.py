@@ -88,6 +88,11 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.class_conflict = Gauge(
+            "queuelet_operator_class_conflict",
+            "1 while another installation serves the queue class, so that this one does not act.",
+            registry=self.registry,
+        )
         self.leads = Gauge(
             "queuelet_operator_leader",
             "1 while this operator is the one that acts.",

@@ -14,7 +14,7 @@ from kubernetes.aio.client import Configuration
 from queuelet import __version__
 from queuelet.addresses import split_address
 from queuelet.logs import configure_logs
-from queuelet_operator.class_claim import name_of_claim, other_claimant
+from queuelet_operator.class_keeper import ClassKeeper
 from queuelet_operator.controller import Controller
 from queuelet_operator.health import Health, HttpEndpoints
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi, login, open_session
@@ -67,6 +67,7 @@ class Operator:
         self._metrics = metrics
         self._health = health
         self._api = KubernetesApi(session, configuration.host)
+        self._class = ClassKeeper(settings, self._api, metrics)
         self._stopped = asyncio.Event()
         self.holder = identity()
         """What the Lease knows it by."""
@@ -93,7 +94,22 @@ class Operator:
         self._health.is_ready = True
         settings = self._settings
         log.info("waiting for the Lease", lease=f"{settings.lease_namespace}/{settings.lease_name}")
-        return await lead(settings, self._configuration, self._act, holder=self.holder)
+        leading = asyncio.create_task(
+            lead(settings, self._configuration, self._act, holder=self.holder), name="leader election"
+        )
+        taken = asyncio.create_task(self._class.until_taken(), name="claim of the class")
+        try:
+            await asyncio.wait({leading, taken}, return_when=asyncio.FIRST_COMPLETED)
+            if leading.done():
+                return leading.result()
+            # The process that is started next waits until the class is free, and reports that.
+            log.error("ending: another installation serves the queue class", other=taken.result())
+            return False
+        finally:
+            for task in (taken, leading):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def _queues_are_known(self) -> None:
         """Wait until the API server is there and serves Queues."""
@@ -111,33 +127,21 @@ class Operator:
             await asyncio.sleep(ASK_AGAIN)
 
     async def _class_is_free(self) -> None:
-        """Wait until no other installation claims the queue class: two would overwrite each other's statuses."""
-        settings = self._settings
-        if settings.namespaces:
-            # The rights are those in these namespaces only, and which those are was chosen.
-            return
+        """Wait until no other installation has the queue class."""
         said = ""
         while True:
             try:
-                claim = await self._api.get_cluster_role(name_of_claim(settings.queue_class))
+                other = await self._class.other()
             except ApiError as error:
-                if not error.is_gone:
-                    log.warning("cannot read which installation claims the queue class", error=str(error))
-                return
-            other = other_claimant(claim, settings.instance)
-            if not other:
-                self._health.waits_for = ""
-                return
-            if other != said:
-                self._health.waits_for = (
-                    f"queue class {settings.queue_class!r} is claimed by {other}; give this installation another "
-                    "queue class, or uninstall the other"
-                )
-                log.warning(
-                    "not acting: another installation claims the queue class", other=other, instance=settings.instance
-                )
-                said = other
-            await asyncio.sleep(ASK_AGAIN)
+                log.warning("cannot read which installation has the queue class", error=str(error))
+            else:
+                if not other:
+                    self._health.waits_for = ""
+                    return
+                if other != said:
+                    said, self._health.waits_for = other, self._class.reason(other)
+                    await self._class.report(other)
+            await self._class.pause()
 
     def _open_watch_session(self) -> aiohttp.ClientSession:
         """Return a session for kopf, which closes it: at its end, and where a token is refused."""

@@ -11,7 +11,7 @@ import structlog
 from queuelet.printable import printable
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi, reference
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.resources import QueueObject
+from queuelet_operator.resources import Body, QueueObject
 from queuelet_operator.status import timestamp
 from queuelet_operator.steps import Notice
 from queuelet_operator.token_buckets import TokenBuckets
@@ -56,8 +56,9 @@ class Recorder:
         """Post what waits. It never returns."""
         while True:
             an_object, notice = await self._waiting.get()
+            event = event_about(reference(an_object.key, an_object.uid), notice, timestamp(time()))
             try:
-                await self._api.post_event(an_object.key.namespace, _event(an_object, notice, timestamp(time())))
+                await self._api.post_event(an_object.key.namespace, event)
             except ApiError as error:
                 # A namespace that is being deleted takes no Events. The log has it.
                 log.debug("an Event was not posted", queue=str(an_object.key), reason=notice.reason, error=str(error))
@@ -65,13 +66,16 @@ class Recorder:
             await asyncio.sleep(1 / RATE)
 
 
-def _event(an_object: QueueObject, notice: Notice, now: str) -> dict[str, object]:
-    namespace, name = an_object.key
+def event_about(regarding: Body, notice: Notice, now: str) -> Body:
+    """Return the body of an Event about an object."""
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{name[:200]}.{secrets.token_hex(8)}", "namespace": namespace},
-        "involvedObject": reference(an_object.key, an_object.uid),
+        "metadata": {
+            "name": f"{regarding['name'][:200]}.{secrets.token_hex(8)}",
+            "namespace": regarding["namespace"],
+        },
+        "involvedObject": regarding,
         "reason": notice.reason,
         "message": printable(notice.message)[:1024],
         "type": "Warning" if notice.is_warning else "Normal",

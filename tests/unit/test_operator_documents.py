@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from queuelet_operator import deletion, notices, resources, standing
+from queuelet_operator import class_keeper, deletion, notices, resources, standing
 from queuelet_operator.__main__ import main
 from queuelet_operator.metrics import Metrics
 from queuelet_operator.resources import API_VERSION, FINALIZER, GROUP, DeletionPolicy
@@ -118,7 +118,7 @@ def test_it_lists_every_policy() -> None:
 
 # Events
 
-ASKING = (notices, deletion, standing)
+ASKING = (notices, deletion, standing, class_keeper)
 
 
 def notices_in(module: ModuleType) -> Iterator[tuple[str, str]]:

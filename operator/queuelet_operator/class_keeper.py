@@ -1,0 +1,155 @@
+"""Keeps the queue class for this installation, and notices if another has it.
+
+Two operators of one class would overwrite each other's statuses and take over each other's queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from time import time
+
+import structlog
+
+from queuelet_operator.class_claim import Claim, claims, holder, maker, namespace_of
+from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
+from queuelet_operator.metrics import Metrics
+from queuelet_operator.recorder import event_about
+from queuelet_operator.resources import Body
+from queuelet_operator.settings import Settings
+from queuelet_operator.status import timestamp
+from queuelet_operator.steps import Notice
+
+log = structlog.get_logger()
+
+LOOK_EVERY = 3.0
+"""Seconds between two looks at a claim, times the number of claims."""
+
+
+class ClassKeeper:
+    """Looks at the claims of the class, and holds those that are free."""
+
+    def __init__(self, settings: Settings, api: KubernetesApi, metrics: Metrics) -> None:
+        self._settings = settings
+        self._api = api
+        self._metrics = metrics
+        self._claims = claims(settings.queue_class, settings.namespaces)
+        self._has_it = False
+        self._readable: set[Claim] = set()
+        self._complaints: dict[Claim, str] = {}
+
+    async def other(self) -> str:
+        """Return the installation that has the class or some of its namespaces, empty if that is this one or none.
+
+        Then this one holds the claims from now on. Raises `ApiError` if that cannot be found out now.
+        """
+        free: list[tuple[Claim, Body]] = []
+        for claim in self._claims:
+            body = await self._read(claim)
+            if body is None or holder(body) == self._settings.instance:
+                continue
+            other = await self._other_holder(body)
+            if other:
+                self._metrics.class_conflict.set(1)
+                return other
+            free.append((claim, body))
+        self._metrics.class_conflict.set(0)
+        for claim, body in free:
+            if claim.can_hold:
+                await self._hold(claim, body)
+        self._has_it = True
+        return ""
+
+    async def until_taken(self) -> str:
+        """Return the other installation once one has the class."""
+        while True:
+            await self.pause()
+            try:
+                other = await self.other()
+            except ApiError as error:
+                log.debug("cannot read which installation has the queue class", error=str(error))
+                continue
+            if other:
+                return other
+
+    async def pause(self) -> None:
+        """Wait until the next look."""
+        await asyncio.sleep(LOOK_EVERY * len(self._claims))
+
+    def reason(self, other: str) -> str:
+        """Return the sentence that says why this installation does not act."""
+        return (
+            f"queue class {self._settings.queue_class!r} is served by the installation {other}; give this one another "
+            "queue class, or uninstall the other"
+        )
+
+    async def report(self, other: str) -> None:
+        """Log that another installation has the class, and post an Event."""
+        settings = self._settings
+        log.error("not acting: another installation serves the queue class", other=other, instance=settings.instance)
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "namespace": settings.lease_namespace,
+            "name": settings.lease_name,
+        }
+        notice = Notice(reason="QueueClassTaken", message=f"not acting: {self.reason(other)}", is_warning=True)
+        try:
+            await self._api.post_event(settings.lease_namespace, event_about(lease, notice, timestamp(time())))
+        except ApiError as error:
+            log.warning("an Event was not posted", reason=notice.reason, error=str(error))
+
+    async def _read(self, claim: Claim) -> Body | None:
+        """Return a claim, None if there is none or it may not be read."""
+        if claim not in self._readable and not await self._api.may_read_claim(claim):
+            if claim.can_hold:
+                self._complain(claim, "there is no right to get it")
+            return None
+        self._readable.add(claim)
+        try:
+            return await self._api.get_claim(claim)
+        except ApiError as error:
+            if error.is_gone:
+                return None
+            if error.code == HTTPStatus.FORBIDDEN:
+                self._readable.discard(claim)
+                return None
+            raise
+
+    async def _other_holder(self, claim: Body) -> str:
+        """Return the other installation that has a claim, empty if none does."""
+        # The installation that serves the class goes on serving it if its claim was written over.
+        other = holder(claim) or ("" if self._has_it else maker(claim))
+        return "" if other in {"", self._settings.instance} or await self._is_gone(other) else other
+
+    async def _hold(self, claim: Claim, body: Body) -> None:
+        try:
+            await self._api.hold_claim(claim, self._settings.instance, str(body["metadata"]["resourceVersion"]))
+        except ApiError as error:
+            if error.code != HTTPStatus.FORBIDDEN:
+                raise
+            self._complain(claim, str(error))
+        else:
+            log.info("holding the queue class", claim=claim.name, namespace=claim.namespace)
+            self._complain(claim, "")
+
+    async def _is_gone(self, instance: str) -> bool:
+        """Return whether the namespace of an installation is not there any more, and so neither is its operator."""
+        namespace = namespace_of(instance)
+        if not namespace:
+            return False
+        try:
+            await self._api.get_namespace(namespace)
+        except ApiError as error:
+            if error.code == HTTPStatus.FORBIDDEN:
+                return False
+            if error.is_gone:
+                return True
+            raise
+        return False
+
+    def _complain(self, claim: Claim, why: str) -> None:
+        """Log once why a claim cannot be read or held."""
+        if why and self._complaints.get(claim) != why:
+            log.warning("cannot hold the queue class", claim=claim.name, namespace=claim.namespace, error=why)
+        self._complaints[claim] = why
