@@ -56,6 +56,23 @@ def test_the_images_that_make_builds_are_those_that_are_pushed() -> None:
     assert built == set(re.findall(r"^\$ docker tag (\S+) ", README, re.MULTILINE))
 
 
+# Who can do what
+
+
+def test_the_values_that_close_the_server_are_those_of_the_readme() -> None:
+    (flags,) = re.findall(r"^helm upgrade queuelet .* --reset-then-reuse-values (.*)$", README, re.MULTILINE)
+    assert "auth.tokenSecretName" in flags
+    objects = template("queuelet", "queuelet", {}, *flags.split())
+    (operator,) = [
+        pod for pod in pods(objects) if pod["metadata"]["labels"]["app.kubernetes.io/component"] == "operator"
+    ]
+    environment = {each["name"]: each["value"] for each in operator["spec"]["containers"][0]["env"]}
+    host = environment["QUEUELET_OPERATOR_SERVER"].partition(":")[0]
+    assert f"`{host}`" in README, "the name that the certificate needs"
+    with pytest.raises(HelmError, match=r"auth\.tokenSecretName: the token would be sent in plain text"):
+        template("queuelet", "queuelet", {}, "--set", "auth.tokenSecretName=queuelet-token")
+
+
 # Namespaces of the operator
 
 

@@ -239,6 +239,43 @@ def test_a_claim_that_helm_did_not_make_is_taken_over_if_helm_is_asked_to(
     assert is_there(api, claim_in(namespace))
 
 
+def test_an_upgrade_enlarges_a_claim_that_kubectl_made_if_conflicts_are_forced(
+    control_plane: ControlPlane, api: Api, namespace: str, storage_class: str, tmp_path: Path
+) -> None:
+    name = claim_in(namespace).rpartition("/")[2]
+    (made,) = (
+        each
+        for each in template(namespace, "shop", with_volume(storageClassName=storage_class))
+        if each["kind"] == "PersistentVolumeClaim"
+    )
+    path = tmp_path / "claim.yaml"
+    bare = {"metadata": {"name": name, "namespace": namespace}}
+    path.write_text(yaml.safe_dump({**made, **bare}))
+    kubectl(control_plane, "apply", "--filename", str(path))
+    bind(api, namespace, "10Gi")
+    install(control_plane, namespace, "shop", with_volume(storageClassName=storage_class), "--take-ownership")
+    larger = with_volume(storageClassName=storage_class, size="11Gi")
+    with pytest.raises(HelmError, match=r'conflict with "kubectl.*\.spec\.resources\.requests\.storage'):
+        upgrade(control_plane, namespace, "shop", larger)
+    upgrade(control_plane, namespace, "shop", larger, "--force-conflicts")
+    assert api.get(claim_in(namespace))["spec"]["resources"]["requests"]["storage"] == "11Gi"
+    upgrade(control_plane, namespace, "shop", with_volume(storageClassName=storage_class, size="12Gi"))
+    uninstall(control_plane, namespace, "shop")
+
+
+def test_a_field_that_kubectl_scaled_is_the_charts_again_if_conflicts_are_forced(
+    control_plane: ControlPlane, api: Api, namespace: str
+) -> None:
+    install(control_plane, namespace, "shop", WITHOUT_CRDS)
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/shop-queuelet-operator"
+    kubectl(control_plane, "scale", "deployment/shop-queuelet-operator", f"--namespace={namespace}", "--replicas=1")
+    with pytest.raises(HelmError, match=r'conflict with "kubectl".*\.spec\.replicas'):
+        upgrade(control_plane, namespace, "shop", WITHOUT_CRDS)
+    upgrade(control_plane, namespace, "shop", WITHOUT_CRDS, "--force-conflicts")
+    assert api.get(path)["spec"]["replicas"] == 2
+    uninstall(control_plane, namespace, "shop")
+
+
 def test_an_upgrade_enlarges_the_volume(
     control_plane: ControlPlane, api: Api, namespace: str, storage_class: str
 ) -> None:

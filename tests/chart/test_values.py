@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,10 +21,11 @@ from queuelet.cli.server import server
 from queuelet_operator.__main__ import main as operator
 from queuelet_operator.metrics import Metrics
 from support.helm import CHART, HelmError, Object, helm, template
+from support.kube_queues import KubeQueues
 from support.pages import fetch, samples
 from support.rpc import Rpc
 from support.server_process import ServerProcess
-from tools.control_plane import Api
+from tools.control_plane import Api, ControlPlane, binaries
 from tools.control_plane.api import APPLY_PATCH
 
 NewNamespace = Callable[..., str]
@@ -505,12 +508,24 @@ def test_no_line_of_prose_that_helm_prints_is_too_long_for_a_terminal(values: Ob
         ("TLS and a token from Secrets", ["every program that has the token can"]),
         ("mutual TLS from Secrets", ["every program that has a certificate of the trusted authority can"]),
         ("network policies", ["every Pod that the NetworkPolicy admits can"]),
+        ("a load balancer", ["of type LoadBalancer, so programs outside the cluster can reach the server too."]),
     ],
 )
 def test_helm_says_who_can_do_what(values: str, sentences: list[str]) -> None:
     said = " ".join(notes(VALUES[values]).split())
     for sentence in sentences:
         assert sentence in said
+
+
+def test_the_queue_that_helm_shows_can_be_pasted(control_plane: ControlPlane, kube: KubeQueues) -> None:
+    values = {"crds": {"enabled": False}, "operator": {"namespaces": [kube.namespace], "queueClassName": "fast"}}
+    said = notes(values)
+    (block,) = re.findall(r"^     echo '$.*?apply .*?$", said, re.MULTILINE | re.DOTALL)
+    folder = binaries.get("kubectl").parent
+    environment = os.environ | control_plane.environment | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["bash", "-euo", "pipefail", "-c", block], env=environment, check=True, capture_output=True)
+    spec = kube.get("orders")["spec"]
+    assert (spec["queueClassName"], spec["limit"]) == ("fast", 1000)
 
 
 def test_helm_says_nothing_of_images_that_have_a_registry() -> None:
