@@ -42,6 +42,9 @@ class Bounds:
     scan: int = 10_000
     """The most messages looked through for one page of browse."""
 
+    long_work_share: float = 0.8
+    """The part of the time that all long work may take together, from above 0 to 1."""
+
     connections: int = 4_000
     """The most connections to the gRPC port."""
 

@@ -251,16 +251,27 @@ class HttpFigures(Protocol):
     too_many: int
 
 
+class LongWork(Protocol):
+    """What is counted of long work."""
+
+    seconds: float
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of it that wait for a slice."""
+
+
 class ServerMetrics(Collector):
     """What the server counts beside its queues."""
 
-    def __init__(  # each is a part of its own, and all are named
+    def __init__(  # noqa: PLR0913  # each is a part of its own, and all are named
         self,
         *,
         latencies: Latencies,
         budget: MemoryBudget,
         intake: Intake,
         http: HttpFigures,
+        long_work: LongWork,
         disk: Callable[[], DiskFigures] | None,
     ) -> None:
         """Take where latencies, memory and connections are counted, and what the Disk store counts if there is one."""
@@ -268,6 +279,7 @@ class ServerMetrics(Collector):
         self._budget = budget
         self._intake = intake
         self._http = http
+        self._long_work = long_work
         self._disk = disk
 
     def collect(self) -> Iterator[Metric]:
@@ -280,6 +292,7 @@ class ServerMetrics(Collector):
         )
         yield from _intake_families(self._intake)
         yield from _http_families(self._http)
+        yield from _long_work_families(self._long_work)
         if self._disk:
             yield from _disk_families(self._disk())
         build = InfoMetricFamily("queuelet_build", "What is running.", labels=["version"])
@@ -316,6 +329,16 @@ def _http_families(http: HttpFigures) -> Iterator[Metric]:
     closed.add_metric(["stood_still"], http.stood_still)
     closed.add_metric(["too_many"], http.too_many)
     yield closed
+
+
+def _long_work_families(work: LongWork) -> Iterator[Metric]:
+    yield from _families(
+        CounterMetricFamily,
+        ("long_work_seconds", "Time spent on long work, such as Browse or Purge by a selector.", work.seconds),
+    )
+    yield from _families(
+        GaugeMetricFamily, ("long_work_waiting", "Pieces of long work that wait for a slice of time.", work.waiting)
+    )
 
 
 def _disk_families(disk: DiskFigures) -> Iterator[Metric]:
@@ -391,12 +414,15 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
     budget: MemoryBudget,
     intake: Intake,
     http: HttpFigures,
+    long_work: LongWork,
     disk: Callable[[], DiskFigures] | None = None,
     credentials: Callable[[], Iterable[FileFigures]] = list,
 ) -> CollectorRegistry:
     """Return the registry of what is not a queue's: the server, its Disk store, the process and the platform."""
     registry = CollectorRegistry()
-    registry.register(ServerMetrics(latencies=latencies, budget=budget, intake=intake, http=http, disk=disk))
+    registry.register(
+        ServerMetrics(latencies=latencies, budget=budget, intake=intake, http=http, long_work=long_work, disk=disk)
+    )
     registry.register(CredentialMetrics(credentials))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

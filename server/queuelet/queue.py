@@ -22,7 +22,7 @@ from queuelet.budget import MESSAGE_OVERHEAD, MemoryBudget
 from queuelet.claims import Claim, Claims
 from queuelet.deadlines import NEVER
 from queuelet.definition import Counts, Definition, State
-from queuelet.errors import InvalidArgument, LeaseLost, MemoryExhausted, QueueletError
+from queuelet.errors import InvalidArgument, LeaseLost, MemoryExhausted, QueueFull, QueueletError
 from queuelet.ids import MessageIds
 from queuelet.leases import LEASE_OVERHEAD, Leased
 from queuelet.message import Delivery, TryOutcome
@@ -207,9 +207,18 @@ class Queue:
         if isinstance(drafts, PlainBatch) and self._has_room_for_all(drafts, now):
             results += self._append_all(drafts, now)
             return results
+        full: QueueFull | None = None
         for draft in drafts:
+            if full is not None and not draft.own_id:
+                # Nothing has left since, and thousands of sentences would take a tenth of a second.
+                self.refused_full += 1
+                results.append(full)
+                continue
             try:
                 results.append(self.add(draft, now))
+            except QueueFull as error:
+                full = error
+                results.append(error)
             except QueueletError as error:
                 results.append(error)
         return results

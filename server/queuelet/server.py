@@ -35,6 +35,7 @@ from queuelet.reminders import REMIND_EVERY
 from queuelet.rpc import Endpoint
 from queuelet.running import Running
 from queuelet.service import Service
+from queuelet.service.turns import LINE
 from queuelet.stores import Store
 from queuelet.stores.disk import DiskStore
 from queuelet.stores.memory import MemoryStore
@@ -143,6 +144,7 @@ class Server:
                 budget=budget,
                 intake=intake,
                 http=connections,
+                long_work=LINE,
                 disk=self._disk.figures if self._disk else None,
                 credentials=self._file_figures,
             ),

@@ -147,6 +147,27 @@ def error_to_pb(error: QueueletError) -> pb.Error:
     return pb.Error(code=CODES[type(error)], reason=error.reason, message=error.message)
 
 
+class BatchErrors:
+    """The errors of one batch as its results carry them: a sentence that an earlier result has is not repeated."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._said: set[str] = set()
+        self._short: dict[type[QueueletError], pb.Error] = {}
+
+    def to_pb(self, error: QueueletError) -> pb.Error:
+        """Return an error as the next result carries it. It is not to be changed."""
+        message = error.message
+        if message not in self._said:
+            self._said.add(message)
+            return error_to_pb(error)
+        kind = type(error)
+        short = self._short.get(kind)
+        if short is None:
+            short = self._short[kind] = pb.Error(code=CODES[kind], reason=error.reason)
+        return short
+
+
 def error_from_pb(error: pb.Error) -> QueueletError:
     """Return the error a batch's result carries."""
     return _KINDS.get(error.reason, QueueletError)(error.message)

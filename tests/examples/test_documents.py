@@ -16,6 +16,7 @@ from queuelet.errors import QueueletError
 from queuelet.http_connections import HttpConnections
 from queuelet.intake import Intake
 from queuelet.metrics import Latencies, exposition, server_registry
+from queuelet.service.turns import Line
 from queuelet.status import CODES
 from queuelet.stores.disk import DiskFigures, Distribution
 from queuelet.tags import Tag
@@ -66,6 +67,7 @@ def test_server_md_lists_every_metric() -> None:
         budget=manager.budget,
         intake=Intake(manager.budget, 1, 1),
         http=HttpConnections(),
+        long_work=Line(),
         disk=lambda: FIGURES,
     )
     text = b"".join(exposition(registry, manager, 2, {"a"})).decode()

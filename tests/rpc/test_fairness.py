@@ -12,8 +12,10 @@ from contextlib import closing
 import pytest
 
 from queuelet.v1 import queue_pb2 as pb
+from support.pages import samples
 from support.patience import patient
-from support.rpc import Rpc, unique_name
+from support.relay import Relay
+from support.rpc import Rpc, eventually, outcome, unique_name
 from support.server_process import ServerProcess
 
 TAGS = [pb.Tag(key=f"k{number}", value="v") for number in range(64)]
@@ -90,3 +92,50 @@ def test_calls_are_answered_while_long_work_goes_on(place: str, work: Callable[[
             rpc.get_queue("other")
             answered += 1
     assert answered >= MEANWHILE
+
+
+MANY = 64
+"""Expensive calls at once."""
+
+
+def test_the_long_work_of_one_address_does_not_wait_for_all_that_another_asks_for() -> None:
+    """It begins last, and is done while all others are still in progress. Short calls are answered all the time."""
+    with (
+        ServerProcess() as server,
+        Relay(server.port, source="127.0.0.2") as relay,
+        closing(Rpc(relay.address)) as greedy,
+    ):
+        tagged = pb.AddBatchRequest(
+            queue_id=greedy.new_queue("tagged").meta.id, messages=[pb.NewMessage(tags=TAGS)] * 3_000
+        )
+        greedy.call("AddBatch", tagged, pb.AddBatchResponse)
+        greedy.new_queue("other")
+        request = pb.PurgeRequest(queue_id="tagged", selector=COSTLY)
+        calls = [greedy.start("Purge", request, timeout=None) for _ in range(MANY)]
+        url = f"{server.metrics_url}/metrics"
+        eventually(lambda: samples(url, "queuelet_long_work_waiting")[""] >= MANY - 1, "all of them have begun")
+        with closing(Rpc(server.address)) as modest, closing(Rpc(server.address)) as rpc:
+            own = modest.start("Purge", request, timeout=None)
+            answered = 0
+            while not own.done():
+                rpc.add("other")
+                answered += 1
+            assert isinstance(outcome(own, pb.PurgeResponse), pb.PurgeResponse)
+            assert not any(call.done() for call in calls)
+        assert answered >= MEANWHILE
+        assert samples(url, "queuelet_long_work_seconds_total")[""] > 0
+        for call in calls:
+            call.cancel()
+        eventually(lambda: samples(url, "queuelet_long_work_waiting")[""] == 0, "none is left")
+
+
+def test_a_batch_that_a_full_queue_refuses_has_a_result_for_each_message_and_one_sentence(place: str) -> None:
+    with closing(Rpc(place)) as rpc:
+        queue = rpc.new_queue(limit=1).meta.id
+        rpc.add(queue)
+        results = rpc.add_batch(queue, [b""] * 10_000)
+        assert [result.error.reason for result in results] == ["QUEUE_FULL"] * 10_000
+        assert [bool(result.error.message) for result in results] == [True] + [False] * 9_999
+        assert rpc.stats(queue).refused_full == 10_000
+        rpc.pop(queue)
+        assert [bool(result.id) for result in rpc.add_batch(queue, [b"", b""])] == [True, False]

@@ -76,6 +76,20 @@ class MemoryShare(Size):
         return int(available_bytes() * share)
 
 
+class Share(click.ParamType[float]):
+    """A part of a whole: 80%, or 0.8."""
+
+    name = "percentage"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return it as a number from above 0 to 1."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(value))
+        share = float(match[1]) / (100 if match[2] else 1) if match else 0
+        if not 0 < share <= 1:
+            self.fail(f"{value!r} is not a share: write 1% to 100%.", param, ctx)
+        return share
+
+
 class SettingOption(click.Option):
     """A flag whose default is that of `queuelet.server.Settings`, looked up when it is needed."""
 
@@ -170,6 +184,14 @@ AT_LEAST_1 = WholeNumber(min=1)
     default=BOUNDS.request_seconds,
     metavar="DURATION",
     help="How long a request may take to arrive whole.",
+)
+@click.option(
+    "--long-work-share",
+    type=Share(),
+    default=BOUNDS.long_work_share,
+    show_default="80%",
+    metavar="SHARE",
+    help="The part of the time that all long work may take together, such as Browse or Purge by a large selector.",
 )
 @click.option(
     "--max-http-connections",

@@ -12,6 +12,7 @@ from queuelet.service.messages import MessageRpcs
 from queuelet.service.queues import QueueRpcs
 from queuelet.service.redrive import RedriveRpcs
 from queuelet.service.taking import Taker
+from queuelet.service.turns import LINE
 from queuelet.service.watch import WatchRpcs
 from queuelet.status import NEGZ_SERVICE, SERVICE
 
@@ -23,6 +24,7 @@ class Service:
         """Take the queues to serve, whether the server runs, and since when (nanoseconds since 1970)."""
         self._manager = manager
         self._running = running
+        LINE.share = manager.bounds.long_work_share
         self._queues = QueueRpcs(manager, started=started)
         taker = Taker(running)
         self._messages = MessageRpcs(manager, running, taker)

@@ -31,7 +31,7 @@ from queuelet.queue import Queue
 from queuelet.rpc import Call, Send
 from queuelet.service.heartbeat import MISSED, Heartbeat
 from queuelet.service.leases import LONGEST_CONSUMER, LONGEST_REASON, deliveries, fitting, nack_delay_from_pb
-from queuelet.status import error_to_pb
+from queuelet.status import BatchErrors
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.waiting import Waiter
 from queuelet.wire import check_at_most, lease_from_pb, nanoseconds_from_pb, page_size_from_pb, text_from_pb
@@ -175,12 +175,9 @@ class _Untold:
         answer = pb.ConsumeResponse(settled=self._settled[:_STEP])
         if self._settled:
             answer.durability = pb.DURABILITY_DISK if is_durable else pb.DURABILITY_MEMORY
-        told: set[str] = set()
+        errors = BatchErrors()
         for token, error in self._refused[:_STEP]:
-            refusal = answer.refused.add(token=token, error=error_to_pb(error)).error
-            if refusal.message in told:
-                refusal.message = ""
-            told.add(error.message)
+            answer.refused.add(token=token, error=errors.to_pb(error))
         del self._settled[:_STEP], self._refused[:_STEP]
         return answer
 

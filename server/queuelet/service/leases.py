@@ -12,7 +12,7 @@ from queuelet.manager import Manager
 from queuelet.rpc import Call
 from queuelet.service.kept import DURABILITY_2, once_kept
 from queuelet.service.taking import Taker
-from queuelet.status import error_to_pb
+from queuelet.status import BatchErrors
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import check_batch, delay_from_pb, lease_from_pb, page_size_from_pb, seconds_from_pb, text_from_pb
 
@@ -119,13 +119,10 @@ def _results(results: Sequence[QueueletError | None]) -> bytes:
     if not any(results):
         return _DONE * len(results)
     answer = pb.AckResponse()
-    told: set[str] = set()
+    errors = BatchErrors()
     for result in results:
         if result is None:
             answer.results.add()
-            continue
-        refusal = answer.results.add(error=error_to_pb(result)).error
-        if refusal.message in told:
-            refusal.message = ""
-        told.add(result.message)
+        else:
+            answer.results.add(error=errors.to_pb(result))
     return answer.SerializeToString()

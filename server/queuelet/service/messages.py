@@ -19,8 +19,8 @@ from queuelet.running import Running
 from queuelet.selector import parse_selector
 from queuelet.service.kept import DURABILITY_2, DURABILITY_3, once_kept
 from queuelet.service.taking import Taker, patience, request_key
-from queuelet.service.turns import Turns
-from queuelet.status import NEGZ_SERVICE, error_to_pb
+from queuelet.service.turns import LINE, Turns
+from queuelet.status import NEGZ_SERVICE, BatchErrors
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.wire import (
@@ -43,7 +43,13 @@ _ADDED = b"a"
 """The kind of an AddBatch among the calls whose answers are kept."""
 
 _STEP = 100
-"""How many messages are worked on before a look at the clock."""
+"""How many messages are looked up in one go."""
+
+_FEW = 10
+"""How many messages of a batch are read before a look at the clock."""
+
+_LARGE = 16 * 1024
+"""Bytes of a batch that waits for other long work before it is read."""
 
 
 Answer = Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes]
@@ -83,25 +89,36 @@ class MessageRpcs:
             queue = self._manager.get(asked.queue_id)
             check_batch(plain.messages, "messages", self._bounds)
             return self._add_batch(queue, asked, plain.messages, call)
+        if len(request) > _LARGE and LINE.is_busy:
+            return self._add_later(request, call)
         asked = pb.AddBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.messages, "messages", self._bounds)
-        turns = Turns()
+        turns = Turns(call.peer_host)
         messages: list[NewMessage] = []
         for place, new in enumerate(asked.messages):
             messages.append(self._read(place, new))
-            if place % _STEP == 0 and turns.is_over:
-                return self._add_large_batch(queue, asked, messages, call)
+            if place % _FEW == 0 and turns.is_over:
+                return self._add_large_batch(queue, asked, messages, call, turns)
         return self._add_batch(queue, asked, messages, call)
 
+    async def _add_later(self, request: bytes, call: Call) -> bytes:
+        """Read a batch once long work that was there before has had its slices."""
+        turns = Turns(call.peer_host)
+        await turns.begin()
+        self._running.check()
+        asked = pb.AddBatchRequest.FromString(request)
+        queue = self._manager.get(asked.queue_id)
+        check_batch(asked.messages, "messages", self._bounds)
+        return await self._add_large_batch(queue, asked, [], call, turns)
+
     async def _add_large_batch(
-        self, queue: Queue, asked: pb.AddBatchRequest, messages: list[NewMessage], call: Call
+        self, queue: Queue, asked: pb.AddBatchRequest, messages: list[NewMessage], call: Call, turns: Turns
     ) -> bytes:
         """Read on from where the turn was over, then add."""
-        turns = Turns()
         for place in range(len(messages), len(asked.messages)):
-            messages.append(self._read(place, asked.messages[place]))
             await turns.give()
+            messages.append(self._read(place, asked.messages[place]))
         self._running.check()
         queue.check_exists()
         answer = self._add_batch(queue, asked, messages, call)
@@ -239,14 +256,16 @@ class MessageRpcs:
         queue = self._manager.get(asked.queue_id)
         most = page_size_from_pb(asked.page_size) or self._bounds.batch
         after = number_from_token(asked.page_token)
-        selects = parse_selector(asked.selector) if asked.selector else None
         states = states_from_pb(asked.states)
-        turns = Turns()
+        turns = Turns(call.peer_host)
+        await turns.begin()
+        selects = parse_selector(asked.selector) if asked.selector else None
         pieces: list[bytes] = []
         most_bytes = self._bounds.message_bytes - _BESIDE
         room = most_bytes
         ahead = CLOCK.behind_ns()
-        for _ in range(0, self._bounds.scan, _STEP):
+        looked_at = 0
+        while looked_at < self._bounds.scan:
             found = queue.browse(after, _STEP, states, now=now_ns())
             for each in found.messages:
                 if selects is None or selects(tags_of(each.body)):
@@ -256,9 +275,13 @@ class MessageRpcs:
                         return b"".join([*pieces, next_page(str(after))])
                     pieces.append(piece)
                 after = each.seq
-            if found.is_end:
-                return b"".join(pieces)
-            after = found.last
+                looked_at += 1
+                if turns.is_over:
+                    break
+            else:
+                if found.is_end:
+                    return b"".join(pieces)
+                after = found.last
             await turns.give()
         return b"".join([*pieces, next_page(str(after))])
 
@@ -272,28 +295,40 @@ class MessageRpcs:
         states = states_from_pb(asked.states)
         if asked.ids:
             check_batch(asked.ids, "ids", self._bounds)
-            ids = [checked_uuid(message_id, "ids").encode() for message_id in asked.ids]
-            purged = queue.purge_ids(ids, now_ns(), states)
-            return once_kept(queue, pb.PurgeResponse(purged=purged).SerializeToString())
-        return once_kept(queue, self._purge_in_slices(queue, asked.selector, states))
+            return once_kept(queue, self._purge_ids(queue, asked.ids, states, call))
+        return once_kept(queue, self._purge_in_slices(queue, asked.selector, states, call))
 
-    async def _purge_in_slices(self, queue: Queue, selector: str, states: set[State]) -> bytes:
+    async def _purge_ids(self, queue: Queue, asked: Sequence[str], states: set[State], call: Call) -> bytes:
+        """Remove the messages of these ids, none if one of them is wrong, and let other calls have their turn."""
+        turns = Turns(call.peer_host)
+        if len(asked) > _STEP:
+            await turns.begin()
+        ids = [checked_uuid(message_id, "ids").encode() for message_id in asked]
+        purged = 0
+        for start in range(0, len(ids), _STEP):
+            purged += queue.purge_ids(ids[start : start + _STEP], now_ns(), states)
+            await turns.give()
+        return pb.PurgeResponse(purged=purged).SerializeToString()
+
+    async def _purge_in_slices(self, queue: Queue, selector: str, states: set[State], call: Call) -> bytes:
         """Remove what is selected among the messages that are there now, and let other calls have their turn."""
+        turns = Turns(call.peer_host)
+        await turns.begin()
         selects = parse_selector(selector) if selector else None
-        turns = Turns()
         purged = after = 0
         last = queue.last_seq
         while after < last:
             found = queue.browse(after, _STEP, states, now=now_ns())
-            chosen = [
-                each.seq
-                for each in found.messages
-                if each.seq <= last and (selects is None or selects(tags_of(each.body)))
-            ]
+            chosen: list[int] = []
+            for each in found.messages:
+                if each.seq <= last and (selects is None or selects(tags_of(each.body))):
+                    chosen.append(each.seq)
+                after = each.seq
+                if turns.is_over:
+                    break
+            else:
+                after = last if found.is_end else found.last
             purged += queue.purge(chosen, now_ns())
-            if found.is_end:
-                break
-            after = found.last
             await turns.give()
         return pb.PurgeResponse(purged=purged).SerializeToString()
 
@@ -332,15 +367,15 @@ def _batch_answer(queue: Queue, messages: Sequence[NewMessage], results: Sequenc
     if not bodies:
         _raise_if_gone(results)
     answer = pb.AddBatchResponse()
-    told: set[str] = set()
+    errors = BatchErrors()
     for message, result in zip(messages, results, strict=True):
+        if isinstance(result, QueueletError):
+            answer.results.add(error=errors.to_pb(result))
+            continue
         try:
             body = _added_or_raise(message, result)
         except QueueletError as error:
-            refusal = answer.results.add(error=error_to_pb(error)).error
-            if refusal.message in told:
-                refusal.message = ""
-            told.add(error.message)
+            answer.results.add(error=errors.to_pb(error))
         else:
             answer.results.add(id=id_of(body).decode(), duplicate=isinstance(result, Duplicate))
     return answer.SerializeToString() + DURABILITY_2[queue.is_durable]

@@ -65,7 +65,10 @@ class QueueRpcs:
         room = self._bounds.message_bytes - _BESIDE
         answer = pb.ListQueuesResponse()
         last = 0
-        async for queue in self._selected(number_from_token(asked.page_token), parse_selector(asked.selector)):
+        turns = Turns(call.peer_host)
+        await turns.begin()
+        selects = parse_selector(asked.selector)
+        async for queue in self._selected(number_from_token(asked.page_token), selects, turns):
             message = queue_to_pb(queue)
             size = message.ByteSize()
             room -= size + _KEY_AND_LENGTH
@@ -81,9 +84,8 @@ class QueueRpcs:
             last = queue.number
         return answer.SerializeToString()
 
-    async def _selected(self, after: int, selects: Selector) -> AsyncIterator[Queue]:
+    async def _selected(self, after: int, selects: Selector, turns: Turns) -> AsyncIterator[Queue]:
         """Yield the queues past a number, and let other calls have their turn now and then."""
-        turns = Turns()
         while queues := self._manager.after(after, _PAGE):
             for queue in queues:
                 if selects(queue.definition.tags):
@@ -136,9 +138,11 @@ class QueueRpcs:
 
     async def declare_queues(self, request: bytes, call: Call) -> bytes:
         """Make queues what their declarations say, each with its own result."""
+        turns = Turns(call.peer_host)
+        await turns.begin()
         asked = pb.DeclareQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
-        results = await _in_slices(self._declare, asked.queues)
+        results = await _in_slices(self._declare, asked.queues, turns)
         await self._kept()
         _fit(results, self._bounds.message_bytes)
         return pb.DeclareQueuesResponse(results=results).SerializeToString()
@@ -167,9 +171,11 @@ class QueueRpcs:
 
     async def remove_queues(self, request: bytes, call: Call) -> bytes:
         """Drop queues of an owner, each with its own result."""
+        turns = Turns(call.peer_host)
+        await turns.begin()
         asked = pb.RemoveQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
-        results = await _in_slices(self._remove, asked.queues)
+        results = await _in_slices(self._remove, asked.queues, turns)
         await self._kept()
         _fit(results, self._bounds.message_bytes)
         return pb.RemoveQueuesResponse(results=results).SerializeToString()
@@ -188,11 +194,13 @@ class QueueRpcs:
         asked = pb.GetStatsRequest.FromString(request)
         if asked.queue_id:
             return pb.GetStatsResponse(queue=_queue_stats(self._manager.get(asked.queue_id))).SerializeToString()
-        return pb.GetStatsResponse(server=await self._server_stats()).SerializeToString()
+        return pb.GetStatsResponse(server=await self._server_stats(call)).SerializeToString()
 
-    async def _server_stats(self) -> pb.ServerStats:
+    async def _server_stats(self, call: Call) -> pb.ServerStats:
         total = Counts()
-        async for queue in self._selected(0, lambda _: True):
+        turns = Turns(call.peer_host)
+        await turns.begin()
+        async for queue in self._selected(0, lambda _: True, turns):
             total = Counts(*map(add, total, queue.counts))
         stats = pb.ServerStats(
             version=__version__,
@@ -206,10 +214,9 @@ class QueueRpcs:
         return stats
 
 
-async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item], turns: Turns) -> list[_Result]:
     """Act on each item, and let other calls have their turn now and then."""
     results: list[_Result] = []
-    turns = Turns()
     for item in items:
         results.append(act(item))
         await turns.give()

@@ -17,7 +17,7 @@ from queuelet.service.turns import Turns
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import check_batch, checked_uuid
 
-_STEP = 100
+_STEP = 20
 """How many messages are worked on before a look at the clock."""
 
 _EVERY = 0.5
@@ -45,7 +45,9 @@ class RedriveRpcs:
             )
         if asked.ids:
             check_batch(asked.ids, "ids", self._bounds)
-        await _Redrive(queue, asked, send).run()
+        turns = Turns(call.peer_host)
+        await turns.begin()
+        await _Redrive(queue, asked, send).run(turns)
 
 
 class _Redrive:
@@ -59,9 +61,8 @@ class _Redrive:
         self._chosen = self._by_id() if asked.ids else self._by_tags()
         self._answer = pb.RedriveResponse(remaining=len(self._ids) or queue.counts.dead)
 
-    async def run(self) -> None:
+    async def run(self, turns: Turns) -> None:
         loop = asyncio.get_running_loop()
-        turns = Turns()
         told = began = loop.time()
         for seen, seqs in self._chosen:
             self._queue.check_exists()
@@ -74,9 +75,11 @@ class _Redrive:
             if self._asked.rate and not self._asked.dry_run:
                 behind = began + self._answer.redriven / self._asked.rate - loop.time()
                 await asyncio.sleep(max(0.0, behind))
+                await turns.begin()
             if loop.time() - told > _EVERY:
                 told = loop.time()
                 await self._tell()
+                await turns.begin()
         self._answer.remaining = 0
         await self._tell()
 

@@ -1,67 +1,117 @@
 """Turns: long work is done in slices, so that other calls do not wait for its end.
 
-All long work of an event loop shares one line: in one pass of the loop only one piece of it has a slice, however
-many there are. Otherwise 64 expensive calls would let short ones through only after 64 slices.
+All long work of an event loop shares one line: only one piece of it has a slice at a time, and after each slice the
+loop is left to short calls for a while, so that long work takes no more than its share of the time. Addresses have
+slices in turn: one that asks for much does not hold up the long work of others. The first slice waits in the line too,
+because otherwise 64 expensive calls that come at once would have 64 slices before any short call is served.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from time import monotonic
 
 SLICE = 0.005
 """How long work goes on before others get their turn, in seconds. A call takes a tenth of that."""
 
-_PAUSE = 0.001
-"""How long the loop is left to short calls between two slices while several pieces of work wait, in seconds."""
+_TICK = 0.001
+"""Timers are no finer than this, in seconds: a shorter wait is left out, and made up for by the next one."""
 
 
-class _Line:
-    """Work that waits for its next slice, first come first served."""
+class Line:
+    """Work that waits for its next slice: addresses in turn, and first come, first served for each."""
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        """Begin with none."""
+        self.share = 0.8
+        """The part of the time that all long work may take together."""
+        self.seconds = 0.0
+        """How long all slices took together."""
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_scheduled = False
+        self._free_at = 0.0
+        """Until when the loop is left to short calls."""
 
-    async def wait(self) -> None:
+    @property
+    def waiting(self) -> int:
+        """How many pieces of work wait for a slice."""
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a piece of work that comes now has to wait."""
+        return bool(self._waiting) or self._free_at - monotonic() > _TICK
+
+    def used(self, seconds: float, now: float) -> None:
+        """Count part of a slice that ended now."""
+        self.seconds += seconds
+        self._free_at = max(self._free_at, now - seconds) + seconds * (1 / self.share)
+
+    async def wait(self, peer: str) -> None:
+        """Return when a piece of work from this address may have a slice."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
             self._waiting.clear()
+            self._is_scheduled = False
         turn = loop.create_future()
-        self._waiting.append(turn)
-        if len(self._waiting) == 1:
-            loop.call_soon(self._next)
+        self._waiting.setdefault(peer, deque()).append(turn)
+        if not self._is_scheduled:
+            self._schedule(loop)
         await turn
 
-    def _next(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_scheduled = True
+        delay = self._free_at - monotonic()
+        if delay > _TICK:
+            loop.call_later(delay, self._next, loop)
+        else:
+            loop.call_soon(self._next, loop)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_scheduled = False
+        if loop is not self._loop:
+            return
+        while self._waiting and self._free_at - monotonic() <= _TICK:
+            peer, of_peer = self._waiting.popitem(last=False)
+            turn = of_peer.popleft()
+            if of_peer:
+                self._waiting[peer] = of_peer  # behind the other addresses
             if not turn.done():  # it is if its call was cancelled
                 turn.set_result(None)
                 break
-        if self._waiting and self._loop:
-            self._loop.call_later(_PAUSE, self._next)
+        if self._waiting:
+            self._schedule(loop)
 
 
-_line = _Line()
+LINE = Line()
+"""The line of this process."""
 
 
 class Turns:
     """Counts the time of one piece of work, and lets others have their turn after each slice of it."""
 
-    def __init__(self) -> None:
-        """Begin a slice."""
-        self._began = monotonic()
+    def __init__(self, peer: str) -> None:
+        """Take the address that asked for the work. The time counts from now on, or from `begin`."""
+        self._peer = peer
+        self._began = self._counted = monotonic()
 
     @property
     def is_over(self) -> bool:
         """Whether it is the others' turn."""
         return monotonic() - self._began > SLICE
 
+    async def begin(self) -> None:
+        """Wait for the first slice, or for another one after the work has waited for something else."""
+        await LINE.wait(self._peer)
+        self._began = self._counted = monotonic()
+
     async def give(self) -> None:
         """Let others have their turn if this slice is over."""
-        if self.is_over:
-            await _line.wait()
-            self._began = monotonic()
+        now = monotonic()
+        LINE.used(now - self._counted, now)
+        self._counted = now
+        if now - self._began > SLICE:
+            await self.begin()

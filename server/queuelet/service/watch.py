@@ -37,7 +37,7 @@ class WatchRpcs:
                 "request: send one WatchQueuesRequest; an empty one watches all queues", field="request"
             )
         asked = pb.WatchQueuesRequest.FromString(request)
-        watcher = _Watcher(self._manager, parse_selector(asked.selector), send)
+        watcher = _Watcher(self._manager, parse_selector(asked.selector), send, call.peer_host)
         unsubscribe = self._manager.subscribe(watcher.changed)
         try:
             await watcher.snapshot()
@@ -64,10 +64,11 @@ class _Watcher:
     What a slow reader has not been told yet is kept by queue, not by change: at most every queue once.
     """
 
-    def __init__(self, manager: Manager, selects: Selector, send: Send) -> None:
+    def __init__(self, manager: Manager, selects: Selector, send: Send, peer: str) -> None:
         self._manager = manager
         self._selects = selects
         self._send = send
+        self._peer = peer
         self._stores: list[pb.StoreEpoch] = []
         self._seen: dict[str, _Seen] = {}
         self._changed: dict[str, Queue] = {}
@@ -115,10 +116,12 @@ class _Watcher:
 
     async def _tell(self, queues: Iterable[Queue], gone: Mapping[str, str] | None = None) -> None:
         """Send what is news, in as many messages as it takes."""
-        turns = Turns()
+        turns = Turns(self._peer)
+        await turns.begin()
         batch = _Batch(self._send, self._manager.bounds.message_bytes)
         for queue_id, name in (gone or {}).items():
-            await batch.remove(queue_id, name)
+            if await batch.remove(queue_id, name):
+                await turns.begin()
         for queue in queues:
             await turns.give()
             seen = self._seen.get(queue.id)
@@ -126,10 +129,13 @@ class _Watcher:
                 continue
             selected = self._selects(queue.definition.tags)
             self._seen[queue.id] = _Seen(queue.revision, queue.activity if selected else None)
+            was_sent = False
             if selected:
-                await batch.put(queue)
+                was_sent = await batch.put(queue)
             elif seen and seen.activity is not None:
-                await batch.remove(queue.id, queue.definition.name)
+                was_sent = await batch.remove(queue.id, queue.definition.name)
+            if was_sent:
+                await turns.begin()
         await batch.flush()
 
 
@@ -142,14 +148,18 @@ class _Batch:
         self._message = pb.WatchQueuesResponse()
         self._room = message_bytes
 
-    async def put(self, queue: Queue) -> None:
+    async def put(self, queue: Queue) -> bool:
+        """Put in a queue; return whether a full message was sent for it."""
         message = queue_to_pb(queue)
-        await self._make_room(message.ByteSize() + _BESIDE)
+        was_sent = await self._make_room(message.ByteSize() + _BESIDE)
         self._message.queues.append(message)
+        return was_sent
 
-    async def remove(self, queue_id: str, name: str) -> None:
-        await self._make_room(len(name) + _BESIDE)
+    async def remove(self, queue_id: str, name: str) -> bool:
+        """Put in a queue that is gone; return whether a full message was sent for it."""
+        was_sent = await self._make_room(len(name) + _BESIDE)
         self._message.removed.add(id=queue_id, name=name)
+        return was_sent
 
     async def flush(self) -> None:
         message, self._message = self._message, pb.WatchQueuesResponse()
@@ -157,7 +167,9 @@ class _Batch:
         if message.queues or message.removed:
             await self._send(message.SerializeToString())
 
-    async def _make_room(self, size: int) -> None:
-        if size > self._room:
+    async def _make_room(self, size: int) -> bool:
+        was_full = size > self._room
+        if was_full:
             await self.flush()
         self._room -= size
+        return was_full
