@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.registry import CollectorRegistry
 
@@ -93,8 +97,27 @@ class Metrics:
             "1 while another installation serves the queue class, so that this one does not act.",
             registry=self.registry,
         )
+        self.credentials_stale = Gauge(
+            "queuelet_operator_credentials_stale",
+            "1 while a file cannot be used as it is now, so that its last good content stays in use.",
+            ["file"],
+            registry=self.registry,
+        )
         self.leads = Gauge(
             "queuelet_operator_leader",
             "1 while this operator is the one that acts.",
             registry=self.registry,
         )
+
+    def watch_files(self, problems: Callable[[], Mapping[Path, str]]) -> None:
+        """Look at files with credentials whenever metrics are read.
+
+        Args:
+            problems: returns why each file cannot be used as it is now, empty if it can. The files stay the same.
+        """
+
+        def is_stale(file: Path) -> float:
+            return float(bool(problems()[file]))
+
+        for file in problems():
+            self.credentials_stale.labels(str(file)).set_function(partial(is_stale, file))

@@ -35,6 +35,7 @@ async def operate(settings: Settings) -> int:
     configure_logs(debug=settings.debug)
     configuration = await login()
     metrics, health = Metrics(), Health()
+    metrics.watch_files(settings.connection.file_problems)
     http = HttpEndpoints(health, metrics, settings.http_hosts)
     metrics_port = await http.listen(*split_address(settings.metrics))
     session = open_session(configuration, metrics, connections=settings.workers + 8, watch_began=health.watch_began)

@@ -14,6 +14,7 @@ from support.apart import Apart, server_in_place_of
 from support.counts import soaked
 from support.kube_queues import History, KubeQueues, Writes, condition, is_ready, reason_of
 from support.operator_process import OperatorProcess
+from support.pages import samples
 from support.rpc import Rpc, eventually, unique_name
 from support.server_process import ServerProcess
 from tools.control_plane import Api, ApiError, ControlPlane
@@ -333,6 +334,34 @@ def test_a_server_with_tls_and_a_token_is_reached(apart: Apart, kube: KubeQueues
             assert "token" in seen["status"]["conditions"][0]["message"]
             token.write_text("right")
             kube.wait_ready()
+
+
+def test_an_emptied_token_of_the_operator_shows_in_its_metrics_and_log_while_it_goes_on(
+    apart: Apart, kube: KubeQueues, tmp_path: Path
+) -> None:
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    theirs.write_text("open sesame")
+    ours.write_text("open sesame")
+    with (
+        ServerProcess("--token-file", str(theirs)) as server,
+        apart.operator(server.address, *SOON, "--server-token-file", str(ours)) as operator,
+    ):
+
+        def stale() -> dict[str, float]:
+            return samples(f"{operator.metrics_url}/metrics", "queuelet_operator_credentials_stale")
+
+        kube.create("before")
+        kube.wait_ready("before")
+        assert stale() == {f'file="{ours}"': 0}
+        for spoil in (lambda: ours.write_text(""), ours.unlink):
+            spoil()
+            assert stale() == {f'file="{ours}"': 1}
+        kube.create()
+        kube.wait_ready()
+        says = "cannot read a file, so its last content stays in use: "
+        eventually(lambda: any(line["msg"].startswith(says) for line in operator.log()), "the log says so")
+        ours.write_text("open sesame")
+        assert stale() == {f'file="{ours}"': 0}
 
 
 def test_the_message_follows_the_cause_of_an_outage(

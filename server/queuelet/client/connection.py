@@ -90,6 +90,16 @@ class Connection:
             return ()
         return (("authorization", f"Bearer {kept_file(self.token_file).read().decode()}"),)
 
+    def file_problems(self) -> dict[Path, str]:
+        """Look at the files with the token and the certificates, such as for metrics of a program.
+
+        Returns:
+            For each file why it cannot be used as it is now, so that its last good content stays in use; empty if it
+            can be used.
+        """
+        files = (self.tls_ca, self.tls_cert, self.tls_key, self.token_file)
+        return {file: kept_file(file).problem() for file in files if file}
+
     def open_channel(self) -> grpc.aio.Channel:
         """Return a channel of gRPC, which connects when it is used.
 

@@ -40,6 +40,14 @@ class KeptFile:
                 _log.info("%s can be read again", self.path)
         return self._content
 
+    def problem(self) -> str:
+        """Return why the file cannot be used as it is now; empty if it can."""
+        try:
+            self._read()
+        except (OSError, ValueError) as error:
+            return str(error)
+        return ""
+
     def _read(self) -> bytes:
         content = self.path.read_bytes().strip()
         if not content:
