@@ -8,15 +8,19 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from urllib.request import urlopen
 
+import click
 import pytest
 import trustme
 import yaml
 
+from queuelet.bounds import Bounds
+from queuelet.budget import available_bytes
 from queuelet.cli.server import server
 from queuelet_operator.__main__ import main as operator
 from queuelet_operator.metrics import Metrics
@@ -58,6 +62,18 @@ FURNITURE: Object = {
     "image": {"repository": "registry.example.com:5000/queuelet", "tag": "1.2.3", "pullPolicy": "Always"},
     "debug": True,
     "httpHosts": ["metrics.example.com", "queues.example.com"],
+}
+
+BOUNDS: Object = {
+    "connections": 100_000,
+    "streams": 2_000_000,
+    "incomingBytes": "64Mi",
+    "requestTimeoutSeconds": 7,
+    "waiting": 2_000,
+    "waitingPerPeer": 300,
+    "httpConnections": 50,
+    "httpTimeoutSeconds": 5,
+    "longWorkShare": "50%",
 }
 
 VALUES: dict[str, Object] = {
@@ -112,7 +128,13 @@ VALUES: dict[str, Object] = {
     "all that Pods can have": {
         "commonLabels": {"cost-center": "42"},
         "imagePullSecrets": [{"name": "registry"}],
-        "server": {**FURNITURE, "graceSeconds": 0, "memoryWatermark": "512Mi", "metricsTags": ["team", "tier"]},
+        "server": {
+            **FURNITURE,
+            "graceSeconds": 0,
+            "memoryWatermark": "512Mi",
+            "metricsTags": ["team", "tier"],
+            "bounds": BOUNDS,
+        },
         "operator": {
             **FURNITURE,
             "queueClassName": "fast.eu-1",
@@ -202,6 +224,40 @@ def test_keys_of_tags_with_series_are_a_flag_of_the_server() -> None:
     found = [environment_of(pod["spec"]) for _, pod in pod_templates(rendered("all that Pods can have"))]
     (value,) = [env["QUEUELET_SERVER_METRICS_TAG"] for env in found if "QUEUELET_SERVER_METRICS_TAG" in env]
     assert value == "team tier"
+
+
+def bounds_of(name: str) -> Bounds:
+    """Return the bounds that the server takes from the environment of its Pod."""
+    (pod,) = [pod["spec"] for kind, pod in pod_templates(rendered(name)) if kind == "StatefulSet"]
+    environment = environment_of(pod)
+    context = click.Context(server, info_name="server")
+    given: dict[str, object] = {}
+    for option in server.params:
+        for variable in option.envvar or ():
+            if variable in environment and option.name in Bounds.__slots__:
+                given[option.name] = option.type.convert(environment[variable], option, context)
+    assert len(given) == len(BOUNDS)
+    return Bounds(**given)  # type: ignore[arg-type]  # whatever the flags make of texts
+
+
+def test_bounds_are_flags_of_the_server() -> None:
+    assert bounds_of("all that Pods can have") == Bounds(
+        connections=100_000,
+        streams=2_000_000,
+        incoming_bytes=64 << 20,
+        request_seconds=7,
+        waiting=2_000,
+        waiting_per_peer=300,
+        http_connections=50,
+        http_seconds=5,
+        long_work_share=0.5,
+    )
+
+
+def test_without_values_the_bounds_are_those_of_the_server() -> None:
+    bounds = bounds_of("nothing")
+    assert bounds.incoming_bytes == available_bytes() // 8
+    assert replace(bounds, incoming_bytes=0) == Bounds()
 
 
 def test_a_token_without_tls_needs_a_word() -> None:
@@ -328,6 +384,10 @@ REFUSED: dict[str, tuple[Object, str]] = {
     "an address without a port": (
         {"server": {"address": "q.example.com"}},
         "'/server/address': 'q.example.com' does not",
+    ),
+    "connections without a bound": (
+        {"server": {"bounds": {"connections": -1}}},
+        "'/server/bounds/connections': minimum: got -1, want 1",
     ),
     "a watermark of nothing": ({"server": {"memoryWatermark": "most"}}, "'/server/memoryWatermark': 'most' does not"),
     "an unknown type of Service": (
