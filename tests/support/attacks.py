@@ -13,8 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from google.protobuf.message import Message as ProtobufMessage
 from hpack import Decoder, Encoder
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+
+from queuelet.v1 import queue_pb2 as pb
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 ADD = "/queuelet.v1.QueueService/Add"
@@ -187,6 +190,46 @@ def _unfinished(address: str, path: str, streams: int, connections: int, size: i
     _at_once(attack, list(_connections(address, connections)))
 
 
+def wait_for_messages(address: str, *, streams: int = 900, connections: int = 2) -> None:
+    """Wait for a message of the queue `empty` with as many calls as there may be, and more."""
+    request = pb.PopRequest(queue_id="empty", wait={"seconds": 3_600})
+    _call("Pop", request, address, streams, connections)
+
+
+def scan(address: str, *, streams: int = 64, connections: int = 1) -> None:
+    """Hold the most expensive selector against all messages of the queue `tagged`, in many calls at once."""
+    request = pb.PurgeRequest(
+        queue_id="tagged", selector=",".join(f"!none{number}" for number in range(63)) + ",nosuch"
+    )
+    _call("Purge", request, address, streams, connections)
+
+
+def refused_batches(address: str, *, streams: int = 64, connections: int = 1) -> None:
+    """Add the largest batches to the queue `full`, which refuses each message of them."""
+    request = pb.AddBatchRequest(queue_id="full", messages=[pb.NewMessage()] * 10_000)
+    _call("AddBatch", request, address, streams, connections)
+
+
+def _call(method: str, request: ProtobufMessage, address: str, streams: int, connections: int) -> None:
+    """Send whole requests, as fast as flow control lets them through."""
+    body = request.SerializeToString()
+    whole = b"\0" + len(body).to_bytes(4, "big") + body
+
+    def attack(connection: Connection) -> None:
+        for _ in range(streams):
+            stream, opened = connection.open(f"/queuelet.v1.QueueService/{method}")
+            connection.send(opened)
+            rest = whole
+            while rest and not connection.is_closed and not connection.has_ended(stream):
+                count = connection.take_window(stream, min(len(rest), _CHUNK), 1)
+                piece, rest = rest[:count], rest[count:]
+                if piece:
+                    flags = [] if rest else ["END_STREAM"]
+                    connection.send(DataFrame(stream, data=piece, flags=flags).serialize())
+
+    _at_once(attack, list(_connections(address, connections)))
+
+
 def connect_only(address: str, *, connections: int = 2_000) -> None:
     """Connect and send nothing."""
     host, port = address.rsplit(":", 1)
@@ -238,7 +281,18 @@ def _at_once(attack: Callable[[Connection], None], connections: list[Connection]
 
 ATTACKS: dict[str, Callable[..., None]] = {
     each.__name__: each
-    for each in (rapid_reset, open_streams, unfinished, unfinished_consume, connect_only, half_http, unread_http)
+    for each in (
+        rapid_reset,
+        open_streams,
+        unfinished,
+        unfinished_consume,
+        wait_for_messages,
+        scan,
+        refused_batches,
+        connect_only,
+        half_http,
+        unread_http,
+    )
 }
 
 
