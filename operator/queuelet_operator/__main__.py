@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from queuelet.addresses import split_address
-from queuelet.cli.options import Seconds
+from queuelet.cli.options import Seconds, http_hosts_option
 from queuelet_operator.settings import Settings
 
 _DEFAULT = Settings()
@@ -125,13 +125,7 @@ class _Command(click.Command):
     metavar="HOST:PORT",
     help="Where to serve metrics and health by HTTP; :port is on all addresses.",
 )
-@click.option(
-    "--http-hosts",
-    multiple=True,
-    metavar="NAME",
-    help="A name that HTTP requests may have as their Host, as if it were an IP address; may be given again. "
-    "In the environment, divided by spaces.",
-)
+@http_hosts_option
 @click.option(
     "--release-after",
     type=Seconds(),

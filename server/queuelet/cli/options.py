@@ -331,6 +331,14 @@ request_id_option = click.option(
     help="An id of your own for this call, a UUID for one: repeated within a minute it gets the same messages.",
 )
 
+http_hosts_option = click.option(
+    "--http-hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name that HTTP requests may have as their Host, as if it were an IP address; may be given again. "
+    "In the environment, divided by spaces.",
+)
+
 
 def check_choice(context: click.Context, ids: object, selector: str, *, everything: bool) -> None:
     """Refuse to guess which messages are meant."""

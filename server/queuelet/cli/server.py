@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from queuelet.bounds import Bounds
 from queuelet.budget import available_bytes
 from queuelet.cli.failures import Failure
-from queuelet.cli.options import FILE, GLOBAL, Command, Seconds, WholeNumber
+from queuelet.cli.options import FILE, GLOBAL, Command, Seconds, WholeNumber, http_hosts_option
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -222,13 +222,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     help="Give the queues' tags with this key series in the metrics, values cut at 128 bytes; may be given again. "
     "In the environment, divided by spaces.",
 )
-@click.option(
-    "--http-hosts",
-    multiple=True,
-    metavar="NAME",
-    help="A name that HTTP requests may have as their Host, as if it were an IP address; may be given again. "
-    "In the environment, divided by spaces.",
-)
+@http_hosts_option
 @click.option("--tls-cert", type=FILE, help="Serve by TLS, with this certificate; read again when it changes.")
 @click.option("--tls-key", type=FILE, help="The certificate's key.")
 @click.option("--tls-client-ca", type=FILE, help="Let in only clients with a certificate of this authority.")
