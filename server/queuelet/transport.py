@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, cast
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from queuelet.bounds import Bounds
 from queuelet.compat import q_pb2  # noqa: F401  # puts proto.Q where reflection finds it
@@ -96,8 +97,12 @@ class GrpcTransport:
         for name, methods in services.items():
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
         self._names = [*services, health.SERVICE_NAME]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection([*self._names, reflection.SERVICE_NAME], self._server)
+        services = {
+            health.SERVICE_NAME: _bind_health(self._health, self._reader),
+            reflection.SERVICE_NAME: _bind_reflection([*self._names, reflection.SERVICE_NAME], self._reader),
+        }
+        for name, methods in services.items():
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
 
     def listen(self, address: str, tls: TlsFiles | None) -> int:
         """Open a port, by TLS if there are files for it; return its number.
@@ -257,6 +262,21 @@ class _Reader:
             if isinstance(request, bytes):
                 flow.complete(len(request))
 
+    async def only(self, context: _Context, serve: Callable[[bytes], Awaitable[bytes]]) -> bytes:
+        """Serve a call of one request, and count it as long as it is open."""
+        flow = self.flow(context)
+        flow.calls += 1
+        try:
+            request = await self.first(context, flow)
+            if request is not None:
+                return await serve(request)
+            _refuse_bad(context, "there is none; send one")
+        except TimeoutError:
+            self.refuse(context)
+        finally:
+            flow.calls -= 1
+        return b""
+
     def end_overdue(self) -> None:
         """End the calls whose request has not arrived in time."""
         now = monotonic()
@@ -282,6 +302,9 @@ class _Reader:
 
 _OVERDUE = 0.0
 
+_LONGEST_SERVICE = 256
+"""The longest name of a service that a health check may ask for, in characters."""
+
 
 def _bind(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[bytes, bytes]:
     if endpoint.method.stream:
@@ -305,8 +328,7 @@ def _bind_unary(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[by
         try:
             request = await reader.first(context, flow)
             if request is None:
-                context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
-                context.set_details("request: there is none; send one")
+                _refuse_bad(context, "there is none; send one")
                 return b""
             answer: bytes | Status | Awaitable[bytes | Status] = serve(request, call)
             if not isinstance(answer, bytes | Status):
@@ -351,6 +373,80 @@ def _bind_stream(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[b
             _refuse(context, status)
 
     return grpc.stream_stream_rpc_method_handler(cast("Any", handle))
+
+
+def _bind_health(servicer: _Health, reader: _Reader) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+    """Bind the library's methods like ours, because they need no token: calls are counted before a request arrives."""
+
+    async def check(_: AsyncIterator[bytes], context: _Context) -> bytes:
+        async def serve(request: bytes) -> bytes:
+            asked = _health_request(request, context)
+            if asked is None:
+                return b""
+            answer: health_pb2.HealthCheckResponse = await servicer.Check(asked, cast("Any", context))
+            return answer.SerializeToString()
+
+        return await reader.only(context, serve)
+
+    async def watch(_: AsyncIterator[bytes], context: _Context) -> None:
+        async def serve(request: bytes) -> bytes:
+            asked = _health_request(request, context)
+            if asked is not None:
+                await servicer.Watch(asked, context)
+            return b""
+
+        await reader.only(context, serve)
+
+    serializer = cast("Any", health_pb2.HealthCheckResponse.SerializeToString)
+    return {
+        "Check": grpc.stream_unary_rpc_method_handler(cast("Any", check)),
+        "Watch": grpc.stream_stream_rpc_method_handler(cast("Any", watch), None, serializer),
+    }
+
+
+def _health_request(request: bytes, context: _Context) -> health_pb2.HealthCheckRequest | None:
+    """Return a request of the health service; None if it is refused. A watch keeps the name that it asks for."""
+    try:
+        asked = health_pb2.HealthCheckRequest.FromString(request)
+    except DecodeError as error:
+        _refuse_bad(context, f"{error}; send a HealthCheckRequest")
+        return None
+    if len(asked.service) > _LONGEST_SERVICE:
+        _refuse_bad(context, f"the service's name is too long; use at most {_LONGEST_SERVICE} characters")
+        return None
+    return asked
+
+
+def _bind_reflection(names: Iterable[str], reader: _Reader) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+    """Bind reflection likewise."""
+    servicer = cast("Any", reflection.aio.ReflectionServicer(names))
+
+    async def info(_: AsyncIterator[bytes], context: _Context) -> None:
+        flow = reader.flow(context)
+        missed: list[bool] = []
+
+        async def requests() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+            async for request in reader.all(context, flow, missed):
+                yield reflection_pb2.ServerReflectionRequest.FromString(request)
+
+        flow.calls += 1
+        try:
+            async for answer in servicer.ServerReflectionInfo(requests(), context):
+                await context.write(answer.SerializeToString())
+                flow.sent()
+        except ClientGone:
+            reader.refuse(context)
+        except DecodeError as error:
+            _refuse_bad(context, f"{error}; send a ServerReflectionRequest")
+        finally:
+            flow.calls -= 1
+
+    return {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(cast("Any", info))}
+
+
+def _refuse_bad(context: _Context, why: str) -> None:
+    context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
+    context.set_details(f"request: {why}")
 
 
 def _refuse(context: _Context, status: Status) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 
 from support.attacked import Attacked, attacked, few_files
 from support.attacks import ADD, Connection, connect_only, held
 from support.counts import soaked
 from support.pages import fetch
 from support.patience import patient
-from support.rpc import Rpc, eventually
+from support.rpc import Refused, Rpc, eventually, read_all
 from support.server_process import ServerProcess, server_command
 
 pytestmark = pytest.mark.xdist_group("attacks")
@@ -63,6 +65,27 @@ def test_requests_that_are_never_complete_may_come_over_many_connections() -> No
         with subject.attack("unfinished", streams=10, connections=soaked(20, 60), size=2 * MIB):
             eventually(lambda: subject.metric("queuelet_connections_cut_total") > 0, "a connection is cut")
         assert peak(subject) < 700
+
+
+@pytest.mark.parametrize("attack", ["watch_health", "open_reflection"])
+def test_calls_that_need_no_token_are_bounded_too(tmp_path: Path, attack: str) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    metadata = (("authorization", "Bearer secret"),)
+    flags = ("--token-file", str(token), "--max-incoming-bytes", soaked("8Mi", "128Mi"))
+    with attacked(*flags, metadata=metadata) as subject:
+        with subject.attack(attack, streams=soaked(300, 1_000), connections=soaked(3, 60)):
+            eventually(lambda: subject.metric("queuelet_connections_cut_total") > 0, "a connection is cut")
+        assert peak(subject) < soaked(200, 500)
+
+
+def test_a_health_check_of_a_name_without_end_is_refused() -> None:
+    with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
+        for method in ("Check", "Watch"):
+            request = health_pb2.HealthCheckRequest(service="s" * (1 << 20)).SerializeToString()
+            with pytest.raises(Refused, match="the service's name is too long") as caught:
+                read_all(rpc.stream(f"grpc.health.v1.Health/{method}", request))
+            assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_request_without_the_token_is_not_even_read(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ ROTATION = (
     Attack("unfinished", {"streams": 10, "connections": soaked(4, 60), "size": 2 << 20}),
     Attack("wait_for_messages", {"streams": soaked(300, 900), "connections": 2}),
     Attack("scan", {"streams": 64}),
+    Attack("watch_health", {"streams": soaked(300, 1_000), "connections": soaked(2, 20)}),
+    Attack("open_reflection", {"streams": soaked(300, 1_000), "connections": soaked(2, 20)}),
     Attack("refused_batches", {"streams": soaked(16, 64)}),
     Attack("connect_only", {"connections": soaked(100, 2_000)}),
     Attack("half_http", {"connections": soaked(100, 2_000)}, is_http=True),

@@ -14,14 +14,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from google.protobuf.message import Message as ProtobufMessage
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 from hpack import Decoder, Encoder
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 
 from queuelet.v1 import queue_pb2 as pb
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-ADD = "/queuelet.v1.QueueService/Add"
-CONSUME = "/queuelet.v1.QueueService/Consume"
+OURS = "/queuelet.v1.QueueService"
+ADD = f"{OURS}/Add"
+CONSUME = f"{OURS}/Consume"
 DONE = "everything is sent"
 
 _CHUNK = 16_384
@@ -190,10 +193,22 @@ def _unfinished(address: str, path: str, streams: int, connections: int, size: i
     _at_once(attack, list(_connections(address, connections)))
 
 
+def watch_health(address: str, *, streams: int = 1_000, connections: int = 60) -> None:
+    """Watch the health of the server in many calls. They need no token."""
+    _call("/grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest(), address, streams, connections)
+
+
+def open_reflection(address: str, *, streams: int = 1_000, connections: int = 60) -> None:
+    """Open streams of reflection, which need no token either, and ask for something on each."""
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    _call(path, request, address, streams, connections, is_stream=True)
+
+
 def wait_for_messages(address: str, *, streams: int = 900, connections: int = 2) -> None:
     """Wait for a message of the queue `empty` with as many calls as there may be, and more."""
     request = pb.PopRequest(queue_id="empty", wait={"seconds": 3_600})
-    _call("Pop", request, address, streams, connections)
+    _call(f"{OURS}/Pop", request, address, streams, connections)
 
 
 def scan(address: str, *, streams: int = 64, connections: int = 1) -> None:
@@ -201,30 +216,32 @@ def scan(address: str, *, streams: int = 64, connections: int = 1) -> None:
     request = pb.PurgeRequest(
         queue_id="tagged", selector=",".join(f"!none{number}" for number in range(63)) + ",nosuch"
     )
-    _call("Purge", request, address, streams, connections)
+    _call(f"{OURS}/Purge", request, address, streams, connections)
 
 
 def refused_batches(address: str, *, streams: int = 64, connections: int = 1) -> None:
     """Add the largest batches to the queue `full`, which refuses each message of them."""
     request = pb.AddBatchRequest(queue_id="full", messages=[pb.NewMessage()] * 10_000)
-    _call("AddBatch", request, address, streams, connections)
+    _call(f"{OURS}/AddBatch", request, address, streams, connections)
 
 
-def _call(method: str, request: ProtobufMessage, address: str, streams: int, connections: int) -> None:
+def _call(  # each is a fact of its own
+    path: str, request: ProtobufMessage, address: str, streams: int, connections: int, *, is_stream: bool = False
+) -> None:
     """Send whole requests, as fast as flow control lets them through."""
     body = request.SerializeToString()
     whole = b"\0" + len(body).to_bytes(4, "big") + body
 
     def attack(connection: Connection) -> None:
         for _ in range(streams):
-            stream, opened = connection.open(f"/queuelet.v1.QueueService/{method}")
+            stream, opened = connection.open(path)
             connection.send(opened)
             rest = whole
             while rest and not connection.is_closed and not connection.has_ended(stream):
                 count = connection.take_window(stream, min(len(rest), _CHUNK), 1)
                 piece, rest = rest[:count], rest[count:]
                 if piece:
-                    flags = [] if rest else ["END_STREAM"]
+                    flags = [] if rest or is_stream else ["END_STREAM"]
                     connection.send(DataFrame(stream, data=piece, flags=flags).serialize())
 
     _at_once(attack, list(_connections(address, connections)))
@@ -288,6 +305,8 @@ ATTACKS: dict[str, Callable[..., None]] = {
         unfinished_consume,
         wait_for_messages,
         scan,
+        watch_health,
+        open_reflection,
         refused_batches,
         connect_only,
         half_http,
