@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -18,7 +18,9 @@ from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_database, check_store, damaged_rows
 from queuelet.stores.disk.database import inspecting
 from queuelet.stores.disk.folder import DATABASE
+from queuelet.stores.disk.schema import PAGE_BYTES
 from queuelet.v1 import queue_pb2 as pb
+from support.commands import Cli
 from support.counts import soaked
 from support.disk_harness import QUEUE_ID, DiskHarness
 from support.pages import samples
@@ -253,4 +255,66 @@ def test_a_server_delivers_the_neighbours_of_a_damaged_message_and_counts_it(tmp
         assert samples(metrics, "queuelet_disk_damaged_messages_total")[""] == 2
         assert list(samples(metrics, "queuelet_queue_damaged_messages").values()) == [2]
         assert set(samples(metrics, "queuelet_queue_messages").values()) == {0}
+        stats = rpc.call("GetStats", pb.GetStatsRequest(queue_id="disk"), pb.GetStatsResponse).queue
+        assert (stats.damaged, sum(getattr(stats.queue.messages, state) for state in ("ready", "leased"))) == (2, 0)
+        assert Cli(server.address)("stats", "disk").json["queue"]["damaged"] == "2"
         assert server.stop() == 0
+
+
+def pages_of_messages(path: Path, kind: str) -> list[int]:
+    """Return where the pages begin that hold messages: their leaves, or what is too long for those."""
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        rows = connection.execute("SELECT pgoffset FROM dbstat WHERE name = 'messages' AND pagetype = ?", (kind,))
+        return [int(str(offset)) for (offset,) in rows]
+
+
+def rot_pages(harness: DiskHarness, seed: int, kind: str, within: int, sizes: Sequence[int]) -> dict[int, bytes]:
+    """Store messages, flip three bits in the first bytes of pages of a kind that they are in, and return them."""
+    random = Random(seed)
+    messages = harness.open()
+    bodies = {seq: random.randbytes(random.choice(sizes)) for seq in range(1, COUNT + 1)}
+    for seq, body in bodies.items():
+        messages.append(seq, body)
+    messages.tally.next_seq = COUNT + 1
+    harness.commit()
+    harness.loop.run_until_complete(harness.store.close())
+    path = harness.folder / DATABASE
+    pages = pages_of_messages(path, kind)
+    data = bytearray(path.read_bytes())
+    for _ in range(3):
+        data[random.choice(pages) + random.randrange(within)] ^= 1 << random.randrange(8)
+    path.write_bytes(data)
+    return bodies
+
+
+@pytest.mark.parametrize(
+    ("kind", "within", "sizes"),
+    [
+        ("leaf", PAGE_BYTES, (20, 200, 600, 6_000, 12_000)),
+        ("leaf", PAGE_BYTES, (1, 5)),
+        ("leaf", 32, (20, 200, 600, 6_000)),
+        ("overflow", PAGE_BYTES, (6_000, 12_000)),
+        ("overflow", 4, (20, 6_000, 12_000)),
+    ],
+    ids=["leaves", "rows", "headers", "long messages", "chains"],
+)
+@pytest.mark.parametrize("seed", range(soaked(10, 1_000)))
+def test_a_bit_that_flips_anywhere_in_a_page_of_messages_alters_none_and_hides_none(
+    harness: DiskHarness, seed: int, kind: str, within: int, sizes: Sequence[int]
+) -> None:
+    """Also in headers of pages and rows, and in the chains of long messages."""
+    bodies = rot_pages(harness, seed, kind, within, sizes)
+    found = list(check_store(harness.folder))
+    delivered: dict[int, bytes] = {}
+    damaged = 0
+    try:
+        harness.store = harness.restarted()
+        messages = harness.messages
+        while (taken := messages.lift_many(7, 1 << 30))[0]:
+            delivered.update(zip(*taken, strict=True))
+        damaged = messages.damaged
+    except StoreFailed:
+        damaged = COUNT
+    assert delivered.items() <= bodies.items()
+    assert len(delivered) + damaged >= COUNT, "what is not delivered is counted"
+    assert found or len(delivered) == COUNT

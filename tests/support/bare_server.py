@@ -1,6 +1,7 @@
 """A grpc.aio server that refuses whatever it is asked: what the transport alone costs.
 
-It prints its port as a log line like the server's, so that ServerProcess can run it.
+With the argument `garbage` it answers every call with bytes that are no message instead. It prints its port as a log
+line like the server's, so that ServerProcess can run it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ STREAMS = ("Consume", "Redrive", "WatchQueues")
 REFUSAL = "a sentence about as long as those that Queuelet refuses a request with; it names a field and a way out"
 
 
+GARBAGE = b"\x0a\xff\x01cut off"
+"""The beginning of a message that would be longer."""
+
+_IS_GARBLED = sys.argv[1:] == ["garbage"]
+
+
 class Refuses(grpc.GenericRpcHandler):
     """Answers every method alike."""
 
@@ -30,6 +37,8 @@ class Refuses(grpc.GenericRpcHandler):
 
 
 async def _refuse(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    if _IS_GARBLED:
+        return GARBAGE
     context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
     context.set_details(REFUSAL)
     return b""
@@ -37,6 +46,9 @@ async def _refuse(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes
 
 async def _refuse_stream(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
     await anext(requests)
+    if _IS_GARBLED:
+        await context.write(GARBAGE)
+        return
     context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
     context.set_details(REFUSAL)
 

@@ -190,6 +190,7 @@ def _queue_facts(stats: pb.QueueStats) -> dict[str, RenderableType]:
         "stored": f"{stats.stored_bytes:,} bytes",
         "oldest ready": str(oldest.ToTimedelta()) if stats.HasField("oldest_ready_age") else "-",
         "waiting calls": f"{stats.waiting_calls:,}",
+        **({"damaged": f"{stats.damaged:,}, set aside: see `queuelet check`"} if stats.damaged else {}),
     }
 
 

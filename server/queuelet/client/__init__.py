@@ -27,7 +27,7 @@ from queuelet.client.connection import Connection
 from queuelet.client.connection_state import ConnectionState
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.consumption import Consumption
-from queuelet.client.errors import Closed, Forked, NotSent, PutsFailed
+from queuelet.client.errors import BadResponse, Closed, Forked, NotSent, PutsFailed
 from queuelet.client.options import OnError
 from queuelet.client.producer import Producer
 from queuelet.client.received import Received
@@ -37,7 +37,7 @@ from queuelet.client.sharder import Sharder
 from queuelet.client.values import Delivery, Message, News
 
 __all__ = [
-    "BYTES", "JSON", "TEXT", "Added", "Client", "Closed", "Connection", "ConnectionState", "Consumer", "Consumption",
-    "Delivery", "Forked", "Handler", "Message", "ModelSerializer", "News", "NotSent", "OnError", "Producer",
-    "PutsFailed", "Received", "Sent", "Serializer", "Sharder",
+    "BYTES", "JSON", "TEXT", "Added", "BadResponse", "Client", "Closed", "Connection", "ConnectionState", "Consumer",
+    "Consumption", "Delivery", "Forked", "Handler", "Message", "ModelSerializer", "News", "NotSent", "OnError",
+    "Producer", "PutsFailed", "Received", "Sent", "Serializer", "Sharder",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.bounds import UNBOUNDED
 from queuelet.client.checks import Seconds, patience_of, seconds_of
-from queuelet.client.connection import DEFAULT, Connection
+from queuelet.client.connection import DEFAULT, Connection, decoded
 from queuelet.client.connection_state import ConnectionState, ConnectionWatch, StateListener
 from queuelet.client.consumption import Consumption, is_cancelled
 from queuelet.client.errors import Closed, NotSent
@@ -468,7 +468,7 @@ class Client:
         try:
             with self._translated():
                 async for data in call:
-                    yield answer.FromString(data)
+                    yield decoded(name, answer, data)
         finally:
             call.cancel()
 
@@ -500,7 +500,7 @@ class Client:
                     raise
                 await asyncio.sleep(delay)
             else:
-                return answer.FromString(found), tries
+                return decoded(name, answer, found), tries
 
     async def _reach(self, timeout: float | None) -> None:  # noqa: ASYNC109  # as `_ask`
         """Have a connection to the server, or raise `NotSent`.

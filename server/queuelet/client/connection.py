@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import grpc
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.client.checks import Seconds
+from queuelet.client.errors import BadResponse
 from queuelet.client.forks import check_usable, note_channel
 from queuelet.client.kept_files import kept_file
 from queuelet.errors import MessageTooLarge, QueueletError, Unauthenticated, Unreachable
 from queuelet.status import STATUS_DETAILS, error_of
+
+_Response = TypeVar("_Response", bound=ProtobufMessage)
 
 _KEEPALIVE = 10_000
 """How often a quiet connection is tried, in milliseconds. The server allows a try each five seconds."""
@@ -37,6 +42,18 @@ _PROXY_PAGE = re.compile(r"Received http2 header with status: (\d{3})$")
 
 _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 """Below 500, what may go by itself."""
+
+
+def decoded(name: str, response: type[_Response], data: bytes) -> _Response:
+    """Return the response to a call. Raises `BadResponse` if it cannot be decoded."""
+    try:
+        return response.FromString(data)
+    except DecodeError:
+        raise BadResponse(
+            f"{name}: the response of {len(data):,} bytes is not a valid {response.__name__}, and what became of the "
+            "call is not known; check that the address is that of a Queuelet server, and look for damaged messages in "
+            "its log"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

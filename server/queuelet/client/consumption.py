@@ -11,7 +11,7 @@ from typing import Any, Self
 import grpc
 
 from queuelet.client.checks import Seconds, patience_of
-from queuelet.client.connection import Connection
+from queuelet.client.connection import Connection, decoded
 from queuelet.client.errors import Closed
 from queuelet.client.values import News, nack_to_pb
 from queuelet.errors import QueueletError, Unreachable
@@ -118,7 +118,7 @@ class Consumption:
             self._read_since = None
         if data is grpc.aio.EOF:
             raise StopAsyncIteration
-        news = News.of(pb.ConsumeResponse.FromString(data))
+        news = News.of(decoded("Consume", pb.ConsumeResponse, data))
         if news.deliveries:
             self._received = news.deliveries[-1].token
         if news.heartbeat and self._beating is None:

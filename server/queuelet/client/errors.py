@@ -7,6 +7,12 @@ from typing import ClassVar
 from queuelet.errors import QueueletError
 
 
+class BadResponse(QueueletError):
+    """The server's response cannot be decoded; what became of the call is not known."""
+
+    reason = "BAD_RESPONSE"
+
+
 class Closed(QueueletError):
     """It is closed, or was not opened yet: use it in `async with`."""
 

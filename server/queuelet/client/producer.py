@@ -29,6 +29,7 @@ from typing import Generic, Self, Unpack, overload
 
 from queuelet.client.checks import Seconds, check_at_least, patience_of, seconds_of
 from queuelet.client.client import Client
+from queuelet.client.connection import decoded
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.options import MessageOptions, ProducerOptions
 from queuelet.client.outgoing import encoded, plain, request_bytes
@@ -528,7 +529,7 @@ class Producer(Generic[Item]):
             self._doubt = None
             raise
         self._doubt = None
-        return pb.AddBatchResponse.FromString(answer)
+        return decoded("AddBatch", pb.AddBatchResponse, answer)
 
     def _new_request(self) -> pb.AddBatchRequest:
         """Return the call for the messages under way. It is repeated as it is: its id stands for these messages."""

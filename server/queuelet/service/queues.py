@@ -255,6 +255,7 @@ def _queue_stats(queue: Queue) -> pb.QueueStats:
         expired=tally.expired,
         buried=tally.buried,
         redriven=tally.redriven,
+        damaged=queue.damaged,
     )
     age = oldest_ready_age(queue, now_ns())
     if age is not None:

@@ -699,7 +699,7 @@ class ServerStats(_message.Message):
     def __init__(self, version: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stores: _Optional[_Iterable[_Union[StoreEpoch, _Mapping]]] = ..., queues: _Optional[int] = ..., messages: _Optional[_Union[MessageCounts, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., memory_watermark_bytes: _Optional[int] = ...) -> None: ...
 
 class QueueStats(_message.Message):
-    __slots__ = ("queue", "enqueued", "consumed", "purged", "refused_full", "stored_bytes", "oldest_ready_age", "waiting_calls", "leased", "redelivered", "acked", "nacked", "released", "expired", "buried", "redriven")
+    __slots__ = ("queue", "enqueued", "consumed", "purged", "refused_full", "stored_bytes", "oldest_ready_age", "waiting_calls", "leased", "redelivered", "acked", "nacked", "released", "expired", "buried", "redriven", "damaged")
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     ENQUEUED_FIELD_NUMBER: _ClassVar[int]
     CONSUMED_FIELD_NUMBER: _ClassVar[int]
@@ -716,6 +716,7 @@ class QueueStats(_message.Message):
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
     BURIED_FIELD_NUMBER: _ClassVar[int]
     REDRIVEN_FIELD_NUMBER: _ClassVar[int]
+    DAMAGED_FIELD_NUMBER: _ClassVar[int]
     queue: Queue
     enqueued: int
     consumed: int
@@ -732,7 +733,8 @@ class QueueStats(_message.Message):
     expired: int
     buried: int
     redriven: int
-    def __init__(self, queue: _Optional[_Union[Queue, _Mapping]] = ..., enqueued: _Optional[int] = ..., consumed: _Optional[int] = ..., purged: _Optional[int] = ..., refused_full: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., waiting_calls: _Optional[int] = ..., leased: _Optional[int] = ..., redelivered: _Optional[int] = ..., acked: _Optional[int] = ..., nacked: _Optional[int] = ..., released: _Optional[int] = ..., expired: _Optional[int] = ..., buried: _Optional[int] = ..., redriven: _Optional[int] = ...) -> None: ...
+    damaged: int
+    def __init__(self, queue: _Optional[_Union[Queue, _Mapping]] = ..., enqueued: _Optional[int] = ..., consumed: _Optional[int] = ..., purged: _Optional[int] = ..., refused_full: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., waiting_calls: _Optional[int] = ..., leased: _Optional[int] = ..., redelivered: _Optional[int] = ..., acked: _Optional[int] = ..., nacked: _Optional[int] = ..., released: _Optional[int] = ..., expired: _Optional[int] = ..., buried: _Optional[int] = ..., redriven: _Optional[int] = ..., damaged: _Optional[int] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "reason", "message")

@@ -37,6 +37,8 @@ class Shared:
     windows: Windows
     set_aside: Callable[[QueueRecord, int, str], None]
     """Is told of a message that was set aside: its queue, its sequence number, and the reason."""
+    lost: Callable[[QueueRecord, int], None]
+    """Is told how many messages of a queue cannot be found on the disk: the pages that lead to them are damaged."""
     renumber: Callable[[QueueRecord], None]
     """Gives a queue a number under which nothing is stored; what is under its old one goes."""
 
@@ -64,6 +66,7 @@ class DiskMessages:
         "_fresh",
         "_has_own_ids",
         "_line",
+        "_lost",
         "_noted_leases",
         "_own_ids",
         "_removed",
@@ -96,6 +99,7 @@ class DiskMessages:
         self._fresh: dict[int, bytes] = {}
         self._removed: set[int] = set()
         self._damaged: set[int] = set()
+        self._lost = 0
         self._forget: Callable[[int], None] | None = None
         self._apart: dict[int, int] = {}
         self._own_ids: dict[bytes, int] = {}
@@ -141,8 +145,8 @@ class DiskMessages:
 
     @property
     def damaged(self) -> int:
-        """How many are set aside because they are damaged."""
-        return len(self._damaged)
+        """How many are set aside because they are damaged, and how many cannot be found since the store was opened."""
+        return len(self._damaged) + self._lost
 
     def report_damaged(self, forget: Callable[[int], None]) -> None:
         """Have `forget` called with the number of each message that is set aside while it is read."""
@@ -405,7 +409,7 @@ class DiskMessages:
         self.deliveries.clear()
         self.answers.clear()
         self.has_ranks = self._has_own_ids = False
-        self._count = self.stored_bytes = 0
+        self._count = self.stored_bytes = self._lost = 0
 
     # Inside
 
@@ -503,7 +507,11 @@ class DiskMessages:
             size += len(body)
         else:
             # A damaged row may have been found under a number that is not its own, so only now they are counted.
-            self._count = len(line) + len(apart)
+            missing, self._count = self._count - len(line) - len(apart), len(line) + len(apart)
+            if missing > 0:
+                self._lost += missing
+                self._begin()
+                self._shared.lost(self.record, missing)
         return found > 0
 
     @property
@@ -552,14 +560,16 @@ class DiskMessages:
             if not rows:
                 break
             for place, body in rows:
-                seq = place - base
-                if seq in removed or seq in damaged or seq in without:
+                found = place - base
+                if found in removed or found in damaged or found in without:
                     continue
                 if isinstance(body, Damage):
-                    self._lose(seq, body)
+                    self._lose(found, body)
                 else:
-                    yield seq, body
-            seq += 1
+                    yield found, body
+            # A damaged row may have any number, so reading goes on behind a sound one if there is one.
+            sound = [place for place, body in rows if not isinstance(body, Damage)]
+            seq = (sound[-1] if sound else max(place for place, _ in rows)) - base + 1
         for fresh, body in self._fresh.items():
             if fresh >= seq and fresh not in without:
                 yield fresh, body

@@ -131,11 +131,15 @@ def read_message(connection: apsw.Connection, place: int) -> bytes | Damage | No
 def read_messages(
     connection: apsw.Connection, place: int, end: int
 ) -> Generator[tuple[int, bytes | Damage, bytes | None], None, None]:
-    """Yield the messages from a place on and before another, in order, with the ids that their producers gave.
+    """Yield the messages from a place on and before another, with the ids that their producers gave.
+
+    Those that are sound come in order, and each message comes once. Damage may have given a row any key: such a row is
+    no place from which to read on.
 
     Raises:
         apsw.Error: the table cannot be read.
     """
+    damaged: set[int] = set()
     while True:
         cursor = connection.execute(
             "SELECT place, own_id, checksum, body FROM messages WHERE place >= ? AND place < ? ORDER BY place",
@@ -143,11 +147,13 @@ def read_messages(
         )
         try:
             for at, own_id, checksum, body in cast("Iterator[tuple[int, Any, Any, Any]]", cursor):
-                if _is_sound(at, own_id, checksum, body):
+                if not _is_sound(at, own_id, checksum, body):
+                    if at not in damaged:
+                        damaged.add(at)
+                        yield at, *(_looked_at(connection, at) or _UNREADABLE)
+                elif at >= place:  # a page that stands in the tree twice brings rows again
                     yield at, body, own_id
-                else:
-                    yield at, *(_looked_at(connection, at) or _UNREADABLE)
-                place = at + 1
+                    place = at + 1
         except (apsw.CorruptError, UnicodeDecodeError):
             pass
         else:
@@ -159,7 +165,9 @@ def read_messages(
         following = cast("int | None", found.fetchall()[0][0])
         if following is None:
             return
-        yield following, *(_read_one(connection, following) or _UNREADABLE)
+        if following not in damaged:
+            damaged.add(following)
+            yield following, *(_read_one(connection, following) or _UNREADABLE)
         place = following + 1
 
 

@@ -68,7 +68,7 @@ class DiskStore:
             on_reopened: called after a failure, when the store serves again.
             on_progress: called with words on how far it is, while the file of an older version is migrated.
             on_damaged: called with the id of a queue, the id that the server made for a message of it, and the reason,
-                when that message is damaged and was set aside.
+                when that message is damaged and was set aside. The id is empty if messages cannot even be found.
             loop: the event loop it is used on, by default the one that runs.
 
         Raises:
@@ -221,7 +221,9 @@ class DiskStore:
     def _take_up(self, contents: Contents) -> None:
         """Begin to serve what was read."""
         reader = Reader(open_for_reading(self._folder / DATABASE, vfs=self._settings.vfs), self._failed_to_read)
-        self._shared = Shared(self._keeper.journal, reader, self._windows, self._note_set_aside, self._renumber)
+        self._shared = Shared(
+            self._keeper.journal, reader, self._windows, self._note_set_aside, self._note_lost, self._renumber
+        )
         self.epoch = contents.epoch
         self.first_token = contents.first_token
         self.clock = contents.clock
@@ -249,6 +251,12 @@ class DiskStore:
     def _note_set_aside(self, record: QueueRecord, seq: int, reason: str) -> None:
         self._damaged_found += 1
         self._on_damaged(record.queue_id, MessageIds(record.id_prefix).made(seq).decode(), reason)
+
+    def _note_lost(self, record: QueueRecord, count: int) -> None:
+        self._damaged_found += count
+        self._on_damaged(
+            record.queue_id, "", f"{count:,} messages cannot be found: the pages that lead to them are damaged"
+        )
 
     def _fail(self, why: str) -> None:
         self._on_failed(why)

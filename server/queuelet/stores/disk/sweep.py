@@ -34,7 +34,8 @@ def free_pages(connection: apsw.Connection) -> int:
 def delete_some(connection: apsw.Connection, number: int) -> bool:
     """Delete some of what is under a number that was dropped; tell whether all of it is gone that may go.
 
-    What was set aside stays, and the number with it: a damaged row may point to pages that are those of others.
+    What was set aside stays, and the number with it: a damaged row may point to pages that are those of others. So does
+    a row that cannot be found by its key because its page is damaged.
 
     Raises:
         apsw.Error: the disk failed, or is full.
@@ -57,7 +58,8 @@ def delete_some(connection: apsw.Connection, number: int) -> bool:
                 "DELETE FROM messages WHERE place >= ? AND place <= ? AND place NOT IN (SELECT place FROM damaged)",
                 (start, last),
             )
-            return False
+            if connection.changes():
+                return False
         for table in ("ranks", "deliveries"):
             connection.execute(
                 f"DELETE FROM {table} WHERE place IN "  # noqa: S608
@@ -67,15 +69,18 @@ def delete_some(connection: apsw.Connection, number: int) -> bool:
             if connection.changes():
                 return False
         connection.execute("DELETE FROM answers WHERE number = ?", (number,))
-        if not has_damaged(connection, number):
+        if not has_left(connection, number):
             connection.execute("DELETE FROM dropped WHERE number = ?", (number,))
     return True
 
 
-def has_damaged(connection: apsw.Connection, number: int) -> bool:
-    """Tell whether messages were set aside under a number."""
+def has_left(connection: apsw.Connection, number: int) -> bool:
+    """Tell whether there are messages under a number, such as those that were set aside."""
     places = (first_place(number), end_place(number))
-    return value(connection, "SELECT 1 FROM damaged WHERE place >= ? AND place < ? LIMIT 1", *places) is not None
+    return any(
+        value(connection, f"SELECT 1 FROM {table} WHERE place >= ? AND place < ? LIMIT 1", *places) is not None  # noqa: S608  # our own names
+        for table in ("messages", "damaged")
+    )
 
 
 def give_back_some(connection: apsw.Connection, *, is_idle: bool, is_full: bool) -> bool:

@@ -211,7 +211,7 @@ class Writer:
         if self._dropped:
             if sweep.delete_some(self._open, self._dropped[0]):
                 number = self._dropped.popleft()
-                if not sweep.has_damaged(self._open, number):
+                if not sweep.has_left(self._open, number):
                     freed.append(number)
             return True
         return sweep.give_back_some(self._open, is_idle=is_idle, is_full=self.is_full)
