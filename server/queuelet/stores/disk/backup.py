@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import time_ns
 from typing import cast
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.check import Progress, check_database, damaged_rows
-from queuelet.stores.disk.contents import TOKENS
+from queuelet.stores.disk.contents import MOST_TOKEN, TOKENS, load_contents
 from queuelet.stores.disk.copying import Copied, copy_sound
 from queuelet.stores.disk.database import (
     DAMAGE,
@@ -23,13 +22,15 @@ from queuelet.stores.disk.database import (
     explained,
     get_meta,
     inspecting,
+    one_line,
     open_for_reading,
     open_for_writing,
     set_meta,
     value,
     version_of,
 )
-from queuelet.stores.disk.folder import BESIDE, DATABASE, FolderLock, sync_folder
+from queuelet.stores.disk.folder import BESIDE, DATABASE, FolderLock, open_private, sync_folder
+from queuelet.stores.disk.records import checked_int
 from queuelet.stores.disk.schema import VERSION
 
 _USE_ANOTHER = "it is no whole backup, use another"
@@ -88,17 +89,19 @@ def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progre
         _require_replaceable(target, backup, force=force)
         _remove(unfinished)
         with _finishing(unfinished, target):
-            with inspecting(backup, _USE_ANOTHER) as connection:
+            # It may be named by a symbolic link, as the files of a data folder may not.
+            with inspecting(backup.resolve(), _USE_ANOTHER) as connection:
+                _require_sound_pages(connection, backup, progress)
                 copied = _copy(connection, unfinished, target, progress)
             _require_whole(unfinished, backup, _USE_ANOTHER, progress)
-            _begin_epoch(unfinished, _tokens_given(target))
+            _begin_epoch(unfinished, backup, _tokens_given(target))
             _fold_log(target)
             _drop_log(target)
     return copied
 
 
 def _require_free(target: Path) -> None:
-    if target.exists():
+    if os.path.lexists(target):
         raise StoreFailed(f"{target} is there already: give a name that is free")
 
 
@@ -123,7 +126,7 @@ def _finishing(unfinished: Path, target: Path) -> Iterator[None]:
 
     However the block ends, nothing is left at the first name.
     """
-    unfinished.open("xb").close()
+    os.close(open_private(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     try:
         yield
         with unfinished.open("rb+") as file:
@@ -138,6 +141,15 @@ def _remove(path: Path) -> None:
     """Remove a database and what belongs to it, as far as it is there."""
     for suffix in ("", *BESIDE):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _require_sound_pages(connection: apsw.Connection, backup: Path, progress: Progress) -> None:
+    """Refuse a file whose pages are wrong: one made to do harm may have rows that share pages, and fill the disk."""
+    progress("reading every page of the backup")
+    connection.pragma("cell_size_check", True)  # noqa: FBT003  # apsw's: the value of the setting
+    errors = cast("list[tuple[str]]", connection.execute("PRAGMA integrity_check(1)").fetchall())
+    if errors != [("ok",)]:
+        raise StoreFailed(f"{backup} is not whole: {one_line(errors[0][0])}: {_USE_ANOTHER}")
 
 
 def _copy(connection: apsw.Connection, unfinished: Path, target: Path, progress: Progress) -> Copied:
@@ -212,22 +224,23 @@ def _tokens_given(path: Path) -> int:
     try:
         connection = open_for_reading(path)
         try:
-            return get_meta(connection, "first_free_token") or 0
+            return checked_int(get_meta(connection, "first_free_token"), 0, MOST_TOKEN, "first_free_token")
         finally:
             connection.close()
-    except (apsw.Error, OSError, StoreFailed):
+    except (apsw.Error, OSError, StoreFailed, ValueError):
         return 0
 
 
-def _begin_epoch(path: Path, tokens_given: int) -> None:
-    """Make a copy a store of its own."""
+def _begin_epoch(path: Path, backup: Path, tokens_given: int) -> None:
+    """Make the copy of a backup a store of its own, once it was read as a server reads it."""
     connection = open_for_writing(path, keeps_old=False)
     try:
+        with explained(backup, _USE_ANOTHER):
+            contents = load_contents(connection)
         with connection:
             set_meta(connection, "epoch", str(uuid4()))
             # Where else tokens were given since the backup is not known: each opening reserves as many.
-            kept = get_meta(connection, "first_free_token") or 0
-            set_meta(connection, "first_free_token", max(time_ns(), kept, tokens_given) + TOKENS)
+            set_meta(connection, "first_free_token", max(contents.first_token, tokens_given) + TOKENS)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:
         connection.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.database import get_meta, inspecting, value
+from queuelet.stores.disk.database import get_meta, inspecting, one_line, value
 from queuelet.stores.disk.folder import DATABASE
 from queuelet.stores.disk.records import FAR
 from queuelet.stores.disk.rows import TABLES, Damage, read_messages, read_rows
@@ -76,7 +76,7 @@ def check_database(connection: apsw.Connection, progress: Progress = _quietly) -
         progress("reading every page")
         errors = connection.execute(f"PRAGMA integrity_check({_MOST_ERRORS})").fetchall()
         if errors != [("ok",)]:
-            yield from (f"the file is damaged: {row[0]}" for row in errors)
+            yield from (f"the file is damaged: {one_line(row[0])}" for row in errors)
             return
         if not get_meta(connection, "epoch"):
             yield "the store has no epoch"

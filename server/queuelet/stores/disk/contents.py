@@ -33,7 +33,7 @@ _SEQ = (1 << SEQ_BITS) - 1
 TOKENS = 1 << 40
 """How many lease tokens are reserved at once: none is given twice if that many are enough until the next opening."""
 
-_MOST_TOKEN = 1 << 62
+MOST_TOKEN = 1 << 62
 """The most that the first free token may be: half of what there is."""
 
 _AN_OWN_ID = f"SELECT 1 FROM messages WHERE place >> {SEQ_BITS} = ? AND own_id IS NOT NULL LIMIT 1"  # noqa: S608
@@ -115,7 +115,7 @@ def load_contents(connection: apsw.Connection) -> Contents:
     try:
         return Contents(
             epoch=_epoch(meta),
-            first_token=max(time_ns(), _number(meta, "first_free_token", _MOST_TOKEN)),
+            first_token=max(time_ns(), _number(meta, "first_free_token", MOST_TOKEN)),
             clock=_clock(meta, max((queue.written for queue in queues.values()), default=0)),
             highest_first_seq=_number(meta, "highest_first_seq", MOST_SEQ),
             queues=list(queues.values()),

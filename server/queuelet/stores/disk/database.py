@@ -12,8 +12,9 @@ from uuid import uuid4
 import apsw
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.folder import sync_folder
-from queuelet.stores.disk.migrations import Progress, make_empty, migrate
+from queuelet.printable import printable
+from queuelet.stores.disk.folder import BESIDE, make_private, require_file, sync_folder
+from queuelet.stores.disk.migrations import Progress, make_empty, migrate, read_schema, schema_of
 from queuelet.stores.disk.records import meta_row
 from queuelet.stores.disk.schema import APPLICATION_ID, VERSION
 
@@ -33,6 +34,9 @@ PATIENCE_MS = 10_000
 
 _WRITER_CACHE = 16 * 1024
 """In KiB: pages that one transaction changes should fit, or it writes some of them twice."""
+
+_MOST_LETTERS = 400
+"""How much of an error is told at most."""
 
 _LOG_BYTES = 8 * 1024 * 1024
 """To what size the write-ahead log is cut when it is begun anew."""
@@ -63,13 +67,15 @@ def open_for_writing(
         StoreFailed: the file is no database of ours, is newer than this program, is damaged, or cannot be read.
     """
     with explained(path):
+        for suffix in ("", *BESIDE):
+            make_private(path.with_name(path.name + suffix))
         if not path.exists():
             _make(path, vfs)
         check_header(path)
         version = _checked_version(path, vfs)
         if version < VERSION:
             migrate(path, version, vfs=vfs, keeps_old=keeps_old, progress=progress)
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+        connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, vfs)
         try:
             connection.set_busy_timeout(PATIENCE_MS)
             connection.pragma("synchronous", synchronous)
@@ -88,7 +94,7 @@ def open_for_writing(
 
 def _checked_version(path: Path, vfs: str | None) -> int:
     """Return the version of a file that `check_schema` accepts."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+    connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, vfs)
     try:
         connection.set_busy_timeout(PATIENCE_MS)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # it only looks
@@ -100,8 +106,8 @@ def _checked_version(path: Path, vfs: str | None) -> int:
 def open_for_reading(path: Path, *, vfs: str | None = None, remedy: str = REMEDY) -> apsw.Connection:
     """Open a database to read it. Raises as `open_for_writing` does."""
     with explained(path, remedy):
-        check_header(path, remedy)
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
+        require_file(path)
+        connection = _opened(path, apsw.SQLITE_OPEN_READONLY, vfs)
         connection.set_busy_timeout(PATIENCE_MS)
     return connection
 
@@ -122,6 +128,8 @@ def inspecting(path: Path, remedy: str = REMEDY) -> Iterator[apsw.Connection]:
             was changed meanwhile.
     """
     with explained(path, remedy):
+        require_file(path)
+        check_header(path, remedy)
         connection = open_for_reading(path, remedy=remedy)
         try:
             cannot_write = _why_unreadable(connection)
@@ -138,6 +146,11 @@ def inspecting(path: Path, remedy: str = REMEDY) -> Iterator[apsw.Connection]:
             check_schema(connection, path, remedy)
             _heed_signals(connection)
             yield connection
+
+
+def one_line(error: object) -> str:
+    """Return an error of SQLite, which may quote lines of the file, as one line that is safe on a terminal."""
+    return printable("; ".join(str(error).splitlines()))[:_MOST_LETTERS]
 
 
 def damage_of(error: BaseException) -> str:
@@ -170,7 +183,7 @@ def explained(path: Path, remedy: str = REMEDY) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise StoreFailed(f"{path} is damaged ({error}): {remedy}") from error
+        raise StoreFailed(f"{path} is damaged ({one_line(error)}): {remedy}") from error
     except (apsw.Error, OSError) as error:
         raise StoreFailed(f"{path} cannot be used: {error}") from error
 
@@ -186,7 +199,12 @@ def check_header(path: Path, remedy: str = REMEDY) -> None:
 
 
 def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) -> int:
-    """Return the version of a database; refuse one of another program or of a newer version. Raises `StoreFailed`."""
+    """Return the version of a database; refuse one of another program, of a newer version, or with other tables.
+
+    Raises:
+        StoreFailed: it is one of these; the sentence says which.
+        apsw.Error: it cannot be read.
+    """
     application = connection.pragma("application_id")
     if application != APPLICATION_ID:
         raise StoreFailed(f"{path} is a SQLite database, but not one of Queuelet's: {remedy}")
@@ -198,7 +216,28 @@ def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) 
         )
     if version <= 0:
         raise StoreFailed(f"{path} is damaged (it tells no version): {remedy}")
+    if differing := read_schema(connection) ^ schema_of(version):
+        kind, name, *_ = min(differing, key=str)
+        raise StoreFailed(
+            f"{path} is not a sound store: it does not have exactly the tables of version {version}, see its "
+            f"{printable(kind)[:80]} {printable(name)[:80]}: {remedy}"
+        )
     return version
+
+
+def _opened(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
+    """Open a database. Its folder may be named by a symbolic link, and the file itself may not be one."""
+    name = path.parent.resolve() / path.name
+    return _distrusting(apsw.Connection(str(name), flags=flags | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs))
+
+
+def _distrusting(connection: apsw.Connection) -> apsw.Connection:
+    """Have a connection do nothing that the file says beyond what it holds: somebody may have made it to do harm."""
+    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
+    return connection
 
 
 def version_of(connection: apsw.Connection) -> int:
@@ -237,8 +276,10 @@ def _unchanging(path: Path) -> Iterator[apsw.Connection]:
             f"newest messages: run this where the folder can be written to, or copy {path.name} and {path.name}-wal "
             "to a folder that can, and run it on that"
         )
-    connection = apsw.Connection(
-        f"{path.absolute().as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    connection = _distrusting(
+        apsw.Connection(
+            f"{path.absolute().as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        )
     )
     try:
         yield connection

@@ -14,15 +14,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.checksums import of_message, of_rank
-from queuelet.stores.disk.folder import BESIDE, sync_file, sync_folder
+from queuelet.stores.disk.folder import BESIDE, open_private, sync_file, sync_folder
 from queuelet.stores.disk.records import answer_row, delivery_checksum, dropped_row, meta_row, queue_row, tally_row
 from queuelet.stores.disk.room import free_bytes
 from queuelet.stores.disk.schema import APPLICATION_ID, PAGE_BYTES, SEQ_BITS, TABLES, VERSION
@@ -139,10 +140,26 @@ def tables_of(version: int) -> Sequence[str]:
     return TABLES if version == VERSION else _STEPS[version].tables
 
 
+@cache
+def schema_of(version: int) -> frozenset[tuple[str, str, str, str | None]]:
+    """Return what `sqlite_schema` of a version holds: the type, name, table and statement of each object."""
+    with closing(apsw.Connection(":memory:")) as connection:
+        for table in tables_of(version):
+            connection.execute(table)
+        return read_schema(connection)
+
+
+def read_schema(connection: apsw.Connection) -> frozenset[tuple[str, str, str, str | None]]:
+    """Return what `sqlite_schema` of an open database holds. Raises apsw.Error."""
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
+    return frozenset(cast("list[tuple[str, str, str, str | None]]", rows))
+
+
 def make_empty(path: Path, vfs: str | None, version: int = VERSION) -> apsw.Connection:
     """Make an empty database of a version; return what it is open with, in a transaction."""
     for suffix in ("", *BESIDE):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+    os.close(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # files beside it get its rights from SQLite
     connection = apsw.Connection(str(path), vfs=vfs)
     connection.pragma("synchronous", "FULL")
     connection.pragma("page_size", PAGE_BYTES)
@@ -225,7 +242,9 @@ def _keep(path: Path, version: int) -> Path:
     except OSError:  # there are file systems without links
         _require_room(path)
         part = kept.with_name(f"{kept.name}.unfinished")
-        shutil.copyfile(path, part)
+        part.unlink(missing_ok=True)
+        with path.open("rb") as old, os.fdopen(open_private(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as new:
+            shutil.copyfileobj(old, new)
         sync_file(part)
         part.rename(kept)
     sync_folder(path.parent)

@@ -11,6 +11,8 @@ import os
 import shutil
 from pathlib import Path
 
+from queuelet.stores.disk.folder import make_private, open_private
+
 
 def free_bytes(folder: Path) -> int:
     """Return how much room there is on a folder's disk, in bytes."""
@@ -27,6 +29,7 @@ class Reserve:
 
     def make(self) -> bool:
         """Take the room unless it is taken already, and tell whether there was enough. Raises OSError."""
+        make_private(self._path)
         if self._path.exists() and self._path.stat().st_size == self.size:
             return True
         # As much again is left: a disk that is full right after would not be worth the back and forth.
@@ -34,7 +37,7 @@ class Reserve:
             self.drop()
             return False
         try:
-            with self._path.open("wb") as file:
+            with os.fdopen(open_private(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
                 if self.size:
                     os.posix_fallocate(file.fileno(), 0, self.size)
                 os.fsync(file.fileno())

@@ -18,6 +18,10 @@ _WRONG = (TypeError, ValueError, OverflowError)
 """What making a checksum of values raises that no row was written with."""
 
 
+_UNREAD = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)
+"""What reading a damaged row raises."""
+
+
 class Damage(NamedTuple):
     """What stands in place of a message that is damaged."""
 
@@ -154,7 +158,7 @@ def read_messages(
                 elif at >= place:  # a page that stands in the tree twice brings rows again
                     yield at, body, own_id
                     place = at + 1
-        except (apsw.CorruptError, UnicodeDecodeError):
+        except _UNREAD:
             pass
         else:
             return
@@ -180,7 +184,7 @@ _UNREADABLE: _Found = (Damage("its row cannot be read", 0), None)
 def _read_one(connection: apsw.Connection, place: int) -> _Found | None:
     try:
         rows = connection.execute("SELECT own_id, checksum, body FROM messages WHERE place = ?", (place,)).fetchall()
-    except (apsw.CorruptError, UnicodeDecodeError):
+    except _UNREAD:
         return _looked_at(connection, place)
     if not rows:
         return None
@@ -205,7 +209,7 @@ def _looked_at(connection: apsw.Connection, place: int) -> _Found | None:
                 "SELECT CAST(own_id AS BLOB), checksum, CAST(body AS BLOB) FROM messages WHERE place = ?", (place,)
             ).fetchall()[0],
         )
-    except apsw.CorruptError as error:
+    except (apsw.CorruptError, apsw.TooBigError) as error:
         return Damage(f"its row cannot be read: {error}", 0), None
     except UnicodeDecodeError:
         return _UNREADABLE
