@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from queuelet.http_connections import HttpConnections
 from queuelet.http_guard import refuse_web_pages
+from queuelet.turns import Turns
 from queuelet_operator.controller import Controller
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
@@ -135,9 +136,13 @@ class HttpEndpoints:
         why = self._health.waits_for or "the API server was not reached yet, or does not know Queues"
         return web.Response(text=f"{why}\n", status=503)
 
-    async def _exposition(self, _: web.Request) -> web.Response:
+    async def _exposition(self, request: web.Request) -> web.Response:
+        turns = Turns(request.remote or "")
+        await turns.begin()
         self._look()
-        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        body = generate_latest(self._metrics.registry)
+        turns.count()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def _look(self) -> None:
         """Read what is not counted as it happens."""

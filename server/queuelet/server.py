@@ -35,12 +35,12 @@ from queuelet.reminders import REMIND_EVERY
 from queuelet.rpc import Endpoint
 from queuelet.running import Running
 from queuelet.service import Service
-from queuelet.service.turns import LINE
 from queuelet.stores import Store
 from queuelet.stores.disk import DiskStore
 from queuelet.stores.memory import MemoryStore
 from queuelet.tokens import Tokens
 from queuelet.transport import GrpcTransport
+from queuelet.turns import LINE
 
 log = structlog.get_logger()
 

@@ -16,10 +16,10 @@ from queuelet.errors import QueueletError
 from queuelet.http_connections import HttpConnections
 from queuelet.intake import Intake
 from queuelet.metrics import Latencies, exposition, server_registry
-from queuelet.service.turns import Line
 from queuelet.status import CODES
 from queuelet.stores.disk import DiskFigures, Distribution
 from queuelet.tags import Tag
+from queuelet.turns import Line
 from queuelet_operator.__main__ import main as operator
 from support.documents import ROOT, TOOLS, first_cells, free_ports, run_in_one_shell, transcript
 from support.queues import make_manager

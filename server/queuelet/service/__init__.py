@@ -12,9 +12,9 @@ from queuelet.service.messages import MessageRpcs
 from queuelet.service.queues import QueueRpcs
 from queuelet.service.redrive import RedriveRpcs
 from queuelet.service.taking import Taker
-from queuelet.service.turns import LINE
 from queuelet.service.watch import WatchRpcs
 from queuelet.status import NEGZ_SERVICE, SERVICE
+from queuelet.turns import LINE
 
 
 class Service:

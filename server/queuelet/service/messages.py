@@ -19,8 +19,8 @@ from queuelet.running import Running
 from queuelet.selector import parse_selector
 from queuelet.service.kept import DURABILITY_2, DURABILITY_3, once_kept
 from queuelet.service.taking import Taker, patience, request_key
-from queuelet.service.turns import LINE, Turns
 from queuelet.status import NEGZ_SERVICE, BatchErrors
+from queuelet.turns import LINE, Turns
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.wire import (

@@ -17,9 +17,9 @@ from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.selector import Selector, parse_selector
 from queuelet.service.kept import once_defined
-from queuelet.service.turns import Turns
 from queuelet.status import NEGZ_SERVICE, SERVICE, error_to_pb
 from queuelet.tags import Tag
+from queuelet.turns import Turns
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import (
     check_batch,

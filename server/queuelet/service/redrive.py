@@ -13,7 +13,7 @@ from queuelet.manager import Manager
 from queuelet.queue import Queue
 from queuelet.rpc import Call, Send
 from queuelet.selector import parse_selector
-from queuelet.service.turns import Turns
+from queuelet.turns import Turns
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire import check_batch, checked_uuid
 

@@ -22,9 +22,9 @@ _TICK = 0.001
 class Line:
     """Work that waits for its next slice: addresses in turn, and first come, first served for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = 0.8) -> None:
         """Begin with none."""
-        self.share = 0.8
+        self.share = share
         """The part of the time that all long work may take together."""
         self.seconds = 0.0
         """How long all slices took together."""
@@ -87,31 +87,49 @@ class Line:
 
 
 LINE = Line()
-"""The line of this process."""
+"""The line of the calls of this process."""
 
 
 class Turns:
     """Counts the time of one piece of work, and lets others have their turn after each slice of it."""
 
-    def __init__(self, peer: str) -> None:
-        """Take the address that asked for the work. The time counts from now on, or from `begin`."""
+    def __init__(self, peer: str, *, line: Line = LINE, seconds: float | None = None) -> None:
+        """Take the address that asked for the work. The time counts from now on, or from `begin`.
+
+        Args:
+            peer: the address.
+            line: where the work waits.
+            seconds: how long a slice is, `SLICE` by default.
+        """
         self._peer = peer
+        self._line = line
+        self._slice = SLICE if seconds is None else seconds
         self._began = self._counted = monotonic()
 
     @property
     def is_over(self) -> bool:
         """Whether it is the others' turn."""
-        return monotonic() - self._began > SLICE
+        return monotonic() - self._began > self._slice
 
     async def begin(self) -> None:
         """Wait for the first slice, or for another one after the work has waited for something else."""
-        await LINE.wait(self._peer)
+        await self._line.wait(self._peer)
         self._began = self._counted = monotonic()
 
     async def give(self) -> None:
         """Let others have their turn if this slice is over."""
-        now = monotonic()
-        LINE.used(now - self._counted, now)
-        self._counted = now
-        if now - self._began > SLICE:
+        self.count()
+        if self._counted - self._began > self._slice:
             await self.begin()
+
+    def count(self) -> None:
+        """Count the time since it was counted last."""
+        now = monotonic()
+        self._line.used(now - self._counted, now)
+        self._counted = now
+
+    def resume(self) -> None:
+        """Go on with the slice, after the work has waited for something else since its time was counted."""
+        now = monotonic()
+        self._began += now - self._counted
+        self._counted = now
