@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic, time
+from time import monotonic
 
 import structlog
 
+from queuelet import clock
 from queuelet.errors import StoreFailed
 from queuelet.status import Code
 from queuelet.v1 import queue_pb2 as pb
@@ -145,7 +146,7 @@ class Actions:
             reason=error.reason,
             message=message,
             is_final=error.code in _FINAL,
-            retry_at=time() + backoff(entry.refusals),
+            retry_at=clock.now() + backoff(entry.refusals),
         )
         log.warning("the server refused a declaration", queue=str(entry.object.key), reason=error.reason, error=message)
 
@@ -209,7 +210,7 @@ class Actions:
         if step.notice:
             self._recorder.post(an_object, step.notice)
         if "messages" in patch:
-            entry.counts_written_at = time()
+            entry.counts_written_at = clock.now()
         self._take_over(entry, body)
         if entry.object.status.is_ready and not an_object.status.is_ready and not an_object.status.queue_id:
             self._metrics.to_ready.observe(monotonic() - entry.seen_at)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from time import monotonic, time
+from time import monotonic
 
 import structlog
 
+from queuelet import clock
 from queuelet.errors import DeadlineExceeded, ServerDraining, StoreFailed, Unauthenticated, Unreachable
 from queuelet_operator.actions import Actions, Entry
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
@@ -131,7 +132,7 @@ class Controller:
             self._metrics.store_problems.labels(store.name.title(), reason.value).set(1)
         if away:
             # An outage that has another cause by now is reported already.
-            left = max(server.away_since + self._policy.outage_after - time(), 0.0)
+            left = max(server.away_since + self._policy.outage_after - clock.now(), 0.0)
             asyncio.get_running_loop().call_later(left, self.look_at_all)
             return
         for entry in self._entries.values():
@@ -213,7 +214,7 @@ class Controller:
             if entry is None:
                 return
             await self._actions.learn_namespace(entry)
-            step = next_step(self._known(entry), self._policy, time())
+            step = next_step(self._known(entry), self._policy, clock.now())
             if isinstance(step, Nothing):
                 if step.until is not None:
                     self._look_again(key, step.until)
@@ -244,11 +245,12 @@ class Controller:
             answered=entry.answered,
             got=entry.got,
             counts_written_at=entry.counts_written_at,
+            wall_ahead=clock.CLOCK.behind_ns() / 1e9,
         )
 
     def _look_again(self, key: Key, when: float) -> None:
         if when != float("inf"):
-            self.queue.add_at(key, monotonic() + max(when - time(), 0.0), Priority.RESYNC)
+            self.queue.add_at(key, monotonic() + max(when - clock.now(), 0.0), Priority.RESYNC)
 
     def _may_step(self, entry: Entry) -> bool:
         """Tell whether an object may take a step now; if not, it is looked at again when it may."""

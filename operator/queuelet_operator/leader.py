@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic
 
 import aiohttp
 import structlog
@@ -17,6 +16,7 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
+from queuelet import clock
 from queuelet_operator.settings import Settings
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ async def lead(
     run out. Returns False if the Lease was lost.
     """
     async with ApiClient(configuration) as client:
-        lock = _Lease(settings.lease_name, settings.lease_namespace, holder, client, settings.lease_renew_deadline)
+        lock = _Lease(settings, holder, client)
         acting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         tasks: list[asyncio.Task[object]] = []
 
@@ -91,23 +91,32 @@ async def _end(tasks: Sequence[asyncio.Task[object]], lock: _Lease) -> None:
 
 
 class _Lease(LeaseLock):
-    """The official client's lock. An API server that is away is a try that failed, and not the end of the election."""
+    """The official client's lock. An API server that is away is a try that failed, and not the end of the election.
 
-    def __init__(self, name: str, namespace: str, holder: str, client: ApiClient, timeout: float) -> None:
-        super().__init__(name, namespace, holder, client)
-        self._deadline = timeout
-        self._timeout = timeout / 2
+    The client measures how long another holder is silent by the wall clock, which may step: then it would take the
+    Lease of one that lives, or wait for hours for one that is dead. So that is measured here.
+    """
+
+    def __init__(self, settings: Settings, holder: str, client: ApiClient) -> None:
+        super().__init__(settings.lease_name, settings.lease_namespace, holder, client)
+        self._duration = settings.lease_duration
+        self._deadline = settings.lease_renew_deadline
+        self._timeout = self._deadline / 2
+        self._other: tuple[str | None, ...] = ()
+        """What the Lease said when another was last seen to renew it."""
+        self._other_since = 0.0
+        """When that was first seen, by `queuelet.clock`."""
         self._held_until = 0.0
         self._is_lost = False
 
     def is_held(self) -> bool:
         """Tell whether nobody else can have it yet: another waits for longer than the deadline."""
-        return not self._is_lost and monotonic() < self._held_until
+        return not self._is_lost and clock.now() < self._held_until
 
     async def until_lost(self, period: float) -> None:
         """Return once it was held and is not any more."""
         while not self._held_until or self.is_held():
-            left = self._held_until - monotonic()
+            left = self._held_until - clock.now()
             await asyncio.sleep(min(period, left) if left > 0 else period)
 
     async def get(self, name: str, namespace: str) -> tuple[bool, LeaderElectionRecord | Exception | None]:  # type: ignore[override]  # the same, written shorter
@@ -118,11 +127,28 @@ class _Lease(LeaseLock):
             return False, ApiException(status=0, reason=repr(error))
         if self._held_until and isinstance(record, LeaderElectionRecord):
             self._is_lost = record.holder_identity not in {None, self.identity}
+        if isinstance(record, LeaderElectionRecord) and record.holder_identity not in {None, self.identity}:
+            self._note_other(record)
+        else:
+            self._other = ()
         return found, record
+
+    def _note_other(self, record: LeaderElectionRecord) -> None:
+        """Have the client wait for another holder that lives, and take the Lease of one that does not."""
+        now = clock.now()
+        seen = (record.holder_identity, record.acquire_time, record.renew_time)
+        if seen != self._other:
+            self._other, self._other_since = seen, now
+        # The client waits for as long as a record changes, and takes one that lacks a time.
+        record.renew_time = str(now) if self._other_lives() else None
+
+    def _other_lives(self) -> bool:
+        """Return whether another holder may still act."""
+        return bool(self._other) and clock.now() < self._other_since + self._duration
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
         # The library's own asks for a pretty answer in a way that its own check refuses (release 37.0.2).
-        began = monotonic()
+        began = clock.now()
         lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
         try:
             async with asyncio.timeout(self._timeout):
@@ -134,7 +160,10 @@ class _Lease(LeaseLock):
         return True
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        began = monotonic()
+        if self._other_lives():
+            # The wall clock stepped just after the client looked.
+            return False
+        began = clock.now()
         try:
             async with asyncio.timeout(self._timeout):
                 is_done = await super().update(name, namespace, updated_record)

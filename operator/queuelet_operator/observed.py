@@ -33,7 +33,7 @@ class StoreProblem:
 
     message: str
     since: float
-    """Since when this is known, in seconds since 1970."""
+    """Since when this is known, by `queuelet.clock`."""
 
     message_since: float = 0.0
     """Since when it has this message."""
@@ -50,7 +50,7 @@ class Server:
     """What is wrong with each store with which something is."""
 
     away_since: float = 0.0
-    """Since when it is away, in seconds since 1970."""
+    """Since when it is away, by `queuelet.clock`."""
 
     why_away: str = ""
     """Why it cannot be reached; empty as long as it was not tried."""

@@ -26,7 +26,7 @@ from queuelet_operator.steps import AddFinalizer, Cause, Declare, DropFinalizer,
 
 
 def next_step(known: Known, policy: Policy, now: float) -> Step:
-    """Return what to do next for an object. `now` is in seconds since 1970."""
+    """Return what to do next for an object. `now` is in seconds since 1970, by `queuelet.clock`, which never steps."""
     if known.object.is_deleting:
         return next_step_of_deletion(known, policy, now)
     if known.object.is_paused:

@@ -11,11 +11,11 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from time import time
 from typing import Generic, TypeVar
 
 import structlog
 
+from queuelet import clock
 from queuelet.client import Client, Connection
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
@@ -69,7 +69,7 @@ class ServerLink:
         self.may_call: Callable[[], bool] = lambda: True
         self._declares: _Batcher[pb.QueueDeclaration, pb.DeclareResult] = _Batcher(self._declare)
         self._removes: _Batcher[pb.QueueRemoval, pb.RemoveResult] = _Batcher(self._remove)
-        self.server = Server(away_since=time())
+        self.server = Server(away_since=clock.now())
         """Where it stands."""
         self.queues: dict[str, ObservedQueue] = {}
         """Its queues by name, while it is connected."""
@@ -149,7 +149,7 @@ class ServerLink:
             if snapshot is None:
                 self._apply(batch)
                 if batch.stores:
-                    self._stands(server_with(stores.values(), self.server, time()))
+                    self._stands(server_with(stores.values(), self.server, clock.now()))
                 continue
             # Changes may come before the snapshot is complete.
             snapshot |= {each.name: queue_from_pb(each) for each in batch.queues if each.name}
@@ -158,7 +158,7 @@ class ServerLink:
             if batch.snapshot_complete:
                 self.queues, snapshot = snapshot, None
                 log.info("connected to the server", server=self._connection.server, queues=len(self.queues))
-                self._stands(server_with(stores.values(), self.server, time()))
+                self._stands(server_with(stores.values(), self.server, clock.now()))
 
     def _apply(self, batch: pb.WatchQueuesResponse) -> None:
         for gone in batch.removed:
@@ -183,13 +183,13 @@ class ServerLink:
             self._flipped()
 
     def _went_away(self, why: str) -> None:
-        self.server = server_away(why, self.server, time(), lasts=self._cause_lasts)
+        self.server = server_away(why, self.server, clock.now(), lasts=self._cause_lasts)
         log.warning("the server is away", server=self._connection.server, why=why)
         self._flipped()
 
     def _is_still_away(self, why: str) -> None:
         before = self.server
-        self.server = server_away(why, before, time(), lasts=self._cause_lasts)
+        self.server = server_away(why, before, clock.now(), lasts=self._cause_lasts)
         if self.server.why_away != before.why_away and before.why_away:
             log.warning("the server is away for another reason", server=self._connection.server, why=why)
             self._flipped()

@@ -15,7 +15,6 @@ from queuelet_operator.status import (
     Condition,
     Effective,
     QueueStatus,
-    timestamp,
     with_condition,
     without_condition,
 )
@@ -214,14 +213,14 @@ def trouble_of(known: Known, policy: Policy) -> Trouble | None:
     """Return what is wrong with the server, or with the store of the object's queue; None if nothing is."""
     server, problem = known.server, known.problem
     if server.is_away:
-        what = f"the server at {policy.address} has not answered since {timestamp(server.away_since)}"
+        what = f"the server at {policy.address} has not answered since {known.shown(server.away_since)}"
         verdict = Verdict(
             reason=Reason.SERVER_UNAVAILABLE, message=f"{what}: {server.why_away or NOT_TRIED}", reconciling=True
         )
         return Trouble(what=what, verdict=verdict, since=server.away_since, cause=server.why_away)
     if problem is None:
         return None
-    since = f"of the server at {policy.address} since {timestamp(problem.since)}"
+    since = f"of the server at {policy.address} since {known.shown(problem.since)}"
     if problem.is_full:
         what = f"there is no room in the store {since}"
         verdict = Verdict(reason=Reason.STORE_FULL, message=f"{what}: {problem.message}", reconciling=True)
@@ -351,10 +350,10 @@ def _status(known: Known, policy: Policy, verdict: Verdict, now: float) -> Queue
     new = replace(
         old,
         observed_generation=generation,
-        conditions=_conditions(old, verdict, generation, timestamp(now)),
+        conditions=_conditions(old, verdict, generation, known.shown(now)),
         queue_name=an_object.key.queue_name,
         address=policy.address,
-        adopted_at=old.adopted_at or (timestamp(now) if _has_adopted(known, policy) else ""),
+        adopted_at=old.adopted_at or (known.shown(now) if _has_adopted(known, policy) else ""),
         last_handled_reconcile_at=asked if is_answered else old.last_handled_reconcile_at,
     )
     if verdict.forgets_queue:

@@ -9,7 +9,7 @@ from queuelet.definition import Counts, Owner
 from queuelet_operator.declared import Declared
 from queuelet_operator.observed import ObservedQueue, Server, StoreProblem
 from queuelet_operator.resources import QueueObject
-from queuelet_operator.status import QueueStatus
+from queuelet_operator.status import QueueStatus, timestamp
 
 
 class Reason(StrEnum):
@@ -109,6 +109,12 @@ class Known:
     got: Cause | None = None
     """How the object came by its queue, as far as this process knows: None if that was before it started."""
     counts_written_at: float = 0.0
+    wall_ahead: float = 0.0
+    """How far the wall clock was stepped ahead of the clock that durations are measured by, in seconds."""
+
+    def shown(self, at: float) -> str:
+        """Return a time of the clock that durations are measured by as the wall time that people read."""
+        return timestamp(at + self.wall_ahead)
 
     @property
     def problem(self) -> StoreProblem | None:

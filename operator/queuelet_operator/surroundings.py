@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic, time
+from time import monotonic
 
+from queuelet import clock
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.resources import Body
 from queuelet_operator.steps import Home
@@ -28,7 +29,7 @@ class Surroundings:
 
     async def look_around(self, namespace: str) -> Home:
         """Find out whether the namespace is being deleted, and whether the server's Service is gone."""
-        now = time()
+        now = clock.now()
         known = self._known.get(namespace)
         if known and now < known.seen_at + FRESH:
             return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from support.helm import install, operator_deployment, operator_environment, service_account_kubeconfig
@@ -64,12 +65,15 @@ class Apart:
         self._kubeconfig = release.kubeconfig()
         self.kube = kube
 
-    def operator(self, server: ServerProcess | str, *flags: str, quick_lease: bool = False) -> OperatorProcess:
+    def operator(
+        self, server: ServerProcess | str, *flags: str, quick_lease: bool = False, env: Mapping[str, str] | None = None
+    ) -> OperatorProcess:
         """Return an operator of the test's own, not started, with its Lease in the test's namespace."""
         address = server if isinstance(server, str) else server.address
         here = self.kube.namespace
         own = ("--server", address, "--namespace", here, "--lease-namespace", here, "--instance", here)
-        return OperatorProcess(*own, *flags, env={"KUBECONFIG": str(self._kubeconfig)}, quick_lease=quick_lease)
+        given = {"KUBECONFIG": str(self._kubeconfig), **(env or {})}
+        return OperatorProcess(*own, *flags, env=given, quick_lease=quick_lease)
 
 
 def server_in_place_of(gone: ServerProcess, *flags: str) -> ServerProcess:
