@@ -11,14 +11,15 @@ import pytest
 from queuelet.v1 import queue_pb2 as pb
 from support.apart import Apart
 from support.counts import soaked
+from support.kill_workers import UNKNOWN
 from support.kube_queues import FINALIZER, KubeQueues, is_ready
-from support.operator_process import OperatorProcess
+from support.operator_process import OperatorProcess, lease_flags
 from support.rpc import Refused, Rpc, eventually
 from support.server_process import ServerProcess
 from tools.control_plane import ControlPlane
 
 KILLS = soaked(10, 200)
-CHANGES = soaked(100, 2_000)
+CHANGES_PER_KILL = 10
 
 
 @pytest.mark.timeout(soaked(300, 3_600))
@@ -26,12 +27,12 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
     control_plane: ControlPlane, apart: Apart, kube: KubeQueues, own_server: ServerProcess
 ) -> None:
     changes = KubeQueues(control_plane.api_of_admin(), kube.namespace)
-    people = threading.Thread(target=change_at_random, args=(changes,))
+    turns, over = threading.Semaphore(0), threading.Event()
+    people = threading.Thread(target=change_at_random, args=(changes, turns), daemon=True)
     people.start()
     filled: set[str] = set()
-    producer = threading.Thread(target=fill_each, args=(own_server.address, filled, people))
+    producer = threading.Thread(target=fill_each, args=(own_server.address, filled, over), daemon=True)
     producer.start()
-    killed = 0
     with ExitStack() as all_of_them:
 
         def launch() -> OperatorProcess:
@@ -39,31 +40,41 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
 
         # The next one is started while this one works, since most of its start is spent on imports.
         running = [launch(), launch()]
-        while killed < KILLS or people.is_alive():
+        for _ in range(KILLS):
             leader = whoever_leads(running)
+            # Each leads while Queues change, however long it took to start.
+            turns.release(CHANGES_PER_KILL)
             # At any moment of its work, the first of which is what the one before had left.
             threading.Event().wait(random.expovariate(2.0))
             leader.kill()
-            killed += 1
             running.remove(leader)
             running.append(launch())
-    people.join()
-    producer.join()
+        people.join()
+        # The last one to stop gives the Lease back.
+        leader = whoever_leads(running)
+        for each in sorted(running, key=lambda each: each is leader):
+            if each.is_running:
+                each.stop()
     changes.api.close()
-    with apart.operator(own_server, quick_lease=True):
+    # On a busy machine it might lose a quick Lease: then it ends, and nothing here starts it again as a Pod would.
+    with apart.operator(own_server, *lease_flags(30, 25, 0.3)).launch() as operator:
+        operator.wait_until_leading(timeout=60.0)
         eventually(lambda: all(is_ready(each) or going(each) for each in kube.all()), "all are Ready", timeout=60.0)
         eventually(lambda: not any(going(each) for each in kube.all()), "none is going any more", timeout=60.0)
+        uids = {each["metadata"]["uid"] for each in kube.all()}
+        eventually(lambda: uids <= filled, "each queue that is left has a message")
+    over.set()
+    producer.join()
     wanted = {kube.server_name(each["metadata"]["name"]): each for each in kube.all()}
     client = Rpc(own_server.address)
     listed = client.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse).queues
     client.close()
-    assert filled & {queue.meta.id for queue in listed}, "some were there for long enough"
     assert {queue.name for queue in listed} == wanted.keys(), "no queue too many, none too few"
     for queue in listed:
         body = wanted[queue.name]
         assert queue.limit == body["spec"]["limit"]
         assert queue.owner.uid == queue.meta.id == body["metadata"]["uid"], "it was made for this object"
-        assert queue.messages.ready == (queue.meta.id in filled), "it was made once: what is made anew is empty"
+        assert queue.messages.ready == 1, "it was made once: what is made anew is empty"
         assert body["metadata"]["finalizers"] == [FINALIZER]
         assert "annotations" not in body["metadata"]
 
@@ -74,18 +85,31 @@ def whoever_leads(running: list[OperatorProcess]) -> OperatorProcess:
     return next(each for each in running if each.log("leading"))
 
 
-def fill_each(address: str, filled: set[str], people: threading.Thread) -> None:
-    """Put a message into each queue once; note the ids of those that have one, for as long as people change them."""
+def fill_each(address: str, filled: set[str], over: threading.Event) -> None:
+    """Put a message into each queue once, until it is over; note the ids of those that have one.
+
+    A message has the id of its queue, so that it is added once, however often an answer is lost.
+    """
     client = Rpc(address)
-    while people.is_alive():
-        for queue in client.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse).queues:
-            if queue.meta.id in filled:
-                continue
-            with suppress(Refused):  # it is gone by now
-                client.add(queue.meta.id)
-                filled.add(queue.meta.id)
-        threading.Event().wait(0.05)
+    while not over.wait(0.05):
+        with suppress(Refused):  # the server is busy, and is asked again
+            for queue in client.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse).queues:
+                if queue.meta.id not in filled and fill(client, queue.meta.id):
+                    filled.add(queue.meta.id)
     client.close()
+
+
+def fill(client: Rpc, queue_id: str) -> bool:
+    """Put a message into a queue; return False if the queue is gone by now."""
+    request = pb.AddRequest(queue_id=queue_id, message=pb.NewMessage(id=queue_id))
+    while True:
+        try:
+            client.call("Add", request, pb.AddResponse)
+        except Refused as refused:
+            if refused.code not in UNKNOWN:
+                return False
+        else:
+            return True
 
 
 def going(body: dict[str, dict[str, object]]) -> bool:
@@ -93,10 +117,11 @@ def going(body: dict[str, dict[str, object]]) -> bool:
     return "deletionTimestamp" in body["metadata"]
 
 
-def change_at_random(kube: KubeQueues) -> None:
-    """Create, change and delete Queues, as people do."""
+def change_at_random(kube: KubeQueues, turns: threading.Semaphore) -> None:
+    """Create, change and delete Queues, as people do, one for each turn."""
     there: list[str] = []
-    for number in range(CHANGES):
+    for number in range(KILLS * CHANGES_PER_KILL):
+        turns.acquire()
         chance = random.random()
         if not there or chance < 0.5:
             name = f"orders-{number}"
