@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -132,8 +131,8 @@ class ServerLink:
         finally:
             for each in (heart, watch):
                 each.cancel()
-                with suppress(asyncio.CancelledError, QueueletError):
-                    await each
+            # To suppress CancelledError here would also swallow a cancellation of the link: it would never end.
+            await asyncio.gather(heart, watch, return_exceptions=True)
 
     async def _heartbeat(self, client: Client) -> None:
         """Call now and then: a machine that is gone ends no stream. Raises `QueueletError` when there is no answer."""
