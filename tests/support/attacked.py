@@ -10,11 +10,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+import grpc
+
 from support.attacks import DONE
 from support.memory_limit import MemoryLimit, memory_limit
 from support.pages import samples
 from support.patience import patient
-from support.rpc import Metadata, Rpc
+from support.rpc import Metadata, Refused, Rpc
 from support.server_process import ServerProcess, server_command
 
 GIB = 1 << 30
@@ -25,13 +27,16 @@ _PROGRAM = Path(__file__).with_name("attacks.py")
 class Attacked:
     """The server, and the client's experience."""
 
-    def __init__(self, server: ServerProcess, limit: MemoryLimit, metadata: Metadata) -> None:
+    def __init__(self, server: ServerProcess, limit: MemoryLimit, metadata: Metadata, *, may_retry: bool) -> None:
+        self._may_retry = may_retry
         self.server = server
         self._limit = limit
         self._metadata = metadata
         self.acknowledged = 0
         self.slowest = 0.0
         self.failures: list[str] = []
+        self.retried = 0
+        """How many calls gRPC refused before the server saw them; they were made again, as our client library does."""
         self._stopped = Event()
         with closing(self.client()) as rpc:
             rpc.new_queue("good")
@@ -67,6 +72,7 @@ class Attacked:
         self._stopped.set()
         self._worker.join()
         assert not self.failures
+        assert self._may_retry or not self.retried
         assert self.slowest < patient(1.0) + 10 * self.idle_slowest
         with closing(self.client()) as rpc:
             assert len(rpc.pop_all("good")) == self.acknowledged
@@ -74,7 +80,12 @@ class Attacked:
     def figures(self) -> Mapping[str, float]:
         """Return what it took."""
         peak = self._limit.peak_bytes(self.server.pid)
-        return {"peak MiB": peak >> 20, "slowest call s": round(self.slowest, 3), "calls": self.acknowledged}
+        return {
+            "peak MiB": peak >> 20,
+            "slowest call s": round(self.slowest, 3),
+            "calls": self.acknowledged,
+            "retried": self.retried,
+        }
 
     def begin(self) -> None:
         """Have the client begin to work."""
@@ -94,12 +105,25 @@ class Attacked:
     def _add(self, rpc: Rpc) -> None:
         began = time.monotonic()
         try:
-            rpc.add("good", b"payload")
+            while not self._try_to_add(rpc):
+                self.retried += 1
+                self._stopped.wait(0.05)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is what the client sees
             self.failures.append(str(error))
         else:
             self.acknowledged += 1
         self.slowest = max(self.slowest, time.monotonic() - began)
+
+    @staticmethod
+    def _try_to_add(rpc: Rpc) -> bool:
+        """Add a message; return False if gRPC refused the call."""
+        try:
+            rpc.add("good", b"payload")
+        except Refused as refused:
+            if refused.code is grpc.StatusCode.CANCELLED:
+                return False
+            raise
+        return True
 
 
 def few_files(count: int) -> Sequence[str]:
@@ -108,15 +132,18 @@ def few_files(count: int) -> Sequence[str]:
 
 
 @contextmanager
-def attacked(*flags: str, metadata: Metadata = (), files: int = 0) -> Iterator[Attacked]:
-    """Start a server that may use 1 GiB, and open so many files if any are given, and a client that adds messages."""
+def attacked(*flags: str, metadata: Metadata = (), files: int = 0, may_retry: bool = False) -> Iterator[Attacked]:
+    """Start a server that may use 1 GiB, and open so many files if any are given, and a client that adds messages.
+
+    It fails if a call of the client is refused, unless it may retry.
+    """
     with memory_limit(GIB) as limit:
         # A resource limit is not seen by the server, a cgroup is: both have it behave alike.
         by_hand = () if limit.cgroup else ("--memory-watermark", "800Mi", "--max-incoming-bytes", "128Mi")
         with ServerProcess(
             *by_hand, *flags, program=[*limit.prefix, *(few_files(files) if files else ()), *server_command()]
         ) as server:
-            subject = Attacked(server, limit, metadata)
+            subject = Attacked(server, limit, metadata, may_retry=may_retry)
             subject.begin()
             try:
                 yield subject
