@@ -102,6 +102,24 @@ def test_a_backup_with_other_tables_is_refused_and_the_store_stays(
         harness.move_to(tmp_path / "server")
 
 
+@pytest.mark.parametrize("text", ["CREATE TABLE ranks", '"name": "orders"'], ids=["tables", "a definition"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_backup_with_text_that_is_not_utf8_is_refused(
+    harness: DiskHarness, backup: Path, tmp_path: Path, version: int, text: str
+) -> None:
+    if version == 1:
+        shutil.copytree(VERSION_1, tmp_path / "old")
+        with closing(apsw.Connection(str(tmp_path / "old" / DATABASE))) as connection:
+            connection.execute("VACUUM INTO ?", (str(tmp_path / "old.db"),))
+        backup, text = tmp_path / "old.db", text.replace("orders", "states")
+    data = backup.read_bytes()
+    assert text.encode() in data
+    backup.write_bytes(data.replace(text.encode(), text.encode()[:-1] + b"\xff"))
+    with pytest.raises(StoreFailed, match="use another") as refused:
+        restore(backup, tmp_path / "new")
+    assert "\n" not in str(refused.value)
+
+
 def set_column(column: int, value: object) -> Callable[[list[Any]], None]:
     def change(row: list[Any]) -> None:
         row[column] = value

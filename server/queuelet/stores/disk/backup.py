@@ -19,6 +19,7 @@ from queuelet.stores.disk.database import (
     DAMAGE,
     PATIENCE_MS,
     REMEDY,
+    damage_of,
     explained,
     get_meta,
     inspecting,
@@ -175,7 +176,11 @@ def _copy(connection: apsw.Connection, unfinished: Path, target: Path, progress:
 def _require_whole(copy: Path, path: Path, remedy: str, progress: Progress) -> None:
     """Look through the copy of a database. Raises `StoreFailed` about the latter's path if anything is wrong."""
     with inspecting(copy, _TRY_AGAIN) as connection:
-        for wrong in check_database(connection, progress):
+        try:
+            wrong = next(check_database(connection, progress), "")
+        except UnicodeDecodeError as error:
+            raise StoreFailed(f"{path} is damaged (a text in it is not UTF-8): {remedy}") from error
+        if wrong:
             raise StoreFailed(f"{path} is not whole: {wrong}: {remedy}")
         progress("comparing checksums")
         for wrong in damaged_rows(connection):
@@ -233,7 +238,12 @@ def _tokens_given(path: Path) -> int:
 
 def _begin_epoch(path: Path, backup: Path, tokens_given: int) -> None:
     """Make the copy of a backup a store of its own, once it was read as a server reads it."""
-    connection = open_for_writing(path, keeps_old=False)
+    try:
+        connection = open_for_writing(path, keeps_old=False)
+    except StoreFailed as error:  # it was of an older version, and has rows that this one cannot have
+        if damage := damage_of(error):
+            raise StoreFailed(f"{backup} is damaged ({one_line(damage)}): {_USE_ANOTHER}") from error
+        raise
     try:
         with explained(backup, _USE_ANOTHER):
             contents = load_contents(connection)

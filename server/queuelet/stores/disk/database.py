@@ -184,6 +184,8 @@ def explained(path: Path, remedy: str = REMEDY) -> Iterator[None]:
         yield
     except DAMAGE as error:
         raise StoreFailed(f"{path} is damaged ({one_line(error)}): {remedy}") from error
+    except UnicodeDecodeError as error:
+        raise StoreFailed(f"{path} is damaged (a text in it is not UTF-8): {remedy}") from error
     except (apsw.Error, OSError) as error:
         raise StoreFailed(f"{path} cannot be used: {error}") from error
 
