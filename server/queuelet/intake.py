@@ -137,6 +137,11 @@ class Intake:
         """About how many bytes all connections hold, as of the last look."""
         return self._budget.incoming
 
+    @property
+    def most_calls(self) -> int:
+        """The open calls of the connection that has most, which gRPC bounds by itself."""
+        return max((flow.calls for flow in self._by_peer.values()), default=0)
+
     def listen(self, port: int) -> None:
         """Note the port whose connections these are."""
         self._port = port

@@ -312,11 +312,16 @@ def _intake_families(intake: Intake) -> Iterator[Metric]:
     yield from _families(
         GaugeMetricFamily,
         ("connections", "Open connections to the gRPC port.", intake.connections),
+        ("connection_calls_max", "Open calls of the connection that has most.", intake.most_calls),
         ("incoming_bytes", "About how many bytes connections hold in requests that are not complete.", intake.held),
     )
     yield from _families(
         CounterMetricFamily,
-        ("connections_cut", "Connections that were cut because they held too much.", intake.cut),
+        (
+            "connections_cut",
+            "Connections that were cut: they held too much, or were idle and many.",
+            intake.cut,
+        ),
         ("requests_timed_out", "Calls that were ended because their request did not arrive in time.", intake.timed_out),
     )
 

@@ -112,7 +112,7 @@ def test_a_time_out_of_range_is_refused_by_its_name(field: str, time: Any) -> No
 
 
 @pytest.mark.parametrize("field", TIMES)
-@pytest.mark.parametrize("time", ["5", [], b"5", 1j], ids=repr)
+@pytest.mark.parametrize("time", ["5", [], b"5", 1j, True], ids=repr)
 def test_what_is_no_time_is_refused_by_its_name(field: str, time: object) -> None:
     if field == "lease" and not time:
         pytest.skip("an empty value is the default")

@@ -119,8 +119,11 @@ def test_a_look_cuts_and_counts_and_forgets_closed_connections() -> None:
     intake.look_now(lambda _: [opened[0], opened[2]], note_cut)
     assert (intake.cut, intake.connections, intake.held) == (1, 2, 4 * MIB)
     assert budget.incoming == 4 * MIB
+    intake.flow("ipv4:127.0.0.1:1").calls = 7
+    assert intake.most_calls == 7
+    intake.flow("ipv4:127.0.0.1:1").calls = 0
     intake.look_now(lambda _: [], note_cut)
-    assert intake.held == 0
+    assert (intake.held, intake.most_calls) == (0, 0)
 
 
 def test_a_connection_that_cannot_be_looked_at_counts_for_its_calls() -> None:

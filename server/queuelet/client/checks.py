@@ -38,7 +38,7 @@ def seconds_of(
     """
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
-    elif isinstance(value, Real):
+    elif isinstance(value, Real) and not isinstance(value, bool):
         try:
             seconds = float(value)
         except OverflowError:
