@@ -109,7 +109,7 @@ class DiskHarness:
                 await asyncio.sleep(0.001)
 
         try:
-            self.loop.run_until_complete(asyncio.wait_for(wait(), seconds))
+            self.loop.run_until_complete(asyncio.wait_for(wait(), patient(seconds)))
         except TimeoutError:
             raise AssertionError(f"it did not happen; the store says: {self.store.problem or 'all is well'}") from None
 
