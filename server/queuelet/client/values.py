@@ -177,7 +177,7 @@ def new_message(  # noqa: PLR0913  # each is a fact of its own, and all are name
     message_id = str(message_id)  # a UUID of Python's will do
     if message_id and not parse_uuid(message_id):
         raise _invalid("message_id", f"{message_id[:80]!r} is not a UUID ({why_not_uuid(message_id)})")
-    if not isinstance(priority, int) or isinstance(priority, bool):
+    if isinstance(priority, bool) or not isinstance(priority, int):
         raise _invalid("priority", f"{priority!r} is no whole number")
     if not -_PRIORITIES <= priority < _PRIORITIES:
         raise _invalid("priority", f"{priority} is out of range; use -2^31 to 2^31 - 1")
