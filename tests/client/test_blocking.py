@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import signal
 import subprocess
 import sys
@@ -464,6 +465,49 @@ def test_ctrl_c_lets_the_work_end_and_goes_through(
     assert program.returncode == -signal.SIGINT
     assert client.get_queue(queue).messages.leased == 0
     assert client.stats(queue).queue.acked == (1 if where == "handler" else 0)
+
+
+INTERRUPTED_EVERYWHERE = """
+import sys, warnings
+from queuelet.client.blocking import Client
+from queuelet.errors import QueueEmpty
+
+warnings.simplefilter("ignore")  # of coroutines that were interrupted before they were handed over
+
+def interrupt_at(step):
+    steps = 0
+
+    def profile(frame, event, argument):
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    return profile
+
+with Client(sys.argv[1]) as client:
+    for step in range(1, 10_000):
+        try:
+            sys.setprofile(interrupt_at(step))
+            try:
+                client.pop(sys.argv[2], wait=0.05)
+            finally:
+                sys.setprofile(None)
+        except KeyboardInterrupt:
+            client.get_queue(sys.argv[2])
+        except QueueEmpty:
+            break
+    print("interrupted at", step - 1, "steps", flush=True)
+"""
+
+
+def test_ctrl_c_at_any_step_of_a_call_leaves_the_client_usable(server: ServerProcess, queue: str) -> None:
+    """Its thread stood still for ever after one that came when a lock had just been taken."""
+    command = [sys.executable, "-c", INTERRUPTED_EVERYWHERE, server.address, queue]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=patient(50), check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert re.fullmatch(r"interrupted at \d{2,} steps\n", ended.stdout)
 
 
 def test_what_ends_the_thread_of_a_client_ends_the_calls_that_wait_for_it(server: ServerProcess, queue: str) -> None:

@@ -24,11 +24,14 @@ import atexit
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial, wraps
-from inspect import CORO_CREATED, getcoroutinestate, isawaitable, iscoroutine, iscoroutinefunction
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from math import inf
+from queue import Empty, SimpleQueue
 from threading import RLock, Thread, current_thread, local
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 from weakref import WeakSet
@@ -95,22 +98,22 @@ class _LoopThread:
         self._start()
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        started = Future[asyncio.AbstractEventLoop]()
+        started = SimpleQueue[asyncio.AbstractEventLoop]()
         self._thread = Thread(target=_serve, args=[started], name="queuelet-client", daemon=True)
         self._thread.start()
-        self._loop = started.result(_START)
+        self._loop = started.get(timeout=_START)
         return self._loop
 
     def stop(self) -> None:
         """End the thread, and whatever still runs there."""
         with self._handing_over:
             loop, thread, self._loop = self._loop, self._thread, None
-            if loop is None or thread is None or not thread.is_alive():
+            if loop is None or thread is None or loop.is_closed():
                 return
             with suppress(RuntimeError):  # it has just ended by itself
                 loop.call_soon_threadsafe(loop.stop)
         thread.join(_END)
-        if thread.is_alive():
+        if not loop.is_closed():
             _log.error("the thread of a client did not end within %g seconds, and is left to itself", _END)
 
     def run(self, call: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -121,24 +124,15 @@ class _LoopThread:
             Forked: a client of the parent process was in use when this process was forked.
         """
         _refuse_in_a_loop()
-        with self._handing_over:
-            loop, thread = self._running()
-            work = call(*args, **kwargs)
-            try:
-                future = asyncio.run_coroutine_threadsafe(work, loop)
-            except RuntimeError:  # the loop was closed in between
-                work.close()
-                raise aio.Closed(_THREAD_ENDED) from None
+        handed_over = _Call(call(*args, **kwargs))
         try:
-            return _result(future, thread)
-        except aio.Closed:
-            if getcoroutinestate(work) == CORO_CREATED:  # the loop ended before it began
-                work.close()
-            raise
-        except CancelledError:
+            with self._handing_over:
+                handed_over.begin(self._running())
+            return handed_over.result()
+        except asyncio.CancelledError:
             raise aio.Closed("the client was closed during the call") from None
         except BaseException:
-            future.cancel()
+            handed_over.cancel()
             raise
 
     def iterate(self, items: AsyncIterator[R]) -> Iterator[R]:
@@ -170,17 +164,17 @@ class _LoopThread:
     def call_soon(self, call: Callable[[], object]) -> None:
         """Have a function called there, and do not wait for that."""
         with self._handing_over:
-            self._running()[0].call_soon_threadsafe(call)
+            self._running().call_soon_threadsafe(call)
 
-    def _running(self) -> tuple[asyncio.AbstractEventLoop, Thread]:
+    def _running(self) -> asyncio.AbstractEventLoop:
         forks.check_usable()
         if self._left and self._loop is None and self._thread is None:
             self._start()
         if self._loop is None or self._thread is None:
             raise aio.Closed("the client is not open: use it in `with`")
-        if self._loop.is_closed() or not self._thread.is_alive():
+        if self._loop.is_closed():
             raise aio.Closed(_THREAD_ENDED)
-        return self._loop, self._thread
+        return self._loop
 
     # Around a fork
 
@@ -192,9 +186,10 @@ class _LoopThread:
         if not self._handing_over.acquire(timeout=_PARKING):
             return False
         if self._loop is not None and current_thread() is not self._thread:
-            future = asyncio.run_coroutine_threadsafe(park(), self._loop)
-            with suppress(Exception):
-                future.result(_PARKING)
+            parking = _Call(park())
+            with suppress(Exception, asyncio.CancelledError):
+                parking.begin(self._loop)
+                parking.result(_PARKING)
         return True
 
     def release(self) -> None:
@@ -209,23 +204,81 @@ class _LoopThread:
             self._loop = self._thread = None
 
 
-def _result(future: Future[R], thread: Thread) -> R:
-    """Wait for what a thread does. What ends that thread ends the wait, as the loop's own error would."""
-    while not future.done():
-        with suppress(TimeoutError):
-            return future.result(_LOOK_UP)
-        if not thread.is_alive() and not future.done():
-            raise aio.Closed(_THREAD_ENDED)
-    return future.result()
+class _Call(Generic[R]):
+    """A coroutine that runs in the event loop of another thread, and whose result this thread waits for.
+
+    It is not a `concurrent.futures.Future`, because the lock of that one is taken in Python: Ctrl-C at the wrong moment
+    leaves it locked, and then the event loop waits for it, and every call for the event loop.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, R]) -> None:
+        self._work = work
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[R] | None = None
+        self._is_cancelled = False
+        self._ended = SimpleQueue[asyncio.Task[R]]()
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand the coroutine over. Raises `Closed` if the loop is closed."""
+        self._loop = loop
+        try:
+            loop.call_soon_threadsafe(self._begin, loop)
+        except RuntimeError:
+            self._work.close()
+            raise aio.Closed(_THREAD_ENDED) from None
+
+    def result(self, seconds: float = inf) -> R:
+        """Return what the coroutine returns, or raise what it raises, or `Closed` if the loop is closed.
+
+        Raises TimeoutError after so many seconds. Whether the thread lives is not asked, because Ctrl-C in
+        `Thread.is_alive` makes a thread that lives count as ended.
+        """
+        end = monotonic() + seconds
+        while True:
+            is_closed = self._loop is None or self._loop.is_closed()
+            with suppress(Empty):
+                left = 0.0 if is_closed else min(_LOOK_UP, max(0.0, end - monotonic()))
+                return self._ended.get(timeout=left).result()
+            if is_closed:
+                if self._task is None:
+                    self._work.close()
+                raise aio.Closed(_THREAD_ENDED)
+            if monotonic() >= end:
+                raise TimeoutError
+
+    def cancel(self) -> None:
+        """Cancel it. One that has ended, or whose thread has, is left as it is."""
+        if self._loop is None:
+            self._work.close()
+            return
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._is_cancelled:
+            self._work.close()
+            return
+        self._task = loop.create_task(self._work)
+        self._task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[R]) -> None:
+        if not task.cancelled():
+            task.exception()  # asked for, so that asyncio does not report it if nothing waits any more
+        self._ended.put(task)
+
+    def _cancel(self) -> None:
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
 
 
-def _serve(started: Future[asyncio.AbstractEventLoop]) -> None:
+def _serve(started: SimpleQueue[asyncio.AbstractEventLoop]) -> None:
     """Run an event loop until it is stopped; cancel what still runs there then."""
     try:
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             asyncio.set_event_loop(loop)
-            loop.call_soon(started.set_result, loop)
+            loop.call_soon(started.put, loop)
             loop.run_forever()
     except BaseException:  # noqa: BLE001  # the end of a thread: no caller would get it
         # Such as SystemExit of a listener. Calls that wait for this thread raise Closed.
