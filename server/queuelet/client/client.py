@@ -21,7 +21,7 @@ from queuelet.client.connection import DEFAULT, Connection, decoded
 from queuelet.client.connection_state import ConnectionState, ConnectionWatch, StateListener
 from queuelet.client.consumption import Consumption, is_cancelled
 from queuelet.client.errors import Closed, NotSent
-from queuelet.client.forks import check_usable
+from queuelet.client.forks import check_usable, is_lost
 from queuelet.client.retries import AWAY, Backoff
 from queuelet.client.text import LONGEST_CONSUMER, LONGEST_REASON, filled, sendable
 from queuelet.client.values import Delivery, Message, duration_to_pb, new_message, tags_to_pb
@@ -92,6 +92,8 @@ class Client:
         channel, watch = self._channel, self._watch
         self._channel, self._watch, self._is_parked = None, None, False
         self._calls.clear()
+        if channel and is_lost(channel):
+            return  # to close what is the parent's waits for threads that are not here
         if watch:
             await watch.close()
         if channel:

@@ -80,6 +80,11 @@ def _has_threads() -> bool:
     return False
 
 
+def is_lost(channel: grpc.aio.Channel) -> bool:
+    """Return whether a channel is one of a parent process."""
+    return any(each is channel for each in _lost)
+
+
 def check_usable() -> None:
     """Raise `Forked` if gRPC was in use in the parent process when this one was forked."""
     if _lost or _is_spoilt:
