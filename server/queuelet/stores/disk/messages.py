@@ -569,7 +569,7 @@ class DiskMessages:
                     yield found, body
             # A damaged row may have any number, so reading goes on behind a sound one if there is one.
             sound = [place for place, body in rows if not isinstance(body, Damage)]
-            seq = (sound[-1] if sound else max(place for place, _ in rows)) - base + 1
+            seq = max(seq, (sound[-1] if sound else max(place for place, _ in rows)) - base) + 1
         for fresh, body in self._fresh.items():
             if fresh >= seq and fresh not in without:
                 yield fresh, body

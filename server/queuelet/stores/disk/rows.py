@@ -132,6 +132,10 @@ def read_message(connection: apsw.Connection, place: int) -> bytes | Damage | No
     return None if found is None else found[0]
 
 
+_MOST_ROWS_OF_A_PAGE = 1_000
+"""More rows than a page of ours has: a row takes 6 bytes at least."""
+
+
 def read_messages(
     connection: apsw.Connection, place: int, end: int
 ) -> Generator[tuple[int, bytes | Damage, bytes | None], None, None]:
@@ -144,7 +148,8 @@ def read_messages(
         apsw.Error: the table cannot be read.
     """
     damaged: set[int] = set()
-    while True:
+    backward = 0
+    while backward <= _MOST_ROWS_OF_A_PAGE:
         cursor = connection.execute(
             "SELECT place, own_id, checksum, body FROM messages WHERE place >= ? AND place < ? ORDER BY place",
             (place, end),
@@ -172,7 +177,8 @@ def read_messages(
         if following not in damaged:
             damaged.add(following)
             yield following, *(_read_one(connection, following) or _UNREADABLE)
-        place = following + 1
+        backward += following < place  # damage gave it the key of an earlier row; what follows it may be sound
+        place = max(place, following) + 1
 
 
 _Found = tuple[bytes | Damage, bytes | None]
