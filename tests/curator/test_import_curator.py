@@ -72,7 +72,7 @@ def test_items_that_curator_requeued_come_where_curator_delivers_them(place: Pla
     for path in (place.path, twin):
         place.curator.put(recipe, path, [(b"failed", word + 5)])
         place.curator.fail(recipe, path, f"{path}-locks")
-        place.curator.put(recipe, path, [(b"urgent", word), (b"urgent too", word)])
+        place.curator.put(recipe, path, [(b"urgent", word), (b"urgent too", word + 1)])
     assert place.bring("--recipe", recipe).code == 0
     assert place.pop() == place.curator.deliver(recipe, twin, 3) == [b"failed", b"urgent", b"urgent too"]
 

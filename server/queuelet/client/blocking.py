@@ -215,8 +215,8 @@ class _Call(Generic[R]):
         self._work = work
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[R] | None = None
-        self._is_cancelled = False
-        self._ended = SimpleQueue[asyncio.Task[R]]()
+        self._has_begun = self._is_cancelled = False
+        self._outcome = SimpleQueue[tuple[R, None] | tuple[None, BaseException]]()
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand the coroutine over. Raises `Closed` if the loop is closed."""
@@ -238,9 +238,12 @@ class _Call(Generic[R]):
             is_closed = self._loop is None or self._loop.is_closed()
             with suppress(Empty):
                 left = 0.0 if is_closed else min(_LOOK_UP, max(0.0, end - monotonic()))
-                return self._ended.get(timeout=left).result()
+                value, error = self._outcome.get(timeout=left)
+                if error is not None:
+                    raise error
+                return cast("R", value)
             if is_closed:
-                if self._task is None:
+                if not self._has_begun:
                     self._work.close()
                 raise aio.Closed(_THREAD_ENDED)
             if monotonic() >= end:
@@ -258,13 +261,15 @@ class _Call(Generic[R]):
         if self._is_cancelled:
             self._work.close()
             return
+        self._has_begun = True
         self._task = loop.create_task(self._work)
         self._task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[R]) -> None:
-        if not task.cancelled():
-            task.exception()  # asked for, so that asyncio does not report it if nothing waits any more
-        self._ended.put(task)
+        # The other thread gets no task, because freeing one runs code of Python, in which Ctrl-C goes unheard.
+        self._task = None
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._outcome.put((None, error) if error is not None else (task.result(), None))
 
     def _cancel(self) -> None:
         self._is_cancelled = True
