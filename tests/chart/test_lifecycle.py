@@ -70,7 +70,7 @@ def without_definition(control_plane: ControlPlane) -> Iterator[None]:
 def remove_definition(api: Api) -> None:
     """Remove the definition of Queue, and with it all Queues that other tests have left."""
     everywhere = "/apis/queuelet.dev/v1alpha1/queues"
-    eventually(lambda: is_there(api, everywhere), "Queues are served", 30.0)
+    eventually(lambda: api.is_served(everywhere), "Queues are served", 30.0)
     for each in api.get(everywhere)["items"]:
         path = (
             f"/apis/queuelet.dev/v1alpha1/namespaces/{each['metadata']['namespace']}/queues/{each['metadata']['name']}"
@@ -79,19 +79,7 @@ def remove_definition(api: Api) -> None:
         with suppress(ApiError):
             api.merge(path, {"metadata": {"finalizers": None}})
     api.delete(DEFINITION)
-    eventually(lambda: not is_there(api, DEFINITION), "the definition is gone", 30.0)
-
-
-def is_there(api: Api, path: str) -> bool:
-    """Tell whether there is an object or a list at a path."""
-    try:
-        api.get(path)
-    except ApiError as error:
-        # The second is the answer for a list that begins to be served.
-        if error.code not in {404, 429}:
-            raise
-        return False
-    return True
+    eventually(lambda: not api.is_there(DEFINITION), "the definition is gone", 30.0)
 
 
 def test_a_release_comes_changes_and_goes_and_leaves_the_queues(
@@ -119,7 +107,7 @@ def test_a_release_comes_changes_and_goes_and_leaves_the_queues(
         f"clusterrolebindings/{namespace}:shop-queuelet-operator",
     }
     queues = KubeQueues(api, namespace)
-    eventually(lambda: is_there(api, queues.path), "Queues are served", 30.0)
+    eventually(lambda: api.is_served(queues.path), "Queues are served", 30.0)
     queues.create()
 
     upgrade(control_plane, namespace, "shop", {"operator": {"replicas": 3}, "networkPolicy": {"enabled": True}})
@@ -130,7 +118,7 @@ def test_a_release_comes_changes_and_goes_and_leaves_the_queues(
 
     uninstall(control_plane, namespace, "shop")
     eventually(lambda: not installed(api, namespace), "the release is gone", 30.0)
-    assert is_there(api, DEFINITION)
+    assert api.is_there(DEFINITION)
     assert queues.is_there()
 
     # It comes back and finds what it has left.
@@ -184,7 +172,7 @@ def test_an_upgrade_turns_the_volume_on_and_off_and_deletes_nothing(
     control_plane: ControlPlane, api: Api, namespace: str
 ) -> None:
     assert "Queues with spec.store Disk are refused" in install(control_plane, namespace, "shop", WITHOUT_CRDS)
-    assert not is_there(api, claim_in(namespace))
+    assert not api.is_there(claim_in(namespace))
     first = api.get(stateful_set_in(namespace))["metadata"]["uid"]
     claims = set()
     for values in (with_volume(), WITHOUT_CRDS, with_volume(), with_volume()):
@@ -212,7 +200,7 @@ def test_the_next_install_takes_over_the_claim_that_an_uninstall_left(
     first = api.get(claim_in(namespace))["metadata"]["uid"]
     bind(api, namespace, "10Gi")
     uninstall(control_plane, namespace, "shop")
-    assert not is_there(api, stateful_set_in(namespace))
+    assert not api.is_there(stateful_set_in(namespace))
     install(control_plane, namespace, "shop", with_volume())
     assert api.get(claim_in(namespace))["metadata"]["uid"] == first
     assert mounted(api, namespace) == ["data-shop-queuelet-server-0"]
@@ -236,7 +224,7 @@ def test_a_claim_that_helm_did_not_make_is_taken_over_if_helm_is_asked_to(
     assert after["uid"] == made["metadata"]["uid"]
     assert after["annotations"]["helm.sh/resource-policy"] == "keep"
     uninstall(control_plane, namespace, "shop")
-    assert is_there(api, claim_in(namespace))
+    assert api.is_there(claim_in(namespace))
 
 
 def test_an_upgrade_enlarges_a_claim_that_kubectl_made_if_conflicts_are_forced(
@@ -379,7 +367,7 @@ def test_a_second_release_leaves_the_definition_to_the_first(
     assert "queueClassName: second" in said
     assert len(installed(api, two)) == len(installed(api, one))
     uninstall(control_plane, two, "shop")
-    assert is_there(api, DEFINITION)
+    assert api.is_there(DEFINITION)
     assert installed(api, one)
     uninstall(control_plane, one, "shop")
 
@@ -449,7 +437,7 @@ def test_a_rollback_drops_the_fields_that_only_the_newer_definition_has(
     install(control_plane, namespace, "shop", {})
     upgrade(control_plane, namespace, "shop", {}, chart=newer_chart)
     queues = KubeQueues(api, namespace)
-    eventually(lambda: is_there(api, queues.path), "Queues are served", 30.0)
+    eventually(lambda: api.is_served(queues.path), "Queues are served", 30.0)
 
     def has_the_field(name: str) -> bool:
         return "later" in queues.get(name)["spec"]

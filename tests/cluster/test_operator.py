@@ -499,7 +499,7 @@ def test_a_namespace_that_is_made_again_owns_no_queue_of_the_earlier_one(kube: K
     kube.delete()
     kube.wait_gone()
     api.delete(namespace)
-    eventually(lambda: not is_there(api, namespace), "the namespace is gone", 60.0)
+    eventually(lambda: not api.is_there(namespace), "the namespace is gone", 60.0)
     api.create("/api/v1/namespaces", {"metadata": {"name": kube.namespace}})
 
     kube.create()
@@ -518,17 +518,6 @@ def test_a_namespace_that_is_made_again_owns_no_queue_of_the_earlier_one(kube: K
     kube.wait_ready()
     assert rpc.get_queue(kube.server_name("orders")).messages.ready == 1
     kube.wait_event("QueueAdopted")
-
-
-def is_there(api: Api, path: str) -> bool:
-    """Return whether there is an object at a path."""
-    try:
-        api.get(path)
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        return False
-    return True
 
 
 def test_a_queue_of_an_earlier_version_gets_its_namespace_noted_without_a_word(kube: KubeQueues, rpc: Rpc) -> None:

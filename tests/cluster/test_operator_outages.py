@@ -17,7 +17,7 @@ from support.operator_process import OperatorProcess
 from support.pages import samples
 from support.rpc import Rpc, eventually, unique_name
 from support.server_process import ServerProcess
-from tools.control_plane import Api, ApiError, ControlPlane
+from tools.control_plane import Api, ControlPlane
 
 CRDS = Path(__file__).parents[2] / "crds" / "queues.yaml"
 
@@ -129,7 +129,7 @@ def test_a_namespace_can_be_deleted_without_a_server(
         doomed.wait_all_ready(count)
         own_server.kill()
         api.delete(f"/api/v1/namespaces/{namespace}")
-        eventually(lambda: not namespace_is_there(api, namespace), "the namespace is gone", timeout=50.0)
+        eventually(lambda: not api.is_there(f"/api/v1/namespaces/{namespace}"), "the namespace is gone", timeout=50.0)
 
 
 def test_a_drain_does_not_keep_a_namespace_from_being_deleted(
@@ -144,21 +144,10 @@ def test_a_drain_does_not_keep_a_namespace_from_being_deleted(
         doomed.wait_ready()
         client.add(doomed.server_name("orders"), b"kept")
         api.delete(f"/api/v1/namespaces/{namespace}")
-        eventually(lambda: not namespace_is_there(api, namespace), "the namespace is gone", timeout=50.0)
+        eventually(lambda: not api.is_there(f"/api/v1/namespaces/{namespace}"), "the namespace is gone", timeout=50.0)
     left = client.get_queue(doomed.server_name("orders"))
     client.close()
     assert (left.draining, left.messages.ready) == (True, 1), "it is left closed, with its messages"
-
-
-def namespace_is_there(api: Api, name: str) -> bool:
-    """Tell whether there is a namespace."""
-    try:
-        api.get(f"/api/v1/namespaces/{name}")
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        return False
-    return True
 
 
 @pytest.mark.timeout(180)

@@ -70,23 +70,12 @@ def refusal(kube: KubeQueues, name: str = "orders", **spec: object) -> str:
 # How many
 
 
-def is_defined(api: Api) -> bool:
-    """Return whether the cluster has the definition of Queue."""
-    try:
-        api.get(DEFINITION)
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        return False
-    return True
-
-
 def test_a_quota_bounds_the_queues_of_a_namespace_but_refuses_all_if_it_is_older_than_the_definition(
     control_plane: ControlPlane, api: Api, kube: KubeQueues
 ) -> None:
-    if is_defined(api):
+    if api.is_there(DEFINITION):
         api.delete(DEFINITION)
-        eventually(lambda: not is_defined(api), "the definition is gone", 30.0)
+        eventually(lambda: not api.is_there(DEFINITION), "the definition is gone", 30.0)
     (quota,) = manifests("quota.yaml")
     hard = {"count/queues.queuelet.dev": "2"}
     quotas = f"/api/v1/namespaces/{kube.namespace}/resourcequotas"

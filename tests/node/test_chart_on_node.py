@@ -20,7 +20,7 @@ from support.kube_queues import FINALIZER, History, KubeQueues, is_ready, reason
 from support.node_release import RESTRICTED, WITHIN, Release, Shop, kill, new_namespace
 from support.queue_objects import queue_object
 from support.rpc import eventually, unique_name
-from tools.control_plane import Api, ApiError
+from tools.control_plane import Api
 from tools.control_plane.api import DEFINITIONS
 from tools.node import Node
 
@@ -387,7 +387,7 @@ def test_a_release_that_went_leaves_queues_and_comes_back_to_them(
 
     own_release.uninstall()
     eventually(lambda: not own_release.pods(), "its Pods are gone", WITHIN)
-    assert is_there(node.api, f"{DEFINITIONS}/queues.queuelet.dev")
+    assert node.api.is_there(f"{DEFINITIONS}/queues.queuelet.dev")
     claim = "persistentvolumeclaims/data-queuelet-server-0"
     assert left_of(node.api, own_release) == {f"leases/{own_release.name}-operator", claim}
     queues.delete("deleted")
@@ -403,8 +403,8 @@ def test_a_release_that_went_leaves_queues_and_comes_back_to_them(
     paths = [f"/api/v1/namespaces/{each.namespace}" for each in (own_shop, own_release)]
     for path in paths:
         node.api.delete(path)
-    eventually(lambda: not any(is_there(node.api, path) for path in paths), "the namespaces are gone", WITHIN)
-    assert is_there(node.api, f"{DEFINITIONS}/queues.queuelet.dev")
+    eventually(lambda: not any(node.api.is_there(path) for path in paths), "the namespaces are gone", WITHIN)
+    assert node.api.is_there(f"{DEFINITIONS}/queues.queuelet.dev")
 
 
 def test_an_upgrade_turns_disk_off_and_on_again_and_messages_are_kept(own_release: Release, own_shop: Shop) -> None:
@@ -420,17 +420,6 @@ def test_an_upgrade_turns_disk_off_and_on_again_and_messages_are_kept(own_releas
     check_kept(own_release, filled)
     own_shop.close()
     own_release.uninstall()
-
-
-def is_there(api: Api, path: str) -> bool:
-    """Tell whether there is an object at a path."""
-    try:
-        api.get(path)
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        return False
-    return True
 
 
 def left_of(api: Api, release: Release) -> set[str]:

@@ -16,7 +16,7 @@ import yaml
 
 from support.queue_objects import Object, queue_object
 from support.rpc import eventually
-from tools.control_plane import Api, ApiError, ControlPlane
+from tools.control_plane import Api, ControlPlane
 
 FINALIZER = "queuelet.dev/finalizer"
 ANNOTATION = "queuelet.dev/{}"
@@ -74,14 +74,8 @@ class KubeQueues:
         return status
 
     def is_there(self, name: str = "orders") -> bool:
-        """Tell whether there is a Queue of this name."""
-        try:
-            self.get(name)
-        except ApiError as error:
-            if error.code != 404:
-                raise
-            return False
-        return True
+        """Return whether there is a Queue of this name."""
+        return self.api.is_there(f"{self.path}/{name}")
 
     def events(self, name: str = "orders") -> list[Object]:
         """Return the Events about a Queue."""

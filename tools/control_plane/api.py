@@ -6,7 +6,7 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -111,19 +111,27 @@ class Api:
         version = f"apis/{spec['group']}/{spec['versions'][0]['name']}"
         end = time.monotonic() + within
         # The second comes half a second after the first.
-        while not (self._is_there(f"/{version}/{spec['names']['plural']}") and self._is_described(version)):
+        while not (self.is_served(f"/{version}/{spec['names']['plural']}") and self._is_described(version)):
             if time.monotonic() > end:
                 raise Unreachable(f"{path} was applied and is not served: {self.get(path).get('status')}")
             time.sleep(0.02)
 
     def _is_described(self, version: str) -> bool:
-        return version in self.get("/openapi/v3")["paths"] and self._is_there(f"/openapi/v3/{version}")
+        return version in self.get("/openapi/v3")["paths"] and self.is_served(f"/openapi/v3/{version}")
 
-    def _is_there(self, path: str) -> bool:
+    def is_there(self, path: str) -> bool:
+        """Return whether there is an object at a path."""
+        return self._answers(path, {http.HTTPStatus.NOT_FOUND})
+
+    def is_served(self, path: str) -> bool:
+        """Return whether a list or an object is served at a path, which may have been defined a moment ago."""
+        return self._answers(path, _NOT_YET)
+
+    def _answers(self, path: str, otherwise: Container[int]) -> bool:
         try:
             self.get(path)
         except ApiError as error:
-            if error.code not in _NOT_YET:
+            if error.code not in otherwise:
                 raise
             return False
         return True
