@@ -349,7 +349,7 @@ def _long_work_families(work: LongWork) -> Iterator[Metric]:
 def _disk_families(disk: DiskFigures) -> Iterator[Metric]:
     yield from _families(
         GaugeMetricFamily,
-        ("disk_open", "Whether the Disk store serves; not while it is opened anew after a failure.", disk.is_open),
+        ("disk_open", "Whether the Disk store serves; not while it is reopened after a failure.", disk.is_open),
         ("disk_full", "Whether the Disk store refuses messages because its disk is full.", disk.is_full),
         ("disk_file_bytes", "The size of the Disk store's file.", disk.file_bytes),
         ("disk_file_free_bytes", "Room in the Disk store's file that messages left.", disk.free_bytes),
@@ -358,7 +358,7 @@ def _disk_families(disk: DiskFigures) -> Iterator[Metric]:
     )
     yield from _families(
         CounterMetricFamily,
-        ("disk_failures", "How often the Disk store had to be opened anew.", disk.failures),
+        ("disk_failures", "How often the Disk store had to be reopened.", disk.failures),
         (
             "disk_damaged_messages",
             "Messages that were found damaged on the disk and set aside.",

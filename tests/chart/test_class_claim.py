@@ -100,7 +100,7 @@ def waits_for(process: OperatorProcess, other: str) -> None:
     assert process.wait_for_log(NOT_ACTING)["other"] == other, "the log is written last"
     ready = fetch(f"{process.metrics_url}/readyz")
     assert (ready.status, f"served by the installation {other};" in ready.text) == (503, True)
-    assert fetch(f"{process.metrics_url}/healthz").status == 200, "to start it anew would not help"
+    assert fetch(f"{process.metrics_url}/healthz").status == 200, "a restart would not help"
     assert samples(f"{process.metrics_url}/metrics", "queuelet_operator_class_conflict") == {"": 1}
     assert not process.log("waiting for the Lease"), "not even a free Lease makes it act"
 

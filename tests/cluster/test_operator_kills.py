@@ -74,7 +74,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
         body = wanted[queue.name]
         assert queue.limit == body["spec"]["limit"]
         assert queue.owner.uid == queue.meta.id == body["metadata"]["uid"], "it was made for this object"
-        assert queue.messages.ready == 1, "it was made once: what is made anew is empty"
+        assert queue.messages.ready == 1, "it was made once: one that is made again is empty"
         assert body["metadata"]["finalizers"] == [FINALIZER]
         assert "annotations" not in body["metadata"]
 

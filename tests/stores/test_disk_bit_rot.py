@@ -212,7 +212,7 @@ def test_neither_backup_nor_restore_takes_a_store_whose_own_rows_are_damaged(
 def test_a_message_that_is_missing_without_a_damaged_row_makes_a_backup_fail(
     harness: DiskHarness, tmp_path: Path
 ) -> None:
-    """Then more is damaged than can be told, such as the number of rows in a page."""
+    """Then more is damaged than can be reported, such as the number of rows in a page."""
     fill_and_rot(harness, 3)
     spoil(harness, "DELETE FROM messages WHERE place = (SELECT max(place) FROM messages)")
     with pytest.raises(StoreFailed, match="and its counts say 50"):
@@ -269,7 +269,7 @@ def pages_of_messages(path: Path, kind: str) -> list[int]:
 
 
 def rot_pages(harness: DiskHarness, seed: int, kind: str, within: int, sizes: Sequence[int]) -> dict[int, bytes]:
-    """Store messages, flip three bits in the first bytes of pages of a kind that they are in, and return them."""
+    """Store messages, flip three bits in the first bytes of their pages of this kind, and return them."""
     random = Random(seed)
     messages = harness.open()
     bodies = {seq: random.randbytes(random.choice(sizes)) for seq in range(1, COUNT + 1)}

@@ -1,4 +1,4 @@
-"""Files that somebody made to do harm: a restore refuses them with a sentence, or restores only what is sound."""
+"""Files that were made to do harm: a restore refuses them with a sentence, or restores only what is sound."""
 
 from __future__ import annotations
 

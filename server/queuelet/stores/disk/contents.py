@@ -1,6 +1,6 @@
 """What a store holds when it is opened, bodies aside: they are read when they are asked for.
 
-Each row is verified by its checksum, and its values by what they may be, so that a file that somebody made by hand does
+Each row is verified by its checksum, and its values by what they may be, so that a file that was made by hand does
 no more harm than one with damage.
 """
 

@@ -36,7 +36,7 @@ _WRITER_CACHE = 16 * 1024
 """In KiB: pages that one transaction changes should fit, or it writes some of them twice."""
 
 _MOST_LETTERS = 400
-"""How much of an error is told at most."""
+"""The most characters of an error that are reported."""
 
 _LOG_BYTES = 8 * 1024 * 1024
 """To what size the write-ahead log is cut when it is begun anew."""
@@ -234,7 +234,7 @@ def _opened(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
 
 
 def _distrusting(connection: apsw.Connection) -> apsw.Connection:
-    """Have a connection do nothing that the file says beyond what it holds: somebody may have made it to do harm."""
+    """Have a connection do nothing that the file says beyond its contents, because it may have been made to do harm."""
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)

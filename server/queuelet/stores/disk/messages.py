@@ -36,9 +36,9 @@ class Shared:
     reader: Reader
     windows: Windows
     set_aside: Callable[[QueueRecord, int, str], None]
-    """Is told of a message that was set aside: its queue, its sequence number, and the reason."""
+    """Called for a message that was set aside: with its queue, its sequence number, and the reason."""
     lost: Callable[[QueueRecord, int], None]
-    """Is told how many messages of a queue cannot be found on the disk: the pages that lead to them are damaged."""
+    """Called with how many messages of a queue cannot be found because pages that lead to them are damaged."""
     renumber: Callable[[QueueRecord], None]
     """Gives a queue a number under which nothing is stored; what is under its old one goes."""
 

@@ -137,7 +137,7 @@ def _owner_of_json(name: str, uid: str, namespace_uid: str = "") -> Owner:
 
 
 def definition_of_json(text: str) -> Definition:
-    """Return the definition that JSON of `definition_to_json` tells.
+    """Return the definition from JSON of `definition_to_json`.
 
     Raises:
         KeyError, TypeError, ValueError: it is not such JSON.
