@@ -37,6 +37,9 @@ STEPS_RATE = 1.0
 COUNTS_RATE = 10.0
 """Writes a second, in all, that bring nothing but new counts."""
 
+WATCH_IS_LATE_BY = 600.0
+"""Seconds after which the watch does not tell of an object any more whose end an answer told of."""
+
 LONGEST_CAUSE = 5.0
 """Seconds for which an outage must have another cause, at most, before statuses name it."""
 
@@ -53,6 +56,8 @@ class Controller:
         self._metrics = metrics
         self._entries: dict[Key, Entry] = {}
         self._of_other_classes: dict[Key, str] = {}
+        self._ended: dict[str, float] = {}
+        """The uids of objects whose end an answer told of before the watch did, and when, of the monotonic clock."""
         self._next_counts = 0.0
         self.queue: WorkQueue[Key] = WorkQueue(monotonic)
         """The objects that need a look."""
@@ -71,6 +76,9 @@ class Controller:
     def object_seen(self, body: Body) -> None:
         """Take an object as the watch tells of it. What is older than what is known is left out."""
         seen = queue_of(body)
+        if seen.uid in self._ended:
+            # The watch tells of what was before: to serve it would bring its queue back, which nobody would remove.
+            return
         entry = self._entries.get(seen.key)
         if entry and entry.object.uid != seen.uid and entry.object.resource_version > seen.resource_version:
             # It is late: kopf tells of each uid in a task of its own.
@@ -97,6 +105,7 @@ class Controller:
     def object_gone(self, body: Body) -> None:
         """Take note that an object is no more."""
         gone = queue_of(body)
+        self._ended.pop(gone.uid, None)
         if self._of_other_classes.get(gone.key) == gone.uid:
             del self._of_other_classes[gone.key]
         entry = self._entries.get(gone.key)
@@ -179,6 +188,8 @@ class Controller:
     async def _resync(self) -> None:
         while True:
             await asyncio.sleep(self._settings.resync)
+            too_old = monotonic() - WATCH_IS_LATE_BY
+            self._ended = {uid: at for uid, at in self._ended.items() if at > too_old}
             self.look_at_all()
 
     async def _work(self) -> None:
@@ -226,6 +237,7 @@ class Controller:
             log.debug("step", queue=str(key), step=type(step).__name__)
             await self._actions.take(step, entry)
             if entry.is_gone:
+                self._ended[entry.object.uid] = monotonic()
                 self._forget(key, entry.object.uid)
                 return
             if isinstance(step, Declare) and step.cause.is_repair:

@@ -14,6 +14,7 @@ from support.faulty_api import EVERY, NO_ANSWER, FaultyApi
 from support.kube_class import QueuesOfAClass
 from support.kube_queues import History, condition, is_ready
 from support.operator_process import OperatorProcess
+from support.pages import samples
 from support.rpc import Refused, Rpc, eventually
 from support.server_process import ServerProcess
 from tools.control_plane import Api, ControlPlane
@@ -533,6 +534,28 @@ def test_a_queue_deleted_by_force_between_two_watches_is_not_served_for_ever(
     kube.create("another")
     kube.wait_ready("another")
     assert not is_there(rpc, kube.server_name("orders")), "nobody asks for it any more"
+
+
+def test_a_queue_does_not_come_back_by_what_a_late_watch_tells_after_its_end(
+    faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass, rpc: Rpc
+) -> None:
+    kube.create(limit=100)
+    kube.wait_ready()
+    faulty.hold_watches()
+    kube.change(limit=101)
+    kube.create("last")
+    kube.delete()
+    # It finds out by the answer to a write, and not by the watch.
+    rpc.add(kube.server_name("orders"), b"")
+    kube.wait_gone()
+    faulty.pass_events_until('"name":"last"')
+    kube.wait_ready("last")
+    faulty.heal()
+    kube.create("end")
+    kube.wait_ready("end")
+    made = samples(f"{behind.metrics_url}/metrics", "queuelet_operator_declarations_total")
+    assert made == {'cause="created"': 3}, "each was made once"
+    assert not is_there(rpc, kube.server_name("orders"))
 
 
 # Objects of an odd shape

@@ -97,6 +97,7 @@ class FaultyApi:
         self._watches: set[_Watch] = set()
         self._flows = asyncio.Event()
         self._flows.set()
+        self._flow_until: bytes | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="faulty API server", daemon=True)
 
@@ -154,7 +155,12 @@ class FaultyApi:
         """Fail no more, and let the watches flow."""
         with self._lock:
             self._faults.clear()
-        self._loop.call_soon_threadsafe(self._flows.set)
+
+        def flow() -> None:
+            self._flow_until = None
+            self._flows.set()
+
+        self._loop.call_soon_threadsafe(flow)
 
     def cut_watches(self) -> None:
         """End every watch abruptly, as a machine on the way does that is switched off and on."""
@@ -168,6 +174,15 @@ class FaultyApi:
     def hold_watches(self) -> None:
         """Let the watches, those under way and those to come, fall silent: what they tell waits for `heal`."""
         self._loop.call_soon_threadsafe(self._flows.clear)
+
+    def pass_events_until(self, text: str) -> None:
+        """Let what `hold_watches` holds flow up to the first event that has a text in it, and hold the rest."""
+
+        def pass_on() -> None:
+            self._flow_until = text.encode()
+            self._flows.set()
+
+        self._loop.call_soon_threadsafe(pass_on)
 
     def end_watches(self, code: int = HTTPStatus.GONE, message: str = "too old resource version: 1 (2)") -> None:
         """Send an ERROR on every watch and end it, as the API server does for a version it does not have any more."""
@@ -325,6 +340,9 @@ class FaultyApi:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 await self._flows.wait()
+                if self._flow_until and self._flow_until in line:
+                    self._flow_until = None
+                    self._flows.clear()
                 with suppress(ConnectionError):
                     await response.write(line + b"\n")
 
