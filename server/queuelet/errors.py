@@ -93,6 +93,12 @@ class NotOwner(QueueletError):
     reason = "NOT_OWNER"
 
 
+class OwnerRemoved(QueueletError):
+    """The owner's queue was removed a short time ago, with its object: the declaration comes too late."""
+
+    reason = "OWNER_REMOVED"
+
+
 class StoreMismatch(QueueletError):
     """The queue lives in another store, and a queue cannot move."""
 

@@ -15,6 +15,7 @@ from queuelet.definition import Counts, Definition, Owner, StoreKind
 from queuelet.errors import (
     InvalidArgument,
     NotOwner,
+    OwnerRemoved,
     QueueExists,
     QueueletError,
     QueueNotFound,
@@ -25,6 +26,7 @@ from queuelet.errors import (
 )
 from queuelet.ids import new_uuid, parse_uuid, why_not_uuid
 from queuelet.queue import QUEUE_OVERHEAD, Queue
+from queuelet.removed_owners import RemovedOwners
 from queuelet.stores import Store, StoredQueue
 from queuelet.tags import Tag
 from queuelet.tokens import Tokens
@@ -86,6 +88,7 @@ class Manager:
         self._by_number: dict[int, Queue] = {}
         self._numbers: list[int] = []
         self._next_number = 1
+        self._removed_owners = RemovedOwners()
         self._listeners: list[Callable[[Queue], None]] = []
         for kind in stores:
             self.load(kind, now=now)
@@ -253,11 +256,18 @@ class Manager:
 
         Raises:
             NotOwner: the queue has another owner, or none, and the declaration does not adopt.
+            OwnerRemoved: the queue of the owner's object was removed a short time ago.
             StoreMismatch: the queue lives in another store.
             and what `new` and `redefine` raise.
         """
         wanted = declaration.definition
         queue = self._by_name.get(wanted.name)
+        if wanted.owner and self._removed_owners.has(wanted.owner.uid, now):
+            raise OwnerRemoved(
+                f"queue {wanted.name} was removed for {wanted.owner.name}, uid {wanted.owner.uid}: "
+                "declare it for an object that is there, or again in a minute",
+                uid=wanted.owner.uid,
+            )
         if queue is None:
             return Declared(Outcome.CREATED, self.new(wanted, now=now, queue_id=declaration.queue_id))
         present = queue.definition
@@ -279,7 +289,7 @@ class Manager:
         previous = present.owner if wanted.owner != present.owner else None
         return Declared(Outcome.UPDATED, queue, previous)
 
-    def remove(self, reference: str, owner: Owner | None) -> Counts | None:
+    def remove(self, reference: str, owner: Owner | None, *, now: int) -> Counts | None:
         """Drop a queue if the owner is its own, or none is given; return what was dropped, None if there was none.
 
         Raises:
@@ -288,14 +298,14 @@ class Manager:
         """
         _check_given(reference, "queue_id")
         queue = self.find(reference)
-        if queue is None:
-            return None
-        if owner:
+        if queue and owner:
             present = queue.definition.owner
             same_object = present and (not owner.uid or not present.uid or owner.uid == present.uid)
             if not present or not present.may_be(owner) or not same_object:
                 raise _not_owner(queue, owner, "leave out the owner to remove it all the same")
-        return self.delete(queue)
+        if owner and owner.uid:
+            self._removed_owners.note(owner.uid, now)
+        return self.delete(queue) if queue else None
 
     def subscribe(self, listener: Callable[[Queue], None]) -> Callable[[], None]:
         """Have `listener` called with each queue made, redefined or deleted; return what ends that."""

@@ -36,6 +36,7 @@ class Code(IntEnum):
     ALREADY_EXISTS = 6
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
+    ABORTED = 10
     INTERNAL = 13
     UNAVAILABLE = 14
     UNAUTHENTICATED = 16
@@ -54,6 +55,7 @@ CODES: dict[type[QueueletError], Code] = {
     errors.TooMany: Code.RESOURCE_EXHAUSTED,
     errors.QueueDraining: Code.FAILED_PRECONDITION,
     errors.NotOwner: Code.FAILED_PRECONDITION,
+    errors.OwnerRemoved: Code.ABORTED,
     errors.StoreMismatch: Code.FAILED_PRECONDITION,
     errors.StoreUnavailable: Code.FAILED_PRECONDITION,
     errors.StoreFull: Code.RESOURCE_EXHAUSTED,

@@ -12,6 +12,7 @@ from queuelet.errors import (
     InvalidArgument,
     MemoryExhausted,
     NotOwner,
+    OwnerRemoved,
     QueueExists,
     QueueNotFound,
     StoreMismatch,
@@ -19,6 +20,7 @@ from queuelet.errors import (
     TooMany,
 )
 from queuelet.manager import Declaration, Manager, Outcome
+from queuelet.removed_owners import MOST, REMEMBERED, RemovedOwners
 from queuelet.tags import Tag
 from support.queues import make_manager
 
@@ -175,15 +177,53 @@ def test_a_queue_cannot_move_to_another_store() -> None:
 def test_only_its_owner_removes_a_queue_where_one_is_given(manager: Manager) -> None:
     declare(manager, Definition(name="orders", owner=OURS))
     with pytest.raises(NotOwner):
-        manager.remove("orders", THEIRS)
+        manager.remove("orders", THEIRS, now=1)
     with pytest.raises(NotOwner):
-        manager.remove("orders", replace(OURS, uid="2"))
-    assert manager.remove("orders", OURS) == Counts()
-    assert manager.remove("orders", OURS) is None
+        manager.remove("orders", replace(OURS, uid="2"), now=1)
+    assert manager.remove("orders", OURS, now=1) == Counts()
+    assert manager.remove("orders", OURS, now=1) is None
     manager.new(Definition(name="plain"), now=1)
     with pytest.raises(NotOwner, match="nobody"):
-        manager.remove("plain", OURS)
-    assert manager.remove("plain", None) == Counts()
+        manager.remove("plain", OURS, now=1)
+    assert manager.remove("plain", None, now=1) == Counts()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_late_declaration_brings_no_queue_back_whose_object_is_gone(manager: Manager, *, is_there: bool) -> None:
+    wanted = Definition(name="orders", owner=OURS)
+    if is_there:
+        declare(manager, wanted)
+    manager.remove("orders", OURS, now=1)
+    with pytest.raises(OwnerRemoved, match=r"orders was removed for main/shop/orders, uid 1: .* again in a minute"):
+        manager.declare(Declaration(definition=wanted), now=REMEMBERED)
+    another = replace(wanted, owner=replace(OURS, uid="2"))
+    assert declare(manager, another) is Outcome.CREATED, "the next object of the name has another uid"
+    with pytest.raises(OwnerRemoved):
+        manager.declare(Declaration(definition=wanted), now=REMEMBERED)
+    manager.remove("orders", None, now=2)
+    assert manager.declare(Declaration(definition=wanted), now=REMEMBERED + 1).outcome is Outcome.CREATED
+
+
+def test_a_removal_that_was_refused_or_names_no_object_is_not_remembered(manager: Manager) -> None:
+    wanted = Definition(name="orders", owner=OURS)
+    declare(manager, wanted)
+    with pytest.raises(NotOwner):
+        manager.remove("orders", THEIRS, now=1)
+    assert declare(manager, Definition(name="theirs", owner=THEIRS)) is Outcome.CREATED
+    nameless = Owner(name="by hand")
+    for _ in range(2):
+        assert declare(manager, Definition(name="plain", owner=nameless)) is Outcome.CREATED
+        manager.remove("plain", nameless, now=1)
+
+
+def test_removals_are_remembered_for_a_while_and_not_without_end() -> None:
+    removed = RemovedOwners()
+    for number in range(MOST + 1):
+        removed.note(str(number), now=1)
+    assert not removed.has("0", now=1)
+    assert removed.has("1", now=1)
+    assert removed.has("1", now=REMEMBERED)
+    assert not removed.has("1", now=REMEMBERED + 1)
 
 
 def test_listeners_hear_of_new_changed_and_deleted_queues_until_they_leave(manager: Manager) -> None:
@@ -205,7 +245,7 @@ def test_an_owner_of_another_namespace_of_the_same_name_is_another_owner(manager
     with pytest.raises(NotOwner, match=r"of namespace ns-0, not to .* of namespace ns-1"):
         manager.declare(Declaration(definition=replace(wanted, owner=again)), now=2)
     with pytest.raises(NotOwner):
-        manager.remove("shop.orders", again)
+        manager.remove("shop.orders", again, now=1)
     declared = manager.declare(Declaration(definition=replace(wanted, owner=OURS)), now=3)
     assert declared.queue.definition.owner == before, "what is known stays"
     adopted = manager.declare(Declaration(definition=replace(wanted, owner=again), adopt=True), now=4)

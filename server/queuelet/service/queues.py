@@ -182,7 +182,7 @@ class QueueRpcs:
 
     def _remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
         try:
-            dropped = self._manager.remove(removal.queue_id, owner_from_pb(removal.owner, self._bounds))
+            dropped = self._manager.remove(removal.queue_id, owner_from_pb(removal.owner, self._bounds), now=now_ns())
         except QueueletError as error:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REFUSED, error=error_to_pb(error))
         if dropped is None:
