@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterable
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from support.patience import calibrate, factor, patient
+
+# A shell that runs the tests in its background has them ignore Ctrl-C, and so do the programs that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything reads it: limits in seconds are made at import.
 calibrate()
@@ -31,6 +36,26 @@ else:
 def pytest_report_header() -> str:
     """Say how patient this run is."""
     return f"patience: {factor():g} times that of a quiet machine (QUEUELET_PATIENCE sets it)"
+
+
+class _FailuresAtOnce:
+    """Names a test that failed as soon as it has: a long run tells the rest at its end."""
+
+    def __init__(self, reporter: pytest.TerminalReporter) -> None:
+        self._reporter = reporter
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Name it on a line of its own."""
+        if report.failed:
+            self._reporter.ensure_newline()
+            self._reporter.write_line(f"{report.nodeid} failed ({report.when})", red=True)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have failures named at once where people read along: the workers of pytest-xdist have no reporter."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        session.config.pluginmanager.register(_FailuresAtOnce(reporter))
 
 
 @pytest.hookimpl(trylast=True)

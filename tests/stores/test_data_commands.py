@@ -166,15 +166,6 @@ def test_a_disk_too_small_for_the_backup_is_not_blamed_on_the_store(harness: Dis
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """^C is heard, though the tests may run in the background of a shell, which has them ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("command", ["backup", "restore"])
 def test_a_command_that_is_told_to_end_leaves_nothing(  # noqa: PLR0917  # fixtures and parameters

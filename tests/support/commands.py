@@ -19,8 +19,7 @@ from typing import Any, Self
 from support.patience import patient
 from support.rpc import Rpc, eventually
 
-# A shell that starts tests in the background has them ignore SIGINT, which a program started by hand does not.
-QUEUELET = ("env", "--default-signal=INT", sys.executable, "-m", "queuelet")
+QUEUELET = (sys.executable, "-m", "queuelet")
 
 OWN_TERMINAL = ("setsid", "--ctty")
 """Makes the terminal the process's own, so that ^C typed there interrupts it."""
