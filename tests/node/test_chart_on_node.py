@@ -107,6 +107,15 @@ def stats(release: Release, queue: str) -> Object:
     return answer
 
 
+def is_reached(release: Release) -> bool:
+    """Return whether the Service leads to the server."""
+    try:
+        within(release, release.server(), "queuelet", f"--server={release.address}", "stats")
+    except AssertionError:
+        return False
+    return True
+
+
 def within(release: Release, pod: Object, *command: str) -> str:
     """Run a command in a Pod of the release, and return what it prints."""
     return release.kubectl("exec", str(pod["metadata"]["name"]), "--", *command)
@@ -147,28 +156,29 @@ for address in sorted({found[4][0] for found in socket.getaddrinfo(sys.argv[1], 
         answer = urllib.request.urlopen(f"http://{address}:{sys.argv[2]}/{path}")
         print(answer.status, address, path, answer.read().decode())
 """
-    # DNS learns of new Pods a moment after they are ready, and keeps what it knows for five seconds.
-    for service, port, pods in (("queuelet-server-headless", "10003", 1), ("queuelet-operator", "10004", 2)):
+    # DNS learns of new Pods a moment after they are ready, and keeps what it knows for five seconds. The operator
+    # connects a moment after the server is ready.
+    for service, port, pods, sign in (
+        ("queuelet-server-headless", "10003", 1, 'queuelet_build_info{version="'),
+        ("queuelet-operator", "10004", 2, "queuelet_operator_server_connected 1.0"),
+    ):
         where = f"{service}.{release.namespace}.svc"
         there = {pod["status"]["podIP"] for pod in release.pods(service.split("-")[1])}
         told = ""
 
-        def look(where: str = where, port: str = port, there: set[str] = there) -> bool:
+        def look(where: str = where, port: str = port, there: set[str] = there, sign: str = sign) -> bool:
             nonlocal told
             try:
                 told = shop.run("python", "-c", program, where, port)
             except AssertionError:
                 return False
-            return set(re.findall(r"^200 (\S+) healthz ok$", told, re.MULTILINE)) == there
+            return sign in told and set(re.findall(r"^200 (\S+) healthz ok$", told, re.MULTILINE)) == there
 
         eventually(look, f"{where} leads to {there}", WITHIN)
         assert len(re.findall(r"^200 \S+ readyz ok$", told, re.MULTILINE)) == pods
         assert len(re.findall(r"^200 \S+ metrics # HELP", told, re.MULTILINE)) == pods
         if service == "queuelet-operator":
             assert sorted(re.findall(r"^queuelet_operator_leader (\S+)$", told, re.MULTILINE)) == ["0.0", "1.0"]
-            assert "queuelet_operator_server_connected 1.0" in told
-        else:
-            assert 'queuelet_build_info{version="' in told
 
 
 def names(pods: list[Object]) -> set[str]:
@@ -234,6 +244,8 @@ def test_queues_are_back_after_the_server_was_killed_and_those_on_disk_with_thei
 
 def check_kept(release: Release, before: Object) -> None:
     """Expect a queue to be as it was, with a message in each of the states that `fill` gives."""
+    # The node learns a moment after the rollout that the Service leads to another Pod.
+    eventually(lambda: is_reached(release), "the Service leads to the server", WITHIN)
     after = stats(release, before["name"])
     assert after == before
     assert after["messages"] == {"ready": "1", "delayed": "0", "leased": "1", "dead": "1"}
