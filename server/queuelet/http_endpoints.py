@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.registry import CollectorRegistry
 
@@ -65,7 +65,7 @@ class HttpEndpoints:
         self._tag_keys = frozenset(tag_keys)
         self._scrapes = Line(_SCRAPES_SHARE)
         application = web.Application(middlewares=[connections.middleware, refuse_web_pages(hosts)])
-        application.router.add_get("/metrics", self._metrics, allow_head=False)
+        application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_route("*", "/quitquitquit", self._quit)
@@ -82,7 +82,10 @@ class HttpEndpoints:
         await self._runner.cleanup()
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE_LATEST})
+        headers = {"Content-Type": CONTENT_TYPE_LATEST}
+        if request.method == hdrs.METH_HEAD:
+            return web.Response(headers=headers)
+        response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         turns = Turns(request.remote or "", line=self._scrapes, seconds=_SLICE)
         await turns.begin()

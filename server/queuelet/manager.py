@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
@@ -323,9 +323,12 @@ class Manager:
         del self._numbers[bisect_left(self._numbers, queue.number)]
 
     def commit(self) -> Awaitable[None] | None:
-        """Return what to wait for until all that was done to queues is kept, in whatever store; None if it is."""
+        """Return an awaitable for the commit of all changes to queues, in every store; None if all are durable.
+
+        Awaiting it raises `StoreFailed` if a store cannot say what became of the changes.
+        """
         commits = [commit for store in self.stores.values() if (commit := store.commit()) is not None]
-        return commits[0] if commits else None
+        return _all(commits) if commits else None
 
     def _store(self, kind: StoreKind) -> Store:
         store = self.stores.get(kind)
@@ -338,6 +341,11 @@ class Manager:
     def _tell(self, queue: Queue) -> None:
         for listener in list(self._listeners):
             listener(queue)
+
+
+async def _all(commits: Sequence[Awaitable[None]]) -> None:
+    for commit in commits:
+        await commit
 
 
 def _check_given(reference: str, field: str) -> None:

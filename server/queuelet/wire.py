@@ -62,9 +62,12 @@ _OUTCOMES = {
 }
 
 
+_STORES = {StoreKind.MEMORY: pb.Queue.MEMORY, StoreKind.DISK: pb.Queue.DISK}
+
+
 def store_to_pb(kind: StoreKind) -> pb.Queue.Store:
     """Return a store's number on the wire."""
-    return pb.Queue.Store.MEMORY if kind is StoreKind.MEMORY else pb.Queue.Store.DISK
+    return _STORES[kind]
 
 
 def store_from_pb(number: int) -> StoreKind:
@@ -78,7 +81,7 @@ def store_from_pb(number: int) -> StoreKind:
 def limit_from_pb(limit: int) -> int:
     """Return the limit, or raise `InvalidArgument`: 0 would be a queue that is always full."""
     if limit < 1 and limit != UNBOUNDED:
-        raise InvalidArgument(f"limit: {limit} is no limit; use 1 or more, or -1 for no bound", field="limit")
+        raise InvalidArgument(f"limit: {limit} is not allowed; use 1 or more, or -1 for unlimited", field="limit")
     return limit
 
 
@@ -179,9 +182,7 @@ def store_epochs(manager: Manager) -> list[pb.StoreEpoch]:
 def check_batch(items: Sized, field: str, bounds: Bounds) -> None:
     """Raise `InvalidArgument` if a batch has no items or too many."""
     if not 0 < len(items) <= bounds.batch:
-        raise InvalidArgument(
-            f"{field}: {len(items):,} is no size for a batch; send 1 to {bounds.batch:,}", field=field
-        )
+        raise InvalidArgument(f"{field}: {len(items):,} in one batch; send 1 to {bounds.batch:,}", field=field)
 
 
 def check_at_most(items: Sized, field: str, bounds: Bounds) -> None:
@@ -323,7 +324,7 @@ def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
     not_before = message.not_before.seconds * 1_000_000_000 + message.not_before.nanos if has_time else 0
     if message.not_before.nanos < 0 or not 0 <= not_before < _END_OF_TIME:
         raise InvalidArgument(
-            f"{field}.not_before: that is no time to wait for; use one from 1970 to 2200", field=f"{field}.not_before"
+            f"{field}.not_before: the time is out of range; use one from 1970 to 2200", field=f"{field}.not_before"
         )
     if not_before:
         # It is a wall time. From here on it is waited for as a duration is.

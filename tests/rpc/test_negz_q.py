@@ -251,7 +251,7 @@ def test_q13_differs_a_limit_that_would_always_be_full_is_refused(client: NegzCl
     """In negz/q such a queue is made, and every Add to it is refused."""
     assert refused(lambda: client.new_queue(limit)) == (
         INVALID_ARGUMENT,
-        f"limit: {limit} is no limit; use 1 or more, or -1 for no bound",
+        f"limit: {limit} is not allowed; use 1 or more, or -1 for unlimited",
     )
 
 
@@ -534,6 +534,12 @@ def test_q31_differs_process_series_but_none_of_go(server: ServerProcess) -> Non
     assert "process_resident_memory_bytes" in names
     assert "process_cpu_seconds" in names
     assert not {name for name in names if name.startswith("go_")}
+
+
+def test_q32_head_of_metrics_is_answered_as_get_without_a_body(server: ServerProcess) -> None:
+    page = fetch(f"{server.metrics_url}/metrics", "HEAD")
+    assert (page.status, page.text) == (200, "")
+    assert page.kind == fetch(f"{server.metrics_url}/metrics").kind
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])

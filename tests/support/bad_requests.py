@@ -243,7 +243,7 @@ def _queue_cases() -> Iterable[Case]:
     says = "store: this server runs without DISK; it needs the flag --data-dir"
     yield case("a store that is off", "NewQueue", pb.NewQueueRequest(store=pb.Queue.DISK, limit=1), says, REFUSED)
     for limit in (0, -2, -(2**63)):
-        says = f"limit: {limit} is no limit; use 1 or more, or -1 for no bound"
+        says = f"limit: {limit} is not allowed; use 1 or more, or -1 for unlimited"
         yield case(f"limit {limit}", "NewQueue", pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=limit), says)
     for what, (bad, says) in BAD_TAGS.items():
         yield case(what, "NewQueue", good + pb.NewQueueRequest(tags=bad).SerializeToString(), f"tags: {says}")
@@ -364,7 +364,7 @@ def _size_cases() -> Iterable[Case]:
     yield case("tags and payload that together fit no answer", "Add", adding(both), f"message: {says}")
     huge = pb.NewMessage(payload=bytes(LARGEST + 1_000_000))
     yield case("a request larger than any message", "Add", adding(huge), ".*larger than max", FULL)
-    says = "messages: {} is no size for a batch; send 1 to 10,000"
+    says = "messages: {} in one batch; send 1 to 10,000"
     yield case("no messages", "AddBatch", about(b""), says.format(0))
     yield case("10,001 messages", "AddBatch", about(text(2, b"") * 10_001), says.format("10,001"))
 
@@ -424,7 +424,7 @@ def _removing_cases() -> Iterable[Case]:
             yield case(what, method, about(rest), "ids, selector, all: give one of them, and only one")
         says = r"ids: 'mine' is not a UUID \(invalid UUID length: 4\)"
         yield case("an id that is no UUID", method, about(text(2, UNKNOWN_ID) + text(2, "mine")), says)
-        says = "ids: 10,001 is no size for a batch; send 1 to 10,000"
+        says = "ids: 10,001 in one batch; send 1 to 10,000"
         yield case("10,001 ids", method, about(text(2, UNKNOWN_ID) * 10_001), says)
     says = "rate: -1 is negative; use 1 or more a second, or leave it out"
     yield case("a negative rate", "Redrive", about(integer(4, 1) + integer(5, -1)), says)
@@ -541,7 +541,7 @@ def _lease_cases() -> Iterable[Case]:
         yield case(f"a lease of {what}", "Receive", about(pb.ReceiveRequest(lease=lease)), says)
         yield case(f"a lease of {what}", "Extend", about(pb.ExtendRequest(tokens=[1], lease=lease)), says)
     for method in ("Ack", "Nack", "Extend"):
-        says = "tokens: {} is no size for a batch; send 1 to 10,000"
+        says = "tokens: {} in one batch; send 1 to 10,000"
         yield case("no tokens", method, about(b""), says.format(0))
         yield case("10,001 tokens", method, about(text(2, bytes(8 * 10_001))), says.format("10,001"))
         yield case("tokens cut short", method, about(text(2, bytes(7))), UNREADABLE_SAYS)
@@ -602,7 +602,7 @@ def _consume_cases() -> Iterable[Case]:
 
 def _batch_cases() -> Iterable[Case]:
     for method in ("DeclareQueues", "RemoveQueues"):
-        says = "queues: {} is no size for a batch; send 1 to 10,000"
+        says = "queues: {} in one batch; send 1 to 10,000"
         yield case("no queues", method, b"", says.format(0))
         yield case("10,001 queues", method, text(1, b"") * 10_001, says.format("10,001"))
         yield case("the queues as a number", method, integer(1, 1), says.format(0))
@@ -664,8 +664,8 @@ def _declarations() -> Iterable[Item]:
         name=lambda place: place.name,
         store=pb.Queue.DISK,
     )
-    yield _item("limit 0", "limit: 0 is no limit; use 1 or more, or -1", limit=0)
-    yield _item("limit -2", "limit: -2 is no limit; use 1 or more, or -1", limit=-2)
+    yield _item("limit 0", "limit: 0 is not allowed; use 1 or more, or -1", limit=0)
+    yield _item("limit -2", "limit: -2 is not allowed; use 1 or more, or -1", limit=-2)
     for what, (bad, says) in BAD_TAGS.items():
         yield _item(what, f"tags: {says}", tags=bad)
     yield _item("a uid without an owner", "owner.name: an owner needs a name beside its uid", owner=pb.Owner(uid="1"))

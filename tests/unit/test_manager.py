@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import pytest
 
 from queuelet.bounds import Bounds
+from queuelet.budget import MemoryBudget
 from queuelet.definition import Counts, Definition, Owner, StoreKind
 from queuelet.errors import (
     InvalidArgument,
@@ -21,8 +24,10 @@ from queuelet.errors import (
 )
 from queuelet.manager import Declaration, Manager, Outcome
 from queuelet.removed_owners import MOST, REMEMBERED, RemovedOwners
+from queuelet.stores.memory import MemoryStore
 from queuelet.tags import Tag
-from support.queues import make_manager
+from queuelet.tokens import Tokens
+from support.queues import PLENTY, make_manager
 
 OURS = Owner(name="main/shop/orders", uid="1")
 THEIRS = Owner(name="other/shop/orders", uid="9")
@@ -257,3 +262,29 @@ def test_an_owner_without_a_namespace_gets_the_one_that_is_declared(manager: Man
     manager.declare(Declaration(definition=wanted), now=1)
     known = replace(OURS, namespace_uid="ns-1")
     assert manager.declare(Declaration(definition=replace(wanted, owner=known)), now=2).queue.definition.owner == known
+
+
+class DurableStore(MemoryStore):
+    """A store whose commit a test ends."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        super().__init__(budget)
+        self.ending = asyncio.get_running_loop().create_future()
+
+    def commit(self) -> Awaitable[None]:  # type: ignore[override]  # memory has nothing to commit
+        return self.ending
+
+
+async def test_a_commit_ends_once_every_durable_store_has_committed() -> None:
+    budget = MemoryBudget(PLENTY)
+    stores = [DurableStore(budget), DurableStore(budget)]
+    manager = Manager(dict(zip(StoreKind, stores, strict=True)), bounds=Bounds(), budget=budget, tokens=Tokens(1))
+    commit = manager.commit()
+    assert commit is not None
+    waiting = asyncio.ensure_future(commit)
+    stores[0].ending.set_result(None)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    stores[1].ending.set_result(None)
+    await waiting

@@ -72,7 +72,7 @@ class MemoryShare(Size):
             return super().convert(value, param, ctx)
         share = float(match[1]) / 100
         if not 0 < share <= 1:
-            self.fail(f"{value!r} is no share of the memory: write 1% to 100%.", param, ctx)
+            self.fail(f"{value!r} is not a share of the memory: write 1% to 100%.", param, ctx)
         return int(available_bytes() * share)
 
 

@@ -16,13 +16,13 @@ LONGEST = 315_576_000_000
 
 
 def check_at_least(least: int, **settings: float | None) -> None:
-    """Raise `ValueError` for a setting that is less, and `TypeError` for one that is no number.
+    """Raise `ValueError` for a setting that is less, and `TypeError` for one that is not a number.
 
     None is no bound, and may be.
     """
     for name, value in settings.items():
         if value is not None and not isinstance(value, int | float):
-            raise TypeError(f"{name}: {value!r} is no number")
+            raise TypeError(f"{name}: {value!r} is not a number")
         if value is not None and not value >= least:
             raise ValueError(f"{name}: {value} is out of range; use {least} or more")
 

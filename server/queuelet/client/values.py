@@ -178,7 +178,7 @@ def new_message(  # noqa: PLR0913  # each is a fact of its own, and all are name
     if message_id and not parse_uuid(message_id):
         raise _invalid("message_id", f"{message_id[:80]!r} is not a UUID ({why_not_uuid(message_id)})")
     if isinstance(priority, bool) or not isinstance(priority, int):
-        raise _invalid("priority", f"{priority!r} is no whole number")
+        raise _invalid("priority", f"{priority!r} is not a whole number")
     if not -_PRIORITIES <= priority < _PRIORITIES:
         raise _invalid("priority", f"{priority} is out of range; use -2^31 to 2^31 - 1")
     message = pb.NewMessage(payload=payload, id=message_id, priority=priority)
@@ -247,4 +247,4 @@ def _tag_to_pb(tag: object) -> pb.Tag:
             check_text("tags", key)
             check_text("tags", value)
             return pb.Tag(key=key, value=value)
-    raise _invalid("tags", f"{tag!r} is no pair of key and value; use Tag(key, value)")
+    raise _invalid("tags", f"{tag!r} is not a pair of key and value; use Tag(key, value)")

@@ -71,7 +71,7 @@ class ZooKeeper:
         """Return a path from ZooKeeper's very root."""
         parts = path.split("/")
         if not path.startswith("/") or path == "/" or not all(parts[1:]) or {".", ".."} & set(parts):
-            raise ValueError(f"{what}: {path!r} is no path of a node: write it from the root, as in /queues/orders")
+            raise ValueError(f"{what}: {path!r} is not a path of a node; write it from the root, as in /queues/orders")
         return self._chroot + path
 
     def __enter__(self) -> Self:
