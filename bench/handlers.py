@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from queuelet.bounds import Bounds
 from queuelet.budget import MemoryBudget
 from queuelet.definition import StoreKind
+from queuelet.latency import Latencies
 from queuelet.manager import Manager
-from queuelet.metrics import Latencies
 from queuelet.rpc import Endpoint
 from queuelet.running import Running
 from queuelet.service import Service

@@ -20,8 +20,7 @@ from queuelet.ids import MessageIds
 from queuelet.message import Delivery, Terms, TryOutcome
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
-
-_ONE_BYTE = tuple(bytes((number,)) for number in range(128))
+from queuelet.varint import ONE_BYTE, varint, varint_at
 
 _KEY_AND_LENGTH = 6
 _UUID_LENGTH = 36
@@ -64,9 +63,9 @@ class NewMessage(NamedTuple):
         if not payload:
             return _field(0x0A, _field(0x0A, metadata))
         length = len(metadata)
-        head = _ONE_BYTE[length] if length < 128 else varint(length)
+        head = ONE_BYTE[length] if length < 128 else varint(length)
         size = len(payload)
-        tail = _ONE_BYTE[size] if size < 128 else varint(size)
+        tail = ONE_BYTE[size] if size < 128 else varint(size)
         return b"\x0a%b\x0a%b%b\x12%b%b" % (
             varint(2 + len(head) + length + len(tail) + size),
             head,
@@ -209,7 +208,7 @@ def newest_tries(history: bytes, room: int | None = None, most: int = HISTORY) -
     tries: list[bytes] = []
     place = 0
     while place < len(history):
-        length, start = _varint_at(history, place + 1)
+        length, start = varint_at(history, place + 1)
         tries.append(history[place : start + length])
         place = start + length
     del tries[:-most]
@@ -223,31 +222,10 @@ def next_page(token: str) -> bytes:
     return _field(0x12, token.encode())
 
 
-def varint(number: int) -> bytes:
-    """Return a number, 0 or more, as protobuf writes it."""
-    if number < 1 << 7:
-        return _ONE_BYTE[number]
-    if number < 1 << 14:
-        return bytes((number & 127 | 128, number >> 7))
-    if number < 1 << 21:
-        return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
-    return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128)) + varint(number >> 21)
-
-
 def _metadata(body: bytes) -> pb.Metadata:
     """Return a stored message's metadata without a look at its payload."""
-    length, start = _varint_at(body, _metadata_length_place(body))
+    length, start = varint_at(body, _metadata_length_place(body))
     return pb.Metadata.FromString(body[start : start + length])
-
-
-def _varint_at(data: bytes, place: int) -> tuple[int, int]:
-    """Return the number that stands at a place, and where it ends."""
-    number = shift = 0
-    while data[place] > 127:
-        number |= (data[place] & 127) << shift
-        shift += 7
-        place += 1
-    return number | data[place] << shift, place + 1
 
 
 def _metadata_length_place(body: bytes) -> int:

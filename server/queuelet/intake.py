@@ -16,7 +16,8 @@ from time import monotonic
 import structlog
 
 from queuelet import sockets
-from queuelet.budget import MemoryBudget, anonymous_bytes
+from queuelet.budget import MemoryBudget
+from queuelet.memory import anonymous_bytes
 from queuelet.sockets import Connection, Peer
 
 log = structlog.get_logger()

@@ -20,7 +20,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, ServerDraining
-from queuelet.metrics import Latencies
+from queuelet.latency import Latencies
 from queuelet.running import Running
 from queuelet.status import NEGZ_SERVICE, Status, negz_status_of, status_of
 

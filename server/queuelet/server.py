@@ -18,7 +18,7 @@ from queuelet import __version__
 from queuelet.addresses import split_address
 from queuelet.alarm_clock import AlarmClock
 from queuelet.bounds import Bounds, fitting
-from queuelet.budget import MemoryBudget, available_bytes, resident_bytes
+from queuelet.budget import MemoryBudget
 from queuelet.call_log import logged
 from queuelet.certificates import FileFigures
 from queuelet.clock import CLOCK, now_ns
@@ -28,9 +28,11 @@ from queuelet.errors import StoreFailed
 from queuelet.http_connections import HttpConnections
 from queuelet.http_endpoints import HttpEndpoints
 from queuelet.intake import Intake
+from queuelet.latency import Latencies
 from queuelet.logs import configure_logs
 from queuelet.manager import Manager
-from queuelet.metrics import Latencies, server_registry
+from queuelet.memory import available_bytes, resident_bytes
+from queuelet.metrics import server_registry
 from queuelet.reminders import REMIND_EVERY
 from queuelet.rpc import Endpoint
 from queuelet.running import Running

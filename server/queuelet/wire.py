@@ -10,72 +10,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from queuelet.bounds import UNBOUNDED, Bounds
 from queuelet.clock import CLOCK
 from queuelet.codec import NewMessage, encode_tags
-from queuelet.definition import Counts, Definition, DeliverySettings, Owner, State, StoreKind
+from queuelet.definition import Definition, DeliverySettings, Owner, State
 from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
-from queuelet.manager import Declaration, Manager, Outcome
+from queuelet.manager import Declaration
 from queuelet.message import Terms
-from queuelet.queue import Queue
-from queuelet.tags import Tag, Tags, checked_tags
+from queuelet.tags import Tags, checked_tags
 from queuelet.v1 import queue_pb2 as pb
-
-
-def queue_to_pb(queue: Queue) -> pb.Queue:
-    """Return a queue as it is answered."""
-    definition = queue.definition
-    message = pb.Queue(
-        meta=pb.Metadata(id=queue.id, tags=[pb.Tag(key=tag.key, value=tag.value) for tag in definition.tags]),
-        store=store_to_pb(definition.store),
-        name=definition.name,
-        limit=definition.limit,
-        delivery=delivery_to_pb(definition.delivery),
-        draining=definition.draining,
-        revision=queue.revision,
-        messages=counts_to_pb(queue.counts),
-        epoch=queue.epoch,
-    )
-    message.meta.created.FromNanoseconds(queue.created)
-    if definition.owner:
-        message.owner.CopyFrom(owner_to_pb(definition.owner))
-    return message
-
-
-def counts_to_pb(counts: Counts) -> pb.MessageCounts:
-    """Return counts as they are answered."""
-    return pb.MessageCounts(**counts._asdict())
-
-
-def owner_to_pb(owner: Owner) -> pb.Owner:
-    """Return an owner as it is answered."""
-    return pb.Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
-
-
-def outcome_to_pb(outcome: Outcome) -> pb.DeclareResult.Outcome:
-    """Return what a declaration led to."""
-    return _OUTCOMES[outcome]
-
-
-_OUTCOMES = {
-    Outcome.CREATED: pb.DeclareResult.OUTCOME_CREATED,
-    Outcome.UPDATED: pb.DeclareResult.OUTCOME_UPDATED,
-    Outcome.UNCHANGED: pb.DeclareResult.OUTCOME_UNCHANGED,
-}
-
-
-_STORES = {StoreKind.MEMORY: pb.Queue.MEMORY, StoreKind.DISK: pb.Queue.DISK}
-
-
-def store_to_pb(kind: StoreKind) -> pb.Queue.Store:
-    """Return a store's number on the wire."""
-    return _STORES[kind]
-
-
-def store_from_pb(number: int) -> StoreKind:
-    """Return the store of this number, or raise `InvalidArgument`."""
-    try:
-        return StoreKind(number)
-    except ValueError:
-        raise InvalidArgument(f"store: there is no store {number}; use MEMORY (1) or DISK (2)", field="store") from None
+from queuelet.values import store_from_pb, tag_from_pb
 
 
 def limit_from_pb(limit: int) -> int:
@@ -83,11 +25,6 @@ def limit_from_pb(limit: int) -> int:
     if limit < 1 and limit != UNBOUNDED:
         raise InvalidArgument(f"limit: {limit} is not allowed; use 1 or more, or -1 for unlimited", field="limit")
     return limit
-
-
-def tag_from_pb(tag: pb.Tag) -> Tag:
-    """Return a tag."""
-    return Tag(tag.key, tag.value)
 
 
 def tags_from_pb(tags: Sequence[pb.Tag], bounds: Bounds, field: str = "tags") -> Tags:
@@ -111,15 +48,6 @@ def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
                 f"owner.{field}: {len(text)} characters are too many; use at most {longest}", field=f"owner.{field}"
             )
     return Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
-
-
-def delivery_to_pb(delivery: DeliverySettings) -> pb.DeliverySettings:
-    """Return delivery settings as they are told."""
-    return pb.DeliverySettings(
-        lease_seconds=delivery.lease_seconds,
-        max_deliveries=delivery.max_deliveries,
-        message_ttl_seconds=delivery.message_ttl_seconds,
-    )
 
 
 def delivery_from_pb(delivery: pb.DeliverySettings) -> DeliverySettings:
@@ -169,14 +97,6 @@ def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> Declar
     )
     queue_id = checked_uuid(declared.id, "id") if declared.id else ""
     return Declaration(definition=definition, queue_id=queue_id, adopt=declared.adopt)
-
-
-def store_epochs(manager: Manager) -> list[pb.StoreEpoch]:
-    """Return the stores a server runs with."""
-    return [
-        pb.StoreEpoch(store=store_to_pb(kind), epoch=store.epoch, problem=store.problem, reason=store.problem_reason)
-        for kind, store in manager.stores.items()
-    ]
 
 
 def check_batch(items: Sized, field: str, bounds: Bounds) -> None:

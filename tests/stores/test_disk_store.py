@@ -15,9 +15,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from queuelet.budget import MemoryBudget, resident_bytes
+from queuelet.budget import MemoryBudget
 from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.errors import StoreFailed
+from queuelet.memory import resident_bytes
 from queuelet.message import Delivery
 from queuelet.stores.disk import DiskSettings, DiskStore, keeper
 from queuelet.stores.disk.check import check_store

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from queuelet.budget import MemoryBudget, available_bytes, resident_bytes
+from queuelet.budget import MemoryBudget
 from queuelet.errors import MemoryExhausted
+from queuelet.memory import available_bytes, resident_bytes
 
 MEMINFO = "MemTotal:       16000 kB\nMemFree:  1 kB\n"
 

@@ -22,13 +22,13 @@ from queuelet.codec import (
     same_content,
     stored_plain,
     tags_of,
-    varint,
 )
 from queuelet.definition import State
 from queuelet.ids import MessageIds, new_id_prefix
 from queuelet.message import Delivery, Terms, TryOutcome
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.varint import varint
 from queuelet.wire import message_from_pb
 
 ID = "6f9c0000-1111-4222-8333-444455556666"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 
-from queuelet.metrics import Latencies
+from queuelet.latency import Latencies
 from queuelet.rpc import Call, Endpoint, Method, Send
 from queuelet.running import Running
 from queuelet.status import SERVICE, Status

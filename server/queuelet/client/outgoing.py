@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from queuelet.codec import varint
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.varint import varint
 
 _MESSAGES = b"\x12"
 _PAYLOAD = b"\x12"

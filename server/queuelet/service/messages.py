@@ -12,7 +12,7 @@ from queuelet.codec import NewMessage, added, browsed, id_of, next_page, same_co
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
 from queuelet.manager import Manager
-from queuelet.plain_batch import read_plain_request
+from queuelet.plain_request import read_plain_request
 from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.running import Running

@@ -14,6 +14,7 @@ from queuelet.ids import parse_uuid
 from queuelet.manager import Manager
 from queuelet.metrics import oldest_ready_age
 from queuelet.queue import Queue
+from queuelet.replies import outcome_to_pb, queue_to_pb, store_epochs
 from queuelet.rpc import Call
 from queuelet.selector import Selector, parse_selector
 from queuelet.service.kept import once_defined
@@ -21,18 +22,14 @@ from queuelet.status import NEGZ_SERVICE, SERVICE, error_to_pb
 from queuelet.tags import Tag
 from queuelet.turns import Turns
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.values import counts_to_pb, owner_to_pb
 from queuelet.wire import (
     check_batch,
-    counts_to_pb,
     declaration_from_pb,
     new_queue_from_pb,
     number_from_token,
-    outcome_to_pb,
     owner_from_pb,
-    owner_to_pb,
     page_size_from_pb,
-    queue_to_pb,
-    store_epochs,
     tags_from_pb,
 )
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 from queuelet.errors import InvalidArgument
 from queuelet.manager import Manager
 from queuelet.queue import Queue
+from queuelet.replies import queue_to_pb, store_epochs
 from queuelet.rpc import Call, Send
 from queuelet.selector import Selector, parse_selector
 from queuelet.turns import Turns
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import queue_to_pb, store_epochs
 
 COUNTS_EVERY = 1.0
 """How often a queue's counts are told at most, in seconds. Its definition is told at once."""

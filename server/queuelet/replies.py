@@ -1,0 +1,48 @@
+"""Responses: protobuf messages made of queues and outcomes."""
+
+from __future__ import annotations
+
+from queuelet.manager import Manager, Outcome
+from queuelet.queue import Queue
+from queuelet.v1 import queue_pb2 as pb
+from queuelet.values import counts_to_pb, delivery_to_pb, owner_to_pb, store_to_pb
+
+
+def queue_to_pb(queue: Queue) -> pb.Queue:
+    """Return a queue as it is answered."""
+    definition = queue.definition
+    message = pb.Queue(
+        meta=pb.Metadata(id=queue.id, tags=[pb.Tag(key=tag.key, value=tag.value) for tag in definition.tags]),
+        store=store_to_pb(definition.store),
+        name=definition.name,
+        limit=definition.limit,
+        delivery=delivery_to_pb(definition.delivery),
+        draining=definition.draining,
+        revision=queue.revision,
+        messages=counts_to_pb(queue.counts),
+        epoch=queue.epoch,
+    )
+    message.meta.created.FromNanoseconds(queue.created)
+    if definition.owner:
+        message.owner.CopyFrom(owner_to_pb(definition.owner))
+    return message
+
+
+def outcome_to_pb(outcome: Outcome) -> pb.DeclareResult.Outcome:
+    """Return what a declaration led to."""
+    return _OUTCOMES[outcome]
+
+
+_OUTCOMES = {
+    Outcome.CREATED: pb.DeclareResult.OUTCOME_CREATED,
+    Outcome.UPDATED: pb.DeclareResult.OUTCOME_UPDATED,
+    Outcome.UNCHANGED: pb.DeclareResult.OUTCOME_UNCHANGED,
+}
+
+
+def store_epochs(manager: Manager) -> list[pb.StoreEpoch]:
+    """Return the stores a server runs with."""
+    return [
+        pb.StoreEpoch(store=store_to_pb(kind), epoch=store.epoch, problem=store.problem, reason=store.problem_reason)
+        for kind, store in manager.stores.items()
+    ]
