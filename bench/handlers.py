@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from queuelet.bounds import Bounds
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.manager import Manager
+from queuelet.core.tokens import Tokens
 from queuelet.definition import StoreKind
 from queuelet.latency import Latencies
-from queuelet.manager import Manager
 from queuelet.rpc import Endpoint
 from queuelet.running import Running
 from queuelet.service import Service
 from queuelet.status import SERVICE
 from queuelet.stores.memory import MemoryStore
-from queuelet.tokens import Tokens
 from queuelet.v1 import queue_pb2 as pb
 
 Handler = Callable[[bytes], object]

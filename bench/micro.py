@@ -15,8 +15,8 @@ from bench import memory, plain_protobuf
 from bench.handlers import Handlers, our_handlers, requests
 from bench.report import Progress, Result
 from bench.system import size_text
-from queuelet.budget import MemoryBudget
-from queuelet.codec import NewMessage
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.stored_form import NewMessage
 from queuelet.ids import MessageIds, new_id_prefix
 from queuelet.server import YOUNG_OBJECTS
 from queuelet.stores.memory import MemoryMessages

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from queuelet.alarms import Alarms
 from queuelet.clock import now_ns
-from queuelet.deadlines import NEVER
+from queuelet.core.alarms import Alarms
+from queuelet.core.deadlines import NEVER
 
 _LONGEST = 3600.0
 """How long the timer is set for at most, in seconds: it pauses while the machine sleeps, and the clock does not."""

@@ -11,9 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.registry import CollectorRegistry
 
 from queuelet.clock import now_ns
+from queuelet.core.manager import Manager
 from queuelet.http_connections import HttpConnections
 from queuelet.http_guard import is_loopback, names_loopback, refuse_web_pages
-from queuelet.manager import Manager
 from queuelet.metrics import exposition
 from queuelet.turns import Line, Turns
 

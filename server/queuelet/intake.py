@@ -16,7 +16,7 @@ from time import monotonic
 import structlog
 
 from queuelet import sockets
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
 from queuelet.memory import anonymous_bytes
 from queuelet.sockets import Connection, Peer
 

@@ -24,13 +24,13 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from queuelet import __version__
-from queuelet.budget import MemoryBudget
 from queuelet.certificates import FileFigures
-from queuelet.codec import created_of
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.queue import Queue
+from queuelet.core.stored_form import created_of
 from queuelet.errors import StoreFailed
 from queuelet.intake import Intake
 from queuelet.latency import Latencies
-from queuelet.queue import Queue
 from queuelet.stores.disk.figures import DiskFigures, Distribution
 
 TAG_VALUE_BYTES = 128

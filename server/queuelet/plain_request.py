@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from queuelet.plain_batch import PlainBatch
+from queuelet.core.plain_batch import PlainBatch
 
 _MESSAGES = _PAYLOAD = 0x12
 """The keys of the fields `messages = 2` of `AddBatchRequest` and `payload = 2` of `NewMessage`."""

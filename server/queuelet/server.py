@@ -18,10 +18,13 @@ from queuelet import __version__
 from queuelet.addresses import split_address
 from queuelet.alarm_clock import AlarmClock
 from queuelet.bounds import Bounds, fitting
-from queuelet.budget import MemoryBudget
 from queuelet.call_log import logged
 from queuelet.certificates import FileFigures
 from queuelet.clock import CLOCK, now_ns
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.manager import Manager
+from queuelet.core.storage import Store
+from queuelet.core.tokens import Tokens
 from queuelet.credentials import BearerToken, Credentials, TlsFiles
 from queuelet.definition import StoreKind
 from queuelet.errors import StoreFailed
@@ -30,17 +33,14 @@ from queuelet.http_endpoints import HttpEndpoints
 from queuelet.intake import Intake
 from queuelet.latency import Latencies
 from queuelet.logs import configure_logs
-from queuelet.manager import Manager
 from queuelet.memory import available_bytes, resident_bytes
 from queuelet.metrics import server_registry
 from queuelet.reminders import REMIND_EVERY
 from queuelet.rpc import Endpoint
 from queuelet.running import Running
 from queuelet.service import Service
-from queuelet.stores import Store
 from queuelet.stores.disk import DiskStore
 from queuelet.stores.memory import MemoryStore
-from queuelet.tokens import Tokens
 from queuelet.transport import GrpcTransport
 from queuelet.turns import LINE
 

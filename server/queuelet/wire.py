@@ -9,12 +9,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from queuelet.bounds import UNBOUNDED, Bounds
 from queuelet.clock import CLOCK
-from queuelet.codec import NewMessage, encode_tags
+from queuelet.core.manager import Declaration
+from queuelet.core.message import Terms
+from queuelet.core.stored_form import NewMessage, encode_tags
 from queuelet.definition import Definition, DeliverySettings, Owner, State
 from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
-from queuelet.manager import Declaration
-from queuelet.message import Terms
 from queuelet.tags import Tags, checked_tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.values import store_from_pb, tag_from_pb

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from queuelet.cli.options import GLOBAL
 from queuelet.cli.server import server
-from queuelet.codec import NewMessage
+from queuelet.core.stored_form import NewMessage
 from queuelet.definition import Definition, Owner
 from queuelet.errors import QueueletError
 from queuelet.http_connections import HttpConnections

@@ -19,19 +19,19 @@ import grpc
 import pytest
 
 from queuelet.bounds import Bounds
-from queuelet.budget import MemoryBudget
-from queuelet.codec import NewMessage
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.manager import Manager
+from queuelet.core.queue import Queue
+from queuelet.core.stored_form import NewMessage
+from queuelet.core.tokens import Tokens
+from queuelet.core.waiting import Waiter
 from queuelet.definition import Definition, StoreKind
 from queuelet.errors import StoreFailed
-from queuelet.manager import Manager
-from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.running import Running
 from queuelet.service.consume import ConsumeRpcs
 from queuelet.service.taking import Taker
-from queuelet.tokens import Tokens
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.waiting import Waiter
 from support.patience import patient
 from support.rpc import Consumer, Refused, Rpc, add_request, eventually, outcome, pop_request
 from support.server_process import OBSERVED, ServerProcess

@@ -8,8 +8,8 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from queuelet.answers import KeptAnswers
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.request_ids import KeptAnswers
 from queuelet.errors import TooManyAnswers
 from queuelet.stores.memory import MemoryMessages
 from queuelet.v1 import queue_pb2 as pb

@@ -18,8 +18,8 @@ import apsw
 import pytest
 
 from queuelet.cli import data, run
+from queuelet.core.message import Rank
 from queuelet.errors import StoreFailed
-from queuelet.message import Rank
 from queuelet.stores.disk import backup
 from queuelet.stores.disk.database import inspecting
 from queuelet.stores.disk.folder import DATABASE, LOG

@@ -11,9 +11,9 @@ from random import Random
 import apsw
 import pytest
 
+from queuelet.core.message import Delivery, Rank
 from queuelet.definition import State
 from queuelet.errors import StoreFailed
-from queuelet.message import Delivery, Rank
 from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_database, check_store, damaged_rows
 from queuelet.stores.disk.database import inspecting

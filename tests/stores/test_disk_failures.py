@@ -14,9 +14,9 @@ from typing import Any
 import apsw
 import pytest
 
+from queuelet.core.message import Delivery
 from queuelet.definition import State
 from queuelet.errors import StoreFailed, StoreFull
-from queuelet.message import Delivery
 from queuelet.stores.disk import DiskSettings, check, keeper, room, writer
 from queuelet.stores.disk.contents import Contents
 from queuelet.stores.disk.folder import DATABASE

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
 from queuelet.stores.disk import DiskStore
 from queuelet.stores.disk.check import check_store
 from support import disk_worker

@@ -14,11 +14,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from queuelet.budget import MemoryBudget
-from queuelet.codec import decode
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.storage import StoredQueue
+from queuelet.core.stored_form import decode
 from queuelet.definition import State
 from queuelet.errors import StoreFailed
-from queuelet.stores import StoredQueue
 from queuelet.stores.disk import DiskStore, migrations
 from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_store

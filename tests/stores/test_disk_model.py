@@ -10,9 +10,9 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from queuelet.core.message import Delivery, Rank
+from queuelet.core.storage import Messages
 from queuelet.definition import State
-from queuelet.message import Delivery, Rank
-from queuelet.stores import Messages
 from queuelet.stores.disk import DiskSettings
 from queuelet.stores.disk.check import check_store
 from support.counts import on_a_disk

@@ -15,11 +15,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.message import Delivery
 from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.memory import resident_bytes
-from queuelet.message import Delivery
 from queuelet.stores.disk import DiskSettings, DiskStore, keeper
 from queuelet.stores.disk.check import check_store
 from queuelet.stores.disk.folder import DATABASE

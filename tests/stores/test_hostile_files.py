@@ -14,8 +14,8 @@ from typing import Any
 import apsw
 import pytest
 
+from queuelet.core.message import Rank
 from queuelet.errors import StoreFailed
-from queuelet.message import Rank
 from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_store
 from queuelet.stores.disk.folder import DATABASE

@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.message import Delivery, Rank
+from queuelet.core.storage import Messages
 from queuelet.definition import Definition, State
-from queuelet.message import Delivery, Rank
-from queuelet.stores import Messages
 from queuelet.stores.memory import MemoryStore
 from support.counts import on_a_disk
 from support.disk_harness import DiskHarness

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
 from queuelet.definition import Definition, StoreKind
 from queuelet.stores.disk import DiskSettings, DiskStore
 from queuelet.stores.disk.messages import DiskMessages

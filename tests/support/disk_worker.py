@@ -14,10 +14,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.message import Delivery, Rank
+from queuelet.core.storage import Messages
 from queuelet.definition import Definition, State, StoreKind
-from queuelet.message import Delivery, Rank
-from queuelet.stores import Messages
 from queuelet.stores.disk import DiskSettings, DiskStore
 
 QUEUE_ID = "6f9c0000-0000-4000-8000-000000000001"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from queuelet.codec import NewMessage, decode, id_of
-from queuelet.message import Delivery, Terms, TryOutcome
+from queuelet.core.message import Delivery, Terms, TryOutcome
+from queuelet.core.stored_form import NewMessage, decode, id_of
 from queuelet.v1 import queue_pb2 as pb
 
 __all__ = ["draft", "id_of", "payload_of", "tries_of"]

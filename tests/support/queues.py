@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from queuelet.bounds import Bounds
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.manager import Manager
+from queuelet.core.queue import Queue
+from queuelet.core.tokens import Tokens
 from queuelet.definition import Definition, DeliverySettings, StoreKind
-from queuelet.manager import Manager
-from queuelet.queue import Queue
 from queuelet.stores.memory import MemoryStore
-from queuelet.tokens import Tokens
 
 PLENTY = 1 << 40
 

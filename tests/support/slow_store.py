@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
 from queuelet.definition import Definition
 from queuelet.errors import StoreFailed
 from queuelet.stores.memory import MemoryMessages, MemoryStore

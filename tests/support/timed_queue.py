@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from queuelet.browsing import Browsed
+from queuelet.core.browsing import Browsed
+from queuelet.core.message import Delivery, Terms
 from queuelet.definition import DeliverySettings
 from queuelet.errors import QueueletError
-from queuelet.message import Delivery, Terms
 from support.drafts import draft, payload_of
 from support.queues import make_queue
 

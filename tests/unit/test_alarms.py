@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 
-from queuelet.alarms import Alarms
-from queuelet.deadlines import NEVER
+from queuelet.core.alarms import Alarms
+from queuelet.core.deadlines import NEVER
 from support.queues import make_manager, make_queue
 from support.timed_queue import SECOND, TimedQueue
 

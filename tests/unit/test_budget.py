@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
 from queuelet.errors import MemoryExhausted
 from queuelet.memory import available_bytes, resident_bytes
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from queuelet.claims import Claim, Claims
-from queuelet.tokens import Tokens
+from queuelet.core.consumers import Claim, Claims
+from queuelet.core.tokens import Tokens
 
 
 class Consumer:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.bounds import Bounds
-from queuelet.codec import (
+from queuelet.core.message import Delivery, Terms, TryOutcome
+from queuelet.core.stored_form import (
     DELIVERY_ENVELOPE,
     NewMessage,
     added,
@@ -25,7 +26,6 @@ from queuelet.codec import (
 )
 from queuelet.definition import State
 from queuelet.ids import MessageIds, new_id_prefix
-from queuelet.message import Delivery, Terms, TryOutcome
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.varint import varint

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from queuelet.core.message import DeathReason
+from queuelet.core.order import RANK_OVERHEAD
 from queuelet.definition import State
-from queuelet.message import DeathReason
-from queuelet.order import RANK_OVERHEAD
 from support.drafts import tries_of
 from support.timed_queue import BEGIN, SECOND, TimedQueue
 

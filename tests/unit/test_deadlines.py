@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from queuelet.alarms import Alarms
-from queuelet.deadlines import NEVER, SLACK, Deadlines
-from queuelet.leases import Leases
-from queuelet.tokens import Tokens
+from queuelet.core.alarms import Alarms
+from queuelet.core.deadlines import NEVER, SLACK, Deadlines
+from queuelet.core.leases import Leases
+from queuelet.core.tokens import Tokens
 
 times = st.integers(0, 6)
 keys = st.sampled_from("abc")

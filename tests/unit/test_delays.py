@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from queuelet.message import Terms
-from queuelet.waiting import Waiter
+from queuelet.core.message import Terms
+from queuelet.core.waiting import Waiter
 from support.drafts import draft, payload_of
 from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue

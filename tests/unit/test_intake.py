@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
 from queuelet.intake import CALL_BYTES, Flow, Intake, excess, idle_ones
 from queuelet.sockets import Connection, Peer
 

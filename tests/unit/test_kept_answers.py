@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queuelet.answers import KEPT, MOST
+from queuelet.core.request_ids import KEPT, MOST
 from queuelet.errors import TooManyAnswers
 from support.queues import make_queue
 

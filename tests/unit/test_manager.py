@@ -9,7 +9,10 @@ from dataclasses import replace
 import pytest
 
 from queuelet.bounds import Bounds
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.manager import Declaration, Manager, Outcome
+from queuelet.core.removed_owners import MOST, REMEMBERED, RemovedOwners
+from queuelet.core.tokens import Tokens
 from queuelet.definition import Counts, Definition, Owner, StoreKind
 from queuelet.errors import (
     InvalidArgument,
@@ -22,11 +25,8 @@ from queuelet.errors import (
     StoreUnavailable,
     TooMany,
 )
-from queuelet.manager import Declaration, Manager, Outcome
-from queuelet.removed_owners import MOST, REMEMBERED, RemovedOwners
 from queuelet.stores.memory import MemoryStore
 from queuelet.tags import Tag
-from queuelet.tokens import Tokens
 from support.queues import PLENTY, make_manager
 
 OURS = Owner(name="main/shop/orders", uid="1")

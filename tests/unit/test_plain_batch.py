@@ -7,9 +7,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queuelet.codec import NewMessage
+from queuelet.core.plain_batch import PlainBatch
+from queuelet.core.stored_form import NewMessage
 from queuelet.ids import MessageIds, new_id_prefix
-from queuelet.plain_batch import PlainBatch
 from queuelet.plain_request import read_plain_request
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.varint import varint

@@ -7,8 +7,10 @@ from functools import partial
 
 import pytest
 
-from queuelet.budget import MESSAGE_OVERHEAD
-from queuelet.claims import Claim
+from queuelet.core.budget import MESSAGE_OVERHEAD
+from queuelet.core.consumers import Claim
+from queuelet.core.queue import Queue
+from queuelet.core.waiting import AddResult, Duplicate, Waiter
 from queuelet.definition import Counts
 from queuelet.errors import (
     InvalidArgument,
@@ -19,9 +21,7 @@ from queuelet.errors import (
     QueueNotFound,
     TooMany,
 )
-from queuelet.queue import Queue
 from queuelet.stores.memory import OWN_ID_OVERHEAD
-from queuelet.waiting import AddResult, Duplicate, Waiter
 from support.drafts import draft, id_of, payload_of
 from support.queues import make_queue
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from queuelet.budget import MESSAGE_OVERHEAD
-from queuelet.claims import Claim
-from queuelet.codec import NewMessage
+from queuelet.core.budget import MESSAGE_OVERHEAD
+from queuelet.core.consumers import Claim
+from queuelet.core.leases import LEASE_OVERHEAD
+from queuelet.core.message import Terms, TryOutcome
+from queuelet.core.order import RANK_OVERHEAD
+from queuelet.core.plain_batch import PlainBatch
+from queuelet.core.stored_form import NewMessage
+from queuelet.core.waiting import AddResult, Duplicate, Waiter, WaitingAdd
 from queuelet.definition import Counts, Definition, DeliverySettings, State
 from queuelet.errors import QueueEmpty, QueueHeld, QueueletError
-from queuelet.leases import LEASE_OVERHEAD
-from queuelet.message import Terms, TryOutcome
-from queuelet.order import RANK_OVERHEAD
-from queuelet.plain_batch import PlainBatch
 from queuelet.stores.memory import OWN_ID_OVERHEAD
-from queuelet.waiting import AddResult, Duplicate, Waiter, WaitingAdd
 from support.drafts import draft, id_of, payload_of, tries_of
 from support.naive_queue import NEVER, NaiveQueue
 from support.queues import make_manager

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import pytest
 
-from queuelet.budget import MemoryBudget
-from queuelet.message import Terms
-from queuelet.queue import Queue
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.message import Terms
+from queuelet.core.queue import Queue
 from queuelet.stores.memory import MemoryMessages
 from support.drafts import draft
 from support.queues import make_queue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuelet.waiting import TakerLine, Waiter
+from queuelet.core.waiting import TakerLine, Waiter
 
 
 def test_whoever_is_called_may_have_the_next_called() -> None:

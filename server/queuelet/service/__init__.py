@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from queuelet.core.manager import Manager
 from queuelet.errors import ServerDraining
-from queuelet.manager import Manager
 from queuelet.rpc import Method
 from queuelet.running import Running
 from queuelet.service.consume import ConsumeRpcs

@@ -22,18 +22,18 @@ from itertools import groupby, repeat
 from typing import NamedTuple
 
 from queuelet.bounds import Bounds
-from queuelet.claims import Claim
 from queuelet.clock import now_ns
+from queuelet.core.consumers import Claim
+from queuelet.core.manager import Manager
+from queuelet.core.message import TryOutcome
+from queuelet.core.queue import Queue
+from queuelet.core.waiting import Waiter
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
-from queuelet.manager import Manager
-from queuelet.message import TryOutcome
-from queuelet.queue import Queue
 from queuelet.rpc import Call, Send
 from queuelet.service.heartbeat import MISSED, Heartbeat
 from queuelet.service.leases import LONGEST_CONSUMER, LONGEST_REASON, deliveries, fitting, nack_delay_from_pb
 from queuelet.status import BatchErrors
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.waiting import Waiter
 from queuelet.wire import check_at_most, lease_from_pb, nanoseconds_from_pb, page_size_from_pb, text_from_pb
 
 _STEP = 1_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from queuelet.queue import Queue
+from queuelet.core.queue import Queue
 
 _MEMORY, _DISK = 1, 2
 """The numbers of `Durability`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 
 from queuelet.clock import CLOCK, now_ns
-from queuelet.codec import DELIVERY_ENVELOPE, delivered
+from queuelet.core.leases import Leased
+from queuelet.core.manager import Manager
+from queuelet.core.stored_form import DELIVERY_ENVELOPE, delivered
 from queuelet.errors import InvalidArgument, QueueletError
-from queuelet.leases import Leased
-from queuelet.manager import Manager
 from queuelet.rpc import Call
 from queuelet.service.kept import DURABILITY_2, once_kept
 from queuelet.service.taking import Taker

@@ -8,12 +8,13 @@ from contextlib import suppress
 from functools import partial
 
 from queuelet.clock import CLOCK, now_ns
-from queuelet.codec import NewMessage, added, browsed, id_of, next_page, same_content, tags_of
+from queuelet.core.manager import Manager
+from queuelet.core.queue import Queue
+from queuelet.core.stored_form import NewMessage, added, browsed, id_of, next_page, same_content, tags_of
+from queuelet.core.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
-from queuelet.manager import Manager
 from queuelet.plain_request import read_plain_request
-from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.running import Running
 from queuelet.selector import parse_selector
@@ -22,7 +23,6 @@ from queuelet.service.taking import Taker, patience, request_key
 from queuelet.status import NEGZ_SERVICE, BatchErrors
 from queuelet.turns import LINE, Turns
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.wire import (
     check_batch,
     checked_uuid,

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 from queuelet import __version__
 from queuelet.clock import now_ns
+from queuelet.core.manager import Manager
+from queuelet.core.queue import Queue
 from queuelet.definition import Counts
 from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
 from queuelet.ids import parse_uuid
-from queuelet.manager import Manager
 from queuelet.metrics import oldest_ready_age
-from queuelet.queue import Queue
 from queuelet.replies import outcome_to_pb, queue_to_pb, store_epochs
 from queuelet.rpc import Call
 from queuelet.selector import Selector, parse_selector

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from queuelet.clock import now_ns
-from queuelet.codec import tags_of
+from queuelet.core.manager import Manager
+from queuelet.core.queue import Queue
+from queuelet.core.stored_form import tags_of
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument
-from queuelet.manager import Manager
-from queuelet.queue import Queue
 from queuelet.rpc import Call, Send
 from queuelet.selector import parse_selector
 from queuelet.turns import Turns

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from queuelet.clock import now_ns
+from queuelet.core.queue import Queue
+from queuelet.core.waiting import Waiter
 from queuelet.errors import InvalidArgument
-from queuelet.queue import Queue
 from queuelet.rpc import Call
 from queuelet.running import Running
-from queuelet.waiting import Waiter
 
 _MARGIN = 0.1
 """A call that waits answers this long before its deadline, in seconds, or a tenth of its time if that is less."""

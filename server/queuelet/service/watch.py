@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import NamedTuple
 
+from queuelet.core.manager import Manager
+from queuelet.core.queue import Queue
 from queuelet.errors import InvalidArgument
-from queuelet.manager import Manager
-from queuelet.queue import Queue
 from queuelet.replies import queue_to_pb, store_epochs
 from queuelet.rpc import Call, Send
 from queuelet.selector import Selector, parse_selector

@@ -6,11 +6,11 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
-from queuelet.budget import MESSAGE_OVERHEAD, MemoryBudget
+from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
+from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.storage import Messages, StoredQueue
 from queuelet.definition import Definition
 from queuelet.ids import new_id_prefix
-from queuelet.message import Delivery, Rank, Tally
-from queuelet.stores import Messages, StoredQueue
 
 OWN_ID_OVERHEAD = 160
 """What an id that a producer gave takes beside, in bytes: it is indexed both ways."""

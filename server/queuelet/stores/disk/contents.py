@@ -14,7 +14,7 @@ from typing import Any, cast
 import apsw
 
 from queuelet.clock import STEADY, Mark, boot_id, continued
-from queuelet.message import Delivery, Rank, Tally
+from queuelet.core.message import Delivery, Rank, Tally
 from queuelet.stores.disk.database import set_meta, value
 from queuelet.stores.disk.records import (
     MOST_SEQ,

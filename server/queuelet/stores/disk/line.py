@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
 
 OVERHEAD = 160
 """What a message in memory takes beyond its bytes, in bytes."""

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, 
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
+from queuelet.core.message import Delivery, Rank, Tally
 from queuelet.errors import StoreFailed
-from queuelet.message import Delivery, Rank, Tally
 from queuelet.stores.disk.journal import Changes, Group, Journal
 from queuelet.stores.disk.line import OVERHEAD, Line, Windows
 from queuelet.stores.disk.reader import Reader

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import apsw
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.storage import StoredQueue
 from queuelet.definition import Definition
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.ids import MessageIds, new_id_prefix
-from queuelet.stores import StoredQueue
 from queuelet.stores.disk import room
 from queuelet.stores.disk.contents import Contents, QueueContents
 from queuelet.stores.disk.database import open_for_reading

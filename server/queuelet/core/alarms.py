@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from queuelet.deadlines import Deadlines
+from queuelet.core.deadlines import Deadlines
 from queuelet.errors import QueueletError
 
 

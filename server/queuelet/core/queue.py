@@ -13,25 +13,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from queuelet import refusals
-from queuelet.alarms import Alarms
-from queuelet.answers import KeptAnswers
 from queuelet.bounds import UNBOUNDED
-from queuelet.browsing import Browser, Page
-from queuelet.budget import MESSAGE_OVERHEAD, MemoryBudget
-from queuelet.claims import Claim, Claims
-from queuelet.deadlines import NEVER
+from queuelet.core import refusals
+from queuelet.core.alarms import Alarms
+from queuelet.core.browsing import Browser, Page
+from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
+from queuelet.core.consumers import Claim, Claims
+from queuelet.core.deadlines import NEVER
+from queuelet.core.leases import LEASE_OVERHEAD, Leased
+from queuelet.core.message import Delivery, TryOutcome
+from queuelet.core.order import RANK_OVERHEAD
+from queuelet.core.plain_batch import PlainBatch
+from queuelet.core.request_ids import KeptAnswers
+from queuelet.core.states import States
+from queuelet.core.storage import Messages, Store
+from queuelet.core.tokens import Tokens
+from queuelet.core.waiting import AddLine, AddResult, Draft, Duplicate, TakerLine, Waiter, WaitingAdd
 from queuelet.definition import Counts, Definition, State
 from queuelet.errors import InvalidArgument, LeaseLost, MemoryExhausted, QueueFull, QueueletError
 from queuelet.ids import MessageIds
-from queuelet.leases import LEASE_OVERHEAD, Leased
-from queuelet.message import Delivery, TryOutcome
-from queuelet.order import RANK_OVERHEAD
-from queuelet.plain_batch import PlainBatch
-from queuelet.states import States
-from queuelet.stores import Messages, Store
-from queuelet.tokens import Tokens
-from queuelet.waiting import AddLine, AddResult, Draft, Duplicate, TakerLine, Waiter, WaitingAdd
 
 QUEUE_OVERHEAD = 4_096
 """What an empty queue takes, in bytes, tags aside."""

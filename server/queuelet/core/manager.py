@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
-from queuelet.alarms import Alarms
 from queuelet.bounds import Bounds
-from queuelet.budget import MemoryBudget
+from queuelet.core.alarms import Alarms
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.queue import QUEUE_OVERHEAD, Queue
+from queuelet.core.removed_owners import RemovedOwners
+from queuelet.core.storage import Store, StoredQueue
+from queuelet.core.tokens import Tokens
 from queuelet.definition import Counts, Definition, Owner, StoreKind
 from queuelet.errors import (
     InvalidArgument,
@@ -25,11 +29,7 @@ from queuelet.errors import (
     TooMany,
 )
 from queuelet.ids import new_uuid, parse_uuid, why_not_uuid
-from queuelet.queue import QUEUE_OVERHEAD, Queue
-from queuelet.removed_owners import RemovedOwners
-from queuelet.stores import Store, StoredQueue
 from queuelet.tags import Tag
-from queuelet.tokens import Tokens
 
 STORE_FLAGS = {StoreKind.DISK: "--data-dir"}
 """The flag that turns on each store that is not always there."""

@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
+from queuelet.core.message import Delivery, Terms, TryOutcome
 from queuelet.definition import State
 from queuelet.ids import MessageIds
-from queuelet.message import Delivery, Terms, TryOutcome
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.varint import ONE_BYTE, varint, varint_at

@@ -6,11 +6,11 @@ and nothing is kept of the others. The ones beside the line, that have a rank or
 
 from __future__ import annotations
 
-from queuelet.codec import created_of
-from queuelet.deadlines import NEVER, Deadlines
-from queuelet.delays import Delays
-from queuelet.message import Rank
-from queuelet.stores import Messages
+from queuelet.core.deadlines import NEVER, Deadlines
+from queuelet.core.delays import Delays
+from queuelet.core.message import Rank
+from queuelet.core.storage import Messages
+from queuelet.core.stored_form import created_of
 
 _SECOND = 1_000_000_000
 

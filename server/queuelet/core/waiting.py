@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.message import Terms
 from queuelet.errors import QueueletError
-from queuelet.message import Terms
 
 
 class Draft(Protocol):

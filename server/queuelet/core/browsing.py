@@ -8,12 +8,12 @@ from heapq import merge, nsmallest
 from itertools import islice
 from typing import NamedTuple
 
-from queuelet.codec import id_of
+from queuelet.core.message import Delivery
+from queuelet.core.states import States
+from queuelet.core.storage import Messages
+from queuelet.core.stored_form import id_of
 from queuelet.definition import State
 from queuelet.ids import MessageIds
-from queuelet.message import Delivery
-from queuelet.states import States
-from queuelet.stores import Messages
 
 _ALL_STATES = frozenset(State)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-from queuelet.codec import NewMessage, stored_plain
+from queuelet.core.stored_form import NewMessage, stored_plain
 from queuelet.ids import MessageIds
 
 

@@ -11,8 +11,8 @@ from heapq import merge
 
 from sortedcontainers import SortedList
 
-from queuelet.codec import created_of
-from queuelet.stores import Messages
+from queuelet.core.storage import Messages
+from queuelet.core.stored_form import created_of
 
 RANK_OVERHEAD = 400
 """What the rank of a message takes beside the message, in bytes.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from queuelet.deadlines import NEVER
+from queuelet.core.deadlines import NEVER
+from queuelet.core.storage import Messages
 from queuelet.errors import TooManyAnswers
-from queuelet.stores import Messages
 
 KEPT = 60 * 1_000_000_000
 """How long an answer is kept, in nanoseconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from queuelet.tokens import Tokens
+from queuelet.core.tokens import Tokens
 
 
 class Claim:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuelet.deadlines import Deadlines
+from queuelet.core.deadlines import Deadlines
 
 
 class Delays:

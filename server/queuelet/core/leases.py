@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from queuelet.deadlines import Deadlines
+from queuelet.core.deadlines import Deadlines
+from queuelet.core.tokens import Tokens
 from queuelet.errors import LeaseLost, MessageNotFound
-from queuelet.tokens import Tokens
 
 LEASE_OVERHEAD = 320
 """What the delivery of a message takes beside the message, in bytes."""

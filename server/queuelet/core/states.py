@@ -25,18 +25,18 @@ from __future__ import annotations
 
 from sortedcontainers import SortedList
 
-from queuelet.budget import MemoryBudget
-from queuelet.codec import HISTORY, failed_try, newest_tries
+from queuelet.core.budget import MemoryBudget
+from queuelet.core.delays import Delays
+from queuelet.core.expiry import Expiries
+from queuelet.core.leases import LEASE_OVERHEAD, Leases
+from queuelet.core.message import DeathReason, Delivery, Rank, TryOutcome
+from queuelet.core.order import RANK_OVERHEAD, ReadyOrder
+from queuelet.core.storage import Messages
+from queuelet.core.stored_form import HISTORY, failed_try, newest_tries
+from queuelet.core.tokens import Tokens
+from queuelet.core.waiting import TakerLine
 from queuelet.definition import Counts, DeliverySettings, State
-from queuelet.delays import Delays
 from queuelet.errors import LeaseLost, QueueletError
-from queuelet.expiries import Expiries
-from queuelet.leases import LEASE_OVERHEAD, Leases
-from queuelet.message import DeathReason, Delivery, Rank, TryOutcome
-from queuelet.order import RANK_OVERHEAD, ReadyOrder
-from queuelet.stores import Messages
-from queuelet.tokens import Tokens
-from queuelet.waiting import TakerLine
 
 _SLICE = 1_000
 """How much is done at once of what is due by itself; the rest follows when others had their turn."""
