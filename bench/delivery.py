@@ -21,8 +21,8 @@ import grpc
 from bench.bare_sqlite import bare_sqlite
 from bench.process import cpu_seconds, started_python
 from bench.report import Progress, table
-from queuelet.status import SERVICE
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import SERVICE
 
 PAYLOAD = b"x" * 1_024
 STORES = ("MEMORY", "DISK")

@@ -9,13 +9,13 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.manager import Manager
 from queuelet.core.tokens import Tokens
 from queuelet.definition import StoreKind
-from queuelet.latency import Latencies
-from queuelet.rpc import Endpoint
-from queuelet.running import Running
+from queuelet.server.endpoint import Endpoint
+from queuelet.server.latency import Latencies
+from queuelet.server.lifecycle import Running
 from queuelet.service import Service
-from queuelet.status import SERVICE
 from queuelet.stores.memory import MemoryStore
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import SERVICE
 
 Handler = Callable[[bytes], object]
 Handlers = Mapping[str, Handler]

@@ -9,7 +9,7 @@ import sys
 from bench import plain_protobuf
 from bench.handlers import our_handlers, requests
 from bench.system import Failed
-from queuelet.memory import resident_bytes
+from queuelet.server.memory import resident_bytes
 
 MESSAGES = 1_000_000
 SIZE = 128

@@ -18,7 +18,7 @@ from bench.system import size_text
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.stored_form import NewMessage
 from queuelet.ids import MessageIds, new_id_prefix
-from queuelet.server import YOUNG_OBJECTS
+from queuelet.server.process import YOUNG_OBJECTS
 from queuelet.stores.memory import MemoryMessages
 from queuelet.v1 import queue_pb2 as pb
 

@@ -19,8 +19,8 @@ from bench.delivery import Row
 from bench.report import Progress
 from bench.systems import OURS
 from queuelet.client import Client, Producer
-from queuelet.status import SERVICE
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import SERVICE
 
 _TOGETHER = 20
 """Calls of one kind in a row. Then it is the next one's turn, so that whatever slows the machine slows all."""

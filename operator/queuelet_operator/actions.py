@@ -9,9 +9,9 @@ import structlog
 
 from queuelet import clock
 from queuelet.errors import StoreFailed
-from queuelet.status import Code
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.values import owner_to_pb
+from queuelet.wire.errors import Code
+from queuelet.wire.values import owner_to_pb
 from queuelet_operator.deletion import LEFT
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics

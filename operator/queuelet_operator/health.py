@@ -12,9 +12,9 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from queuelet.http_connections import HttpConnections
-from queuelet.http_guard import refuse_web_pages
-from queuelet.turns import Turns
+from queuelet.fairness import Turns
+from queuelet.web.connections import HttpConnections
+from queuelet.web.guard import refuse_web_pages
 from queuelet_operator.controller import Controller
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics

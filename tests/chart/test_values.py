@@ -21,7 +21,7 @@ import yaml
 
 from queuelet.bounds import Bounds
 from queuelet.cli.server import server
-from queuelet.memory import available_bytes
+from queuelet.server.memory import available_bytes
 from queuelet_operator.__main__ import main as operator
 from queuelet_operator.metrics import Metrics
 from support.helm import CHART, HelmError, Object, helm, template

@@ -17,8 +17,8 @@ import pytest
 from queuelet.client import Client, Consumer, Producer, Received
 from queuelet.client.finished import Finished
 from queuelet.client.values import Delivery
-from queuelet.status import SERVICE
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import SERVICE
 from support.polling import until
 from support.relay import Relay
 from support.rpc import Rpc, eventually, pop_request

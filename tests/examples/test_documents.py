@@ -13,14 +13,14 @@ from queuelet.cli.server import server
 from queuelet.core.stored_form import NewMessage
 from queuelet.definition import Definition, Owner
 from queuelet.errors import QueueletError
-from queuelet.http_connections import HttpConnections
-from queuelet.intake import Intake
-from queuelet.latency import Latencies
-from queuelet.metrics import exposition, server_registry
-from queuelet.status import CODES
+from queuelet.fairness import Line
+from queuelet.server.intake import Intake
+from queuelet.server.latency import Latencies
+from queuelet.server.metrics import exposition, server_registry
 from queuelet.stores.disk import DiskFigures, Distribution
 from queuelet.tags import Tag
-from queuelet.turns import Line
+from queuelet.web.connections import HttpConnections
+from queuelet.wire.errors import CODES
 from queuelet_operator.__main__ import main as operator
 from support.documents import ROOT, TOOLS, first_cells, free_ports, run_in_one_shell, transcript
 from support.queues import make_manager

@@ -27,8 +27,8 @@ from queuelet.core.tokens import Tokens
 from queuelet.core.waiting import Waiter
 from queuelet.definition import Definition, StoreKind
 from queuelet.errors import StoreFailed
-from queuelet.rpc import Call
-from queuelet.running import Running
+from queuelet.server.endpoint import Call
+from queuelet.server.lifecycle import Running
 from queuelet.service.consume import ConsumeRpcs
 from queuelet.service.taking import Taker
 from queuelet.v1 import queue_pb2 as pb

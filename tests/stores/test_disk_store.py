@@ -19,7 +19,7 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.message import Delivery
 from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.errors import StoreFailed
-from queuelet.memory import resident_bytes
+from queuelet.server.memory import resident_bytes
 from queuelet.stores.disk import DiskSettings, DiskStore, keeper
 from queuelet.stores.disk.check import check_store
 from queuelet.stores.disk.folder import DATABASE

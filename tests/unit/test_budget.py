@@ -8,7 +8,7 @@ import pytest
 
 from queuelet.core.budget import MemoryBudget
 from queuelet.errors import MemoryExhausted
-from queuelet.memory import available_bytes, resident_bytes
+from queuelet.server.memory import available_bytes, resident_bytes
 
 MEMINFO = "MemTotal:       16000 kB\nMemFree:  1 kB\n"
 

@@ -26,10 +26,10 @@ from queuelet.core.stored_form import (
 )
 from queuelet.definition import State
 from queuelet.ids import MessageIds, new_id_prefix
+from queuelet.server.requests import message_from_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.varint import varint
-from queuelet.wire import message_from_pb
+from queuelet.wire.varint import varint
 
 ID = "6f9c0000-1111-4222-8333-444455556666"
 

@@ -16,9 +16,9 @@ from queuelet.bounds import UNBOUNDED, Bounds
 from queuelet.definition import Counts, Definition, DeliverySettings, StoreKind
 from queuelet.errors import InvalidArgument
 from queuelet.ids import checked_name
+from queuelet.server.requests import delivery_from_pb, limit_from_pb
 from queuelet.tags import Tag, checked_tags
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import delivery_from_pb, limit_from_pb
 
 Schema = dict[str, Any]
 

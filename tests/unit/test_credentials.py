@@ -8,7 +8,7 @@ import trustme
 from structlog.testing import capture_logs
 
 from queuelet.certificates import DAY
-from queuelet.credentials import Credentials, TlsFiles
+from queuelet.server.credentials import Credentials, TlsFiles
 
 
 @pytest.fixture

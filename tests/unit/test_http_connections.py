@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuelet.http_connections import Seen, excess
+from queuelet.web.connections import Seen, excess
 
 
 def test_none_has_to_go_up_to_the_most() -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.intake import CALL_BYTES, Flow, Intake, excess, idle_ones
-from queuelet.sockets import Connection, Peer
+from queuelet.server.intake import CALL_BYTES, Flow, Intake, excess, idle_ones
+from queuelet.server.sockets import Connection, Peer
 
 MIB = 1 << 20
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from queuelet.core.plain_batch import PlainBatch
 from queuelet.core.stored_form import NewMessage
 from queuelet.ids import MessageIds, new_id_prefix
-from queuelet.plain_request import read_plain_request
+from queuelet.server.plain_request import read_plain_request
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.varint import varint
+from queuelet.wire.varint import varint
 
 payloads = st.binary(max_size=40) | st.sampled_from([0, 1, 127, 128, 1_000, 20_000]).map(bytes)
 plain_messages = payloads.map(lambda payload: pb.NewMessage(payload=payload))

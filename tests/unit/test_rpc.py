@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 
-from queuelet.latency import Latencies
-from queuelet.rpc import Call, Endpoint, Method, Send
-from queuelet.running import Running
-from queuelet.status import SERVICE, Status
+from queuelet.server.endpoint import Call, Endpoint, Method, Send
+from queuelet.server.latency import Latencies
+from queuelet.server.lifecycle import Running
+from queuelet.wire.errors import SERVICE, Status
 
 
 class _Call:

@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from queuelet.sockets import connections, cut
+from queuelet.server.sockets import connections, cut
 
 IS_LOCKED = """
 import fcntl, sys

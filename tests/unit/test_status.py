@@ -6,7 +6,7 @@ import pytest
 
 from queuelet import errors
 from queuelet.errors import QueueletError, QueueNotFound
-from queuelet.status import CODES, Code, error_from_pb, error_of, error_to_pb, negz_status_of, status_of
+from queuelet.wire.errors import CODES, Code, error_from_pb, error_of, error_to_pb, negz_status_of, status_of
 
 
 def all_kinds(kind: type[QueueletError] = QueueletError) -> set[type[QueueletError]]:

@@ -6,9 +6,9 @@ import pytest
 
 from queuelet.bounds import Bounds
 from queuelet.errors import InvalidArgument
+from queuelet.server.requests import tags_from_pb
 from queuelet.tags import Tag, checked_tags
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import tags_from_pb
 
 BOUNDS = Bounds(tags=2, tag_key_bytes=4, tag_value_bytes=8)
 

@@ -7,8 +7,8 @@ from time import monotonic
 
 import pytest
 
-from queuelet import turns
-from queuelet.turns import Line, Turns
+from queuelet import fairness as turns
+from queuelet.fairness import Line, Turns
 
 
 async def test_in_one_pass_of_the_loop_only_one_piece_of_work_has_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:

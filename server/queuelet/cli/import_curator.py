@@ -22,9 +22,9 @@ from queuelet.curator.names import AmbiguousNames, Name, Recipe, in_order, is_it
 from queuelet.curator.transfer import LOCKED, Left, Outcome, Report, Sink, Transfer, windows
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.printable import printable
-from queuelet.status import error_from_pb
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import error_from_pb
 
 if TYPE_CHECKING:
     from queuelet.curator.zookeeper import ZooKeeper

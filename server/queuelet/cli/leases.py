@@ -24,8 +24,8 @@ from queuelet.cli.output import to_json, write, write_line
 from queuelet.cli.session import connect
 from queuelet.cli.show import show
 from queuelet.errors import QueueEmpty
-from queuelet.status import errors_from_pb
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import errors_from_pb
 
 tokens_argument = click.argument(
     "tokens",

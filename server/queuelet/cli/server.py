@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from queuelet.bounds import Bounds
 from queuelet.cli.failures import Failure
 from queuelet.cli.options import FILE, GLOBAL, Command, Seconds, WholeNumber, http_hosts_option
-from queuelet.memory import available_bytes
+from queuelet.server.memory import available_bytes
 
 if TYPE_CHECKING:
     from types import ModuleType

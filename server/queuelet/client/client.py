@@ -26,9 +26,9 @@ from queuelet.client.retries import AWAY, Backoff
 from queuelet.client.text import LONGEST_CONSUMER, LONGEST_REASON, filled, sendable
 from queuelet.client.values import Delivery, Message, duration_to_pb, new_message, tags_to_pb
 from queuelet.errors import MessageNotFound, QueueletError, Unreachable
-from queuelet.status import SERVICE, errors_from_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import SERVICE, errors_from_pb
 
 _Answer = TypeVar("_Answer", bound=ProtobufMessage)
 

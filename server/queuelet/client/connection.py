@@ -19,7 +19,7 @@ from queuelet.client.errors import BadResponse
 from queuelet.client.forks import check_usable, note_channel
 from queuelet.client.kept_files import kept_file
 from queuelet.errors import MessageTooLarge, QueueletError, Unauthenticated, Unreachable
-from queuelet.status import STATUS_DETAILS, error_of
+from queuelet.wire.errors import STATUS_DETAILS, error_of
 
 _Response = TypeVar("_Response", bound=ProtobufMessage)
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.varint import varint
+from queuelet.wire.varint import varint
 
 _MESSAGES = b"\x12"
 _PAYLOAD = b"\x12"

@@ -47,9 +47,9 @@ from queuelet.errors import (
     TooManyAnswers,
     Unreachable,
 )
-from queuelet.status import errors_from_pb
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import errors_from_pb
 
 _log = logging.getLogger("queuelet.client")
 

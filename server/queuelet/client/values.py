@@ -14,9 +14,9 @@ from queuelet.client.checks import Seconds, seconds_of
 from queuelet.client.text import LONGEST_REASON, check_text, sendable
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.ids import parse_uuid, why_not_uuid
-from queuelet.status import error_from_pb
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import error_from_pb
 
 _PRIORITIES = 2**31
 """How many there are from 0 on, and as many below."""

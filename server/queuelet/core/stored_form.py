@@ -20,7 +20,7 @@ from queuelet.definition import State
 from queuelet.ids import MessageIds
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.varint import ONE_BYTE, varint, varint_at
+from queuelet.wire.varint import ONE_BYTE, varint, varint_at
 
 _KEY_AND_LENGTH = 6
 _UUID_LENGTH = 36

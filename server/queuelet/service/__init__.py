@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from queuelet.core.manager import Manager
 from queuelet.errors import ServerDraining
-from queuelet.rpc import Method
-from queuelet.running import Running
+from queuelet.fairness import LINE
+from queuelet.server.endpoint import Method
+from queuelet.server.lifecycle import Running
 from queuelet.service.consume import ConsumeRpcs
 from queuelet.service.leases import LeaseRpcs
 from queuelet.service.messages import MessageRpcs
@@ -13,8 +14,7 @@ from queuelet.service.queues import QueueRpcs
 from queuelet.service.redrive import RedriveRpcs
 from queuelet.service.taking import Taker
 from queuelet.service.watch import WatchRpcs
-from queuelet.status import NEGZ_SERVICE, SERVICE
-from queuelet.turns import LINE
+from queuelet.wire.errors import NEGZ_SERVICE, SERVICE
 
 
 class Service:

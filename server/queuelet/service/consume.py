@@ -29,12 +29,12 @@ from queuelet.core.message import TryOutcome
 from queuelet.core.queue import Queue
 from queuelet.core.waiting import Waiter
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
-from queuelet.rpc import Call, Send
+from queuelet.server.endpoint import Call, Send
+from queuelet.server.requests import check_at_most, lease_from_pb, nanoseconds_from_pb, page_size_from_pb, text_from_pb
 from queuelet.service.heartbeat import MISSED, Heartbeat
 from queuelet.service.leases import LONGEST_CONSUMER, LONGEST_REASON, deliveries, fitting, nack_delay_from_pb
-from queuelet.status import BatchErrors
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import check_at_most, lease_from_pb, nanoseconds_from_pb, page_size_from_pb, text_from_pb
+from queuelet.wire.errors import BatchErrors
 
 _STEP = 1_000
 """The most messages and results in one response: work on more would keep other calls from their turn."""

@@ -9,12 +9,19 @@ from queuelet.core.leases import Leased
 from queuelet.core.manager import Manager
 from queuelet.core.stored_form import DELIVERY_ENVELOPE, delivered
 from queuelet.errors import InvalidArgument, QueueletError
-from queuelet.rpc import Call
+from queuelet.server.endpoint import Call
+from queuelet.server.requests import (
+    check_batch,
+    delay_from_pb,
+    lease_from_pb,
+    page_size_from_pb,
+    seconds_from_pb,
+    text_from_pb,
+)
 from queuelet.service.kept import DURABILITY_2, once_kept
 from queuelet.service.taking import Taker
-from queuelet.status import BatchErrors
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import check_batch, delay_from_pb, lease_from_pb, page_size_from_pb, seconds_from_pb, text_from_pb
+from queuelet.wire.errors import BatchErrors
 
 LONGEST_CONSUMER = 256
 """The longest name of a consumer, in bytes."""

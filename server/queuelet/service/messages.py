@@ -14,16 +14,12 @@ from queuelet.core.stored_form import NewMessage, added, browsed, id_of, next_pa
 from queuelet.core.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
-from queuelet.plain_request import read_plain_request
-from queuelet.rpc import Call
-from queuelet.running import Running
+from queuelet.fairness import LINE, Turns
 from queuelet.selector import parse_selector
-from queuelet.service.kept import DURABILITY_2, DURABILITY_3, once_kept
-from queuelet.service.taking import Taker, patience, request_key
-from queuelet.status import NEGZ_SERVICE, BatchErrors
-from queuelet.turns import LINE, Turns
-from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import (
+from queuelet.server.endpoint import Call
+from queuelet.server.lifecycle import Running
+from queuelet.server.plain_request import read_plain_request
+from queuelet.server.requests import (
     check_batch,
     checked_uuid,
     message_from_pb,
@@ -32,6 +28,10 @@ from queuelet.wire import (
     seconds_from_pb,
     states_from_pb,
 )
+from queuelet.service.kept import DURABILITY_2, DURABILITY_3, once_kept
+from queuelet.service.taking import Taker, patience, request_key
+from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import NEGZ_SERVICE, BatchErrors
 
 _DUPLICATE = b"\x10\x01"
 """The field `duplicate = 2` of `AddResponse`."""

@@ -12,18 +12,13 @@ from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.definition import Counts
 from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
+from queuelet.fairness import Turns
 from queuelet.ids import parse_uuid
-from queuelet.metrics import oldest_ready_age
-from queuelet.replies import outcome_to_pb, queue_to_pb, store_epochs
-from queuelet.rpc import Call
 from queuelet.selector import Selector, parse_selector
-from queuelet.service.kept import once_defined
-from queuelet.status import NEGZ_SERVICE, SERVICE, error_to_pb
-from queuelet.tags import Tag
-from queuelet.turns import Turns
-from queuelet.v1 import queue_pb2 as pb
-from queuelet.values import counts_to_pb, owner_to_pb
-from queuelet.wire import (
+from queuelet.server.endpoint import Call
+from queuelet.server.metrics import oldest_ready_age
+from queuelet.server.replies import outcome_to_pb, queue_to_pb, store_epochs
+from queuelet.server.requests import (
     check_batch,
     declaration_from_pb,
     new_queue_from_pb,
@@ -32,6 +27,11 @@ from queuelet.wire import (
     page_size_from_pb,
     tags_from_pb,
 )
+from queuelet.service.kept import once_defined
+from queuelet.tags import Tag
+from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import NEGZ_SERVICE, SERVICE, error_to_pb
+from queuelet.wire.values import counts_to_pb, owner_to_pb
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

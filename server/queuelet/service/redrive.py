@@ -11,11 +11,11 @@ from queuelet.core.queue import Queue
 from queuelet.core.stored_form import tags_of
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument
-from queuelet.rpc import Call, Send
+from queuelet.fairness import Turns
 from queuelet.selector import parse_selector
-from queuelet.turns import Turns
+from queuelet.server.endpoint import Call, Send
+from queuelet.server.requests import check_batch, checked_uuid
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire import check_batch, checked_uuid
 
 _STEP = 20
 """How many messages are worked on before a look at the clock."""

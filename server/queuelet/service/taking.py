@@ -9,8 +9,8 @@ from queuelet.clock import now_ns
 from queuelet.core.queue import Queue
 from queuelet.core.waiting import Waiter
 from queuelet.errors import InvalidArgument
-from queuelet.rpc import Call
-from queuelet.running import Running
+from queuelet.server.endpoint import Call
+from queuelet.server.lifecycle import Running
 
 _MARGIN = 0.1
 """A call that waits answers this long before its deadline, in seconds, or a tenth of its time if that is less."""

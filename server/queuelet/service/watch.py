@@ -9,10 +9,10 @@ from typing import NamedTuple
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.errors import InvalidArgument
-from queuelet.replies import queue_to_pb, store_epochs
-from queuelet.rpc import Call, Send
+from queuelet.fairness import Turns
 from queuelet.selector import Selector, parse_selector
-from queuelet.turns import Turns
+from queuelet.server.endpoint import Call, Send
+from queuelet.server.replies import queue_to_pb, store_epochs
 from queuelet.v1 import queue_pb2 as pb
 
 COUNTS_EVERY = 1.0

@@ -15,10 +15,10 @@ from time import monotonic
 
 import structlog
 
-from queuelet import sockets
 from queuelet.core.budget import MemoryBudget
-from queuelet.memory import anonymous_bytes
-from queuelet.sockets import Connection, Peer
+from queuelet.server import sockets
+from queuelet.server.memory import anonymous_bytes
+from queuelet.server.sockets import Connection, Peer
 
 log = structlog.get_logger()
 

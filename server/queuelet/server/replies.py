@@ -5,7 +5,7 @@ from __future__ import annotations
 from queuelet.core.manager import Manager, Outcome
 from queuelet.core.queue import Queue
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.values import counts_to_pb, delivery_to_pb, owner_to_pb, store_to_pb
+from queuelet.wire.values import counts_to_pb, delivery_to_pb, owner_to_pb, store_to_pb
 
 
 def queue_to_pb(queue: Queue) -> pb.Queue:

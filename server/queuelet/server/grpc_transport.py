@@ -19,11 +19,11 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from queuelet.bounds import Bounds
 from queuelet.compat import q_pb2  # noqa: F401  # puts proto.Q where reflection finds it
-from queuelet.credentials import TlsFiles
 from queuelet.errors import ServerDraining
-from queuelet.intake import Flow, Intake
-from queuelet.rpc import ClientGone, Endpoint
-from queuelet.status import STATUS_DETAILS, Status
+from queuelet.server.credentials import TlsFiles
+from queuelet.server.endpoint import ClientGone, Endpoint
+from queuelet.server.intake import Flow, Intake
+from queuelet.wire.errors import STATUS_DETAILS, Status
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _CODES = {code.value[0]: code for code in grpc.StatusCode}

@@ -20,9 +20,9 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, ServerDraining
-from queuelet.latency import Latencies
-from queuelet.running import Running
-from queuelet.status import NEGZ_SERVICE, Status, negz_status_of, status_of
+from queuelet.server.latency import Latencies
+from queuelet.server.lifecycle import Running
+from queuelet.wire.errors import NEGZ_SERVICE, Status, negz_status_of, status_of
 
 log = structlog.get_logger()
 

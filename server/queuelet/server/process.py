@@ -16,33 +16,33 @@ import uvloop
 
 from queuelet import __version__
 from queuelet.addresses import split_address
-from queuelet.alarm_clock import AlarmClock
 from queuelet.bounds import Bounds, fitting
-from queuelet.call_log import logged
 from queuelet.certificates import FileFigures
 from queuelet.clock import CLOCK, now_ns
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.manager import Manager
 from queuelet.core.storage import Store
 from queuelet.core.tokens import Tokens
-from queuelet.credentials import BearerToken, Credentials, TlsFiles
 from queuelet.definition import StoreKind
 from queuelet.errors import StoreFailed
-from queuelet.http_connections import HttpConnections
-from queuelet.http_endpoints import HttpEndpoints
-from queuelet.intake import Intake
-from queuelet.latency import Latencies
+from queuelet.fairness import LINE
 from queuelet.logs import configure_logs
-from queuelet.memory import available_bytes, resident_bytes
-from queuelet.metrics import server_registry
 from queuelet.reminders import REMIND_EVERY
-from queuelet.rpc import Endpoint
-from queuelet.running import Running
+from queuelet.server.call_log import logged
+from queuelet.server.credentials import BearerToken, Credentials, TlsFiles
+from queuelet.server.endpoint import Endpoint
+from queuelet.server.grpc_transport import GrpcTransport
+from queuelet.server.http import HttpEndpoints
+from queuelet.server.intake import Intake
+from queuelet.server.latency import Latencies
+from queuelet.server.lifecycle import Running
+from queuelet.server.memory import available_bytes, resident_bytes
+from queuelet.server.metrics import server_registry
+from queuelet.server.timer import AlarmClock
 from queuelet.service import Service
 from queuelet.stores.disk import DiskStore
 from queuelet.stores.memory import MemoryStore
-from queuelet.transport import GrpcTransport
-from queuelet.turns import LINE
+from queuelet.web.connections import HttpConnections
 
 log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 from google.protobuf.message import Message as ProtobufMessage
 
-from queuelet.rpc import Call, Method
+from queuelet.server.endpoint import Call, Method
 from queuelet.v1 import queue_pb2 as pb
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ import structlog
 from queuelet.certificates import FileFigures, Validity, validity_of
 from queuelet.errors import Unauthenticated
 from queuelet.reminders import Reminder
-from queuelet.rpc import Call
+from queuelet.server.endpoint import Call
 
 log = structlog.get_logger()
 

@@ -29,8 +29,8 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.queue import Queue
 from queuelet.core.stored_form import created_of
 from queuelet.errors import StoreFailed
-from queuelet.intake import Intake
-from queuelet.latency import Latencies
+from queuelet.server.intake import Intake
+from queuelet.server.latency import Latencies
 from queuelet.stores.disk.figures import DiskFigures, Distribution
 
 TAG_VALUE_BYTES = 128

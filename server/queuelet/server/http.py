@@ -12,10 +12,10 @@ from prometheus_client.registry import CollectorRegistry
 
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
-from queuelet.http_connections import HttpConnections
-from queuelet.http_guard import is_loopback, names_loopback, refuse_web_pages
-from queuelet.metrics import exposition
-from queuelet.turns import Line, Turns
+from queuelet.fairness import Line, Turns
+from queuelet.server.metrics import exposition
+from queuelet.web.connections import HttpConnections
+from queuelet.web.guard import is_loopback, names_loopback, refuse_web_pages
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
 from queuelet.tags import Tags, checked_tags
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.values import store_from_pb, tag_from_pb
+from queuelet.wire.values import store_from_pb, tag_from_pb
 
 
 def limit_from_pb(limit: int) -> int:

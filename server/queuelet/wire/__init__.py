@@ -1,0 +1,4 @@
+"""Protobuf messages from and to values, for server, client and operator.
+
+`values.py` has definitions and counts, `errors.py` the one table of errors and status codes.
+"""
