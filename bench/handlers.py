@@ -10,9 +10,9 @@ from queuelet.core.manager import Manager
 from queuelet.core.tokens import Tokens
 from queuelet.definition import StoreKind
 from queuelet.server.endpoint import Endpoint
+from queuelet.server.handlers import Service
 from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Running
-from queuelet.service import Service
 from queuelet.stores.memory import MemoryStore
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE

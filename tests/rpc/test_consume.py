@@ -28,9 +28,9 @@ from queuelet.core.waiting import Waiter
 from queuelet.definition import Definition, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.endpoint import Call
+from queuelet.server.handlers.consume import ConsumeRpcs
+from queuelet.server.handlers.long_poll import Taker
 from queuelet.server.lifecycle import Running
-from queuelet.service.consume import ConsumeRpcs
-from queuelet.service.taking import Taker
 from queuelet.v1 import queue_pb2 as pb
 from support.patience import patient
 from support.rpc import Consumer, Refused, Rpc, add_request, eventually, outcome, pop_request
@@ -627,7 +627,7 @@ async def test_an_ack_is_told_once_it_is_committed_and_holds_nothing_up() -> Non
 
 async def test_messages_gather_until_the_client_says_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that reads slowly would otherwise have ever more small answers on the way."""
-    monkeypatch.setattr("queuelet.service.consume._APART", 3_600)
+    monkeypatch.setattr("queuelet.server.handlers.consume._APART", 3_600)
     stream = Driven()
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=9))
     stream.queue.add(NewMessage(b"a"), 2)

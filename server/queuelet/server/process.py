@@ -32,6 +32,7 @@ from queuelet.server.call_log import logged
 from queuelet.server.credentials import BearerToken, Credentials, TlsFiles
 from queuelet.server.endpoint import Endpoint
 from queuelet.server.grpc_transport import GrpcTransport
+from queuelet.server.handlers import Service
 from queuelet.server.http import HttpEndpoints
 from queuelet.server.intake import Intake
 from queuelet.server.latency import Latencies
@@ -39,7 +40,6 @@ from queuelet.server.lifecycle import Running
 from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
 from queuelet.server.timer import AlarmClock
-from queuelet.service import Service
 from queuelet.stores.disk import DiskStore
 from queuelet.stores.memory import MemoryStore
 from queuelet.web.connections import HttpConnections

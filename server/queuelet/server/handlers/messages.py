@@ -17,6 +17,8 @@ from queuelet.errors import InvalidArgument, MessageExists, QueueletError, Queue
 from queuelet.fairness import LINE, Turns
 from queuelet.selector import parse_selector
 from queuelet.server.endpoint import Call
+from queuelet.server.handlers.durability import DURABILITY_2, DURABILITY_3, once_kept
+from queuelet.server.handlers.long_poll import Taker, patience, request_key
 from queuelet.server.lifecycle import Running
 from queuelet.server.plain_request import read_plain_request
 from queuelet.server.requests import (
@@ -28,8 +30,6 @@ from queuelet.server.requests import (
     seconds_from_pb,
     states_from_pb,
 )
-from queuelet.service.kept import DURABILITY_2, DURABILITY_3, once_kept
-from queuelet.service.taking import Taker, patience, request_key
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import NEGZ_SERVICE, BatchErrors
 

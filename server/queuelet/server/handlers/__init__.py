@@ -6,14 +6,14 @@ from queuelet.core.manager import Manager
 from queuelet.errors import ServerDraining
 from queuelet.fairness import LINE
 from queuelet.server.endpoint import Method
+from queuelet.server.handlers.consume import ConsumeRpcs
+from queuelet.server.handlers.leases import LeaseRpcs
+from queuelet.server.handlers.long_poll import Taker
+from queuelet.server.handlers.messages import MessageRpcs
+from queuelet.server.handlers.queues import QueueRpcs
+from queuelet.server.handlers.redrive import RedriveRpcs
+from queuelet.server.handlers.watch import WatchRpcs
 from queuelet.server.lifecycle import Running
-from queuelet.service.consume import ConsumeRpcs
-from queuelet.service.leases import LeaseRpcs
-from queuelet.service.messages import MessageRpcs
-from queuelet.service.queues import QueueRpcs
-from queuelet.service.redrive import RedriveRpcs
-from queuelet.service.taking import Taker
-from queuelet.service.watch import WatchRpcs
 from queuelet.wire.errors import NEGZ_SERVICE, SERVICE
 
 

@@ -30,9 +30,9 @@ from queuelet.core.queue import Queue
 from queuelet.core.waiting import Waiter
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
 from queuelet.server.endpoint import Call, Send
+from queuelet.server.handlers.heartbeat import MISSED, Heartbeat
+from queuelet.server.handlers.leases import LONGEST_CONSUMER, LONGEST_REASON, deliveries, fitting, nack_delay_from_pb
 from queuelet.server.requests import check_at_most, lease_from_pb, nanoseconds_from_pb, page_size_from_pb, text_from_pb
-from queuelet.service.heartbeat import MISSED, Heartbeat
-from queuelet.service.leases import LONGEST_CONSUMER, LONGEST_REASON, deliveries, fitting, nack_delay_from_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import BatchErrors
 

@@ -10,6 +10,8 @@ from queuelet.core.manager import Manager
 from queuelet.core.stored_form import DELIVERY_ENVELOPE, delivered
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.server.endpoint import Call
+from queuelet.server.handlers.durability import DURABILITY_2, once_kept
+from queuelet.server.handlers.long_poll import Taker
 from queuelet.server.requests import (
     check_batch,
     delay_from_pb,
@@ -18,8 +20,6 @@ from queuelet.server.requests import (
     seconds_from_pb,
     text_from_pb,
 )
-from queuelet.service.kept import DURABILITY_2, once_kept
-from queuelet.service.taking import Taker
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import BatchErrors
 

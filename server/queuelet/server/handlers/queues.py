@@ -16,6 +16,7 @@ from queuelet.fairness import Turns
 from queuelet.ids import parse_uuid
 from queuelet.selector import Selector, parse_selector
 from queuelet.server.endpoint import Call
+from queuelet.server.handlers.durability import once_defined
 from queuelet.server.metrics import oldest_ready_age
 from queuelet.server.replies import outcome_to_pb, queue_to_pb, store_epochs
 from queuelet.server.requests import (
@@ -27,7 +28,6 @@ from queuelet.server.requests import (
     page_size_from_pb,
     tags_from_pb,
 )
-from queuelet.service.kept import once_defined
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import NEGZ_SERVICE, SERVICE, error_to_pb
