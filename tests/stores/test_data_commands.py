@@ -21,8 +21,8 @@ from queuelet.cli import data, run
 from queuelet.core.message import Rank
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk import backup
+from queuelet.stores.disk.data_dir import DATABASE, LOG
 from queuelet.stores.disk.database import inspecting
-from queuelet.stores.disk.folder import DATABASE, LOG
 from queuelet.stores.disk.schema import SEQ_BITS
 from support.disk_harness import DiskHarness
 from support.logged_process import clean_environment

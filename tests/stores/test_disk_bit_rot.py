@@ -16,8 +16,8 @@ from queuelet.definition import State
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_database, check_store, damaged_rows
+from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.database import inspecting
-from queuelet.stores.disk.folder import DATABASE
 from queuelet.stores.disk.schema import PAGE_BYTES
 from queuelet.v1 import queue_pb2 as pb
 from support.commands import Cli

@@ -17,9 +17,11 @@ import pytest
 from queuelet.core.message import Delivery
 from queuelet.definition import State
 from queuelet.errors import StoreFailed, StoreFull
-from queuelet.stores.disk import DiskSettings, check, keeper, room, writer
-from queuelet.stores.disk.contents import Contents
-from queuelet.stores.disk.folder import DATABASE
+from queuelet.stores.disk import DiskSettings, check, writer
+from queuelet.stores.disk import commits as keeper
+from queuelet.stores.disk import reserve as room
+from queuelet.stores.disk.data_dir import DATABASE
+from queuelet.stores.disk.loading import Contents
 from queuelet.stores.disk.writer import Tidied, Writer
 from support.counts import soaked
 from support.disk_faults import Faults, FaultyDisk, FaultyVfs

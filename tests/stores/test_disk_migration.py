@@ -22,7 +22,7 @@ from queuelet.errors import StoreFailed
 from queuelet.stores.disk import DiskStore, migrations
 from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_store
-from queuelet.stores.disk.folder import DATABASE, LOG
+from queuelet.stores.disk.data_dir import DATABASE, LOG
 from queuelet.stores.disk.schema import VERSION
 from support.logged_process import clean_environment
 from support.pages import samples

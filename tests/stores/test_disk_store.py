@@ -20,9 +20,10 @@ from queuelet.core.message import Delivery
 from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.memory import resident_bytes
-from queuelet.stores.disk import DiskSettings, DiskStore, keeper
+from queuelet.stores.disk import DiskSettings, DiskStore
+from queuelet.stores.disk import commits as keeper
 from queuelet.stores.disk.check import check_store
-from queuelet.stores.disk.folder import DATABASE
+from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.schema import SEQ_BITS, VERSION
 from queuelet.tags import Tag
 from support.counts import soaked
@@ -148,7 +149,7 @@ def test_tokens_grow_across_openings_though_the_clock_goes_back(
     harness.commit()
     first = harness.store.first_token
     assert abs(first - time.time_ns()) < 60 * 10**9
-    monkeypatch.setattr("queuelet.stores.disk.contents.time_ns", lambda: 1_000)
+    monkeypatch.setattr("queuelet.stores.disk.loading.time_ns", lambda: 1_000)
     harness.reopen()
     assert harness.store.first_token >= first + 2**40
 
@@ -227,7 +228,7 @@ def test_what_is_added_and_taken_before_it_is_written_is_never_written(harness: 
 def test_leases_are_kept_after_a_while_though_nobody_waits(
     harness: DiskHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("queuelet.stores.disk.journal.LINGER", 0.001)
+    monkeypatch.setattr("queuelet.stores.disk.groups.LINGER", 0.001)
     messages = harness.open()
     messages.append(1, b"one")
     harness.commit()

@@ -18,7 +18,7 @@ from queuelet.core.message import Rank
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_store
-from queuelet.stores.disk.folder import DATABASE
+from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.rows import with_checksum
 from queuelet.stores.disk.schema import PAGE_BYTES
 from support.counts import soaked

@@ -15,7 +15,7 @@ import pytest
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_store
-from queuelet.stores.disk.folder import DATABASE, LOCK, LOG, RESERVE
+from queuelet.stores.disk.data_dir import DATABASE, LOCK, LOG, RESERVE
 from queuelet.v1 import queue_pb2 as pb
 from support.commands import Cli
 from support.disk_harness import DiskHarness

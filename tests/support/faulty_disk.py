@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from queuelet.cli import main
-from queuelet.stores.disk import room
+from queuelet.stores.disk import reserve as room
 from support.disk_faults import Faults, FaultyDisk, FaultyVfs
 
 

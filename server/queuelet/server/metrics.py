@@ -31,7 +31,7 @@ from queuelet.core.stored_form import created_of
 from queuelet.errors import StoreFailed
 from queuelet.server.intake import Intake
 from queuelet.server.latency import Latencies
-from queuelet.stores.disk.figures import DiskFigures, Distribution
+from queuelet.stores.disk.stats import DiskFigures, Distribution
 
 TAG_VALUE_BYTES = 128
 """The longest value of a tag in a series; the rest is cut off."""

@@ -8,7 +8,7 @@ What is committed is read back by the loop's own `Reader`, so a backlog needs no
 From top to bottom: `store`, `keeper`, `messages`, `journal`, `line`, `reader`, `writer`, and what these use.
 """
 
-from queuelet.stores.disk.figures import DiskFigures, Distribution
+from queuelet.stores.disk.stats import DiskFigures, Distribution
 from queuelet.stores.disk.store import DiskStore
 from queuelet.stores.disk.writer import DiskSettings
 

@@ -13,8 +13,8 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.check import Progress, check_database, damaged_rows
-from queuelet.stores.disk.contents import MOST_TOKEN, TOKENS, load_contents
 from queuelet.stores.disk.copying import Copied, copy_sound
+from queuelet.stores.disk.data_dir import BESIDE, DATABASE, FolderLock, open_private, sync_folder
 from queuelet.stores.disk.database import (
     DAMAGE,
     PATIENCE_MS,
@@ -30,7 +30,7 @@ from queuelet.stores.disk.database import (
     value,
     version_of,
 )
-from queuelet.stores.disk.folder import BESIDE, DATABASE, FolderLock, open_private, sync_folder
+from queuelet.stores.disk.loading import MOST_TOKEN, TOKENS, load_contents
 from queuelet.stores.disk.records import checked_int
 from queuelet.stores.disk.schema import VERSION
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import apsw
 
 from queuelet.errors import StoreFailed
+from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.database import get_meta, inspecting, one_line, value
-from queuelet.stores.disk.folder import DATABASE
 from queuelet.stores.disk.records import FAR
 from queuelet.stores.disk.rows import TABLES, Damage, read_messages, read_rows
 from queuelet.stores.disk.schema import SEQ_BITS

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from queuelet.stores.disk.contents import Contents, load_contents
+from queuelet.stores.disk.loading import Contents, load_contents
 from queuelet.stores.disk.migrations import make_empty
 from queuelet.stores.disk.records import FAR, answer_row, tally_row
 from queuelet.stores.disk.rows import Damage, read_messages, read_rows, with_checksum

@@ -13,7 +13,7 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.printable import printable
-from queuelet.stores.disk.folder import BESIDE, make_private, require_file, sync_folder
+from queuelet.stores.disk.data_dir import BESIDE, make_private, require_file, sync_folder
 from queuelet.stores.disk.migrations import Progress, make_empty, migrate, read_schema, schema_of
 from queuelet.stores.disk.records import meta_row
 from queuelet.stores.disk.schema import APPLICATION_ID, VERSION

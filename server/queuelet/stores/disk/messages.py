@@ -8,12 +8,12 @@ from itertools import islice, takewhile
 
 from queuelet.core.message import Delivery, Rank, Tally
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.journal import Changes, Group, Journal
-from queuelet.stores.disk.line import OVERHEAD, Line, Windows
+from queuelet.stores.disk.groups import Changes, Group, Journal
 from queuelet.stores.disk.reader import Reader
 from queuelet.stores.disk.records import QueueRecord
 from queuelet.stores.disk.rows import Damage
 from queuelet.stores.disk.schema import end_place, first_place
+from queuelet.stores.disk.window import OVERHEAD, Line, Windows
 
 ANSWER_OVERHEAD = 160
 """What a kept answer takes in memory beside its bytes, in bytes."""

@@ -23,9 +23,9 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.checksums import of_message, of_rank
-from queuelet.stores.disk.folder import BESIDE, open_private, sync_file, sync_folder
+from queuelet.stores.disk.data_dir import BESIDE, open_private, sync_file, sync_folder
 from queuelet.stores.disk.records import answer_row, delivery_checksum, dropped_row, meta_row, queue_row, tally_row
-from queuelet.stores.disk.room import free_bytes
+from queuelet.stores.disk.reserve import free_bytes
 from queuelet.stores.disk.schema import APPLICATION_ID, PAGE_BYTES, SEQ_BITS, TABLES, VERSION
 
 Progress = Callable[[str], None]

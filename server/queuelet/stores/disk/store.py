@@ -14,17 +14,17 @@ from queuelet.core.storage import StoredQueue
 from queuelet.definition import Definition
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.ids import MessageIds, new_id_prefix
-from queuelet.stores.disk import room
-from queuelet.stores.disk.contents import Contents, QueueContents
+from queuelet.stores.disk import reserve as room
+from queuelet.stores.disk.commits import Keeper
+from queuelet.stores.disk.data_dir import DATABASE, FolderLock
 from queuelet.stores.disk.database import open_for_reading
-from queuelet.stores.disk.figures import DiskFigures
-from queuelet.stores.disk.folder import DATABASE, FolderLock
-from queuelet.stores.disk.keeper import Keeper
-from queuelet.stores.disk.line import Windows
+from queuelet.stores.disk.loading import Contents, QueueContents
 from queuelet.stores.disk.messages import DiskMessages, Shared
 from queuelet.stores.disk.reader import Reader
 from queuelet.stores.disk.records import QueueRecord
 from queuelet.stores.disk.schema import MOST_NUMBERS
+from queuelet.stores.disk.stats import DiskFigures
+from queuelet.stores.disk.window import Windows
 from queuelet.stores.disk.writer import DiskSettings
 
 

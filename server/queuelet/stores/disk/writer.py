@@ -14,14 +14,14 @@ from typing import TypeVar
 import apsw
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk import sweep
+from queuelet.stores.disk import reclaim as sweep
 from queuelet.stores.disk.batch import Batch, write
 from queuelet.stores.disk.check import require_whole
-from queuelet.stores.disk.contents import Contents, read_contents
+from queuelet.stores.disk.data_dir import DATABASE, LOG, RESERVE
 from queuelet.stores.disk.database import PATIENCE_MS, explained, open_for_writing
-from queuelet.stores.disk.folder import DATABASE, LOG, RESERVE
+from queuelet.stores.disk.loading import Contents, read_contents
 from queuelet.stores.disk.migrations import Progress
-from queuelet.stores.disk.room import Reserve
+from queuelet.stores.disk.reserve import Reserve
 from queuelet.stores.disk.schema import PAGE_BYTES
 
 T = TypeVar("T")

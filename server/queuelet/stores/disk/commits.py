@@ -14,12 +14,12 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
-from queuelet.stores.disk.contents import Contents
 from queuelet.stores.disk.database import REMEDY, damage_of
-from queuelet.stores.disk.figures import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
-from queuelet.stores.disk.journal import Group, Journal
+from queuelet.stores.disk.groups import Group, Journal
+from queuelet.stores.disk.loading import Contents
 from queuelet.stores.disk.migrations import Progress
-from queuelet.stores.disk.worker import Worker
+from queuelet.stores.disk.stats import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
+from queuelet.stores.disk.thread import Worker
 from queuelet.stores.disk.writer import DiskSettings, Tidied, Writer, Written
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from queuelet.stores.disk.folder import make_private, open_private
+from queuelet.stores.disk.data_dir import make_private, open_private
 
 
 def free_bytes(folder: Path) -> int:
