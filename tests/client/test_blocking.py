@@ -20,8 +20,8 @@ import pytest
 from queuelet import client as aio
 from queuelet.client import JSON, Added, Closed, Connection, ConnectionState, OnError, PutsFailed, Received
 from queuelet.client.blocking import Client, Consumer, Producer
+from queuelet.client.messages import new_message
 from queuelet.client.options import ConsumerOptions, MessageOptions, ProducerOptions, PutOptions
-from queuelet.client.values import new_message
 from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, QueueNotFound, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 from support.patience import patient

@@ -16,7 +16,7 @@ import pytest
 
 from queuelet.client import Client, Consumer, Producer, Received
 from queuelet.client.finished import Finished
-from queuelet.client.values import Delivery
+from queuelet.client.messages import Delivery
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE
 from support.polling import until

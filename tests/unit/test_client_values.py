@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.client import JSON, TEXT, Client, Connection, Consumer, Producer, Sharder
+from queuelet.client.messages import duration_to_pb, nack_to_pb, new_message
 from queuelet.client.text import LONGEST_REASON, described, filled, sendable
-from queuelet.client.values import duration_to_pb, nack_to_pb, new_message
 from queuelet.errors import InvalidArgument
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb

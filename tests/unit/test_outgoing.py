@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuelet.client.outgoing import encoded, plain, request_bytes
+from queuelet.client.encoding import encoded, plain, request_bytes
 from queuelet.v1 import queue_pb2 as pb
 
 sizes = st.sampled_from([0, 1, 124, 125, 126, 127, 128, 16_380, 16_384, 1 << 21])

@@ -25,16 +25,16 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 from queuelet.client.client import Client
 from queuelet.client.connection import Connection
 from queuelet.client.connection_state import ConnectionState
+from queuelet.client.consume_stream import Consumption
 from queuelet.client.consumer import Consumer, Handler
-from queuelet.client.consumption import Consumption
 from queuelet.client.errors import BadResponse, Closed, Forked, NotSent, PutsFailed
+from queuelet.client.messages import Delivery, Message, News
 from queuelet.client.options import OnError
+from queuelet.client.pending_put import Added, Sent
 from queuelet.client.producer import Producer
-from queuelet.client.received import Received
-from queuelet.client.sent import Added, Sent
+from queuelet.client.received_message import Received
 from queuelet.client.serializers import BYTES, JSON, TEXT, ModelSerializer, Serializer
 from queuelet.client.sharder import Sharder
-from queuelet.client.values import Delivery, Message, News
 
 __all__ = [
     "BYTES", "JSON", "TEXT", "Added", "BadResponse", "Client", "Closed", "Connection", "ConnectionState", "Consumer",

@@ -38,18 +38,18 @@ from weakref import WeakSet
 
 from queuelet import client as aio
 from queuelet.client import forks
-from queuelet.client.checks import Seconds, patience_of
 from queuelet.client.connection import DEFAULT
 from queuelet.client.connection_state import StateListener
+from queuelet.client.messages import Delivery
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
 from queuelet.client.serializers import Item
 from queuelet.client.text import described
-from queuelet.client.values import Delivery
+from queuelet.client.validation import Seconds, patience_of
 from queuelet.errors import QueueletError
 from queuelet.v1 import queue_pb2 as pb
 
 if TYPE_CHECKING:
-    from queuelet.client.lessee import Lessee
+    from queuelet.client.lease_session import Lessee
 
 __all__ = ["Client", "Consumer", "Handler", "Producer", "Sent"]
 

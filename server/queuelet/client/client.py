@@ -16,15 +16,15 @@ import grpc
 from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.bounds import UNBOUNDED
-from queuelet.client.checks import Seconds, patience_of, seconds_of
 from queuelet.client.connection import DEFAULT, Connection, decoded
 from queuelet.client.connection_state import ConnectionState, ConnectionWatch, StateListener
-from queuelet.client.consumption import Consumption, is_cancelled
+from queuelet.client.consume_stream import Consumption, is_cancelled
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.forks import check_usable, is_lost
+from queuelet.client.messages import Delivery, Message, duration_to_pb, new_message, tags_to_pb
 from queuelet.client.retries import AWAY, Backoff
 from queuelet.client.text import LONGEST_CONSUMER, LONGEST_REASON, filled, sendable
-from queuelet.client.values import Delivery, Message, duration_to_pb, new_message, tags_to_pb
+from queuelet.client.validation import Seconds, patience_of, seconds_of
 from queuelet.errors import MessageNotFound, QueueletError, Unreachable
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb

@@ -14,10 +14,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
 
-from queuelet.client.checks import Seconds
 from queuelet.client.errors import BadResponse
 from queuelet.client.forks import check_usable, note_channel
 from queuelet.client.kept_files import kept_file
+from queuelet.client.validation import Seconds
 from queuelet.errors import MessageTooLarge, QueueletError, Unauthenticated, Unreachable
 from queuelet.wire.errors import STATUS_DETAILS, error_of
 

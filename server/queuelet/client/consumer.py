@@ -30,15 +30,15 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, Self, Unpack, overload
 
-from queuelet.client.checks import Seconds, check_at_least, patience_of, seconds_of
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed
-from queuelet.client.lessee import Lessee, Terms, Work
+from queuelet.client.lease_session import Lessee, Terms, Work
+from queuelet.client.messages import Delivery, nack_to_pb
 from queuelet.client.options import ConsumerOptions, OnError
-from queuelet.client.received import Received
+from queuelet.client.received_message import Received
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.text import LONGEST_CONSUMER, check_text, described, sendable
-from queuelet.client.values import Delivery, nack_to_pb
+from queuelet.client.validation import Seconds, check_at_least, patience_of, seconds_of
 from queuelet.errors import QueueletError
 
 _log = logging.getLogger("queuelet.client")

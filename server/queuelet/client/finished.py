@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from time import monotonic
 
-from queuelet.client.values import Delivery
+from queuelet.client.messages import Delivery
 
 _MOST = 10_000
 """How many messages are remembered at most. The oldest are forgotten first."""

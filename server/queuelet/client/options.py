@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TypedDict
 
-from queuelet.client.checks import Seconds
+from queuelet.client.validation import Seconds
 from queuelet.tags import Tag
 
 

@@ -27,18 +27,18 @@ from math import inf
 from types import TracebackType
 from typing import Generic, Self, Unpack, overload
 
-from queuelet.client.checks import Seconds, check_at_least, patience_of, seconds_of
 from queuelet.client.client import Client
 from queuelet.client.connection import decoded
+from queuelet.client.encoding import encoded, plain, request_bytes
 from queuelet.client.errors import Closed, NotSent
+from queuelet.client.messages import new_message
 from queuelet.client.options import MessageOptions, ProducerOptions
-from queuelet.client.outgoing import encoded, plain, request_bytes
+from queuelet.client.pending_put import Added, Outcome, Sent
 from queuelet.client.put_failures import PutFailures
 from queuelet.client.retries import AWAY, CROWDED, Backoff
-from queuelet.client.sent import Added, Outcome, Sent
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.text import check_text
-from queuelet.client.values import new_message
+from queuelet.client.validation import Seconds, check_at_least, patience_of, seconds_of
 from queuelet.errors import (
     InvalidArgument,
     MessageTooLarge,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from queuelet.client.errors import PutsFailed
-from queuelet.client.sent import Sent
+from queuelet.client.pending_put import Sent
 from queuelet.errors import QueueletError
 
 _REMEMBERED = 1_000

@@ -24,15 +24,15 @@ from types import TracebackType
 from typing import Any, Generic, Self, Unpack, overload
 
 from queuelet.bounds import UNBOUNDED
-from queuelet.client.checks import Seconds, check_at_least, seconds_of
 from queuelet.client.client import Client
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.errors import Closed
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
+from queuelet.client.pending_put import Added, Sent
 from queuelet.client.producer import Producer
 from queuelet.client.retries import AWAY
-from queuelet.client.sent import Added, Sent
 from queuelet.client.serializers import BYTES, Item, Serializer
+from queuelet.client.validation import Seconds, check_at_least, seconds_of
 from queuelet.errors import QueueExists, QueueletError, QueueNotFound
 from queuelet.v1 import queue_pb2 as pb
 

@@ -15,11 +15,11 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from queuelet.client.client import Client
-from queuelet.client.consumption import Consumption, is_cancelled
+from queuelet.client.consume_stream import Consumption, is_cancelled
 from queuelet.client.errors import Closed
 from queuelet.client.finished import Finished
+from queuelet.client.messages import Delivery, News, nack_to_pb
 from queuelet.client.retries import AWAY, Backoff
-from queuelet.client.values import Delivery, News, nack_to_pb
 from queuelet.errors import MessageNotFound, QueueletError, QueueNotFound, TooMany, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 

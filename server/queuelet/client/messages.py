@@ -10,8 +10,8 @@ from typing import final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from queuelet.client.checks import Seconds, seconds_of
 from queuelet.client.text import LONGEST_REASON, check_text, sendable
+from queuelet.client.validation import Seconds, seconds_of
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.ids import parse_uuid, why_not_uuid
 from queuelet.tags import Tag, Tags

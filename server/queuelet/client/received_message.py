@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, final
 
-from queuelet.client.checks import Seconds
+from queuelet.client.messages import Delivery, Message, nack_to_pb
 from queuelet.client.serializers import Item
-from queuelet.client.values import Delivery, Message, nack_to_pb
+from queuelet.client.validation import Seconds
 from queuelet.tags import Tags
 
 if TYPE_CHECKING:
-    from queuelet.client.lessee import Lessee
+    from queuelet.client.lease_session import Lessee
 
 
 @final

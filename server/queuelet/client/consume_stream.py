@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import grpc
 
-from queuelet.client.checks import Seconds, patience_of
 from queuelet.client.connection import Connection, decoded
 from queuelet.client.errors import Closed
-from queuelet.client.values import News, nack_to_pb
+from queuelet.client.messages import News, nack_to_pb
+from queuelet.client.validation import Seconds, patience_of
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 

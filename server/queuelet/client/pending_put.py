@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, final
 
-from queuelet.client.outgoing import Outgoing
+from queuelet.client.encoding import Outgoing
 from queuelet.errors import QueueletError
 
 _log = logging.getLogger("queuelet.client")
