@@ -12,16 +12,13 @@ from queuelet.errors import StoreFailed
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import Code
 from queuelet.wire.values import owner_to_pb
-from queuelet_operator.deletion import LEFT
+from queuelet_operator.deletion_context import Surroundings
+from queuelet_operator.event_recorder import Recorder
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.notices import notice_of_declaration
-from queuelet_operator.observed import counts_from_pb, declaration_to_pb, queue_from_pb
-from queuelet_operator.recorder import Recorder
-from queuelet_operator.resources import FINALIZER, Body, QueueObject, queue_of
-from queuelet_operator.server_link import ServerLink
-from queuelet_operator.status import status_patch
-from queuelet_operator.steps import (
+from queuelet_operator.plan.deletion import LEFT
+from queuelet_operator.plan.events import notice_of_declaration
+from queuelet_operator.plan.model import (
     AddFinalizer,
     Cause,
     Declare,
@@ -35,7 +32,10 @@ from queuelet_operator.steps import (
     Step,
     WriteStatus,
 )
-from queuelet_operator.surroundings import Surroundings
+from queuelet_operator.plan.observed import counts_from_pb, declaration_to_pb, queue_from_pb
+from queuelet_operator.plan.resources import FINALIZER, Body, QueueObject, queue_of
+from queuelet_operator.plan.status import status_patch
+from queuelet_operator.server_link import ServerLink
 from queuelet_operator.workqueue import backoff
 
 log = structlog.get_logger()

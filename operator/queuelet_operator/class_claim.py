@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from queuelet_operator.resources import GROUP, Body
+from queuelet_operator.plan.resources import GROUP, Body
 
 CLAIMED_BY = f"{GROUP}/claimed-by"
 """The annotation with the instance that the claim was made for."""

@@ -12,13 +12,13 @@ from time import time
 import structlog
 
 from queuelet_operator.class_claim import Claim, claims, holder, maker, namespace_of
+from queuelet_operator.event_recorder import event_about
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.recorder import event_about
-from queuelet_operator.resources import Body
+from queuelet_operator.plan.model import Notice
+from queuelet_operator.plan.resources import Body
+from queuelet_operator.plan.status import timestamp
 from queuelet_operator.settings import Settings
-from queuelet_operator.status import timestamp
-from queuelet_operator.steps import Notice
 
 log = structlog.get_logger()
 

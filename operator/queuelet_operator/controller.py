@@ -11,16 +11,16 @@ import structlog
 from queuelet import clock
 from queuelet.errors import DeadlineExceeded, ServerDraining, StoreFailed, Unauthenticated, Unreachable
 from queuelet_operator.actions import Actions, Entry
+from queuelet_operator.deletion_context import Surroundings
+from queuelet_operator.event_recorder import Recorder
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.reconcile import next_step
-from queuelet_operator.recorder import Recorder
-from queuelet_operator.resources import Body, Key, QueueObject, key_of_queue, queue_of
+from queuelet_operator.plan.conditions import counts_matter
+from queuelet_operator.plan.model import Declare, Known, Nothing, Reason, WriteStatus
+from queuelet_operator.plan.reconcile import next_step
+from queuelet_operator.plan.resources import Body, Key, QueueObject, key_of_queue, queue_of
 from queuelet_operator.server_link import ServerLink
 from queuelet_operator.settings import Settings
-from queuelet_operator.standing import counts_matter
-from queuelet_operator.steps import Declare, Known, Nothing, Reason, WriteStatus
-from queuelet_operator.surroundings import Surroundings
 from queuelet_operator.workqueue import Priority, WorkQueue
 
 log = structlog.get_logger()

@@ -16,7 +16,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from queuelet_operator.class_claim import HELD_BY, Claim
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.resources import API_VERSION, GROUP, KIND, PLURAL, VERSION, Body, Key
+from queuelet_operator.plan.resources import API_VERSION, GROUP, KIND, PLURAL, VERSION, Body, Key
 
 QUEUES = f"/apis/{GROUP}/{VERSION}"
 

@@ -16,11 +16,11 @@ from queuelet.addresses import split_address
 from queuelet.logs import configure_logs
 from queuelet_operator.class_keeper import ClassKeeper
 from queuelet_operator.controller import Controller
+from queuelet_operator.event_recorder import Recorder
 from queuelet_operator.health import Health, HttpEndpoints
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi, login, open_session
 from queuelet_operator.leader import identity, lead
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.recorder import Recorder
 from queuelet_operator.settings import Settings
 from queuelet_operator.watch import watch_queues
 

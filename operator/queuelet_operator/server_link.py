@@ -18,7 +18,7 @@ from queuelet import clock
 from queuelet.client import Client, Connection
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
-from queuelet_operator.observed import ObservedQueue, Server, queue_from_pb, server_away, server_with
+from queuelet_operator.plan.observed import ObservedQueue, Server, queue_from_pb, server_away, server_with
 
 log = structlog.get_logger()
 

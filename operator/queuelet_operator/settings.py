@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from queuelet.client import Connection
-from queuelet_operator.steps import Policy
+from queuelet_operator.plan.model import Policy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ import kopf
 import structlog
 
 from queuelet_operator.controller import Controller
-from queuelet_operator.resources import GROUP, PLURAL, VERSION
+from queuelet_operator.plan.resources import GROUP, PLURAL, VERSION
 
 log = structlog.get_logger()
 

@@ -12,6 +12,7 @@ import pytest
 
 from queuelet_operator import health as module
 from queuelet_operator.controller import Controller
+from queuelet_operator.event_recorder import Recorder
 from queuelet_operator.health import (
     COUNTS_MAY_DIFFER,
     STUCK_AFTER,
@@ -21,8 +22,7 @@ from queuelet_operator.health import (
 )
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.recorder import Recorder
-from queuelet_operator.resources import Body, Key
+from queuelet_operator.plan.resources import Body, Key
 from queuelet_operator.settings import Settings
 from queuelet_operator.watch import RESTART_EVERY
 from queuelet_operator.workqueue import Priority, WorkQueue

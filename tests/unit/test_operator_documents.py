@@ -14,13 +14,16 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from queuelet_operator import class_keeper, deletion, notices, resources, standing
+from queuelet_operator import class_keeper
 from queuelet_operator.__main__ import main
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.resources import API_VERSION, FINALIZER, GROUP, DeletionPolicy
+from queuelet_operator.plan import conditions as standing
+from queuelet_operator.plan import deletion, resources
+from queuelet_operator.plan import events as notices
+from queuelet_operator.plan.model import Cause, Reason, Removal
+from queuelet_operator.plan.resources import API_VERSION, FINALIZER, GROUP, DeletionPolicy
+from queuelet_operator.plan.status import READY, RECONCILING, STALLED
 from queuelet_operator.settings import Settings
-from queuelet_operator.status import READY, RECONCILING, STALLED
-from queuelet_operator.steps import Cause, Reason, Removal
 from support.documents import ROOT
 
 DOCUMENT = "docs/operator.md"

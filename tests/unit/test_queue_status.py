@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.definition import Counts, DeliverySettings, StoreKind
-from queuelet_operator.status import (
+from queuelet_operator.plan.status import (
     READY,
     STALLED,
     UNSEEN,

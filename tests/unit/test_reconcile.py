@@ -14,26 +14,12 @@ from queuelet.errors import StoreFailed, StoreFull
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet_operator.actions import how_it_was_got
-from queuelet_operator.declared import Declared
-from queuelet_operator.deletion import LEFT, LOOK_AROUND_EVERY
-from queuelet_operator.notices import notice_of_declaration
-from queuelet_operator.observed import ObservedQueue, Server, StoreProblem, server_away, server_with
 from queuelet_operator.packed_tags import PackedTags
-from queuelet_operator.reconcile import next_step
-from queuelet_operator.resources import FINALIZER, DeletionPolicy, Key, QueueObject, QueueSpec
-from queuelet_operator.standing import counts_matter, trouble_of
-from queuelet_operator.status import (
-    READY,
-    RECONCILING,
-    STALLED,
-    Condition,
-    QueueStatus,
-    status_from,
-    status_patch,
-    status_to,
-    timestamp,
-)
-from queuelet_operator.steps import (
+from queuelet_operator.plan.conditions import counts_matter, trouble_of
+from queuelet_operator.plan.declared import Declared
+from queuelet_operator.plan.deletion import LEFT, LOOK_AROUND_EVERY
+from queuelet_operator.plan.events import notice_of_declaration
+from queuelet_operator.plan.model import (
     AddFinalizer,
     Cause,
     Declare,
@@ -50,6 +36,20 @@ from queuelet_operator.steps import (
     Removed,
     Step,
     WriteStatus,
+)
+from queuelet_operator.plan.observed import ObservedQueue, Server, StoreProblem, server_away, server_with
+from queuelet_operator.plan.reconcile import next_step
+from queuelet_operator.plan.resources import FINALIZER, DeletionPolicy, Key, QueueObject, QueueSpec
+from queuelet_operator.plan.status import (
+    READY,
+    RECONCILING,
+    STALLED,
+    Condition,
+    QueueStatus,
+    status_from,
+    status_patch,
+    status_to,
+    timestamp,
 )
 
 NOW = 1_800_000_000.0

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from queuelet_operator.declared import Declared
-from queuelet_operator.deletion import next_step_of_deletion
-from queuelet_operator.resources import DeletionPolicy
-from queuelet_operator.standing import (
+from queuelet_operator.plan.conditions import (
     is_of_another_store,
     is_owned,
     obstacle,
@@ -22,7 +19,10 @@ from queuelet_operator.standing import (
     while_in,
     written,
 )
-from queuelet_operator.steps import AddFinalizer, Cause, Declare, DropFinalizer, Known, Policy, Step
+from queuelet_operator.plan.declared import Declared
+from queuelet_operator.plan.deletion import next_step_of_deletion
+from queuelet_operator.plan.model import AddFinalizer, Cause, Declare, DropFinalizer, Known, Policy, Step
+from queuelet_operator.plan.resources import DeletionPolicy
 
 
 def next_step(known: Known, policy: Policy, now: float) -> Step:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from queuelet.bounds import UNBOUNDED
 from queuelet.definition import DeliverySettings, Owner, StoreKind
 from queuelet.tags import Tag
-from queuelet_operator.declared import Declared
 from queuelet_operator.packed_tags import PackedTags
-from queuelet_operator.status import QueueStatus, status_from
+from queuelet_operator.plan.declared import Declared
+from queuelet_operator.plan.status import QueueStatus, status_from
 
 GROUP = "queuelet.dev"
 VERSION = "v1alpha1"

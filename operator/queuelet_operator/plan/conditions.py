@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from queuelet.definition import Counts, Owner
-from queuelet_operator.declared import Declared
-from queuelet_operator.observed import ObservedQueue
-from queuelet_operator.resources import ADOPT, PAUSED, QueueObject
-from queuelet_operator.status import (
+from queuelet_operator.plan.declared import Declared
+from queuelet_operator.plan.model import Cause, Known, Nothing, Notice, Policy, Reason, WriteStatus
+from queuelet_operator.plan.observed import ObservedQueue
+from queuelet_operator.plan.resources import ADOPT, PAUSED, QueueObject
+from queuelet_operator.plan.status import (
     READY,
     RECONCILING,
     STALLED,
@@ -18,7 +19,6 @@ from queuelet_operator.status import (
     with_condition,
     without_condition,
 )
-from queuelet_operator.steps import Cause, Known, Nothing, Notice, Policy, Reason, WriteStatus
 
 NOT_TRIED = "it was not reached yet"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuelet_operator.steps import Cause, Declare, Notice
+from queuelet_operator.plan.model import Cause, Declare, Notice
 
 
 def notice_of_declaration(step: Declare, previous_owner: str) -> Notice | None:

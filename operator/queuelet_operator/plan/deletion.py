@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from queuelet_operator.observed import ObservedQueue
-from queuelet_operator.resources import DeletionPolicy, QueueObject
-from queuelet_operator.standing import Trouble, Verdict, is_of_object, is_owned, standing, trouble_of, while_in, written
-from queuelet_operator.status import timestamp
-from queuelet_operator.steps import (
+from queuelet_operator.plan.conditions import (
+    Trouble,
+    Verdict,
+    is_of_object,
+    is_owned,
+    standing,
+    trouble_of,
+    while_in,
+    written,
+)
+from queuelet_operator.plan.model import (
     Cause,
     Declare,
     DropFinalizer,
@@ -27,6 +33,9 @@ from queuelet_operator.steps import (
     Removed,
     Step,
 )
+from queuelet_operator.plan.observed import ObservedQueue
+from queuelet_operator.plan.resources import DeletionPolicy, QueueObject
+from queuelet_operator.plan.status import timestamp
 
 LOOK_AROUND_EVERY = 10.0
 """Seconds between two looks at the namespace and the Service of a deletion that waits."""

@@ -11,9 +11,9 @@ import structlog
 from queuelet.printable import printable
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi, reference
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.resources import Body, QueueObject
-from queuelet_operator.status import timestamp
-from queuelet_operator.steps import Notice
+from queuelet_operator.plan.model import Notice
+from queuelet_operator.plan.resources import Body, QueueObject
+from queuelet_operator.plan.status import timestamp
 from queuelet_operator.token_buckets import TokenBuckets
 
 log = structlog.get_logger()

@@ -7,8 +7,8 @@ from time import monotonic
 
 from queuelet import clock
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
-from queuelet_operator.resources import Body
-from queuelet_operator.steps import Home
+from queuelet_operator.plan.model import Home
+from queuelet_operator.plan.resources import Body
 
 FRESH = 1.0
 """Seconds for which what was found is told again: many deletions in one namespace ask once."""

@@ -9,8 +9,8 @@ from queuelet.definition import Counts, DeliverySettings, Owner, StoreKind
 from queuelet.errors import StoreFull
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.values import delivery_to_pb, owner_to_pb, store_from_pb, store_to_pb, tag_from_pb
-from queuelet_operator.declared import Declared
 from queuelet_operator.packed_tags import PackedTags
+from queuelet_operator.plan.declared import Declared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from queuelet.definition import Counts, Owner
-from queuelet_operator.declared import Declared
-from queuelet_operator.observed import ObservedQueue, Server, StoreProblem
-from queuelet_operator.resources import QueueObject
-from queuelet_operator.status import QueueStatus, timestamp
+from queuelet_operator.plan.declared import Declared
+from queuelet_operator.plan.observed import ObservedQueue, Server, StoreProblem
+from queuelet_operator.plan.resources import QueueObject
+from queuelet_operator.plan.status import QueueStatus, timestamp
 
 
 class Reason(StrEnum):
