@@ -317,7 +317,7 @@ BACKLOG = soaked(100_000, 1_000_000)
 READ_BACKLOG = r"""
 import asyncio, re, sys, time
 from pathlib import Path
-from queuelet.budget import MemoryBudget
+from queuelet.core.budget import MemoryBudget
 from queuelet.stores.disk import DiskStore
 
 async def main():

@@ -10,9 +10,9 @@ import pytest
 
 PROGRAM = """
 import sys
-from queuelet.budget import resident_bytes
-from queuelet.codec import NewMessage
-from queuelet.message import Terms
+from queuelet.server.memory import resident_bytes
+from queuelet.core.stored_form import NewMessage
+from queuelet.core.message import Terms
 from support.queues import make_queue
 
 SECOND = 1_000_000_000
