@@ -80,6 +80,31 @@ def test_server_md_lists_every_metric() -> None:
     assert set(first_cells("docs/server.md", "Metrics")) == ours
 
 
+def packages() -> list[Path]:
+    """Return the folders of all packages, without generated ones."""
+    roots = (ROOT / "server" / "queuelet", ROOT / "operator" / "queuelet_operator")
+    found = (path.parent for root in roots for path in root.rglob("__init__.py"))
+    return [package for package in found if package.name not in {"v1", "compat"}]
+
+
+@pytest.mark.parametrize("package", packages(), ids=lambda package: package.name)
+def test_a_package_names_its_modules(package: Path) -> None:
+    """In its docstring, or in the README's map for those of the top level."""
+    is_top = package.name == "queuelet"
+    text = (ROOT / "README.md").read_text() if is_top else (package / "__init__.py").read_text().split('"""')[1]
+    for path in package.glob("*.py"):
+        if not path.name.startswith("__"):
+            assert f"`{path.name}`" in text, path.name
+    for name in re.findall(r"`([a-z_]+\.py)`", "" if is_top else text):
+        assert (package / name).exists(), name
+
+
+def test_the_map_of_the_readme_names_every_package() -> None:
+    text = (ROOT / "README.md").read_text().split("## A map")[1]
+    for package in packages():
+        assert f"{package.name}/" in text, package.name
+
+
 @pytest.mark.timeout(180)
 def test_every_command_of_delivery_md_prints_what_it_shows(tmp_path: Path) -> None:
     """All of them in one shell that stops at the first failure, on ports of their own."""

@@ -1,4 +1,10 @@
-"""The command line: one command to run a server, and the others to use one."""
+"""The command line: one command to run a server, and the others to use one.
+
+A module per group of commands: `server.py`, `queues.py`, `watch.py`, `declarations.py`, `add.py`, `messages.py`,
+`dead.py`, `consume.py`, `leases.py`, `data.py`, `import_curator.py` and `completion.py`. They share `options.py`,
+`session.py` (a connection), `batches.py`, `browsing.py` and `orphans.py`. `show.py`, `tables.py` and `output.py`
+print; `failures.py` has exit codes; `worker.py` runs the commands of `consume`.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,12 @@ server as a method, with plain values, and the errors of `queuelet.errors` for r
 connection stands.
 
 `Sharder` uses several queues as one. `queuelet.client.blocking` is for programs without an event loop.
+
+`client.py` has the calls, over the channel of `connection.py`, `connection_state.py` and `kept_files.py`;
+`retries.py` says which to repeat, and `forks.py` what a fork does. `producer.py` has `pending_put.py`,
+`put_failures.py` and `encoding.py`; `consumer.py` has `lease_session.py` over `consume_stream.py`,
+`received_message.py` and `finished.py`. `messages.py`, `serializers.py`, `options.py` and `errors.py` are what
+programs see, checked by `validation.py` and `text.py`. `sharder.py` and `blocking.py` stand on these.
 """
 
 import os

@@ -1,4 +1,8 @@
-"""The service: one short function per RPC, from request bytes to answer bytes, and the tables that name them."""
+"""The handlers: one short function for each RPC, from request bytes to response bytes, and the tables that name them.
+
+`queues.py`, `messages.py`, `leases.py`, `redrive.py` and `watch.py` have the RPCs of those names; `consume.py` has
+the Consume stream, with its `heartbeat.py`. `long_poll.py` waits for a message, `durability.py` for a commit.
+"""
 
 from __future__ import annotations
 
