@@ -12,7 +12,7 @@ from queuelet.definition import StoreKind
 from queuelet.server.endpoint import Endpoint
 from queuelet.server.handlers import Service
 from queuelet.server.latency import Latencies
-from queuelet.server.lifecycle import Running
+from queuelet.server.lifecycle import Lifecycle
 from queuelet.stores.memory import MemoryStore
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE
@@ -36,7 +36,7 @@ def our_handlers() -> tuple[Handlers, str]:
     budget = MemoryBudget(1 << 50)
     stores = {StoreKind.MEMORY: MemoryStore(budget)}
     manager = Manager(stores, bounds=Bounds(), budget=budget, tokens=Tokens(1))
-    running, latencies = Running(), Latencies()
+    running, latencies = Lifecycle(), Latencies()
     call = FakeCall()
 
     def bound(endpoint: Endpoint) -> Handler:

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from bench.driver import Drivers, Span
 from bench.process import cpu_seconds
 from bench.report import Progress, Result
-from bench.system import Failed, Load, NotHere, Running, System
+from bench.system import Failed, Lifecycle, Load, NotHere, System
 from bench.systems import NEGZ, OURS, system
 
 BATCHES = (1, 10, 100, 1_000)
@@ -53,7 +53,7 @@ class _Measured:
 class _Contender:
     """A running system with its drivers."""
 
-    def __init__(self, target: System, running: Running, drivers: Drivers) -> None:
+    def __init__(self, target: System, running: Lifecycle, drivers: Drivers) -> None:
         self.name = target.name
         self.can = target.can
         self._pid = running.pid
@@ -110,7 +110,7 @@ def _contender(name: str, folder: Path, plan: Plan) -> Iterator[_Contender]:
     target = system(name)
     folder.mkdir()
     with ExitStack() as running:
-        server = Running(plan.peer_negz) if name == NEGZ else running.enter_context(target.start(folder))
+        server = Lifecycle(plan.peer_negz) if name == NEGZ else running.enter_context(target.start(folder))
         yield _Contender(target, server, running.enter_context(Drivers(name, server.address, plan.drivers)))
 
 

@@ -54,7 +54,7 @@ class Caller(Protocol):
         """Take up to one batch; return how many there were, 0 if the queue is empty."""
 
 
-class Running(NamedTuple):
+class Lifecycle(NamedTuple):
     """A server that runs."""
 
     address: str
@@ -74,7 +74,7 @@ class System(ABC):
         return True
 
     @abstractmethod
-    def start(self, folder: Path) -> AbstractContextManager[Running]:
+    def start(self, folder: Path) -> AbstractContextManager[Lifecycle]:
         """Run a server on a free port, with its files in a folder of its own; raise `NotHere` where it cannot be."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.cycle.record import Record
-from bench.system import Running
+from bench.system import Lifecycle
 from queuelet.client import Consumer, Producer
 from queuelet.client.consumer import MOST_PREFETCH
 
@@ -74,7 +74,7 @@ class Putter(ABC):
         """Return once everything is confirmed; raise if anything was refused."""
 
 
-class Taker(ABC):
+class LongPoll(ABC):
     """The side that takes."""
 
     @abstractmethod
@@ -102,7 +102,7 @@ class Contender(ABC):
         return self.store == DISK
 
     @abstractmethod
-    def start(self, folder: Path) -> AbstractContextManager[Running]:
+    def start(self, folder: Path) -> AbstractContextManager[Lifecycle]:
         """Run the server with its files in a folder; raise `NotHere` where it cannot be."""
 
     @abstractmethod
@@ -118,7 +118,7 @@ class Contender(ABC):
         """Connect the side that puts."""
 
     @abstractmethod
-    def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AbstractAsyncContextManager[Taker]:
+    def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AbstractAsyncContextManager[LongPoll]:
         """Connect the side that takes."""
 
     @abstractmethod

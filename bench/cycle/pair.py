@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import uvloop
 
-from bench.cycle.contender import Bounds, Contender, Putter, Taker
+from bench.cycle.contender import Bounds, Contender, LongPoll, Putter
 from bench.cycle.record import Record, message
 from bench.cycle.systems import contender
 from bench.process import cpu_seconds
@@ -197,7 +197,7 @@ async def _produce(pipe: Connection, target: Contender, address: str) -> None:
 
 
 async def _consume(pipe: Connection, target: Contender, address: str) -> None:
-    taker: Taker | None = None
+    taker: LongPoll | None = None
     record = Record()
     async with AsyncExitStack() as opened:
 

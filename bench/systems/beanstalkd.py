@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from bench.process import HOST, free_port, program, started, wait_for_port
-from bench.system import Caller, Failed, Load, Running, System
+from bench.system import Caller, Failed, Lifecycle, Load, System
 
 
 class Beanstalkd(System):
@@ -24,13 +24,13 @@ class Beanstalkd(System):
         return load.batch == 1
 
     @contextmanager
-    def start(self, folder: Path) -> Iterator[Running]:
+    def start(self, folder: Path) -> Iterator[Lifecycle]:
         """Run beanstalkd."""
         port = free_port()
         binary = program("beanstalkd", "apt-get install beanstalkd")
         with started([binary, "-l", HOST, "-p", str(port)], folder) as process:
             wait_for_port(port, process, folder)
-            yield Running(f"{HOST}:{port}", process.pid)
+            yield Lifecycle(f"{HOST}:{port}", process.pid)
 
     async def make_queue(self, address: str) -> str:  # noqa: ARG002  # a tube is there once it is used
         """Return a tube that is not used."""

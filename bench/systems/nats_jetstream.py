@@ -13,7 +13,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType
 
 from bench.process import HOST, free_port, program, started, wait_for_port
-from bench.system import Caller, Load, Running, System
+from bench.system import Caller, Lifecycle, Load, System
 
 _CONSUMER = "bench"
 _PATIENCE = 0.5
@@ -24,13 +24,13 @@ class JetStream(System):
     """One stream a queue; the callers of a driver share a connection. A batch is published with all acks in flight."""
 
     @contextmanager
-    def start(self, folder: Path) -> Iterator[Running]:
+    def start(self, folder: Path) -> Iterator[Lifecycle]:
         """Run nats-server."""
         port = free_port()
         binary = program("nats-server", "uv sync --all-extras --group bench")
         with started([binary, "-a", HOST, "-p", str(port), "-js", "-sd", str(folder)], folder) as process:
             wait_for_port(port, process, folder)
-            yield Running(f"{HOST}:{port}", process.pid)
+            yield Lifecycle(f"{HOST}:{port}", process.pid)
 
     async def make_queue(self, address: str) -> str:
         """Make a stream and a consumer."""

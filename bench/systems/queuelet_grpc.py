@@ -12,7 +12,7 @@ import grpc
 
 from bench.plain_protobuf import SERVICE
 from bench.process import started_python
-from bench.system import MARK, Caller, Load, NotHere, Running, System
+from bench.system import MARK, Caller, Lifecycle, Load, NotHere, System
 from queuelet.v1 import queue_pb2 as pb
 
 _RUN = "from queuelet.server import run, Settings; run(Settings(listen='127.0.0.1:0', metrics='127.0.0.1:0'))"
@@ -32,12 +32,12 @@ class GrpcSystem(System):
         return self._service == SERVICE or load.batch == 1
 
     @contextmanager
-    def start(self, folder: Path) -> Iterator[Running]:
+    def start(self, folder: Path) -> Iterator[Lifecycle]:
         """Run it by a Python of its own."""
         if not self._arguments:
             raise NotHere("give its address with --peer-negz HOST:PORT")
         with started_python(self._arguments, folder) as (address, pid):
-            yield Running(address, pid)
+            yield Lifecycle(address, pid)
 
     async def make_queue(self, address: str) -> str:
         """Make a queue without a limit; the plain server has one of any id."""

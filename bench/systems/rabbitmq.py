@@ -15,7 +15,7 @@ from pika.spec import Basic  # type: ignore[import-untyped]
 
 from bench.pika_calls import called, connected, open_channel
 from bench.process import HOST, free_port, program, started, wait_for_port
-from bench.system import Caller, Failed, Load, Running, System
+from bench.system import Caller, Failed, Lifecycle, Load, System
 
 _INSTALL = "apt-get install rabbitmq-server"
 _WRAPPED = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -33,7 +33,7 @@ class RabbitMQ(System):
     """
 
     @contextmanager
-    def start(self, folder: Path) -> Iterator[Running]:
+    def start(self, folder: Path) -> Iterator[Lifecycle]:
         """Run the server, and the port mapper that Erlang needs."""
         binary = program("rabbitmq-server", _INSTALL)
         mapper = program("epmd", _INSTALL)
@@ -59,7 +59,7 @@ class RabbitMQ(System):
             started([str(_WRAPPED) if _WRAPPED.exists() else binary], folder, environment) as process,
         ):
             wait_for_port(port, process, folder)
-            yield Running(f"{HOST}:{port}", int((folder / "pid").read_text()))
+            yield Lifecycle(f"{HOST}:{port}", int((folder / "pid").read_text()))
 
     async def make_queue(self, address: str) -> str:
         """Declare a queue."""

@@ -10,7 +10,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 
 from bench.process import HOST, free_port, program, started, wait_for_port
-from bench.system import Caller, Load, Running, System
+from bench.system import Caller, Lifecycle, Load, System
 
 
 class RedisList(System):
@@ -28,7 +28,7 @@ class RedisList(System):
         return load.batch > 1 or not self._variadic
 
     @contextmanager
-    def start(self, folder: Path) -> Iterator[Running]:
+    def start(self, folder: Path) -> Iterator[Lifecycle]:
         """Run redis-server."""
         port = free_port()
         binary = program("redis-server", "apt-get install redis-server")
@@ -36,7 +36,7 @@ class RedisList(System):
         command = [binary, *(word for key, value in settings.items() for word in (f"--{key}", value))]
         with started(command, folder) as process:
             wait_for_port(port, process, folder)
-            yield Running(f"{HOST}:{port}", process.pid)
+            yield Lifecycle(f"{HOST}:{port}", process.pid)
 
     async def make_queue(self, address: str) -> str:  # noqa: ARG002  # a list is there once it is pushed to
         """Return a key that is not used."""

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from queuelet.fairness import Turns
+from queuelet.fairness import TimeSlice
 from queuelet.web.connections import HttpConnections
 from queuelet.web.guard import refuse_web_pages
 from queuelet_operator.controller import Controller
@@ -137,7 +137,7 @@ class HttpEndpoints:
         return web.Response(text=f"{why}\n", status=503)
 
     async def _exposition(self, request: web.Request) -> web.Response:
-        turns = Turns(request.remote or "")
+        turns = TimeSlice(request.remote or "")
         await turns.begin()
         self._look()
         body = generate_latest(self._metrics.registry)

@@ -90,7 +90,7 @@ LINE = Line()
 """The line of the calls of this process."""
 
 
-class Turns:
+class TimeSlice:
     """Counts the time of one piece of work, and lets others have their turn after each slice of it."""
 
     def __init__(self, peer: str, *, line: Line = LINE, seconds: float | None = None) -> None:

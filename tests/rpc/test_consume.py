@@ -29,8 +29,8 @@ from queuelet.definition import Definition, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.consume import ConsumeRpcs
-from queuelet.server.handlers.long_poll import Taker
-from queuelet.server.lifecycle import Running
+from queuelet.server.handlers.long_poll import LongPoll
+from queuelet.server.lifecycle import Lifecycle
 from queuelet.v1 import queue_pb2 as pb
 from support.patience import patient
 from support.rpc import Consumer, Refused, Rpc, add_request, eventually, outcome, pop_request
@@ -707,12 +707,12 @@ async def test_a_store_that_is_opened_anew_ends_its_streams_and_the_calls_that_w
         taken.append(b"x")
         return b"x"
 
-    waits = Taker(Running()).take(stream.queue, 60, cast("Call", Patient()), b"p", "", take)
+    waits = LongPoll(Lifecycle()).take(stream.queue, 60, cast("Call", Patient()), b"p", "", take)
     assert not isinstance(waits, bytes)
     waiting = asyncio.ensure_future(waits)
     await stream.rest()
     assert stream.queue.waiting == 1
-    stream.queue.let_go(StoreFailed())
+    stream.queue.close(StoreFailed())
     for ended in (stream.serving, waiting):
         with pytest.raises(StoreFailed):
             await asyncio.wait_for(ended, 10)

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.core.request_ids import KeptAnswers
+from queuelet.core.request_ids import ResponseCache
 from queuelet.errors import TooManyAnswers
 from queuelet.stores.memory import MemoryMessages
 from queuelet.v1 import queue_pb2 as pb
@@ -121,17 +121,17 @@ def test_a_queue_keeps_1000_answers_and_takes_no_message_past_them(rpc: Rpc, que
 
 def test_an_answer_is_kept_for_a_minute() -> None:
     """By a clock that is told the time."""
-    answers = KeptAnswers(MemoryMessages(MemoryBudget(1 << 30)), "orders")
+    answers = ResponseCache(MemoryMessages(MemoryBudget(1 << 30)), "orders")
     second = 10**9
     for number in range(1_000):
         answers.keep(b"%d" % number, b"answer", number)
-    assert answers.find(b"999", 60 * second - 1) == b"answer"
+    assert answers.lookup_or_admit(b"999", 60 * second - 1) == b"answer"
     with pytest.raises(TooManyAnswers):
-        answers.find(b"one more", 60 * second - 1)
-    assert answers.find(b"one more", 60 * second) is None, "one made room"
-    assert answers.find(b"0", 60 * second) is None
-    assert answers.find(b"1", 60 * second) == b"answer"
-    assert answers.find(b"999", 61 * second) is None
+        answers.lookup_or_admit(b"one more", 60 * second - 1)
+    assert answers.lookup_or_admit(b"one more", 60 * second) is None, "one made room"
+    assert answers.lookup_or_admit(b"0", 60 * second) is None
+    assert answers.lookup_or_admit(b"1", 60 * second) == b"answer"
+    assert answers.lookup_or_admit(b"999", 61 * second) is None
 
 
 def test_kept_answers_go_with_their_queue(rpc: Rpc) -> None:

@@ -74,7 +74,7 @@ def test_a_flipped_bit_is_found_and_the_message_is_set_aside_alone(harness: Disk
     forgotten: list[int] = []
     messages.report_damaged(forgotten.append)
     good = [(seq, body) for seq, body in enumerate(bodies, 1) if seq - 1 not in rotten]
-    assert messages.lift_many(5, 1 << 30) == tuple(map(list, zip(*good[:5], strict=True)))
+    assert messages.checkout_many(5, 1 << 30) == tuple(map(list, zip(*good[:5], strict=True)))
     assert list(zip(*messages.take_many(COUNT, 1 << 30), strict=True)) == good[5:]
     assert forgotten == [each + 1 for each in rotten]
     assert (len(messages), messages.damaged, messages.first_in_line) == (5, 10, 0)
@@ -114,9 +114,9 @@ def test_a_message_whose_rank_or_delivery_is_damaged_is_set_aside(harness: DiskH
     messages.keep(1, b"ranked", Rank(1, 2, 3, 4))
     messages.append(2, b"leased")
     messages.append(3, b"good")
-    messages.lift_many(1, 0)
+    messages.checkout_many(1, 0)
     messages.deliveries[2] = Delivery(State.LEASED, 1, 99)
-    messages.touch([2])
+    messages.mark_changed([2])
     harness.commit()
     harness.loop.run_until_complete(harness.store.close())
     connection = apsw.Connection(str(harness.folder / DATABASE))
@@ -185,9 +185,9 @@ def test_a_backup_leaves_out_the_message_whose_rank_or_delivery_is_damaged(
     messages.append(2, b"leased")
     messages.append(3, b"good")
     messages.keep_answer(b"key", 1, b"answer")
-    messages.lift_many(1, 0)
+    messages.checkout_many(1, 0)
     messages.deliveries[2] = Delivery(State.LEASED, 1, 99)
-    messages.touch([2])
+    messages.mark_changed([2])
     harness.commit()
     spoil(harness, f"UPDATE {table} SET checksum = checksum + 1")  # noqa: S608
     damaged = 0 if table == "answers" else 1
@@ -314,7 +314,7 @@ def test_a_bit_that_flips_anywhere_in_a_page_of_messages_alters_none_and_hides_n
     try:
         harness.store = harness.restarted()
         messages = harness.messages
-        while (taken := messages.lift_many(7, 1 << 30))[0]:
+        while (taken := messages.checkout_many(7, 1 << 30))[0]:
             delivered.update(zip(*taken, strict=True))
         damaged = messages.damaged
     except StoreFailed:

@@ -97,10 +97,10 @@ def test_a_full_disk_can_be_emptied_and_then_takes_messages_again(harness: DiskH
 def test_leases_are_kept_on_a_full_disk(harness: DiskHarness, disk: FaultyDisk) -> None:
     messages = harness.open()
     fill_disk(harness, disk)
-    seqs, _ = messages.lift_many(100, 1 << 30)
+    seqs, _ = messages.checkout_many(100, 1 << 30)
     for seq in seqs:
         messages.deliveries[seq] = Delivery(State.LEASED, 1, seq, 50, 40, "worker")
-    messages.touch(seqs)
+    messages.mark_changed(seqs)
     harness.commit()
     assert sorted(harness.reopen().deliveries) == seqs
 
@@ -192,8 +192,8 @@ def test_messages_of_before_a_failure_refuse_every_call(harness: DiskHarness, di
         lambda: messages.discard(1),
         lambda: messages.after(0, 10, 1 << 40),
         lambda: messages.seq_of(b"id"),
-        lambda: messages.touch([1]),
-        lambda: messages.put_back(1),
+        lambda: messages.mark_changed([1]),
+        lambda: messages.return_to_line(1),
         lambda: messages.answer(b"key"),
         lambda: messages.keep_answer(b"key", 1, b"answer"),
         messages.clear,
@@ -410,7 +410,7 @@ def changed_at_random(harness: DiskHarness, random: Random, start: int) -> int:
         messages.append(seq, b"%d" % seq * random.randrange(1, 2_000))
         seq += 1
     messages.take_many(random.randrange(10), 1 << 20)
-    lifted, _ = messages.lift_many(random.randrange(5), 1 << 20)
+    lifted, _ = messages.checkout_many(random.randrange(5), 1 << 20)
     for each in lifted:
         messages.discard(each)
     harness.commit()

@@ -93,17 +93,17 @@ class DiskMachine(RuleBasedStateMachine):
     @rule(count=few, is_lately=st.booleans(), by_stream=st.booleans())
     def lease(self, count: int, is_lately: bool, by_stream: bool) -> None:  # noqa: FBT001  # hypothesis passes by name
         seqs = self.now.line[:count]
-        assert self.messages.lift_many(count, 1 << 40)[0] == seqs
+        assert self.messages.checkout_many(count, 1 << 40)[0] == seqs
         delivered = dict(self.now.delivered)
         for seq in seqs:
             self.token += 1
             delivered[seq] = (self.token, by_stream)
             self.messages.deliveries[seq] = Delivery(State.LEASED, 1, self.token, by_stream=by_stream)
         if is_lately:
-            self.messages.note_leases(seqs)
+            self.messages.mark_leased(seqs)
             self.leased_lately.update(seqs)
         else:
-            self.messages.touch(seqs)
+            self.messages.mark_changed(seqs)
         self.became(self.now._replace(line=self.now.line[count:], delivered=delivered))
 
     @rule(data=st.data())
@@ -119,8 +119,8 @@ class DiskMachine(RuleBasedStateMachine):
         back = [seq for seq in self.now.delivered if data.draw(st.booleans())]
         for seq in back:
             del self.messages.deliveries[seq]
-            self.messages.put_back(seq)
-        self.messages.touch(back)
+            self.messages.return_to_line(seq)
+        self.messages.mark_changed(back)
         delivered = {seq: token for seq, token in self.now.delivered.items() if seq not in back}
         self.became(self.now._replace(line=sorted([*self.now.line, *back]), delivered=delivered))
 

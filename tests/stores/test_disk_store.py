@@ -103,9 +103,9 @@ def test_what_was_done_to_a_dropped_queue_leaves_no_trace(harness: DiskHarness) 
     messages = harness.open()
     messages.append(1, bytes(100_000))
     messages.keep_answer(b"key", 1, b"answer")
-    messages.lift_many(1, 0)
+    messages.checkout_many(1, 0)
     messages.deliveries[1] = Delivery(State.LEASED)
-    messages.touch([1])
+    messages.mark_changed([1])
     harness.commit()
     messages.append(2, b"never written")
     harness.store.drop(QUEUE_ID)
@@ -233,9 +233,9 @@ def test_leases_are_kept_after_a_while_though_nobody_waits(
     messages.append(1, b"one")
     harness.commit()
     groups = harness.store.figures().groups
-    messages.lift_many(1, 0)
+    messages.checkout_many(1, 0)
     messages.deliveries[1] = Delivery(State.LEASED, 1, 99)
-    messages.note_leases([1])
+    messages.mark_leased([1])
     harness.until(lambda: harness.store.figures().groups == groups + 1)
     assert harness.reopen().deliveries[1].token == 99
 
@@ -244,11 +244,11 @@ def test_leases_that_are_young_are_not_written_with_what_others_wait_for(harness
     messages = harness.open()
     messages.append_many(1, [b"one", b"two"])
     harness.commit()
-    for seq in messages.lift_many(2, 100)[0]:
+    for seq in messages.checkout_many(2, 100)[0]:
         messages.deliveries[seq] = Delivery(State.LEASED, 1, 98 + seq)
-        messages.note_leases([seq])
+        messages.mark_leased([seq])
     messages.deliveries[2].count = 2
-    messages.touch([2])
+    messages.mark_changed([2])
     harness.commit()
     reopened = harness.reopen()
     assert list(reopened.deliveries) == [2], "what else becomes of a lease is written"
@@ -259,9 +259,9 @@ def test_leases_are_kept_when_the_store_is_closed(harness: DiskHarness) -> None:
     messages = harness.open()
     messages.append(1, b"one")
     harness.commit()
-    messages.lift_many(1, 0)
+    messages.checkout_many(1, 0)
     messages.deliveries[1] = Delivery(State.LEASED, 1, 99)
-    messages.note_leases([1])
+    messages.mark_leased([1])
     harness.commit()
     assert harness.restart().deliveries[1].token == 99
 

@@ -121,10 +121,10 @@ def fill(messages: Messages, count: int, size: int = 10) -> None:
 
 def deliver(messages: Messages, count: int) -> list[int]:
     """Lease the first few, as a queue does."""
-    seqs, _ = messages.lift_many(count, 1 << 20)
+    seqs, _ = messages.checkout_many(count, 1 << 20)
     for seq in seqs:
         messages.deliveries[seq] = Delivery(State.LEASED, 1, 100 + seq, 50, 40, "worker")
-    messages.touch(seqs)
+    messages.mark_changed(seqs)
     return seqs
 
 
@@ -184,12 +184,12 @@ def test_looking_at_the_first_leaves_them(messages: Messages) -> None:
 
 def test_an_empty_line_has_no_first(messages: Messages) -> None:
     assert messages.first_in_line == 0
-    assert messages.first_many(5, 1_000) == messages.lift_many(5, 1_000) == messages.take_many(5, 1_000) == ([], [])
+    assert messages.first_many(5, 1_000) == messages.checkout_many(5, 1_000) == messages.take_many(5, 1_000) == ([], [])
 
 
 def test_a_lifted_message_is_out_of_the_line_and_stays_stored(messages: Messages) -> None:
     fill(messages, 4)
-    assert messages.lift_many(2, 1_000) == ([1, 2], [body_of(1), body_of(2)])
+    assert messages.checkout_many(2, 1_000) == ([1, 2], [body_of(1), body_of(2)])
     assert line_of(messages) == [3, 4]
     assert messages.get(1) == body_of(1)
     assert stored_in(messages) == [1, 2, 3, 4]
@@ -198,9 +198,9 @@ def test_a_lifted_message_is_out_of_the_line_and_stays_stored(messages: Messages
 
 def test_a_message_put_back_takes_its_old_place(messages: Messages) -> None:
     fill(messages, 5)
-    messages.lift_many(4, 1_000)
+    messages.checkout_many(4, 1_000)
     for seq in (3, 1):
-        messages.put_back(seq)
+        messages.return_to_line(seq)
     assert messages.first_in_line == 1
     assert line_of(messages) == [1, 3, 5]
     assert messages.take() == (1, body_of(1))
@@ -209,22 +209,22 @@ def test_a_message_put_back_takes_its_old_place(messages: Messages) -> None:
 
 def test_what_was_put_back_counts_to_the_bytes_and_can_be_lifted_again(messages: Messages) -> None:
     fill(messages, 4, size=10)
-    messages.lift_many(2, 1_000)
-    messages.put_back(1)
-    messages.put_back(2)
-    assert messages.lift_many(5, 35)[0] == [1, 2, 3]
-    messages.put_back(2)
+    messages.checkout_many(2, 1_000)
+    messages.return_to_line(1)
+    messages.return_to_line(2)
+    assert messages.checkout_many(5, 35)[0] == [1, 2, 3]
+    messages.return_to_line(2)
     assert line_of(messages) == [2, 4]
 
 
 def test_what_was_lifted_stays_when_thousands_behind_it_leave(messages: Messages) -> None:
     fill(messages, 6_000)
-    messages.lift_many(100, 1 << 20)
+    messages.checkout_many(100, 1 << 20)
     messages.take_many(2_000, 1 << 20)
     for seq in range(3_000, 5_500):
         messages.discard(seq)
     for seq in (70, 7):
-        messages.put_back(seq)
+        messages.return_to_line(seq)
     assert stored_in(messages) == [*range(1, 101), *range(2_101, 3_000), *range(5_500, 6_001)]
     assert line_of(messages) == [7, 70, *range(2_101, 3_000), *range(5_500, 6_001)]
 
@@ -247,9 +247,9 @@ def test_a_message_with_a_rank_stands_beside_the_line(messages: Messages) -> Non
 
 def test_a_lifted_message_may_be_given_a_rank(messages: Messages) -> None:
     fill(messages, 2)
-    messages.lift_many(1, 1_000)
+    messages.checkout_many(1, 1_000)
     messages.ranks[1] = RANK
-    messages.touch([1])
+    messages.mark_changed([1])
     assert line_of(messages) == [2]
     assert stored_in(messages) == [1, 2]
 
@@ -270,9 +270,9 @@ def test_a_message_can_be_discarded_wherever_it_stands(messages: Messages, where
     messages.keep(1, body_of(1), RANK) if where == "ranked" else messages.append(1, body_of(1))
     messages.append(2, body_of(2))
     if where != "ranked":
-        messages.lift_many(1, 1_000)
+        messages.checkout_many(1, 1_000)
     if where == "put back":
-        messages.put_back(1)
+        messages.return_to_line(1)
     assert messages.discard(1) == 10
     messages.ranks.pop(1, None)
     assert line_of(messages) == stored_in(messages) == [2]
@@ -299,7 +299,7 @@ def test_a_message_is_found_by_the_id_its_producer_gave_until_it_is_gone(message
     messages.append(1, body_of(1), OWN_ID)
     messages.keep(2, body_of(2), RANK, other)
     assert (messages.seq_of(OWN_ID), messages.seq_of(other)) == (1, 2)
-    messages.lift_many(1, 0)
+    messages.checkout_many(1, 0)
     assert messages.seq_of(OWN_ID) == 1
     messages.discard(1)
     messages.discard(2)
@@ -358,8 +358,8 @@ def test_the_budget_is_as_before_once_all_is_gone(harness: Harness, end: str) ->
     fill(messages, 6)
     messages.append(7, body_of(7), OWN_ID)
     messages.keep(8, body_of(8), RANK, OWN_ID[:-1] + b"7")
-    messages.lift_many(3, 1_000)
-    messages.put_back(2)
+    messages.checkout_many(3, 1_000)
+    messages.return_to_line(2)
     messages.keep_answer(b"key", 10, b"answer")
     assert harness.budget.used > idle
     if end == "clear":
@@ -387,14 +387,14 @@ def test_a_delivered_message_is_out_of_the_line_when_the_store_is_opened(durable
     assert stored_in(messages) == [1, 2, 3, 4]
     assert sorted(messages.deliveries) == [1, 2]
     assert facts_of(messages.deliveries[2]) == delivered
-    messages.put_back(1)
+    messages.return_to_line(1)
     assert line_of(messages) == [1, 3, 4]
 
 
 def test_a_lifted_message_without_a_delivery_is_back_in_line(durable: Harness) -> None:
     messages = durable.open()
     fill(messages, 3)
-    messages.lift_many(2, 1_000)
+    messages.checkout_many(2, 1_000)
     assert line_of(reopened(durable)) == [1, 2, 3]
 
 
@@ -505,22 +505,22 @@ class MessagesMachine(RuleBasedStateMachine):
     @rule(count=few_or_many, max_bytes=st.integers(0, 40_000), is_delivered=st.booleans())
     def lift(self, count: int, max_bytes: int, is_delivered: bool) -> None:  # noqa: FBT001  # hypothesis passes it by name
         expected = self.first(count, max_bytes)
-        assert self.messages.lift_many(count, max_bytes) == (expected, [self.bodies[seq] for seq in expected])
+        assert self.messages.checkout_many(count, max_bytes) == (expected, [self.bodies[seq] for seq in expected])
         self.line.difference_update(expected)
         if is_delivered:
             for seq in expected:
                 delivery = Delivery(State.LEASED, 1, seq + 1_000_000, 50, 40, "worker")
                 self.deliveries[seq] = self.messages.deliveries[seq] = delivery
-            self.messages.touch(expected)
+            self.messages.mark_changed(expected)
 
     @precondition(lambda self: self.lifted)
     @rule(data=st.data(), run=few_or_many)
-    def put_back(self, data: st.DataObject, run: int) -> None:
+    def return_to_line(self, data: st.DataObject, run: int) -> None:
         for seq in self.some(data, self.lifted, run):
             if seq in self.deliveries:
                 self.deliveries[seq].state = State.READY
-                self.messages.touch([seq])
-            self.messages.put_back(seq)
+                self.messages.mark_changed([seq])
+            self.messages.return_to_line(seq)
             self.line.add(seq)
 
     @precondition(lambda self: self.lifted)
@@ -528,7 +528,7 @@ class MessagesMachine(RuleBasedStateMachine):
     def rank_lifted(self, data: st.DataObject, run: int, rank: Rank) -> None:
         for seq in self.some(data, self.lifted, run):
             self.ranks[seq] = self.messages.ranks[seq] = rank
-            self.messages.touch([seq])
+            self.messages.mark_changed([seq])
 
     # Any message
 
@@ -554,13 +554,13 @@ class MessagesMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.deliveries)
     @rule(data=st.data(), history=st.binary(max_size=5))
-    def touch(self, data: st.DataObject, history: bytes) -> None:
+    def mark_changed(self, data: st.DataObject, history: bytes) -> None:
         seq = data.draw(st.sampled_from(sorted(self.deliveries)))
         delivery = self.deliveries[seq]
         delivery.count += 1
         delivery.superseded = (*delivery.superseded, delivery.token)
         delivery.history += history
-        self.messages.touch([seq])
+        self.messages.mark_changed([seq])
 
     # Answers
 

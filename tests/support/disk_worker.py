@@ -77,10 +77,10 @@ class Work:
             removed = [seq for seq, _ in messages.after(0, 1_000_000, 1 << 40)]
             messages.clear()
             return {"removed": removed}
-        leased, _ = messages.lift_many(count, 20_000)
+        leased, _ = messages.checkout_many(count, 20_000)
         for seq in leased:
             messages.deliveries[seq] = Delivery(State.LEASED, 1, seq, 50, 40, "worker")
-        messages.note_leases(leased)
+        messages.mark_leased(leased)
         acked = [seq for seq in list(messages.deliveries) if self._random.random() < 0.5]
         for seq in acked:
             messages.discard(seq)
@@ -96,7 +96,7 @@ class Work:
         else:
             messages.keep(seq, body_of(seq), Rank(-1, 1, 1, 0), own_id_of(seq))
             messages.deliveries[seq] = Delivery(State.READY)
-            messages.touch([seq])
+            messages.mark_changed([seq])
         return seq
 
     def _tell(self, what: str, key: str, changes: dict[str, Any]) -> None:

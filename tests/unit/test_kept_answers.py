@@ -11,10 +11,10 @@ from support.queues import make_queue
 
 def test_an_answer_is_found_again_for_a_minute() -> None:
     answers = make_queue().answers
-    assert answers.find(b"key", 5) is None
+    assert answers.lookup_or_admit(b"key", 5) is None
     answers.keep(b"key", b"answer", 5)
-    assert answers.find(b"key", 5 + KEPT - 1) == b"answer"
-    assert answers.find(b"key", 5 + KEPT) is None
+    assert answers.lookup_or_admit(b"key", 5 + KEPT - 1) == b"answer"
+    assert answers.lookup_or_admit(b"key", 5 + KEPT) is None
 
 
 def test_answers_are_bounded_and_the_old_make_room() -> None:
@@ -22,9 +22,9 @@ def test_answers_are_bounded_and_the_old_make_room() -> None:
     for number in range(MOST):
         answers.keep(b"%d" % number, b"answer", 5 + number)
     with pytest.raises(TooManyAnswers, match="orders"):
-        answers.find(b"another", 5 + MOST)
-    assert answers.find(b"7", 5 + MOST) == b"answer"
-    assert answers.find(b"another", 5 + KEPT) is None
+        answers.lookup_or_admit(b"another", 5 + MOST)
+    assert answers.lookup_or_admit(b"7", 5 + MOST) == b"answer"
+    assert answers.lookup_or_admit(b"another", 5 + KEPT) is None
 
 
 def test_answers_count_to_the_memory_budget_until_they_are_dropped() -> None:
@@ -33,5 +33,5 @@ def test_answers_count_to_the_memory_budget_until_they_are_dropped() -> None:
     before = budget.used
     queue.answers.keep(b"key", b"answer" * 100, 5)
     assert budget.used > before + 600
-    queue.answers.find(b"other", 5 + KEPT)
+    queue.answers.lookup_or_admit(b"other", 5 + KEPT)
     assert budget.used == before

@@ -66,7 +66,7 @@ class ModelWaiter:
         self.results += [reason] * (len(self.drafts) - len(self.results))
 
 
-class Taker:
+class LongPoll:
     """A call that waits for a message."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.clock = BEGIN
         self.waiters: list[ModelWaiter] = []
         self.ended: list[ModelWaiter] = []
-        self.takers: list[Taker] = []
+        self.takers: list[LongPoll] = []
         self.claims: list[Claim] = []
         self.tokens = [-1]  # and one that nobody ever gave
         self.answers: dict[bytes, tuple[int, bytes]] = {}
@@ -211,7 +211,7 @@ class QueueMachine(RuleBasedStateMachine):
     def wait_for_message(self) -> None:
         self.queue.peek_batch(1, 0, self.now())
         if not self.model.first(1):
-            self.takers.append(Taker())
+            self.takers.append(LongPoll())
             self.queue.wait_for_message(Waiter(self.takers[-1].wake))
 
     @precondition(lambda self: self.takers)
@@ -358,9 +358,9 @@ class QueueMachine(RuleBasedStateMachine):
     def answer_once(self, key: bytes, answer: bytes) -> None:
         until, kept = self.answers.get(key, (0, b""))
         if until > self.clock:
-            assert self.queue.answers.find(key, self.clock) == kept
+            assert self.queue.answers.lookup_or_admit(key, self.clock) == kept
         else:
-            assert self.queue.answers.find(key, self.clock) is None
+            assert self.queue.answers.lookup_or_admit(key, self.clock) is None
             self.queue.answers.keep(key, answer, self.clock)
             self.answers[key] = self.clock + 60 * SECOND, answer
 

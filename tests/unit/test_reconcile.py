@@ -15,7 +15,7 @@ from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet_operator.actions import how_it_was_got
 from queuelet_operator.packed_tags import PackedTags
-from queuelet_operator.plan.conditions import counts_matter, trouble_of
+from queuelet_operator.plan.conditions import counts_matter, current_outage
 from queuelet_operator.plan.declared import Declared
 from queuelet_operator.plan.deletion import LEFT, LOOK_AROUND_EVERY
 from queuelet_operator.plan.events import notice_of_declaration
@@ -1231,7 +1231,7 @@ def test_from_anywhere_it_comes_to_rest_within_eight_steps(world: World) -> None
         assert world.is_gone or not an.has_finalizer or rest.until is not None, "a deletion that waits is looked at"
         return
     says = shown(status)
-    trouble = trouble_of(world.known(), POLICY)
+    trouble = current_outage(world.known(), POLICY)
     if an.is_paused:
         assert not any(isinstance(each, Declare | Remove) for each in world.steps)
         is_there = trouble is not None or (world.queue is not None and world.queue.id == status.queue_id)
@@ -1286,7 +1286,7 @@ def test_it_touches_no_queue_of_another_unless_it_may_adopt_it(world: World) -> 
 
 def cannot_work(world: World) -> bool:
     """Tell whether nothing can be done with the queue of a world."""
-    trouble = trouble_of(world.known(), POLICY)
+    trouble = current_outage(world.known(), POLICY)
     return trouble is not None and trouble.ends_work
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from queuelet.server.endpoint import Call, Endpoint, Method, Send
 from queuelet.server.latency import Latencies
-from queuelet.server.lifecycle import Running
+from queuelet.server.lifecycle import Lifecycle
 from queuelet.wire.errors import SERVICE, Status
 
 
@@ -37,7 +37,7 @@ async def test_a_stream_that_sends_at_a_stop_ends_once_its_answer_is_sent_whole(
         while True:
             await send(b"answer")
 
-    running = Running()
+    running = Lifecycle()
     endpoint = Endpoint(
         SERVICE, Method(name="Consume", event="consume", stream=handle), running=running, latencies=Latencies()
     )

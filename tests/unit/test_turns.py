@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from queuelet import fairness as turns
-from queuelet.fairness import Line, Turns
+from queuelet.fairness import Line, TimeSlice
 
 
 async def test_in_one_pass_of_the_loop_only_one_piece_of_work_has_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ async def test_in_one_pass_of_the_loop_only_one_piece_of_work_has_a_slice(monkey
 
     async def work() -> None:
         nonlocal slices
-        mine = Turns("a")
+        mine = TimeSlice("a")
         for _ in range(5):
             await mine.give()
             slices += 1
@@ -41,8 +41,8 @@ async def test_in_one_pass_of_the_loop_only_one_piece_of_work_has_a_slice(monkey
 
 async def test_work_that_was_cancelled_does_not_hold_up_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "SLICE", -1.0)
-    cancelled = [asyncio.ensure_future(Turns("a").give()) for _ in range(3)]
-    other = asyncio.ensure_future(Turns("a").give())
+    cancelled = [asyncio.ensure_future(TimeSlice("a").give()) for _ in range(3)]
+    other = asyncio.ensure_future(TimeSlice("a").give())
     await asyncio.sleep(0)
     for each in cancelled:
         each.cancel()
@@ -55,7 +55,7 @@ async def test_the_first_slice_waits_too(monkeypatch: pytest.MonkeyPatch) -> Non
 
     async def work() -> None:
         nonlocal begun
-        await Turns("a").begin()
+        await TimeSlice("a").begin()
         begun += 1
 
     all_of_it = asyncio.gather(*(work() for _ in range(10)))
@@ -73,7 +73,7 @@ async def test_addresses_have_slices_in_turn(monkeypatch: pytest.MonkeyPatch) ->
     order: list[str] = []
 
     async def work(peer: str, slices: int) -> None:
-        mine = Turns(peer)
+        mine = TimeSlice(peer)
         for _ in range(slices):
             await mine.give()
             order.append(peer)

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from bench.cycle.contender import Bounds, Contender, Putter, Taker, said_by
+from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, said_by
 from bench.cycle.record import SIZE, Record
 from bench.process import HOST, free_port, program, started, wait_for_port
-from bench.system import Failed, Running
+from bench.system import Failed, Lifecycle
 
 _PUT = b"put 0 0 60 %d\r\n" % SIZE
 _CHUNK = 1 << 18
@@ -24,7 +24,7 @@ class Beanstalkd(Contender):
     """One tube a queue, and one connection a side."""
 
     @contextmanager
-    def start(self, folder: Path) -> Iterator[Running]:
+    def start(self, folder: Path) -> Iterator[Lifecycle]:
         """Run beanstalkd, with a log that is synced at every write where messages go to disk."""
         port = free_port()
         command = [_binary(), "-l", HOST, "-p", str(port)]
@@ -34,7 +34,7 @@ class Beanstalkd(Contender):
             command += ["-b", str(log), "-f0"]
         with started(command, folder) as process:
             wait_for_port(port, process, folder)
-            yield Running(f"{HOST}:{port}", process.pid)
+            yield Lifecycle(f"{HOST}:{port}", process.pid)
 
     def server_version(self) -> str:
         """Ask beanstalkd."""
@@ -57,7 +57,7 @@ class Beanstalkd(Contender):
             line.close()
 
     @asynccontextmanager
-    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Taker]:
+    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[LongPoll]:
         """Connect."""
         line = await _Line.open(address, queue)
         try:
@@ -148,7 +148,7 @@ class _Putter(Putter):
             raise Failed(f"beanstalkd answers {self._failure} to a put")
 
 
-class _Taker(Taker):
+class _Taker(LongPoll):
     """Reserves many at a time: it waits for the first, and takes of the others what is there.
 
     A connection that waits hears nothing else, so that with several waiting reserves the deletes behind them would

@@ -13,10 +13,10 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, PubAck, RetentionPolicy, StorageType
 
-from bench.cycle.contender import Bounds, Contender, Putter, Taker, said_by
+from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, said_by
 from bench.cycle.record import Record
 from bench.process import HOST, free_port, program, started, wait_for_port
-from bench.system import Failed, Running
+from bench.system import Failed, Lifecycle
 
 _CONSUMER = "bench"
 _PENDING_BYTES = 1 << 30
@@ -31,7 +31,7 @@ class JetStream(Contender):
     packages = ("nats-py",)
 
     @contextmanager
-    def start(self, folder: Path) -> Iterator[Running]:
+    def start(self, folder: Path) -> Iterator[Lifecycle]:
         """Run nats-server, which syncs at every write where messages go to disk."""
         port = free_port()
         sync = "sync_interval: always" if self.is_disk else ""
@@ -39,7 +39,7 @@ class JetStream(Contender):
         settings.write_text(f'listen: "{HOST}:{port}"\njetstream {{ store_dir: "{folder}"\n{sync} }}\n')
         with started([_binary(), "-c", str(settings)], folder) as process:
             wait_for_port(port, process, folder)
-            yield Running(f"{HOST}:{port}", process.pid)
+            yield Lifecycle(f"{HOST}:{port}", process.pid)
 
     def server_version(self) -> str:
         """Ask nats-server."""
@@ -72,7 +72,7 @@ class JetStream(Contender):
             await connection.close()
 
     @asynccontextmanager
-    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Taker]:  # noqa: ARG002  # the server bounds what is held
+    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[LongPoll]:  # noqa: ARG002  # the server bounds what is held
         """Connect and subscribe."""
         connection = await nats.connect(f"nats://{address}")
         try:
@@ -130,7 +130,7 @@ class _Putter(Putter):
             raise Failed(f"NATS does not take a message: {self._failure}")
 
 
-class _Taker(Taker):
+class _Taker(LongPoll):
     def __init__(self, record: Record) -> None:
         self._record = record
         self._acknowledged = asyncio.Event()

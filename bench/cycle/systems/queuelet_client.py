@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.cycle.contender import Bounds, Contender, Putter, Taker
+from bench.cycle.contender import Bounds, Contender, LongPoll, Putter
 from bench.cycle.record import Record
 from bench.process import started_python
-from bench.system import Failed, Running
+from bench.system import Failed, Lifecycle
 from queuelet.client import Client, Consumer, Producer, Received
 
 _RUN = (
@@ -28,11 +28,11 @@ class QueueletClient(Contender):
     packages = ("grpcio", "protobuf")
 
     @contextmanager
-    def start(self, folder: Path) -> Iterator[Running]:
+    def start(self, folder: Path) -> Iterator[Lifecycle]:
         """Run the server."""
         data = str(folder / "data") if self.is_disk else ""
         with started_python(["-c", _RUN.format(folder=data)], folder) as (address, pid):
-            yield Running(address, pid)
+            yield Lifecycle(address, pid)
 
     def server_version(self) -> str:
         """Return ours."""
@@ -55,7 +55,7 @@ class QueueletClient(Contender):
                 yield _Putter(producer)
 
     @asynccontextmanager
-    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Taker]:
+    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[LongPoll]:
         """Open a consumer."""
 
         async def handle(received: Received[bytes]) -> None:
@@ -95,7 +95,7 @@ class _Putter(Putter):
         await self._producer.flush()
 
 
-class _Taker(Taker):
+class _Taker(LongPoll):
     def __init__(self, consumer: Consumer[bytes], record: Record) -> None:
         self._consumer = consumer
         self._record = record

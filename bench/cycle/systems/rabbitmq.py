@@ -13,11 +13,11 @@ from pika.channel import Channel  # type: ignore[import-untyped]
 from pika.frame import Method  # type: ignore[import-untyped]
 from pika.spec import Basic  # type: ignore[import-untyped]
 
-from bench.cycle.contender import Bounds, Contender, Putter, Taker, said_by
+from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, said_by
 from bench.cycle.record import Record
 from bench.pika_calls import called, connected, open_channel
 from bench.process import program
-from bench.system import Failed, Running
+from bench.system import Failed, Lifecycle
 from bench.systems.rabbitmq import RABBITMQ
 
 
@@ -29,7 +29,7 @@ class RabbitMQ(Contender):
 
     packages = ("pika",)
 
-    def start(self, folder: Path) -> AbstractContextManager[Running]:
+    def start(self, folder: Path) -> AbstractContextManager[Lifecycle]:
         """Run the server."""
         return RABBITMQ.start(folder)
 
@@ -59,7 +59,7 @@ class RabbitMQ(Contender):
         connection.close()
 
     @asynccontextmanager
-    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Taker]:
+    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[LongPoll]:
         """Connect and consume."""
         connection = await connected(address)
         channel = await open_channel(connection)
@@ -122,7 +122,7 @@ class _Putter(Putter):
         self._confirmed.set()
 
 
-class _Taker(Taker):
+class _Taker(LongPoll):
     def __init__(self, channel: Channel, queue: str, record: Record) -> None:
         self._channel = channel
         self._queue = queue

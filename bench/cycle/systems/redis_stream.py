@@ -10,10 +10,10 @@ from uuid import uuid4
 
 from redis.asyncio import Redis
 
-from bench.cycle.contender import Bounds, Contender, Putter, Taker, said_by
+from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, said_by
 from bench.cycle.record import Record
 from bench.process import HOST, free_port, program, started, wait_for_port
-from bench.system import Running
+from bench.system import Lifecycle
 
 _GROUP = "bench"
 _FIELD = "p"
@@ -34,7 +34,7 @@ class RedisStream(Contender):
     packages = ("redis", "hiredis")
 
     @contextmanager
-    def start(self, folder: Path) -> Iterator[Running]:
+    def start(self, folder: Path) -> Iterator[Lifecycle]:
         """Run redis-server, with an append-only file that is synced at every write where messages go to disk."""
         port = free_port()
         settings = {"bind": HOST, "port": str(port), "save": "", "dir": str(folder)}
@@ -42,7 +42,7 @@ class RedisStream(Contender):
         command = [_binary(), *(word for key, value in settings.items() for word in (f"--{key}", value))]
         with started(command, folder) as process:
             wait_for_port(port, process, folder)
-            yield Running(f"{HOST}:{port}", process.pid)
+            yield Lifecycle(f"{HOST}:{port}", process.pid)
 
     def server_version(self) -> str:
         """Ask redis-server."""
@@ -64,7 +64,7 @@ class RedisStream(Contender):
             yield _Putter([await opened.enter_async_context(_connection(address)) for _ in range(lanes)], queue)
 
     @asynccontextmanager
-    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Taker]:
+    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[LongPoll]:
         """Connect."""
         async with _connection(address) as redis:
             yield _Taker(redis, queue, bounds.held, record)
@@ -115,7 +115,7 @@ class _Putter(Putter):
             self._free.put_nowait(redis)
 
 
-class _Taker(Taker):
+class _Taker(LongPoll):
     def __init__(self, redis: Redis, stream: str, held: int, record: Record) -> None:
         self._redis = redis
         self._stream = stream

@@ -73,7 +73,7 @@ class Trouble:
         return self.since + policy.outage_after
 
 
-def obstacle(known: Known, policy: Policy) -> Verdict | None:
+def blocking_verdict(known: Known, policy: Policy) -> Verdict | None:
     """Return what only people can put out of the way, None if nothing is in the way."""
     an_object, queue, epochs = known.object, known.queue, known.server.epochs or {}
     store = an_object.spec.store
@@ -156,7 +156,7 @@ def _has_adopted(known: Known, policy: Policy) -> bool:
 
 def paused(known: Known, policy: Policy, now: float) -> Verdict:
     """Return what to say of an object that is left as it is: what is true of its queue, though nothing is done."""
-    trouble = trouble_of(known, policy)
+    trouble = current_outage(known, policy)
     is_told = trouble is not None and trouble.is_told(known, policy, now)
     as_before = _paused(ready=_ready_before(known.object))
     if trouble and trouble.ends_work:
@@ -209,7 +209,7 @@ def _lost_while_paused(known: Known) -> Verdict:
     return _as_told_first(known, lost)
 
 
-def trouble_of(known: Known, policy: Policy) -> Trouble | None:
+def current_outage(known: Known, policy: Policy) -> Trouble | None:
     """Return what is wrong with the server, or with the store of the object's queue; None if nothing is."""
     server, problem = known.server, known.problem
     if server.is_away:
@@ -232,9 +232,9 @@ def trouble_of(known: Known, policy: Policy) -> Trouble | None:
     )
 
 
-def standing(known: Known, policy: Policy, now: float) -> Verdict:
+def verdict_when_declared(known: Known, policy: Policy, now: float) -> Verdict:
     """Return what to say of an object whose queue was declared."""
-    refusal, trouble = known.refusal, trouble_of(known, policy)
+    refusal, trouble = known.refusal, current_outage(known, policy)
     if refusal:
         return Verdict(
             reason=Reason.REFUSED if refusal.reason != "NOT_OWNER" else Reason.NOT_OWNER,
@@ -269,11 +269,11 @@ def _lost(known: Known) -> Verdict:
     )
 
 
-def while_in(trouble: Trouble, known: Known, policy: Policy, now: float) -> Nothing | WriteStatus:
+def report_outage(trouble: Trouble, known: Known, policy: Policy, now: float) -> Nothing | WriteStatus:
     """Say what is wrong with the server or its store, once it has been for long."""
     if not trouble.is_told(known, policy, now):
         return Nothing(until=trouble.told_at(policy))
-    return written(known, policy, _with_present_cause(known, trouble), now)
+    return status_step(known, policy, _with_present_cause(known, trouble), now)
 
 
 def _with_present_cause(known: Known, trouble: Trouble) -> Verdict:
@@ -297,7 +297,7 @@ def _as_told_first(known: Known, verdict: Verdict) -> Verdict:
     return replace(verdict, message=old.message) if old and old.reason == verdict.reason else verdict
 
 
-def written(known: Known, policy: Policy, verdict: Verdict, now: float) -> Nothing | WriteStatus:
+def status_step(known: Known, policy: Policy, verdict: Verdict, now: float) -> Nothing | WriteStatus:
     """Return the write that makes the status say so, or nothing where it does."""
     old = known.object.status
     wanted = _status(known, policy, verdict, now)
@@ -312,7 +312,7 @@ def written(known: Known, policy: Policy, verdict: Verdict, now: float) -> Nothi
 
 def _look_again_at(known: Known, policy: Policy, now: float) -> list[float]:
     """Return when a status may be another by itself."""
-    refusal, trouble = known.refusal, trouble_of(known, policy)
+    refusal, trouble = known.refusal, current_outage(known, policy)
     times = [refusal.retry_at] if refusal and not refusal.is_final else []
     if trouble and not trouble.is_told(known, policy, now):
         times.append(trouble.told_at(policy))

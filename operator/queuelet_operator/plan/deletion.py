@@ -10,12 +10,12 @@ from dataclasses import replace
 from queuelet_operator.plan.conditions import (
     Trouble,
     Verdict,
+    current_outage,
     is_of_object,
     is_owned,
-    standing,
-    trouble_of,
-    while_in,
-    written,
+    report_outage,
+    status_step,
+    verdict_when_declared,
 )
 from queuelet_operator.plan.model import (
     Cause,
@@ -52,7 +52,7 @@ def next_step_of_deletion(known: Known, policy: Policy, now: float) -> Step:
         return DropFinalizer(notice=_notice_of_removal(known, policy, known.removed))
     if known.object.spec.deletion_policy is DeletionPolicy.RETAIN:
         return _retain(known, policy)
-    trouble = trouble_of(known, policy)
+    trouble = current_outage(known, policy)
     if trouble and trouble.ends_work:
         return _release(trouble, known, policy, now)
     if known.object.spec.deletion_policy is DeletionPolicy.DRAIN:
@@ -64,7 +64,7 @@ def next_step_of_deletion(known: Known, policy: Policy, now: float) -> Step:
 
 def _retain(known: Known, policy: Policy) -> Step:
     """Return what lets go of an object whose queue stays: one that was drained is opened again, if that can be now."""
-    an_object, queue, trouble = known.object, known.queue, trouble_of(known, policy)
+    an_object, queue, trouble = known.object, known.queue, current_outage(known, policy)
     if trouble and trouble.ends_work:
         was_drained = an_object.status.reason == Reason.DRAINING
         return DropFinalizer(notice=_left_closed(an_object) if was_drained else None)
@@ -104,7 +104,7 @@ def _drain(known: Known, policy: Policy, now: float) -> Step | None:
 
 def _close(known: Known, queue: ObservedQueue, policy: Policy, now: float, deadline: float) -> Step:
     if known.refusal and (known.refusal.is_final or now < known.refusal.retry_at):
-        return _wait(known, policy, standing(known, policy, now), now, deadline)
+        return _wait(known, policy, verdict_when_declared(known, policy, now), now, deadline)
     # As it is, and not as the object asks for: what was asked for last may have been refused.
     return Declare(definition=replace(queue.definition, draining=True), cause=Cause.DRAIN)
 
@@ -133,7 +133,7 @@ def _wait_for_drain(known: Known, policy: Policy, now: float, deadline: float) -
 
 
 def _wait(known: Known, policy: Policy, verdict: Verdict, now: float, deadline: float) -> Step:
-    step = written(known, policy, verdict, now)
+    step = status_step(known, policy, verdict, now)
     if not isinstance(step, Nothing):
         return step
     return Nothing(until=min(deadline, now + LOOK_AROUND_EVERY, step.until or deadline))
@@ -164,7 +164,7 @@ def _release(trouble: Trouble, known: Known, policy: Policy, now: float) -> Step
                 is_warning=True,
             )
         )
-    step = while_in(trouble, known, policy, now)
+    step = report_outage(trouble, known, policy, now)
     if not isinstance(step, Nothing):
         return step
     return Nothing(until=min(trouble.since + policy.release_after, now + LOOK_AROUND_EVERY, step.until or float("inf")))

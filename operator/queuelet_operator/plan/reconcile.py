@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from queuelet_operator.plan.conditions import (
+    blocking_verdict,
+    current_outage,
     is_of_another_store,
     is_owned,
-    obstacle,
     paused,
-    standing,
-    trouble_of,
-    while_in,
-    written,
+    report_outage,
+    status_step,
+    verdict_when_declared,
 )
 from queuelet_operator.plan.declared import Declared
 from queuelet_operator.plan.deletion import next_step_of_deletion
@@ -30,17 +30,18 @@ def next_step(known: Known, policy: Policy, now: float) -> Step:
     if known.object.is_deleting:
         return next_step_of_deletion(known, policy, now)
     if known.object.is_paused:
-        return written(known, policy, paused(known, policy, now), now)
-    trouble = trouble_of(known, policy)
+        return status_step(known, policy, paused(known, policy, now), now)
+    trouble = current_outage(known, policy)
     if trouble and trouble.ends_work:
-        return while_in(trouble, known, policy, now)
-    verdict = obstacle(known, policy)
+        return report_outage(trouble, known, policy, now)
+    verdict = blocking_verdict(known, policy)
     if verdict:
-        return written(known, policy, verdict, now)
+        return status_step(known, policy, verdict, now)
     wants_finalizer = known.object.spec.deletion_policy is not DeletionPolicy.RETAIN
     if wants_finalizer != known.object.has_finalizer:
         return AddFinalizer() if wants_finalizer else DropFinalizer()
-    return _declaration(known, policy, now) or written(known, policy, standing(known, policy, now), now)
+    verdict = verdict_when_declared(known, policy, now)
+    return _declaration(known, policy, now) or status_step(known, policy, verdict, now)
 
 
 def _declaration(known: Known, policy: Policy, now: float) -> Declare | None:

@@ -94,7 +94,7 @@ class Lessee:
         """What was held when the connection ended."""
         self._unsettled: dict[int, pb.ConsumeNack | Delivery] = {}
         """What became of each message: given back, or done."""
-        self._untold: dict[int, pb.ConsumeNack | Delivery] = {}
+        self._unreported: dict[int, pb.ConsumeNack | Delivery] = {}
         self._finished = Finished()
         self._extended_at = self._suspects_until = 0.0
         """When leases were extended last, and until when some of before may have expired."""
@@ -178,7 +178,7 @@ class Lessee:
 
     def _settle(self, token: int, outcome: pb.ConsumeNack | Delivery) -> None:
         self._held.discard(token)
-        self._unsettled[token] = self._untold[token] = outcome
+        self._unsettled[token] = self._unreported[token] = outcome
         self._has_news.set()
 
     async def _consume(self) -> None:
@@ -199,8 +199,8 @@ class Lessee:
         self._credit = 0
         self._must_revoke = self._must_confirm = False
         # A Disk store keeps leases when its server is killed. Given back they come again, in their old places.
-        self._untold = {token: pb.ConsumeNack(token=token, unused=True) for token in self._left}
-        self._untold.update(self._unsettled)
+        self._unreported = {token: pb.ConsumeNack(token=token, unused=True) for token in self._left}
+        self._unreported.update(self._unsettled)
         try:
             self._extended_at = monotonic()
             await stream.begin(self._next_request() or pb.ConsumeRequest())
@@ -290,7 +290,7 @@ class Lessee:
                 await stream.say(request)
                 self._has_news.set()
                 continue
-            if self._is_ending and not self._untold:
+            if self._is_ending and not self._unreported:
                 # It is `_listen` that ends then, with the last answer.
                 await stream.end_requests()
                 await asyncio.Event().wait()
@@ -300,13 +300,13 @@ class Lessee:
             self._credit = 0
             return pb.ConsumeRequest(revoke=True)
         free = self._free()
-        if not self._untold and not free and not self._must_confirm:
+        if not self._unreported and not free and not self._must_confirm:
             return None
         self._must_confirm = False
-        told = list(self._untold.items())[:_MOST_TOLD]
+        told = list(self._unreported.items())[:_MOST_TOLD]
         for token, _ in told:
-            del self._untold[token]
-        if self._untold:
+            del self._unreported[token]
+        if self._unreported:
             self._has_news.set()
         revoke, self._must_revoke = self._must_revoke, False
         self._credit = free if revoke else self._credit + free

@@ -77,7 +77,7 @@ class Expiries:
             return None
         if self._heap.earliest <= now:
             return self._heap.pop()[1]
-        return self._messages.lift_many(1, 0)[0][0]
+        return self._messages.checkout_many(1, 0)[0][0]
 
     def clear(self) -> None:
         """Forget all."""

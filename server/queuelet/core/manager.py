@@ -152,7 +152,7 @@ class Manager:
         queue = self._take_up(store, stored, self._next_number, now)
         self._next_number += 1
         self._numbers.append(queue.number)
-        self._tell(queue)
+        self._notify(queue)
         return queue
 
     def load(self, kind: StoreKind, *, now: int) -> None:
@@ -164,13 +164,13 @@ class Manager:
         before = {queue.id: queue for queue in self if queue.store is store}
         stored = {each.queue_id: each for each in store.queues()}
         for queue in before.values():
-            queue.let_go(StoreFailed())
+            queue.close(StoreFailed())
             self.budget.used -= _cost(queue.definition)
             self._by_name.pop(queue.definition.name, None)
             if queue.id not in stored:
                 queue.deleted = True
                 self._drop_from_index(queue)
-                self._tell(queue)
+                self._notify(queue)
         for each in stored.values():
             known = before.get(each.queue_id)
             number = known.number if known else self._next_number
@@ -178,13 +178,13 @@ class Manager:
             if known is None:
                 self._next_number += 1
                 self._numbers.append(number)
-            self._tell(queue)
+            self._notify(queue)
 
     def suspend(self, kind: StoreKind, error: QueueletError) -> None:
         """Refuse whoever waits on queues of a store that has failed, and every call until it is loaded again."""
         for queue in self:
             if queue.store is self.stores[kind]:
-                queue.let_go(error)
+                queue.close(error)
 
     def _take_up(self, store: Store, stored: StoredQueue, number: int, now: int) -> Queue:
         """Make a queue of what its store holds, and index it."""
@@ -216,7 +216,7 @@ class Manager:
         self._by_name.pop(queue.definition.name, None)
         self._drop_from_index(queue)
         self.budget.used -= _cost(queue.definition)
-        self._tell(queue)
+        self._notify(queue)
         return dropped
 
     def redefine(self, queue: Queue, definition: Definition, *, now: int) -> None:
@@ -230,7 +230,7 @@ class Manager:
             self.budget.check(growth)
         queue.redefine(definition, now)
         self.budget.used += growth
-        self._tell(queue)
+        self._notify(queue)
 
     def tag(self, queue: Queue, tag: Tag, *, now: int) -> None:
         """Add a tag to a queue; one that is there changes nothing."""
@@ -338,7 +338,7 @@ class Manager:
             )
         return store
 
-    def _tell(self, queue: Queue) -> None:
+    def _notify(self, queue: Queue) -> None:
         for listener in list(self._listeners):
             listener(queue)
 

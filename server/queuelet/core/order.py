@@ -41,7 +41,7 @@ class ReadyOrder:
         """Make a message ready that has a rank, or that was lifted out of the line."""
         rank = self._messages.ranks.get(seq)
         if rank is None:
-            self._messages.put_back(seq)
+            self._messages.return_to_line(seq)
         else:
             self.ranked.add((rank.priority, rank.due, seq))
 
@@ -72,11 +72,11 @@ class ReadyOrder:
             bodies.append(body)
         return seqs, bodies
 
-    def lift_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
+    def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return the first few, and take them out of the order. They stay stored."""
         if not self._messages.ranks or not self.ranked:
-            return self._messages.lift_many(count, max_bytes)
-        return self._out(self._messages.lift_many, count, max_bytes)
+            return self._messages.checkout_many(count, max_bytes)
+        return self._out(self._messages.checkout_many, count, max_bytes)
 
     def take_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Remove and return the first few. Their ranks are the caller's to remove."""

@@ -24,7 +24,7 @@ from queuelet.core.leases import LEASE_OVERHEAD, Leased
 from queuelet.core.message import Delivery, TryOutcome
 from queuelet.core.order import RANK_OVERHEAD
 from queuelet.core.plain_batch import PlainBatch
-from queuelet.core.request_ids import KeptAnswers
+from queuelet.core.request_ids import ResponseCache
 from queuelet.core.states import States
 from queuelet.core.storage import Messages, Store
 from queuelet.core.tokens import Tokens
@@ -84,7 +84,7 @@ class Queue:
         self.next_event = NEVER
         self._last_counts: Counts | None = None
         self._keeps_answer = False
-        self.answers = KeptAnswers(messages, definition.name or queue_id)
+        self.answers = ResponseCache(messages, definition.name or queue_id)
         self._messages = messages
         self._budget = budget
         self._alarms = alarms
@@ -241,7 +241,7 @@ class Queue:
             if limit == UNBOUNDED or len(self._messages) + len(drafts) <= limit:
                 waiting.results = self.add_batch(drafts, now)
             else:
-                self._fill(waiting, now)
+                self._add_while_room(waiting, now)
         if waiting.is_complete:
             done()
             return waiting
@@ -265,7 +265,7 @@ class Queue:
             self._waiting_adds.leave(waiting)
             self.refused_full += len(waiting.drafts) - len(waiting.results)
             waiting.refuse_rest(refusals.full(self))
-            self._admit(now)
+            self._wake_waiting_adds(now)
 
     # Taking
 
@@ -295,7 +295,7 @@ class Queue:
         if messages.deliveries or messages.ranks:
             self._states.forget(seq)
         if self._waiting_adds:
-            self._admit(now)
+            self._wake_waiting_adds(now)
         return body
 
     def pop_batch(self, maximum: int, max_bytes: int, now: int) -> list[bytes]:
@@ -314,7 +314,7 @@ class Queue:
             for seq in seqs:
                 self._states.forget(seq)
         if self._waiting_adds:
-            self._admit(now)
+            self._wake_waiting_adds(now)
         return bodies
 
     def peek(self, now: int) -> bytes:
@@ -390,7 +390,7 @@ class Queue:
         deadline = now + (lease or self.definition.delivery.lease_seconds * _SECOND)
         if self._states.is_voiding:
             return Leased([], 0, [], deadline)  # what comes back may belong before the first of now
-        seqs, bodies = self._order.lift_many(maximum, max_bytes)
+        seqs, bodies = self._order.checkout_many(maximum, max_bytes)
         if not seqs:
             return Leased([], 0, [], deadline)
         first = token = self._leases.grant(seqs, deadline)
@@ -411,9 +411,9 @@ class Queue:
         self._budget.used += LEASE_OVERHEAD * (len(deliveries) - known)
         self.tally.leased += len(seqs)
         if self._keeps_answer:
-            self._messages.touch(seqs)  # an answer that outlives the server is worth nothing without its leases
+            self._messages.mark_changed(seqs)  # an answer that outlives the server is worth nothing without its leases
         else:
-            self._messages.note_leases(seqs)
+            self._messages.mark_leased(seqs)
         self._set_alarm(deadline)
         return Leased(bodies, first, counts, deadline)
 
@@ -450,7 +450,7 @@ class Queue:
         self._budget.used -= LEASE_OVERHEAD * acked
         self.tally.acked += acked
         if acked:
-            self._admit(now)
+            self._wake_waiting_adds(now)
         return results
 
     def nack(  # noqa: PLR0913  # as `receive`
@@ -591,7 +591,7 @@ class Queue:
                 count += 1
             self._states.forget(seq)
         self.tally.purged += count
-        self._admit(now)
+        self._wake_waiting_adds(now)
         return count
 
     def dead_seqs(self, message_ids: Iterable[bytes]) -> list[int]:
@@ -628,18 +628,18 @@ class Queue:
             self._waiting_adds.refuse(refusals.draining(self))
         if may_be_due:
             self.advance(now)
-        self._admit(now)
+        self._wake_waiting_adds(now)
 
     def delete(self) -> Counts:
         """Drop all messages, refuse whoever waits, and return what was dropped."""
         self.check_exists()
         self.deleted = True
-        self.let_go(refusals.deleted(self))
+        self.close(refusals.deleted(self))
         self._messages.clear()
         self.store.drop(self.id)
         return self.counts
 
-    def let_go(self, error: QueueletError) -> None:
+    def close(self, error: QueueletError) -> None:
         """Decide nothing any more, and refuse whoever waits or calls with an error. What the store keeps stays."""
         if self._ended is not None:
             return
@@ -677,7 +677,7 @@ class Queue:
         self.check_exists()
         self._states.advance(now)
         self.answers.drop_old(now)
-        self._admit(now)
+        self._wake_waiting_adds(now)
         self.next_event = NEVER
         self._set_alarm(min(self._states.next_at, self.answers.next_at))
 
@@ -700,7 +700,7 @@ class Queue:
             TooManyAnswers: there is no room to keep an answer.
             and what `take` raises.
         """
-        kept = self.answers.find(key, now)
+        kept = self.answers.lookup_or_admit(key, now)
         if kept is not None:
             return kept
         self._keeps_answer = True
@@ -710,7 +710,7 @@ class Queue:
                 self.keep_answer(key, answer, now)
         finally:
             self._keeps_answer = False
-            self._admit(now)
+            self._wake_waiting_adds(now)
         return answer
 
     def keep_answer(self, key: bytes, answer: bytes, now: int) -> None:
@@ -771,7 +771,7 @@ class Queue:
         self._waiting_takers.wake(count)
         return bodies
 
-    def _fill(self, waiting: WaitingAdd, now: int) -> None:
+    def _add_while_room(self, waiting: WaitingAdd, now: int) -> None:
         """Add what there is room for, in order."""
         results, limit = waiting.results, self.definition.limit
         while not waiting.is_complete:
@@ -792,11 +792,11 @@ class Queue:
             except QueueletError as error:
                 results.append(error)
 
-    def _admit(self, now: int) -> None:
+    def _wake_waiting_adds(self, now: int) -> None:
         """Let those who wait for room have what there is, first come first served."""
         while self._waiting_adds and not self._keeps_answer:
             waiting = self._waiting_adds[0]
-            self._fill(waiting, now)
+            self._add_while_room(waiting, now)
             if not waiting.is_complete:
                 return
             self._waiting_adds.end_first()

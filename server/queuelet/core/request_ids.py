@@ -13,7 +13,7 @@ MOST = 1_000
 """How many answers a queue keeps."""
 
 
-class KeptAnswers:
+class ResponseCache:
     """The answers of one queue's calls by what the call was and its request id."""
 
     __slots__ = ("_label", "_messages")
@@ -23,7 +23,7 @@ class KeptAnswers:
         self._messages = messages
         self._label = label
 
-    def find(self, key: bytes, now: int) -> bytes | None:
+    def lookup_or_admit(self, key: bytes, now: int) -> bytes | None:
         """Return the answer the call got before, None if this is the first time.
 
         Raises:

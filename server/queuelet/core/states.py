@@ -230,7 +230,7 @@ class States:
         """Have a lease end at another time."""
         delivery.until = deadline
         self.leases.extend(delivery.token, deadline)
-        self._messages.touch((seq,))
+        self._messages.mark_changed((seq,))
 
     def end_try(  # noqa: PLR0913, PLR0917  # each is a fact of its own
         self,
@@ -268,7 +268,7 @@ class States:
             delivery.state = State.READY
             self.order.put(seq)
             self._takers.wake(1)
-        self._messages.touch((seq,))
+        self._messages.mark_changed((seq,))
         self.expiries.watch(seq)
 
     def void_leases(self) -> None:
@@ -294,7 +294,7 @@ class States:
         delivery = messages.deliveries[seq]
         self._supersede(seq, delivery)
         delivery.state, delivery.count, delivery.token, delivery.reason = State.READY, 0, 0, 0
-        messages.touch((seq,))
+        messages.mark_changed((seq,))
         self.expiries.watch(seq)
         self.order.put(seq)
         return True
@@ -344,7 +344,7 @@ class States:
         delivery.since = now
         self.dead.add(seq)
         self._messages.tally.buried += 1
-        self._messages.touch((seq,))
+        self._messages.mark_changed((seq,))
 
     def _void_some(self, now: int) -> None:
         voided, self._voided = self._voided[:_SLICE], self._voided[_SLICE:]
@@ -379,7 +379,7 @@ class States:
             delivery = self._messages.deliveries.get(seq)
             if delivery is not None:
                 delivery.state = State.READY
-                self._messages.touch((seq,))
+                self._messages.mark_changed((seq,))
             self.order.put(seq)
             self.woken += 1
             self._takers.wake(1)

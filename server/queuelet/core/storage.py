@@ -26,11 +26,11 @@ class Messages(Protocol):
 
     @property
     def ranks(self) -> MutableMapping[int, Rank]:
-        """The ranks of the messages that have one, by sequence number. The queue changes them and calls `touch`."""
+        """Ranks by sequence number, of messages that have one. The queue changes them and calls `mark_changed`."""
 
     @property
     def deliveries(self) -> MutableMapping[int, Delivery]:
-        """What became of messages that were delivered, by sequence number. The queue changes them and calls `touch`."""
+        """Deliveries by sequence number, of messages that had one. The queue changes them and calls `mark_changed`."""
 
     @property
     def tally(self) -> Tally:
@@ -87,10 +87,10 @@ class Messages(Protocol):
     def take_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Remove and return what `first_many` returns. Their deliveries are the caller's to remove."""
 
-    def lift_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
+    def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return what `first_many` returns, and lift it out of the line. It stays stored."""
 
-    def put_back(self, seq: int) -> None:
+    def return_to_line(self, seq: int) -> None:
         """Put a message that was lifted back into its old place in the line."""
 
     # Any message
@@ -113,10 +113,10 @@ class Messages(Protocol):
     def seq_of(self, own_id: bytes) -> int | None:
         """Return the sequence number of the message that has this id of a producer's, None if none has."""
 
-    def touch(self, seqs: Iterable[int]) -> None:
+    def mark_changed(self, seqs: Iterable[int]) -> None:
         """Note that the ranks or deliveries of these messages changed or went. It is kept with the next commit."""
 
-    def note_leases(self, seqs: Iterable[int]) -> None:
+    def mark_leased(self, seqs: Iterable[int]) -> None:
         """Note that these messages were leased. It is kept within a second, if their leases go on that long."""
 
     # Answers that a repeated call is to get again

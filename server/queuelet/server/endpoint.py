@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, ServerDraining
 from queuelet.server.latency import Latencies
-from queuelet.server.lifecycle import Running
+from queuelet.server.lifecycle import Lifecycle
 from queuelet.wire.errors import NEGZ_SERVICE, Status, negz_status_of, status_of
 
 log = structlog.get_logger()
@@ -86,7 +86,7 @@ class Endpoint:
     """A method of one service as a transport calls it."""
 
     def __init__(
-        self, service: str, method: Method, *, running: Running, latencies: Latencies, guard: Guard | None = None
+        self, service: str, method: Method, *, running: Lifecycle, latencies: Latencies, guard: Guard | None = None
     ) -> None:
         """Take the method, the service under which it is called, and what all endpoints share.
 

@@ -12,7 +12,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
-from queuelet.fairness import Line, Turns
+from queuelet.fairness import Line, TimeSlice
 from queuelet.server.metrics import exposition
 from queuelet.web.connections import HttpConnections
 from queuelet.web.guard import is_loopback, names_loopback, refuse_web_pages
@@ -87,7 +87,7 @@ class HttpEndpoints:
             return web.Response(headers=headers)
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        turns = Turns(request.remote or "", line=self._scrapes, seconds=_SLICE)
+        turns = TimeSlice(request.remote or "", line=self._scrapes, seconds=_SLICE)
         await turns.begin()
         with suppress(ConnectionError):  # whoever asked is gone
             for piece in exposition(self._registry, self._manager, now_ns(), self._tag_keys):

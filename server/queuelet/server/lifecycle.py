@@ -12,7 +12,7 @@ _MOMENT = 0.1
 """How long no call has to come for a stopping server to be left alone, in seconds."""
 
 
-class Running:
+class Lifecycle:
     """True until `stop`, and whoever asked is told of it."""
 
     def __init__(self) -> None:

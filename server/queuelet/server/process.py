@@ -36,7 +36,7 @@ from queuelet.server.handlers import Service
 from queuelet.server.http import HttpEndpoints
 from queuelet.server.intake import Intake
 from queuelet.server.latency import Latencies
-from queuelet.server.lifecycle import Running
+from queuelet.server.lifecycle import Lifecycle
 from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
 from queuelet.server.timer import AlarmClock
@@ -123,7 +123,7 @@ class Server:
             CLOCK.offset = disk.clock.offset
         self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=now_ns())
         self._alarm_clock = AlarmClock(self.manager.alarms)
-        self._running = Running()
+        self._running = Lifecycle()
         self._service = Service(self.manager, self._running, started=time_ns())
         latencies = Latencies()
         guard = token.check if token else None

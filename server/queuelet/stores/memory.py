@@ -143,20 +143,20 @@ class MemoryMessages:
 
     def take_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Remove and return the first few in line."""
-        seqs, bodies = self.lift_many(count, max_bytes)
+        seqs, bodies = self.checkout_many(count, max_bytes)
         for seq in seqs:
             del self._bodies[seq]
         self._forget(seqs, sum(map(len, bodies)))
         return seqs, bodies
 
-    def lift_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
+    def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return the first few, and lift them out of the line."""
         seqs, bodies, self._head = self._first(count, max_bytes)
         if self._returned:
             del self._returned[: len(seqs)]
         return seqs, bodies
 
-    def put_back(self, seq: int) -> None:
+    def return_to_line(self, seq: int) -> None:
         """Put a message that was lifted back into its old place in the line."""
         insort(self._returned, seq)
 
@@ -203,11 +203,11 @@ class MemoryMessages:
         """Return the sequence number of the message that has this id of a producer's, None if none has."""
         return self._seq_of_own_id.get(own_id)
 
-    def touch(self, seqs: Iterable[int]) -> None:
+    def mark_changed(self, seqs: Iterable[int]) -> None:
         """Do nothing: what is in memory is kept as well as it will be."""
 
-    def note_leases(self, seqs: Iterable[int]) -> None:
-        """Do nothing, as `touch`."""
+    def mark_leased(self, seqs: Iterable[int]) -> None:
+        """Do nothing, as `mark_changed`."""
 
     # Answers
 

@@ -12,25 +12,25 @@ from queuelet.fairness import LINE
 from queuelet.server.endpoint import Method
 from queuelet.server.handlers.consume import ConsumeRpcs
 from queuelet.server.handlers.leases import LeaseRpcs
-from queuelet.server.handlers.long_poll import Taker
+from queuelet.server.handlers.long_poll import LongPoll
 from queuelet.server.handlers.messages import MessageRpcs
 from queuelet.server.handlers.queues import QueueRpcs
 from queuelet.server.handlers.redrive import RedriveRpcs
 from queuelet.server.handlers.watch import WatchRpcs
-from queuelet.server.lifecycle import Running
+from queuelet.server.lifecycle import Lifecycle
 from queuelet.wire.errors import NEGZ_SERVICE, SERVICE
 
 
 class Service:
     """The RPCs over the queues of a manager."""
 
-    def __init__(self, manager: Manager, running: Running, *, started: int) -> None:
+    def __init__(self, manager: Manager, running: Lifecycle, *, started: int) -> None:
         """Take the queues to serve, whether the server runs, and since when (nanoseconds since 1970)."""
         self._manager = manager
         self._running = running
         LINE.share = manager.bounds.long_work_share
         self._queues = QueueRpcs(manager, started=started)
-        taker = Taker(running)
+        taker = LongPoll(running)
         self._messages = MessageRpcs(manager, running, taker)
         self._leases = LeaseRpcs(manager, taker)
         self._consume = ConsumeRpcs(manager)

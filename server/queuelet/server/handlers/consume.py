@@ -55,7 +55,7 @@ _USUAL_STEP = 500
 A client that holds a thousand works on one response while the next is on its way.
 """
 
-_MOST_UNTOLD = 10_000
+_MOST_UNREPORTED = 10_000
 """How many results may wait to be told before no more requests are read, of a client that does not read either."""
 
 _SECOND = 1_000_000_000
@@ -147,7 +147,7 @@ def _agreed(heartbeat: int, lease: int) -> int:
     return max(_FASTEST_BEAT, min(heartbeat, lease // _BEATS_PER_LEASE)) if heartbeat else 0
 
 
-class _Untold:
+class _Unreported:
     """What became of leases and was not told yet."""
 
     def __init__(self) -> None:
@@ -194,7 +194,7 @@ class _Stream:
         self._waiter = Waiter(self._called, peer)
         self._is_announced = self._is_beat_announced = False
         self._credit = 0
-        self._untold = _Untold()
+        self._unreported = _Unreported()
         self._held: dict[int, int] = {}
         """The size of each message that the client holds, by token, in bytes."""
         self._held_bytes = 0
@@ -222,13 +222,13 @@ class _Stream:
         """Serve it to its end, and leave nothing behind."""
         self._queue.claim(self._claim)
         try:
-            self._do(first)
+            self._apply(first)
             if self._beat_ns:
                 self._heartbeat = Heartbeat(self._beat_ns / _SECOND, self._beat, self._miss)
             self._reader = self._beside(self._read(requests))
             if not self._queue.ready:
                 self._stand_in_line()  # first, so that a stream that is refused for it was not greeted before
-            await self._tell()
+            await self._send_loop()
         finally:
             self._end()
 
@@ -287,7 +287,7 @@ class _Stream:
 
     def _miss(self) -> None:
         """Note that the client is silent, and end the stream. Where the client does not read, its leases end before."""
-        if _is_over(self._reader) or len(self._untold) >= _MOST_UNTOLD:
+        if _is_over(self._reader) or len(self._unreported) >= _MOST_UNREPORTED:
             return  # it has nothing more to say, or is not listened to
         self._is_silent = True
         if self._is_sending:
@@ -304,7 +304,7 @@ class _Stream:
 
     # Sending
 
-    async def _tell(self) -> None:
+    async def _send_loop(self) -> None:
         """Send until all requests have come and are answered."""
         while True:
             self._woken.clear()
@@ -321,7 +321,7 @@ class _Stream:
             if self._pauses:
                 await self._woken.wait()
                 continue
-            if _is_over(self._reader) and _is_over(self._keeper) and not self._untold:
+            if _is_over(self._reader) and _is_over(self._keeper) and not self._unreported:
                 return
             self._stand_in_line()
             await self._woken.wait()
@@ -365,9 +365,9 @@ class _Stream:
     def _results(self) -> bytes:
         is_news = self._claim.token and not self._is_announced
         is_first = self._beat_ns and not self._is_beat_announced
-        if not is_news and not is_first and not self._untold:
+        if not is_news and not is_first and not self._unreported:
             return b""
-        answer = self._untold.take(is_durable=self._queue.is_durable)
+        answer = self._unreported.take(is_durable=self._queue.is_durable)
         if is_first:
             answer.heartbeat.FromNanoseconds(self._beat_ns)
             self._is_beat_announced = True
@@ -467,15 +467,15 @@ class _Stream:
                 raise InvalidArgument(
                     "start: a stream consumes what its first request says; open another one", field="start"
                 )
-            self._do(asked)
+            self._apply(asked)
             # That messages were read says nothing of how fast they are: what follows gathers further.
             self._was_heard = self._was_heard or asked.credit > 0 or bool(asked.ack or asked.nack or asked.extend)
             self._wake()
-            while len(self._untold) >= _MOST_UNTOLD:
+            while len(self._unreported) >= _MOST_UNREPORTED:
                 self._told.clear()
                 await self._told.wait()
 
-    def _do(self, asked: pb.ConsumeRequest) -> None:
+    def _apply(self, asked: pb.ConsumeRequest) -> None:
         """Do what one request asks, or raise `InvalidArgument` before any of it is done."""
         self._check()
         if asked.credit < 0:
@@ -495,27 +495,27 @@ class _Stream:
             buried = self._queue.tally.buried
             results = self._queue.nack(tokens, now_ns(), delay=delay, reason=reason, dead=dead, unused=unused)
             is_promise = delay > 0 or self._queue.tally.buried > buried
-            self._settle(self._untold.sort(tokens, results), is_promise=is_promise)
+            self._settle(self._unreported.sort(tokens, results), is_promise=is_promise)
         if asked.extend:
             results, _ = self._queue.extend(asked.extend, now_ns(), lease=self._asked.lease)
-            self._untold.settle(self._untold.sort(asked.extend, results))
+            self._unreported.settle(self._unreported.sort(asked.extend, results))
 
     def _ack(self, tokens: Sequence[int]) -> None:
         self._drop(tokens)
-        self._settle(self._untold.sort(tokens, self._queue.ack(tokens, now_ns())), is_promise=True)
+        self._settle(self._unreported.sort(tokens, self._queue.ack(tokens, now_ns())), is_promise=True)
 
     def _settle(self, tokens: Sequence[int], *, is_promise: bool) -> None:
         """Tell what became of leases; of what must outlive the server, once it does."""
         if not (is_promise and self._queue.is_durable):
-            self._untold.settle(tokens)
+            self._unreported.settle(tokens)
             return
-        self._untold.unkept += tokens
+        self._unreported.unkept += tokens
         if _is_over(self._keeper):
             self._keeper = self._beside(self._keep())
 
     async def _keep(self) -> None:
         """Wait until acknowledged messages are removed for good. Those of meanwhile are one group, the next."""
-        untold = self._untold
+        untold = self._unreported
         while untold.unkept:
             tokens, untold.unkept = untold.unkept, []
             commit = self._queue.commit(within=_SHARED_WITHIN)

@@ -16,7 +16,7 @@ DURABILITY_3 = {False: bytes((0x18, _MEMORY)), True: bytes((0x18, _DISK))}
 """The field `durability = 3` of a single message's answer, by whether the store is durable."""
 
 
-def once_kept(queue: Queue, answer: bytes | Awaitable[bytes]) -> bytes | Awaitable[bytes]:
+def after_commit(queue: Queue, answer: bytes | Awaitable[bytes]) -> bytes | Awaitable[bytes]:
     """Return an answer, or what to wait for where the call waits or the queue's store has yet to write what it did.
 
     Awaiting it raises `StoreFailed` where it is not known what became of that.

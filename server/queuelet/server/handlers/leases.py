@@ -10,8 +10,8 @@ from queuelet.core.manager import Manager
 from queuelet.core.stored_form import DELIVERY_ENVELOPE, delivered
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.server.endpoint import Call
-from queuelet.server.handlers.durability import DURABILITY_2, once_kept
-from queuelet.server.handlers.long_poll import Taker
+from queuelet.server.handlers.durability import DURABILITY_2, after_commit
+from queuelet.server.handlers.long_poll import LongPoll
 from queuelet.server.requests import (
     check_batch,
     delay_from_pb,
@@ -39,7 +39,7 @@ _SMALLEST = 96
 class LeaseRpcs:
     """The handlers."""
 
-    def __init__(self, manager: Manager, taker: Taker) -> None:
+    def __init__(self, manager: Manager, taker: LongPoll) -> None:
         """Take the queues, and who takes messages from them."""
         self._manager = manager
         self._bounds = manager.bounds
@@ -66,7 +66,7 @@ class LeaseRpcs:
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.tokens, "tokens", self._bounds)
         answer = _results(queue.ack(asked.tokens, now_ns()))
-        return once_kept(queue, answer + DURABILITY_2[queue.is_durable])
+        return after_commit(queue, answer + DURABILITY_2[queue.is_durable])
 
     def nack(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Give leased messages back. Where that is lost with the server, their leases run out instead.
@@ -82,7 +82,7 @@ class LeaseRpcs:
         answer = _results(
             queue.nack(asked.tokens, now_ns(), delay=delay, reason=reason, dead=asked.dead, unused=asked.unused)
         )
-        return once_kept(queue, answer) if delay or queue.tally.buried > buried else answer
+        return after_commit(queue, answer) if delay or queue.tally.buried > buried else answer
 
     def extend(self, request: bytes, call: Call) -> bytes:
         """Make leases end at another time."""

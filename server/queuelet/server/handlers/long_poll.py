@@ -10,7 +10,7 @@ from queuelet.core.queue import Queue
 from queuelet.core.waiting import Waiter
 from queuelet.errors import InvalidArgument
 from queuelet.server.endpoint import Call
-from queuelet.server.lifecycle import Running
+from queuelet.server.lifecycle import Lifecycle
 
 _MARGIN = 0.1
 """A call that waits answers this long before its deadline, in seconds, or a tenth of its time if that is less."""
@@ -19,10 +19,10 @@ _LONGEST_REQUEST_ID = 64
 """In bytes."""
 
 
-class Taker:
+class LongPoll:
     """Takes messages for calls."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Lifecycle) -> None:
         """Take whether the server runs."""
         self._running = running
         self._repeated: dict[tuple[str, bytes], list[Callable[[], None]]] = {}
@@ -39,14 +39,14 @@ class Taker:
         key = request_key(kind, request_id) if request_id else b""
         must_wait = wait and not queue.has_ready(now_ns()) and not queue.is_held
         if key:
-            if must_wait and (kept := queue.answers.find(key, now_ns())) is not None:
+            if must_wait and (kept := queue.answers.lookup_or_admit(key, now_ns())) is not None:
                 return kept
             take = _first_time(queue, key, take)
         return self._wait(queue, wait, call, key, take) if must_wait else take()
 
     async def _wait(self, queue: Queue, seconds: float, call: Call, key: bytes, take: Callable[[], bytes]) -> bytes:
         loop = asyncio.get_running_loop()
-        left = patience(call)
+        left = wait_budget(call)
         peer = call.peer_host
         deadline = loop.time() + (seconds if left is None else min(seconds, left))
         came_too_late = False
@@ -54,7 +54,7 @@ class Taker:
         try:
             while not (queue.has_ended or queue.is_held or queue.has_ready(now_ns())) and loop.time() < deadline:
                 self._running.check()
-                if key and queue.answers.find(key, now_ns()) is not None:
+                if key and queue.answers.lookup_or_admit(key, now_ns()) is not None:
                     break
                 await self._until_woken(queue, peer, deadline, key, first=came_too_late)
                 came_too_late = True
@@ -89,7 +89,7 @@ class Taker:
                 del self._repeated[queue.id, key]
 
 
-def patience(call: Call) -> float | None:
+def wait_budget(call: Call) -> float | None:
     """Return how long a call may wait so that its answer still comes in time, in seconds; None for ever."""
     left = call.seconds_left
     return None if left is None else max(0.0, left - min(_MARGIN, left / 10))

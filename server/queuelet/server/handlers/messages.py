@@ -14,12 +14,12 @@ from queuelet.core.stored_form import NewMessage, added, browsed, id_of, next_pa
 from queuelet.core.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
-from queuelet.fairness import LINE, Turns
+from queuelet.fairness import LINE, TimeSlice
 from queuelet.selector import parse_selector
 from queuelet.server.endpoint import Call
-from queuelet.server.handlers.durability import DURABILITY_2, DURABILITY_3, once_kept
-from queuelet.server.handlers.long_poll import Taker, patience, request_key
-from queuelet.server.lifecycle import Running
+from queuelet.server.handlers.durability import DURABILITY_2, DURABILITY_3, after_commit
+from queuelet.server.handlers.long_poll import LongPoll, request_key, wait_budget
+from queuelet.server.lifecycle import Lifecycle
 from queuelet.server.plain_request import read_plain_request
 from queuelet.server.requests import (
     check_batch,
@@ -59,7 +59,7 @@ Answer = Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes]
 class MessageRpcs:
     """The handlers."""
 
-    def __init__(self, manager: Manager, running: Running, taker: Taker) -> None:
+    def __init__(self, manager: Manager, running: Lifecycle, taker: LongPoll) -> None:
         """Take the queues, whether the server runs, and who takes messages from queues."""
         self._manager = manager
         self._bounds = manager.bounds
@@ -76,10 +76,10 @@ class MessageRpcs:
         queue = self._manager.get(asked.queue_id)
         message = message_from_pb(asked.message, self._bounds)
         if asked.wait:
-            return once_kept(queue, self._add_in_turn(queue, [message], call, patience(call), _add_answer))
+            return after_commit(queue, self._add_in_turn(queue, [message], call, wait_budget(call), _add_answer))
         added = queue.add(message, now_ns())
         answer = added if isinstance(added, bytes) else _added_or_raise(message, added)
-        return once_kept(queue, _single(queue, answer, call))
+        return after_commit(queue, _single(queue, answer, call))
 
     def add_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Put messages at the end of a queue, each with its own result; a call that is repeated adds nothing."""
@@ -94,7 +94,7 @@ class MessageRpcs:
         asked = pb.AddBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.messages, "messages", self._bounds)
-        turns = Turns(call.peer_host)
+        turns = TimeSlice(call.peer_host)
         messages: list[NewMessage] = []
         for place, new in enumerate(asked.messages):
             messages.append(self._read(place, new))
@@ -104,7 +104,7 @@ class MessageRpcs:
 
     async def _add_later(self, request: bytes, call: Call) -> bytes:
         """Read a batch once long work that was there before has had its slices."""
-        turns = Turns(call.peer_host)
+        turns = TimeSlice(call.peer_host)
         await turns.begin()
         self._running.check()
         asked = pb.AddBatchRequest.FromString(request)
@@ -113,7 +113,7 @@ class MessageRpcs:
         return await self._add_large_batch(queue, asked, [], call, turns)
 
     async def _add_large_batch(
-        self, queue: Queue, asked: pb.AddBatchRequest, messages: list[NewMessage], call: Call, turns: Turns
+        self, queue: Queue, asked: pb.AddBatchRequest, messages: list[NewMessage], call: Call, turns: TimeSlice
     ) -> bytes:
         """Read on from where the turn was over, then add."""
         for place in range(len(messages), len(asked.messages)):
@@ -132,17 +132,17 @@ class MessageRpcs:
         key = request_key(_ADDED, asked.request_id) if asked.request_id else b""
         if key:
             self._end_first_try(queue, key)
-            kept = queue.answers.find(key, now_ns())
+            kept = queue.answers.lookup_or_admit(key, now_ns())
             if kept is not None:
-                return once_kept(queue, kept)
+                return after_commit(queue, kept)
         answer = partial(_add_batch_answer, key)
         if asked.wait:
-            longest = patience(call)
+            longest = wait_budget(call)
             if asked.HasField("wait_at_most"):
                 asked_for = seconds_from_pb(asked.wait_at_most, "wait_at_most")
                 longest = asked_for if longest is None else min(asked_for, longest)
-            return once_kept(queue, self._add_in_turn(queue, messages, call, longest, answer, key))
-        return once_kept(queue, answer(queue, messages, queue.add_batch(messages, now_ns())))
+            return after_commit(queue, self._add_in_turn(queue, messages, call, longest, answer, key))
+        return after_commit(queue, answer(queue, messages, queue.add_batch(messages, now_ns())))
 
     def _end_first_try(self, queue: Queue, key: bytes) -> None:
         """End a call that still waits for room and is repeated, so that the repetition gets its answer.
@@ -217,12 +217,12 @@ class MessageRpcs:
         wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
         request_id = asked.request_id
         if not request_id and (not wait or queue.has_ready(now_ns())):
-            return once_kept(queue, _single(queue, queue.pop(now_ns()), call))
+            return after_commit(queue, _single(queue, queue.pop(now_ns()), call))
 
         def take() -> bytes:
             return _single(queue, queue.pop(now_ns()), call)
 
-        return once_kept(queue, self._taker.take(queue, wait, call, b"p", request_id, take))
+        return after_commit(queue, self._taker.take(queue, wait, call, b"p", request_id, take))
 
     def pop_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Remove and answer the first ready messages, as many as fit."""
@@ -235,7 +235,7 @@ class MessageRpcs:
             bodies = queue.pop_batch(most, self._bounds.message_bytes - _BESIDE, now_ns())
             return b"".join((*bodies, DURABILITY_2[queue.is_durable])) if bodies else b""
 
-        return once_kept(queue, self._taker.take(queue, wait, call, b"b", asked.request_id, take))
+        return after_commit(queue, self._taker.take(queue, wait, call, b"b", asked.request_id, take))
 
     def peek(self, request: bytes, call: Call) -> bytes:
         """Answer the first ready message."""
@@ -257,7 +257,7 @@ class MessageRpcs:
         most = page_size_from_pb(asked.page_size) or self._bounds.batch
         after = number_from_token(asked.page_token)
         states = states_from_pb(asked.states)
-        turns = Turns(call.peer_host)
+        turns = TimeSlice(call.peer_host)
         await turns.begin()
         selects = parse_selector(asked.selector) if asked.selector else None
         pieces: list[bytes] = []
@@ -295,12 +295,12 @@ class MessageRpcs:
         states = states_from_pb(asked.states)
         if asked.ids:
             check_batch(asked.ids, "ids", self._bounds)
-            return once_kept(queue, self._purge_ids(queue, asked.ids, states, call))
-        return once_kept(queue, self._purge_in_slices(queue, asked.selector, states, call))
+            return after_commit(queue, self._purge_ids(queue, asked.ids, states, call))
+        return after_commit(queue, self._purge_in_slices(queue, asked.selector, states, call))
 
     async def _purge_ids(self, queue: Queue, asked: Sequence[str], states: set[State], call: Call) -> bytes:
         """Remove the messages of these ids, none if one of them is wrong, and let other calls have their turn."""
-        turns = Turns(call.peer_host)
+        turns = TimeSlice(call.peer_host)
         if len(asked) > _STEP:
             await turns.begin()
         ids = [checked_uuid(message_id, "ids").encode() for message_id in asked]
@@ -312,7 +312,7 @@ class MessageRpcs:
 
     async def _purge_in_slices(self, queue: Queue, selector: str, states: set[State], call: Call) -> bytes:
         """Remove what is selected among the messages that are there now, and let other calls have their turn."""
-        turns = Turns(call.peer_host)
+        turns = TimeSlice(call.peer_host)
         await turns.begin()
         selects = parse_selector(selector) if selector else None
         purged = after = 0

@@ -12,7 +12,7 @@ from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.definition import Counts
 from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
-from queuelet.fairness import Turns
+from queuelet.fairness import TimeSlice
 from queuelet.ids import parse_uuid
 from queuelet.selector import Selector, parse_selector
 from queuelet.server.endpoint import Call
@@ -62,7 +62,7 @@ class QueueRpcs:
         room = self._bounds.message_bytes - _BESIDE
         answer = pb.ListQueuesResponse()
         last = 0
-        turns = Turns(call.peer_host)
+        turns = TimeSlice(call.peer_host)
         await turns.begin()
         selects = parse_selector(asked.selector)
         async for queue in self._selected(number_from_token(asked.page_token), selects, turns):
@@ -81,7 +81,7 @@ class QueueRpcs:
             last = queue.number
         return answer.SerializeToString()
 
-    async def _selected(self, after: int, selects: Selector, turns: Turns) -> AsyncIterator[Queue]:
+    async def _selected(self, after: int, selects: Selector, turns: TimeSlice) -> AsyncIterator[Queue]:
         """Yield the queues past a number, and let other calls have their turn now and then."""
         while queues := self._manager.after(after, _PAGE):
             for queue in queues:
@@ -135,7 +135,7 @@ class QueueRpcs:
 
     async def declare_queues(self, request: bytes, call: Call) -> bytes:
         """Make queues what their declarations say, each with its own result."""
-        turns = Turns(call.peer_host)
+        turns = TimeSlice(call.peer_host)
         await turns.begin()
         asked = pb.DeclareQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
@@ -168,7 +168,7 @@ class QueueRpcs:
 
     async def remove_queues(self, request: bytes, call: Call) -> bytes:
         """Drop queues of an owner, each with its own result."""
-        turns = Turns(call.peer_host)
+        turns = TimeSlice(call.peer_host)
         await turns.begin()
         asked = pb.RemoveQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
@@ -195,7 +195,7 @@ class QueueRpcs:
 
     async def _server_stats(self, call: Call) -> pb.ServerStats:
         total = Counts()
-        turns = Turns(call.peer_host)
+        turns = TimeSlice(call.peer_host)
         await turns.begin()
         async for queue in self._selected(0, lambda _: True, turns):
             total = Counts(*map(add, total, queue.counts))
@@ -211,7 +211,7 @@ class QueueRpcs:
         return stats
 
 
-async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item], turns: Turns) -> list[_Result]:
+async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item], turns: TimeSlice) -> list[_Result]:
     """Act on each item, and let other calls have their turn now and then."""
     results: list[_Result] = []
     for item in items:

@@ -11,7 +11,7 @@ from queuelet.core.queue import Queue
 from queuelet.core.stored_form import tags_of
 from queuelet.definition import State
 from queuelet.errors import InvalidArgument
-from queuelet.fairness import Turns
+from queuelet.fairness import TimeSlice
 from queuelet.selector import parse_selector
 from queuelet.server.endpoint import Call, Send
 from queuelet.server.requests import check_batch, checked_uuid
@@ -45,7 +45,7 @@ class RedriveRpcs:
             )
         if asked.ids:
             check_batch(asked.ids, "ids", self._bounds)
-        turns = Turns(call.peer_host)
+        turns = TimeSlice(call.peer_host)
         await turns.begin()
         await _Redrive(queue, asked, send).run(turns)
 
@@ -61,7 +61,7 @@ class _Redrive:
         self._chosen = self._by_id() if asked.ids else self._by_tags()
         self._answer = pb.RedriveResponse(remaining=len(self._ids) or queue.counts.dead)
 
-    async def run(self, turns: Turns) -> None:
+    async def run(self, turns: TimeSlice) -> None:
         loop = asyncio.get_running_loop()
         told = began = loop.time()
         for seen, seqs in self._chosen:

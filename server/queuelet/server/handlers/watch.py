@@ -9,7 +9,7 @@ from typing import NamedTuple
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.errors import InvalidArgument
-from queuelet.fairness import Turns
+from queuelet.fairness import TimeSlice
 from queuelet.selector import Selector, parse_selector
 from queuelet.server.endpoint import Call, Send
 from queuelet.server.replies import queue_to_pb, store_epochs
@@ -116,7 +116,7 @@ class _Watcher:
 
     async def _tell(self, queues: Iterable[Queue], gone: Mapping[str, str] | None = None) -> None:
         """Send what is news, in as many messages as it takes."""
-        turns = Turns(self._peer)
+        turns = TimeSlice(self._peer)
         await turns.begin()
         batch = _Batch(self._send, self._manager.bounds.message_bytes)
         for queue_id, name in (gone or {}).items():

@@ -43,7 +43,7 @@ STABLE = 60.0
 """How long a store must have served until its next failure counts as the first."""
 
 
-class Keeper:
+class CommitLoop:
     """Gives the writer one thing to do after another: groups of the journal, checkpoints, slices of tidying up.
 
     After a failure the writer opens the store anew, and takes nothing from the journal until that is done. Where damage

@@ -232,14 +232,14 @@ class DiskMessages:
             self._remove(seq, len(body))
         return seqs, bodies
 
-    def lift_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
+    def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return what `first_many` returns, and lift it out of the line."""
         seqs, bodies = self.first_many(count, max_bytes)
         self._line.leave(seqs)
         self._apart.update(zip(seqs, map(len, bodies), strict=True))
         return seqs, bodies
 
-    def put_back(self, seq: int) -> None:
+    def return_to_line(self, seq: int) -> None:
         """Put a message that was lifted back into its old place in the line."""
         self._check()
         del self._apart[seq]
@@ -299,14 +299,14 @@ class DiskMessages:
         seq = place - self._place(0)
         return None if seq in self._removed or seq in self._damaged else seq
 
-    def touch(self, seqs: Iterable[int]) -> None:
+    def mark_changed(self, seqs: Iterable[int]) -> None:
         """Note that the ranks or deliveries of these messages changed or went. It is kept with the next commit."""
         touched = list(seqs)
         (self.changes or self._begin()).touched.update(touched)
         for seq in touched:
             self._noted_leases.pop(seq, None)
 
-    def note_leases(self, seqs: Iterable[int]) -> None:
+    def mark_leased(self, seqs: Iterable[int]) -> None:
         """Note that these messages were leased. It is kept within a second, if their leases go on that long."""
         if self.changes is None:
             self._begin()
@@ -345,7 +345,7 @@ class DiskMessages:
     def clear(self) -> None:
         """Remove all. What is on the disk is deleted when there is time; that it is gone is kept with the commit."""
         self._check()
-        self.let_go()
+        self.release()
         self._shared.journal.forget(self)
         self._shared.renumber(self.record)
         self._begin()
@@ -395,9 +395,9 @@ class DiskMessages:
         """Let go of everything, and refuse every call from now on."""
         self._failure = why
         self.changes = None
-        self.let_go()
+        self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Forget everything in memory."""
         self._line.shed()
         self._line = Line(self._shared.windows)

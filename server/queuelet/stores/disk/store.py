@@ -15,7 +15,7 @@ from queuelet.definition import Definition
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.ids import MessageIds, new_id_prefix
 from queuelet.stores.disk import reserve as room
-from queuelet.stores.disk.commits import Keeper
+from queuelet.stores.disk.commits import CommitLoop
 from queuelet.stores.disk.data_dir import DATABASE, FolderLock
 from queuelet.stores.disk.database import open_for_reading
 from queuelet.stores.disk.loading import Contents, QueueContents
@@ -83,7 +83,7 @@ class DiskStore:
         self._is_closed = False
         self._windows = Windows(budget, self._settings.window_bytes)
         self._lock = FolderLock(folder)
-        self._keeper = Keeper(
+        self._keeper = CommitLoop(
             folder,
             self._settings,
             loop or get_running_loop(),
@@ -190,7 +190,7 @@ class DiskStore:
         """
         group = self._keeper.journal.group()
         messages = self._messages.pop(queue_id)
-        messages.let_go()
+        messages.release()
         self._keeper.journal.forget(messages)
         group.queues.pop(messages.record.ordinal, None)
         group.dropped_queues.append(messages.record.ordinal)
