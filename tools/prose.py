@@ -1,0 +1,106 @@
+"""Counts words of comments and docstrings, per 10,000: `python -m tools.prose server/queuelet/core operator`.
+
+docs/glossary.md says which terms to use. The limits are what h11, kopf, procrastinate, svcs, trio, river and beanstalkd
+have, so that a newcomer reads the prose of this project as fast as theirs.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+PER = 10_000
+
+AT_MOST = {
+    "nobody": 0.5,
+    "somebody": 0.5,
+    "whoever": 0.5,
+    "tell": 3.0,
+    "told": 3.0,
+    "anew": 0.5,
+    "beside": 0.5,
+    "stand": 0.5,
+    "what is": 1.6,
+}
+"""Words that stand for a private dialect, and how many of 10,000 they may be."""
+
+AT_LEAST = {"because": 5.0, "instead": 3.0}
+"""Words that give reasons and alternatives, and how many of 10,000 they are at least."""
+
+_GENERATED = ("_pb2.py", "_pb2_grpc.py", "_pb2.pyi")
+
+
+def python_files(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield the Python files below folders, except for generated ones."""
+    for folder in folders:
+        files = [folder] if folder.is_file() else sorted(folder.rglob("*.py"))
+        yield from (file for file in files if not file.name.endswith(_GENERATED))
+
+
+def prose_of(source: str) -> str:
+    """Return the comments and docstrings of a module, those of attributes too."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    parts = [token.string.lstrip("#!: ") for token in tokens if token.type == tokenize.COMMENT]
+    expressions = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr)]
+    parts += [each.value for each in expressions if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    return "\n".join(parts)
+
+
+def count(files: Iterable[Path]) -> tuple[Counter[str], int]:
+    """Return how often each word of the two tables is used, and how many words there are in all."""
+    found: Counter[str] = Counter()
+    total = 0
+    for file in files:
+        words = re.findall(r"[a-z']+", prose_of(file.read_text()).lower())
+        total += len(words)
+        text = f" {' '.join(words)} "
+        for word in AT_MOST | AT_LEAST:
+            found[word] += text.count(f" {word} ")
+    return found, total
+
+
+def problems(folders: Iterable[Path]) -> list[str]:
+    """Return what the prose of folders has too much or too little of, a sentence each."""
+    found, total = count(python_files(folders))
+    rates = {word: found[word] * PER / max(total, 1) for word in AT_MOST | AT_LEAST}
+    return [
+        *(
+            f"{word}: {rates[word]:.1f} of {PER:,} words, more than {most}"
+            for word, most in AT_MOST.items()
+            if rates[word] > most
+        ),
+        *(
+            f"{word}: {rates[word]:.1f} of {PER:,} words, less than {least}"
+            for word, least in AT_LEAST.items()
+            if rates[word] < least
+        ),
+    ]
+
+
+def main() -> None:
+    """Print a table of folders and words."""
+    folders = [Path(each) for each in sys.argv[1:]] or [
+        Path("server"),
+        Path("operator"),
+        Path("tests"),
+        Path("tools"),
+        Path("bench"),
+    ]
+    print(f"{'':40}", *(f"{word:>9}" for word in AT_MOST | AT_LEAST), f"{'words':>9}")
+    for folder in folders:
+        found, total = count(python_files([folder]))
+        print(
+            f"{folder!s:40}",
+            *(f"{found[word] * PER / max(total, 1):9.1f}" for word in AT_MOST | AT_LEAST),
+            f"{total:9,}",
+        )
+
+
+if __name__ == "__main__":
+    main()
