@@ -14,6 +14,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+import queuelet_operator
 from queuelet_operator import class_keeper
 from queuelet_operator.__main__ import main
 from queuelet_operator.metrics import Metrics
@@ -143,8 +144,8 @@ def reason_in(module: ModuleType, node: ast.expr) -> str:
 
 
 def test_it_lists_every_event_with_its_type() -> None:
-    package = Path(notices.__file__).parent
-    asking = {path.stem for path in package.glob("*.py") if "Notice(" in path.read_text()}
+    package = Path(queuelet_operator.__file__).parent
+    asking = {path.stem for path in package.rglob("*.py") if "Notice(" in path.read_text()}
     assert asking == {module.__name__.rpartition(".")[2] for module in ASKING}, "these are looked at"
     ours = {notice for module in ASKING for notice in notices_in(module)}
     assert {(names(row[0])[0], row[1]) for row in table("Events")} == ours
