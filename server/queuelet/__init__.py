@@ -1,6 +1,6 @@
 """Queuelet: message queues for Kubernetes and laptops.
 
-This package is everything about queues: server, client and command line.
+This package has the server, the client and the command line; the operator is a package of its own.
 """
 
 from importlib.metadata import version

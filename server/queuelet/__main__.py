@@ -1,4 +1,4 @@
-"""`python -m queuelet` is `queuelet`."""
+"""Runs the command line: `python -m queuelet` is the same as `queuelet`."""
 
 from queuelet.cli import main
 

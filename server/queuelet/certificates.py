@@ -1,4 +1,4 @@
-"""How long certificates are valid."""
+"""Reads from when to when certificates are valid, and words the warnings before they expire."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from typing import NamedTuple
 DAY = 86_400
 
 THRESHOLDS = (0, 1, 7, 30)
-"""Days that a certificate has left when a warning is logged."""
+"""Remaining days of a certificate's validity at which a warning is logged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validity:
-    """From when to when the certificates of a file are valid, in seconds since 1970."""
+    """The time in which all certificates of a file are valid, in seconds since 1970."""
 
     file: str
     not_before: float
     not_after: float
 
     def threshold(self, now: float) -> int | None:
-        """Return the lowest of `THRESHOLDS` that is passed, None while none is. Not valid yet counts as 0."""
+        """Return the lowest of `THRESHOLDS` that was reached, or None; 0 if a certificate is not valid yet."""
         if now < self.not_before:
             return 0
         return next((days for days in THRESHOLDS if self.not_after - now <= days * DAY), None)
 
     def problem(self, now: float) -> str:
-        """Return what is wrong, in a sentence; empty if the certificate is valid for more than 30 days."""
+        """Return a sentence about what is wrong; empty if the certificate is valid for more than 30 days."""
         if now < self.not_before:
             return f"{self.file}: the certificate is not valid before {_date(self.not_before)}; check it and the clock"
         if self.threshold(now) == 0:
             return f"{self.file}: the certificate expired at {_date(self.not_after)}; replace it"
         if self.threshold(now) is not None:
-            return f"{self.file}: the certificate expires at {_date(self.not_after)}; replace it before"
+            return f"{self.file}: the certificate expires at {_date(self.not_after)}; replace it before then"
         return ""
 
 
 def validity_of(pem: bytes, file: str, *, is_chain: bool) -> Validity | None:
-    """Return how long the certificates of a PEM file are valid; None if they cannot be read.
+    """Return when the certificates of a PEM file are valid, or None if they cannot be parsed.
 
-    A chain is valid while each of its certificates is. Of several authorities one is enough.
+    A chain is valid while every certificate in it is valid; for a list of authorities, one valid certificate is enough.
     """
-    # It takes some 10 MB, which a server without TLS does without.
+    # Imported here because it takes about 10 MB, which a server without TLS can save.
     from cryptography import x509  # noqa: PLC0415
 
     try:
@@ -57,14 +57,14 @@ def validity_of(pem: bytes, file: str, *, is_chain: bool) -> Validity | None:
 
 
 class FileFigures(NamedTuple):
-    """What metrics say of a file with credentials."""
+    """What the metrics report about a file with credentials."""
 
     file: str
     role: str
     is_stale: bool
-    """Whether the file cannot be used, so that its last good content is."""
+    """Whether the file cannot be used, so that its last valid content stays in use."""
     expires_at: float | None
-    """When its certificate in use expires, in seconds since 1970; None if it has none."""
+    """When the certificate in use expires, in seconds since 1970; None if the file has no certificate."""
 
 
 def _date(seconds: float) -> str:

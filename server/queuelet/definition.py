@@ -1,4 +1,4 @@
-"""What a queue should be, and the words for what is in it."""
+"""The definition of a queue, and the states of its messages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from queuelet.tags import Tags
 
 
 class StoreKind(IntEnum):
-    """Where messages live. The numbers are those of the wire."""
+    """The store of a queue's messages. The numbers are those of the wire."""
 
     MEMORY = 1
     DISK = 2
 
 
 class State(IntEnum):
-    """Where a message stands between its Add and its end. The numbers are those of the wire."""
+    """The state of a message between its Add and its removal. The numbers are those of the wire."""
 
     READY = 1
     DELAYED = 2
@@ -27,7 +27,7 @@ class State(IntEnum):
 
 
 class Counts(NamedTuple):
-    """Messages by state."""
+    """The number of messages in each state."""
 
     ready: int = 0
     delayed: int = 0
@@ -36,25 +36,25 @@ class Counts(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of them: what the limit counts."""
+        """The number of messages in all states, which is what the limit applies to."""
         return sum(self)
 
     def __str__(self) -> str:
-        """Read as in a sentence."""
+        """Return the counts as text, such as `2 ready, 0 delayed, 1 leased, 0 dead`."""
         return ", ".join(f"{count:,} {state}" for state, count in self._asdict().items())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owner:
-    """Who declared a queue: `<instance>/<namespace>/<name>`, and the uid of the object of that name."""
+    """The owner that declared a queue: `<instance>/<namespace>/<name>`, and the uid of the object of that name."""
 
     name: str
     uid: str = ""
     namespace_uid: str = ""
-    """The uid of the object's namespace; empty where it is not known."""
+    """The uid of the object's namespace; empty if it is not known."""
 
     def may_be(self, other: Owner) -> bool:
-        """Return whether both may be objects of one name in one namespace, whatever the uids of the objects."""
+        """Return whether both may have the same name and namespace. The uids of the objects are not compared."""
         known = self.namespace_uid and other.namespace_uid
         return self.name == other.name and (not known or self.namespace_uid == other.namespace_uid)
 
@@ -64,18 +64,18 @@ class DeliverySettings:
     """How messages are delivered. Times are in seconds."""
 
     lease_seconds: int = 30
-    """How long a consumer has a message before it is given to another."""
+    """How long a consumer may hold a message before it is redelivered."""
 
     max_deliveries: int = 5
-    """How often a message is given before it is dead."""
+    """How often a message is delivered before it is dead."""
 
     message_ttl_seconds: int | None = None
-    """How long a message may stay before it is dead; None for ever."""
+    """How long a message may stay before it is dead; None for no limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Definition:
-    """What a queue should be. All but the store can change."""
+    """The definition of a queue. Everything except its store can be changed later."""
 
     store: StoreKind = StoreKind.MEMORY
     name: str = ""

@@ -1,9 +1,10 @@
-"""Turns: long work is done in slices, so that other calls do not wait for its end.
+"""Fair scheduling on the event loop: long work runs in time slices, so that short calls do not wait until it ends.
 
-All long work of an event loop shares one line: only one piece of it has a slice at a time, and after each slice the
-loop is left to short calls for a while, so that long work takes no more than its share of the time. Addresses have
-slices in turn: one that asks for much does not hold up the long work of others. The first slice waits in the line too,
-because otherwise 64 expensive calls that come at once would have 64 slices before any short call is served.
+All long work of an event loop waits in one line. Only one piece of work runs at a time, and after each slice the loop
+is free for short calls for a while, so that long work uses no more than its share of the time. Client addresses get
+slices in turn (round robin), so that an address with many expensive calls does not hold up the long work of others. The
+first slice waits in the line too, because otherwise 64 expensive calls that arrive together would run 64 slices before
+any short call.
 """
 
 from __future__ import annotations
@@ -13,44 +14,43 @@ from collections import OrderedDict, deque
 from time import monotonic
 
 SLICE = 0.005
-"""How long work goes on before others get their turn, in seconds. A call takes a tenth of that."""
+"""The length of a time slice, in seconds. A short call takes about a tenth of that."""
 
 _TICK = 0.001
-"""Timers are no finer than this, in seconds: a shorter wait is left out, and made up for by the next one."""
+"""The resolution of timers, in seconds: a shorter pause is skipped, and added to the next one."""
 
 
 class Line:
-    """Work that waits for its next slice: addresses in turn, and first come, first served for each."""
+    """Work that waits for its next slice: round robin by address, FIFO within each address."""
 
     def __init__(self, share: float = 0.8) -> None:
-        """Begin with none."""
         self.share = share
-        """The part of the time that all long work may take together."""
+        """The share of the time that all long work may use together."""
         self.seconds = 0.0
-        """How long all slices took together."""
+        """The total time of all slices."""
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_scheduled = False
         self._free_at = 0.0
-        """Until when the loop is left to short calls."""
+        """The time until which the loop is free for short calls."""
 
     @property
     def waiting(self) -> int:
-        """How many pieces of work wait for a slice."""
+        """The number of pieces of work that wait for a slice."""
         return sum(map(len, self._waiting.values()))
 
     @property
     def is_busy(self) -> bool:
-        """Whether a piece of work that comes now has to wait."""
+        """Whether new work would have to wait for its first slice."""
         return bool(self._waiting) or self._free_at - monotonic() > _TICK
 
     def used(self, seconds: float, now: float) -> None:
-        """Count part of a slice that ended now."""
+        """Account for `seconds` of a slice that ended at `now`."""
         self.seconds += seconds
         self._free_at = max(self._free_at, now - seconds) + seconds * (1 / self.share)
 
     async def wait(self, peer: str) -> None:
-        """Return when a piece of work from this address may have a slice."""
+        """Wait until work for this address may run a slice."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
@@ -78,8 +78,8 @@ class Line:
             peer, of_peer = self._waiting.popitem(last=False)
             turn = of_peer.popleft()
             if of_peer:
-                self._waiting[peer] = of_peer  # behind the other addresses
-            if not turn.done():  # it is if its call was cancelled
+                self._waiting[peer] = of_peer  # now behind the other addresses
+            if not turn.done():  # its call may have been cancelled
                 turn.set_result(None)
                 break
         if self._waiting:
@@ -87,19 +87,19 @@ class Line:
 
 
 LINE = Line()
-"""The line of the calls of this process."""
+"""The line of all calls of this process."""
 
 
 class TimeSlice:
-    """Counts the time of one piece of work, and lets others have their turn after each slice of it."""
+    """Measures the running time of one piece of work, and yields the loop after each slice."""
 
     def __init__(self, peer: str, *, line: Line = LINE, seconds: float | None = None) -> None:
-        """Take the address that asked for the work. The time counts from now on, or from `begin`.
+        """Start measuring now; `begin` starts again.
 
         Args:
-            peer: the address.
-            line: where the work waits.
-            seconds: how long a slice is, `SLICE` by default.
+            peer: the address of the client that asked for the work.
+            line: the line in which the work waits.
+            seconds: the length of a slice; `SLICE` if None.
         """
         self._peer = peer
         self._line = line
@@ -108,28 +108,28 @@ class TimeSlice:
 
     @property
     def is_over(self) -> bool:
-        """Whether it is the others' turn."""
+        """Whether this slice has ended."""
         return monotonic() - self._began > self._slice
 
     async def begin(self) -> None:
-        """Wait for the first slice, or for another one after the work has waited for something else."""
+        """Wait for the first slice, or for a new one after the work has waited for something else."""
         await self._line.wait(self._peer)
         self._began = self._counted = monotonic()
 
     async def give(self) -> None:
-        """Let others have their turn if this slice is over."""
+        """Yield to other work if this slice has ended."""
         self.count()
         if self._counted - self._began > self._slice:
             await self.begin()
 
     def count(self) -> None:
-        """Count the time since it was counted last."""
+        """Account for the time since the last count."""
         now = monotonic()
         self._line.used(now - self._counted, now)
         self._counted = now
 
     def resume(self) -> None:
-        """Go on with the slice, after the work has waited for something else since its time was counted."""
+        """Continue the slice after the work has waited for something else; the wait does not count."""
         now = monotonic()
         self._began += now - self._counted
         self._counted = now

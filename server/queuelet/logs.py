@@ -1,7 +1,7 @@
 """Logs: JSON lines on standard error, with negz/q's keys `level`, `ts` (seconds since 1970) and `msg`.
 
-Logging never fails: where nobody reads the lines any more, they go nowhere and the server goes on. A traceback names
-files and lines and no values, because payloads are among those.
+Logging never fails: if the reader of standard error has gone, the server discards the lines and continues. A traceback
+shows files and lines but no values of variables, because those may contain payloads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from queuelet.printable import printable_json
 
 
 def configure_logs(*, debug: bool, to: TextIO | None = None) -> None:
-    """Send log lines from here on to a stream, by default standard error: from info up, or from debug up."""
+    """Log to a stream (standard error if None), from level info on, or from debug on."""
     lines = cast("TextIO", _Lines(to or sys.stderr))
     structlog.configure(
         processors=[
@@ -39,7 +39,7 @@ def configure_logs(*, debug: bool, to: TextIO | None = None) -> None:
 
 
 class _Lines:
-    """A stream of lines that may lose its reader."""
+    """A stream whose reader may go away."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -49,20 +49,20 @@ class _Lines:
             self._stream.write(text)
             self._stream.flush()
         except OSError:
-            # What is left in the buffer must not fail again, here or at the end of the process.
+            # Redirect the stream, because the rest of its buffer would fail again, now or at the end of the process.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
         except ValueError:
-            """The stream is closed."""
+            """Discard the line, because the stream is closed."""
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, because `write` flushes."""
 
 
 class _Library(logging.Handler):
-    """What libraries log by the standard library, in lines like ours."""
+    """Passes on what libraries log with the standard library, in the same JSON format."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log a record."""
+        """Log a record of a library."""
         facts = {"exc_info": record.exc_info} if record.exc_info else {}
         structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **facts)
 

@@ -1,4 +1,4 @@
-"""Text from elsewhere, made safe to show: on a terminal, in a log, or where kubectl prints it."""
+"""Makes untrusted text safe to print on a terminal, in a log or through kubectl."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 
 def printable(text: str) -> str:
-    """Return a text without what would command a terminal: control characters, DEL, bidi overrides and the like.
+    """Return a text with the characters escaped that could control a terminal.
 
-    They become escapes of Python. Ends of lines and tabs stay.
+    Control characters, DEL, bidirectional overrides and the like become Python escapes. Newlines and tabs stay.
     """
     if text.isprintable():
         return text
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
 
 def printable_json(text: str) -> str:
-    r"""Return JSON with the same value and nothing that would command a terminal: `\u202e` instead of the character."""
+    r"""Return JSON with the same value and no characters that could control a terminal, such as `\u202e` escaped."""
     return _NOT_PLAIN.sub(_escaped, text)
 
 

@@ -1,24 +1,25 @@
-"""When to log a problem that stays: as it begins or changes, and each minute meanwhile."""
+"""Decides when to log a lasting problem: when it begins or changes, and once a minute while it lasts."""
 
 from __future__ import annotations
 
 REMIND_EVERY = 60.0
-"""Seconds between two log lines about the same problem."""
+"""The interval between log lines about the same problem, in seconds."""
 
 
 class Reminder:
-    """A problem that lasts for a while."""
+    """Limits how often one problem is logged."""
 
     def __init__(self) -> None:
         self.problem = ""
-        """What is wrong; empty while all is well."""
+        """The current problem, as a sentence; empty if there is none."""
         self._logged_at = 0.0
 
     def is_due(self, problem: str, now: float) -> bool:
-        """Keep what is wrong now, empty for nothing, and return whether to log that.
+        """Store the current problem and return whether to log it now.
 
         Args:
-            now: seconds of a clock that does not step.
+            problem: the problem, as a sentence; empty if there is none (any more).
+            now: the time of a clock that never jumps, in seconds.
         """
         is_new = problem != self.problem
         is_due = is_new or (bool(problem) and now - self._logged_at >= REMIND_EVERY)

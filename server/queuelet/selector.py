@@ -1,7 +1,7 @@
 """Selectors on tags, as `kubectl -l` reads them: `team=a,tier!=b,zone in (x, y),env notin (dev),critical,!old`.
 
-Each requirement must hold. Since a key may have several values, `team=a` holds if one of them is `a`; and as in
-Kubernetes, `tier!=b` and `notin` hold too where the key is missing.
+Every requirement must hold. `team=a` holds if one of the key's values is `a`, because a key may have several values
+here. As in Kubernetes, `tier!=b` and `notin` also hold if the key is missing.
 https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors
 """
 
@@ -15,10 +15,10 @@ from queuelet.errors import InvalidArgument
 from queuelet.tags import Tags
 
 LONGEST = 4_096
-"""The longest selector, in characters."""
+"""The maximum length of a selector, in characters."""
 
 MOST = 64
-"""The most requirements in a selector: each is held against the tags of every queue or message."""
+"""The maximum number of requirements, because each is checked against the tags of every queue or message."""
 
 _TOKEN = re.compile(r"\s*(!=|==|[=!,()]|[^\s=!,()]+)")
 _MARKS = frozenset(("!=", "==", "=", "!", ",", "(", ")"))
@@ -27,10 +27,10 @@ Selector = Callable[[Tags], bool]
 
 
 def parse_selector(text: str, field: str = "selector") -> Selector:
-    """Return a function that tells whether tags are selected; an empty text selects all.
+    """Return a function that returns whether the selector matches some tags. An empty selector matches all.
 
     Raises:
-        InvalidArgument: the text is not a selector; the error shows where it stops being one.
+        InvalidArgument: the text is not a valid selector; the error shows where parsing failed.
     """
     if len(text) > LONGEST:
         raise InvalidArgument(f"{field}: {len(text):,} characters are too many; use at most {LONGEST:,}", field=field)
@@ -52,9 +52,9 @@ def parse_selector(text: str, field: str = "selector") -> Selector:
 class _Requirement(NamedTuple):
     key: str
     values: frozenset[str] | None
-    """The values one of which must be there; None for any."""
+    """The values to look for; None for any value."""
     wanted: bool
-    """Whether the tag must be there, or must not."""
+    """Whether one of the values must be present, instead of absent."""
 
     def holds(self, values: Collection[str]) -> bool:
         there = bool(values) if self.values is None else not self.values.isdisjoint(values)
@@ -62,7 +62,7 @@ class _Requirement(NamedTuple):
 
 
 class _Reader:
-    """Reads a selector token by token, from left to right."""
+    """Parses a selector token by token, from left to right."""
 
     def __init__(self, text: str, field: str) -> None:
         self._field = field
@@ -108,7 +108,7 @@ class _Reader:
         return word
 
     def _value(self) -> str:
-        """Read a word if there is one: a value may be empty."""
+        """Read a word; return an empty text if there is none, because a value may be empty."""
         token = _TOKEN.match(self._text, self._place)
         if not token or token[1] in _MARKS:
             return ""
@@ -116,7 +116,7 @@ class _Reader:
         return token[1]
 
     def _next(self, expected: str) -> bool:
-        """Read a token if it is the one expected."""
+        """Read the next token if it is the expected one, and return whether it was."""
         token = _TOKEN.match(self._text, self._place)
         if not token or token[1] != expected:
             return False

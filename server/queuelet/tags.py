@@ -1,4 +1,4 @@
-"""Tags: pairs of texts on queues and messages."""
+"""Tags: pairs of key and value on queues and messages."""
 
 from __future__ import annotations
 
@@ -10,18 +10,27 @@ from queuelet.errors import InvalidArgument
 
 
 class Tag(NamedTuple):
-    """A key and a value. A key may have several values in one set of tags."""
+    """A key and a value. The same key may occur several times with different values."""
 
     key: str
     value: str
 
 
 Tags = tuple[Tag, ...]
-"""A set of tags: no duplicates, in the order in which they were first given."""
+"""Tags without duplicates, in the order of their first occurrence."""
 
 
 def checked_tags(tags: Iterable[Tag], bounds: Bounds, field: str = "tags") -> Tags:
-    """Return the tags as a set, or raise `InvalidArgument` naming the tag that is out of bounds."""
+    """Return the tags without duplicates.
+
+    Args:
+        tags: the tags to check.
+        bounds: the limits on the sizes of keys and values.
+        field: the field of the request, for the error text.
+
+    Raises:
+        InvalidArgument: a tag has no key, or its key or value is too long; the text names the tag.
+    """
     unique = tuple(dict.fromkeys(tags))
     for tag in unique:
         if not tag.key:

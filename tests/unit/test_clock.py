@@ -1,4 +1,4 @@
-"""The clock of the server: it never steps, and goes on across restarts where that can be known."""
+"""The clock of the server: it never jumps, and continues after a restart if possible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from queuelet.clock import Clock, Mark, continued
 SECOND = 1_000_000_000
 
 
-def test_it_goes_on_evenly_when_the_wall_clock_is_stepped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_advances_evenly_when_the_wall_clock_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     now = {"steady": 5 * SECOND, "wall": 1_000 * SECOND}
     monkeypatch.setattr(clock, "clock_gettime_ns", lambda _: now["steady"])
     monkeypatch.setattr(clock, "time_ns", lambda: now["wall"])
@@ -30,7 +30,7 @@ def test_differences_below_a_second_are_not_corrected(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("wall", [10, 500, 100_000])
-def test_in_the_same_boot_the_clock_goes_on_whatever_the_wall_clock_says(wall: int) -> None:
+def test_in_the_same_boot_the_clock_continues_even_if_the_wall_clock_was_set(wall: int) -> None:
     kept = Mark("a", 700)
     assert continued(kept, 800, boot="a", steady=150, wall=wall) == kept
 
@@ -46,5 +46,5 @@ def test_otherwise_it_starts_at_the_wall_clock_but_not_before_what_is_stored(kep
 
 
 def test_a_steady_clock_that_went_back_is_not_trusted() -> None:
-    """A container may be given another one in the same boot."""
+    """A container may get another clock within the same boot."""
     assert continued(Mark("a", 700), 800, boot="a", steady=50, wall=900) == Mark("a", 850)

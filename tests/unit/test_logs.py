@@ -16,7 +16,7 @@ from queuelet.logs import configure_logs
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What is logged during a test."""
+    """The log lines of a test."""
     handlers, level = logging.root.handlers[:], logging.root.level
     written = io.StringIO()
     configure_logs(debug=False, to=written)
@@ -39,7 +39,7 @@ def test_a_line_is_json_with_the_keys_of_negz_q(log: io.StringIO) -> None:
     assert (line["level"], line["msg"]) == ("info", "add queue")
 
 
-def test_a_traceback_holds_no_values(log: io.StringIO) -> None:
+def test_a_traceback_contains_no_values(log: io.StringIO) -> None:
     def handler(payload: bytes) -> int:
         return len(payload) // 0
 
@@ -52,7 +52,7 @@ def test_a_traceback_holds_no_values(log: io.StringIO) -> None:
     assert "top secret" not in log.getvalue()
 
 
-def test_what_libraries_log_are_lines_like_ours(log: io.StringIO) -> None:
+def test_logs_of_libraries_have_the_same_format(log: io.StringIO) -> None:
     logging.getLogger("aiohttp.server").error("cannot %s", "serve")
     logging.getLogger("aiohttp.server").info("hidden")
     (line,) = lines(log)
@@ -64,7 +64,7 @@ def test_a_closed_stream_is_no_error(log: io.StringIO) -> None:
     structlog.get_logger().info("unheard")
 
 
-def test_a_line_commands_no_terminal(log: io.StringIO) -> None:
+def test_a_line_cannot_control_a_terminal(log: io.StringIO) -> None:
     structlog.get_logger().info("add tag", value="\x1b[2J\x7f\u202e\x9b")
     assert all(c.isprintable() for c in log.getvalue().rstrip("\n"))
     assert lines(log)[0]["value"] == "\x1b[2J\x7f\u202e\x9b"

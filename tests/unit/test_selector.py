@@ -1,4 +1,4 @@
-"""Selectors read as kubectl reads them, over tags whose keys may have several values."""
+"""Selectors are parsed as kubectl parses them, for tags whose keys may have several values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TAGS = (Tag("team", "checkout"), Tag("team", "billing"), Tag("tier", "gold"), Ta
         "tier in (gold),!missing,team",
     ],
 )
-def test_a_selector_that_holds_selects(text: str) -> None:
+def test_a_selector_matches(text: str) -> None:
     assert parse_selector(text)(TAGS)
 
 
@@ -56,7 +56,7 @@ def test_a_selector_that_holds_selects(text: str) -> None:
         "team=checkout,tier=silver",
     ],
 )
-def test_a_selector_that_does_not_hold_does_not_select(text: str) -> None:
+def test_a_selector_does_not_match(text: str) -> None:
     assert not parse_selector(text)(TAGS)
 
 
@@ -78,20 +78,20 @@ def test_a_selector_that_does_not_hold_does_not_select(text: str) -> None:
         "a=(b)",
     ],
 )
-def test_what_is_no_selector_is_refused_with_where_and_how(text: str) -> None:
+def test_an_invalid_selector_is_refused_with_the_place_and_a_remedy(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"selector: cannot read .*key=value") as refused:
         parse_selector(text)
     assert refused.value.facts["field"] == "selector"
 
 
 @given(st.text(alphabet="ab=!,() in", max_size=20))
-def test_any_text_is_a_selector_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidArgument):
         parse_selector(text)(TAGS)
 
 
 def test_requirements_and_characters_are_bounded() -> None:
-    """Each requirement is held against the tags of everything that is looked at."""
+    """Each requirement is checked against the tags of every queue or message."""
     parse_selector(",".join(["!a"] * 64))
     with pytest.raises(InvalidArgument, match="selector: 65 requirements are too many; use at most 64"):
         parse_selector(",".join(["!a"] * 65))

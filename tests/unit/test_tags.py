@@ -1,4 +1,4 @@
-"""Sets of tags and their bounds."""
+"""Tags and their bounds."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def test_duplicates_collapse_and_the_order_stays() -> None:
     assert checked_tags([Tag("b", "1"), Tag("a", "1"), Tag("b", "1")], BOUNDS) == (Tag("b", "1"), Tag("a", "1"))
 
 
-def test_the_number_of_tags_is_looked_at_before_they_are_read() -> None:
-    """However many are equal: reading them is what takes long."""
+def test_the_number_of_tags_is_checked_before_they_are_parsed() -> None:
+    """Equal tags count too, because parsing them takes long."""
     with pytest.raises(InvalidArgument, match="tags: 3 tags are too many; give at most 2"):
         tags_from_pb([pb.Tag(key="a", value="1")] * 3, BOUNDS)
 

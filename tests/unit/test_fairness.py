@@ -1,4 +1,4 @@
-"""All long work shares one line."""
+"""All long work of an event loop waits in one line."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_the_first_slice_waits_too(monkeypatch: pytest.MonkeyPatch) -> Non
     assert most == 1
 
 
-async def test_addresses_have_slices_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_addresses_get_slices_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "SLICE", -1.0)
     order: list[str] = []
 
