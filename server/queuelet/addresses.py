@@ -1,4 +1,4 @@
-"""Addresses that a process listens on or calls."""
+"""Parses the network addresses that a process listens on or connects to."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ def split_address(address: str) -> tuple[str, int]:
     host, separator, port = address.rpartition(":")
     bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
     if not separator or bare or not port.isdecimal() or int(port) > _LAST_PORT:
-        raise ValueError(f"{address!r} is not an address: write host:port, [IPv6]:port, or :port for all addresses")
+        raise ValueError(f"{address!r} is not a valid address; write host:port, [IPv6]:port, or :port for any")
     return host.removeprefix("[").removesuffix("]"), int(port)

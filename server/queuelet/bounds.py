@@ -1,86 +1,90 @@
-"""How large things may be: one place for every bound that a request is held to."""
+"""The limits that a server enforces on sizes, counts and times, all in one place."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 UNBOUNDED = -1
-"""The limit of a queue that may hold any number of messages (negz/q's rule)."""
+"""The limit of a queue that has none, as in negz/q."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
-    """The bounds a server holds its clients to. Sizes are in bytes."""
+    """The limits that a server enforces on its clients. Sizes are in bytes."""
 
     message_bytes: int = 4 * 1024 * 1024
-    """The largest request or reply. The default is what gRPC clients accept unless told otherwise."""
+    """The largest request or response. The default is what gRPC clients accept unless configured otherwise."""
 
     batch: int = 10_000
-    """The most items in one batch, of messages or of queues."""
+    """The maximum number of messages or queues in one batch."""
 
     queues: int = 100_000
-    """The most queues in the server."""
+    """The maximum number of queues in the server."""
 
     waiting: int = 1_000
-    """The most calls that may wait on one queue, for room or for a message."""
+    """The maximum number of calls that wait on one queue, for room or for a message."""
 
     waiting_per_peer: int = 500
-    """The most calls from one address that may wait on one queue."""
+    """The maximum number of calls from one address that wait on one queue."""
 
     tags: int = 64
-    """The most tags on one queue or message."""
+    """The maximum number of tags on one queue or message."""
 
     tag_key_bytes: int = 256
-    """The longest key of a tag."""
+    """The longest key of a tag, in bytes of UTF-8."""
 
     tag_value_bytes: int = 4_096
-    """The longest value of a tag."""
+    """The longest value of a tag, in bytes of UTF-8."""
 
     name_length: int = 317
-    """The longest name: a namespace (63), a dot, and an object's name (253)."""
+    """The longest name of a queue, in characters: a namespace (63), a dot, and an object's name (253)."""
 
     scan: int = 10_000
-    """The most messages looked through for one page of browse."""
+    """The maximum number of messages that are read for one page of Browse."""
 
     long_work_share: float = 0.8
-    """The part of the time that all long work may take together, from above 0 to 1."""
+    """The share of the event loop's time that all long work may use together; above 0, at most 1."""
 
     connections: int = 4_000
-    """The most connections to the gRPC port."""
+    """The maximum number of connections to the gRPC port."""
 
     streams: int = 1_000
-    """The most calls at a time on one connection."""
+    """The maximum number of concurrent calls on one connection."""
 
     request_seconds: float = 30.0
-    """How long a request may take to arrive whole."""
+    """The time in which a request has to arrive completely."""
 
     http_connections: int = 256
-    """The most connections to the HTTP port."""
+    """The maximum number of connections to the HTTP port."""
 
     http_seconds: float = 10.0
-    """How long a connection to the HTTP port may take to send a whole request, or to read more of a response."""
+    """The time in which a client of the HTTP port has to send a complete request, or to read more of a response."""
 
     incoming_bytes: int = 0
-    """About how many bytes of requests that are not complete yet all connections together may hold.
+    """The approximate number of bytes of incomplete requests that all connections together may buffer.
 
-    0 for an eighth of the memory that the process may use.
+    0 means an eighth of the memory that the process may use.
     """
 
 
 OWN_FILES = 100
-"""Files that the server keeps for itself: some 30 are in use, and accepted connections are closed a moment later."""
+"""Open files reserved for the server itself: it uses about 30, and connections over the limit are open for a moment."""
 
 _HTTP_SHARE = 8
-"""If not all fit, one of so many connections is for the HTTP port."""
+"""If the connections do not all fit, one in this many is for the HTTP port."""
 
 
 def fitting(bounds: Bounds, files: int) -> Bounds:
-    """Return the bounds with as many connections as a process can have that may open so many files.
+    """Return the bounds with no more connections than the open-file limit of the process allows.
 
-    Without files left, neither port could accept a connection, and the Disk store could not open its own.
+    If the process ran out of files, neither port could accept a connection and the Disk store could not open its own.
+
+    Args:
+        bounds: the bounds as configured.
+        files: how many files the process may have open.
 
     Raises:
-        ValueError: the files do not even do for a few connections.
+        ValueError: the limit is too low for even a few connections.
     """
     left = files - OWN_FILES
     if bounds.connections + bounds.http_connections <= left:
@@ -88,8 +92,8 @@ def fitting(bounds: Bounds, files: int) -> Bounds:
     http_connections = min(bounds.http_connections, max(left // _HTTP_SHARE, left - bounds.connections))
     if http_connections < 1:
         raise ValueError(
-            f"open files: this process may have only {files:,}; let it have {OWN_FILES + _HTTP_SHARE:,} at least, "
-            "by ulimit -n or the like"
+            f"open files: the limit of this process is {files:,}; raise it to at least {OWN_FILES + _HTTP_SHARE:,}, "
+            "for example with ulimit -n"
         )
     connections = min(bounds.connections, left - http_connections)
     return replace(bounds, connections=connections, http_connections=http_connections)

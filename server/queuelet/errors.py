@@ -1,7 +1,7 @@
-"""What can go wrong, as the server raises it and the client catches it.
+"""The errors that the server raises and the client raises again.
 
-Each kind has a `reason`, the text that travels in a `google.rpc.ErrorInfo`, and carries facts (queue, limit, ...) that
-travel beside it. Its status code on the wire stands in `status.CODES`: whoever adds a kind adds it there.
+On the wire, a `google.rpc.ErrorInfo` carries the error's `reason` and its facts (queue, limit, ...). The gRPC status
+code of each error is in `CODES` of `wire/errors.py`; a new error needs an entry there.
 """
 
 from __future__ import annotations
@@ -12,29 +12,34 @@ Fact = str | int
 
 
 class QueueletError(Exception):
-    """Something went wrong that nobody foresaw."""
+    """An unexpected error occurred."""
 
     reason: ClassVar[str] = "UNKNOWN"
 
     def __init__(self, message: str | None = None, /, **facts: Fact) -> None:
-        """Take a sentence for people, by default the docstring of the kind, and the facts behind it."""
+        """Make an error.
+
+        Args:
+            message: a sentence for people; the docstring of the class if it is left out.
+            facts: the values behind the sentence, for programs.
+        """
         super().__init__(message or (type(self).__doc__ or "").strip())
         self.facts = facts
 
     @property
     def message(self) -> str:
-        """The sentence for people."""
+        """The sentence that describes the error to people."""
         return str(self.args[0])
 
 
 class InvalidArgument(QueueletError, ValueError):
-    """The request breaks a rule; `field` names what to change."""
+    """The request is not valid; `field` names the field to change."""
 
     reason = "INVALID_ARGUMENT"
 
 
 class MessageTooLarge(InvalidArgument):
-    """A message is larger than a request or a reply may be, so it cannot be put, or nobody could take it."""
+    """The message does not fit into a request, or would not fit into a response."""
 
     reason = "MESSAGE_TOO_LARGE"
 
@@ -52,13 +57,13 @@ class QueueEmpty(QueueletError):
 
 
 class QueueExists(QueueletError):
-    """The name is taken by another queue."""
+    """Another queue has this name."""
 
     reason = "QUEUE_EXISTS"
 
 
 class MessageExists(QueueletError):
-    """A message of this id is queued already, with another payload or other tags."""
+    """A message with this ID is already queued, with a different payload or different tags."""
 
     reason = "MESSAGE_EXISTS"
 
@@ -70,19 +75,19 @@ class QueueFull(QueueletError):
 
 
 class MemoryExhausted(QueueletError):
-    """The server has used the memory it may use for messages; Add is refused until some are taken."""
+    """The server has reached its memory limit for messages; Add is refused until some messages are removed."""
 
     reason = "MEMORY_WATERMARK"
 
 
 class TooMany(QueueletError):
-    """A bound of the server is reached: queues in all, or calls that wait on one queue."""
+    """A limit of the server is reached: on its queues, or on the calls that wait on one queue."""
 
     reason = "TOO_MANY"
 
 
 class QueueDraining(QueueletError):
-    """The queue is draining: it takes no more messages."""
+    """The queue is draining; it accepts no new messages."""
 
     reason = "QUEUE_DRAINING"
 
@@ -94,13 +99,13 @@ class NotOwner(QueueletError):
 
 
 class OwnerRemoved(QueueletError):
-    """The owner's queue was removed a short time ago, with its object: the declaration comes too late."""
+    """The declaration is too late: the queue was removed less than a minute ago, along with the owner's object."""
 
     reason = "OWNER_REMOVED"
 
 
 class StoreMismatch(QueueletError):
-    """The queue lives in another store, and a queue cannot move."""
+    """The queue is in another store, and a queue cannot move between stores."""
 
     reason = "STORE_MISMATCH"
 
@@ -112,25 +117,25 @@ class StoreUnavailable(QueueletError):
 
 
 class StoreFull(QueueletError):
-    """The store has no room on its disk for more messages; Add is refused until there is some."""
+    """The store's disk has no space for more messages; Add is refused until there is some."""
 
     reason = "STORE_FULL"
 
 
 class StoreFailed(QueueletError):
-    """The store failed and is being opened anew; what became of the call is not known."""
+    """The store failed and is being reopened; it is not known whether the call took effect."""
 
     reason = "STORE_FAILED"
 
 
 class MessageNotFound(QueueletError):
-    """There is no such message any more: it was acknowledged, popped or purged."""
+    """The message no longer exists: it was acked, popped or purged."""
 
     reason = "MESSAGE_NOT_FOUND"
 
 
 class LeaseLost(QueueletError):
-    """The lease is over: the message went back to the queue, or was delivered again under a newer token."""
+    """The lease has ended: the message went back to the queue, or was redelivered under a newer token."""
 
     reason = "LEASE_LOST"
 
@@ -142,7 +147,7 @@ class QueueHeld(QueueletError):
 
 
 class TooManyAnswers(QueueletError):
-    """As many answers to calls with a request id are kept as may be."""
+    """The queue already stores the maximum number of responses to calls with a request ID."""
 
     reason = "TOO_MANY_ANSWERS"
 
@@ -160,18 +165,18 @@ class Unauthenticated(QueueletError):
 
 
 class Unreachable(QueueletError):
-    """The server cannot be reached, or it went away during the call."""
+    """The server cannot be reached, or the connection was lost during the call."""
 
     reason = "UNREACHABLE"
 
 
 class ClientSilent(QueueletError):
-    """The client of a stream was silent for three heartbeats; its leases ended with the stream."""
+    """The client of a stream sent nothing for three heartbeats; its leases ended with the stream."""
 
     reason = "CLIENT_SILENT"
 
 
 class DeadlineExceeded(QueueletError):
-    """The call did not end within its deadline; what became of it is not known."""
+    """The call did not finish before its deadline; it is not known whether it took effect."""
 
     reason = "DEADLINE_EXCEEDED"

@@ -1,4 +1,4 @@
-"""Ids of queues and messages, and names of queues."""
+"""IDs of queues and messages, and names of queues."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 def parse_uuid(text: str) -> str | None:
-    """Return the UUID in its canonical form, or None if the text is not one.
+    """Return the UUID in its canonical form, or None if the text is not a UUID.
 
-    Accepted are the two forms of negz/q's parser: 36 characters, and the same after `urn:uuid:`.
+    It accepts the two forms that negz/q's parser accepts: 36 characters, and the same after `urn:uuid:`.
     """
     match = _UUID.fullmatch(text)
     return match[2].lower() if match else None
 
 
 def why_not_uuid(text: str) -> str:
-    """Say why a text is not a UUID, in the words of negz/q's parser (Q14)."""
+    """Return why a text is not a UUID, in the words of negz/q's parser (Q14)."""
     length = len(text.encode())
     if length == len("urn:uuid:") + 36:
         prefix = text.encode()[:9].decode(errors="replace")
@@ -36,52 +36,51 @@ def _quoted(text: str) -> str:
 
 
 def new_uuid() -> str:
-    """Make a random UUID."""
+    """Return a random UUID."""
     return str(uuid4())
 
 
 def checked_name(name: str, bounds: Bounds, field: str = "name") -> str:
-    """Return the name, or raise `InvalidArgument` with the rule it breaks."""
+    """Return the name if it is valid; raise `InvalidArgument` otherwise."""
     if len(name) > bounds.name_length:
         raise InvalidArgument(
             f"{field}: {len(name)} characters are too many; use at most {bounds.name_length}", field=field
         )
     if not _NAME.fullmatch(name):
         raise InvalidArgument(
-            f"{field}: {name[:80]!r} is not a name; use lower-case letters, digits, '-' and '.', "
+            f"{field}: {name[:80]!r} is not a valid name; use lower-case letters, digits, '-' and '.', "
             "and begin and end with a letter or digit",
             field=field,
         )
     if parse_uuid(name):
-        raise InvalidArgument(f"{field}: {name!r} reads as a UUID; names must not look like ids", field=field)
+        raise InvalidArgument(f"{field}: {name!r} looks like a UUID; use a name that is not one", field=field)
     return name
 
 
 def new_id_prefix() -> bytes:
-    """Make what the ids of one queue's messages begin with: 24 letters of a random UUID."""
+    """Return a random prefix for the IDs of one queue's messages: the first 24 characters of a UUID."""
     return str(UUID(bytes=secrets.token_bytes(16), version=4))[:24].encode()
 
 
 class MessageIds:
-    """The ids that the server makes for one queue's messages.
+    """Makes the IDs of one queue's messages.
 
-    An id is a random prefix of the queue's own, then the sequence number. It is a valid random UUID by its bits, and
-    costs a format instead of a system call; the number can be read back, so only producers' ids need an index. Ids of
-    messages are kept as ASCII bytes.
+    An ID is the queue's random prefix followed by the sequence number in hexadecimal. The result has the form of a
+    random UUID, and making it takes a format operation instead of a system call. The sequence number can be parsed from
+    the ID, so only the IDs that producers choose need an index. IDs of messages are stored as ASCII bytes.
     """
 
     __slots__ = ("_prefix", "form")
 
     def __init__(self, prefix: bytes) -> None:
-        """Take the queue's prefix, of 24 bytes."""
         self._prefix = prefix
         self.form = prefix + b"%012x"
-        """What makes the id of a sequence number, by `%`."""
+        """The format of an ID: `form % seq`."""
 
     def made(self, seq: int) -> bytes:
-        """Return the id that is made for a sequence number."""
+        """Return the ID that the server makes for a sequence number."""
         return self.form % seq
 
     def seq_of(self, message_id: bytes) -> int | None:
-        """Return the sequence number for which an id is made, None if it is not made here."""
+        """Return the sequence number in an ID; None if the ID does not have this queue's prefix."""
         return int(message_id[24:], 16) if message_id.startswith(self._prefix) else None

@@ -151,7 +151,7 @@ def test_a_server_that_may_open_few_files_is_served_on_both_ports_however_many_c
 
 
 def test_a_server_that_may_open_next_to_no_files_says_so_instead_of_starting() -> None:
-    with pytest.raises(RuntimeError, match="open files: this process may have only 100; let it have 108 at least"):
+    with pytest.raises(RuntimeError, match="open files: the limit of this process is 100; raise it to at least 108"):
         ServerProcess(program=[*few_files(100), *server_command()]).start()
 
 

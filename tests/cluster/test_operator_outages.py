@@ -300,7 +300,7 @@ def test_a_refusal_that_may_pass_is_tried_again(apart: Apart, kube: KubeQueues) 
         kube.create()
         seen = kube.wait_reason("DeclarationRefused")
         assert condition(seen, "Reconciling")
-        assert "the most it may have" in seen["status"]["conditions"][0]["message"]
+        assert "queues, the maximum" in seen["status"]["conditions"][0]["message"]
         client.delete_queue(other.meta.id)
         kube.wait_ready()
         client.close()

@@ -651,7 +651,7 @@ def test_a_server_that_does_not_answer_exits_with_3() -> None:
         (["new", "memory", "99999999999999999999"], "99999999999999999999"),
         (["get", "\udcff"], "cannot get: "),
         (["list", "-o", "xml"], "'xml' is not one of 'json', 'table'"),
-        (["server", "--listen", "nowhere"], "cannot serve: 'nowhere' is not an address"),
+        (["server", "--listen", "nowhere"], "cannot serve: 'nowhere' is not a valid address"),
         (["server", "--memory-watermark", "lots"], "'lots' is not a size"),
         (["server", "--memory-watermark", "120%"], "'120%' is no share"),
         (["server", "--tls-cert", __file__], "cannot serve: --tls-cert and --tls-key go together"),

@@ -78,8 +78,8 @@ def test_ack_tells_which_leases_were_over(cli: Cli, rpc: Rpc, name: str) -> None
     assert ended.code == 1
     assert ended.out.decode().splitlines() == [f"{given_back}  refused", f"{done}  acked", "7  refused"]
     first, second = ended.err.splitlines()
-    assert first.startswith(f"queuelet: cannot ack {given_back}: this lease is over: the message was delivered again")
-    assert second.startswith("queuelet: cannot ack 7: there is no message of this lease")
+    assert first.startswith(f"queuelet: cannot ack {given_back}: the lease has ended: the message was redelivered")
+    assert second.startswith("queuelet: cannot ack 7: no message for this token")
 
 
 def test_every_refusal_is_told_in_full(cli: Cli, rpc: Rpc, name: str) -> None:
@@ -126,7 +126,7 @@ def test_extend_moves_the_end_of_a_lease(cli: Cli, rpc: Rpc, name: str) -> None:
     cli("nack", name, line["token"])
     ended = cli("extend", name, line["token"])
     assert ended.code == 1
-    assert "the lease is over" in ended.err
+    assert "the lease has ended" in ended.err
 
 
 def test_a_terminal_shows_a_lease_with_its_message(cli: Cli, rpc: Rpc, name: str) -> None:

@@ -85,7 +85,7 @@ def test_while_there_is_a_holder_nobody_else_takes_messages(
     with pytest.raises(Refused) as caught:
         call(rpc, orders)
     assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "QUEUE_HELD")
-    assert "stand in line" in caught.value.text
+    assert "to wait for your turn" in caught.value.text
     holder.cancel()
     waiting(rpc, orders, 0)
 

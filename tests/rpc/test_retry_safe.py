@@ -108,7 +108,7 @@ def test_a_queue_keeps_1000_answers_and_takes_no_message_past_them(rpc: Rpc, que
             way(rpc, queue.meta.id, "one more")
         assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
         assert caught.value.reason == "TOO_MANY_ANSWERS"
-        assert "1,000 answers" in caught.value.text
+        assert "1,000 responses" in caught.value.text
     assert rpc.get_queue(queue.meta.id).messages.ready == 10
     again = pb.PopRequest(queue_id=queue.meta.id, request_id="7")
     assert rpc.call("Pop", again, pb.PopResponse) == answers[7], "those that are kept are still answered"

@@ -269,7 +269,7 @@ def test_calls_that_wait_on_a_queue_are_bounded() -> None:
             ended = outcome(rpc.start("Add" if queue == full else "Pop", request, timeout=600), answer)
             assert isinstance(ended, Refused)
             assert (ended.code, ended.reason) == (RESOURCE_EXHAUSTED, "TOO_MANY")
-            assert "5 calls waiting" in ended.text
+            assert "5 calls are waiting" in ended.text
             assert "--max-waiting" in ended.text
         for _ in range(6):
             rpc.add(empty, b"x")
@@ -297,7 +297,7 @@ def test_a_client_cannot_take_all_the_places_of_those_who_wait() -> None:
         for each in refused:
             assert isinstance(each, Refused)
             assert (each.code, each.reason) == (RESOURCE_EXHAUSTED, "TOO_MANY")
-            assert "3 calls from 127.0.0.2 wait" in each.text
+            assert "3 calls from 127.0.0.2 are waiting" in each.text
             assert "--max-waiting-per-peer" in each.text
         assert samples(f"{server.metrics_url}/metrics", "queuelet_queue_waiting_refused_total") == {
             f'queue="{queue}"': 5
@@ -336,7 +336,7 @@ def test_the_memory_watermark_refuses_adds_while_the_rest_goes_on() -> None:
         added = rpc.stats(queue).enqueued
         assert (caught.value.code, caught.value.reason) == (RESOURCE_EXHAUSTED, "MEMORY_WATERMARK")
         assert "--memory-watermark" in caught.value.text
-        assert "take messages out" in caught.value.text
+        assert "remove some" in caught.value.text
         assert 2 <= added <= 48
         stats = rpc.server_stats()
         assert stats.memory_bytes <= stats.memory_watermark_bytes

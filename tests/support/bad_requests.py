@@ -168,14 +168,14 @@ BAD_TAGS: dict[str, tuple[list[pb.Tag], str]] = {
 }
 
 BAD_NAMES = {
-    "in upper case": ("Orders", "name: 'Orders' is not a name; use lower-case letters, digits, '-' and '.'"),
-    "with a space": ("my orders", "name: 'my orders' is not a name; use lower-case"),
-    "with a line's end": ("orders\n", r"name: 'orders\\n' is not a name; use lower-case"),
-    "with an underscore": ("my_orders", "name: 'my_orders' is not a name; use lower-case"),
-    "beginning with a dash": ("-orders", "name: '-orders' is not a name; .*begin and end with a letter or digit"),
-    "ending with a dot": ("orders.", "name: 'orders.' is not a name; .*begin and end with a letter or digit"),
-    "in Greek": ("ουρά", "name: 'ουρά' is not a name; use lower-case"),
-    "that reads as a UUID": (UNKNOWN_ID, "name: '.*' reads as a UUID; names must not look like ids"),
+    "in upper case": ("Orders", "name: 'Orders' is not a valid name; use lower-case letters, digits, '-' and '.'"),
+    "with a space": ("my orders", "name: 'my orders' is not a valid name; use lower-case"),
+    "with a line's end": ("orders\n", r"name: 'orders\\n' is not a valid name; use lower-case"),
+    "with an underscore": ("my_orders", "name: 'my_orders' is not a valid name; use lower-case"),
+    "beginning with a dash": ("-orders", "name: '-orders' is not a valid name; .*begin and end with a letter or digit"),
+    "ending with a dot": ("orders.", "name: 'orders.' is not a valid name; .*begin and end with a letter or digit"),
+    "in Greek": ("ουρά", "name: 'ουρά' is not a valid name; use lower-case"),
+    "that looks like a UUID": (UNKNOWN_ID, "name: '.*' looks like a UUID; use a name that is not one"),
     "of 318 letters": ("a" * 318, "name: 318 characters are too many; use at most 317"),
 }
 
@@ -253,7 +253,7 @@ def _queue_cases() -> Iterable[Case]:
         "a name that is taken",
         "NewQueue",
         lambda place: good + text(4, place.name),
-        "there is a queue place-.* already",
+        "queue place-.* already exists",
         TAKEN,
         ours_only=True,
     )
@@ -315,7 +315,7 @@ def _tag_cases() -> Iterable[Case]:
             if len(bad) == 1:
                 yield case(what, method, about(text(2, bad[0].SerializeToString())), f"tag: {says}")
         yield case("a tag in invalid UTF-8", method, about(text(2, text(2, NOT_UTF8))), UNREADABLE_SAYS)
-    says = "tag: queue .* has 64 tags, the most it may have; take one away first"
+    says = "tag: queue .* has 64 tags, the maximum; remove one first"
     yield case("the 65th tag", "AddQueueTag", about(text(2, text(1, "one more")), "tagged"), says)
 
 
@@ -351,7 +351,7 @@ def _message_cases() -> Iterable[Case]:
         FULL,
         negz="cannot add message to queue: queue .* has reached limit of 1 messages",
     )
-    says = "queue draining-.* is draining: it takes no more messages"
+    says = "queue draining-.* is draining; it accepts no new messages"
     yield case("a draining queue", "Add", about(b"", "draining"), says, REFUSED, ours_only=True)
 
 
@@ -653,13 +653,13 @@ def _declarations() -> Iterable[Item]:
     for what, (name, says) in BAD_NAMES.items():
         yield _item(f"a name {what}", says, name=name)
     yield _item("an id that is no UUID", "id: 'mine' is not a UUID", id="mine")
-    yield _item("an id that is taken", "there is a queue place-.* already", TAKEN, id=lambda place: place.queue)
+    yield _item("an id that is taken", "queue place-.* already exists", TAKEN, id=lambda place: place.queue)
     yield _item("no store", "store: there is no store 0; use MEMORY", store=0)
     yield _item("an unknown store", "store: there is no store 9; use MEMORY", store=9)
     yield _item("a store that is off", "store: this server runs without DISK", REFUSED, store=pb.Queue.DISK)
     yield _item(
         "another store",
-        "queue place-.* is in store MEMORY and cannot move to DISK: delete it first",
+        "queue place-.* is in store MEMORY and cannot move to DISK; delete it first",
         REFUSED,
         name=lambda place: place.name,
         store=pb.Queue.DISK,
@@ -674,14 +674,14 @@ def _declarations() -> Iterable[Item]:
     yield _item("a long uid", f"owner.uid: 952 {too_long}", owner=pb.Owner(name="o", uid="u" * 952))
     yield _item(
         "another owner",
-        "queue owned-.* belongs to a/b/c, not to x/y/z: set adopt to take it over",
+        "queue owned-.* belongs to a/b/c, not to x/y/z; set adopt to take it over",
         REFUSED,
         name=lambda place: place.owned,
         owner=pb.Owner(name="x/y/z"),
     )
     yield _item(
         "an owner of a queue of nobody",
-        "queue place-.* belongs to nobody, not to x/y/z: set adopt to take it over",
+        "queue place-.* belongs to no owner, not to x/y/z; set adopt to take it over",
         REFUSED,
         name=lambda place: place.name,
         owner=pb.Owner(name="x/y/z"),
@@ -710,7 +710,7 @@ def _removals() -> Iterable[Item]:
     )
     yield removal(
         "another owner",
-        "queue owned-.* belongs to a/b/c, not to x/y/z: leave out the owner to remove it all the same",
+        "queue owned-.* belongs to a/b/c, not to x/y/z; omit the owner to remove it anyway",
         REFUSED,
         lambda place: pb.QueueRemoval(queue_id=place.owned, owner=pb.Owner(name="x/y/z")),
     )

@@ -1,4 +1,4 @@
-"""Messages on their way in, and what of a stored one tests look at."""
+"""Messages to add, and the parts of stored messages that tests compare."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["draft", "id_of", "payload_of", "tries_of"]
 
 
 def draft(payload: bytes, own_id: bytes = b"", *, terms: Terms | None = None) -> NewMessage:
-    """Return a message as a producer gives it."""
+    """Return a new message."""
     return NewMessage(payload, b"", own_id, terms)
 
 
@@ -20,6 +20,6 @@ def payload_of(body: bytes) -> bytes:
 
 
 def tries_of(delivery: Delivery) -> list[tuple[TryOutcome, int, int, str]]:
-    """Return the failed tries of a message: outcome, token, when it ended, and the reason given."""
+    """Return the failed tries of a message: outcome, token, end, and reason."""
     tries = pb.BrowsedMessage.FromString(delivery.history).tries
     return [(TryOutcome(each.outcome), each.token, each.ended.ToNanoseconds(), each.reason) for each in tries]

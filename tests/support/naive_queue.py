@@ -1,6 +1,6 @@
-"""The rules of a queue as plainly as they can be said: a list of records, gone through from end to end each time.
+"""The rules of a queue as simply as possible: a list of records, which every call scans completely.
 
-What is due is done when somebody looks (`settle`). Times are nanoseconds.
+Overdue transitions are made by `settle`, before every call. Times are in nanoseconds.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ NEVER = 1 << 63
 
 @dataclass
 class Record:
-    """A message and all that became of it."""
+    """A message with its state and history."""
 
     seq: int
     own_id: bytes
     payload: bytes
     priority: int
     due: int
-    """Since when it could be taken first: its place in the order."""
+    """When it became due for delivery, which is part of its position in the order."""
     added: int
-    """From when its time to live counts."""
+    """The start of its time to live."""
     ttl: int
     is_ranked: bool
-    """Whether it has a place of its own: it came with terms, or was redriven."""
+    """Whether it has a rank, because it has terms or was redriven."""
     state: State = State.READY
     until: int = 0
     is_known: bool = False
@@ -39,11 +39,11 @@ class Record:
     old_tokens: list[int] = field(default_factory=list)
     reason: int = 0
     tries: list[tuple[TryOutcome, int, int, str]] = field(default_factory=list)
-    """Outcome, token, when it ended, and the reason given."""
+    """Outcome, token, end, and reason."""
 
 
 class NaiveQueue:
-    """A queue that is slow and right."""
+    """A queue that is slow and correct."""
 
     def __init__(self, *, limit: int, lease: int, max_deliveries: int) -> None:
         self.limit = limit
@@ -54,17 +54,17 @@ class NaiveQueue:
         self.records: list[Record] = []
         self.next_seq = 1
         self.is_taken_over = False
-        """Whether all leases are to end, as there is a new exclusive consumer."""
+        """Whether all leases have to end, because there is a new exclusive consumer."""
         self.tally: Counter[str] = Counter()
 
-    # What is due
+    # Time
 
     def expires(self, record: Record) -> int:
-        """Return when a message is dead if nobody takes it."""
+        """Return when a message expires."""
         return record.added + min(self.ttl, record.ttl or NEVER)
 
     def next_due(self) -> int:
-        """Return when something will have to be done next."""
+        """Return when the next transition is due."""
         return min(
             [record.until for record in self.records if record.state in {State.LEASED, State.DELAYED}]
             + [self.expires(record) for record in self.records if record.state in {State.READY, State.DELAYED}],
@@ -72,12 +72,12 @@ class NaiveQueue:
         )
 
     def settle(self, now: int) -> None:
-        """Do what is due."""
+        """Make all overdue transitions."""
         if self.is_taken_over:
             self.is_taken_over = False
             for record in self.of(State.LEASED):
                 self.tally["expired"] += 1
-                self.end_try(record, TryOutcome.LEASE_EXPIRED, "an exclusive consumer took the queue over", now, now)
+                self.end_try(record, TryOutcome.LEASE_EXPIRED, "an exclusive consumer took over the queue", now, now)
                 record.old_tokens.append(record.token)
                 record.token = 0
         for record in self.of(State.LEASED):
@@ -95,7 +95,7 @@ class NaiveQueue:
     # Adding
 
     def add(self, payload: bytes, own_id: bytes, terms: Terms | None, now: int, *, is_line_free: bool) -> str:
-        """Return what an Add ends with."""
+        """Add a message and return the result as a word."""
         if own_id and any(record.own_id == own_id for record in self.records):
             return "DUPLICATE"
         if self.is_draining:
@@ -114,14 +114,14 @@ class NaiveQueue:
         self.tally["enqueued"] += 1
         return "ADDED"
 
-    # Taking
+    # Popping and leasing
 
     def first(self, count: int) -> list[Record]:
         """Return the first ready messages."""
         return sorted(self.of(State.READY), key=lambda record: (record.priority, record.due, record.seq))[:count]
 
     def pop(self, count: int) -> list[bytes]:
-        """Take the first ready messages away."""
+        """Remove the first ready messages and return their payloads."""
         popped = self.first(count)
         self.remove(popped)
         self.tally["consumed"] += len(popped)
@@ -141,7 +141,7 @@ class NaiveQueue:
         return leased
 
     def ack(self, tokens: list[int]) -> list[str]:
-        """Remove messages by their newest token, whatever state they are in."""
+        """Remove messages in any state by their newest token."""
         results = []
         for token in tokens:
             result = self.why_not(token)
@@ -154,7 +154,7 @@ class NaiveQueue:
     def nack(
         self, tokens: list[int], outcome: TryOutcome, reason: str, wake: int, now: int, *, dead: bool, unused: bool
     ) -> list[str]:
-        """Give leased messages back."""
+        """End leases without an ack."""
 
         def give_back(record: Record) -> None:
             self.tally["nacked" if outcome is TryOutcome.NACKED else "released"] += 1
@@ -163,7 +163,7 @@ class NaiveQueue:
         return self.with_leases(tokens, give_back)
 
     def extend(self, tokens: list[int], until: int) -> list[str]:
-        """Move the ends of leases."""
+        """Change the deadlines of leases."""
 
         def move(record: Record) -> None:
             self.tally["extended"] += 1
@@ -172,7 +172,7 @@ class NaiveQueue:
         return self.with_leases(tokens, move)
 
     def with_leases(self, tokens: list[int], change: Callable[[Record], None]) -> list[str]:
-        """Do something with the leased messages of tokens, one by one."""
+        """Call `change` with the leased message of each token."""
         results = []
         for token in tokens:
             result = self.why_not(token)
@@ -186,22 +186,22 @@ class NaiveQueue:
         return results
 
     def why_not(self, token: int) -> str:
-        """Return why there is no message of this token; empty if there is one."""
+        """Return why a token has no leased message; empty if it has one."""
         if any(token in record.old_tokens for record in self.records):
             return "LEASE_LOST"
         return "" if any(record.token == token for record in self.records) else "MESSAGE_NOT_FOUND"
 
-    # The rest
+    # Purging and redriving
 
     def purge(self, records: Iterable[Record], states: set[State]) -> int:
-        """Remove messages, those in `states` if any are given."""
+        """Remove messages if they are in `states`; no states mean all."""
         purged = [record for record in records if not states or record.state in states]
         self.remove(purged)
         self.tally["purged"] += len(purged)
         return len(purged)
 
     def redrive(self, records: Iterable[Record], now: int) -> int:
-        """Make dead messages as new, but for their history."""
+        """Make dead messages ready as if they were new, except for their history."""
         count = 0
         for record in records:
             if record.state is State.DEAD:
@@ -250,5 +250,5 @@ class NaiveQueue:
         record.state, record.reason = State.DEAD, reason
 
     def remove(self, gone: list[Record]) -> None:
-        """Take messages away."""
+        """Remove messages."""
         self.records = [record for record in self.records if record not in gone]

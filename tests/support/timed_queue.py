@@ -1,4 +1,4 @@
-"""A queue with a clock that a test turns: what happens when is said in seconds."""
+"""A queue with a clock that the test advances, in seconds."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ BEGIN = 1_000 * SECOND
 
 
 class TimedQueue:
-    """A queue in memory, spoken to in payloads and seconds."""
+    """A queue in memory whose methods take payloads and seconds."""
 
     def __init__(self, *, limit: int = -1, lease: int = 30, max_deliveries: int = 5, ttl: int | None = None) -> None:
-        """Make it; the clock begins at second 0."""
         delivery = DeliverySettings(lease_seconds=lease, max_deliveries=max_deliveries, message_ttl_seconds=ttl)
         self.now = BEGIN
         self.queue = make_queue(limit=limit, delivery=delivery, now=BEGIN)
 
     def wait(self, seconds: float) -> None:
-        """Let time go on. Nobody tells the queue."""
+        """Advance the clock without notifying the queue."""
         self.now += int(seconds * SECOND)
 
     def add(self, *payloads: bytes, priority: int = 0, delay: float = 0, ttl: float = 0) -> None:
@@ -42,7 +41,7 @@ class TimedQueue:
         return [payload_of(body) for body in self.queue.receive(count, 1 << 20, self.now).bodies]
 
     def popped(self, count: int = 1_000) -> list[bytes]:
-        """Take messages; return their payloads."""
+        """Pop messages and return their payloads."""
         return [payload_of(body) for body in self.queue.pop_batch(count, 1 << 20, self.now)]
 
     def ready(self) -> list[bytes]:
@@ -50,37 +49,37 @@ class TimedQueue:
         return [payload_of(body) for body in self.queue.peek_batch(1_000, 1 << 20, self.now)]
 
     def ack(self, *tokens: int) -> list[str]:
-        """Acknowledge messages; return what was wrong."""
+        """Ack messages and return the reasons of errors."""
         return _reasons(self.queue.ack(tokens, self.now))
 
     def nack(
         self, *tokens: int, delay: float = 0, reason: str = "", dead: bool = False, unused: bool = False
     ) -> list[str]:
-        """Give messages back; return what was wrong."""
+        """Nack messages and return the reasons of errors."""
         away = int(delay * SECOND)
         return _reasons(self.queue.nack(tokens, self.now, delay=away, reason=reason, dead=dead, unused=unused))
 
     def extend(self, *tokens: int, lease: float = 0) -> list[str]:
-        """Move the ends of leases; return what was wrong."""
+        """Extend leases and return the reasons of errors."""
         return _reasons(self.queue.extend(tokens, self.now, lease=int(lease * SECOND))[0])
 
     def redrive(self, *seqs: int) -> int:
-        """Make dead messages ready; return how many there were."""
+        """Make dead messages ready and return how many were dead."""
         return self.queue.redrive(seqs, self.now)
 
     def look(self, seq: int = 1) -> Browsed:
-        """Return what is known of a message."""
+        """Return a message with its state and delivery."""
         return self.queue.browse(seq - 1, 1, now=self.now).messages[0]
 
     def delivery(self, seq: int = 1) -> Delivery:
-        """Return what became of a message that was delivered."""
+        """Return the delivery of a message."""
         delivery = self.look(seq).delivery
         assert delivery
         return delivery
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
-        """Ready, delayed, leased and dead messages, when all is done that is due."""
+        """The numbers of ready, delayed, leased and dead messages, after all overdue transitions."""
         self.queue.peek_batch(1, 0, self.now)
         return tuple(self.queue.counts)  # type: ignore[return-value]  # it has four
 

@@ -1,4 +1,4 @@
-"""Alarms: who is to be woken when."""
+"""Alarms: each sleeper is woken when it is due."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.timed_queue import SECOND, TimedQueue
 
 
 class Sleeper:
-    """Wants to be woken once, and notes when it was."""
+    """Has one alarm, and records when it was woken."""
 
     def __init__(self, alarms: Alarms, at: int) -> None:
         self.next_event = at
@@ -20,7 +20,7 @@ class Sleeper:
         alarms.set(self)
 
     def advance(self, now: int) -> None:
-        """Note when it was woken."""
+        """Record when it was woken."""
         self.next_event = NEVER
         self.woken.append(now)
 
@@ -36,14 +36,14 @@ def test_the_earliest_is_woken_first_and_one_at_a_time() -> None:
     assert alarms.next_at == NEVER
 
 
-def test_nobody_is_woken_before_the_time() -> None:
+def test_no_sleeper_is_woken_early() -> None:
     alarms = Alarms()
     sleeper = Sleeper(alarms, 10)
     alarms.ring(9)
     assert sleeper.woken == []
 
 
-def test_an_alarm_that_was_moved_wakes_nobody_at_its_old_time() -> None:
+def test_an_alarm_that_was_moved_does_not_ring_at_its_old_time() -> None:
     alarms = Alarms()
     sleeper = Sleeper(alarms, 20)
     sleeper.next_event = 5
@@ -53,7 +53,7 @@ def test_an_alarm_that_was_moved_wakes_nobody_at_its_old_time() -> None:
     assert sleeper.woken == [5]
 
 
-def test_who_has_the_clock_hears_of_earlier_alarms_only() -> None:
+def test_the_timer_is_notified_of_earlier_alarms_only() -> None:
     alarms = Alarms()
     heard: list[int] = []
     alarms.on_earlier = heard.append
@@ -62,8 +62,8 @@ def test_who_has_the_clock_hears_of_earlier_alarms_only() -> None:
     assert heard == [20, 10]
 
 
-def test_a_deleted_queue_is_forgotten_though_its_alarm_is_far_away() -> None:
-    """A queue with a long time to live would stay in memory until then."""
+def test_a_deleted_queue_is_released_even_if_its_alarm_is_far_away() -> None:
+    """Otherwise a queue with a long time to live would stay in memory until then."""
     manager = make_manager()
     queues = []
     for _ in range(200):
@@ -78,7 +78,7 @@ def test_a_deleted_queue_is_forgotten_though_its_alarm_is_far_away() -> None:
     assert sum(ref() is not None for ref in queues) < 100
 
 
-def test_a_queue_sets_its_alarm_for_whatever_is_due_next() -> None:
+def test_a_queue_sets_its_alarm_for_the_next_transition() -> None:
     queue = TimedQueue(lease=30, ttl=100)
     begin = queue.now
     at: list[int] = []

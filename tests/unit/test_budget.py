@@ -1,4 +1,4 @@
-"""How much memory there is to use."""
+"""The memory that the process may use, and the watermark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEMINFO = "MemTotal:       16000 kB\nMemFree:  1 kB\n"
 
 
 def machine(root: Path, files: dict[str, str]) -> Path:
-    """Lay out the files of a machine."""
+    """Write the cgroup and memory files of a machine."""
     for name, text in {"proc/meminfo": MEMINFO, **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -83,7 +83,7 @@ def test_the_limits_of_the_process_s_own_cgroup_and_of_those_above_count(
     assert available_bytes(machine(tmp_path, files)) == expected
 
 
-def test_bytes_that_are_being_received_count_towards_the_watermark() -> None:
+def test_bytes_of_incomplete_requests_count_towards_the_watermark() -> None:
     budget = MemoryBudget(1_000, used=100)
     budget.incoming = 800
     budget.check(100)
@@ -95,7 +95,7 @@ def test_this_machine_has_memory_and_this_process_uses_some() -> None:
     assert 0 < resident_bytes() < available_bytes()
 
 
-def test_past_the_watermark_is_refused_with_figures_and_a_remedy() -> None:
+def test_exceeding_the_watermark_is_refused_with_figures_and_a_remedy() -> None:
     budget = MemoryBudget(1_000, used=900)
     budget.check(100)
     with pytest.raises(MemoryExhausted, match=r"900 of the 1,000 bytes .* --memory-watermark"):

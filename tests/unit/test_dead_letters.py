@@ -1,4 +1,4 @@
-"""Dead letters: what was delivered too often stays, out of the way, until it is redriven or purged."""
+"""Dead letters: a message that was delivered too often stays dead until it is redriven or purged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def with_a_dead_message(*others: bytes) -> TimedQueue:
     return queue
 
 
-def test_a_message_is_dead_when_it_was_delivered_as_often_as_it_may() -> None:
+def test_a_message_dies_after_the_maximum_number_of_deliveries() -> None:
     queue = TimedQueue(max_deliveries=2)
     queue.add(b"a", b"b")
     queue.nack(*queue.receive())
@@ -28,7 +28,7 @@ def test_a_message_is_dead_when_it_was_delivered_as_often_as_it_may() -> None:
     assert queue.ready() == [b"b"]
 
 
-def test_the_end_of_its_last_lease_makes_it_dead_too() -> None:
+def test_it_dies_too_when_its_last_lease_expires() -> None:
     queue = TimedQueue(lease=30, max_deliveries=1)
     queue.add(b"a")
     queue.receive()
@@ -37,14 +37,14 @@ def test_the_end_of_its_last_lease_makes_it_dead_too() -> None:
     assert queue.delivery().since == BEGIN + 30 * SECOND
 
 
-def test_a_delay_does_not_spare_it() -> None:
+def test_it_dies_even_if_the_last_nack_has_a_delay() -> None:
     queue = TimedQueue(max_deliveries=1)
     queue.add(b"a")
     queue.nack(*queue.receive(), delay=60)
     assert queue.counts == (0, 0, 0, 1)
 
 
-def test_a_message_that_is_given_back_as_dead_is_dead_at_once() -> None:
+def test_a_message_that_is_nacked_as_dead_dies_immediately() -> None:
     queue = TimedQueue(max_deliveries=5)
     queue.add(b"a", b"b")
     queue.nack(*queue.receive(), dead=True)
@@ -56,7 +56,7 @@ def test_a_message_that_is_given_back_as_dead_is_dead_at_once() -> None:
     assert queue.ready() == [b"b", b"a"]
 
 
-def test_a_delivery_that_was_not_used_does_not_count() -> None:
+def test_an_unused_delivery_is_not_counted() -> None:
     queue = TimedQueue(max_deliveries=2)
     queue.add(b"a")
     for _ in range(5):
@@ -90,7 +90,7 @@ def test_only_dead_messages_are_browsed_when_asked_for() -> None:
     assert queue.queue.browse(page.last, 10, [State.DEAD], now=queue.now).is_end
 
 
-def test_a_redriven_message_is_as_new_but_for_its_history() -> None:
+def test_a_redriven_message_is_as_new_except_for_its_history() -> None:
     queue = with_a_dead_message(b"b")
     queue.wait(1)
     assert queue.redrive(1, 1, 2, 99) == 1
@@ -117,7 +117,7 @@ def test_tokens_from_before_a_redrive_are_refused() -> None:
     assert queue.ack(*tokens) == ["LEASE_LOST"]
 
 
-def test_the_time_to_live_of_a_redriven_message_begins_anew() -> None:
+def test_the_time_to_live_of_a_redriven_message_restarts() -> None:
     queue = TimedQueue(max_deliveries=1)
     queue.add(b"a", ttl=10)
     queue.nack(*queue.receive())
@@ -138,7 +138,7 @@ def test_the_history_holds_the_last_twenty_tries_through_redrives() -> None:
     assert [reason for *_, reason in tries_of(queue.delivery())] == [f"{round_}" for round_ in range(10, 30)]
 
 
-def test_lowering_the_bound_kills_nobody_at_once() -> None:
+def test_lowering_the_maximum_does_not_kill_messages_immediately() -> None:
     queue = TimedQueue(max_deliveries=5)
     queue.add(b"a")
     queue.nack(*queue.receive())
@@ -150,9 +150,9 @@ def test_lowering_the_bound_kills_nobody_at_once() -> None:
     assert queue.counts == (0, 0, 0, 1)
 
 
-def test_redriving_costs_a_rank_that_is_given_back() -> None:
+def test_a_redrive_costs_a_rank_that_is_freed_later() -> None:
     queue = with_a_dead_message()
-    budget = queue.queue._budget  # noqa: SLF001  # the budget is what is tested
+    budget = queue.queue._budget  # noqa: SLF001  # the test checks the budget
     before = budget.used
     queue.redrive(1)
     assert budget.used == before + RANK_OVERHEAD

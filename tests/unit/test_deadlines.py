@@ -1,4 +1,4 @@
-"""Heaps of times: an entry that was moved or dropped never counts, also not for a later entry of the same key."""
+"""Heaps of due times: an entry that was moved or dropped is stale, even if its key has a later entry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ keys = st.sampled_from("abc")
 
 
 class DeadlinesMachine(RuleBasedStateMachine):
-    """Times by key beside a plain dict."""
+    """Due times by key, compared with a plain dict."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class DeadlinesMachine(RuleBasedStateMachine):
 
 
 class LeasesMachine(RuleBasedStateMachine):
-    """Leases beside a plain dict of when each ends."""
+    """Leases, compared with a plain dict of their deadlines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,13 +85,13 @@ class LeasesMachine(RuleBasedStateMachine):
             self.leases.supersede(1, (token,))
 
     @rule(step=times)
-    def end_what_is_over(self, step: int) -> None:
+    def end_overdue_leases(self, step: int) -> None:
         self.clock += step
         ended: set[int] = set()
         while self.leases.next_deadline <= self.clock:
             ended |= {token for token, _ in self.leases.due(self.clock)}
         assert ended >= {token for token, end in self.ends.items() if end <= self.clock}
-        # A token stays known until it is superseded, and an entry of before its last extension is stale.
+        # A token stays known until it is superseded, and an entry from before its last extension is stale.
         assert all(self.ends.get(token, 0) <= self.clock for token in ended)
         self.ends = {token: end for token, end in self.ends.items() if end > self.clock}
 
@@ -101,25 +101,25 @@ class LeasesMachine(RuleBasedStateMachine):
 
     @invariant()
     def stale_entries_are_few(self) -> None:
-        assert len(self.leases._deadlines) <= 2 * len(self.leases.seqs) + 2 * SLACK  # noqa: SLF001  # what is tested
+        assert len(self.leases._deadlines) <= 2 * len(self.leases.seqs) + 2 * SLACK  # noqa: SLF001  # the test checks its size
 
 
 class Sleeper:
-    """Wants to be woken at a time, and notes when it was."""
+    """Has an alarm, and counts how often it was woken."""
 
     def __init__(self) -> None:
         self.next_event = NEVER
         self.woken = 0
 
     def advance(self, now: int) -> None:
-        """Note that it was woken."""
+        """Count that it was woken."""
         assert now >= self.next_event
         self.next_event = NEVER
         self.woken += 1
 
 
 class AlarmsMachine(RuleBasedStateMachine):
-    """Alarms beside the sleepers themselves."""
+    """Alarms, compared with the sleepers themselves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class AlarmsMachine(RuleBasedStateMachine):
 
     @invariant()
     def stale_entries_are_few(self) -> None:
-        assert len(self.alarms._heap) <= 2 * len(self.sleepers) + SLACK  # noqa: SLF001  # what is tested
+        assert len(self.alarms._heap) <= 2 * len(self.sleepers) + SLACK  # noqa: SLF001  # the test checks its size
 
 
 TestDeadlines = DeadlinesMachine.TestCase

@@ -1,4 +1,4 @@
-"""Delays: a message is not to be taken before a time, and has its place from then on."""
+"""Delays: a message is not delivered before a time, and has its position in the order from then on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue
 
 
-def test_a_delayed_message_is_ready_when_its_delay_is_over() -> None:
+def test_a_delayed_message_is_ready_when_its_delay_ends() -> None:
     queue = TimedQueue()
     queue.add(b"a", delay=10)
     assert queue.counts == (0, 1, 0, 0)
@@ -19,7 +19,7 @@ def test_a_delayed_message_is_ready_when_its_delay_is_over() -> None:
     assert queue.look().until == 0
 
 
-def test_the_later_of_delay_and_time_counts() -> None:
+def test_the_later_of_delay_and_not_before_applies() -> None:
     queue = TimedQueue()
     queue.queue.add(draft(b"a", terms=Terms(not_before=BEGIN + 20 * SECOND, delay=10 * SECOND)), queue.now)
     queue.queue.add(draft(b"b", terms=Terms(not_before=BEGIN + 5 * SECOND, delay=10 * SECOND)), queue.now)
@@ -29,8 +29,8 @@ def test_the_later_of_delay_and_time_counts() -> None:
     assert queue.ready() == [b"b", b"a"]
 
 
-def test_a_time_in_the_past_keeps_its_old_place_from_nobody() -> None:
-    """Who says a time that is over is due since its Add."""
+def test_a_time_in_the_past_does_not_move_a_message_forward() -> None:
+    """Such a message is due since its Add."""
     queue = TimedQueue()
     queue.add(b"a")
     queue.wait(1)
@@ -38,7 +38,7 @@ def test_a_time_in_the_past_keeps_its_old_place_from_nobody() -> None:
     assert queue.ready() == [b"a", b"b"]
 
 
-def test_a_message_has_its_place_by_the_end_of_its_delay() -> None:
+def test_a_delayed_message_is_ordered_by_the_end_of_its_delay() -> None:
     queue = TimedQueue()
     queue.add(b"late", delay=10)
     queue.wait(5)
@@ -48,7 +48,7 @@ def test_a_message_has_its_place_by_the_end_of_its_delay() -> None:
     assert queue.ready() == [b"early", b"late", b"last"]
 
 
-def test_a_message_given_back_with_a_delay_returns_to_its_old_place() -> None:
+def test_a_message_nacked_with_a_delay_returns_to_its_old_position() -> None:
     queue = TimedQueue()
     queue.add(b"a", b"b")
     queue.nack(*queue.receive(), delay=10)
@@ -77,19 +77,19 @@ def test_a_waiting_call_is_woken_when_a_delay_ends_and_not_before() -> None:
     queue.add(b"a", delay=10)
     assert woken == []
     queue.wait(10)
-    queue.queue._alarms.ring(queue.now)  # noqa: SLF001  # as the server's clock does
+    queue.queue._alarms.ring(queue.now)  # noqa: SLF001  # as the server's timer does
     assert woken == ["woken"]
 
 
-def test_delays_that_nobody_waits_for_any_more_take_no_memory() -> None:
+def test_cancelled_delays_take_no_memory() -> None:
     queue = TimedQueue()
     for number in range(1, 1_000):
         queue.add(b"a", delay=3_600)
         queue.queue.purge([number], queue.now)
-    assert len(queue.queue._states.delays._ends) < 200  # noqa: SLF001  # what it holds is what is tested
+    assert len(queue.queue._states.delays._ends) < 200  # noqa: SLF001  # the test checks its size
 
 
-def test_however_many_become_due_at_once_the_first_in_order_is_delivered_first() -> None:
+def test_if_very_many_delays_end_together_the_first_in_order_is_delivered_first() -> None:
     queue = make_queue()
     for number in range(3_000):
         queue.add(draft(b"%d" % number, terms=Terms(delay=10)), now=1)

@@ -1,4 +1,4 @@
-"""Time to live: what waits longer is dead, and nothing is dropped."""
+"""Time to live: a message that waits longer dies, but is not dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue
 
 
-def test_a_message_that_waits_longer_than_the_queue_allows_is_dead() -> None:
+def test_a_message_that_waits_longer_than_the_queue_allows_dies() -> None:
     queue = TimedQueue(ttl=10)
     queue.add(b"a")
     queue.wait(1)
@@ -24,7 +24,7 @@ def test_a_message_that_waits_longer_than_the_queue_allows_is_dead() -> None:
     assert queue.delivery().since == BEGIN + 10 * SECOND
 
 
-def test_the_shorter_of_its_own_and_the_queues_counts() -> None:
+def test_the_shorter_of_its_own_and_the_queues_time_applies() -> None:
     queue = TimedQueue(ttl=10)
     queue.add(b"short", ttl=5)
     queue.add(b"long", ttl=20)
@@ -41,7 +41,7 @@ def test_it_counts_from_the_add_and_a_delay_does_not_stop_it() -> None:
     assert queue.counts == (0, 0, 0, 1)
 
 
-def test_a_leased_message_is_left_to_its_consumer_and_dead_when_it_comes_back() -> None:
+def test_a_leased_message_dies_only_when_its_lease_has_ended() -> None:
     queue = TimedQueue(ttl=10)
     queue.add(b"a", b"b")
     done, failed = queue.receive(2)
@@ -54,7 +54,7 @@ def test_a_leased_message_is_left_to_its_consumer_and_dead_when_it_comes_back() 
 
 
 @pytest.mark.parametrize("delay", [0, 60], ids=["at once", "after a delay"])
-def test_a_message_that_came_back_expires_like_any_other(delay: int) -> None:
+def test_a_nacked_message_expires_like_any_other(delay: int) -> None:
     queue = TimedQueue(ttl=10)
     queue.add(b"a", b"b")
     queue.nack(*queue.receive(), delay=delay)
@@ -64,7 +64,7 @@ def test_a_message_that_came_back_expires_like_any_other(delay: int) -> None:
 
 
 @pytest.mark.parametrize("state", ["in line", "ranked", "delayed", "given back with a delay"])
-def test_a_time_to_live_set_later_counts_for_all_that_wait(state: str) -> None:
+def test_a_time_to_live_set_later_applies_to_all_queued_messages(state: str) -> None:
     queue = TimedQueue()
     queue.add(b"a", priority=1 if state == "ranked" else 0, delay=60 if state == "delayed" else 0)
     if state == "given back with a delay":
@@ -77,30 +77,30 @@ def test_a_time_to_live_set_later_counts_for_all_that_wait(state: str) -> None:
     assert queue.counts == (0, 0, 0, 1)
 
 
-def test_an_expired_message_is_not_popped_though_no_alarm_rang() -> None:
+def test_an_expired_message_is_not_popped_even_if_no_alarm_rang() -> None:
     queue = TimedQueue(ttl=10)
     queue.add(b"a")
     queue.wait(10)
     assert queue.popped() == []
 
 
-def test_messages_that_are_gone_before_they_expire_take_no_memory() -> None:
+def test_messages_that_are_removed_before_they_expire_take_no_memory() -> None:
     queue = TimedQueue()
     for _ in range(1_000):
         queue.add(b"a", ttl=3_600)
         queue.popped()
-    assert len(queue.queue._expiries._heap) < 200  # noqa: SLF001  # what it holds is what is tested
+    assert len(queue.queue._expiries._heap) < 200  # noqa: SLF001  # the test checks its size
 
 
-def test_messages_that_come_back_again_and_again_are_noted_once() -> None:
+def test_messages_that_are_redelivered_often_are_tracked_once() -> None:
     queue = TimedQueue(ttl=3_600, max_deliveries=10_000)
     queue.add(b"a", priority=1)
     for _ in range(1_000):
         queue.nack(*queue.receive())
-    assert len(queue.queue._expiries._heap) < 200  # noqa: SLF001  # what it holds is what is tested
+    assert len(queue.queue._expiries._heap) < 200  # noqa: SLF001  # the test checks its size
 
 
-def test_however_many_expire_at_once_none_of_them_is_delivered() -> None:
+def test_if_very_many_messages_expire_together_none_is_delivered() -> None:
     queue = make_queue()
     for _ in range(5_000):
         queue.add(draft(b"old", terms=Terms(ttl=10)), now=1)

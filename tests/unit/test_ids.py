@@ -1,4 +1,4 @@
-"""Ids and names."""
+"""IDs and names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOME = "6f9c0000-1111-4222-8333-444455556666"
 
 
 @pytest.mark.parametrize("text", [SOME, SOME.upper(), f"urn:uuid:{SOME}", f"URN:UUID:{SOME}"])
-def test_what_negz_q_takes_for_an_id_is_one(text: str) -> None:
+def test_an_id_that_negz_q_accepts_is_accepted(text: str) -> None:
     assert parse_uuid(text) == SOME
 
 
@@ -31,12 +31,12 @@ def test_what_negz_q_takes_for_an_id_is_one(text: str) -> None:
         (f"urn:uuid:g{SOME[1:]}", "invalid UUID format"),
     ],
 )
-def test_what_is_no_id_is_told_in_the_words_of_negz_q(text: str, reason: str) -> None:
+def test_an_invalid_id_is_refused_in_the_words_of_negz_q(text: str, reason: str) -> None:
     assert parse_uuid(text) is None
     assert why_not_uuid(text) == reason
 
 
-def test_message_ids_are_valid_random_uuids_that_tell_their_number() -> None:
+def test_message_ids_are_valid_random_uuids_that_contain_their_number() -> None:
     ids = MessageIds(new_id_prefix())
     made = [ids.made(seq).decode() for seq in (1, 2, 1 << 40)]
     assert [UUID(text).version for text in made] == [4, 4, 4]

@@ -1,4 +1,4 @@
-"""Leases: a message is one consumer's for a while, and a token tells who came last."""
+"""Leases: one consumer has a message for a while, and its token is larger than those of earlier leases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue
 
 
-def test_a_received_message_is_nobody_elses_until_its_lease_ends() -> None:
+def test_a_received_message_is_not_delivered_again_until_its_lease_ends() -> None:
     queue = TimedQueue(lease=30)
     queue.add(b"a")
     assert queue.received() == [b"a"]
@@ -61,7 +61,7 @@ def test_an_acked_message_is_gone_and_a_second_ack_finds_nothing() -> None:
     assert queue.queue.depth == 0
 
 
-def test_a_message_that_comes_back_takes_its_old_place() -> None:
+def test_a_message_whose_lease_ended_takes_its_old_position() -> None:
     queue = TimedQueue()
     queue.add(b"a", b"b", b"c")
     first, _ = queue.receive(2)
@@ -69,7 +69,7 @@ def test_a_message_that_comes_back_takes_its_old_place() -> None:
     assert queue.ready() == [b"a", b"c"]
 
 
-def test_the_newest_token_acks_though_its_lease_is_over() -> None:
+def test_the_newest_token_acks_even_after_its_lease_has_ended() -> None:
     queue = TimedQueue(lease=30)
     queue.add(b"a")
     (token,) = queue.receive()
@@ -79,7 +79,7 @@ def test_the_newest_token_acks_though_its_lease_is_over() -> None:
     assert queue.queue.depth == 0
 
 
-def test_an_older_token_is_refused_once_the_message_was_delivered_again() -> None:
+def test_an_older_token_is_refused_once_the_message_was_redelivered() -> None:
     queue = TimedQueue(lease=30)
     queue.add(b"a")
     (older,) = queue.receive()
@@ -112,7 +112,7 @@ def test_extend_moves_the_end_of_the_lease_both_ways() -> None:
     assert queue.ready() == [b"a", b"b"]
 
 
-def test_purging_a_leased_message_makes_its_token_worth_nothing() -> None:
+def test_purging_a_leased_message_makes_its_token_invalid() -> None:
     queue = TimedQueue()
     queue.add(b"a")
     tokens = queue.receive()
@@ -121,7 +121,7 @@ def test_purging_a_leased_message_makes_its_token_worth_nothing() -> None:
     assert queue.counts == (0, 0, 0, 0)
 
 
-def test_each_failed_try_is_told_with_its_end_and_reason() -> None:
+def test_each_failed_try_is_recorded_with_its_end_and_reason() -> None:
     queue = TimedQueue(lease=30)
     queue.add(b"a")
     (first,) = queue.receive()
@@ -137,7 +137,7 @@ def test_each_failed_try_is_told_with_its_end_and_reason() -> None:
 
 
 def test_settled_leases_before_it_do_not_keep_a_lease_from_ending() -> None:
-    """The end of a lease that was acknowledged comes up first, and is nothing to do."""
+    """The deadline of an acked lease comes first, and needs no work."""
     queue = TimedQueue(lease=30)
     queue.add(b"a", b"b")
     queue.ack(*queue.receive(lease=10))
@@ -146,13 +146,13 @@ def test_settled_leases_before_it_do_not_keep_a_lease_from_ending() -> None:
     assert queue.ready() == [b"b"]
 
 
-def test_more_leases_than_are_ended_at_once_end_all_the_same() -> None:
+def test_more_leases_than_one_slice_ends_all_end() -> None:
     queue = TimedQueue(lease=30)
     queue.add(*[b"a"] * 2_500)
     for _ in range(2_500):
         queue.receive()
     queue.wait(30)
-    alarms = queue.queue._alarms  # noqa: SLF001  # the alarm is what is tested
+    alarms = queue.queue._alarms  # noqa: SLF001  # the test checks the alarm
     rings = 0
     while alarms.next_at <= queue.now:
         alarms.ring(queue.now)
@@ -161,20 +161,20 @@ def test_more_leases_than_are_ended_at_once_end_all_the_same() -> None:
     assert 2 <= rings <= 10
 
 
-def test_heartbeats_leave_nothing_behind() -> None:
-    """Each of them sets another end, of which only the last counts."""
+def test_extending_often_takes_no_memory() -> None:
+    """Each extension sets another deadline, and only the last one is live."""
     leases = Leases(Tokens(1))
     token = leases.grant([7], 100)
     for deadline in range(101, 10_000):
         leases.extend(token, deadline)
-    assert len(leases._deadlines) < 200  # noqa: SLF001  # what it holds is what is tested
+    assert len(leases._deadlines) < 200  # noqa: SLF001  # the test checks its size
     assert leases.due(9_998) == []
     while leases.next_deadline < 9_999:
         assert leases.due(9_998) == []
     assert leases.due(9_999) == [(token, 7)]
 
 
-def test_an_extended_lease_is_forgotten_with_its_message() -> None:
+def test_an_extended_lease_is_removed_with_its_message() -> None:
     queue = TimedQueue()
     queue.add(b"a", b"b", b"c")
     acked, nacked, purged = queue.receive(3)
@@ -183,7 +183,7 @@ def test_an_extended_lease_is_forgotten_with_its_message() -> None:
     queue.nack(nacked)
     queue.queue.purge([3], queue.now)
     queue.ack(*queue.receive())
-    assert queue.queue._leases.extended == {}  # noqa: SLF001  # what it holds is what is tested
+    assert queue.queue._leases.extended == {}  # noqa: SLF001  # the test checks its size
 
 
 def test_a_long_run_of_leases_ends_in_pieces_and_all_of_them_end() -> None:

@@ -1,4 +1,4 @@
-"""The index of queues: found by id and name, made by hand or by declaration, owned."""
+"""The index of queues: lookup by ID and name, creation by calls or by declarations, and owners."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from queuelet.bounds import Bounds
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.manager import Declaration, Manager, Outcome
-from queuelet.core.removed_owners import MOST, REMEMBERED, RemovedOwners
+from queuelet.core.removed_owners import MAX_REMOVALS, RETENTION_NS, RemovedOwners
 from queuelet.core.tokens import Tokens
 from queuelet.definition import Counts, Definition, Owner, StoreKind
 from queuelet.errors import (
@@ -40,7 +40,7 @@ def manager() -> Manager:
 
 
 def declare(manager: Manager, definition: Definition, *, adopt: bool = False) -> Outcome:
-    """Declare a queue; return what came of it."""
+    """Declare a queue and return the outcome."""
     return manager.declare(Declaration(definition=definition, adopt=adopt), now=1).outcome
 
 
@@ -64,7 +64,7 @@ def test_names_and_ids_are_unique(manager: Manager) -> None:
         manager.new(Definition(name="other"), now=1, queue_id=queue.id)
 
 
-def test_queues_without_a_name_are_as_many_as_one_likes(manager: Manager) -> None:
+def test_there_may_be_many_queues_without_a_name(manager: Manager) -> None:
     assert len({manager.new(Definition(), now=1).id for _ in range(3)}) == 3
 
 
@@ -102,7 +102,7 @@ def test_a_store_the_server_runs_without_is_refused_and_the_flag_named(manager: 
         manager.new(Definition(store=StoreKind.DISK), now=1)
 
 
-def test_tags_come_and_go_and_the_revision_tells_of_changes_only(manager: Manager) -> None:
+def test_tags_come_and_go_and_only_changes_raise_the_revision(manager: Manager) -> None:
     queue = manager.new(Definition(), now=1)
     manager.tag(queue, Tag("team", "a"), now=1)
     manager.tag(queue, Tag("team", "a"), now=1)
@@ -145,7 +145,7 @@ def test_a_queue_of_another_owner_is_refused_until_adopted(manager: Manager) -> 
     theirs = Definition(name="orders", owner=THEIRS)
     ours = Definition(name="orders", owner=OURS)
     declare(manager, theirs)
-    with pytest.raises(NotOwner, match="belongs to other/shop/orders, not to main/shop/orders: set adopt"):
+    with pytest.raises(NotOwner, match="belongs to other/shop/orders, not to main/shop/orders; set adopt"):
         declare(manager, ours)
     adopted = manager.declare(Declaration(definition=ours, adopt=True), now=1)
     assert (adopted.outcome, adopted.previous_owner) == (Outcome.UPDATED, THEIRS)
@@ -154,7 +154,7 @@ def test_a_queue_of_another_owner_is_refused_until_adopted(manager: Manager) -> 
 
 def test_a_queue_made_by_hand_is_adopted_too(manager: Manager) -> None:
     manager.new(Definition(name="orders"), now=1)
-    with pytest.raises(NotOwner, match="belongs to nobody"):
+    with pytest.raises(NotOwner, match="belongs to no owner"):
         declare(manager, Definition(name="orders", owner=OURS))
     assert declare(manager, Definition(name="orders", owner=OURS), adopt=True) is Outcome.UPDATED
 
@@ -188,25 +188,26 @@ def test_only_its_owner_removes_a_queue_where_one_is_given(manager: Manager) -> 
     assert manager.remove("orders", OURS, now=1) == Counts()
     assert manager.remove("orders", OURS, now=1) is None
     manager.new(Definition(name="plain"), now=1)
-    with pytest.raises(NotOwner, match="nobody"):
+    with pytest.raises(NotOwner, match="no owner"):
         manager.remove("plain", OURS, now=1)
     assert manager.remove("plain", None, now=1) == Counts()
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_late_declaration_brings_no_queue_back_whose_object_is_gone(manager: Manager, *, is_there: bool) -> None:
+def test_a_late_declaration_does_not_recreate_a_queue(manager: Manager, *, is_there: bool) -> None:
     wanted = Definition(name="orders", owner=OURS)
     if is_there:
         declare(manager, wanted)
     manager.remove("orders", OURS, now=1)
-    with pytest.raises(OwnerRemoved, match=r"orders was removed for main/shop/orders, uid 1: .* again in a minute"):
-        manager.declare(Declaration(definition=wanted), now=REMEMBERED)
+    text = r"orders was removed along with its object main/shop/orders, uid 1; .* retry in a minute"
+    with pytest.raises(OwnerRemoved, match=text):
+        manager.declare(Declaration(definition=wanted), now=RETENTION_NS)
     another = replace(wanted, owner=replace(OURS, uid="2"))
     assert declare(manager, another) is Outcome.CREATED, "the next object of the name has another uid"
     with pytest.raises(OwnerRemoved):
-        manager.declare(Declaration(definition=wanted), now=REMEMBERED)
+        manager.declare(Declaration(definition=wanted), now=RETENTION_NS)
     manager.remove("orders", None, now=2)
-    assert manager.declare(Declaration(definition=wanted), now=REMEMBERED + 1).outcome is Outcome.CREATED
+    assert manager.declare(Declaration(definition=wanted), now=RETENTION_NS + 1).outcome is Outcome.CREATED
 
 
 def test_a_removal_that_was_refused_or_names_no_object_is_not_remembered(manager: Manager) -> None:
@@ -221,17 +222,17 @@ def test_a_removal_that_was_refused_or_names_no_object_is_not_remembered(manager
         manager.remove("plain", nameless, now=1)
 
 
-def test_removals_are_remembered_for_a_while_and_not_without_end() -> None:
+def test_removals_are_remembered_for_a_limited_time() -> None:
     removed = RemovedOwners()
-    for number in range(MOST + 1):
+    for number in range(MAX_REMOVALS + 1):
         removed.note(str(number), now=1)
     assert not removed.has("0", now=1)
     assert removed.has("1", now=1)
-    assert removed.has("1", now=REMEMBERED)
-    assert not removed.has("1", now=REMEMBERED + 1)
+    assert removed.has("1", now=RETENTION_NS)
+    assert not removed.has("1", now=RETENTION_NS + 1)
 
 
-def test_listeners_hear_of_new_changed_and_deleted_queues_until_they_leave(manager: Manager) -> None:
+def test_listeners_are_notified_of_new_changed_and_deleted_queues_until_they_unsubscribe(manager: Manager) -> None:
     heard: list[tuple[str, int, bool]] = []
     leave = manager.subscribe(lambda queue: heard.append((queue.label, queue.revision, queue.deleted)))
     queue = manager.new(Definition(name="orders"), now=1)
@@ -265,7 +266,7 @@ def test_an_owner_without_a_namespace_gets_the_one_that_is_declared(manager: Man
 
 
 class DurableStore(MemoryStore):
-    """A store whose commit a test ends."""
+    """A store whose commit the test completes."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         super().__init__(budget)
@@ -275,7 +276,7 @@ class DurableStore(MemoryStore):
         return self.ending
 
 
-async def test_a_commit_ends_once_every_durable_store_has_committed() -> None:
+async def test_a_commit_completes_once_every_durable_store_has_committed() -> None:
     budget = MemoryBudget(PLENTY)
     stores = [DurableStore(budget), DurableStore(budget)]
     manager = Manager(dict(zip(StoreKind, stores, strict=True)), bounds=Bounds(), budget=budget, tokens=Tokens(1))

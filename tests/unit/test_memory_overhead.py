@@ -1,4 +1,4 @@
-"""What the server accounts for a message is what a message takes."""
+"""The memory budget counts about the memory that messages really take."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COUNTS = [1_000_000, 700_000] if os.environ.get("QUEUELET_SOAK") == "1" else [18
 
 
 def measured(kind: str, count: int, size: int) -> tuple[float, float]:
-    """Return what a message takes of memory, and what is accounted for it, in bytes."""
+    """Return the memory that a message takes and the memory that is counted for it, in bytes."""
     out = subprocess.run(
         [sys.executable, "-c", PROGRAM, kind, str(count), str(size)],
         check=True,
@@ -54,8 +54,8 @@ def measured(kind: str, count: int, size: int) -> tuple[float, float]:
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("size", [0, 128, 1_024])
-def test_accounted_memory_is_what_is_taken(count: int, size: int) -> None:
-    """Up to a quarter more is accounted than taken: the index of messages is largest just after it grew."""
+def test_the_counted_memory_is_the_memory_taken(count: int, size: int) -> None:
+    """It may be up to a quarter too much, because the index of messages is largest just after it grew."""
     taken, accounted = measured("plain", count, size)
     assert taken * 0.95 <= accounted <= taken * 1.25
     assert taken - size < 300
@@ -63,7 +63,7 @@ def test_accounted_memory_is_what_is_taken(count: int, size: int) -> None:
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("kind", ["leased", "priority", "ttl", "delay", "delay and ttl"])
-def test_what_is_known_beside_a_message_is_accounted_too(kind: str, count: int) -> None:
-    """One figure stands for every rank, so it is further off; a message with all terms takes most."""
+def test_the_memory_of_ranks_and_deliveries_is_counted_too(kind: str, count: int) -> None:
+    """The tolerance is larger, because the same figure is used for every rank, whatever its terms."""
     taken, accounted = measured(kind, count, 128)
     assert taken * 0.85 <= accounted <= taken * 1.3

@@ -1,4 +1,4 @@
-"""The order: by priority, then since when a message is due, then as they came."""
+"""The order of delivery: by priority, then by due time, then by sequence number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_the_smaller_priority_comes_first_and_none_is_zero() -> None:
     assert queue.ready() == queue.popped() == [b"urgent", b"plain", b"late"]
 
 
-def test_messages_of_one_priority_leave_as_they_came() -> None:
+def test_messages_of_one_priority_are_delivered_in_fifo_order() -> None:
     queue = TimedQueue()
     for payload in (b"a", b"b", b"c"):
         queue.wait(1)
@@ -21,7 +21,7 @@ def test_messages_of_one_priority_leave_as_they_came() -> None:
     assert queue.popped(2) == [b"a", b"b"]
 
 
-def test_a_message_that_comes_back_keeps_its_priority_and_place() -> None:
+def test_a_message_whose_lease_ended_keeps_its_priority_and_position() -> None:
     queue = TimedQueue()
     queue.add(b"a", b"b", priority=-1)
     queue.add(b"c")
@@ -41,7 +41,7 @@ def test_a_batch_stops_at_its_bytes_across_both_kinds() -> None:
     assert queue.ready() == [b"a", b"c"]
 
 
-def test_one_message_is_taken_however_large() -> None:
+def test_one_message_is_taken_even_if_it_is_too_large() -> None:
     queue = TimedQueue()
     queue.add(b"a" * 100, priority=-1)
     queue.add(b"b" * 100)
@@ -49,7 +49,7 @@ def test_one_message_is_taken_however_large() -> None:
     assert len(queue.queue.receive(5, 1, queue.now).bodies) == 1
 
 
-def test_a_purged_message_with_a_priority_is_out_of_the_order() -> None:
+def test_a_purged_message_with_a_priority_leaves_the_order() -> None:
     queue = TimedQueue()
     queue.add(b"a", b"b", priority=-1)
     queue.queue.purge([1], queue.now)

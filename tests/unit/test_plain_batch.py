@@ -1,4 +1,4 @@
-"""Batches of plain messages are read as the generated classes would read them, or not at all."""
+"""Requests with plain messages are parsed as the generated classes would parse them, or not at all."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ pieces = st.sampled_from([
 
 
 def plain_of(message: pb.NewMessage) -> bool:
-    """Tell whether a message is a payload and nothing else."""
+    """Return whether a message has a payload and nothing else."""
     return message == pb.NewMessage(payload=message.payload)
 
 
 @given(st.one_of(requests, st.lists(pieces | requests, max_size=6).map(b"".join), st.binary(max_size=60)))
 @example(pb.AddBatchRequest(messages=[pb.NewMessage(payload=b"%")] * 3).SerializeToString())
 @example(b"\x12\x03\x12\x01x" + b"\x12\x03\x12\x01")
-def test_what_is_read_by_hand_is_what_the_generated_classes_read(request: bytes) -> None:
+def test_our_parser_reads_what_the_generated_classes_read(request: bytes) -> None:
     found = read_plain_request(request)
     if found is None:
         return
@@ -64,7 +64,7 @@ def test_what_is_read_by_hand_is_what_the_generated_classes_read(request: bytes)
 
 
 @given(st.lists(payloads, max_size=5), st.text(max_size=8), st.booleans())
-def test_what_our_client_writes_is_read_by_hand(given_payloads: list[bytes], queue: str, wait: bool) -> None:  # noqa: FBT001  # hypothesis gives it
+def test_our_parser_reads_the_requests_of_our_client(given_payloads: list[bytes], queue: str, wait: bool) -> None:  # noqa: FBT001  # hypothesis gives it
     request = pb.AddBatchRequest(queue_id=queue, wait=wait, request_id="a/1")
     request.wait_at_most.FromSeconds(3)
     request.messages.extend(pb.NewMessage(payload=payload) for payload in given_payloads)
@@ -74,7 +74,7 @@ def test_what_our_client_writes_is_read_by_hand(given_payloads: list[bytes], que
 
 
 @given(st.lists(payloads, min_size=1, max_size=5))
-def test_a_batch_counts_as_much_as_its_messages_do_alone(given_payloads: list[bytes]) -> None:
+def test_a_batch_costs_as_much_memory_as_its_messages_alone(given_payloads: list[bytes]) -> None:
     batch = PlainBatch(given_payloads)
     assert batch.size == sum(NewMessage(payload).size for payload in given_payloads)
     assert batch.largest == max(NewMessage(payload).size for payload in given_payloads)

@@ -35,12 +35,12 @@ def add(queue: Queue, *payloads: bytes) -> None:
 
 
 def pop_all(queue: Queue) -> list[bytes]:
-    """Take all messages; return their payloads."""
+    """Pop all messages and return their payloads."""
     return [payload_of(body) for body in queue.pop_batch(1_000, 1 << 30, now=1)]
 
 
 def payloads(results: list[AddResult]) -> list[bytes | str]:
-    """Return the payloads of what was added, and the reasons of what was not."""
+    """Return the payload of each message that was added, or the reason of its error."""
     return [
         payload_of(result)
         if isinstance(result, bytes)
@@ -51,7 +51,7 @@ def payloads(results: list[AddResult]) -> list[bytes | str]:
     ]
 
 
-def test_messages_leave_in_the_order_in_which_they_came() -> None:
+def test_messages_are_popped_in_fifo_order() -> None:
     queue = make_queue()
     add(queue, b"a", b"b", b"c")
     assert [payload_of(queue.pop(now=2)) for _ in range(3)] == [b"a", b"b", b"c"]
@@ -73,7 +73,7 @@ def test_an_empty_queue_refuses_pop_and_peek_and_counts_it() -> None:
     assert queue.refused_empty == 2
 
 
-def test_the_limit_is_exact_and_the_refusal_tells_the_counts() -> None:
+def test_the_limit_is_exact_and_the_error_has_the_counts() -> None:
     queue = make_queue(limit=2)
     add(queue, b"a", b"b")
     with pytest.raises(QueueFull, match="2 ready, 0 delayed, 0 leased, 0 dead of at most 2") as refused:
@@ -156,7 +156,7 @@ def test_the_memory_watermark_refuses_add_while_pop_goes_on() -> None:
     assert queue.depth == held
 
 
-def test_waiting_adds_get_room_in_their_order_and_nobody_overtakes() -> None:
+def test_waiting_adds_get_room_in_fifo_order() -> None:
     queue = make_queue(limit=1)
     add(queue, b"a")
     done: list[str] = []
@@ -173,7 +173,7 @@ def test_waiting_adds_get_room_in_their_order_and_nobody_overtakes() -> None:
     assert payloads(first.results) == [b"b", b"c"]
 
 
-def test_a_waiting_add_with_room_is_done_at_once() -> None:
+def test_a_waiting_add_with_room_is_done_immediately() -> None:
     queue = make_queue(limit=5)
     done: list[str] = []
     waiting = queue.wait_to_add([draft(b"a")], lambda: done.append("done"), now=1)
@@ -181,7 +181,7 @@ def test_a_waiting_add_with_room_is_done_at_once() -> None:
     assert payloads(waiting.results) == [b"a"]
 
 
-def test_a_waiting_add_that_gives_up_keeps_what_was_added_and_the_next_moves_up() -> None:
+def test_a_waiting_add_that_gives_up_keeps_its_results_and_the_next_proceeds() -> None:
     queue = make_queue(limit=2)
     add(queue, b"a")
     done: list[str] = []
@@ -194,7 +194,7 @@ def test_a_waiting_add_that_gives_up_keeps_what_was_added_and_the_next_moves_up(
     assert pop_all(queue) == [b"b", b"d"]
 
 
-def test_raising_the_limit_lets_waiting_adds_in() -> None:
+def test_raising_the_limit_admits_waiting_adds() -> None:
     queue = make_queue(limit=1)
     add(queue, b"a")
     waiting = queue.wait_to_add([draft(b"b")], lambda: None, now=1)
@@ -257,7 +257,7 @@ def test_the_calls_of_one_address_that_wait_are_bounded_in_every_way_of_waiting(
     assert queue.waiting == 6
 
 
-def test_what_waits_counts_to_the_memory_budget() -> None:
+def test_waiting_messages_count_in_the_memory_budget() -> None:
     queue = make_queue(limit=1, watermark=20_000)
     add(queue, b"a")
     queue.wait_to_add([draft(b"x" * 10_000)], lambda: None, now=1)
@@ -265,9 +265,9 @@ def test_what_waits_counts_to_the_memory_budget() -> None:
         queue.wait_to_add([draft(b"x" * 10_000)], lambda: None, now=1)
 
 
-def test_what_waited_is_not_counted_twice_when_it_gets_room() -> None:
+def test_a_waiting_message_is_not_counted_twice_when_it_gets_room() -> None:
     queue = make_queue(limit=1)
-    budget = queue._budget  # noqa: SLF001  # the budget is what is tested
+    budget = queue._budget  # noqa: SLF001  # the test checks the budget
     empty = budget.used
     add(queue, b"a")
     budget.watermark = budget.used + 2_000
@@ -278,9 +278,9 @@ def test_what_waited_is_not_counted_twice_when_it_gets_room() -> None:
     assert budget.used == empty
 
 
-def test_ids_of_producers_count_to_the_memory_budget_and_are_given_back() -> None:
+def test_ids_of_producers_count_in_the_memory_budget_until_they_are_removed() -> None:
     queue = make_queue()
-    budget = queue._budget  # noqa: SLF001  # the budget is what is tested
+    budget = queue._budget  # noqa: SLF001  # the test checks the budget
     before = budget.used
     for remove in (
         lambda: queue.pop(now=1),
@@ -295,7 +295,7 @@ def test_ids_of_producers_count_to_the_memory_budget_and_are_given_back() -> Non
         assert budget.used == before
 
 
-def test_each_message_wakes_one_who_waits_for_it() -> None:
+def test_each_message_wakes_one_waiter() -> None:
     queue = make_queue()
     woken: list[int] = []
     for number in range(3):
@@ -316,9 +316,9 @@ def test_a_woken_waiter_that_gives_up_passes_its_turn_on() -> None:
     assert woken == ["first", "second"]
 
 
-def test_deleting_drops_the_messages_and_gives_their_memory_back() -> None:
+def test_deleting_drops_the_messages_and_frees_their_memory() -> None:
     queue = make_queue()
-    budget = queue._budget  # noqa: SLF001  # the budget is what is tested
+    budget = queue._budget  # noqa: SLF001  # the test checks the budget
     before = budget.used
     add(queue, b"a" * 1_000, b"b")
     assert queue.delete() == Counts(ready=2)
@@ -326,7 +326,7 @@ def test_deleting_drops_the_messages_and_gives_their_memory_back() -> None:
     assert queue.deleted
 
 
-def test_purge_removes_by_id_and_tells_how_many_there_were() -> None:
+def test_purge_removes_by_id_and_returns_how_many() -> None:
     queue = make_queue()
     add(queue, b"a", b"b", b"c")
     ids = [id_of(each.body) for each in queue.browse(0, 10, now=1).messages]
@@ -334,7 +334,7 @@ def test_purge_removes_by_id_and_tells_how_many_there_were() -> None:
     assert pop_all(queue) == [b"a", b"c"]
 
 
-def test_counters_tell_what_happened() -> None:
+def test_counters_count_what_happened() -> None:
     queue = make_queue(limit=2)
     add(queue, b"a", b"b")
     with pytest.raises(QueueFull):
@@ -347,7 +347,7 @@ def test_counters_tell_what_happened() -> None:
 
 def test_the_budget_counts_bytes_and_overhead() -> None:
     queue = make_queue()
-    budget = queue._budget  # noqa: SLF001  # the budget is what is tested
+    budget = queue._budget  # noqa: SLF001  # the test checks the budget
     before = budget.used
     body = queue.add(draft(b"a" * 100), now=1)
     assert isinstance(body, bytes)

@@ -1,4 +1,4 @@
-"""Whatever is done to a queue in whatever order, it is what a naive model says, and its limit holds."""
+"""After any sequence of calls a queue is in the state of a naive model, and its limit holds."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class ModelWaiter:
 
     @property
     def ended(self) -> bool:
-        """Whether every message has its result."""
+        """Whether every message has a result."""
         return len(self.results) == len(self.drafts)
 
     def refuse(self, reason: str) -> None:
-        """End with a reason."""
+        """Set this result for all messages without one."""
         self.results += [reason] * (len(self.drafts) - len(self.results))
 
 
@@ -73,12 +73,12 @@ class LongPoll:
         self.is_woken = False
 
     def wake(self) -> None:
-        """Note that there is a message to try for."""
+        """Record that a message is ready."""
         self.is_woken = True
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """A queue beside its model."""
+    """A queue and its model, which get the same calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.ended: list[ModelWaiter] = []
         self.takers: list[LongPoll] = []
         self.claims: list[Claim] = []
-        self.tokens = [-1]  # and one that nobody ever gave
+        self.tokens = [-1]  # and one that was never granted
         self.answers: dict[bytes, tuple[int, bytes]] = {}
         self.is_settled = True
 
@@ -117,7 +117,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.advance(self.now())
 
     def now(self) -> int:
-        """Have the model do what is due, as each call does first that depends on it; return the time."""
+        """Make the overdue transitions of the model, as the queue does before each call. Return the time."""
         self.model.settle(self.clock)
         self.is_settled = True
         return self.clock
@@ -125,12 +125,12 @@ class QueueMachine(RuleBasedStateMachine):
     # Adding
 
     def model_add(self, draft: NewMessage, *, in_turn: bool) -> str:
-        """Return what an Add ends with; `in_turn` is for those who waited."""
+        """Return the result of an Add; `in_turn` is for an Add that has waited."""
         is_free = in_turn or not self.waiters
         return self.model.add(draft.payload, draft.own_id, draft.terms, self.clock, is_line_free=is_free)
 
     def model_admit(self) -> None:
-        """Let waiters in."""
+        """Add the messages of waiting Adds while there is room."""
         while self.waiters:
             waiter = self.waiters[0]
             while not waiter.ended:
@@ -278,7 +278,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert reasons(results) == self.model.extend(tokens, until)
 
     def some_tokens(self, data: st.DataObject) -> list[int]:
-        """Return tokens of leases that go on, are over or never were; the newest come up often."""
+        """Return tokens of current, ended or unknown leases; the newest are likely."""
         held = [record.token for record in self.model.records if record.token]
         return data.draw(st.lists(st.sampled_from([*self.tokens, *held, *held, *held]), max_size=3))
 
@@ -286,7 +286,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @property
     def holder(self) -> Claim | None:
-        """Who alone may take messages: the first who asked to."""
+        """The exclusive claim that holds the queue: the first one."""
         return next((claim for claim in self.claims if claim.is_exclusive), None)
 
     @rule(is_exclusive=st.booleans())
@@ -311,12 +311,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.note_holder(before)
 
     def note_holder(self, before: Claim | None) -> None:
-        """Have the model void all leases if there is a new holder."""
+        """Void all leases of the model if there is a new holder."""
         if self.holder is not None and self.holder is not before:
             self.model.is_taken_over = True
             self.is_settled = False
 
-    # Looking and removing
+    # Browsing, purging and redriving
 
     @rule(after=st.integers(0, 8), count=st.integers(1, 5), states=some_states)
     def browse(self, after: int, count: int, states: set[State]) -> None:
@@ -352,7 +352,7 @@ class QueueMachine(RuleBasedStateMachine):
         expected = self.model.redrive([record for record in self.model.records if record.seq in chosen], now)
         assert self.queue.redrive([*chosen, 1_000_000], now) == expected
 
-    # Answers
+    # Responses
 
     @rule(key=st.sampled_from([b"a", b"b"]), answer=st.binary(min_size=1, max_size=5))
     def answer_once(self, key: bytes, answer: bytes) -> None:
@@ -380,14 +380,14 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(lease=st.integers(1, 5), max_deliveries=st.integers(1, 4), ttl=st.sampled_from([None, 2, 6, 20]))
     def redefine_delivery(self, lease: int, max_deliveries: int, ttl: int | None) -> None:
-        # What was due before is done before by the old settings: the clock of a server rings in time.
+        # Overdue transitions use the old settings, because the timer of a server rings in time.
         self.queue.advance(self.now())
         self.model.lease, self.model.max_deliveries = lease * SECOND, max_deliveries
         self.model.ttl = NEVER if ttl is None else ttl * SECOND
         delivery = DeliverySettings(lease_seconds=lease, max_deliveries=max_deliveries, message_ttl_seconds=ttl)
         self.manager.redefine(self.queue, replace(self.queue.definition, delivery=delivery), now=self.now())
 
-    # What always holds
+    # Invariants
 
     @invariant()
     def the_limit_holds_and_nothing_is_lost(self) -> None:
@@ -412,7 +412,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.is_settled)
     @invariant()
     def the_messages_are_those_of_the_model(self) -> None:
-        # What is done may leave more to do: who is given back too late is dead at once.
+        # Transitions may make others due: a message whose lease ended late may expire immediately.
         page = self.queue.browse(0, 1_000, now=self.now())
         assert self.queue.browse(page.last, 1, now=self.now()).is_end
         assert len(page.messages) == len(self.model.records)
@@ -438,7 +438,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.is_settled and not self.holder)
     @invariant()
-    def nobody_waits_while_there_is_a_message_that_nobody_was_woken_for(self) -> None:
+    def a_waiter_is_woken_for_every_ready_message(self) -> None:
         woken = sum(taker.is_woken for taker in self.takers)
         assert woken == len(self.takers) or self.queue.ready <= woken
 
@@ -464,7 +464,7 @@ class QueueMachine(RuleBasedStateMachine):
                 self.queue.stored_bytes
                 + len(records) * MESSAGE_OVERHEAD
                 + sum(bool(record.own_id) for record in records) * OWN_ID_OVERHEAD
-                + len(self.queue._messages.deliveries) * LEASE_OVERHEAD  # noqa: SLF001  # there may be some due
+                + len(self.queue._messages.deliveries) * LEASE_OVERHEAD  # noqa: SLF001  # some may be overdue
                 + sum(record.is_ranked for record in records) * RANK_OVERHEAD
                 + sum(draft.size for waiter in self.waiters for draft in waiter.drafts[len(waiter.results) :])
                 + sum(kept)
@@ -473,8 +473,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @property
     def kept_answers(self) -> set[bytes]:
-        """Those that are kept; old ones are dropped when another is asked for."""
-        return set(self.queue._messages.answers)  # noqa: SLF001  # only the next call drops them
+        """The keys of the stored responses; expired ones are dropped at the next lookup."""
+        return set(self.queue._messages.answers)  # noqa: SLF001  # expired ones are still there
 
     def teardown(self) -> None:
         if hasattr(self, "queue"):
@@ -487,19 +487,19 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 def fates(fate: str) -> dict[str, bool]:
-    """Return how a message is given back: to be dead, or as one that was not used."""
+    """Return the options of a Nack: `dead` or `unused`."""
     return {"dead": fate == "dead", "unused": fate == "unused"}
 
 
 def name(result: AddResult) -> str:
-    """Return what an Add ended with, in a word."""
+    """Return the result of an Add as a word."""
     if isinstance(result, QueueletError):
         return result.reason
     return "DUPLICATE" if isinstance(result, Duplicate) else "ADDED"
 
 
 def reasons(results: list[QueueletError | None]) -> list[str]:
-    """Return what was wrong with each lease, in a word; empty for nothing."""
+    """Return the reason of each lease's error; empty for no error."""
     return [result.reason if result else "" for result in results]
 
 

@@ -1,4 +1,4 @@
-"""Operations stay cheap however many messages stand: counted in look-ups, which no machine's noise changes."""
+"""Operations stay cheap with very many messages. Lookups are counted instead of time, because time is noisy."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ STANDING = 1_000_000 if os.environ.get("QUEUELET_SOAK") == "1" else 100_000
 ROUNDS = 1_000
 T = TypeVar("T")
 MOST_LOOKUPS = 40
-"""Amortised, an operation: the logarithm of a million is 20."""
+"""Amortised lookups per operation: the logarithm of a million is 20."""
 
 
 class CountedMessages(dict[int, T]):
-    """An index by sequence number, counting how often any of its kind is asked."""
+    """An index by sequence number that counts the lookups in all indexes of its class."""
 
     lookups = 0
 
@@ -42,7 +42,7 @@ class CountedMessages(dict[int, T]):
 
 
 def standing() -> MemoryMessages:
-    """Return many messages with a large gap in the middle and another at the head."""
+    """Return many messages with a large gap in the middle and another one at the start."""
     messages = MemoryMessages(MemoryBudget(1 << 50))
     for seq in range(1, STANDING + 1):
         messages.append(seq, b"x")
@@ -50,7 +50,7 @@ def standing() -> MemoryMessages:
         messages.discard(seq)
     for seq in range(1, STANDING // 10):
         messages.discard(seq)
-    messages._bodies = CountedMessages(messages._bodies)  # noqa: SLF001  # the probe goes inside
+    messages._bodies = CountedMessages(messages._bodies)  # noqa: SLF001  # the test counts lookups inside
     return messages
 
 
@@ -71,7 +71,7 @@ OPERATIONS: dict[str, Callable[[MemoryMessages, int], object]] = {
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
 def test_an_operation_looks_at_few_messages(operation: Callable[[MemoryMessages, int], object]) -> None:
     messages = standing()
-    operation(messages, 0)  # the first may walk a gap, once
+    operation(messages, 0)  # the first one may walk through a gap
     CountedMessages.lookups = 0
     for n in range(1, ROUNDS):
         operation(messages, n)
@@ -84,7 +84,7 @@ NOW = 1_000 * SECOND
 
 @cache
 def busy_queue() -> Queue:
-    """Return a queue with many messages that are leased, delayed, ready beside the line, and in it."""
+    """Return a queue with many messages: leased, delayed, ready with a rank, and in line."""
     queue = make_queue(now=NOW)
     for _ in range(STANDING):
         queue.add(draft(b"x"), NOW)
@@ -93,7 +93,7 @@ def busy_queue() -> Queue:
     for terms in (Terms(delay=1_000 * SECOND), Terms(priority=1, ttl=1_000 * SECOND), None):
         for _ in range(STANDING):
             queue.add(draft(b"x", terms=terms), NOW)
-    messages = queue._messages  # noqa: SLF001  # the probes go inside
+    messages = queue._messages  # noqa: SLF001  # the test counts lookups inside
     assert isinstance(messages, MemoryMessages)
     messages._bodies = CountedMessages(messages._bodies)  # noqa: SLF001  # as above
     messages.ranks = CountedMessages(messages.ranks)
@@ -123,20 +123,20 @@ BUSY: dict[str, Callable[[Queue, int], object]] = {
 @pytest.mark.parametrize("operation", BUSY.values(), ids=BUSY.keys())
 def test_an_operation_of_a_busy_queue_looks_at_few_messages(operation: Callable[[Queue, int], object]) -> None:
     queue = busy_queue()
-    operation(queue, 0)  # the first may walk a gap, once
+    operation(queue, 0)  # the first one may walk through a gap
     CountedMessages.lookups = 0
     for n in range(1, ROUNDS):
         operation(queue, n)
     assert CountedMessages.lookups <= ROUNDS * MOST_LOOKUPS
 
 
-def test_messages_beside_the_line_are_not_walked_over_each_time() -> None:
+def test_messages_outside_the_line_are_not_walked_through_each_time() -> None:
     messages = MemoryMessages(MemoryBudget(1 << 50))
     messages.append(1, b"x")
     for seq in range(2, STANDING):
         messages.keep(seq, b"x", Terms(priority=1).rank(1))
     messages.first_many(2, 1_000)
-    messages._bodies = CountedMessages(messages._bodies)  # noqa: SLF001  # the probe goes inside
+    messages._bodies = CountedMessages(messages._bodies)  # noqa: SLF001  # the test counts lookups inside
     CountedMessages.lookups = 0
     for seq in range(STANDING, STANDING + ROUNDS):
         messages.keep(seq, b"x", Terms(priority=1).rank(1))

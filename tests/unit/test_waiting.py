@@ -1,12 +1,12 @@
-"""Those who wait for a message are called in their turn, each once."""
+"""Calls that wait for a message are woken in FIFO order, once each."""
 
 from __future__ import annotations
 
 from queuelet.core.waiting import TakerLine, Waiter
 
 
-def test_whoever_is_called_may_have_the_next_called() -> None:
-    """A stream that is still sending passes its turn on: then fewer wait than there were when the calling began."""
+def test_a_waiter_that_is_woken_may_wake_the_next() -> None:
+    """A stream that is still sending wakes the next waiter instead, so the line gets shorter during the loop."""
     line, called = TakerLine(), list[str]()
 
     def busy() -> None:
@@ -21,7 +21,7 @@ def test_whoever_is_called_may_have_the_next_called() -> None:
     assert not line
 
 
-def test_whoever_is_called_may_stand_in_line_again() -> None:
+def test_a_waiter_that_is_woken_may_wait_again() -> None:
     line, called = TakerLine(), list[str]()
 
     def again() -> None:
@@ -34,7 +34,7 @@ def test_whoever_is_called_may_stand_in_line_again() -> None:
     assert len(line) == 1
 
 
-def test_no_more_are_called_than_wait() -> None:
+def test_waking_more_than_wait_is_allowed() -> None:
     line, called = TakerLine(), list[str]()
     line.append(Waiter(lambda: called.append("only")))
     line.wake(5)

@@ -1,6 +1,6 @@
-"""Alarms: when something becomes due in a queue of itself: a lease ends, a delay is over, a message expires.
+"""Alarms: when each queue has to be advanced because a lease or a delay ends or a message expires.
 
-Nothing here waits. Whoever has a clock asks for `next_at`, and calls `ring` when that time has come.
+Nothing here waits. The server's timer sleeps until `next_at` and then calls `ring`.
 """
 
 from __future__ import annotations
@@ -14,41 +14,40 @@ from queuelet.errors import QueueletError
 
 
 class Sleeper(Protocol):
-    """What can be woken."""
+    """A queue, as far as alarms need to know it."""
 
     next_event: int
-    """When it wants to be woken next, in nanoseconds since 1970; `NEVER` for not at all."""
+    """When to call `advance` next, in nanoseconds since 1970, or `NEVER`."""
 
     def advance(self, now: int) -> None:
-        """Do what is due, or some of it, set `next_event`, and the alarm for it."""
+        """Do all or part of the overdue work, then update `next_event` and set the alarm for it."""
 
 
 class Alarms:
-    """Who is to be woken when."""
+    """The alarms of all queues of a server."""
 
     def __init__(self) -> None:
-        """Begin with nobody."""
-        # Sleepers are not compared: no two that are kept here have the same id.
+        # The id comes first, because sleepers themselves cannot be compared.
         self._heap: Deadlines[tuple[int, Sleeper]] = Deadlines(lambda at, key: at == key[1].next_event)
         self.on_earlier: Callable[[int], None] = lambda _: None
-        """Called with `next_at` when it moves closer."""
+        """Called with the new `next_at` when it becomes earlier."""
 
     @property
     def next_at(self) -> int:
-        """When `ring` has to be called next, in nanoseconds since 1970."""
+        """When to call `ring` next, in nanoseconds since 1970, or `NEVER`."""
         return self._heap.earliest
 
     def set(self, sleeper: Sleeper) -> None:
-        """Wake somebody at its `next_event`, which has changed."""
+        """Set the alarm of a sleeper to its `next_event`, after that has changed."""
         is_earlier = sleeper.next_event < self.next_at
         self._heap.add(sleeper.next_event, (id(sleeper), sleeper))
         if is_earlier:
             self.on_earlier(sleeper.next_event)
 
     def ring(self, now: int) -> None:
-        """Wake one whose time has come; call again while `next_at` is not later than now."""
+        """Advance one sleeper whose alarm is due. Call it again while `next_at` is not later than `now`."""
         if self._heap.next_at <= now:
             _, (_, sleeper) = self._heap.pop()
-            # What has ended in the meantime has nothing to do.
+            # A queue that was deleted or closed in the meantime raises, and has nothing to do.
             with suppress(QueueletError):
                 sleeper.advance(now)

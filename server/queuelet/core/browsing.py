@@ -1,4 +1,4 @@
-"""Looking at the messages of a queue in whatever state, by id or page by page, without taking any."""
+"""Reads messages in any state, by ID or page by page, without delivering them."""
 
 from __future__ import annotations
 
@@ -19,64 +19,63 @@ _ALL_STATES = frozenset(State)
 
 
 _UNORDERED_PAGE = 1_000
-"""How many delayed or leased messages are looked at in one go at least."""
+"""The minimum number of delayed or leased messages that are read at once."""
 
 _PAGE_BYTES = 1 << 20
-"""About how many bytes of messages are looked at in one go."""
+"""The approximate number of bytes of messages that are read at once."""
 
 
 class Browsed(NamedTuple):
-    """A message and what is known of it."""
+    """A message, its state and its delivery."""
 
     seq: int
     body: bytes
     state: State
     until: int
-    """LEASED: when the lease ends. DELAYED: when it becomes ready. Otherwise 0."""
+    """LEASED: when the lease ends. DELAYED: when the delay ends. Otherwise 0."""
     delivery: Delivery | None
 
 
 class Page(NamedTuple):
-    """Messages that were browsed."""
+    """One page of messages."""
 
     messages: list[Browsed]
     last: int
-    """The sequence number of the last message looked at: where the next page begins."""
+    """The sequence number of the last message that was read; the next page starts after it."""
     is_end: bool
-    """Whether there is nothing behind."""
+    """Whether this is the end: no message was read."""
 
 
 class Browser:
-    """Finds the messages of one queue."""
+    """Reads the messages of one queue."""
 
     __slots__ = ("_ids", "_messages", "_states")
 
     def __init__(self, messages: Messages, ids: MessageIds, states: States) -> None:
-        """Take the messages, the ids made for them, and their states."""
         self._messages = messages
         self._ids = ids
         self._states = states
 
     def seq_of(self, message_id: bytes) -> int | None:
-        """Return the sequence number of the stored message of this id, None if there is none."""
+        """Return the sequence number of the stored message with this ID, or None."""
         seq = self._messages.seq_of(message_id)
         if seq is None:
             seq = self._ids.seq_of(message_id)
             body = None if seq is None else self._messages.get(seq)
-            # A message to which its producer gave an id does not have the one that would have been made.
+            # A message with an ID from its producer does not have the ID that the server would have made.
             if body is None or id_of(body) != message_id:
                 return None
         return seq
 
     def seqs_of(self, message_ids: Iterable[bytes]) -> Iterable[int]:
-        """Return the sequence numbers of those of these ids that are stored, each looked up when it is its turn."""
+        """Yield the sequence numbers of the stored messages with these IDs. Each ID is looked up when it is needed."""
         seqs = (self.seq_of(message_id) for message_id in message_ids)
         return (seq for seq in seqs if seq is not None)
 
     def page(self, after: int, count: int, states: Iterable[State]) -> Page:
-        """Look at some `count` messages past a sequence number, and return those in `states`; none stand for all.
+        """Read about `count` messages after a sequence number and return those in `states`; no states mean all states.
 
-        They are fewer where they are large, so that nobody waits for a long look at the disk.
+        It reads fewer if they are large, so that other calls do not wait for a long read from disk.
         """
         wanted = set(states) or _ALL_STATES
         if State.READY in wanted:
@@ -88,9 +87,10 @@ class Browser:
         return Page([each for each in browsed if each.state in wanted], last, not rows)
 
     def _unready_after(self, after: int, count: int, states: AbstractSet[State]) -> list[tuple[int, bytes]]:
-        """Return messages past a number that are delayed, leased or dead, without a look at those in line.
+        """Return delayed, leased or dead messages after a sequence number, without reading those in line.
 
-        Only dead ones are known in order. All others are looked through for each page, which therefore is larger.
+        Only dead messages are indexed in order. All delayed or leased ones are scanned for each page, so pages of them
+        are larger.
         """
         in_order: list[Iterable[int]] = []
         if State.DEAD in states:
@@ -105,7 +105,7 @@ class Browser:
             in_order.append(nsmallest(count, leased))
         rows: list[tuple[int, bytes]] = []
         size = 0
-        # A damaged message is set aside as it is read, and leaves these.
+        # The list is needed because reading a damaged message sets it aside, which changes these collections.
         for seq in list(islice(merge(*in_order), count)):
             body = self._messages.get(seq)
             if body is None:

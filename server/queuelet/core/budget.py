@@ -1,39 +1,40 @@
-"""The memory budget: how much memory messages may take before Add is refused."""
+"""The memory budget: how much memory messages may use before Add is refused."""
 
 from __future__ import annotations
 
 from queuelet.errors import MemoryExhausted
 
 MESSAGE_OVERHEAD = 160
-"""What a message in memory takes beyond its encoded bytes, in bytes: its objects and its places in index and line.
+"""The memory that a message takes in addition to its encoded bytes, in bytes: its objects, and its entries in the index
+and the line.
 
-Measured at 1,000,000 messages; tests/unit/test_memory_overhead.py holds it true.
+Measured with 1,000,000 messages; tests/unit/test_memory_overhead.py checks it.
 """
 
 
 class MemoryBudget:
-    """Counts the bytes that the server answers for, and knows when they are too many.
+    """Counts the memory of messages, and refuses more than the watermark.
 
-    It counts what is stored and what waits, not the process's resident memory, which does not shrink when objects are
-    freed: a server that refused by that would go on refusing after its queues were emptied.
+    It counts the messages that are stored or waiting instead of the process's resident memory, because resident memory
+    does not shrink when objects are freed: the server would refuse messages even after its queues were emptied.
     """
 
     __slots__ = ("incoming", "used", "watermark")
 
     def __init__(self, watermark: int, used: int = 0) -> None:
-        """Take the bound, and what is used already, both in bytes."""
+        """Start with `used` of at most `watermark` bytes."""
         self.watermark = watermark
         self.used = used
         self.incoming = 0
-        """About how many bytes of requests have been received that are not complete yet."""
+        """The approximate number of bytes received in incomplete requests."""
 
     def check(self, cost: int) -> None:
-        """Raise `MemoryExhausted` if `cost` more bytes would pass the watermark."""
+        """Raise `MemoryExhausted` if `cost` more bytes would exceed the watermark."""
         used = self.used + self.incoming
         if used + cost > self.watermark:
             raise MemoryExhausted(
-                f"the server has used {used:,} of the {self.watermark:,} bytes it may use for messages: "
-                "take messages out, or raise --memory-watermark",
+                f"memory: messages use {used:,} of the {self.watermark:,} bytes that they may use; "
+                "remove some, or raise --memory-watermark",
                 used=used,
                 watermark=self.watermark,
             )

@@ -1,4 +1,7 @@
-"""Claims: who consumes a queue by streams, and who of them is to be the only one to take messages from it."""
+"""The consumers of a queue that use streams, and the exclusive consumer among them.
+
+Each stream has a claim to the queue. An exclusive claim that holds the queue is the only one that gets messages.
+"""
 
 from __future__ import annotations
 
@@ -9,44 +12,48 @@ from queuelet.core.tokens import Tokens
 
 
 class Claim:
-    """A consumer's claim to the messages of a queue: along with others, or exclusive of them."""
+    """A consumer's claim to the messages of a queue, shared with other consumers or exclusive."""
 
     __slots__ = ("changed", "is_exclusive", "peer", "token")
 
     def __init__(self, changed: Callable[[], None], *, is_exclusive: bool = False, peer: str = "") -> None:
-        """Take what is called when the queue has got a holder, this one or another, and when the queue ends."""
+        """Make a claim.
+
+        Args:
+            changed: called when the queue gets a holder, this claim or another, and when the queue is closed.
+            is_exclusive: whether the consumer wants to be the only one.
+            peer: the address of the consumer.
+        """
         self.changed = changed
         self.peer = peer
-        """The address that the consumer comes from."""
         self.is_exclusive = is_exclusive
         self.token = 0
-        """Of the holder: larger than that of any holder before. 0 for who is not, or not yet."""
+        """The fencing token of a holder, larger than that of any earlier holder; 0 for a claim that was never one."""
 
 
 class Claims:
-    """The claims to one queue. At most one of them holds it; other exclusive ones stand in line, first come first."""
+    """The claims to one queue. At most one of them holds it; the other exclusive claims wait in FIFO order."""
 
     __slots__ = ("_line", "_shared", "_tokens", "holder")
 
     def __init__(self, tokens: Tokens) -> None:
-        """Begin with none, and take where the tokens of holders come from."""
         self._tokens = tokens
         self.holder: Claim | None = None
-        """Who alone may take messages; None while everybody may."""
+        """The exclusive claim that holds the queue; None if every consumer may take messages."""
         self._line: deque[Claim] = deque()
         self._shared: dict[Claim, None] = {}
 
     @property
     def in_line(self) -> int:
-        """How many wait to hold the queue."""
+        """The number of exclusive claims that wait to hold the queue."""
         return len(self._line)
 
     def in_line_of(self, peer: str) -> int:
-        """Return how many of one address wait to hold the queue."""
+        """Return how many claims from one address wait to hold the queue."""
         return sum(claim.peer == peer for claim in self._line)
 
     def add(self, claim: Claim) -> None:
-        """Note a claim. An exclusive one becomes the holder at once if there is none, else when all before are gone."""
+        """Add a claim. An exclusive one becomes the holder now if there is none, otherwise after those before it."""
         if not claim.is_exclusive:
             self._shared[claim] = None
             return
@@ -57,7 +64,7 @@ class Claims:
                 other.changed()
 
     def drop(self, claim: Claim) -> None:
-        """Forget a claim, and let the next in line hold the queue if this one did."""
+        """Remove a claim. If it was the holder, the next exclusive claim becomes the holder."""
         if self.holder is claim:
             self.holder = None
             if self._line:
@@ -67,8 +74,8 @@ class Claims:
         else:
             del self._shared[claim]
 
-    def tell_all(self) -> None:
-        """Tell everybody that something has changed."""
+    def notify_all(self) -> None:
+        """Call `changed` of every claim."""
         holder = () if self.holder is None else (self.holder,)
         for claim in (*holder, *self._line, *self._shared):
             claim.changed()

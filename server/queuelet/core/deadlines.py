@@ -1,4 +1,4 @@
-"""A heap of times in which stale entries are skipped, and removed once most of them are stale."""
+"""A heap of due times. Stale entries are skipped, and the heap is rebuilt once most entries are stale."""
 
 from __future__ import annotations
 
@@ -9,33 +9,32 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 
 NEVER = 1 << 63
-"""A time that does not come, in nanoseconds since 1970."""
+"""A time that is never reached, in nanoseconds since 1970."""
 
 SLACK = 64
-"""How many entries may be stale before it is worth looking for them."""
+"""The number of entries that may be stale before the heap is rebuilt without them."""
 
 
 class Deadlines(Generic[Key]):
-    """Times by key. The owner knows which entries still count, so that a moved or dropped time costs nothing here.
+    """Due times by key. The owner knows which entries are still valid, so moving or dropping a time costs nothing here.
 
-    An entry counts as long as `is_live` says so of its time and its key. Equal entries are one. Keys are compared
-    where times are equal.
+    An entry is live as long as `is_live(time, key)` is true; otherwise it is stale. Equal entries may be merged. Keys
+    are compared if their times are equal.
     """
 
     __slots__ = ("_heap", "_is_live", "_most")
 
     def __init__(self, is_live: Callable[[int, Key], bool]) -> None:
-        """Begin empty."""
         self._heap: list[tuple[int, Key]] = []
         self._is_live = is_live
         self._most = SLACK
 
     def __len__(self) -> int:
-        """Return how many entries are kept, stale ones included."""
+        """Return the number of entries, including stale ones."""
         return len(self._heap)
 
     def add(self, at: int, key: Key) -> None:
-        """Note a time of a key."""
+        """Add a time for a key. Earlier times of the key stay until they are stale."""
         heappush(self._heap, (at, key))
         if len(self._heap) > self._most:
             is_live = self._is_live
@@ -45,12 +44,12 @@ class Deadlines(Generic[Key]):
 
     @property
     def earliest(self) -> int:
-        """The earliest time, which may be stale; `NEVER` if there is none."""
+        """The earliest time of any entry, live or stale; `NEVER` if there are no entries."""
         return self._heap[0][0] if self._heap else NEVER
 
     @property
     def next_at(self) -> int:
-        """The earliest time that counts; `NEVER` if there is none."""
+        """The earliest time of a live entry; `NEVER` if there is none."""
         heap, is_live = self._heap, self._is_live
         while heap:
             entry = heap[0]
@@ -60,10 +59,10 @@ class Deadlines(Generic[Key]):
         return NEVER
 
     def pop(self) -> tuple[int, Key]:
-        """Remove and return the earliest entry, which may be stale. There must be one."""
+        """Remove and return the earliest entry, live or stale. There must be one."""
         return heappop(self._heap)
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all entries."""
         self._heap.clear()
         self._most = SLACK

@@ -1,7 +1,7 @@
-"""The expiries of a queue: when messages that nobody takes are dead.
+"""Expiry: when ready and delayed messages die because their time to live has passed.
 
-Those in line all have the queue's time to live, and stand in the order of their Adds: a look at the first is enough,
-and nothing is kept of the others. The ones beside the line, that have a rank or are delayed, are watched one by one.
+Messages in line all have the queue's time to live and are in the order of their Adds. Only the first of them is
+checked, so the others need no entry here. Messages with a rank and delayed messages have an entry each.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ class Expiries:
     __slots__ = ("_delays", "_heap", "_messages", "ttl")
 
     def __init__(self, messages: Messages, delays: Delays, ttl_seconds: int | None) -> None:
-        """Take the messages, whose line is ready, which of them are delayed, and the queue's time to live."""
         self.ttl = _nanoseconds(ttl_seconds)
-        """How long messages may wait, in nanoseconds; `NEVER` for ever. One may have a shorter time of its own."""
+        """The queue's time to live, in nanoseconds, or `NEVER`. A message may have a shorter one of its own."""
         self._messages = messages
         self._delays = delays
         self._heap: Deadlines[int] = Deadlines(self._is_due)
 
     def set_ttl(self, seconds: int | None) -> bool:
-        """Let messages wait this long, None for ever; tell whether it is another time than before."""
+        """Set the queue's time to live, None for no limit. Return whether it has changed."""
         ttl = _nanoseconds(seconds)
         if ttl == self.ttl:
             return False
@@ -39,7 +38,7 @@ class Expiries:
         return True
 
     def watch(self, seq: int) -> int:
-        """Have an eye on a message that is ready or delayed; return when it expires, `NEVER` if it does not."""
+        """Track a ready or delayed message. Return its expiry time in nanoseconds since 1970, or `NEVER`."""
         rank = self._messages.ranks.get(seq)
         if rank is not None:
             at = self._expiry_of(rank)
@@ -47,7 +46,7 @@ class Expiries:
             return NEVER
         else:
             body = self._messages.get(seq)
-            if body is None:  # it is damaged, and was set aside
+            if body is None:  # it was damaged, and is set aside now
                 return NEVER
             at = created_of(body) + self.ttl
         if at != NEVER and (rank is not None or seq in self._delays.until):
@@ -55,13 +54,13 @@ class Expiries:
         return at
 
     def watch_all(self) -> None:
-        """Have an eye on all that are not in line."""
+        """Track all messages that are not in line."""
         for seq in {*self._messages.ranks, *self._delays.until}:
             self.watch(seq)
 
     @property
     def next_at(self) -> int:
-        """When the next message may expire."""
+        """When the next message may expire, in nanoseconds since 1970, or `NEVER`."""
         at = self._heap.next_at
         if self.ttl == NEVER:
             return at
@@ -69,9 +68,9 @@ class Expiries:
         return min(at, created_of(first[0]) + self.ttl) if first else at
 
     def take_next(self, now: int) -> int | None:
-        """Return a message whose time is over, None if there is none; out of the line if it stood there.
+        """Return a message whose expiry time has passed, or None. A message in line is checked out of the line.
 
-        One beside the line may be leased or dead by now, and then has not expired.
+        The caller has to check the state of the message: one that is leased or dead by now has not expired.
         """
         if self.next_at > now:
             return None
@@ -80,7 +79,7 @@ class Expiries:
         return self._messages.checkout_many(1, 0)[0][0]
 
     def clear(self) -> None:
-        """Forget all."""
+        """Stop tracking all messages."""
         self._heap.clear()
 
     def _expiry_of(self, rank: Rank) -> int:
@@ -88,7 +87,7 @@ class Expiries:
         return NEVER if ttl == NEVER else rank.created + ttl
 
     def _is_due(self, at: int, seq: int) -> bool:
-        """Tell whether this is still when the message expires, and it is not in line."""
+        """Return whether the message still expires at this time, and is not in line."""
         rank = self._messages.ranks.get(seq)
         return seq in self._delays.until if rank is None else at == self._expiry_of(rank)
 

@@ -1,4 +1,4 @@
-"""The leases of a queue: which token is for which message, and when leases end."""
+"""The leases of a queue: the message of each token, and the deadlines of leases."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from queuelet.core.tokens import Tokens
 from queuelet.errors import LeaseLost, MessageNotFound
 
 LEASE_OVERHEAD = 320
-"""What the delivery of a message takes beside the message, in bytes."""
+"""The memory that the delivery of a message takes in addition to the message, in bytes."""
 
 
 class Leased(NamedTuple):
-    """Messages that were leased together."""
+    """Messages that were leased by one call."""
 
     bodies: list[bytes]
     first_token: int
-    """Of the first message; the others' follow it."""
+    """The token of the first message. The tokens of the others follow it without gaps."""
     counts: list[int]
-    """How often each was delivered, this time included."""
+    """How often each message was delivered, including this time."""
     deadline: int
+    """When the leases end, in nanoseconds since 1970."""
 
 
 _PIECE = 250
-"""How many leases end at once."""
+"""The maximum number of leases that `due` returns at once."""
 
 
 class Leases:
-    """Tokens by message, and deadlines.
+    """The tokens and deadlines of leases.
 
-    A token stays known when its lease is over, as long as it is the message's newest: its ack is still taken. A
-    deadline is kept for a run of tokens, since a whole batch has the same; one whose leases all ended before is thrown
-    away when it comes up, or once most are like that.
+    A token stays valid for an ack after its lease has ended, as long as it is the newest token of its message. One
+    deadline is stored for a run of consecutive tokens, because all leases of a batch end at the same time. A deadline
+    is stale once all leases of its run have ended or were extended.
     """
 
     __slots__ = ("_deadlines", "_superseded", "_tokens", "extended", "seqs")
 
     def __init__(self, tokens: Tokens) -> None:
-        """Begin with none."""
         self._tokens = tokens
         self.seqs: dict[int, int] = {}
-        """The message of each token that is the newest of its message."""
+        """The sequence number of the message of each token that is the newest of its message."""
         self._superseded: dict[int, int] = {}
         self._deadlines: Deadlines[tuple[int, int]] = Deadlines(lambda at, run: any(self._live(at, *run)))
         self.extended: dict[int, int] = {}
-        """When leases end that were extended, by token."""
+        """The deadlines of leases that were extended, by token."""
 
     def grant(self, seqs: list[int], deadline: int) -> int:
-        """Lease messages until a deadline; return the first token, the others follow it."""
+        """Lease messages until a deadline. Return the first token; the others follow it without gaps."""
         count = len(seqs)
         first = self._tokens.take(count)
         self.seqs.update(zip(range(first, first + count), seqs, strict=True))
@@ -57,29 +57,29 @@ class Leases:
         return first
 
     def restore(self, seq: int, token: int, superseded: tuple[int, ...]) -> None:
-        """Know the tokens of a message that a store had kept."""
+        """Add the tokens of a message that a store has loaded."""
         if token:
             self.seqs[token] = seq
         self.supersede(seq, superseded)
 
     def watch(self, first: int, count: int, deadline: int) -> None:
-        """Note when a run of leases ends."""
+        """Add the deadline of `count` leases with consecutive tokens from `first` on."""
         self._deadlines.add(deadline, (first, count))
 
     def extend(self, token: int, deadline: int) -> None:
-        """Note that a lease ends at another time."""
+        """Change the deadline of a lease."""
         self.extended[token] = deadline
         self.watch(token, 1, deadline)
 
     def supersede(self, seq: int, tokens: tuple[int, ...]) -> None:
-        """Note that these tokens of a message are not its newest any more."""
+        """Mark tokens of a message as superseded by a newer one."""
         for token in tokens:
             self.seqs.pop(token, None)
             self.extended.pop(token, None)
             self._superseded[token] = seq
 
     def forget(self, token: int, superseded: tuple[int, ...]) -> None:
-        """Forget the tokens of a message that is gone."""
+        """Remove the newest token and the superseded tokens of a message."""
         self.seqs.pop(token, None)
         if self.extended:
             self.extended.pop(token, None)
@@ -87,26 +87,27 @@ class Leases:
             self._superseded.pop(old, None)
 
     def refusal(self, token: int) -> LeaseLost | MessageNotFound:
-        """Say why there is no message for a token."""
+        """Return the error for a token that has no message."""
         if token in self._superseded:
             return LeaseLost(
-                "this lease is over: the message was delivered again under a newer token, or an exclusive consumer "
-                "took the queue over"
+                "the lease has ended: the message was redelivered under a newer token, or an exclusive consumer "
+                "took over the queue"
             )
         return MessageNotFound(
-            "there is no message of this lease: it was acknowledged, popped or purged, or the server was killed right "
-            "after it began, and the message comes again"
+            "no message for this token: it was acked, popped or purged, or the lease was lost in a crash and the "
+            "message will be redelivered"
         )
 
     @property
     def next_deadline(self) -> int:
-        """When the next lease may end."""
+        """When the next lease may end, in nanoseconds since 1970, or `NEVER`."""
         return self._deadlines.earliest
 
     def due(self, now: int) -> list[tuple[int, int]]:
-        """Return token and message of leases that may have ended: they have, unless they were extended or settled.
+        """Return the tokens and messages of leases whose deadline has passed.
 
-        A long run is returned in pieces, one at each call.
+        The caller has to check them, because a lease may have been settled meanwhile. A long run is returned in pieces,
+        one per call.
         """
         if self._deadlines.earliest > now:
             return []
@@ -117,7 +118,7 @@ class Leases:
         return list(self._live(deadline, first, count))
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all leases."""
         self.seqs.clear()
         self._superseded.clear()
         self._deadlines.clear()

@@ -1,4 +1,4 @@
-"""The queues of a server: found by id or name, made and dropped, by hand or by declaration."""
+"""The queues of a server: looked up by ID or name, created and deleted by calls or by declarations."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from queuelet.ids import new_uuid, parse_uuid, why_not_uuid
 from queuelet.tags import Tag
 
 STORE_FLAGS = {StoreKind.DISK: "--data-dir"}
-"""The flag that turns on each store that is not always there."""
+"""The flags that enable the stores that are optional."""
 
 
 class Outcome(Enum):
-    """What a declaration led to."""
+    """The outcome of a declaration."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -45,27 +45,27 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration:
-    """What a queue should be, by name."""
+    """The desired state of a queue, which is identified by its name."""
 
     definition: Definition
     queue_id: str = ""
-    """The id to create it with, in canonical form; empty to have one made. An existing queue keeps its own."""
+    """The ID for a new queue, in canonical form; empty for a random one. An existing queue keeps its own."""
 
     adopt: bool = False
     """Whether to take over a queue of another owner."""
 
 
 class Declared(NamedTuple):
-    """What became of a declaration."""
+    """The outcome of a declaration, and its queue."""
 
     outcome: Outcome
     queue: Queue
     previous_owner: Owner | None = None
-    """The owner before, where the owner or its uid changed."""
+    """The previous owner, if the owner or its uid has changed."""
 
 
 class Manager:
-    """Index of queues. Whoever wants to know of new, changed and removed ones subscribes."""
+    """The index of queues. Subscribers are notified of new, changed and removed queues."""
 
     def __init__(  # noqa: PLR0913  # each is a part of its own, and all are named
         self,
@@ -77,7 +77,16 @@ class Manager:
         alarms: Alarms | None = None,
         now: int = 0,
     ) -> None:
-        """Take the stores this server runs with, the bounds it holds to, and up the queues that the stores hold."""
+        """Load the queues of all stores.
+
+        Args:
+            stores: the stores that are enabled.
+            bounds: the limits on the number of queues, tags and waiting calls.
+            budget: counts the memory of queues and messages.
+            tokens: hands out the tokens of leases and exclusive consumers.
+            alarms: the alarms for all queues.
+            now: the time, in nanoseconds since 1970.
+        """
         self.stores = stores
         self.bounds = bounds
         self.budget = budget
@@ -94,23 +103,23 @@ class Manager:
             self.load(kind, now=now)
 
     def __len__(self) -> int:
-        """Return how many queues there are."""
+        """Return the number of queues."""
         return len(self._by_id)
 
     def __iter__(self) -> Iterator[Queue]:
-        """Go through the queues as they are now, in order of creation."""
+        """Iterate over a copy of the current queues, in order of creation."""
         return iter(list(self._by_id.values()))
 
     def find(self, reference: str) -> Queue | None:
-        """Return the queue of this id or name: what parses as a UUID is an id, anything else a name."""
+        """Return the queue with this ID or name, or None. A reference that parses as a UUID is an ID."""
         queue_id = parse_uuid(reference)
         return self._by_id.get(queue_id) if queue_id else self._by_name.get(reference)
 
     def get(self, reference: str, field: str = "queue_id") -> Queue:
-        """Return the queue of this id or name.
+        """Return the queue with this ID or name.
 
         Raises:
-            QueueNotFound: there is none.
+            QueueNotFound: there is no such queue.
             InvalidArgument: the reference is empty.
         """
         queue = self._by_id.get(reference) or self.find(reference)
@@ -123,42 +132,42 @@ class Manager:
         raise QueueNotFound(f"there is no queue {reference}", queue=parse_uuid(reference) or reference)
 
     def after(self, number: int, count: int) -> list[Queue]:
-        """Return up to `count` queues in order of creation, past the one of this number, which need not be there."""
+        """Return up to `count` queues with larger numbers than this, in order of creation."""
         start = bisect_right(self._numbers, number)
         return [self._by_number[number] for number in self._numbers[start : start + count]]
 
     def new(self, definition: Definition, *, now: int, queue_id: str = "") -> Queue:
-        """Make a queue of a checked definition.
+        """Create a queue from a validated definition.
 
         Raises:
-            QueueExists: the name or the id is taken.
+            QueueExists: another queue has the name or the ID.
             StoreUnavailable: this server runs without the store.
-            TooMany: there are as many queues as there may be.
-            MemoryExhausted: there is no memory for another.
+            TooMany: the server has the maximum number of queues.
+            MemoryExhausted: the memory budget has no room for another queue.
         """
         store = self._store(definition.store)
         taken = self._by_name.get(definition.name) or self._by_id.get(queue_id)
         if taken:
-            raise QueueExists(f"there is a queue {taken.label} already", queue=taken.id)
+            raise QueueExists(f"queue {taken.label} already exists", queue=taken.id)
         if len(self) >= self.bounds.queues:
             raise TooMany(
-                f"the server has {len(self):,} queues, the most it may have: delete some, or raise --max-queues",
+                f"the server has {len(self):,} queues, the maximum; delete some, or raise --max-queues",
                 queues=len(self),
             )
         self.budget.check(_cost(definition))
         queue_id = queue_id or new_uuid()
         messages = store.new(queue_id, now, definition)
         stored = StoredQueue(queue_id=queue_id, created=now, revision=1, definition=definition, messages=messages)
-        queue = self._take_up(store, stored, self._next_number, now)
+        queue = self._index(store, stored, self._next_number, now)
         self._next_number += 1
         self._numbers.append(queue.number)
         self._notify(queue)
         return queue
 
     def load(self, kind: StoreKind, *, now: int) -> None:
-        """Take up the queues that a store holds: at the start, and again after the store was opened anew.
+        """Load the queues of a store: at the start, and again after the store was reopened.
 
-        A queue that was there before keeps its number.
+        A queue that was loaded before keeps its number.
         """
         store = self.stores[kind]
         before = {queue.id: queue for queue in self if queue.store is store}
@@ -174,20 +183,20 @@ class Manager:
         for each in stored.values():
             known = before.get(each.queue_id)
             number = known.number if known else self._next_number
-            queue = self._take_up(store, each, number, now)
+            queue = self._index(store, each, number, now)
             if known is None:
                 self._next_number += 1
                 self._numbers.append(number)
             self._notify(queue)
 
     def suspend(self, kind: StoreKind, error: QueueletError) -> None:
-        """Refuse whoever waits on queues of a store that has failed, and every call until it is loaded again."""
+        """Close the queues of a failed store: calls on them fail with this error until the store is loaded again."""
         for queue in self:
             if queue.store is self.stores[kind]:
                 queue.close(error)
 
-    def _take_up(self, store: Store, stored: StoredQueue, number: int, now: int) -> Queue:
-        """Make a queue of what its store holds, and index it."""
+    def _index(self, store: Store, stored: StoredQueue, number: int, now: int) -> Queue:
+        """Make a queue from its stored form, and add it to the index."""
         queue = Queue(
             queue_id=stored.queue_id,
             number=number,
@@ -211,7 +220,7 @@ class Manager:
         return queue
 
     def delete(self, queue: Queue) -> Counts:
-        """Drop a queue; return what was dropped with it."""
+        """Delete a queue with its messages, and return their counts."""
         dropped = queue.delete()
         self._by_name.pop(queue.definition.name, None)
         self._drop_from_index(queue)
@@ -220,10 +229,10 @@ class Manager:
         return dropped
 
     def redefine(self, queue: Queue, definition: Definition, *, now: int) -> None:
-        """Give a queue another definition, of the same store and name.
+        """Change the definition of a queue; store and name stay the same.
 
         Raises:
-            MemoryExhausted: there is no memory for the new one.
+            MemoryExhausted: the memory budget has no room for additional tags.
         """
         growth = _cost(definition) - _cost(queue.definition)
         if growth > 0:
@@ -233,39 +242,39 @@ class Manager:
         self._notify(queue)
 
     def tag(self, queue: Queue, tag: Tag, *, now: int) -> None:
-        """Add a tag to a queue; one that is there changes nothing."""
+        """Add a tag to a queue. Adding a tag that it has does nothing."""
         tags = queue.definition.tags
         if tag in tags:
             return
         if len(tags) >= self.bounds.tags:
             raise InvalidArgument(
-                f"tag: queue {queue.label} has {len(tags)} tags, the most it may have; take one away first", field="tag"
+                f"tag: queue {queue.label} has {len(tags)} tags, the maximum; remove one first", field="tag"
             )
         self.redefine(queue, replace(queue.definition, tags=(*tags, tag)), now=now)
 
     def untag(self, queue: Queue, tag: Tag, *, now: int) -> None:
-        """Take a tag from a queue; one that is not there changes nothing."""
+        """Remove a tag from a queue. Removing a tag that it does not have does nothing."""
         tags = queue.definition.tags
         if tag in tags:
             self.redefine(queue, replace(queue.definition, tags=tuple(t for t in tags if t != tag)), now=now)
 
     def declare(self, declaration: Declaration, *, now: int) -> Declared:
-        """Make a queue what its declaration says.
+        """Create a queue or change it so that it matches its declaration.
 
-        A declaration without an owner leaves the owner as it is. The order of tags does not matter.
+        A declaration without an owner does not change the owner. The order of tags does not matter.
 
         Raises:
-            NotOwner: the queue has another owner, or none, and the declaration does not adopt.
-            OwnerRemoved: the queue of the owner's object was removed a short time ago.
-            StoreMismatch: the queue lives in another store.
-            and what `new` and `redefine` raise.
+            NotOwner: the queue has another owner, or none, and the declaration does not adopt it.
+            OwnerRemoved: the queue of the owner's object was removed recently.
+            StoreMismatch: the queue is in another store.
+            QueueletError: also the errors of `new` and `redefine`.
         """
         wanted = declaration.definition
         queue = self._by_name.get(wanted.name)
         if wanted.owner and self._removed_owners.has(wanted.owner.uid, now):
             raise OwnerRemoved(
-                f"queue {wanted.name} was removed for {wanted.owner.name}, uid {wanted.owner.uid}: "
-                "declare it for an object that is there, or again in a minute",
+                f"queue {wanted.name} was removed along with its object {wanted.owner.name}, uid {wanted.owner.uid}; "
+                "declare it for an object that exists, or retry in a minute",
                 uid=wanted.owner.uid,
             )
         if queue is None:
@@ -275,8 +284,8 @@ class Manager:
             raise _not_owner(queue, wanted.owner, "set adopt to take it over")
         if wanted.store != present.store:
             raise StoreMismatch(
-                f"queue {queue.label} is in store {present.store.name} and cannot move to {wanted.store.name}: "
-                "delete it first, or give the new one another name",
+                f"queue {queue.label} is in store {present.store.name} and cannot move to {wanted.store.name}; "
+                "delete it first, or use another name for the new queue",
                 queue=queue.id,
                 store=present.store.name,
             )
@@ -290,10 +299,10 @@ class Manager:
         return Declared(Outcome.UPDATED, queue, previous)
 
     def remove(self, reference: str, owner: Owner | None, *, now: int) -> Counts | None:
-        """Drop a queue if the owner is its own, or none is given; return what was dropped, None if there was none.
+        """Delete a queue if it has this owner, or if no owner is given. Return its counts; None if it did not exist.
 
         Raises:
-            NotOwner: the queue has another owner, or none, or its owner's object has another uid by now.
+            NotOwner: the queue has another owner or none, or its owner's object has a different uid.
             InvalidArgument: the reference is empty.
         """
         _check_given(reference, "queue_id")
@@ -302,18 +311,18 @@ class Manager:
             present = queue.definition.owner
             same_object = present and (not owner.uid or not present.uid or owner.uid == present.uid)
             if not present or not present.may_be(owner) or not same_object:
-                raise _not_owner(queue, owner, "leave out the owner to remove it all the same")
+                raise _not_owner(queue, owner, "omit the owner to remove it anyway")
         if owner and owner.uid:
             self._removed_owners.note(owner.uid, now)
         return self.delete(queue) if queue else None
 
     def subscribe(self, listener: Callable[[Queue], None]) -> Callable[[], None]:
-        """Have `listener` called with each queue made, redefined or deleted; return what ends that."""
+        """Call `listener` with each queue that is created, changed or deleted. Return a function that ends this."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def end_waiting(self, error: QueueletError) -> None:
-        """Refuse every call that waits on a queue."""
+        """End every call that waits on a queue with an error."""
         for queue in self:
             queue.end_waiting(error)
 
@@ -325,7 +334,7 @@ class Manager:
     def commit(self) -> Awaitable[None] | None:
         """Return an awaitable for the commit of all changes to queues, in every store; None if all are durable.
 
-        Awaiting it raises `StoreFailed` if a store cannot say what became of the changes.
+        Awaiting it raises `StoreFailed` if it is not known whether a store saved the changes.
         """
         commits = [commit for store in self.stores.values() if (commit := store.commit()) is not None]
         return _all(commits) if commits else None
@@ -354,7 +363,7 @@ def _check_given(reference: str, field: str) -> None:
 
 
 def _owner_after(present: Owner | None, declared: Owner | None) -> Owner | None:
-    """Return the owner after a declaration. One that does not know its namespace's uid leaves what is known."""
+    """Return the owner after a declaration. A known uid of the namespace stays if the declaration has none."""
     if present and declared and present.name == declared.name and not declared.namespace_uid:
         return replace(declared, namespace_uid=present.namespace_uid)
     return declared or present
@@ -367,7 +376,7 @@ def _cost(definition: Definition) -> int:
 def _not_owner(queue: Queue, owner: Owner, remedy: str) -> NotOwner:
     present = queue.definition.owner
     return NotOwner(
-        f"queue {queue.label} belongs to {_described(present)}, not to {_described(owner)}: {remedy}",
+        f"queue {queue.label} belongs to {_described(present)}, not to {_described(owner)}; {remedy}",
         queue=queue.id,
         owner=present.name if present else "",
         uid=present.uid if present else "",
@@ -376,5 +385,5 @@ def _not_owner(queue: Queue, owner: Owner, remedy: str) -> NotOwner:
 
 def _described(owner: Owner | None) -> str:
     if owner is None:
-        return "nobody"
+        return "no owner"
     return f"{owner.name} of namespace {owner.namespace_uid}" if owner.namespace_uid else owner.name

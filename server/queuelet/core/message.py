@@ -1,6 +1,6 @@
-"""What a queue knows of a message beside its bytes: the terms it came with, its place, and its deliveries.
+"""The metadata of messages: the terms from the producer, the rank in the queue, and the deliveries.
 
-All times are nanoseconds since 1970.
+All times are in nanoseconds since 1970.
 """
 
 from __future__ import annotations
@@ -12,40 +12,41 @@ from queuelet.definition import State
 
 
 class Terms(NamedTuple):
-    """What a producer asks for beside the content."""
+    """What the producer asks for in addition to the content."""
 
     priority: int = 0
-    """Smaller comes first; an int32."""
+    """Messages with a smaller number are delivered first; an int32."""
 
     not_before: int = 0
-    """When it may be taken first; 0 for at once."""
+    """The earliest time of delivery; 0 for immediately."""
 
     delay: int = 0
-    """How long after its Add it may be taken first, in nanoseconds; 0 for at once."""
+    """The delay between Add and the earliest time of delivery, in nanoseconds."""
 
     ttl: int = 0
-    """How long after its Add it is dead if it still waits, in nanoseconds; 0 for no such time of its own."""
+    """The message's own time to live, counted from its Add, in nanoseconds; 0 for none."""
 
     def rank(self, created: int) -> Rank:
-        """Return the place of a message that is added now."""
+        """Return the rank of a message that is added at this time."""
         return Rank(self.priority, max(self.not_before, created + self.delay), created, self.ttl)
 
 
 class Rank(NamedTuple):
-    """The place of a message that does not simply stand in line: it has terms, or it was redriven.
+    """The position of a message that is not delivered in FIFO order, because it has terms or was redriven.
 
-    The order of a queue is (priority, due, sequence number); a message in line has priority 0 and is due at its Add.
+    A queue delivers in the order of (priority, due, sequence number). A message without a rank has priority 0 and is
+    due at its Add.
     """
 
     priority: int
     due: int
-    """When it first became due: its Add, the end of its delay, or when it was redriven."""
+    """When it became due for delivery: at its Add, at the end of its delay, or when it was redriven."""
 
     created: int
-    """From when its time to live counts: its Add, or when it was redriven."""
+    """The start of its time to live: its Add, or when it was redriven."""
 
     ttl: int
-    """Its own time to live; 0 for none."""
+    """Its own time to live, in nanoseconds; 0 for none."""
 
 
 class DeathReason(IntEnum):
@@ -54,20 +55,20 @@ class DeathReason(IntEnum):
     MAX_DELIVERIES = 1
     EXPIRED = 2
     REJECTED = 3
-    """A consumer said that another try would not help."""
+    """A consumer reported that another try would not help."""
 
 
 class TryOutcome(IntEnum):
-    """How a delivery ended that was not acknowledged. The numbers are those of the wire."""
+    """How a delivery ended if it was not acked. The numbers are those of the wire."""
 
     NACKED = 1
     LEASE_EXPIRED = 2
     RELEASED = 3
-    """The stream it was delivered on ended."""
+    """The stream that it was delivered on ended."""
 
 
 class Delivery:
-    """What became of a message that was delivered, or that is dead. There is none for a message never delivered."""
+    """The deliveries of a message that was delivered or is dead. Messages that were never delivered have none."""
 
     __slots__ = (
         "by_stream",
@@ -95,30 +96,29 @@ class Delivery:
         history: bytes = b"",
         by_stream: bool = False,  # noqa: FBT001, FBT002  # as all of these
     ) -> None:
-        """Take all that is known."""
         self.state = state
         self.count = count
-        """How often it was delivered since its Add or its last redrive."""
+        """How often the message was delivered since its Add or its last redrive."""
         self.token = token
-        """Of the newest lease; 0 if it was never leased, or was redriven since."""
+        """The token of the newest lease; 0 if it was never leased, or not since its last redrive."""
         self.until = until
         """LEASED: when the lease ends. DELAYED: when the delay of a nack ends."""
         self.since = since
-        """LEASED: when it was delivered. DEAD: when it died."""
+        """LEASED: when the message was delivered. DEAD: when it died."""
         self.consumer = consumer
-        """Who has it, in the consumer's own words."""
+        """The name of the consumer that has the lease, as the consumer gave it."""
         self.superseded = superseded
-        """Tokens of earlier leases, so that an ack that comes too late is told why it is refused."""
+        """The tokens of earlier leases. They are stored because a late ack should fail with the right reason."""
         self.reason = reason
         """DEAD: a `DeathReason`."""
         self.history = history
-        """The tries that failed: a run of the field `tries` of `BrowsedMessage`, which survives a redrive."""
+        """The failed tries, encoded as repeated field `tries` of `BrowsedMessage`. They survive a redrive."""
         self.by_stream = by_stream
-        """LEASED: whether a Consume stream took the lease, which then ends with that stream."""
+        """LEASED: whether the lease belongs to a Consume stream and ends with it."""
 
 
 class Tally:
-    """What a queue counts, from its beginning; a store that survives the process keeps it."""
+    """The counters of a queue since it was created. A durable store saves them."""
 
     __slots__ = (
         "acked",
@@ -137,7 +137,6 @@ class Tally:
     )
 
     def __init__(self) -> None:
-        """Begin with nothing."""
         self.next_seq = 1
         """The sequence number of the next message."""
         self.enqueued = 0
@@ -145,21 +144,21 @@ class Tally:
         self.consumed = 0
         """Messages popped."""
         self.leased = 0
-        """Leases given, redeliveries included."""
+        """Leases granted, including redeliveries."""
         self.redelivered = 0
-        """Leases given on a message that had been delivered before."""
+        """Leases granted on a message that had been delivered before."""
         self.acked = 0
-        """Messages acknowledged."""
+        """Messages acked."""
         self.nacked = 0
-        """Leases given back by Nack."""
+        """Leases ended by Nack."""
         self.released = 0
-        """Leases given back because a stream ended."""
+        """Leases ended because their stream ended."""
         self.expired = 0
-        """Leases that ran out."""
+        """Leases that expired."""
         self.extended = 0
-        """Leases moved by Extend."""
+        """Leases extended by Extend."""
         self.buried = 0
-        """Messages that became dead."""
+        """Messages that died."""
         self.redriven = 0
         """Dead messages that were redriven."""
         self.purged = 0

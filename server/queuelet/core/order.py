@@ -1,7 +1,7 @@
-"""The order in which the ready messages of a queue leave it: by priority, then since when they are due, then by number.
+"""The order in which ready messages are delivered: by priority, then by due time, then by sequence number.
 
-Most messages stand in the store's line, where the order is that of their numbers. The others have a rank, and are
-merged in where they belong.
+Most messages are in the store's line, which is ordered by sequence number. Messages with a rank are sorted here and are
+merged with the line.
 """
 
 from __future__ import annotations
@@ -15,30 +15,29 @@ from queuelet.core.storage import Messages
 from queuelet.core.stored_form import created_of
 
 RANK_OVERHEAD = 400
-"""What the rank of a message takes beside the message, in bytes.
+"""The memory that the rank of a message takes in addition to the message, in bytes.
 
-Measured are 320 with a priority, and 530 with a delay and a time to live of its own.
+Measured: 320 with a priority, and 530 with a delay and a time to live.
 """
 
 _Few = Callable[[int, int], tuple[list[int], list[bytes]]]
 
 _ALL = 1 << 62
-"""More bytes than any batch has."""
+"""More bytes than any batch can have."""
 
 
 class ReadyOrder:
-    """The ready messages of a queue in their order."""
+    """The ready messages of a queue, in the order of delivery."""
 
     __slots__ = ("_messages", "ranked")
 
     def __init__(self, messages: Messages) -> None:
-        """Take the messages, whose line is ready."""
         self._messages = messages
         self.ranked: SortedList[tuple[int, int, int]] = SortedList()
-        """Priority, due time and number of the ready messages that have a rank."""
+        """Priority, due time and sequence number of the ready messages with a rank."""
 
     def put(self, seq: int) -> None:
-        """Make a message ready that has a rank, or that was lifted out of the line."""
+        """Add a message that became ready: one with a rank, or one that was checked out of the line."""
         rank = self._messages.ranks.get(seq)
         if rank is None:
             self._messages.return_to_line(seq)
@@ -46,19 +45,19 @@ class ReadyOrder:
             self.ranked.add((rank.priority, rank.due, seq))
 
     def drop(self, seq: int) -> None:
-        """Take out a message that is not to be ready any more, or that is gone; the line does so by itself."""
+        """Remove a message that is no longer ready or stored. The store does this itself for messages in line."""
         rank = self._messages.ranks.get(seq)
         if rank is not None:
             self.ranked.discard((rank.priority, rank.due, seq))
 
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return the first few: at most `count`, together within `max_bytes` but one at least."""
+        """Return the first messages: at most `count`, and at most `max_bytes` together unless the first is larger."""
         if not self._messages.ranks or not self.ranked:
             return self._messages.first_many(count, max_bytes)
         in_line = zip(*self._messages.first_many(count, max_bytes), strict=True)
         ordered = merge(
             (((0, created_of(body), seq), body) for seq, body in in_line),
-            self._beside(count),
+            self._first_ranked(count),
             key=lambda ranked: ranked[0],
         )
         seqs: list[int] = []
@@ -73,13 +72,13 @@ class ReadyOrder:
         return seqs, bodies
 
     def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return the first few, and take them out of the order. They stay stored."""
+        """Return the first messages and remove them from the order. They stay stored."""
         if not self._messages.ranks or not self.ranked:
             return self._messages.checkout_many(count, max_bytes)
         return self._out(self._messages.checkout_many, count, max_bytes)
 
     def take_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Remove and return the first few. Their ranks are the caller's to remove."""
+        """Remove and return the first messages. The caller removes their ranks."""
         if not self._messages.ranks or not self.ranked:
             return self._messages.take_many(count, max_bytes)
         seqs, bodies = self._out(self._messages.take_many, count, max_bytes)
@@ -89,11 +88,11 @@ class ReadyOrder:
         return seqs, bodies
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all messages from the order."""
         self.ranked.clear()
 
-    def _beside(self, count: int) -> Iterator[tuple[tuple[int, int, int], bytes]]:
-        """Yield the first few of those with a rank. Damaged ones are set aside as they are read, and leave `ranked`."""
+    def _first_ranked(self, count: int) -> Iterator[tuple[tuple[int, int, int], bytes]]:
+        """Yield the first messages with a rank. Reading a damaged one sets it aside, which removes it from `ranked`."""
         start = 0
         while start < count:
             keys = list(self.ranked.islice(start, count))
@@ -107,11 +106,11 @@ class ReadyOrder:
                 yield key, body
 
     def _out(self, take: _Few, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return the first few, taken from the line by `take`, and out of those with a rank."""
+        """Return the first messages, after removing them from `ranked`, or from the line with `take`."""
         seqs, bodies = self.first_many(count, max_bytes)
-        beside = [seq for seq in seqs if seq in self._messages.ranks]
-        for seq in beside:
+        ranked = [seq for seq in seqs if seq in self._messages.ranks]
+        for seq in ranked:
             self.drop(seq)
-        if len(beside) < len(seqs):
-            take(len(seqs) - len(beside), _ALL)
+        if len(ranked) < len(seqs):
+            take(len(seqs) - len(ranked), _ALL)
         return seqs, bodies

@@ -1,10 +1,10 @@
-"""Batches of plain messages: a payload each and nothing else, as nearly all are. They need no object for each.
+"""Batches of plain messages: messages with a payload and nothing else, as nearly all messages are.
 
-To read, check and store a message by itself takes three microseconds, which is most of what a batch costs. What of it
-is the same for all is done once here: messages of one size begin with the same bytes, on the wire and in the store.
-
-Whoever changes the numbers of `AddBatchRequest.messages` or `NewMessage.payload` in queue.proto changes them here. A
-property test holds what is read to what the generated classes read, whatever the bytes.
+Parsing, checking and storing a single message takes three microseconds, which is most of the cost of a batch. A plain
+batch shares that work and needs no object per message, because messages of the same size start with the same bytes on
+the wire and in the store. `server/plain_request.py` parses such requests, and has to change if the numbers of
+`AddBatchRequest.messages` or `NewMessage.payload` in queue.proto change. A property test compares it with the generated
+classes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from queuelet.ids import MessageIds
 
 
 class PlainBatch(Sequence[NewMessage]):
-    """Messages that have a payload and nothing else, in their order."""
+    """Messages that have a payload and nothing else."""
 
     __slots__ = ("_payloads",)
 
     def __init__(self, payloads: list[bytes]) -> None:
-        """Take the payloads."""
         self._payloads = payloads
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of messages."""
         return len(self._payloads)
 
     @overload
@@ -36,21 +35,21 @@ class PlainBatch(Sequence[NewMessage]):
     def __getitem__(self, place: slice) -> PlainBatch: ...
 
     def __getitem__(self, place: int | slice) -> NewMessage | PlainBatch:
-        """Return one of them as others are, or some."""
+        """Return one message as a `NewMessage`, or a slice as a plain batch."""
         if isinstance(place, slice):
             return PlainBatch(self._payloads[place])
         return NewMessage(self._payloads[place])
 
     @property
     def size(self) -> int:
-        """The most bytes that they take when they are stored."""
+        """The maximum number of bytes that the messages take when they are stored."""
         return sum(map(len, self._payloads)) + len(self) * NewMessage(b"").size
 
     @property
     def largest(self) -> int:
-        """The most bytes that any of them takes when it is stored."""
+        """The maximum number of bytes that any one message takes when it is stored."""
         return max(map(len, self._payloads), default=0) + NewMessage(b"").size
 
     def stored(self, ids: MessageIds, first: int, created: int) -> list[bytes]:
-        """Return them in the form in which they are kept and answered, with ids of the numbers from `first` on."""
+        """Return the messages in their stored form, with the IDs of the sequence numbers from `first` on."""
         return stored_plain(self._payloads, ids, first, created)

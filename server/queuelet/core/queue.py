@@ -1,12 +1,13 @@
-"""A queue and its rules: who gets in, in what order messages leave, who has them, and when they are dead.
+"""A queue and the rules of its calls: adding, delivering, leasing, and removing messages.
 
-Nothing here waits, reads a clock or does I/O: times are arguments (nanoseconds since 1970), messages come encoded, and
-a call that has to wait leaves a callback. What becomes due by itself is done by `advance`: before each call that may
-depend on it, and when the queue's alarm rings. One thread uses a queue at a time, so the limit is exact without locks.
+Nothing here waits, reads a clock or does I/O. Times are arguments (nanoseconds since 1970), messages are already
+encoded, and a call that has to wait leaves a callback. `advance` makes the changes that are due at a certain time, such
+as ending leases; it runs before each call that depends on it, and when the queue's alarm rings. Only one thread uses a
+queue at a time, so the limit is exact without locks.
 
-A `Queue` has the rules of the calls. Where each message stands, and what time does to it, is for `States`; who waits is
-in an `AddLine` and a `TakerLine`, who consumes in `Claims`; `Browser` finds messages, and `refusals` has the sentences
-of errors. Add, Pop, Receive and Ack go past these to what they need, and only where there is something to do there.
+A `Queue` has the rules of the calls. `States` has the state of each message and the transitions over time. An `AddLine`
+and a `TakerLine` have the waiting calls, `Claims` the consumers, `Browser` finds messages, and `refusals` has the
+errors. Add, Pop, Receive and Ack access the parts of these directly, because they have to be fast.
 """
 
 from __future__ import annotations
@@ -34,15 +35,16 @@ from queuelet.errors import InvalidArgument, LeaseLost, MemoryExhausted, QueueFu
 from queuelet.ids import MessageIds
 
 QUEUE_OVERHEAD = 4_096
-"""What an empty queue takes, in bytes, tags aside."""
+"""The memory of an empty queue without tags, in bytes."""
 
 _SECOND = 1_000_000_000
 
 
 class Queue:
-    """An ordered set of messages, bounded by a limit.
+    """An ordered set of messages with an optional limit.
 
-    What `tally` counts is kept with the messages; `refused_*` count since the queue was made or loaded.
+    The counters of `tally` are stored with the messages. The counters `refused_*` start when the queue is made or
+    loaded.
     """
 
     def __init__(  # noqa: PLR0913  # each is a fact of its own, and all are named
@@ -62,10 +64,22 @@ class Queue:
         max_waiting: int = 1_000,
         max_waiting_per_peer: int = 1_000,
     ) -> None:
-        """Make a queue of a checked definition over the messages a store keeps for it.
+        """Make a queue from a validated definition and its stored messages.
 
-        `number` is its place among the queues of the server, by creation; `created` is in nanoseconds since 1970, and
-        `max_waiting` is how many calls may wait on it, and `max_waiting_per_peer` how many of one address.
+        Args:
+            queue_id: the ID, in canonical form.
+            number: the position among the queues of the server, in order of creation.
+            created: when the queue was created, in nanoseconds since 1970.
+            definition: the validated definition.
+            store: the store that has the messages.
+            messages: the stored messages.
+            budget: counts the memory of messages.
+            tokens: hands out the tokens of leases and exclusive consumers.
+            alarms: call `advance` when something is due.
+            now: the time, in nanoseconds since 1970.
+            revision: how often the definition was set.
+            max_waiting: the maximum number of calls that wait on the queue.
+            max_waiting_per_peer: the maximum number of calls from one address that wait on the queue.
         """
         self.id = queue_id
         self.number = number
@@ -73,7 +87,7 @@ class Queue:
         self.definition = definition
         self.store = store
         self.is_durable = store.is_durable
-        """Whether what is kept survives the end of the server."""
+        """Whether committed changes survive a restart of the server."""
         self.revision = revision
         self.deleted = False
         self.tally = messages.tally
@@ -97,7 +111,7 @@ class Queue:
         self._states = States(
             messages, settings=definition.delivery, budget=budget, tokens=tokens, takers=self._waiting_takers
         )
-        # At hand, since the calls that must be fast use them.
+        # Attributes of their own, because the fast calls use them.
         self._order, self._leases, self._expiries = self._states.order, self._states.leases, self._states.expiries
         self._ids = MessageIds(messages.id_prefix)
         self._browser = Browser(messages, self._ids, self._states)
@@ -105,7 +119,7 @@ class Queue:
         if len(messages):
             self.advance(now)
 
-    # What it is and holds
+    # Properties
 
     @property
     def epoch(self) -> str:
@@ -114,38 +128,38 @@ class Queue:
 
     @property
     def depth(self) -> int:
-        """How many messages it holds, in whatever state: what the limit counts."""
+        """The number of messages in all states, which is what the limit applies to."""
         return len(self._messages)
 
     @property
     def stored_bytes(self) -> int:
-        """The size of its messages, in bytes."""
+        """The size of all messages together, in bytes."""
         return self._messages.stored_bytes
 
     @property
     def damaged(self) -> int:
-        """How many messages are set aside because they are damaged. They are no part of `depth`."""
+        """The number of messages that were set aside because they are damaged. `depth` does not include them."""
         return self._messages.damaged
 
     @property
     def label(self) -> str:
-        """What people call it: its name, or its id."""
+        """The name of the queue, or its ID if it has no name."""
         return self.definition.name or self.id
 
     @property
     def ready(self) -> int:
-        """How many messages can be taken now."""
+        """The number of ready messages."""
         return self._states.ready
 
     def has_ready(self, now: int) -> bool:
-        """Tell whether a message can be taken now, after what is due was done. Raises as `advance` does."""
+        """Return whether a message is ready, after overdue transitions. Raises the errors of `advance`."""
         if now >= self.next_event:
             self._catch_up(now)
         return self.ready > 0
 
     @property
     def counts(self) -> Counts:
-        """Messages by state."""
+        """The number of messages in each state."""
         return self._states.counts if self._last_counts is None else self._last_counts
 
     @property
@@ -159,12 +173,12 @@ class Queue:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait on it: for room, for a message, or to hold it."""
+        """The number of calls that wait: for room, for a message, or to become the exclusive consumer."""
         return len(self._waiting_adds) + len(self._waiting_takers) + self._claims.in_line
 
     @property
     def taken(self) -> int:
-        """How many messages were ever popped or leased, which tells whether a call took any."""
+        """The number of messages that were ever popped or leased. It changes if a call takes any."""
         return self.tally.consumed + self.tally.leased
 
     @property
@@ -174,20 +188,20 @@ class Queue:
 
     @property
     def oldest_lease(self) -> int:
-        """When the oldest of the leases began, 0 if there is none."""
+        """When the oldest current lease began, in nanoseconds since 1970; 0 if there is none."""
         return self._states.oldest_lease
 
     # Adding
 
     def add(self, draft: Draft, now: int) -> bytes | Duplicate:
-        """Put a message in its place and return it as stored, or what is queued under the same id.
+        """Add a message. Return its stored form, or the message that is already queued with the same ID.
 
         Raises:
-            QueueDraining: the queue takes no more messages.
-            QueueFull: there is no room, or others wait for it.
-            MemoryExhausted: the server has no memory for it.
-            StoreFull: its store has no room on disk.
-            InvalidArgument: its id is one the server will make itself.
+            QueueDraining: the queue accepts no new messages.
+            QueueFull: the queue is at its limit, or other Adds are waiting.
+            MemoryExhausted: the memory budget has no room for the message.
+            StoreFull: the store's disk has no space for it.
+            InvalidArgument: the ID is reserved, because the server will make it for a later message.
         """
         if now >= self.next_event:
             self.advance(now)
@@ -202,7 +216,7 @@ class Queue:
         return self._append(draft, now)
 
     def add_batch(self, drafts: Sequence[Draft], now: int) -> list[AddResult]:
-        """Put messages in their places in turn, each with its own result."""
+        """Add messages in order. Return a result for each."""
         results: list[AddResult] = []
         if isinstance(drafts, PlainBatch) and self._has_room_for_all(drafts, now):
             results += self._append_all(drafts, now)
@@ -210,7 +224,7 @@ class Queue:
         full: QueueFull | None = None
         for draft in drafts:
             if full is not None and not draft.own_id:
-                # Nothing has left since, and thousands of sentences would take a tenth of a second.
+                # The queue is still full. Making thousands of equal errors would take a tenth of a second.
                 self.refused_full += 1
                 results.append(full)
                 continue
@@ -224,14 +238,19 @@ class Queue:
         return results
 
     def wait_to_add(self, drafts: Sequence[Draft], done: Callable[[], None], now: int, peer: str = "") -> WaitingAdd:
-        """Put messages in their places, waiting for room where there is none; no later Add overtakes.
+        """Add messages in order, and wait for room if the queue is full. Later Adds cannot overtake.
 
-        `done` is called once all have a result, which may be before this returns. Whoever cannot wait any longer calls
-        `give_up_adding`. `peer` is the address that the call comes from.
+        To stop waiting, call `give_up_adding`.
+
+        Args:
+            drafts: the messages.
+            done: called once when all messages have a result, maybe before this method returns.
+            now: the time.
+            peer: the address that the call comes from.
 
         Raises:
-            TooMany: as many calls as may wait on this queue do so already, in all or of this address.
-            MemoryExhausted: the server has no memory to keep the messages while they wait.
+            TooMany: the maximum number of calls wait on this queue, in all or from this address.
+            MemoryExhausted: the memory budget has no room for the messages while they wait.
         """
         if now >= self.next_event:
             self.advance(now)
@@ -260,20 +279,20 @@ class Queue:
         return waiting
 
     def give_up_adding(self, waiting: WaitingAdd, now: int) -> None:
-        """Stop waiting for room: messages without a result get `QueueFull`, and the next in line moves up."""
+        """Stop waiting for room. Messages without a result get `QueueFull`, and the next waiting Add proceeds."""
         if waiting in self._waiting_adds:
             self._waiting_adds.leave(waiting)
             self.refused_full += len(waiting.drafts) - len(waiting.results)
             waiting.refuse_rest(refusals.full(self))
             self._wake_waiting_adds(now)
 
-    # Taking
+    # Popping and peeking
 
     def pop(self, now: int) -> bytes:
         """Remove and return the first ready message.
 
         Raises:
-            QueueEmpty: there is none.
+            QueueEmpty: no message is ready.
             QueueHeld: an exclusive consumer holds the queue.
         """
         if now >= self.next_event:
@@ -299,7 +318,9 @@ class Queue:
         return body
 
     def pop_batch(self, maximum: int, max_bytes: int, now: int) -> list[bytes]:
-        """Remove and return the first ready messages: at most `maximum`, within `max_bytes` but one at least.
+        """Remove and return the first ready messages.
+
+        It takes at most `maximum`, and at most `max_bytes` together unless the first is larger.
 
         Raises:
             QueueHeld: an exclusive consumer holds the queue.
@@ -318,7 +339,7 @@ class Queue:
         return bodies
 
     def peek(self, now: int) -> bytes:
-        """Return the first ready message, or raise `QueueEmpty`."""
+        """Return the first ready message without removing it, or raise `QueueEmpty`."""
         bodies = self.peek_batch(1, 0, now)
         if not bodies:
             self.refused_empty += 1
@@ -326,20 +347,20 @@ class Queue:
         return bodies[0]
 
     def peek_batch(self, maximum: int, max_bytes: int, now: int) -> list[bytes]:
-        """Return the first ready messages: at most `maximum`, within `max_bytes` but one at least."""
+        """Return what `pop_batch` would return, without removing it."""
         if now >= self.next_event:
             self._catch_up(now)
         return self._order.first_many(maximum, max_bytes)[1]
 
     def wait_for_message(self, waiter: Waiter, *, first: bool = False) -> None:
-        """Wake a waiter once when there is a message to try for; it may be gone by the time it is tried for.
+        """Wake a waiter when a message is ready. Another call may take that message first.
 
         Args:
             waiter: woken at most once.
-            first: wait before the others, because it was woken and came too late.
+            first: whether to wait before the others, because it was woken and another call took the message.
 
         Raises:
-            TooMany: as many calls as may wait on this queue do so already, in all or of this address.
+            TooMany: the maximum number of calls wait on this queue, in all or from this address.
         """
         self._check_waiting(waiter.peer)
         if first:
@@ -348,7 +369,7 @@ class Queue:
             self._waiting_takers.append(waiter)
 
     def stop_waiting(self, waiter: Waiter) -> bool:
-        """Stop waiting for a message; return whether the waiter had not been woken yet."""
+        """Stop waiting for a message. Return whether the waiter was still waiting, that is, not woken before."""
         try:
             self._waiting_takers.remove(waiter)
         except ValueError:
@@ -356,12 +377,12 @@ class Queue:
         return True
 
     def give_up_waiting(self, waiter: Waiter) -> None:
-        """Stop waiting for a message. A waiter that was woken already passes its turn on."""
+        """Stop waiting for a message. If the waiter was woken already, wake the next one instead."""
         if not self.stop_waiting(waiter):
             self.pass_turn()
 
     def pass_turn(self) -> None:
-        """Wake the next who waits, if there is a message: whoever was woken may have taken none."""
+        """Wake the next waiter if a message is ready, because the last one that was woken may have taken none."""
         self._waiting_takers.wake(min(1, self.ready))
 
     # Leasing
@@ -369,19 +390,19 @@ class Queue:
     def receive(  # noqa: PLR0913  # each is a fact of its own, and all are named
         self, maximum: int, max_bytes: int, now: int, *, lease: int = 0, consumer: str = "", claim: Claim | None = None
     ) -> Leased:
-        """Lease the first ready messages: at most `maximum`, within `max_bytes` but one at least.
+        """Lease the first ready messages.
 
         Args:
-            maximum: how many at most.
-            max_bytes: how large the bodies may be together.
+            maximum: the maximum number of messages.
+            max_bytes: the maximum size of the messages together; a single message may be larger.
             now: the time.
-            lease: how long, in nanoseconds; 0 for what the queue's settings say.
-            consumer: who takes them, in its own words.
-            claim: of the stream that takes them, which may be the holder's. The leases end with it, and at the latest
-                when the queue is loaded again.
+            lease: the duration of the leases, in nanoseconds; 0 for the default of the queue.
+            consumer: the name that the consumer gives itself.
+            claim: the claim of the stream that receives the messages, or None if no stream does. The leases end with
+                the stream, or when the queue is loaded again.
 
         Raises:
-            QueueHeld: somebody else holds the queue.
+            QueueHeld: an exclusive consumer other than `claim` holds the queue.
         """
         if now >= self.next_event:
             self._catch_up(now)
@@ -389,7 +410,7 @@ class Queue:
             raise refusals.held(self)
         deadline = now + (lease or self.definition.delivery.lease_seconds * _SECOND)
         if self._states.is_voiding:
-            return Leased([], 0, [], deadline)  # what comes back may belong before the first of now
+            return Leased([], 0, [], deadline)  # voided messages return, and may come before the first
         seqs, bodies = self._order.checkout_many(maximum, max_bytes)
         if not seqs:
             return Leased([], 0, [], deadline)
@@ -411,17 +432,17 @@ class Queue:
         self._budget.used += LEASE_OVERHEAD * (len(deliveries) - known)
         self.tally.leased += len(seqs)
         if self._keeps_answer:
-            self._messages.mark_changed(seqs)  # an answer that outlives the server is worth nothing without its leases
+            self._messages.mark_changed(seqs)  # a durable response is useless without its leases
         else:
             self._messages.mark_leased(seqs)
         self._set_alarm(deadline)
         return Leased(bodies, first, counts, deadline)
 
     def ack(self, tokens: Iterable[int], now: int) -> list[QueueletError | None]:
-        """Remove the messages of these leases; return for each what was wrong, None where all went well.
+        """Remove the messages of these leases. Return an error or None for each token.
 
-        The newest token of a message does even when its lease is over, until the message is delivered again, redriven
-        or purged.
+        The newest token of a message is valid even after its lease has ended, until the message is redelivered,
+        redriven or purged.
         """
         if now >= self.next_event:
             self.advance(now)
@@ -464,9 +485,16 @@ class Queue:
         dead: bool = False,
         unused: bool = False,
     ) -> list[QueueletError | None]:
-        """Give the messages of these leases back, after a delay in nanoseconds; return for each what was wrong.
+        """End leases without an ack. Return an error or None for each token.
 
-        With `dead` they are dead at once; with `unused` these deliveries do not count.
+        Args:
+            tokens: the tokens of the leases.
+            now: the time.
+            delay: how long until the messages are ready again, in nanoseconds.
+            reason: why, for the history of the messages.
+            outcome: how the leases ended, for the history of the messages.
+            dead: whether the messages die immediately.
+            unused: whether the deliveries are not counted, because no handler got the messages.
         """
         if now >= self.next_event:
             self.advance(now)
@@ -478,18 +506,18 @@ class Queue:
                 continue
             self._states.end_try(*held, now, outcome, reason, now + delay, dead=dead, unused=unused)
             results.append(None)
-        given_back = results.count(None)
+        ended = results.count(None)
         if outcome is TryOutcome.NACKED:
-            self.tally.nacked += given_back
+            self.tally.nacked += ended
         else:
-            self.tally.released += given_back
+            self.tally.released += ended
         self._set_alarm(self._states.next_at)
         return results
 
     def extend(self, tokens: Sequence[int], now: int, *, lease: int = 0) -> tuple[list[QueueletError | None], int]:
-        """Have these leases end so many nanoseconds from now, 0 for what the queue's settings say.
+        """Let leases end `lease` nanoseconds from now; 0 for the default of the queue.
 
-        Return for each what was wrong, and when they end now.
+        Return an error or None for each token, and the new deadline.
         """
         if now >= self.next_event:
             self.advance(now)
@@ -507,33 +535,34 @@ class Queue:
         return results, deadline
 
     def is_leased(self, token: int) -> bool:
-        """Tell whether the lease of this token goes on."""
+        """Return whether the lease of this token has not ended."""
         return not isinstance(self._states.held_by(token), QueueletError)
 
     def has_lost(self, token: int) -> bool:
-        """Return whether the lease of this token expired, or was superseded by a newer one."""
+        """Return whether the lease of this token has expired or was superseded by a newer one."""
         return isinstance(self._states.held_by(token), LeaseLost)
 
     # Consumers
 
     @property
     def is_held(self) -> bool:
-        """Whether an exclusive consumer holds it, so that nobody else may take messages."""
+        """Whether an exclusive consumer holds the queue, so that no other call may take messages."""
         return self._claims.holder is not None
 
     def check_free(self) -> None:
-        """Raise `QueueHeld` if an exclusive consumer holds it."""
+        """Raise `QueueHeld` if an exclusive consumer holds the queue."""
         if self.is_held:
             raise refusals.held(self)
 
     def claim(self, claim: Claim) -> None:
-        """Note a consumer. An exclusive one holds the queue at once if nobody does, else when all before are gone.
+        """Add a consumer. An exclusive one becomes the holder now if there is none, otherwise after those before it.
 
-        With a new holder all leases end, and their messages are in their old places before it gets the first one.
+        When a consumer becomes the holder all leases end, and their messages return to their old positions before it
+        gets the first message.
 
         Raises:
             QueueHeld: the consumer is not exclusive, and there is a holder.
-            TooMany: as many calls as may wait on this queue do so already, in all or of this address.
+            TooMany: the maximum number of calls wait on this queue, in all or from this address.
         """
         if claim.is_exclusive:
             self._check_waiting(claim.peer)
@@ -543,11 +572,11 @@ class Queue:
         self._claims.add(claim)
         if self.is_held and not was_held:
             self._void_leases()
-            # Whoever else waits for a message is to hear of the holder.
+            # Calls that wait for a message have to be refused now.
             self._waiting_takers.wake_all()
 
     def release_claim(self, claim: Claim) -> None:
-        """Forget a consumer. If it held the queue the next in line does, or everybody may take messages again."""
+        """Remove a consumer. If it held the queue, the next exclusive one does, or all calls may take messages."""
         before = self._claims.holder
         self._claims.drop(claim)
         if before is self._claims.holder:
@@ -557,28 +586,31 @@ class Queue:
         else:
             self._waiting_takers.wake(self.ready)
 
-    # Looking and removing
+    # Browsing, purging and redriving
 
     def find(self, message_id: bytes) -> bytes | None:
-        """Return the queued message of this id (in canonical form), None if there is none."""
+        """Return the queued message with this ID (in canonical form), or None."""
         seq = self._browser.seq_of(message_id)
         return None if seq is None else self._messages.get(seq)
 
     def browse(self, after: int, count: int, states: Iterable[State] = (), *, now: int) -> Page:
-        """Look at up to `count` messages past a sequence number, in the order of the numbers; return those in `states`.
+        """Read up to `count` messages after a sequence number, in the order of the numbers. Return those in `states`.
 
-        No states stand for all. Messages in line are not looked at where none of the states is READY.
+        No states mean all states. Messages in line are only read if READY is among the states.
         """
         if now >= self.next_event:
             self.advance(now)
         return self._browser.page(after, count, states)
 
     def purge_ids(self, message_ids: Iterable[bytes], now: int, states: Iterable[State] = ()) -> int:
-        """Remove the messages of these ids, those in `states` if any are given; return how many there were."""
+        """Remove the messages with these IDs, if they are in `states`. Return how many were removed."""
         return self.purge(self._browser.seqs_of(message_ids), now, states)
 
     def purge(self, seqs: Iterable[int], now: int, states: Iterable[State] = ()) -> int:
-        """Remove the messages of these numbers, those in `states` if any are given; return how many there were."""
+        """Remove the messages with these numbers, if they are in `states`. Return how many were removed.
+
+        No states mean all states.
+        """
         if now >= self.next_event:
             self.advance(now)
         wanted = set(states)
@@ -595,13 +627,13 @@ class Queue:
         return count
 
     def dead_seqs(self, message_ids: Iterable[bytes]) -> list[int]:
-        """Return the sequence numbers of those messages of these ids that are dead."""
+        """Return the sequence numbers of the dead messages with these IDs."""
         return [seq for seq in self._browser.seqs_of(message_ids) if seq in self._states.dead]
 
     def redrive(self, seqs: Iterable[int], now: int) -> int:
-        """Make dead messages ready, as if they had just been added; return how many there were.
+        """Make dead messages ready as if they had just been added. Return how many were dead.
 
-        They keep their priority and their history. The tokens of earlier leases are worth nothing any more.
+        They keep their priority and their history. The tokens of their earlier leases become invalid.
         """
         if now >= self.next_event:
             self.advance(now)
@@ -611,14 +643,14 @@ class Queue:
         self._waiting_takers.wake(count)
         return count
 
-    # Changing and ending
+    # Committing, changing and closing
 
     def commit(self, *, within: float = 0) -> Awaitable[None] | None:
-        """Return what to wait for until all that was done is kept; None if it is. It may be begun with in a while."""
+        """Return an awaitable for the commit of all changes so far, as `Messages.commit` does."""
         return self._messages.commit(within=within)
 
     def redefine(self, definition: Definition, now: int) -> None:
-        """Take a new definition. A limit below the depth drops nothing: it refuses until there is room."""
+        """Change the definition. If the new limit is below the depth, no messages are dropped, but Adds are refused."""
         self.check_exists()
         self.store.redefine(self.id, self.revision + 1, definition)
         self.revision += 1
@@ -631,7 +663,7 @@ class Queue:
         self._wake_waiting_adds(now)
 
     def delete(self) -> Counts:
-        """Drop all messages, refuse whoever waits, and return what was dropped."""
+        """Delete the queue with all messages and end waiting calls. Return the counts of the messages."""
         self.check_exists()
         self.deleted = True
         self.close(refusals.deleted(self))
@@ -640,35 +672,35 @@ class Queue:
         return self.counts
 
     def close(self, error: QueueletError) -> None:
-        """Decide nothing any more, and refuse whoever waits or calls with an error. What the store keeps stays."""
+        """End all calls from now on, and those that wait, with an error. The stored messages stay."""
         if self._ended is not None:
             return
         self._last_counts = self.counts
         self._ended = error
-        self.next_event = 0  # so that every call comes by `advance`, which raises it
+        self.next_event = 0  # so that every call runs `advance`, which raises the error
         self._states.clear()
         self.end_waiting(error)
 
     def check_exists(self) -> None:
-        """Raise why the queue has ended, if it has while a call waited: `QueueNotFound` or `StoreFailed`."""
+        """Raise `QueueNotFound` or `StoreFailed` if the queue was closed, maybe while a call waited."""
         if self._ended is not None:
             raise self._ended
 
     @property
     def has_ended(self) -> bool:
-        """Whether it was deleted, or its store was opened anew: nothing may be asked of it any more."""
+        """Whether the queue was deleted, or its store was reopened. Such a queue must not be used any more."""
         return self._ended is not None
 
     def end_waiting(self, error: QueueletError) -> None:
-        """Refuse the messages that wait for room, and wake all who wait for a message and all consumers."""
+        """End waiting Adds with an error, and wake all calls that wait for a message and all consumers."""
         self._waiting_adds.refuse(error)
         self._waiting_takers.wake_all()
-        self._claims.tell_all()
+        self._claims.notify_all()
 
     # Time
 
     def advance(self, now: int) -> None:
-        """Do what is due by now, or much of it: end leases and delays, and bury what has expired.
+        """Make overdue transitions, up to a limit: end leases and delays, and bury expired messages.
 
         Raises:
             QueueNotFound: the queue was deleted.
@@ -682,27 +714,27 @@ class Queue:
         self._set_alarm(min(self._states.next_at, self.answers.next_at))
 
     def _catch_up(self, now: int) -> None:
-        """Do what has to be done before messages are taken: what is over must not be delivered, nor before its turn.
+        """Make all overdue transitions that matter for a delivery: expired messages must not be delivered.
 
-        Leases that ended may come back a little later, so that a great many of them hold nobody up.
+        Messages of ended leases may become ready a little later, so that this call does not wait for very many of them.
         """
         self.advance(now)
         while self._states.is_behind(now):
             self.advance(now)
 
     def take_once(self, key: bytes, take: Callable[[], bytes], now: int) -> bytes:
-        """Return what `take` answers, and keep the answer if there is one, along with what was done for it.
+        """Call `take` and store its response, so that a retry with the same key gets the same response.
 
-        Nobody who waits for room is let in between: a store could write what was taken without the answer. A key that
-        was used before gets the same answer again.
+        A retry returns the stored response without calling `take`. An empty response is not stored. Waiting Adds do not
+        proceed in between, because otherwise the store might commit the removal of messages without the response.
 
         Raises:
-            TooManyAnswers: there is no room to keep an answer.
-            and what `take` raises.
+            TooManyAnswers: the response could not be stored.
+            QueueletError: also the errors of `take`.
         """
-        kept = self.answers.lookup_or_admit(key, now)
-        if kept is not None:
-            return kept
+        stored = self.answers.lookup_or_admit(key, now)
+        if stored is not None:
+            return stored
         self._keeps_answer = True
         try:
             answer = take()
@@ -714,18 +746,18 @@ class Queue:
         return answer
 
     def keep_answer(self, key: bytes, answer: bytes, now: int) -> None:
-        """Keep the answer of a call, to be stored along with what was done for it since the last commit."""
+        """Store the response of a call, in the same commit as the changes that the call made."""
         self.answers.keep(key, answer, now)
         self._set_alarm(self.answers.next_at)
 
-    # Inside, adding
+    # Internals of adding
 
     def _append(self, draft: Draft, now: int) -> bytes:
         tally = self.tally
         seq = tally.next_seq
         own_id = draft.own_id
         if own_id and (self._ids.seq_of(own_id) or 0) >= seq:
-            raise InvalidArgument(f"id: {own_id.decode()} is one the server will make itself; use another", field="id")
+            raise InvalidArgument(f"id: {own_id.decode()} is reserved for the server itself; use another", field="id")
         if self.is_durable:
             self.store.check_room()
         body = draft.stored(own_id or self._ids.made(seq), now)
@@ -742,13 +774,13 @@ class Queue:
             if expiry < self.next_event:
                 self._set_alarm(expiry)
         else:
-            self._set_alarm(self._states.keep(seq, body, draft.terms.rank(now), own_id, now))
+            self._set_alarm(self._states.add_ranked(seq, body, draft.terms.rank(now), own_id, now))
         if self._waiting_takers and seq not in self._states.delays.until:
             self._waiting_takers.wake(1)
         return body
 
     def _has_room_for_all(self, batch: PlainBatch, now: int) -> bool:
-        """Tell whether none of these messages would be refused."""
+        """Return whether none of these messages would be refused."""
         if now >= self.next_event:
             self.advance(now)
         limit = self.definition.limit
@@ -772,7 +804,7 @@ class Queue:
         return bodies
 
     def _add_while_room(self, waiting: WaitingAdd, now: int) -> None:
-        """Add what there is room for, in order."""
+        """Add messages in order while there is room."""
         results, limit = waiting.results, self.definition.limit
         while not waiting.is_complete:
             draft = waiting.drafts[len(results)]
@@ -780,7 +812,7 @@ class Queue:
             has_room = limit == UNBOUNDED or len(self._messages) < limit
             if first is None and not has_room and not self.definition.draining:
                 return
-            self._waiting_adds.let_in(waiting, draft)
+            self._waiting_adds.release(waiting, draft)
             if first is not None:
                 results.append(Duplicate(first))
                 continue
@@ -793,23 +825,23 @@ class Queue:
                 results.append(error)
 
     def _wake_waiting_adds(self, now: int) -> None:
-        """Let those who wait for room have what there is, first come first served."""
+        """Add the messages of waiting Adds while there is room, in FIFO order."""
         while self._waiting_adds and not self._keeps_answer:
             waiting = self._waiting_adds[0]
             self._add_while_room(waiting, now)
             if not waiting.is_complete:
                 return
-            self._waiting_adds.end_first()
+            self._waiting_adds.complete_first()
 
-    # Inside, the rest
+    # Other internals
 
     def _check_waiting(self, peer: str) -> None:
-        """Raise `TooMany` unless another call from this address may wait."""
+        """Raise `TooMany` if no more calls from this address may wait."""
         waiting = self.waiting
         if waiting >= self._max_waiting:
             self.refused_waiting += 1
             raise refusals.too_many(self)
-        # Counted only where it may be too many, instead of at each beginning and end of a wait.
+        # The calls per address are counted only if they may be too many, instead of at every start and end of a wait.
         if waiting >= self._max_waiting_per_peer:
             of_peer = self._waiting_of(peer)
             if of_peer >= self._max_waiting_per_peer:

@@ -1,4 +1,4 @@
-"""What a queue says when it refuses: the sentences of its errors, and the facts that go with them."""
+"""The errors with which a queue refuses a call: their texts and facts."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from queuelet.errors import QueueDraining, QueueEmpty, QueueFull, QueueHeld, Que
 
 
 class Refuser(Protocol):
-    """A queue, as far as its refusals tell of it."""
+    """A queue, as far as its errors need to know it."""
 
     id: str
     definition: Definition
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """The name of the queue, or its ID."""
 
     @property
     def counts(self) -> Counts:
-        """Its messages by state."""
+        """The number of messages in each state."""
 
     @property
     def waiting(self) -> int:
-        """How many calls wait on it."""
+        """The number of calls that wait on the queue."""
 
 
 def full(queue: Refuser) -> QueueFull:
-    """Say that there is no room, or that others wait for it."""
+    """Return the error for an Add without room, or with other Adds waiting before it."""
     counts, limit = queue.counts, queue.definition.limit
     return QueueFull(
         f"queue {queue.label} is full: it holds {counts} of at most {limit:,} messages; "
@@ -40,43 +40,43 @@ def full(queue: Refuser) -> QueueFull:
 
 
 def empty(queue: Refuser) -> QueueEmpty:
-    """Say that there is nothing to take."""
+    """Return the error for a queue without ready messages."""
     return QueueEmpty(f"queue {queue.label} has no message that is ready", queue=queue.id)
 
 
 def held(queue: Refuser) -> QueueHeld:
-    """Say that somebody else holds the queue."""
+    """Return the error for a call that takes messages while an exclusive consumer holds the queue."""
     return QueueHeld(
-        f"queue {queue.label} is held by an exclusive consumer: consume it with exclusive set, and stand in line",
+        f"queue {queue.label} is held by an exclusive consumer; to wait for your turn, consume it with exclusive set",
         queue=queue.id,
     )
 
 
 def draining(queue: Refuser) -> QueueDraining:
-    """Say that the queue is only emptied."""
-    return QueueDraining(f"queue {queue.label} is draining: it takes no more messages", queue=queue.id)
+    """Return the error for an Add to a draining queue."""
+    return QueueDraining(f"queue {queue.label} is draining; it accepts no new messages", queue=queue.id)
 
 
 def deleted(queue: Refuser) -> QueueNotFound:
-    """Say that the queue is gone."""
+    """Return the error for a call on a queue that was deleted."""
     return QueueNotFound(f"queue {queue.label} was deleted", queue=queue.id)
 
 
 def too_many(queue: Refuser) -> TooMany:
-    """Say that no more calls may wait."""
+    """Return the error for a call that cannot wait because too many calls wait."""
     return TooMany(
-        f"queue {queue.label} has {queue.waiting:,} calls waiting, the most it may have: "
-        "try again later, or raise --max-waiting",
+        f"queue {queue.label}: {queue.waiting:,} calls are waiting, the maximum for one queue; "
+        "retry later, or raise --max-waiting",
         queue=queue.id,
         waiting=queue.waiting,
     )
 
 
 def too_many_of_peer(queue: Refuser, peer: str, waiting: int) -> TooMany:
-    """Say that no more calls from one address may wait."""
+    """Return the error for a call that cannot wait because too many calls from its address wait."""
     return TooMany(
-        f"queue {queue.label}: {waiting:,} calls from {peer} wait, the most that one address may have; "
-        "try again later, or raise --max-waiting-per-peer",
+        f"queue {queue.label}: {waiting:,} calls from {peer} are waiting, the maximum for one address; "
+        "retry later, or raise --max-waiting-per-peer",
         queue=queue.id,
         waiting=waiting,
         peer=peer,

@@ -1,35 +1,34 @@
-"""The objects whose queues were removed a short time ago: none of them gets its queue back by a late declaration.
+"""Remembers the objects whose queues were removed recently, so that a late declaration does not create a queue again.
 
-An operator that was stopped for a while, as a busy machine or a debugger stops it, sends what it was about to send when
-another one has taken over and the object is gone. Nobody would remove the queue that this made.
+An operator that was paused, by a busy machine or a debugger, may send a declaration after another operator has taken
+over and the object was deleted. No operator would ever remove the queue that such a declaration created.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-REMEMBERED = 60 * 10**9
-"""How long a removal is remembered, in nanoseconds: longer than a Lease (15 s) and a call (10 s) together. It ends,
-because an API server that is restored from a backup has the object again, under the same uid."""
+RETENTION_NS = 60 * 10**9
+"""How long a removal is remembered, in nanoseconds: longer than a Lease (15 s) and a call (10 s) together. It is not
+longer, because an API server that is restored from a backup has the object again, with the same uid."""
 
-MOST = 10_000
-"""Removals that are remembered at most."""
+MAX_REMOVALS = 10_000
+"""The maximum number of removals that are remembered."""
 
 
 class RemovedOwners:
-    """Remembers removals by the uids of their objects, of which no two objects have the same."""
+    """Recent removals, by the uids of the objects."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._until: OrderedDict[str, int] = OrderedDict()
 
     def note(self, uid: str, now: int) -> None:
-        """Note that the queue of an object was removed, at a time in nanoseconds."""
+        """Remember that the queue of an object was removed at `now`, in nanoseconds."""
         self._until.pop(uid, None)
-        self._until[uid] = now + REMEMBERED
-        while len(self._until) > MOST or next(iter(self._until.values())) <= now:
+        self._until[uid] = now + RETENTION_NS
+        while len(self._until) > MAX_REMOVALS or next(iter(self._until.values())) <= now:
             self._until.popitem(last=False)
 
     def has(self, uid: str, now: int) -> bool:
-        """Return whether the queue of an object was removed a short time ago."""
+        """Return whether the queue of an object was removed recently."""
         return self._until.get(uid, now) > now

@@ -1,4 +1,7 @@
-"""Answers that are kept for a while, so that a call repeated with the same request id takes no second message."""
+"""Idempotent calls: the responses to calls with a request ID are stored, and a retry gets the stored response.
+
+Without this, a Pop that is retried because its response was lost would take a second message.
+"""
 
 from __future__ import annotations
 
@@ -6,59 +9,58 @@ from queuelet.core.deadlines import NEVER
 from queuelet.core.storage import Messages
 from queuelet.errors import TooManyAnswers
 
-KEPT = 60 * 1_000_000_000
-"""How long an answer is kept, in nanoseconds."""
+RETENTION_NS = 60 * 1_000_000_000
+"""How long a response is stored, in nanoseconds."""
 
-MOST = 1_000
-"""How many answers a queue keeps."""
+MAX_RESPONSES = 1_000
+"""The maximum number of responses that a queue stores."""
 
 
 class ResponseCache:
-    """The answers of one queue's calls by what the call was and its request id."""
+    """The stored responses of one queue. A key consists of the kind of call and its request ID."""
 
     __slots__ = ("_label", "_messages")
 
     def __init__(self, messages: Messages, label: str) -> None:
-        """Take the messages, with which the answers are stored, and what the queue is called."""
         self._messages = messages
         self._label = label
 
     def lookup_or_admit(self, key: bytes, now: int) -> bytes | None:
-        """Return the answer the call got before, None if this is the first time.
+        """Return the stored response to a retry, or None if the call is new.
 
         Raises:
-            TooManyAnswers: there is no room to keep the answer of a first time.
+            TooManyAnswers: the call is new, and its response could not be stored.
         """
         until = self._messages.answers
         if until:
             self.drop_old(now)
             if key in until:
                 return self._messages.answer(key)
-        if len(until) >= MOST:
+        if len(until) >= MAX_RESPONSES:
             raise TooManyAnswers(
-                f"queue {self._label} keeps {MOST:,} answers to calls with a request id, the most it may keep for "
-                f"{KEPT // 10**9} seconds: try again later, or leave out request_id",
+                f"queue {self._label}: {MAX_RESPONSES:,} responses to calls with a request ID are stored, the maximum "
+                f"for {RETENTION_NS // 10**9} seconds; retry later, or omit request_id",
             )
         return None
 
     def keep(self, key: bytes, answer: bytes, now: int) -> None:
-        """Keep an answer, so that it is stored along with what was done for it."""
+        """Store a response, in the same commit as the changes that the call made."""
         self.forget(key)
-        self._messages.keep_answer(key, now + KEPT, answer)
+        self._messages.keep_answer(key, now + RETENTION_NS, answer)
 
     def forget(self, key: bytes) -> None:
-        """Drop an answer whose call will not be repeated; one that is not there is no error."""
+        """Drop the response to a call that will not be retried. Dropping an unknown key does nothing."""
         if key in self._messages.answers:
             self._messages.forget_answers([key])
 
     @property
     def next_at(self) -> int:
-        """When the oldest answer is to be dropped; `NEVER` if there is none."""
+        """When the oldest response expires, in nanoseconds since 1970; `NEVER` if there is none."""
         return next(iter(self._messages.answers.values()), NEVER)
 
     def drop_old(self, now: int) -> None:
-        """Drop the answers whose time is over."""
-        # They stand in the order in which they were kept, so the old ones come first.
+        """Drop the responses that have expired."""
+        # The mapping is in the order of insertion, so the oldest responses come first.
         old = []
         for key, until in self._messages.answers.items():
             if until > now:

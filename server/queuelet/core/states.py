@@ -1,4 +1,4 @@
-"""The states of the messages of a queue: ready, delayed, leased, dead; and all ways from one to another.
+"""The states of messages: ready, delayed, leased, dead; and all transitions between them.
 
     state    what happens                 then
     -------  ---------------------------  -------
@@ -10,15 +10,16 @@
              expires                      DEAD
     LEASED   nacked, or its lease ends    READY
              nacked with a delay          DELAYED
-             either, once too often       DEAD
+             either, for the last time    DEAD
              nacked as dead               DEAD
     DEAD     redriven                     READY
 
-A message leaves them all when it is popped, acknowledged or purged. A ready one stands in the `ReadyOrder`, a delayed
-one in `Delays`, a dead one in `dead`; tokens and ends of leases are in `Leases`. What became of a message that was
-delivered or died is its `Delivery`; the store keeps it, and the ranks, and `restore` finds all the rest from them.
+A message that is popped, acked or purged has no state any more. Ready messages are in the `ReadyOrder`, delayed ones in
+`Delays` and dead ones in `dead`; `Leases` has the tokens and deadlines of leases. A message that was delivered or died
+has a `Delivery`. The store saves deliveries and ranks, and `restore` rebuilds everything else from them.
 
-What becomes due by itself is done by `advance`, and `next_at` says when that will be. It is for the queue to see to it.
+`advance` makes the transitions that are due at a certain time, and `next_at` is the time of the next one. The queue has
+to call `advance` then.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ from queuelet.definition import Counts, DeliverySettings, State
 from queuelet.errors import LeaseLost, QueueletError
 
 _SLICE = 1_000
-"""How much is done at once of what is due by itself; the rest follows when others had their turn."""
+"""The maximum number of overdue transitions of one kind per `advance`, so that other calls do not wait for long."""
 
 
-_TAKEN_OVER = "an exclusive consumer took the queue over"
+_TAKEN_OVER = "an exclusive consumer took over the queue"
 _RESTARTED = "the server was restarted"
 
 
 class States:
-    """Where each message of a queue stands."""
+    """The state of each message of a queue."""
 
     __slots__ = (
         "_budget",
@@ -73,7 +74,6 @@ class States:
         tokens: Tokens,
         takers: TakerLine,
     ) -> None:
-        """Take the messages, and who is to hear when one becomes ready."""
         self._messages = messages
         self._settings = settings
         self._budget = budget
@@ -81,35 +81,35 @@ class States:
         self.order = ReadyOrder(messages)
         self.leases = Leases(tokens)
         self.leased = 0
-        """How many messages are leased."""
+        """The number of leased messages."""
         self.delays = Delays()
         self.dead: SortedList[int] = SortedList()
         self.expiries = Expiries(messages, self.delays, settings.message_ttl_seconds)
         self.woken = 0
-        """How many delays were over."""
+        """The number of delays that have ended."""
         self._voided: list[int] = []
-        """Tokens of the leases that are still to be voided."""
+        """The tokens of leases that still have to be voided."""
         messages.report_damaged(self._lose)
 
-    # What is where
+    # Current states
 
     @property
     def ready(self) -> int:
-        """How many messages can be taken now."""
+        """The number of ready messages."""
         return len(self._messages) - self.leased - len(self.delays) - len(self.dead)
 
     @property
     def counts(self) -> Counts:
-        """Messages by state."""
+        """The number of messages in each state."""
         return Counts(ready=self.ready, delayed=len(self.delays), leased=self.leased, dead=len(self.dead))
 
     @property
     def oldest_lease(self) -> int:
-        """When the oldest of the leases began, 0 if there is none."""
+        """When the oldest current lease began, in nanoseconds since 1970; 0 if there is none."""
         deliveries = self._messages.deliveries
-        # Tokens grow, and stand in the order in which they were given.
-        given = (deliveries[seq] for seq in self.leases.seqs.values())
-        return next((delivery.since for delivery in given if delivery.state is State.LEASED), 0)
+        # The tokens are in the order in which they were granted, because tokens only increase.
+        granted = (deliveries[seq] for seq in self.leases.seqs.values())
+        return next((delivery.since for delivery in granted if delivery.state is State.LEASED), 0)
 
     def of(self, seq: int) -> State:
         """Return the state of a stored message."""
@@ -119,19 +119,19 @@ class States:
         return State.DELAYED if seq in self.delays.until else State.READY
 
     def held_by(self, token: int) -> tuple[int, Delivery] | QueueletError:
-        """Return the message that is leased under a token, or why there is none."""
+        """Return the leased message of a token and its delivery, or the error if there is none."""
         seq = self.leases.seqs.get(token)
         if seq is None:
             return self.leases.refusal(token)
         delivery = self._messages.deliveries[seq]
         if delivery.state is not State.LEASED:
-            return LeaseLost(f"the lease is over: the message is {delivery.state.name.lower()} again")
+            return LeaseLost(f"the lease has ended: the message is {delivery.state.name.lower()} again")
         return seq, delivery
 
-    # In and out
+    # Adding and removing
 
-    def keep(self, seq: int, body: bytes, rank: Rank, own_id: bytes, now: int) -> int:
-        """Keep a new message that has a rank, and return when it is to be looked at."""
+    def add_ranked(self, seq: int, body: bytes, rank: Rank, own_id: bytes, now: int) -> int:
+        """Add a new message with a rank. Return when its delay ends or it expires, whichever is first."""
         self._messages.keep(seq, body, rank, own_id)
         self._budget.used += RANK_OVERHEAD
         expiry = self.expiries.watch(seq)
@@ -142,7 +142,7 @@ class States:
         return expiry
 
     def leave(self, seq: int, delivery: Delivery | None) -> None:
-        """Take a message out of the state it is in. It stays stored, and the line sees for itself that it is gone."""
+        """Remove a message from its current state. It stays stored, and in the line until it is discarded."""
         if delivery is not None and delivery.state is State.LEASED:
             self.leased -= 1
         elif seq in self.delays.until:
@@ -153,7 +153,7 @@ class States:
             self.order.drop(seq)
 
     def forget(self, seq: int) -> None:
-        """Forget the delivery and the rank of a message that is gone."""
+        """Remove the delivery and the rank of a message that is no longer stored."""
         messages = self._messages
         delivery = messages.deliveries.pop(seq, None)
         if delivery is not None:
@@ -163,14 +163,14 @@ class States:
             self._budget.used -= RANK_OVERHEAD
 
     def _lose(self, seq: int) -> None:
-        """Forget a message that the store set aside, whatever its state is."""
+        """Remove a damaged message that the store set aside."""
         self.leave(seq, self._messages.deliveries.get(seq))
         self.forget(seq)
 
     def restore(self, now: int) -> None:
-        """Take up what the store has kept of messages that do not simply stand in line."""
+        """Rebuild the states of messages outside the line from the deliveries and ranks that the store has loaded."""
         messages = self._messages
-        self._budget.used += self._beside_cost
+        self._budget.used += self._overhead
         ended: list[tuple[int, Delivery]] = []
         for seq, delivery in messages.deliveries.items():
             self.leases.restore(seq, delivery.token, delivery.superseded)
@@ -193,15 +193,15 @@ class States:
                 self.delays.add(seq, rank.due)
             else:
                 self.order.put(seq)
-        # The streams ended with the server before.
+        # Leases of streams end now, because their streams ended with the previous process.
         for seq, delivery in ended:
             messages.tally.released += 1
             self.end_try(seq, delivery, now, TryOutcome.RELEASED, _RESTARTED, now)
         self.expiries.watch_all()
 
     def clear(self) -> None:
-        """Forget all, and account for it no longer. What the store keeps stays."""
-        self._budget.used -= self._beside_cost
+        """Clear all states and their share of the memory budget. The stored messages stay."""
+        self._budget.used -= self._overhead
         self.leases.clear()
         self.order.clear()
         self.delays.clear()
@@ -210,12 +210,12 @@ class States:
         self._voided.clear()
         self.leased = 0
 
-    # From one to another
+    # Transitions
 
     def deliver_again(  # noqa: PLR0913, PLR0917  # as `Queue.receive`, of which it is a part
         self, seq: int, delivery: Delivery, token: int, deadline: int, now: int, consumer: str
     ) -> int:
-        """Note another lease on a message that was delivered before; return how often it was delivered."""
+        """Lease a message that was delivered before again. Return how often it was delivered."""
         self._messages.tally.redelivered += 1
         self._supersede(seq, delivery)
         delivery.state = State.LEASED
@@ -227,7 +227,7 @@ class States:
         return delivery.count
 
     def extend(self, seq: int, delivery: Delivery, deadline: int) -> None:
-        """Have a lease end at another time."""
+        """Change the deadline of a lease."""
         delivery.until = deadline
         self.leases.extend(delivery.token, deadline)
         self._messages.mark_changed((seq,))
@@ -244,9 +244,18 @@ class States:
         dead: bool = False,
         unused: bool = False,
     ) -> None:
-        """End a lease without an ack: the message is dead, away for a while, or back in its place.
+        """End a lease without an ack. The message becomes dead, delayed, or ready in its old position.
 
-        A delivery that was not used was none: it does not count, and is not part of the history.
+        Args:
+            seq: the sequence number of the message.
+            delivery: the delivery with the lease.
+            now: the time.
+            outcome: how the lease ended, for the history.
+            reason: why, for the history.
+            wake: when the message becomes ready; not later than `now` for immediately.
+            dead: whether the message dies.
+            unused: whether the message was never handed to the consumer's handler. Such a delivery is not counted and
+                not added to the history.
         """
         self.leased -= 1
         if unused:
@@ -272,17 +281,17 @@ class States:
         self.expiries.watch(seq)
 
     def void_leases(self) -> None:
-        """Have all leases of now end, and their tokens refused. `advance` does it, in slices."""
+        """End all current leases and refuse their tokens. `advance` does this in slices."""
         deliveries = self._messages.deliveries.values()
         self._voided = [delivery.token for delivery in deliveries if delivery.state is State.LEASED]
 
     @property
     def is_voiding(self) -> bool:
-        """Whether leases are still to be voided."""
+        """Whether some leases still have to be voided."""
         return bool(self._voided)
 
     def redrive(self, seq: int, now: int) -> bool:
-        """Make a message ready as if it had just been added, if it is dead; tell whether it was."""
+        """Make a dead message ready as if it had just been added. Return whether the message was dead."""
         if seq not in self.dead:
             return False
         self.dead.remove(seq)
@@ -303,17 +312,17 @@ class States:
 
     @property
     def next_at(self) -> int:
-        """When something becomes due next."""
+        """When the next transition is due, in nanoseconds since 1970, or `NEVER`."""
         if self._voided:
             return 0
         return min(self.leases.next_deadline, self.delays.next_end, self.expiries.next_at)
 
     def is_behind(self, now: int) -> bool:
-        """Whether there are delays or lives that are over by now, and not ended yet."""
+        """Return whether ending delays or expired messages are overdue."""
         return min(self.delays.next_end, self.expiries.next_at) <= now
 
     def advance(self, now: int) -> None:
-        """Do what is due by now, or much of it: void and end leases and delays, and bury what has expired."""
+        """Make overdue transitions, up to a limit: void and end leases, end delays, and bury expired messages."""
         if self._voided:
             self._void_some(now)
         self._end_leases(now)
@@ -321,14 +330,14 @@ class States:
         self._bury_expired(now)
 
     def redefine(self, settings: DeliverySettings) -> bool:
-        """Deliver otherwise from now on; tell whether something may be due by that."""
+        """Change the delivery settings. Return whether messages may be due because of that."""
         self._settings = settings
         return self.expiries.set_ttl(settings.message_ttl_seconds)
 
-    # Inside
+    # Internals
 
     def _supersede(self, seq: int, delivery: Delivery) -> None:
-        """Make the newest token of a message one of its old ones."""
+        """Mark the newest token of a message as superseded. Only the last `HISTORY` ones are remembered."""
         if not delivery.token:
             return
         *oldest, last = (*delivery.superseded, delivery.token)
@@ -338,7 +347,7 @@ class States:
         delivery.superseded = kept
 
     def _bury(self, seq: int, delivery: Delivery, reason: DeathReason, now: int) -> None:
-        """Make a message dead that is in no other state any more."""
+        """Make a message dead that was removed from its state."""
         delivery.state = State.DEAD
         delivery.reason = reason
         delivery.since = now
@@ -357,7 +366,7 @@ class States:
                 self._supersede(seq, delivery)
                 delivery.token = 0
         if not self._voided:
-            # The holder may have been woken before, and got nothing yet.
+            # The holder may have been woken earlier, when no messages were available yet.
             self._takers.wake(min(1, self.ready))
 
     def _end_leases(self, now: int) -> None:
@@ -391,7 +400,7 @@ class States:
                 return
             delivery = self._messages.deliveries.get(seq)
             if delivery is not None and delivery.state in {State.LEASED, State.DEAD}:
-                continue  # it is watched again when it comes back
+                continue  # it will be tracked again if it becomes ready
             self.leave(seq, delivery)
             if delivery is None:
                 delivery = self._messages.deliveries[seq] = Delivery(State.DEAD)
@@ -399,6 +408,6 @@ class States:
             self._bury(seq, delivery, DeathReason.EXPIRED, now)
 
     @property
-    def _beside_cost(self) -> int:
-        """What deliveries and ranks take, in bytes. The queue accounts for them, the store for the messages."""
+    def _overhead(self) -> int:
+        """The memory of deliveries and ranks, in bytes. It is counted here, and that of messages by the store."""
         return LEASE_OVERHEAD * len(self._messages.deliveries) + RANK_OVERHEAD * len(self._messages.ranks)

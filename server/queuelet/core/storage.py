@@ -1,8 +1,8 @@
-"""Stores: where messages are kept. One module for each; all pass the same contract in tests/stores.
+"""The interface that stores implement. All stores pass the same contract tests in tests/stores.
 
-A store keeps; a `Queue` decides. The queue calls its `Messages` from one thread, and each call does its work in memory
-at once. A store that keeps more than memory writes what was done in the order in which it was done, and `commit` tells
-when all of it is kept: whoever answers a call waits for that.
+A store saves; a `Queue` decides. The queue calls its `Messages` from one thread, and each call changes the state in
+memory immediately. A durable store writes the changes in the order in which they were made, and `commit` returns an
+awaitable for them: the server sends no response before its changes are durable.
 """
 
 from __future__ import annotations
@@ -18,135 +18,134 @@ from queuelet.definition import Definition
 class Messages(Protocol):
     """The messages of one queue.
 
-    A message is its sequence number and its bytes, which never change. Most messages stand in line: by their sequence
-    numbers, in the order in which they were added. A message with a rank does not, and neither does one that was
-    lifted out of the line until it is put back; both stay stored. When a store is opened, the messages that have a
-    delivery are out of the line.
+    A message has a sequence number and bytes, which never change. Most messages are in the line: a FIFO, ordered by
+    sequence number. A message with a rank is not in the line, and neither is one that was checked out of it until it is
+    returned; both stay stored. When a store is opened, the messages with a delivery are not in the line.
     """
 
     @property
     def ranks(self) -> MutableMapping[int, Rank]:
-        """Ranks by sequence number, of messages that have one. The queue changes them and calls `mark_changed`."""
+        """The ranks of messages that have one, by sequence number. The queue changes them and calls `mark_changed`."""
 
     @property
     def deliveries(self) -> MutableMapping[int, Delivery]:
-        """Deliveries by sequence number, of messages that had one. The queue changes them and calls `mark_changed`."""
+        """The deliveries of messages, by sequence number. The queue changes them and calls `mark_changed`."""
 
     @property
     def tally(self) -> Tally:
-        """What the queue counts. It is kept along with whatever else is."""
+        """The counters of the queue. They are saved with every commit."""
 
     @property
     def answers(self) -> MutableMapping[bytes, int]:
-        """Until when the answers are kept that `keep_answer` was given, by key."""
+        """The expiry times of the stored responses, by key, in the order of `keep_answer`."""
 
     @property
     def id_prefix(self) -> bytes:
-        """What the ids that the server makes for these messages begin with: 24 letters of a UUID."""
+        """The prefix of the IDs that the server makes for these messages: the first 24 characters of a UUID."""
 
     @property
     def stored_bytes(self) -> int:
-        """The size of all messages, in bytes."""
+        """The size of all messages together, in bytes."""
 
     @property
     def damaged(self) -> int:
-        """How many messages are set aside because they are damaged. They do not count as messages any more."""
+        """The number of messages that were set aside because they are damaged. They no longer count as messages."""
 
     def report_damaged(self, forget: Callable[[int], None]) -> None:
-        """Have `forget` called with the number of each message that is set aside while it is read.
+        """Call `forget` with the sequence number of each message that is set aside while it is read.
 
-        It takes the message out of the state it is in, with its rank and its delivery.
+        `forget` removes the message from its state, along with its rank and its delivery.
         """
 
     def __len__(self) -> int:
-        """Return how many there are, in line or not."""
+        """Return the number of messages, in line or not."""
 
     # Adding
 
     def append(self, seq: int, body: bytes, own_id: bytes = b"") -> None:
-        """Keep a message at the end of the line. `seq` is larger than any before; `own_id` is its producer's."""
+        """Add a message to the end of the line. `seq` is larger than any before; `own_id` is the producer's ID."""
 
     def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
-        """Keep messages at the end of the line, numbered from `first` on, which is larger than any before."""
+        """Add messages to the end of the line, numbered from `first` on, which is larger than any before."""
 
     def keep(self, seq: int, body: bytes, rank: Rank, own_id: bytes = b"") -> None:
-        """Keep a message with a rank, beside the line. `seq` is larger than any before."""
+        """Add a message with a rank, outside the line. `seq` is larger than any before."""
 
     # The line
 
     @property
     def first_in_line(self) -> int:
-        """The sequence number of the first in line, 0 if there is none."""
+        """The sequence number of the first message in line, 0 if the line is empty."""
 
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return the first few in line: at most `count`, together within `max_bytes` but one at least."""
+        """Return the first messages in line: at most `count`, and at most `max_bytes` unless the first is larger."""
 
     def take(self) -> tuple[int, bytes] | None:
-        """Remove and return the first in line, None if there is none. Its delivery is the caller's to remove."""
+        """Remove and return the first message in line, or None. The caller removes its delivery."""
 
     def take_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Remove and return what `first_many` returns. Their deliveries are the caller's to remove."""
+        """Remove and return the messages that `first_many` returns. The caller removes their deliveries."""
 
     def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return what `first_many` returns, and lift it out of the line. It stays stored."""
+        """Return the messages that `first_many` returns, and check them out of the line. They stay stored."""
 
     def return_to_line(self, seq: int) -> None:
-        """Put a message that was lifted back into its old place in the line."""
+        """Return a message that was checked out to its old position in the line."""
 
     # Any message
 
     def get(self, seq: int) -> bytes | None:
-        """Return the message of this sequence number, None if it is not here, or if it is damaged."""
+        """Return the message with this sequence number, or None if it is not stored or is damaged."""
 
     def discard(self, seq: int) -> int | None:
-        """Remove a message, in line or not, and return its size; None if it is not here.
+        """Remove a message, in line or not. Return its size in bytes, or None if it is not stored.
 
-        Its rank and its delivery are the caller's to remove.
+        The caller removes its rank and its delivery.
         """
 
     def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
-        """Return messages past a sequence number, in line or not, in the order of their numbers.
+        """Return the messages after a sequence number, in line or not, in the order of their numbers.
 
-        They are at most `count`, together within `max_bytes` but one at least.
+        It returns at most `count`, and at most `max_bytes` together unless the first is larger.
         """
 
     def seq_of(self, own_id: bytes) -> int | None:
-        """Return the sequence number of the message that has this id of a producer's, None if none has."""
+        """Return the sequence number of the message with this ID from a producer, or None."""
 
     def mark_changed(self, seqs: Iterable[int]) -> None:
-        """Note that the ranks or deliveries of these messages changed or went. It is kept with the next commit."""
+        """Mark that ranks or deliveries of these messages were changed or removed. The next commit saves them."""
 
     def mark_leased(self, seqs: Iterable[int]) -> None:
-        """Note that these messages were leased. It is kept within a second, if their leases go on that long."""
+        """Mark that these messages were leased. Their leases are saved within a second, unless they end before."""
 
-    # Answers that a repeated call is to get again
+    # Responses for retries of idempotent calls
 
     def keep_answer(self, key: bytes, until: int, answer: bytes) -> None:
-        """Keep an answer along with what was done for it. `until` goes into `answers`."""
+        """Store a response, in the same commit as the changes of its call. `until` goes into `answers`."""
 
     def answer(self, key: bytes) -> bytes | None:
-        """Return a kept answer."""
+        """Return a stored response, or None."""
 
     def forget_answers(self, keys: Iterable[bytes]) -> None:
-        """Drop answers."""
+        """Drop stored responses."""
 
-    # All of them
+    # Everything
 
     def clear(self) -> None:
-        """Remove all: messages, ranks, deliveries, answers."""
+        """Remove all messages, ranks, deliveries and responses."""
 
     def commit(self, *, within: float = 0) -> Awaitable[None] | None:
-        """Return what to wait for until all that was done is kept; None if it is already.
+        """Return an awaitable for the commit of all changes so far; None if they are durable already.
 
-        What is not urgent may wait `within` seconds until it is begun with, so that it shares what others wait for.
-        Leases alone need not be waited for: losing one only redelivers, so Receive does not call this. Awaiting it
-        raises `StoreFailed` if what became of it is not known.
+        Changes that are not urgent may wait up to `within` seconds before they are written, so that they share a group
+        commit with others. Receive does not call this, because a lost lease only causes a redelivery. Awaiting the
+        result raises `StoreFailed` if it is not known whether the changes were saved.
         """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredQueue:
-    """A queue as a store keeps it."""
+    """A queue as a store has saved it."""
 
     queue_id: str
     created: int
@@ -157,32 +156,32 @@ class StoredQueue:
 
 
 class Store(Protocol):
-    """A place where queues keep their messages, and their definitions if it outlives the process."""
+    """A store: it has the messages of queues. A durable store also saves the definitions."""
 
     @property
     def epoch(self) -> str:
-        """An id that changes when the store has lost what it held, and only then."""
+        """An ID that changes if the store has lost its contents, and only then."""
 
     @property
     def is_durable(self) -> bool:
-        """Whether what is committed survives the end of the process and of the machine."""
+        """Whether committed changes survive a restart of the process and of the machine."""
 
     @property
     def problem(self) -> str:
-        """What is wrong with the store, as a sentence for people; empty if all is well."""
+        """The current problem of the store, as a sentence for people; empty if there is none."""
 
     @property
     def problem_reason(self) -> str:
-        """The reason of the error that tells of it: of `StoreFull` or `StoreFailed`; empty if all is well."""
+        """The `reason` of the error for that problem, of `StoreFull` or `StoreFailed`; empty if there is none."""
 
     def queues(self) -> Iterable[StoredQueue]:
-        """Return the queues it holds, in order of creation: of its opening, or of the last time it was opened anew."""
+        """Return the queues that the store had when it was last opened, in order of creation."""
 
     def new(self, queue_id: str, created: int, definition: Definition) -> Messages:
-        """Keep a new queue, and make room for its messages."""
+        """Save a new queue and return its empty messages."""
 
     def redefine(self, queue_id: str, revision: int, definition: Definition) -> None:
-        """Keep another definition of a queue."""
+        """Save a new definition of a queue."""
 
     def drop(self, queue_id: str) -> None:
         """Remove a queue with all its messages."""
@@ -191,4 +190,4 @@ class Store(Protocol):
         """Raise `StoreFull` if no message may be added, or `StoreFailed` if the store is not open."""
 
     def commit(self) -> Awaitable[None] | None:
-        """Return what to wait for until all that was done is kept, as `Messages.commit` does."""
+        """Return an awaitable for the commit of all changes to queues, as `Messages.commit` does."""

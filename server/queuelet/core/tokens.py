@@ -1,27 +1,29 @@
-"""Tokens: numbers that only grow, across restarts too, so that whatever they are passed on to knows who came later."""
+"""Tokens: numbers that only increase, even across restarts, so that they can be used for fencing.
+
+A system that a consumer passes its token to can reject a consumer with a smaller token than the last one.
+"""
 
 from __future__ import annotations
 
 
 class Tokens:
-    """Gives out the tokens of leases and of exclusive consumers.
+    """Hands out the tokens of leases and of exclusive consumers.
 
-    A server begins at the clock in nanoseconds, which no server gives tokens as fast as, and a store that survives the
-    process sees to it that it begins no lower than before where the clock was set back.
+    The first token of a process is its clock in nanoseconds, because no server hands out tokens that fast. If the clock
+    was set back, a durable store raises the first token above those of the process before.
     """
 
     __slots__ = ("_next",)
 
     def __init__(self, first: int) -> None:
-        """Take the first to give."""
         self._next = first
 
     def begin_at(self, first: int) -> None:
-        """Give none below this one from now on."""
+        """Hand out no token below `first` from now on."""
         self._next = max(self._next, first)
 
     def take(self, count: int = 1) -> int:
-        """Take so many consecutive tokens, and return the first of them."""
+        """Take `count` consecutive tokens and return the first."""
         first = self._next
         self._next = first + count
         return first

@@ -67,7 +67,7 @@ def test_a_stored_message_is_byte_for_byte_what_the_generated_classes_write(
 
 
 @given(st.lists(payloads, max_size=6), st.integers(1, 1 << 40), times)
-def test_plain_messages_are_stored_together_as_each_would_be_alone(
+def test_plain_messages_have_the_same_form_together_as_alone(
     given_payloads: list[bytes], first: int, created: int
 ) -> None:
     ids = MessageIds(new_id_prefix())
@@ -76,7 +76,7 @@ def test_plain_messages_are_stored_together_as_each_would_be_alone(
 
 
 @given(st.lists(st.tuples(payloads, tags), max_size=4))
-def test_stored_messages_in_a_row_are_a_batch_answer(messages: list[tuple[bytes, tuple[Tag, ...]]]) -> None:
+def test_concatenated_stored_messages_are_a_batch_response(messages: list[tuple[bytes, tuple[Tag, ...]]]) -> None:
     stored = [NewMessage(payload, encode_tags(given_tags)).stored(ID.encode(), 7) for payload, given_tags in messages]
     answer = pb.PopBatchResponse(messages=[expected(payload, given_tags, 7) for payload, given_tags in messages])
     assert b"".join(stored) == answer.SerializeToString(deterministic=True)
@@ -99,7 +99,7 @@ def test_terms_are_written_as_the_generated_classes_write_them(
 
 
 @given(payloads, tags, times)
-def test_a_stored_message_can_be_read_again(payload: bytes, given_tags: tuple[Tag, ...], created: int) -> None:
+def test_a_stored_message_can_be_decoded(payload: bytes, given_tags: tuple[Tag, ...], created: int) -> None:
     new = NewMessage(payload, encode_tags(given_tags))
     stored = new.stored(ID.encode(), created)
     assert decode(stored) == expected(payload, given_tags, created)
@@ -111,7 +111,7 @@ def test_a_stored_message_can_be_read_again(payload: bytes, given_tags: tuple[Ta
 
 
 @given(st.lists(st.tuples(payloads, st.integers(1, 1_000)), max_size=4), st.integers(1, 1 << 62), times)
-def test_leased_messages_in_a_row_are_the_answer_of_receive(
+def test_concatenated_leased_messages_are_the_response_to_receive(
     leased: list[tuple[bytes, int]], first_token: int, deadline: int
 ) -> None:
     stored = [NewMessage(payload).stored(ID.encode(), 7) for payload, _ in leased]
@@ -125,7 +125,7 @@ def test_leased_messages_in_a_row_are_the_answer_of_receive(
 
 
 @given(tags, times, st.sampled_from(State), times, deliveries)
-def test_a_browsed_message_tells_what_is_known_of_it(
+def test_a_browsed_message_has_its_state_and_delivery(
     given_tags: tuple[Tag, ...], created: int, state: State, until: int, delivery: Delivery | None
 ) -> None:
     if state in {State.LEASED, State.DEAD} and delivery is None:
@@ -147,7 +147,7 @@ def test_a_browsed_message_tells_what_is_known_of_it(
 
 
 @given(deliveries.filter(bool), times, st.sampled_from(TryOutcome), texts)
-def test_a_failed_try_tells_who_had_the_message_and_why_it_came_back(
+def test_a_failed_try_names_the_consumer_and_the_reason(
     delivery: Delivery, ended: int, outcome: TryOutcome, reason: str
 ) -> None:
     (told,) = pb.BrowsedMessage.FromString(failed_try(outcome, delivery, ended, reason)).tries
@@ -156,7 +156,7 @@ def test_a_failed_try_tells_who_had_the_message_and_why_it_came_back(
     assert told.token == delivery.token
 
 
-def test_of_many_tries_the_newest_are_kept() -> None:
+def test_the_newest_tries_are_kept() -> None:
     history = b"".join(
         failed_try(TryOutcome.NACKED, Delivery(State.LEASED, n, n), n, "x" * (n % 300)) for n in range(1, 31)
     )
@@ -167,7 +167,7 @@ def test_of_many_tries_the_newest_are_kept() -> None:
 
 
 @given(payloads, tags, times)
-def test_no_answer_is_larger_than_the_size_a_message_is_admitted_by(
+def test_no_response_is_larger_than_the_size_that_add_checks(
     payload: bytes, given_tags: tuple[Tag, ...], created: int
 ) -> None:
     for given_terms in (None, Terms(-1, not_before=created + 10**18 - 1, ttl=10**17 + 1)):
@@ -177,12 +177,12 @@ def test_no_answer_is_larger_than_the_size_a_message_is_admitted_by(
         failed.history = failed_try(TryOutcome.NACKED, failed, created, "r" * 1_024)
         assert len(delivered([stored], 1 << 62, [1_000], created)) <= new.size
         assert len(browsed(stored, State.READY, created, None, new.size)) <= new.size
-        # Its history is left out where there is no room for it.
+        # Its history is omitted if there is no space for it.
         assert len(browsed(stored, State.DEAD, 0, failed, new.size)) <= new.size
 
 
 @given(st.lists(st.uuids().map(str), max_size=5))
-def test_ids_in_a_row_are_the_answer_of_a_batch_that_was_added(ids: list[str]) -> None:
+def test_concatenated_ids_are_the_response_to_a_batch_that_was_added(ids: list[str]) -> None:
     answer = pb.AddBatchResponse(results=[pb.AddResult(id=message_id) for message_id in ids])
     assert added([message_id.encode() for message_id in ids]) == answer.SerializeToString()
 
@@ -193,11 +193,11 @@ def test_numbers_are_written_as_protobuf_writes_them(number: int) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_arbitrary_bytes_are_refused_or_stored_as_they_were_read(data: bytes) -> None:
+def test_arbitrary_bytes_are_refused_or_stored_unchanged(data: bytes) -> None:
     try:
         request = pb.NewMessage.FromString(data)
         new = message_from_pb(request, Bounds())
-    except Exception:  # noqa: BLE001  # what is refused is not stored, whatever the reason
+    except Exception:  # noqa: BLE001  # a refused message is not stored, whatever the reason
         return
     stored = decode(new.stored(ID.encode(), 1))
     assert stored.payload == request.payload

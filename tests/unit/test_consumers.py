@@ -1,4 +1,4 @@
-"""Who of those that consume a queue is to be the only one."""
+"""Exclusive consumers: one holds the queue, the others wait."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from queuelet.core.tokens import Tokens
 
 
 class Consumer:
-    """A claim that counts how often it was told that something changed."""
+    """A claim that counts its notifications."""
 
     def __init__(self, *, is_exclusive: bool = False) -> None:
-        self.told = 0
+        self.notified = 0
         self.claim = Claim(self._changed, is_exclusive=is_exclusive)
 
     def _changed(self) -> None:
-        self.told += 1
+        self.notified += 1
 
 
 def test_shared_claims_have_no_holder() -> None:
@@ -24,22 +24,22 @@ def test_shared_claims_have_no_holder() -> None:
         claims.add(consumer.claim)
     assert claims.holder is None
     claims.drop(one.claim)
-    claims.tell_all()
-    assert (one.told, two.told) == (0, 1)
+    claims.notify_all()
+    assert (one.notified, two.notified) == (0, 1)
 
 
-def test_the_first_exclusive_claim_holds_and_all_others_hear_of_it() -> None:
+def test_the_first_exclusive_claim_holds_and_shared_ones_are_notified() -> None:
     claims = Claims(Tokens(7))
     shared, first, second = Consumer(), Consumer(is_exclusive=True), Consumer(is_exclusive=True)
     for consumer in (shared, first, second):
         claims.add(consumer.claim)
     assert claims.holder is first.claim
     assert (first.claim.token, second.claim.token) == (7, 0)
-    assert (shared.told, first.told, second.told) == (1, 1, 0)
+    assert (shared.notified, first.notified, second.notified) == (1, 1, 0)
     assert claims.in_line == 1
 
 
-def test_the_next_in_line_follows_with_a_larger_token() -> None:
+def test_the_next_exclusive_claim_becomes_the_holder_with_a_larger_token() -> None:
     claims = Claims(Tokens(7))
     first, second, third = (Consumer(is_exclusive=True) for _ in range(3))
     for consumer in (first, second, third):
@@ -54,11 +54,11 @@ def test_the_next_in_line_follows_with_a_larger_token() -> None:
     assert claims.in_line == 0
 
 
-def test_at_the_end_of_a_queue_everybody_is_told() -> None:
+def test_all_claims_are_notified_when_a_queue_is_closed() -> None:
     claims = Claims(Tokens(1))
     consumers = [Consumer(is_exclusive=is_exclusive) for is_exclusive in (True, True, False)]
     for consumer in consumers:
         claims.add(consumer.claim)
-    before = [consumer.told for consumer in consumers]
-    claims.tell_all()
-    assert [consumer.told for consumer in consumers] == [told + 1 for told in before]
+    before = [consumer.notified for consumer in consumers]
+    claims.notify_all()
+    assert [consumer.notified for consumer in consumers] == [count + 1 for count in before]

@@ -1,0 +1,37 @@
+"""Idempotent calls: a retry with the same request ID gets the stored response."""
+
+from __future__ import annotations
+
+import pytest
+
+from queuelet.core.request_ids import MAX_RESPONSES, RETENTION_NS
+from queuelet.errors import TooManyAnswers
+from support.queues import make_queue
+
+
+def test_a_response_is_stored_for_a_minute() -> None:
+    answers = make_queue().answers
+    assert answers.lookup_or_admit(b"key", 5) is None
+    answers.keep(b"key", b"answer", 5)
+    assert answers.lookup_or_admit(b"key", 5 + RETENTION_NS - 1) == b"answer"
+    assert answers.lookup_or_admit(b"key", 5 + RETENTION_NS) is None
+
+
+def test_responses_are_bounded_and_expired_ones_make_room() -> None:
+    answers = make_queue().answers
+    for number in range(MAX_RESPONSES):
+        answers.keep(b"%d" % number, b"answer", 5 + number)
+    with pytest.raises(TooManyAnswers, match="orders"):
+        answers.lookup_or_admit(b"another", 5 + MAX_RESPONSES)
+    assert answers.lookup_or_admit(b"7", 5 + MAX_RESPONSES) == b"answer"
+    assert answers.lookup_or_admit(b"another", 5 + RETENTION_NS) is None
+
+
+def test_responses_count_in_the_memory_budget_until_they_are_dropped() -> None:
+    queue = make_queue()
+    budget = queue._budget  # noqa: SLF001  # the test checks the budget
+    before = budget.used
+    queue.answers.keep(b"key", b"answer" * 100, 5)
+    assert budget.used > before + 600
+    queue.answers.lookup_or_admit(b"other", 5 + RETENTION_NS)
+    assert budget.used == before
