@@ -1,1 +1,1 @@
-"""What building and testing Queuelet needs, and no user of it."""
+"""Tools for building and testing Queuelet. Users do not need them."""

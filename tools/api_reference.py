@@ -1,7 +1,7 @@
-"""The reference of the client library, made of its docstrings: `python -m tools.api_reference docs/client-api.md`.
+"""Generates the client library's reference from its docstrings: `python -m tools.api_reference docs/client-api.md`.
 
-Names come from `__all__`, what is said of them from the source, in the order in which it stands there. `gaps` tells
-what lacks a docstring.
+Names come from `__all__`, and their descriptions from the source, in the order of the source. `gaps` returns the names
+without a docstring.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Made of the docstrings by `make generate`: change it there. How to use all this 
 """
 
 MADE_FOR_YOU = frozenset({"Consumption", "Delivery", "Message", "News", "Received", "Sent"})
-"""Classes that the library makes: how is its own business."""
+"""Classes that only the library creates, so their constructors are private."""
 
 INSIDE = frozenset({
     "Client.call_once",
@@ -46,7 +46,7 @@ INSIDE = frozenset({
     "Sent.settle",
     "Sent.size",
 })  # fmt: skip
-"""What has a public name for the sake of other modules of the library."""
+"""Names that are public only because other modules of the library use them."""
 
 ARGUMENTS = {
     "answer": "the class of the answer, one of `queuelet.v1.queue_pb2`",
@@ -108,7 +108,7 @@ ARGUMENTS = {
     "unused": "whether this delivery does not count",
     "wait": "of what adds: whether to wait for room; of what takes: how long to wait for a message, in seconds",
 }
-"""Arguments that mean the same wherever a docstring has no `Args:` of its own."""
+"""Descriptions of arguments, used if a docstring has no `Args:` of its own."""
 
 _WIDTH = 100
 """Of a signature on one line."""
@@ -118,19 +118,19 @@ _SECTION = re.compile(r"^(Args|Raises):\n((?: +.*\n?)+)", re.MULTILINE)
 
 @dataclass
 class Thing:
-    """A name, what it looks like, and what is said of it."""
+    """A name, its signature and its description."""
 
     name: str
     signature: str
     text: str
     unexplained: list[str] = field(default_factory=list)
-    """Arguments of which its text has no list."""
+    """Arguments that its text does not describe."""
     attributes: list[Thing] = field(default_factory=list)
     methods: list[Thing] = field(default_factory=list)
 
 
 def main() -> None:
-    """Write the reference into the file that is named."""
+    """Write the reference into a file."""
     Path(sys.argv[1]).write_text(reference())
 
 
@@ -153,7 +153,7 @@ def reference() -> str:
 
 
 def gaps() -> list[str]:
-    """Return the public names that lack a docstring, and the arguments of which nothing is said."""
+    """Return the public names without a docstring, and the arguments without a description."""
     missing = [kind.__name__ for kind in errors() if not _own_docstring(kind)]
     for module in (queuelet.client, blocking):
         for each in _flat(things(module)):
@@ -164,19 +164,19 @@ def gaps() -> list[str]:
 
 
 def unused() -> set[str]:
-    """Return what is said of arguments and names that there are not."""
+    """Return the descriptions of arguments and names that do not exist."""
     found = list(_flat([*things(queuelet.client), *things(blocking)]))
     hidden = {name for name in INSIDE if not any(_has(module, name) for module in (queuelet.client, blocking))}
     return ARGUMENTS.keys() - {name for each in found for name in each.unexplained} | hidden
 
 
 def things(module: ModuleType) -> list[Thing]:
-    """Return what a module offers."""
+    """Return the public names of a module."""
     return [_thing(module, name) for name in module.__all__]
 
 
 def errors() -> list[type[queuelet.errors.QueueletError]]:
-    """Return the kinds of error that calls raise, and the base of all."""
+    """Return the error classes that calls raise, the base class first."""
     base = queuelet.errors.QueueletError
     return [kind for kind in vars(queuelet.errors).values() if inspect.isclass(kind) and issubclass(kind, base)]
 
@@ -193,9 +193,9 @@ def _thing(module: ModuleType, name: str) -> Thing:
             continue
         for found, signature, text in _described(ast.parse(inspect.getsource(home)).body):
             if found == name:
-                # A value that says nothing is what its class says.
+                # A value without a docstring is described by its class.
                 return Thing(name, signature, _prose(text or inspect.getdoc(type(value))))
-    raise LookupError(f"nobody knows where {name} is from")
+    raise LookupError(f"the module of {name} is unknown")
 
 
 def _class(kind: type[Any]) -> Thing:
@@ -242,7 +242,7 @@ def _function(name: str, value: Callable[..., object], words: str) -> Thing:
     listed = {each for kind, body in _SECTION.findall(doc) if kind == "Args" for each in _items(body)}
     named = {each.name for each in parameters}
     if listed and listed != named:
-        raise ValueError(f"{name}: its Args and what it takes differ by {sorted(listed ^ named)}")
+        raise ValueError(f"{name}: Args and parameters differ by {sorted(listed ^ named)}")
     inner = inspect.unwrap(value)
     text = _prose(doc)
     if inner is not value:
@@ -262,18 +262,18 @@ def _described(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, st
         text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
         if name.startswith(prefix):
             shown = ast.unparse(statement).removeprefix(prefix).replace("'", '"')
-            # What a constructor assigns tells of an attribute no more than its name.
+            # An assignment in a constructor says no more of an attribute than its name.
             signature = name.removeprefix(prefix) if prefix and isinstance(statement, ast.Assign) else shown
             yield name.removeprefix(prefix), signature, inspect.cleandoc(str(text)) if text else None
 
 
 def _own_docstring(kind: type[Any]) -> str:
-    """Return the docstring that stands in a class, not one of its bases."""
+    """Return the docstring of a class itself, not one of its bases."""
     return inspect.cleandoc(vars(kind).get("__doc__") or "")
 
 
 def _constructor(node: ast.ClassDef) -> list[ast.stmt]:
-    """Return what `__init__` does, and nothing where the class has none in its source. Overloads do nothing."""
+    """Return the statements of `__init__`, or none if the class has none in its source or only overloads."""
     for each in node.body:
         if isinstance(each, ast.FunctionDef) and each.name == "__init__" and not each.decorator_list:
             return each.body
@@ -360,7 +360,7 @@ def _list(section: re.Match[str]) -> str:
 
 
 def _items(body: str) -> dict[str, str]:
-    """Return the items of a section, with what is said of each."""
+    """Return the items of a section with their descriptions."""
     items: dict[str, str] = {}
     for line in inspect.cleandoc(body).splitlines():
         if line.startswith(" "):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts grpcurl at the path given, building it once per user: it is not on PyPI, and the tests use it as users do.
+# Links grpcurl to the given path, building it once per user, because it is not on PyPI and tests use it as users do.
 set -eu
 
 version=v1.9.4

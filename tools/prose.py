@@ -28,10 +28,10 @@ AT_MOST = {
     "stand": 0.5,
     "what is": 1.6,
 }
-"""Words that stand for a private dialect, and how many of 10,000 they may be."""
+"""Words of a private dialect, with the highest rate of each per 10,000 words."""
 
 AT_LEAST = {"because": 5.0, "instead": 3.0}
-"""Words that give reasons and alternatives, and how many of 10,000 they are at least."""
+"""Words that give reasons and alternatives, with the lowest rate of each."""
 
 _GENERATED = ("_pb2.py", "_pb2_grpc.py", "_pb2.pyi")
 
@@ -44,7 +44,7 @@ def python_files(folders: Iterable[Path]) -> Iterator[Path]:
 
 
 def prose_of(source: str) -> str:
-    """Return the comments and docstrings of a module, those of attributes too."""
+    """Return the comments and docstrings of a module, including docstrings of attributes."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     parts = [token.string.lstrip("#!: ") for token in tokens if token.type == tokenize.COMMENT]
     expressions = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr)]
@@ -53,7 +53,7 @@ def prose_of(source: str) -> str:
 
 
 def count(files: Iterable[Path]) -> tuple[Counter[str], int]:
-    """Return how often each word of the two tables is used, and how many words there are in all."""
+    """Return the count of each word of the two tables, and of all words."""
     found: Counter[str] = Counter()
     total = 0
     for file in files:
@@ -66,7 +66,7 @@ def count(files: Iterable[Path]) -> tuple[Counter[str], int]:
 
 
 def problems(folders: Iterable[Path]) -> list[str]:
-    """Return what the prose of folders has too much or too little of, a sentence each."""
+    """Return a sentence for each word that folders use too often or too rarely."""
     found, total = count(python_files(folders))
     rates = {word: found[word] * PER / max(total, 1) for word in AT_MOST | AT_LEAST}
     return [

@@ -128,7 +128,7 @@ def test_a_failed_build_tells_the_words_of_go_and_leaves_nothing(
 
 def test_an_older_go_is_told_before_anything_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGo(tmp_path, version="1.25.9").use(monkeypatch)
-    with pytest.raises(ControlPlaneError, match=r"etcd v3\.6\.16 .* needs Go 1\.26\.0 or newer, and this is go1\.25"):
+    with pytest.raises(ControlPlaneError, match=r"etcd v3\.6\.16 .* needs Go 1\.26\.0 or newer; this is go1\.25"):
         binaries.get("etcd")
     assert not (tmp_path / "cache").exists()
 
@@ -140,7 +140,7 @@ def test_no_go_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         f"control plane: kube-apiserver {binaries.KUBERNETES} is built from its Go module, which needs Go 1.24.0 or "
-        "newer, and there is no Go on the PATH. Install it (https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder "
+        "newer; there is no Go on the PATH. Install it (https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder "
         "that has kube-apiserver.\n"
     )
 
@@ -168,5 +168,5 @@ def test_tools_that_are_installed_are_not_built(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_program_there_is_not_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ControlPlaneError, match="no program 'kubeadm' here; ask for one of etcd, kube-apiserver"):
+    with pytest.raises(ControlPlaneError, match="unknown program 'kubeadm'; use one of etcd, kube-apiserver"):
         binaries.find("kubeadm")

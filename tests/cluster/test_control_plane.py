@@ -92,7 +92,7 @@ def test_a_killed_api_server_is_told_in_a_sentence_and_can_come_back(own: Contro
     own.api.create("/api/v1/namespaces", {"metadata": {"name": "kept"}})
     own.check()
     own.api_server.kill()
-    with pytest.raises(ControlPlaneError, match=f"the API server at {own.url} does not answer: "):
+    with pytest.raises(ControlPlaneError, match=f"the API server at {own.url} does not respond: "):
         own.api.get("/api/v1/namespaces/kept")
     with pytest.raises(ControlPlaneError, match=r"kube-apiserver was ended by SIGKILL; the end of .*\n"):
         own.check()

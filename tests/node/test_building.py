@@ -116,8 +116,8 @@ def test_steps_have_what_the_machine_says_of_indexes_and_nothing_of_it_stays(che
         ("RUN echo why; false", "Dockerfile, line 2: RUN ended with exit code 1:\nwhy\n"),
         ("USER 7:8\nRUN touch /root/x", "Dockerfile, line 3: RUN ended with exit code 1:\ntouch: cannot touch"),
         ("COPY nothing /", "Dockerfile, line 2: there is no nothing in "),
-        ("COPY secret /", "Dockerfile, line 2: .dockerignore leaves out secret\n"),
-        ("FROM debian AS app", "nothing stands in for the base image debian here, only for python:<version>\n"),
+        ("COPY secret /", "Dockerfile, line 2: .dockerignore excludes secret\n"),
+        ("FROM debian AS app", "no substitute for the base image debian; use python:<version>\n"),
     ],
 )
 def test_a_step_that_fails_is_told_and_leaves_nothing(checkout: Checkout, step: str, sentence: str) -> None:

@@ -146,5 +146,5 @@ def test_only_what_is_copied_makes_a_difference(sources: Path) -> None:
 def test_who_is_not_root_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr("sys.platform", "linux")
-    with pytest.raises(ImageError, match="an image is built by root"):
+    with pytest.raises(ImageError, match="building an image needs root"):
         build(tmp_path, "server", tmp_path / "out.tar", "localhost/a:b")

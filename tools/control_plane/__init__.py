@@ -4,7 +4,7 @@
         control_plane.api.apply(Path("crds/queues.yaml"))
         subprocess.run(["kubectl", "get", "queues"], env=os.environ | control_plane.environment)
 
-`python -m tools.control_plane start` does the same from a shell. There is no node: Pods are accepted and never run.
+`python -m tools.control_plane start` does the same from a shell. There is no node: Pods are accepted but never run.
 """
 
 from tools.control_plane.api import Api

@@ -14,10 +14,10 @@ from tools.control_plane.steps import say
 
 
 def main() -> int:
-    """Do what the arguments say; return the exit code."""
+    """Run the command; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.control_plane", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    build = commands.add_parser("build", help="build the programs that are missing, and print where each is")
+    build = commands.add_parser("build", help="build the programs that are missing, and print the path of each")
     build.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(binaries.BINARIES)}; all if none")
     commands.add_parser("start", help="start a control plane, print the environment for kubectl, and stop it at ^C")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Requests to an API server: JSON out, JSON in, over one kept connection."""
+"""Requests to an API server: JSON in, JSON out, over one persistent connection."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Object = dict[str, Any]
 """A Kubernetes object, or a part of one."""
 
 JSON = "application/json"
-"""How requests and answers are written where nothing else is said."""
+"""The media type of requests and responses by default."""
 
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 APPLY_PATCH = {"Content-Type": "application/apply-patch+yaml"}
 AS_TABLE = {"Accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
-"""Asks for a list as kubectl prints it."""
+"""The media type of a list as kubectl prints it."""
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 _IDLE = 20.0
-"""Seconds after which a connection is not used again: an API server closes those that are idle for long."""
+"""Idle seconds after which a connection is not reused, because API servers close connections that are idle for long."""
 
 
 class Api:
-    """An API server as one user sees it. For one thread: each has its own connection."""
+    """An API server as one user sees it. Not thread-safe: use one per thread."""
 
     def __init__(self, url: str, authority: Path, token: str, timeout: float = 30.0) -> None:
-        """Take the server's URL, the file of the authority it is known by, the user's token, and seconds per call."""
+        """Take the server's URL, the file of its CA, the user's token, and the timeout of a call in seconds."""
         self.url = url
         self._token = token
         self._last_used = 0.0
@@ -46,7 +46,7 @@ class Api:
         )
 
     def close(self) -> None:
-        """Close the connection. A later call opens it again."""
+        """Close the connection. A later call opens a new one."""
         self._connection.close()
 
     def get(self, path: str, **query: str) -> Object:
@@ -58,15 +58,15 @@ class Api:
         return self.request("POST", path, body, query=query)
 
     def replace(self, path: str, body: Object, **query: str) -> Object:
-        """Put an object in the place of the one at a path, and return it."""
+        """Replace the object at a path, and return it."""
         return self.request("PUT", path, body, query=query)
 
     def merge(self, path: str, patch: Object, **query: str) -> Object:
-        """Change the object at a path by a merge patch, and return it."""
+        """Patch the object at a path with a merge patch, and return it."""
         return self.request("PATCH", path, patch, headers=MERGE_PATCH, query=query)
 
     def apply(self, path: str, body: Object, manager: str, *, force: bool = False) -> Object:
-        """Apply an object to a path as `kubectl apply --server-side` does, and return what it has become."""
+        """Apply an object at a path as `kubectl apply --server-side` does, and return the result."""
         query = {"fieldManager": manager, "force": str(force).lower()}
         return self.request("PATCH", path, body, headers=APPLY_PATCH, query=query)
 
@@ -83,7 +83,10 @@ class Api:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Object:
-        """Make a request and return the answer. Raises `ApiError` if it is refused, `Unreachable` if there is none."""
+        """Make a request and return the response.
+
+        Raises `ApiError` if it is refused, `Unreachable` if there is no response.
+        """
         target = f"{path}?{urlencode(query)}" if query else path
         told = {"Authorization": f"Bearer {self._token}", "Content-Type": JSON, "Accept": JSON, **(headers or {})}
         if time.monotonic() - self._last_used > _IDLE:
@@ -94,7 +97,7 @@ class Api:
             text = response.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise Unreachable(f"the API server at {self.url} does not answer: {error!r}") from error
+            raise Unreachable(f"the API server at {self.url} does not respond: {error!r}") from error
         finally:
             self._last_used = time.monotonic()
         if response.status >= http.HTTPStatus.BAD_REQUEST:
@@ -103,17 +106,17 @@ class Api:
         return answer
 
     def define(self, manifest: Path, within: float = 30.0) -> None:
-        """Apply a CustomResourceDefinition, and wait until its objects are served and kubectl can explain them."""
+        """Apply a CustomResourceDefinition; wait until the API server serves its kind and kubectl can explain it."""
         definition = yaml.safe_load(manifest.read_text())
         path = f"{DEFINITIONS}/{definition['metadata']['name']}"
         self.apply(path, definition, "control-plane", force=True)
         spec = definition["spec"]
         version = f"apis/{spec['group']}/{spec['versions'][0]['name']}"
         end = time.monotonic() + within
-        # The second comes half a second after the first.
+        # kubectl explain works half a second after the first request does.
         while not (self.is_served(f"/{version}/{spec['names']['plural']}") and self._is_described(version)):
             if time.monotonic() > end:
-                raise Unreachable(f"{path} was applied and is not served: {self.get(path).get('status')}")
+                raise Unreachable(f"{path} was applied but is not served: {self.get(path).get('status')}")
             time.sleep(0.02)
 
     def _is_described(self, version: str) -> bool:
@@ -124,7 +127,7 @@ class Api:
         return self._answers(path, {http.HTTPStatus.NOT_FOUND})
 
     def is_served(self, path: str) -> bool:
-        """Return whether a list or an object is served at a path, which may have been defined a moment ago."""
+        """Return whether the API server serves an object or list at a path that may have been defined a moment ago."""
         return self._answers(path, _NOT_YET)
 
     def _answers(self, path: str, otherwise: Container[int]) -> bool:
@@ -138,7 +141,7 @@ class Api:
 
 
 _NOT_YET = {http.HTTPStatus.NOT_FOUND, http.HTTPStatus.TOO_MANY_REQUESTS}
-"""What is answered for objects that are not served yet, and while their cache is filled."""
+"""The responses for objects that are not served yet, and while their cache is being filled."""
 
 
 def _refusal(code: int, text: bytes) -> ApiError:

@@ -1,4 +1,4 @@
-"""The programs of a control plane: found on this machine, or else built once from their Go modules."""
+"""The programs of a control plane: found on this machine, or built once from their Go modules."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tools.control_plane.errors import ControlPlaneError
 from tools.control_plane.steps import say
 
 KUBERNETES = os.environ.get("QUEUELET_KUBERNETES") or "v1.34.4"
-"""The release that is built: `make test KUBERNETES=v1.36.3` takes another."""
+"""The release to build: `make test KUBERNETES=v1.36.3` selects another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binary:
-    """A program: its name, and what it is built from."""
+    """A program: its name, and its source."""
 
     name: str
     product: str
-    """The folder in the cache, beside the version."""
+    """Its folder in the cache, in addition to the version."""
     source: go.Source
     is_a_users_tool: bool = False
-    """Whether one that is installed on this machine, of whatever version, will do."""
+    """Whether an installed one of any version will do."""
 
 
 _ETCD = go.Source(
@@ -62,10 +62,10 @@ def _kubernetes(command: str) -> go.Source:
 
 
 SERVERS = ("etcd", "kube-apiserver", "kube-controller-manager")
-"""What a control plane runs."""
+"""The programs of a control plane."""
 
 OF_A_NODE = ("kube-scheduler", "kubelet", "kube-proxy", "coredns")
-"""What a node runs besides. Nothing but the tests with a node needs them: they take minutes more to build."""
+"""The further programs of a node. Only the tests with a node need them: they take minutes more to build."""
 
 BINARIES = {
     binary.name: binary
@@ -81,19 +81,19 @@ BINARIES = {
         Binary(name="coredns", product="coredns", source=_COREDNS),
     )
 }
-"""All that can be asked for."""
+"""All programs."""
 
 
 def cache() -> Path:
-    """Return the folder that built programs are kept in, for every checkout of this user."""
+    """Return the cache of built programs, shared by all checkouts of this user."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "queuelet"
 
 
 def find(name: str) -> Path | None:
-    """Return where a program is, or None: in `$KUBEBUILDER_ASSETS`, in the cache or, for users' tools, on the PATH."""
+    """Return a program's path, or None: in `$KUBEBUILDER_ASSETS`, the cache or, for users' tools, the PATH."""
     binary = BINARIES.get(name)
     if binary is None:
-        raise ControlPlaneError(f"there is no program {name!r} here; ask for one of {', '.join(BINARIES)}")
+        raise ControlPlaneError(f"unknown program {name!r}; use one of {', '.join(BINARIES)}")
     candidates = [_place(binary)]
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         candidates.insert(0, Path(assets) / name)
@@ -103,9 +103,9 @@ def find(name: str) -> Path | None:
 
 
 def get(name: str) -> Path:
-    """Return where a program is, building it first where it is missing.
+    """Return the path of a program, building it first if it is missing.
 
-    Two that want it at once do not disturb each other: the second waits, and finds what the first has built.
+    Two processes may need it at once: the second waits, and finds what the first has built.
     """
     if found := find(name):
         return found
@@ -128,7 +128,7 @@ def _place(binary: Binary) -> Path:
 
 @contextmanager
 def one_at_a_time(lock: str = "building.lock") -> Iterator[None]:
-    """Hold a lock of the cache's. The system gives it back when its holder ends, however it ends."""
+    """Hold a lock of the cache. The kernel releases it when its holder ends, however it ends."""
     cache().mkdir(parents=True, exist_ok=True)
     with (cache() / lock).open("w") as file:
         try:

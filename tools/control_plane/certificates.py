@@ -1,4 +1,4 @@
-"""Keys and certificates of one control plane. They guard nothing, and are gone when it stops."""
+"""Keys and certificates of one control plane. They protect nothing, and are removed when it stops."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _VALID = dt.timedelta(days=365)
 _NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 _ADDRESSES = ("127.0.0.1", "10.96.0.1")
-"""Loopback, and the first address of the range of Services: the API server's own."""
+"""Loopback, and the first address of the range of Services, which is the API server's."""
 
 
 class Certificates:
-    """An authority, the API server's certificate, and the key that signs ServiceAccount tokens, as PEM files."""
+    """A CA, the API server's certificate, and the key that signs ServiceAccount tokens, as PEM files."""
 
     def __init__(self, folder: Path) -> None:
         self.authority = folder / "authority.pem"
@@ -29,7 +29,7 @@ class Certificates:
         self.service_accounts_key = folder / "service-accounts-key.pem"
 
     def write(self) -> None:
-        """Make and write all of them."""
+        """Create and write all of them."""
         authority, server, accounts = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
         issuer = _name("queuelet-control-plane")
         self.authority.write_bytes(_pem(_certificate(issuer, issuer, authority, authority, _of_authority(authority))))
@@ -88,7 +88,7 @@ def _certificate(
     extensions: _Extensions,
 ) -> x509.Certificate:
     now = dt.datetime.now(dt.UTC)
-    # Begun an hour ago: the clock of a virtual machine may be set back.
+    # Valid since an hour ago, because the clock of a virtual machine may be set back.
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -1,4 +1,4 @@
-"""What goes wrong, told in sentences for the one who started it."""
+"""Errors, with messages for the person at the terminal."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ class ControlPlaneError(Exception):
 
 
 class Unreachable(ControlPlaneError):
-    """The API server does not answer."""
+    """The API server does not respond."""
 
 
 class ApiError(Exception):
-    """The API server's refusal of one request."""
+    """The API server refused a request."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
         super().__init__(f"{code} {reason}: {message}")
         self.code = code
         """The HTTP status code."""
         self.reason = reason
-        """Its word for it, such as NotFound, Invalid or Conflict."""
+        """The reason in its status, such as NotFound, Invalid or Conflict."""
         self.message = message
-        """Its sentence."""
+        """Its message."""

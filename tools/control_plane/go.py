@@ -1,4 +1,4 @@
-"""Builds programs from their Go modules, telling how far it is."""
+"""Builds programs from their Go modules, and reports progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tools.control_plane.errors import ControlPlaneError
 from tools.control_plane.steps import say
 
 BUILDING = "building."
-"""How the folder of a build begins. One stays behind where a build was killed."""
+"""Prefix of the folder of a build. A build that is killed leaves its folder behind."""
 
 _PROGRESS = 15.0
 """Seconds between two lines of progress."""
@@ -26,37 +26,37 @@ _PROGRESS = 15.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """What a program is built from."""
+    """The source of a program."""
 
     module: str
     version: str
     package: str
     """The import path of its `main`."""
     oldest_go: str
-    """The oldest Go that its module takes."""
+    """The oldest Go that its module supports."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Variables set at link time: what the program says of its version."""
+    """Variables set at link time: the version that the program prints."""
 
 
 def check_version(source: Source, wanted_for: str) -> None:
-    """Raise `ControlPlaneError` if there is no Go on this machine that can build the source."""
+    """Raise `ControlPlaneError` if this machine has no Go that can build the source."""
     need = f"{wanted_for} {source.version} is built from its Go module, which needs Go {source.oldest_go} or newer"
     if not shutil.which("go"):
         raise ControlPlaneError(
-            f"{need}, and there is no Go on the PATH. Install it (https://go.dev/dl/), "
+            f"{need}; there is no Go on the PATH. Install it (https://go.dev/dl/), "
             f"or set KUBEBUILDER_ASSETS to a folder that has {wanted_for}."
         )
     have = _output(["env", "GOVERSION"], Path.cwd())
     if _numbers(have) < _numbers(source.oldest_go):
-        raise ControlPlaneError(f"{need}, and this is {have.strip()}. Install a newer one: https://go.dev/dl/")
+        raise ControlPlaneError(f"{need}; this is {have.strip()}. Install a newer one: https://go.dev/dl/")
 
 
 def build(source: Source, place: Path) -> None:
-    """Build a program and put it in its place in one step. Raises `ControlPlaneError` with Go's own words."""
+    """Build a program and move it to its place atomically. Raises `ControlPlaneError` with Go's output."""
     name = place.name
     say(f"building {name} {source.version} into {place.parent} (once; minutes)")
     began = time.monotonic()
-    # Beside its place, so that the last step is a rename.
+    # In the same folder, so that the last step is a rename.
     with tempfile.TemporaryDirectory(prefix=BUILDING, dir=place.parent) as temporary:
         folder = Path(temporary)
         (folder / "go.mod").write_text(_go_mod(source, folder))
@@ -68,10 +68,11 @@ def build(source: Source, place: Path) -> None:
 
 
 def _go_mod(source: Source, folder: Path) -> str:
-    """Return the go.mod of a module of our own that requires the source's.
+    """Return a go.mod of our own that requires the source's module.
 
-    A program can't be built in its module alone where that replaces others by folders beside it, which its zip lacks.
-    Kubernetes requires those as v0.0.0 too: they are published as v0.<minor>.<patch> of the release v1.<minor>.<patch>.
+    A program can't be built in its own module if that module replaces others by folders next to it, because its zip
+    lacks those folders. Kubernetes also requires those modules as v0.0.0. They are published as v0.<minor>.<patch> of
+    the release v1.<minor>.<patch>.
     """
     told = json.loads(_output(["mod", "download", "-json", f"{source.module}@{source.version}"], folder))
     theirs = Path(told["GoMod"]).read_text()
@@ -91,7 +92,7 @@ def _go_mod(source: Source, folder: Path) -> str:
 
 
 def _compile(arguments: Sequence[str], folder: Path, packages: int) -> None:
-    """Run go, counting the packages that it names as it compiles them."""
+    """Run go, and count the packages that it prints while it compiles them."""
     last, compiled, told = deque[str](maxlen=30), 0, time.monotonic()
     with subprocess.Popen(
         ["go", *arguments], cwd=folder, env=_environment(), stderr=subprocess.PIPE, text=True, encoding="utf-8"
@@ -115,7 +116,7 @@ def _output(arguments: Sequence[str], folder: Path) -> str:
 
 
 def _environment() -> dict[str, str]:
-    # -mod=mod: go adds what our go.mod leaves out. GOTOOLCHAIN=local: it does not fetch another Go behind our back.
+    # -mod=mod: go adds the requirements that our go.mod leaves out. GOTOOLCHAIN=local: it must not download another Go.
     mine = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     return {**os.environ, **mine}
 

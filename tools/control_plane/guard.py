@@ -1,8 +1,8 @@
-"""Ends what a control plane has started where its owner was killed and could not.
+"""Kills the processes of a control plane if their owner was killed and could not do it.
 
     python guard.py FOLDER [CGROUP]... <pipe
 
-The owner writes the pid of each process to the pipe, which closes when the owner is gone, however it went.
+The owner writes the pid of each process to the pipe. The pipe closes when the owner ends, however it ends.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from pathlib import Path
 
 
 class Guard:
-    """The owner's end: told of each process that is started."""
+    """The owner's side: gets the pid of each process that is started."""
 
     def __init__(self, folder: Path, cgroups: Sequence[Path] = ()) -> None:
-        """Start it, for processes whose command lines name this folder; the folder goes with them, and the cgroups."""
+        """Start the guard of processes whose command lines name a folder. It also removes folder and cgroups."""
         command = [sys.executable, str(Path(__file__)), str(folder), *map(str, cgroups)]
-        # A session of its own: what is sent to the owner's group at its end must not reach it.
+        # A session of its own, because a signal to the owner's process group must not reach it.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
 
     def watch(self, pid: int) -> None:
-        """Have a process ended with its owner."""
+        """Have a process killed when its owner ends."""
         if self._process.stdin:
             print(pid, file=self._process.stdin, flush=True)
 
     def dismiss(self) -> None:
-        """Stop it: the owner has cleaned up itself."""
+        """Stop the guard: the owner has cleaned up."""
         self._process.kill()
         self._process.wait()
         if self._process.stdin:
@@ -41,10 +41,10 @@ class Guard:
 
 
 def main() -> None:
-    """Wait for the owner's end, then clean up after it."""
+    """Wait for the owner to end, then clean up after it."""
     folder, *cgroups = map(Path, sys.argv[1:])
     for pid in [int(line) for line in sys.stdin]:
-        # By then the pid may be that of another process, which has nothing to do with the folder.
+        # The system may have reused the pid for a process that has nothing to do with the folder.
         if str(folder) in _command(pid):
             os.kill(pid, signal.SIGKILL)
     # A process that was just killed may still write a file, or be in a cgroup.
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def remove_cgroup(cgroup: Path) -> None:
-    """Remove a cgroup and those in it, as far as there are no processes in them."""
+    """Remove a cgroup and those below it, as far as they have no processes."""
     for folder, _, _ in os.walk(cgroup, topdown=False):
         with suppress(OSError):
             Path(folder).rmdir()

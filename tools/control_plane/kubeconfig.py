@@ -1,4 +1,4 @@
-"""Kubeconfigs: where an API server is, how it is known, and as whom to speak to it."""
+"""Kubeconfigs: the API server's URL and CA, and the user's token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NAME = "queuelet-dev"
 
 
 def write_kubeconfig(path: Path, *, url: str, authority: Path, user: str, token: str) -> None:
-    """Write a kubeconfig that speaks as a user with a token. It is JSON, which is YAML too."""
+    """Write a kubeconfig for the user of a token. It is JSON, which is also YAML."""
     trusted = base64.b64encode(authority.read_bytes()).decode()
     config = {
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""The control plane: its three processes, started in order, and ended together."""
+"""The control plane: its three processes, started in order and ended together."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tools.control_plane.processes import Process
 from tools.control_plane.steps import Steps, say
 
 _READY_WITHIN = 90.0
-"""Seconds that each process has to get ready: generous, for machines that do much else."""
+"""Seconds that each process has to become ready: generous, because the machine may be busy."""
 
 _ANSWER_WITHIN = 2.0
-"""Seconds that a question whether it is ready may take, before it is asked again."""
+"""Timeout of one readiness request, in seconds."""
 
 _TRIES = 3
-"""How often to start where another process took a port that was free a moment before."""
+"""How often to start again after another process took a port that was free a moment before."""
 
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 
@@ -41,14 +41,14 @@ CONTROLLERS = (
     "root-ca-certificate-publisher-controller",
     "clusterrole-aggregation-controller",
 )
-"""What the controller manager runs: all that matters where there are no Pods."""
+"""Controllers to run: those that matter without Pods."""
 
 
 class ControlPlane:
-    """A Kubernetes of its own, on loopback, without nodes. Several may run at once.
+    """A Kubernetes control plane on loopback, without nodes. Several may run at once.
 
-    Its state is in a temporary folder that goes away with it. Where it fails, its logs stay. Never for more than tests:
-    what it stores is not flushed to disk, and its tokens lie in files.
+    Its state is in a temporary folder that is removed with it. If it fails, its logs stay. For tests only, because what
+    it stores is not flushed to disk, and its tokens are in files.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class ControlPlane:
     ) -> None:
         """Take more flags for the API server, and the controllers to run.
 
-        To run it in a network that is not ours: what commands begin with there, and who finds so many ports, each to
-        be the same port of loopback here and there.
+        To run it in another network namespace, pass the prefix of commands that run there, and a function that returns
+        free ports, each the same port of loopback in both networks.
         """
         self._api_server_flags = api_server_flags
         self._enabled = controllers
@@ -71,7 +71,7 @@ class ControlPlane:
         self._tokens = {"admin": secrets.token_hex(16), "controllers": secrets.token_hex(16)}
 
     def __enter__(self) -> Self:
-        """Start it."""
+        """Start the control plane."""
         self.start()
         return self
 
@@ -82,7 +82,7 @@ class ControlPlane:
         self.stop(keep_logs=error is not None)
 
     def start(self) -> None:
-        """Start it, and return when all of it works. Raises `ControlPlaneError` with what is in the way."""
+        """Start it; return when all of it works. Raises `ControlPlaneError` with the reason if it fails."""
         found = {name: binaries.get(name) for name in binaries.SERVERS}
         for left in reversed(range(_TRIES)):
             steps = Steps()
@@ -95,13 +95,13 @@ class ControlPlane:
                 self.stop(keep_logs=not lost_a_port)
                 if not (lost_a_port and left):
                     raise
-                say("a free port was taken by another process; starting anew")
+                say("another process took a port; starting again")
             else:
                 return
 
     def stop(self, *, keep_logs: bool = False) -> None:
-        """End it at once and remove its state, but for its logs if they are wanted."""
-        # By SIGKILL: nothing that they hold is needed any more.
+        """Kill it and remove its state, except for its logs if asked to keep them."""
+        # SIGKILL, because nothing that the processes hold is needed any more.
         for process in (self.controllers, self.api_server, self.etcd):
             process.kill()
         self._guard.dismiss()
@@ -114,10 +114,10 @@ class ControlPlane:
                 shutil.rmtree(path, ignore_errors=True)
             elif path.is_file():
                 path.unlink()
-        say(f"its logs are kept in {self._logs}")
+        say(f"the control plane's logs are in {self._logs}")
 
     def check(self) -> None:
-        """Raise `ControlPlaneError` with the end of its log if one of the processes has ended."""
+        """Raise `ControlPlaneError` with the last lines of its log if one of the processes has ended."""
         for process in (self.etcd, self.api_server, self.controllers):
             process.check()
 
@@ -127,49 +127,49 @@ class ControlPlane:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What kubectl and helm need in their environment to speak to it as the admin, and to leave nothing behind."""
+        """Environment with which kubectl and helm talk to it as admin, and leave nothing behind."""
         return {"KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.folder / "kubectl")}
 
-    # Other users than the admin
+    # Users other than the admin
 
     def service_account_token(self, namespace: str, name: str, seconds: int = 3600) -> str:
-        """Return a token of a ServiceAccount, as a Pod would be given it."""
+        """Return a token of a ServiceAccount, like the one a Pod gets."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         answer = self.api.create(path, {"spec": {"expirationSeconds": seconds}})
         return str(answer["status"]["token"])
 
     def api_of_admin(self) -> Api:
-        """Return the API server as the admin sees it, over a connection of its own: for another thread."""
+        """Return an API client as admin, with a connection of its own: for another thread."""
         return self.api_as(self._tokens["admin"])
 
     def api_as(self, token: str) -> Api:
-        """Return the API server as the user of a token sees it."""
+        """Return an API client as the user of a token."""
         return Api(self.url, self.certificates.authority, token)
 
     def kubeconfig_as(self, user: str, token: str) -> Path:
-        """Write a kubeconfig for the user of a token, and return where it is."""
+        """Write a kubeconfig for the user of a token, and return its path."""
         path = self.folder / f"{user.replace('/', '-').replace(':', '-')}.kubeconfig"
         write_kubeconfig(path, url=self.url, authority=self.certificates.authority, user=user, token=token)
         return path
 
-    # Inside
+    # Internals
 
     def _lay_out(self, found: dict[str, Path]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="queuelet-control-plane-"))
-        """Its state."""
+        """The folder of its state."""
         self._logs = self.folder / "logs"
         self._logs.mkdir()
         self._clients, self._peers, port = (self._find_ports or free_ports)(3)
         self.url = f"https://127.0.0.1:{port}"
-        """The API server's."""
+        """The API server's URL."""
         self.certificates = Certificates(self.folder)
-        """What it is known by."""
+        """The file of the CA that signed the API server's certificate."""
         self.certificates.write()
         self.kubeconfig = self.folder / "kubeconfig"
-        """The admin's, who may do anything."""
+        """The token of the admin, who has all rights."""
         self._write_identities()
         self.api = self.api_of_admin()
-        """The API server as the admin sees it."""
+        """An API client as admin."""
         self.etcd = Process("etcd", [*self._prefix, found["etcd"], *self._etcd_flags()], self._logs / "etcd.log")
         self.api_server = Process(
             "kube-apiserver",
@@ -209,7 +209,7 @@ class ControlPlane:
             f"--name={self.folder.name}",
             f"--data-dir={self.folder / 'etcd'}",
             "--unsafe-no-fsync",
-            # Alone, it has no one to wait for before it leads.
+            # There is only one replica, so it needs no leader election.
             "--heartbeat-interval=20",
             "--election-timeout=200",
             "--log-level=warn",
@@ -244,7 +244,7 @@ class ControlPlane:
         return [
             f"--kubeconfig={self._controllers_kubeconfig}",
             f"--controllers={','.join(self._enabled)}",
-            # It serves nothing that is asked for here.
+            # Its own endpoints are not used here.
             "--secure-port=0",
             "--leader-elect=false",
             "--kube-api-qps=200",
@@ -268,7 +268,7 @@ class ControlPlane:
             time.sleep(0.05)
 
     def _etcd_is_ready(self) -> bool:
-        """Tell whether etcd answers, by its own name: one that is not ours may have taken the port."""
+        """Return whether our etcd responds, by its name: another process may have taken the port."""
         url = f"http://127.0.0.1:{self._clients}/v3/cluster/member/list"
         try:
             with urllib.request.urlopen(url, data=b"{}", timeout=_ANSWER_WITHIN) as answer:
@@ -280,7 +280,7 @@ class ControlPlane:
         return self._is_there("/readyz")
 
     def _controllers_work(self) -> bool:
-        """Tell whether the default ServiceAccount is there: its controller made it."""
+        """Return whether the controller has created the default ServiceAccount."""
         return self._is_there("/api/v1/namespaces/default/serviceaccounts/default")
 
     def _is_there(self, path: str) -> bool:

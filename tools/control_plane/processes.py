@@ -1,4 +1,4 @@
-"""Processes started here, and ended here: no other is ever signalled."""
+"""Child processes. Only processes that were started here are ever signalled."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from tools.control_plane.errors import ControlPlaneError
 
 _TOLD_LINES = 20
-"""Lines of its log that are told of a process that ended."""
+"""Number of lines of its log that are reported for a process that ended."""
 
 
 class Process:
-    """A program that runs beside us, with a log file.
+    """A program that runs as our child, with a log file.
 
-    It stays our child until it is waited for here, so its pid can't be another's.
+    It stays our child until it is waited for here, so its pid can't be reused.
     """
 
     def __init__(self, name: str, command: Sequence[str | Path], log: Path, files: Sequence[int] = ()) -> None:
-        """Take its name, its command, where its log goes, and the open files of ours that it gets."""
+        """Take its name, its command, its log file, and the file descriptors that it inherits."""
         self.name = name
         self.log = log
         self._command = command
@@ -28,9 +28,9 @@ class Process:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; the log goes on where it was."""
+        """Start it; append to the log."""
         with self.log.open("ab") as log:
-            # A session of its own: ^C is ours, and ends it in our order.
+            # A session of its own: ^C goes only to us, and we end it in our order.
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -51,18 +51,18 @@ class Process:
         return self._process is not None and self._process.poll() is None
 
     def check(self) -> None:
-        """Raise `ControlPlaneError` with the end of its log if it does not run."""
+        """Raise `ControlPlaneError` with the last lines of its log if it does not run."""
         if not self.is_running:
             raise ControlPlaneError(f"{self.name} {self._how_it_ended()}; the end of {self.log}:\n{self.last_lines()}")
 
     def last_lines(self) -> str:
-        """Return the end of its log."""
+        """Return the last lines of its log."""
         if not self.log.exists():
             return "(no log)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-_TOLD_LINES:])
 
     def kill(self) -> None:
-        """End it at once, if it runs."""
+        """Kill it if it runs."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

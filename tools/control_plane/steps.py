@@ -1,4 +1,4 @@
-"""What is being done, told on standard error, with the time it took."""
+"""Progress on standard error, with the time each step took."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Steps:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        """By step, in order."""
+        """Seconds by step, in order."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -28,6 +28,6 @@ class Steps:
         self.seconds[name] = time.monotonic() - began
 
     def __str__(self) -> str:
-        """Read as in a sentence."""
+        """Format as part of a sentence."""
         steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
         return f"{sum(self.seconds.values()):.1f} s ({steps})"

@@ -2,7 +2,7 @@
 
     python -m tools.image --target server --output server.tar --tag localhost/queuelet-server:dev
 
-It does what the Dockerfile says, in a folder in the place of a container, and writes an OCI archive. The base image is
-not fetched: packages of this machine's Debian stand in for it. The network, the package indexes and the certificates
-are the machine's, and nothing of them stays in the image. It needs root, Linux, and apt-get.
+Contributors do not need this. It runs the steps of the Dockerfile in a folder instead of a container, and writes an OCI
+archive. The base image is not downloaded: packages of this machine's Debian replace it. Steps use the machine's
+network, package indexes and certificates, and none of them stays in the image. It needs Linux, root and apt-get.
 """

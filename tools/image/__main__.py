@@ -15,12 +15,12 @@ _CHECKOUT = Path(__file__).parents[2]
 
 
 def main() -> int:
-    """Do what the arguments say; return the exit code."""
+    """Run the command; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.image", description="Build our image without Docker.")
     parser.add_argument("--target", required=True, help="the stage of the Dockerfile")
-    parser.add_argument("--output", required=True, type=Path, help="where the OCI archive goes")
-    parser.add_argument("--tag", required=True, help="the name of the image, as localhost/queuelet-server:dev")
-    parser.add_argument("--checkout", default=_CHECKOUT, type=Path, help="where the Dockerfile is; by default, here")
+    parser.add_argument("--output", required=True, type=Path, help="the path of the OCI archive")
+    parser.add_argument("--tag", required=True, help="the name of the image, such as localhost/queuelet-server:dev")
+    parser.add_argument("--checkout", default=_CHECKOUT, type=Path, help="the folder of the Dockerfile (.)")
     arguments = parser.parse_args()
     if reason := machine.why_not():
         say(reason)

@@ -1,4 +1,4 @@
-"""OCI archives: what `ctr images import`, `podman load` and `skopeo` read. The same folders give the same bytes."""
+"""Writes OCI archives, for `ctr images import`, `podman load` and `skopeo`. The same folders give the same bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MEDIA = "application/vnd.oci.image"
 _EPOCH = "1970-01-01T00:00:00Z"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _OPAQUE = "trusted.overlay.opaque"
-"""How overlayfs marks a folder that hides the one below it."""
+"""The extended attribute that marks a folder of an overlay as opaque: it hides the one below it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """How a container of an image is run."""
+    """The configuration of an image's containers."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: str = "/"
@@ -33,7 +33,7 @@ class Settings:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def as_oci(self) -> dict[str, Any]:
-        """Return them as an image's configuration has them."""
+        """Return it in the form of an image's configuration."""
         told = {
             "Env": [f"{name}={value}" for name, value in self.environment.items()],
             "WorkingDir": self.folder,
@@ -47,7 +47,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
-    """A tar file, and what it is known by."""
+    """A tar file, its digests and its size."""
 
     path: Path
     digest: str
@@ -55,7 +55,7 @@ class Layer:
 
 
 def write_layer(folder: Path, path: Path) -> Layer:
-    """Write the files of a folder as a layer. Where it is the upper folder of an overlay, so is what it takes away."""
+    """Write the files of a folder as a layer. If it is the upper folder of an overlay, include its deletions."""
     with path.open("wb") as file:
         written = _Digesting(file)
         with tarfile.open(fileobj=written, mode="w|", format=tarfile.PAX_FORMAT) as tar:
@@ -69,7 +69,7 @@ def write_layer(folder: Path, path: Path) -> Layer:
 
 
 def write_archive(path: Path, tag: str, layers: Sequence[Layer], settings: Settings) -> str:
-    """Write an image of layers, the lowest first, and return the digest that it is known by."""
+    """Write an image of layers, the lowest first, and return its digest."""
     architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
     config = _json(
         {
@@ -106,7 +106,7 @@ def write_archive(path: Path, tag: str, layers: Sequence[Layer], settings: Setti
         _put(tar, "index.json", _json(index))
         for blob in (config, manifest):
             _put(tar, f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}", blob)
-        # An image may have the same layer twice, an archive the same name only once.
+        # An image may have the same layer twice, but an archive holds each name only once.
         for layer in {layer.digest: layer for layer in layers}.values():
             entry = tarfile.TarInfo(f"blobs/sha256/{layer.digest}")
             entry.size = layer.size
@@ -116,7 +116,7 @@ def write_archive(path: Path, tag: str, layers: Sequence[Layer], settings: Setti
 
 
 def _entries(top: Path) -> Iterator[tuple[tarfile.TarInfo, Path | None]]:
-    """Yield what a layer has of a folder, in an order of its own: entries, and where the content of a file is."""
+    """Yield the entries of a layer of a folder, sorted, and the path of each file's content."""
     linked: dict[tuple[int, int], str] = {}
     for folder, folders, files in os.walk(top):
         folders.sort()
@@ -133,7 +133,7 @@ def _entries(top: Path) -> Iterator[tuple[tarfile.TarInfo, Path | None]]:
             elif stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
                 entry = _entry(str(path.relative_to(top).with_name(f".wh.{name}")))
             elif not stat.S_ISREG(found.st_mode):
-                continue  # A container's runtime makes the devices that it needs, and a socket has no content.
+                continue  # the container runtime creates devices, and a socket has no content
             elif (found.st_dev, found.st_ino) in linked:
                 entry.type, entry.linkname = tarfile.LNKTYPE, linked[found.st_dev, found.st_ino]
             else:
@@ -147,7 +147,7 @@ def _entries(top: Path) -> Iterator[tuple[tarfile.TarInfo, Path | None]]:
 def _entry(name: str, found: os.stat_result | None = None) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     if found:
-        # The time stays: Python takes compiled code only with a source as old as it was when that was compiled.
+        # Keep the time, because Python uses compiled code only if its source has the time recorded in it.
         entry.mode, entry.mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)
         entry.uid, entry.gid = found.st_uid, found.st_gid
     return entry
@@ -161,7 +161,7 @@ def _is_opaque(folder: str) -> bool:
 
 
 class _Digesting(io.RawIOBase):
-    """Counts and digests what is written to a file."""
+    """Counts and hashes the bytes that are written to a file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""What stands in for the base image `python:<version>-slim`: Python and pip of this machine's Debian, unpacked."""
+"""A substitute for the base image `python:<version>-slim`: Python and pip of this machine's Debian, unpacked."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from tools.image.errors import ImageError
 
 _PACKAGES = ("python3", "python3-pip", "ca-certificates", "libstdc++6", "dash", "coreutils")
-"""What our Dockerfile needs of such an image. Wheels of compiled code link to libstdc++."""
+"""Packages that our Dockerfile expects in such an image. Wheels with compiled code link to libstdc++."""
 
 _LEFT_OUT = {"debconf", "dpkg", "perl-base", "tar"}
-"""What those depend on for their installation alone."""
+"""Packages that those need only for their installation scripts."""
 
 _FOLDERS = ("dev", "etc/ssl/certs", "proc", "root", "run", "sys", "tmp", "usr/local/bin", "var/tmp")
 _EMPTY = ("etc/hosts", "etc/resolv.conf")
@@ -27,8 +27,8 @@ _GROUPS = "root:x:0:\nnogroup:x:65534:\n"
 
 
 def get(cache: Path) -> Path:
-    """Return the folder of the base image in a cache, making it first where it is missing. Its files are in `files`."""
-    # With another recipe it is another image.
+    """Return the folder of the base image in a cache, building it first if it is missing. Its files are in `files`."""
+    # The recipe is part of the key, because another recipe makes another image.
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     place = cache / f"base-{recipe}"
     if not place.exists():
@@ -44,13 +44,13 @@ def get(cache: Path) -> Path:
 
 
 def _unpack(folder: Path, root: Path) -> None:
-    """Fetch the packages and unpack them. Their scripts are not run."""
+    """Download the packages and unpack them. Their scripts do not run."""
     downloads, nothing = folder / "packages", folder / "nothing"
     downloads.mkdir()
     nothing.touch()
     root.mkdir(parents=True)
     root.chmod(0o755)
-    # As if nothing were installed yet.
+    # An empty status file, so that apt downloads every dependency.
     options = [f"-oDir::State::status={nothing}", "-oAPT::Install-Recommends=0", "-oDebug::NoLocking=1"]
     told = _output(["apt-get", "--simulate", *options, "install", *_PACKAGES], folder)
     names = [line.split()[1] for line in told.splitlines() if line.startswith("Inst ")]
@@ -61,7 +61,7 @@ def _unpack(folder: Path, root: Path) -> None:
 
 
 def _finish(root: Path) -> None:
-    """Do what the scripts of the packages would have done, and what makes it like an image of Python's."""
+    """Do what the scripts of the packages would have done, and make the differences to the Python image small."""
     began = time.time()
     for name in _FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -77,14 +77,15 @@ def _finish(root: Path) -> None:
     (root / "etc/ssl/certs/ca-certificates.crt").write_bytes(b"".join(path.read_bytes() for path in trusted))
     for name in ("python", "python3"):
         (root / "usr/local/bin" / name).symlink_to("/usr/bin/python3")
-    # Debian wants no pip outside of virtual environments. An image of Python's does not mind.
+    # Debian forbids pip outside of virtual environments; the Python image allows it.
     for path in root.glob("usr/lib/python3.*/EXTERNALLY-MANAGED"):
         path.unlink()
-    # Debian's scripts compile it all too. Here without the times of files, so that these do not matter.
+    # Debian's scripts compile everything too. Here the compiled files do not depend on file times, so that builds are
+    # reproducible.
     folders = [str(Path("/", path.relative_to(root))) for path in sorted(root.glob("usr/lib/python3*"))]
     compiling = ["python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash"]
     _output(["chroot", str(root), *compiling, *folders], root)
-    # What was made here is as old as the rest is: the same each time.
+    # Created files get the time of the rest, so that builds are reproducible.
     for folder, folders_in_it, files in os.walk(root):
         for name in (*folders_in_it, *files):
             path = Path(folder, name)
@@ -99,7 +100,7 @@ def _output(command: Sequence[str], folder: Path) -> str:
     )
     if done.returncode:
         raise ImageError(
-            f"the base image can't be made: {' '.join(command[:2])} failed. Where it finds no package, "
+            f"{' '.join(command[:2])} failed, so there is no base image. If it found no package, "
             f"apt-get update may help.\n{done.stderr[-2000:]}"
         )
     return done.stdout

@@ -1,4 +1,4 @@
-"""Does the steps of a plan, each in a layer of its own over those before it. A step done before is not done again."""
+"""Runs the steps of a plan, each in a layer of its own on top of those before it. Results of steps are cached."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from tools.image.mounts import overlaid, ready_to_run
 from tools.image.plan import Copy, Folder, Plan, Run, Step, plan
 
 _KEPT = 14 * 24 * 3600.0
-"""Seconds that what was made by a step is kept, since it was last of use."""
+"""Seconds that a cached result is kept after its last use."""
 
 _TOLD_LINES = 40
-"""Lines of the output of a command that are told where it failed."""
+"""Lines of a command's output that are shown if it fails."""
 
 _BUILDING = "building."
 
 _STOOD_IN_FOR = "python:"
-"""What the names of the base images begin with that there is a stand-in for."""
+"""The name prefix of the base images that we have a substitute for."""
 
 
 def build(checkout: Path, target: str, output: Path, tag: str) -> None:
@@ -41,7 +41,7 @@ def build(checkout: Path, target: str, output: Path, tag: str) -> None:
         raise ImageError(reason)
     plans = plan(parse((checkout / "Dockerfile").read_text()), target)
     began = time.monotonic()
-    # Other users than root must be able to read what is made.
+    # Users other than root need to read the files.
     os.umask(0o022)
     with binaries.one_at_a_time("image.lock"):
         builder = _Builder(Context(checkout))
@@ -51,7 +51,7 @@ def build(checkout: Path, target: str, output: Path, tag: str) -> None:
         digest = write_archive(output, tag, [_layer(folder) for folder in done.layers], plans[-1].settings)
         builder.forget_old()
     size, seconds = output.stat().st_size / 2**20, time.monotonic() - began
-    say(f"{tag} is in {output}: {digest[:19]}, {size:.0f} MiB, after {seconds:.1f} s")
+    say(f"wrote {tag} to {output}: {digest[:19]}, {size:.0f} MiB, in {seconds:.1f} s")
 
 
 def say(text: str) -> None:
@@ -61,10 +61,10 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Built:
-    """What a stage has become so far."""
+    """The state of a stage so far."""
 
     key: str
-    """Of what it depends on: the same means the same files."""
+    """A digest of everything that it depends on: the same key means the same files."""
     layers: tuple[Path, ...]
     """The folders of its layers, the lowest first."""
 
@@ -86,29 +86,29 @@ class _Builder:
         self.stages: dict[str, _Built] = {}
 
     def build(self, wanted: Plan) -> None:
-        """Build a stage: those that it needs were built before."""
+        """Build a stage. The stages that it needs are already built."""
         built = self.stages.get(wanted.base) or self._base(wanted.base)
         for step in wanted.steps:
             built = self._after(built, step, wanted.name)
         self.stages[wanted.name] = built
 
     def forget_old(self) -> None:
-        """Remove what was of no use for long."""
+        """Remove cached results that were not used for long."""
         for folder in self._cache.glob("step-*"):
             if time.time() - folder.stat().st_mtime > _KEPT:
                 shutil.rmtree(folder)
 
     def _base(self, name: str) -> _Built:
         if not name.startswith(_STOOD_IN_FOR):
-            raise ImageError(f"nothing stands in for the base image {name} here, only for {_STOOD_IN_FOR}<version>")
+            raise ImageError(f"no substitute for the base image {name}; use {_STOOD_IN_FOR}<version>")
         began = time.monotonic()
         layer = base.get(self._cache)
-        _say_done(f"{layer.name} in the place of {name}", began)
+        _say_done(f"{layer.name} instead of {name}", began)
         self.stages[name] = _Built(key=layer.name, layers=(layer,))
         return self.stages[name]
 
     def _after(self, built: _Built, step: Step, stage: str) -> _Built:
-        """Return what a stage is after a step."""
+        """Return the state of a stage after a step."""
         instruction, began = step.instruction, time.monotonic()
         known = [built.key, type(step).__name__, *self._depends_on(step)]
         key = hashlib.sha256("\0".join(known).encode()).hexdigest()[:16]
@@ -127,16 +127,16 @@ class _Builder:
         return _Built(key=key, layers=(*built.layers, place))
 
     def _depends_on(self, step: Step) -> list[str]:
-        """Return what the outcome of a step depends on, beside what was there before it."""
+        """Return everything that the outcome of a step depends on, in addition to the files before it."""
         match step:
             case Run():
                 return [repr(step.command), repr(sorted(step.environment.items())), step.folder, step.user]
             case Copy(stage=None):
                 for source in step.sources:
                     if not (self._context.folder / source).exists():
-                        raise step.instruction.error(f"there is no {source} in {self._context.folder}")
+                        raise step.instruction.error(f"no {source} in {self._context.folder}")
                     if not self._context.has(source):
-                        raise step.instruction.error(f".dockerignore leaves out {source}")
+                        raise step.instruction.error(f".dockerignore excludes {source}")
                 content = copying.digest(self._context.folder, step.sources, self._context.has)
                 return [repr(step.sources), step.place, content]
             case Copy():
@@ -154,13 +154,13 @@ class _Builder:
                 with self._files_of(str(step.stage)) as origin:
                     for source in step.sources:
                         if not os.path.lexists(origin / source.lstrip("/")):
-                            raise step.instruction.error(f"there is no {source} in the stage {step.stage}")
+                            raise step.instruction.error(f"no {source} in the stage {step.stage}")
                     copying.copy(origin, step.sources, root, step.place, lambda _: True)
             case Folder():
                 (root / step.path.strip("/")).mkdir(parents=True, exist_ok=True)
 
     def _run(self, step: Run, root: Path) -> None:
-        # What the Dockerfile sets goes before what the machine does.
+        # The Dockerfile's variables override the machine's.
         environment = {**machine.environment(), "HOME": machine.HOME, **step.environment}
         command = ["chroot", f"--userspec={step.user or '0:0'}", str(root), "env", f"--chdir={step.folder}"]
         with ready_to_run(root, machine.files(), {f"{machine.HOME}/.cache": self._downloads}):
@@ -188,7 +188,7 @@ class _Builder:
 
 
 def _layer(folder: Path) -> Layer:
-    """Return the layer of a folder, written once."""
+    """Return the layer of a folder, written only once."""
     for known in folder.glob("layer-*.tar"):
         return Layer(path=known, digest=known.stem.removeprefix("layer-"), size=known.stat().st_size)
     written = write_layer(folder / "files", folder / "layer.new")

@@ -1,4 +1,4 @@
-"""The files of the checkout that a build may copy: all that .dockerignore leaves."""
+"""The files of the checkout that a build may copy: all that .dockerignore does not exclude."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Context:
         self._rules = [(not line.startswith("!"), _pattern(line.removeprefix("!"))) for line in told]
 
     def has(self, path: str) -> bool:
-        """Tell whether a path, relative to the checkout, is not left out. The last rule that it matches counts."""
+        """Return whether a path, relative to the checkout, is included. The last rule that it matches decides."""
         left_out = False
         for leaves_out, matches in self._rules:
             if matches(path):
@@ -27,7 +27,7 @@ class Context:
 
 
 def _pattern(text: str) -> Callable[[str], object]:
-    """Return what tells whether a path, or a folder that it is in, matches a pattern."""
+    """Return a function that says whether a pattern matches a path, or a folder that contains it."""
     expression = ""
     for part in re.split(r"(\*\*/|\*\*|\*|\?)", text.strip("/")):
         expression += {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part))

@@ -1,4 +1,4 @@
-"""Copies as COPY does: what was copied is root's, and keeps its mode and its time."""
+"""Copies files as COPY does: root owns the copies, and mode and time are preserved."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 Has = Callable[[str], bool]
-"""Tells whether a path, relative to where sources are looked for, is to be copied."""
+"""Returns whether to copy a path, relative to the source folder."""
 
 
 def copy(top: Path, sources: Sequence[str], root: Path, place: str, has: Has) -> None:
-    """Copy files, and what is in folders, to a place in a root folder."""
+    """Copy files, and the contents of folders, to a path in a root folder."""
     into = root / place.strip("/")
     for source in sources:
         found = top / source.strip("/")
@@ -30,7 +30,7 @@ def copy(top: Path, sources: Sequence[str], root: Path, place: str, has: Has) ->
 
 
 def digest(top: Path, sources: Sequence[str], has: Has) -> str:
-    """Return what is the same as long as the same would be copied: names, modes and content."""
+    """Return a digest of the names, modes and contents that would be copied."""
     hashed = hashlib.sha256()
     for source in sources:
         found = top / source.strip("/")
@@ -45,7 +45,7 @@ def digest(top: Path, sources: Sequence[str], has: Has) -> str:
 
 
 def _within(folder: Path, top: Path, has: Has) -> Iterator[Path]:
-    """Yield what is in a folder, each folder before what is in it."""
+    """Yield the contents of a folder, each folder before its contents."""
     for path in sorted(folder.iterdir()):
         if has(str(path.relative_to(top))):
             yield path

@@ -1,4 +1,4 @@
-"""Reads a Dockerfile: the part of its language that ours is written in. All else is an error, told with its line."""
+"""Parses a Dockerfile: only the part of the language that ours uses. Everything else is an error with its line."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from tools.image.errors import ImageError
 
 WORDS = ("ARG", "FROM", "ENV", "WORKDIR", "COPY", "RUN", "USER", "EXPOSE", "ENTRYPOINT", "LABEL")
-"""The instructions that are understood."""
+"""Supported instructions."""
 
 _OPTIONS = {"COPY": ("from",)}
-"""The options that are understood, as `--from=build`."""
+"""Supported options, such as `--from=build`."""
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+)|(\S))")
 
@@ -27,50 +27,50 @@ class Instruction:
     word: str
     """One of `WORDS`."""
     text: str
-    """What follows the word and its options, in one line."""
+    """The text after the word and its options, in one line."""
     options: Mapping[str, str]
     comment: str
-    """The comment right above it."""
+    """The comment directly above it."""
 
     def error(self, sentence: str) -> ImageError:
-        """Return an error that says where it is."""
+        """Return an error that names the line."""
         return ImageError(f"Dockerfile, line {self.line}: {sentence}")
 
     def exec_form(self) -> list[str] | None:
-        """Return the program and its arguments where they are written as a JSON list, else None."""
+        """Return the program and its arguments if they are a JSON list, else None."""
         if not self.text.startswith("["):
             return None
         try:
             told = json.loads(self.text)
         except ValueError as error:
-            raise self.error(f"{self.text} begins as a JSON list and is none: {error}") from error
+            raise self.error(f"{self.text} starts like a JSON list but is not valid: {error}") from error
         if not told or not all(isinstance(each, str) for each in told):
             raise self.error(f"{self.text} is not a JSON list of strings")
         return list(told)
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Return the NAME=VALUE that it consists of."""
+        """Return its NAME=VALUE pairs."""
         found = []
         for each in self.words():
             name, equals, value = each.partition("=")
             if not equals or not name:
-                raise self.error(f"{self.word} needs NAME=VALUE, and {each!r} is none")
+                raise self.error(f"{self.word} needs NAME=VALUE; this is {each!r}")
             found.append((name, value))
         return found
 
     def words(self) -> list[str]:
-        """Return the words that it consists of, without their quotes."""
+        """Return its words, without quotes."""
         try:
             return shlex.split(self.text)
         except ValueError as error:
-            raise self.error(f"{self.text} can't be read: {error}") from error
+            raise self.error(f"{self.text} can't be parsed: {error}") from error
 
     def fill_in(self, text: str, variables: Mapping[str, str]) -> str:
-        """Return a text with the values of the variables that it names."""
+        """Return a text with its variables expanded."""
 
         def value(match: re.Match[str]) -> str:
             if match[3]:
-                raise self.error(f"{text} has a ${match[3]} that is not understood: $NAME and ${{NAME}} are")
+                raise self.error(f"{text} has a ${match[3]} that is not supported; use $NAME or ${{NAME}}")
             name = match[1] or match[2]
             if name not in variables:
                 raise self.error(f"{text} names {name}, which has no value here")
@@ -81,26 +81,26 @@ class Instruction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """A FROM, and what follows it."""
+    """A FROM and the instructions after it."""
 
     start: Instruction
     name: str
-    """What other stages know it by: a number, if it has no other name."""
+    """The name that other stages use: a number, if it has no other name."""
     base: str
-    """The image or the stage that it begins with."""
+    """The image or the stage that it starts from."""
     instructions: tuple[Instruction, ...]
 
     def last(self, word: str) -> Instruction | None:
-        """Return the last instruction of a word, which is the one that counts."""
+        """Return the last instruction of a word, which is the effective one."""
         return next((each for each in reversed(self.instructions) if each.word == word), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dockerfile:
-    """All of it."""
+    """A parsed Dockerfile."""
 
     arguments: tuple[Instruction, ...]
-    """The ARGs before the first stage, which FROM may name."""
+    """The ARGs before the first stage, which FROM may use."""
     stages: tuple[Stage, ...]
 
     def stage(self, name: str) -> Stage:
@@ -113,18 +113,18 @@ class Dockerfile:
         )
 
     def is_stage(self, name: str) -> bool:
-        """Tell whether a base is a stage of its own."""
+        """Return whether a base is a stage of this file."""
         return any(stage.name == name for stage in self.stages)
 
     def targets(self) -> list[Stage]:
-        """Return the stages that no other uses: those are the images that it is for."""
+        """Return the stages that no other stage uses: the images that it builds."""
         used = {stage.base for stage in self.stages}
         used |= {each.options.get("from", "") for stage in self.stages for each in stage.instructions}
         return [stage for stage in self.stages if stage.name not in used]
 
 
 def parse(text: str) -> Dockerfile:
-    """Read a Dockerfile. Raises `ImageError` for what is not understood."""
+    """Parse a Dockerfile. Raises `ImageError` for unsupported syntax."""
     arguments: list[Instruction] = []
     stages: list[tuple[Instruction, list[Instruction]]] = []
     for instruction in _instructions(text):
@@ -146,7 +146,7 @@ def parse(text: str) -> Dockerfile:
 
 
 def defaults(arguments: list[Instruction]) -> dict[str, str]:
-    """Return the values that ARGs have by themselves."""
+    """Return the default values of ARGs."""
     values: dict[str, str] = {}
     for each in arguments:
         name, equals, value = each.text.partition("=")
@@ -162,7 +162,7 @@ def _stage(number: int, start: Instruction, instructions: list[Instruction], val
         case [base, word, name] if word.upper() == "AS":
             pass
         case _:
-            raise start.error(f"FROM needs an image, or an image AS a name, and this is {start.text!r}")
+            raise start.error(f"FROM needs an image, or an image AS a name; this is {start.text!r}")
     return Stage(start=start, name=name, base=start.fill_in(base, values), instructions=tuple(instructions))
 
 
@@ -182,7 +182,7 @@ def _instructions(text: str) -> Iterator[Instruction]:
         else:
             comment = []
     if begun:
-        raise ImageError(f"Dockerfile, line {begun_at}: it ends with a \\ that nothing follows")
+        raise ImageError(f"Dockerfile, line {begun_at}: the file ends after a \\")
 
 
 def _instruction(line: int, text: str, comment: str) -> Instruction:
@@ -190,16 +190,16 @@ def _instruction(line: int, text: str, comment: str) -> Instruction:
     word, rest, options = word.upper(), rest.strip(), {}
     where = f"Dockerfile, line {line}"
     if word not in WORDS:
-        raise ImageError(f"{where}: {word} is not understood here, only {', '.join(WORDS)}")
+        raise ImageError(f"{where}: {word} is not supported, only {', '.join(WORDS)}")
     while rest.startswith("--"):
         option, _, rest = rest.partition(" ")
         name, _, value = option.removeprefix("--").partition("=")
         rest = rest.strip()
         if name not in _OPTIONS.get(word, ()) or not value:
-            raise ImageError(f"{where}: {word} with {option} is not understood here")
+            raise ImageError(f"{where}: {word} with {option} is not supported")
         options[name] = value
     if not rest:
         raise ImageError(f"{where}: {word} says nothing")
     if "<<" in rest:
-        raise ImageError(f"{where}: a here-document is not understood here")
+        raise ImageError(f"{where}: a here-document is not supported")
     return Instruction(line=line, word=word, text=rest, options=options, comment=comment)

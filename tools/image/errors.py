@@ -1,7 +1,7 @@
-"""What goes wrong, told in sentences for the one who started it."""
+"""Errors, with messages for the person at the terminal."""
 
 from __future__ import annotations
 
 
 class ImageError(Exception):
-    """The Dockerfile can't be read, or one of its steps can't be done."""
+    """The Dockerfile is not supported or one of its steps failed."""

@@ -1,4 +1,4 @@
-"""Rules for our Dockerfile that no tool of Docker's checks."""
+"""Rules for our Dockerfile that none of Docker's tools checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tools.image.dockerfile import Dockerfile, Instruction, Stage
 
 
 def complaints(dockerfile: Dockerfile) -> list[str]:
-    """Return what is wrong, each as a sentence with its line."""
+    """Return each problem as a sentence with its line."""
     found = [*_about_bases(dockerfile)]
     for target in dockerfile.targets():
         found += _about_target(target)
@@ -22,22 +22,22 @@ def _about_bases(dockerfile: Dockerfile) -> Iterator[str]:
             continue
         name = stage.start.words()[0].removeprefix("${").removesuffix("}").removeprefix("$")
         if name not in arguments:
-            yield _at(stage.start, f"the base {stage.base} is not an ARG, so that no build can pin its digest")
+            yield _at(stage.start, f"the base {stage.base} is not an ARG, so no build can pin its digest")
         elif "@sha256:" not in stage.base + arguments[name].comment:
-            yield _at(arguments[name], f"{name} has no digest, and no comment says how to pin it")
+            yield _at(arguments[name], f"{name} has no digest; say in a comment how to pin it")
         tag = stage.base.partition("@")[0].rpartition("/")[2].partition(":")[2]
         if tag in {"", "latest"}:
-            yield _at(stage.start, f"the base {stage.base} is whatever is the latest")
+            yield _at(stage.start, f"the base {stage.base} has no fixed version; add a tag")
 
 
 def _about_target(stage: Stage) -> Iterator[str]:
     user = stage.last("USER")
     if user is None:
-        yield _at(stage.start, f"the target {stage.name} has no USER, and runs as root")
+        yield _at(stage.start, f"the target {stage.name} has no USER, so it runs as root; add one")
     else:
         numbers = user.text.split(":")
         if not all(number.isdecimal() for number in numbers):
-            yield _at(user, f"the user {user.text} is not a number: Kubernetes can't tell that it is not root")
+            yield _at(user, f"the user {user.text} is not a number; runAsNonRoot needs one")
         elif "0" in {str(int(number)) for number in numbers}:
             yield _at(user, f"the user {user.text} is root's")
     entrypoint = stage.last("ENTRYPOINT")

@@ -1,4 +1,4 @@
-"""What a step of a build needs of this machine: its network, its package indexes and the certificates it trusts."""
+"""What a build step uses of this machine: its network, package indexes and trusted certificates."""
 
 from __future__ import annotations
 
@@ -50,30 +50,30 @@ _FILES = ("/etc/hosts", "/etc/pip.conf", "/etc/resolv.conf", "/etc/uv/uv.toml")
 _FILES_AT_HOME = (".config/pip/pip.conf", ".config/uv/uv.toml", ".netrc", ".pip/pip.conf")
 
 HOME = "/root"
-"""Of the user that the steps run as."""
+"""Files and folders of the user that the steps run as."""
 
 
 def why_not() -> str | None:
-    """Return the sentence that says why this machine can't build an image, None if it can."""
+    """Return why this machine can't build an image, or None if it can."""
     if sys.platform != "linux":
-        return f"an image is built on Linux, and this is {sys.platform}"
+        return f"building an image needs Linux; this is {sys.platform}"
     if os.geteuid() != 0:
-        return "an image is built by root: it takes mounts and chroot"
+        return "building an image needs root, for mounts and chroot"
     if missing := [name for name in ("apt-get", "dpkg", "unshare", "mount", "chroot") if not shutil.which(name)]:
-        return f"the base image is made of Debian's packages, and there is no {', '.join(missing)}"
+        return f"the base image is made of Debian's packages; missing: {', '.join(missing)}"
     return None
 
 
 def environment() -> dict[str, str]:
-    """Return the variables that tell of indexes, certificates and proxies."""
+    """Return the environment variables that configure indexes, certificates and proxies."""
     return {name: os.environ[name] for name in _NAMES if name in os.environ}
 
 
 def files() -> dict[str, Path]:
-    """Return the files and folders that tell of them: where a step expects each, and where it is."""
+    """Return their configuration files and folders: the path that a step expects, and the path on this machine."""
     found = {name: Path(name) for name in _FILES}
     found |= {f"{HOME}/{name}": Path.home() / name for name in _FILES_AT_HOME}
-    # A variable may name some too.
+    # A variable may name further files.
     for value in environment().values():
         found |= {each: Path(each) for each in value.split() if each.startswith("/")}
     return {place: path for place, path in sorted(found.items()) if path.exists()}

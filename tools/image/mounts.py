@@ -1,4 +1,4 @@
-"""Mounts of a build. They are in a mount namespace of its own, so that none is left, however it ends."""
+"""Mounts of a build. They are in a mount namespace of its own, so that none is left, however the build ends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _INSIDE = "QUEUELET_IMAGE_HAS_ITS_MOUNTS"
 
 
 def enter_own_namespace(module: str) -> None:
-    """Begin this process anew in a mount namespace of its own, unless it is in one."""
+    """Restart this process in a mount namespace of its own, unless it is in one."""
     if os.environ.get(_INSIDE) != str(os.getpid()):
-        # unshare becomes the program, so the number stays.
+        # exec keeps the pid.
         os.environ[_INSIDE] = str(os.getpid())
         own = ["unshare", "--mount", "--propagation=private", sys.executable, "-m", module, *sys.argv[1:]]
         os.execvp(own[0], own)  # noqa: S606  # no shell is wanted
@@ -27,7 +27,7 @@ def enter_own_namespace(module: str) -> None:
 
 @contextmanager
 def overlaid(lower: Sequence[Path], upper: Path | None, beside: Path) -> Iterator[Path]:
-    """Mount folders over each other, the lowest first, and yield where. What is changed there goes to the upper."""
+    """Mount folders as an overlay, the lowest first, and yield its path. Changes are written to the upper folder."""
     place = beside / "merged"
     place.mkdir()
     if upper:
@@ -46,7 +46,7 @@ def overlaid(lower: Sequence[Path], upper: Path | None, beside: Path) -> Iterato
 
 @contextmanager
 def ready_to_run(root: Path, shown: Mapping[str, Path], shared: Mapping[str, Path]) -> Iterator[None]:
-    """Give a root folder what a program needs, and by path in it files of the machine: to read, and to write too."""
+    """Mount what a program needs into a root folder: files of the machine by path, read-only or writable."""
     with ExitStack() as stack:
         stack.enter_context(_mounted(["-t", "proc", "proc", str(root / "proc")], root / "proc"))
         stack.enter_context(_mounted(["-t", "tmpfs", "tmpfs", str(root / "dev")], root / "dev"))
@@ -62,7 +62,10 @@ def ready_to_run(root: Path, shown: Mapping[str, Path], shared: Mapping[str, Pat
 
 @contextmanager
 def _placed(path: Path, place: Path, mode: str) -> Iterator[None]:
-    """Have a file or folder at another place too. What must be made there for it goes afterwards, if still empty."""
+    """Bind-mount a file or folder at another path.
+
+    A mount point created for it is removed afterwards, if still empty.
+    """
     made: list[Path] = []
     for folder in (*reversed(place.parents), *([place] if path.is_dir() else [])):
         if not folder.exists():

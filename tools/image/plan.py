@@ -1,4 +1,4 @@
-"""What is to be done for a target: steps that change files, and how a container of it is run."""
+"""The plan of a target: steps that change files, and the configuration of its containers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tools.image.archive import Settings
 from tools.image.dockerfile import Dockerfile, Instruction, Stage, defaults
 
 BASE_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-"""What the base image sets."""
+"""Environment variables that the base image sets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A command, run in the image."""
+    """A command to run in the image."""
 
     instruction: Instruction
     command: Sequence[str]
@@ -26,19 +26,19 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Copy:
-    """Files from the checkout, or from another stage."""
+    """Files to copy from the checkout, or from another stage."""
 
     instruction: Instruction
     stage: str | None
-    """Where from, the checkout if None."""
+    """The stage to copy from, None for the checkout."""
     sources: Sequence[str]
     place: str
-    """An absolute path; with a slash at its end, a folder."""
+    """An absolute path. With a slash at its end, a folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Folder:
-    """A folder that must be there."""
+    """A folder to create."""
 
     instruction: Instruction
     path: str
@@ -49,17 +49,17 @@ Step = Run | Copy | Folder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What is to be done for a stage."""
+    """The plan of one stage."""
 
     name: str
     base: str
-    """An image, or a stage that comes before."""
+    """An image, or an earlier stage."""
     steps: tuple[Step, ...]
     settings: Settings
 
 
 def plan(dockerfile: Dockerfile, target: str) -> list[Plan]:
-    """Return the plans of a target and of the stages that it needs, each after those that it needs."""
+    """Return the plans of a target and of the stages that it needs, in build order."""
     plans: dict[str, Plan] = {}
     _add(dockerfile, dockerfile.stage(target), plans)
     return list(plans.values())
@@ -71,7 +71,7 @@ def _add(dockerfile: Dockerfile, stage: Stage, plans: dict[str, Plan]) -> None:
     for each in stage.instructions:
         if origin := each.options.get("from"):
             if not any(origin == other.name for other in before):
-                raise each.error(f"there is no stage {origin!r} before this one")
+                raise each.error(f"no stage {origin!r} before this one")
             needed.add(origin)
     for other in before:
         if other.name in needed and other.name not in plans:
@@ -85,7 +85,7 @@ def _add(dockerfile: Dockerfile, stage: Stage, plans: dict[str, Plan]) -> None:
 
 @dataclass(kw_only=True)
 class _State:
-    """What the instructions so far have set."""
+    """The state after the instructions so far."""
 
     globals_: Mapping[str, str]
     inherited: Settings
@@ -114,7 +114,7 @@ class _State:
                 self._take_argument(told)
             case "ENV" | "LABEL":
                 into = self.environment if told.word == "ENV" else self.labels
-                # All of one instruction are filled in with what was before it.
+                # All pairs of one instruction are expanded with the variables set before it.
                 into.update([(name, told.fill_in(value, self._variables)) for name, value in told.pairs()])
             case "WORKDIR":
                 self.folder = self._absolute(told.fill_in(told.text, self._variables))
@@ -141,12 +141,12 @@ class _State:
     def _take_copy(self, told: Instruction) -> None:
         *sources, place = told.fill_in(told.text, self._variables).split()
         if not sources:
-            raise told.error("COPY needs a source and a place")
+            raise told.error("COPY needs a source and a destination")
         if len(sources) > 1 and not place.endswith("/"):
-            raise told.error(f"COPY of several needs a folder, with a / at its end, and {place} has none")
+            raise told.error(f"COPY of several sources needs a folder; end {place} with a /")
         for source in sources:
             if set(source) & set("*?["):
-                raise told.error(f"{source} is a pattern, which is not understood here")
+                raise told.error(f"{source} is a pattern, which is not supported")
         absolute = self._absolute(place) + ("/" if place.endswith("/") else "")
         self.steps.append(Copy(instruction=told, stage=told.options.get("from"), sources=sources, place=absolute))
 

@@ -4,15 +4,17 @@
         subprocess.run(["kubectl", "get", "pods"], env=os.environ | node.environment)
         node.run(["curl", "http://10.96.3.4:8080"])
 
-The sandbox has its own network, mounts and processes, so that nothing of the machine changes: not its /run, its
-sysctls, its firewall or its interfaces. Its network leads nowhere: images are those that are given, and no Pod reaches
-the Internet. Loopback of the machine reaches the API server, so kubectl and helm need no more than the kubeconfig.
-`run` does a command in the network of the node. Sixteen volumes wait for PersistentVolumeClaims, each for one.
-Several may run at once. When its owner ends, even by SIGKILL, all of it goes.
+Contributors do not need this: the tests with a node are skipped if the machine can't run one, and CI runs them.
 
-It needs Linux, root, and programs of the distribution: `why_not()` tells what is missing, and
-`python -m tools.node packages` the packages. `python -m tools.node start` starts one from a shell.
-It was tried with cgroup v1; for v2 it has what the documents say, and was not tried.
+The sandbox has its own network, mounts and processes, so that it changes nothing on the machine: not /run, sysctls,
+the firewall or interfaces. Its network has no way out: only the given images are available, and no Pod reaches the
+Internet. The machine's loopback reaches the API server, so kubectl and helm need only the kubeconfig. `run` runs a
+command in the network of the node. Sixteen volumes are available, one for each PersistentVolumeClaim. Several nodes
+may run at once. When the owner ends, even by SIGKILL, everything is cleaned up.
+
+It needs Linux, root, and programs of the distribution: `why_not()` returns the reason if the machine can't run a node,
+and `python -m tools.node packages` prints the packages. `python -m tools.node start` starts a node from a shell.
+It was tested with cgroup v1. The code for v2 follows the kernel's documentation, and was not tested.
 """
 
 from tools.node.machine import why_not

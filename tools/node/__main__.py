@@ -17,7 +17,7 @@ from tools.node.node import Node
 
 
 def main() -> int:
-    """Do what the arguments say; return the exit code."""
+    """Run the command; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.node", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("start", help="start a node, print the environment for kubectl, and stop it at ^C")

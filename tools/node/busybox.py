@@ -1,4 +1,4 @@
-"""The two images that every node has, made of the machine's busybox."""
+"""The two images that every node has, built from the machine's busybox."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tools.control_plane.errors import ControlPlaneError
 from tools.image.archive import Settings, write_archive, write_layer
 
 BUSYBOX = "localhost/busybox:node"
-"""A shell and its tools, for Pods in tests. Linked statically as it is, only its nslookup can look up names."""
+"""A shell and its tools, for Pods in tests. It is linked statically, so only its nslookup can look up names."""
 PAUSE = "localhost/pause:node"
-"""What holds a Pod's network while its containers come and go."""
+"""The image that holds a Pod's network namespace while its containers come and go."""
 
 _USERS = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
 
 
 def write(folder: Path) -> list[Path]:
-    """Write the images' archives into a folder, and return where they are."""
+    """Write the images' archives into a folder, and return their paths."""
     found = shutil.which("busybox")
     if not found:
-        raise ControlPlaneError("there is no busybox")
+        raise ControlPlaneError("busybox is not installed; see `python -m tools.node packages`")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         root = Path(temporary)
         for name, mode in {"bin": 0o755, "etc": 0o755, "tmp": 0o1777}.items():
@@ -35,7 +35,7 @@ def write(folder: Path) -> list[Path]:
         for name in set(tools.stdout.split()) - {"busybox"}:
             (root / "bin" / name).symlink_to("busybox")
         layers = [write_layer(root, folder / "busybox.layer")]
-        # A Pod says what busybox is to do.
+        # The Pod gives the command.
         entrypoints = {BUSYBOX: (), PAUSE: ("/bin/sleep", "2147483647")}
         paths = []
         for tag, entrypoint in entrypoints.items():

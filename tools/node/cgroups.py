@@ -1,4 +1,4 @@
-"""The cgroups of one node: a group of its own in each hierarchy, below which are those of its Pods."""
+"""The cgroups of one node: one group in each hierarchy, with those of its Pods below."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REMOVED_WITHIN = 10.0
 
 
 class Cgroups:
-    """Groups of one name, which no other has."""
+    """Groups of one unique name."""
 
     def __init__(self) -> None:
         self.name = f"queuelet-{secrets.token_hex(4)}"
@@ -23,28 +23,28 @@ class Cgroups:
         self.folders = tuple(top / self.name for top in tops)
 
     def make(self) -> None:
-        """Make them."""
+        """Create the groups."""
         for folder in self.folders:
             folder.mkdir()
             if self._is_unified:
                 enabled = (folder / "cgroup.controllers").read_text().split()
                 (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in enabled))
             for setting in ("cpuset.cpus", "cpuset.mems"):
-                # In a hierarchy of v1, a new group of it has none, and takes no process.
+                # In a v1 hierarchy a new cpuset is empty, and takes no process until it has CPUs and memory nodes.
                 if not self._is_unified and (folder / setting).exists():
                     (folder / setting).write_text((folder.parent / setting).read_text())
 
     def remove(self) -> None:
-        """Remove them once the processes in them, which were killed, are gone."""
+        """Remove the groups once the killed processes in them are gone."""
         end = time.monotonic() + _REMOVED_WITHIN
         while left := [folder for folder in self.folders if folder.exists()]:
             for folder in left:
                 remove_cgroup(folder)
             if time.monotonic() > end:
-                raise ControlPlaneError(f"cgroups are left: {', '.join(map(str, left))}")
+                raise ControlPlaneError(f"cgroups could not be removed: {', '.join(map(str, left))}")
             time.sleep(0.02)
 
 
 def _hierarchies() -> list[Path]:
-    # Some have a second name, a symlink. One of v2 may stand beside those of v1: processes are put into it as well.
+    # Some hierarchies have a second name, a symlink. A v2 hierarchy may be mounted next to v1: use it as well.
     return [path for path in sorted(_TOP.iterdir()) if not path.is_symlink() and (path / "cgroup.procs").exists()]

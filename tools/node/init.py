@@ -1,8 +1,8 @@
-"""Process 1 of a sandbox: lays out its network and its mounts, then takes in what processes leave behind.
+"""Process 1 of a sandbox: sets up its network and mounts, then reaps orphaned processes.
 
     unshare --net --mount --pid --fork --kill-child --mount-proc python init.py FOLDER ADDRESS DNS
 
-When it ends, so does all that runs in the sandbox. It makes FOLDER/laid-out when it is done with the first part.
+All processes in the sandbox end with it. It creates FOLDER/laid-out when network and mounts are ready.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _OF_ITS_OWN = ("/var/lib", "/var/log")
-"""Folders that programs keep things in: in here, folders of the sandbox's stand in their places. So does /run."""
+"""Folders that programs write to. In the sandbox, folders of its own are mounted over them, and over /run."""
 
 _SYSCTLS = {
     "vm/overcommit_memory": 1,
@@ -25,14 +25,14 @@ _SYSCTLS = {
     "kernel/keys/root_maxkeys": 1_000_000,
     "kernel/keys/root_maxbytes": 25_000_000,
 }
-"""What the kubelet wants of the kernel. It sees files that say so in their places: the kernel's are the machine's."""
+"""Kernel settings that the kubelet requires. It reads files mounted over the machine's own ones."""
 
 _OF_THE_NETWORK = ("ipv4/ip_forward", "bridge/bridge-nf-call-iptables")
-"""What must be 1, and is each network's own."""
+"""Settings that must be 1. Each network namespace has its own."""
 
 
 def main() -> None:
-    """Do it."""
+    """Set up the sandbox, then wait for orphans."""
     folder, address, dns = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     os.umask(0o022)
     _lay_out_network(address, dns)
@@ -49,7 +49,7 @@ def main() -> None:
 def _lay_out_network(address: str, dns: str) -> None:
     steps = [
         "link set lo up",
-        # The node's address is of an interface that is up and leads nowhere: both ends are in here.
+        # The node's address belongs to an interface that has to be up. Both ends of the pair stay in the sandbox.
         "link add node type veth peer name nowhere",
         f"addr add {address}/24 dev node",
         "link set node up",
@@ -66,13 +66,13 @@ def _lay_out_network(address: str, dns: str) -> None:
 
 def _lay_out_mounts(folder: Path) -> None:
     if hiding := [path for path in ("/run", *_OF_ITS_OWN) if folder.is_relative_to(path)]:
-        sys.exit(f"{folder} can't be the folder of a sandbox, where {hiding[0]} is another: set TMPDIR")
+        sys.exit(f"{folder} is hidden in the sandbox, which mounts its own {hiding[0]}; set TMPDIR to another folder")
     for path in _OF_ITS_OWN:
         stand_in = folder / path.strip("/")
         stand_in.mkdir(parents=True)
         _mount("--bind", str(stand_in), path)
     _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
-    # Within the sandbox only: volumes of Pods are shared with the node that way.
+    # Volumes of Pods reach the node by mount propagation. Nothing propagates out of the sandbox.
     _mount("--make-rshared", "/")
     for name, value in _SYSCTLS.items():
         if not Path("/proc/sys", name).exists():

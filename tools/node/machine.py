@@ -1,4 +1,4 @@
-"""Whether this machine can run a node."""
+"""Checks whether this machine can run a node."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ PROGRAMS = {
     "unshare": "util-linux",
     "mount": "mount",
 }
-"""What a node runs of the distribution's programs, and Debian's package of each."""
+"""Programs that a node runs, with the Debian package of each."""
 
 _NETWORK_PLUGINS = "containernetworking-plugins"
 
 PACKAGES = tuple(sorted({*PROGRAMS.values(), _NETWORK_PLUGINS}))
-"""All that is to be installed."""
+"""Every package to install."""
 
 INSTALL = "apt-get install --yes --no-install-recommends"
 
 _PLUGIN_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
-"""Where Debian and others install the plugins that make networks of containers."""
+"""Where Debian and others install the CNI plugins."""
 
 
 def why_not() -> str | None:
-    """Return the sentence that says why this machine can't run a node, None if it can."""
+    """Return why this machine can't run a node, or None if it can."""
     if sys.platform != "linux":
-        return f"a node needs Linux, and this is {sys.platform}"
+        return f"a node needs Linux; this is {sys.platform}"
     if os.geteuid() != 0:
         return "a node needs root: it makes namespaces, mounts and cgroups"
     return _what_is_not_installed() or _what_the_kernel_lacks()
@@ -61,11 +61,11 @@ def _what_the_kernel_lacks() -> str | None:
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "true"]
     tried = subprocess.run(command, capture_output=True, text=True, check=False)
     if tried.returncode:
-        return f"a node needs namespaces of its own, and may not make them: {tried.stderr.strip()}"
+        return f"a node needs namespaces, and creating one failed: {tried.stderr.strip()}"
     return None
 
 
 def network_plugins() -> Path | None:
-    """Return the folder of the plugins that make networks of containers."""
+    """Return the folder of the CNI plugins."""
     names = ("bridge", "host-local", "loopback", "portmap")
     return next((folder for folder in _PLUGIN_FOLDERS if all((folder / name).exists() for name in names)), None)

@@ -36,10 +36,10 @@ __all__ = ["BUSYBOX", "Node"]
 NAME = "node"
 
 _READY_WITHIN = 90.0
-"""Seconds that each program has to get ready: generous, for machines that do much else."""
+"""Seconds that each program has to become ready: generous, because the machine may be busy."""
 
 _API_SERVER_FLAGS = (
-    # Pods reach it too: by the address of the node, which the Service `kubernetes` leads to.
+    # Pods reach it too, at the address of the node: the Service `kubernetes` points there.
     "--bind-address=0.0.0.0",
     f"--advertise-address={ADDRESS}",
     "--endpoint-reconciler-type=lease",
@@ -49,17 +49,17 @@ _API_SERVER_FLAGS = (
 
 
 class Node:
-    """A Kubernetes with one node, which runs Pods of the images given. Several may run at once.
+    """A Kubernetes cluster with one node, which runs Pods of the given images. Several may run at once.
 
-    Where it fails, its logs stay. Never for more than tests: whoever is in its network may do anything.
+    If it fails, its logs stay. For tests only: every process in its network has full access.
     """
 
     def __init__(self, images: Sequence[Path] = ()) -> None:
-        """Take OCI archives of the images that Pods may use, beside `BUSYBOX`."""
+        """Take OCI archives of the images that Pods may use, in addition to `BUSYBOX`."""
         self._images = images
 
     def __enter__(self) -> Self:
-        """Start it."""
+        """Start the cluster."""
         self.start()
         return self
 
@@ -70,7 +70,7 @@ class Node:
         self.stop(keep_logs=error is not None)
 
     def start(self) -> None:
-        """Start it, and return when it takes Pods. Raises `ControlPlaneError` with what is in the way."""
+        """Start it; return when the node accepts Pods. Raises `ControlPlaneError` with the reason if it fails."""
         if reason := why_not():
             raise ControlPlaneError(reason)
         found = {name: binaries.get(name) for name in (*binaries.SERVERS, *binaries.OF_A_NODE)}
@@ -84,7 +84,7 @@ class Node:
         _say(f"ready after {steps}")
 
     def stop(self, *, keep_logs: bool = False) -> None:
-        """End it at once, with all Pods, and remove its state, but for its logs if they are wanted."""
+        """Kill it with all Pods, and remove its state, except for its logs if asked to keep them."""
         self.sandbox.stop()
         for process in self._processes:
             process.kill()
@@ -94,7 +94,7 @@ class Node:
         self._guard.dismiss()
         for path in self.folder.iterdir():
             if path == self._logs and keep_logs:
-                _say(f"its logs are kept in {path}")
+                _say(f"the node's logs are in {path}")
             elif path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -103,47 +103,47 @@ class Node:
             self.folder.rmdir()
 
     def check(self) -> None:
-        """Raise `ControlPlaneError` with the end of its log if one of the processes has ended."""
+        """Raise `ControlPlaneError` with the last lines of its log if one of the processes has ended."""
         self.control_plane.check()
         self.sandbox.check()
         for process in self._processes:
             process.check()
 
-    # What one does with it
+    # How to use it
 
     @property
     def control_plane(self) -> ControlPlane:
-        """What the node belongs to."""
+        """The folder of the sandbox."""
         if not self._control_plane:
             raise ControlPlaneError("the node was not started")
         return self._control_plane
 
     @property
     def api(self) -> Api:
-        """The API server as the admin sees it."""
+        """The API server, as admin."""
         return self.control_plane.api
 
     @property
     def kubeconfig(self) -> Path:
-        """The admin's. It holds on the machine as well as in the node's network."""
+        """The admin's kubeconfig. It works on the machine and in the node's network."""
         return self.control_plane.kubeconfig
 
     @property
     def environment(self) -> dict[str, str]:
-        """What kubectl and helm need in their environment to speak to it as the admin, and to leave nothing behind."""
+        """Environment with which kubectl and helm talk to it as admin, and leave nothing behind."""
         return self.control_plane.environment
 
     @property
     def cgroup(self) -> str:
-        """The name of its cgroup, which no other node has."""
+        """The unique name of its cgroup."""
         return self._cgroups.name
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """Return a command so that it runs in the node's network, with the machine's files."""
+        """Return a command that runs the given one in the node's network, with the machine's files."""
         return [*self.sandbox.in_network(), *arguments]
 
     def run(self, arguments: Sequence[str], within: float = 60.0) -> str:
-        """Run a command in the node's network, and return what it prints. Raises `CalledProcessError` if it fails."""
+        """Run a command in the node's network, and return its output. Raises `CalledProcessError` if it fails."""
         done = subprocess.run(
             self.command(arguments),
             env=os.environ | self.environment,
@@ -155,22 +155,22 @@ class Node:
         return done.stdout
 
     def reach(self, host: str, port: int) -> int:
-        """Return a new port of the machine's loopback that leads to an address in the node's network."""
+        """Return a free port of the machine's loopback that is relayed to an address in the node's network."""
         return self.sandbox.reach(host, port)
 
     def import_image(self, archive: Path) -> None:
-        """Take in the image of an OCI archive, for Pods that are made from now on."""
+        """Import the image of an OCI archive, for Pods that are created from now on."""
         command = ["ctr", "--namespace=k8s.io", "images", "import", str(archive)]
         done = subprocess.run([*self.sandbox.within(), *command], capture_output=True, text=True, check=False)
         if done.returncode:
             raise ControlPlaneError(f"{archive} can't be imported: {done.stderr.strip()}")
 
-    # Inside
+    # Internals
 
     def _lay_out(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="queuelet-node-"))
-        """Its state."""
-        # Users of containers must be able to pass.
+        """The folder of its state."""
+        # Users of containers need to traverse the folder.
         self.folder.chmod(0o755)
         self._logs = self.folder / "logs"
         self._logs.mkdir()
@@ -179,7 +179,7 @@ class Node:
         self._processes: list[Process] = []
         self._control_plane: ControlPlane | None = None
         self.sandbox = Sandbox(self.folder, self._logs, self._guard.watch)
-        """Where all of it runs."""
+        """The sandbox that everything runs in."""
         self._settings = Settings(
             folder=self.folder,
             cgroup=self._cgroups.name,
@@ -209,7 +209,7 @@ class Node:
             self._start_node(found)
 
     def _start_runtime(self) -> None:
-        """Start containerd, and give it the images."""
+        """Start containerd, and import the images."""
         self._settings.write_containerd()
         containerd = self._run(["containerd", f"--config={self._settings.containerd}"])
         self._wait_for(containerd, self._containerd_answers)

@@ -1,7 +1,8 @@
-"""Carries connections into a sandbox: python relay.py FOLDER FD=HOST:PORT...
+"""Relays connections into a sandbox: python relay.py FOLDER FD=HOST:PORT...
 
-Each FD is a socket that listens in the machine's network, opened before this process was moved into the sandbox's. A
-socket stays in the network that it was opened in, so that what is accepted from the one is connected in the other.
+Each FD is a socket that listens in the machine's network. It was opened before this process moved into the sandbox's
+network, and a socket stays in the network it was opened in. So connections are accepted in one network and made in the
+other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _CHUNK = 65536
 
 
 async def main() -> None:
-    """Carry until killed."""
+    """Relay until killed."""
     servers = []
     for argument in sys.argv[2:]:
         number, _, target = argument.partition("=")
@@ -41,7 +42,7 @@ def _to(host: str, port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamW
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    # An end that is lost is told to the other, as one that is closed is.
+    # Pass a lost connection on to the other side like a closed one.
     with suppress(OSError):
         while data := await reader.read(_CHUNK):
             writer.write(data)

@@ -1,4 +1,4 @@
-"""Namespaces of their own for a node: network, mounts and processes."""
+"""The sandbox of a node: network, mount and process namespaces of its own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tools.control_plane.errors import ControlPlaneError
 from tools.control_plane.processes import Process
 
 ADDRESS = "10.200.0.1"
-"""The node's."""
+"""The node's address."""
 DNS = "10.96.0.10"
-"""Of the cluster's names: of the range of Services, where they are not handed out by themselves."""
+"""The address of cluster DNS: in the range of Services, in the part that is not assigned automatically."""
 
 _HERE = Path(__file__).parent
 _LAID_OUT_WITHIN = 30.0
@@ -25,10 +25,10 @@ _ENDED_WITHIN = 30.0
 
 
 class Sandbox:
-    """The namespaces, held by a process 1 of their own: with it ends all that runs in them."""
+    """Namespaces with a process 1 of their own. All processes in them end with it."""
 
     def __init__(self, folder: Path, logs: Path, started: Callable[[int], None]) -> None:
-        """Take a folder for its state, one for logs, and who is told the pid of each process that is started.
+        """Take a folder for state, one for logs, and a callback for the pid of each process that is started.
 
         The command lines of those processes name the folder.
         """
@@ -42,23 +42,23 @@ class Sandbox:
         self._relays: list[Process] = []
 
     def start(self) -> None:
-        """Start it, and return when its network and mounts are laid out."""
+        """Start the sandbox; return when its network and mounts are set up."""
         self.process.start()
         self._started(self.process.pid)
         end = time.monotonic() + _LAID_OUT_WITHIN
         while not (self._folder / "laid-out").exists():
             self.process.check()
             if time.monotonic() > end:
-                raise ControlPlaneError(f"the sandbox was not laid out after {_LAID_OUT_WITHIN:.0f} s")
+                raise ControlPlaneError(f"the sandbox was not ready after {_LAID_OUT_WITHIN:.0f} s")
             time.sleep(0.01)
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         self._first = int(children.read_text())
 
     def stop(self) -> None:
-        """End all that runs in it."""
+        """Kill every process in the sandbox."""
         for relay in self._relays:
             relay.kill()
-        # Process 1, and not the one that waits for it: that ends when all in the sandbox has ended.
+        # Kill process 1 and not its parent `unshare`, which ends once everything in the sandbox has ended.
         if self._first > 0 and self.process.is_running:
             os.kill(self._first, signal.SIGKILL)
             end = time.monotonic() + _ENDED_WITHIN
@@ -67,28 +67,28 @@ class Sandbox:
         self.process.kill()
 
     def check(self) -> None:
-        """Raise `ControlPlaneError` if it has ended."""
+        """Raise `ControlPlaneError` if the sandbox has ended."""
         for process in (self.process, *self._relays):
             process.check()
 
     def in_network(self) -> list[str]:
-        """Return what a command begins with to run in the sandbox's network, with the machine's files and processes."""
+        """Return a prefix that runs a command in the sandbox's network, with the machine's files and processes."""
         return ["nsenter", f"--target={self._first}", "--net", "--"]
 
     def within(self) -> list[str]:
-        """Return what a command begins with to run in the sandbox, and to end with it."""
+        """Return a prefix that runs a command in the sandbox; the command ends with the sandbox."""
         return ["nsenter", f"--target={self._first}", "--net", "--mount", "--pid", "--"]
 
     def seen_from_outside(self, path: str) -> Path:
-        """Return where a path of the sandbox is on the machine, for as long as the sandbox runs."""
+        """Return the machine's path of a path in the sandbox, valid while the sandbox runs."""
         return Path(f"/proc/{self._first}/root{path}")
 
     def ports(self, count: int) -> list[int]:
-        """Return ports of the machine's loopback, new ones, that lead to the same ports of the sandbox's loopback."""
+        """Return free ports of the machine's loopback that are relayed to the same ports of the sandbox's loopback."""
         return self._relay([None] * count)
 
     def reach(self, host: str, port: int) -> int:
-        """Return a new port of the machine's loopback that leads to an address in the sandbox's network."""
+        """Return a free port of the machine's loopback that is relayed to an address in the sandbox's network."""
         return self._relay([f"{host}:{port}"])[0]
 
     def _relay(self, targets: Sequence[str | None]) -> list[int]:

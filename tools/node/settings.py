@@ -1,4 +1,4 @@
-"""The settings of the programs of a node, each a file."""
+"""Configuration files of the programs that a node runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from tools.node.sandbox import DNS
 
 PODS = "10.244.0.0/24"
-"""The addresses of Pods."""
+"""The address range of Pods."""
 DOMAIN = "cluster.local"
-"""What names of Services end with."""
+"""The domain of Services' names."""
 DNS_READY_PORT = 8181
 PROXY_HEALTH_PORT = 10256
 
@@ -56,51 +56,51 @@ disabled_plugins = [
 """
 
 RUNTIME_SOCKET = "/run/containerd/containerd.sock"
-"""Where containerd listens, in the sandbox: as everywhere."""
+"""containerd's socket, inside the sandbox: its usual place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The files, in a folder."""
+    """The paths of the configuration files in a folder."""
 
     folder: Path
     cgroup: str
     node: str
     pause: str
-    """The image of the process that holds a Pod's network."""
+    """The image of the process that holds a Pod's network namespace."""
     plugins: Path
-    """The folder of the plugins that make networks of containers."""
+    """The folder of the CNI plugins."""
 
     @property
     def containerd(self) -> Path:
-        """The file of containerd."""
+        """The configuration of containerd."""
         return self.folder / "containerd.toml"
 
     @property
     def kubelet(self) -> Path:
-        """The file of the kubelet."""
+        """The kubelet's configuration."""
         return self.folder / "kubelet.json"
 
     @property
     def proxy(self) -> Path:
-        """The file of kube-proxy."""
+        """The configuration of kube-proxy."""
         return self.folder / "kube-proxy.json"
 
     @property
     def coredns(self) -> Path:
-        """The file of CoreDNS."""
+        """CoreDNS's configuration."""
         return self.folder / "Corefile"
 
     def write_containerd(self) -> None:
-        """Write what containerd needs."""
+        """Write containerd's configuration."""
         networks = self.folder / "networks"
         networks.mkdir()
         (networks / "pods.conflist").write_text(json.dumps(self._network()))
         self.containerd.write_text(_CONTAINERD.format(pause=self.pause, plugins=self.plugins, networks=networks))
 
     def write_others(self, kubeconfig: Path) -> None:
-        """Write what the others need, who speak to the API server as a kubeconfig says."""
-        # Lookups of other names than the cluster's end at once, there.
+        """Write the configuration of the programs that talk to the API server with a kubeconfig."""
+        # Names outside the cluster get NXDOMAIN at once, because the sandbox has no network to ask for them.
         (self.folder / "resolv.conf").write_text(f"nameserver {DNS}\n")
         self.kubelet.write_text(json.dumps(self._kubelet()))
         self.proxy.write_text(json.dumps(self._proxy(kubeconfig)))
@@ -116,7 +116,7 @@ class Settings:
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
-            # Only what is in the sandbox reaches it.
+            # Reachable only from inside the sandbox.
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
             "containerRuntimeEndpoint": f"unix://{RUNTIME_SOCKET}",
@@ -124,13 +124,13 @@ class Settings:
             "cgroupRoot": f"/{self.cgroup}",
             "failCgroupV1": False,
             "failSwapOn": False,
-            # It asks whether the kernel's settings are what it wants, and changes none.
+            # The kubelet only checks the kernel's settings, and changes none.
             "protectKernelDefaults": True,
             "clusterDNS": [DNS],
             "clusterDomain": DOMAIN,
             "resolvConf": str(self.folder / "resolv.conf"),
             "volumePluginDir": "/var/lib/kubelet/volume-plugins",
-            # A machine that is nearly full is no reason to end Pods, or to remove images.
+            # No evictions and no image collection, even if the machine's disk is nearly full.
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,
             "imageGCLowThresholdPercent": 99,
@@ -147,9 +147,9 @@ class Settings:
             "clusterCIDR": PODS,
             "hostnameOverride": self.node,
             "clientConnection": {"kubeconfig": str(kubeconfig)},
-            # Zero leaves the kernel's settings as they are.
+            # Zero leaves the kernel's settings unchanged.
             "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-            # A Service is there as soon as its Pods are ready.
+            # A Service works as soon as its Pods are ready.
             "iptables": {"minSyncPeriod": "0s"},
             "healthzBindAddress": f"127.0.0.1:{PROXY_HEALTH_PORT}",
             "metricsBindAddress": "127.0.0.1:10249",

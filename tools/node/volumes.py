@@ -1,4 +1,4 @@
-"""Volumes that wait for PersistentVolumeClaims: folders of the node, each for one claim."""
+"""Local volumes for PersistentVolumeClaims: one folder of the node for each claim."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tools.control_plane.api import Api
 
 COUNT = 16
 SIZE = "10Gi"
-"""What each says to have, so that any claim fits."""
+"""The capacity that each volume declares: more than any test claims."""
 
 _CLASS = "local"
 _IS_DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
@@ -17,8 +17,8 @@ _IS_DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
 def create(api: Api, folder: Path, node: str) -> None:
     """Create the default StorageClass and its volumes.
 
-    They are of kind `local`: a folder is root's own until a Pod's fsGroup changes it, as on a disk. A volume of kind
-    `hostPath` would not heed the fsGroup.
+    They are of kind `local`, because only there does a Pod's fsGroup change the owner of the folder, as it does on a
+    real disk. A `hostPath` volume ignores fsGroup.
     """
     api.create(
         "/apis/storage.k8s.io/v1/storageclasses",

@@ -10,11 +10,11 @@ from tools.proxy import PACKAGES, why_not
 
 
 def main() -> int:
-    """Do what the arguments say; return the exit code."""
+    """Run the command; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.proxy", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check", help="say whether this machine can run nginx; exit 1 if it can't")
-    commands.add_parser("packages", help="print the packages of Debian that it needs")
+    commands.add_parser("packages", help="print the Debian packages that it needs")
     if parser.parse_args().command == "packages":
         print(*PACKAGES)
     elif reason := why_not():

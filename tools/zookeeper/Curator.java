@@ -29,17 +29,17 @@ import org.apache.zookeeper.server.ServerCnxnFactory;
 import org.apache.zookeeper.server.ZooKeeperServer;
 
 /**
- * A ZooKeeper server, and Apache Curator as its client: prints the port, then does what each line of standard input
- * says and answers it with a line. Words are divided by tabs, and items are hex. It ends with its standard input.
+ * A ZooKeeper server, and Apache Curator as its client. It prints the port, then runs the command on each line of
+ * standard input and responds with one line. Words are separated by tabs, and items are hex. It ends at end of input.
  *
  * <pre>
- * put RECIPE PATH (ITEM WORD)...      WORD is the priority, the epoch in milliseconds or the id; else it is not read
+ * put RECIPE PATH (ITEM WORD)...      WORD is the priority, the epoch in milliseconds or the id; ignored otherwise
  * multi PATH ITEM...                  put many items as one node
- * deliver RECIPE PATH COUNT           consume so many items; answers them in the order in which they came
- * hold PATH LOCKS                     have a consumer work on the first item until `release`; answers the item
- * release                             let it end its work, and stop it
- * consume PATH LOCKS                 have a consumer work on all items, one after another, until `stop`
- * stop                               stop it; answers its items in the order in which they came
+ * deliver RECIPE PATH COUNT           consume COUNT items; responds with them in the order of delivery
+ * hold PATH LOCKS                     have a consumer process the first item until `release`; responds with the item
+ * release                             let the consumer finish the item, and stop it
+ * consume PATH LOCKS                  have a consumer process all items in order until `stop`
+ * stop                                stop it; responds with its items in the order of delivery
  * fail RECIPE PATH LOCKS              have a consumer fail at the first item, which requeues it
  * </pre>
  */
@@ -66,7 +66,7 @@ public final class Curator {
             e.printStackTrace();
             code = 1;
         }
-        // The server's threads would go on.
+        // The server's threads are not daemons, so exit explicitly.
         System.exit(code);
     }
 
@@ -196,7 +196,7 @@ public final class Curator {
             throw new IllegalStateException("as the test wants it");
         }, locks)) {
             String item = hex(taken.poll(PATIENCE_S, TimeUnit.SECONDS));
-            // The second time it comes, it was requeued.
+            // The second delivery means that it was requeued.
             taken.poll(PATIENCE_S, TimeUnit.SECONDS);
             return item;
         }
@@ -243,7 +243,7 @@ public final class Curator {
 
             @Override
             public void stateChanged(CuratorFramework client, ConnectionState state) {
-                // Nothing here depends on it.
+                // Nothing here depends on the state of the connection.
             }
         };
     }

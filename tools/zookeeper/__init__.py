@@ -1,7 +1,7 @@
 """A real ZooKeeper server with Apache Curator as its client, for tests: both from their published jars.
 
-`python -m tools.zookeeper fetch` gets the jars, `python -m tools.zookeeper check` says whether there is a JDK to run
-them, and `python -m tools.zookeeper packages` prints Debian's package of one.
+`python -m tools.zookeeper fetch` downloads the jars, `python -m tools.zookeeper check` says whether there is a JDK to
+run them, and `python -m tools.zookeeper packages` prints the Debian package of one.
 """
 
 from tools.zookeeper.errors import ZooKeeperError

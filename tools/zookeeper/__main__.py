@@ -12,18 +12,16 @@ from tools.zookeeper.machine import PACKAGES, why_not
 
 
 def main() -> int:
-    """Do what the arguments say; return the exit code."""
+    """Run the command; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.zookeeper", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser(
-        "fetch", help="get the jars from Maven Central, or from $MAVEN_REPOSITORY, unless they are there"
-    )
+    commands.add_parser("fetch", help="fetch missing jars from Maven Central, or from $MAVEN_REPOSITORY")
     commands.add_parser("check", help="say whether this machine can run ZooKeeper; exit 1 if it can't")
-    commands.add_parser("packages", help="print the packages of Debian that it needs")
+    commands.add_parser("packages", help="print the Debian packages that it needs")
     command = parser.parse_args().command
     try:
         if command == "fetch":
-            say(f"{len(jars())} jars are there", who="zookeeper")
+            say(f"{len(jars())} jars are ready", who="zookeeper")
         elif command == "packages":
             print(*PACKAGES)
         elif reason := why_not():

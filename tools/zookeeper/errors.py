@@ -1,7 +1,7 @@
-"""What goes wrong, told in sentences for the one who started it."""
+"""Errors, with messages for the person at the terminal."""
 
 from __future__ import annotations
 
 
 class ZooKeeperError(Exception):
-    """ZooKeeper could not be fetched or started, or did not do as it was told."""
+    """ZooKeeper could not be fetched or started, or a command failed."""

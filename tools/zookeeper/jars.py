@@ -1,4 +1,4 @@
-"""The jars of ZooKeeper and Curator, from Maven Central: exactly these, fetched once per user."""
+"""The jars of ZooKeeper and Curator from Maven Central, by SHA-256, fetched once per user."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tools.control_plane.binaries import cache
 from tools.zookeeper.errors import ZooKeeperError
 
 REPOSITORY = "https://repo1.maven.org/maven2"
-"""Unless $MAVEN_REPOSITORY names another."""
+"""The repository, unless $MAVEN_REPOSITORY names another."""
 
 PATIENCE = 60.0
-"""How long a server may keep us waiting for more bytes, in seconds."""
+"""Seconds to wait for more bytes from a server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """A jar, by its coordinates and what it is."""
+    """A jar: its Maven coordinates and its SHA-256."""
 
     group: str
     artifact: str
@@ -30,12 +30,12 @@ class Jar:
 
     @property
     def file(self) -> str:
-        """Its name."""
+        """Its file name."""
         return f"{self.artifact}-{self.version}.jar"
 
     @property
     def path(self) -> str:
-        """Where it is in a repository."""
+        """Its path in a repository."""
         return f"{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.file}"
 
 
@@ -92,26 +92,26 @@ JARS = (
         "50485d06037fea3d6e40c968386feeca6338cc9872e25549593ff3eb352cefcc",
     ),
 )
-"""Curator, ZooKeeper, and those of their dependencies that a server without TLS and a client load."""
+"""Curator, ZooKeeper, and their dependencies that a server without TLS and a client load."""
 
 
 def jars() -> list[Path]:
-    """Return where the jars are, fetching those that are missing."""
+    """Return the paths of the jars, fetching those that are missing."""
     folder = cache() / "jars"
     folder.mkdir(parents=True, exist_ok=True)
     return [_get(jar, folder) for jar in JARS]
 
 
 def _get(jar: Jar, folder: Path) -> Path:
-    # In a folder of its contents' name: another jar of that name could only be another jar.
+    # The folder is named for the SHA-256, so a jar of the same name with other content gets another folder.
     place = folder / jar.sha256[:16] / jar.file
     if not place.exists():
         data = _fetch(jar)
         found = hashlib.sha256(data).hexdigest()
         if found != jar.sha256:
-            raise ZooKeeperError(f"{jar.path} is not what it should be: its SHA-256 is {found}, not {jar.sha256}")
+            raise ZooKeeperError(f"{jar.path} has the SHA-256 {found} instead of {jar.sha256}; check the repository")
         place.parent.mkdir(exist_ok=True)
-        # Moved there in one step: two that fetch it at once do not disturb each other.
+        # A rename is atomic, so two processes may fetch the same jar at once.
         with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
             file.write(data)
         Path(file.name).rename(place)

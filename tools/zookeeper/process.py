@@ -1,4 +1,4 @@
-"""A ZooKeeper server and Curator as one process, told by lines what to do."""
+"""A ZooKeeper server and Curator in one process, controlled by lines on its standard input."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tools.zookeeper.jars import jars
 _PROGRAM = Path(__file__).with_name("Curator.java")
 
 _PATIENCE = 45.0
-"""How long an answer may take, in seconds: only there so that no defect hangs a run."""
+"""Timeout of a response, in seconds. It only keeps a defect from hanging a run."""
 
 
 class Curator:
     """A ZooKeeper server on a free port of loopback, with data of its own, and Apache Curator. Use it in `with`.
 
-    Methods raise `ZooKeeperError` with what Java says where it fails.
+    Methods raise `ZooKeeperError` with Java's message if they fail.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +30,7 @@ class Curator:
         self._log = folder / "log"
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
-        """Where ZooKeeper listens, once it is started."""
+        """ZooKeeper's address, once it is started."""
 
     def __enter__(self) -> Self:
         """Start it, and wait until Curator is connected."""
@@ -56,24 +56,24 @@ class Curator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it at once: nobody needs its data."""
+        """Kill it: its data is not needed any more."""
         self.kill()
 
     @property
     def address(self) -> str:
-        """Where ZooKeeper listens."""
+        """ZooKeeper's address."""
         return f"127.0.0.1:{self.port}"
 
     def kill(self) -> None:
-        """End it."""
+        """Kill the process."""
         self._end()
         if self._process is not None:
             self._process.communicate()
 
-    # What Curator does
+    # Curator's commands
 
     def put(self, recipe: str, path: str, items: Iterable[tuple[bytes, str | int]]) -> None:
-        """Put items into a queue, each with its priority, its epoch in milliseconds or its id; '' where it has none."""
+        """Put items into a queue, each with its priority, its epoch in milliseconds or its id; '' if it has none."""
         self._ask("put", recipe, path, *(word for item, about in items for word in (item.hex(), str(about))))
 
     def put_multi(self, path: str, items: Iterable[bytes]) -> None:
@@ -81,24 +81,24 @@ class Curator:
         self._ask("multi", path, *(item.hex() for item in items))
 
     def deliver(self, recipe: str, path: str, count: int) -> list[bytes]:
-        """Consume so many items; return them in the order in which they came."""
+        """Consume this many items; return them in the order of delivery."""
         return list(map(bytes.fromhex, self._ask("deliver", recipe, path, str(count))))
 
     def hold(self, path: str, locks: str) -> bytes:
-        """Have a consumer of a DistributedQueue begin to work on the first item, and return that. See `release`."""
+        """Have a consumer of a DistributedQueue start to process the first item; return the item. See `release`."""
         (item,) = self._ask("hold", path, locks)
         return bytes.fromhex(item)
 
     def release(self) -> None:
-        """Have the consumer end its work, and stop it."""
+        """Let the consumer finish its item, and stop it."""
         self._ask("release")
 
     def consume(self, path: str, locks: str) -> None:
-        """Have a consumer of a DistributedQueue work on all items, one after another. See `stop`. Once a process."""
+        """Have a consumer of a DistributedQueue process all items in order. See `stop`. Once per process."""
         self._ask("consume", path, locks)
 
     def stop(self) -> list[bytes]:
-        """Stop the consumer; return its items in the order in which they came."""
+        """Stop the consumer; return its items in the order of delivery."""
         return [bytes.fromhex(item) for item in self._ask("stop") if item]
 
     def fail(self, recipe: str, path: str, locks: str) -> None:
@@ -115,9 +115,9 @@ class Curator:
         return answer
 
     def _line(self) -> str:
-        """Return the next line that it prints."""
+        """Return the next line of output."""
         _, answers = self._streams()
-        # A pipe has no timeout: what hangs is ended, and ends the wait.
+        # Reading a pipe has no timeout, so a timer kills a process that hangs, which ends the read.
         guard = threading.Timer(_PATIENCE, self._end)
         guard.start()
         try:
@@ -133,7 +133,7 @@ class Curator:
             self._process.kill()
 
     def _streams(self) -> tuple[IO[str], IO[str]]:
-        """Return its standard input and output."""
+        """Return the process's standard input and output."""
         if self._process is None or self._process.stdin is None or self._process.stdout is None:
-            raise ZooKeeperError("it was not started: use it in `with`")
+            raise ZooKeeperError("ZooKeeper is not started; use it in `with`")
         return self._process.stdin, self._process.stdout
