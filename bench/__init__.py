@@ -1,1 +1,1 @@
-"""Benchmarks: the server beside other ways to do the same. Run `python -m bench`; bench/README.md tells the rest."""
+"""Benchmarks: the server and alternatives to it. Run `python -m bench`; bench/README.md has the details."""

@@ -21,7 +21,7 @@ from queuelet.logs import configure_logs
 
 
 def main() -> int:
-    """Measure what the command line asks for; return the exit status."""
+    """Run the benchmark of the command line; return the exit status."""
     arguments = _parser().parse_args()
     configure_logs(debug=False)
     progress = Progress()
@@ -53,7 +53,7 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
         micro_cases = [name for name in micro_cases if name in micro.QUICK]
         loads = [name for name in loads if name in server.QUICK]
     if not (micro_cases or loads or with_delivery or cycle_cases):
-        raise NotHere(f"no case is called {' or '.join(only)}; see --list")
+        raise NotHere(f"no case matches {' or '.join(only)}; see --list")
 
     results: list[Result] = []
     if micro_cases:
@@ -66,7 +66,7 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
         progress.clear()
         for name in (*arguments.against, NEGZ):
             if any(result.baseline == name for result in rates):
-                print(f"The server beside {name}\n\n{rates_table(rates, name)}\n")
+                print(f"The server and {name}\n\n{rates_table(rates, name)}\n")
         results += rates
     if with_delivery:
         rows = delivery.run(rounds=rounds, quick=quick, progress=progress)
@@ -83,7 +83,7 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
 
 
 def _how(rounds: int, seconds: float) -> str:
-    return f"Ratios are medians over {rounds} rounds of {seconds:g} s; more than 1.00x means that queuelet is ahead.\n"
+    return f"Ratios are medians over {rounds} rounds of {seconds:g} s; more than 1.00x means that queuelet is faster.\n"
 
 
 def _cycle_cases(arguments: argparse.Namespace) -> list[str]:
@@ -106,27 +106,27 @@ def _measure_cycle(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the server beside others.")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the server and others.")
     parser.add_argument(
         "what", nargs="?", choices=("all", "micro", "server", "delivery", "cycle", "profile"), default="all"
     )
     parser.add_argument("case", nargs="?", default="handler-unary-128B", help="the case to profile")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
-    parser.add_argument("--only", nargs="+", metavar="CASE", default=(), help="cases to run; `*` stands for anything")
+    parser.add_argument("--only", nargs="+", metavar="CASE", default=(), help="cases to run; `*` matches anything")
     parser.add_argument("--quick", action="store_true", help="few cases and short rounds: a minute and a half")
-    parser.add_argument("--seconds", type=float, help="how long each round adds messages (0.5, quick: 0.3)")
+    parser.add_argument("--seconds", type=float, help="seconds that each round adds messages (0.5, quick: 0.3)")
     parser.add_argument("--rounds", type=int, help="rounds a case (3, quick: 2)")
     parser.add_argument(
         "--drivers",
         type=int,
         default=max(1, (os.cpu_count() or 2) - 1),
-        help="processes that the callers are shared out among (one a core, less the server's)",
+        help="driver processes for the callers (one a core, less the server's)",
     )
     parser.add_argument(
         "--against", nargs="+", choices=BASELINES, default=BASELINES, metavar="SYSTEM", help=", ".join(BASELINES)
     )
     parser.add_argument("--peer-negz", default="", metavar="HOST:PORT", help="a running server of negz/q's protocol")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Bare SQLite: the least that a durable queue costs, with the library and the settings that the Disk store uses."""
+"""Bare SQLite: the lower bound for a durable queue, with the library and settings of the Disk store."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import apsw
 
 
 class BareSqlite:
-    """A table of rows by number, and nothing else: no queue, no server, no second thread."""
+    """A table of rows by number, without a queue, a server or a second thread."""
 
     def __init__(self, connection: apsw.Connection, payload: bytes) -> None:
-        """Take an open database, and what each row holds."""
+        """Take an open database, and the content of each row."""
         self._connection = connection
         self._payload = payload
         self._next = 1
 
     def commits(self, rows: int, count: int) -> float:
-        """Write so many transactions of so many rows, each synced; return the seconds they took."""
+        """Write this many transactions of this many rows, each synced; return the elapsed seconds."""
         begin = perf_counter()
         for _ in range(count):
             first, self._next = self._next, self._next + rows

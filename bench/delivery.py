@@ -1,4 +1,4 @@
-"""Leases and the Disk store over the server's socket: what they cost beside Add and Pop, and beside bare SQLite.
+"""Leases and the Disk store over the server's socket: their cost relative to Add and Pop, and to bare SQLite.
 
 Every ratio is of figures from one round on one server. CPU is the server's; the callers are in this process.
 """
@@ -35,12 +35,12 @@ _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_len
 _HOUR = 3_600
 
 _FILL = 1_000
-"""Messages a call while a queue is filled."""
+"""Messages per call while a queue is filled."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """A line of the table: what was measured, and the aim where there is one."""
+    """A row of the table: a measurement, and its target if it has one."""
 
     case: str
     what: str
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def cells(self) -> list[str]:
-        """The line."""
+        """The row as text."""
         measured = median(self.values)
         digits = 0 if measured >= 1_000 else 2
         aim, met = "-", "-"
@@ -69,7 +69,7 @@ def delivery_table(rows: Sequence[Row]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """How long so many messages took."""
+    """The seconds that this many messages took."""
 
     messages: int
     seconds: float
@@ -82,17 +82,17 @@ class _Span:
 
     @property
     def each(self) -> float:
-        """Microseconds a message."""
+        """Microseconds per message."""
         return self.seconds / self.messages * 1e6
 
     @property
     def cpu_each(self) -> float:
-        """Microseconds of the server's CPU a message."""
+        """Microseconds of the server's CPU per message."""
         return self.cpu / self.messages * 1e6
 
 
 class _Server:
-    """Calls to a running server, with requests that are serialized before."""
+    """Calls to a running server, with requests that are serialized in advance."""
 
     def __init__(self, channel: grpc.aio.Channel, pid: int) -> None:
         self._channel = channel
@@ -112,7 +112,7 @@ class _Server:
         return pb.NewQueueResponse.FromString(answer).queue.meta.id
 
     async def span(self, messages: int, callers: int, batch: int, once: Callable[[], Awaitable[object]]) -> _Span:
-        """Have callers share so many messages, `batch` at a time."""
+        """Distribute this many messages over callers, `batch` per call."""
         turns = iter(range(messages // batch))
 
         async def caller() -> None:
@@ -159,7 +159,7 @@ def run(*, rounds: int, quick: bool, progress: Progress) -> list[Row]:
             return asyncio.run(_run(address, pid, folder, rounds=rounds, quick=quick, progress=progress))
 
 
-async def _run(  # noqa: PLR0913  # what it measures, and how
+async def _run(  # noqa: PLR0913  # each argument is a setting of the measurement
     address: str, pid: int, folder: Path, *, rounds: int, quick: bool, progress: Progress
 ) -> list[Row]:
     rows: list[Row] = []
@@ -170,7 +170,7 @@ async def _run(  # noqa: PLR0913  # what it measures, and how
                 for callers in (1, 16):
                     progress.begin(f"leases, {store.lower()}, batches of {batch}, {callers} callers")
                     rows += await _leases(server, store, batch, callers, rounds, 20_000 if quick else 64_000)
-        progress.begin("the disk beside bare SQLite")
+        progress.begin("the disk and bare SQLite")
         rows += await _beside_bare(server, folder, rounds, quick=quick)
         for store in STORES:
             progress.begin(f"standing messages, {store.lower()}")
@@ -181,7 +181,7 @@ async def _run(  # noqa: PLR0913  # what it measures, and how
 async def _leases(  # noqa: PLR0913, PLR0917  # as above
     server: _Server, store: str, batch: int, callers: int, rounds: int, messages: int
 ) -> list[Row]:
-    """Measure a lease and its ack beside the Add before it."""
+    """Measure a lease and its ack after the Add before it."""
     load = _Load(server, await server.new_queue(store), batch)
     spans: list[tuple[_Span, _Span, _Span]] = []
     for number in range(rounds + 1):
@@ -211,7 +211,7 @@ async def _leases(  # noqa: PLR0913, PLR0917  # as above
 
 
 async def _beside_bare(server: _Server, folder: Path, rounds: int, *, quick: bool) -> list[Row]:
-    """Measure the Disk store beside SQLite with the same rows in transactions of the same sizes, in turns."""
+    """Measure the Disk store and SQLite in turns, with the same rows in transactions of the same sizes."""
     memory = _Load(server, await server.new_queue("MEMORY"), 100)
     disk = _Load(server, await server.new_queue("DISK"), 100)
     batches, singles = (64_000, 500) if quick else (192_000, 2_000)
@@ -248,7 +248,7 @@ def _commits(folder: Path) -> int:
 
 
 async def _standing(server: _Server, store: str, rounds: int, progress: Progress, *, quick: bool) -> list[Row]:
-    """Measure the same load on queues that hold more and more, in turns."""
+    """Measure the same load on queues of growing size, in turns."""
     depths = (0, 20_000, 100_000) if quick else (0, 100_000, 1_000_000)
     apart = depths[1] // 2 if quick else 100_000
     loads: dict[int, _Load] = {}
@@ -282,7 +282,7 @@ async def _standing(server: _Server, store: str, rounds: int, progress: Progress
 
 
 async def _fill(server: _Server, queue: str, depth: int, *, leased: int, delayed: int) -> None:
-    """Fill a queue, so that of what it holds so many are leased and so many delayed."""
+    """Fill a queue; of its messages, this many are leased and this many delayed."""
     plain = [pb.NewMessage(payload=PAYLOAD)] * _FILL
     late = pb.NewMessage(payload=PAYLOAD)
     late.delay.FromSeconds(_HOUR)

@@ -1,4 +1,4 @@
-"""Driver processes: they put the load on a server, so that what is measured shares no interpreter with its clients."""
+"""Driver processes: they generate the load instead of tasks, so that a server shares no interpreter with clients."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.system import Caller, Failed, Load
 from bench.systems import system
 
 ANSWER_SECONDS = 60.0
-"""How long a driver may take beyond the time it was told to work. Past it the system counts as hanging."""
+"""Seconds that a driver may take in addition to the time it should work, before the system counts as hung."""
 
 
 class Span(NamedTuple):
-    """What was done, and when, on the clock that all processes share."""
+    """The number of messages and the times, on the clock that all processes share."""
 
     messages: int
     start: float
@@ -70,18 +70,18 @@ class Drivers:
                 process.join()
 
     def open(self, load: Load) -> None:
-        """Connect the callers of a load, shared out evenly, to a new queue."""
+        """Connect the callers of a load, distributed evenly, to a new queue."""
         self._open = min(self._count, load.callers)
         (queue,) = self._ask([("make_queue",)])
         share, rest = divmod(load.callers, self._open)
         self._ask([("open", queue, replace(load, callers=share + (place < rest))) for place in range(self._open)])
 
     def add(self, seconds: float) -> Span:
-        """Add messages for a time."""
+        """Add messages for this many seconds."""
         return _together(self._ask([("add", seconds)] * self._open, seconds))
 
     def pop(self) -> Span:
-        """Take messages until there are none."""
+        """Pop messages until the queue is empty."""
         return _together(self._ask([("pop",)] * self._open))
 
     def close(self) -> None:
@@ -89,14 +89,14 @@ class Drivers:
         self._ask([("close",)] * self._open)
 
     def _ask(self, commands: Sequence[tuple[Any, ...]], seconds: float = 0) -> list[Any]:
-        """Give the first drivers a command each, and return their answers."""
+        """Send one command to each of the first drivers, and return their responses."""
         pipes = self._pipes[: len(commands)]
         for pipe, command in zip(pipes, commands, strict=True):
             pipe.send(command)
         answers = []
         for pipe, command in zip(pipes, commands, strict=True):
             if not pipe.poll(seconds + ANSWER_SECONDS):
-                raise Failed(f"no end of {command[0]!r} within {seconds + ANSWER_SECONDS:.0f} s")
+                raise Failed(f"{command[0]!r} did not end within {seconds + ANSWER_SECONDS:.0f} s")
             try:
                 answer = pipe.recv()
             except EOFError:
@@ -108,13 +108,13 @@ class Drivers:
 
 
 def _together(spans: Sequence[Span]) -> Span:
-    """Return what several drivers did at the same time as one."""
+    """Merge the results of drivers that worked at the same time."""
     messages = sum(span.messages for span in spans)
     return Span(messages, min(span.start for span in spans), max(span.end for span in spans))
 
 
 def _drive(pipe: Connection, name: str, address: str) -> None:
-    """Be a driver process: do one command after the other until the pipe closes."""
+    """Run a driver process: execute commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(_obey(pipe, name, address))
 
@@ -146,7 +146,7 @@ async def _obey(pipe: Connection, name: str, address: str) -> None:
                     case "close":
                         callers = ()
                         await opened.aclose()
-            except Exception as error:  # noqa: BLE001  # whatever a client raises is told, and the benchmark goes on
+            except Exception as error:  # noqa: BLE001  # report whatever a client raises, and go on with the benchmark
                 answer = Failed(" ".join(f"{type(error).__name__}: {error}".split())[:200])
             pipe.send(answer)
 

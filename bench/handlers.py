@@ -1,4 +1,4 @@
-"""The handlers of both sides, from request bytes to answer bytes, and the requests they are called with."""
+"""The handlers of both sides, from request bytes to response bytes, and their requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FakeCall:
 
 
 def our_handlers() -> tuple[Handlers, str]:
-    """Return our server's methods from request bytes to answer bytes, and the id of a queue."""
+    """Return our server's methods as functions from request bytes to response bytes, and the id of a queue."""
     budget = MemoryBudget(1 << 50)
     stores = {StoreKind.MEMORY: MemoryStore(budget)}
     manager = Manager(stores, bounds=Bounds(), budget=budget, tokens=Tokens(1))

@@ -1,4 +1,4 @@
-"""What a stored message takes beyond its payload, measured by the resident memory of a process that keeps many."""
+"""Memory of a stored message beyond its payload, by the resident memory of a process that holds many."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH = 1_000
 
 
 def overhead(side: str, messages: int) -> float:
-    """Return the bytes a message takes beyond its payload on one side, `ours` or `plain`, in a process of its own."""
+    """Return the bytes per message beyond its payload for one side, `ours` or `plain`, in a process of its own."""
     command = [sys.executable, "-m", "bench.memory", side, str(messages)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

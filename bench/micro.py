@@ -1,4 +1,4 @@
-"""The handlers without a socket, and their steps, beside the plain protobuf way: microseconds of CPU a message."""
+"""The handlers without a socket, and their steps, against plain protobuf: microseconds of CPU per message."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from queuelet.v1 import queue_pb2 as pb
 BATCHES = (1, 10, 100, 1_000)
 SIZES = (128, 1_024)
 QUICK = ("handler-unary-128B", "handler-batch1000-128B", "memory")
-"""The cases that a quick run has time for."""
+"""The cases of a quick run."""
 
 MESSAGES = 20_000
-"""Messages a round."""
+"""Messages per round."""
 
 Side = Callable[[], dict[str, float]]
-"""One side's turn: the microseconds that each thing took."""
+"""One turn of one side: the microseconds of each action."""
 
 
 def cases() -> dict[str, Callable[[int, Progress], list[Result]]]:
@@ -104,7 +104,7 @@ def _steps_case(name: str, size: int) -> Callable[[int, Progress], list[Result]]
 
 
 def _memory_case(rounds: int, progress: Progress) -> list[Result]:
-    """Measure once: memory has no bad days."""
+    """Measure once, because memory does not vary between runs."""
     progress.begin("memory")
     messages = memory.MESSAGES if rounds > 2 else memory.MESSAGES // 5
     ours = memory.overhead("ours", messages)
@@ -123,7 +123,7 @@ def _memory_case(rounds: int, progress: Progress) -> list[Result]:
 
 
 def _alternate(name: str, rounds: int, progress: Progress, *, ours: Side, plain: Side) -> list[Result]:
-    """Run both sides in turns, after one turn that does not count."""
+    """Run both sides in turns, after one turn that is not counted."""
     progress.begin(name)
     ours()
     plain()
@@ -147,7 +147,7 @@ def _alternate(name: str, rounds: int, progress: Progress, *, ours: Side, plain:
 
 
 def _per_call(handler: Callable[[bytes], Any], request: bytes = b"", calls: int = MESSAGES) -> float:
-    """Return the microseconds of CPU that a call takes, whatever else the machine does."""
+    """Return the CPU time of a call in microseconds instead of its duration, so that other load does not count."""
     start = thread_time()
     for same in repeat(request, calls):
         handler(same)

@@ -1,4 +1,4 @@
-"""Calls of pika that can be awaited: it tells of everything by callbacks."""
+"""Awaitable calls of pika, which reports everything by callbacks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def open_channel(connection: AsyncioConnection) -> Channel:
 
 
 async def called(method: Callable[..., object], *arguments: object, **named: object) -> Method:
-    """Call a method that answers by a callback, and return its answer."""
+    """Call a method that responds by a callback, and return the response."""
     done: asyncio.Future[Method] = asyncio.get_running_loop().create_future()
     method(*arguments, callback=done.set_result, **named)
     return await done

@@ -1,8 +1,8 @@
 """The baseline: the same queue written the plain way, with generated protobuf classes throughout.
 
-Requests are parsed by their generated class, a message is kept as the object it will be answered with, and answers are
-serialized by their generated class. There are no waiting calls, ids of a producer's own, metrics, bounds or budget: it
-does less than the server, and is what the server's own way of keeping messages is compared with.
+Requests are parsed by their generated class, a message is stored as the object of the response, and responses are
+serialized by their generated class. It has no waiting calls, producer ids, metrics, bounds or memory budget, so it does
+less than the server. It shows what the server's own message format gains.
 
 Run it alone with `python -m bench.plain_protobuf`: it serves Add, Pop, AddBatch and PopBatch of queuelet.v1, for any
 queue id.
@@ -29,7 +29,7 @@ LIMIT = 1_000_000_000
 
 
 class QueueRefusal(Exception):
-    """A call that is refused, with its status."""
+    """A call was refused with a status."""
 
     def __init__(self, code: grpc.StatusCode, text: str) -> None:
         super().__init__(text)
@@ -38,14 +38,14 @@ class QueueRefusal(Exception):
 
 
 class PlainQueues:
-    """Queues as deques of messages, made when they are first added to."""
+    """Queues as deques of messages, created by the first Add."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._queues: dict[str, deque[pb.Message]] = {}
 
     def add(self, request: pb.AddRequest) -> pb.AddResponse:
-        """Put one message at the end of a queue."""
+        """Append one message to a queue."""
         queue = self._queues.setdefault(request.queue_id, deque())
         return pb.AddResponse(message=append(queue, request.message, self._limit))
 
@@ -61,7 +61,7 @@ class PlainQueues:
         return pb.PeekResponse(message=queue[0])
 
     def add_batch(self, request: pb.AddBatchRequest) -> pb.AddBatchResponse:
-        """Put messages at the end of a queue."""
+        """Append messages to a queue."""
         queue = self._queues.setdefault(request.queue_id, deque())
         response = pb.AddBatchResponse()
         for new in request.messages:
@@ -80,7 +80,7 @@ class PlainQueues:
 
 
 def new_message(new: pb.NewMessage) -> pb.Message:
-    """Return a message as it is kept."""
+    """Return a message in its stored form."""
     message = pb.Message(payload=new.payload)
     message.meta.id = str(uuid4())
     message.meta.created.GetCurrentTime()
@@ -89,7 +89,7 @@ def new_message(new: pb.NewMessage) -> pb.Message:
 
 
 def append(queue: deque[pb.Message], new: pb.NewMessage, limit: int) -> pb.Message:
-    """Put a message at the end of a queue that is not full, and return it."""
+    """Append a message to a queue unless it is full, and return it."""
     if len(queue) >= limit:
         raise QueueRefusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")
     message = new_message(new)
@@ -116,7 +116,7 @@ def methods(queues: PlainQueues) -> dict[str, tuple[Callable[[Any], Message], ty
 
 
 def handlers() -> dict[str, Callable[[bytes], bytes]]:
-    """Return each method from request bytes to answer bytes, as a gRPC server calls it."""
+    """Return each method as a function from request bytes to response bytes, as a gRPC server calls it."""
 
     def whole(method: Callable[[Any], Message], request_class: type[Message]) -> Callable[[bytes], bytes]:
         parse = request_class.FromString

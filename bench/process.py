@@ -1,4 +1,4 @@
-"""Servers as child processes: started on a free port, stopped by their process id."""
+"""Servers as child processes: started on a free port, stopped by process id."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def free_port() -> int:
 
 
 def program(name: str, install: str) -> str:
-    """Return where a program is, beside this Python or on the path; raise `NotHere` with how to install it."""
+    """Return the path of a program, next to this Python or on the PATH; raise `NotHere` with how to install it."""
     scripts = sysconfig.get_path("scripts")
     found = shutil.which(name, path=os.pathsep.join((scripts, os.environ.get("PATH", os.defpath))))
     if not found:
-        raise NotHere(f"there is no {name}: {install}")
+        raise NotHere(f"{name} is missing: {install}")
     return found
 
 
@@ -49,7 +49,7 @@ def started(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
-            start_new_session=True,  # an interrupt is for the benchmark, which then stops its servers
+            start_new_session=True,  # ^C is for the benchmark, which then stops its servers
         )
     try:
         yield process
@@ -64,7 +64,7 @@ def started(
 
 @contextmanager
 def started_python(arguments: Sequence[str], folder: Path) -> Iterator[tuple[str, int]]:
-    """Run a server of ours, which tells its port in a log line `serving`; return its address and process id."""
+    """Run a server of ours, which logs its address in a line `serving`; return address and process id."""
     command = [sys.executable, *arguments]
     environment = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
     with started(command, folder, environment) as process:
@@ -78,7 +78,7 @@ def started_python(arguments: Sequence[str], folder: Path) -> Iterator[tuple[str
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], folder: Path, seconds: float = 30) -> None:
-    """Wait until a server listens; raise `NotHere` if it does not in time."""
+    """Wait until a server listens; raise `NotHere` after a timeout."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -90,18 +90,18 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], folder: Path, sec
 
 
 def cpu_seconds(pid: int | None) -> float | None:
-    """Return the CPU time that all threads of a process have taken, None where the system does not tell."""
+    """Return the CPU time of all threads of a process, None if the system does not report it."""
     if pid is None or sys.platform != "linux":
         return None
     try:
-        return time.clock_gettime(~pid << 3 | 2)  # the clock of a process by its id, as clock_getcpuclockid makes it
+        return time.clock_gettime(~pid << 3 | 2)  # the clock of a process by its id, like clock_getcpuclockid
     except OSError:
         return None
 
 
 def _check(process: subprocess.Popen[bytes], folder: Path, deadline: float) -> None:
-    """Raise `NotHere` if a server has ended or its time is up, else wait a little."""
+    """Raise `NotHere` if a server has ended or timed out, else sleep briefly."""
     if process.poll() is not None or time.monotonic() > deadline:
         said = (folder / "output").read_text(errors="replace").strip().splitlines()
-        raise NotHere(f"it does not start: {said[-1] if said else 'it says nothing'}")
+        raise NotHere(f"it did not start: {said[-1] if said else 'no output'}")
     time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""Where our server's time goes: one case under cProfile.
+"""A profile of our server: one case under cProfile.
 
 A case of the server runs it in this process, with its callers in others. The profiler sees the thread that serves
-calls, not gRPC's own threads, and makes every Python call slower: read shares, not times.
+calls, but not gRPC's own threads, and slows down every Python call: read shares, not times.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CALLS = 200_000
 
 
 def profile(name: str, *, seconds: float, drivers: int, progress: Progress) -> str:
-    """Return the functions that take most of the time in a case."""
+    """Return the functions that take most of the time of a case."""
     profiler = cProfile.Profile()
     if name in LOADS:
         added, popped = asyncio.run(_serve(LOADS[name], seconds, drivers, profiler, progress))
@@ -35,7 +35,7 @@ def profile(name: str, *, seconds: float, drivers: int, progress: Progress) -> s
         _call(name, profiler)
         head = f"{name} under the profiler"
     else:
-        raise NotHere(f"there is no case {name!r} to profile; see --list for those of handlers and of the server")
+        raise NotHere(f"no case {name!r} to profile; see --list for those of handlers and of the server")
     progress.clear()
     text = io.StringIO()
     pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(LINES)

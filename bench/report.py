@@ -1,4 +1,4 @@
-"""Results and how they are told: progress on standard error, tables on standard output, all of it as JSON."""
+"""Reports results: progress on standard error, tables on standard output, and everything as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from google.protobuf.internal import api_implementation
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """One measurement beside its baseline, round by round in the same order."""
+    """One measurement and its baseline, round by round in the same order."""
 
     case: str
     what: str
@@ -29,18 +29,18 @@ class Result:
     unit: str = "msg/s"
     more_is_better: bool = True
     our_cpu: Sequence[float] = field(default=())
-    """Microseconds of CPU that our server took a message."""
+    """Microseconds of our server's CPU per message."""
     their_cpu: Sequence[float] = field(default=())
 
     @property
     def ratios(self) -> list[float]:
-        """By how many times ours is better, in each round."""
+        """How many times better ours is, in each round."""
         pairs = zip(self.ours, self.theirs, strict=False)
         return [ours / theirs if self.more_is_better else theirs / ours for ours, theirs in pairs]
 
 
 def rates_table(results: Sequence[Result], baseline: str) -> str:
-    """Return the messages a second beside one baseline."""
+    """Return a table of messages a second, ours and one baseline's."""
     rows = [
         [
             result.case,
@@ -60,7 +60,7 @@ def rates_table(results: Sequence[Result], baseline: str) -> str:
 
 
 def times_table(results: Sequence[Result]) -> str:
-    """Return the time or memory that a message takes beside the plain way."""
+    """Return a table of time or memory per message, ours and the plain baseline's."""
     rows = [
         [
             result.case,
@@ -77,7 +77,7 @@ def times_table(results: Sequence[Result]) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows under their heads: the first two columns to the left, numbers to the right."""
+    """Return rows below their headings: the first two columns left-aligned, numbers right-aligned."""
     widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
     return "\n".join(
         "  ".join(
@@ -90,7 +90,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A figure to reach. It is told whether it was, and nothing fails."""
+    """A target. The report says whether it was reached, but missing it is not a failure."""
 
     text: str
     case: str
@@ -111,7 +111,7 @@ AIMS = (
 
 
 def aims(results: Sequence[Result]) -> str:
-    """Return which aims were reached, empty if none was measured."""
+    """Return which targets were reached, or an empty text if none was measured."""
     rows = []
     for aim in AIMS:
         found = [result for result in results if (result.case, result.what) == (aim.case, aim.what)]
@@ -125,7 +125,7 @@ def aims(results: Sequence[Result]) -> str:
 
 
 class Progress:
-    """What is under way: one line that changes on a terminal, a line for each case anywhere else."""
+    """Progress: one line that is updated on a terminal, a line for each case elsewhere."""
 
     def __init__(self) -> None:
         self._began = monotonic()
@@ -133,24 +133,24 @@ class Progress:
         self._case = ""
 
     def begin(self, case: str) -> None:
-        """Say which case comes now."""
+        """Report the next case."""
         self._case = case
         sys.stderr.write(f"\r\x1b[K{self._now} {case}" if self._on_terminal else f"{self._now} {case}\n")
         sys.stderr.flush()
 
     def step(self, doing: str) -> None:
-        """Say what is done now, before it is."""
+        """Report the next action, before it starts."""
         if self._on_terminal:
             sys.stderr.write(f"\r\x1b[K{self._now} {self._case}: {doing}")
             sys.stderr.flush()
 
     def say(self, text: str) -> None:
-        """Say something that stays."""
+        """Print a line that stays."""
         sys.stderr.write(f"\r\x1b[K{text}\n" if self._on_terminal else f"{text}\n")
         sys.stderr.flush()
 
     def clear(self) -> None:
-        """Leave no line half written."""
+        """Finish an incomplete line."""
         if self._on_terminal:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
@@ -162,7 +162,7 @@ class Progress:
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures were measured on."""
+    """Return facts about the machine and the versions."""
     return {
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "cpu": _cpu_name(),

@@ -1,6 +1,6 @@
-"""The server over its socket beside others: each case in alternating rounds, there and back.
+"""The server and its baselines over sockets: each case in rounds of alternating order.
 
-Every other round goes through the systems in the opposite order, so that none always follows the same neighbour.
+Every other round runs the systems in the opposite order, so that none always follows the same neighbour.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ LOADS = {load.name: load for load in (Load(b, s, c) for b in BATCHES for s in SI
 """The cases by name."""
 
 QUICK = ("unary-128B-1", "unary-128B-64", "batch100-128B-64", "batch1000-128B-1")
-"""Those that a quick run has time for."""
+"""The cases of a quick run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """How it is measured."""
+    """Settings of a run."""
 
     seconds: float
-    """How long a round adds messages."""
+    """Seconds that a round adds messages."""
     rounds: int
     drivers: int
-    """Processes that the callers are shared out among."""
+    """Number of driver processes."""
     peer_negz: str = ""
-    """Where a server of negz/q's protocol runs; empty for none."""
+    """The address of a running server of negz/q's protocol; empty for none."""
 
 
 @dataclass(slots=True)
 class _Measured:
-    """What one system did with one load."""
+    """Results of one system with one load."""
 
     rates: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -66,14 +66,14 @@ class _Contender:
         self._drivers.pop()
 
     def round(self, seconds: float, measured: _Measured) -> None:
-        """Add for a time, then take everything out, and note how fast both went."""
+        """Add for a time, then pop everything, and record both rates."""
         before = cpu_seconds(self._pid)
         added = self._drivers.add(seconds)
         between = cpu_seconds(self._pid)
         popped = self._drivers.pop()
         after = cpu_seconds(self._pid)
         if popped.messages != added.messages:
-            raise Failed(f"{added.messages:,} messages went in and {popped.messages:,} came out")
+            raise Failed(f"{added.messages:,} messages were added but {popped.messages:,} popped")
         _note(measured, "add", added, before, between)
         _note(measured, "pop", popped, between, after)
 
@@ -83,7 +83,7 @@ class _Contender:
 
 
 def measure(loads: Sequence[Load], baselines: Sequence[str], plan: Plan, progress: Progress) -> list[Result]:
-    """Run all loads on our server and on the baselines that are to be had."""
+    """Run all loads on our server and on the available baselines."""
     results: list[Result] = []
     with TemporaryDirectory(prefix="bench-") as folder, ExitStack() as running:
         contenders: list[_Contender] = []
@@ -115,7 +115,7 @@ def _contender(name: str, folder: Path, plan: Plan) -> Iterator[_Contender]:
 
 
 def _alternate(contenders: Sequence[_Contender], load: Load, plan: Plan, progress: Progress) -> dict[str, _Measured]:
-    """Give each its turn, round by round. One that fails is told of and left out."""
+    """Run each system in turn, round by round. One that fails is reported and skipped."""
     measured: dict[str, _Measured] = {}
     for contender in contenders:
         progress.step(f"{contender.name} connects")

@@ -1,4 +1,4 @@
-"""What is measured: a message queue, however it is spoken to, and the load it is put under."""
+"""The interface of a benchmarked system: a message queue, whatever its protocol, and the load."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 MARK = b"\x00bench\xff\xfe"
-"""How each payload begins, so that the messages in an answer can be counted without decoding it."""
+"""Prefix of each payload, so that messages in a response can be counted without decoding it."""
 
 
 class NotHere(Exception):
-    """A system cannot be measured here. The text says what to do about it."""
+    """A system cannot be measured here. The text says how to change that."""
 
 
 class Failed(Exception):
-    """A system did not do what it was asked."""
+    """A system did not do what it should."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What callers do: each adds, and then takes, batches of messages, one after the other."""
+    """The load: each caller adds batches of messages, and then pops them, one batch after the other."""
 
     batch: int
-    """Messages a call; 1 for the calls that move one message."""
+    """Messages per call; 1 for the calls that move a single message."""
     size: int
-    """Bytes a message."""
+    """Bytes per message."""
     callers: int
-    """Callers at the same time, shared out among the driver processes."""
+    """Concurrent callers, distributed over the driver processes."""
 
     @property
     def name(self) -> str:
-        """What the case is called: `unary-128B-64`, `batch1000-1KB-1`."""
+        """The name of the case: `unary-128B-64`, `batch1000-1KB-1`."""
         calls = "unary" if self.batch == 1 else f"batch{self.batch}"
         return f"{calls}-{size_text(self.size)}-{self.callers}"
 
     @property
     def payload(self) -> bytes:
-        """The message that is added."""
+        """The message to add."""
         return MARK + b"x" * (self.size - len(MARK))
 
 
@@ -48,19 +48,19 @@ class Caller(Protocol):
     """One caller with its connection."""
 
     async def add(self) -> None:
-        """Add one batch of the load, and return once it is acknowledged."""
+        """Add one batch of the load; return once it is acknowledged."""
 
     async def pop(self) -> int:
-        """Take up to one batch; return how many there were, 0 if the queue is empty."""
+        """Pop up to one batch; return the number of messages, 0 if the queue is empty."""
 
 
 class Lifecycle(NamedTuple):
-    """A server that runs."""
+    """A running server."""
 
     address: str
     """`host:port`."""
     pid: int | None = None
-    """Its process, where it is ours to look at."""
+    """Its process, if we started it."""
 
 
 class System(ABC):
@@ -69,23 +69,23 @@ class System(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def can(self, load: Load) -> bool:  # noqa: ARG002  # most can do all
-        """Tell whether it has calls for this load."""
+    def can(self, load: Load) -> bool:  # noqa: ARG002  # most support every load
+        """Return whether it has calls for this load."""
         return True
 
     @abstractmethod
     def start(self, folder: Path) -> AbstractContextManager[Lifecycle]:
-        """Run a server on a free port, with its files in a folder of its own; raise `NotHere` where it cannot be."""
+        """Run a server on a free port, with its files in a folder; raise `NotHere` if that is not possible."""
 
     @abstractmethod
     async def make_queue(self, address: str) -> str:
-        """Make an empty queue; return how callers refer to it."""
+        """Create an empty queue; return how callers refer to it."""
 
     @abstractmethod
     def callers(self, address: str, queue: str, load: Load) -> AbstractAsyncContextManager[Sequence[Caller]]:
-        """Connect as many callers as the load says."""
+        """Connect as many callers as the load requires."""
 
 
 def size_text(size: int) -> str:
-    """Return a size as people write it."""
+    """Return a size in readable form."""
     return f"{size}B" if size % 1024 else f"{size // 1024}KB"

@@ -1,1 +1,1 @@
-"""What the operator costs, beside a client that only writes, and beside NACK on the same API server."""
+"""The cost of the operator, compared with a client that only writes, and with NACK on the same API server."""

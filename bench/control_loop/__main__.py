@@ -33,7 +33,7 @@ _OF_STANDING = {"pickup", "restart", "loss", "idle"}
 
 @dataclass
 class _Run:
-    """What was asked for, and what came of it."""
+    """The arguments and the results."""
 
     arguments: argparse.Namespace
     progress: Progress
@@ -42,7 +42,7 @@ class _Run:
 
     @cached_property
     def only(self) -> set[str]:
-        """The parts to measure: those that were asked for and can be had."""
+        """The parts to measure: those requested that are available."""
         only = set(self.arguments.only)
         if "nack" in only:
             try:
@@ -54,14 +54,14 @@ class _Run:
 
     @property
     def lease(self) -> tuple[str, ...]:
-        """Flags for the operator: what a test has no time for."""
+        """Flags for the operator that shorten times for a test."""
         return QUICK_LEASE if self.arguments.quick else ()
 
 
 def main() -> int:
-    """Measure what the command line asks for; return the exit status."""
+    """Run the benchmark of the command line; return the exit status."""
     run = _Run(_arguments(), Progress())
-    # One way to end: what was started is ended in its order, and its files are removed.
+    # One exit path: processes are stopped in order, and files are removed.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     status = 0
     try:
@@ -74,13 +74,13 @@ def main() -> int:
     except KeyboardInterrupt:
         run.progress.say("bench: interrupted")
         status = 130
-    # What was measured before it broke off is worth telling, too.
+    # Report also the measurements before a failure.
     _tell(run)
     return status
 
 
 def _foreseen(failure: Exception) -> Exception:
-    """Return what went wrong of what went wrong at the same time; raise what nobody could foresee."""
+    """Return the expected failures of a group; raise any unexpected one."""
     while isinstance(failure, ExceptionGroup):
         failure = failure.exceptions[0]
     if not isinstance(failure, (NotHere, Failed, ControlPlaneError)):
@@ -91,16 +91,18 @@ def _foreseen(failure: Exception) -> Exception:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.control_loop", description="Measure the operator.")
     parser.add_argument(
-        "--queues", type=int, nargs="+", metavar="COUNT", help="how many Queues (1000 10000; quick: 100)"
+        "--queues", type=int, nargs="+", metavar="COUNT", help="numbers of Queues (1000 10000; quick: 100)"
     )
     parser.add_argument(
-        "--only", type=_parts, default=PARTS, metavar="PART,...", help=f"what to measure, of {', '.join(PARTS)}"
+        "--only", type=_parts, default=PARTS, metavar="PART,...", help=f"the parts to measure, of {', '.join(PARTS)}"
     )
-    parser.add_argument("--rounds", type=int, default=1, help="how often each creates so many Queues, in turns (1)")
-    parser.add_argument("--idle-seconds", type=float, help="how long to do nothing (600, quick: 20)")
-    parser.add_argument("--pickup-seconds", type=int, help="how long to make a Queue a second (60, quick: 5)")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="how often each contender creates the Queues, in turns (1)"
+    )
+    parser.add_argument("--idle-seconds", type=float, help="seconds of idling (600, quick: 20)")
+    parser.add_argument("--pickup-seconds", type=int, help="seconds in which to create a Queue a second (60, quick: 5)")
     parser.add_argument("--quick", action="store_true", help="few Queues, short times and a short Lease")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     arguments = parser.parse_args()
     quick = arguments.quick
     arguments.queues = arguments.queues or ([100] if quick else [1_000, 10_000])
@@ -112,14 +114,14 @@ def _arguments() -> argparse.Namespace:
 def _parts(text: str) -> tuple[str, ...]:
     parts = tuple(text.split(","))
     if unknown := [part for part in parts if part not in PARTS]:
-        raise argparse.ArgumentTypeError(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+        raise argparse.ArgumentTypeError(f"unknown part {unknown[0]!r}; use one of {', '.join(PARTS)}")
     return parts
 
 
 def _measure(count: int, run: _Run) -> None:
-    """Measure with so many Queues, on a control plane of their own."""
+    """Measure with this many Queues, on a control plane of their own."""
     only = set(run.only)
-    # What stands is measured once, with as many as there are.
+    # Existing Queues are measured once, with all that were created.
     if count != max(run.arguments.queues):
         only -= _OF_STANDING
     if not only:
@@ -140,7 +142,7 @@ def _measure(count: int, run: _Run) -> None:
 
 @contextmanager
 def _control_plane() -> Iterator[ControlPlane]:
-    """Run a control plane, whose logs stay where something failed, but not where somebody had enough of it."""
+    """Run a control plane. Its logs stay if something failed, but not after ^C."""
     plane = ControlPlane()
     plane.start()
     failed = True
@@ -155,11 +157,11 @@ def _control_plane() -> Iterator[ControlPlane]:
 
 
 async def _create(cluster: Cluster, folder: Path, only: set[str], count: int, run: _Run) -> None:
-    """Measure how long it takes until so many new objects are ready."""
+    """Measure how long it takes until this many new objects are ready."""
     status = await creation.recorded_status(cluster, folder, run.progress)
     for number in range(1, run.arguments.rounds + 1):
         given = creation.Round(cluster=cluster, count=count, number=number, progress=run.progress)
-        # In turns, so that none always comes first.
+        # In turns, so that the first place rotates.
         turns = [name for name in ("floor", "ours") if name == "ours" or "create" in only]
         for turn in turns if number % 2 else reversed(turns):
             if turn == "floor":
@@ -171,7 +173,7 @@ async def _create(cluster: Cluster, folder: Path, only: set[str], count: int, ru
 
 
 async def _stand(cluster: Cluster, folder: Path, only: set[str], count: int, run: _Run) -> None:
-    """Measure what matters where so many Queues stand."""
+    """Measure the effects of many existing Queues."""
     async with Ours(cluster, folder, *run.lease) as ours, cluster.session(2 * WRITERS) as session:
         there = await standing.make(cluster, ours, count, session, run.progress)
         run.figures += standing.after_making(there)
@@ -189,7 +191,7 @@ def _tell(run: _Run) -> None:
     arguments = run.arguments
     run.progress.clear()
     if run.creations:
-        print(f"{WRITERS} writers; from POST to Ready as a watch sees it\n")
+        print(f"{WRITERS} writers; from POST to Ready, as seen by a watch\n")
         print(f"{figures.creations_table(run.creations)}\n")
     told = figures.ratios(run.creations, Ours.name, Nack.name) + run.figures
     if told:

@@ -1,4 +1,4 @@
-"""The client that makes objects and watches them. It is the same whatever looks after the objects."""
+"""The client that creates and watches objects. It is the same for every contender."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from bench.report import Progress
 from bench.system import Failed
 
 WRITERS = 32
-"""Requests that make objects at the same time."""
+"""Concurrent requests that create objects."""
 
 TELL_EVERY = 5.0
 """Seconds between two lines of progress."""
 
 Answered = Callable[[str, bytes], None]
-"""What is called with the name of an object that was made, and with the answer."""
+"""Called with the name of each created object, and the response."""
 
 _STUCK_AFTER = 180.0
-"""Seconds without one more object being ready after which it is given up."""
+"""Seconds without another ready object after which the run is aborted."""
 
 
 def is_ready(an_object: Object) -> bool:
-    """Tell whether an object says that it is ready as it is now."""
+    """Return whether an object is ready for its current generation."""
     status = an_object.get("status", {})
     return status.get("observedGeneration") == an_object["metadata"]["generation"] and any(
         each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()
@@ -36,27 +36,27 @@ def is_ready(an_object: Object) -> bool:
 
 
 class Watch:
-    """One watch of all objects of a kind, that notes when each was first seen ready."""
+    """One watch of all objects of a kind, which records when each was first seen ready."""
 
     def __init__(self, check: Callable[[], None]) -> None:
-        """Take what raises `Failed` where the objects will never be ready, since a process has ended."""
+        """Take a function that raises `Failed` if a process has ended, because then the objects never become ready."""
         self._check = check
         self.ready: dict[str, float] = {}
-        """When, by name, of the clock `monotonic`."""
+        """The time by name, on the clock `monotonic`."""
         self.version = ""
-        """Where to go on."""
+        """The resource version to resume at."""
         self.wanted: Callable[[Object], bool] = is_ready
-        """What counts as ready."""
+        """The test for being ready."""
         self.reading: asyncio.Task[None] | None = None
-        """What feeds it. It ends only by failing."""
+        """The task that reads the watch. It ends only by failing."""
 
     def start_anew(self, wanted: Callable[[Object], bool] = is_ready) -> None:
-        """Forget what was seen, and note objects by another test from now on."""
+        """Forget earlier events, and use another test for being ready from now on."""
         self.ready.clear()
         self.wanted = wanted
 
     async def all_ready(self, names: Iterable[str], doing: str, progress: Progress) -> None:
-        """Wait until all of these were seen ready; raise `Failed` if it goes no further."""
+        """Wait until all of these were seen ready; raise `Failed` if there is no progress."""
         names = set(names)
         began = last_told = last_news = monotonic()
         count = 0
@@ -69,17 +69,17 @@ class Watch:
             if len(self.ready) > count:
                 count, last_news = len(self.ready), now
             if now - last_news > _STUCK_AFTER:
-                raise Failed(f"{doing}: {count:,} of {len(names):,} are ready, and none more for {_STUCK_AFTER:.0f} s")
+                raise Failed(f"{doing}: {count:,} of {len(names):,} are ready, and no more for {_STUCK_AFTER:.0f} s")
             if now - last_told > TELL_EVERY:
                 progress.say(f"  {doing}: {count:,} of {len(names):,} ready after {now - began:.0f} s")
                 last_told = now
 
     def see(self, line: bytes) -> None:
-        """Take an event."""
-        # Of several events an object, one matters: to decode them all would be the client's largest cost.
+        """Process an event."""
+        # Only one of several events per object matters, and decoding all of them would be the client's largest cost.
         if b'"status":"True"' not in line:
             if line.startswith(b'{"type":"ERROR"'):
-                raise Failed(f"the watch broke off: {line[:300].decode(errors='replace')}")
+                raise Failed(f"the watch failed: {line[:300].decode(errors='replace')}")
             return
         an_object = json.loads(line)["object"]
         name = an_object["metadata"]["name"]
@@ -105,7 +105,7 @@ async def watching(cluster: Cluster, kind: Kind, check: Callable[[], None]) -> A
 
 
 async def _follow(session: aiohttp.ClientSession, kind: Kind, watch: Watch) -> None:
-    """Watch, and go on where the API server has ended a watch: it does so where it has no time to send."""
+    """Watch, and resume if the API server ends the watch, which it does when it has no time to send."""
     while True:
         query = {"watch": "true", "resourceVersion": watch.version, "timeoutSeconds": "7200"}
         async with session.get(kind.path, params=query) as stream:
@@ -120,7 +120,7 @@ async def _follow(session: aiohttp.ClientSession, kind: Kind, watch: Watch) -> N
 async def create(
     session: aiohttp.ClientSession, kind: Kind, names: Iterable[str], answered: Answered | None = None
 ) -> dict[str, float]:
-    """Make objects, by 32 at the same time; return when each was about to be sent."""
+    """Create objects, 32 at a time; return when each was about to be sent."""
     sent: dict[str, float] = {}
     left = iter(names)
 
@@ -139,7 +139,7 @@ async def create(
 
 
 async def write(session: aiohttp.ClientSession, method: str, path: str, body: bytes, content_type: str) -> bytes:
-    """Make a request; return what was answered. Raises `Failed` where it is refused."""
+    """Send a request; return the response. Raises `Failed` if it is refused."""
     async with session.request(method, path, data=body, headers={"Content-Type": content_type}) as answer:
         await _fine(answer)
         return await answer.read()

@@ -1,4 +1,4 @@
-"""The API server that everything is measured on: what it counts, what its processes take, and how it is emptied."""
+"""The API server used by all measurements: its counters, the resources its processes use, and how to empty it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMESPACE = "bench"
 WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"}
 
 _EMPTY_WITHIN = 60.0
-"""Seconds in which the API server must notice that objects are gone from etcd."""
+"""Seconds within which the API server must notice that objects are gone from etcd."""
 
 _REQUESTS = re.compile(r"^apiserver_request_total\{([^}]*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -35,7 +35,7 @@ Object = dict[str, Any]
 
 
 class Request(NamedTuple):
-    """What the API server counts requests by."""
+    """The labels of the API server's request counter."""
 
     resource: str
     verb: str
@@ -46,25 +46,25 @@ Requests = Counter[Request]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of object, and what is asked for in those that are made here."""
+    """A kind of object, and the spec of those that are created here."""
 
     group: str
     version: str
     name: str
     plural: str
     finalizer: str = ""
-    """That of its operator, where we write it ourselves."""
+    """The finalizer of its operator, if we write it ourselves."""
 
     @property
     def path(self) -> str:
-        """Where its objects are."""
+        """The path of its objects."""
         return f"/apis/{self.group}/{self.version}/namespaces/{NAMESPACE}/{self.plural}"
 
     def object(self, name: str) -> Object:
-        """Return an object of this kind, to be created: a queue with a limit, in memory."""
+        """Return an object of this kind to create: a queue with a limit, in memory."""
         spec: Object
         if self.plural == "streams":
-            # Nobody else may have its name or its subjects. The rest is as near to our queue as it gets.
+            # Name and subjects must be unique. The rest is as close to our queue as possible.
             spec = {"name": name, "subjects": [name], "storage": "memory", "replicas": 1, "maxMsgs": 1_000}
         else:
             spec = {"limit": 1_000}
@@ -81,7 +81,7 @@ STREAMS = Kind("jetstream.nats.io", "v1beta2", "Stream", "streams")
 
 
 class Cluster:
-    """A control plane that runs, with a namespace and the kinds of those that are measured."""
+    """A running control plane, with a namespace and the measured kinds."""
 
     def __init__(self, plane: ControlPlane, folder: Path, *, with_nack: bool) -> None:
         """Take the control plane, a folder for files, and whether NACK is measured."""
@@ -95,12 +95,12 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What an operator needs in its environment to find the API server."""
+        """Environment with which an operator finds the API server."""
         return {"KUBECONFIG": str(self.plane.kubeconfig)}
 
     @property
     def pids(self) -> dict[str, int]:
-        """Its processes, by what they are called in tables."""
+        """Its processes by their names in tables."""
         return {
             "API server": self.plane.api_server.pid,
             "etcd": self.plane.etcd.pid,
@@ -108,28 +108,28 @@ class Cluster:
         }
 
     def session(self, connections: int) -> aiohttp.ClientSession:
-        """Return a session with the API server like the operator's own: a connection for each request under way."""
+        """Return an API session like the operator's own: one connection per concurrent request."""
         tls = ssl.create_default_context(cafile=str(self.plane.certificates.authority))
         return aiohttp.ClientSession(
             base_url=self.plane.url,
             connector=aiohttp.TCPConnector(limit=connections, ssl=tls),
             headers={"Authorization": f"Bearer {self._token}", "User-Agent": "queuelet-bench"},
-            # A watch has no end, and all else is looked after as a whole.
+            # No timeout, because a watch has no end; other calls are supervised as a whole.
             timeout=aiohttp.ClientTimeout(total=None),
         )
 
     def requests(self) -> Requests:
-        """Return how many requests the API server has answered, by its own count. It takes a while to tell."""
+        """Return how many requests the API server has served, by its own counter. The counter lags a little."""
         counted: Requests = Counter()
         for labels, value in _REQUESTS.findall(str(self.plane.api.get("/metrics")["text"])):
             told = dict(_LABEL.findall(labels))
-            # What was refused was no write.
+            # A refused request is not a write.
             if not told["code"].startswith("4"):
                 counted[Request(told["resource"], told["verb"])] += int(float(value))
         return counted
 
     def empty(self, kind: Kind) -> None:
-        """Remove all objects of a kind at once, in etcd: 10,000 with finalizers would take their operator a minute."""
+        """Remove all objects of a kind at once, in etcd, because an operator needs a minute for 10,000 finalizers."""
         prefix = f"/registry/{kind.group}/{kind.plural}/"
         end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         told = {"key": _base64(prefix), "range_end": _base64(end)}
@@ -138,10 +138,10 @@ class Cluster:
         ) as answer:
             answer.read()
         end_at = monotonic() + _EMPTY_WITHIN
-        # The API server's cache takes one event after the other, though all have one version.
+        # The API server's cache processes the events one by one, although all have the same version.
         while self.plane.api.get(kind.path, limit="1")["items"]:
             if monotonic() > end_at:
-                raise Failed(f"etcd was told to remove the {kind.plural}, and they are still there")
+                raise Failed(f"the {kind.plural} are still there after their removal from etcd")
             sleep(0.1)
 
     def _etcd_url(self) -> str:
@@ -151,7 +151,7 @@ class Cluster:
 
 
 def writes(before: Requests, after: Requests, *resources: str) -> int:
-    """Return how many writes there were of some resources, subresources with them, between two counts."""
+    """Return the number of writes to some resources and their subresources between two counts."""
     told = after - before
     return sum(number for request, number in told.items() if request.resource in resources and request.verb in WRITES)
 

@@ -1,4 +1,4 @@
-"""What is measured: our operator with its server, and NACK with NATS."""
+"""The contenders: our operator with its server, and NACK with NATS."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from bench.process import HOST, free_port, program
 from bench.system import Failed, NotHere
 
 QUICK_LEASE = ("--lease-duration", "4", "--lease-renew-deadline", "3", "--lease-retry-period", "0.3")
-"""What waits less for a Lease, and still keeps it where all processors are taken."""
+"""Flags for a short Lease that is still renewed in time when all CPUs are busy."""
 
 _CHECKED_WITHIN = 300.0
-"""Seconds in which an operator that was started must have looked at all."""
+"""Seconds within which an operator must have checked all objects after its start."""
 
 _METRICS_OF_NACK = 8080
-"""A port that NACK takes, whatever its flags say."""
+"""A port that NACK uses whatever its flags say."""
 
 
 class Contender(Protocol):
-    """An operator with what it operates."""
+    """An operator and the server it manages."""
 
     name: str
     kind: Kind
 
     async def __aenter__(self) -> Self:
-        """Start it, and return once it acts."""
+        """Start it; return once it acts."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it."""
+        """Stop it."""
 
     @property
     def pids(self) -> dict[str, int]:
-        """Its processes, by what they do."""
+        """Its processes by role."""
 
     def check(self) -> None:
         """Raise `Failed` if one of the processes has ended."""
@@ -69,7 +69,7 @@ class Ours:
         self._metrics = ""
 
     async def __aenter__(self) -> Self:
-        """Start the server, then the operator; return once that leads and knows the server."""
+        """Start the server, then the operator; return once the operator leads and is connected to the server."""
         try:
             await self.start_server()
             self.start_operator()
@@ -83,21 +83,21 @@ class Ours:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End both."""
+        """Stop both."""
         self._end()
 
     @property
     def pids(self) -> dict[str, int]:
-        """Its processes, by what they do."""
+        """Its processes by role."""
         return {"operator": self.operator.pid, "server": self.server.pid}
 
     async def start_server(self) -> None:
-        """Start the server, on the port it had; return once it serves."""
+        """Start the server, on the same port as before; return once it serves."""
         self.server.start()
         await self.server.logged("serving")
 
     def start_operator(self, *flags: str) -> None:
-        """Start the operator, with more flags, and wait for nothing."""
+        """Start the operator with more flags, without waiting."""
         self.operator.start(*self._flags, *flags)
 
     async def operator_leads(self) -> None:
@@ -107,7 +107,7 @@ class Ours:
         await self.operator.logged("leading")
 
     async def metrics(self, session: aiohttp.ClientSession) -> dict[str, float]:
-        """Return the operator's metrics, each summed over all labels but one of requests, which are told by verb."""
+        """Return the operator's metrics, each summed over all labels except the verb of requests."""
         told: defaultdict[str, float] = defaultdict(float)
         async with session.get(self._metrics) as answer:
             for family in text_string_to_metric_families(await answer.text()):
@@ -117,7 +117,7 @@ class Ours:
         return told
 
     async def all_checked(self, session: aiohttp.ClientSession, count: int, *, waiting: bool = False) -> None:
-        """Wait until the operator knows so many Queues and, unless they may, none of them waits for a look."""
+        """Wait until the operator knows this many Queues and, unless they may, none of them waits for a check."""
         end = monotonic() + _CHECKED_WITHIN
         while True:
             told = await self.metrics(session)
@@ -126,10 +126,10 @@ class Ours:
                 return
             if monotonic() > end:
                 raise Failed(
-                    f"of {count:,} Queues the operator knows {told['queuelet_operator_queues']:,.0f}, and {left:,.0f} "
-                    f"wait for a look, after {_CHECKED_WITHIN:.0f} s"
+                    f"the operator knows {told['queuelet_operator_queues']:,.0f} of {count:,} Queues, and {left:,.0f} "
+                    f"wait for a check, after {_CHECKED_WITHIN:.0f} s"
                 )
-            # Each question costs the operator some milliseconds.
+            # Polling slowly, because each request costs the operator some milliseconds.
             await asyncio.sleep(0.1)
 
     def check(self) -> None:
@@ -138,7 +138,7 @@ class Ours:
         self.server.check()
 
     def _end(self) -> None:
-        # The operator first: it would take the server's end for a loss, and write so.
+        # Stop the operator first, because otherwise it reports that the server lost its state.
         self.operator.end()
         self.server.end()
 
@@ -151,7 +151,7 @@ class Nack:
 
     @staticmethod
     def find() -> None:
-        """Have all that it takes at hand; raise `NotHere` with what is missing. It may take minutes."""
+        """Build and find everything that it needs; raise `NotHere` if something is missing. It may take minutes."""
         nack.built()
         nack.definitions()
         program("nats-server", "uv sync --all-extras --group bench")
@@ -160,7 +160,7 @@ class Nack:
             try:
                 tried.bind(("", _METRICS_OF_NACK))
             except OSError as error:
-                raise NotHere(f"its metrics need port {_METRICS_OF_NACK}, which another process has") from error
+                raise NotHere(f"its metrics need port {_METRICS_OF_NACK}, which another process uses") from error
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         """Take the cluster, and a folder for logs and the NATS server's files."""
@@ -174,7 +174,7 @@ class Nack:
         self.operator = Child(nack.PROGRAM, command, folder, cluster.environment)
 
     async def __aenter__(self) -> Self:
-        """Start both, and return once the controller's workers run."""
+        """Start both; return once the controller's workers run."""
         try:
             self.server.start()
             await self.server.wrote("Server is ready")
@@ -189,12 +189,12 @@ class Nack:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End both."""
+        """Stop both."""
         self._end()
 
     @property
     def pids(self) -> dict[str, int]:
-        """Its processes, by what they do."""
+        """Its processes by role."""
         return {"operator": self.operator.pid, "server": self.server.pid}
 
     def check(self) -> None:
@@ -208,4 +208,4 @@ class Nack:
 
 
 _CONTROLLERS_OF_NACK = 5
-"""One for each of its kinds: each tells when its workers start."""
+"""One controller for each kind: each logs when its workers start."""

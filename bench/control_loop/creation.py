@@ -1,4 +1,4 @@
-"""Objects made at once: by a client that only writes, under our operator, and under NACK."""
+"""Objects created at once: by a client that only writes, under our operator, and under NACK."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from bench.process import cpu_seconds
 from bench.report import Progress
 
 _WARM_UP = 64
-"""Objects that are made before each measurement: connections, caches and code are there by then."""
+"""Objects created before each measurement, to warm up connections, caches and code."""
 
 _SETTLE = 1.0
-"""Seconds after which what an operator writes late is written."""
+"""Seconds after which the operator's late writes are done."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Round:
-    """What is to be made, and where."""
+    """What to create, and where."""
 
     cluster: Cluster
     count: int
@@ -37,18 +37,18 @@ class Round:
 
 
 class _Who(NamedTuple):
-    """Who looks after the objects."""
+    """The operator of the objects, if any."""
 
     name: str
     kind: Kind
     pids: Mapping[str, int]
-    """Processes, besides those of the control plane."""
+    """Processes in addition to those of the control plane."""
     check: Callable[[], None]
     """Raises `Failed` if one of them has ended."""
 
 
 async def recorded_status(cluster: Cluster, folder: Path, progress: Progress) -> Object:
-    """Return the status that our operator gives to such a Queue."""
+    """Return the status that our operator writes for such a Queue."""
     async with (
         Ours(cluster, folder) as ours,
         watching(cluster, QUEUES, ours.check) as watch,
@@ -63,7 +63,7 @@ async def recorded_status(cluster: Cluster, folder: Path, progress: Progress) ->
 
 
 async def floor(given: Round, status: Object) -> Creation:
-    """Measure what the writes alone take."""
+    """Measure the writes alone."""
     async with given.cluster.session(2 * WRITERS) as session:
         writer = Floor(session, status)
         async with writer.running():
@@ -75,7 +75,7 @@ async def floor(given: Round, status: Object) -> Creation:
 
 
 async def under(contender: Contender, given: Round) -> Creation:
-    """Measure what an operator makes of it."""
+    """Measure with an operator."""
     async with contender, given.cluster.session(WRITERS) as session:
         who = _Who(contender.name, contender.kind, contender.pids, contender.check)
         creation = await _measured(given, who, session)

@@ -1,4 +1,4 @@
-"""What was measured, and how it is told: tables, each figure with its aim, and all of it as JSON."""
+"""Results and their report: tables, each figure with its target, and everything as JSON."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from bench.report import machine, table
 
 FLOOR = "floor"
-"""What the client that only writes is called."""
+"""The name of the client that only writes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One figure. With a bound it has an aim, and without one it is only told."""
+    """One figure. It has a target if it has a bound."""
 
     part: str
     what: str
@@ -23,11 +23,11 @@ class Figure:
     unit: str = ""
     bound: float | None = None
     at_least: bool = False
-    """Whether the bound is from below."""
+    """Whether the bound is a minimum."""
 
     @property
     def met(self) -> bool | None:
-        """Whether the aim was reached, None where there is none."""
+        """Whether the target was reached, None if there is none."""
         if self.bound is None:
             return None
         return self.value >= self.bound if self.at_least else self.value <= self.bound
@@ -35,28 +35,28 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Creation:
-    """Objects that were made at once, until the last was ready."""
+    """Objects that were created at once, until the last was ready."""
 
     who: str
     count: int
     round: int
     seconds: Sequence[float]
-    """From just before an object's POST until it was seen ready, sorted."""
+    """Seconds from just before an object's POST until it was seen ready, sorted."""
     makespan: float
-    """From the first POST until the last was seen ready, in seconds."""
+    """Seconds from the first POST until the last object was seen ready."""
     writes: int
-    """Of the operator, or in its place: the client's own POSTs are not among them."""
+    """Writes by the operator or its substitute, without the client's own POSTs."""
     cpu: dict[str, float]
-    """Seconds by process."""
+    """CPU seconds by process."""
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return the smallest value that so many percent do not exceed."""
+    """Return the smallest value that is at least as large as this percentage of all."""
     return ordered[max(0, -int(-len(ordered) * percent // 100) - 1)]
 
 
 def ratios(creations: Sequence[Creation], ours: str, nack: str) -> list[Figure]:
-    """Return how ours compares, for each count: the medians of what each round says."""
+    """Return how ours compares, by number of objects: medians over the rounds."""
     figures: list[Figure] = []
     for count in sorted({each.count for each in creations}):
         by_name: dict[str, list[Creation]] = {}
@@ -81,7 +81,7 @@ def ratios(creations: Sequence[Creation], ours: str, nack: str) -> list[Figure]:
 
 
 def creations_table(creations: Sequence[Creation]) -> str:
-    """Return the times of each, and what its processes took."""
+    """Return the times of each contender, and the resources of its processes."""
     heads = ["queues", "who", "p50 s", "p95 s", "p99 s", "makespan s", "a second", "writes each"]
     processes = list(dict.fromkeys(name for each in creations for name in each.cpu))
     rows = [
@@ -100,7 +100,7 @@ def creations_table(creations: Sequence[Creation]) -> str:
 
 
 def figures_table(figures: Sequence[Figure]) -> str:
-    """Return each figure with its aim, and whether it was met."""
+    """Return each figure with its target, and whether it was reached."""
     rows = [
         [
             each.part,

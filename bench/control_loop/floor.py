@@ -1,7 +1,7 @@
-"""The floor: the writes that an operator makes for a new Queue, made by the client itself.
+"""The lower bound: the writes that an operator makes for a new Queue, made by the client itself.
 
-There is no server, no decision and no watch in between. What is left is what the API server, its store and this
-Python's HTTP take for so many writes; no operator that makes them can be done sooner.
+No server, decision or watch is involved. The rest is the cost of so many writes in the API server, its store and this
+Python's HTTP client. No operator that makes these writes can be faster.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _MERGE_PATCH = "application/merge-patch+json"
 
 
 class Floor:
-    """Writes a finalizer and a status into each object that was made, while `running`."""
+    """Writes a finalizer and a status to each created object, while `running`."""
 
     def __init__(self, session: aiohttp.ClientSession, status: Object) -> None:
-        """Take the session, and the status that the operator gave to such a Queue."""
+        """Take the session, and the status that the operator wrote for such a Queue."""
         self._session = session
         self._status = status
         self._made: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
 
     def answered(self, name: str, answer: bytes) -> None:
-        """Take an object that was made: its writes begin at once, as far as there are hands free."""
+        """Take a created object: its writes start as soon as a worker is free."""
         self._made.put_nowait((name, answer))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Write by as many hands as the operator has."""
+        """Write with as many workers as the operator has."""
         async with asyncio.TaskGroup() as group:
             hands = [group.create_task(self._work(), name="floor") for _ in range(WRITERS)]
             yield
@@ -52,5 +52,5 @@ class Floor:
             await self._patch(f"{path}/status", {"metadata": {"uid": uid}, "status": status})
 
     async def _patch(self, path: str, patch: Object) -> None:
-        # What is answered is read, since the connection is needed again, and not looked at.
+        # Read the response, because the connection is reused, but ignore the content.
         await write(self._session, "PATCH", path, json.dumps(patch).encode(), _MERGE_PATCH)

@@ -1,4 +1,4 @@
-"""NACK, the operator of NATS JetStream: built once from its Go module, as the control plane's programs are."""
+"""NACK, the operator of NATS JetStream: built once from its Go module, like the programs of the control plane."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAME = f"NACK {_SOURCE.version}"
 
 
 def built() -> Path:
-    """Return where its controller is, building it first where it is missing; raise `NotHere` where that fails."""
+    """Return the path of its controller, building it first if it is missing; raise `NotHere` if that fails."""
     place = binaries.cache() / f"nack-{_SOURCE.version}" / PROGRAM
     try:
         if not os.access(place, os.X_OK):
@@ -41,23 +41,23 @@ def built() -> Path:
 
 
 def definitions() -> list[dict[str, Any]]:
-    """Return the CustomResourceDefinitions of its kinds; raise `NotHere` where its module cannot be had."""
+    """Return the CustomResourceDefinitions of its kinds; raise `NotHere` if its module is not available."""
     module = f"{_SOURCE.module}@{_SOURCE.version}"
-    # Of the folder that the build has filled: nothing is fetched twice.
+    # The build has filled the module cache, so nothing is fetched twice.
     command = ["go", "mod", "download", "-json", module]
     try:
         told = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise NotHere("its definitions are in its Go module, and there is no Go on the PATH") from error
+        raise NotHere("its definitions are in its Go module, but there is no Go on the PATH") from error
     if told.returncode:
-        raise NotHere(f"{module} cannot be had: {told.stderr.strip() or told.stdout.strip()}")
+        raise NotHere(f"{module} could not be downloaded: {told.stderr.strip() or told.stdout.strip()}")
     manifests = yaml.safe_load_all((Path(json.loads(told.stdout)["Dir"]) / "deploy" / "crds.yml").read_text())
-    # One of them is no longer served, and its controller does not ask for it.
+    # One definition is no longer served, and the controller does not use it.
     return [each for each in manifests if each and any(version["served"] for version in each["spec"]["versions"])]
 
 
 def define_kinds(api: Api, folder: Path) -> None:
-    """Have the API server serve NACK's kinds, as its module says them."""
+    """Apply NACK's CustomResourceDefinitions from its module."""
     for number, definition in enumerate(definitions()):
         path = folder / f"definition-{number}.yaml"
         path.write_text(yaml.safe_dump(definition))

@@ -1,4 +1,4 @@
-"""Processes of those that are measured: known by their log, ended by their id, started again where that is measured."""
+"""Processes of the contenders: ready by their log, stopped by their id, started again if a measurement does so."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _STOP_SECONDS = 10.0
 
 
 class Child:
-    """A program that runs beside us, with its log in a file."""
+    """A child process with a log file."""
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
-        """Take its name, its command, where its log goes, and what its environment has besides ours."""
+        """Take its name, command, log file, and environment in addition to ours."""
         self.name = name
         self._command = command
         self._log = folder / f"{name}.log"
-        # Nothing of this shell configures one of our programs by accident.
+        # The settings of this shell must not configure one of our programs by accident.
         ours = {key: value for key, value in os.environ.items() if not key.startswith(("QUEUELET_", "Q_"))}
         self._environment = {**ours, **environment}
         self._folder = folder
@@ -35,7 +35,7 @@ class Child:
         self._begins = 0
 
     def start(self, *more: str) -> None:
-        """Start it, with more arguments. The log of an earlier run is gone."""
+        """Start it, with more arguments. The log of an earlier run is removed."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*self._command, *more],
@@ -44,7 +44,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 cwd=self._folder,
                 env=self._environment,
-                start_new_session=True,  # an interrupt is for the benchmark, which then ends what it has started
+                start_new_session=True,  # ^C is for the benchmark, which then stops its processes
             )
         self._begins = 0
 
@@ -55,12 +55,18 @@ class Child:
         return self._process.pid
 
     async def logged(self, msg: str, within: float = 60.0) -> LogLine:
-        """Return its next line with this message, in JSON, waiting for it. Raises `Failed` if it ends instead."""
+        """Wait for its next log line with this message, and return the JSON.
+
+        Raises `Failed` if the process ends before.
+        """
         line: LogLine = json.loads(await self.wrote(f'"{msg}"', within))
         return line
 
     async def wrote(self, text: str, within: float = 60.0) -> str:
-        """Return its next line that has this text in it, waiting for it. Raises `Failed` if it ends instead."""
+        """Wait for its next log line that contains this text, and return it.
+
+        Raises `Failed` if the process ends before.
+        """
         end = monotonic() + within
         while True:
             with self._log.open("rb") as log:
@@ -73,24 +79,24 @@ class Child:
             self.check()
             if monotonic() > end:
                 raise Failed(
-                    f"{self.name} has not told {text!r} within {within:.0f} s; its log ends with {self._last()}"
+                    f"{self.name} did not log {text!r} within {within:.0f} s; its log ends with {self._last()}"
                 )
             await asyncio.sleep(0.02)
 
     def check(self) -> None:
-        """Raise `Failed` with the end of its log if it does not run."""
+        """Raise `Failed` with the last line of its log if it does not run."""
         if self._process is None or self._process.poll() is not None:
             code = self._process.returncode if self._process else None
             raise Failed(f"{self.name} does not run (exit code {code}); its log ends with {self._last()}")
 
     def kill(self) -> None:
-        """End it at once, by SIGKILL."""
+        """Kill it with SIGKILL."""
         if self._process:
             self._process.kill()
             self._process.wait()
 
     def end(self) -> None:
-        """Have it end in order, and at once if it does not."""
+        """Stop it with SIGTERM, and kill it if it does not end."""
         if self._process is None:
             return
         self._process.terminate()
@@ -105,13 +111,13 @@ class Child:
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """Return the bytes of memory that a process has in use, and the most it had."""
+    """Return the current and the peak memory of a process, in bytes."""
     told = Path(f"/proc/{pid}/status").read_text()
     found = {line.split(":")[0]: line.split()[1] for line in told.splitlines() if line.startswith(("VmRSS", "VmHWM"))}
     return int(found["VmRSS"]) * 1024, int(found["VmHWM"]) * 1024
 
 
 def needs_linux() -> None:
-    """Raise `NotHere` on a system that does not tell what processes of others take."""
+    """Raise `NotHere` on a system that does not report the resources of other processes."""
     if sys.platform != "linux":
-        raise NotHere("what processes take is read in /proc, so this runs on Linux only")
+        raise NotHere("the resources of processes are read from /proc, so this needs Linux")

@@ -1,4 +1,4 @@
-"""Many Queues that stand: what one more waits for, what follows the end of a process, and what idling costs."""
+"""Many existing Queues: how long one more takes, what a restart of each process costs, and what idling costs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from queuelet.client import Client
 from queuelet.errors import QueueletError
 
 _RESYNC = 0.9
-"""Seconds from one resync of all Queues to the next where one more is made a second: so they meet at every point."""
+"""Seconds between resyncs while one Queue a second is created, chosen so that they meet at every point."""
 
 _MEMORY = 300.0
-"""MiB that the operator may take."""
+"""MiB that the operator may use."""
 
 _LIST_EVERY = 60.0
-"""Seconds between two lists by which the operator counts its Queues."""
+"""Seconds between two lists with which the operator counts its Queues."""
 
 _WATCH_EVERY = 300.0
-"""Seconds after which the operator begins its watch anew."""
+"""Seconds after which the operator starts a new watch."""
 
 
 @dataclass(slots=True)
@@ -39,12 +39,12 @@ class Standing:
     cluster: Cluster
     ours: Ours
     names: list[str]
-    """Of all Queues that there are."""
+    """The watch of all Queues."""
     session: aiohttp.ClientSession
-    """With the API server, and for the operator's metrics."""
+    """Sessions with the API server, and for the operator's metrics."""
     progress: Progress
     is_as_usual: bool = True
-    """Whether the operator runs with the flags it always has."""
+    """Whether the operator runs with its default flags."""
 
     @property
     def count(self) -> int:
@@ -52,16 +52,16 @@ class Standing:
         return len(self.names)
 
     async def restart(self, *flags: str) -> None:
-        """End the operator in order, start it with more flags, and wait until it has checked all."""
+        """Stop the operator, start it with more flags, and wait until it has checked all Queues."""
         self.ours.operator.end()
         self.ours.start_operator(*flags)
         self.is_as_usual = not flags
         await self.ours.operator_leads()
-        # With other flags it may never be done.
+        # With other flags it may never finish.
         await self.ours.all_checked(self.session, self.count, waiting=bool(flags))
 
     async def one_more(self, watch: Watch, name: str) -> float:
-        """Make one more Queue and wait until it is ready; return the seconds that it took."""
+        """Create one more Queue and wait until it is ready; return the seconds."""
         sent = (await create(self.session, QUEUES, [name]))[name]
         await watch.all_ready([name], name, self.progress)
         self.names.append(name)
@@ -71,8 +71,8 @@ class Standing:
 async def make(
     cluster: Cluster, ours: Ours, count: int, session: aiohttp.ClientSession, progress: Progress
 ) -> Standing:
-    """Make the Queues that stand."""
-    progress.begin(f"{count:,} Queues that stand")
+    """Create the Queues."""
+    progress.begin(f"{count:,} existing Queues")
     names = [f"standing-{number:06}" for number in range(count)]
     async with watching(cluster, QUEUES, ours.check) as watch, asyncio.TaskGroup() as tasks:
         tasks.create_task(create(session, QUEUES, names))
@@ -81,13 +81,13 @@ async def make(
 
 
 def after_making(standing: Standing) -> list[Figure]:
-    """Tell what the operator holds that has just made them all."""
+    """Report the memory of the operator after it has created all of them."""
     resident, _ = memory(standing.ours.operator.pid)
     return [_memory(f"made {standing.count:,}", "operator's memory", resident, bound=_MEMORY)]
 
 
 async def pick_up(standing: Standing, seconds: int) -> list[Figure]:
-    """Make one more Queue a second while the operator looks at all of them, again and again."""
+    """Create one more Queue a second while the operator keeps checking all of them."""
     part = f"pick-up, {standing.count:,}"
     standing.progress.begin(f"{part}: {seconds} s")
     await standing.restart("--resync", str(_RESYNC))
@@ -105,13 +105,13 @@ async def pick_up(standing: Standing, seconds: int) -> list[Figure]:
         Figure(part=part, what="p50", value=percentile(ordered, 50), unit="s"),
         Figure(part=part, what="p99", value=percentile(ordered, 99), unit="s", bound=1.0),
         Figure(part=part, what="longest", value=ordered[-1], unit="s"),
-        # Nearly all of it is for the looks at the others.
+        # Nearly all of it is for checking the others.
         Figure(part=part, what="operator's CPU meanwhile, share of a core", value=cpu / elapsed, unit="share"),
     ]
 
 
 async def restart(standing: Standing) -> list[Figure]:
-    """Kill the operator, start it again, and make one more Queue at once."""
+    """Kill the operator, start it again, and create one more Queue at once."""
     part = f"restart, {standing.count:,}"
     standing.progress.begin(part)
     ours = standing.ours
@@ -136,12 +136,12 @@ async def restart(standing: Standing) -> list[Figure]:
         Figure(part=part, what="kill to leading: the Lease runs out", value=leads - killed, unit="s"),
         Figure(part=part, what="leading to a new Queue ready", value=new_ready - leads, unit="s"),
         Figure(part=part, what="leading to all checked", value=checked - leads, unit="s"),
-        Figure(part=part, what="API writes for those that stood", value=needless, bound=0),
+        Figure(part=part, what="API writes for existing Queues", value=needless, bound=0),
     ]
 
 
 async def loss(standing: Standing) -> list[Figure]:
-    """Kill the server, which takes its queues with it, and start it again on the same port."""
+    """Kill the server, which loses its queues, and start it again on the same port."""
     part = f"server loss, {standing.count:,}"
     standing.progress.begin(part)
     ours = standing.ours
@@ -177,11 +177,11 @@ async def loss(standing: Standing) -> list[Figure]:
 
 
 async def idle(standing: Standing, seconds: float) -> list[Figure]:
-    """Do nothing, and look what that costs."""
+    """Measure the cost of doing nothing."""
     part = f"idle {seconds:.0f} s, {standing.count:,}"
     ours, progress = standing.ours, standing.progress
     progress.begin(part)
-    # As after an update: what making them took is not in its memory any more.
+    # Restart it, as an update does, so that its memory no longer includes the creation.
     await standing.restart()
     await asyncio.sleep(1)
     pids = {**ours.pids, **standing.cluster.pids}
@@ -209,15 +209,15 @@ async def idle(standing: Standing, seconds: float) -> list[Figure]:
     return [
         *(Figure(part=part, what=f"CPU of the {name}", value=each, unit="s") for name, each in taken.items()),
         _memory(part, "operator's memory", resident, bound=_MEMORY),
-        _memory(part, "operator's memory at most, since it was started again", most),
+        _memory(part, "operator's peak memory since its restart", most),
         _memory(part, "server's memory", memory(ours.server.pid)[0]),
         *(
             Figure(part=part, what=f"operator's requests, {verb}", value=own.get(verb, 0), bound=bounds.get(verb, 0))
             for verb in sorted({*own, *bounds})
         ),
-        Figure(part=part, what="reads of single Queues, by anyone", value=gets, bound=0),
-        Figure(part=part, what="writes of Queues, by anyone", value=changed, bound=0),
-        Figure(part=part, what="requests for Leases, by anyone", value=leases),
+        Figure(part=part, what="reads of single Queues, all clients", value=gets, bound=0),
+        Figure(part=part, what="writes of Queues, all clients", value=changed, bound=0),
+        Figure(part=part, what="requests for Leases, all clients", value=leases),
     ]
 
 
@@ -226,12 +226,12 @@ def _memory(part: str, what: str, resident: int, bound: float | None = None) -> 
 
 
 def _at_most(seconds: float, every: float) -> int:
-    """Return how often something may happen that happens every so many seconds, and when a part begins or ends."""
+    """Return how often a periodic event may happen in a time, counting one at the start or end."""
     return int(seconds // every) + 1
 
 
 async def _all_in_the_server(address: str, count: int) -> float:
-    """Return when the server had so many queues, of the clock `monotonic`."""
+    """Return when the server had this many queues, on the clock `monotonic`."""
     while True:
         with suppress(QueueletError):
             async with Client(address) as client:

@@ -1,4 +1,4 @@
-"""One put after the other, each waited for, beside plain unary Adds: what the producer costs where it cannot gather."""
+"""One put at a time, each awaited, compared with plain unary Adds: the producer's cost if it cannot batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE
 
 _TOGETHER = 20
-"""Calls of one kind in a row. Then it is the next one's turn, so that whatever slows the machine slows all."""
+"""Calls of one kind in a row. Short turns, so that a slow phase of the machine slows all kinds."""
 
 PUT, ADD, PLAIN = "put", "Client.add", "grpc.aio Add"
 CASES = tuple(f"alone-{store}" for store in STORES)
@@ -32,7 +32,7 @@ _Way = Callable[[bytes], Awaitable[object]]
 
 
 def run(cases: list[str], *, turns: int, progress: Progress) -> list[Row]:
-    """Measure so many turns of each way; their figures stand side by side."""
+    """Measure this many turns of each way; return their figures."""
     rows: list[Row] = []
     for case in cases:
         progress.begin(f"cycle {case}")
@@ -77,7 +77,7 @@ async def _run(case: str, address: str, turns: int) -> list[Row]:
 
 
 def _plain(channel: grpc.aio.Channel, queue: str) -> _Way:
-    """Return the call as generated code makes it."""
+    """Return the call of the generated code."""
     call: Any = channel.unary_unary(
         f"/{SERVICE}/Add",
         request_serializer=pb.AddRequest.SerializeToString,
@@ -91,7 +91,7 @@ def _plain(channel: grpc.aio.Channel, queue: str) -> _Way:
 
 
 async def _span(once: _Way) -> tuple[float, float]:
-    """Return the microseconds that a call took, and those of this process's CPU."""
+    """Return the microseconds of a call, elapsed and of this process's CPU."""
     payload = message(0, 0)
     used, began = process_time(), perf_counter()
     for _ in range(_TOGETHER):

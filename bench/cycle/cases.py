@@ -1,4 +1,4 @@
-"""The cases of the full cycle: the races of the systems, and a put that is alone."""
+"""The cases of the full cycle: the races of the systems, and single puts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CASES = (*race.CASES, *alone.CASES)
 QUICK = (*race.QUICK, *alone.CASES)
 
 _TURNS_A_SECOND = 30
-"""How often each way to add has its turn, for each second that a round of the races takes."""
+"""Turns of each way to add, per second of a race's round."""
 
 __all__ = ["CASES", "QUICK", "RIVALS", "Plan", "run"]
 
 
 def run(cases: Sequence[str], plan: Plan, progress: Progress) -> tuple[str, list[dict[str, Any]]]:
-    """Measure cases; return what to print of them, and everything that was measured of the systems."""
+    """Measure cases; return the text to print, and all results of the systems."""
     races = [case for case in cases if case in race.CASES]
     measured = race.run(races, plan, progress)
     turns = max(1, int(plan.rounds * plan.seconds * _TURNS_A_SECOND))

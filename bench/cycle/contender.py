@@ -1,4 +1,4 @@
-"""What is measured: a queue server with the Python client that people use for it, on both sides of a queue."""
+"""The interface of a contender: a queue server with its usual Python client, on both sides of a queue."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from queuelet.client.consumer import MOST_PREFETCH
 
 MEMORY = "memory"
 DISK = "disk"
-"""With every message on disk, synced, before its put is answered."""
+"""With every message on disk and synced before its put is confirmed."""
 
 STORES = (MEMORY, DISK)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
-    """What every system is held to, so that none is ahead by having more under way."""
+    """Bounds that hold for every system, so that none is faster only because it has more in flight."""
 
     name: str
     batch: int
-    """The most messages that are put together."""
+    """The largest batch of puts, in messages."""
     in_flight: int
-    """The most messages put and not yet confirmed."""
+    """The most puts in flight."""
     held: int
-    """The most messages taken and not yet acknowledged."""
+    """The most messages delivered but not acknowledged."""
     is_ours: bool = False
-    """Whether these are our client's defaults, so that it is given none."""
+    """Whether these are our client's defaults, so that it gets no settings."""
 
 
 def default_bounds() -> Bounds:
-    """Return what our client does when it is told nothing."""
+    """Return the defaults of our client."""
     puts = inspect.signature(Producer.__init__).parameters
     takes = inspect.signature(Consumer.__init__).parameters
     return Bounds(
@@ -59,27 +59,27 @@ BOUNDS = (
 
 
 class Putter(ABC):
-    """The side that puts."""
+    """The producing side."""
 
     @abstractmethod
     async def put(self, payloads: Sequence[bytes]) -> None:
-        """Send messages, one batch at most, as soon as the bounds allow. Nobody waits for what becomes of each."""
+        """Send messages, one batch at most, as soon as the bounds allow. The puts are not awaited."""
 
     async def put_awaited(self, payloads: Sequence[bytes]) -> None:
-        """Send messages that somebody waits for. Most clients know no difference."""
+        """Send messages whose puts are awaited. Most clients make no difference."""
         await self.put(payloads)
 
     @abstractmethod
     async def flush(self) -> None:
-        """Return once everything is confirmed; raise if anything was refused."""
+        """Return once everything is confirmed; raise if any message was refused."""
 
 
 class LongPoll(ABC):
-    """The side that takes."""
+    """The consuming side."""
 
     @abstractmethod
     async def take(self) -> None:
-        """Hand messages to the record and acknowledge each after that, until it has all it expects.
+        """Pass messages to the record and then acknowledge each, until all expected ones have arrived.
 
         Return once the server has the last acknowledgement.
         """
@@ -89,10 +89,10 @@ class Contender(ABC):
     """A server and its client."""
 
     packages: Sequence[str] = ()
-    """The client's packages; those that it can do without and that are missing are said to be."""
+    """The client's packages; optional ones that are missing are reported."""
 
     def __init__(self, name: str, store: str) -> None:
-        """Take the name in tables, and where messages are to be kept."""
+        """Take the name in tables, and the store for messages."""
         self.name = name
         self.store = store
 
@@ -103,36 +103,36 @@ class Contender(ABC):
 
     @abstractmethod
     def start(self, folder: Path) -> AbstractContextManager[Lifecycle]:
-        """Run the server with its files in a folder; raise `NotHere` where it cannot be."""
+        """Run the server with its files in a folder; raise `NotHere` if that is not possible."""
 
     @abstractmethod
     def server_version(self) -> str:
-        """Return what the server calls itself."""
+        """Return the server's name and version."""
 
     @abstractmethod
     async def make_queue(self, address: str, bounds: Bounds) -> str:
-        """Make an empty queue; return how it is referred to."""
+        """Create an empty queue; return how clients refer to it."""
 
     @abstractmethod
     def putter(self, address: str, queue: str, bounds: Bounds) -> AbstractAsyncContextManager[Putter]:
-        """Connect the side that puts."""
+        """Connect the producing side."""
 
     @abstractmethod
     def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AbstractAsyncContextManager[LongPoll]:
-        """Connect the side that takes."""
+        """Connect the consuming side."""
 
     @abstractmethod
     async def left(self, address: str, queue: str) -> int:
-        """Return how many messages the server still has, whether or not they were taken."""
+        """Return how many messages the server still has, delivered or not."""
 
     @property
     def versions(self) -> str:
-        """What was run."""
+        """The versions of server and client."""
         return ", ".join([self.server_version(), *map(_package, self.packages)])
 
 
 def said_by(command: Sequence[str]) -> str:
-    """Return the first line that a program prints of itself."""
+    """Return the first line of a program's output."""
     said = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     return (said.stdout or said.stderr).strip().partition("\n")[0]
 

@@ -1,4 +1,4 @@
-"""What the full cycle came to: a table of the systems, and the aims."""
+"""Results of the full cycle: a table of the systems, and the targets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bench.report import table
 from bench.systems import OURS
 
 _BEST = {"memory": 1.2, "disk": 1.0}
-"""How many times as fast as the best of the others we mean to be."""
+"""Target: how many times as fast as the best other system."""
 
 _SYNCED = {"nats": 3.0, "beanstalkd": 3.0, "rabbitmq": 3.0}
-"""And as these, where everything is on disk."""
+"""Targets for messages on disk."""
 
 _HEADS = (
     "case", "system", "msg/s", "lowest-highest", "queuelet is", "p50 ms", "p99 ms", "level p50", "level p99",
@@ -32,29 +32,29 @@ def systems_table(measured: Sequence[Measured]) -> str:
 
 
 def aims(measured: Sequence[Measured]) -> list[Row]:
-    """Return how our rate stands to those of the others, in the same rounds."""
+    """Return the ratio of our rate to each other's, in the same rounds."""
     return [row for each in measured if each.name == OURS for row in _aims(each, _rivals(each, measured))]
 
 
 def settings(cases: Sequence[str]) -> str:
-    """Return what the bounds of the cases are, and what the columns mean."""
+    """Return the bounds of the cases, and the meaning of the columns."""
     bounds = {bounds.name: bounds for bounds in (CASES[case][1] for case in cases)}
     lines = [
         f"{each.name}: at most {each.batch:,} messages put together, {each.in_flight:,} not confirmed, "
-        f"{each.held:,} not acknowledged{' (what our client does when it is told nothing)' if each.is_ours else ''}"
+        f"{each.held:,} not acknowledged{' (the defaults of our client)' if each.is_ours else ''}"
         for each in bounds.values()
     ]
     return "\n".join(
         [
             *lines,
             "p50, p99: put to handler, at a tenth of the system's own rate; level: all at a tenth of the slowest's.",
-            "CPU: seconds for 1,000 messages at full speed, of the process that puts, the one that takes, the server.",
+            "CPU: seconds per 1,000 messages at full speed, of the producer, the consumer and the server.",
         ]
     )
 
 
 def versions(measured: Sequence[Measured]) -> str:
-    """Return what was run."""
+    """Return the versions of all systems."""
     return "; ".join(sorted({each.versions for each in measured}))
 
 
@@ -86,7 +86,7 @@ def _lines(each: Measured, measured: Sequence[Measured]) -> Iterator[list[str]]:
     ]
     if each.unawaited:
         ages = [_ages(each.unawaited, lambda trip: trip.p50), _ages(each.unawaited, lambda trip: trip.p99)]
-        yield [each.case, f"{each.name}, nobody waits", "-", "-", "-", *ages, *["-"] * 5]
+        yield [each.case, f"{each.name}, puts not awaited", "-", "-", "-", *ages, *["-"] * 5]
 
 
 def _aims(ours: Measured, rivals: Sequence[Measured]) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""A process that puts and a process that takes, both on uvloop, as all the clients gain by it."""
+"""A producer process and a consumer process, both on uvloop, because all clients are faster with it."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from bench.process import cpu_seconds
 from bench.system import Failed
 
 _PATIENCE = 60.0
-"""How long something may take beyond the time it was meant to, in seconds. Past it the system counts as hanging."""
+"""Seconds that an action may take in addition to its intended time, before the system counts as hung."""
 
 _LOOK, _LOOKS = 0.05, 200
-"""How often, and how many times, to look whether a server has removed what was acknowledged; in seconds."""
+"""Checks whether a server has removed acknowledged messages: their number, and the seconds between them."""
 
 _ON_TIME = 2_000_000
-"""How late a paced message may be put without it being said to have waited, in nanoseconds: timers are no better."""
+"""Nanoseconds that a paced put may be late before it counts as delayed, because timers are no more precise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How messages are put: as fast as it goes, or at a rate."""
+    """How to put messages: at full speed, or at a rate."""
 
     rate: float | None = None
-    """Messages a second; None for as many as go."""
+    """Messages a second; None for full speed."""
     is_awaited: bool = True
-    """Whether somebody waits for what becomes of each message, where a client knows the difference."""
+    """Whether puts are awaited, if the client makes a difference."""
 
 
 FULL_SPEED = Pace(is_awaited=False)
 
 
 class Trip(NamedTuple):
-    """What became of messages that went all the way."""
+    """Results of messages that were put and handled."""
 
     put: int
     handled: int
-    """How many different ones were."""
+    """How many distinct messages were handled."""
     seconds: float
-    """From the first put to the server having the last acknowledgement."""
+    """Seconds from the first put until the server had the last acknowledgement."""
     p50: float
     """Milliseconds from put to handler."""
     p99: float
@@ -67,7 +67,7 @@ class Trip(NamedTuple):
 
 
 class Pair:
-    """Both processes, at one server."""
+    """Both processes, connected to one server."""
 
     def __init__(self, target: Contender, address: str, server_pid: int | None) -> None:
         self._producer = _Process(_produce, target, address)
@@ -106,11 +106,11 @@ class Pair:
         finally:
             used = [after - earlier for after, earlier in zip(self._cpu(), before, strict=True)]
         if handled != count:
-            raise Failed(f"{count:,} messages were put and {handled:,} of them handled")
+            raise Failed(f"{count:,} messages were put but {handled:,} of them handled")
         return Trip(count, handled, (end - start) / 1e9, p50, p99, *used)
 
     def close(self) -> int:
-        """Disconnect both; return how many messages are in the queue nevertheless."""
+        """Disconnect both; return how many messages are still in the queue."""
         for process in (self._producer, self._consumer):
             process.ask("close")
         left: int = self._producer.ask("left", self._queue)
@@ -121,7 +121,7 @@ class Pair:
 
 
 class _Process:
-    """One of the two, and the pipe to it."""
+    """One of the two processes, and its pipe."""
 
     def __init__(self, main: Callable[..., Coroutine[Any, Any, None]], target: Contender, address: str) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -153,7 +153,7 @@ class _Process:
 
     def answer(self, command: str, seconds: float = 0.0) -> Any:  # noqa: ANN401  # as the command says
         if not self._pipe.poll(seconds + _PATIENCE):
-            raise Failed(f"no end of {command!r} within {seconds + _PATIENCE:.0f} s")
+            raise Failed(f"{command!r} did not end within {seconds + _PATIENCE:.0f} s")
         try:
             answer = self._pipe.recv()
         except EOFError:
@@ -164,7 +164,7 @@ class _Process:
 
 
 def _be(pipe: Connection, main: Callable[..., Coroutine[Any, Any, None]], name: str, store: str, address: str) -> None:
-    """Be one of the processes, until the pipe closes."""
+    """Run one of the processes, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(pipe, contender(name, store), address))
@@ -221,7 +221,7 @@ async def _consume(pipe: Connection, target: Contender, address: str) -> None:
 
 
 async def _obey(pipe: Connection, do: Callable[..., Coroutine[Any, Any, object]]) -> None:
-    """Do one command after the other until the pipe closes."""
+    """Execute commands until the pipe closes."""
     while True:
         try:
             command = await asyncio.to_thread(pipe.recv)
@@ -229,13 +229,13 @@ async def _obey(pipe: Connection, do: Callable[..., Coroutine[Any, Any, object]]
             return
         try:
             answer = await do(*command)
-        except Exception as error:  # noqa: BLE001  # whatever a client raises is told, and the benchmark goes on
+        except Exception as error:  # noqa: BLE001  # report whatever a client raises, and go on with the benchmark
             answer = Failed(" ".join(f"{type(error).__name__}: {error}".split())[:200])
         pipe.send(answer)
 
 
 async def _put(putter: Putter, batch: int, count: int, pace: Pace) -> int:
-    """Put messages, and return when that began."""
+    """Put messages; return when the first put began."""
     start = monotonic_ns()
     if pace.rate is None:
         await _put_at_once(putter, batch, count)
@@ -248,13 +248,14 @@ async def _put(putter: Putter, batch: int, count: int, pace: Pace) -> int:
 async def _put_at_once(putter: Putter, batch: int, count: int) -> None:
     for first in range(0, count, batch):
         await putter.put([message(number, monotonic_ns()) for number in range(first, min(first + batch, count))])
-        await asyncio.sleep(0)  # not every client gives its connection a turn
+        await asyncio.sleep(0)  # not every client yields to its connection
 
 
 async def _put_at_rate(putter: Putter, batch: int, count: int, pace: Pace, start: int) -> None:
-    """Put each message when it is due, whatever became of those before it.
+    """Put each message when it is due, whether or not earlier puts are confirmed.
 
-    A message that fell due while the producer was held up counts from then on, so that a pause is not forgotten.
+    The age of a message that became due while the producer was blocked counts from its due time, so that a pause is not
+    lost.
     """
     assert pace.rate
     put = putter.put_awaited if pace.is_awaited else putter.put
@@ -275,7 +276,7 @@ async def _put_at_rate(putter: Putter, batch: int, count: int, pace: Pace, start
 
 
 async def _left(target: Contender, address: str, queue: str) -> int:
-    """Return how many messages are in a queue, once there are none or time is up."""
+    """Return how many messages are in a queue, once it is empty or after a timeout."""
     for _ in range(_LOOKS):
         if not await target.left(address, queue):
             return 0

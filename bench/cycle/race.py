@@ -1,4 +1,4 @@
-"""The contenders side by side: in each round one after the other, and every other round the other way round."""
+"""Runs the contenders in turns; every other round goes in the opposite order."""
 
 from __future__ import annotations
 
@@ -18,57 +18,57 @@ from bench.system import Failed, NotHere
 from bench.systems import OURS
 
 _FIRST = 200
-"""Messages of the first trip, which begins to tell how fast a system is."""
+"""Messages of the first trip, which gives a first estimate of a system's speed."""
 
 _MOST = 500_000
-"""Messages of a trip at most, since they may all stand in the queue."""
+"""Messages of a trip at most, because all of them may be in the queue at once."""
 
 _WARM_SHARE = 0.3
-"""Of a round's time, how long the last trip of a warm-up takes at least."""
+"""The shortest last trip of a warm-up, as a share of a round's time."""
 
 _FEWEST = 100
-"""Messages at a rate at least: fewer have no p99."""
+"""Messages at a fixed rate at least, because fewer have no p99."""
 
 _LONGER = 4
-"""But for that a round takes no longer than so many times what it should."""
+"""Except for that, a round takes at most this many times its intended time."""
 
 CASES = {f"{store}-{bounds.name}": (store, bounds) for bounds in BOUNDS for store in STORES}
 """The cases by name."""
 
 QUICK = tuple(name for name, (_, bounds) in CASES.items() if bounds.is_ours)
-"""Those that a quick run has time for."""
+"""The cases of a quick run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """How it is measured."""
+    """Settings of a run."""
 
     seconds: float
-    """How long a round goes at full speed, and how long at a rate."""
+    """Seconds of a round at full speed, and at a rate."""
     rounds: int
     rivals: Sequence[str]
 
 
 @dataclass(kw_only=True, slots=True)
 class Measured:
-    """What one system did in one case, round by round."""
+    """Results of one system in one case, round by round."""
 
     case: str
     name: str
     versions: str = ""
     put: int = 0
-    """Messages altogether, warm-up included."""
+    """Total number of messages, including warm-up."""
     handled: int = 0
     left: int | None = None
-    """Messages still in the queue at the end: not acknowledged, for all the server knows."""
+    """Messages still in the queue at the end: not acknowledged, as far as the server knows."""
     full: list[Trip] = field(default_factory=list)
     """At full speed."""
     paced: list[Trip] = field(default_factory=list)
     """At a tenth of this system's own full speed."""
     level: list[Trip] = field(default_factory=list)
-    """At a tenth of the slowest system's."""
+    """At a tenth of the slowest system's full speed."""
     unawaited: list[Trip] = field(default_factory=list)
-    """As `paced`, but of puts that nobody waits for; only of our client, which keeps these for a moment."""
+    """Like `paced`, but with puts that are not awaited. Only for our client, which holds these briefly."""
 
     @property
     def rates(self) -> list[float]:
@@ -87,7 +87,7 @@ def run(cases: Sequence[str], plan: Plan, progress: Progress) -> list[Measured]:
 
 
 class _Entrant:
-    """A contender that runs."""
+    """A running contender."""
 
     def __init__(self, pair: Pair, measured: Measured, opened: ExitStack) -> None:
         self.measured = measured
@@ -97,7 +97,7 @@ class _Entrant:
         """Stop its server and its processes."""
 
     def warm_up(self, seconds: float) -> None:
-        """Go until it is known how fast that is."""
+        """Run longer and longer trips until the speed is known."""
         count = _FIRST
         trip = self.trip(count)
         while trip.seconds < seconds * _WARM_SHARE and count < _MOST:
@@ -106,24 +106,24 @@ class _Entrant:
         self._rate = trip.rate
 
     def go(self, seconds: float) -> None:
-        """Make a round at full speed."""
+        """Run a round at full speed."""
         trip = self.trip(max(_FIRST, min(_MOST, int(self._rate * seconds))))
         self.measured.full.append(trip)
 
     def walk(self, rate: float, seconds: float, *, is_awaited: bool = True) -> Trip:
-        """Make a round at a rate."""
+        """Run a round at a rate."""
         count = max(int(rate * seconds), min(_FEWEST, int(rate * seconds * _LONGER)), 1)
         return self.trip(count, Pace(rate, is_awaited))
 
     def trip(self, count: int, pace: Pace = FULL_SPEED) -> Trip:
-        """Have messages go all the way."""
+        """Pass messages from producer to consumer."""
         trip = self._pair.trip(count, pace)
         self.measured.put += trip.put
         self.measured.handled += trip.handled
         return trip
 
     def finish(self) -> None:
-        """Look whether everything was acknowledged."""
+        """Check whether everything was acknowledged."""
         self.measured.left = left = self._pair.close()
         if left:
             raise Failed(f"{left:,} messages are still in the queue")
@@ -140,7 +140,7 @@ class _Race:
         self._entrants: list[_Entrant] = []
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start all servers."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -179,7 +179,7 @@ class _Race:
             except (NotHere, Failed) as failure:
                 if name == OURS:
                     raise
-                self._progress.say(f"{self._case}: {name} is left out: {failure}")
+                self._progress.say(f"{self._case}: {name} is skipped: {failure}")
             else:
                 self._entrants.append(_Entrant(pair, measured, opening.pop_all()))
 
@@ -188,14 +188,14 @@ class _Race:
             self._each(f"{what}, round {number + 1}", do, backwards=bool(number % 2))
 
     def _each(self, what: str, do: Callable[[_Entrant], None], *, backwards: bool = False) -> None:
-        """Have every entrant do something; who fails is out of the race."""
+        """Run an action for each contender; one that fails is removed from the race."""
         for entrant in self._entrants[:: -1 if backwards else 1]:
             name = entrant.measured.name
             self._progress.step(f"{name}: {what}")
             try:
                 do(entrant)
             except Failed as failure:
-                self._progress.say(f"{self._case}: {name} is left out, for it failed ({what}): {failure}")
+                self._progress.say(f"{self._case}: {name} is skipped because it failed ({what}): {failure}")
                 self._entrants.remove(entrant)
                 entrant.leave()
 

@@ -1,4 +1,4 @@
-"""The messages and what their handler notes of them."""
+"""The messages, and what their handler records."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from struct import Struct
 from time import monotonic_ns
 
 SIZE = 1_024
-"""Bytes a message."""
+"""Bytes per message."""
 
 _HEAD = Struct("<qq")
 _REST = b"x" * (SIZE - _HEAD.size)
 
 
 def message(number: int, stamp: int) -> bytes:
-    """Return a message that says which one it is and when it was put, in nanoseconds that all processes share."""
+    """Return a message with its number and its time of put, in nanoseconds on the clock that all processes share."""
     return _HEAD.pack(stamp, number) + _REST
 
 
 class Record:
-    """Notes each message that is handled: how old it was, and that it came."""
+    """Records each handled message: its number and its age."""
 
     def __init__(self) -> None:
         self.remaining = 0
         """How many messages are still expected."""
         self.total = 0
-        """How many messages there are to be from the very first on."""
+        """Total number of messages since the first."""
         self.complete = asyncio.Event()
         """Set once the last of them was handled."""
         self._seen = bytearray()
         self._ages = array("q")
 
     def expect(self, count: int) -> None:
-        """Begin anew, with so many messages to come."""
+        """Reset, and expect this many messages."""
         self.remaining = count
         self.total += count
         self.complete.clear()
@@ -41,7 +41,7 @@ class Record:
         self._ages = array("q")
 
     def handle(self, payload: bytes) -> None:
-        """Do a message's work."""
+        """Handle a message."""
         stamp, number = _HEAD.unpack_from(payload)
         self._ages.append(monotonic_ns() - stamp)
         self._seen[number] = 1
@@ -51,10 +51,10 @@ class Record:
 
     @property
     def handled(self) -> int:
-        """How many different messages were handled."""
+        """How many distinct messages were handled."""
         return self._seen.count(1)
 
     def age(self, share: float) -> float:
-        """Return how old, in milliseconds, such a share of the messages was at most."""
+        """Return the age in milliseconds that this share of the messages did not exceed."""
         ages = sorted(self._ages)
         return ages[min(len(ages) - 1, int(len(ages) * share))] / 1e6

@@ -1,4 +1,4 @@
-"""The systems that are measured, one module for each way of speaking to them."""
+"""The systems to measure, one module for each protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bench.system import NotHere, System
 
 OURS = "queuelet"
 NEGZ = "negz"
-"""A server of negz/q's protocol that runs already."""
+"""A server of negz/q's protocol that is already running."""
 
 _PLACES = {
     OURS: ("queuelet_grpc", "QUEUELET"),
@@ -22,14 +22,14 @@ _PLACES = {
 }
 
 BASELINES = tuple(name for name in _PLACES if name not in {OURS, NEGZ})
-"""What our server is compared with unless told otherwise."""
+"""The baselines that our server is compared with by default."""
 
 
 def system(name: str) -> System:
-    """Return a system by its name; raise `NotHere` where its client is not installed."""
+    """Return a system by its name; raise `NotHere` if its client is not installed."""
     module, constant = _PLACES[name]
     try:
         found: System = getattr(import_module(f"bench.systems.{module}"), constant)
     except ModuleNotFoundError as error:
-        raise NotHere(f"there is no Python package {error.name}: uv sync --all-extras --group bench") from None
+        raise NotHere(f"the Python package {error.name} is missing: uv sync --all-extras --group bench") from None
     return found

@@ -1,7 +1,7 @@
 """A tube of beanstalkd: put, and reserve with delete.
 
-Its protocol is a line a command, so that a caller of a few lines here costs less than a client library's blocking
-sockets and threads would.
+Its protocol has one line per command, so the few lines of client code here cost less than the blocking sockets and
+threads of a client library.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from bench.system import Caller, Failed, Lifecycle, Load, System
 
 
 class Beanstalkd(System):
-    """One tube a queue, one connection a caller, no log on disk. It has no batches."""
+    """One tube per queue, one connection per caller, no log on disk. It has no batches."""
 
     def can(self, load: Load) -> bool:
-        """Tell whether the load goes one by one."""
+        """Return whether the load has single messages only."""
         return load.batch == 1
 
     @contextmanager
@@ -32,8 +32,8 @@ class Beanstalkd(System):
             wait_for_port(port, process, folder)
             yield Lifecycle(f"{HOST}:{port}", process.pid)
 
-    async def make_queue(self, address: str) -> str:  # noqa: ARG002  # a tube is there once it is used
-        """Return a tube that is not used."""
+    async def make_queue(self, address: str) -> str:  # noqa: ARG002  # using a tube creates it
+        """Return an unused tube."""
         return f"bench-{uuid4()}"
 
     @asynccontextmanager
@@ -58,7 +58,7 @@ class _Caller:
         self._put = b"put 0 0 60 %d\r\n%b\r\n" % (len(payload), payload)
 
     async def use(self, tube: str) -> None:
-        """Put to this tube, and reserve from it alone."""
+        """Put to this tube, and reserve only from it."""
         await self._ask(b"use %b\r\n" % tube.encode(), b"USING")
         await self._ask(b"watch %b\r\n" % tube.encode(), b"WATCHING")
         await self._ask(b"ignore default\r\n", b"WATCHING")
@@ -77,14 +77,14 @@ class _Caller:
         return 1
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()
 
     async def _ask(self, command: bytes, expected: bytes) -> None:
         self._writer.write(command)
         answer = await self._reader.readuntil(b"\r\n")
         if not answer.startswith(expected):
-            raise Failed(f"beanstalkd answers {answer!r} to {command[:40]!r}")
+            raise Failed(f"beanstalkd responded {answer!r} to {command[:40]!r}")
 
 
 BEANSTALKD = Beanstalkd("beanstalkd")

@@ -1,4 +1,4 @@
-"""A JetStream stream of NATS, in memory, from which a message goes once it is acknowledged."""
+"""A JetStream stream of NATS, in memory, which removes a message once it is acknowledged."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from bench.system import Caller, Lifecycle, Load, System
 
 _CONSUMER = "bench"
 _PATIENCE = 0.5
-"""How long a fetch waits before it looks whether the queue is empty, in seconds."""
+"""Seconds that a fetch waits before it checks whether the queue is empty."""
 
 
 class JetStream(System):
-    """One stream a queue; the callers of a driver share a connection. A batch is published with all acks in flight."""
+    """One stream per queue; the callers of a driver share a connection.
+
+    A batch is published with all acks in flight.
+    """
 
     @contextmanager
     def start(self, folder: Path) -> Iterator[Lifecycle]:
@@ -33,7 +36,7 @@ class JetStream(System):
             yield Lifecycle(f"{HOST}:{port}", process.pid)
 
     async def make_queue(self, address: str) -> str:
-        """Make a stream and a consumer."""
+        """Create a stream and a consumer."""
         name = f"bench-{uuid4()}"
         connection = await nats.connect(f"nats://{address}")
         stream = connection.jetstream()
@@ -82,7 +85,7 @@ class _Caller:
         while True:
             try:
                 messages = await self._subscription.fetch(self._batch, timeout=_PATIENCE)
-            except TimeoutError:  # so it ends at an empty queue, and at times under load
+            except TimeoutError:  # it returns at an empty queue, and sometimes under load
                 consumer = await self._subscription.consumer_info()
                 if not consumer.num_pending and not consumer.num_ack_pending:
                     return 0
@@ -93,7 +96,7 @@ class _Caller:
 
 
 async def _ignore(_: Exception) -> None:
-    """Say nothing of a connection that breaks: whatever calls fail by it tell."""
+    """Ignore a broken connection, because the calls that fail report it."""
 
 
 JETSTREAM = JetStream("nats")

@@ -1,4 +1,4 @@
-"""Servers of Queuelet's protocol: ours, the plain baseline, and any server of negz/q's."""
+"""Servers of Queuelet's protocol: ours, the plain baseline, and any server of negz/q's protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_len
 
 
 class GrpcSystem(System):
-    """A server called with requests that were serialized before, whose answers nobody decodes."""
+    """A server called with requests that are serialized in advance, and whose responses are not decoded."""
 
     def __init__(self, name: str, service: str, arguments: Sequence[str] = ()) -> None:
         super().__init__(name)
@@ -28,19 +28,19 @@ class GrpcSystem(System):
         self._arguments = arguments
 
     def can(self, load: Load) -> bool:
-        """Tell whether it has the calls: negz/q's protocol has no batches."""
+        """Return whether it has the calls: negz/q's protocol has no batches."""
         return self._service == SERVICE or load.batch == 1
 
     @contextmanager
     def start(self, folder: Path) -> Iterator[Lifecycle]:
-        """Run it by a Python of its own."""
+        """Run it with an interpreter of its own."""
         if not self._arguments:
             raise NotHere("give its address with --peer-negz HOST:PORT")
         with started_python(self._arguments, folder) as (address, pid):
             yield Lifecycle(address, pid)
 
     async def make_queue(self, address: str) -> str:
-        """Make a queue without a limit; the plain server has one of any id."""
+        """Create a queue without a limit; the plain server accepts any id."""
         if self.name == "plain":
             return str(uuid4())
         async with grpc.aio.insecure_channel(address) as channel:
@@ -51,7 +51,7 @@ class GrpcSystem(System):
 
     @asynccontextmanager
     async def callers(self, address: str, queue: str, load: Load) -> AsyncIterator[Sequence[Caller]]:
-        """Connect callers that share a channel, as the tasks of one client do."""
+        """Connect callers that share a channel, like the tasks of one client."""
         async with grpc.aio.insecure_channel(address, _OPTIONS) as channel:
             kind = _Unary if load.batch == 1 else _Batches
             yield [kind(channel, self._service, queue, load) for _ in range(load.callers)]

@@ -19,17 +19,17 @@ from bench.system import Caller, Failed, Lifecycle, Load, System
 
 _INSTALL = "apt-get install rabbitmq-server"
 _WRAPPED = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-"""The server itself where the program on the path is a wrapper that wants to be the user `rabbitmq`."""
+"""The server itself, because the program on the path may be a wrapper that requires the user `rabbitmq`."""
 
 _PATIENCE = 0.5
-"""How long a consumer waits before the queue counts as empty, in seconds."""
+"""Seconds that a consumer waits before the queue counts as empty."""
 
 
 class RabbitMQ(System):
-    """One channel a caller.
+    """One channel per caller.
 
-    A batch is published with all confirms in flight, and taken by a consumer with a prefetch of the batch that
-    acknowledges what came at once. One by one, a message is taken by basic.get without acknowledgement.
+    A batch is published with all confirms in flight. It is popped by a consumer whose prefetch is the batch, and which
+    acknowledges messages that arrive together at once. A single message is popped by basic.get without acknowledgement.
     """
 
     @contextmanager
@@ -51,7 +51,7 @@ class RabbitMQ(System):
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            # Its schedulers spin while they wait, and would take CPU from whatever else is measured.
+            # Without these flags its schedulers spin while they wait, and take CPU from everything else.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
         }
         with (
@@ -99,7 +99,7 @@ class _Caller:
         self._delivery_tag = 0
 
     async def prepare(self) -> None:
-        """Ask for confirms, bound what a consumer is sent, and take note of empty answers."""
+        """Enable confirms, limit the prefetch, and record empty responses."""
         await called(self._channel.confirm_delivery, self._on_confirm)
         await called(self._channel.basic_qos, prefetch_count=self._batch)
         self._channel.add_callback(lambda _: self._answers.put_nowait(0), [Basic.GetEmpty], one_shot=False)
@@ -128,7 +128,7 @@ class _Caller:
         except TimeoutError:
             await called(self._channel.basic_cancel, self._consumer)
             self._consumer = ""
-            if not self._count:  # a message may come until the consumer is gone
+            if not self._count:  # messages may arrive until the consumer is cancelled
                 return 0
         self._arrived.clear()
         count, self._count = self._count, 0
@@ -143,7 +143,7 @@ class _Caller:
     def _on_confirm(self, frame: Method) -> None:
         method = frame.method
         if isinstance(method, Basic.Nack):
-            raise Failed("RabbitMQ does not take a message")
+            raise Failed("RabbitMQ refused a message")
         if method.multiple:
             self._open.difference_update(range(self._first_open, method.delivery_tag + 1))
             self._first_open = method.delivery_tag + 1

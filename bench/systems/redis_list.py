@@ -14,9 +14,9 @@ from bench.system import Caller, Lifecycle, Load, System
 
 
 class RedisList(System):
-    """One list a queue, one connection a caller. A batch is taken by one RPOP with a count.
+    """One list per queue, one connection per caller. A batch is popped by one RPOP with a count.
 
-    A batch is added by a pipeline of one LPUSH a message, or by one LPUSH of all messages.
+    A batch is added by a pipeline of one LPUSH per message, or by one LPUSH of all messages.
     """
 
     def __init__(self, name: str, *, variadic: bool) -> None:
@@ -24,7 +24,7 @@ class RedisList(System):
         self._variadic = variadic
 
     def can(self, load: Load) -> bool:
-        """Tell whether this is another way than the pipelined one."""
+        """Return whether this differs from the pipelined way."""
         return load.batch > 1 or not self._variadic
 
     @contextmanager
@@ -38,8 +38,8 @@ class RedisList(System):
             wait_for_port(port, process, folder)
             yield Lifecycle(f"{HOST}:{port}", process.pid)
 
-    async def make_queue(self, address: str) -> str:  # noqa: ARG002  # a list is there once it is pushed to
-        """Return a key that is not used."""
+    async def make_queue(self, address: str) -> str:  # noqa: ARG002  # LPUSH creates a list
+        """Return an unused key."""
         return f"bench:{uuid4()}"
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The benchmarks run. How fast is for people to judge."""
+"""The benchmarks run. Tests check no speed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.patience import patient
 
 
 def bench(*arguments: str) -> str:
-    """Run benchmarks; return what they print."""
+    """Run benchmarks; return their output."""
     command = [sys.executable, "-m", "bench", *arguments]
     return subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, timeout=patient(110)).stdout
 

@@ -1,4 +1,4 @@
-"""The operator's benchmark runs. How fast is for people to judge; how much is written is not."""
+"""The operator's benchmark runs. Tests check the number of writes, but no speed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.patience import patient
 QUEUES = 30
 
 
-# One control plane at a time is enough for two processors.
+# One control plane at a time, because two CPUs are not enough for more.
 @pytest.mark.xdist_group("cluster")
 @pytest.mark.timeout(300)
 def test_the_operator_is_measured_beside_a_client_that_only_writes(tmp_path: Path) -> None:
@@ -33,21 +33,21 @@ def test_the_operator_is_measured_beside_a_client_that_only_writes(tmp_path: Pat
         for each in measured["figures"]
         if not each["unit"]
     }
-    assert counted["restart", "API writes for those that stood"] == 0
-    # Two, and a third where the machine is so slow that the restart is an outage.
+    assert counted["restart", "API writes for existing Queues"] == 0
+    # Two, and a third if the machine is so slow that the restart is reported as an outage.
     assert counted["server loss", "API writes a Queue (lost, ready again)"] in {2, 3}
-    assert counted["idle 2 s", "writes of Queues, by anyone"] == 0
-    assert counted["idle 2 s", "reads of single Queues, by anyone"] == 0
+    assert counted["idle 2 s", "writes of Queues, all clients"] == 0
+    assert counted["idle 2 s", "reads of single Queues, all clients"] == 0
 
 
 def bench(*arguments: str) -> str:
-    """Run the benchmark; return what it prints."""
+    """Run the benchmark; return its output."""
     command = [sys.executable, "-m", "bench.control_loop", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             told, progress = process.communicate(timeout=patient(280))
         except BaseException:
-            # It ends what it has started, which nobody else could.
+            # SIGTERM instead of SIGKILL, because only the benchmark can stop the processes it has started.
             process.terminate()
             raise
     assert process.returncode == 0, progress

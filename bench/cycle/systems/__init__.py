@@ -20,10 +20,10 @@ RIVALS = tuple(name for name in _PLACES if name != OURS)
 
 
 def contender(name: str, store: str) -> Contender:
-    """Return a contender with a store; raise `NotHere` where its client is not installed."""
+    """Return a contender with a store; raise `NotHere` if its client is not installed."""
     module, kind = _PLACES[name]
     try:
         found: Contender = getattr(import_module(f"bench.cycle.systems.{module}"), kind)(name, store)
     except ModuleNotFoundError as error:
-        raise NotHere(f"there is no Python package {error.name}: uv sync --all-extras --group bench") from None
+        raise NotHere(f"the Python package {error.name} is missing: uv sync --all-extras --group bench") from None
     return found

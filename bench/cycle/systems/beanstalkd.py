@@ -1,6 +1,6 @@
-"""A tube of beanstalkd, by its protocol: no client for Python sends a command before the one before is answered.
+"""A tube of beanstalkd, by its protocol, because no Python client pipelines commands.
 
-greenstalk, the usual one, has one message under way at a time. Here as many are as the bounds allow.
+greenstalk, the usual client, has one message in flight at a time. Here the bounds decide.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _CHUNK = 1 << 18
 
 
 class Beanstalkd(Contender):
-    """One tube a queue, and one connection a side."""
+    """One tube per queue, and one connection per side."""
 
     @contextmanager
     def start(self, folder: Path) -> Iterator[Lifecycle]:
-        """Run beanstalkd, with a log that is synced at every write where messages go to disk."""
+        """Run beanstalkd. On disk, its log is synced at every write."""
         port = free_port()
         command = [_binary(), "-l", HOST, "-p", str(port)]
         if self.is_disk:
@@ -37,16 +37,16 @@ class Beanstalkd(Contender):
             yield Lifecycle(f"{HOST}:{port}", process.pid)
 
     def server_version(self) -> str:
-        """Ask beanstalkd."""
+        """Return the version of beanstalkd."""
         return said_by([_binary(), "-v"])
 
-    async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # a tube is there once it is used
-        """Return a tube that is not used."""
+    async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # using a tube creates it
+        """Return an unused tube."""
         return f"bench-{uuid4()}"
 
     @asynccontextmanager
     async def putter(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Putter]:
-        """Connect, and have somebody read the answers."""
+        """Connect, and start to read responses."""
         line = await _Line.open(address, queue)
         putter = _Putter(line, bounds)
         reading = asyncio.create_task(putter.read())
@@ -66,7 +66,7 @@ class Beanstalkd(Contender):
             line.close()
 
     async def left(self, address: str, queue: str) -> int:
-        """Return what the tube counts. It is gone when it is empty and nobody uses it, so this does."""
+        """Return the tube's message count. An empty tube that no connection uses is deleted, so this uses it."""
         line = await _Line.open(address, queue)
         try:
             line.write(b"stats-tube %b\r\n" % queue.encode())
@@ -105,7 +105,7 @@ class _Line:
     async def answer(self, *expected: bytes) -> bytes:
         line = await self._reader.readuntil(b"\r\n")
         if not line.startswith(expected):
-            raise Failed(f"beanstalkd answers {line!r} instead of {expected[0]!r}")
+            raise Failed(f"beanstalkd responded {line!r} instead of {expected[0]!r}")
         return line
 
     async def body(self, size: int) -> bytes:
@@ -129,7 +129,7 @@ class _Putter(Putter):
         await self._until_under_way(0)
 
     async def read(self) -> None:
-        """Count the answers, which are one line a put. A line may come in two parts, so that its end counts."""
+        """Count the responses, one line per put. A line may arrive in two parts, so count line ends."""
         rest = b""
         while data := await self._line.read(_CHUNK):
             lines = (rest + data).split(b"\r\n")
@@ -145,14 +145,14 @@ class _Putter(Putter):
             self._confirmed.clear()
             await self._confirmed.wait()
         if self._failure:
-            raise Failed(f"beanstalkd answers {self._failure} to a put")
+            raise Failed(f"beanstalkd responded {self._failure} to a put")
 
 
 class _Taker(LongPoll):
-    """Reserves many at a time: it waits for the first, and takes of the others what is there.
+    """Reserves many messages at a time: waits for the first, then takes others that are ready.
 
-    A connection that waits hears nothing else, so that with several waiting reserves the deletes behind them would
-    stand in line until messages come.
+    A waiting connection processes no other command, so with several waiting reserves the deletes behind them would wait
+    for messages too.
     """
 
     def __init__(self, line: _Line, held: int, record: Record) -> None:
@@ -173,7 +173,7 @@ class _Taker(LongPoll):
                     _, job, size = answer.split()
                     self._record.handle(await self._line.body(int(size)))
                     done.append(job)
-            # Twice as many as there were: nearly none are asked for in vain, and the line grows fast.
+            # Twice as many as before, so that few requests are in vain and the number still grows fast.
             wanted = min(self._held, 2 * len(done))
         self._line.write(b"".join([b"delete %b\r\n" % job for job in done]))
         await self._deleted(len(done))

@@ -23,16 +23,17 @@ _PENDING_BYTES = 1 << 30
 
 
 class JetStream(Contender):
-    """A work queue: a message goes once it is acknowledged, each by an acknowledgement of its own.
+    """A work queue: a message is removed once it is acknowledged, each by its own acknowledgement.
 
-    Messages come by a push consumer to a callback. A pull consumer's `fetch` costs this client twice the CPU for each.
+    Messages arrive by a push consumer with a callback, because a pull consumer's `fetch` costs this client twice the
+    CPU per message.
     """
 
     packages = ("nats-py",)
 
     @contextmanager
     def start(self, folder: Path) -> Iterator[Lifecycle]:
-        """Run nats-server, which syncs at every write where messages go to disk."""
+        """Run nats-server. On disk, it syncs at every write."""
         port = free_port()
         sync = "sync_interval: always" if self.is_disk else ""
         settings = folder / "settings"
@@ -42,11 +43,11 @@ class JetStream(Contender):
             yield Lifecycle(f"{HOST}:{port}", process.pid)
 
     def server_version(self) -> str:
-        """Ask nats-server."""
+        """Return the version of nats-server."""
         return said_by([_binary(), "--version"]).replace(": v", " ")
 
     async def make_queue(self, address: str, bounds: Bounds) -> str:
-        """Make a stream and a consumer."""
+        """Create a stream and a consumer."""
         name = f"bench-{uuid4()}"
         connection = await nats.connect(f"nats://{address}")
         stream = connection.jetstream()
@@ -64,7 +65,7 @@ class JetStream(Contender):
 
     @asynccontextmanager
     async def putter(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Putter]:
-        """Connect, with so many publishes at the same time."""
+        """Connect, with this many concurrent publishes."""
         connection = await nats.connect(f"nats://{address}")
         try:
             yield _Putter(connection.jetstream(publish_async_max_pending=bounds.in_flight), queue)
@@ -72,7 +73,7 @@ class JetStream(Contender):
             await connection.close()
 
     @asynccontextmanager
-    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[LongPoll]:  # noqa: ARG002  # the server bounds what is held
+    async def taker(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[LongPoll]:  # noqa: ARG002  # the server enforces the bound
         """Connect and subscribe."""
         connection = await nats.connect(f"nats://{address}")
         try:
@@ -93,7 +94,7 @@ class JetStream(Contender):
             await connection.close()
 
     async def left(self, address: str, queue: str) -> int:
-        """Return what the stream counts."""
+        """Return the stream's message count."""
         connection = await nats.connect(f"nats://{address}")
         try:
             return (await connection.jetstream().stream_info(queue)).state.messages
@@ -127,7 +128,7 @@ class _Putter(Putter):
 
     def _tell(self) -> None:
         if self._failure:
-            raise Failed(f"NATS does not take a message: {self._failure}")
+            raise Failed(f"NATS refused a message: {self._failure}")
 
 
 class _Taker(LongPoll):
@@ -140,7 +141,7 @@ class _Taker(LongPoll):
         self._acknowledged.clear()
 
     async def on_message(self, message: Msg) -> None:
-        """Handle a message. The last one's acknowledgement is answered, and so those before it are in as well."""
+        """Handle a message. The last acknowledgement is confirmed, which shows that those before it have arrived."""
         self._record.handle(message.data)
         if self._record.remaining:
             await message.ack()

@@ -1,4 +1,4 @@
-"""Our server, by `Producer` and `Consumer`."""
+"""Our server, with `Producer` and `Consumer`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _RUN = (
     "run(Settings(listen='127.0.0.1:0', metrics='127.0.0.1:0', data_dir={folder!r} and Path({folder!r})))"
 )
 _LOOK = 0.000_5
-"""How often to look whether the server has the last acknowledgements, in seconds."""
+"""Seconds between two checks whether the server has the last acknowledgements."""
 
 
 class QueueletClient(Contender):
-    """Everything by the public API. With our default bounds, neither side is given any setting at all."""
+    """Uses only the public API. With our default bounds, both sides use their default settings."""
 
     packages = ("grpcio", "protobuf")
 
@@ -35,11 +35,11 @@ class QueueletClient(Contender):
             yield Lifecycle(address, pid)
 
     def server_version(self) -> str:
-        """Return ours."""
+        """Return our version."""
         return f"queuelet {version('queuelet')}"
 
-    async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # bounds are the client's affair
-        """Make a queue without a limit."""
+    async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # the client enforces the bounds
+        """Create a queue without a limit."""
         async with Client(address) as client:
             return (await client.new_queue(store=self.store.upper())).meta.id
 
@@ -70,7 +70,7 @@ class QueueletClient(Contender):
                 yield _Taker(consumer, record)
 
     async def left(self, address: str, queue: str) -> int:
-        """Return what the queue counts, dead letters included."""
+        """Return the number of messages in the queue, dead letters included."""
         async with Client(address) as client:
             counts = (await client.get_queue(queue)).messages
         return counts.ready + counts.leased + counts.delayed + counts.dead
@@ -104,5 +104,5 @@ class _Taker(LongPoll):
         await self._record.complete.wait()
         while self._consumer.done < self._record.total:
             if self._consumer.failed or self._consumer.lost:
-                raise Failed("a message was handled and could not be acknowledged")
+                raise Failed("a message was handled but could not be acknowledged")
             await asyncio.sleep(_LOOK)

@@ -22,7 +22,7 @@ from bench.systems.rabbitmq import RABBITMQ
 
 
 class RabbitMQ(Contender):
-    """Publisher confirms with many under way; a consumer with a prefetch, which acknowledges at once what came at once.
+    """Publisher confirms with many in flight; a consumer with a prefetch acknowledges together what arrived together.
 
     The queue in memory is a classic one, of transient messages.
     """
@@ -34,12 +34,12 @@ class RabbitMQ(Contender):
         return RABBITMQ.start(folder)
 
     def server_version(self) -> str:
-        """Ask Debian: the server itself tells only while it runs."""
+        """Return the version of the Debian package, because the server reports its version only while it runs."""
         program("rabbitmq-server", "apt-get install rabbitmq-server")
         told = said_by(["dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"])
         return f"rabbitmq-server {told.partition('-')[0]}"
 
-    async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # bounds are the client's affair
+    async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # the client enforces the bounds
         """Declare a queue."""
         name = f"bench-{uuid4()}"
         connection = await connected(address)
@@ -51,7 +51,7 @@ class RabbitMQ(Contender):
 
     @asynccontextmanager
     async def putter(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Putter]:
-        """Connect, and ask for confirms."""
+        """Connect, and enable confirms."""
         connection = await connected(address)
         putter = _Putter(await open_channel(connection), queue, bounds, is_persistent=self.is_disk)
         await putter.prepare()
@@ -70,7 +70,7 @@ class RabbitMQ(Contender):
         connection.close()
 
     async def left(self, address: str, queue: str) -> int:
-        """Return how many messages are in the queue. What was not acknowledged is back there by now."""
+        """Return how many messages are in the queue. Unacknowledged ones have been requeued by now."""
         connection = await connected(address)
         told = await called((await open_channel(connection)).queue_declare, queue, passive=True)
         connection.close()
@@ -91,7 +91,7 @@ class _Putter(Putter):
         self._is_refused = False
 
     async def prepare(self) -> None:
-        """Ask for confirms."""
+        """Enable confirms."""
         await called(self._channel.confirm_delivery, self._on_confirm)
 
     async def put(self, payloads: Sequence[bytes]) -> None:
@@ -109,7 +109,7 @@ class _Putter(Putter):
             self._confirmed.clear()
             await self._confirmed.wait()
         if self._is_refused:
-            raise Failed("RabbitMQ does not take a message")
+            raise Failed("RabbitMQ refused a message")
 
     def _on_confirm(self, frame: Method) -> None:
         method = frame.method
@@ -134,11 +134,11 @@ class _Taker(LongPoll):
     async def take(self) -> None:
         await self._record.complete.wait()
         self._acknowledge()
-        # An acknowledgement has no answer. This call has, and the channel does one thing after the other.
+        # An acknowledgement has no response. This call has one, and a channel processes commands in order.
         await called(self._channel.queue_declare, self._queue, passive=True)
 
     def on_message(self, _: Channel, method: Basic.Deliver, __: BasicProperties, body: bytes) -> None:
-        """Handle a message, and acknowledge it with what came along with it."""
+        """Handle a message, and acknowledge it together with those that arrived with it."""
         self._record.handle(body)
         if self._last_tag == self._acknowledged:
             self._loop.call_soon(self._acknowledge)

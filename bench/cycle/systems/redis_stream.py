@@ -18,24 +18,24 @@ from bench.system import Lifecycle
 _GROUP = "bench"
 _FIELD = "p"
 _PATIENCE_MS = 1_000
-"""How long a read waits for messages before it is made again."""
+"""How long a read waits for messages before it is repeated."""
 
 _LANES = 2
-"""Pipelines at the same time at most: one is made up while another is under way. More only wait for one another."""
+"""Concurrent pipelines at most: one is filled while another is in flight. More would only wait for one another."""
 
 
 class RedisStream(Contender):
-    """Pipelines of XADD, each of one batch; XREADGROUP with a count.
+    """Pipelines of XADD, one per batch; XREADGROUP with a count.
 
-    What was handled is acknowledged by one XACK and removed by one XDEL, in the pipeline that reads the next messages:
-    a stream keeps what is acknowledged, and would otherwise grow for ever.
+    Handled messages are acknowledged by one XACK and removed by one XDEL, in the pipeline that reads the next messages,
+    because a stream keeps acknowledged messages and would grow without bound.
     """
 
     packages = ("redis", "hiredis")
 
     @contextmanager
     def start(self, folder: Path) -> Iterator[Lifecycle]:
-        """Run redis-server, with an append-only file that is synced at every write where messages go to disk."""
+        """Run redis-server. On disk, its append-only file is synced at every write."""
         port = free_port()
         settings = {"bind": HOST, "port": str(port), "save": "", "dir": str(folder)}
         settings |= {"appendonly": "yes", "appendfsync": "always"} if self.is_disk else {"appendonly": "no"}
@@ -45,12 +45,12 @@ class RedisStream(Contender):
             yield Lifecycle(f"{HOST}:{port}", process.pid)
 
     def server_version(self) -> str:
-        """Ask redis-server."""
+        """Return the version of redis-server."""
         words = said_by([_binary(), "--version"]).split()
         return f"redis-server {next(word[2:] for word in words if word.startswith('v='))}"
 
-    async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # bounds are the client's affair
-        """Make a stream with a group."""
+    async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # the client enforces the bounds
+        """Create a stream with a group."""
         name = f"bench:{uuid4()}"
         async with _connection(address) as redis:
             await redis.xgroup_create(name, _GROUP, mkstream=True)
@@ -58,7 +58,7 @@ class RedisStream(Contender):
 
     @asynccontextmanager
     async def putter(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Putter]:
-        """Connect once for each pipeline that may be under way."""
+        """Open one connection for each concurrent pipeline."""
         async with AsyncExitStack() as opened:
             lanes = min(_LANES, bounds.in_flight // bounds.batch)
             yield _Putter([await opened.enter_async_context(_connection(address)) for _ in range(lanes)], queue)
@@ -70,7 +70,7 @@ class RedisStream(Contender):
             yield _Taker(redis, queue, bounds.held, record)
 
     async def left(self, address: str, queue: str) -> int:
-        """Return the stream's length, and what is pending though it was removed."""
+        """Return the stream's length, and entries that are pending although they were removed."""
         async with _connection(address) as redis:
             pending: int = (await redis.xpending(queue, _GROUP))["pending"]
             length: int = await redis.xlen(queue)
