@@ -1,4 +1,4 @@
-"""`queuelet backup`, `queuelet restore` and `queuelet check`, on stores in use and on broken ones."""
+"""`queuelet backup`, `queuelet restore` and `queuelet check`, on stores in use and on damaged ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from support.logged_process import clean_environment
 
 
 class Ran:
-    """A command that was run."""
+    """The result of a command."""
 
     def __init__(self, code: int, out: bytes, err: bytes) -> None:
         self.code = code
@@ -37,7 +37,7 @@ class Ran:
         self.err = err.decode()
 
     @property
-    def json(self) -> Any:  # noqa: ANN401  # whatever it holds
+    def json(self) -> Any:  # noqa: ANN401  # any JSON
         return json.loads(self.out)
 
 
@@ -101,7 +101,7 @@ def test_a_backup_under_load_is_one_moment_of_the_store(harness: DiskHarness, tm
         thread.start()
         seq = messages.tally.next_seq
         while thread.is_alive():
-            # Two are added and one is taken at a time, so the lowest number tells how many there are.
+            # Each commit adds two messages and takes one, so the lowest number determines how many there are.
             messages.append(seq, bytes(1_000))
             messages.append(seq + 1, bytes(1_000))
             messages.take()
@@ -113,7 +113,7 @@ def test_a_backup_under_load_is_one_moment_of_the_store(harness: DiskHarness, tm
         seqs = [place & (1 << SEQ_BITS) - 1 for (place,) in places if isinstance(place, int)]
         line = [seq for seq in seqs if seq != 10]
         assert len(seqs) == made[number]
-        assert line == [seq for seq in range(line[0], line[-1] + 1) if seq != 10]  # no gap: a moment, not a mixture
+        assert line == [seq for seq in range(line[0], line[-1] + 1) if seq != 10]  # one moment: no gap
 
 
 def test_a_backup_needs_a_store_and_a_free_name(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_backup_needs_a_store_and_a_free_name(queuelet: Queuelet, harness: Dis
     assert_refused(queuelet("backup", "--data-dir", tmp_path, tmp_path / "new.db"), "back up: there is no store in")
     assert_refused(
         queuelet("backup", "--data-dir", harness.folder, tmp_path / "there.db"),
-        "there already: give a name that is free",
+        "already exists; give a name that is free",
     )
     assert (tmp_path / "there.db").read_text() == "mine"
 
@@ -129,11 +129,11 @@ def test_a_backup_needs_a_store_and_a_free_name(queuelet: Queuelet, harness: Dis
 def test_a_backup_that_fails_leaves_nothing(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:
     assert queuelet("backup", "--data-dir", harness.folder, tmp_path / "no folder" / "copy.db").code == 1
     plant(harness, "DELETE FROM messages WHERE place & 15 = 3")
-    assert_refused(queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db"), "is not whole: queue")
+    assert_refused(queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db"), "is damaged: queue")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_backup_says_what_it_left_out(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:
+def test_a_backup_reports_what_it_left_out(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:
     plant(harness, "UPDATE messages SET body = CAST(body || 'x' AS BLOB) WHERE place & 15 IN (3, 10)")
     made = queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db")
     assert (made.code, made.json["messages"], made.json["damaged"]) == (0, 8, 2)
@@ -142,14 +142,14 @@ def test_a_backup_says_what_it_left_out(queuelet: Queuelet, harness: DiskHarness
 
 
 def test_backups_of_the_same_name_do_not_disturb_each_other(harness: DiskHarness, tmp_path: Path) -> None:
-    """Whichever is there first stays; the other says so."""
+    """The first one to finish stays, and the other one fails."""
     target = tmp_path / "copy.db"
 
     def make_another(doing: str) -> None:
         if doing == "reading every page":
             assert backup.back_up(harness.folder, target).messages == 10
 
-    with pytest.raises(StoreFailed, match=r"copy\.db is there already"):
+    with pytest.raises(StoreFailed, match=r"copy\.db already exists"):
         backup.back_up(harness.folder, target, make_another)
     assert list(tmp_path.iterdir()) == [target]
     assert backup.restore(target, tmp_path / "new").messages == 10
@@ -168,7 +168,7 @@ def test_a_disk_too_small_for_the_backup_is_not_blamed_on_the_store(harness: Dis
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("command", ["backup", "restore"])
-def test_a_command_that_is_told_to_end_leaves_nothing(  # noqa: PLR0917  # fixtures and parameters
+def test_a_command_that_is_ended_by_a_signal_leaves_nothing(  # noqa: PLR0917  # fixtures and parameters
     queuelet: Queuelet,
     harness: DiskHarness,
     tmp_path: Path,
@@ -192,7 +192,7 @@ def test_a_command_that_is_told_to_end_leaves_nothing(  # noqa: PLR0917  # fixtu
 
 
 def test_a_long_statement_is_ended_by_a_signal(harness: DiskHarness) -> None:
-    """Python handles signals in its own code only, and copying a large store is one statement of SQLite's."""
+    """Python handles signals only while its own code runs, and copying a large store is one SQLite statement."""
     counting = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1e12) SELECT max(i) FROM n"
     before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
@@ -209,7 +209,7 @@ def test_a_long_statement_is_ended_by_a_signal(harness: DiskHarness) -> None:
 def test_a_store_is_restored_from_the_file_of_another_with_its_log(
     queuelet: Queuelet, harness: DiskHarness, tmp_path: Path
 ) -> None:
-    """As a server leaves it that is killed: the newest messages are in the log."""
+    """The newest messages are in the log, because the server was killed."""
     killed, new = leave_with_log(harness, tmp_path), tmp_path / "new"
     restored = queuelet("restore", "--data-dir", new, killed / DATABASE)
     assert (restored.code, restored.json) == (0, {"data_dir": str(new), "messages": 59, "damaged": 0})
@@ -230,12 +230,12 @@ def test_a_store_is_not_restored_from_its_own_file(
         source.hardlink_to(killed / DATABASE)
     before = files_of(killed)
     refused = queuelet("restore", "--data-dir", killed, "--force", source)
-    assert_refused(refused, f"{source} is the file of that store itself, and no backup of it")
+    assert_refused(refused, f"{source} is the database of that store and not a backup")
     assert {name: content for name, content in files_of(killed).items() if name in before} == before
     assert seqs_in(harness, killed) == list(range(1, 60))
 
 
-def test_what_a_killed_restore_left_does_not_end_up_in_the_next_one(
+def test_files_of_a_killed_restore_do_not_end_up_in_the_next_one(
     queuelet: Queuelet, harness: DiskHarness, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy.db"
@@ -250,7 +250,7 @@ def test_what_a_killed_restore_left_does_not_end_up_in_the_next_one(
 
 
 def leave_with_log(harness: DiskHarness, tmp_path: Path) -> Path:
-    """Return a folder with what a killed process leaves: 59 messages, the newest of them in the log only."""
+    """Return a folder as a killed process leaves it: with 59 messages, the newest of them only in the log."""
     for seq in range(11, 60):
         harness.messages.append(seq, bytes(1_000))
     harness.commit()
@@ -259,14 +259,12 @@ def leave_with_log(harness: DiskHarness, tmp_path: Path) -> Path:
     return tmp_path / "killed"
 
 
-def test_a_store_is_overwritten_only_if_that_is_wanted(
-    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path
-) -> None:
+def test_a_store_is_replaced_only_with_force(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     queuelet("backup", "--data-dir", harness.folder, copy)
     harness.messages.clear()
     harness.loop.run_until_complete(harness.store.close())
-    assert_refused(queuelet("restore", "--data-dir", harness.folder, copy), "holds a store already")
+    assert_refused(queuelet("restore", "--data-dir", harness.folder, copy), "already has a store")
     assert queuelet("restore", "--data-dir", harness.folder, "--force", copy).code == 0
     assert len(harness.move_to(harness.folder)) == 10
 
@@ -293,7 +291,7 @@ def test_the_log_of_the_store_before_does_not_end_up_in_the_restored_one(
 
 
 def seqs_in(harness: DiskHarness, folder: Path) -> list[int]:
-    """Return the numbers of the messages in the store of a folder, none if it is refused."""
+    """Return the sequence numbers of the messages in the store of a folder, none if it is refused."""
     try:
         return [seq for seq, _ in harness.move_to(folder).after(0, 1_000, 1 << 40)]
     except StoreFailed:
@@ -331,23 +329,23 @@ def test_a_store_that_is_being_read_is_not_overwritten(
     with inspecting(tmp_path / "killed" / DATABASE) as connection, connection:
         connection.execute("SELECT * FROM meta").fetchall()
         refused = queuelet("restore", "--data-dir", tmp_path / "killed", "--force", tmp_path / "copy.db")
-    assert_refused(refused, "is being read, by a backup or a check")
+    assert_refused(refused, "is being read by a backup or a check")
     assert seqs_in(harness, tmp_path / "killed") == list(range(1, 11))
 
 
 @pytest.mark.parametrize(
-    ("backup_of", "told"),
+    ("backup_of", "error"),
     [
         ("nothing", "there is no backup"),
-        ("text", "is not a Queuelet database, or its beginning is damaged: it is no whole backup, use another"),
-        ("few bytes", "(it is empty, or has lost its beginning): it is no whole backup, use another"),
-        ("half a store", "it is no whole backup, use another"),
-        ("a store with damage", "and its counts say 10 of 87: it is no whole backup, use another"),
-        ("another program's", "but not one of Queuelet's: it is no whole backup, use another"),
+        ("text", "is not a Queuelet database, or its beginning is damaged; use another backup"),
+        ("few bytes", "(it is empty or truncated); use another backup"),
+        ("half a store", "; use another backup"),
+        ("a store with damage", "but its counts say 10 of 87; use another backup"),
+        ("another program's", "but not one of Queuelet's; use another backup"),
     ],
 )
-def test_what_is_no_whole_backup_is_refused_and_leaves_the_store(
-    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, backup_of: str, told: str
+def test_a_file_that_is_not_a_complete_backup_is_refused_and_leaves_the_store(
+    queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, backup_of: str, error: str
 ) -> None:
     copy = tmp_path / "copy.db"
     if backup_of != "nothing":
@@ -369,7 +367,7 @@ def test_what_is_no_whole_backup_is_refused_and_leaves_the_store(
     harness.loop.run_until_complete(harness.store.close())
     before = (harness.folder / DATABASE).read_bytes()
     refused = queuelet("restore", "--data-dir", harness.folder, "--force", copy)
-    assert_refused(refused, told)
+    assert_refused(refused, error)
     assert "move the folder" not in refused.err
     assert (harness.folder / DATABASE).read_bytes() == before
     assert not list(harness.folder.glob("*.unfinished*"))
@@ -379,31 +377,31 @@ def test_what_is_no_whole_backup_is_refused_and_leaves_the_store(
 
 
 def plant(harness: DiskHarness, statement: str) -> None:
-    """Change the database behind the store's back."""
+    """Change the database while the store is open."""
     connection = apsw.Connection(str(harness.folder / DATABASE))
     connection.execute(statement)
     connection.close()
 
 
 @pytest.mark.parametrize(
-    ("statement", "told"),
+    ("statement", "problem"),
     [
-        ("UPDATE tallies SET bytes = 1", "holds 10 messages of 87 bytes, and its counts say 10 of 1"),
-        ("DELETE FROM messages WHERE place & 15 = 3", "holds 9 messages of 78 bytes, and its counts say 10 of 87"),
+        ("UPDATE tallies SET bytes = 1", "holds 10 messages of 87 bytes, but its counts say 10 of 1"),
+        ("DELETE FROM messages WHERE place & 15 = 3", "holds 9 messages of 78 bytes, but its counts say 10 of 87"),
         ("DELETE FROM messages WHERE place & 15 = 10", "1 rows of ranks belong to no message"),
         ("INSERT INTO messages VALUES (99 << 40, NULL, 0, x'')", "1 rows of messages belong to no queue"),
         ("UPDATE answers SET number = 99", "1 rows of answers belong to no queue"),
         ("UPDATE meta SET value = value", ""),
-        ("UPDATE messages SET own_id = x'41'", "1 ids that producers gave are those of several messages"),
+        ("UPDATE messages SET own_id = x'41'", "1 IDs given by producers belong to several messages"),
         ("DELETE FROM meta", "the store has no epoch"),
     ],
 )
-def test_check_finds_what_should_not_be_so(queuelet: Queuelet, harness: DiskHarness, statement: str, told: str) -> None:
+def test_check_reports_problems(queuelet: Queuelet, harness: DiskHarness, statement: str, problem: str) -> None:
     plant(harness, statement)
     ran = queuelet("check", "--data-dir", harness.folder)
-    assert ran.code == bool(told)
-    assert told in "\n".join(ran.json["problems"])
-    assert bool(ran.json["problems"]) == bool(told)
+    assert ran.code == bool(problem)
+    assert problem in "\n".join(ran.json["problems"])
+    assert bool(ran.json["problems"]) == bool(problem)
 
 
 def test_check_finds_a_flipped_bit_in_the_tree_of_messages(queuelet: Queuelet, harness: DiskHarness) -> None:
@@ -421,7 +419,7 @@ def test_check_finds_a_flipped_bit_in_the_tree_of_messages(queuelet: Queuelet, h
     assert "damaged" in ran.json["problems"][0]
 
 
-def test_check_says_where_there_is_no_store(queuelet: Queuelet, tmp_path: Path) -> None:
+def test_check_fails_if_there_is_no_store(queuelet: Queuelet, tmp_path: Path) -> None:
     assert_refused(queuelet("check", "--data-dir", tmp_path), "cannot check: there is no store in")
 
 
@@ -432,7 +430,7 @@ def test_the_data_dir_may_come_from_a_variable(
     assert queuelet("check").code == 0
 
 
-def test_people_read_sentences(
+def test_users_read_sentences_on_a_terminal(
     queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -443,14 +441,14 @@ def test_people_read_sentences(
     assert queuelet("check", "--data-dir", harness.folder).out.decode() == f"{harness.folder}: all is well.\n"
 
 
-# Where nothing can be written
+# Read-only folders
 
 ReadOnly = Callable[[Path], Path]
 
 
 @pytest.fixture
 def read_only(harness: DiskHarness, tmp_path: Path) -> Iterator[ReadOnly]:
-    """Shows the files of a folder, as they are, in one that cannot be written to."""
+    """Makes the files of a folder available in a read-only folder."""
     shown = tmp_path / "read only"
     mounted: list[Path] = []
 
@@ -475,7 +473,7 @@ def read_only(harness: DiskHarness, tmp_path: Path) -> Iterator[ReadOnly]:
 
 
 def run_apart(*arguments: str | Path) -> Ran:
-    """Run a command in another process: in one process SQLite shares what it knows of a file."""
+    """Run a command in another process, because SQLite shares the state of a file within a process."""
     ran = subprocess.run(
         [sys.executable, "-m", "queuelet", *arguments], check=False, capture_output=True, env=clean_environment()
     )
@@ -483,22 +481,22 @@ def run_apart(*arguments: str | Path) -> Ran:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Return the files of a store, and what is in them, but for the shared memory: readers leave marks in it."""
+    """Return the contents of the files of a store, without that of the shared memory, because readers change it."""
     return {file.name: b"" if file.name.endswith("-shm") else file.read_bytes() for file in folder.iterdir()}
 
 
 def copy_all(folder: Path, to: Path) -> None:
-    """Copy what a process leaves behind that is killed, its shared memory too."""
+    """Copy the files that a killed process leaves, including its shared memory."""
     shutil.copytree(folder, to)
 
 
 def close(harness: DiskHarness) -> None:
-    """Stop using the store."""
+    """Close the store."""
     harness.loop.run_until_complete(harness.store.close())
 
 
 @pytest.mark.parametrize("state", ["closed", "in use", "killed"])
-def test_a_store_can_be_checked_and_backed_up_where_nothing_can_be_written(
+def test_a_store_can_be_checked_and_backed_up_in_a_read_only_folder(
     queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, read_only: ReadOnly, state: str
 ) -> None:
     copy, source = tmp_path / "copy.db", harness.folder
@@ -515,7 +513,7 @@ def test_a_store_can_be_checked_and_backed_up_where_nothing_can_be_written(
     assert queuelet("restore", "--data-dir", tmp_path / "new", copy).code == 0
 
 
-def test_check_finds_damage_where_nothing_can_be_written(
+def test_check_finds_damage_in_a_read_only_folder(
     queuelet: Queuelet, harness: DiskHarness, read_only: ReadOnly
 ) -> None:
     plant(harness, "UPDATE tallies SET bytes = 1")
@@ -525,18 +523,18 @@ def test_check_finds_damage_where_nothing_can_be_written(
     assert "its counts say 10 of 1" in ran.json["problems"][0]
 
 
-def test_a_log_that_cannot_be_read_is_told_of_with_what_to_do(
+def test_a_log_that_cannot_be_read_is_reported_with_a_remedy(
     queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, read_only: ReadOnly
 ) -> None:
     harness.leave_behind_in(tmp_path / "left")
     folder = read_only(tmp_path / "left")
-    told = "run this where the folder can be written to, or copy queuelet.db and queuelet.db-wal"
-    assert_refused(queuelet("check", "--data-dir", folder), told)
-    assert_refused(queuelet("backup", "--data-dir", folder, tmp_path / "copy.db"), told)
+    remedy = "run this where the folder can be written to, or copy queuelet.db and queuelet.db-wal"
+    assert_refused(queuelet("check", "--data-dir", folder), remedy)
+    assert_refused(queuelet("backup", "--data-dir", folder, tmp_path / "copy.db"), remedy)
     assert not (tmp_path / "copy.db").exists()
 
 
-def test_a_store_can_be_restored_from_where_nothing_can_be_written(
+def test_a_store_can_be_restored_from_a_read_only_folder(
     queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, read_only: ReadOnly
 ) -> None:
     close(harness)
@@ -552,7 +550,7 @@ def test_a_backup_into_a_folder_that_cannot_be_written_is_refused(
     assert_refused(queuelet("backup", "--data-dir", harness.folder, target), f"{target} cannot be used")
 
 
-def test_what_changes_behind_a_read_only_folder_is_noticed(harness: DiskHarness, read_only: ReadOnly) -> None:
+def test_changes_to_the_files_of_a_read_only_folder_are_detected(harness: DiskHarness, read_only: ReadOnly) -> None:
     close(harness)
     path = read_only(harness.folder) / DATABASE
     changed = path if os.geteuid() else harness.folder / DATABASE
@@ -561,16 +559,16 @@ def test_what_changes_behind_a_read_only_folder_is_noticed(harness: DiskHarness,
 
 
 def rows_of(path: Path, statement: str) -> list[tuple[Any, ...]]:
-    """Return what a database answers."""
+    """Return the rows of a query."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     rows = connection.execute(statement).fetchall()
     connection.close()
     return rows
 
 
-def assert_refused(ran: Ran, told: str) -> None:
-    """Check that a command failed with a sentence."""
+def assert_refused(ran: Ran, error: str) -> None:
+    """Check that a command failed with an error."""
     assert ran.code == 1
     assert ran.out == b""
     assert ran.err.startswith("queuelet: cannot ")
-    assert told in ran.err
+    assert error in ran.err

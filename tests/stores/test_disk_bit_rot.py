@@ -1,4 +1,4 @@
-"""A bit that flips in a stored message: `queuelet check` finds it, and the store sets that message aside."""
+"""Bits that flip in stored messages: `queuelet check` reports the messages, and the store sets them aside."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def harness() -> Iterator[DiskHarness]:
 
 
 def fill_and_rot(harness: DiskHarness, seed: int) -> tuple[list[bytes], list[int]]:
-    """Store messages and flip a bit in each of ten; return all of them, and the indexes of the ten."""
+    """Store messages and flip a bit in ten of them; return all messages, and the indexes of the ten."""
     random = Random(seed)
     bodies = [random.randbytes(BODY_BYTES) for _ in range(COUNT)]
     messages = harness.open()
@@ -55,7 +55,7 @@ def fill_and_rot(harness: DiskHarness, seed: int) -> tuple[list[bytes], list[int
     rotten = sorted(random.sample(range(COUNT), 10))
     for each in rotten:
         byte, bit = random.randrange(BODY_BYTES), 1 << random.randrange(8)
-        # SQLite leaves a copy behind in a page that it splits: only one of them is the message.
+        # SQLite may leave a second copy in a page that it has split, so flip the bit in all copies.
         for place in [found.start() for found in re.finditer(re.escape(bodies[each]), data)]:
             data[place + byte] ^= bit
     path.write_bytes(data)
@@ -85,14 +85,14 @@ def test_a_flipped_bit_is_found_and_the_message_is_set_aside_alone(harness: Disk
     assert (len(messages), messages.damaged) == (5, 10)
     assert messages.after(0, COUNT, 1 << 30) == good[:5]
     found = list(check_store(harness.folder))
-    assert len(found) == 10, "the bytes are still there, and check says so; the counts are right"
+    assert len(found) == 10, "check reports the damaged messages, whose bytes are still there, and no wrong counts"
     assert all("is damaged, and set aside: its checksum is wrong" in text for text in found)
     messages.append(messages.tally.next_seq, b"new")
     assert list(zip(*messages.take_many(COUNT, 1 << 30), strict=True)) == [*good[:5], (messages.tally.next_seq, b"new")]
 
 
 @pytest.mark.parametrize("how", ["clear", "drop"])
-def test_what_was_set_aside_of_a_queue_that_is_gone_harms_nothing(harness: DiskHarness, how: str) -> None:
+def test_damaged_messages_of_a_removed_queue_do_no_harm(harness: DiskHarness, how: str) -> None:
     fill_and_rot(harness, 1)
     harness.store = harness.restarted()
     messages = harness.messages
@@ -131,21 +131,21 @@ def test_a_message_whose_rank_or_delivery_is_damaged_is_set_aside(harness: DiskH
 
 
 def spoil(harness: DiskHarness, statement: str) -> None:
-    """Change the database behind the store's back, once it is closed."""
+    """Close the store and change its database."""
     harness.loop.run_until_complete(harness.store.close())
     with closing(apsw.Connection(str(harness.folder / DATABASE))) as connection:
         connection.execute(statement)
 
 
 def check_store_file(path: Path) -> Iterator[str]:
-    """Yield what is wrong with a file, such as a backup."""
+    """Yield the problems of a file, such as a backup."""
     with inspecting(path) as connection:
         yield from check_database(connection)
         yield from damaged_rows(connection)
 
 
 def rotten_backup(harness: DiskHarness, tmp_path: Path, *, in_backup: bool) -> tuple[Path, list[bytes], list[int]]:
-    """Return a backup, and what is in it, of which ten are damaged: in the store before it was made, or in the file."""
+    """Return a backup, its messages, and the indexes of ten that were damaged in the store or in the backup."""
     bodies, rotten = fill_and_rot(harness, 7)
     if not in_backup:
         copy = tmp_path / "copy.db"
@@ -167,7 +167,7 @@ def test_backup_and_restore_leave_damaged_messages_out_and_keep_their_neighbours
     assert list(zip(*messages.take_many(COUNT, 1 << 30), strict=True)) == good
 
 
-def test_what_was_set_aside_before_is_not_in_a_backup(harness: DiskHarness, tmp_path: Path) -> None:
+def test_messages_that_were_set_aside_before_are_not_in_a_backup(harness: DiskHarness, tmp_path: Path) -> None:
     fill_and_rot(harness, 3)
     harness.store = harness.restarted()
     assert len(harness.messages.first_many(COUNT, 1 << 30)[0]) == COUNT - 10
@@ -196,7 +196,7 @@ def test_a_backup_leaves_out_the_message_whose_rank_or_delivery_is_damaged(
 
 
 @pytest.mark.parametrize("table", ["meta", "queues", "tallies"])
-def test_neither_backup_nor_restore_takes_a_store_whose_own_rows_are_damaged(
+def test_backup_and_restore_refuse_a_store_with_damaged_metadata(
     harness: DiskHarness, tmp_path: Path, table: str
 ) -> None:
     harness.open().append(1, b"one")
@@ -212,15 +212,15 @@ def test_neither_backup_nor_restore_takes_a_store_whose_own_rows_are_damaged(
 def test_a_message_that_is_missing_without_a_damaged_row_makes_a_backup_fail(
     harness: DiskHarness, tmp_path: Path
 ) -> None:
-    """Then more is damaged than can be reported, such as the number of rows in a page."""
+    """There is damage that cannot be reported then, for example in the number of rows of a page."""
     fill_and_rot(harness, 3)
     spoil(harness, "DELETE FROM messages WHERE place = (SELECT max(place) FROM messages)")
-    with pytest.raises(StoreFailed, match="and its counts say 50"):
+    with pytest.raises(StoreFailed, match="but its counts say 50"):
         back_up(harness.folder, tmp_path / "copy.db")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_row_without_which_nothing_can_be_served_is_said(harness: DiskHarness) -> None:
+def test_damage_in_a_row_that_the_store_needs_is_reported(harness: DiskHarness) -> None:
     harness.open()
     harness.commit()
     harness.loop.run_until_complete(harness.store.close())
@@ -248,8 +248,8 @@ def test_a_server_delivers_the_neighbours_of_a_damaged_message_and_counts_it(tmp
     path.write_bytes(content.replace(b"payload 2", b"paylobd 2").replace(b"payload 3", b"paylobd 3"))
 
     with ServerProcess(*flags) as server, closing(Rpc(server.address)) as rpc:
-        answer = rpc.call("PopBatch", pb.PopBatchRequest(queue_id="disk", max=10), pb.PopBatchResponse)
-        assert [each.payload for each in answer.messages] == [b"payload %d" % number for number in (0, 4, 1, 5)]
+        popped = rpc.call("PopBatch", pb.PopBatchRequest(queue_id="disk", max=10), pb.PopBatchResponse)
+        assert [each.payload for each in popped.messages] == [b"payload %d" % number for number in (0, 4, 1, 5)]
         assert len(server.log("damaged message set aside")) == 2
         metrics = f"{server.metrics_url}/metrics"
         assert samples(metrics, "queuelet_disk_damaged_messages_total")[""] == 2
@@ -262,14 +262,14 @@ def test_a_server_delivers_the_neighbours_of_a_damaged_message_and_counts_it(tmp
 
 
 def pages_of_messages(path: Path, kind: str) -> list[int]:
-    """Return where the pages begin that hold messages: their leaves, or what is too long for those."""
+    """Return the offsets of the leaf or overflow pages of the table `messages`."""
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         rows = connection.execute("SELECT pgoffset FROM dbstat WHERE name = 'messages' AND pagetype = ?", (kind,))
         return [int(str(offset)) for (offset,) in rows]
 
 
 def rot_pages(harness: DiskHarness, seed: int, kind: str, within: int, sizes: Sequence[int]) -> dict[int, bytes]:
-    """Store messages, flip three bits in the first bytes of their pages of this kind, and return them."""
+    """Store messages, flip three bits in the first bytes of their pages of one kind, and return the messages."""
     random = Random(seed)
     messages = harness.open()
     bodies = {seq: random.randbytes(random.choice(sizes)) for seq in range(1, COUNT + 1)}
@@ -288,7 +288,7 @@ def rot_pages(harness: DiskHarness, seed: int, kind: str, within: int, sizes: Se
 
 
 LED_BACK = 840
-"""A seed by which damage once led from a row back to an earlier one, again and again."""
+"""A seed with which damage once made reading go back to an earlier row for ever."""
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ LED_BACK = 840
 def test_a_bit_that_flips_anywhere_in_a_page_of_messages_alters_none_and_hides_none(
     harness: DiskHarness, seed: int, kind: str, within: int, sizes: Sequence[int]
 ) -> None:
-    """Also in headers of pages and rows, and in the chains of long messages."""
+    """Including headers of pages and rows, and the page chains of long messages."""
     bodies = rot_pages(harness, seed, kind, within, sizes)
     found = list(check_store(harness.folder))
     delivered: dict[int, bytes] = {}

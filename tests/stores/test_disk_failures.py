@@ -1,4 +1,4 @@
-"""What a Disk store does when its disk is full, or fails."""
+"""The Disk store on a disk that is full, fails, or loses power."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ import pytest
 from queuelet.core.message import Delivery
 from queuelet.definition import State
 from queuelet.errors import StoreFailed, StoreFull
-from queuelet.stores.disk import DiskSettings, check, writer
-from queuelet.stores.disk import commits as keeper
-from queuelet.stores.disk import reserve as room
+from queuelet.stores.disk import DiskSettings, check, commits, reserve, writer
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.loading import Contents
 from queuelet.stores.disk.writer import Tidied, Writer
@@ -35,12 +33,12 @@ SETTINGS = DiskSettings(vfs="faulty", reserve_bytes=RESERVE, group_bytes=RESERVE
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyDisk]:
-    """A disk without a fault so far."""
+    """A disk on which nothing fails yet."""
     disk = FaultyDisk()
     layer = FaultyVfs("faulty", disk)
-    monkeypatch.setattr(room, "free_bytes", disk.free_bytes)
-    monkeypatch.setattr(keeper, "QUIET", 0.01)
-    monkeypatch.setattr(keeper, "FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(reserve, "free_bytes", disk.free_bytes)
+    monkeypatch.setattr(commits, "QUIET", 0.01)
+    monkeypatch.setattr(commits, "FIRST_BACKOFF", 0.01)
     monkeypatch.setattr(writer, "FULL_FOR", 0)
     yield disk
     del layer
@@ -56,7 +54,7 @@ def harness(disk: FaultyDisk) -> Iterator[DiskHarness]:
 
 
 def fill_disk(harness: DiskHarness, disk: FaultyDisk, body: bytes = bytes(10_000)) -> int:
-    """Add messages until they are refused; return how many there are."""
+    """Add messages until they are refused; return their number."""
     messages = harness.messages
     disk.set(Faults(capacity=disk.used(harness.folder) + 2 * MIB))
     for seq in range(1, 2_000):
@@ -105,7 +103,7 @@ def test_leases_are_kept_on_a_full_disk(harness: DiskHarness, disk: FaultyDisk) 
     assert sorted(harness.reopen().deliveries) == seqs
 
 
-def test_a_full_disk_recovers_when_others_make_room(harness: DiskHarness, disk: FaultyDisk) -> None:
+def test_a_full_disk_recovers_when_other_programs_free_space(harness: DiskHarness, disk: FaultyDisk) -> None:
     harness.open()
     fill_disk(harness, disk)
     disk.set(Faults())
@@ -113,7 +111,7 @@ def test_a_full_disk_recovers_when_others_make_room(harness: DiskHarness, disk: 
     harness.store.check_room()
 
 
-def test_a_disk_that_was_full_counts_as_full_for_a_while(
+def test_a_disk_that_was_full_counts_as_full_for_a_time(
     harness: DiskHarness, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "FULL_FOR", 1e9)
@@ -143,7 +141,7 @@ def test_a_store_opens_on_a_full_disk_and_says_so(harness: DiskHarness, disk: Fa
     harness.commit()
 
 
-def test_without_any_room_a_change_waits_until_there_is_some(harness: DiskHarness, disk: FaultyDisk) -> None:
+def test_without_any_space_a_change_waits_until_there_is_some(harness: DiskHarness, disk: FaultyDisk) -> None:
     messages = harness.open()
     harness.commit()
     disk.set(Faults(capacity=0))
@@ -159,14 +157,12 @@ def test_without_any_room_a_change_waits_until_there_is_some(harness: DiskHarnes
 
 
 @pytest.mark.parametrize("fault", [Faults(sync=True), Faults(write=True)], ids=["sync", "write"])
-def test_whoever_waits_is_told_that_the_outcome_is_not_known(
-    harness: DiskHarness, disk: FaultyDisk, fault: Faults
-) -> None:
+def test_waiting_calls_fail_with_an_unknown_outcome(harness: DiskHarness, disk: FaultyDisk, fault: Faults) -> None:
     messages = harness.open()
     harness.commit()
     disk.set(fault)
     messages.append(1, b"one")
-    with pytest.raises(StoreFailed, match="what became of the call is not known"):
+    with pytest.raises(StoreFailed, match="the outcome of the call is not known"):
         harness.commit()
     assert harness.store.problem_reason == "STORE_FAILED"
     assert not harness.store.figures().is_open
@@ -225,7 +221,7 @@ def test_after_a_failure_the_store_opens_again_with_all_that_was_committed(
     harness.commit()
 
 
-def test_a_failed_read_opens_the_store_anew(harness: DiskHarness, disk: FaultyDisk) -> None:
+def test_a_failed_read_reopens_the_store(harness: DiskHarness, disk: FaultyDisk) -> None:
     messages = harness.open()
     for seq in range(1, 3_000):
         messages.append(seq, bytes(3_000))
@@ -238,14 +234,14 @@ def test_a_failed_read_opens_the_store_anew(harness: DiskHarness, disk: FaultyDi
     assert harness.messages.get(2_500) == bytes(3_000)
 
 
-def test_the_store_goes_on_trying_to_open(harness: DiskHarness, disk: FaultyDisk) -> None:
+def test_the_store_retries_to_reopen(harness: DiskHarness, disk: FaultyDisk) -> None:
     messages = harness.open()
     harness.commit()
     disk.set(Faults(write=True))
     messages.append(1, b"one")
     with pytest.raises(StoreFailed):
         harness.commit()
-    harness.until(lambda: "cannot be opened anew" in harness.store.problem)
+    harness.until(lambda: "cannot be reopened" in harness.store.problem)
     disk.set(Faults())
     harness.until(lambda: harness.reopenings == 1)
 
@@ -254,28 +250,28 @@ def test_the_store_goes_on_trying_to_open(harness: DiskHarness, disk: FaultyDisk
 
 
 class Unhurried(Event):
-    """Stands in for the event that the opening waits with: notes for how long, and does not wait."""
+    """Replaces the event with which reopening waits: it records the timeouts and does not wait."""
 
     waits: list[float]
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Note it."""
+        """Record the timeout, in seconds."""
         self.waits.append(timeout or 0.0)
         return super().wait(0.001)
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """For how long a store would wait each time before it is opened anew. It does not."""
+    """The seconds that a store would wait before each attempt to reopen. It does not wait."""
     waits: list[float] = []
     monkeypatch.setattr(Unhurried, "waits", waits, raising=False)
-    monkeypatch.setattr(keeper, "Event", Unhurried)
+    monkeypatch.setattr(commits, "Event", Unhurried)
     return waits
 
 
 @pytest.fixture
 def openings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """How the openings after a failure ended: whether the store serves again."""
+    """For each attempt to reopen, whether it succeeded."""
     openings: list[bool] = []
     reopen = Writer.reopen
 
@@ -290,7 +286,7 @@ def openings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def damage_a_page(harness: DiskHarness) -> bytes:
-    """Fill the store, and spoil a page of messages in its file; return how the file was."""
+    """Fill the store, and damage a page of messages in its file; return the undamaged content of the file."""
     messages = harness.open()
     for seq in range(1, 1_000):
         messages.append(seq, bytes(1_000))
@@ -305,17 +301,15 @@ def damage_a_page(harness: DiskHarness) -> bytes:
 
 
 def read_all(harness: DiskHarness) -> int:
-    """Read every message; return how many there are."""
+    """Read every message; return their number."""
     return len(harness.messages.after(0, 10_000, 1 << 40))
 
 
-def test_a_damaged_page_fails_the_store_until_nothing_is_wrong_any_more(
-    waits: list[float], openings: list[bool]
-) -> None:
+def test_a_damaged_page_fails_the_store_until_the_file_is_repaired(waits: list[float], openings: list[bool]) -> None:
     harness = DiskHarness()
     good = damage_a_page(harness)
     assert harness.store.problem == "", "it is not known before the page is read"
-    with pytest.raises(StoreFailed, match=r"the store is damaged .*: stop the server") as failed:
+    with pytest.raises(StoreFailed, match=r"the store is damaged .*; stop the server") as failed:
         read_all(harness)
     for word in ("`queuelet check`", "`queuelet restore`"):
         assert word in failed.value.message
@@ -334,60 +328,60 @@ def test_a_damaged_page_fails_the_store_until_nothing_is_wrong_any_more(
     harness.close()
 
 
-def test_a_damaged_store_is_looked_at_ever_less_often(waits: list[float]) -> None:
+def test_a_damaged_store_is_checked_less_and_less_often(waits: list[float]) -> None:
     harness = DiskHarness()
     damage_a_page(harness)
     with pytest.raises(StoreFailed):
         read_all(harness)
     harness.until(lambda: len(waits) > 12)
-    assert waits[:3] == [0, keeper.FIRST_DAMAGED_BACKOFF, 2 * keeper.FIRST_DAMAGED_BACKOFF]
+    assert waits[:3] == [0, commits.FIRST_DAMAGED_BACKOFF, 2 * commits.FIRST_DAMAGED_BACKOFF]
     assert waits == sorted(waits)
-    assert waits[-1] == keeper.LONGEST_DAMAGED_BACKOFF
+    assert waits[-1] == commits.LONGEST_DAMAGED_BACKOFF
     harness.close()
 
 
-def test_a_failing_disk_is_looked_at_soon_though_there_was_damage_before(
+def test_a_failing_disk_is_retried_soon_although_there_was_damage_before(
     waits: list[float], harness: DiskHarness, disk: FaultyDisk
 ) -> None:
     messages = harness.open()
     harness.commit()
-    damage_met = harness.store._failed_to_read  # noqa: SLF001  # nothing else tells of damage that is none
+    damage_met = harness.store._failed_to_read  # noqa: SLF001  # the only way to report damage in an undamaged file
     for number in range(1, 12):
         damage_met(apsw.CorruptError("misread"))
         harness.until(lambda: harness.reopenings == number)  # noqa: B023  # called before the next round
-    assert waits[-1] == keeper.LONGEST_DAMAGED_BACKOFF
+    assert waits[-1] == commits.LONGEST_DAMAGED_BACKOFF
     waits.clear()
     disk.set(Faults(write=True))
     messages = harness.messages
     messages.append(1, b"one")
-    with pytest.raises(StoreFailed, match="is being opened anew"):
+    with pytest.raises(StoreFailed, match="is being reopened"):
         harness.commit()
     harness.until(lambda: len(waits) > 3)
-    assert max(waits) <= keeper.LONGEST_BACKOFF
+    assert max(waits) <= commits.LONGEST_BACKOFF
 
 
-def test_damage_that_is_met_in_opening_after_another_failure_is_told_of(waits: list[float]) -> None:
+def test_damage_that_is_found_when_reopening_after_another_failure_is_reported(waits: list[float]) -> None:
     harness = DiskHarness()
     messages = harness.open()
     messages.append(1, b"one")
     harness.commit()
     path = harness.folder / DATABASE
-    harness.store._failed_to_read(apsw.IOError("disk I/O error"))  # noqa: SLF001  # the file is spoilt before it opens
+    harness.store._failed_to_read(apsw.IOError("disk I/O error"))  # noqa: SLF001  # damage the file before it is reopened
     path.write_bytes(b"")
     harness.until(lambda: "is damaged" in harness.store.problem)
     assert "stop the server" in harness.store.problem
     harness.close()
 
 
-def test_a_damaged_store_can_be_closed_while_it_is_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_store_can_be_closed_while_it_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = Event()
 
-    def look_for_ever(connection: apsw.Connection) -> Iterator[str]:
+    def check_for_ever(connection: apsw.Connection) -> Iterator[str]:
         begun.set()
         connection.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
-        yield "nobody sees this"
+        yield "this is never reached"
 
-    monkeypatch.setattr(check, "check_database", look_for_ever)
+    monkeypatch.setattr(check, "check_database", check_for_ever)
     harness = DiskHarness()
     damage_a_page(harness)
     with pytest.raises(StoreFailed):
@@ -398,20 +392,20 @@ def test_a_damaged_store_can_be_closed_while_it_is_looked_through(monkeypatch: p
 
 # Without power
 
-# Each round reads all that was kept in those before.
+# Each round reads all messages of the earlier rounds.
 ROUNDS = soaked(30, 200)
 
 
 def changed_at_random(harness: DiskHarness, random: Random, start: int) -> int:
-    """Add, take and acknowledge messages, and wait for all of it; return the next number."""
+    """Add, take and acknowledge messages, and wait for the commit; return the next sequence number."""
     messages = harness.messages
     seq = start
     for _ in range(random.randrange(1, 30)):
         messages.append(seq, b"%d" % seq * random.randrange(1, 2_000))
         seq += 1
     messages.take_many(random.randrange(10), 1 << 20)
-    lifted, _ = messages.checkout_many(random.randrange(5), 1 << 20)
-    for each in lifted:
+    checked_out, _ = messages.checkout_many(random.randrange(5), 1 << 20)
+    for each in checked_out:
         messages.discard(each)
     harness.commit()
     return seq
@@ -456,7 +450,7 @@ def test_power_loss_after_a_failed_sync_takes_nothing_that_was_committed(
 
 
 @pytest.mark.parametrize("synchronous", ["OFF", "NORMAL"])
-def test_these_tests_would_notice_a_store_that_does_not_sync(disk: FaultyDisk, synchronous: str) -> None:
+def test_these_tests_would_detect_a_store_that_does_not_sync(disk: FaultyDisk, synchronous: str) -> None:
     harness = DiskHarness(DiskSettings(vfs="faulty", reserve_bytes=0, synchronous=synchronous))
     harness.open()
     harness.commit()
@@ -483,7 +477,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_real_disk_that_is_full_can_be_emptied(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "QUIET", 0.01)
+    monkeypatch.setattr(commits, "QUIET", 0.01)
     monkeypatch.setattr(writer, "FULL_FOR", 0)
     settings = DiskSettings(reserve_bytes=RESERVE, group_bytes=RESERVE // 4, log_bytes=RESERVE // 4)
     harness = DiskHarness(settings)

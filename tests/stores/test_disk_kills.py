@@ -1,4 +1,4 @@
-"""A process that is killed at any moment loses nothing it was told is kept, and brings nothing back."""
+"""A process that is killed at any moment loses nothing that was committed, and brings nothing removed back."""
 
 from __future__ import annotations
 
@@ -29,37 +29,36 @@ from support.patience import patient
 
 KILLS = soaked(500, 10_000)
 SPLIT = 4
-"""How many tests share the kills, so that they run beside each other."""
+"""How many tests share the kills, so that they can run in parallel."""
 
 
 class Oracle:
-    """What must be in a store, what must not, and what may be: changes whose commit was under way."""
+    """Knows which messages must be stored, which must not, and which may be because their commit was in flight."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
         self.there: set[int] = set()
         self.gone: set[int] = set()
         self.unsure: set[int] = set()
-        self._under_way: dict[str, dict[str, list[int]]] = {}
+        self._in_flight: dict[str, dict[str, list[int]]] = {}
         self._removed: set[int] = set()
 
-    def read(self, told: list[Any]) -> None:
-        """Take a line of the process."""
-        what, key, changes = told
-        if what == "done":
-            self._under_way[key] = changes
-        elif what == "kept":
-            self._settle(self._under_way.pop(key, {}))
+    def read(self, line: list[Any]) -> None:
+        """Process a line of the process."""
+        what, key, changes = line
+        if what == "changed":
+            self._in_flight[key] = changes
+        elif what == "committed":
+            self._settle(self._in_flight.pop(key, {}))
 
     def end(self) -> None:
-        """Note that the process is dead: what was under way may have been kept or not."""
-        for changes in self._under_way.values():
+        """Record that the process is dead: what was in flight may be committed or not."""
+        for changes in self._in_flight.values():
             self.unsure.update(changes.get("added", []), changes.get("removed", []))
-        self._under_way.clear()
+        self._in_flight.clear()
         self._removed.clear()
 
-    def look(self, stored: set[int]) -> None:
-        """Check what is stored, and know from here on what became of what was not sure."""
+    def check(self, stored: set[int]) -> None:
+        """Check the stored messages; they also show the outcome of changes that were in flight."""
         assert self.there - self.unsure <= stored, f"lost: {sorted(self.there - self.unsure - stored)}"
         assert not stored & (self.gone - self.unsure), f"back again: {sorted(stored & (self.gone - self.unsure))}"
         assert stored <= self.there | self.unsure, f"from nowhere: {sorted(stored - self.there - self.unsure)}"
@@ -67,7 +66,7 @@ class Oracle:
         self.there, self.unsure = stored, set()
 
     def _settle(self, changes: dict[str, list[int]]) -> None:
-        # Who removed a message may be told sooner than who added it, if both are kept at once.
+        # If one commit adds and removes a message, the removal may be reported before the addition.
         self._removed.update(changes.get("removed", []))
         added = set(changes.get("added", [])) - self._removed
         self.there = (self.there | added) - self._removed
@@ -91,7 +90,7 @@ def forks() -> Iterator[subprocess.Popen[str]]:
 
 
 def work_until_killed(forks: subprocess.Popen[str], folder: Path, pipe: Path, random: Random) -> list[Any]:
-    """Have a fork work for some milliseconds and kill it, as it opens the store or later; return what it told."""
+    """Let a fork work for some milliseconds and kill it, during opening or later; return its lines."""
     assert forks.stdin
     assert forks.stdout
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -100,8 +99,8 @@ def work_until_killed(forks: subprocess.Popen[str], folder: Path, pipe: Path, ra
     forks.stdin.flush()
     process = int(forks.stdout.readline())
     if random.random() < 0.8:
-        select.select([reader], [], [], 30)  # until it tells that the store is open
-    time.sleep(random.uniform(0.001, 0.02))  # until the moment of its death
+        select.select([reader], [], [], 30)  # until it reports that the store is open
+    time.sleep(random.uniform(0.001, 0.02))  # until the moment of the kill
     os.kill(process, signal.SIGKILL)
     assert forks.stdout.readline() == "gone\n"
     with os.fdopen(reader) as lines:
@@ -109,7 +108,7 @@ def work_until_killed(forks: subprocess.Popen[str], folder: Path, pipe: Path, ra
 
 
 def stored_in(folder: Path) -> set[int]:
-    """Open a store, check each message in it, and return their numbers."""
+    """Open a store, check each message in it, and return their sequence numbers."""
 
     async def read() -> set[int]:
         store = DiskStore(folder, budget=MemoryBudget(1 << 40), settings=SETTINGS)
@@ -138,15 +137,15 @@ def test_a_killed_process_loses_nothing_it_kept_and_brings_nothing_back(
     oracle = Oracle()
     folder, pipe = tmp_path / "data", tmp_path / "pipe"
     os.mkfifo(pipe)
-    kept = 0
+    commits = 0
     for number in range(KILLS // SPLIT):
-        told = work_until_killed(forks, folder, pipe, random)
-        for line in told:
+        lines = work_until_killed(forks, folder, pipe, random)
+        for line in lines:
             oracle.read(line)
-        kept += sum(line[0] == "kept" for line in told)
+        commits += sum(line[0] == "committed" for line in lines)
         oracle.end()
-        # Mostly the next process finds what this one left; every tenth time it is looked at.
+        # Mostly the next process opens the files that this one left; every tenth time they are checked.
         if number % 10 == 9:
-            oracle.look(stored_in(folder))
+            oracle.check(stored_in(folder))
             assert not list(check_store(folder))
-    assert kept > KILLS // SPLIT // 4  # they did work
+    assert commits > KILLS // SPLIT // 4  # the processes did work

@@ -1,4 +1,4 @@
-"""Files of older versions: opened by this one with all that they hold, whatever happens meanwhile."""
+"""Files of older versions are migrated without loss, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -49,11 +49,12 @@ def version_of(path: Path) -> int:
         return int(str(connection.pragma("user_version")))
 
 
-def opened(folder: Path, told: list[str] | None = None) -> dict[str, StoredQueue]:
-    """Open a store, close it, and return what was in it, by the names of the queues."""
+def opened(folder: Path, progress: list[str] | None = None) -> dict[str, StoredQueue]:
+    """Open a store, close it, and return its queues by name."""
 
     async def run() -> dict[str, StoredQueue]:
-        store = DiskStore(folder, budget=MemoryBudget(1 << 40), on_progress=(told if told is not None else []).append)
+        report = (progress if progress is not None else []).append
+        store = DiskStore(folder, budget=MemoryBudget(1 << 40), on_progress=report)
         queues = {queue.definition.name: queue for queue in store.queues()}
         assert_is_all_of_version_1(queues)
         await store.close()
@@ -63,7 +64,7 @@ def opened(folder: Path, told: list[str] | None = None) -> dict[str, StoredQueue
 
 
 def assert_is_all_of_version_1(queues: dict[str, StoredQueue]) -> None:
-    """Check that everything is there that `disk_version_1/make.py` put in, as it was."""
+    """Check that a store has everything that `disk_version_1/make.py` has put in."""
     assert list(queues) == ["states", "sizes", "answers", "empty"]
     states, sizes = queues["states"], queues["sizes"].messages
     assert (states.definition.limit, states.definition.delivery.lease_seconds) == (1_000, 60)
@@ -107,13 +108,13 @@ def assert_is_all_of_version_1(queues: dict[str, StoredQueue]) -> None:
 
 
 def test_a_file_of_version_1_is_opened_with_all_it_holds(folder: Path) -> None:
-    told: list[str] = []
-    before = opened(folder, told)
+    progress: list[str] = []
+    before = opened(folder, progress)
     assert version_of(folder / DATABASE) == VERSION
     assert not list(check_store(folder))
-    assert any("writing version 2: all 16 rows of messages" in each for each in told)
-    again = opened(folder, told := [])
-    assert not told, "it is migrated once"
+    assert any("writing version 2: all 16 rows of messages" in each for each in progress)
+    again = opened(folder, progress := [])
+    assert not progress, "it is migrated once"
     assert [queue.queue_id for queue in again.values()] == [queue.queue_id for queue in before.values()]
 
 
@@ -123,7 +124,7 @@ def test_the_old_file_is_kept_under_its_version_and_is_whole(folder: Path, tmp_p
     assert version_of(kept) == 1
     assert restore(kept, tmp_path / "new").messages == 15
     opened(tmp_path / "new")
-    shutil.copyfile(kept, folder / DATABASE)  # as one who goes back to the older version, and forth again
+    shutil.copyfile(kept, folder / DATABASE)  # as after going back to the older version and migrating again
     opened(folder)
     assert version_of(folder / "queuelet.db.version-1.2") == 1
 
@@ -138,12 +139,12 @@ def test_a_file_system_without_links_keeps_a_copy(folder: Path, monkeypatch: pyt
     assert not list(folder.glob("*.unfinished"))
 
 
-def test_a_disk_without_room_for_the_new_file_is_said_before_anything_is_changed(
+def test_a_disk_without_space_for_the_new_file_is_reported_before_anything_is_changed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     monkeypatch.setattr(migrations, "free_bytes", lambda _: 1_000)
-    with pytest.raises(StoreFailed, match=r"too little room to write it anew: 1,000 bytes are free, and [\d,]+ are"):
+    with pytest.raises(StoreFailed, match=r"too little space to migrate it: 1,000 bytes are free and [\d,]+ are"):
         opened(folder)
     assert {name: (folder / name).read_bytes() for name in before} == before
 
@@ -173,7 +174,7 @@ print(left)
 
 
 def killed_migrations(folder: Path, root: Path) -> Iterator[Path]:
-    """Yield folders in which a migration was killed, at each of its steps."""
+    """Yield folders in which a migration was killed, one for each of its steps."""
     for step in range(1, 1_000):
         copy = root / str(step)
         shutil.copytree(folder, copy)
@@ -223,9 +224,9 @@ def test_a_backup_of_an_older_version_is_restored(folder: Path, tmp_path: Path) 
     opened(tmp_path / "new")
 
 
-def test_a_server_migrates_at_its_start_and_says_so(folder: Path) -> None:
+def test_a_server_migrates_at_its_start_and_logs_it(folder: Path) -> None:
     with ServerProcess("--data-dir", str(folder)) as server:
-        said = server.log("migrating the disk store")
-        assert said[-1]["doing"] == f"the store is of version {VERSION} now"
+        logged = server.log("migrating the disk store")
+        assert logged[-1]["doing"] == f"the store now has version {VERSION}"
         assert samples(f"{server.metrics_url}/metrics", "queuelet_disk_open")[""] == 1
         assert server.stop() == 0

@@ -1,6 +1,6 @@
-"""Whatever is done to a Disk store and whenever it is killed, it is as it was at one moment since its last commit.
+"""A killed Disk store has the state of one moment since its last commit, after any sequence of calls.
 
-Only leases that began lately may be missing: their messages are in line again.
+Only recent leases may be missing, and then their messages are in line again.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from support.counts import on_a_disk
 from support.disk_harness import DiskHarness
 
 SMALL = DiskSettings(reserve_bytes=0, group_bytes=20_000, log_bytes=40_000, window_bytes=30_000)
-"""Bounds that a few messages pass."""
+"""Bounds that a few messages exceed."""
 
 few = st.integers(1, 12)
 
 
 class Kept(NamedTuple):
-    """What a store should hold."""
+    """The expected state of a store."""
 
     bodies: dict[int, bytes]
     line: list[int]
     ranks: dict[int, Rank]
     delivered: dict[int, tuple[int, bool]]
-    """Tokens, and whether a stream took them, of messages that are out of the line."""
+    """For messages that are out of the line, their tokens and whether a stream took the lease."""
     added: int
 
     @staticmethod
     def of(messages: Messages) -> Kept:
-        """Return what messages are."""
+        """Return the state of messages."""
         return Kept(
             dict(messages.after(0, 1_000_000, 1 << 40)),
             messages.first_many(1_000_000, 1 << 40)[0],
@@ -46,7 +46,7 @@ class Kept(NamedTuple):
         )
 
     def without_leases(self, seqs: set[int]) -> Kept:
-        """Return what is left where these messages are in line again."""
+        """Return the state with these messages back in line."""
         return self._replace(
             line=sorted({*self.line, *seqs}),
             delivered={seq: token for seq, token in self.delivered.items() if seq not in seqs},
@@ -54,7 +54,7 @@ class Kept(NamedTuple):
 
 
 class DiskMachine(RuleBasedStateMachine):
-    """A Disk store that is killed now and then, beside plain values."""
+    """Compares a Disk store that is killed now and then with plain values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class DiskMachine(RuleBasedStateMachine):
                 ranks[seq] = Rank(priority, 1, 1, 0)
                 self.messages.keep(seq, body, ranks[seq])
             added = self.messages.tally.enqueued = added + 1
-            # A group that is large enough is closed between two messages.
+            # A group that is large enough is sealed between two messages.
             self.became(Kept(dict(bodies), list(line), dict(ranks), delivered, added))
 
     @rule(count=few)
@@ -162,7 +162,7 @@ class DiskMachine(RuleBasedStateMachine):
         self.harness.close()
 
     def may_have_become(self, kept: Kept, before: Kept) -> bool:
-        """Tell whether a store that was one thing may be another after a kill."""
+        """Return whether a store with the state `before` may have the state `kept` after a kill."""
         missing = before.delivered.keys() - kept.delivered.keys()
         return missing <= self.leased_lately and before.without_leases(missing) == kept
 

@@ -1,4 +1,4 @@
-"""The Disk store as a whole: its folder, its queues, what it keeps and what it gives back."""
+"""The Disk store as a whole: its data folder, its queues, commits, and how it reclaims memory and disk space."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from queuelet.core.message import Delivery
 from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.memory import resident_bytes
-from queuelet.stores.disk import DiskSettings, DiskStore
-from queuelet.stores.disk import commits as keeper
+from queuelet.stores.disk import DiskSettings, DiskStore, commits
 from queuelet.stores.disk.check import check_store
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.schema import SEQ_BITS, VERSION
@@ -44,9 +43,9 @@ WHOLE = Definition(
 
 @pytest.fixture
 def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[DiskHarness]:
-    """A store on a good disk that tidies up without much delay."""
-    monkeypatch.setattr(keeper, "QUIET", 0.01)
-    monkeypatch.setattr(keeper, "TIDY_EVERY", 0.001)
+    """A store on a good disk that reclaims space without much delay."""
+    monkeypatch.setattr(commits, "QUIET", 0.01)
+    monkeypatch.setattr(commits, "TIDY_EVERY", 0.001)
     harness = DiskHarness()
     yield harness
     harness.close()
@@ -99,7 +98,7 @@ def test_a_queue_may_come_again_under_the_id_of_one_that_was_dropped(harness: Di
     assert harness.reopen().get(1) == b"new"
 
 
-def test_what_was_done_to_a_dropped_queue_leaves_no_trace(harness: DiskHarness) -> None:
+def test_a_dropped_queue_leaves_no_rows(harness: DiskHarness) -> None:
     messages = harness.open()
     messages.append(1, bytes(100_000))
     messages.keep_answer(b"key", 1, b"answer")
@@ -115,7 +114,7 @@ def test_what_was_done_to_a_dropped_queue_leaves_no_trace(harness: DiskHarness) 
 
 
 def rows_in(folder: Path) -> dict[str, int]:
-    """Return how many rows the tables have that have any, but for what every store keeps."""
+    """Return the number of rows of each table that has any, except for `meta`."""
     connection = apsw.Connection(str(folder / DATABASE), flags=apsw.SQLITE_OPEN_READONLY)
     tables = ("queues", "tallies", "dropped", "messages", "ranks", "deliveries", "answers")
     counts = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in tables}  # noqa: S608
@@ -142,7 +141,7 @@ def test_a_crash_while_a_large_queue_is_deleted_leaves_nothing_of_it(harness: Di
 # Tokens and epochs
 
 
-def test_tokens_grow_across_openings_though_the_clock_goes_back(
+def test_tokens_grow_across_openings_although_the_clock_goes_back(
     harness: DiskHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.open()
@@ -163,7 +162,7 @@ def test_the_epoch_stays_as_long_as_nothing_is_lost(tmp_path: Path) -> None:
 # Commits
 
 
-def test_nothing_is_to_be_waited_for_where_nothing_was_done(harness: DiskHarness) -> None:
+def test_there_is_nothing_to_wait_for_if_nothing_changed(harness: DiskHarness) -> None:
     messages = harness.open()
     assert harness.store.commit() is not None
     harness.commit()
@@ -183,12 +182,12 @@ def test_all_calls_of_a_turn_share_one_transaction(harness: DiskHarness) -> None
     messages = harness.open()
     harness.commit()
     before = harness.store.figures().groups
-    commits = []
+    awaitables = []
     for seq in range(1, 101):
         messages.append(seq, b"message")
-        commits.append(messages.commit())
-    for commit in commits:
-        harness.wait(commit)
+        awaitables.append(messages.commit())
+    for awaitable in awaitables:
+        harness.wait(awaitable)
     figures = harness.store.figures()
     assert figures.groups == before + 1
     assert figures.changes.total == 100
@@ -225,7 +224,7 @@ def test_what_is_added_and_taken_before_it_is_written_is_never_written(harness: 
     assert harness.reopen().tally.next_seq > 2, "its number is not given again"
 
 
-def test_leases_are_kept_after_a_while_though_nobody_waits(
+def test_leases_are_committed_after_a_time_although_no_call_waits(
     harness: DiskHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("queuelet.stores.disk.groups.LINGER", 0.001)
@@ -240,7 +239,7 @@ def test_leases_are_kept_after_a_while_though_nobody_waits(
     assert harness.reopen().deliveries[1].token == 99
 
 
-def test_leases_that_are_young_are_not_written_with_what_others_wait_for(harness: DiskHarness) -> None:
+def test_young_leases_are_not_written_with_changes_for_which_calls_wait(harness: DiskHarness) -> None:
     messages = harness.open()
     messages.append_many(1, [b"one", b"two"])
     harness.commit()
@@ -251,11 +250,11 @@ def test_leases_that_are_young_are_not_written_with_what_others_wait_for(harness
     messages.mark_changed([2])
     harness.commit()
     reopened = harness.reopen()
-    assert list(reopened.deliveries) == [2], "what else becomes of a lease is written"
+    assert list(reopened.deliveries) == [2], "other changes to a lease are written"
     assert reopened.first_in_line == 1
 
 
-def test_leases_are_kept_when_the_store_is_closed(harness: DiskHarness) -> None:
+def test_leases_are_committed_when_the_store_is_closed(harness: DiskHarness) -> None:
     messages = harness.open()
     messages.append(1, b"one")
     harness.commit()
@@ -278,7 +277,7 @@ def test_a_closed_store_is_one_file_and_refuses_every_call(harness: DiskHarness)
     harness.store = harness.restarted()
 
 
-def test_a_batch_larger_than_a_group_is_kept_whole(harness: DiskHarness) -> None:
+def test_a_batch_larger_than_a_group_is_committed_completely(harness: DiskHarness) -> None:
     messages = harness.open()
     for seq in range(1, 101):
         messages.append(seq, bytes(MIB // 4))
@@ -287,11 +286,11 @@ def test_a_batch_larger_than_a_group_is_kept_whole(harness: DiskHarness) -> None
     assert len(harness.reopen()) == 100
 
 
-# Memory and room
+# Memory and disk space
 
 
 @pytest.mark.parametrize("order", ["one queue", "many queues"])
-def test_a_backlog_takes_no_memory_once_it_is_written(harness: DiskHarness, order: str) -> None:
+def test_a_backlog_takes_no_memory_once_it_is_committed(harness: DiskHarness, order: str) -> None:
     settings = DiskSettings(reserve_bytes=0, window_bytes=MIB)
     harness.store = harness.restarted(settings)
     queues = [
@@ -329,7 +328,7 @@ async def main():
     while len(queue.messages.take_many(1_000, 1 << 22)[0]):
         await queue.messages.commit()
     await store.close()
-    # Not getrusage: its highest figure begins with that of the process that started this one.
+    # Not getrusage, because its maximum includes that of the process that started this one.
     print(first[0], opened, re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
 
 asyncio.run(main())
@@ -361,15 +360,15 @@ def test_a_large_backlog_is_opened_and_taken_in_little_memory(
     harness.store = harness.restarted()
 
 
-def test_openings_that_keep_nothing_do_not_give_the_same_numbers(harness: DiskHarness) -> None:
-    """A message may have been delivered, under its id, before the process died that had it from there."""
+def test_openings_without_a_commit_do_not_assign_the_same_sequence_numbers(harness: DiskHarness) -> None:
+    """A message may have been delivered, with its ID, by a process that died before it committed the message."""
     harness.open()
     harness.commit()
     assert len({harness.reopen().tally.next_seq for _ in range(10)}) == 10
 
 
-def test_what_is_on_the_disk_is_in_memory_no_longer(harness: DiskHarness) -> None:
-    """At once, and not when the garbage collector comes to it: a few large messages would not make it come."""
+def test_committed_messages_are_no_longer_in_memory(harness: DiskHarness) -> None:
+    """Without a garbage collection, because a few large messages would not trigger one."""
     messages = harness.open()
     gc.collect()
     gc.disable()
@@ -388,7 +387,7 @@ DRAINED = soaked(50, 1_000) * MIB
 
 @pytest.mark.timeout(soaked(60, 600))
 @pytest.mark.parametrize("how", ["taken", "cleared", "dropped"])
-def test_space_is_given_back(harness: DiskHarness, how: str) -> None:
+def test_free_space_is_returned_to_the_file_system(harness: DiskHarness, how: str) -> None:
     messages = harness.open()
     body = os.urandom(10_000)
     count = DRAINED // len(body)
@@ -411,7 +410,7 @@ def test_space_is_given_back(harness: DiskHarness, how: str) -> None:
         harness.open()
 
 
-def test_the_log_is_given_back_when_it_is_quiet(harness: DiskHarness) -> None:
+def test_the_log_is_truncated_after_a_time_without_writes(harness: DiskHarness) -> None:
     messages = harness.open()
     for seq in range(1, 101):
         messages.append(seq, bytes(10_000))
@@ -423,14 +422,14 @@ def test_the_log_is_given_back_when_it_is_quiet(harness: DiskHarness) -> None:
 # The folder
 
 
-def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+def test_a_missing_folder_is_created(tmp_path: Path) -> None:
     open_and_close(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b" / DATABASE).exists()
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(StoreFailed, match="is a file, and messages need a folder"):
+    with pytest.raises(StoreFailed, match="is a file, not a folder"):
         open_and_close(tmp_path / "data")
 
 
@@ -440,7 +439,7 @@ def test_a_folder_that_cannot_be_written_is_refused() -> None:
 
 
 def test_a_second_process_is_refused_by_name(harness: DiskHarness) -> None:
-    program = "import sys, fcntl; from pathlib import Path; from queuelet.stores.disk.folder import FolderLock; "
+    program = "import sys, fcntl; from pathlib import Path; from queuelet.stores.disk.data_dir import FolderLock; "
     program += "FolderLock(Path(sys.argv[1]))"
     ended = subprocess.run(
         [sys.executable, "-c", program, str(harness.folder)],
@@ -449,16 +448,16 @@ def test_a_second_process_is_refused_by_name(harness: DiskHarness) -> None:
         check=False,
         env=clean_environment(),
     )
-    assert f"is in use by another process, process {os.getpid()}: each server needs" in ended.stderr
+    assert f"is in use by another process, process {os.getpid()}; give each server" in ended.stderr
 
 
-def test_an_unfinished_store_is_made_anew(tmp_path: Path) -> None:
+def test_an_unfinished_store_is_created_again(tmp_path: Path) -> None:
     (tmp_path / "queuelet.new").write_bytes(b"cut off")
     open_and_close(tmp_path)
     assert not (tmp_path / "queuelet.new").exists()
 
 
-# Files that are none of ours
+# Files that cannot be used
 
 
 def other_program(path: Path) -> None:
@@ -481,7 +480,7 @@ def flip(path: Path, start: int, end: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "error"),
     [
         (lambda path: path.write_bytes(b""), "is damaged .it is empty"),
         (lambda path: path.write_bytes(b"not a database at all" * 100), "is not a Queuelet database"),
@@ -490,25 +489,25 @@ def flip(path: Path, start: int, end: int) -> None:
         (lambda path: flip(path, 100, 4_096), "is damaged"),
         (lambda path: path.write_bytes(path.read_bytes()[:8_192]), "is damaged"),
         (other_program, "is a SQLite database, but not one of Queuelet's"),
-        (newer_version, f"is of version {VERSION + 1}, and this Queuelet reads up to version {VERSION}"),
+        (newer_version, f"has version {VERSION + 1}, but this Queuelet reads only up to version {VERSION}"),
     ],
     ids=["empty", "text", "magic", "header", "first page", "truncated", "another program's", "newer"],
 )
 def test_a_file_that_cannot_be_used_is_refused_with_a_remedy(
-    tmp_path: Path, damage: Callable[[Path], None], told: str
+    tmp_path: Path, damage: Callable[[Path], None], error: str
 ) -> None:
     open_and_close(tmp_path)
     damage(tmp_path / DATABASE)
     before = (tmp_path / DATABASE).read_bytes()
-    with pytest.raises(StoreFailed, match=told) as refused:
+    with pytest.raises(StoreFailed, match=error) as refused:
         open_and_close(tmp_path)
     assert "`queuelet restore`" in refused.value.message
-    assert (tmp_path / DATABASE).read_bytes() == before  # nothing was made worse
+    assert (tmp_path / DATABASE).read_bytes() == before  # it was not changed
     shutil.copytree(tmp_path, tmp_path / "copy")
     with pytest.raises(StoreFailed):
-        open_and_close(tmp_path / "copy")  # and the lock was let go of
+        open_and_close(tmp_path / "copy")  # the lock was released
 
 
-def test_a_place_has_room_for_every_number_of_a_queue_and_of_a_message() -> None:
+def test_a_place_has_enough_bits_for_every_queue_number_and_sequence_number() -> None:
     assert SEQ_BITS == 40
     assert (8_388_607 + 1 << SEQ_BITS) - 1 == (1 << 63) - 1

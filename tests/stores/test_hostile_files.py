@@ -1,4 +1,4 @@
-"""Files that were made to do harm: a restore refuses them with a sentence, or restores only what is sound."""
+"""Crafted files: a restore refuses them with an error, or restores only valid rows."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def backup(harness: DiskHarness, tmp_path: Path) -> Path:
 
 
 def edit(path: Path, *statements: str) -> None:
-    """Change a file as an attacker may."""
+    """Change a file as an attacker can."""
     with closing(apsw.Connection(str(path))) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def replace(path: Path, table: str, change: Callable[[list[Any]], None]) -> None:
-    """Change the first row of a table, and give it the right checksum."""
+    """Change the first row of a table, and update its checksum."""
     with closing(apsw.Connection(str(path))) as connection:
         row: list[Any] = list(connection.execute(f"SELECT * FROM {table}").fetchall()[0])  # noqa: S608
         connection.execute(f"DELETE FROM {table} WHERE rowid = (SELECT min(rowid) FROM {table})")  # noqa: S608
@@ -162,7 +162,7 @@ def test_a_backup_whose_reserved_numbers_leave_none_is_refused(backup: Path, tmp
 
 
 def test_wrong_values_of_version_1_are_refused_too(tmp_path: Path) -> None:
-    """It has no checksums, so only its values tell."""
+    """It has no checksums, so its values are validated instead."""
     shutil.copytree(VERSION_1, tmp_path / "old")
     edit(tmp_path / "old" / DATABASE, """UPDATE tallies SET counts = '{"next_seq": 100000000000000000000}'""")
     with pytest.raises(StoreFailed, match=r"next_seq is 100000000000000000000.*use another"):
@@ -170,7 +170,7 @@ def test_wrong_values_of_version_1_are_refused_too(tmp_path: Path) -> None:
     assert not (tmp_path / "new" / DATABASE).exists()
 
 
-def test_what_the_replaced_store_says_of_its_tokens_is_not_trusted(harness: DiskHarness, backup: Path) -> None:
+def test_the_tokens_in_the_replaced_store_are_not_trusted(harness: DiskHarness, backup: Path) -> None:
     harness.loop.run_until_complete(harness.store.close())
     edit(harness.folder / DATABASE, "UPDATE meta SET value = 'many' WHERE name = 'first_free_token'")
     assert restore(backup, harness.folder, force=True).messages == COUNT
@@ -178,7 +178,7 @@ def test_what_the_replaced_store_says_of_its_tokens_is_not_trusted(harness: Disk
 
 
 def test_messages_that_share_their_pages_do_not_fill_the_disk(harness: DiskHarness, tmp_path: Path) -> None:
-    """A small file may claim to hold one long message thousands of times."""
+    """A small crafted file may have one long message thousands of times."""
     harness.messages.append(COUNT + 1, b"x" * 20_000)
     harness.messages.append(COUNT + 2, b"y" * 20_000)
     harness.messages.tally.next_seq = COUNT + 3
@@ -200,7 +200,7 @@ def test_messages_that_share_their_pages_do_not_fill_the_disk(harness: DiskHarne
 
 @pytest.mark.parametrize("seed", range(soaked(15, 2_000)))
 @pytest.mark.parametrize("version", [1, 2])
-def test_whatever_bytes_a_backup_has_it_is_refused_or_what_is_restored_is_whole(
+def test_a_backup_with_any_bytes_is_refused_or_the_restored_store_is_undamaged(
     harness: DiskHarness, backup: Path, tmp_path: Path, seed: int, version: int
 ) -> None:
     random = Random(seed)
@@ -210,7 +210,7 @@ def test_whatever_bytes_a_backup_has_it_is_refused_or_what_is_restored_is_whole(
     data = bytearray(backup.read_bytes())
     pages = len(data) // PAGE_BYTES
     for _ in range(random.choice((1, 3, 30))):
-        # Most of what a page says of itself is at its beginning, and the tables' definitions are in the first page.
+        # The header of a page is at its beginning, and the tables' definitions are in the first page.
         page = random.choice((0, random.randrange(pages)))
         at = page * PAGE_BYTES + random.choice((random.randrange(120), random.randrange(PAGE_BYTES)))
         data[at] = random.choice((0, 255, data[at] ^ 1 << random.randrange(8), random.randrange(256)))

@@ -1,4 +1,4 @@
-"""What every store does with the messages of a queue. A new store joins by a line in `STORES`."""
+"""The contract of `core/storage.py` for messages, run against every store. Add a new store to `STORES`."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ RANK = Rank(priority=-7, due=40, created=30, ttl=20)
 
 
 class Harness(Protocol):
-    """A store with one queue. A store that needs an event loop has one in here: whoever uses this runs none."""
+    """A store with one queue. The caller runs no event loop; a harness whose store needs one has its own."""
 
     budget: MemoryBudget
-    """What the store accounts to."""
+    """The budget to which the store charges its memory."""
 
     outlives_process: bool
     """Whether `reopen` can be called."""
 
     def open(self) -> Messages:
-        """Make the queue, and return its messages. Called once, first."""
+        """Create the queue, and return its messages. Called first and once."""
 
     def turn(self) -> None:
-        """Let the store do a little of what it has begun. Nothing need be kept by that."""
+        """Let the store work in the background for a moment, without waiting for a commit."""
 
     def commit(self) -> None:
-        """Wait until all that was done is kept."""
+        """Wait for the commit of all changes."""
 
     def reopen(self) -> Messages:
-        """End without another commit, as a process does that is killed; begin anew and return what was kept."""
+        """Stop without another commit, like a killed process; open the store again and return the stored messages."""
 
     def close(self) -> None:
-        """End, and leave nothing behind."""
+        """Close the store and remove its files."""
 
 
 class MemoryHarness:
@@ -53,21 +53,20 @@ class MemoryHarness:
     outlives_process = False
 
     def __init__(self) -> None:
-        """Begin with an empty budget."""
         self.budget = MemoryBudget(1 << 50)
 
     def open(self) -> Messages:
-        """Make the queue."""
+        """Create the queue."""
         return MemoryStore(self.budget).new("id", 1, Definition())
 
     def turn(self) -> None:
-        """Do nothing: no work is left for later."""
+        """Do nothing, because the store has no background work."""
 
     def commit(self) -> None:
-        """Do nothing: all is kept as well as it will be."""
+        """Do nothing, because there is nothing to write."""
 
     def reopen(self) -> Messages:
-        """Fail: nothing outlives the process."""
+        """Fail, because nothing outlives the process."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -103,13 +102,13 @@ def messages(harness: Harness) -> Messages:
 
 
 def reopened(harness: Harness) -> Messages:
-    """Return what was kept of the queue when its store is opened anew."""
+    """Commit, reopen the store, and return the stored messages."""
     harness.commit()
     return harness.reopen()
 
 
 def body_of(seq: int, size: int = 10) -> bytes:
-    """Return a message that tells its number."""
+    """Return a message that contains its sequence number."""
     return (b"%d" % seq).ljust(size, b".")
 
 
@@ -120,7 +119,7 @@ def fill(messages: Messages, count: int, size: int = 10) -> None:
 
 
 def deliver(messages: Messages, count: int) -> list[int]:
-    """Lease the first few, as a queue does."""
+    """Lease the first messages, as a queue does."""
     seqs, _ = messages.checkout_many(count, 1 << 20)
     for seq in seqs:
         messages.deliveries[seq] = Delivery(State.LEASED, 1, 100 + seq, 50, 40, "worker")
@@ -129,17 +128,17 @@ def deliver(messages: Messages, count: int) -> list[int]:
 
 
 def line_of(messages: Messages) -> list[int]:
-    """Return the numbers of all that stand in line."""
+    """Return the sequence numbers of all messages in line."""
     return messages.first_many(1_000_000, 1 << 40)[0]
 
 
 def stored_in(messages: Messages) -> list[int]:
-    """Return the numbers of all messages."""
+    """Return the sequence numbers of all messages."""
     return [seq for seq, _ in messages.after(0, 1_000_000, 1 << 40)]
 
 
 def facts_of(delivery: Delivery) -> list[object]:
-    """Return all that a delivery says."""
+    """Return all fields of a delivery."""
     return [getattr(delivery, name) for name in Delivery.__slots__]
 
 
@@ -151,7 +150,7 @@ def test_messages_leave_in_the_order_in_which_they_came(messages: Messages) -> N
     assert [messages.take() for _ in range(4)] == [(1, body_of(1)), (2, body_of(2)), (3, body_of(3)), None]
 
 
-def test_messages_added_together_stand_behind_those_before_in_their_order(messages: Messages) -> None:
+def test_messages_added_together_follow_earlier_ones_in_their_order(messages: Messages) -> None:
     fill(messages, 2)
     messages.append_many(3, [body_of(3), body_of(4)])
     messages.append_many(5, [])
@@ -165,17 +164,17 @@ def test_take_many_stops_at_the_count(messages: Messages) -> None:
     assert len(messages) == 3
 
 
-def test_take_many_stops_before_the_bytes_are_too_many(messages: Messages) -> None:
+def test_take_many_stops_before_max_bytes_is_exceeded(messages: Messages) -> None:
     fill(messages, 5, size=10)
     assert messages.take_many(5, 29)[0] == [1, 2]
 
 
-def test_take_many_takes_one_however_large(messages: Messages) -> None:
+def test_take_many_takes_at_least_one_message_of_any_size(messages: Messages) -> None:
     fill(messages, 2, size=100)
     assert messages.take_many(5, 10)[0] == [1]
 
 
-def test_looking_at_the_first_leaves_them(messages: Messages) -> None:
+def test_first_many_removes_nothing(messages: Messages) -> None:
     fill(messages, 3)
     assert messages.first_many(2, 1_000) == messages.first_many(2, 1_000) == ([1, 2], [body_of(1), body_of(2)])
     assert messages.first_in_line == 1
@@ -187,7 +186,7 @@ def test_an_empty_line_has_no_first(messages: Messages) -> None:
     assert messages.first_many(5, 1_000) == messages.checkout_many(5, 1_000) == messages.take_many(5, 1_000) == ([], [])
 
 
-def test_a_lifted_message_is_out_of_the_line_and_stays_stored(messages: Messages) -> None:
+def test_a_checked_out_message_is_out_of_the_line_and_stays_stored(messages: Messages) -> None:
     fill(messages, 4)
     assert messages.checkout_many(2, 1_000) == ([1, 2], [body_of(1), body_of(2)])
     assert line_of(messages) == [3, 4]
@@ -196,7 +195,7 @@ def test_a_lifted_message_is_out_of_the_line_and_stays_stored(messages: Messages
     assert (len(messages), messages.stored_bytes) == (4, 40)
 
 
-def test_a_message_put_back_takes_its_old_place(messages: Messages) -> None:
+def test_a_returned_message_takes_its_old_place(messages: Messages) -> None:
     fill(messages, 5)
     messages.checkout_many(4, 1_000)
     for seq in (3, 1):
@@ -207,7 +206,7 @@ def test_a_message_put_back_takes_its_old_place(messages: Messages) -> None:
     assert messages.take_many(5, 1_000)[0] == [3, 5]
 
 
-def test_what_was_put_back_counts_to_the_bytes_and_can_be_lifted_again(messages: Messages) -> None:
+def test_a_returned_message_counts_towards_max_bytes_and_can_be_checked_out_again(messages: Messages) -> None:
     fill(messages, 4, size=10)
     messages.checkout_many(2, 1_000)
     messages.return_to_line(1)
@@ -217,7 +216,7 @@ def test_what_was_put_back_counts_to_the_bytes_and_can_be_lifted_again(messages:
     assert line_of(messages) == [2, 4]
 
 
-def test_what_was_lifted_stays_when_thousands_behind_it_leave(messages: Messages) -> None:
+def test_checked_out_messages_stay_when_thousands_after_them_are_removed(messages: Messages) -> None:
     fill(messages, 6_000)
     messages.checkout_many(100, 1 << 20)
     messages.take_many(2_000, 1 << 20)
@@ -232,7 +231,7 @@ def test_what_was_lifted_stays_when_thousands_behind_it_leave(messages: Messages
 # Messages with a rank
 
 
-def test_a_message_with_a_rank_stands_beside_the_line(messages: Messages) -> None:
+def test_a_message_with_a_rank_is_not_in_line(messages: Messages) -> None:
     messages.append(1, body_of(1))
     messages.keep(2, body_of(2), RANK)
     messages.append(3, body_of(3))
@@ -245,7 +244,7 @@ def test_a_message_with_a_rank_stands_beside_the_line(messages: Messages) -> Non
     assert (len(messages), messages.stored_bytes) == (1, 10)
 
 
-def test_a_lifted_message_may_be_given_a_rank(messages: Messages) -> None:
+def test_a_checked_out_message_may_be_given_a_rank(messages: Messages) -> None:
     fill(messages, 2)
     messages.checkout_many(1, 1_000)
     messages.ranks[1] = RANK
@@ -265,13 +264,13 @@ def test_a_discarded_message_is_gone_and_leaves_the_others(messages: Messages) -
     assert messages.take_many(5, 1_000)[0] == [1, 3]
 
 
-@pytest.mark.parametrize("where", ["lifted", "put back", "ranked"])
-def test_a_message_can_be_discarded_wherever_it_stands(messages: Messages, where: str) -> None:
+@pytest.mark.parametrize("where", ["checked out", "returned", "ranked"])
+def test_a_message_can_be_discarded_wherever_it_is(messages: Messages, where: str) -> None:
     messages.keep(1, body_of(1), RANK) if where == "ranked" else messages.append(1, body_of(1))
     messages.append(2, body_of(2))
     if where != "ranked":
         messages.checkout_many(1, 1_000)
-    if where == "put back":
+    if where == "returned":
         messages.return_to_line(1)
     assert messages.discard(1) == 10
     messages.ranks.pop(1, None)
@@ -279,13 +278,13 @@ def test_a_message_can_be_discarded_wherever_it_stands(messages: Messages, where
     assert (len(messages), messages.stored_bytes) == (1, 10)
 
 
-def test_after_stops_before_the_bytes_are_too_many_and_returns_one_however_large(messages: Messages) -> None:
+def test_after_stops_before_max_bytes_is_exceeded_and_returns_at_least_one_message(messages: Messages) -> None:
     fill(messages, 5, size=10)
     assert [seq for seq, _ in messages.after(0, 5, 29)] == [1, 2]
     assert [seq for seq, _ in messages.after(2, 5, 1)] == [3]
 
 
-def test_after_begins_past_a_number_that_need_not_be_there(messages: Messages) -> None:
+def test_after_accepts_the_sequence_number_of_a_removed_message(messages: Messages) -> None:
     fill(messages, 5)
     messages.discard(2)
     messages.take()
@@ -294,7 +293,7 @@ def test_after_begins_past_a_number_that_need_not_be_there(messages: Messages) -
     assert messages.after(5, 10, 1 << 40) == []
 
 
-def test_a_message_is_found_by_the_id_its_producer_gave_until_it_is_gone(messages: Messages) -> None:
+def test_a_message_is_found_by_the_id_its_producer_gave_until_it_is_removed(messages: Messages) -> None:
     other = OWN_ID[:-1] + b"7"
     messages.append(1, body_of(1), OWN_ID)
     messages.keep(2, body_of(2), RANK, other)
@@ -318,10 +317,10 @@ def test_an_id_is_made_from_a_prefix_that_stays(messages: Messages) -> None:
     assert len(prefix) == 24
 
 
-# Answers
+# Responses
 
 
-def test_an_answer_is_kept_until_it_is_forgotten(messages: Messages) -> None:
+def test_a_response_is_saved_until_it_is_forgotten(messages: Messages) -> None:
     messages.keep_answer(b"first", 10, b"one")
     messages.keep_answer(b"second", 20, b"two")
     assert list(messages.answers.items()) == [(b"first", 10), (b"second", 20)]
@@ -334,7 +333,7 @@ def test_an_answer_is_kept_until_it_is_forgotten(messages: Messages) -> None:
 # All of them
 
 
-def test_clear_leaves_nothing_and_the_next_begins_a_new_line(messages: Messages) -> None:
+def test_clear_removes_everything_and_new_messages_start_a_new_line(messages: Messages) -> None:
     fill(messages, 3)
     messages.keep(4, body_of(4), RANK, OWN_ID)
     deliver(messages, 1)
@@ -352,7 +351,7 @@ def test_clear_leaves_nothing_and_the_next_begins_a_new_line(messages: Messages)
 
 
 @pytest.mark.parametrize("end", ["one by one", "clear"])
-def test_the_budget_is_as_before_once_all_is_gone(harness: Harness, end: str) -> None:
+def test_the_budget_is_as_before_once_everything_is_removed(harness: Harness, end: str) -> None:
     messages = harness.open()
     idle = harness.budget.used
     fill(messages, 6)
@@ -391,14 +390,14 @@ def test_a_delivered_message_is_out_of_the_line_when_the_store_is_opened(durable
     assert line_of(messages) == [1, 3, 4]
 
 
-def test_a_lifted_message_without_a_delivery_is_back_in_line(durable: Harness) -> None:
+def test_a_checked_out_message_without_a_delivery_is_back_in_line(durable: Harness) -> None:
     messages = durable.open()
     fill(messages, 3)
     messages.checkout_many(2, 1_000)
     assert line_of(reopened(durable)) == [1, 2, 3]
 
 
-def test_what_was_committed_is_there_again(durable: Harness) -> None:
+def test_committed_messages_are_stored_when_the_store_is_reopened(durable: Harness) -> None:
     messages = durable.open()
     prefix = messages.id_prefix
     messages.append(1, body_of(1), OWN_ID)
@@ -420,7 +419,7 @@ def test_what_was_committed_is_there_again(durable: Harness) -> None:
     assert (len(messages), messages.stored_bytes, messages.id_prefix) == (3, 30, prefix)
 
 
-def test_the_budget_is_as_before_once_what_was_kept_is_gone(durable: Harness) -> None:
+def test_the_budget_is_as_before_once_stored_messages_are_removed(durable: Harness) -> None:
     messages = durable.open()
     idle = durable.budget.used
     fill(messages, 3)
@@ -433,7 +432,7 @@ def test_the_budget_is_as_before_once_what_was_kept_is_gone(durable: Harness) ->
     assert durable.budget.used == idle
 
 
-# Whatever is done in whatever order
+# Random sequences of calls
 
 IDS = [b"%08d-1111-4222-8333-444455556666" % number for number in range(4)]
 KEYS = [b"key %d" % number for number in range(4)]
@@ -442,7 +441,7 @@ few_or_many = st.one_of(st.integers(1, 5), st.just(2_500))
 
 
 class MessagesMachine(RuleBasedStateMachine):
-    """Whatever is done to the messages, they are what plain dicts in order of number would hold."""
+    """Compares the messages with plain dicts in order of sequence numbers."""
 
     make: Callable[[], Harness]
 
@@ -567,7 +566,7 @@ class MessagesMachine(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS), answer=st.binary(max_size=8), until=st.integers(0, 1 << 62))
     def keep_answer(self, key: bytes, answer: bytes, until: int) -> None:
         if key not in self.answers:
-            # As a clock has it: what is kept later is kept for longer.
+            # Responses that are saved later expire later, because the clock does not go back.
             until = max([until, *(kept for kept, _ in self.answers.values())])
             self.answers[key] = until, answer
             self.messages.keep_answer(key, until, answer)
@@ -580,7 +579,7 @@ class MessagesMachine(RuleBasedStateMachine):
 
     # All
 
-    @precondition(lambda self: self.next_seq > 5_000)  # not so often that little ever gathers
+    @precondition(lambda self: self.next_seq > 5_000)  # rarely, so that many messages accumulate
     @rule()
     def clear(self) -> None:
         self.messages.clear()
@@ -601,7 +600,7 @@ class MessagesMachine(RuleBasedStateMachine):
         self.durable.commit()
         self.messages = self.durable.reopen()
         assert self.messages.tally.next_seq >= self.next_seq
-        # What a queue changes from here on are the deliveries that the store has read.
+        # A queue changes the `Delivery` objects that the store has loaded.
         assert {seq: facts_of(each) for seq, each in self.messages.deliveries.items()} == {
             seq: facts_of(each) for seq, each in self.deliveries.items()
         }
@@ -631,7 +630,7 @@ class MessagesMachine(RuleBasedStateMachine):
 
     @property
     def lifted(self) -> list[int]:
-        """The messages that were lifted out of the line and have no rank."""
+        """The messages that were checked out of the line and have no rank."""
         return [seq for seq in self.bodies if seq not in self.line and seq not in self.ranks]
 
     def first(self, count: int, max_bytes: int) -> list[int]:
@@ -653,7 +652,7 @@ class MessagesMachine(RuleBasedStateMachine):
         return seq, self.bodies[seq]
 
     def model_remove(self, seqs: list[int]) -> None:
-        """Forget messages that are gone, and what the queue forgets with them."""
+        """Forget removed messages, with their ranks and deliveries, as the queue does."""
         for seq in seqs:
             del self.bodies[seq]
             self.line.discard(seq)
@@ -662,7 +661,7 @@ class MessagesMachine(RuleBasedStateMachine):
         self.ids = {own_id: seq for own_id, seq in self.ids.items() if seq in self.bodies}
 
     def unused(self, own_id: bytes) -> bytes:
-        """Return an id unless a message has it: a queue would have answered with that one."""
+        """Return an ID unless a message already has it, because a queue would not add a second one."""
         return b"" if own_id in self.ids else own_id
 
     @staticmethod
@@ -672,6 +671,6 @@ class MessagesMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("make", STORES.values(), ids=STORES)
-def test_whatever_is_done_the_messages_are_those_of_plain_dicts(make: Callable[[], Harness]) -> None:
+def test_messages_behave_like_plain_dicts(make: Callable[[], Harness]) -> None:
     machine = type("Machine", (MessagesMachine,), {"make": staticmethod(make)})
     run_state_machine_as_test(machine, settings=on_a_disk() if make in DURABLE.values() else settings(deadline=None))

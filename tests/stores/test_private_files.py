@@ -1,4 +1,4 @@
-"""The files of a store are for the user it runs as, and it follows no symbolic link to write or to read them."""
+"""Only the server's user can read the files of a store, and the store refuses files that are symbolic links."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _usual_umask() -> Iterator[None]:
 
 
 def modes_of(folder: Path) -> dict[str, str]:
-    """Return the rights of a folder, under a dot, and of all that is in it."""
+    """Return the permissions of all files in a folder, and of the folder itself under `.`."""
     return {
         str(path.relative_to(folder)): oct(stat.S_IMODE(path.lstat().st_mode)) for path in (folder, *folder.iterdir())
     }
@@ -122,7 +122,7 @@ def test_the_log_of_a_store_is_not_a_symbolic_link(harness: DiskHarness, tmp_pat
 def test_a_backup_is_not_written_through_a_symbolic_link(harness: DiskHarness, tmp_path: Path) -> None:
     target = tmp_path / "copy.db"
     target.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreFailed, match="is there already"):
+    with pytest.raises(StoreFailed, match="already exists"):
         back_up(harness.folder, target)
     assert not (tmp_path / "elsewhere").exists()
 

@@ -1,7 +1,7 @@
-"""A disk that fails on demand, as a layer of SQLite over the system: full, broken, or without power.
+"""A disk that fails on demand, as a SQLite VFS: full, broken, or without power.
 
-It remembers what was written to each file since its last sync, and can tell what a loss of power would leave: what was
-synced, and of the rest nothing, or any part.
+It records the writes to each file since its last fsync, so it can reproduce what a power loss leaves: everything that
+was synced, and nothing or any part of the rest.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from random import Random
 import apsw
 
 SECTOR = 512
-"""The bytes a disk writes whole or not at all."""
+"""The number of bytes that a disk writes atomically."""
 
 
 @dataclass
 class Written:
-    """A file as its disk has it, and what is on the way there."""
+    """The content of a file on the disk, and the writes that are not synced."""
 
     durable: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)
-    """Writes since the last sync, with their offsets; None is a cut at the offset."""
+    """Writes since the last fsync, with their offsets; None is a truncation at the offset."""
 
     def sync(self) -> None:
-        """Have all on the disk."""
+        """Make all writes durable."""
         self.durable = self.after(self.pending)
         self.pending = []
 
     def after(self, writes: list[tuple[int, bytes | None]]) -> bytearray:
-        """Return the content with these writes done."""
+        """Return the content after these writes."""
         content = self.durable
         for offset, data in writes:
             if data is None:
@@ -42,56 +42,55 @@ class Written:
         return content
 
     def after_power_loss(self, random: Random | None) -> bytes:
-        """Return what is left: no write since the last sync, or random sectors of them."""
+        """Return the content after a power loss: without the writes since the last fsync, or with random sectors."""
         kept = [part for write in self.pending for part in _torn(write, random)] if random else []
         return bytes(Written(bytearray(self.durable)).after(kept))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """What goes wrong at present."""
+    """The present faults."""
 
     sync: bool = False
-    """Syncs fail. What they should have kept is lost, unless it is written again."""
+    """Fsyncs fail. The writes that they should have synced are lost, unless they are written again."""
     write: bool = False
     read: bool = False
     capacity: int | None = None
-    """The bytes that all files of one folder may have together; None for no bound."""
+    """The bytes that all files of one folder may have together; None for unlimited."""
 
 
 class FaultyDisk:
-    """What happens to files."""
+    """The state of all files. The faults come from `faults` if it is given, otherwise from `set`."""
 
     def __init__(self, faults: Callable[[], Faults] | None = None) -> None:
-        """Take what tells the present faults; without that, `set` does."""
         self._set = Faults()
         self._faults = faults or (lambda: self._set)
         self.files: dict[Path, Written] = {}
         self.syncs = 0
-        """How many syncs there were."""
+        """The number of fsyncs."""
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong at present."""
+        """The present faults."""
         return self._faults()
 
     def set(self, faults: Faults) -> None:
-        """Have this go wrong from now on."""
+        """Set the faults."""
         self._set = faults
 
     def used(self, folder: Path) -> int:
-        """Return how many bytes the files of a folder have."""
+        """Return the size of all files of a folder, in bytes."""
         return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
     def free_bytes(self, folder: Path) -> int:
-        """Return how much room there is; stands in for `room.free_bytes`."""
+        """Return the free space in bytes; tests use it instead of `reserve.free_bytes`."""
         capacity = self.faults.capacity
         return 1 << 40 if capacity is None else max(0, capacity - self.used(folder))
 
     def lose_power(self, folder: Path, to: Path, random: Random | None = None) -> None:
-        """Make a folder as one looks when power comes back: without what was not synced, or with random parts of it."""
+        """Copy a folder as a power loss leaves it: without the writes that were not synced, or with random parts."""
         to.mkdir()
-        # Of folders that are gone nobody asks any more.
+        # Forget the files of folders that were removed.
         self.files = {path: written for path, written in self.files.items() if path.parent.exists()}
         for path, written in self.files.items():
             if path.parent == folder and path.exists():
@@ -99,16 +98,15 @@ class FaultyDisk:
 
 
 class FaultyVfs(apsw.VFS):
-    """SQLite's layer over a `FaultyDisk`. It lasts as long as it is referred to."""
+    """A SQLite VFS over a `FaultyDisk`, registered under a name and maybe as the default, while it is referenced."""
 
     def __init__(self, name: str, disk: FaultyDisk, *, is_default: bool = False) -> None:
-        """Take a name for it, and the disk; as the default layer it is used by whoever asks for none."""
         self.disk = disk
         self._base = "unix"
         super().__init__(name, self._base, makedefault=is_default)
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  # apsw's name
-        """Open a file: those of a database are watched."""
+        """Open a file. Files with a name are recorded."""
         if name is None:
             return apsw.VFSFile(self._base, name, flags)
         path = Path(name if isinstance(name, str) else name.filename())
@@ -131,13 +129,13 @@ class _FaultyFile(apsw.VFSFile):
         self._path = path
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802  # apsw's name
-        """Read, unless that fails."""
+        """Read, unless reads fail."""
         if self._disk.faults.read:
             raise _error(apsw.SQLITE_IOERR_READ)
         return super().xRead(amount, offset)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802  # apsw's name
-        """Write, unless that fails or there is no room."""
+        """Write, unless writes fail or the disk is full."""
         disk, faults = self._disk, self._disk.faults
         if faults.write:
             raise _error(apsw.SQLITE_IOERR_WRITE)
@@ -149,24 +147,24 @@ class _FaultyFile(apsw.VFSFile):
         disk.files[self._path].pending.append((offset, bytes(data)))
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802  # apsw's name
-        """Cut."""
+        """Truncate."""
         super().xTruncate(newsize)
         self._disk.files[self._path].pending.append((newsize, None))
 
     def xSync(self, flags: int) -> None:  # noqa: N802  # apsw's name
-        """Sync, unless that fails. The system does not try again with what it has failed to write."""
+        """Fsync, unless fsyncs fail. The kernel does not retry the writes of a failed fsync."""
         self._disk.syncs += 1
         written = self._disk.files[self._path]
         if self._disk.faults.sync:
             written.pending = []
             raise _error(apsw.SQLITE_IOERR_FSYNC)
-        # Nothing survives here that a test does not take with it: the system need not be bothered.
+        # No real fsync, because the files need not survive the test.
         written.sync()
 
 
 def _error(kind: int) -> apsw.IOError:
     error = apsw.IOError("disk I/O error, made by a test")
-    error.extendedresult = kind  # type: ignore[attr-defined]  # it is what SQLite is told
+    error.extendedresult = kind  # type: ignore[attr-defined]  # apsw passes it to SQLite
     return error
 
 

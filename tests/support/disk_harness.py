@@ -1,4 +1,4 @@
-"""A Disk store for tests without a running event loop: it has one of its own, and can end as a killed process does."""
+"""A Disk store for tests without a running event loop: it has its own loop, and can end like a killed process."""
 
 from __future__ import annotations
 
@@ -26,44 +26,43 @@ class DiskHarness:
     outlives_process = True
 
     def __init__(self, settings: DiskSettings | None = None) -> None:
-        """Take how the store uses its disk."""
         self.budget = MemoryBudget(1 << 50)
         self.settings = settings or DiskSettings(reserve_bytes=0)
         self.loop = asyncio.new_event_loop()
         self._root = Path(tempfile.mkdtemp(prefix="queuelet-"))
         self._folders = 0
         self.folder = self._root / "0"
-        """Where the files are now."""
+        """The data folder now in use."""
         self.reopenings = 0
-        """How often the store was opened again after a failure."""
+        """How often the store was reopened after a failure."""
         self.store = self._start()
 
     def open(self) -> DiskMessages:
-        """Make the queue."""
+        """Create the queue."""
         return self.store.new(QUEUE_ID, 1, Definition(store=StoreKind.DISK, name="orders"))
 
     def open_in(self, folder: Path) -> DiskMessages:
-        """Make the queue in a new store in another folder."""
+        """Create the queue in a new store in another folder."""
         self.loop.run_until_complete(self.store.close())
         self.folder = folder
         self.store = self._start()
         return self.open()
 
     def turn(self) -> None:
-        """Let the loop do what is due."""
+        """Run one iteration of the event loop."""
         self.loop.run_until_complete(asyncio.sleep(0))
 
     def commit(self) -> None:
-        """Wait until all that was done is kept."""
+        """Wait for the commit of all changes."""
         self.wait(self.store.commit())
 
     def wait(self, awaitable: Awaitable[None] | None) -> None:
-        """Wait for a commit, if there is something to wait for."""
+        """Wait for a commit, unless there is nothing to wait for."""
         if awaitable is not None:
             self.loop.run_until_complete(_wait_for(awaitable))
 
     def reopen(self) -> DiskMessages:
-        """Go on with the files as they are now, and leave those of the store that had them."""
+        """Open a copy of the present files, as if the process had been killed now."""
         files = self._next_folder()
         self.in_writer(lambda: copy_store(files, self.folder))
         self.loop.run_until_complete(self.store.close())
@@ -72,11 +71,11 @@ class DiskHarness:
         return self.messages
 
     def leave_behind_in(self, folder: Path) -> None:
-        """Leave in a folder what a process leaves that is killed now."""
+        """Copy the files to a folder as a process that is killed now would leave them."""
         self.in_writer(lambda: copy_store(self.folder, folder))
 
     def move_to(self, folder: Path) -> DiskMessages:
-        """Close the store, and go on with that of another folder."""
+        """Close the store, and open the one of another folder."""
         self.loop.run_until_complete(self.store.close())
         self.folder = folder
         self.store = self._start()
@@ -88,13 +87,13 @@ class DiskHarness:
         return self.messages
 
     def restarted(self, settings: DiskSettings | None = None) -> DiskStore:
-        """Return the store, closed and opened again, maybe with other settings."""
+        """Close the store, open it again, maybe with other settings, and return it."""
         self.settings = settings or self.settings
         self.loop.run_until_complete(self.store.close())
         return self._start()
 
     def lose_power(self, disk: FaultyDisk, random: Random | None) -> None:
-        """Go on with what a loss of power leaves: of what is not synced nothing, or random parts."""
+        """Open the files as a power loss leaves them: without the writes that are not synced, or with random parts."""
         files = self._next_folder()
         self.in_writer(lambda: disk.lose_power(files, self.folder, random))
         self.loop.run_until_complete(self.store.close())
@@ -102,39 +101,39 @@ class DiskHarness:
         self.store = self._start()
 
     def until(self, happened: Callable[[], bool], seconds: float = 30) -> None:
-        """Let the loop go on until something has happened."""
+        """Run the event loop until a condition is true."""
 
         async def wait() -> None:
-            while not happened():  # noqa: ASYNC110  # what happens here sets no event
+            while not happened():  # noqa: ASYNC110  # there is no event to wait for
                 await asyncio.sleep(0.001)
 
         try:
             self.loop.run_until_complete(asyncio.wait_for(wait(), patient(seconds)))
         except TimeoutError:
-            raise AssertionError(f"it did not happen; the store says: {self.store.problem or 'all is well'}") from None
+            raise AssertionError(f"it did not happen; the store's problem: {self.store.problem or 'none'}") from None
 
     @property
     def messages(self) -> DiskMessages:
-        """The messages of the queue, as the store knows them."""
+        """The messages of the queue in the present store."""
         return next(each for each in self.store._messages.values())  # noqa: SLF001  # of the class, not of the protocol
 
     def in_writer(self, work: Callable[[], None]) -> None:
-        """Do something while the store writes nothing."""
+        """Run something in the writer thread, so that the store writes nothing meanwhile."""
         done = threading.Event()
-        worker = self.store._keeper._worker  # noqa: SLF001  # nobody else may stop it
+        worker = self.store._keeper._worker  # noqa: SLF001  # there is no public way to stop the writer
         assert worker
         worker.do(work, lambda _: None)
         worker.do(done.set, lambda _: None)
         assert done.wait(patient(30))
 
     def close(self) -> None:
-        """End, and remove the files."""
+        """Close the store and remove its files."""
         self.loop.run_until_complete(self.store.close())
         self.loop.close()
         shutil.rmtree(self._root)
 
     def _next_folder(self) -> Path:
-        """Have the files elsewhere from now on; return where they were."""
+        """Switch to a new data folder; return the previous one."""
         files = self.folder
         self._folders += 1
         self.folder = self._root / str(self._folders)
@@ -150,7 +149,7 @@ class DiskHarness:
 
 
 def copy_store(folder: Path, to: Path) -> None:
-    """Copy what a process leaves behind that is killed: all files but the lock and the shared memory."""
+    """Copy the files that a killed process leaves: all except the lock and the shared memory."""
     to.mkdir()
     for file in folder.iterdir():
         if file.suffix != ".lock" and not file.name.endswith("-shm"):

@@ -1,7 +1,7 @@
-"""A process that uses a Disk store at random and tells what was committed, until it is killed.
+"""A process that changes a Disk store at random and reports what was committed, until it is killed.
 
-It forks for each folder it is told of, so that a hundred deaths cost one start of Python. A fork writes a line of JSON
-to its pipe when it has done something, and another when that is kept.
+It forks for each folder, so that a hundred kills need one start of Python. A fork writes a line of JSON to its pipe for
+each change, and another once the change is committed.
 """
 
 from __future__ import annotations
@@ -25,26 +25,25 @@ SETTINGS = DiskSettings(reserve_bytes=0, group_bytes=16_384, log_bytes=65_536)
 
 
 def body_of(seq: int) -> bytes:
-    """Return the message of a number."""
+    """Return the message with a sequence number."""
     return Random(seq).randbytes(1 + seq * 7919 % 3_000)
 
 
 def own_id_of(seq: int) -> bytes:
-    """Return the id of its producer's for a number, empty for most."""
+    """Return the ID that the producer of a message gave, empty for most."""
     return b"%08d-1111-4222-8333-444455556666" % seq if seq % 5 == 0 else b""
 
 
 class Work:
-    """Changes at random, told before they are made and after they are kept."""
+    """Random changes, each reported when it is made and when it is committed."""
 
     def __init__(self, store: DiskStore, pipe: int, random: Random) -> None:
-        """Take an open store, where to tell, and what decides."""
         self._store = store
         self._pipe = pipe
         self._random = random
 
     async def go_on(self) -> None:
-        """Work until the process is killed: three callers at once, so that groups gather while one is written."""
+        """Work until the process is killed: with three callers, so that a group fills while another is written."""
         queue = next(iter(self._store.queues()), None)
         messages: Messages
         if queue is None:
@@ -60,13 +59,13 @@ class Work:
             number += 1
             key = f"{caller}.{number}"
             changes = self._change(messages)
-            self._tell("done", key, changes)
+            self._report("changed", key, changes)
             await _committed(messages, self._store)
-            self._tell("kept", key, {})
+            self._report("committed", key, {})
             await asyncio.sleep(0)
 
     def _change(self, messages: Messages) -> dict[str, Any]:
-        """Change something, and return the numbers of what was added and removed."""
+        """Make a change, and return the sequence numbers that were added and removed."""
         choice = self._random.random()
         count = self._random.randrange(1, 12)
         if choice < 0.5 or not len(messages):
@@ -99,7 +98,7 @@ class Work:
             messages.mark_changed([seq])
         return seq
 
-    def _tell(self, what: str, key: str, changes: dict[str, Any]) -> None:
+    def _report(self, what: str, key: str, changes: dict[str, Any]) -> None:
         os.write(self._pipe, json.dumps([what, key, changes]).encode() + b"\n")
 
 
@@ -118,7 +117,7 @@ async def work(folder: Path, pipe: int, seed: int) -> None:
 
 
 def main() -> None:
-    """Fork for each line `<folder> <pipe to tell on> <seed>` of standard input, and print the fork's process id."""
+    """Fork for each line `<folder> <pipe to report to> <seed>` of standard input, and print the fork's process ID."""
     for line in sys.stdin:
         folder, pipe, seed = line.rsplit(" ", 2)
         process = os.fork()

@@ -1,7 +1,7 @@
 """Queuelet on a disk that fails on demand: `python -m support.faulty_disk CONTROL server --data-dir ...`.
 
-CONTROL is a file of words, read again when it changes: `sync`, `write` and `read` make those fail, `capacity=N` bounds
-the bytes of the data folder's files. Without the file, or with an empty one, all goes well.
+CONTROL is a file of words, which is read on each access: `sync`, `write` and `read` make those operations fail, and
+`capacity=N` limits the bytes of the data folder's files. If the file is missing or empty, nothing fails.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from queuelet.cli import main
-from queuelet.stores.disk import reserve as room
+from queuelet.stores.disk import reserve
 from support.disk_faults import Faults, FaultyDisk, FaultyVfs
 
 
 def faults_in(control: Path) -> Faults:
-    """Return the faults that a file tells of."""
+    """Return the faults that a control file names."""
     words = control.read_text().split() if control.exists() else []
     bounds = [int(word.removeprefix("capacity=")) for word in words if "=" in word]
     return Faults(
@@ -26,5 +26,5 @@ def faults_in(control: Path) -> Faults:
 if __name__ == "__main__":
     disk = FaultyDisk(lambda: faults_in(Path(sys.argv[1])))
     layer = FaultyVfs("faulty", disk, is_default=True)
-    room.free_bytes = disk.free_bytes  # it asks the system, and not SQLite
+    reserve.free_bytes = disk.free_bytes  # it asks the operating system and not the VFS
     main(sys.argv[2:])

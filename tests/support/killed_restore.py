@@ -1,8 +1,8 @@
 """A `queuelet restore --force` that is killed, once before each of its steps: `python -m support.killed_restore ...`.
 
-It takes a folder with a store that a process has left, a backup, and an empty folder. There it leaves `1`, `2`, ...:
-the store's folder after a restore that was killed before its first step, its second, ..., and last one that was not. A
-step is whatever changes a file or a name. Each restore is a fork, so that they cost one start of Python.
+Its arguments are a data folder that a process has left, a backup, and an empty folder. There it creates `1`, `2`, ...:
+the data folder after a restore that was killed before its first step, its second, and so on; the last restore was not
+killed. A step is any change to a file or a file name. Each restore is a fork, so that all need one start of Python.
 """
 
 from __future__ import annotations
@@ -19,25 +19,24 @@ import apsw
 from queuelet.stores.disk.backup import restore
 
 _EVENTS = {"open", "os.remove", "os.rename", "os.truncate", "shutil.copyfile"}
-"""Python's steps, as audit events. SQLite's go by `_Layer`."""
+"""Python's steps, as audit events. `_Layer` has SQLite's steps."""
 
 
 class Countdown:
-    """Kills the process at a step."""
+    """Kills the process before the step with the given number."""
 
     def __init__(self, steps: int) -> None:
-        """Take the number of the step."""
         self._left = steps
 
     def step(self) -> None:
-        """Note that a step is to be done."""
+        """Count a step that is about to happen."""
         self._left -= 1
         if not self._left:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Layer(apsw.VFS):
-    """SQLite's layer over the system, which tells of each step."""
+    """A SQLite VFS that counts each step."""
 
     def __init__(self, countdown: Countdown) -> None:
         self._countdown = countdown
@@ -70,7 +69,7 @@ class _File(apsw.VFSFile):
 
 
 def restore_until(folder: Path, backup: Path, steps: int) -> None:
-    """Restore, and die before a step."""
+    """Restore, and be killed before a step."""
     countdown = Countdown(steps)
     layer = _Layer(countdown)
     sys.addaudithook(lambda event, _: countdown.step() if event in _EVENTS else None)
@@ -79,7 +78,7 @@ def restore_until(folder: Path, backup: Path, steps: int) -> None:
 
 
 def main(store: Path, backup: Path, root: Path) -> None:
-    """Restore in copies of a folder, killed one step later each time, until one comes to its end."""
+    """Restore in copies of a folder, killed one step later each time, until a restore completes."""
     for steps in count(1):
         folder = root / str(steps)
         shutil.copytree(store, folder)

@@ -1,4 +1,4 @@
-"""Where messages are stored. A store implements `queuelet.core.storage`, and decides nothing.
+"""The stores. Each one implements `queuelet.core.storage`; the rules are in the core and not here.
 
-`memory.py` is a dictionary; `disk/` is a SQLite database that survives crashes.
+`memory.py` keeps messages in a dictionary; `disk/` keeps them in a SQLite database that survives crashes.
 """

@@ -1,4 +1,4 @@
-"""The Memory store: messages in this process, gone when it ends."""
+"""The Memory store: messages live in this process and are lost when it ends."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from queuelet.definition import Definition
 from queuelet.ids import new_id_prefix
 
 OWN_ID_OVERHEAD = 160
-"""What an id that a producer gave takes beside, in bytes: it is indexed both ways."""
+"""Memory that an ID given by a producer takes in addition, in bytes: it is indexed in both directions."""
 
 _SLACK = 1_024
-"""How many spent places the line may have before it is worth making it anew."""
+"""How many empty positions the line may have before compacting it is worth the time."""
 
 
 class MemoryMessages:
-    """The messages of one queue in a dict by sequence number, and the numbers of all of them in order.
+    """The messages of one queue: a dict by sequence number, and a list of all sequence numbers in order.
 
-    The line is what follows `_head`, but for places whose message is gone or has a rank; what was put back stands
-    before it, in `_returned`. Taking from the front moves `_head`. `_jumps` remembers where a run of places without a
-    message ends, `_line_jumps` where one without a message in line does, and once most places are spent all is made
-    anew: each operation is O(1) amortised, `after` O(log n).
-    Numbers and bytes are all that is kept a message, so the garbage collector has nothing to follow.
+    The line starts at position `_head` of that list and skips positions whose message was removed or has a rank.
+    Messages that were returned to the line come before it, in `_returned`. Taking the first message moves `_head`.
+    `_jumps` remembers where a run of positions without a message ends, `_line_jumps` where a run without a message in
+    line ends. The list is compacted once most of its positions are empty, so each operation is O(1) amortised, and
+    `after` is O(log n). A message is stored as an int and bytes, because the garbage collector does not have to
+    traverse those.
     """
 
     __slots__ = (
@@ -49,7 +50,6 @@ class MemoryMessages:
     )
 
     def __init__(self, budget: MemoryBudget) -> None:
-        """Begin empty, and account to this budget."""
         self._budget = budget
         self._bodies: dict[int, bytes] = {}
         self._seqs: list[int] = []
@@ -69,20 +69,19 @@ class MemoryMessages:
 
     @property
     def damaged(self) -> int:
-        """How many are set aside because they are damaged: none in memory."""
+        """The number of messages that were set aside because they are damaged: always 0 in memory."""
         return 0
 
     def report_damaged(self, forget: Callable[[int], None]) -> None:
-        """Have nothing called: no message in memory is known to be damaged."""
+        """Ignore the callback, because damage to messages in memory is not detected."""
 
     def __len__(self) -> int:
-        """Return how many there are."""
         return len(self._bodies)
 
     # Adding
 
     def append(self, seq: int, body: bytes, own_id: bytes = b"") -> None:
-        """Keep a message at the end of the line."""
+        """Add a message at the end of the line."""
         size = len(body)
         self._bodies[seq] = body
         self._seqs.append(seq)
@@ -94,8 +93,8 @@ class MemoryMessages:
             self._budget.used += OWN_ID_OVERHEAD
 
     def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
-        """Keep messages at the end of the line, numbered from `first` on."""
-        seqs = list(range(first, first + len(bodies)))  # the same objects in both, to take less memory
+        """Add messages at the end of the line, numbered from `first`."""
+        seqs = list(range(first, first + len(bodies)))  # the dict and the list share the ints, which saves memory
         size = sum(map(len, bodies))
         self._bodies.update(zip(seqs, bodies, strict=True))
         self._seqs += seqs
@@ -103,7 +102,7 @@ class MemoryMessages:
         self._budget.used += size + len(seqs) * MESSAGE_OVERHEAD
 
     def keep(self, seq: int, body: bytes, rank: Rank, own_id: bytes = b"") -> None:
-        """Keep a message with a rank, beside the line."""
+        """Add a message that has a rank and so is not in line."""
         self.ranks[seq] = rank
         self.append(seq, body, own_id)
 
@@ -111,17 +110,17 @@ class MemoryMessages:
 
     @property
     def first_in_line(self) -> int:
-        """The sequence number of the first in line, 0 if there is none."""
+        """The sequence number of the first message in line, 0 if there is none."""
         seqs = self.first_many(1, 0)[0]
         return seqs[0] if seqs else 0
 
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return the first few in line."""
+        """Return the first messages in line."""
         seqs, bodies, _ = self._first(count, max_bytes)
         return seqs, bodies
 
     def take(self) -> tuple[int, bytes] | None:
-        """Remove and return the first in line, None if there is none."""
+        """Remove and return the first message in line, None if there is none."""
         place = self._head
         if self._returned or place == len(self._seqs):
             return self._take_slowly()
@@ -138,11 +137,11 @@ class MemoryMessages:
         if self._own_ids:
             self._forget_own_id(seq)
         if place % _SLACK == 0:
-            self._tidy()
+            self._compact()
         return seq, body
 
     def take_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Remove and return the first few in line."""
+        """Remove and return the first messages in line."""
         seqs, bodies = self.checkout_many(count, max_bytes)
         for seq in seqs:
             del self._bodies[seq]
@@ -150,24 +149,24 @@ class MemoryMessages:
         return seqs, bodies
 
     def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return the first few, and lift them out of the line."""
+        """Return the first messages and take them out of the line; they stay stored."""
         seqs, bodies, self._head = self._first(count, max_bytes)
         if self._returned:
             del self._returned[: len(seqs)]
         return seqs, bodies
 
     def return_to_line(self, seq: int) -> None:
-        """Put a message that was lifted back into its old place in the line."""
+        """Put a checked-out message back where it was in the line."""
         insort(self._returned, seq)
 
     # Any message
 
     def get(self, seq: int) -> bytes | None:
-        """Return the message of this sequence number, None if it is not here."""
+        """Return the message with this sequence number, None if it is not stored."""
         return self._bodies.get(seq)
 
     def discard(self, seq: int) -> int | None:
-        """Remove a message and return its size, None if it is not here."""
+        """Remove a message and return its size in bytes, None if it is not stored."""
         body = self._bodies.pop(seq, None)
         if body is None:
             return None
@@ -181,11 +180,11 @@ class MemoryMessages:
         if self._own_ids:
             self._forget_own_id(seq)
         if len(self._seqs) > _SLACK + 2 * len(self._bodies):
-            self._tidy()
+            self._compact()
         return size
 
     def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
-        """Return messages past a sequence number, in the order of their numbers."""
+        """Return messages after a sequence number, in order of their sequence numbers."""
         found: list[tuple[int, bytes]] = []
         size = 0
         place = self._stored_from(bisect_right(self._seqs, seq))
@@ -200,29 +199,29 @@ class MemoryMessages:
         return found
 
     def seq_of(self, own_id: bytes) -> int | None:
-        """Return the sequence number of the message that has this id of a producer's, None if none has."""
+        """Return the sequence number of the message to which its producer gave this ID, None if there is none."""
         return self._seq_of_own_id.get(own_id)
 
     def mark_changed(self, seqs: Iterable[int]) -> None:
-        """Do nothing: what is in memory is kept as well as it will be."""
+        """Do nothing, because there is nothing to write."""
 
     def mark_leased(self, seqs: Iterable[int]) -> None:
-        """Do nothing, as `mark_changed`."""
+        """Do nothing, because there is nothing to write."""
 
-    # Answers
+    # Responses
 
     def keep_answer(self, key: bytes, until: int, answer: bytes) -> None:
-        """Keep an answer."""
+        """Save the response to a request."""
         self.answers[key] = until
         self._answers[key] = answer
         self._budget.used += len(answer) + OWN_ID_OVERHEAD
 
     def answer(self, key: bytes) -> bytes | None:
-        """Return a kept answer."""
+        """Return a saved response, None if there is none."""
         return self._answers.get(key)
 
     def forget_answers(self, keys: Iterable[bytes]) -> None:
-        """Drop answers."""
+        """Remove saved responses."""
         for key in list(keys):
             self.answers.pop(key, None)
             answer = self._answers.pop(key, None)
@@ -232,7 +231,7 @@ class MemoryMessages:
     # All
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all messages and saved responses."""
         self._budget.used -= self.stored_bytes
         self._budget.used -= len(self._bodies) * MESSAGE_OVERHEAD + len(self._own_ids) * OWN_ID_OVERHEAD
         self.forget_answers(self._answers)
@@ -244,7 +243,7 @@ class MemoryMessages:
         self.deliveries.clear()
 
     def commit(self, *, within: float = 0) -> None:
-        """Return None: all is kept as well as it will be."""
+        """Return None, because there is nothing to wait for."""
 
     # Inside
 
@@ -253,7 +252,7 @@ class MemoryMessages:
         return (seqs[0], bodies[0]) if seqs else None
 
     def _first(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes], int]:
-        """Return the first few in line, and the place where they end."""
+        """Return the first messages in line, and the position after the last of them."""
         get, ranks, size = self._bodies.get, self.ranks, 0
         seqs: list[int] = []
         bodies: list[bytes] = []
@@ -279,7 +278,7 @@ class MemoryMessages:
         return seqs, bodies, place
 
     def _stored_from(self, place: int) -> int:
-        """Return the first place from this one on whose message is here, or the end."""
+        """Return the first position from `place` on whose message is stored, or the end of the list."""
         seqs, bodies, end = self._seqs, self._bodies, len(self._seqs)
         if place == end or seqs[place] in bodies:
             return place
@@ -290,7 +289,7 @@ class MemoryMessages:
         return place
 
     def _in_line_from(self, place: int) -> int:
-        """Return the first place from this one on whose message is here and has no rank, or the end."""
+        """Return the first position from `place` on whose message is in line, or the end of the list."""
         seqs, bodies, ranks, end = self._seqs, self._bodies, self.ranks, len(self._seqs)
         start = place
         while place < end and (seqs[place] not in bodies or seqs[place] in ranks):
@@ -304,7 +303,7 @@ class MemoryMessages:
         if self._own_ids:
             for seq in seqs:
                 self._forget_own_id(seq)
-        self._tidy()
+        self._compact()
 
     def _forget_own_id(self, seq: int) -> None:
         own_id = self._own_ids.pop(seq, None)
@@ -313,10 +312,10 @@ class MemoryMessages:
         del self._seq_of_own_id[own_id]
         self._budget.used -= OWN_ID_OVERHEAD
         if not self._own_ids:
-            self._own_ids, self._seq_of_own_id = {}, {}  # gives back the memory of a large index
+            self._own_ids, self._seq_of_own_id = {}, {}  # a dict never shrinks, so a large index would keep its memory
 
-    def _tidy(self) -> None:
-        """Give back spent places once they are most of all."""
+    def _compact(self) -> None:
+        """Remove the empty positions if more than half are empty."""
         spent = len(self._seqs) - len(self._bodies)
         if spent > _SLACK and spent > len(self._bodies):
             bodies = self._bodies
@@ -327,33 +326,32 @@ class MemoryMessages:
 
 
 class MemoryStore:
-    """A store that lives as long as the process."""
+    """A store whose queues are lost when the process ends."""
 
     is_durable = False
     problem = ""
     problem_reason = ""
 
     def __init__(self, budget: MemoryBudget, epoch: str | None = None) -> None:
-        """Take the budget to account to, and an epoch, or make one."""
         self._budget = budget
         self.epoch = epoch or str(uuid4())
 
     def queues(self) -> Iterable[StoredQueue]:
-        """Return none: it begins empty."""
+        """Return nothing, because a new process starts without queues."""
         return ()
 
-    def new(self, queue_id: str, created: int, definition: Definition) -> Messages:  # noqa: ARG002  # nothing is kept of it
-        """Make room for the messages of a new queue."""
+    def new(self, queue_id: str, created: int, definition: Definition) -> Messages:  # noqa: ARG002  # none of it is stored
+        """Return empty messages for a new queue."""
         return MemoryMessages(self._budget)
 
     def redefine(self, queue_id: str, revision: int, definition: Definition) -> None:
-        """Do nothing: the queue itself has it."""
+        """Do nothing, because the queue itself has its definition."""
 
     def drop(self, queue_id: str) -> None:
-        """Do nothing: the queue clears its messages."""
+        """Do nothing, because the queue clears its messages."""
 
     def check_room(self) -> None:
-        """Do nothing: the memory budget bounds it."""
+        """Do nothing, because the memory budget bounds this store."""
 
     def commit(self) -> None:
-        """Return None, as the messages do."""
+        """Return None, because there is nothing to wait for."""

@@ -1,10 +1,10 @@
-"""How the files beside this one were made: by the server of commit d2cb3fd, the last one that wrote version 1.
+"""Made the database in this folder, with the server of commit d2cb3fd, the last one that wrote version 1.
 
-They cannot be made again by a newer server. To read what they hold, and as a pattern for the next version:
+A newer server cannot make it again. This program documents its contents, and is a pattern for the next version:
 
     git checkout d2cb3fd && PYTHONPATH=tests python tests/stores/disk_version_1/make.py FOLDER
 
-The server is killed, so that its log holds some of the messages.
+The server is killed, so that some of the messages are only in its log.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OWN_ID = "0d6a0000-0000-4000-8000-00000000000%d"
 
 
 def new_queue(rpc: Rpc, name: str, **fields: object) -> None:
-    """Make a Disk queue."""
+    """Create a Disk queue."""
     request = pb.NewQueueRequest(name=name, store=pb.Queue.DISK, **{"limit": -1, **fields})  # type: ignore[arg-type]  # fields of the request
     rpc.call("NewQueue", request, pb.NewQueueResponse)
 
@@ -38,19 +38,19 @@ def add(rpc: Rpc, queue: str, payload: bytes, **fields: object) -> None:
 
 
 def receive(rpc: Rpc, queue: str, count: int, consumer: str) -> list[int]:
-    """Lease messages for long; return the tokens."""
+    """Lease messages for a long time; return the tokens."""
     request = pb.ReceiveRequest(queue_id=queue, max=count, lease=Duration(seconds=3_600), consumer=consumer)
     return [each.token for each in rpc.call("Receive", request, pb.ReceiveResponse).deliveries]
 
 
 def nack(rpc: Rpc, queue: str, token: int, **fields: object) -> None:
-    """Give a message back."""
+    """Nack a message."""
     request = pb.NackRequest(queue_id=queue, tokens=[token], **fields)  # type: ignore[arg-type]  # fields of the request
     rpc.call("Nack", request, pb.NackResponse)
 
 
 def fill(rpc: Rpc) -> None:
-    """Make queues with messages in all states."""
+    """Create queues with messages in all states."""
     settings = pb.DeliverySettings(lease_seconds=60, max_deliveries=3)
     tags = [pb.Tag(key="team", value="käse"), pb.Tag(key="team", value="")]
     new_queue(rpc, "states", tags=tags, delivery=settings, limit=1_000)
@@ -88,7 +88,7 @@ def fill(rpc: Rpc) -> None:
 
 
 def main() -> None:
-    """Write the files into a folder."""
+    """Write the database and its log to a folder."""
     target = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         flags = ("--data-dir", folder)

@@ -1,15 +1,17 @@
 """The Disk store: messages in one SQLite database per data folder, durable through any crash.
 
-The queue decides on the event loop's thread. A call on `DiskMessages` (`messages.py`) changes memory and notes the
-change in a group of the `Journal` (`groups.py`). The `CommitLoop` (`commits.py`) lets a thread (`thread.py`,
-`writer.py`) write groups: one transaction and one sync each (`batch.py`), then all calls that wait for it are
-answered. Changes gather while a group is written, so the more there are, the more share a sync. Messages are read
-back on the event loop (`reader.py`, `rows.py`), so a backlog needs no memory beyond a window (`window.py`).
+Writing is a group commit. The queue runs on the event loop's thread: a call on `DiskMessages` (`messages.py`) changes
+memory at once and records the change in the open group of the `Journal` (`groups.py`). The `CommitLoop` (`commits.py`)
+has one thread (`thread.py`, `writer.py`) write a group as one transaction with one fsync (`batch.py`), and then
+completes every call that waits for that group. While a group is being written the next one fills, so under load many
+calls share a fsync. Messages are read on the event loop (`reader.py`, `rows.py`), so a backlog takes no memory except
+for a window of messages at the head of the queue (`window.py`).
 
-`store.py` puts these together. `schema.py` has the tables, `records.py` their rows as values, `checksums.py` the
-checksums of rows, `database.py` opens a file and `migrations.py` brings an older one up to date; `loading.py` reads a
-store when it is opened. `data_dir.py` has the files of the folder, `reserve.py` the space that is given up when a
-disk is full, `reclaim.py` tidies up, `stats.py` counts. `check.py`, `copying.py` and `backup.py` are the tools.
+`store.py` puts these together. `schema.py` has the tables, `records.py` converts between their rows and values, and
+`checksums.py` computes the checksums of rows. `database.py` opens a file, `migrations.py` migrates one of an older
+version, and `loading.py` loads a store when it is opened. `data_dir.py` has the files of the data folder, `reserve.py`
+the disk space that is released when the disk is full, `reclaim.py` deletes and vacuums in the background, `stats.py`
+has the statistics. `check.py`, `copying.py` and `backup.py` implement `queuelet check`, `backup` and `restore`.
 """
 
 from queuelet.stores.disk.stats import DiskFigures, Distribution

@@ -1,4 +1,4 @@
-"""Copies of a store: made while it is in use, and put in its place."""
+"""Backup and restore: copy a store while it is in use, and make a store from a copy."""
 
 from __future__ import annotations
 
@@ -34,30 +34,39 @@ from queuelet.stores.disk.loading import MOST_TOKEN, TOKENS, load_contents
 from queuelet.stores.disk.records import checked_int
 from queuelet.stores.disk.schema import VERSION
 
-_USE_ANOTHER = "it is no whole backup, use another"
-"""What to do with a file that no store can be made of."""
+_USE_ANOTHER = "use another backup"
+"""What to do with a file from which no store can be made."""
 
-_TRY_AGAIN = "the copy came out damaged, so make the backup again, on another disk if need be"
+_TRY_AGAIN = "run the command again, on another disk if necessary"
+"""What to do if the copy that was written is damaged."""
 
 
-def _quietly(_: str) -> None:
+def _ignore_progress(_: str) -> None:
     pass
 
 
-def back_up(folder: Path, target: Path, progress: Progress = _quietly) -> Copied:
-    """Copy the store of a folder, as it is at this moment, into a file; return what that holds.
+def back_up(folder: Path, target: Path, progress: Progress = _ignore_progress) -> Copied:
+    """Copy the present state of a folder's store into a file.
 
-    A server may run on the folder, and goes on: what it commits later is not in the copy. Its log grows meanwhile.
-    It may be a folder that can only be read. Messages that are damaged are left out, and counted.
+    A server may use the store at the same time. What it commits later is not in the copy, and its log grows until the
+    copy is complete. The folder may be read-only.
+
+    Args:
+        folder: the data folder.
+        target: the file to create.
+        progress: called with a text for users before each step.
+
+    Returns:
+        How many messages the copy has, and how many damaged ones were left out.
 
     Raises:
-        StoreFailed: there is no store, or it is damaged; or the target is there already.
+        StoreFailed: there is no store or it is damaged, or the target already exists.
     """
     path = folder / DATABASE
     if not path.exists():
         raise StoreFailed(f"there is no store in {folder}: it has no file {DATABASE}")
     _require_free(target)
-    # Another backup to the same name may be under way, in another container too.
+    # Another backup to the same name may be running, even in another container.
     unfinished = target.with_name(f"{target.name}.unfinished-{uuid4().hex[:8]}")
     with explained(target), _finishing(unfinished, target):
         with inspecting(path) as connection:
@@ -67,30 +76,37 @@ def back_up(folder: Path, target: Path, progress: Progress = _quietly) -> Copied
     return copied
 
 
-def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progress = _quietly) -> Copied:
-    """Make the store of a folder from a backup; return what it holds.
+def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progress = _ignore_progress) -> Copied:
+    """Make the store of a folder from a backup.
 
-    The backup may also be the file of another store, which may be in use: what its log holds is restored too. Messages
-    that are damaged are left out, and counted.
+    The backup may also be the database of another store, which may be in use; the contents of its log are restored too.
 
-    The store gets a new epoch, which tells everybody that what was done since the backup is lost, and gives no lease
-    token that was given before. With `force` it takes the place of a store that is there, which is lost. At whatever
-    moment the process dies, the folder holds one of the two, whole.
+    The store gets a new epoch, because changes since the backup are lost, and it never issues a lease token that was
+    issued before. If the process is killed at any moment, the folder has either the old store or the new one.
+
+    Args:
+        backup: the file to restore.
+        folder: the data folder.
+        force: whether to replace a store that the folder already has.
+        progress: called with a text for users before each step.
+
+    Returns:
+        How many messages the store has, and how many damaged ones were left out.
 
     Raises:
-        StoreFailed: the backup is not a whole store, or that of the folder itself; or the folder is in use or holds a
-            store, or cannot be written.
+        StoreFailed: the backup is damaged, or is the database of the folder itself; or the folder is in use, already
+            has a store, or cannot be written.
     """
     if not backup.is_file():
         raise StoreFailed(f"there is no backup {backup}")
     target = folder / DATABASE
-    # The lock keeps a second restore out, so what is at this name was left by one that was killed.
+    # The lock excludes a second restore, so an existing file with this name was left by a restore that was killed.
     unfinished = folder / f"{DATABASE}.unfinished"
     with FolderLock(folder), explained(target):
         _require_replaceable(target, backup, force=force)
         _remove(unfinished)
         with _finishing(unfinished, target):
-            # It may be named by a symbolic link, as the files of a data folder may not.
+            # Unlike the files of a data folder, the backup may be given by a symbolic link.
             with inspecting(backup.resolve(), _USE_ANOTHER) as connection:
                 _require_sound_pages(connection, backup, progress)
                 copied = _copy(connection, unfinished, target, progress)
@@ -103,29 +119,27 @@ def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progre
 
 def _require_free(target: Path) -> None:
     if os.path.lexists(target):
-        raise StoreFailed(f"{target} is there already: give a name that is free")
+        raise StoreFailed(f"{target} already exists; give a name that is free")
 
 
 def _require_replaceable(target: Path, backup: Path, *, force: bool) -> None:
-    """Refuse to lose a store that nobody wants to lose, or with which the backup would be lost."""
+    """Refuse to replace a store without `force`, or with its own database."""
     if not target.exists():
         return
     if backup.samefile(target):
         raise StoreFailed(
-            f"{backup} is the file of that store itself, and no backup of it: "
+            f"{backup} is the database of that store and not a backup; "
             "make one with `queuelet backup`, or restore into another folder"
         )
     if not force:
-        raise StoreFailed(
-            f"{target.parent} holds a store already: give another folder, or --force to lose what is there"
-        )
+        raise StoreFailed(f"{target.parent} already has a store; give another folder, or --force to replace the store")
 
 
 @contextmanager
 def _finishing(unfinished: Path, target: Path) -> Iterator[None]:
-    """Make an empty file, and give it the target's name once what is written there is whole and on the disk.
+    """Create an empty file, and rename it to the target once the block has written it and it is synced.
 
-    However the block ends, nothing is left at the first name.
+    No file is left under the first name, even if the block raises.
     """
     os.close(open_private(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     try:
@@ -139,32 +153,32 @@ def _finishing(unfinished: Path, target: Path) -> Iterator[None]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a database and what belongs to it, as far as it is there."""
+    """Remove a database and the files that SQLite creates next to it, if they exist."""
     for suffix in ("", *BESIDE):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _require_sound_pages(connection: apsw.Connection, backup: Path, progress: Progress) -> None:
-    """Refuse a file whose pages are wrong: one made to do harm may have rows that share pages, and fill the disk."""
+    """Refuse a file with invalid pages, because the rows of a crafted file may share pages and fill the disk."""
     progress("reading every page of the backup")
     connection.pragma("cell_size_check", True)  # noqa: FBT003  # apsw's: the value of the setting
     errors = cast("list[tuple[str]]", connection.execute("PRAGMA integrity_check(1)").fetchall())
     if errors != [("ok",)]:
-        raise StoreFailed(f"{backup} is not whole: {one_line(errors[0][0])}: {_USE_ANOTHER}")
+        raise StoreFailed(f"{backup} is damaged: {one_line(errors[0][0])}; {_USE_ANOTHER}")
 
 
 def _copy(connection: apsw.Connection, unfinished: Path, target: Path, progress: Progress) -> Copied:
-    """Copy an open database, its log included, into an empty file, but for messages that are damaged.
+    """Copy an open database, including its log, into an empty file, without damaged messages.
 
     Raises:
-        apsw.Error: it is damaged.
-        StoreFailed: it cannot be copied for another reason; the sentence names the target.
+        apsw.Error: the database is damaged.
+        StoreFailed: it cannot be copied for another reason; the error names the target.
     """
     progress("copying")
     try:
         if version_of(connection) == VERSION:
             return copy_sound(connection, unfinished)
-        # It has no checksums. Absolute, for a name that begins with `file:` would be taken for a URI.
+        # Older versions have no checksums. The path is absolute, because SQLite takes `file:...` for a URI.
         connection.execute("VACUUM INTO ?", (str(unfinished.absolute()),))
         return Copied(cast("int", value(connection, "SELECT coalesce(sum(depth), 0) FROM tallies")), 0)
     except DAMAGE:
@@ -174,26 +188,26 @@ def _copy(connection: apsw.Connection, unfinished: Path, target: Path, progress:
 
 
 def _require_whole(copy: Path, path: Path, remedy: str, progress: Progress) -> None:
-    """Look through the copy of a database. Raises `StoreFailed` about the latter's path if anything is wrong."""
+    """Check the copy of a database. Raises `StoreFailed` with the path of the original if anything is wrong."""
     with inspecting(copy, _TRY_AGAIN) as connection:
         try:
             wrong = next(check_database(connection, progress), "")
         except UnicodeDecodeError as error:
-            raise StoreFailed(f"{path} is damaged (a text in it is not UTF-8): {remedy}") from error
+            raise StoreFailed(f"{path} is damaged (a text in it is not UTF-8); {remedy}") from error
         if wrong:
-            raise StoreFailed(f"{path} is not whole: {wrong}: {remedy}")
+            raise StoreFailed(f"{path} is damaged: {wrong}; {remedy}")
         progress("comparing checksums")
         for wrong in damaged_rows(connection):
-            raise StoreFailed(f"{copy} cannot be used ({wrong}): {_TRY_AGAIN}")
+            raise StoreFailed(f"the copy {copy} is damaged ({wrong}); {_TRY_AGAIN}")
 
 
 def _fold_log(path: Path) -> None:
-    """Put the log of a store that no server uses into its file, which then is whole without.
+    """Copy the log of a store that no server uses into its database, which is complete without the log then.
 
-    A damaged file is left as it is: with its log it is no whole store either.
+    A damaged database is left as it is, because the log would not make it complete.
 
     Raises:
-        StoreFailed: the file is being read, or the disk fails or is full.
+        StoreFailed: the database is being read, or the disk fails or is full.
     """
     if not path.exists():
         return
@@ -201,31 +215,31 @@ def _fold_log(path: Path) -> None:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_timeout(PATIENCE_MS)
-            connection.pragma("schema_version")  # it is the first read that finds the log
+            connection.pragma("schema_version")  # SQLite opens the log with the first read
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         finally:
             connection.close()
     except DAMAGE:
         pass
     except apsw.BusyError as error:
-        raise StoreFailed(f"{path} is being read, by a backup or a check: restore when that has ended") from error
+        raise StoreFailed(f"{path} is being read by a backup or a check; restore when that has ended") from error
     except apsw.Error as error:
         raise StoreFailed(
-            f"{path} cannot be made whole before it is replaced ({error}): "
-            "if nothing of it is needed, move the folder's files away and restore without --force"
+            f"the log of {path} cannot be copied into it before it is replaced ({error}); "
+            "if you do not need that store, move the folder's files away and restore without --force"
         ) from error
 
 
 def _drop_log(path: Path) -> None:
-    """Remove what belongs to a store's file but the file, lest it be taken for what belongs to the next one."""
+    """Remove the log and other files of a database, because SQLite would use them with the one that replaces it."""
     for suffix in BESIDE:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-    # Otherwise a loss of power could bring the log back beside the file that comes now.
+    # Otherwise a power loss could bring the log back, next to the new database.
     sync_folder(path.parent)
 
 
 def _tokens_given(path: Path) -> int:
-    """Return the first token that the store of a file has not given, 0 where there is none or it cannot tell."""
+    """Return the first token that a store has not issued, 0 if there is no store or it cannot be read."""
     try:
         connection = open_for_reading(path)
         try:
@@ -237,19 +251,19 @@ def _tokens_given(path: Path) -> int:
 
 
 def _begin_epoch(path: Path, backup: Path, tokens_given: int) -> None:
-    """Make the copy of a backup a store of its own, once it was read as a server reads it."""
+    """Give the copy of a backup its own epoch and tokens, after loading it as a server does."""
     try:
         connection = open_for_writing(path, keeps_old=False)
-    except StoreFailed as error:  # it was of an older version, and has rows that this one cannot have
+    except StoreFailed as error:  # it has an older version, with rows that this version does not allow
         if damage := damage_of(error):
-            raise StoreFailed(f"{backup} is damaged ({one_line(damage)}): {_USE_ANOTHER}") from error
+            raise StoreFailed(f"{backup} is damaged ({one_line(damage)}); {_USE_ANOTHER}") from error
         raise
     try:
         with explained(backup, _USE_ANOTHER):
             contents = load_contents(connection)
         with connection:
             set_meta(connection, "epoch", str(uuid4()))
-            # Where else tokens were given since the backup is not known: each opening reserves as many.
+            # The tokens that were issued since the backup are not known, but each opening reserves at most `TOKENS`.
             set_meta(connection, "first_free_token", max(contents.first_token, tokens_given) + TOKENS)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:

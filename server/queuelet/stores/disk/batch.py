@@ -1,7 +1,7 @@
-"""What one transaction writes, as rows made ready on the event loop's thread, and the writing of it.
+"""The rows of one transaction, which are made on the event loop's thread, and how the writer thread writes them.
 
-Every step of SQLite gives up Python's global lock, and beside a busy event loop it is up to 5 ms until a thread has it
-back. So rows go in by the hundred: a statement of many rows is one step.
+Each SQLite step releases the GIL, and a busy event loop may hold it for up to 5 ms before the writer thread gets it
+back. So a statement inserts hundreds of rows, because it is one step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from queuelet.stores.disk.database import transaction
 from queuelet.stores.disk.records import AnswerRow, DeliveryRow, QueueRow, RankRow, TallyRow, dropped_row
 
 _ROWS = 1_000
-"""The most rows of one statement: twelve columns of so many stay below SQLite's bound of 32,766 values."""
+"""The most rows of one statement: with twelve columns it stays below SQLite's limit of 32,766 parameters."""
 
 MessageRow = tuple[int, bytes | None, bytes]
 
@@ -29,19 +29,19 @@ def _places() -> array[int]:
 
 @dataclass(kw_only=True, slots=True)
 class Batch:
-    """What one transaction changes. Whoever made it lets go of it: the writer's thread has it alone."""
+    """The changes of one transaction. Once it is made, only the writer thread uses it."""
 
     dropped_queues: list[int] = field(default_factory=list)
-    """Ordinals of queues that are no more."""
+    """Ordinals of dropped queues."""
     dropped_numbers: list[int] = field(default_factory=list)
-    """Numbers under which everything is to be deleted when there is time."""
+    """Queue numbers whose rows are to be deleted in the background."""
     queues: list[QueueRow] = field(default_factory=list)
     tallies: list[TallyRow] = field(default_factory=list)
     removed: array[int] = field(default_factory=_places)
     """Places of messages to delete."""
     messages: list[MessageRow] = field(default_factory=list)
     damaged: list[tuple[int, int, str]] = field(default_factory=list)
-    """Places of messages that are set aside, when that was found, and why."""
+    """Places of damaged messages to set aside, with the time in ns at which the damage was found, and the reason."""
     deliveries: list[DeliveryRow] = field(default_factory=list)
     deliveries_gone: array[int] = field(default_factory=_places)
     ranks: list[RankRow] = field(default_factory=list)
@@ -51,23 +51,23 @@ class Batch:
 
     @property
     def changes(self) -> int:
-        """How many messages it adds or deletes."""
+        """The number of messages that it adds or deletes."""
         return len(self.messages) + len(self.removed)
 
 
 def write(connection: apsw.Connection, batch: Batch) -> None:
-    """Write a batch in one transaction, which is on the disk when this returns.
+    """Commit a batch in one transaction, which is durable when this returns.
 
     Raises:
-        apsw.FullError: there is no room. Nothing of it is written.
-        apsw.Error: the disk failed. What became of it is not known.
+        apsw.FullError: the disk is full. Nothing was written.
+        apsw.Error: the disk failed. The outcome is not known.
     """
     with transaction(connection):
         _write_rows(connection, batch)
 
 
 def _write_rows(connection: apsw.Connection, batch: Batch) -> None:
-    """Write all rows: what goes before what comes, so that what replaces something finds its place free."""
+    """Write all rows: deletions first, so that a row which replaces another does not conflict with it."""
     if batch.dropped_queues:
         gone = array("q", batch.dropped_queues)
         _delete(connection, "queues", "ordinal", gone)

@@ -1,4 +1,4 @@
-"""Looks through a whole store for what should not be so. A server may run on it meanwhile."""
+"""Checks a whole store for damage. A server may use the store at the same time."""
 
 from __future__ import annotations
 
@@ -15,29 +15,33 @@ from queuelet.stores.disk.rows import TABLES, Damage, read_messages, read_rows
 from queuelet.stores.disk.schema import SEQ_BITS
 
 Progress = Callable[[str], None]
-"""Is told what is being done, as words for people."""
+"""Called with a text for users that describes the present step."""
 
 _MOST_ERRORS = 100
-"""How many errors of SQLite are told at most."""
+"""The most errors of SQLite's integrity check that are reported."""
 
 _FIRST_WITH_CHECKSUMS = 2
-"""The first version of a file that has checksums, and sets damaged messages aside."""
+"""The first file version with checksums and a table of damaged messages."""
 
 _STEPS = 10_000
-"""After how many steps or pages of SQLite's it is looked whether to go on."""
+"""The number of SQLite steps or pages between two polls for cancellation."""
 
 
-def _quietly(_: str) -> None:
+def _ignore_progress(_: str) -> None:
     pass
 
 
-def check_store(folder: Path, progress: Progress = _quietly) -> Iterator[str]:
-    """Yield a sentence for each thing that is wrong with the store in a folder; nothing if all is well.
+def check_store(folder: Path, progress: Progress = _ignore_progress) -> Iterator[str]:
+    """Yield a text for each problem of the store in a folder.
 
-    It may be a folder that can only be read.
+    The folder may be read-only.
+
+    Args:
+        folder: the data folder.
+        progress: called with a text for users before each step.
 
     Raises:
-        StoreFailed: it cannot be opened at all.
+        StoreFailed: the store cannot be opened.
     """
     path = folder / DATABASE
     if not path.exists():
@@ -52,15 +56,15 @@ def check_store(folder: Path, progress: Progress = _quietly) -> Iterator[str]:
 
 
 def require_whole(connection: apsw.Connection, is_cancelled: Callable[[], bool]) -> None:
-    """Look through an open database, until that is cancelled.
+    """Check an open database.
 
     Args:
-        connection: what it is open with, in this thread.
-        is_cancelled: tells whether nobody needs the answer any more. It is asked in this thread, again and again.
+        connection: the connection, which this thread uses.
+        is_cancelled: polled in this thread; the check is cancelled if it returns True.
 
     Raises:
-        apsw.CorruptError: something is wrong with it.
-        apsw.Error: it cannot be read, or it was cancelled.
+        apsw.CorruptError: something is wrong with the database.
+        apsw.Error: the database cannot be read, or the check was cancelled.
     """
     connection.set_progress_handler(is_cancelled, _STEPS)
     try:
@@ -70,8 +74,8 @@ def require_whole(connection: apsw.Connection, is_cancelled: Callable[[], bool])
         connection.set_progress_handler(None)
 
 
-def check_database(connection: apsw.Connection, progress: Progress = _quietly) -> Iterator[str]:
-    """Yield what is wrong with an open database, as one transaction sees it. Raises apsw.Error."""
+def check_database(connection: apsw.Connection, progress: Progress = _ignore_progress) -> Iterator[str]:
+    """Yield the problems of an open database, read in one transaction. Raises apsw.Error."""
     with connection:
         progress("reading every page")
         errors = connection.execute(f"PRAGMA integrity_check({_MOST_ERRORS})").fetchall()
@@ -82,12 +86,12 @@ def check_database(connection: apsw.Connection, progress: Progress = _quietly) -
             yield "the store has no epoch"
         progress("counting messages")
         yield from _wrong_counts(connection)
-        progress("looking for what belongs to no message or queue")
+        progress("looking for rows without a message or queue")
         yield from _strays(connection)
 
 
 def damaged_rows(connection: apsw.Connection) -> Iterator[str]:
-    """Yield a sentence for each row whose checksum is wrong; nothing for a file of a version that had none.
+    """Yield a text for each row whose checksum is wrong; nothing if the file's version has no checksums.
 
     Raises:
         apsw.Error: a table cannot be read.
@@ -99,7 +103,7 @@ def damaged_rows(connection: apsw.Connection) -> Iterator[str]:
     for place, body, _ in read_messages(connection, 0, FAR):
         if isinstance(body, Damage):
             yield (
-                f"message {place & ((1 << SEQ_BITS) - 1)} of queue {queues.get(place >> SEQ_BITS, 'that is gone')} "
+                f"message {place & ((1 << SEQ_BITS) - 1)} of queue {queues.get(place >> SEQ_BITS, '(deleted)')} "
                 f"is damaged{', and set aside' if place in set_aside else ''}: {body.reason}"
             )
     for table in TABLES:
@@ -113,7 +117,7 @@ def _has_checksums(connection: apsw.Connection) -> bool:
 
 
 def _wrong_counts(connection: apsw.Connection) -> Iterator[str]:
-    # What was set aside does not count, and its size may not be known.
+    # Damaged messages that were set aside are not counted, and their sizes may not be known.
     damaged = "(SELECT place FROM damaged)" if _has_checksums(connection) else "(SELECT -1 AS place)"
     rows = connection.execute(
         f"SELECT queue_id, coalesce(depth, 0), coalesce(bytes, 0), count(place), coalesce(sum(length(body)), 0), "  # noqa: S608
@@ -126,7 +130,7 @@ def _wrong_counts(connection: apsw.Connection) -> Iterator[str]:
         if depth != count or (stored_bytes != size and not has_damaged):
             yield (
                 f"queue {queue_id} holds {count:,} messages of {size:,} bytes, "
-                f"and its counts say {depth:,} of {stored_bytes:,}"
+                f"but its counts say {depth:,} of {stored_bytes:,}"
             )
 
 
@@ -155,4 +159,4 @@ def _strays(connection: apsw.Connection) -> Iterator[str]:
         f"AND place NOT IN {damaged} GROUP BY place >> {SEQ_BITS}, own_id HAVING count(*) > 1)",
     )
     if doubles:
-        yield f"{doubles:,} ids that producers gave are those of several messages"
+        yield f"{doubles:,} IDs given by producers belong to several messages"

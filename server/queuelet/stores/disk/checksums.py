@@ -1,7 +1,7 @@
-"""Checksums of stored rows: CRC-32 over everything in a row that could be read wrong, its place included.
+"""Checksums of stored rows: CRC-32 over the whole row, including its place.
 
-A row that was swapped with another, or found under another key, has the wrong checksum too. Disks flip bits, and SQLite
-notices that only where it happens in its own structure.
+Because the place is included, a row that was swapped with another or is found under another key has the wrong checksum
+too. Checksums are needed because disks flip bits, and SQLite detects that only in its own structures.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from zlib import crc32
 
 _PIECE = 5 * 1_024
-"""How much is summed in one go: of more, zlib gives up Python's lock, and a busy loop takes 5 ms to give it back."""
+"""The most bytes per call of `crc32`. For more, zlib releases the GIL, and it may take 5 ms to get it back."""
 
 
 def of_message(place: int, own_id: bytes | None, body: bytes) -> int:
@@ -38,6 +38,6 @@ def of_delivery(
 
 
 def of_row(*values: int | bytes) -> int:
-    """Return the checksum of a row of a table that is written seldom. Text is given as UTF-8."""
+    """Return the checksum of a row of a table that is rarely written. Text is passed as UTF-8."""
     parts = (b"%d" % value if isinstance(value, int) else b"%d:%b" % (len(value), value) for value in values)
     return crc32(b" ".join(parts))

@@ -1,4 +1,4 @@
-"""Decides what the writer's thread does next, and what it means when that fails."""
+"""Schedules the writer thread: commits, checkpoints and reclaiming; reopens the store after a failure."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ from queuelet.stores.disk.writer import DiskSettings, Tidied, Writer, Written
 T = TypeVar("T")
 
 TIDY_EVERY = 0.1
-"""How often there may be a slice of tidying up while there is other work, in seconds, as are all times here."""
+"""The least time between two slices of reclaiming under load, in seconds, as are all times here."""
 
 IDLE = 0.05
-"""How long nothing must have been written until free space is given back."""
+"""How long after the last write free pages are returned to the file system."""
 
 QUIET = 1.0
-"""How long nothing must have been written until the log is given back, and how often a full disk is looked at."""
+"""How long after the last write the log is truncated, and how often a full disk is checked for free space."""
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.05, 5.0
-"""How long to wait before the store is opened again: twice as long each time it fails."""
+"""How long to wait before the store is reopened. The wait doubles with each failure."""
 
 FIRST_DAMAGED_BACKOFF, LONGEST_DAMAGED_BACKOFF = 1.0, 300.0
-"""The same where its file is damaged: that seldom mends by itself, and each time the whole file is read."""
+"""The same for a damaged file: longer, because damage rarely goes away, and each attempt reads the whole file."""
 
 STABLE = 60.0
-"""How long a store must have served until its next failure counts as the first."""
+"""How long a store must have been open for the backoff to start from its first value again."""
 
 
 class CommitLoop:
-    """Gives the writer one thing to do after another: groups of the journal, checkpoints, slices of tidying up.
+    """Gives the writer thread one task at a time: a group to commit, a checkpoint, or a slice of reclaiming.
 
-    After a failure the writer opens the store anew, and takes nothing from the journal until that is done. Where damage
-    was met in the file, that is when nothing is wrong with it any more.
+    After a failure the writer reopens the store, and commits nothing until that has succeeded. If damage was found in
+    the file, reopening succeeds only once a check of the whole file finds nothing wrong.
     """
 
-    def __init__(  # noqa: PLR0913  # whom to tell of what, by name
+    def __init__(  # noqa: PLR0913  # the callbacks are passed by name
         self,
         folder: Path,
         settings: DiskSettings,
@@ -61,16 +61,16 @@ class CommitLoop:
         freed: Callable[[list[int]], None],
         progress: Progress,
     ) -> None:
-        """Take a folder that this process holds the lock of, and what is to be told.
+        """Create a loop that has not opened the store yet.
 
         Args:
-            folder: where the files are.
-            settings: how the disk is used.
-            loop: the event loop, on whose thread this is used.
-            failed: called with a sentence when the store is not open any more.
-            reopened: called with what is kept when it is open again.
-            freed: called with the numbers of queues under which nothing is stored any more.
-            progress: called with words on how far a migration of the file is, in whatever thread opens it.
+            folder: the data folder. This process holds its lock.
+            settings: how the store uses the disk.
+            loop: the event loop on whose thread this object is used.
+            failed: called with an error text when the store has failed and is closed.
+            reopened: called with what was loaded when the store is open again.
+            freed: called with queue numbers that are free again, because no rows are left under them.
+            progress: called with a text that describes the progress of a migration, in the thread that opens the file.
         """
         self._settings = settings
         self._loop = loop
@@ -89,24 +89,24 @@ class CommitLoop:
         self._last_written = self._opened = 0.0
         self._backoff = 0.0
         self._damage = ""
-        """What was met of damage in the file; empty while none is known."""
+        """A description of damage found in the file; empty if none is known."""
         self.journal = Journal(loop, self.go_on, group_bytes=settings.group_bytes)
         self.failure = ""
-        """Why the store is not open; empty while it is."""
+        """Why the store is not open; empty while it is open."""
         self.is_full = False
         self.failures = self.groups = self.file_bytes = self.free_bytes = 0
         self.changes = Histogram(CHANGE_BOUNDS)
         self.commit_seconds = Histogram(SECOND_BOUNDS)
 
     def open(self) -> Contents:
-        """Open the database here and now. Raises `StoreFailed` where it cannot be used."""
+        """Open the database in the calling thread. Raises `StoreFailed` if it cannot be used."""
         contents = self._writer.open()
         self._worker = Worker(self._loop)
         self._serve()
         return contents
 
     def go_on(self) -> None:
-        """Give the writer the next thing to do, if it has none."""
+        """Give the writer thread its next task, unless it has one or the store is not open."""
         if self._is_busy or self.failure:
             return
         if self._checkpoint_due:
@@ -120,9 +120,9 @@ class CommitLoop:
             self._write(*due)
 
     def fail(self, error: Exception) -> str:
-        """Give up what is not known to be kept, and have the store opened anew; return what to tell of it."""
+        """Fail everything that is not known to be committed, start to reopen the store, and return the error text."""
         if not self.failure:
-            self.failure = f"the store failed ({error}) and is being opened anew"
+            self.failure = f"the store failed ({error}) and is being reopened"
             self._note_damage(error)
             self.failures += 1
             self._checkpoint_due = self._tidy_due = False
@@ -136,7 +136,7 @@ class CommitLoop:
         return self.failure
 
     async def finish(self) -> None:
-        """Write all that waits, and take no more. Whoever waits for what cannot be written is told that it failed."""
+        """Commit what is pending and refuse more changes. Waiters whose changes cannot be committed are failed."""
         self._is_closing = True
         self._stop_opening.set()
         self.journal.end()
@@ -150,7 +150,7 @@ class CommitLoop:
             self._timer.cancel()
 
     async def close(self) -> None:
-        """Close the database once nobody reads it any more, so that all is in one file."""
+        """Close the database after its readers are closed, so that everything is in one file."""
         if self._worker:
             closed: Future[object] = self._loop.create_future()
             self._worker.do(self._writer.close, closed.set_result)
@@ -159,7 +159,7 @@ class CommitLoop:
             self._worker = None
 
     def give_up(self) -> None:
-        """Close at once what `open` has opened, before anything was done with it."""
+        """Close what `open` has opened, before it was used."""
         if self._worker:
             self._worker.stop()
         self._writer.close()
@@ -172,7 +172,7 @@ class CommitLoop:
         self._tidy_in(TIDY_EVERY)
 
     def _do(self, work: Callable[[], T], done: Callable[[T], None]) -> None:
-        """Have the thread do some work, then go on; if it fails, the store does."""
+        """Run a task in the writer thread and then start the next one. If the task raises, the store has failed."""
         self._is_busy = True
 
         def ended(result: T | Exception) -> None:
@@ -188,10 +188,10 @@ class CommitLoop:
             self._worker.do(work, ended)
 
     def _note(self, done: Callable[[T], None], result: T) -> None:
-        """Take note of what was done. Whatever goes wrong in that fails the store: nobody may wait for ever."""
+        """Process the result of a task. Any error in that fails the store, because waiters would hang otherwise."""
         try:
             done(result)
-        except Exception as error:  # noqa: BLE001  # as it says
+        except Exception as error:  # noqa: BLE001  # see the docstring
             self.fail(error)
 
     def _write(self, group: Group, batch: Batch) -> None:
@@ -217,12 +217,12 @@ class CommitLoop:
         self.journal.written(group)
 
     def _is_full_for(self, group: Group, batch: Batch) -> None:
-        """Try again later to write what there was no room for, not even in the reserve: somebody took that too."""
+        """Retry later to commit a group for which even the reserve had too little space."""
         self.is_full = True
         if self._is_closing:
-            self.fail(StoreFailed("there is no room on the disk"))
+            self.fail(StoreFailed("there is no space left on the disk"))
             return
-        self._is_busy = True  # with nothing, until it is tried again
+        self._is_busy = True  # until the retry
         self._loop.call_later(QUIET, self._write_again, group, batch)
 
     def _write_again(self, group: Group, batch: Batch) -> None:
@@ -230,14 +230,14 @@ class CommitLoop:
             self._write(group, batch)
 
     def _tidy_in(self, seconds: float) -> None:
-        """Have a slice of tidying up done after a while, unless one is to be done sooner."""
+        """Schedule a slice of reclaiming, unless one is due sooner."""
         now = self._loop.time()
         at = now + seconds
         if self._timer and now < self._timer_at <= at:
             return
         if self._timer:
             self._timer.cancel()
-        # When it is due is kept here: uvloop's handles for what is due at once do not tell.
+        # The due time is stored here because uvloop's handles without a delay have no `when`.
         self._timer, self._timer_at = self._loop.call_later(seconds, self._tidy), at
 
     def _tidy(self) -> None:
@@ -257,7 +257,7 @@ class CommitLoop:
             self._tidy_in(QUIET)
 
     def _go_on_after(self, _: None) -> None:
-        """Nothing is to be done after this but to go on."""
+        """Ignore the result of a checkpoint: the next task starts in any case."""
 
     def _reopen(self) -> None:
         if self._worker and not self._is_closing:
@@ -269,24 +269,24 @@ class CommitLoop:
             self._worker.do(partial(self._reopen_after, seconds, is_damaged), self._reopen_ended)
             self._backoff = min(max(first, 2 * seconds), longest)
 
-    def _reopen_after(self, seconds: float, is_damaged: bool) -> Contents:  # noqa: FBT001  # it is given to a thread
+    def _reopen_after(self, seconds: float, is_damaged: bool) -> Contents:  # noqa: FBT001  # bound with `partial`
         if self._stop_opening.wait(seconds):
             raise StoreFailed("the store is closing")
         return self._writer.reopen(is_damaged=is_damaged, is_cancelled=self._stop_opening.is_set)
 
     def _still_failed(self, error: Exception) -> None:
-        """Note why it could not be opened anew. Once damage was met, that stays the reason."""
+        """Record why the store could not be reopened. Once damage was found, that remains the reason."""
         if self._damage:
             return
-        self.failure = f"the store failed and cannot be opened anew: {error}"
+        self.failure = f"the store failed and cannot be reopened: {error}"
         if self._note_damage(error):
             self._failed(self.failure)
 
     def _note_damage(self, error: Exception) -> bool:
-        """Have the failure say so if an error tells of damage; tell whether it does."""
+        """Return whether an error reports damage in the file; if so, the failure text says how to repair it."""
         self._damage = damage_of(error)
         if self._damage:
-            self.failure = f"the store is damaged ({self._damage}): stop the server, then {REMEDY}"
+            self.failure = f"the store is damaged ({self._damage}); stop the server, then {REMEDY}"
         return bool(self._damage)
 
     def _reopen_ended(self, result: Contents | Exception) -> None:

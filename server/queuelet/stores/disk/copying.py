@@ -1,7 +1,7 @@
-"""Copies what is sound in a store into a new file, row by row. What is damaged is left out, and its neighbours are not.
+"""Copies the undamaged rows of a store into a new file. Damaged rows are left out.
 
-The new file has the tables of this program, whatever the old one has. So nothing comes along that is not a row with the
-right checksum: no trigger, no view, no damaged page.
+The new file always has the tables of this program, so only rows with the right checksum are copied: no triggers, no
+views, no damaged pages.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from queuelet.stores.disk.schema import SEQ_BITS, first_place
 
 
 class Copied(NamedTuple):
-    """What a copy holds."""
+    """What a copy contains."""
 
     messages: int
+    """The number of messages in the copy."""
     damaged: int
-    """How many messages were left out because they are damaged."""
+    """The number of messages that were left out because they are damaged."""
 
 
 def copy_sound(source: apsw.Connection, path: Path) -> Copied:
-    """Copy an open database of this version, as one transaction sees it, into a new one.
+    """Copy an open database of this version into a new one, in one transaction of the source.
 
-    It has to be looked through afterwards: if rows are missing without a damaged row in their place, the counts of the
-    copy are wrong, as are those of the source.
+    The copy must be checked afterwards: if rows are missing and no damaged rows account for them, the counts in the
+    copy are wrong, as they are in the source.
 
     Raises:
-        apsw.CorruptError: the source has damage that is not that of single messages.
+        apsw.CorruptError: the source has damage beyond that of single messages.
         apsw.Error: the disk failed, or is full.
     """
     with source, closing(make_empty(path, None)) as new:
@@ -45,7 +46,7 @@ def copy_sound(source: apsw.Connection, path: Path) -> Copied:
 
 
 class _Copy:
-    """One copy that is being made."""
+    """The state of one copy."""
 
     def __init__(self, source: apsw.Connection, new: apsw.Connection, contents: Contents) -> None:
         self._source = source
@@ -56,12 +57,12 @@ class _Copy:
         self._set_aside = {first_place(number) + seq for number, queue in numbers.items() for seq in queue.damaged}
         self._unsound = {first_place(number) + seq for number, queue in numbers.items() for seq in queue.unsound}
         self._damaged: set[int] = set()
-        """Places of messages that are damaged, but for those that were set aside before."""
+        """Places of damaged messages that were not set aside before."""
         self._counts = dict.fromkeys(numbers, 0)
         self._sizes = dict.fromkeys(numbers, 0)
 
     def run(self) -> Copied:
-        """Copy everything."""
+        """Copy all tables."""
         for table in ("meta", "queues"):
             self._insert(table, (with_checksum(table, row) for _, row in read_rows(self._source, table) if row))
         self._insert("messages", self._messages())
@@ -91,7 +92,7 @@ class _Copy:
         return place >> SEQ_BITS in self._dropped
 
     def _messages(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of sound messages, and count them."""
+        """Yield the rows of undamaged messages, and count them."""
         counts, sizes = self._counts, self._sizes
         for place, body, own_id in read_messages(self._source, 0, FAR):
             if place in self._set_aside or self._is_dropped(place):
@@ -106,10 +107,11 @@ class _Copy:
             yield with_checksum("messages", (place, own_id, body))
 
     def _tallies(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the counts of the queues, of those that have damaged messages as they are without.
+        """Yield the rows of counts, reduced by the damaged messages of each queue.
 
-        Damage may have given a row another place, so it is looked at all queues together whether each message that is
-        missing has a damaged row in its place. If not, the counts stay as they are, and are wrong.
+        The counts are reduced only if the store has at least as many damaged rows as missing messages. All queues are
+        compared together, because damage may have moved a row to another queue. If not, the counts are copied as they
+        are, so the check of the copy reports them.
         """
         queues = {queue.record.ordinal: queue for queue in self._contents.queues}
         missing = {

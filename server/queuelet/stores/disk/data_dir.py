@@ -1,4 +1,4 @@
-"""The data folder: its files, and the lock that keeps a second process out."""
+"""The data folder: its files, their permissions, and the lock that keeps other processes out."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from queuelet.errors import StoreFailed
 DATABASE = "queuelet.db"
 LOG = "queuelet.db-wal"
 BESIDE = ("-wal", "-shm", "-journal")
-"""What SQLite appends to a database's name to name the files that belong to it."""
+"""The suffixes of the files that SQLite creates next to a database."""
 
 RESERVE = "queuelet.reserve"
 LOCK = "queuelet.lock"
 
 _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
-"""Messages are for the user alone that the server runs as."""
+"""Only the user that the server runs as may read messages."""
 
 
 class FolderLock:
-    """Holds a folder for this process. The kernel lets go of it when the process ends, however it ends."""
+    """Locks a data folder for this process. The kernel releases the lock when the process ends or is killed."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder, which is made if it is not there.
+        """Lock the folder, and create it if it does not exist.
 
         Raises:
-            StoreFailed: another process has it, or it cannot be used; the sentence says which.
+            StoreFailed: another process has locked it, or it cannot be used; the error says which.
         """
         try:
             folder.mkdir(_PRIVATE_FOLDER, parents=True, exist_ok=True)
             self._file = open_private(folder / LOCK, os.O_RDWR | os.O_CREAT)
         except FileExistsError as error:
-            raise StoreFailed(f"{folder} is a file, and messages need a folder: give another data folder") from error
+            raise StoreFailed(f"{folder} is a file, not a folder; give another data folder") from error
         except OSError as error:
             raise StoreFailed(
-                f"the data folder {folder} cannot be used: {error.strerror}. It must be a folder this user can write to"
+                f"the data folder {folder} cannot be used: {error.strerror}; give a folder that this user can write to"
             ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,65 +47,67 @@ class FolderLock:
             holder = os.read(self._file, 32).decode(errors="replace").strip()
             os.close(self._file)
             raise StoreFailed(
-                f"the data folder {folder} is in use by another process{f', {holder}' if holder else ''}: "
-                "each server needs a folder of its own"
+                f"the data folder {folder} is in use by another process{f', {holder}' if holder else ''}; "
+                "give each server its own folder"
             ) from error
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let go of the folder."""
+        """Release the lock."""
         os.close(self._file)
 
     def __enter__(self) -> Self:
-        """Hold the folder."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of it."""
         self.release()
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file as `os.open` does; if it is made, it is for this user alone.
+    """Open a file as `os.open` does. If it is created, only this user may read and write it.
 
     Raises:
-        StoreFailed: it is a symbolic link.
-        OSError: it cannot be opened.
+        StoreFailed: the path is a symbolic link.
+        OSError: the file cannot be opened.
     """
     make_private(path)
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, _PRIVATE_FILE)
 
 
 def make_private(path: Path) -> None:
-    """Take the rights of others from a file, if it is there and is this user's. Older versions let all read.
+    """Remove the permissions of other users from a file if it exists. Older versions made files that all can read.
 
-    The file is not opened: to close it would end the locks that SQLite has on it in this process.
+    The file is not opened, because closing it would release the locks that SQLite has on it in this process.
 
     Raises:
-        StoreFailed: it is a symbolic link, or no file.
+        StoreFailed: the path is a symbolic link or not a regular file.
     """
     mode = require_file(path)
     if mode & 0o077:
-        with suppress(OSError):  # it is another user's, or on a read-only mount
+        with suppress(OSError):  # it belongs to another user, or is on a read-only mount
             path.chmod(_PRIVATE_FILE)
 
 
 def require_file(path: Path) -> int:
-    """Return the rights of a file, 0 if there is none. Raises `StoreFailed` if it is a symbolic link, or no file."""
+    """Return the permissions of a file, 0 if it does not exist.
+
+    Raises:
+        StoreFailed: the path is a symbolic link or not a regular file.
+    """
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return 0
     if stat.S_ISLNK(mode):
-        raise StoreFailed(f"{path} is a symbolic link; put the file there that it points to, or remove it")
+        raise StoreFailed(f"{path} is a symbolic link; replace it with the file that it points to, or remove it")
     if not stat.S_ISREG(mode):
         raise StoreFailed(f"{path} is not a regular file; remove it")
     return stat.S_IMODE(mode)
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder survive a loss of power."""
+    """Fsync a folder, so that created and renamed files survive a power loss."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(file)
@@ -114,7 +116,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Have the content of a file survive a loss of power."""
+    """Fsync a file, so that its content survives a power loss."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.fsync(file)

@@ -1,4 +1,4 @@
-"""The database file: made, opened, and refused where it is none of ours."""
+"""Creates and opens database files, and refuses files that are damaged or not ours."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from queuelet.stores.disk.records import meta_row
 from queuelet.stores.disk.schema import APPLICATION_ID, VERSION
 
 REMEDY = (
-    "restore a backup with `queuelet restore`, look what is wrong with `queuelet check`, "
-    "or move the folder away to begin empty"
+    "restore a backup with `queuelet restore`, see what is wrong with `queuelet check`, "
+    "or move the folder away to start with an empty store"
 )
 
 DAMAGE = (apsw.NotADBError, apsw.CorruptError)
-"""The errors of SQLite that tell of damage in the file, rather than of a disk that fails."""
+"""The errors of SQLite that report damage in the file and not a failing disk."""
 
 _SIGNALS_STEPS = 100
-"""After how many steps of SQLite's signals are looked for: a step may copy a message of some megabytes."""
+"""The number of SQLite steps between two polls for signals. Few, because a step may copy a message of megabytes."""
 
 PATIENCE_MS = 10_000
 """How long to wait for another process (a backup, a check) that locks the file for a moment, in milliseconds."""
 
 _WRITER_CACHE = 16 * 1024
-"""In KiB: pages that one transaction changes should fit, or it writes some of them twice."""
+"""The page cache of the writer in KiB. The pages of one transaction should fit, or some are written twice."""
 
 _MOST_LETTERS = 400
 """The most characters of an error that are reported."""
 
 _LOG_BYTES = 8 * 1024 * 1024
-"""To what size the write-ahead log is cut when it is begun anew."""
+"""The size in bytes to which SQLite truncates the write-ahead log when it restarts it."""
 
 
-def _quietly(_: str) -> None:
+def _ignore_progress(_: str) -> None:
     pass
 
 
@@ -52,19 +52,19 @@ def open_for_writing(
     vfs: str | None = None,
     synchronous: str = "FULL",
     keeps_old: bool = True,
-    progress: Progress = _quietly,
+    progress: Progress = _ignore_progress,
 ) -> apsw.Connection:
-    """Open a database, and make it if there is none. One of an older version becomes one of this first.
+    """Open a database, or create it if it does not exist. A file of an older version is migrated first.
 
     Args:
-        path: the file, in a folder that is there.
-        vfs: the name of SQLite's layer over the system, where it is not the default one.
-        synchronous: SQLite's setting. Anything but FULL loses what was committed when power is lost; tests prove it.
+        path: the file, in an existing folder.
+        vfs: the name of the SQLite VFS, None for the default one.
+        synchronous: SQLite's setting. Any other than FULL loses commits in a power loss; tests prove it.
         keeps_old: whether to keep the file of an older version under another name.
-        progress: is told how far it is with that.
+        progress: called with a text that describes the progress of the migration.
 
     Raises:
-        StoreFailed: the file is no database of ours, is newer than this program, is damaged, or cannot be read.
+        StoreFailed: the file is not a database of ours, is newer than this program, is damaged, or cannot be read.
     """
     with explained(path):
         for suffix in ("", *BESIDE):
@@ -82,7 +82,7 @@ def open_for_writing(
             connection.pragma("wal_autocheckpoint", 0)
             connection.pragma("journal_size_limit", _LOG_BYTES)
             connection.pragma("cache_size", -_WRITER_CACHE)
-            # In a container there may be no other folder that can be written to.
+            # In a container there may be no folder for temporary files that can be written to.
             connection.pragma("temp_store", "MEMORY")
             check_schema(connection, path)
             connection.pragma("journal_mode", "WAL")
@@ -97,14 +97,14 @@ def _checked_version(path: Path, vfs: str | None) -> int:
     connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, vfs)
     try:
         connection.set_busy_timeout(PATIENCE_MS)
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # it only looks
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # closing it must not change the file
         return check_schema(connection, path)
     finally:
         connection.close()
 
 
 def open_for_reading(path: Path, *, vfs: str | None = None, remedy: str = REMEDY) -> apsw.Connection:
-    """Open a database to read it. Raises as `open_for_writing` does."""
+    """Open a database read-only. Raises as `open_for_writing` does."""
     with explained(path, remedy):
         require_file(path)
         connection = _opened(path, apsw.SQLITE_OPEN_READONLY, vfs)
@@ -114,18 +114,19 @@ def open_for_reading(path: Path, *, vfs: str | None = None, remedy: str = REMEDY
 
 @contextmanager
 def inspecting(path: Path, remedy: str = REMEDY) -> Iterator[apsw.Connection]:
-    """Open one of our databases, with its log, to look through it or to copy it, also where nothing can be written.
+    """Open a database of ours, with its log, to check or copy it, even in a read-only folder.
 
-    To read, SQLite needs a log and a shared memory beside the database, and makes them. Where it may not, nobody is
-    allowed to change the file while it is open. A signal, such as that of ^C, ends a statement that takes long.
+    SQLite needs a log and a shared memory file next to the database even for reading, and creates them. If it cannot,
+    the database is opened as immutable, so no process may change it until it is closed. A signal, such as that of ^C,
+    interrupts a long statement.
 
     Args:
         path: the file.
-        remedy: what to do where the file is damaged or none of ours.
+        remedy: what to do if the file is damaged or not ours.
 
     Raises:
-        StoreFailed: as `open_for_reading` does; or nothing can be written and there is a log to be read, or the file
-            was changed meanwhile.
+        StoreFailed: as `open_for_reading` does; or the folder is read-only and there is a log to read, or the file was
+            changed while it was open.
     """
     with explained(path, remedy):
         require_file(path)
@@ -149,92 +150,92 @@ def inspecting(path: Path, remedy: str = REMEDY) -> Iterator[apsw.Connection]:
 
 
 def one_line(error: object) -> str:
-    """Return an error of SQLite, which may quote lines of the file, as one line that is safe on a terminal."""
+    """Return an error of SQLite, which may quote content of the file, as one line that is safe on a terminal."""
     return printable("; ".join(str(error).splitlines()))[:_MOST_LETTERS]
 
 
 def damage_of(error: BaseException) -> str:
-    """Return what an error tells of damage in the file, also where it was explained; empty if it tells of none."""
+    """Return the text of an error, or of its cause, that reports damage in the file; empty if it reports none."""
     for each in (error, error.__cause__):
         if isinstance(each, DAMAGE):
             return str(each)
     return ""
 
 
-def value(connection: apsw.Connection, statement: str, *bindings: object) -> Any:  # noqa: ANN401  # whatever it holds
+def value(connection: apsw.Connection, statement: str, *bindings: object) -> Any:  # noqa: ANN401  # any type of SQLite
     """Return the first column of the first row, None if there is no row."""
     rows = connection.execute(statement, bindings).fetchall()
     return rows[0][0] if rows else None
 
 
 def get_meta(connection: apsw.Connection, name: str) -> Any:  # noqa: ANN401  # a text or an integer
-    """Return what is kept under a name beside the queues, None if nothing is."""
+    """Return the value of a row of `meta`, None if there is no such row."""
     return value(connection, "SELECT value FROM meta WHERE name = ?", name)
 
 
 def set_meta(connection: apsw.Connection, name: str, content: str | int) -> None:
-    """Keep a text or an integer under a name."""
+    """Write a row of `meta`."""
     connection.execute("REPLACE INTO meta VALUES (?, ?, ?)", meta_row(name, content))
 
 
 @contextmanager
 def explained(path: Path, remedy: str = REMEDY) -> Iterator[None]:
-    """Turn errors of SQLite and of the system into a sentence, which says what to do where the file is damaged."""
+    """Turn errors of SQLite and of the system into `StoreFailed` with the path, and the remedy if it is damaged."""
     try:
         yield
     except DAMAGE as error:
-        raise StoreFailed(f"{path} is damaged ({one_line(error)}): {remedy}") from error
+        raise StoreFailed(f"{path} is damaged ({one_line(error)}); {remedy}") from error
     except UnicodeDecodeError as error:
-        raise StoreFailed(f"{path} is damaged (a text in it is not UTF-8): {remedy}") from error
+        raise StoreFailed(f"{path} is damaged (a text in it is not UTF-8); {remedy}") from error
     except (apsw.Error, OSError) as error:
         raise StoreFailed(f"{path} cannot be used: {error}") from error
 
 
 def check_header(path: Path, remedy: str = REMEDY) -> None:
-    """Refuse a file that does not begin as a SQLite database does. Raises `StoreFailed`, apsw.Error or OSError."""
+    """Refuse a file that does not start like a SQLite database. Raises `StoreFailed`, apsw.Error or OSError."""
     with path.open("rb") as file:
         head = file.read(100)
     if len(head) < 100:  # noqa: PLR2004  # the size of SQLite's header
-        raise apsw.NotADBError("it is empty, or has lost its beginning")
+        raise apsw.NotADBError("it is empty or truncated")
     if not head.startswith(b"SQLite format 3\0"):
-        raise StoreFailed(f"{path} is not a Queuelet database, or its beginning is damaged: {remedy}")
+        raise StoreFailed(f"{path} is not a Queuelet database, or its beginning is damaged; {remedy}")
 
 
 def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) -> int:
-    """Return the version of a database; refuse one of another program, of a newer version, or with other tables.
+    """Return the version of a database. Refuse one of another program, of a newer version, or with other tables.
 
     Raises:
-        StoreFailed: it is one of these; the sentence says which.
-        apsw.Error: it cannot be read.
+        StoreFailed: the database is refused; the error says why.
+        apsw.Error: the database cannot be read.
     """
     application = connection.pragma("application_id")
     if application != APPLICATION_ID:
-        raise StoreFailed(f"{path} is a SQLite database, but not one of Queuelet's: {remedy}")
+        raise StoreFailed(f"{path} is a SQLite database, but not one of Queuelet's; {remedy}")
     version = version_of(connection)
     if version > VERSION:
         raise StoreFailed(
-            f"{path} is of version {version}, and this Queuelet reads up to version {VERSION}: "
+            f"{path} has version {version}, but this Queuelet reads only up to version {VERSION}; "
             "run the newer Queuelet that wrote it, or restore an older backup with `queuelet restore`"
         )
     if version <= 0:
-        raise StoreFailed(f"{path} is damaged (it tells no version): {remedy}")
+        raise StoreFailed(f"{path} is damaged (it has no version); {remedy}")
     if differing := read_schema(connection) ^ schema_of(version):
         kind, name, *_ = min(differing, key=str)
         raise StoreFailed(
-            f"{path} is not a sound store: it does not have exactly the tables of version {version}, see its "
-            f"{printable(kind)[:80]} {printable(name)[:80]}: {remedy}"
+            f"{path} is not a valid store: it does not have exactly the tables of version {version} (see its "
+            f"{printable(kind)[:80]} {printable(name)[:80]}); {remedy}"
         )
     return version
 
 
 def _opened(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
-    """Open a database. Its folder may be named by a symbolic link, and the file itself may not be one."""
+    """Open a database. Its folder may be given by a symbolic link, but the file must not be one."""
     name = path.parent.resolve() / path.name
     return _distrusting(apsw.Connection(str(name), flags=flags | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs))
 
 
 def _distrusting(connection: apsw.Connection) -> apsw.Connection:
-    """Have a connection do nothing that the file says beyond its contents, because it may have been made to do harm."""
+    """Disable triggers, views and the like on a connection, because the file may be crafted by an attacker."""
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
@@ -243,12 +244,12 @@ def _distrusting(connection: apsw.Connection) -> apsw.Connection:
 
 
 def version_of(connection: apsw.Connection) -> int:
-    """Return the version that an open database says it is of."""
+    """Return the version in the header of an open database."""
     return cast("int", connection.pragma("user_version"))
 
 
 def _why_unreadable(connection: apsw.Connection) -> apsw.Error | None:
-    """Read a little; return why that needs a right to write, None if it does not. Raises apsw.Error."""
+    """Try to read; return the error if that needs write permission, None if it does not. Raises apsw.Error."""
     try:
         connection.pragma("schema_version")
     except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
@@ -257,26 +258,26 @@ def _why_unreadable(connection: apsw.Connection) -> apsw.Error | None:
 
 
 def _heed_signals(connection: apsw.Connection) -> None:
-    """Have Python call often during statements: it handles signals in its own code only, never in SQLite's."""
+    """Return to Python often during statements, because it handles signals only while its own code runs."""
     connection.set_progress_handler(lambda: False, _SIGNALS_STEPS)
 
 
 @contextmanager
 def _unchanging(path: Path) -> Iterator[apsw.Connection]:
-    """Open a database that nobody changes: it is read without locks and without its log, which must be empty.
+    """Open a database as immutable: it is read without locks and without its log, which must be empty.
 
-    Whoever has a store open keeps a log and a shared memory beside it, and both can be read by those who read the
-    database: so where SQLite found them missing, no process of this machine has it open.
+    A process that has the store open has created a log and a shared memory file next to it, which every user who can
+    read the database can read. So if SQLite did not find them, no process of this machine has the store open.
 
     Raises:
-        StoreFailed: there is a log, or the file was changed after all.
+        StoreFailed: there is a log, or the file was changed while it was open.
     """
     before = _stamp(path)
     if before[-1]:
         raise StoreFailed(
-            f"{path.parent} cannot be written to, and so the log {path.name}-wal cannot be read there, which holds the "
-            f"newest messages: run this where the folder can be written to, or copy {path.name} and {path.name}-wal "
-            "to a folder that can, and run it on that"
+            f"{path.parent} cannot be written to, so the log {path.name}-wal, which has the newest messages, cannot be "
+            f"read; run this where the folder can be written to, or copy {path.name} and {path.name}-wal to a folder "
+            "that can be written to and run it on that"
         )
     connection = _distrusting(
         apsw.Connection(
@@ -288,21 +289,21 @@ def _unchanging(path: Path) -> Iterator[apsw.Connection]:
     finally:
         connection.close()
     if _stamp(path) != before:
-        raise StoreFailed(f"{path} was changed while it was read: run this again, where the server runs")
+        raise StoreFailed(f"{path} was changed while it was read; run this again on the machine of the server")
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """Return what changes when a database is written: its time and size, and the size of its log."""
+    """Return values that change if a database is written: its modification time, its size, and the size of its log."""
     log = path.with_name(f"{path.name}-wal")
     status = path.stat()
     return status.st_mtime_ns, status.st_size, log.stat().st_size if log.exists() else 0
 
 
 def _make(path: Path, vfs: str | None) -> None:
-    """Make an empty store under another name and give it its own once it is whole."""
+    """Create an empty store under a temporary name, and rename it once it is complete."""
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
-        raise StoreFailed(f"{path} is missing, and its log {log.name} is there: {REMEDY}")
+        raise StoreFailed(f"{path} is missing, but its log {log.name} exists; {REMEDY}")
     unfinished = path.with_suffix(".new")
     connection = make_empty(unfinished, vfs)
     try:
@@ -316,7 +317,7 @@ def _make(path: Path, vfs: str | None) -> None:
 
 @contextmanager
 def transaction(connection: apsw.Connection) -> Iterator[None]:
-    """Do all of a block or nothing. An error comes out as it is, also where SQLite has rolled back by itself."""
+    """Run a block in a transaction. An error is raised unchanged, even if SQLite has rolled back by itself."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

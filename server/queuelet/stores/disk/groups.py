@@ -1,9 +1,9 @@
-"""The journal: what was done and is not on the disk yet, in groups. Each group is one transaction.
+"""Group commit: changes that are not on the disk yet, in groups that are written as one transaction each.
 
-While one group is being written the next gathers. A group is handed over as soon as somebody waits for it and the
-writer is idle, at the end of the loop's turn, so that all calls of a turn share it; one that nobody waits for (leases)
-is handed over after a while. What it holds is read off the queues at that moment, so that what was added and removed
-again is not written at all.
+While one group is being written, the next one is open for changes. The open group is sealed when a call waits for it
+and the writer is idle, at the end of an iteration of the event loop, so that all calls of the iteration share it. A
+group for which no call waits (it has only leases) is sealed after `LINGER`. Its rows are made when it is sealed, so a
+message that was added and removed within one group is never written.
 """
 
 from __future__ import annotations
@@ -22,40 +22,39 @@ from queuelet.stores.disk.batch import Batch
 from queuelet.stores.disk.records import QueueRecord, answer_row, delivery_row, rank_row, tally_row, tally_to_json
 from queuelet.stores.disk.schema import first_place
 
-if TYPE_CHECKING:  # the messages know the journal, and it reads them
+if TYPE_CHECKING:  # `messages.py` imports this module
     from queuelet.stores.disk.messages import DiskMessages
 
 LINGER = 0.5
-"""How long leases may wait for a transaction that somebody needs, in seconds.
+"""How long leases wait for a transaction that a call waits for, in seconds, before they get one of their own.
 
-Those that are younger than half of it are not written then either: most messages are acknowledged by that time, and
-their leases never need a row. Together that makes less than a second until a lease is kept.
+A lease that is younger than half of this is not written yet, because most messages are acknowledged by then, so their
+leases never need a row. A lease is committed within less than a second with both delays together.
 """
 
 
 class Changes:
-    """What a group changes of the messages of one queue."""
+    """The changes of one group to the messages of one queue."""
 
     __slots__ = ("added", "answers", "damaged", "group", "messages", "own_ids", "removed", "touched")
 
     def __init__(self, messages: DiskMessages, group: Group) -> None:
-        """Begin with none."""
         self.messages = messages
         self.group = group
         self.added: dict[int, bytes] = {}
         self.own_ids: dict[int, bytes] = {}
-        """Of added messages, where their producers gave one."""
+        """IDs that producers gave to added messages."""
         self.removed: list[int] = []
-        """Messages of earlier groups."""
+        """Removed messages that earlier groups added."""
         self.touched: set[int] = set()
         """Messages whose rank or delivery changed."""
         self.damaged: dict[int, str] = {}
-        """Messages that are set aside, with the reason."""
+        """Damaged messages that were set aside, and why."""
         self.answers: dict[bytes, tuple[int, bytes] | None] = {}
-        """Answers to keep, with the time until when, and None for those to drop."""
+        """Responses to save, each with its expiry time in ns; None if a response is to be deleted."""
 
     def write_to(self, batch: Batch) -> None:
-        """Put what is to be written into a batch."""
+        """Add the rows of these changes to a batch."""
         messages = self.messages
         record = messages.record
         base = first_place(record.number)
@@ -75,7 +74,7 @@ class Changes:
         batch.tallies.append(tally_row(record.ordinal, len(messages), messages.stored_bytes, counts))
 
     def _write_records(self, batch: Batch, base: int, gone: array[int]) -> None:
-        """Put ranks and deliveries into a batch. Those of removed messages go, where there may be some on the disk."""
+        """Add ranks and deliveries to a batch. Those of removed messages are deleted if they may be on the disk."""
         messages = self.messages
         deliveries, ranks = messages.deliveries, messages.ranks
         kept = messages.kept_deliveries
@@ -96,19 +95,18 @@ class Changes:
 
 
 class Group:
-    """What one transaction is to write, and who waits for it."""
+    """The changes of one transaction, and the calls that wait for its commit."""
 
     def __init__(self, loop: AbstractEventLoop, journal: Journal) -> None:
-        """Begin empty."""
         self.changes: dict[DiskMessages, Changes] = {}
         self.queues: dict[int, QueueRecord] = {}
-        """Queues that are new or have another definition or number, by ordinal."""
+        """Queues that are new or whose definition or number changed, by ordinal."""
         self.dropped_queues: list[int] = []
         self.dropped_numbers: list[int] = []
         self.size = 0
-        """The bytes of the messages to write."""
+        """The size of the messages to write, in bytes."""
         self.is_wanted = False
-        """Whether somebody waits for it."""
+        """Whether a call waits for the commit."""
         self.is_settled = False
         self._error = ""
         self._loop = loop
@@ -116,9 +114,9 @@ class Group:
         self._waiters: list[Future[None]] = []
 
     def __await__(self) -> Generator[Future[None], None, None]:
-        """Wait until it is kept. Raises `StoreFailed` if what became of it is not known."""
+        """Wait for the commit. Raises `StoreFailed` if the outcome is not known."""
         if not self.is_settled:
-            # One for each who waits: a call that is cancelled must not cancel the others.
+            # One future for each waiter, because cancelling a shared one would cancel the other waiters too.
             waiter: Future[None] = self._loop.create_future()
             self._waiters.append(waiter)
             yield from waiter
@@ -126,12 +124,12 @@ class Group:
             raise StoreFailed(self._error)
 
     async def wait(self) -> None:
-        """Wait until it is kept, or has failed: whoever needs it is told."""
+        """Wait until it is committed or has failed, without raising: the other waiters get the error."""
         with suppress(StoreFailed):
             await self
 
     def want(self, *, within: float = 0) -> None:
-        """Have it written soon, beginning in so many seconds at most."""
+        """Request the commit, which starts in `within` seconds at the latest if the writer is idle."""
         if self.is_wanted:
             return
         if within:
@@ -141,10 +139,10 @@ class Group:
         self._journal.schedule()
 
     def settle(self, error: str = "") -> None:
-        """Tell all who wait that it is kept, or why that is not known."""
+        """Complete all waiters: it is committed, or `error` says why the outcome is not known."""
         self.is_settled = True
         self._error = error
-        # They point back here: the messages in them would stay until the garbage collector looks for such circles.
+        # They refer to this group, so without this their messages would stay in memory until a garbage collection.
         self.changes.clear()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -156,7 +154,7 @@ class Group:
                 waiter.set_result(None)
 
     def to_batch(self) -> Batch:
-        """Return what is to be written, as all queues are now. They gather in another group from here on."""
+        """Return the rows to write, from the present state of the queues, whose next changes go into the next group."""
         batch = Batch(
             dropped_queues=self.dropped_queues,
             dropped_numbers=self.dropped_numbers,
@@ -169,10 +167,13 @@ class Group:
 
 
 class Journal:
-    """Gathers groups, and gives them out one by one, in order. Used on the event loop's thread."""
+    """Collects changes in groups and hands the groups to the writer one by one, in order.
+
+    Used on the event loop's thread only. `is_due` is called when a group is ready for the writer. A group is sealed
+    early once it has `group_bytes` of messages.
+    """
 
     def __init__(self, loop: AbstractEventLoop, is_due: Callable[[], None], *, group_bytes: int) -> None:
-        """Take the loop, what to call when a group may be taken, and about how many bytes of messages one may hold."""
         self._loop = loop
         self._is_due = is_due
         self._group_bytes = group_bytes
@@ -186,32 +187,32 @@ class Journal:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits to be written, leases aside."""
+        """Whether nothing is pending, except for leases."""
         return not self._writing and not self._sealed and not (self._gathering and self._gathering.is_wanted)
 
     @property
     def newest(self) -> Group | None:
-        """The last group that is not kept yet, None if all is."""
+        """The last group that is not committed yet, None if all are committed."""
         if self._gathering:
             return self._gathering
         return self._sealed[-1][0] if self._sealed else self._writing
 
     @property
     def now(self) -> float:
-        """The loop's time, in seconds."""
+        """The event loop's time, in seconds."""
         return self._loop.time()
 
     @property
     def lease_horizon(self) -> float:
-        """When a lease must have been noted to be written now, by the loop's time."""
+        """Leases are written if they were noted at or before this time of the event loop, in seconds."""
         return self.now if self._is_ending else self.now - LINGER / 2
 
     def end(self) -> None:
-        """Write all leases from now on, however young: there will be no later time for it."""
+        """Write all leases from now on, however young they are, because the store is closing."""
         self._is_ending = True
 
     def group(self) -> Group:
-        """Return the group that gathers now. Raises `StoreFailed` if nothing can be kept any more."""
+        """Return the open group. Raises `StoreFailed` if the store has failed or is closed."""
         group = self._gathering
         if group is None:
             if self._failure:
@@ -225,9 +226,9 @@ class Journal:
         return group
 
     def changes_of(self, messages: DiskMessages) -> Changes:
-        """Return what the gathering group changes of a queue's messages; the queue keeps it until it is handed over.
+        """Return the open group's changes to the messages of a queue. The queue uses them until the group is sealed.
 
-        A group that has become large enough is closed first, so this is called between one change and the next.
+        An open group that is large enough is sealed first, so call this between two changes and not during one.
         """
         group = self.group()
         changes = group.changes.get(messages)
@@ -238,20 +239,20 @@ class Journal:
         return changes
 
     def forget(self, messages: DiskMessages) -> None:
-        """Drop what the gathering group would change of a queue's messages, which are no more."""
+        """Drop the open group's changes to the messages of a queue, because all of them were removed."""
         if messages.changes and self._gathering:
             self._gathering.size -= sum(map(len, messages.changes.added.values()))
             del self._gathering.changes[messages]
             messages.changes = None
 
     def schedule(self) -> None:
-        """Say at the end of this turn of the loop that a group is due."""
+        """Call `is_due` at the end of this iteration of the event loop."""
         if not self._is_scheduled and self._writing is None:
             self._is_scheduled = True
             self._loop.call_soon(self._turn_over)
 
     def take(self) -> tuple[Group, Batch] | None:
-        """Return the next group that is due, and what is to be written of it; None if none is. `written` follows."""
+        """Return the next group to write with its rows, None if there is none. Call `written` after its commit."""
         if not self._sealed and self._gathering and self._gathering.is_wanted:
             self._seal(self._gathering)
         if not self._sealed:
@@ -260,14 +261,14 @@ class Journal:
         return self._writing, batch
 
     def written(self, group: Group) -> None:
-        """Settle a group that is kept."""
+        """Complete a group that is committed."""
         self._writing = None
         for changes in group.changes.values():
             changes.messages.settle(changes)
         group.settle()
 
     def fail(self, error: str) -> None:
-        """Take no more changes, for this reason, and tell all who wait that what became of theirs is not known."""
+        """Refuse further changes with this error, and fail all waiters: the outcome of their calls is not known."""
         self._failure = error
         groups = [self._writing, *(group for group, _ in self._sealed), self._gathering]
         self._writing = self._gathering = None
@@ -276,7 +277,7 @@ class Journal:
             self._timer.cancel()
         for group in groups:
             if group:
-                group.settle(f"{error}; what became of the call is not known")
+                group.settle(f"{error}; the outcome of the call is not known")
 
     def _turn_over(self) -> None:
         self._is_scheduled = False
@@ -288,7 +289,7 @@ class Journal:
             self._gathering.want()
 
     def _seal(self, group: Group) -> None:
-        """Take no more into a group: read off what it is to write."""
+        """Close a group for changes, and make its rows."""
         self._gathering = None
         if self._timer:
             self._timer.cancel()

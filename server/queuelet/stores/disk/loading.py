@@ -1,7 +1,7 @@
-"""What a store holds when it is opened, bodies aside: they are read when they are asked for.
+"""Loads the state of a store when it is opened. Bodies are not loaded; they are read when they are needed.
 
-Each row is verified by its checksum, and its values by what they may be, so that a file that was made by hand does
-no more harm than one with damage.
+Each row is verified against its checksum, and each value against its range, so that a crafted file can do no more harm
+than a damaged one.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from queuelet.stores.disk.schema import SEQ_BITS, end_place, first_place
 _SEQ = (1 << SEQ_BITS) - 1
 
 TOKENS = 1 << 40
-"""How many lease tokens are reserved at once: none is given twice if that many are enough until the next opening."""
+"""How many lease tokens each opening reserves. No token is issued twice as long as one process issues no more."""
 
 MOST_TOKEN = 1 << 62
-"""The most that the first free token may be: half of what there is."""
+"""The highest valid value of the first free token: half of all tokens."""
 
 _AN_OWN_ID = f"SELECT 1 FROM messages WHERE place >> {SEQ_BITS} = ? AND own_id IS NOT NULL LIMIT 1"  # noqa: S608
 
 SKIPPED = 1 << 20
-"""Sequence numbers that are left out at each opening: more than a process can have given and not committed."""
+"""Sequence numbers that each opening skips: more than a process can have assigned without committing them."""
 
 _UNSOUND = (KeyError, TypeError, ValueError, RecursionError)
-"""What reading values raises that no row was written with."""
+"""The errors raised by values that this program does not write."""
 
 
 @dataclass(kw_only=True, slots=True)
 class QueueContents:
-    """What is kept of one queue."""
+    """The loaded state of one queue."""
 
     record: QueueRecord
     count: int
@@ -55,40 +55,40 @@ class QueueContents:
     tally: Tally
     has_own_ids: bool
     written: int
-    """When any of it was written last, by the clock of the stored times."""
+    """When it was last written, in ns of the store's clock."""
     ranks: dict[int, Rank] = field(default_factory=dict)
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     answers: dict[bytes, int] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)
-    """Messages that were set aside."""
+    """Messages that were set aside before."""
     unsound: dict[int, str] = field(default_factory=dict)
-    """Messages that are to be set aside, for the reasons given: their ranks or deliveries are damaged."""
+    """Messages to set aside because their rank or delivery is damaged, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contents:
-    """What is kept of all queues."""
+    """The loaded state of a store."""
 
     epoch: str
     first_token: int
-    """The first lease token to give."""
+    """The first lease token to issue."""
     clock: Mark
-    """The clock by which the stored times are, and which goes on."""
+    """The store's clock, to which the stored times refer; it continues from there."""
     highest_first_seq: int
-    """The highest sequence number that any opening began with."""
+    """The highest sequence number with which an opening started."""
     queues: list[QueueContents]
     """In order of creation."""
     dropped: list[int]
-    """Numbers under which everything is to be deleted."""
+    """Numbers of dropped queues, whose rows are still to be deleted."""
     damaged_answers: int
-    """How many kept answers are left out because they are damaged."""
+    """How many saved responses are left out because they are damaged."""
 
 
 def read_contents(connection: apsw.Connection) -> Contents:
-    """Read all that is needed to serve, and reserve lease tokens and sequence numbers, and store how the clock goes on.
+    """Load the state of a store to serve it: this also reserves lease tokens and sequence numbers, and saves the clock.
 
     Raises:
-        apsw.CorruptError: a row that nothing can be served without is damaged.
+        apsw.CorruptError: a row that the store needs is damaged.
         apsw.Error: the file cannot be read or written.
     """
     contents = load_contents(connection)
@@ -100,12 +100,12 @@ def read_contents(connection: apsw.Connection) -> Contents:
 
 
 def load_contents(connection: apsw.Connection) -> Contents:
-    """Read all that is needed to serve, and change nothing. Raises as `read_contents` does."""
+    """Load the state of a store without changing it. Raises as `read_contents` does."""
     meta = _rows(connection, "meta")
     queues = {queue.record.number: queue for queue in _load_queues(connection)}
     dropped = [number for (number,) in _rows(connection, "dropped").values()]
     if doubled := set(dropped) & set(queues):
-        raise apsw.CorruptError(f"number {min(doubled)} is that of a queue, and is to be deleted")
+        raise apsw.CorruptError(f"number {min(doubled)} belongs to a queue and is also marked for deletion")
     set_aside = cast("list[tuple[int]]", connection.execute("SELECT place FROM damaged ORDER BY place").fetchall())
     for (place,) in set_aside:
         if queue := queues.get(place >> SEQ_BITS):
@@ -123,7 +123,7 @@ def load_contents(connection: apsw.Connection) -> Contents:
             damaged_answers=_load_answers(connection, queues),
         )
     except _UNSOUND as error:
-        raise apsw.CorruptError(f"what the store knows of itself is wrong: {error}") from error
+        raise apsw.CorruptError(f"the metadata of the store is invalid: {error}") from error
 
 
 def _epoch(meta: dict[Any, tuple[Any, ...]]) -> str:
@@ -131,12 +131,12 @@ def _epoch(meta: dict[Any, tuple[Any, ...]]) -> str:
         raise apsw.CorruptError("the store has no epoch")
     epoch = meta["epoch"][1]
     if not isinstance(epoch, str) or not 0 < len(epoch) <= 64:  # noqa: PLR2004  # a UUID has 36 letters
-        raise ValueError("its epoch is not a short text")
+        raise ValueError("the epoch is not a short text")
     return epoch
 
 
 def _clock(meta: dict[Any, tuple[Any, ...]], newest: int) -> Mark:
-    """Return the clock of the stored times as it goes on from here."""
+    """Return the store's clock, continued from its saved state."""
     boot, offset = (meta[name][1] if name in meta else None for name in ("clock_boot_id", "clock_offset"))
     kept = Mark(boot, offset) if isinstance(boot, str) and isinstance(offset, int) else None
     return continued(kept, newest, boot=boot_id(), steady=clock_gettime_ns(STEADY), wall=time_ns())
@@ -147,7 +147,7 @@ def _number(meta: dict[Any, tuple[Any, ...]], name: str, most: int) -> int:
 
 
 def _rows(connection: apsw.Connection, table: str) -> dict[Any, tuple[Any, ...]]:
-    """Return the rows of a table by their first column. Raises apsw.CorruptError if one is damaged."""
+    """Return the rows of a table by their first columns. Raises apsw.CorruptError if one is damaged."""
     found: dict[Any, tuple[Any, ...]] = {}
     for key, row in read_rows(connection, table):
         if row is None:
@@ -157,10 +157,10 @@ def _rows(connection: apsw.Connection, table: str) -> dict[Any, tuple[Any, ...]]
 
 
 def _skip_numbers(connection: apsw.Connection, contents: Contents) -> None:
-    """Have queues go on with sequence numbers that nobody was given, and keep that these are given out from here on.
+    """Let each queue continue with sequence numbers that were never assigned, and save the highest of them.
 
-    Messages may have been delivered, under their ids, that were not committed when the process ended. And the opening
-    before may have committed nothing at all: then only this tells where it began.
+    Messages may have been delivered, with their IDs, that were not committed when the process ended. It is saved
+    because the process may commit nothing before it ends; the next opening must skip its numbers even so.
     """
     highest, queues = contents.highest_first_seq, contents.queues
     for queue in queues:
@@ -178,13 +178,13 @@ def _load_queues(connection: apsw.Connection) -> Iterable[QueueContents]:
             tally = tally_of_json(counts)
             count, stored_bytes = checked_int(depth, 0, _SEQ, "depth"), checked_int(size, 0, 1 << 62, "bytes")
         except _UNSOUND as error:
-            raise apsw.CorruptError(f"the definition or the counts of queue {row[2]} are wrong: {error}") from error
+            raise apsw.CorruptError(f"the definition or the counts of queue {row[2]} are invalid: {error}") from error
         if record.number in numbers:
             raise apsw.CorruptError(f"two queues have the number {record.number}")
         numbers.add(record.number)
         places = (first_place(record.number), end_place(record.number))
         last = value(connection, "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", *places)
-        # A group may have been closed between a message and the count of it.
+        # A full group may have been sealed after a message was added and before `next_seq` was raised.
         tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
         own_id = value(connection, _AN_OWN_ID, record.number)
         yield QueueContents(
@@ -223,7 +223,7 @@ def _load_deliveries(connection: apsw.Connection, queues: dict[int, QueueContent
         except _UNSOUND:
             pass
         queue.ranks.pop(seq, None)
-        queue.unsound.setdefault(seq, "what is known of its deliveries is damaged")
+        queue.unsound.setdefault(seq, "the record of its deliveries is damaged")
 
 
 def _load_answers(connection: apsw.Connection, queues: dict[int, QueueContents]) -> int:

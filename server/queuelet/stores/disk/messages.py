@@ -16,44 +16,44 @@ from queuelet.stores.disk.schema import end_place, first_place
 from queuelet.stores.disk.window import OVERHEAD, Line, Windows
 
 ANSWER_OVERHEAD = 160
-"""What a kept answer takes in memory beside its bytes, in bytes."""
+"""Memory that a saved response takes in addition to its bytes, in bytes."""
 
 _UNKNOWN = -1
-"""The size of a message out of line that nobody has looked at since the store was opened."""
+"""The size of a message out of line that was not read since the store was opened."""
 
 _READ = 256
-"""How many messages are read at once, where the caller does not want more."""
+"""How many messages are read at once, unless the caller asks for more."""
 
 _READ_BYTES = 512 * 1024
-"""About how many bytes are."""
+"""About how many bytes are read at once, unless the caller asks for more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all queues of an open store have in common."""
+    """What all queues of an open store share."""
 
     journal: Journal
     reader: Reader
     windows: Windows
     set_aside: Callable[[QueueRecord, int, str], None]
-    """Called for a message that was set aside: with its queue, its sequence number, and the reason."""
+    """Called when a damaged message was set aside, with its queue, its sequence number and the reason."""
     lost: Callable[[QueueRecord, int], None]
-    """Called with how many messages of a queue cannot be found because pages that lead to them are damaged."""
+    """Called with how many messages of a queue cannot be found because the pages that lead to them are damaged."""
     renumber: Callable[[QueueRecord], None]
-    """Gives a queue a number under which nothing is stored; what is under its old one goes."""
+    """Gives a queue a new number under which no rows are stored; the rows under its old number will be deleted."""
 
 
 class DiskMessages:
-    """Messages on a disk. In memory is what is not written yet, what is next in line, and what stands out of the line.
+    """The messages of one queue on disk. Memory holds those that are not committed, first in line, or out of line.
 
-    Where a message is known from:
+    Where a message is found:
 
-    - `_fresh` has the bodies that are not known to be committed.
-    - `_removed` has the numbers that are removed, and may still be on the disk.
-    - `_damaged` has the numbers that are set aside, and stay on the disk.
-    - `_apart` has the stored ones that are not in line: those with a rank, and those that were lifted.
-    - `_line` has the next in line, up to its cursor.
-    - All others are on the disk alone, where a scan past the cursor finds them.
+    - `_fresh` has the bodies of messages that are not known to be committed.
+    - `_removed` has the sequence numbers of removed messages whose rows may still be on the disk.
+    - `_damaged` has the sequence numbers of messages that were set aside; their rows stay on the disk.
+    - `_apart` has the stored messages that are not in line: those with a rank, and those that were checked out.
+    - `_line` has the messages at the head of the line, up to its cursor.
+    - All others are only on the disk, where a scan from the cursor finds them.
     """
 
     __slots__ = (
@@ -84,16 +84,15 @@ class DiskMessages:
     )
 
     def __init__(self, record: QueueRecord, shared: Shared) -> None:
-        """Begin empty."""
         self.record = record
         self._shared = shared
         self._count = 0
         self.stored_bytes = 0
         self.tally = Tally()
         self.changes: Changes | None = None
-        """What the gathering group changes of these; the journal sets it."""
+        """The open group's changes to these messages, None if it has none; the journal sets it."""
         self.group: Group | None = None
-        """The last group that changed any of these."""
+        """The last group that changed any of these messages."""
         self._failure = ""
         self._line = Line(shared.windows)
         self._fresh: dict[int, bytes] = {}
@@ -108,11 +107,11 @@ class DiskMessages:
         self.deliveries: dict[int, Delivery] = {}
         self.answers: dict[bytes, int] = {}
         self.has_ranks = False
-        """Whether there may be ranks on the disk."""
+        """Whether there may be rows of ranks on the disk."""
         self.kept_deliveries: set[int] = set()
-        """The messages whose deliveries are on the disk, or on their way there."""
+        """The messages that have a row of deliveries on the disk, or in a group that is pending."""
         self._noted_leases: dict[int, float] = {}
-        """Messages whose leases are to be kept if they go on, and since when; the oldest come first."""
+        """Messages whose leases are written if they last, with the loop's time when they began; oldest first."""
         self._has_own_ids = False
 
     def restore(  # noqa: PLR0913  # all by name
@@ -125,9 +124,9 @@ class DiskMessages:
         damaged: Iterable[int] = (),
         unsound: Mapping[int, str] | None = None,
     ) -> None:
-        """Take up what was read when the store was opened, after `ranks`, `deliveries` and `answers` were filled.
+        """Set the state that was loaded when the store was opened, after `ranks`, `deliveries` and `answers`.
 
-        What is `damaged` was set aside before; what is `unsound` is set aside now, for the reasons given.
+        The messages in `damaged` were set aside before; those in `unsound` are set aside now, for the given reasons.
         """
         self._count = count
         self.stored_bytes = stored_bytes
@@ -145,35 +144,34 @@ class DiskMessages:
 
     @property
     def damaged(self) -> int:
-        """How many are set aside because they are damaged, and how many cannot be found since the store was opened."""
+        """The number of messages that were set aside, or not found since the store was opened, because of damage."""
         return len(self._damaged) + self._lost
 
     def report_damaged(self, forget: Callable[[int], None]) -> None:
-        """Have `forget` called with the number of each message that is set aside while it is read."""
+        """Call `forget` with the sequence number of each message that is set aside when it is read."""
         self._forget = forget
 
     @property
     def id_prefix(self) -> bytes:
-        """What the ids begin with that the server makes for these."""
+        """The prefix of the IDs that the server makes for these messages."""
         return self.record.id_prefix
 
     def __len__(self) -> int:
-        """Return how many there are, in line or not."""
         return self._count
 
     # Adding
 
     def append(self, seq: int, body: bytes, own_id: bytes = b"") -> None:
-        """Keep a message at the end of the line."""
+        """Add a message at the end of the line."""
         line = self._line
-        # The line may hold it only if nothing stands between: on the disk, or not written yet.
+        # The window may hold it only if it follows the window's last message with no others in between.
         is_next = self._is_all_at_hand and line.has_room(len(body))
         self._add(seq, body, own_id)
         if is_next:
             line.push(seq, body)
 
     def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
-        """Keep messages at the end of the line, numbered from `first` on."""
+        """Add messages at the end of the line, numbered from `first`."""
         line, size, count = self._line, sum(map(len, bodies)), len(bodies)
         is_next = self._is_all_at_hand
         changes = self._begin()
@@ -190,7 +188,7 @@ class DiskMessages:
             line.push(seq, body)
 
     def keep(self, seq: int, body: bytes, rank: Rank, own_id: bytes = b"") -> None:
-        """Keep a message with a rank, beside the line."""
+        """Add a message that has a rank and so is not in line."""
         self._add(seq, body, own_id).touched.add(seq)
         self.ranks[seq] = rank
         self._apart[seq] = len(body)
@@ -199,7 +197,7 @@ class DiskMessages:
 
     @property
     def first_in_line(self) -> int:
-        """The sequence number of the first in line, 0 if there is none."""
+        """The sequence number of the first message in line, 0 if there is none."""
         self._check()
         seqs = self._line.seqs
         if seqs:
@@ -207,20 +205,20 @@ class DiskMessages:
         return seqs[0] if self._fill(1, 0) else 0
 
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return the first few in line: at most `count`, together within `max_bytes` but one at least."""
+        """Return the first messages in line: at most `count`, of at most `max_bytes` in total but at least one."""
         self._check()
         while True:
             seqs = self._line.first(count)
             known = len(self._damaged)
             bodies, is_enough = self._bodies_of(seqs, max_bytes)
             if len(self._damaged) > known:
-                continue  # some of these are not in line any more
+                continue  # some of these are no longer in line
             missing = count - len(bodies)
             if is_enough or not missing or not self._fill(missing, max_bytes - sum(map(len, bodies))):
                 return seqs[: len(bodies)], bodies
 
     def take(self) -> tuple[int, bytes] | None:
-        """Remove and return the first in line, None if there is none."""
+        """Remove and return the first message in line, None if there is none."""
         seqs, bodies = self.take_many(1, 0)
         return (seqs[0], bodies[0]) if seqs else None
 
@@ -233,14 +231,14 @@ class DiskMessages:
         return seqs, bodies
 
     def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return what `first_many` returns, and lift it out of the line."""
+        """Return what `first_many` returns, and take it out of the line. It stays stored."""
         seqs, bodies = self.first_many(count, max_bytes)
         self._line.leave(seqs)
         self._apart.update(zip(seqs, map(len, bodies), strict=True))
         return seqs, bodies
 
     def return_to_line(self, seq: int) -> None:
-        """Put a message that was lifted back into its old place in the line."""
+        """Put a checked-out message back where it was in the line."""
         self._check()
         del self._apart[seq]
         if seq <= self._line.cursor:
@@ -249,7 +247,7 @@ class DiskMessages:
     # Any message
 
     def get(self, seq: int) -> bytes | None:
-        """Return the message of this sequence number, None if it is not here, or if it is damaged."""
+        """Return the message with this sequence number, None if it is not stored or is damaged."""
         self._check()
         body = self._fresh.get(seq)
         if body is None:
@@ -265,7 +263,7 @@ class DiskMessages:
         return stored
 
     def discard(self, seq: int) -> int | None:
-        """Remove a message, in line or not, and return its size; None if it is not here."""
+        """Remove a message, in line or not, and return its size in bytes; None if it is not stored."""
         self._check()
         size = self._size_of(seq)
         if size is None:
@@ -276,7 +274,7 @@ class DiskMessages:
         return size
 
     def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
-        """Return messages past a sequence number, in line or not, in the order of their numbers."""
+        """Return messages after a sequence number, in line or not, in order of their sequence numbers."""
         self._check()
         found: list[tuple[int, bytes]] = []
         size = 0
@@ -288,7 +286,7 @@ class DiskMessages:
         return found
 
     def seq_of(self, own_id: bytes) -> int | None:
-        """Return the sequence number of the message that has this id of a producer's, None if none has."""
+        """Return the sequence number of the message to which its producer gave this ID, None if there is none."""
         self._check()
         seq = self._own_ids.get(own_id)
         if seq in self._fresh or not self._has_own_ids:
@@ -300,32 +298,32 @@ class DiskMessages:
         return None if seq in self._removed or seq in self._damaged else seq
 
     def mark_changed(self, seqs: Iterable[int]) -> None:
-        """Note that the ranks or deliveries of these messages changed or went. It is kept with the next commit."""
+        """Record that the ranks or deliveries of these messages changed. The next commit includes it."""
         touched = list(seqs)
         (self.changes or self._begin()).touched.update(touched)
         for seq in touched:
             self._noted_leases.pop(seq, None)
 
     def mark_leased(self, seqs: Iterable[int]) -> None:
-        """Note that these messages were leased. It is kept within a second, if their leases go on that long."""
+        """Record that these messages were leased. A lease is committed within a second if it lasts that long."""
         if self.changes is None:
             self._begin()
         self._noted_leases.update(dict.fromkeys(seqs, self._shared.journal.now))
 
-    # Answers
+    # Responses
 
     def keep_answer(self, key: bytes, until: int, answer: bytes) -> None:
-        """Keep an answer along with what was done for it."""
+        """Save the response to a request, in the transaction of its changes."""
         self.forget_answers((key,))
         kept = (self.changes or self._begin()).answers
-        kept.pop(key, None)  # so that it comes last
+        kept.pop(key, None)  # so that it becomes the last one
         kept[key] = (until, answer)
         self.answers[key] = until
         self._answers[key] = answer
         self._charge(len(answer) + ANSWER_OVERHEAD)
 
     def answer(self, key: bytes) -> bytes | None:
-        """Return a kept answer."""
+        """Return a saved response, None if there is none."""
         self._check()
         if key not in self.answers:
             return None
@@ -333,7 +331,7 @@ class DiskMessages:
         return self._shared.reader.answer(self.record.number, key) if answer is None else answer
 
     def forget_answers(self, keys: Iterable[bytes]) -> None:
-        """Drop answers."""
+        """Remove saved responses."""
         changes = self.changes or self._begin()
         for key in keys:
             if self.answers.pop(key, None) is not None:
@@ -343,7 +341,7 @@ class DiskMessages:
     # All
 
     def clear(self) -> None:
-        """Remove all. What is on the disk is deleted when there is time; that it is gone is kept with the commit."""
+        """Remove all messages and responses. The next commit includes it; the rows are deleted in the background."""
         self._check()
         self.release()
         self._shared.journal.forget(self)
@@ -351,7 +349,7 @@ class DiskMessages:
         self._begin()
 
     def commit(self, *, within: float = 0) -> Awaitable[None] | None:
-        """Return what to wait for until all that was done is kept; None if it is already."""
+        """Return an awaitable for the commit of all changes so far, None if they are committed."""
         group = self.group
         if group is None or group.is_settled:
             self._check()
@@ -363,11 +361,11 @@ class DiskMessages:
 
     @property
     def has_young_leases(self) -> bool:
-        """Whether there are leases that are to be kept if they go on."""
+        """Whether there are leases that are written later if they last."""
         return bool(self._noted_leases)
 
     def leases_to_keep(self) -> list[int]:
-        """Return the messages whose leases have gone on for long enough to be kept, once each."""
+        """Return the messages whose leases have lasted long enough to be written. Each lease is returned once."""
         noted, until = self._noted_leases, self._shared.journal.lease_horizon
         old = list(takewhile(lambda seq: noted[seq] <= until, noted))
         for seq in old:
@@ -375,7 +373,7 @@ class DiskMessages:
         return old
 
     def settle(self, changes: Changes) -> None:
-        """Forget what a group kept until it was written."""
+        """Release the memory of changes that are committed."""
         fresh, size = self._fresh, 0
         for seq in changes.added:
             body = fresh.pop(seq, None)
@@ -392,13 +390,13 @@ class DiskMessages:
         self._charge(-size)
 
     def fail(self, why: str) -> None:
-        """Let go of everything, and refuse every call from now on."""
+        """Release all memory, and raise `StoreFailed` from every call from now on."""
         self._failure = why
         self.changes = None
         self.release()
 
     def release(self) -> None:
-        """Forget everything in memory."""
+        """Release all memory."""
         self._line.shed()
         self._line = Line(self._shared.windows)
         self._charge(-sum(len(body) + OVERHEAD for body in self._fresh.values()))
@@ -424,7 +422,7 @@ class DiskMessages:
         return first_place(self.record.number) + seq
 
     def _begin(self) -> Changes:
-        """Return what the gathering group changes of these."""
+        """Return the open group's changes to these messages."""
         return self._shared.journal.changes_of(self)
 
     def _add(self, seq: int, body: bytes, own_id: bytes) -> Changes:
@@ -443,7 +441,7 @@ class DiskMessages:
         return changes
 
     def _remove(self, seq: int, size: int) -> None:
-        """Remove a message from all but the line."""
+        """Remove a message from everything except the window."""
         changes = self.changes or self._begin()
         self._noted_leases.pop(seq, None)
         if changes.added.pop(seq, None) is None:
@@ -460,7 +458,7 @@ class DiskMessages:
         self.stored_bytes -= size
 
     def _size_of(self, seq: int) -> int | None:
-        """Return the size of a message, None if it is not here."""
+        """Return the size of a message in bytes, None if it is not stored."""
         if seq in self._removed or seq in self._damaged:
             return None
         size = self._apart.get(seq, _UNKNOWN)
@@ -472,7 +470,10 @@ class DiskMessages:
         return self._shared.reader.size(self._place(seq)) if body is None else len(body)
 
     def _bodies_of(self, seqs: list[int], max_bytes: int) -> tuple[list[bytes], bool]:
-        """Return the messages of these numbers within `max_bytes`, one at least, and whether they filled that."""
+        """Return the messages with these sequence numbers, and whether they reach `max_bytes`.
+
+        They have at most `max_bytes` in total, unless the first alone has more.
+        """
         bodies: list[bytes] = []
         in_line, size = self._line.bodies, 0
         for seq in seqs:
@@ -490,9 +491,9 @@ class DiskMessages:
         return bodies, size >= max_bytes and bool(bodies)
 
     def _fill(self, count: int, max_bytes: int) -> bool:
-        """Read the next messages past the cursor into the line; tell whether there were any.
+        """Read messages after the cursor into the window; return whether there were any.
 
-        More than is asked for are read where there is room, so that the next ones are there already.
+        It reads more than `count` if the window has space, because one read of many rows is faster than many reads.
         """
         line, apart = self._line, self._apart
         if self._is_all_at_hand:
@@ -506,7 +507,7 @@ class DiskMessages:
             found += 1
             size += len(body)
         else:
-            # A damaged row may have been found under a number that is not its own, so only now they are counted.
+            # Damage may have given a row another sequence number, so only the end of a scan gives the true count.
             missing, self._count = self._count - len(line) - len(apart), len(line) + len(apart)
             if missing > 0:
                 self._lost += missing
@@ -516,17 +517,17 @@ class DiskMessages:
 
     @property
     def _is_all_at_hand(self) -> bool:
-        """Whether all messages are known here that are stored: those in line, and those out of it."""
+        """Whether the window and `_apart` have all stored messages, so that a scan would find no others."""
         return len(self._line) + len(self._apart) == self._count and not self._damaged
 
     def _lose(self, seq: int, damage: Damage) -> None:
-        """Set a message aside that was found to be damaged, and have its queue forget it."""
+        """Set a damaged message aside, and make the queue forget it."""
         self._set_aside(seq, damage)
         if self._forget:
             self._forget(seq)
 
     def _set_aside(self, seq: int, damage: Damage) -> None:
-        """Keep a damaged message on the disk, and nowhere else. It does not count any more."""
+        """Remove a damaged message from memory and from the counts. Its row stays on the disk."""
         changes = self.changes or self._begin()
         changes.damaged[seq] = damage.reason
         changes.touched.add(seq)
@@ -537,22 +538,23 @@ class DiskMessages:
         is_in_line = not is_apart and seq <= line.cursor and seq in line.seqs
         if is_in_line:
             line.strike(seq)
-        # A row that damage gave another number may be none of those that are counted.
+        # Damage may have given the row another sequence number, so it may not be one of the messages that were counted.
         if is_apart or is_in_line or seq > line.cursor:
             self._count = max(0, self._count - 1)
             self.stored_bytes = max(0, self.stored_bytes - damage.size)
         self._shared.set_aside(self.record, seq, damage.reason)
 
     def _scan(self, seq: int, count: int, max_bytes: int, without: Container[int] = ()) -> Iterator[tuple[int, bytes]]:
-        """Yield the stored messages from a number on, but some: from the disk in portions, then those not written yet.
+        """Yield the stored messages from a sequence number on, except for those in `without`.
 
-        What is not written yet is newer than all that is, so the disk is read only below the first of it.
+        Committed ones come first and are read in batches. Those that are not committed yet follow, because they are
+        newer. The disk is read only up to the first of these.
         """
         removed, damaged, base = self._removed, self._damaged, self._place(0)
         first_fresh = next(iter(self._fresh), 0)
         end = base + first_fresh if first_fresh else end_place(self.record.number)
         while True:
-            while seq in removed or seq in without or seq in damaged:  # thousands may stand together, not to be read
+            while seq in removed or seq in without or seq in damaged:  # skip runs of them, which may be long, unread
                 seq += 1
             if base + seq >= end:
                 break
@@ -567,7 +569,7 @@ class DiskMessages:
                     self._lose(found, body)
                 else:
                     yield found, body
-            # A damaged row may have any number, so reading goes on behind a sound one if there is one.
+            # A damaged row may have any sequence number, so continue after a sound one if there is one.
             sound = [place for place, body in rows if not isinstance(body, Damage)]
             seq = max(seq, (sound[-1] if sound else max(place for place, _ in rows)) - base) + 1
         for fresh, body in self._fresh.items():

@@ -1,10 +1,10 @@
-"""From the file of an older version to one of this: a new file is written beside it and takes its name.
+"""Migrates a file of an older version: a new file is written next to it and then renamed to its name.
 
-At whatever moment the process is killed, the old file or the new one is there under the name, whole. The old one is
-kept under a name with its version, so that an older Queuelet can go on with it.
+If the process is killed at any moment, the file under that name is either the old one or the complete new one. The old
+file is kept under a name with its version, so that an older Queuelet can use it again.
 
-A version is added by its tables as they were, and by a step that copies them into those of the next version. A step
-copies what it finds: the new file is looked at when it is loaded.
+Each older version has its tables here, and a step that copies their rows into those of the next version. A step copies
+rows without validating them, because they are validated when the new file is loaded.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from queuelet.stores.disk.reserve import free_bytes
 from queuelet.stores.disk.schema import APPLICATION_ID, PAGE_BYTES, SEQ_BITS, TABLES, VERSION
 
 Progress = Callable[[str], None]
-"""Is told what is being done, as words for people."""
+"""Called with a text for users that describes the present step."""
 
 _SAY_EVERY = 2.0
-"""How often to say how far a copy is, in seconds."""
+"""How often to report the progress of a copy, in seconds."""
 
 _SLACK = 4 * 1024 * 1024
-"""What a file may grow by when it becomes one of the next version, beside an eighth of its size, in bytes."""
+"""How much a file may grow in a migration, in addition to an eighth of its size, in bytes."""
 
 _TABLES_1 = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID",
@@ -89,27 +89,27 @@ _TABLES_1 = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Table:
-    """How the rows of one table become those of the next version."""
+    """How the rows of one table are converted to the next version."""
 
     rows: str
-    """The statement that reads them."""
+    """The statement that reads the rows."""
     becomes: Callable[..., Sequence[Any]]
-    """Returns the row to insert for one that was read."""
+    """Returns the row to insert, given the columns of a row that was read."""
     columns: str = ""
-    """Which columns those are, if they are not all."""
+    """The columns to insert, empty for all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Step:
-    """How a file of one version becomes one of the next."""
+    """The migration from one version to the next."""
 
     tables: Sequence[str]
-    """The tables that the version had."""
+    """The statements that create the tables of the older version."""
     copies: Mapping[str, _Table]
 
 
 _STEPS: Mapping[int, _Step] = {
-    # Version 2 has checksums, notes which leases a stream took, and sets damaged messages aside.
+    # Version 2 adds checksums, a mark for leases taken by a stream, and a table of damaged messages.
     1: _Step(
         tables=_TABLES_1,
         copies={
@@ -136,13 +136,13 @@ _STEPS: Mapping[int, _Step] = {
 
 
 def tables_of(version: int) -> Sequence[str]:
-    """Return the statements that make the tables of a version, which is 1 or more and at most this one."""
+    """Return the statements that create the tables of a version, from 1 to `VERSION`."""
     return TABLES if version == VERSION else _STEPS[version].tables
 
 
 @cache
 def schema_of(version: int) -> frozenset[tuple[str, str, str, str | None]]:
-    """Return what `sqlite_schema` of a version holds: the type, name, table and statement of each object."""
+    """Return the contents of `sqlite_schema` for a version: the type, name, table and statement of each object."""
     with closing(apsw.Connection(":memory:")) as connection:
         for table in tables_of(version):
             connection.execute(table)
@@ -150,16 +150,16 @@ def schema_of(version: int) -> frozenset[tuple[str, str, str, str | None]]:
 
 
 def read_schema(connection: apsw.Connection) -> frozenset[tuple[str, str, str, str | None]]:
-    """Return what `sqlite_schema` of an open database holds. Raises apsw.Error."""
+    """Return the contents of `sqlite_schema` of an open database. Raises apsw.Error."""
     rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
     return frozenset(cast("list[tuple[str, str, str, str | None]]", rows))
 
 
 def make_empty(path: Path, vfs: str | None, version: int = VERSION) -> apsw.Connection:
-    """Make an empty database of a version; return what it is open with, in a transaction."""
+    """Create an empty database of a version, and return a connection to it with an open transaction."""
     for suffix in ("", *BESIDE):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-    os.close(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # files beside it get its rights from SQLite
+    os.close(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # SQLite's other files get its permissions
     connection = apsw.Connection(str(path), vfs=vfs)
     connection.pragma("synchronous", "FULL")
     connection.pragma("page_size", PAGE_BYTES)
@@ -174,18 +174,18 @@ def make_empty(path: Path, vfs: str | None, version: int = VERSION) -> apsw.Conn
 
 
 def migrate(path: Path, version: int, *, vfs: str | None, keeps_old: bool, progress: Progress) -> None:
-    """Turn a file of an older version into one of this.
+    """Migrate a file of an older version to this version.
 
     Args:
         path: the file, which no server uses.
-        version: the version it is of.
-        vfs: the name of SQLite's layer over the system, where it is not the default one.
+        version: its version.
+        vfs: the name of the SQLite VFS, None for the default one.
         keeps_old: whether to keep the old file under another name.
-        progress: is told how far it is.
+        progress: called with a text that describes the progress.
 
     Raises:
-        StoreFailed: there is no room, or the file is being read by another process.
-        apsw.Error, OSError: the file is damaged, or the disk fails. The old file is there as it was.
+        StoreFailed: the disk has too little space, or another process is reading the file.
+        apsw.Error, OSError: the file is damaged, or the disk failed. The old file is unchanged.
     """
     _require_room(path)
     _fold_log(path, vfs)
@@ -196,11 +196,11 @@ def migrate(path: Path, version: int, *, vfs: str | None, keeps_old: bool, progr
         _write_next(path, unfinished, each, vfs, progress)
         for suffix in BESIDE:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        # Otherwise a loss of power could bring the old log back beside the new file.
+        # Otherwise a power loss could bring the old log back, next to the new file.
         sync_folder(path.parent)
         unfinished.rename(path)
         sync_folder(path.parent)
-    progress(f"the store is of version {VERSION} now")
+    progress(f"the store now has version {VERSION}")
 
 
 def _require_room(path: Path) -> None:
@@ -210,36 +210,36 @@ def _require_room(path: Path) -> None:
     free = free_bytes(path.parent)
     if free < needed:
         raise StoreFailed(
-            f"{path} is of an older version, and the disk has too little room to write it anew: {free:,} bytes are "
-            f"free, and {needed:,} are needed. Nothing was changed; make room, and start again"
+            f"{path} has an older version, and the disk has too little space to migrate it: {free:,} bytes are free "
+            f"and {needed:,} are needed. Nothing was changed; free disk space and start again"
         )
 
 
 def _fold_log(path: Path, vfs: str | None) -> None:
-    """Put the log of a store into its file, which then is whole without."""
+    """Copy the log of a store into its database, which is complete without the log then."""
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)) as connection:
-        connection.pragma("schema_version")  # it is the first read that finds the log
+        connection.pragma("schema_version")  # SQLite opens the log with the first read
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except apsw.BusyError as error:
             raise StoreFailed(
-                f"{path} is of an older version, and is being read, by a backup or a check: start again when that "
-                "has ended"
+                f"{path} has an older version and cannot be migrated while a backup or a check reads it; "
+                "start again when that has ended"
             ) from error
     sync_file(path)
 
 
 def _keep(path: Path, version: int) -> Path:
-    """Give an old file a second name that is free; return it."""
+    """Give an old file a second, free name, and return that."""
     for number in range(1, 1_000):
         kept = path.with_name(f"{path.name}.version-{version}" + (f".{number}" if number > 1 else ""))
         if not kept.exists():
             break
-        if kept.samefile(path):  # from a start that was killed
+        if kept.samefile(path):  # left by a start that was killed
             return kept
     try:
         os.link(path, kept)
-    except OSError:  # there are file systems without links
+    except OSError:  # some file systems have no hard links
         _require_room(path)
         part = kept.with_name(f"{kept.name}.unfinished")
         part.unlink(missing_ok=True)
@@ -252,7 +252,7 @@ def _keep(path: Path, version: int) -> Path:
 
 
 def _write_next(path: Path, unfinished: Path, version: int, vfs: str | None, progress: Progress) -> None:
-    """Write the file of the next version, and have it on the disk."""
+    """Write the file of the next version, and fsync it."""
     copies = _STEPS[version].copies
     with (
         closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)) as old,
@@ -261,18 +261,18 @@ def _write_next(path: Path, unfinished: Path, version: int, vfs: str | None, pro
         try:
             for name, table in copies.items():
                 marks = None
-                for row in _told(old.execute(table.rows), name, version, progress):
+                for row in _with_progress(old.execute(table.rows), name, version, progress):
                     values = table.becomes(*row)
                     marks = marks or ",".join("?" * len(values))
                     new.execute(f"INSERT INTO {name}{table.columns} VALUES ({marks})", values)  # noqa: S608
         except (apsw.ConstraintError, TypeError, ValueError, OverflowError) as error:
-            raise apsw.CorruptError(f"a row has values that it cannot have: {error}") from error
+            raise apsw.CorruptError(f"a row has invalid values: {error}") from error
         new.execute("COMMIT")
     sync_file(unfinished)
 
 
-def _told(rows: Iterator[Any], table: str, version: int, progress: Progress) -> Iterator[Any]:
-    """Go through rows, and say now and then how many it were."""
+def _with_progress(rows: Iterator[Any], table: str, version: int, progress: Progress) -> Iterator[Any]:
+    """Yield the rows, and report their number every few seconds and at the end."""
     count, said = 0, monotonic()
     for count, row in enumerate(rows, 1):
         yield row

@@ -1,4 +1,4 @@
-"""Reading on the event loop's thread: rows that are committed, some microseconds each from the page cache."""
+"""Reads committed rows on the event loop's thread, in a few microseconds each if they are in the page cache."""
 
 from __future__ import annotations
 
@@ -15,40 +15,37 @@ from queuelet.stores.disk.schema import SEQ_BITS
 
 
 class Reader:
-    """A read-only connection of a store. Each call sees what is committed by then, and verifies it.
+    """A read-only connection of a store. Each call sees all commits so far, and verifies the rows that it reads.
 
-    A call raises `StoreFailed` when the disk fails, or when the reader is closed, and tells `failed` of the former.
+    A call raises `StoreFailed` if the disk fails or the reader is closed. If the disk fails, it raises what `failed`
+    returns for the error. The connection must not be shared.
     """
 
     def __init__(self, connection: apsw.Connection, failed: Callable[[apsw.Error], StoreFailed]) -> None:
-        """Take a connection that nobody else uses, and what is told of an error and makes another of it."""
         self._connection = connection
         self._failed = failed
 
     def close(self) -> None:
-        """End reading."""
+        """Close the connection."""
         self._connection.close()
 
     def missing(self, place: int) -> StoreFailed:
-        """Return what to raise where a message is not on the disk that should be."""
-        return self._failed(apsw.CorruptError(f"there is no message at place {place}, where one was kept"))
+        """Return the error to raise if a message that was committed is not on the disk."""
+        return self._failed(apsw.CorruptError(f"the message at place {place} is missing"))
 
     def body(self, place: int) -> bytes | Damage | None:
-        """Return the message at a place, None if there is none."""
+        """Return the message at a place, or its damage; None if there is none."""
         with self._reading():
             return read_message(self._connection, place)
 
     def size(self, place: int) -> int | None:
-        """Return the size of the message at a place, None if there is none. It is not verified."""
+        """Return the size of the message at a place in bytes, None if there is none. The row is not verified."""
         with self._reading():
             rows = self._connection.execute("SELECT length(body) FROM messages WHERE place = ?", (place,)).fetchall()
         return cast("int", rows[0][0]) if rows else None
 
     def bodies(self, place: int, end: int, count: int, max_bytes: int) -> list[tuple[int, bytes | Damage]]:
-        """Return the first messages from a place on and before another: at most `count`.
-
-        They end with the message that brings them to `max_bytes`.
-        """
+        """Return the first messages from `place` to before `end`: at most `count`, until they have `max_bytes`."""
         found: list[tuple[int, bytes | Damage]] = []
         size = 0
         with self._reading():
@@ -62,7 +59,7 @@ class Reader:
         return found
 
     def place_of(self, number: int, own_id: bytes) -> int | None:
-        """Return the place of the newest message of a queue that has this id of a producer's, None if none has."""
+        """Return the place of a queue's newest message with this producer-given ID, None if there is none."""
         with self._reading():
             rows = self._connection.execute(
                 f"SELECT max(place) FROM messages WHERE place >> {SEQ_BITS} = ? AND own_id = ?",  # noqa: S608
@@ -71,7 +68,7 @@ class Reader:
         return cast("int | None", rows[0][0])
 
     def answer(self, number: int, key: bytes) -> bytes | None:
-        """Return a kept answer, None if there is none, or if it is damaged."""
+        """Return a saved response, None if there is none or it is damaged."""
         with self._reading():
             rows = self._connection.execute(
                 "SELECT until, CAST(answer AS BLOB), checksum FROM answers WHERE number = ? AND key = ?", (number, key)

@@ -1,4 +1,4 @@
-"""Tidying up in slices short enough that no transaction waits long for one."""
+"""Reclaims disk space in short slices instead of all at once, so that no transaction waits long."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from queuelet.stores.disk.database import transaction, value
 from queuelet.stores.disk.schema import PAGE_BYTES, end_place, first_place
 
 _SLICE_ROWS = 1_000
-"""The most messages deleted at once."""
+"""The most messages that one slice deletes."""
 
 _SLICE_BYTES = 1024 * 1024
-"""About how many bytes of messages are."""
+"""About how many bytes of messages one slice deletes at most."""
 
 _SLICE_SECONDS = 0.02
-"""How long free pages are given back at once."""
+"""How long one slice returns free pages."""
 
 _MUCH_FREE = 4 * 1024 * 1024
-"""From how many free bytes on some are given back, if they are much of the file too."""
+"""Free pages of more bytes than this are returned, if they are also a large share of the file."""
 
 _LITTLE_FREE = 256 * 1024
-"""Up to how many free bytes a full disk is left alone."""
+"""On a full disk, free pages of more bytes than this are returned."""
 
 
 def free_pages(connection: apsw.Connection) -> int:
-    """Return how many pages of the file hold nothing."""
+    """Return the number of free pages in the file."""
     return cast("int", connection.pragma("freelist_count"))
 
 
 def delete_some(connection: apsw.Connection, number: int) -> bool:
-    """Delete some of what is under a number that was dropped; tell whether all of it is gone that may go.
+    """Delete some rows of a dropped queue number; return whether all are deleted that can be.
 
-    What was set aside stays, and the number with it: a damaged row may point to pages that are those of others. So does
-    a row that cannot be found by its key because its page is damaged.
+    Rows of damaged messages that were set aside stay, and so does the number, because a damaged row may refer to pages
+    of other rows. A row that cannot be found by its key because its page is damaged stays too.
 
     Raises:
         apsw.Error: the disk failed, or is full.
@@ -75,7 +75,7 @@ def delete_some(connection: apsw.Connection, number: int) -> bool:
 
 
 def has_left(connection: apsw.Connection, number: int) -> bool:
-    """Tell whether there are messages under a number, such as those that were set aside."""
+    """Return whether there are messages under a queue number, such as damaged ones."""
     places = (first_place(number), end_place(number))
     return any(
         value(connection, f"SELECT 1 FROM {table} WHERE place >= ? AND place < ? LIMIT 1", *places) is not None  # noqa: S608  # our own names
@@ -84,7 +84,7 @@ def has_left(connection: apsw.Connection, number: int) -> bool:
 
 
 def give_back_some(connection: apsw.Connection, *, is_idle: bool, is_full: bool) -> bool:
-    """Give some free pages back to the disk if they are many; tell whether they still are.
+    """Return some free pages to the file system if there are many; return whether there are still many.
 
     Raises:
         apsw.Error: the disk failed, or is full.

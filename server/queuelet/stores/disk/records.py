@@ -1,4 +1,4 @@
-"""Rows of the small tables, and the values that the queues know them as."""
+"""Converts between rows of the small tables and the values that queues use."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from queuelet.v1 import queue_pb2 as pb
 T = TypeVar("T")
 
 FAR = (1 << 63) - 1
-"""The largest integer of SQLite, for times that never come."""
+"""SQLite's largest integer, stored for times that never come."""
 
 _MOST_SECONDS = 1 << 33
-"""The most that a time of a definition may be, in seconds: in nanoseconds it fits where times are kept."""
+"""The longest duration in a definition, in seconds: one that fits into 63 bits in nanoseconds."""
 
 _MOST_COUNT = (1 << 31) - 1
-"""The most deliveries that the wire can tell of a message."""
+"""The most deliveries of a message that the protocol can report."""
 
 MOST_SEQ = (1 << SEQ_BITS - 1) - 1
-"""The highest sequence number that a queue may have come to: half of what there is."""
+"""The highest valid sequence number of a stored queue: half of all sequence numbers."""
 
 _ID_PREFIX = re.compile(rb"[0-9a-f-]{24}")
 
@@ -44,12 +44,12 @@ AnswerRow = tuple[int, bytes, int, bytes, int]
 
 @dataclass(kw_only=True, slots=True)
 class QueueRecord:
-    """What a store keeps of a queue beside its messages."""
+    """What a store has of a queue apart from its messages."""
 
     ordinal: int
-    """Its place among the queues, by creation."""
+    """Its position in the order of creation."""
     number: int
-    """The upper bits of its messages' places."""
+    """The upper bits of the places of its messages."""
     queue_id: str
     created: int
     revision: int
@@ -57,7 +57,7 @@ class QueueRecord:
     id_prefix: bytes
 
     def row(self) -> QueueRow:
-        """Return it as a row of `queues`."""
+        """Return the row of `queues`."""
         return queue_row(
             self.ordinal,
             self.number,
@@ -70,14 +70,14 @@ class QueueRecord:
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> QueueRecord:
-        """Return a row of `queues`, without its checksum, as what it was made of.
+        """Return the record of a row of `queues` without its checksum.
 
         Raises:
-            KeyError, TypeError, ValueError: it was not made of any; the sentence says why.
+            KeyError, TypeError, ValueError: the row has an invalid value; the error says which.
         """
         ordinal, number, queue_id, created, revision, definition, id_prefix = row
         if not queue_id or not _ID_PREFIX.fullmatch(id_prefix):
-            raise ValueError("it has no id, or makes no ids of messages")
+            raise ValueError("the ID of the queue or the prefix of its message IDs is invalid")
         return cls(
             ordinal=checked_int(ordinal, 0, FAR - 1, "ordinal"),
             number=checked_int(number, 1, MOST_NUMBERS, "number"),
@@ -90,16 +90,16 @@ class QueueRecord:
 
 
 def checked_int(value: object, least: int, most: int, name: str) -> int:
-    """Return a value that is an integer of a range. Raises ValueError."""
+    """Return a value if it is an integer from `least` to `most`. Raises ValueError if not."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{name} is {str(value)[:80]}, and must be an integer from {least} to {most}")
     return value
 
 
 def _checked(value: object, kind: type[T], name: str) -> T:
-    """Return a value that is of a type. Raises ValueError."""
+    """Return a value if it has a type. Raises ValueError if not."""
     if not isinstance(value, kind):
-        raise ValueError(f"{name} is not a {kind.__name__}")  # noqa: TRY004  # the file is wrong, and not the program
+        raise ValueError(f"{name} is not a {kind.__name__}")  # noqa: TRY004  # the file is wrong, not the program
     return value
 
 
@@ -112,7 +112,7 @@ def queue_row(  # noqa: PLR0913, PLR0917  # the columns of the table
 
 
 def definition_to_json(definition: Definition) -> str:
-    """Return a definition as JSON. What has its default is left out."""
+    """Return a definition as JSON, without the fields that have their defaults."""
     delivery, default = definition.delivery, DeliverySettings()
     fields: dict[str, Any] = {
         "name": definition.name,
@@ -132,15 +132,15 @@ def _owner_to_json(owner: Owner) -> list[str]:
 
 
 def _owner_of_json(name: str, uid: str, namespace_uid: str = "") -> Owner:
-    """Return an owner. Earlier versions wrote no uid of the namespace."""
+    """Return an owner. Earlier versions did not write the UID of the namespace."""
     return Owner(name=name, uid=uid, namespace_uid=namespace_uid)
 
 
 def definition_of_json(text: str) -> Definition:
-    """Return the definition from JSON of `definition_to_json`.
+    """Return the definition from the JSON of `definition_to_json`.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not such JSON.
+        KeyError, TypeError, ValueError: the JSON is invalid.
     """
     fields = _checked(json.loads(text), dict, "the definition")
     default = DeliverySettings()
@@ -167,7 +167,7 @@ def definition_of_json(text: str) -> Definition:
 
 
 def delivery_row(place: int, delivery: Delivery) -> DeliveryRow:
-    """Return a delivery as a row of `deliveries`."""
+    """Return the row of `deliveries` for a delivery."""
     row = (
         place,
         int(delivery.state),
@@ -203,17 +203,17 @@ def delivery_checksum(  # noqa: PLR0913, PLR0917  # the columns of the table
 
 
 def delivery_of_row(row: Sequence[Any]) -> Delivery:
-    """Return a row of `deliveries`, without its checksum, as what it was made of.
+    """Return the delivery of a row of `deliveries` without its checksum.
 
     Raises:
-        TypeError, ValueError: it was not made of any.
+        TypeError, ValueError: the row has an invalid value.
     """
     _, state, count, token, until, since, consumer, superseded, reason, history, by_stream = row
     tokens = _checked(json.loads(superseded), list, "superseded") if superseded else ()
     try:
         pb.BrowsedMessage.FromString(history)
     except DecodeError as error:
-        raise ValueError("history is not a run of tries") from error
+        raise ValueError("history is not a list of delivery attempts") from error
     return Delivery(
         State(state),
         checked_int(count, 0, _MOST_COUNT, "count"),
@@ -229,7 +229,7 @@ def delivery_of_row(row: Sequence[Any]) -> Delivery:
 
 
 def rank_of_row(row: Sequence[Any]) -> Rank:
-    """Return a row of `ranks`, without its checksum, as what it was made of. Raises ValueError if of none."""
+    """Return the rank of a row of `ranks` without its checksum. Raises ValueError if a value is invalid."""
     _, priority, due, created, ttl = row
     return Rank(
         checked_int(priority, -(1 << 31), (1 << 31) - 1, "priority"),
@@ -240,7 +240,7 @@ def rank_of_row(row: Sequence[Any]) -> Rank:
 
 
 def rank_row(place: int, rank: Rank) -> RankRow:
-    """Return a rank as a row of `ranks`."""
+    """Return the row of `ranks` for a rank."""
     priority, due, created, ttl = rank
     due, ttl = min(due, FAR), min(ttl, FAR)
     return place, priority, due, created, ttl, checksums.of_rank(place, priority, due, created, ttl)
@@ -252,7 +252,7 @@ def tally_row(ordinal: int, depth: int, stored_bytes: int, counts: str) -> Tally
 
 
 def answer_row(number: int, key: bytes, until: int, answer: bytes) -> AnswerRow:
-    """Return a row of `answers` with its checksum, but for its place in their order."""
+    """Return a row of `answers` with its checksum, but without the column `kept`."""
     return number, key, until, answer, checksums.of_row(number, key, until, answer)
 
 
@@ -268,21 +268,21 @@ def meta_row(name: str, content: str | int) -> tuple[str, str | int, int]:
 
 
 def tally_to_json(tally: Tally, at: int) -> str:
-    """Return all counts of a tally as JSON, and the time."""
+    """Return the counts of a tally and the time, in ns, as JSON."""
     return json.dumps({**{name: getattr(tally, name) for name in Tally.__slots__}, "at": at})
 
 
 def time_of_json(text: str) -> int:
-    """Return the time that `tally_to_json` was given, 0 where there is none that can be."""
+    """Return the time in JSON of `tally_to_json`, in ns; 0 if it is missing or invalid."""
     at = json.loads(text).get("at", 0)
     return at if isinstance(at, int) and 0 <= at < END_OF_TIME else 0
 
 
 def tally_of_json(text: str) -> Tally:
-    """Return a tally of kept counts; what was not kept begins at its default.
+    """Return the tally from the JSON of `tally_to_json`. Missing counts have their defaults.
 
     Raises:
-        TypeError, ValueError: it is not JSON of `tally_to_json`.
+        TypeError, ValueError: the JSON is invalid.
     """
     tally = Tally()
     for name, value in _checked(json.loads(text), dict, "the counts").items():

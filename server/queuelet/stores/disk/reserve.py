@@ -1,7 +1,7 @@
-"""Room on the disk: how much there is, and a reserve that is given up when there is none.
+"""The free space of the disk, and a reserve that is released when the disk is full.
 
-Acknowledging a message writes too, before it frees anything. So that a full disk can be emptied, a file of some size
-stands by; once it is deleted there is room enough for what removes messages.
+Acknowledging a message has to write before it frees anything, so a full disk could never be emptied. The reserve is a
+file without content: deleting it gives SQLite the space to commit removals.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from queuelet.stores.disk.data_dir import make_private, open_private
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how much room there is on a folder's disk, in bytes."""
+    """Return the free space of a folder's file system, in bytes."""
     return shutil.disk_usage(folder).free
 
 
 class Reserve:
-    """A file that keeps room."""
+    """A file that occupies `size` bytes of disk space; 0 for no reserve."""
 
     def __init__(self, path: Path, size: int) -> None:
-        """Take where it is, and its size in bytes; 0 for no reserve."""
         self._path = path
         self.size = size
 
     def make(self) -> bool:
-        """Take the room unless it is taken already, and tell whether there was enough. Raises OSError."""
+        """Create the file unless it exists; return whether there was enough space. Raises OSError."""
         make_private(self._path)
         if self._path.exists() and self._path.stat().st_size == self.size:
             return True
-        # As much again is left: a disk that is full right after would not be worth the back and forth.
+        # Require twice the size, because otherwise the disk would be full again right after.
         if free_bytes(self._path.parent) < 2 * self.size:
             self.drop()
             return False
@@ -49,5 +48,5 @@ class Reserve:
         return True
 
     def drop(self) -> None:
-        """Give the room up."""
+        """Release the space."""
         self._path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Reading rows, each verified against its checksum.
+"""Reads rows and verifies each against its checksum.
 
-A damaged disk may give a column another type than the table says, so nothing is taken for text before it is verified.
+Damage may give a column another type than the table declares, so text is read as bytes and decoded once it is verified.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from queuelet.stores.disk import checksums
 from queuelet.stores.disk.checksums import of_message
 
 _WRONG = (TypeError, ValueError, OverflowError)
-"""What making a checksum of values raises that no row was written with."""
+"""The errors that computing a checksum raises for values that this program does not write."""
 
 
 _UNREAD = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)
-"""What reading a damaged row raises."""
+"""The errors that reading a damaged row raises."""
 
 
 class Damage(NamedTuple):
-    """What stands in place of a message that is damaged."""
+    """Returned instead of the body of a damaged message."""
 
     reason: str
     size: int
-    """The size of its body as it was read, 0 if it cannot be."""
+    """The size of its body in bytes, 0 if the body cannot be read."""
 
 
 class _Table(NamedTuple):
-    """A table other than that of the messages."""
+    """How to read a table other than `messages`."""
 
     order: str
-    """What its rows are ordered by."""
+    """The columns to order by."""
     columns: Sequence[str]
-    """What to read, but for the checksum: numbers as they are, all else as bytes."""
+    """The columns without the checksum; all that are not integers are read as bytes."""
     checksum: Callable[..., int]
     text: Sequence[int] = ()
-    """Which of the columns are text."""
+    """The indexes of the text columns."""
 
 
 TABLES: Mapping[str, _Table] = {
@@ -94,7 +94,7 @@ TABLES: Mapping[str, _Table] = {
 
 
 def read_rows(connection: apsw.Connection, table: str) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
-    """Yield the first column of each row of a table, and the row without its checksum; None if that is wrong.
+    """Yield the first column of each row of a table, and the row without its checksum, or None if it is damaged.
 
     Raises:
         apsw.Error: the table cannot be read.
@@ -115,7 +115,7 @@ def read_rows(connection: apsw.Connection, table: str) -> Iterator[tuple[Any, tu
 
 
 def with_checksum(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a row that was read as it is stored."""
+    """Return a row with its checksum, as it is stored."""
     if table == "messages":
         place, own_id, body = row
         return place, own_id, of_message(place, own_id, body), body
@@ -123,7 +123,7 @@ def with_checksum(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def read_message(connection: apsw.Connection, place: int) -> bytes | Damage | None:
-    """Return the body of the message at a place, None if there is none.
+    """Return the body of the message at a place, or its damage; None if there is no row.
 
     Raises:
         apsw.Error: the table cannot be read.
@@ -133,16 +133,16 @@ def read_message(connection: apsw.Connection, place: int) -> bytes | Damage | No
 
 
 _MOST_ROWS_OF_A_PAGE = 1_000
-"""More rows than a page of ours has: a row takes 6 bytes at least."""
+"""More rows than one of our pages can have, because a row takes at least 6 bytes."""
 
 
 def read_messages(
     connection: apsw.Connection, place: int, end: int
 ) -> Generator[tuple[int, bytes | Damage, bytes | None], None, None]:
-    """Yield the messages from a place on and before another, with the ids that their producers gave.
+    """Yield the messages from `place` to before `end`, with the IDs that their producers gave.
 
-    Those that are sound come in order, and each message comes once. Damage may have given a row any key: such a row is
-    no place from which to read on.
+    Undamaged messages are in order, and each message is yielded once. Damage may have given a row any key, so reading
+    never continues from the key of a damaged row.
 
     Raises:
         apsw.Error: the table cannot be read.
@@ -160,7 +160,7 @@ def read_messages(
                     if at not in damaged:
                         damaged.add(at)
                         yield at, *(_looked_at(connection, at) or _UNREADABLE)
-                elif at >= place:  # a page that stands in the tree twice brings rows again
+                elif at >= place:  # rows are read twice if damage makes the tree refer to a page twice
                     yield at, body, own_id
                     place = at + 1
         except _UNREAD:
@@ -168,8 +168,8 @@ def read_messages(
         else:
             return
         finally:
-            cursor.close(True)  # noqa: FBT003  # apsw's: whatever it may say; an open one would keep the log from being cut
-        # The row that follows cannot be read in one go with others.
+            cursor.close(True)  # noqa: FBT003  # apsw's `force`: ignore errors; the log cannot be truncated while it is open
+        # The next row cannot be read in one statement with others.
         found = connection.execute("SELECT min(place) FROM messages WHERE place >= ? AND place < ?", (place, end))
         following = cast("int | None", found.fetchall()[0][0])
         if following is None:
@@ -177,12 +177,12 @@ def read_messages(
         if following not in damaged:
             damaged.add(following)
             yield following, *(_read_one(connection, following) or _UNREADABLE)
-        backward += following < place  # damage gave it the key of an earlier row; what follows it may be sound
+        backward += following < place  # damage gave it the key of an earlier row; the rows after it may be undamaged
         place = max(place, following) + 1
 
 
 _Found = tuple[bytes | Damage, bytes | None]
-"""The body of a message, or what is wrong with it, and the id that its producer gave."""
+"""The body of a message, or its damage, and the ID that its producer gave."""
 
 _UNREADABLE: _Found = (Damage("its row cannot be read", 0), None)
 
@@ -205,7 +205,7 @@ def _is_sound(place: int, own_id: object, checksum: object, body: object) -> boo
 
 
 def _looked_at(connection: apsw.Connection, place: int) -> _Found | None:
-    """Return what can be said of a message that is not sound, or the message if it is: its type alone may be wrong."""
+    """Return the damage of a message whose checksum is wrong, or the message if only the types of columns are wrong."""
     if not connection.execute("SELECT 1 FROM messages WHERE place = ?", (place,)).fetchall():
         return None
     try:

@@ -1,34 +1,34 @@
-"""The tables of a store's database, of the version that this program writes.
+"""The tables of a store's database, in the version that this program writes.
 
-A message's place is its queue's number and its own sequence number in one integer, so the messages of a queue are
-neighbours in their table, in the order in which they were added. What most messages do not have (a rank, a delivery)
-stands in small tables of its own under the same place: they are read whole when a store is opened, and bodies are not.
+A message's place is its queue's number and its sequence number in one integer, so the messages of a queue are adjacent
+in their table, in the order in which they were added. What few messages have (a rank, a delivery) is in small tables
+under the same place, because those are read whole when a store is opened, while bodies are not.
 
-A file must have exactly these tables, to the letter (`check_schema`): so a comment inside a statement is not changed
-without another version either. To change the tables: move `TABLES` as they are into `migrations.py`, raise `VERSION`,
-change them here, and write the step from the version before. A test opens a file that each version wrote.
+`check_schema` requires exactly these statements, so even a comment inside one must not be changed without a new
+version. To change the tables: copy `TABLES` into `migrations.py`, increment `VERSION`, change the tables here, and
+write the migration from the previous version. A test opens a file that each version wrote.
 """
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x51756C74
-"""`Qult`: what tells our files from other SQLite databases, in the header of each."""
+"""`Qult`: the application ID in the header, which distinguishes our files from other SQLite databases."""
 
 VERSION = 2
-"""Of the tables below, in the header too."""
+"""The version of the tables below, also in the header."""
 
 PAGE_BYTES = 4_096
-"""The size of a page. What is written is whole pages, and most messages are small."""
+"""The page size. Small, because SQLite writes whole pages and most messages are small."""
 
 SEQ_BITS = 40
-"""How many bits of a place are the sequence number; the 23 above it are the number of the queue."""
+"""The number of bits of a place that are the sequence number; the 23 bits above are the number of the queue."""
 
 MOST_NUMBERS = (1 << 63 - SEQ_BITS) - 1
-"""The highest number of a queue. Numbers are used again once nothing is left under them."""
+"""The highest queue number. A number is reused once no rows are left under it."""
 
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL, checksum INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-    # A queue that is cleared gets another number, and what is under the old one is deleted when there is time.
+    # A queue that is cleared gets a new number, and the rows under its old one are deleted in the background.
     """CREATE TABLE queues (
         ordinal INTEGER PRIMARY KEY, -- in order of creation
         number INTEGER NOT NULL UNIQUE,
@@ -39,7 +39,7 @@ TABLES = (
         id_prefix BLOB NOT NULL,
         checksum INTEGER NOT NULL
     ) STRICT""",
-    # Written with every change of a queue's messages, and so apart from the definition, which may be large.
+    # Written with every change to a queue's messages, so not in one row with the definition, which may be large.
     """CREATE TABLE tallies (
         ordinal INTEGER PRIMARY KEY,
         depth INTEGER NOT NULL,
@@ -55,7 +55,7 @@ TABLES = (
         body BLOB NOT NULL
     ) STRICT""",
     f"CREATE INDEX own_ids ON messages (place >> {SEQ_BITS}, own_id) WHERE own_id IS NOT NULL",
-    # Messages that were set aside because they are damaged. Their rows stay where they are, and are not touched again.
+    # Damaged messages that were set aside. Their rows stay where they are and are never changed.
     "CREATE TABLE damaged (place INTEGER PRIMARY KEY, found INTEGER NOT NULL, reason TEXT NOT NULL) STRICT",
     """CREATE TABLE ranks (
         place INTEGER PRIMARY KEY,
@@ -92,10 +92,10 @@ TABLES = (
 
 
 def first_place(number: int) -> int:
-    """Return the place below all messages of a queue."""
+    """Return the place before all messages of a queue."""
     return number << SEQ_BITS
 
 
 def end_place(number: int) -> int:
-    """Return the place past all messages of a queue."""
+    """Return the place after all messages of a queue."""
     return number + 1 << SEQ_BITS

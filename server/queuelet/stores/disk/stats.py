@@ -1,4 +1,4 @@
-"""What a store counts of itself, for metrics."""
+"""The statistics of a Disk store, for metrics."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CHANGE_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
-"""Upper bounds of the buckets for messages added or removed in one transaction."""
+"""Upper bounds of the buckets for the messages added or removed by one transaction."""
 
 SECOND_BOUNDS = (0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Upper bounds of the buckets for the time that one transaction took, in seconds."""
+"""Upper bounds of the buckets for the duration of one transaction, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distribution:
-    """A histogram as it was at one moment."""
+    """A snapshot of a histogram."""
 
     bounds: Sequence[float]
-    """Upper bounds of all buckets but the last, which has none."""
+    """Upper bounds of all buckets except the last, which is unbounded."""
     buckets: Sequence[int]
-    """How many fell into each bucket, not cumulated."""
+    """The number of values in each bucket, not cumulative."""
     total: float
     """The sum of all values."""
 
 
 class Histogram:
-    """Counts values in buckets."""
+    """Counts values in buckets with the given upper bounds, which must be sorted."""
 
     __slots__ = ("_bounds", "_buckets", "_total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        """Take the upper bounds, in order."""
         self._bounds = bounds
         self._buckets = [0] * (len(bounds) + 1)
         self._total = 0.0
@@ -42,33 +41,33 @@ class Histogram:
         self._total += value
 
     def read(self) -> Distribution:
-        """Return it as it is now."""
+        """Return a snapshot."""
         return Distribution(bounds=self._bounds, buckets=tuple(self._buckets), total=self._total)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiskFigures:
-    """What a Disk store tells of itself. Sizes are in bytes."""
+    """The statistics of a Disk store. Sizes are in bytes."""
 
     is_open: bool
-    """Whether it serves; not while it is opened anew after a failure."""
+    """Whether the store is open; False while it is reopened after a failure."""
     is_full: bool
     """Whether it refuses messages because its disk is full."""
     failures: int
-    """How often it had to be opened anew."""
+    """How often it failed and had to be reopened."""
     groups: int
-    """Transactions written."""
+    """The number of transactions."""
     changes: Distribution
-    """Messages added or removed in each."""
+    """The messages added or removed by each transaction."""
     commit_seconds: Distribution
-    """How long each took, its wait for the disk included."""
+    """The duration of each transaction, including its fsync."""
     file_bytes: int
     """The size of the database file."""
     free_bytes: int
-    """How much of that is free for new messages, and will be given back to the disk if it is much."""
+    """The free pages in the database file. They are used for new messages, or returned to the file system."""
     disk_free_bytes: int
-    """How much room its disk has."""
+    """The free space of its file system."""
     window_bytes: int
-    """What it holds of committed messages in memory, to be taken next."""
+    """The committed messages that it holds in memory."""
     damaged_found: int
-    """How many messages it found damaged and set aside."""
+    """How many damaged messages it found and set aside."""

@@ -28,51 +28,51 @@ from queuelet.stores.disk.window import Windows
 from queuelet.stores.disk.writer import DiskSettings
 
 
-def _tell_nobody(*_: str) -> None:
+def _ignore(*_: str) -> None:
     pass
 
 
-def _note_nothing(_queue_id: str, _message: str, _reason: str) -> None:
+def _ignore_damage(_queue_id: str, _message: str, _reason: str) -> None:
     pass
 
 
 class DiskStore:
-    """Queues on a disk. What `commit` was awaited for survives the end of the process and of the machine.
+    """A store on disk. Changes survive a crash of the process or the machine once `commit` was awaited.
 
-    Used on the event loop's thread; writing is done by a thread of its own. When the disk fails, all that is not known
-    to be kept is given up: whoever waits gets `StoreFailed`, and so does every call on messages of before. The store
-    opens the database again, and tells of it when it has: then `queues` returns what is there.
+    Used on the event loop's thread; a thread of its own writes. If the disk fails, everything that is not known to be
+    committed is discarded: waiting calls get `StoreFailed`, and so does every later call on `Messages` objects from
+    before the failure. The store then reopens the database, calls `on_reopened`, and `queues` returns what was loaded.
     """
 
     is_durable = True
 
-    def __init__(  # noqa: PLR0913  # all but the folder by name
+    def __init__(  # noqa: PLR0913  # all except the folder are passed by name
         self,
         folder: Path,
         *,
         budget: MemoryBudget,
         settings: DiskSettings | None = None,
-        on_failed: Callable[[str], None] = _tell_nobody,
-        on_reopened: Callable[[], None] = _tell_nobody,
-        on_progress: Callable[[str], None] = _tell_nobody,
-        on_damaged: Callable[[str, str, str], None] = _note_nothing,
+        on_failed: Callable[[str], None] = _ignore,
+        on_reopened: Callable[[], None] = _ignore,
+        on_progress: Callable[[str], None] = _ignore,
+        on_damaged: Callable[[str, str, str], None] = _ignore_damage,
         loop: AbstractEventLoop | None = None,
     ) -> None:
-        """Open the store of a folder, or make one. This blocks: it reads all that is known of queues, but no message.
+        """Open the store of a folder, or create one. This blocks: it loads the state of all queues, but no bodies.
 
         Args:
-            folder: where its files are. It belongs to this store alone.
-            budget: what it holds in memory is accounted to it.
-            settings: how it uses the disk.
-            on_failed: called with the reason when the disk fails, before messages are let go of.
-            on_reopened: called after a failure, when the store serves again.
-            on_progress: called with words on how far it is, while the file of an older version is migrated.
-            on_damaged: called with the id of a queue, the id that the server made for a message of it, and the reason,
-                when that message is damaged and was set aside. The id is empty if messages cannot even be found.
-            loop: the event loop it is used on, by default the one that runs.
+            folder: the data folder, which no other store may use.
+            budget: the memory that the store holds is charged to it.
+            settings: how the store uses the disk.
+            on_failed: called with an error text when the disk fails, before the messages in memory are released.
+            on_reopened: called when the store is open again after a failure.
+            on_progress: called with a text that describes the progress of migrating a file of an older version.
+            on_damaged: called when a damaged message was set aside: with the queue's ID, the ID that the server made
+                for the message, and the reason. The message ID is empty if messages cannot even be found.
+            loop: the event loop it is used on, by default the running one.
 
         Raises:
-            StoreFailed: the folder or the database cannot be used; the sentence says why, and what to do.
+            StoreFailed: the folder or the database cannot be used; the error says why and what to do.
         """
         self._folder = folder
         self._settings = settings or DiskSettings()
@@ -103,32 +103,32 @@ class DiskStore:
 
     @property
     def problem(self) -> str:
-        """What is wrong with it, as a sentence for people; empty if all is well."""
+        """The store's problem, as a text for users; empty if there is none."""
         if self._keeper.failure:
             return self._keeper.failure
         if self._keeper.is_full:
             return (
-                f"the disk of {self._folder} is full: messages can be taken but not added, until there is room for "
-                f"{2 * self._settings.reserve_bytes:,} bytes"
+                f"the disk of {self._folder} is full: messages can be taken but not added; "
+                f"free at least {2 * self._settings.reserve_bytes:,} bytes"
             )
         return ""
 
     @property
     def problem_reason(self) -> str:
-        """The reason of the error that tells of the problem; empty if all is well."""
+        """The error reason of the problem, such as STORE_FULL; empty if there is no problem."""
         if self._keeper.failure:
             return StoreFailed.reason
         return StoreFull.reason if self._keeper.is_full else ""
 
     def check_room(self) -> None:
-        """Raise `StoreFull` if no message may be added, or `StoreFailed` if the store is not open."""
+        """Raise `StoreFull` if the disk is full, or `StoreFailed` if the store is not open."""
         if self._keeper.failure:
             raise StoreFailed(self._keeper.failure)
         if self._keeper.is_full:
             raise StoreFull(self.problem)
 
     def figures(self) -> DiskFigures:
-        """Return what it counts of itself, for metrics."""
+        """Return the store's statistics, for metrics."""
         keeper = self._keeper
         return DiskFigures(
             is_open=not keeper.failure,
@@ -147,7 +147,7 @@ class DiskStore:
     # Queues
 
     def queues(self) -> Iterable[StoredQueue]:
-        """Return the queues it holds, in order of creation."""
+        """Return the stored queues, in order of creation."""
         return [
             StoredQueue(
                 queue_id=messages.record.queue_id,
@@ -160,7 +160,7 @@ class DiskStore:
         ]
 
     def new(self, queue_id: str, created: int, definition: Definition) -> DiskMessages:
-        """Keep a new queue, and make room for its messages. Raises `StoreFailed` if the store is not open."""
+        """Store a new queue and return its messages. Raises `StoreFailed` if the store is not open."""
         group = self._keeper.journal.group()
         record = QueueRecord(
             ordinal=self._next_ordinal,
@@ -177,7 +177,7 @@ class DiskStore:
         return messages
 
     def redefine(self, queue_id: str, revision: int, definition: Definition) -> None:
-        """Keep another definition of a queue. Raises `StoreFailed` if the store is not open."""
+        """Store a changed definition of a queue. Raises `StoreFailed` if the store is not open."""
         group = self._keeper.journal.group()
         record = self._messages[queue_id].record
         record.revision, record.definition = revision, definition
@@ -186,7 +186,8 @@ class DiskStore:
     def drop(self, queue_id: str) -> None:
         """Remove a queue with all its messages. Raises `StoreFailed` if the store is not open.
 
-        That it is gone is kept with the next commit; the disk's room comes back when there is time.
+        The next commit includes the removal. The rows of its messages are deleted in the background instead, because
+        deleting millions of rows would delay the commits of other queues.
         """
         group = self._keeper.journal.group()
         messages = self._messages.pop(queue_id)
@@ -197,16 +198,16 @@ class DiskStore:
         group.dropped_numbers.append(messages.record.number)
 
     def commit(self) -> Awaitable[None] | None:
-        """Return what to wait for until all that was done is kept; None if it is."""
+        """Return an awaitable for the commit of all changes so far, None if they are committed."""
         group = self._keeper.journal.newest
         if group is not None:
             group.want()
         return group
 
     async def close(self) -> None:
-        """Write all that waits, leases too, put all into the database file, and close.
+        """Commit everything that is pending, including leases, and close the store as one file without a log.
 
-        Whoever waits for what could not be written gets `StoreFailed`. To close it once more does nothing.
+        Calls whose changes could not be committed get `StoreFailed`. Closing a closed store does nothing.
         """
         if self._is_closed:
             return
@@ -219,7 +220,7 @@ class DiskStore:
     # Inside
 
     def _take_up(self, contents: Contents) -> None:
-        """Begin to serve what was read."""
+        """Start to serve the queues that were loaded."""
         reader = Reader(open_for_reading(self._folder / DATABASE, vfs=self._settings.vfs), self._failed_to_read)
         self._shared = Shared(
             self._keeper.journal, reader, self._windows, self._note_set_aside, self._note_lost, self._renumber
@@ -255,7 +256,7 @@ class DiskStore:
     def _note_lost(self, record: QueueRecord, count: int) -> None:
         self._damaged_found += count
         self._on_damaged(
-            record.queue_id, "", f"{count:,} messages cannot be found: the pages that lead to them are damaged"
+            record.queue_id, "", f"{count:,} messages cannot be found because the pages that lead to them are damaged"
         )
 
     def _fail(self, why: str) -> None:
@@ -263,7 +264,7 @@ class DiskStore:
         self._let_go(why)
 
     def _let_go(self, why: str) -> None:
-        """Drop all that is in memory: the disk has failed, or the store is closed."""
+        """Release all messages in memory, because the disk has failed or the store is closed."""
         self._shared.reader.close()
         for messages in self._messages.values():
             messages.fail(why)
@@ -287,11 +288,14 @@ class DiskStore:
         group.queues[record.ordinal] = record
 
     def _take_number(self) -> int:
-        """Return a number under which nothing is stored."""
+        """Return a queue number under which no rows are stored."""
         if self._free_numbers:
             return heappop(self._free_numbers)
         if self._next_number > MOST_NUMBERS:
-            raise StoreFailed("there are as many queues as can be told apart, those included that are being deleted")
+            raise StoreFailed(
+                f"the store has {MOST_NUMBERS:,} queues, the most it can have, including those being deleted; "
+                "delete queues that are not needed"
+            )
         self._next_number += 1
         return self._next_number - 1
 

@@ -1,4 +1,4 @@
-"""The one thread that writes: it does what it is given in order, and tells the event loop."""
+"""The writer thread: it runs tasks in order, and passes their results to the event loop."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ T = TypeVar("T")
 
 
 class Worker:
-    """A thread beside the event loop."""
+    """A thread that runs one task at a time. It is a daemon thread, so it does not keep the process alive."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
-        """Start it. It does not keep the process from ending."""
         self._loop = loop
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="queuelet-disk", daemon=True)
         self._thread.start()
 
     def do(self, work: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
-        """Do some work in the thread, then call `done` on the loop with what it returned or raised."""
+        """Run `work` in the thread, then call `done` on the event loop with what it returned or raised."""
 
         def task() -> None:
             try:
                 result: T | Exception = work()
-            except Exception as error:  # noqa: BLE001  # whatever it is, the loop decides what it means
+            except Exception as error:  # noqa: BLE001  # `done` handles it
                 result = error
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed, so there are no waiters
                 self._loop.call_soon_threadsafe(done, result)
 
         self._tasks.put(task)
 
     def stop(self) -> None:
-        """End the thread once it has done what it was given, and wait for that."""
+        """Finish the tasks that were submitted, end the thread, and wait for its end."""
         self._tasks.put(None)
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""The part of a queue's line that is in memory, and the bound on all such parts together."""
+"""Windows: the messages at the head of each queue that are held in memory, and the bound on all windows together."""
 
 from __future__ import annotations
 
@@ -8,76 +8,73 @@ from collections import deque
 from queuelet.core.budget import MemoryBudget
 
 OVERHEAD = 160
-"""What a message in memory takes beyond its bytes, in bytes."""
+"""Memory that a message takes in addition to its bytes, in bytes."""
 
 _MOST = 4_096
-"""How many messages of one queue are kept in memory, to be taken next."""
+"""The most messages that one window holds."""
 
 _MOST_BYTES = 4 * 1024 * 1024
-"""How many bytes of one queue are, at about."""
+"""About how many bytes one window holds at most."""
 
 
 class Windows:
-    """Bounds what all lines together hold in memory, in bytes: who was filled longest ago gives up first."""
+    """Bounds the memory of all windows together to `most` bytes. The window filled longest ago is evicted first."""
 
     def __init__(self, budget: MemoryBudget, most: int) -> None:
-        """Take the budget to account to, and the bound."""
         self.budget = budget
         self.most = most
         self.used = 0
         self._filled: dict[Line, None] = {}
 
     def add(self, size: int) -> None:
-        """Account for more, or for less."""
+        """Account for `size` bytes more, or less if it is negative."""
         self.used += size
         self.budget.used += size
 
     def has_room(self, size: int) -> bool:
-        """Tell whether there is room for a message of this size."""
+        """Return whether a message of this size fits within the bound."""
         return self.used + size + OVERHEAD <= self.most
 
     def make_room(self, line: Line, size: int) -> None:
-        """Take from others what a line is about to hold, and note that it was filled last."""
+        """Evict other windows until a message of this size fits, and mark the given window as filled last."""
         self._filled.pop(line, None)
         while self._filled and not self.has_room(size):
             next(iter(self._filled)).shed()
         self._filled[line] = None
 
     def forget(self, line: Line) -> None:
-        """Note that a line holds nothing any more."""
+        """Stop tracking a window, because it is empty."""
         self._filled.pop(line, None)
 
 
 class Line:
-    """The messages that are next in line: all of the line up to a cursor, in order.
+    """The window of one queue: all messages in line up to a cursor, in order.
 
-    What follows the cursor is on disk, or is not written yet. A message put back stands here without its body, and one
-    that is struck off from the middle leaves its number behind, in `_struck`, until it comes up. The first is never
-    struck.
+    Messages after the cursor are on the disk, or are not committed yet. A message that was returned to the line is here
+    without its body. A message removed from the middle leaves its sequence number in `seqs` and in `_struck` until it
+    is the first; then it is dropped, so the first one in `seqs` is always stored.
     """
 
     __slots__ = ("_size", "_struck", "_windows", "bodies", "cursor", "seqs")
 
     def __init__(self, windows: Windows) -> None:
-        """Begin before the first message."""
         self._windows = windows
         self.seqs: deque[int] = deque()
         self.bodies: dict[int, bytes] = {}
         self.cursor = 0
-        """The messages in line up to this number are here."""
+        """The window has all messages in line with sequence numbers up to this one."""
         self._struck: set[int] = set()
         self._size = 0
 
     def __len__(self) -> int:
-        """Return how many messages are here."""
         return len(self.seqs) - len(self._struck)
 
     def has_room(self, size: int) -> bool:
-        """Tell whether a message that is added now may stay in memory."""
+        """Return whether the window can hold another message of this size."""
         return len(self.seqs) < _MOST and self._size + size <= _MOST_BYTES and self._windows.has_room(size)
 
     def push(self, seq: int, body: bytes) -> None:
-        """Put the message that follows the cursor here."""
+        """Add the message that follows the cursor, and move the cursor to it."""
         if not self.bodies:
             self._windows.make_room(self, len(body))
         self.seqs.append(seq)
@@ -86,7 +83,7 @@ class Line:
         self._account(len(body) + OVERHEAD)
 
     def first(self, count: int) -> list[int]:
-        """Return the numbers of the first few."""
+        """Return the sequence numbers of the first messages, at most `count`."""
         found: list[int] = []
         for seq in self.seqs:
             if len(found) >= count:
@@ -96,7 +93,7 @@ class Line:
         return found
 
     def leave(self, seqs: list[int]) -> None:
-        """Take the first few out: what `first` returned, or the beginning of it."""
+        """Remove the first messages: those that `first` returned, or fewer."""
         size = 0
         for seq in seqs:
             while (first := self.seqs.popleft()) != seq:
@@ -108,7 +105,10 @@ class Line:
         self._trim()
 
     def insert(self, seq: int) -> None:
-        """Put a message back that is not past the cursor. The last leave when there are too many."""
+        """Add a message that was returned to the line and is not after the cursor.
+
+        If there are too many messages then, the last ones leave and the cursor moves back.
+        """
         if self.seqs and seq > self.seqs[0]:
             insort(self.seqs, seq)
         else:
@@ -120,13 +120,13 @@ class Line:
             self.cursor = self.seqs[-1]
 
     def strike(self, seq: int) -> None:
-        """Take a message out that is not past the cursor, wherever it stands."""
+        """Remove a message that is not after the cursor, wherever it is."""
         self._struck.add(seq)
         self._let_go(seq)
         self._trim()
 
     def shed(self) -> None:
-        """Let go of all, so that it is read again when it is asked for."""
+        """Evict all messages. They are read from the disk again when they are needed."""
         if self.seqs:
             self.cursor = self.seqs[0] - 1
         self._account(-self._size)
@@ -143,7 +143,7 @@ class Line:
         self._windows.add(size)
 
     def _trim(self) -> None:
-        """Drop struck numbers that came up."""
+        """Drop removed messages from the front."""
         if self._struck:
             while self.seqs and self.seqs[0] in self._struck:
                 self._struck.remove(self.seqs.popleft())

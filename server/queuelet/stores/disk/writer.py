@@ -1,4 +1,4 @@
-"""What the writer's thread does: transactions, checkpoints, and the tidying up between them."""
+"""The tasks of the writer thread: transactions, checkpoints, and reclaiming space between them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from queuelet.stores.disk.schema import PAGE_BYTES
 T = TypeVar("T")
 
 FULL_FOR = 1.0
-"""How long a disk that was full counts as full at least, in seconds: nobody is told one thing and then the other."""
+"""How long a disk counts as full once it was full, in seconds, so that producers do not see the state flap."""
 
 _PIECE = 64 * 1024
-"""How much of the log is written anew at once, in bytes. SQLite's layer over Unix takes less than 128 KiB."""
+"""How much of the log is rewritten at once, in bytes. SQLite's Unix VFS accepts less than 128 KiB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,58 +38,58 @@ class DiskSettings:
     """How a store uses its disk. Sizes are in bytes."""
 
     reserve_bytes: int = 16 * 1024 * 1024
-    """The room kept for removing messages on a full disk. At least 1 MiB, or 0 for none."""
+    """The space reserved for removing messages from a full disk. At least 1 MiB, or 0 for no reserve."""
 
     group_bytes: int = 4 * 1024 * 1024
-    """About how many bytes of messages go into one transaction. A quarter of the reserve, so that it fits in there."""
+    """About how many bytes of messages one transaction has: a quarter of the reserve, so that it fits in there."""
 
     log_bytes: int = 4 * 1024 * 1024
-    """How large the write-ahead log may grow before it is copied into the database."""
+    """The size of the write-ahead log that starts a checkpoint, which copies it into the database."""
 
     window_bytes: int = 64 * 1024 * 1024
-    """How many bytes of messages that are on the disk are kept in memory too, to be taken next."""
+    """How many bytes of committed messages are held in memory, so that they can be delivered without a read."""
 
     vfs: str | None = None
-    """The name of SQLite's layer over the system, where it is not the default one."""
+    """The name of the SQLite VFS, None for the default one."""
 
     synchronous: str = "FULL"
-    """SQLite's setting. Only tests use another, to prove that they would notice."""
+    """SQLite's setting. Only tests use another value, to prove that they would detect a missing fsync."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """What became of a transaction that is on the disk."""
+    """The outcome of a transaction that is on the disk."""
 
     seconds: float
     is_full: bool
-    """Whether the reserve was needed for it."""
+    """Whether the disk counts as full."""
     log_bytes: int
-    """The size of the write-ahead log."""
+    """The size of the write-ahead log, in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tidied:
-    """How things are after a slice of tidying up."""
+    """The outcome of a slice of reclaiming."""
 
     is_full: bool
+    """Whether the disk counts as full."""
     has_more: bool
-    """Whether there is more to do."""
+    """Whether there is more to reclaim."""
     is_quiet: bool
-    """Whether the log was given back."""
+    """Whether the log was to be truncated."""
     freed: list[int]
-    """Numbers under which nothing is stored any more."""
+    """Queue numbers under which no rows are left."""
     file_bytes: int
     free_bytes: int
 
 
 class Writer:
-    """The connection that writes. Used by one thread at a time."""
+    """The connection that writes. Used by one thread at a time, and `open` must be called first.
+
+    This process must hold the lock of the data folder. `progress` is called with the progress of a migration.
+    """
 
     def __init__(self, folder: Path, settings: DiskSettings, progress: Progress) -> None:
-        """Take a folder that this process holds the lock of, and what is told how far a migration is.
-
-        `open` comes first.
-        """
         self._progress = progress
         self._path = folder / DATABASE
         self._log = folder / LOG
@@ -102,13 +102,13 @@ class Writer:
         self.is_full = False
 
     def open(self, check: Callable[[apsw.Connection], None] | None = None) -> Contents:
-        """Open the database and read what is needed to serve.
+        """Open the database and load the state of its queues.
 
         Args:
-            check: what to do first with the open database.
+            check: called first with the open database.
 
         Raises:
-            StoreFailed: it cannot be used; the sentence says why, and what to do.
+            StoreFailed: the database cannot be used; the error says why and what to do.
         """
         with explained(self._path):
             self.is_full = not self._reserve.make()
@@ -126,28 +126,28 @@ class Writer:
         return contents
 
     def reopen(self, *, is_damaged: bool, is_cancelled: Callable[[], bool]) -> Contents:
-        """Open again after a failure. Raises as `open` does.
+        """Reopen the database after a failure. Raises as `open` does.
 
         Args:
-            is_damaged: whether damage was met in the file. Opening reads little of it, and so it is looked through
-                first: it is not served from again as long as there is anything wrong with it.
-            is_cancelled: tells whether to give that up.
+            is_damaged: whether damage was found in the file. If so, the whole file is checked first, because opening
+                reads little of it; a file with anything wrong is not opened.
+            is_cancelled: polled during the check, which is cancelled if it returns True.
         """
         self._abandon()
         with explained(self._path):
-            self._write_log_anew()
+            self._rewrite_log()
         try:
             return self.open(partial(require_whole, is_cancelled=is_cancelled) if is_damaged else None)
         except StoreFailed:
-            self._abandon()  # it may be long until the next time, and somebody may mend the file meanwhile
+            self._abandon()  # the next attempt may be much later, and the file may be repaired until then
             raise
 
     def write(self, batch: Batch) -> Written:
-        """Write a batch, out of the reserve if need be.
+        """Commit a batch, with the space of the reserve if necessary.
 
         Raises:
-            apsw.FullError: there is no room even so. Nothing of it is written.
-            apsw.Error: the disk failed. What became of the batch is not known.
+            apsw.FullError: the disk is full even without the reserve. Nothing was written.
+            apsw.Error: the disk failed. The outcome is not known.
         """
         start = perf_counter()
         self._with_room(lambda: write(self._open, batch))
@@ -159,30 +159,30 @@ class Writer:
         )
 
     def checkpoint(self) -> None:
-        """Copy the log into the database. Raises apsw.Error where the disk fails."""
-        with suppress(apsw.FullError, apsw.BusyError):  # the log stays, and nothing is lost
+        """Copy the log into the database. Raises apsw.Error if the disk fails."""
+        with suppress(apsw.FullError, apsw.BusyError):  # the log still has everything
             self._with_room(lambda: self._open.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE))
         self._log_pages = 0
 
     def tidy(self, *, is_idle: bool, is_quiet: bool) -> Tidied:
-        """Do some of what has time: delete what was dropped, give back free space, look whether there is room again.
+        """Reclaim some space: delete rows of dropped queues, return free pages to the file system, truncate the log.
 
-        It takes some ten milliseconds at most.
+        On a full disk it also checks whether there is free space again. It takes a few tens of milliseconds at most.
 
         Args:
-            is_idle: whether nothing is written just now. Space that is free is not given back while there is load,
-                which will soon need it, unless it is most of the file.
-            is_quiet: whether nothing was written for a while, so that the log can be given back.
+            is_idle: whether there was no commit in the last `IDLE` seconds. Under load free pages are not returned
+                unless they are most of the file, because new messages will soon use them.
+            is_quiet: whether there was no commit in the last `QUIET` seconds, so that the log can be truncated.
 
         Raises:
             apsw.Error: the disk failed.
         """
         freed: list[int] = []
         has_more = False
-        with suppress(apsw.FullError, apsw.BusyError):  # another time
+        with suppress(apsw.FullError, apsw.BusyError):  # the next slice retries
             has_more = self._with_room(lambda: self._tidy_some(freed, is_idle=is_idle))
             if is_quiet and not has_more and self._log.exists() and self._log.stat().st_size:
-                self._give_log_back()
+                self._truncate_log()
         if self.is_full and monotonic() - self._full_since >= FULL_FOR:
             self.is_full = not self._reserve.make()
         free = sweep.free_pages(self._open) * PAGE_BYTES
@@ -196,7 +196,7 @@ class Writer:
         )
 
     def close(self) -> None:
-        """Put all into the database file and close. Raises apsw.Error where the disk fails."""
+        """Copy the log into the database file and close it. Raises apsw.Error if the disk fails."""
         if self._connection:
             self._connection.close()
             self._connection = None
@@ -216,8 +216,8 @@ class Writer:
             return True
         return sweep.give_back_some(self._open, is_idle=is_idle, is_full=self.is_full)
 
-    def _give_log_back(self) -> None:
-        """Cut the log, unless somebody reads from it: a backup does so for long, and nobody is to wait for its end."""
+    def _truncate_log(self) -> None:
+        """Truncate the log, unless another process reads it: commits must not wait for a long backup."""
         self._open.set_busy_timeout(0)
         try:
             self._open.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -226,7 +226,7 @@ class Writer:
             self._open.set_busy_timeout(PATIENCE_MS)
 
     def _with_room(self, work: Callable[[], T]) -> T:
-        """Do some work, once more with the reserve's room if there is none."""
+        """Do some work. If the disk is full, release the reserve and retry once."""
         try:
             return work()
         except apsw.FullError:
@@ -239,19 +239,19 @@ class Writer:
         return apsw.SQLITE_OK
 
     def _abandon(self) -> None:
-        """Close after a failure, leaving the files as they are."""
+        """Close after a failure, without a checkpoint."""
         if self._connection:
             with suppress(apsw.Error):
                 self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                self._connection.close(True)  # noqa: FBT003  # apsw's: whatever it may say
+                self._connection.close(True)  # noqa: FBT003  # apsw's `force`: ignore errors
             self._connection = None
 
-    def _write_log_anew(self) -> None:
-        """Write the bytes of the log over themselves, and sync.
+    def _rewrite_log(self) -> None:
+        """Overwrite the log with its own bytes, and fsync it.
 
-        After a sync has failed the system takes the pages for clean, though they may never have reached the disk: a
-        later sync that succeeds says nothing about them. Written anew they are synced like any others. What a failed
-        checkpoint has put into the database needs no such care, for it is in the log still, and is copied again.
+        After a failed fsync the kernel marks the pages as clean, although they may never have reached the disk. A later
+        fsync that succeeds does not cover them, but if they are written again it does. Pages that a failed checkpoint
+        wrote to the database need no rewriting, because they are still in the log and are copied again.
         """
         if not self._log.exists() or not self._log.stat().st_size:
             return
