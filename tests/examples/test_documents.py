@@ -17,7 +17,7 @@ from queuelet.fairness import Line
 from queuelet.server.intake import Intake
 from queuelet.server.latency import Latencies
 from queuelet.server.metrics import exposition, server_registry
-from queuelet.stores.disk import DiskFigures, Distribution
+from queuelet.stores.disk import DiskStats, Distribution
 from queuelet.tags import Tag
 from queuelet.web.connections import HttpConnections
 from queuelet.wire.errors import CODES
@@ -26,11 +26,11 @@ from support.documents import ROOT, TOOLS, first_cells, free_ports, run_in_one_s
 from support.queues import make_manager
 
 OF_THE_CLIENT = {"UNREACHABLE", "DEADLINE_EXCEEDED"}
-FIGURES = DiskFigures(
+STATS = DiskStats(
     is_open=True,
     is_full=False,
     failures=0,
-    groups=1,
+    commits=1,
     changes=Distribution(bounds=(1,), buckets=(1, 0), total=1),
     commit_seconds=Distribution(bounds=(1,), buckets=(1, 0), total=1),
     file_bytes=1,
@@ -69,7 +69,7 @@ def test_server_md_lists_every_metric() -> None:
         intake=Intake(manager.budget, 1, 1),
         http=HttpConnections(),
         long_work=Line(),
-        disk=lambda: FIGURES,
+        disk=lambda: STATS,
     )
     text = b"".join(exposition(registry, manager, 2, {"a"})).decode()
     metrics = {

@@ -323,7 +323,7 @@ def test_a_restore_that_is_killed_leaves_the_old_store_or_the_new_one(
 def test_a_store_that_is_being_read_is_not_overwritten(
     queuelet: Queuelet, harness: DiskHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup, "PATIENCE_MS", 0)
+    monkeypatch.setattr(backup, "BUSY_TIMEOUT_MS", 0)
     queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db")
     harness.leave_behind_in(tmp_path / "killed")
     with inspecting(tmp_path / "killed" / DATABASE) as connection, connection:

@@ -79,7 +79,7 @@ def test_a_flipped_bit_is_found_and_the_message_is_set_aside_alone(harness: Disk
     assert forgotten == [each + 1 for each in rotten]
     assert (len(messages), messages.damaged, messages.first_in_line) == (5, 10, 0)
     harness.commit()
-    assert harness.store.figures().damaged_found == 10
+    assert harness.store.stats().damaged_found == 10
 
     messages = harness.restart()
     assert (len(messages), messages.damaged) == (5, 10)

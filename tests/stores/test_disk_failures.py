@@ -19,8 +19,8 @@ from queuelet.definition import State
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.stores.disk import DiskSettings, check, commits, reserve, writer
 from queuelet.stores.disk.data_dir import DATABASE
-from queuelet.stores.disk.loading import Contents
-from queuelet.stores.disk.writer import Tidied, Writer
+from queuelet.stores.disk.loading import LoadedStore
+from queuelet.stores.disk.writer import Reclaimed, Writer
 from support.counts import soaked
 from support.disk_faults import Faults, FaultyDisk, FaultyVfs
 from support.disk_harness import DiskHarness
@@ -76,7 +76,7 @@ def test_a_full_disk_refuses_messages_and_keeps_what_it_took(harness: DiskHarnes
     with pytest.raises(StoreFull, match="is full: messages can be taken"):
         harness.store.check_room()
     assert harness.store.problem_reason == "STORE_FULL"
-    assert harness.store.figures().is_full
+    assert harness.store.stats().is_full
     assert len(harness.reopen()) == count
 
 
@@ -115,18 +115,18 @@ def test_a_disk_that_was_full_counts_as_full_for_a_time(
     harness: DiskHarness, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "FULL_FOR", 1e9)
-    tidy, tidied = Writer.tidy, []
+    reclaim, slices = Writer.reclaim, []
 
-    def noted(writer: Writer, **how: Any) -> Tidied:  # noqa: ANN401  # as it is called
-        tidied.append(how)
-        return tidy(writer, **how)
+    def recorded(writer: Writer, **how: Any) -> Reclaimed:  # noqa: ANN401  # as it is called
+        slices.append(how)
+        return reclaim(writer, **how)
 
-    monkeypatch.setattr(Writer, "tidy", noted)
+    monkeypatch.setattr(Writer, "reclaim", recorded)
     harness.open()
     fill_disk(harness, disk)
     disk.set(Faults())
-    tidied.clear()
-    harness.until(lambda: len(tidied) > 3)
+    slices.clear()
+    harness.until(lambda: len(slices) > 3)
     assert harness.store.problem_reason == "STORE_FULL"
     monkeypatch.setattr(writer, "FULL_FOR", 0)
     harness.until(lambda: not harness.store.problem)
@@ -165,7 +165,7 @@ def test_waiting_calls_fail_with_an_unknown_outcome(harness: DiskHarness, disk: 
     with pytest.raises(StoreFailed, match="the outcome of the call is not known"):
         harness.commit()
     assert harness.store.problem_reason == "STORE_FAILED"
-    assert not harness.store.figures().is_open
+    assert not harness.store.stats().is_open
     with pytest.raises(StoreFailed):
         harness.store.check_room()
 
@@ -214,7 +214,7 @@ def test_after_a_failure_the_store_opens_again_with_all_that_was_committed(
     harness.until(lambda: harness.reopenings == 1)
     assert harness.store.problem == ""
     assert harness.store.epoch == epoch
-    assert harness.store.figures().failures == 1
+    assert harness.store.stats().failures == 1
     messages = harness.messages
     assert messages.get(1) == b"one"
     messages.append(3, b"three")
@@ -275,13 +275,13 @@ def openings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     openings: list[bool] = []
     reopen = Writer.reopen
 
-    def noted(writer: Writer, **how: Any) -> Contents:  # noqa: ANN401  # as it is called
+    def recorded(writer: Writer, **how: Any) -> LoadedStore:  # noqa: ANN401  # as it is called
         openings.append(False)
         contents = reopen(writer, **how)
         openings[-1] = True
         return contents
 
-    monkeypatch.setattr(Writer, "reopen", noted)
+    monkeypatch.setattr(Writer, "reopen", recorded)
     return openings
 
 
@@ -319,7 +319,7 @@ def test_a_damaged_page_fails_the_store_until_the_file_is_repaired(waits: list[f
     assert harness.store.problem == failed.value.message
     with pytest.raises(StoreFailed, match="is damaged"):
         harness.store.check_room()
-    assert harness.store.figures().failures == 1
+    assert harness.store.stats().failures == 1
 
     (harness.folder / DATABASE).write_bytes(good)
     harness.until(lambda: harness.reopenings == 1)

@@ -45,7 +45,7 @@ WHOLE = Definition(
 def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[DiskHarness]:
     """A store on a good disk that reclaims space without much delay."""
     monkeypatch.setattr(commits, "QUIET", 0.01)
-    monkeypatch.setattr(commits, "TIDY_EVERY", 0.001)
+    monkeypatch.setattr(commits, "RECLAIM_EVERY", 0.001)
     harness = DiskHarness()
     yield harness
     harness.close()
@@ -181,17 +181,17 @@ def test_a_queue_does_not_wait_for_another(harness: DiskHarness) -> None:
 def test_all_calls_of_a_turn_share_one_transaction(harness: DiskHarness) -> None:
     messages = harness.open()
     harness.commit()
-    before = harness.store.figures().groups
+    before = harness.store.stats().commits
     awaitables = []
     for seq in range(1, 101):
         messages.append(seq, b"message")
         awaitables.append(messages.commit())
     for awaitable in awaitables:
         harness.wait(awaitable)
-    figures = harness.store.figures()
-    assert figures.groups == before + 1
-    assert figures.changes.total == 100
-    assert sum(figures.commit_seconds.buckets) == figures.groups
+    stats = harness.store.stats()
+    assert stats.commits == before + 1
+    assert stats.changes.total == 100
+    assert sum(stats.commit_seconds.buckets) == stats.commits
 
 
 def test_a_call_that_is_cancelled_leaves_the_others_waiting(harness: DiskHarness) -> None:
@@ -220,7 +220,7 @@ def test_what_is_added_and_taken_before_it_is_written_is_never_written(harness: 
     messages.take()
     messages.tally.next_seq = 2
     harness.commit()
-    assert harness.store.figures().changes.total == 0
+    assert harness.store.stats().changes.total == 0
     assert harness.reopen().tally.next_seq > 2, "its number is not given again"
 
 
@@ -231,11 +231,11 @@ def test_leases_are_committed_after_a_time_although_no_call_waits(
     messages = harness.open()
     messages.append(1, b"one")
     harness.commit()
-    groups = harness.store.figures().groups
+    commits_before = harness.store.stats().commits
     messages.checkout_many(1, 0)
     messages.deliveries[1] = Delivery(State.LEASED, 1, 99)
     messages.mark_leased([1])
-    harness.until(lambda: harness.store.figures().groups == groups + 1)
+    harness.until(lambda: harness.store.stats().commits == commits_before + 1)
     assert harness.reopen().deliveries[1].token == 99
 
 
@@ -282,7 +282,7 @@ def test_a_batch_larger_than_a_group_is_committed_completely(harness: DiskHarnes
     for seq in range(1, 101):
         messages.append(seq, bytes(MIB // 4))
     harness.commit()
-    assert harness.store.figures().groups > 5
+    assert harness.store.stats().commits > 5
     assert len(harness.reopen()) == 100
 
 
@@ -306,7 +306,7 @@ def test_a_backlog_takes_no_memory_once_it_is_committed(harness: DiskHarness, or
     for messages in queues:
         for seq in range(1, 10_000 // len(queues)):
             assert messages.take() == (seq, bytes(1_000))
-            assert harness.store.figures().window_bytes <= MIB
+            assert harness.store.stats().window_bytes <= MIB
     harness.commit()
     assert harness.budget.used == idle
 
@@ -439,8 +439,8 @@ def test_a_folder_that_cannot_be_written_is_refused() -> None:
 
 
 def test_a_second_process_is_refused_by_name(harness: DiskHarness) -> None:
-    program = "import sys, fcntl; from pathlib import Path; from queuelet.stores.disk.data_dir import FolderLock; "
-    program += "FolderLock(Path(sys.argv[1]))"
+    program = "import sys, fcntl; from pathlib import Path; from queuelet.stores.disk.data_dir import DataDirLock; "
+    program += "DataDirLock(Path(sys.argv[1]))"
     ended = subprocess.run(
         [sys.executable, "-c", program, str(harness.folder)],
         capture_output=True,

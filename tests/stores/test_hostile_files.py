@@ -19,8 +19,8 @@ from queuelet.errors import StoreFailed
 from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_store
 from queuelet.stores.disk.data_dir import DATABASE
-from queuelet.stores.disk.rows import with_checksum
 from queuelet.stores.disk.schema import PAGE_BYTES
+from queuelet.stores.disk.verified_rows import with_checksum
 from support.counts import soaked
 from support.disk_harness import DiskHarness
 from support.logged_process import clean_environment

@@ -120,10 +120,10 @@ class DiskHarness:
     def in_writer(self, work: Callable[[], None]) -> None:
         """Run something in the writer thread, so that the store writes nothing meanwhile."""
         done = threading.Event()
-        worker = self.store._keeper._worker  # noqa: SLF001  # there is no public way to stop the writer
-        assert worker
-        worker.do(work, lambda _: None)
-        worker.do(done.set, lambda _: None)
+        thread = self.store._commit_loop._thread  # noqa: SLF001  # there is no public way to stop the writer
+        assert thread
+        thread.submit(work, lambda _: None)
+        thread.submit(done.set, lambda _: None)
         assert done.wait(patient(30))
 
     def close(self) -> None:

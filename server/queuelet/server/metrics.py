@@ -31,7 +31,7 @@ from queuelet.core.stored_form import created_of
 from queuelet.errors import StoreFailed
 from queuelet.server.intake import Intake
 from queuelet.server.latency import Latencies
-from queuelet.stores.disk.stats import DiskFigures, Distribution
+from queuelet.stores.disk.stats import DiskStats, Distribution
 
 TAG_VALUE_BYTES = 128
 """The longest value of a tag in a series; the rest is cut off."""
@@ -213,7 +213,7 @@ class ServerMetrics(Collector):
         intake: Intake,
         http: HttpFigures,
         long_work: LongWork,
-        disk: Callable[[], DiskFigures] | None,
+        disk: Callable[[], DiskStats] | None,
     ) -> None:
         """Take where latencies, memory and connections are counted, and what the Disk store counts if there is one."""
         self._latencies = latencies
@@ -287,7 +287,7 @@ def _long_work_families(work: LongWork) -> Iterator[Metric]:
     )
 
 
-def _disk_families(disk: DiskFigures) -> Iterator[Metric]:
+def _disk_families(disk: DiskStats) -> Iterator[Metric]:
     yield from _families(
         GaugeMetricFamily,
         ("disk_open", "Whether the Disk store serves; not while it is reopened after a failure.", disk.is_open),
@@ -361,7 +361,7 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
     intake: Intake,
     http: HttpFigures,
     long_work: LongWork,
-    disk: Callable[[], DiskFigures] | None = None,
+    disk: Callable[[], DiskStats] | None = None,
     credentials: Callable[[], Iterable[FileFigures]] = list,
 ) -> CollectorRegistry:
     """Return the registry of what is not a queue's: the server, its Disk store, the process and the platform."""

@@ -147,7 +147,7 @@ class Server:
                 intake=intake,
                 http=connections,
                 long_work=LINE,
-                disk=self._disk.figures if self._disk else None,
+                disk=self._disk.stats if self._disk else None,
                 credentials=self._file_figures,
             ),
             is_ready=lambda: not self.is_stopping,

@@ -1,21 +1,21 @@
 """The Disk store: messages in one SQLite database per data folder, durable through any crash.
 
 Writing is a group commit. The queue runs on the event loop's thread: a call on `DiskMessages` (`messages.py`) changes
-memory at once and records the change in the open group of the `Journal` (`groups.py`). The `CommitLoop` (`commits.py`)
-has one thread (`thread.py`, `writer.py`) write a group as one transaction with one fsync (`batch.py`), and then
-completes every call that waits for that group. While a group is being written the next one fills, so under load many
-calls share a fsync. Messages are read on the event loop (`reader.py`, `rows.py`), so a backlog takes no memory except
-for a window of messages at the head of the queue (`window.py`).
+memory at once and records the change in the open `Group` (`groups.py`). The `CommitLoop` (`commits.py`) has one thread
+(`thread.py`, `writer.py`) write a group as one transaction with one fsync (`batch.py`), and then completes every call
+that waits for that group. While a group is being written the next one fills, so under load many calls share a fsync.
+Messages are read on the event loop (`reader.py`, `verified_rows.py`), so a backlog takes no memory except for a window
+of messages at the head of the queue (`window.py`).
 
-`store.py` puts these together. `schema.py` has the tables, `records.py` converts between their rows and values, and
+`store.py` puts these together. `schema.py` has the tables, `rows.py` converts between their rows and values, and
 `checksums.py` computes the checksums of rows. `database.py` opens a file, `migrations.py` migrates one of an older
 version, and `loading.py` loads a store when it is opened. `data_dir.py` has the files of the data folder, `reserve.py`
 the disk space that is released when the disk is full, `reclaim.py` deletes and vacuums in the background, `stats.py`
 has the statistics. `check.py`, `copying.py` and `backup.py` implement `queuelet check`, `backup` and `restore`.
 """
 
-from queuelet.stores.disk.stats import DiskFigures, Distribution
+from queuelet.stores.disk.stats import DiskStats, Distribution
 from queuelet.stores.disk.store import DiskStore
 from queuelet.stores.disk.writer import DiskSettings
 
-__all__ = ["DiskFigures", "DiskSettings", "DiskStore", "Distribution"]
+__all__ = ["DiskSettings", "DiskStats", "DiskStore", "Distribution"]

@@ -14,10 +14,10 @@ import apsw
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.check import Progress, check_database, damaged_rows
 from queuelet.stores.disk.copying import Copied, copy_sound
-from queuelet.stores.disk.data_dir import BESIDE, DATABASE, FolderLock, open_private, sync_folder
+from queuelet.stores.disk.data_dir import DATABASE, SQLITE_SUFFIXES, DataDirLock, open_private, sync_folder
 from queuelet.stores.disk.database import (
+    BUSY_TIMEOUT_MS,
     DAMAGE,
-    PATIENCE_MS,
     REMEDY,
     damage_of,
     explained,
@@ -30,8 +30,8 @@ from queuelet.stores.disk.database import (
     value,
     version_of,
 )
-from queuelet.stores.disk.loading import MOST_TOKEN, TOKENS, load_contents
-from queuelet.stores.disk.records import checked_int
+from queuelet.stores.disk.loading import MOST_TOKEN, TOKENS, load_store
+from queuelet.stores.disk.rows import checked_int
 from queuelet.stores.disk.schema import VERSION
 
 _USE_ANOTHER = "use another backup"
@@ -102,7 +102,7 @@ def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progre
     target = folder / DATABASE
     # The lock excludes a second restore, so an existing file with this name was left by a restore that was killed.
     unfinished = folder / f"{DATABASE}.unfinished"
-    with FolderLock(folder), explained(target):
+    with DataDirLock(folder), explained(target):
         _require_replaceable(target, backup, force=force)
         _remove(unfinished)
         with _finishing(unfinished, target):
@@ -154,7 +154,7 @@ def _finishing(unfinished: Path, target: Path) -> Iterator[None]:
 
 def _remove(path: Path) -> None:
     """Remove a database and the files that SQLite creates next to it, if they exist."""
-    for suffix in ("", *BESIDE):
+    for suffix in ("", *SQLITE_SUFFIXES):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
@@ -214,7 +214,7 @@ def _fold_log(path: Path) -> None:
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.set_busy_timeout(PATIENCE_MS)
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             connection.pragma("schema_version")  # SQLite opens the log with the first read
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         finally:
@@ -232,7 +232,7 @@ def _fold_log(path: Path) -> None:
 
 def _drop_log(path: Path) -> None:
     """Remove the log and other files of a database, because SQLite would use them with the one that replaces it."""
-    for suffix in BESIDE:
+    for suffix in SQLITE_SUFFIXES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     # Otherwise a power loss could bring the log back, next to the new database.
     sync_folder(path.parent)
@@ -260,7 +260,7 @@ def _begin_epoch(path: Path, backup: Path, tokens_given: int) -> None:
         raise
     try:
         with explained(backup, _USE_ANOTHER):
-            contents = load_contents(connection)
+            contents = load_store(connection)
         with connection:
             set_meta(connection, "epoch", str(uuid4()))
             # The tokens that were issued since the backup are not known, but each opening reserves at most `TOKENS`.

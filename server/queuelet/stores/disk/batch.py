@@ -15,7 +15,7 @@ import apsw
 
 from queuelet.stores.disk.checksums import of_message
 from queuelet.stores.disk.database import transaction
-from queuelet.stores.disk.records import AnswerRow, DeliveryRow, QueueRow, RankRow, TallyRow, dropped_row
+from queuelet.stores.disk.rows import AnswerRow, DeliveryRow, QueueRow, RankRow, TallyRow, dropped_row
 
 _ROWS = 1_000
 """The most rows of one statement: with twelve columns it stays below SQLite's limit of 32,766 parameters."""

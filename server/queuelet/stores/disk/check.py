@@ -10,9 +10,9 @@ import apsw
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.database import get_meta, inspecting, one_line, value
-from queuelet.stores.disk.records import FAR
-from queuelet.stores.disk.rows import TABLES, Damage, read_messages, read_rows
+from queuelet.stores.disk.rows import FAR
 from queuelet.stores.disk.schema import SEQ_BITS
+from queuelet.stores.disk.verified_rows import TABLES, Damage, read_messages, read_rows
 
 Progress = Callable[[str], None]
 """Called with a text for users that describes the present step."""

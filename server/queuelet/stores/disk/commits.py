@@ -15,16 +15,16 @@ import apsw
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
 from queuelet.stores.disk.database import REMEDY, damage_of
-from queuelet.stores.disk.groups import Group, Journal
-from queuelet.stores.disk.loading import Contents
+from queuelet.stores.disk.groups import Group, Groups
+from queuelet.stores.disk.loading import LoadedStore
 from queuelet.stores.disk.migrations import Progress
 from queuelet.stores.disk.stats import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
-from queuelet.stores.disk.thread import Worker
-from queuelet.stores.disk.writer import DiskSettings, Tidied, Writer, Written
+from queuelet.stores.disk.thread import WriterThread
+from queuelet.stores.disk.writer import DiskSettings, Reclaimed, Writer, Written
 
 T = TypeVar("T")
 
-TIDY_EVERY = 0.1
+RECLAIM_EVERY = 0.1
 """The least time between two slices of reclaiming under load, in seconds, as are all times here."""
 
 IDLE = 0.05
@@ -57,7 +57,7 @@ class CommitLoop:
         loop: AbstractEventLoop,
         *,
         failed: Callable[[str], None],
-        reopened: Callable[[Contents], None],
+        reopened: Callable[[LoadedStore], None],
         freed: Callable[[list[int]], None],
         progress: Progress,
     ) -> None:
@@ -78,32 +78,32 @@ class CommitLoop:
         self._reopened = reopened
         self._freed = freed
         self._writer = Writer(folder, settings, progress)
-        self._worker: Worker | None = None
+        self._thread: WriterThread | None = None
         self._is_busy = False
         self._is_closing = False
         self._stop_opening = Event()
         self._checkpoint_due = False
-        self._tidy_due = False
+        self._reclaim_due = False
         self._timer: Handle | None = None
         self._timer_at = 0.0
         self._last_written = self._opened = 0.0
         self._backoff = 0.0
         self._damage = ""
         """A description of damage found in the file; empty if none is known."""
-        self.journal = Journal(loop, self.go_on, group_bytes=settings.group_bytes)
+        self.groups = Groups(loop, self.go_on, group_bytes=settings.group_bytes)
         self.failure = ""
         """Why the store is not open; empty while it is open."""
         self.is_full = False
-        self.failures = self.groups = self.file_bytes = self.free_bytes = 0
+        self.failures = self.commits = self.file_bytes = self.free_bytes = 0
         self.changes = Histogram(CHANGE_BOUNDS)
         self.commit_seconds = Histogram(SECOND_BOUNDS)
 
-    def open(self) -> Contents:
+    def open(self) -> LoadedStore:
         """Open the database in the calling thread. Raises `StoreFailed` if it cannot be used."""
-        contents = self._writer.open()
-        self._worker = Worker(self._loop)
+        loaded = self._writer.open()
+        self._thread = WriterThread(self._loop)
         self._serve()
-        return contents
+        return loaded
 
     def go_on(self) -> None:
         """Give the writer thread its next task, unless it has one or the store is not open."""
@@ -111,12 +111,12 @@ class CommitLoop:
             return
         if self._checkpoint_due:
             self._checkpoint_due = False
-            self._do(self._writer.checkpoint, self._go_on_after)
-        elif self._tidy_due:
-            self._tidy_due = False
-            since = monotonic() - self._last_written if self.journal.is_idle else 0.0
-            self._do(partial(self._writer.tidy, is_idle=since >= IDLE, is_quiet=since >= QUIET), self._tidied)
-        elif due := self.journal.take():
+            self._run(self._writer.checkpoint, self._go_on_after)
+        elif self._reclaim_due:
+            self._reclaim_due = False
+            since = monotonic() - self._last_written if self.groups.is_idle else 0.0
+            self._run(partial(self._writer.reclaim, is_idle=since >= IDLE, is_quiet=since >= QUIET), self._reclaimed)
+        elif due := self.groups.take():
             self._write(*due)
 
     def fail(self, error: Exception) -> str:
@@ -125,12 +125,12 @@ class CommitLoop:
             self.failure = f"the store failed ({error}) and is being reopened"
             self._note_damage(error)
             self.failures += 1
-            self._checkpoint_due = self._tidy_due = False
+            self._checkpoint_due = self._reclaim_due = False
             if self._timer:
                 self._timer.cancel()
             if monotonic() - self._opened > STABLE:
                 self._backoff = 0.0
-            self.journal.fail(self.failure)
+            self.groups.fail(self.failure)
             self._failed(self.failure)
             self._reopen()
         return self.failure
@@ -139,29 +139,29 @@ class CommitLoop:
         """Commit what is pending and refuse more changes. Waiters whose changes cannot be committed are failed."""
         self._is_closing = True
         self._stop_opening.set()
-        self.journal.end()
-        group = self.journal.newest
+        self.groups.end()
+        group = self.groups.newest
         if group is not None and not self.failure:
-            group.want()
+            group.request()
             await group.wait()
         self.failure = self.failure or "the store is closed"
-        self.journal.fail(self.failure)
+        self.groups.fail(self.failure)
         if self._timer:
             self._timer.cancel()
 
     async def close(self) -> None:
         """Close the database after its readers are closed, so that everything is in one file."""
-        if self._worker:
+        if self._thread:
             closed: Future[object] = self._loop.create_future()
-            self._worker.do(self._writer.close, closed.set_result)
+            self._thread.submit(self._writer.close, closed.set_result)
             await closed
-            self._worker.stop()
-            self._worker = None
+            self._thread.stop()
+            self._thread = None
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         """Close what `open` has opened, before it was used."""
-        if self._worker:
-            self._worker.stop()
+        if self._thread:
+            self._thread.stop()
         self._writer.close()
 
     # Inside
@@ -169,9 +169,9 @@ class CommitLoop:
     def _serve(self) -> None:
         self.is_full = self._writer.is_full
         self._opened = self._last_written = monotonic()
-        self._tidy_in(TIDY_EVERY)
+        self._reclaim_in(RECLAIM_EVERY)
 
-    def _do(self, work: Callable[[], T], done: Callable[[T], None]) -> None:
+    def _run(self, work: Callable[[], T], done: Callable[[T], None]) -> None:
         """Run a task in the writer thread and then start the next one. If the task raises, the store has failed."""
         self._is_busy = True
 
@@ -184,8 +184,8 @@ class CommitLoop:
                     self._note(done, result)
                 self.go_on()
 
-        if self._worker:
-            self._worker.do(work, ended)
+        if self._thread:
+            self._thread.submit(work, ended)
 
     def _note(self, done: Callable[[T], None], result: T) -> None:
         """Process the result of a task. Any error in that fails the store, because waiters would hang otherwise."""
@@ -201,20 +201,20 @@ class CommitLoop:
             except apsw.FullError:
                 return None
 
-        self._do(work, partial(self._written, group, batch))
+        self._run(work, partial(self._written, group, batch))
 
     def _written(self, group: Group, batch: Batch, written: Written | None) -> None:
         if written is None:
             self._is_full_for(group, batch)
             return
         self._last_written = monotonic()
-        self.groups += 1
+        self.commits += 1
         self.changes.add(batch.changes)
         self.commit_seconds.add(written.seconds)
         self.is_full = written.is_full
         self._checkpoint_due = written.log_bytes >= self._settings.log_bytes
-        self._tidy_in(TIDY_EVERY if batch.removed or batch.dropped_numbers else QUIET)
-        self.journal.written(group)
+        self._reclaim_in(RECLAIM_EVERY if batch.removed or batch.dropped_numbers else QUIET)
+        self.groups.written(group)
 
     def _is_full_for(self, group: Group, batch: Batch) -> None:
         """Retry later to commit a group for which even the reserve had too little space."""
@@ -229,7 +229,7 @@ class CommitLoop:
         if not group.is_settled:
             self._write(group, batch)
 
-    def _tidy_in(self, seconds: float) -> None:
+    def _reclaim_in(self, seconds: float) -> None:
         """Schedule a slice of reclaiming, unless one is due sooner."""
         now = self._loop.time()
         at = now + seconds
@@ -238,38 +238,38 @@ class CommitLoop:
         if self._timer:
             self._timer.cancel()
         # The due time is stored here because uvloop's handles without a delay have no `when`.
-        self._timer, self._timer_at = self._loop.call_later(seconds, self._tidy), at
+        self._timer, self._timer_at = self._loop.call_later(seconds, self._start_reclaiming), at
 
-    def _tidy(self) -> None:
+    def _start_reclaiming(self) -> None:
         self._timer = None
-        self._tidy_due = True
+        self._reclaim_due = True
         self.go_on()
 
-    def _tidied(self, tidied: Tidied) -> None:
-        self.is_full = tidied.is_full
-        self.file_bytes, self.free_bytes = tidied.file_bytes, tidied.free_bytes
-        self._freed(tidied.freed)
-        if tidied.has_more and self.journal.is_idle:
-            self._tidy_in(0)
-        elif tidied.has_more:
-            self._tidy_in(TIDY_EVERY)
-        elif tidied.is_full or not tidied.is_quiet:
-            self._tidy_in(QUIET)
+    def _reclaimed(self, reclaimed: Reclaimed) -> None:
+        self.is_full = reclaimed.is_full
+        self.file_bytes, self.free_bytes = reclaimed.file_bytes, reclaimed.free_bytes
+        self._freed(reclaimed.freed)
+        if reclaimed.has_more and self.groups.is_idle:
+            self._reclaim_in(0)
+        elif reclaimed.has_more:
+            self._reclaim_in(RECLAIM_EVERY)
+        elif reclaimed.is_full or not reclaimed.is_quiet:
+            self._reclaim_in(QUIET)
 
     def _go_on_after(self, _: None) -> None:
         """Ignore the result of a checkpoint: the next task starts in any case."""
 
     def _reopen(self) -> None:
-        if self._worker and not self._is_closing:
+        if self._thread and not self._is_closing:
             is_damaged = bool(self._damage)
             first, longest = (
                 (FIRST_DAMAGED_BACKOFF, LONGEST_DAMAGED_BACKOFF) if is_damaged else (FIRST_BACKOFF, LONGEST_BACKOFF)
             )
             seconds = min(self._backoff, longest)
-            self._worker.do(partial(self._reopen_after, seconds, is_damaged), self._reopen_ended)
+            self._thread.submit(partial(self._reopen_after, seconds, is_damaged), self._reopen_ended)
             self._backoff = min(max(first, 2 * seconds), longest)
 
-    def _reopen_after(self, seconds: float, is_damaged: bool) -> Contents:  # noqa: FBT001  # bound with `partial`
+    def _reopen_after(self, seconds: float, is_damaged: bool) -> LoadedStore:  # noqa: FBT001  # bound with `partial`
         if self._stop_opening.wait(seconds):
             raise StoreFailed("the store is closing")
         return self._writer.reopen(is_damaged=is_damaged, is_cancelled=self._stop_opening.is_set)
@@ -289,7 +289,7 @@ class CommitLoop:
             self.failure = f"the store is damaged ({self._damage}); stop the server, then {REMEDY}"
         return bool(self._damage)
 
-    def _reopen_ended(self, result: Contents | Exception) -> None:
+    def _reopen_ended(self, result: LoadedStore | Exception) -> None:
         if self._is_closing:
             return
         self._is_busy = False
@@ -298,6 +298,6 @@ class CommitLoop:
             self._reopen()
             return
         self.failure = self._damage = ""
-        self.journal = Journal(self._loop, self.go_on, group_bytes=self._settings.group_bytes)
+        self.groups = Groups(self._loop, self.go_on, group_bytes=self._settings.group_bytes)
         self._serve()
         self._reopened(result)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from queuelet.stores.disk.loading import Contents, load_contents
+from queuelet.stores.disk.loading import LoadedStore, load_store
 from queuelet.stores.disk.migrations import make_empty
-from queuelet.stores.disk.records import FAR, answer_row, tally_row
-from queuelet.stores.disk.rows import Damage, read_messages, read_rows, with_checksum
+from queuelet.stores.disk.rows import FAR, answer_row, tally_row
 from queuelet.stores.disk.schema import SEQ_BITS, first_place
+from queuelet.stores.disk.verified_rows import Damage, read_messages, read_rows, with_checksum
 
 
 class Copied(NamedTuple):
@@ -40,7 +40,7 @@ def copy_sound(source: apsw.Connection, path: Path) -> Copied:
         apsw.Error: the disk failed, or is full.
     """
     with source, closing(make_empty(path, None)) as new:
-        copied = _Copy(source, new, load_contents(source)).run()
+        copied = _Copy(source, new, load_store(source)).run()
         new.execute("COMMIT")
     return copied
 
@@ -48,12 +48,12 @@ def copy_sound(source: apsw.Connection, path: Path) -> Copied:
 class _Copy:
     """The state of one copy."""
 
-    def __init__(self, source: apsw.Connection, new: apsw.Connection, contents: Contents) -> None:
+    def __init__(self, source: apsw.Connection, new: apsw.Connection, loaded: LoadedStore) -> None:
         self._source = source
         self._new = new
-        self._contents = contents
-        self._dropped = set(contents.dropped)
-        numbers = {queue.record.number: queue for queue in contents.queues}
+        self._loaded = loaded
+        self._dropped = set(loaded.dropped)
+        numbers = {queue.record.number: queue for queue in loaded.queues}
         self._set_aside = {first_place(number) + seq for number, queue in numbers.items() for seq in queue.damaged}
         self._unsound = {first_place(number) + seq for number, queue in numbers.items() for seq in queue.unsound}
         self._damaged: set[int] = set()
@@ -113,9 +113,9 @@ class _Copy:
         compared together, because damage may have moved a row to another queue. If not, the counts are copied as they
         are, so the check of the copy reports them.
         """
-        queues = {queue.record.ordinal: queue for queue in self._contents.queues}
+        queues = {queue.record.ordinal: queue for queue in self._loaded.queues}
         missing = {
-            queue.record.number: queue.count - self._counts[queue.record.number] for queue in self._contents.queues
+            queue.record.number: queue.count - self._counts[queue.record.number] for queue in self._loaded.queues
         }
         is_explained = min(missing.values(), default=0) >= 0 and sum(missing.values()) <= len(self._damaged)
         for _, row in read_rows(self._source, "tallies"):

@@ -13,7 +13,7 @@ from queuelet.errors import StoreFailed
 
 DATABASE = "queuelet.db"
 LOG = "queuelet.db-wal"
-BESIDE = ("-wal", "-shm", "-journal")
+SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")
 """The suffixes of the files that SQLite creates next to a database."""
 
 RESERVE = "queuelet.reserve"
@@ -23,7 +23,7 @@ _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 """Only the user that the server runs as may read messages."""
 
 
-class FolderLock:
+class DataDirLock:
     """Locks a data folder for this process. The kernel releases the lock when the process ends or is killed."""
 
     def __init__(self, folder: Path) -> None:

@@ -13,9 +13,9 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.printable import printable
-from queuelet.stores.disk.data_dir import BESIDE, make_private, require_file, sync_folder
+from queuelet.stores.disk.data_dir import SQLITE_SUFFIXES, make_private, require_file, sync_folder
 from queuelet.stores.disk.migrations import Progress, make_empty, migrate, read_schema, schema_of
-from queuelet.stores.disk.records import meta_row
+from queuelet.stores.disk.rows import meta_row
 from queuelet.stores.disk.schema import APPLICATION_ID, VERSION
 
 REMEDY = (
@@ -29,7 +29,7 @@ DAMAGE = (apsw.NotADBError, apsw.CorruptError)
 _SIGNALS_STEPS = 100
 """The number of SQLite steps between two polls for signals. Few, because a step may copy a message of megabytes."""
 
-PATIENCE_MS = 10_000
+BUSY_TIMEOUT_MS = 10_000
 """How long to wait for another process (a backup, a check) that locks the file for a moment, in milliseconds."""
 
 _WRITER_CACHE = 16 * 1024
@@ -67,7 +67,7 @@ def open_for_writing(
         StoreFailed: the file is not a database of ours, is newer than this program, is damaged, or cannot be read.
     """
     with explained(path):
-        for suffix in ("", *BESIDE):
+        for suffix in ("", *SQLITE_SUFFIXES):
             make_private(path.with_name(path.name + suffix))
         if not path.exists():
             _make(path, vfs)
@@ -75,9 +75,9 @@ def open_for_writing(
         version = _checked_version(path, vfs)
         if version < VERSION:
             migrate(path, version, vfs=vfs, keeps_old=keeps_old, progress=progress)
-        connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, vfs)
+        connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
         try:
-            connection.set_busy_timeout(PATIENCE_MS)
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             connection.pragma("synchronous", synchronous)
             connection.pragma("wal_autocheckpoint", 0)
             connection.pragma("journal_size_limit", _LOG_BYTES)
@@ -94,9 +94,9 @@ def open_for_writing(
 
 def _checked_version(path: Path, vfs: str | None) -> int:
     """Return the version of a file that `check_schema` accepts."""
-    connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, vfs)
+    connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
     try:
-        connection.set_busy_timeout(PATIENCE_MS)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # closing it must not change the file
         return check_schema(connection, path)
     finally:
@@ -107,8 +107,8 @@ def open_for_reading(path: Path, *, vfs: str | None = None, remedy: str = REMEDY
     """Open a database read-only. Raises as `open_for_writing` does."""
     with explained(path, remedy):
         require_file(path)
-        connection = _opened(path, apsw.SQLITE_OPEN_READONLY, vfs)
-        connection.set_busy_timeout(PATIENCE_MS)
+        connection = _connect(path, apsw.SQLITE_OPEN_READONLY, vfs)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     return connection
 
 
@@ -133,19 +133,19 @@ def inspecting(path: Path, remedy: str = REMEDY) -> Iterator[apsw.Connection]:
         check_header(path, remedy)
         connection = open_for_reading(path, remedy=remedy)
         try:
-            cannot_write = _why_unreadable(connection)
-            if cannot_write is None:
+            permission_error = _write_permission_error(connection)
+            if permission_error is None:
                 check_schema(connection, path, remedy)
-                _heed_signals(connection)
+                _poll_signals(connection)
                 yield connection
                 return
         finally:
             connection.close()
         if os.access(path.parent, os.W_OK):
-            raise cannot_write
-        with _unchanging(path) as connection:
+            raise permission_error
+        with _immutable(path) as connection:
             check_schema(connection, path, remedy)
-            _heed_signals(connection)
+            _poll_signals(connection)
             yield connection
 
 
@@ -228,13 +228,13 @@ def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) 
     return version
 
 
-def _opened(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
+def _connect(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
     """Open a database. Its folder may be given by a symbolic link, but the file must not be one."""
     name = path.parent.resolve() / path.name
-    return _distrusting(apsw.Connection(str(name), flags=flags | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs))
+    return _hardened(apsw.Connection(str(name), flags=flags | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs))
 
 
-def _distrusting(connection: apsw.Connection) -> apsw.Connection:
+def _hardened(connection: apsw.Connection) -> apsw.Connection:
     """Disable triggers, views and the like on a connection, because the file may be crafted by an attacker."""
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
@@ -248,7 +248,7 @@ def version_of(connection: apsw.Connection) -> int:
     return cast("int", connection.pragma("user_version"))
 
 
-def _why_unreadable(connection: apsw.Connection) -> apsw.Error | None:
+def _write_permission_error(connection: apsw.Connection) -> apsw.Error | None:
     """Try to read; return the error if that needs write permission, None if it does not. Raises apsw.Error."""
     try:
         connection.pragma("schema_version")
@@ -257,13 +257,13 @@ def _why_unreadable(connection: apsw.Connection) -> apsw.Error | None:
     return None
 
 
-def _heed_signals(connection: apsw.Connection) -> None:
+def _poll_signals(connection: apsw.Connection) -> None:
     """Return to Python often during statements, because it handles signals only while its own code runs."""
     connection.set_progress_handler(lambda: False, _SIGNALS_STEPS)
 
 
 @contextmanager
-def _unchanging(path: Path) -> Iterator[apsw.Connection]:
+def _immutable(path: Path) -> Iterator[apsw.Connection]:
     """Open a database as immutable: it is read without locks and without its log, which must be empty.
 
     A process that has the store open has created a log and a shared memory file next to it, which every user who can
@@ -279,7 +279,7 @@ def _unchanging(path: Path) -> Iterator[apsw.Connection]:
             f"read; run this where the folder can be written to, or copy {path.name} and {path.name}-wal to a folder "
             "that can be written to and run it on that"
         )
-    connection = _distrusting(
+    connection = _hardened(
         apsw.Connection(
             f"{path.absolute().as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from queuelet.clock import now_ns
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
-from queuelet.stores.disk.records import QueueRecord, answer_row, delivery_row, rank_row, tally_row, tally_to_json
+from queuelet.stores.disk.rows import QueueRecord, answer_row, delivery_row, rank_row, tally_row, tally_to_json
 from queuelet.stores.disk.schema import first_place
 
 if TYPE_CHECKING:  # `messages.py` imports this module
@@ -36,7 +36,7 @@ leases never need a row. A lease is committed within less than a second with bot
 class Changes:
     """The changes of one group to the messages of one queue."""
 
-    __slots__ = ("added", "answers", "damaged", "group", "messages", "own_ids", "removed", "touched")
+    __slots__ = ("added", "answers", "changed", "damaged", "group", "messages", "own_ids", "removed")
 
     def __init__(self, messages: DiskMessages, group: Group) -> None:
         self.messages = messages
@@ -46,7 +46,7 @@ class Changes:
         """IDs that producers gave to added messages."""
         self.removed: list[int] = []
         """Removed messages that earlier groups added."""
-        self.touched: set[int] = set()
+        self.changed: set[int] = set()
         """Messages whose rank or delivery changed."""
         self.damaged: dict[int, str] = {}
         """Damaged messages that were set aside, and why."""
@@ -77,8 +77,8 @@ class Changes:
         """Add ranks and deliveries to a batch. Those of removed messages are deleted if they may be on the disk."""
         messages = self.messages
         deliveries, ranks = messages.deliveries, messages.ranks
-        kept = messages.kept_deliveries
-        changed = self.touched.union(messages.leases_to_keep()).difference(self.removed)
+        kept = messages.stored_deliveries
+        changed = self.changed.union(messages.leases_to_write()).difference(self.removed)
         if kept:
             ended = kept.intersection(self.removed).union(kept.intersection(changed).difference(deliveries))
             kept -= ended
@@ -97,7 +97,7 @@ class Changes:
 class Group:
     """The changes of one transaction, and the calls that wait for its commit."""
 
-    def __init__(self, loop: AbstractEventLoop, journal: Journal) -> None:
+    def __init__(self, loop: AbstractEventLoop, groups: Groups) -> None:
         self.changes: dict[DiskMessages, Changes] = {}
         self.queues: dict[int, QueueRecord] = {}
         """Queues that are new or whose definition or number changed, by ordinal."""
@@ -105,12 +105,12 @@ class Group:
         self.dropped_numbers: list[int] = []
         self.size = 0
         """The size of the messages to write, in bytes."""
-        self.is_wanted = False
+        self.is_requested = False
         """Whether a call waits for the commit."""
         self.is_settled = False
         self._error = ""
         self._loop = loop
-        self._journal = journal
+        self._groups = groups
         self._waiters: list[Future[None]] = []
 
     def __await__(self) -> Generator[Future[None], None, None]:
@@ -128,15 +128,15 @@ class Group:
         with suppress(StoreFailed):
             await self
 
-    def want(self, *, within: float = 0) -> None:
+    def request(self, *, within: float = 0) -> None:
         """Request the commit, which starts in `within` seconds at the latest if the writer is idle."""
-        if self.is_wanted:
+        if self.is_requested:
             return
         if within:
-            self._loop.call_later(within, self.want)
+            self._loop.call_later(within, self.request)
             return
-        self.is_wanted = True
-        self._journal.schedule()
+        self.is_requested = True
+        self._groups.schedule()
 
     def settle(self, error: str = "") -> None:
         """Complete all waiters: it is committed, or `error` says why the outcome is not known."""
@@ -166,7 +166,7 @@ class Group:
         return batch
 
 
-class Journal:
+class Groups:
     """Collects changes in groups and hands the groups to the writer one by one, in order.
 
     Used on the event loop's thread only. `is_due` is called when a group is ready for the writer. A group is sealed
@@ -188,7 +188,7 @@ class Journal:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is pending, except for leases."""
-        return not self._writing and not self._sealed and not (self._gathering and self._gathering.is_wanted)
+        return not self._writing and not self._sealed and not (self._gathering and self._gathering.is_requested)
 
     @property
     def newest(self) -> Group | None:
@@ -253,7 +253,7 @@ class Journal:
 
     def take(self) -> tuple[Group, Batch] | None:
         """Return the next group to write with its rows, None if there is none. Call `written` after its commit."""
-        if not self._sealed and self._gathering and self._gathering.is_wanted:
+        if not self._sealed and self._gathering and self._gathering.is_requested:
             self._seal(self._gathering)
         if not self._sealed:
             return None
@@ -286,7 +286,7 @@ class Journal:
     def _linger_over(self) -> None:
         self._timer = None
         if self._gathering:
-            self._gathering.want()
+            self._gathering.request()
 
     def _seal(self, group: Group) -> None:
         """Close a group for changes, and make its rows."""

@@ -16,7 +16,7 @@ import apsw
 from queuelet.clock import STEADY, Mark, boot_id, continued
 from queuelet.core.message import Delivery, Rank, Tally
 from queuelet.stores.disk.database import set_meta, value
-from queuelet.stores.disk.records import (
+from queuelet.stores.disk.rows import (
     MOST_SEQ,
     QueueRecord,
     checked_int,
@@ -25,8 +25,8 @@ from queuelet.stores.disk.records import (
     tally_of_json,
     time_of_json,
 )
-from queuelet.stores.disk.rows import read_rows
 from queuelet.stores.disk.schema import SEQ_BITS, end_place, first_place
+from queuelet.stores.disk.verified_rows import read_rows
 
 _SEQ = (1 << SEQ_BITS) - 1
 
@@ -46,7 +46,7 @@ _UNSOUND = (KeyError, TypeError, ValueError, RecursionError)
 
 
 @dataclass(kw_only=True, slots=True)
-class QueueContents:
+class LoadedQueue:
     """The loaded state of one queue."""
 
     record: QueueRecord
@@ -66,7 +66,7 @@ class QueueContents:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Contents:
+class LoadedStore:
     """The loaded state of a store."""
 
     epoch: str
@@ -76,7 +76,7 @@ class Contents:
     """The store's clock, to which the stored times refer; it continues from there."""
     highest_first_seq: int
     """The highest sequence number with which an opening started."""
-    queues: list[QueueContents]
+    queues: list[LoadedQueue]
     """In order of creation."""
     dropped: list[int]
     """Numbers of dropped queues, whose rows are still to be deleted."""
@@ -84,23 +84,23 @@ class Contents:
     """How many saved responses are left out because they are damaged."""
 
 
-def read_contents(connection: apsw.Connection) -> Contents:
+def load_to_serve(connection: apsw.Connection) -> LoadedStore:
     """Load the state of a store to serve it: this also reserves lease tokens and sequence numbers, and saves the clock.
 
     Raises:
         apsw.CorruptError: a row that the store needs is damaged.
         apsw.Error: the file cannot be read or written.
     """
-    contents = load_contents(connection)
-    _skip_numbers(connection, contents)
-    set_meta(connection, "first_free_token", contents.first_token + TOKENS)
-    set_meta(connection, "clock_boot_id", contents.clock.boot_id)
-    set_meta(connection, "clock_offset", contents.clock.offset)
-    return contents
+    loaded = load_store(connection)
+    _skip_numbers(connection, loaded)
+    set_meta(connection, "first_free_token", loaded.first_token + TOKENS)
+    set_meta(connection, "clock_boot_id", loaded.clock.boot_id)
+    set_meta(connection, "clock_offset", loaded.clock.offset)
+    return loaded
 
 
-def load_contents(connection: apsw.Connection) -> Contents:
-    """Load the state of a store without changing it. Raises as `read_contents` does."""
+def load_store(connection: apsw.Connection) -> LoadedStore:
+    """Load the state of a store without changing it. Raises as `load_to_serve` does."""
     meta = _rows(connection, "meta")
     queues = {queue.record.number: queue for queue in _load_queues(connection)}
     dropped = [number for (number,) in _rows(connection, "dropped").values()]
@@ -113,7 +113,7 @@ def load_contents(connection: apsw.Connection) -> Contents:
     _load_ranks(connection, queues)
     _load_deliveries(connection, queues)
     try:
-        return Contents(
+        return LoadedStore(
             epoch=_epoch(meta),
             first_token=max(time_ns(), _number(meta, "first_free_token", MOST_TOKEN)),
             clock=_clock(meta, max((queue.written for queue in queues.values()), default=0)),
@@ -156,19 +156,19 @@ def _rows(connection: apsw.Connection, table: str) -> dict[Any, tuple[Any, ...]]
     return found
 
 
-def _skip_numbers(connection: apsw.Connection, contents: Contents) -> None:
+def _skip_numbers(connection: apsw.Connection, loaded: LoadedStore) -> None:
     """Let each queue continue with sequence numbers that were never assigned, and save the highest of them.
 
     Messages may have been delivered, with their IDs, that were not committed when the process ended. It is saved
     because the process may commit nothing before it ends; the next opening must skip its numbers even so.
     """
-    highest, queues = contents.highest_first_seq, contents.queues
+    highest, queues = loaded.highest_first_seq, loaded.queues
     for queue in queues:
         queue.tally.next_seq = max(queue.tally.next_seq, highest) + SKIPPED
     set_meta(connection, "highest_first_seq", max((queue.tally.next_seq for queue in queues), default=highest))
 
 
-def _load_queues(connection: apsw.Connection) -> Iterable[QueueContents]:
+def _load_queues(connection: apsw.Connection) -> Iterable[LoadedQueue]:
     tallies = _rows(connection, "tallies")
     numbers: set[int] = set()
     for row in _rows(connection, "queues").values():
@@ -187,7 +187,7 @@ def _load_queues(connection: apsw.Connection) -> Iterable[QueueContents]:
         # A full group may have been sealed after a message was added and before `next_seq` was raised.
         tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
         own_id = value(connection, _AN_OWN_ID, record.number)
-        yield QueueContents(
+        yield LoadedQueue(
             record=record,
             count=count,
             stored_bytes=stored_bytes,
@@ -197,7 +197,7 @@ def _load_queues(connection: apsw.Connection) -> Iterable[QueueContents]:
         )
 
 
-def _load_ranks(connection: apsw.Connection, queues: dict[int, QueueContents]) -> None:
+def _load_ranks(connection: apsw.Connection, queues: dict[int, LoadedQueue]) -> None:
     for place, row in read_rows(connection, "ranks"):
         queue, seq = queues.get(place >> SEQ_BITS), place & _SEQ
         if queue is None or seq in queue.damaged:
@@ -211,7 +211,7 @@ def _load_ranks(connection: apsw.Connection, queues: dict[int, QueueContents]) -
         queue.unsound[seq] = "its priority, delay and time to live are damaged"
 
 
-def _load_deliveries(connection: apsw.Connection, queues: dict[int, QueueContents]) -> None:
+def _load_deliveries(connection: apsw.Connection, queues: dict[int, LoadedQueue]) -> None:
     for place, row in read_rows(connection, "deliveries"):
         queue, seq = queues.get(place >> SEQ_BITS), place & _SEQ
         if queue is None or seq in queue.damaged:
@@ -226,7 +226,7 @@ def _load_deliveries(connection: apsw.Connection, queues: dict[int, QueueContent
         queue.unsound.setdefault(seq, "the record of its deliveries is damaged")
 
 
-def _load_answers(connection: apsw.Connection, queues: dict[int, QueueContents]) -> int:
+def _load_answers(connection: apsw.Connection, queues: dict[int, LoadedQueue]) -> int:
     damaged = 0
     for number, row in read_rows(connection, "answers"):
         queue = queues.get(number)

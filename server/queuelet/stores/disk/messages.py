@@ -8,12 +8,12 @@ from itertools import islice, takewhile
 
 from queuelet.core.message import Delivery, Rank, Tally
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.groups import Changes, Group, Journal
+from queuelet.stores.disk.groups import Changes, Group, Groups
 from queuelet.stores.disk.reader import Reader
-from queuelet.stores.disk.records import QueueRecord
-from queuelet.stores.disk.rows import Damage
+from queuelet.stores.disk.rows import QueueRecord
 from queuelet.stores.disk.schema import end_place, first_place
-from queuelet.stores.disk.window import OVERHEAD, Line, Windows
+from queuelet.stores.disk.verified_rows import Damage
+from queuelet.stores.disk.window import OVERHEAD, Window, WindowBudget
 
 ANSWER_OVERHEAD = 160
 """Memory that a saved response takes in addition to its bytes, in bytes."""
@@ -32,9 +32,9 @@ _READ_BYTES = 512 * 1024
 class Shared:
     """What all queues of an open store share."""
 
-    journal: Journal
+    groups: Groups
     reader: Reader
-    windows: Windows
+    window_budget: WindowBudget
     set_aside: Callable[[QueueRecord, int, str], None]
     """Called when a damaged message was set aside, with its queue, its sequence number and the reason."""
     lost: Callable[[QueueRecord, int], None]
@@ -51,35 +51,35 @@ class DiskMessages:
     - `_fresh` has the bodies of messages that are not known to be committed.
     - `_removed` has the sequence numbers of removed messages whose rows may still be on the disk.
     - `_damaged` has the sequence numbers of messages that were set aside; their rows stay on the disk.
-    - `_apart` has the stored messages that are not in line: those with a rank, and those that were checked out.
-    - `_line` has the messages at the head of the line, up to its cursor.
+    - `_out_of_line` has the stored messages that are not in line: those with a rank, and those that were checked out.
+    - `_window` has the messages at the head of the line, up to its cursor.
     - All others are only on the disk, where a scan from the cursor finds them.
     """
 
     __slots__ = (
         "_answers",
-        "_apart",
         "_count",
         "_damaged",
         "_failure",
         "_forget",
         "_fresh",
         "_has_own_ids",
-        "_line",
         "_lost",
         "_noted_leases",
+        "_out_of_line",
         "_own_ids",
         "_removed",
         "_shared",
+        "_window",
         "answers",
         "changes",
         "deliveries",
         "group",
         "has_ranks",
-        "kept_deliveries",
         "ranks",
         "record",
         "stored_bytes",
+        "stored_deliveries",
         "tally",
     )
 
@@ -90,17 +90,17 @@ class DiskMessages:
         self.stored_bytes = 0
         self.tally = Tally()
         self.changes: Changes | None = None
-        """The open group's changes to these messages, None if it has none; the journal sets it."""
+        """The open group's changes to these messages, None if it has none; `Groups` sets it."""
         self.group: Group | None = None
         """The last group that changed any of these messages."""
         self._failure = ""
-        self._line = Line(shared.windows)
+        self._window = Window(shared.window_budget)
         self._fresh: dict[int, bytes] = {}
         self._removed: set[int] = set()
         self._damaged: set[int] = set()
         self._lost = 0
         self._forget: Callable[[int], None] | None = None
-        self._apart: dict[int, int] = {}
+        self._out_of_line: dict[int, int] = {}
         self._own_ids: dict[bytes, int] = {}
         self._answers: dict[bytes, bytes] = {}
         self.ranks: dict[int, Rank] = {}
@@ -108,7 +108,7 @@ class DiskMessages:
         self.answers: dict[bytes, int] = {}
         self.has_ranks = False
         """Whether there may be rows of ranks on the disk."""
-        self.kept_deliveries: set[int] = set()
+        self.stored_deliveries: set[int] = set()
         """The messages that have a row of deliveries on the disk, or in a group that is pending."""
         self._noted_leases: dict[int, float] = {}
         """Messages whose leases are written if they last, with the loop's time when they began; oldest first."""
@@ -132,9 +132,9 @@ class DiskMessages:
         self.stored_bytes = stored_bytes
         self.tally = tally
         self.has_ranks = bool(self.ranks)
-        self.kept_deliveries = set(self.deliveries)
+        self.stored_deliveries = set(self.deliveries)
         self._has_own_ids = has_own_ids
-        self._apart = dict.fromkeys([*self.ranks, *self.deliveries], _UNKNOWN)
+        self._out_of_line = dict.fromkeys([*self.ranks, *self.deliveries], _UNKNOWN)
         self._charge(len(self.answers) * ANSWER_OVERHEAD)
         self._damaged = set(damaged)
         for seq, reason in (unsound or {}).items():
@@ -163,17 +163,17 @@ class DiskMessages:
 
     def append(self, seq: int, body: bytes, own_id: bytes = b"") -> None:
         """Add a message at the end of the line."""
-        line = self._line
+        window = self._window
         # The window may hold it only if it follows the window's last message with no others in between.
-        is_next = self._is_all_at_hand and line.has_room(len(body))
+        is_next = self._has_all_in_memory and window.fits(len(body))
         self._add(seq, body, own_id)
         if is_next:
-            line.push(seq, body)
+            window.push(seq, body)
 
     def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
         """Add messages at the end of the line, numbered from `first`."""
-        line, size, count = self._line, sum(map(len, bodies)), len(bodies)
-        is_next = self._is_all_at_hand
+        window, size, count = self._window, sum(map(len, bodies)), len(bodies)
+        is_next = self._has_all_in_memory
         changes = self._begin()
         added = dict(enumerate(bodies, first))
         changes.added.update(added)
@@ -183,15 +183,15 @@ class DiskMessages:
         self.stored_bytes += size
         self._charge(size + count * OVERHEAD)
         for seq, body in added.items():
-            if not (is_next and line.has_room(len(body))):
+            if not (is_next and window.fits(len(body))):
                 break
-            line.push(seq, body)
+            window.push(seq, body)
 
     def keep(self, seq: int, body: bytes, rank: Rank, own_id: bytes = b"") -> None:
         """Add a message that has a rank and so is not in line."""
-        self._add(seq, body, own_id).touched.add(seq)
+        self._add(seq, body, own_id).changed.add(seq)
         self.ranks[seq] = rank
-        self._apart[seq] = len(body)
+        self._out_of_line[seq] = len(body)
 
     # The line
 
@@ -199,7 +199,7 @@ class DiskMessages:
     def first_in_line(self) -> int:
         """The sequence number of the first message in line, 0 if there is none."""
         self._check()
-        seqs = self._line.seqs
+        seqs = self._window.seqs
         if seqs:
             return seqs[0]
         return seqs[0] if self._fill(1, 0) else 0
@@ -208,7 +208,7 @@ class DiskMessages:
         """Return the first messages in line: at most `count`, of at most `max_bytes` in total but at least one."""
         self._check()
         while True:
-            seqs = self._line.first(count)
+            seqs = self._window.first(count)
             known = len(self._damaged)
             bodies, is_enough = self._bodies_of(seqs, max_bytes)
             if len(self._damaged) > known:
@@ -225,7 +225,7 @@ class DiskMessages:
     def take_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Remove and return what `first_many` returns."""
         seqs, bodies = self.first_many(count, max_bytes)
-        self._line.leave(seqs)
+        self._window.remove_first(seqs)
         for seq, body in zip(seqs, bodies, strict=True):
             self._remove(seq, len(body))
         return seqs, bodies
@@ -233,16 +233,16 @@ class DiskMessages:
     def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return what `first_many` returns, and take it out of the line. It stays stored."""
         seqs, bodies = self.first_many(count, max_bytes)
-        self._line.leave(seqs)
-        self._apart.update(zip(seqs, map(len, bodies), strict=True))
+        self._window.remove_first(seqs)
+        self._out_of_line.update(zip(seqs, map(len, bodies), strict=True))
         return seqs, bodies
 
     def return_to_line(self, seq: int) -> None:
         """Put a checked-out message back where it was in the line."""
         self._check()
-        del self._apart[seq]
-        if seq <= self._line.cursor:
-            self._line.insert(seq)
+        del self._out_of_line[seq]
+        if seq <= self._window.cursor:
+            self._window.insert(seq)
 
     # Any message
 
@@ -251,14 +251,14 @@ class DiskMessages:
         self._check()
         body = self._fresh.get(seq)
         if body is None:
-            body = self._line.bodies.get(seq)
+            body = self._window.bodies.get(seq)
         if body is not None or seq in self._removed or seq in self._damaged:
             return body
         stored = self._shared.reader.body(self._place(seq))
         if isinstance(stored, Damage):
             self._lose(seq, stored)
             return None
-        if stored is None and seq in self._apart:
+        if stored is None and seq in self._out_of_line:
             raise self._shared.reader.missing(self._place(seq))
         return stored
 
@@ -268,8 +268,8 @@ class DiskMessages:
         size = self._size_of(seq)
         if size is None:
             return None
-        if self._apart.pop(seq, None) is None and seq <= self._line.cursor:
-            self._line.strike(seq)
+        if self._out_of_line.pop(seq, None) is None and seq <= self._window.cursor:
+            self._window.remove(seq)
         self._remove(seq, size)
         return size
 
@@ -299,16 +299,16 @@ class DiskMessages:
 
     def mark_changed(self, seqs: Iterable[int]) -> None:
         """Record that the ranks or deliveries of these messages changed. The next commit includes it."""
-        touched = list(seqs)
-        (self.changes or self._begin()).touched.update(touched)
-        for seq in touched:
+        changed = list(seqs)
+        (self.changes or self._begin()).changed.update(changed)
+        for seq in changed:
             self._noted_leases.pop(seq, None)
 
     def mark_leased(self, seqs: Iterable[int]) -> None:
         """Record that these messages were leased. A lease is committed within a second if it lasts that long."""
         if self.changes is None:
             self._begin()
-        self._noted_leases.update(dict.fromkeys(seqs, self._shared.journal.now))
+        self._noted_leases.update(dict.fromkeys(seqs, self._shared.groups.now))
 
     # Responses
 
@@ -344,7 +344,7 @@ class DiskMessages:
         """Remove all messages and responses. The next commit includes it; the rows are deleted in the background."""
         self._check()
         self.release()
-        self._shared.journal.forget(self)
+        self._shared.groups.forget(self)
         self._shared.renumber(self.record)
         self._begin()
 
@@ -354,7 +354,7 @@ class DiskMessages:
         if group is None or group.is_settled:
             self._check()
             return None
-        group.want(within=within)
+        group.request(within=within)
         return group
 
     # For the store
@@ -364,9 +364,9 @@ class DiskMessages:
         """Whether there are leases that are written later if they last."""
         return bool(self._noted_leases)
 
-    def leases_to_keep(self) -> list[int]:
+    def leases_to_write(self) -> list[int]:
         """Return the messages whose leases have lasted long enough to be written. Each lease is returned once."""
-        noted, until = self._noted_leases, self._shared.journal.lease_horizon
+        noted, until = self._noted_leases, self._shared.groups.lease_horizon
         old = list(takewhile(lambda seq: noted[seq] <= until, noted))
         for seq in old:
             del noted[seq]
@@ -397,12 +397,12 @@ class DiskMessages:
 
     def release(self) -> None:
         """Release all memory."""
-        self._line.shed()
-        self._line = Line(self._shared.windows)
+        self._window.evict()
+        self._window = Window(self._shared.window_budget)
         self._charge(-sum(len(body) + OVERHEAD for body in self._fresh.values()))
         self._charge(-sum(map(len, self._answers.values())) - len(self.answers) * ANSWER_OVERHEAD)
-        self._fresh, self._removed, self._apart, self._own_ids, self._answers = {}, set(), {}, {}, {}
-        self._noted_leases, self.kept_deliveries, self._damaged = {}, set(), set()
+        self._fresh, self._removed, self._out_of_line, self._own_ids, self._answers = {}, set(), {}, {}, {}
+        self._noted_leases, self.stored_deliveries, self._damaged = {}, set(), set()
         self.ranks.clear()
         self.deliveries.clear()
         self.answers.clear()
@@ -416,14 +416,14 @@ class DiskMessages:
             raise StoreFailed(self._failure)
 
     def _charge(self, size: int) -> None:
-        self._shared.windows.budget.used += size
+        self._shared.window_budget.memory.used += size
 
     def _place(self, seq: int) -> int:
         return first_place(self.record.number) + seq
 
     def _begin(self) -> Changes:
         """Return the open group's changes to these messages."""
-        return self._shared.journal.changes_of(self)
+        return self._shared.groups.changes_of(self)
 
     def _add(self, seq: int, body: bytes, own_id: bytes) -> Changes:
         changes = self._begin()
@@ -461,12 +461,12 @@ class DiskMessages:
         """Return the size of a message in bytes, None if it is not stored."""
         if seq in self._removed or seq in self._damaged:
             return None
-        size = self._apart.get(seq, _UNKNOWN)
+        size = self._out_of_line.get(seq, _UNKNOWN)
         if size != _UNKNOWN:
             return size
         body = self._fresh.get(seq)
         if body is None:
-            body = self._line.bodies.get(seq)
+            body = self._window.bodies.get(seq)
         return self._shared.reader.size(self._place(seq)) if body is None else len(body)
 
     def _bodies_of(self, seqs: list[int], max_bytes: int) -> tuple[list[bytes], bool]:
@@ -475,7 +475,7 @@ class DiskMessages:
         They have at most `max_bytes` in total, unless the first alone has more.
         """
         bodies: list[bytes] = []
-        in_line, size = self._line.bodies, 0
+        in_line, size = self._window.bodies, 0
         for seq in seqs:
             body = in_line.get(seq)
             if body is None:
@@ -495,20 +495,20 @@ class DiskMessages:
 
         It reads more than `count` if the window has space, because one read of many rows is faster than many reads.
         """
-        line, apart = self._line, self._apart
-        if self._is_all_at_hand:
+        window, out_of_line = self._window, self._out_of_line
+        if self._has_all_in_memory:
             return False
         found = size = 0
-        for seq, body in self._scan(line.cursor + 1, max(count, _READ), max(max_bytes, _READ_BYTES), apart):
+        for seq, body in self._scan(window.cursor + 1, max(count, _READ), max(max_bytes, _READ_BYTES), out_of_line):
             is_enough = found >= count or (found and size >= max_bytes)
-            if is_enough and (found >= _READ or size >= _READ_BYTES or not line.has_room(len(body))):
+            if is_enough and (found >= _READ or size >= _READ_BYTES or not window.fits(len(body))):
                 break
-            line.push(seq, body)
+            window.push(seq, body)
             found += 1
             size += len(body)
         else:
             # Damage may have given a row another sequence number, so only the end of a scan gives the true count.
-            missing, self._count = self._count - len(line) - len(apart), len(line) + len(apart)
+            missing, self._count = self._count - len(window) - len(out_of_line), len(window) + len(out_of_line)
             if missing > 0:
                 self._lost += missing
                 self._begin()
@@ -516,9 +516,9 @@ class DiskMessages:
         return found > 0
 
     @property
-    def _is_all_at_hand(self) -> bool:
-        """Whether the window and `_apart` have all stored messages, so that a scan would find no others."""
-        return len(self._line) + len(self._apart) == self._count and not self._damaged
+    def _has_all_in_memory(self) -> bool:
+        """Whether the window and `_out_of_line` have all stored messages, so that a scan would find no others."""
+        return len(self._window) + len(self._out_of_line) == self._count and not self._damaged
 
     def _lose(self, seq: int, damage: Damage) -> None:
         """Set a damaged message aside, and make the queue forget it."""
@@ -530,16 +530,16 @@ class DiskMessages:
         """Remove a damaged message from memory and from the counts. Its row stays on the disk."""
         changes = self.changes or self._begin()
         changes.damaged[seq] = damage.reason
-        changes.touched.add(seq)
+        changes.changed.add(seq)
         self._noted_leases.pop(seq, None)
         self._damaged.add(seq)
-        line = self._line
-        is_apart = self._apart.pop(seq, None) is not None
-        is_in_line = not is_apart and seq <= line.cursor and seq in line.seqs
+        window = self._window
+        was_out_of_line = self._out_of_line.pop(seq, None) is not None
+        is_in_line = not was_out_of_line and seq <= window.cursor and seq in window.seqs
         if is_in_line:
-            line.strike(seq)
+            window.remove(seq)
         # Damage may have given the row another sequence number, so it may not be one of the messages that were counted.
-        if is_apart or is_in_line or seq > line.cursor:
+        if was_out_of_line or is_in_line or seq > window.cursor:
             self._count = max(0, self._count - 1)
             self.stored_bytes = max(0, self.stored_bytes - damage.size)
         self._shared.set_aside(self.record, seq, damage.reason)

@@ -23,9 +23,9 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.checksums import of_message, of_rank
-from queuelet.stores.disk.data_dir import BESIDE, open_private, sync_file, sync_folder
-from queuelet.stores.disk.records import answer_row, delivery_checksum, dropped_row, meta_row, queue_row, tally_row
+from queuelet.stores.disk.data_dir import SQLITE_SUFFIXES, open_private, sync_file, sync_folder
 from queuelet.stores.disk.reserve import free_bytes
+from queuelet.stores.disk.rows import answer_row, delivery_checksum, dropped_row, meta_row, queue_row, tally_row
 from queuelet.stores.disk.schema import APPLICATION_ID, PAGE_BYTES, SEQ_BITS, TABLES, VERSION
 
 Progress = Callable[[str], None]
@@ -157,7 +157,7 @@ def read_schema(connection: apsw.Connection) -> frozenset[tuple[str, str, str, s
 
 def make_empty(path: Path, vfs: str | None, version: int = VERSION) -> apsw.Connection:
     """Create an empty database of a version, and return a connection to it with an open transaction."""
-    for suffix in ("", *BESIDE):
+    for suffix in ("", *SQLITE_SUFFIXES):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     os.close(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # SQLite's other files get its permissions
     connection = apsw.Connection(str(path), vfs=vfs)
@@ -187,14 +187,14 @@ def migrate(path: Path, version: int, *, vfs: str | None, keeps_old: bool, progr
         StoreFailed: the disk has too little space, or another process is reading the file.
         apsw.Error, OSError: the file is damaged, or the disk failed. The old file is unchanged.
     """
-    _require_room(path)
+    _require_space(path)
     _fold_log(path, vfs)
     if keeps_old:
-        progress(f"the old file is kept as {_keep(path, version)}")
+        progress(f"the old file is kept as {_keep_old(path, version)}")
     unfinished = path.with_name(f"{path.name}.next")
     for each in range(version, VERSION):
         _write_next(path, unfinished, each, vfs, progress)
-        for suffix in BESIDE:
+        for suffix in SQLITE_SUFFIXES:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         # Otherwise a power loss could bring the old log back, next to the new file.
         sync_folder(path.parent)
@@ -203,7 +203,7 @@ def migrate(path: Path, version: int, *, vfs: str | None, keeps_old: bool, progr
     progress(f"the store now has version {VERSION}")
 
 
-def _require_room(path: Path) -> None:
+def _require_space(path: Path) -> None:
     log = path.with_name(f"{path.name}-wal")
     size = path.stat().st_size + (log.stat().st_size if log.exists() else 0)
     needed = size + size // 8 + _SLACK
@@ -229,7 +229,7 @@ def _fold_log(path: Path, vfs: str | None) -> None:
     sync_file(path)
 
 
-def _keep(path: Path, version: int) -> Path:
+def _keep_old(path: Path, version: int) -> Path:
     """Give an old file a second, free name, and return that."""
     for number in range(1, 1_000):
         kept = path.with_name(f"{path.name}.version-{version}" + (f".{number}" if number > 1 else ""))
@@ -240,7 +240,7 @@ def _keep(path: Path, version: int) -> Path:
     try:
         os.link(path, kept)
     except OSError:  # some file systems have no hard links
-        _require_room(path)
+        _require_space(path)
         part = kept.with_name(f"{kept.name}.unfinished")
         part.unlink(missing_ok=True)
         with path.open("rb") as old, os.fdopen(open_private(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as new:

@@ -10,8 +10,8 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk import checksums
-from queuelet.stores.disk.rows import Damage, read_message, read_messages
 from queuelet.stores.disk.schema import SEQ_BITS
+from queuelet.stores.disk.verified_rows import Damage, read_message, read_messages
 
 
 class Reader:

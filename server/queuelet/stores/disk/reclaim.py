@@ -69,12 +69,12 @@ def delete_some(connection: apsw.Connection, number: int) -> bool:
             if connection.changes():
                 return False
         connection.execute("DELETE FROM answers WHERE number = ?", (number,))
-        if not has_left(connection, number):
+        if not has_messages(connection, number):
             connection.execute("DELETE FROM dropped WHERE number = ?", (number,))
     return True
 
 
-def has_left(connection: apsw.Connection, number: int) -> bool:
+def has_messages(connection: apsw.Connection, number: int) -> bool:
     """Return whether there are messages under a queue number, such as damaged ones."""
     places = (first_place(number), end_place(number))
     return any(
@@ -83,7 +83,7 @@ def has_left(connection: apsw.Connection, number: int) -> bool:
     )
 
 
-def give_back_some(connection: apsw.Connection, *, is_idle: bool, is_full: bool) -> bool:
+def vacuum_some(connection: apsw.Connection, *, is_idle: bool, is_full: bool) -> bool:
     """Return some free pages to the file system if there are many; return whether there are still many.
 
     Raises:

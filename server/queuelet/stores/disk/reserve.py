@@ -26,14 +26,14 @@ class Reserve:
         self._path = path
         self.size = size
 
-    def make(self) -> bool:
+    def create(self) -> bool:
         """Create the file unless it exists; return whether there was enough space. Raises OSError."""
         make_private(self._path)
         if self._path.exists() and self._path.stat().st_size == self.size:
             return True
         # Require twice the size, because otherwise the disk would be full again right after.
         if free_bytes(self._path.parent) < 2 * self.size:
-            self.drop()
+            self.release()
             return False
         try:
             with os.fdopen(open_private(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
@@ -41,12 +41,12 @@ class Reserve:
                     os.posix_fallocate(file.fileno(), 0, self.size)
                 os.fsync(file.fileno())
         except OSError as error:
-            self.drop()
+            self.release()
             if error.errno == errno.ENOSPC:
                 return False
             raise
         return True
 
-    def drop(self) -> None:
+    def release(self) -> None:
         """Release the space."""
         self._path.unlink(missing_ok=True)

@@ -1,224 +1,291 @@
-"""Reads rows and verifies each against its checksum.
-
-Damage may give a column another type than the table declares, so text is read as bytes and decoded once it is verified.
-"""
+"""Converts between rows of the small tables and the values that queues use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
-from typing import Any, NamedTuple, cast
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-import apsw
+from google.protobuf.message import DecodeError
 
+from queuelet.bounds import UNBOUNDED
+from queuelet.clock import END_OF_TIME
+from queuelet.core.message import DeathReason, Delivery, Rank, Tally
+from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.stores.disk import checksums
-from queuelet.stores.disk.checksums import of_message
+from queuelet.stores.disk.schema import MOST_NUMBERS, SEQ_BITS
+from queuelet.tags import Tag
+from queuelet.v1 import queue_pb2 as pb
 
-_WRONG = (TypeError, ValueError, OverflowError)
-"""The errors that computing a checksum raises for values that this program does not write."""
+T = TypeVar("T")
 
+FAR = (1 << 63) - 1
+"""SQLite's largest integer, stored for times that never come."""
 
-_UNREAD = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)
-"""The errors that reading a damaged row raises."""
+_MOST_SECONDS = 1 << 33
+"""The longest duration in a definition, in seconds: one that fits into 63 bits in nanoseconds."""
 
+_MOST_COUNT = (1 << 31) - 1
+"""The most deliveries of a message that the protocol can report."""
 
-class Damage(NamedTuple):
-    """Returned instead of the body of a damaged message."""
+MOST_SEQ = (1 << SEQ_BITS - 1) - 1
+"""The highest valid sequence number of a stored queue: half of all sequence numbers."""
 
-    reason: str
-    size: int
-    """The size of its body in bytes, 0 if the body cannot be read."""
+_ID_PREFIX = re.compile(rb"[0-9a-f-]{24}")
 
-
-class _Table(NamedTuple):
-    """How to read a table other than `messages`."""
-
-    order: str
-    """The columns to order by."""
-    columns: Sequence[str]
-    """The columns without the checksum; all that are not integers are read as bytes."""
-    checksum: Callable[..., int]
-    text: Sequence[int] = ()
-    """The indexes of the text columns."""
+DeliveryRow = tuple[int, int, int, int, int, int, str, str, int, bytes, int, int]
+RankRow = tuple[int, int, int, int, int, int]
+QueueRow = tuple[int, int, str, int, int, str, bytes, int]
+TallyRow = tuple[int, int, int, str, int]
+AnswerRow = tuple[int, bytes, int, bytes, int]
 
 
-TABLES: Mapping[str, _Table] = {
-    "meta": _Table(
-        "name",
-        (
-            "CAST(name AS BLOB)",
-            "CASE typeof(value) WHEN 'integer' THEN value ELSE CAST(value AS BLOB) END",
-        ),
-        checksums.of_row,
-        (0, 1),
-    ),
-    "queues": _Table(
-        "ordinal",
-        (
-            "ordinal",
-            "number",
-            "CAST(queue_id AS BLOB)",
-            "created",
-            "revision",
-            "CAST(definition AS BLOB)",
-            "CAST(id_prefix AS BLOB)",
-        ),
-        checksums.of_row,
-        (2, 5),
-    ),
-    "tallies": _Table("ordinal", ("ordinal", "depth", "bytes", "CAST(counts AS BLOB)"), checksums.of_row, (3,)),
-    "dropped": _Table("number", ("number",), checksums.of_row),
-    "ranks": _Table("place", ("place", "priority", "due", "created", "ttl"), checksums.of_rank),
-    "deliveries": _Table(
-        "place",
-        (
-            "place",
-            "state",
-            "count",
-            "token",
-            "until",
-            "since",
-            "CAST(consumer AS BLOB)",
-            "CAST(superseded AS BLOB)",
-            "reason",
-            "CAST(history AS BLOB)",
-            "by_stream",
-        ),
-        lambda *row: checksums.of_delivery((*row[:6], row[8], row[10]), row[6], row[7], row[9]),
-        (6, 7),
-    ),
-    "answers": _Table(
-        "until, kept", ("number", "CAST(key AS BLOB)", "until", "CAST(answer AS BLOB)"), checksums.of_row
-    ),
-}
+@dataclass(kw_only=True, slots=True)
+class QueueRecord:
+    """What a store has of a queue apart from its messages."""
 
+    ordinal: int
+    """Its position in the order of creation."""
+    number: int
+    """The upper bits of the places of its messages."""
+    queue_id: str
+    created: int
+    revision: int
+    definition: Definition
+    id_prefix: bytes
 
-def read_rows(connection: apsw.Connection, table: str) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
-    """Yield the first column of each row of a table, and the row without its checksum, or None if it is damaged.
-
-    Raises:
-        apsw.Error: the table cannot be read.
-    """
-    order, columns, checksum, text = TABLES[table]
-    is_text = [column in text for column in range(len(columns))]
-    with closing(connection.execute(f"SELECT {', '.join(columns)}, checksum FROM {table} ORDER BY {order}")) as rows:  # noqa: S608
-        for *values, sum_ in rows:
-            try:
-                is_sound = not any(isinstance(value, float) for value in values) and checksum(*values) == sum_
-                row = [
-                    value.decode() if is_text_ and isinstance(value, bytes) else value
-                    for value, is_text_ in zip(values, is_text, strict=True)
-                ]
-            except _WRONG:
-                is_sound = False
-            yield values[0], tuple(row) if is_sound else None
-
-
-def with_checksum(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a row with its checksum, as it is stored."""
-    if table == "messages":
-        place, own_id, body = row
-        return place, own_id, of_message(place, own_id, body), body
-    return *row, TABLES[table].checksum(*(value.encode() if isinstance(value, str) else value for value in row))
-
-
-def read_message(connection: apsw.Connection, place: int) -> bytes | Damage | None:
-    """Return the body of the message at a place, or its damage; None if there is no row.
-
-    Raises:
-        apsw.Error: the table cannot be read.
-    """
-    found = _read_one(connection, place)
-    return None if found is None else found[0]
-
-
-_MOST_ROWS_OF_A_PAGE = 1_000
-"""More rows than one of our pages can have, because a row takes at least 6 bytes."""
-
-
-def read_messages(
-    connection: apsw.Connection, place: int, end: int
-) -> Generator[tuple[int, bytes | Damage, bytes | None], None, None]:
-    """Yield the messages from `place` to before `end`, with the IDs that their producers gave.
-
-    Undamaged messages are in order, and each message is yielded once. Damage may have given a row any key, so reading
-    never continues from the key of a damaged row.
-
-    Raises:
-        apsw.Error: the table cannot be read.
-    """
-    damaged: set[int] = set()
-    backward = 0
-    while backward <= _MOST_ROWS_OF_A_PAGE:
-        cursor = connection.execute(
-            "SELECT place, own_id, checksum, body FROM messages WHERE place >= ? AND place < ? ORDER BY place",
-            (place, end),
+    def row(self) -> QueueRow:
+        """Return the row of `queues`."""
+        return queue_row(
+            self.ordinal,
+            self.number,
+            self.queue_id,
+            self.created,
+            self.revision,
+            definition_to_json(self.definition),
+            self.id_prefix,
         )
-        try:
-            for at, own_id, checksum, body in cast("Iterator[tuple[int, Any, Any, Any]]", cursor):
-                if not _is_sound(at, own_id, checksum, body):
-                    if at not in damaged:
-                        damaged.add(at)
-                        yield at, *(_looked_at(connection, at) or _UNREADABLE)
-                elif at >= place:  # rows are read twice if damage makes the tree refer to a page twice
-                    yield at, body, own_id
-                    place = at + 1
-        except _UNREAD:
-            pass
-        else:
-            return
-        finally:
-            cursor.close(True)  # noqa: FBT003  # apsw's `force`: ignore errors; the log cannot be truncated while it is open
-        # The next row cannot be read in one statement with others.
-        found = connection.execute("SELECT min(place) FROM messages WHERE place >= ? AND place < ?", (place, end))
-        following = cast("int | None", found.fetchall()[0][0])
-        if following is None:
-            return
-        if following not in damaged:
-            damaged.add(following)
-            yield following, *(_read_one(connection, following) or _UNREADABLE)
-        backward += following < place  # damage gave it the key of an earlier row; the rows after it may be undamaged
-        place = max(place, following) + 1
 
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> QueueRecord:
+        """Return the record of a row of `queues` without its checksum.
 
-_Found = tuple[bytes | Damage, bytes | None]
-"""The body of a message, or its damage, and the ID that its producer gave."""
-
-_UNREADABLE: _Found = (Damage("its row cannot be read", 0), None)
-
-
-def _read_one(connection: apsw.Connection, place: int) -> _Found | None:
-    try:
-        rows = connection.execute("SELECT own_id, checksum, body FROM messages WHERE place = ?", (place,)).fetchall()
-    except _UNREAD:
-        return _looked_at(connection, place)
-    if not rows:
-        return None
-    own_id, checksum, body = cast("tuple[Any, Any, Any]", rows[0])
-    return (body, own_id) if _is_sound(place, own_id, checksum, body) else _looked_at(connection, place)
-
-
-def _is_sound(place: int, own_id: object, checksum: object, body: object) -> bool:
-    if not isinstance(body, bytes) or not (own_id is None or isinstance(own_id, bytes)):
-        return False
-    return of_message(place, own_id, body) == checksum
-
-
-def _looked_at(connection: apsw.Connection, place: int) -> _Found | None:
-    """Return the damage of a message whose checksum is wrong, or the message if only the types of columns are wrong."""
-    if not connection.execute("SELECT 1 FROM messages WHERE place = ?", (place,)).fetchall():
-        return None
-    try:
-        own_id, checksum, body = cast(
-            "tuple[Any, Any, Any]",
-            connection.execute(
-                "SELECT CAST(own_id AS BLOB), checksum, CAST(body AS BLOB) FROM messages WHERE place = ?", (place,)
-            ).fetchall()[0],
+        Raises:
+            KeyError, TypeError, ValueError: the row has an invalid value; the error says which.
+        """
+        ordinal, number, queue_id, created, revision, definition, id_prefix = row
+        if not queue_id or not _ID_PREFIX.fullmatch(id_prefix):
+            raise ValueError("the ID of the queue or the prefix of its message IDs is invalid")
+        return cls(
+            ordinal=checked_int(ordinal, 0, FAR - 1, "ordinal"),
+            number=checked_int(number, 1, MOST_NUMBERS, "number"),
+            queue_id=queue_id,
+            created=checked_int(created, 0, FAR, "created"),
+            revision=checked_int(revision, 1, FAR - 1, "revision"),
+            definition=definition_of_json(definition),
+            id_prefix=id_prefix,
         )
-    except (apsw.CorruptError, apsw.TooBigError) as error:
-        return Damage(f"its row cannot be read: {error}", 0), None
-    except UnicodeDecodeError:
-        return _UNREADABLE
-    if _is_sound(place, own_id, checksum, body):
-        return body, own_id
-    return Damage("its checksum is wrong", len(body) if isinstance(body, bytes) else 0), None
+
+
+def checked_int(value: object, least: int, most: int, name: str) -> int:
+    """Return a value if it is an integer from `least` to `most`. Raises ValueError if not."""
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} is {str(value)[:80]}, and must be an integer from {least} to {most}")
+    return value
+
+
+def _checked(value: object, kind: type[T], name: str) -> T:
+    """Return a value if it has a type. Raises ValueError if not."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is not a {kind.__name__}")  # noqa: TRY004  # the file is wrong, not the program
+    return value
+
+
+def queue_row(  # noqa: PLR0913, PLR0917  # the columns of the table
+    ordinal: int, number: int, queue_id: str, created: int, revision: int, definition: str, id_prefix: bytes
+) -> QueueRow:
+    """Return a row of `queues` with its checksum."""
+    checksum = checksums.of_row(ordinal, number, queue_id.encode(), created, revision, definition.encode(), id_prefix)
+    return ordinal, number, queue_id, created, revision, definition, id_prefix, checksum
+
+
+def definition_to_json(definition: Definition) -> str:
+    """Return a definition as JSON, without the fields that have their defaults."""
+    delivery, default = definition.delivery, DeliverySettings()
+    fields: dict[str, Any] = {
+        "name": definition.name,
+        "limit": definition.limit,
+        "tags": definition.tags,
+        "owner": definition.owner and _owner_to_json(definition.owner),
+        "lease_seconds": delivery.lease_seconds if delivery.lease_seconds != default.lease_seconds else None,
+        "max_deliveries": delivery.max_deliveries if delivery.max_deliveries != default.max_deliveries else None,
+        "message_ttl_seconds": delivery.message_ttl_seconds,
+        "draining": definition.draining or None,
+    }
+    return json.dumps({key: value for key, value in fields.items() if value is not None}, ensure_ascii=False)
+
+
+def _owner_to_json(owner: Owner) -> list[str]:
+    return [owner.name, owner.uid, owner.namespace_uid] if owner.namespace_uid else [owner.name, owner.uid]
+
+
+def _owner_of_json(name: str, uid: str, namespace_uid: str = "") -> Owner:
+    """Return an owner. Earlier versions did not write the UID of the namespace."""
+    return Owner(name=name, uid=uid, namespace_uid=namespace_uid)
+
+
+def definition_of_json(text: str) -> Definition:
+    """Return the definition from the JSON of `definition_to_json`.
+
+    Raises:
+        KeyError, TypeError, ValueError: the JSON is invalid.
+    """
+    fields = _checked(json.loads(text), dict, "the definition")
+    default = DeliverySettings()
+    owner = fields.get("owner")
+    ttl = fields.get("message_ttl_seconds")
+    return Definition(
+        store=StoreKind.DISK,
+        name=_checked(fields["name"], str, "name"),
+        limit=checked_int(fields["limit"], UNBOUNDED, FAR, "limit"),
+        tags=tuple(
+            Tag(_checked(key, str, "a tag's key"), _checked(value, str, "a tag's value"))
+            for key, value in fields["tags"]
+        ),
+        owner=_owner_of_json(*(_checked(each, str, "owner") for each in owner)) if owner else None,
+        delivery=DeliverySettings(
+            lease_seconds=checked_int(
+                fields.get("lease_seconds", default.lease_seconds), 0, _MOST_SECONDS, "lease_seconds"
+            ),
+            max_deliveries=checked_int(fields.get("max_deliveries", default.max_deliveries), 0, FAR, "max_deliveries"),
+            message_ttl_seconds=None if ttl is None else checked_int(ttl, 0, _MOST_SECONDS, "message_ttl_seconds"),
+        ),
+        draining=_checked(fields.get("draining", False), bool, "draining"),
+    )
+
+
+def delivery_row(place: int, delivery: Delivery) -> DeliveryRow:
+    """Return the row of `deliveries` for a delivery."""
+    row = (
+        place,
+        int(delivery.state),
+        delivery.count,
+        delivery.token,
+        min(delivery.until, FAR),
+        delivery.since,
+        delivery.consumer,
+        json.dumps(delivery.superseded) if delivery.superseded else "",
+        int(delivery.reason),
+        delivery.history,
+        int(delivery.by_stream),
+    )
+    return (*row, delivery_checksum(*row))
+
+
+def delivery_checksum(  # noqa: PLR0913, PLR0917  # the columns of the table
+    place: int,
+    state: int,
+    count: int,
+    token: int,
+    until: int,
+    since: int,
+    consumer: str,
+    superseded: str,
+    reason: int,
+    history: bytes,
+    by_stream: int,
+) -> int:
+    """Return the checksum of a row of `deliveries`."""
+    numbers = (place, state, count, token, until, since, reason, by_stream)
+    return checksums.of_delivery(numbers, consumer.encode(), superseded.encode(), history)
+
+
+def delivery_of_row(row: Sequence[Any]) -> Delivery:
+    """Return the delivery of a row of `deliveries` without its checksum.
+
+    Raises:
+        TypeError, ValueError: the row has an invalid value.
+    """
+    _, state, count, token, until, since, consumer, superseded, reason, history, by_stream = row
+    tokens = _checked(json.loads(superseded), list, "superseded") if superseded else ()
+    try:
+        pb.BrowsedMessage.FromString(history)
+    except DecodeError as error:
+        raise ValueError("history is not a list of delivery attempts") from error
+    return Delivery(
+        State(state),
+        checked_int(count, 0, _MOST_COUNT, "count"),
+        checked_int(token, 0, FAR, "token"),
+        checked_int(until, 0, FAR, "until"),
+        checked_int(since, 0, FAR, "since"),
+        consumer,
+        tuple(checked_int(each, 0, FAR, "superseded") for each in tokens),
+        DeathReason(reason) if reason else 0,
+        history,
+        bool(checked_int(by_stream, 0, 1, "by_stream")),
+    )
+
+
+def rank_of_row(row: Sequence[Any]) -> Rank:
+    """Return the rank of a row of `ranks` without its checksum. Raises ValueError if a value is invalid."""
+    _, priority, due, created, ttl = row
+    return Rank(
+        checked_int(priority, -(1 << 31), (1 << 31) - 1, "priority"),
+        checked_int(due, 0, FAR, "due"),
+        checked_int(created, 0, FAR, "created"),
+        checked_int(ttl, 0, FAR, "ttl"),
+    )
+
+
+def rank_row(place: int, rank: Rank) -> RankRow:
+    """Return the row of `ranks` for a rank."""
+    priority, due, created, ttl = rank
+    due, ttl = min(due, FAR), min(ttl, FAR)
+    return place, priority, due, created, ttl, checksums.of_rank(place, priority, due, created, ttl)
+
+
+def tally_row(ordinal: int, depth: int, stored_bytes: int, counts: str) -> TallyRow:
+    """Return a row of `tallies` with its checksum."""
+    return ordinal, depth, stored_bytes, counts, checksums.of_row(ordinal, depth, stored_bytes, counts.encode())
+
+
+def answer_row(number: int, key: bytes, until: int, answer: bytes) -> AnswerRow:
+    """Return a row of `answers` with its checksum, but without the column `kept`."""
+    return number, key, until, answer, checksums.of_row(number, key, until, answer)
+
+
+def dropped_row(number: int) -> tuple[int, int]:
+    """Return a row of `dropped` with its checksum."""
+    return number, checksums.of_row(number)
+
+
+def meta_row(name: str, content: str | int) -> tuple[str, str | int, int]:
+    """Return a row of `meta` with its checksum."""
+    value = content if isinstance(content, int) else content.encode()
+    return name, content, checksums.of_row(name.encode(), value)
+
+
+def tally_to_json(tally: Tally, at: int) -> str:
+    """Return the counts of a tally and the time, in ns, as JSON."""
+    return json.dumps({**{name: getattr(tally, name) for name in Tally.__slots__}, "at": at})
+
+
+def time_of_json(text: str) -> int:
+    """Return the time in JSON of `tally_to_json`, in ns; 0 if it is missing or invalid."""
+    at = json.loads(text).get("at", 0)
+    return at if isinstance(at, int) and 0 <= at < END_OF_TIME else 0
+
+
+def tally_of_json(text: str) -> Tally:
+    """Return the tally from the JSON of `tally_to_json`. Missing counts have their defaults.
+
+    Raises:
+        TypeError, ValueError: the JSON is invalid.
+    """
+    tally = Tally()
+    for name, value in _checked(json.loads(text), dict, "the counts").items():
+        if name in Tally.__slots__:
+            setattr(tally, name, checked_int(value, 0, MOST_SEQ if name == "next_seq" else FAR, name))
+    return tally

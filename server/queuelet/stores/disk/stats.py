@@ -46,7 +46,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DiskFigures:
+class DiskStats:
     """The statistics of a Disk store. Sizes are in bytes."""
 
     is_open: bool
@@ -55,7 +55,7 @@ class DiskFigures:
     """Whether it refuses messages because its disk is full."""
     failures: int
     """How often it failed and had to be reopened."""
-    groups: int
+    commits: int
     """The number of transactions."""
     changes: Distribution
     """The messages added or removed by each transaction."""

@@ -14,17 +14,17 @@ from queuelet.core.storage import StoredQueue
 from queuelet.definition import Definition
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.ids import MessageIds, new_id_prefix
-from queuelet.stores.disk import reserve as room
+from queuelet.stores.disk import reserve
 from queuelet.stores.disk.commits import CommitLoop
-from queuelet.stores.disk.data_dir import DATABASE, FolderLock
+from queuelet.stores.disk.data_dir import DATABASE, DataDirLock
 from queuelet.stores.disk.database import open_for_reading
-from queuelet.stores.disk.loading import Contents, QueueContents
+from queuelet.stores.disk.loading import LoadedQueue, LoadedStore
 from queuelet.stores.disk.messages import DiskMessages, Shared
 from queuelet.stores.disk.reader import Reader
-from queuelet.stores.disk.records import QueueRecord
+from queuelet.stores.disk.rows import QueueRecord
 from queuelet.stores.disk.schema import MOST_NUMBERS
-from queuelet.stores.disk.stats import DiskFigures
-from queuelet.stores.disk.window import Windows
+from queuelet.stores.disk.stats import DiskStats
+from queuelet.stores.disk.window import WindowBudget
 from queuelet.stores.disk.writer import DiskSettings
 
 
@@ -81,21 +81,21 @@ class DiskStore:
         self._on_damaged = on_damaged
         self._damaged_found = 0
         self._is_closed = False
-        self._windows = Windows(budget, self._settings.window_bytes)
-        self._lock = FolderLock(folder)
-        self._keeper = CommitLoop(
+        self._window_budget = WindowBudget(budget, self._settings.window_bytes)
+        self._lock = DataDirLock(folder)
+        self._commit_loop = CommitLoop(
             folder,
             self._settings,
             loop or get_running_loop(),
             failed=self._fail,
             reopened=self._serve_again,
-            freed=self._take_back,
+            freed=self._release_numbers,
             progress=on_progress,
         )
         try:
-            self._take_up(self._keeper.open())
+            self._start_serving(self._commit_loop.open())
         except BaseException:
-            self._keeper.give_up()
+            self._commit_loop.abort()
             self._lock.release()
             raise
 
@@ -104,9 +104,9 @@ class DiskStore:
     @property
     def problem(self) -> str:
         """The store's problem, as a text for users; empty if there is none."""
-        if self._keeper.failure:
-            return self._keeper.failure
-        if self._keeper.is_full:
+        if self._commit_loop.failure:
+            return self._commit_loop.failure
+        if self._commit_loop.is_full:
             return (
                 f"the disk of {self._folder} is full: messages can be taken but not added; "
                 f"free at least {2 * self._settings.reserve_bytes:,} bytes"
@@ -116,31 +116,31 @@ class DiskStore:
     @property
     def problem_reason(self) -> str:
         """The error reason of the problem, such as STORE_FULL; empty if there is no problem."""
-        if self._keeper.failure:
+        if self._commit_loop.failure:
             return StoreFailed.reason
-        return StoreFull.reason if self._keeper.is_full else ""
+        return StoreFull.reason if self._commit_loop.is_full else ""
 
     def check_room(self) -> None:
         """Raise `StoreFull` if the disk is full, or `StoreFailed` if the store is not open."""
-        if self._keeper.failure:
-            raise StoreFailed(self._keeper.failure)
-        if self._keeper.is_full:
+        if self._commit_loop.failure:
+            raise StoreFailed(self._commit_loop.failure)
+        if self._commit_loop.is_full:
             raise StoreFull(self.problem)
 
-    def figures(self) -> DiskFigures:
+    def stats(self) -> DiskStats:
         """Return the store's statistics, for metrics."""
-        keeper = self._keeper
-        return DiskFigures(
-            is_open=not keeper.failure,
-            is_full=keeper.is_full,
-            failures=keeper.failures,
-            groups=keeper.groups,
-            changes=keeper.changes.read(),
-            commit_seconds=keeper.commit_seconds.read(),
-            file_bytes=keeper.file_bytes,
-            free_bytes=keeper.free_bytes,
-            disk_free_bytes=room.free_bytes(self._folder),
-            window_bytes=self._windows.used,
+        commits = self._commit_loop
+        return DiskStats(
+            is_open=not commits.failure,
+            is_full=commits.is_full,
+            failures=commits.failures,
+            commits=commits.commits,
+            changes=commits.changes.read(),
+            commit_seconds=commits.commit_seconds.read(),
+            file_bytes=commits.file_bytes,
+            free_bytes=commits.free_bytes,
+            disk_free_bytes=reserve.free_bytes(self._folder),
+            window_bytes=self._window_budget.used,
             damaged_found=self._damaged_found,
         )
 
@@ -161,10 +161,10 @@ class DiskStore:
 
     def new(self, queue_id: str, created: int, definition: Definition) -> DiskMessages:
         """Store a new queue and return its messages. Raises `StoreFailed` if the store is not open."""
-        group = self._keeper.journal.group()
+        group = self._commit_loop.groups.group()
         record = QueueRecord(
             ordinal=self._next_ordinal,
-            number=self._take_number(),
+            number=self._allocate_number(),
             queue_id=queue_id,
             created=created,
             revision=1,
@@ -178,7 +178,7 @@ class DiskStore:
 
     def redefine(self, queue_id: str, revision: int, definition: Definition) -> None:
         """Store a changed definition of a queue. Raises `StoreFailed` if the store is not open."""
-        group = self._keeper.journal.group()
+        group = self._commit_loop.groups.group()
         record = self._messages[queue_id].record
         record.revision, record.definition = revision, definition
         group.queues[record.ordinal] = record
@@ -189,19 +189,19 @@ class DiskStore:
         The next commit includes the removal. The rows of its messages are deleted in the background instead, because
         deleting millions of rows would delay the commits of other queues.
         """
-        group = self._keeper.journal.group()
+        group = self._commit_loop.groups.group()
         messages = self._messages.pop(queue_id)
         messages.release()
-        self._keeper.journal.forget(messages)
+        self._commit_loop.groups.forget(messages)
         group.queues.pop(messages.record.ordinal, None)
         group.dropped_queues.append(messages.record.ordinal)
         group.dropped_numbers.append(messages.record.number)
 
     def commit(self) -> Awaitable[None] | None:
         """Return an awaitable for the commit of all changes so far, None if they are committed."""
-        group = self._keeper.journal.newest
+        group = self._commit_loop.groups.newest
         if group is not None:
-            group.want()
+            group.request()
         return group
 
     async def close(self) -> None:
@@ -212,29 +212,29 @@ class DiskStore:
         if self._is_closed:
             return
         self._is_closed = True
-        await self._keeper.finish()
-        self._let_go(self._keeper.failure)
-        await self._keeper.close()
+        await self._commit_loop.finish()
+        self._release_all(self._commit_loop.failure)
+        await self._commit_loop.close()
         self._lock.release()
 
     # Inside
 
-    def _take_up(self, contents: Contents) -> None:
+    def _start_serving(self, loaded: LoadedStore) -> None:
         """Start to serve the queues that were loaded."""
         reader = Reader(open_for_reading(self._folder / DATABASE, vfs=self._settings.vfs), self._failed_to_read)
         self._shared = Shared(
-            self._keeper.journal, reader, self._windows, self._note_set_aside, self._note_lost, self._renumber
+            self._commit_loop.groups, reader, self._window_budget, self._note_set_aside, self._note_lost, self._renumber
         )
-        self.epoch = contents.epoch
-        self.first_token = contents.first_token
-        self.clock = contents.clock
-        self._messages = {queue.record.queue_id: self._restored(queue) for queue in contents.queues}
-        self._next_ordinal = 1 + max((queue.record.ordinal for queue in contents.queues), default=0)
-        used = {*(queue.record.number for queue in contents.queues), *contents.dropped}
+        self.epoch = loaded.epoch
+        self.first_token = loaded.first_token
+        self.clock = loaded.clock
+        self._messages = {queue.record.queue_id: self._restored(queue) for queue in loaded.queues}
+        self._next_ordinal = 1 + max((queue.record.ordinal for queue in loaded.queues), default=0)
+        used = {*(queue.record.number for queue in loaded.queues), *loaded.dropped}
         self._next_number = 1 + max(used, default=0)
         self._free_numbers = [number for number in range(1, self._next_number) if number not in used]
 
-    def _restored(self, queue: QueueContents) -> DiskMessages:
+    def _restored(self, queue: LoadedQueue) -> DiskMessages:
         messages = DiskMessages(queue.record, self._shared)
         messages.ranks.update(queue.ranks)
         messages.deliveries.update(queue.deliveries)
@@ -261,33 +261,33 @@ class DiskStore:
 
     def _fail(self, why: str) -> None:
         self._on_failed(why)
-        self._let_go(why)
+        self._release_all(why)
 
-    def _let_go(self, why: str) -> None:
+    def _release_all(self, why: str) -> None:
         """Release all messages in memory, because the disk has failed or the store is closed."""
         self._shared.reader.close()
         for messages in self._messages.values():
             messages.fail(why)
         self._messages = {}
 
-    def _serve_again(self, contents: Contents) -> None:
+    def _serve_again(self, loaded: LoadedStore) -> None:
         try:
-            self._take_up(contents)
+            self._start_serving(loaded)
         except StoreFailed as error:
-            self._keeper.fail(error)
+            self._commit_loop.fail(error)
         else:
             self._on_reopened()
 
     def _failed_to_read(self, error: apsw.Error) -> StoreFailed:
-        return StoreFailed(self._keeper.fail(error))
+        return StoreFailed(self._commit_loop.fail(error))
 
     def _renumber(self, record: QueueRecord) -> None:
-        group = self._keeper.journal.group()
+        group = self._commit_loop.groups.group()
         group.dropped_numbers.append(record.number)
-        record.number = self._take_number()
+        record.number = self._allocate_number()
         group.queues[record.ordinal] = record
 
-    def _take_number(self) -> int:
+    def _allocate_number(self) -> int:
         """Return a queue number under which no rows are stored."""
         if self._free_numbers:
             return heappop(self._free_numbers)
@@ -299,6 +299,6 @@ class DiskStore:
         self._next_number += 1
         return self._next_number - 1
 
-    def _take_back(self, numbers: list[int]) -> None:
+    def _release_numbers(self, numbers: list[int]) -> None:
         for number in numbers:
             heappush(self._free_numbers, number)

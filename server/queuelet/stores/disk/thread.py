@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Worker:
+class WriterThread:
     """A thread that runs one task at a time. It is a daemon thread, so it does not keep the process alive."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
@@ -21,7 +21,7 @@ class Worker:
         self._thread = Thread(target=self._run, name="queuelet-disk", daemon=True)
         self._thread.start()
 
-    def do(self, work: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
+    def submit(self, work: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
         """Run `work` in the thread, then call `done` on the event loop with what it returned or raised."""
 
         def task() -> None:

@@ -17,66 +17,66 @@ _MOST_BYTES = 4 * 1024 * 1024
 """About how many bytes one window holds at most."""
 
 
-class Windows:
-    """Bounds the memory of all windows together to `most` bytes. The window filled longest ago is evicted first."""
+class WindowBudget:
+    """Bounds all windows together to `max_bytes` of memory. The window filled longest ago is evicted first."""
 
-    def __init__(self, budget: MemoryBudget, most: int) -> None:
-        self.budget = budget
-        self.most = most
+    def __init__(self, memory: MemoryBudget, max_bytes: int) -> None:
+        self.memory = memory
+        self.max_bytes = max_bytes
         self.used = 0
-        self._filled: dict[Line, None] = {}
+        self._filled: dict[Window, None] = {}
 
     def add(self, size: int) -> None:
         """Account for `size` bytes more, or less if it is negative."""
         self.used += size
-        self.budget.used += size
+        self.memory.used += size
 
-    def has_room(self, size: int) -> bool:
+    def fits(self, size: int) -> bool:
         """Return whether a message of this size fits within the bound."""
-        return self.used + size + OVERHEAD <= self.most
+        return self.used + size + OVERHEAD <= self.max_bytes
 
-    def make_room(self, line: Line, size: int) -> None:
+    def evict_for(self, window: Window, size: int) -> None:
         """Evict other windows until a message of this size fits, and mark the given window as filled last."""
-        self._filled.pop(line, None)
-        while self._filled and not self.has_room(size):
-            next(iter(self._filled)).shed()
-        self._filled[line] = None
+        self._filled.pop(window, None)
+        while self._filled and not self.fits(size):
+            next(iter(self._filled)).evict()
+        self._filled[window] = None
 
-    def forget(self, line: Line) -> None:
+    def forget(self, window: Window) -> None:
         """Stop tracking a window, because it is empty."""
-        self._filled.pop(line, None)
+        self._filled.pop(window, None)
 
 
-class Line:
+class Window:
     """The window of one queue: all messages in line up to a cursor, in order.
 
     Messages after the cursor are on the disk, or are not committed yet. A message that was returned to the line is here
-    without its body. A message removed from the middle leaves its sequence number in `seqs` and in `_struck` until it
+    without its body. A message removed from the middle leaves its sequence number in `seqs` and in `_removed` until it
     is the first; then it is dropped, so the first one in `seqs` is always stored.
     """
 
-    __slots__ = ("_size", "_struck", "_windows", "bodies", "cursor", "seqs")
+    __slots__ = ("_budget", "_removed", "_size", "bodies", "cursor", "seqs")
 
-    def __init__(self, windows: Windows) -> None:
-        self._windows = windows
+    def __init__(self, budget: WindowBudget) -> None:
+        self._budget = budget
         self.seqs: deque[int] = deque()
         self.bodies: dict[int, bytes] = {}
         self.cursor = 0
         """The window has all messages in line with sequence numbers up to this one."""
-        self._struck: set[int] = set()
+        self._removed: set[int] = set()
         self._size = 0
 
     def __len__(self) -> int:
-        return len(self.seqs) - len(self._struck)
+        return len(self.seqs) - len(self._removed)
 
-    def has_room(self, size: int) -> bool:
+    def fits(self, size: int) -> bool:
         """Return whether the window can hold another message of this size."""
-        return len(self.seqs) < _MOST and self._size + size <= _MOST_BYTES and self._windows.has_room(size)
+        return len(self.seqs) < _MOST and self._size + size <= _MOST_BYTES and self._budget.fits(size)
 
     def push(self, seq: int, body: bytes) -> None:
         """Add the message that follows the cursor, and move the cursor to it."""
         if not self.bodies:
-            self._windows.make_room(self, len(body))
+            self._budget.evict_for(self, len(body))
         self.seqs.append(seq)
         self.bodies[seq] = body
         self.cursor = seq
@@ -88,16 +88,16 @@ class Line:
         for seq in self.seqs:
             if len(found) >= count:
                 break
-            if seq not in self._struck:
+            if seq not in self._removed:
                 found.append(seq)
         return found
 
-    def leave(self, seqs: list[int]) -> None:
+    def remove_first(self, seqs: list[int]) -> None:
         """Remove the first messages: those that `first` returned, or fewer."""
         size = 0
         for seq in seqs:
             while (first := self.seqs.popleft()) != seq:
-                self._struck.remove(first)
+                self._removed.remove(first)
             body = self.bodies.pop(seq, None)
             if body is not None:
                 size += len(body) + OVERHEAD
@@ -115,35 +115,35 @@ class Line:
             self.seqs.appendleft(seq)
         while len(self.seqs) > 2 * _MOST:
             last = self.seqs.pop()
-            self._struck.discard(last)
-            self._let_go(last)
+            self._removed.discard(last)
+            self._drop_body(last)
             self.cursor = self.seqs[-1]
 
-    def strike(self, seq: int) -> None:
+    def remove(self, seq: int) -> None:
         """Remove a message that is not after the cursor, wherever it is."""
-        self._struck.add(seq)
-        self._let_go(seq)
+        self._removed.add(seq)
+        self._drop_body(seq)
         self._trim()
 
-    def shed(self) -> None:
+    def evict(self) -> None:
         """Evict all messages. They are read from the disk again when they are needed."""
         if self.seqs:
             self.cursor = self.seqs[0] - 1
         self._account(-self._size)
-        self._windows.forget(self)
-        self.seqs, self.bodies, self._struck = deque(), {}, set()
+        self._budget.forget(self)
+        self.seqs, self.bodies, self._removed = deque(), {}, set()
 
-    def _let_go(self, seq: int) -> None:
+    def _drop_body(self, seq: int) -> None:
         body = self.bodies.pop(seq, None)
         if body is not None:
             self._account(-len(body) - OVERHEAD)
 
     def _account(self, size: int) -> None:
         self._size += size
-        self._windows.add(size)
+        self._budget.add(size)
 
     def _trim(self) -> None:
         """Drop removed messages from the front."""
-        if self._struck:
-            while self.seqs and self.seqs[0] in self._struck:
-                self._struck.remove(self.seqs.popleft())
+        if self._removed:
+            while self.seqs and self.seqs[0] in self._removed:
+                self._removed.remove(self.seqs.popleft())

@@ -14,12 +14,12 @@ from typing import TypeVar
 import apsw
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk import reclaim as sweep
+from queuelet.stores.disk import reclaim
 from queuelet.stores.disk.batch import Batch, write
 from queuelet.stores.disk.check import require_whole
 from queuelet.stores.disk.data_dir import DATABASE, LOG, RESERVE
-from queuelet.stores.disk.database import PATIENCE_MS, explained, open_for_writing
-from queuelet.stores.disk.loading import Contents, read_contents
+from queuelet.stores.disk.database import BUSY_TIMEOUT_MS, explained, open_for_writing
+from queuelet.stores.disk.loading import LoadedStore, load_to_serve
 from queuelet.stores.disk.migrations import Progress
 from queuelet.stores.disk.reserve import Reserve
 from queuelet.stores.disk.schema import PAGE_BYTES
@@ -68,7 +68,7 @@ class Written:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tidied:
+class Reclaimed:
     """The outcome of a slice of reclaiming."""
 
     is_full: bool
@@ -101,7 +101,7 @@ class Writer:
         self._full_since = 0.0
         self.is_full = False
 
-    def open(self, check: Callable[[apsw.Connection], None] | None = None) -> Contents:
+    def open(self, check: Callable[[apsw.Connection], None] | None = None) -> LoadedStore:
         """Open the database and load the state of its queues.
 
         Args:
@@ -111,7 +111,7 @@ class Writer:
             StoreFailed: the database cannot be used; the error says why and what to do.
         """
         with explained(self._path):
-            self.is_full = not self._reserve.make()
+            self.is_full = not self._reserve.create()
             self._connection = open_for_writing(
                 self._path,
                 vfs=self._settings.vfs,
@@ -121,11 +121,11 @@ class Writer:
             self._connection.set_wal_hook(self._note_log)
             if check:
                 check(self._connection)
-            contents = self._with_room(lambda: read_contents(self._open))
-        self._dropped = deque(contents.dropped)
-        return contents
+            loaded = self._with_reserve(lambda: load_to_serve(self._open))
+        self._dropped = deque(loaded.dropped)
+        return loaded
 
-    def reopen(self, *, is_damaged: bool, is_cancelled: Callable[[], bool]) -> Contents:
+    def reopen(self, *, is_damaged: bool, is_cancelled: Callable[[], bool]) -> LoadedStore:
         """Reopen the database after a failure. Raises as `open` does.
 
         Args:
@@ -150,7 +150,7 @@ class Writer:
             apsw.Error: the disk failed. The outcome is not known.
         """
         start = perf_counter()
-        self._with_room(lambda: write(self._open, batch))
+        self._with_reserve(lambda: write(self._open, batch))
         self._dropped.extend(batch.dropped_numbers)
         return Written(
             seconds=perf_counter() - start,
@@ -161,10 +161,10 @@ class Writer:
     def checkpoint(self) -> None:
         """Copy the log into the database. Raises apsw.Error if the disk fails."""
         with suppress(apsw.FullError, apsw.BusyError):  # the log still has everything
-            self._with_room(lambda: self._open.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE))
+            self._with_reserve(lambda: self._open.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE))
         self._log_pages = 0
 
-    def tidy(self, *, is_idle: bool, is_quiet: bool) -> Tidied:
+    def reclaim(self, *, is_idle: bool, is_quiet: bool) -> Reclaimed:
         """Reclaim some space: delete rows of dropped queues, return free pages to the file system, truncate the log.
 
         On a full disk it also checks whether there is free space again. It takes a few tens of milliseconds at most.
@@ -180,13 +180,13 @@ class Writer:
         freed: list[int] = []
         has_more = False
         with suppress(apsw.FullError, apsw.BusyError):  # the next slice retries
-            has_more = self._with_room(lambda: self._tidy_some(freed, is_idle=is_idle))
+            has_more = self._with_reserve(lambda: self._reclaim_some(freed, is_idle=is_idle))
             if is_quiet and not has_more and self._log.exists() and self._log.stat().st_size:
                 self._truncate_log()
         if self.is_full and monotonic() - self._full_since >= FULL_FOR:
-            self.is_full = not self._reserve.make()
-        free = sweep.free_pages(self._open) * PAGE_BYTES
-        return Tidied(
+            self.is_full = not self._reserve.create()
+        free = reclaim.free_pages(self._open) * PAGE_BYTES
+        return Reclaimed(
             is_full=self.is_full,
             has_more=has_more,
             is_quiet=is_quiet,
@@ -207,14 +207,14 @@ class Writer:
             raise apsw.ConnectionClosedError("the store is closed")
         return self._connection
 
-    def _tidy_some(self, freed: list[int], *, is_idle: bool) -> bool:
+    def _reclaim_some(self, freed: list[int], *, is_idle: bool) -> bool:
         if self._dropped:
-            if sweep.delete_some(self._open, self._dropped[0]):
+            if reclaim.delete_some(self._open, self._dropped[0]):
                 number = self._dropped.popleft()
-                if not sweep.has_left(self._open, number):
+                if not reclaim.has_messages(self._open, number):
                     freed.append(number)
             return True
-        return sweep.give_back_some(self._open, is_idle=is_idle, is_full=self.is_full)
+        return reclaim.vacuum_some(self._open, is_idle=is_idle, is_full=self.is_full)
 
     def _truncate_log(self) -> None:
         """Truncate the log, unless another process reads it: commits must not wait for a long backup."""
@@ -223,14 +223,14 @@ class Writer:
             self._open.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._log_pages = 0
         finally:
-            self._open.set_busy_timeout(PATIENCE_MS)
+            self._open.set_busy_timeout(BUSY_TIMEOUT_MS)
 
-    def _with_room(self, work: Callable[[], T]) -> T:
+    def _with_reserve(self, work: Callable[[], T]) -> T:
         """Do some work. If the disk is full, release the reserve and retry once."""
         try:
             return work()
         except apsw.FullError:
-            self._reserve.drop()
+            self._reserve.release()
             self.is_full, self._full_since = True, monotonic()
             return work()
 
