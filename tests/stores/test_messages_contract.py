@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.core.message import Delivery, Rank
+from queuelet.core.message import Delivery, Rank, TryOutcome
 from queuelet.core.storage import Messages
+from queuelet.core.stored_form import failed_try
 from queuelet.definition import Definition, State
 from queuelet.stores.memory import MemoryStore
 from support.counts import on_a_disk
@@ -552,13 +553,13 @@ class MessagesMachine(RuleBasedStateMachine):
         assert self.messages.get(seq) == self.bodies.get(seq)
 
     @precondition(lambda self: self.deliveries)
-    @rule(data=st.data(), history=st.binary(max_size=5))
-    def mark_changed(self, data: st.DataObject, history: bytes) -> None:
+    @rule(data=st.data(), reason=st.sampled_from(["", "no", "käse"]))
+    def mark_changed(self, data: st.DataObject, reason: str) -> None:
         seq = data.draw(st.sampled_from(sorted(self.deliveries)))
         delivery = self.deliveries[seq]
         delivery.count += 1
         delivery.superseded = (*delivery.superseded, delivery.token)
-        delivery.history += history
+        delivery.history += failed_try(TryOutcome.NACKED, delivery, 60, reason)
         self.messages.mark_changed([seq])
 
     # Answers
