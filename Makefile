@@ -37,11 +37,12 @@ $(SYNCED): pyproject.toml uv.lock
 	@touch $@
 
 .PHONY: generate
-generate: $(SYNCED) ## Make Python of the .proto files, the client's reference, and the chart's copy of the CRDs
+generate: $(SYNCED) ## Make Python of the .proto files, the client's reference, the architecture, the chart's copy of the CRDs
 	$(RUN) python -m grpc_tools.protoc -I server --python_out=server --pyi_out=server queuelet/v1/queue.proto
 	$(RUN) python -m grpc_tools.protoc -I server/queuelet/compat \
 		--python_out=server/queuelet/compat --pyi_out=server/queuelet/compat q.proto
 	$(RUN) python -m tools.api_reference docs/client-api.md
+	$(RUN) python -m tools.architecture
 	cp crds/*.yaml helm/queuelet/files/crds/
 
 .PHONY: check

@@ -24,6 +24,7 @@ from queuelet.wire.errors import CODES
 from queuelet_operator.__main__ import main as operator
 from support.documents import ROOT, TOOLS, first_cells, free_ports, run_in_one_shell, transcript
 from support.queues import make_manager
+from tools import architecture
 
 OF_THE_CLIENT = {"UNREACHABLE", "DEADLINE_EXCEEDED"}
 STATS = DiskStats(
@@ -130,3 +131,88 @@ def test_security_md_names_flags_and_tests_that_there_are() -> None:
     assert tests
     for path in tests:
         assert (ROOT / path).exists(), path
+
+
+# Pages about the project
+
+
+DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+
+SOURCES = [ROOT / "server/queuelet", ROOT / "operator/queuelet_operator"]
+
+
+def glossary() -> list[str]:
+    """Return the terms of the glossary."""
+    return re.findall(r"^\| \*\*(.+?)\*\* \|", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def all_texts() -> str:
+    """Everything in which a term may be used: documents and code, without the glossary, in lower case."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("helm/**/*.md"), *ROOT.glob("crds/*.yaml")]
+    code = [path for root in SOURCES for path in (*root.rglob("*.py"), *root.rglob("*.proto"))]
+    files = [path for path in (*pages, *code) if path.name != "glossary.md" and not path.name.endswith("_pb2.py")]
+    return " ".join(path.read_text() for path in files).lower()
+
+
+def test_the_glossary_defines_each_term_once() -> None:
+    terms = glossary()
+    assert len(terms) > 50
+    assert len(terms) == len(set(terms))
+
+
+@pytest.mark.parametrize("term", glossary())
+def test_a_term_of_the_glossary_is_in_use(term: str, all_texts: str) -> None:
+    """On one line or two, in singular or plural."""
+    words = r"[\s#*`]+".join(map(re.escape, term.lower().split()))
+    assert re.search(rf"\b{words}(s|es|d|ed|ing)?\b", all_texts)
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_a_decision_record_has_its_parts_and_names_files_that_there_are(page: Path) -> None:
+    text = page.read_text()
+    assert text.startswith(f"# {int(page.stem[:4])}. ")
+    assert re.findall(r"^(?:## )?(Status|Context|Decision|Consequences)", text, re.MULTILINE) == [
+        "Status",
+        "Context",
+        "Decision",
+        "Consequences",
+    ]
+    assert f"]({page.name})" in (page.parent / "README.md").read_text()
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert any((root / name).exists() for root in (ROOT, *SOURCES)), name
+
+
+def test_the_architecture_is_that_of_the_import_contracts() -> None:
+    remedy = "run `make generate`"
+    assert architecture.PICTURE.read_text() == architecture.picture(), remedy
+    assert architecture.PAGE.read_text() == architecture.page(), remedy
+
+
+def prose(page: Path) -> str:
+    """Return a page without its code."""
+    return re.sub(r"```.*?```|`[^`\n]*`", "`code`", page.read_text(), flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what links to the headings of a page end with."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def pages_with_links() -> list[Path]:
+    """Return all documents. News fragments are not: their links are those of the changelog."""
+    folders = ("", "docs/", "docs/decisions/", "helm/*/", "bench/", "tools/", "newsfragments/", ".github/")
+    found = [path for folder in folders for path in sorted(ROOT.glob(f"{folder}*.md"))]
+    return [path for path in found if path.parent.name != "newsfragments" or path.name == "README.md"]
+
+
+@pytest.mark.parametrize("page", pages_with_links(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_document_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
