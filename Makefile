@@ -8,6 +8,7 @@ UV := tools/uv
 RUN := $(UV) run --no-sync
 SYNCED := .venv/.synced
 GRPCURL := .tools/bin/grpcurl
+ACTIONLINT := .tools/bin/actionlint
 # What the tests of the operator and of the chart need of Kubernetes.
 BINARIES := etcd kube-apiserver kube-controller-manager kubectl helm
 # What the tests with a real node need besides.
@@ -24,6 +25,8 @@ ARGS ?=
 # The release of Kubernetes that tests run on, and `make run` with them: make test KUBERNETES=v1.36.3
 KUBERNETES ?=
 export QUEUELET_KUBERNETES := $(KUBERNETES)
+# Where a release has its images: make dist REGISTRY=ghcr.io/owner
+REGISTRY ?=
 
 .PHONY: help
 help: ## Print this
@@ -69,6 +72,14 @@ endif
 	elif git diff --quiet $(BASE)... -- server operator crds helm; then echo "towncrier check: nothing that is shipped differs from $(BASE)"; \
 	else $(RUN) towncrier check --compare-with $(BASE); fi
 
+.PHONY: lint-workflows
+lint-workflows: $(ACTIONLINT) ## Check the workflows of a public host: needs Go
+	$(ACTIONLINT)
+
+.PHONY: docs
+docs: ## Build the documentation as a site in dist/site, and check its links
+	$(UV) run --locked --only-group docs python -m tools.docs_site
+
 .PHONY: binaries
 binaries: $(SYNCED) ## Build Kubernetes' API server and what it needs, once per user: minutes
 	@$(RUN) python -m tools.control_plane build $(BINARIES) >/dev/null
@@ -94,6 +105,13 @@ test: $(SYNCED) $(GRPCURL) binaries jars ## Run the tests
 .PHONY: test-quick
 test-quick: $(SYNCED) ## Run the tests that need neither Go nor Kubernetes: under two minutes
 	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/stores tests/client $(ARGS)
+
+.PHONY: coverage
+coverage: $(SYNCED) ## Run the same tests, and print how much of the code they run
+	$(RUN) coverage erase
+	$(RUN) coverage run -m pytest -n 2 --dist loadgroup tests/unit tests/stores tests/client $(ARGS)
+	$(RUN) coverage combine --quiet
+	$(RUN) coverage report
 
 .PHONY: test-node
 test-node: $(SYNCED) ## Run the tests that need a real node: root on Linux
@@ -132,14 +150,26 @@ image: ## Build the container images of server and operator
 	docker build --target server --tag queuelet-server:dev .
 	docker build --target operator --tag queuelet-operator:dev .
 
+.PHONY: dist
+dist: $(SYNCED) ## Build wheel, sdist, chart and SBOM into dist/ (REGISTRY=ghcr.io/owner names the images)
+	rm -rf dist
+	$(UV) build --quiet --out-dir dist
+	$(UV) export --quiet --locked --no-dev --all-extras --format cyclonedx1.5 \
+		--output-file "dist/queuelet-$$($(UV) version --short).cdx.json" >/dev/null
+	mkdir dist/chart
+	cp -r helm/queuelet dist/chart/
+	[ -z '$(REGISTRY)' ] || sed -i 's|repository: queuelet-|repository: $(REGISTRY)/queuelet-|' dist/chart/queuelet/values.yaml
+	"$$($(RUN) python -m tools.control_plane build helm)" package dist/chart/queuelet --destination dist
+	rm -r dist/chart
+
 .PHONY: changelog
 changelog: $(SYNCED) ## Gather newsfragments/ into CHANGELOG.md, for a release
 	$(RUN) towncrier build --yes --version "$$($(UV) version --short)"
 
 .PHONY: clean
 clean: ## Remove what was made here, other than the generated code
-	rm -rf .venv .tools dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools .coverage* dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find server operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(GRPCURL): tools/grpcurl.sh
-	@tools/grpcurl.sh $@
+$(GRPCURL) $(ACTIONLINT): tools/go_program.sh
+	@tools/go_program.sh $@
