@@ -1,4 +1,4 @@
-"""Operators of a test's own, that do not get in the way of those of others, with the rights of the chart's operator."""
+"""Operators of one test that do not interfere with others, with the rights of the chart's operator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
 class Release:
-    """The chart, installed once in a control plane, for the rights that it gives to its operator."""
+    """The chart, installed once in a control plane, because its operator needs the rights."""
 
     namespace = "queuelet"
     name = "queuelet"
@@ -25,13 +25,13 @@ class Release:
         self._control_plane = control_plane
         control_plane.api.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
         install(control_plane, self.namespace, self.name, {"crds": {"enabled": False}})
-        # Operators here have instances of their own, and one class.
+        # Operators here have instances of their own, but share one class.
         control_plane.api.delete("/apis/rbac.authorization.k8s.io/v1/clusterroles/queuelet.dev:class:default")
         deployment = operator_deployment(control_plane.api, self.namespace, self.name)
         self._account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
 
     def environment(self, server: ServerProcess) -> dict[str, str]:
-        """Return the environment that the chart gives to its operator, for a server that runs here."""
+        """Return the environment that the chart gives its operator, for a server that runs here."""
         given = operator_environment(self._control_plane, self.namespace, self.name, server=server.address)
         return {**given, "QUEUELET_OPERATOR_ADDRESS": server.address, "QUEUELET_OPERATOR_INSTANCE": "queuelet"}
 
@@ -40,7 +40,7 @@ class Release:
         return service_account_kubeconfig(self._control_plane, self.namespace, self.name)
 
     def move_to(self, namespace: str) -> None:
-        """Give the operator in a namespace what it has in that of the release: its Lease, and the server's Service."""
+        """Give the operator its rights of the release's namespace in another: its Lease and the server's Service."""
         where = f"{RBAC}/namespaces/{namespace}"
         rules = [
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update"]},
@@ -57,10 +57,10 @@ class Release:
 
 
 class Apart:
-    """What a test needs to have operators and servers of its own: they look after its namespace alone."""
+    """Starts operators and servers of a test's own, which serve only its namespace."""
 
     def __init__(self, release: Release, kube: KubeQueues) -> None:
-        """Take whose rights they have, and the Queues of the test's namespace."""
+        """Take the chart whose rights they have, and the Queues of the test's namespace."""
         release.move_to(kube.namespace)
         self._kubeconfig = release.kubeconfig()
         self.kube = kube
@@ -77,5 +77,5 @@ class Apart:
 
 
 def server_in_place_of(gone: ServerProcess, *flags: str) -> ServerProcess:
-    """Return a new server, not started, where another one was."""
+    """Return a new server, not started, on the port of another one."""
     return ServerProcess("--listen", gone.address, "--metrics", "127.0.0.1:0", *flags, free_ports=False)

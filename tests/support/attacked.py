@@ -1,4 +1,4 @@
-"""A server under attack, in a memory limit of 1 GiB, and a client that goes on with its work meanwhile."""
+"""A server under attack, in a memory limit of 1 GiB, and a client that continues to work meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROGRAM = Path(__file__).with_name("attacks.py")
 
 
 class Attacked:
-    """The server, and the client's experience."""
+    """The server, and the experience of its client."""
 
     def __init__(self, server: ServerProcess, limit: MemoryLimit, metadata: Metadata, *, may_retry: bool) -> None:
         self._may_retry = may_retry
@@ -36,7 +36,7 @@ class Attacked:
         self.slowest = 0.0
         self.failures: list[str] = []
         self.retried = 0
-        """How many calls gRPC refused before the server saw them; they were made again, as our client library does."""
+        """How many calls gRPC refused before the server saw them. They were retried, as our client library does."""
         self._stopped = Event()
         with closing(self.client()) as rpc:
             rpc.new_queue("good")
@@ -51,7 +51,7 @@ class Attacked:
 
     @contextmanager
     def attack(self, name: str, target: str = "", **options: int) -> Iterator[None]:
-        """Attack from another process, and go on once all is sent; end it after the block."""
+        """Attack from another process; continue once everything is sent, and kill it after the block."""
         given = [f"{key}={value}" for key, value in options.items()]
         command = [sys.executable, str(_PROGRAM), name, target or self.server.address, *given]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -63,11 +63,11 @@ class Attacked:
                 process.kill()
 
     def metric(self, name: str) -> float:
-        """Return a figure of the server."""
+        """Return a metric of the server."""
         return samples(f"{self.server.metrics_url}/metrics", name)[""]
 
     def check(self) -> None:
-        """Check that the server has lived through it, and that the client was served in time and lost nothing."""
+        """Check that the server survived, and that the client was served in time and lost nothing."""
         assert self.server.is_running, self.server.output()[-2_000:]
         self._stopped.set()
         self._worker.join()
@@ -78,7 +78,7 @@ class Attacked:
             assert len(rpc.pop_all("good")) == self.acknowledged
 
     def figures(self) -> Mapping[str, float]:
-        """Return what it took."""
+        """Return the resources that it used."""
         peak = self._limit.peak_bytes(self.server.pid)
         return {
             "peak MiB": peak >> 20,
@@ -88,11 +88,11 @@ class Attacked:
         }
 
     def begin(self) -> None:
-        """Have the client begin to work."""
+        """Start the client's work."""
         self._worker.start()
 
     def end(self) -> None:
-        """Have it stop."""
+        """Stop it."""
         self._stopped.set()
         if self._worker.ident:
             self._worker.join()
@@ -108,7 +108,7 @@ class Attacked:
             while not self._try_to_add(rpc):
                 self.retried += 1
                 self._stopped.wait(0.05)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is what the client sees
+        except Exception as error:  # noqa: BLE001  # any exception is part of the client's experience
             self.failures.append(str(error))
         else:
             self.acknowledged += 1
@@ -127,18 +127,18 @@ class Attacked:
 
 
 def few_files(count: int) -> Sequence[str]:
-    """Return what starts a program that may open so many files: the program and its arguments follow."""
+    """Return the prefix that starts a program which may open this many files; program and arguments follow."""
     return ("sh", "-c", f'ulimit -n {count}; exec "$@"', "files")
 
 
 @contextmanager
 def attacked(*flags: str, metadata: Metadata = (), files: int = 0, may_retry: bool = False) -> Iterator[Attacked]:
-    """Start a server that may use 1 GiB, and open so many files if any are given, and a client that adds messages.
+    """Start a server with 1 GiB, and this limit of open files if given, and a client that adds messages.
 
     It fails if a call of the client is refused, unless it may retry.
     """
     with memory_limit(GIB) as limit:
-        # A resource limit is not seen by the server, a cgroup is: both have it behave alike.
+        # The server does not read a resource limit, but reads a cgroup's: with the flag it behaves the same in both.
         by_hand = () if limit.cgroup else ("--memory-watermark", "800Mi", "--max-incoming-bytes", "128Mi")
         with ServerProcess(
             *by_hand, *flags, program=[*limit.prefix, *(few_files(files) if files else ()), *server_command()]

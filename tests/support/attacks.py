@@ -1,7 +1,7 @@
-"""Attacks on a server, frame by frame, as a program of their own: `python attacks.py NAME HOST:PORT [KEY=VALUE...]`.
+"""Attacks on a server, frame by frame, as a separate program: `python attacks.py NAME HOST:PORT [KEY=VALUE...]`.
 
-No client library would send this. Each attack reads what the server sends and throws it away, prints a line once it has
-sent everything it wants to send, and then holds on until it is ended.
+No client library would send this. Each attack reads the server's frames and discards them, prints a line once it has
+sent everything, and then holds its connections until it is killed.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _CHUNK = 16_384
 
 
 class Connection:
-    """An HTTP/2 connection that obeys flow control and nothing else."""
+    """An HTTP/2 connection that obeys flow control but no other rule."""
 
     def __init__(self, address: str) -> None:
-        """Connect, and begin to read."""
+        """Connect, and start to read."""
         host, port = address.rsplit(":", 1)
         self._socket = socket.create_connection((host, int(port)))
         self._encoder = Encoder()
@@ -48,12 +48,12 @@ class Connection:
         self.resets = 0
         """How many streams the server has reset."""
         self.ended: dict[int, bytes] = {}
-        """The last headers of streams that the server has ended, as they came."""
+        """The last headers of streams that the server has ended, in the order of arrival."""
         self.send(PREFACE, SettingsFrame(0).serialize())
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, *frames: bytes) -> None:
-        """Send bytes as they are."""
+        """Send raw bytes."""
         try:
             self._socket.sendall(b"".join(frames))
         except OSError:
@@ -76,7 +76,7 @@ class Connection:
         return stream, frame.serialize()
 
     def take_window(self, stream: int, wanted: int, patience: float) -> int:
-        """Return how many bytes may be sent on a stream, at most `wanted`; 0 if none in time."""
+        """Return how many bytes may be sent on a stream, at most `wanted`; 0 after a timeout."""
         with self._news:
             self._news.wait_for(lambda: self.is_closed or self._room(stream) > 0, patience)
             size = max(0, min(wanted, self._room(stream)))
@@ -138,7 +138,7 @@ class Connection:
 
 
 def rapid_reset(address: str, *, streams: int = 100_000, connections: int = 1) -> None:
-    """Open and reset streams as fast as they can be written."""
+    """Open and reset streams as fast as possible."""
     for _ in range(connections):
         connection = Connection(address)
         pieces: list[bytes] = []
@@ -152,7 +152,7 @@ def rapid_reset(address: str, *, streams: int = 100_000, connections: int = 1) -
 
 
 def open_streams(address: str, *, streams: int = 1_000, connections: int = 100) -> None:
-    """Open streams and say nothing on them."""
+    """Open streams and send nothing on them."""
     for connection in _connections(address, connections):
         connection.send(*(connection.open(ADD)[1] for _ in range(streams)))
 
@@ -194,25 +194,25 @@ def _unfinished(address: str, path: str, streams: int, connections: int, size: i
 
 
 def watch_health(address: str, *, streams: int = 1_000, connections: int = 60) -> None:
-    """Watch the health of the server in many calls. They need no token."""
+    """Watch the health of the server in many calls, which need no token."""
     _call("/grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest(), address, streams, connections)
 
 
 def open_reflection(address: str, *, streams: int = 1_000, connections: int = 60) -> None:
-    """Open streams of reflection, which need no token either, and ask for something on each."""
+    """Open streams of reflection, which need no token either, and send a request on each."""
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
     _call(path, request, address, streams, connections, is_stream=True)
 
 
 def wait_for_messages(address: str, *, streams: int = 900, connections: int = 2) -> None:
-    """Wait for a message of the queue `empty` with as many calls as there may be, and more."""
+    """Wait for a message of the queue `empty` with as many calls as are allowed, and more."""
     request = pb.PopRequest(queue_id="empty", wait={"seconds": 3_600})
     _call(f"{OURS}/Pop", request, address, streams, connections)
 
 
 def scan(address: str, *, streams: int = 64, connections: int = 1) -> None:
-    """Hold the most expensive selector against all messages of the queue `tagged`, in many calls at once."""
+    """Apply the most expensive selector to all messages of the queue `tagged`, in many calls at once."""
     request = pb.PurgeRequest(
         queue_id="tagged", selector=",".join(f"!none{number}" for number in range(63)) + ",nosuch"
     )
@@ -220,15 +220,15 @@ def scan(address: str, *, streams: int = 64, connections: int = 1) -> None:
 
 
 def refused_batches(address: str, *, streams: int = 64, connections: int = 1) -> None:
-    """Add the largest batches to the queue `full`, which refuses each message of them."""
+    """Add the largest batches to the queue `full`, which refuses each message."""
     request = pb.AddBatchRequest(queue_id="full", messages=[pb.NewMessage()] * 10_000)
     _call(f"{OURS}/AddBatch", request, address, streams, connections)
 
 
-def _call(  # each is a fact of its own
+def _call(  # each argument is needed
     path: str, request: ProtobufMessage, address: str, streams: int, connections: int, *, is_stream: bool = False
 ) -> None:
-    """Send whole requests, as fast as flow control lets them through."""
+    """Send whole requests, as fast as flow control allows."""
     body = request.SerializeToString()
     whole = b"\0" + len(body).to_bytes(4, "big") + body
 
@@ -279,7 +279,7 @@ def unread_http(address: str, *, connections: int = 5_000) -> None:
 
 
 held: list[socket.socket] = []
-"""Connections that are only held."""
+"""Connections that are only held open."""
 
 
 def _connections(address: str, count: int) -> Iterator[Connection]:

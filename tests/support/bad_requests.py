@@ -1,6 +1,6 @@
-"""Requests that must be refused, as a table: what is wrong, the method, the bytes, the code, what the text must say.
+"""Requests that must be refused, as a table: the problem, the method, the bytes, the code, and the text.
 
-The text must name the field, and the rule or the way out.
+The text must name the field, and the rule or the remedy.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ REFUSED = grpc.StatusCode.FAILED_PRECONDITION
 
 UNKNOWN_ID = str(uuid4())
 LARGEST = 4 * 1024 * 1024
-"""What a client receives unless it is told otherwise."""
+"""The largest message that a client receives by default."""
 NOT_UTF8 = b"\xff\xfe\xfd"
 OWN_ID = str(uuid4())
 LARGEST = 4 * 1024 * 1024
-"""What a client receives unless it is told otherwise."""
+"""The largest message that a client receives by default."""
 
 STREAMS = ("Consume", "Redrive", "WatchQueues")
-"""Methods with many answers."""
+"""Methods with many responses."""
 
 NEGZ_METHODS = (
     "ListQueues",
@@ -51,26 +51,26 @@ NEGZ_METHODS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """The queues that requests are about."""
+    """The queues that requests refer to."""
 
     queue: str
-    """Without a bound, and empty."""
+    """Unlimited and empty."""
     name: str
     """The name of `queue`."""
     full: str
     """With one message, as its limit says."""
     taken: str
-    """With one message, whose id is OWN_ID."""
+    """With one message, which is its limit."""
     tagged: str
     """With as many tags as a queue may have."""
     draining: str
-    """That takes no more messages."""
+    """A queue that is draining."""
     owned: str
-    """The name of a queue that belongs to somebody."""
+    """The name of a queue that has an owner."""
 
 
 def make_place(rpc: Rpc) -> Place:
-    """Make the queues that requests are about."""
+    """Create the queues that requests refer to."""
     name = unique_name("place")
     queue = rpc.new_queue(name).meta.id
     full = rpc.new_queue(limit=1).meta.id
@@ -90,7 +90,7 @@ def make_place(rpc: Rpc) -> Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """A request, and how it must be refused."""
+    """A request, and its expected refusal."""
 
     what: str
     method: str
@@ -99,20 +99,20 @@ class Case:
     says: str
     """A regular expression that the text of `queuelet.v1` matches from its beginning."""
     negz_says: str = ""
-    """The same for `proto.Q`, where it has other words."""
+    """The same for `proto.Q`, if it has another text."""
     negz_code: grpc.StatusCode | None = None
     ours_only: bool = False
-    """Whether negz/q's service is left out: it has no such method or field."""
+    """Whether to skip negz/q's service, because it has no such method or field."""
 
     def expected(self, service: str) -> tuple[grpc.StatusCode, str]:
-        """Return code and text by this service."""
+        """Return the code and text of this service."""
         if service == NEGZ_SERVICE:
             return self.negz_code or self.code, self.negz_says or self.says
         return self.code, self.says
 
     @property
     def services(self) -> Iterator[str]:
-        """The services it goes to."""
+        """The services that get the request."""
         yield SERVICE
         if self.method in NEGZ_METHODS and not self.ours_only:
             yield NEGZ_SERVICE
@@ -132,7 +132,7 @@ def case(
     negz_code: grpc.StatusCode | None = None,
     ours_only: bool = False,
 ) -> Case:
-    """Return a case, of a request that may depend on the place."""
+    """Return a case whose request may depend on the place."""
 
     def build(place: Place) -> bytes:
         made = request(place) if callable(request) and not isinstance(request, ProtobufMessage) else request
@@ -218,7 +218,7 @@ TOKEN_SAYS = "page_token: .* is not a token of this server; send a next_page_tok
 
 
 def about(rest: bytes | ProtobufMessage, where: str = "queue") -> Callable[[Place], bytes]:
-    """Return a request about a queue of the place, and what else it holds."""
+    """Return a request about a queue of the place, with other fields."""
     end = rest if isinstance(rest, bytes) else rest.SerializeToString()
 
     def build(place: Place) -> bytes:
@@ -493,7 +493,7 @@ def _terms_cases() -> Iterable[Case]:
 
 
 def _time_cases() -> Iterable[Case]:
-    """Every other field with a duration, out of the range of one."""
+    """Every other field with a duration, out of its range."""
     more = Duration(**MORE_THAN_A_SECOND)
     requests: dict[str, Callable[[Duration], tuple[str, ProtobufMessage]]] = {
         "Pop": lambda time: ("wait", pb.PopRequest(wait=time)),
@@ -555,7 +555,7 @@ def _lease_cases() -> Iterable[Case]:
 
 
 def consuming(rest: ProtobufMessage | bytes = b"", **start: Any) -> Callable[[Place], bytes]:  # noqa: ANN401  # the fields of ConsumeStart
-    """Return a first request of a stream, and what else it holds."""
+    """Return a first request of a stream, with other fields."""
     end = rest if isinstance(rest, bytes) else rest.SerializeToString()
 
     def build(place: Place) -> bytes:
@@ -629,7 +629,7 @@ CASES = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One item of a batch, and how it must be refused while the others go on."""
+    """One item of a batch, and its expected refusal while the others succeed."""
 
     what: str
     item: Callable[[Place], pb.QueueDeclaration | pb.QueueRemoval]
@@ -638,12 +638,12 @@ class Item:
 
 
 def _item(what: str, says: str, code: grpc.StatusCode = INVALID, /, **fields: object) -> Item:
-    """Return a declaration that is good but for these fields; a callable one depends on the place."""
+    """Return a declaration that is valid except for these fields; a callable one depends on the place."""
 
     def build(place: Place) -> pb.QueueDeclaration:
         known = {key: value(place) if callable(value) else value for key, value in fields.items()}
         good: dict[str, object] = {"name": unique_name("declared"), "store": pb.Queue.MEMORY, "limit": -1}
-        return pb.QueueDeclaration(**{**good, **known})  # type: ignore[arg-type]  # that is what is tested
+        return pb.QueueDeclaration(**{**good, **known})  # type: ignore[arg-type]  # wrong types are the point of the test
 
     return Item(what=what, item=build, code=code, says=says)
 

@@ -1,7 +1,7 @@
-"""A grpc.aio server that refuses whatever it is asked: what the transport alone costs.
+"""A grpc.aio server that refuses every call: the cost of the transport alone.
 
-With the argument `garbage` it answers every call with bytes that are no message instead. It prints its port as a log
-line like the server's, so that ServerProcess can run it.
+With the argument `garbage` it instead responds to every call with bytes that are not a message. It prints its port as a
+log line like the server's, so that ServerProcess can run it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import grpc
 
 STREAMS = ("Consume", "Redrive", "WatchQueues")
 
-REFUSAL = "a sentence about as long as those that Queuelet refuses a request with; it names a field and a way out"
+REFUSAL = "a sentence about as long as those with which Queuelet refuses a request; it names a field and a remedy"
 
 
 GARBAGE = b"\x0a\xff\x01cut off"
@@ -27,7 +27,7 @@ _IS_GARBLED = sys.argv[1:] == ["garbage"]
 
 
 class Refuses(grpc.GenericRpcHandler):
-    """Answers every method alike."""
+    """Responds to every method in the same way."""
 
     def service(self, details: Any) -> Any:  # noqa: ANN401  # grpc's own signature has no types
         """Return the handler."""

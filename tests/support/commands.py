@@ -22,12 +22,12 @@ from support.rpc import Rpc, eventually
 QUEUELET = (sys.executable, "-m", "queuelet")
 
 OWN_TERMINAL = ("setsid", "--ctty")
-"""Makes the terminal the process's own, so that ^C typed there interrupts it."""
+"""Makes the terminal the controlling one of the process, so that ^C typed there interrupts it."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 PATIENCE = patient(30)
-"""How long a command may take, in seconds: only there so that no defect hangs a run."""
+"""Timeout of a command, in seconds. It only keeps a defect from hanging a run."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Ended:
     err: str
 
     @property
-    def json(self) -> Any:  # noqa: ANN401  # whatever it holds
+    def json(self) -> Any:  # noqa: ANN401  # any JSON value
         return json.loads(self.out)
 
     @property
@@ -51,7 +51,7 @@ class Cli:
     """Runs commands."""
 
     def __init__(self, address: str = "") -> None:
-        """Take the server that commands use unless they are told otherwise."""
+        """Take the server that commands use by default."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("QUEUELET_", "Q_", "QCLI_"))}
         self.env = kept | ({"QUEUELET_SERVER_ADDRESS": address} if address else {})
 
@@ -62,12 +62,12 @@ class Cli:
         ended = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, env=env, check=False)
         return Ended(ended.returncode, ended.stdout, ended.stderr.decode())
 
-    def start(self, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  # as Popen takes them
+    def start(self, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  # passed on to Popen
         """Start a command."""
         return subprocess.Popen([*QUEUELET, *arguments], env=self.env, **streams)
 
     def on_terminal(self, *arguments: str, typed: bytes = b"") -> Ended:
-        """Run a command on a terminal of 120 columns: `err` is all that shows there, `out` the same with colours."""
+        """Run a command on a terminal of 120 columns: `err` is the text it shows, `out` the same with colours."""
         with Terminal(self, *arguments, typed=typed) as terminal:
             return terminal.end()
 

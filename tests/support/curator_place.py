@@ -1,4 +1,4 @@
-"""A queue of Curator's and a queue of ours, for the tests that bring one into the other."""
+"""A queue of Curator and a queue of ours, for the tests of the import."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tools.zookeeper import Curator
 
 
 class Place:
-    """A path in ZooKeeper where nothing is yet, and a new queue on the server."""
+    """An unused path in ZooKeeper, and a new queue on the server."""
 
     def __init__(self, curator: Curator, zookeeper: Any, cli: Cli, rpc: Rpc) -> None:  # noqa: ANN401  # kazoo's
-        """Take a process of Curator, an open client of its ZooKeeper, and the server's clients."""
+        """Take a Curator process, an open client of its ZooKeeper, and clients of the server."""
         self.curator = curator
         self.zookeeper = zookeeper
         self.cli = cli
@@ -28,28 +28,28 @@ class Place:
         self.queue = rpc.new_queue(unique_name()).name
 
     def limit(self, limit: int) -> None:
-        """Take a new queue of that limit in place of the one that is there."""
+        """Use a new queue with this limit instead of the current one."""
         self.queue = self.rpc.new_queue(unique_name(), limit=limit).name
 
-    # What is in ZooKeeper
+    # The nodes in ZooKeeper
 
     def put(self, recipe: str, *items: tuple[bytes, str | int]) -> None:
         """Have Curator put items, each with its priority, its epoch in milliseconds or its id."""
         self.curator.put(recipe, self.path, items)
 
     def create(self, name: str, data: bytes, **how: Any) -> str:  # noqa: ANN401  # kazoo's
-        """Make a node without Curator; return its name."""
+        """Create a node without Curator; return its name."""
         made: str = self.zookeeper.create(f"{self.path}/{name}", data, makepath=True, **how)
         return made.rpartition("/")[2]
 
     def create_many(self, name: str, contents: Iterable[bytes]) -> None:
-        """Make nodes without Curator, each with a sequence."""
+        """Create nodes without Curator, each with a sequence number."""
         self.zookeeper.ensure_path(self.path)
         for asked in [self.zookeeper.create_async(f"{self.path}/{name}", data, sequence=True) for data in contents]:
             asked.get()
 
     def nodes(self, path: str = "") -> list[str]:
-        """Return the names of the nodes there."""
+        """Return the names of the nodes."""
         return sorted(self.zookeeper.get_children(path or self.path))
 
     # The command
@@ -60,14 +60,14 @@ class Place:
         return self.cli("import-curator", self.queue, path or self.path, *where, *flags)
 
     def start_to_bring(self, *flags: str) -> subprocess.Popen[bytes]:
-        """Start `queuelet import-curator`, and wait until it waits for room."""
+        """Start `queuelet import-curator`, and wait until it is blocked on the queue's limit."""
         where = ("--zookeeper", self.curator.address, "--wait")
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = self.cli.start("import-curator", self.queue, self.path, *where, *flags, **pipes)
         eventually(lambda: self.rpc.stats(self.queue).waiting_calls == 1, "the import waits for room")
         return process
 
-    # What is in the queue
+    # The messages in the queue
 
     @property
     def messages(self) -> list[pb.Message]:
@@ -80,13 +80,13 @@ class Place:
         return payloads(self.rpc, self.queue)
 
     def pop(self) -> list[bytes]:
-        """Take all messages that are ready."""
+        """Pop all ready messages."""
         return self.cli("pop", self.queue, "--raw", "--count", "1000").out.splitlines()
 
 
 @contextmanager
 def zookeeper_client(address: str) -> Iterator[Any]:
-    """Yield a client of ZooKeeper's, to look and to disturb."""
+    """Yield a ZooKeeper client, to inspect and to interfere."""
     client = KazooClient(address)
     client.start()
     try:

@@ -1,4 +1,4 @@
-"""Documents, as tests read them: their blocks of commands and their tables."""
+"""Documents, parsed for tests: their command blocks and their tables."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 TOOLS = Path(sys.executable).parent
-"""Where our own programs are installed."""
+"""The folder of our own programs."""
 
 
 @dataclass
 class Shown:
-    """A command of a document, and the lines that the document shows it to print."""
+    """A command of a document, and the output lines that the document shows."""
 
     command: str
     output: list[str] = field(default_factory=list)
@@ -31,10 +31,10 @@ def commands(document: str, section: str = "") -> list[str]:
 
 
 def transcript(document: str, section: str = "") -> list[Shown]:
-    """Return the commands and what they print.
+    """Return the commands and their output.
 
-    In a `console` block a command is a line that begins with `$ `; its output follows. An `sh` block has only
-    commands, as they are pasted: a line each, and one with a here-document goes on to the end of that.
+    In a `console` block a command is a line that begins with `$ `; its output follows. An `sh` block has only commands,
+    ready to paste: one per line, and a command with a here-document extends to the end of that.
     """
     text = (ROOT / document).read_text()
     if section:
@@ -51,7 +51,7 @@ def _shown(block: str) -> list[Shown]:
         if line.startswith("$ "):
             found.append(Shown(line[2:]))
         else:
-            # A prompt of a second line would be pasted with it.
+            # A prompt on a second line would be pasted with it.
             assert not line.startswith("> "), f"use a block `sh` without prompts for {line!r}"
             found[-1].output.append(line)
     return found
@@ -72,9 +72,9 @@ def _pasted(block: str) -> list[str]:
 
 
 def run_in_one_shell(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run commands in one shell, which stops at the first that fails; return what they wrote.
+    """Run commands in one shell, which stops at the first that fails; return their output.
 
-    Our own programs are not on its path, as they are not on that of a reader: the commands have to say where they are.
+    Our own programs are not on its PATH, because they are not on a reader's: the commands have to set it.
     """
     tools = str(TOOLS)
     path = os.pathsep.join(each for each in os.environ["PATH"].split(os.pathsep) if each != tools)
@@ -91,7 +91,7 @@ def run_in_one_shell(script: str, folder: Path, environment: dict[str, str]) -> 
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
+    """Return free ports."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))

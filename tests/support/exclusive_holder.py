@@ -1,13 +1,13 @@
-"""An exclusive consumer that says on standard output what it knows, line by line, until it is killed.
+"""An exclusive consumer that prints what it knows, line by line, until it is killed.
 
     holds TOKEN
     got SECONDS NUMBER:TOKEN ...
     acking NUMBER ...
     acked SECONDS NUMBER ...
 
-It acknowledges most messages soon and in any order, and keeps some, as consumers do whose work takes unequal time.
+It acknowledges most messages soon and in any order, and holds some longer, like a consumer whose work varies in length.
 
-python -m support.exclusive_holder HOST:PORT QUEUE SEED
+    python -m support.exclusive_holder HOST:PORT QUEUE SEED
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def hold(rpc: Rpc, queue: str, chance: random.Random) -> None:
     seen = settled = 0
     while True:
         if chance.random() < 0.03:
-            # Meanwhile leases are written of messages that it has not read yet.
+            # Meanwhile the server writes leases of messages that the consumer has not read yet.
             time.sleep(chance.uniform(0.3, 1))
         known = seen, settled
-        consumer.until(lambda so_far, known=known: (len(so_far.deliveries), len(so_far.settled)) != known)  # type: ignore[misc]  # what a default binds
+        consumer.until(lambda so_far, known=known: (len(so_far.deliveries), len(so_far.settled)) != known)  # type: ignore[misc]  # mypy does not infer a lambda with a default
         now = time.monotonic()
         fresh, done = consumer.deliveries[seen:], consumer.settled[settled:]
         seen, settled = len(consumer.deliveries), len(consumer.settled)
@@ -59,7 +59,7 @@ def hold(rpc: Rpc, queue: str, chance: random.Random) -> None:
 
 
 def main() -> None:
-    """Hold the queue until killed. A server that is not there yet, or not any more, is called again."""
+    """Hold the queue until killed. Retry if the server is not up."""
     address, queue, seed = sys.argv[1:]
     rpc = Rpc(address, options=[("grpc.max_reconnect_backoff_ms", 50), ("grpc.initial_reconnect_backoff_ms", 20)])
     chance = random.Random(int(seed))

@@ -1,6 +1,6 @@
-"""A proxy before a real API server, that fails as a test tells it to.
+"""A proxy in front of a real API server, which fails in ways that a test chooses.
 
-It speaks plain HTTP on a free port of loopback, in a thread of its own, and keeps a record of what came through.
+It speaks plain HTTP on a free port of loopback, in a thread of its own, and records the requests.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from support.rpc import eventually
 from tools.control_plane import ControlPlane
 
 NO_ANSWER = 0
-"""The code of a request that got no answer."""
+"""The code of a request that got no response."""
 
 EVERY = None
-"""For faults: each matching request, until `heal`."""
+"""A number of faults: each matching request, until `heal`."""
 
 _HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding", "accept-encoding"}
-"""Headers that belong to one connection."""
+"""Hop-by-hop headers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Passed:
-    """A request that was answered, or left without an answer."""
+    """A request, with or without a response."""
 
     verb: str
-    """As metrics have it: get, patch, post, put, delete or watch."""
+    """As in metrics: get, patch, post, put, delete or watch."""
     path: str
     code: int
     body: Object = field(default_factory=dict)
     is_faulty: bool = False
-    """Whether the code is one of ours, and the API server has not seen it or its answer was lost."""
+    """Whether the code is from the proxy: the API server has not seen the request, or its response was lost."""
     at: float = 0.0
-    """When it came, by the clock of time.monotonic."""
+    """When it arrived, by time.monotonic."""
 
 
 @dataclass(kw_only=True, slots=True)
 class _Fault:
-    """What is done to the next requests of a kind."""
+    """A fault for the next requests of a kind."""
 
     verb: re.Pattern[str]
     path: re.Pattern[str]
@@ -67,14 +67,14 @@ class _Fault:
 
 @dataclass(slots=True, eq=False)
 class _Watch:
-    """A watch under way."""
+    """An open watch."""
 
     request: web.Request
     response: web.StreamResponse
     pump: asyncio.Future[None] | None = None
 
     def cut(self) -> None:
-        """End it without a word."""
+        """End it without a response."""
         if self.request.transport:
             self.request.transport.abort()
         if self.pump:
@@ -82,10 +82,10 @@ class _Watch:
 
 
 class FaultyApi:
-    """The proxy. It forgets its faults and ends all connections at the end of its `with` block."""
+    """The proxy. It forgets its faults and closes all connections at the end of its `with` block."""
 
     def __init__(self, control_plane: ControlPlane, folder: Path) -> None:
-        """Take the real API server, and where to write a kubeconfig that leads to the proxy."""
+        """Take the real API server, and the path for a kubeconfig of the proxy."""
         self._upstream = control_plane.url
         self._tls = ssl.create_default_context(cafile=str(control_plane.certificates.authority))
         self._token: str = yaml.safe_load(control_plane.kubeconfig.read_text())["users"][0]["user"]["token"]
@@ -106,7 +106,7 @@ class FaultyApi:
         self._thread.start()
         port = self._wait(self._start())
         self.url = f"http://127.0.0.1:{port}"
-        """Where it is."""
+        """Its URL."""
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -129,7 +129,7 @@ class FaultyApi:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads a program to the proxy and not to the API server itself."""
+        """Environment with which a program uses the proxy and not the API server itself."""
         return {"KUBECONFIG": str(self._kubeconfig)}
 
     # Faults
@@ -137,22 +137,24 @@ class FaultyApi:
     def refuse(
         self, verb: str, path: str, code: int, *, times: int | None = 1, headers: dict[str, str] | None = None
     ) -> None:
-        """Answer the next requests with a code, without passing them on. Verb and path are patterns, the path's a part.
+        """Respond to the next requests with a code, without forwarding them.
 
-        A request without an answer has the code `NO_ANSWER`: its connection is dropped.
+        Verb and path are patterns; the path's may match a part.
+
+        A request without a response has the code `NO_ANSWER`: its connection is dropped.
         """
         self._add(verb, path, times, code=code, headers=headers or {})
 
     def lose_answers(self, verb: str, path: str, *, times: int | None = 1) -> None:
-        """Pass the next requests on, and drop the connection in the place of the answer."""
+        """Forward the next requests, and drop the connection instead of sending the response."""
         self._add(verb, path, times, passes_on=True)
 
     def delay(self, verb: str, path: str, seconds: float, *, times: int | None = 1) -> None:
-        """Wait before the next requests are passed on."""
+        """Delay the next requests."""
         self._add(verb, path, times, passes_on=True, delay=seconds)
 
     def heal(self) -> None:
-        """Fail no more, and let the watches flow."""
+        """Stop all faults, and resume the watches."""
         with self._lock:
             self._faults.clear()
 
@@ -163,7 +165,7 @@ class FaultyApi:
         self._loop.call_soon_threadsafe(flow)
 
     def cut_watches(self) -> None:
-        """End every watch abruptly, as a machine on the way does that is switched off and on."""
+        """End every watch abruptly, as if a machine on the path was restarted."""
 
         def cut() -> None:
             for watch in self._watches:
@@ -172,11 +174,11 @@ class FaultyApi:
         self._loop.call_soon_threadsafe(cut)
 
     def hold_watches(self) -> None:
-        """Let the watches, those under way and those to come, fall silent: what they tell waits for `heal`."""
+        """Stall all watches, present and future: their events wait for `heal`."""
         self._loop.call_soon_threadsafe(self._flows.clear)
 
     def pass_events_until(self, text: str) -> None:
-        """Let what `hold_watches` holds flow up to the first event that has a text in it, and hold the rest."""
+        """Release held events up to the first one that contains a text, and hold the rest."""
 
         def pass_on() -> None:
             self._flow_until = text.encode()
@@ -185,7 +187,7 @@ class FaultyApi:
         self._loop.call_soon_threadsafe(pass_on)
 
     def end_watches(self, code: int = HTTPStatus.GONE, message: str = "too old resource version: 1 (2)") -> None:
-        """Send an ERROR on every watch and end it, as the API server does for a version it does not have any more."""
+        """Send an ERROR on every watch and end it, as the API server does for a version that it no longer has."""
 
         async def end() -> None:
             line = json.dumps({"type": "ERROR", "object": _status(code, message)}).encode() + b"\n"
@@ -199,7 +201,7 @@ class FaultyApi:
     # The record
 
     def requests(self, verb: str = ".*", path: str = "", code: int | None = None) -> list[Passed]:
-        """Return the requests so far that match, in the order of their answers."""
+        """Return the matching requests so far, in the order of their responses."""
         with self._lock:
             passed = list(self._passed)
         return [
@@ -211,7 +213,7 @@ class FaultyApi:
     def wait_for(
         self, verb: str = ".*", path: str = "", code: int | None = None, *, count: int = 1, timeout: float = 30.0
     ) -> list[Passed]:
-        """Return the requests that match once there are so many."""
+        """Return the matching requests once there are this many."""
         what = f"{count} requests {verb} {path} {code or ''}"
         try:
             eventually(lambda: len(self.requests(verb, path, code)) >= count, what, timeout)
@@ -221,7 +223,7 @@ class FaultyApi:
         return self.requests(verb, path, code)
 
     def wait_for_delayed(self, verb: str, path: str) -> None:
-        """Wait until a request that matches has come and is delayed: the API server has not seen it yet."""
+        """Wait until a matching request has arrived and is delayed: the API server has not seen it yet."""
 
         def has_come() -> bool:
             with self._lock:
@@ -231,16 +233,16 @@ class FaultyApi:
 
     @property
     def watches(self) -> int:
-        """How many watches are under way."""
+        """How many watches are open."""
         return len(self._watches)
 
     def wait_for_watches(self, count: int = 1) -> None:
-        """Wait until so many watches are under way."""
+        """Wait until this many watches are open."""
         eventually(lambda: self.watches >= count, f"{count} watches are under way")
 
-    # Inside
+    # Internals
 
-    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  # whatever the work returns
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  # the result of any coroutine
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30.0)
 
     async def _start(self) -> int:
@@ -263,7 +265,7 @@ class FaultyApi:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        # Connections by TLS need a moment to end.
+        # TLS connections take a moment to close.
         await asyncio.sleep(0.1)
 
     def _add(self, verb: str, path: str, left: int | None, **what: Any) -> None:  # noqa: ANN401  # fields of _Fault
@@ -303,7 +305,9 @@ class FaultyApi:
                 if request.transport:
                     request.transport.abort()
                 return web.Response()
-            return web.json_response(_status(fault.code, "as the test says"), status=fault.code, headers=fault.headers)
+            return web.json_response(
+                _status(fault.code, "a fault made by the test"), status=fault.code, headers=fault.headers
+            )
         if verb == "watch":
             return await self._watch(request, note)
         code, body, headers = await self._pass_on(request, data)
@@ -315,7 +319,7 @@ class FaultyApi:
             async with self._open(request, data) as answer:
                 return answer.status, await answer.read(), _kept(answer.headers)
         except (aiohttp.ClientError, OSError) as error:
-            # As a load balancer has it whose API server is away.
+            # Like a load balancer whose API server is down.
             body = json.dumps(_status(HTTPStatus.BAD_GATEWAY, repr(error))).encode()
             return HTTPStatus.BAD_GATEWAY, body, {"Content-Type": "application/json"}
 
@@ -346,7 +350,7 @@ class FaultyApi:
                 with suppress(ConnectionError):
                     await response.write(line + b"\n")
 
-    def _open(self, request: web.Request, data: bytes) -> Any:  # noqa: ANN401  # aiohttp's own way to say it
+    def _open(self, request: web.Request, data: bytes) -> Any:  # noqa: ANN401  # aiohttp's own signature
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         return self._session.request(
             request.method,

@@ -1,7 +1,7 @@
-"""Processes that begin at once, because they are forked from one that has imported what they need.
+"""Processes that start at once, because they are forked from one that has imported their modules.
 
-A kill run starts thousands of processes, and most of a start is imports. These are processes like others: each has
-its own memory, files and death by SIGKILL.
+A kill run starts thousands of processes, and most of a start is imports. These are normal processes: each has its own
+memory, files and death by SIGKILL.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _context.set_forkserver_preload(_PRELOADED)
 
 
 def server(flags: Sequence[str], log: Path) -> ForkServerProcess:
-    """Start `queuelet server` with flags. What it prints is added to `log`."""
+    """Start `queuelet server` with flags. Its output is appended to `log`."""
     return _started(_serve, list(flags), str(log))
 
 
 def holder(arguments: Sequence[str]) -> tuple[ForkServerProcess, int]:
-    """Start `support.exclusive_holder` with arguments; return it, and the file to read what it says from."""
+    """Start `support.exclusive_holder` with arguments; return it, and the file to read its output from."""
     reader, writer = _context.Pipe(duplex=False)
     with writer:
         process = _started(_hold, list(arguments), writer)
@@ -42,9 +42,9 @@ def _started(work: Callable[..., None], *arguments: object) -> ForkServerProcess
 
 
 def _serve(flags: list[str], log: str) -> None:
-    from queuelet.cli import main  # noqa: PLC0415  # only the child is the program
+    from queuelet.cli import main  # noqa: PLC0415  # only the child runs the program
 
-    with open(log, "ab", buffering=0) as file:  # noqa: PTH123  # a file of bytes, for the descriptors
+    with open(log, "ab", buffering=0) as file:  # noqa: PTH123  # opened for its file descriptor
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.argv = ["queuelet", "server", *flags]

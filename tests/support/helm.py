@@ -22,14 +22,14 @@ COMPONENT = "app.kubernetes.io/component"
 
 
 class HelmError(Exception):
-    """Helm refused what it was asked for; the text is what it said."""
+    """Helm failed; the text is its output."""
 
 
 def helm(*arguments: str, values: Object | None = None, control_plane: ControlPlane | None = None) -> str:
-    """Run helm with these values, and return what it prints. Raises `HelmError` where it fails."""
+    """Run helm with these values, and return its output. Raises `HelmError` if it fails."""
     environment = dict(os.environ)
     if control_plane:
-        # What it keeps for itself goes away with the control plane.
+        # Helm's own files are removed with the control plane.
         homes = {f"HELM_{each}_HOME": str(control_plane.folder / "helm") for each in ("CACHE", "CONFIG", "DATA")}
         environment |= control_plane.environment | homes
     given = [] if values is None else ["--values", "-"]
@@ -47,7 +47,7 @@ def helm(*arguments: str, values: Object | None = None, control_plane: ControlPl
 
 
 def template(namespace: str, release: str, values: Object, *flags: str) -> list[Object]:
-    """Return the objects that the chart makes of values, without asking a cluster."""
+    """Return the objects that the chart renders from values, without a cluster."""
     text = helm("template", release, str(CHART), f"--namespace={namespace}", *flags, values=values)
     return [each for each in yaml.safe_load_all(text) if each]
 
@@ -55,7 +55,7 @@ def template(namespace: str, release: str, values: Object, *flags: str) -> list[
 def install(
     control_plane: ControlPlane, namespace: str, release: str, values: Object, *flags: str, chart: Path = CHART
 ) -> str:
-    """Install the chart in a namespace that is there, and return what helm tells the user."""
+    """Install the chart in an existing namespace, and return helm's notes for the user."""
     return helm(
         "install",
         release,
@@ -70,23 +70,23 @@ def install(
 def upgrade(
     control_plane: ControlPlane, namespace: str, release: str, values: Object, *flags: str, chart: Path = CHART
 ) -> str:
-    """Upgrade a release to these values and no others, and return what helm tells the user."""
+    """Upgrade a release to only these values, and return helm's notes for the user."""
     where = (release, str(chart), f"--namespace={namespace}", "--reset-values")
     return helm("upgrade", *where, *flags, values=values, control_plane=control_plane)
 
 
 def rollback(control_plane: ControlPlane, namespace: str, release: str, revision: str, *flags: str) -> str:
-    """Roll a release back to a revision, and return what helm tells the user."""
+    """Roll a release back to a revision, and return helm's output."""
     where = (release, revision, f"--namespace={namespace}")
     return helm("rollback", *where, *flags, control_plane=control_plane)
 
 
 def uninstall(control_plane: ControlPlane, namespace: str, release: str) -> str:
-    """Uninstall a release, and return what helm tells the user."""
+    """Uninstall a release, and return helm's output."""
     return helm("uninstall", release, f"--namespace={namespace}", control_plane=control_plane)
 
 
-# What is installed
+# Installed objects
 
 
 def operator_deployment(api: Api, namespace: str, release: str) -> Object:
@@ -98,7 +98,7 @@ def operator_deployment(api: Api, namespace: str, release: str) -> Object:
 
 
 def service_account_kubeconfig(control_plane: ControlPlane, namespace: str, release: str) -> Path:
-    """Write a kubeconfig for the operator's ServiceAccount of a release, with its rights and no others."""
+    """Write a kubeconfig for the ServiceAccount of a release's operator, with exactly its rights."""
     account = operator_deployment(control_plane.api, namespace, release)["spec"]["template"]["spec"][
         "serviceAccountName"
     ]
@@ -107,9 +107,9 @@ def service_account_kubeconfig(control_plane: ControlPlane, namespace: str, rele
 
 
 def operator_environment(control_plane: ControlPlane, namespace: str, release: str, *, server: str) -> dict[str, str]:
-    """Return the environment of the operator as a release's Deployment has it, as a process here needs it.
+    """Return the operator's environment from a release's Deployment, adapted to a process here.
 
-    The way to the API server is then the kubeconfig of its ServiceAccount, and the queue server answers at `server`.
+    It reaches the API server by the kubeconfig of its ServiceAccount, and the queue server at `server`.
     """
     deployment = operator_deployment(control_plane.api, namespace, release)
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
@@ -125,7 +125,7 @@ Right = tuple[str, str]
 
 
 def rights_of(role: Object) -> Iterator[Right]:
-    """Return what a role grants, one by one."""
+    """Return the rights that a role grants, one by one."""
     for rule in role["rules"]:
         for resource in rule["resources"]:
             yield from ((verb, resource) for verb in rule["verbs"])

@@ -1,10 +1,10 @@
-"""Programs that use a queue while everything is killed, and say on standard output what they know, line by line.
+"""Programs that use a queue while everything is killed, and print what they know, line by line.
 
-A line is a time (that of the machine's monotonic clock, in nanoseconds), a word and ids of messages. What was not said
-before a worker was killed is not known, so a worker says what it is about to do before it does it, too. A call whose
-outcome is not known is repeated until it is.
+A line is a time (that of the machine's monotonic clock, in nanoseconds), a word and ids of messages. What a worker knew
+but did not print before it was killed is lost, so a worker also prints what it is about to do before it does it. A call
+is retried until its outcome is known.
 
-python -m support.kill_workers ROLE HOST:PORT QUEUE SEED
+    python -m support.kill_workers ROLE HOST:PORT QUEUE SEED
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from queuelet.v1 import queue_pb2 as pb
 from support.rpc import Answer, Refused, Rpc, add_batch_request
 
 UNKNOWN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
-"""Ends of a call that do not tell whether it was done."""
+"""Status codes of a call that leave its outcome unknown."""
 
 NOTHING_POPPED = {"QUEUE_EMPTY", "TOO_MANY_ANSWERS"}
 """Reasons for which a Pop was refused before it took anything."""
 
 PAUSE = 0.02
-"""How long a worker rests between two calls, in seconds: many messages prove no more than many kills."""
+"""Seconds that a worker rests between two calls, because many kills prove more than many messages."""
 
 LEASE = 2
-"""How long a lease lasts, in seconds: short, since what dead consumers hold has to come back."""
+"""Seconds that a lease lasts: short, because messages that dead consumers hold have to be redelivered."""
 
 
 Request = pb.AddBatchRequest | pb.AckRequest | pb.PopRequest
@@ -44,7 +44,7 @@ def say(word: str, *ids: str, at: int | None = None) -> None:
 
 
 class Worker:
-    """What all of them have in common."""
+    """Behaviour that all workers share."""
 
     def __init__(self, address: str, queue: str, seed: int) -> None:
         self.rpc = Rpc(address, options=[("grpc.max_reconnect_backoff_ms", 200)])
@@ -54,7 +54,7 @@ class Worker:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
 
     def run(self, turn: Callable[[], None]) -> None:
-        """Take turns until told to stop. A turn ends when all of it is known."""
+        """Take turns until told to stop. A turn ends when all its outcomes are known."""
         say("ready")
         while not self.stopped:
             turn()
@@ -63,7 +63,7 @@ class Worker:
     def ask(
         self, path: str, request: Request, answer: type[Answer], repeated: Callable[[], None] = lambda: None
     ) -> Answer:
-        """Call until the outcome is known, and say each time that it is repeated. Raises Refused."""
+        """Call until the outcome is known, and print each retry. Raises Refused."""
         while True:
             try:
                 return self.rpc.call(path, request, answer, timeout=10)
@@ -80,13 +80,13 @@ class Worker:
         ids = [str(UUID(int=self.random.getrandbits(128), version=4)) for _ in range(self.random.randint(1, 20))]
         say("try", *ids)
         request = add_batch_request(self.queue, [(each, each.encode() * self.random.randint(1, 30)) for each in ids])
-        # What was added at the first call may have been consumed by now, and is then added once more.
+        # A message of the first call may have been consumed by now, and is then added once more.
         results = self.ask("AddBatch", request, pb.AddBatchResponse, lambda: say("repeat", *ids)).results
         assert [result.id for result in results] == ids, results
         say("kept", *ids)
 
     def consume(self) -> None:
-        """Lease a few; acknowledge most, give some back, forget the others."""
+        """Lease a few; acknowledge most, nack some, forget the others."""
         began = time.monotonic_ns()
         try:
             leased = self.rpc.receive(self.queue, 10, wait=0.2, lease=LEASE, consumer=f"worker {os.getpid()}")
@@ -116,15 +116,18 @@ class Worker:
         request = pb.AckRequest(queue_id=self.queue, tokens=[each.token for each in done])
         results = self.ask("Ack", request, pb.AckResponse).results
         gone = [each for each, result in zip(ids, results, strict=True) if not result.error.code]
-        # NOT_FOUND: an attempt before was done and only its answer was lost, or the lease was lost with the server, and
-        # the message is delivered again. Nobody can tell.
+        # NOT_FOUND is ambiguous: either an earlier attempt succeeded and its response was lost, or the lease was lost
+        # with the server, and the message will be redelivered.
         lost = [each for each, result in zip(ids, results, strict=True) if result.error.code]
         assert {result.error.reason for result in results} <= {"", "LEASE_LOST", "MESSAGE_NOT_FOUND"}, results
         say("acked", *gone)
         say("lost", *lost)
 
     def pop(self) -> None:
-        """Pop one under a request id, which gets the same message each time. Rest, for few answers are kept."""
+        """Pop one under a request id, which returns the same message each time.
+
+        Rest, because few responses are cached.
+        """
         time.sleep(10 * PAUSE)
         request_id = str(UUID(int=self.random.getrandbits(128), version=4))
         say("popping", request_id)

@@ -1,7 +1,7 @@
-"""What tools make of a Queue's status: kstatus, which Flux and kpt go by, and the health check that Argo CD is given.
+"""How tools read a Queue's status: kstatus, which Flux and kpt use, and the health check for Argo CD.
 
 The rules of kstatus are those of sigs.k8s.io/cli-utils, as `pkg/kstatus/README.md` documents them, in the order of
-`pkg/kstatus/status/generic.go`. Written anew here: there is no Go in these tests.
+`pkg/kstatus/status/generic.go`. They are reimplemented here because these tests have no Go.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LUA = "resource.customizations.health.queuelet.dev_Queue"
 
 
 class Kstatus(StrEnum):
-    """What kstatus makes of an object that is there."""
+    """kstatus of an existing object."""
 
     IN_PROGRESS = "InProgress"
     FAILED = "Failed"
@@ -30,7 +30,7 @@ class Kstatus(StrEnum):
 
 
 class Health(StrEnum):
-    """What Argo CD's health checks may answer."""
+    """Values that Argo CD's health checks may return."""
 
     PROGRESSING = "Progressing"
     HEALTHY = "Healthy"
@@ -39,11 +39,11 @@ class Health(StrEnum):
 
 
 def kstatus(body: Object) -> Kstatus:
-    """Return the status of an object of a kind that kstatus has no rules of its own for."""
+    """Return the status of an object of a kind for which kstatus has no special rules."""
     meta, status = body["metadata"], body.get("status", {})
     if meta.get("deletionTimestamp"):
         return Kstatus.TERMINATING
-    # An object without either is not looked at in this way.
+    # kstatus does not compare generations of an object without either field.
     if "generation" in meta and status.get("observedGeneration", meta["generation"]) != meta["generation"]:
         return Kstatus.IN_PROGRESS
     conditions = status.get("conditions", [])
@@ -55,14 +55,14 @@ def kstatus(body: Object) -> Kstatus:
     for condition in conditions:
         if condition["type"] == "Ready":
             return Kstatus.CURRENT if condition["status"] == "True" else Kstatus.IN_PROGRESS
-    # Without any of the conditions it is taken to be done.
+    # Without any of the conditions, an object counts as current.
     return Kstatus.CURRENT
 
 
 def argo_health(body: Object) -> Health:
     """Return the health of a Queue by the Lua of examples/argocd/argocd-cm.yaml.
 
-    It is told in Python again, so that tests need no Lua. Where there is one (the package lupa), both must agree.
+    It is reimplemented in Python, so that tests need no Lua. If the package lupa is installed, both must agree.
     """
     health = _argo_health(body)
     with suppress(ImportError):
@@ -88,10 +88,10 @@ def _argo_health(body: Object) -> Health:
 
 
 def lua_health(body: Object) -> Health:
-    """Return the health of a Queue by running the Lua itself. Raises ImportError where there is no Lua."""
-    # Argo CD has Lua 5.1.
+    """Return the health of a Queue by running the Lua itself. Raises ImportError without the package lupa."""
+    # Argo CD uses Lua 5.1.
     runtime = importlib.import_module("lupa.lua51").LuaRuntime()
     check = runtime.eval(f"function(obj) {yaml.safe_load(ARGOCD_CM.read_text())['data'][LUA]} end")
     answer = check(runtime.table_from(body, recursive=True))
-    assert answer["message"], "a person is told why"
+    assert answer["message"], "the health has a message"
     return Health(answer["status"])

@@ -1,4 +1,4 @@
-"""Queues of a class that only a test's own operators serve: those that tests share leave them alone."""
+"""Queues of a class that only one test's operators serve: shared operators ignore them."""
 
 from __future__ import annotations
 

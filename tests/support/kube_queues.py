@@ -49,12 +49,12 @@ class KubeQueues:
         return self.api.merge(f"{self.path}/{name}", {"spec": spec})
 
     def annotate(self, name: str = "orders", **annotations: str | None) -> Object:
-        """Set our annotations, named in Python's way; None takes one away."""
+        """Set our annotations, given by Python names; None removes one."""
         named = {ANNOTATION.format(key.replace("_", "-")): value for key, value in annotations.items()}
         return self.api.merge(f"{self.path}/{name}", {"metadata": {"annotations": named}})
 
     def delete(self, name: str = "orders") -> None:
-        """Ask for its deletion."""
+        """Delete it; finalizers may delay that."""
         self.api.delete(f"{self.path}/{name}")
 
     # Reading
@@ -85,11 +85,11 @@ class KubeQueues:
     # Waiting
 
     def wait_ready(self, name: str = "orders", timeout: float = 30.0) -> Object:
-        """Wait until a Queue is Ready for its present generation; return it."""
+        """Wait until a Queue is Ready for its current generation; return it."""
         return self.wait(name, is_ready, "Ready", timeout)
 
     def wait_reason(self, reason: str, name: str = "orders", timeout: float = 30.0) -> Object:
-        """Wait until the condition Ready has this reason for the present generation; return the Queue."""
+        """Wait until the condition Ready has this reason for the current generation; return the Queue."""
         return self.wait(
             name,
             lambda each: reason_of(each) == reason and each["status"]["observedGeneration"] == generation_of(each),
@@ -98,7 +98,7 @@ class KubeQueues:
         )
 
     def wait(self, name: str, holds: Callable[[Object], bool], what: str, timeout: float = 30.0) -> Object:
-        """Wait until something holds for a Queue; return it."""
+        """Wait until a condition holds for a Queue; return it."""
         seen: Object = {}
 
         def look() -> bool:
@@ -113,7 +113,7 @@ class KubeQueues:
         return seen
 
     def wait_all_ready(self, count: int, timeout: float = 60.0) -> list[Object]:
-        """Wait until as many Queues are there and Ready; return them."""
+        """Wait until this many Queues exist and are Ready; return them."""
         listed: list[Object] = []
 
         def look() -> bool:
@@ -152,7 +152,7 @@ def generation_of(body: Object) -> int:
 
 
 def is_ready(body: Object) -> bool:
-    """Tell whether a Queue is Ready for its present generation."""
+    """Return whether a Queue is Ready for its current generation."""
     ready = condition(body)
     if ready is None or body["status"]["observedGeneration"] != generation_of(body):
         return False
@@ -160,10 +160,10 @@ def is_ready(body: Object) -> bool:
 
 
 class History:
-    """Every state of the Queues of a namespace, as a watch tells of them, from when it is entered."""
+    """Every state of the Queues of a namespace, as a watch reports them, while its block runs."""
 
     def __init__(self, control_plane: ControlPlane, queues: KubeQueues) -> None:
-        """Take where to watch."""
+        """Take the namespace to watch."""
         self._control_plane = control_plane
         self._queues = queues
         self.states: dict[str, list[Object]] = {}
@@ -171,18 +171,18 @@ class History:
         self._ends = False
 
     def __enter__(self) -> Self:
-        """Begin to watch what comes after now."""
+        """Start to watch events from now on."""
         version = self._queues.api.get(self._queues.path)["metadata"]["resourceVersion"]
         self._stream = self._open(version)
         threading.Thread(target=self._read, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it. The thread ends at its next line, or with the watch."""
+        """Stop. The thread ends at its next line, or with the watch."""
         self._ends = True
 
     def reasons(self, name: str) -> list[str]:
-        """Return the reasons of Ready that a Queue had, each once in a row."""
+        """Return the reasons of Ready that a Queue had, without consecutive duplicates."""
         found: list[str] = []
         for state in self.states.get(name, []):
             reason = reason_of(state)
@@ -227,10 +227,10 @@ class History:
 
 
 class Writes:
-    """What was written to Queues, by the API server's own count, since this was made."""
+    """Writes to Queues since this object was created, by the API server's own counter."""
 
     def __init__(self, api: Api) -> None:
-        """Take the API server, and count from now on."""
+        """Take the API server, and start to count."""
         self._api = api
         self._before = self._count()
 

@@ -1,4 +1,4 @@
-"""A real process for tests, that logs JSON lines on standard error: known by its log, ended by signals."""
+"""A real process for tests that logs JSON lines on standard error: observed by its log, ended by signals."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from support.patience import patient
 LogLine = dict[str, Any]
 
 START = 30.0
-"""How long a process may take to start, in seconds: generous, since every worker starts one at the same time."""
+"""Seconds that a process may take to start: generous, because every worker starts one at the same time."""
 
 
 class LoggedProcess:
-    """A process of its own, that is started by `launch` and never outlives its `with` block.
+    """A process that is started by `launch` and never outlives its `with` block.
 
-    Nothing else is ever signalled.
+    No other process is ever signalled.
     """
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
@@ -43,29 +43,29 @@ class LoggedProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it if it still runs."""
+        """Kill it if it still runs."""
         if self._process:
             self.kill()
 
     def start(self) -> Self:
-        """Start it, and wait until it works."""
+        """Start it, and wait until it is ready."""
         return self.launch()
 
     def launch(self) -> Self:
-        """Start it and do not wait for anything."""
+        """Start it without waiting."""
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=self._env
         )
-        # A pipe that nobody reads fills up and stops the server.
+        # A pipe that is not read fills up and blocks the server.
         self._reader = threading.Thread(target=self._read, name=f"log of {self.pid}", daemon=True)
         self._reader.start()
         return self
 
     @property
     def process(self) -> subprocess.Popen[str]:
-        """The process behind it."""
+        """The process."""
         if self._process is None:
-            raise RuntimeError("it was not started")
+            raise RuntimeError("the process is not started")
         return self._process
 
     @property
@@ -81,7 +81,7 @@ class LoggedProcess:
     # The log
 
     def output(self) -> str:
-        """Return all that it wrote on standard error so far."""
+        """Return everything that it wrote on standard error so far."""
         with self._news:
             return "".join(self._lines)
 
@@ -92,7 +92,7 @@ class LoggedProcess:
         return [line for line in lines if msg is None or line.get("msg") == msg]
 
     def wait_for_log(self, msg: str, which: Callable[[LogLine], bool] | None = None, timeout: float = START) -> LogLine:
-        """Return the first log line with this message that `which` takes, waiting for it to be written."""
+        """Return the first log line with this message that `which` accepts, waiting for it."""
         timeout = patient(timeout)
         found: list[LogLine] = []
 
@@ -114,7 +114,7 @@ class LoggedProcess:
         self.process.send_signal(number)
 
     def wait(self, timeout: float = 60.0) -> int:
-        """Return its exit code once it has ended and its log is complete; kill it if that takes too long."""
+        """Return its exit code once it has ended and its log is complete; kill it after a timeout."""
         try:
             code = self.process.wait(patient(timeout))
         except subprocess.TimeoutExpired:
@@ -124,24 +124,24 @@ class LoggedProcess:
         return code
 
     def stop(self, timeout: float = 60.0) -> int:
-        """Have it drain by SIGTERM; return its exit code."""
+        """Drain it by SIGTERM; return its exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)
 
     def kill(self) -> None:
-        """End it at once, if it still runs."""
+        """Kill it if it still runs."""
         self.process.kill()
         self.process.wait()
         self._finish()
 
-    # Looking at it
+    # Inspection
 
     def resident_bytes(self) -> int:
-        """Return the memory it has in use."""
+        """Return its current memory."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    # Inside
+    # Internals
 
     def _read(self) -> None:
         stream = self.process.stderr
@@ -162,5 +162,5 @@ class LoggedProcess:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this environment without what would configure one of our programs by accident."""
+    """Return this environment without variables that would configure our programs by accident."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("QUEUELET_", "Q_", "QCLI_"))}

@@ -1,4 +1,4 @@
-"""A memory limit for one process: a cgroup where one can be made, otherwise a resource limit."""
+"""A memory limit for one process: a cgroup if one can be created, otherwise a resource limit."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _V2 = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """A limit that is in place."""
+    """An active limit."""
 
     prefix: Sequence[str]
-    """What starts a program under it: the program and its arguments follow."""
+    """The prefix that starts a program under the limit; program and arguments follow."""
     cgroup: Path | None
-    """The cgroup; None where it is a resource limit."""
+    """The cgroup; None for a resource limit."""
 
     def peak_bytes(self, pid: int) -> int:
-        """Return the most memory that the process has had in use."""
+        """Return the peak memory of the process."""
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
@@ -32,7 +32,7 @@ class MemoryLimit:
 
 @contextmanager
 def memory_limit(size: int) -> Iterator[MemoryLimit]:
-    """Have programs that are started under it use at most so many bytes."""
+    """Limit the memory of programs that are started under it to this many bytes."""
     made = _make_cgroup(size)
     if made is None:
         yield MemoryLimit(("sh", "-c", f'ulimit -d {size // 1024}; exec "$@"', "limit"), None)
@@ -44,7 +44,7 @@ def memory_limit(size: int) -> Iterator[MemoryLimit]:
 
 
 def _make_cgroup(size: int) -> Path | None:
-    """Return a new cgroup, or None where this process may not make one or it would have no memory controller."""
+    """Return a new cgroup, or None if this process may not create one or it would have no memory controller."""
     lines = (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
     own = {controllers: path for _, controllers, path in lines}
     candidates = (
@@ -69,7 +69,7 @@ def _make_cgroup(size: int) -> Path | None:
 
 
 def _remove(cgroup: Path) -> None:
-    """Remove a cgroup once the kernel has seen that its processes are gone."""
+    """Remove a cgroup once the kernel has noticed that its processes are gone."""
     for _ in range(500):
         with suppress(OSError):
             cgroup.rmdir()

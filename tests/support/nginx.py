@@ -1,4 +1,4 @@
-"""A real nginx in front of a server, as people put one before gRPC."""
+"""A real nginx in front of a server, configured as users do for gRPC."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ http {{
 
 
 class Nginx:
-    """An nginx process that passes gRPC on, for as long as the context lasts."""
+    """An nginx process that forwards gRPC, for as long as the context lasts."""
 
     def __init__(self, folder: Path, server: str = "", *, idle: int = 60, body: str = "0", answer: int = 0) -> None:
-        """Take where its files go, and how it is set: `answer` is a status that it gives itself to every request."""
+        """Take a folder for its files, and its settings: with `answer` it returns that status to every request."""
         self._port = lasting_port()
         location = f"grpc_pass grpc://{server}; grpc_read_timeout {idle}s; grpc_send_timeout {idle}s;"
         if answer:
@@ -56,7 +56,7 @@ class Nginx:
 
     @property
     def address(self) -> str:
-        """Where clients reach the server through it."""
+        """The address at which clients reach the server through it."""
         return f"127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:

@@ -1,9 +1,9 @@
-"""Adds messages to a queue until its standard input ends, and rides out whatever interrupts it.
+"""Adds messages to a queue until its standard input ends, and retries after every interruption.
 
     python node_load.py ADDRESS QUEUE
 
-It runs in a Pod, with the client of our image. A message that was refused is tried again under the same id. At the end
-it prints what became of its calls, as JSON.
+It runs in a Pod, with the client of our image. A refused message is retried under the same id. At the end it prints the
+outcomes of its calls, as JSON.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ PAUSE = 0.02
 """Seconds between two messages."""
 
 TRY_AGAIN = 0.1
-"""Seconds between two tries."""
+"""Seconds between two attempts."""
 
 TRANSIENT = (ServerDraining, Unreachable, DeadlineExceeded, QueueNotFound)
-"""What a server that starts anew answers: the last until the operator has made the queue again."""
+"""Codes that a restarting server returns. The last one holds until the operator has created the queue again."""
 
 
 async def main(address: str, queue: str) -> None:
-    """Add until told to stop. Another refusal than those of a restart ends it."""
+    """Add until told to stop. Any refusal that a restart does not explain ends it."""
     told_to_stop = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     refusals: Counter[str] = Counter()
     acknowledged, longest_gap, last = 0, 0.0, monotonic()
     async with Client(Connection(server=address, timeout=5.0, retry_for=0)) as client:
         while not told_to_stop.done():
             identity = str(uuid4())
-            while not await _is_added(client, queue, identity, refusals):  # noqa: ASYNC110  # it waits for no event
+            while not await _is_added(client, queue, identity, refusals):  # noqa: ASYNC110  # no event to wait for
                 await asyncio.sleep(TRY_AGAIN)
             acknowledged += 1
             longest_gap, last = max(longest_gap, monotonic() - last), monotonic()

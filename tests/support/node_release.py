@@ -1,4 +1,4 @@
-"""A release of the chart on a real node, and a Pod beside it that works with its queues."""
+"""A release of the chart on a real node, and a Pod that works with its queues."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tools.control_plane import Api, ApiError, binaries
 from tools.node import Node
 
 WITHIN = 90.0
-"""Seconds for what Pods do in their own time: generous, for machines that do much else."""
+"""Seconds for actions of Pods: generous, because the machine may be busy."""
 
 RESTRICTED = "pod-security.kubernetes.io/enforce"
-"""The label of a namespace by which the API server refuses Pods that ask for more than the standard that it names."""
+"""The namespace label with which the API server refuses Pods that violate the named Pod Security Standard."""
 
 _SMALL: Object = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "384Mi"}}
 
 
 def kubectl(node: Node, *arguments: str, stdin: str | None = None) -> str:
-    """Run kubectl as users do, and return what it prints."""
+    """Run kubectl as users do, and return its output."""
     done = subprocess.run(
         [str(binaries.get("kubectl")), *arguments],
         env=os.environ | node.environment,
@@ -46,7 +46,7 @@ def kubectl(node: Node, *arguments: str, stdin: str | None = None) -> str:
 
 @contextmanager
 def new_namespace(api: Api, prefix: str, **labels: str) -> Iterator[str]:
-    """Make a namespace, which is deleted afterwards. Its end is not waited for."""
+    """Create a namespace, and delete it afterwards without waiting for its end."""
     name = f"{prefix}-{secrets.token_hex(4)}"
     api.create("/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
     try:
@@ -57,7 +57,7 @@ def new_namespace(api: Api, prefix: str, **labels: str) -> Iterator[str]:
 
 
 def kill(pod: Object) -> None:
-    """End the first process of a Pod's only container by SIGKILL, as the kernel does where memory runs out."""
+    """Kill the first process of a Pod's only container with SIGKILL, as the kernel does when memory runs out."""
     (container,) = pod["status"]["containerStatuses"]
     identifier = container["containerID"].rpartition("/")[2]
     os.kill(_first_process(identifier), signal.SIGKILL)
@@ -75,10 +75,10 @@ def _first_process(container: str) -> int:
 
 
 class Release:
-    """A release of the chart in a namespace that is there, with our images and small Pods."""
+    """A release of the chart in an existing namespace, with our images and small Pods."""
 
     def __init__(self, node: Node, images: Mapping[str, str], namespace: str, values: Object | None = None) -> None:
-        """Take the names of the images, and values beside those that say where they are."""
+        """Take the names of the images, and values in addition to those for the images."""
         self.node = node
         self.name = "queuelet"
         self.namespace = namespace
@@ -87,7 +87,7 @@ class Release:
     # Helm
 
     def install(self, *flags: str) -> str:
-        """Install it, and wait until its Pods are ready; return what helm tells the user."""
+        """Install it, and wait until its Pods are ready; return helm's notes for the user."""
         try:
             return helm.install(self.node.control_plane, self.namespace, self.name, self._values, *_WAITING, *flags)
         except helm.HelmError as error:
@@ -99,7 +99,7 @@ class Release:
         helm.upgrade(self.node.control_plane, self.namespace, self.name, self._values, *_WAITING)
 
     def try_upgrade(self, values: Object, *flags: str) -> str:
-        """Upgrade it to other values, which fails; return what helm says, and have the values of before."""
+        """Upgrade it to other values, which fails; return helm's output. The earlier values stay in effect."""
         try:
             helm.upgrade(self.node.control_plane, self.namespace, self.name, _merged(self._values, values), *flags)
         except helm.HelmError as error:
@@ -107,14 +107,14 @@ class Release:
         raise AssertionError("the upgrade did not fail")
 
     def uninstall(self) -> None:
-        """Uninstall it. The end of its Pods is not waited for."""
+        """Uninstall it. Does not wait for the end of its Pods."""
         helm.uninstall(self.node.control_plane, self.namespace, self.name)
 
     # Its Pods
 
     @property
     def address(self) -> str:
-        """Where programs reach the server."""
+        """The address at which programs reach the server."""
         return f"queuelet-server.{self.namespace}.svc:10002"
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
@@ -122,7 +122,7 @@ class Release:
         return kubectl(self.node, f"--namespace={self.namespace}", *arguments, stdin=stdin)
 
     def wait_rolled_out(self) -> None:
-        """Wait until its Pods are ready, and those that went before are gone."""
+        """Wait until its Pods are ready, and earlier ones are gone."""
         for each in ("statefulset/queuelet-server", "deployment/queuelet-operator"):
             self.kubectl("rollout", "status", each, f"--timeout={WITHIN:.0f}s")
         eventually(lambda: all("deletionTimestamp" not in each["metadata"] for each in self.pods()), "none ends", 60.0)
@@ -141,15 +141,15 @@ class Release:
         return pod
 
     def leader(self) -> str:
-        """Return the name of the operator's Pod that acts, as the Lease tells it; empty where none does."""
+        """Return the name of the operator's Pod that holds the Lease; empty if there is none."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/queuelet-operator"
         holder = self.node.api.get(path)["spec"].get("holderIdentity", "")
-        # Behind it stand a pid and a random number.
+        # The identity ends with a pid and a random number.
         return str(holder).rpartition("-")[0].rpartition("-")[0]
 
     @contextmanager
     def log_of_server(self) -> Iterator[list[Object]]:
-        """Follow the log of the server's Pod that is there now: its lines are complete when the block has ended.
+        """Follow the log of the server's current Pod: its lines are complete when the block has ended.
 
         The Pod must end in the block.
         """
@@ -189,10 +189,10 @@ def _merged(one: Object, other: Object) -> Object:
 
 
 class Shop:
-    """A namespace of users: their Queues, and a Pod whose programs work with them."""
+    """A namespace of users: their Queues, and a Pod whose programs use them."""
 
     def __init__(self, node: Node, namespace: str) -> None:
-        """Take a namespace that is there."""
+        """Take an existing namespace."""
         self.node = node
         self.namespace = namespace
         self.queues = KubeQueues(node.api, namespace)
@@ -210,7 +210,7 @@ class Shop:
         self.kubectl("wait", "--for=condition=Ready", "pod/client", f"--timeout={WITHIN:.0f}s")
 
     def close(self) -> None:
-        """Delete its Queues, while there is an operator for them."""
+        """Delete its Queues while an operator is running."""
         self.node.api.delete(self.queues.path)
         eventually(lambda: not self.queues.all(), f"the Queues of {self.namespace} are gone", WITHIN)
 
@@ -219,11 +219,11 @@ class Shop:
         return kubectl(self.node, f"--namespace={self.namespace}", *arguments, stdin=stdin)
 
     def run(self, *command: str, stdin: str = "") -> str:
-        """Run a command in the Pod, and return what it prints."""
+        """Run a command in the Pod, and return its output."""
         return self.kubectl("exec", "--stdin", "client", "--", *command, stdin=stdin)
 
     def starts(self, *command: str) -> subprocess.Popen[str]:
-        """Start a command in the Pod, which is to end with its standard input."""
+        """Start a command in the Pod that ends at the end of its standard input."""
         start = [str(binaries.get("kubectl")), f"--namespace={self.namespace}", "exec", "--stdin", "client", "--"]
         return subprocess.Popen(
             [*start, *command],

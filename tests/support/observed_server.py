@@ -1,8 +1,8 @@
-"""Starts the server like `queuelet server`, and answers SIGUSR1 with a log line that counts its tasks.
+"""Starts the server like `queuelet server`, and responds to SIGUSR1 with a log line that counts its tasks.
 
     python observed_server.py --listen 127.0.0.1:0 --metrics 127.0.0.1:0 --max-waiting 5
 
-Only tests run this: what an event loop still holds cannot be seen from outside.
+Only tests run this, because the tasks of an event loop can't be seen from outside.
 """
 
 from __future__ import annotations

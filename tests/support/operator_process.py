@@ -12,8 +12,8 @@ from support.patience import patient
 
 
 def lease_flags(duration: float, renew_deadline: float, retry_period: float) -> tuple[str, ...]:
-    """Return the flags of a Lease, in seconds on a quiet machine: on a busy one a leader needs longer to renew it."""
-    # The duration is in whole seconds: Kubernetes has it so.
+    """Return the flags of a Lease, in seconds on a quiet machine: on a busy one a leader renews it more slowly."""
+    # Kubernetes stores the duration in whole seconds.
     times = {
         "duration": ceil(patient(duration)),
         "renew-deadline": patient(renew_deadline),
@@ -27,10 +27,10 @@ _QUICK = lease_flags(2, 1.5, 0.3)
 
 
 class OperatorProcess(LoggedProcess):
-    """`queuelet-operator` as a process of its own, with its metrics on a free port of loopback."""
+    """`queuelet-operator` as a process, with its metrics on a free port of loopback."""
 
     def __init__(self, *flags: str, env: Mapping[str, str], quick_lease: bool = True) -> None:
-        """Take flags, and the environment that leads to the API server."""
+        """Take flags, and the environment with which it finds the API server."""
         command = [sys.executable, "-m", "queuelet_operator", "--metrics", "127.0.0.1:0"]
         super().__init__([*command, *(_QUICK if quick_lease else ()), *flags], {**clean_environment(), **env})
         self.metrics_port = 0
@@ -48,14 +48,14 @@ class OperatorProcess(LoggedProcess):
         return self
 
     def wait_until_started(self) -> None:
-        """Wait until it serves its metrics: a standby does, too."""
+        """Wait until it serves its metrics: a standby does so too."""
         self.metrics_port = self.wait_for_log("started")["metrics_port"]
 
     def wait_until_leading(self, timeout: float = 30.0) -> None:
-        """Wait until it is the one that acts."""
+        """Wait until it leads."""
         self.wait_for_log("leading", timeout=timeout)
 
     @property
     def metrics_url(self) -> str:
-        """Where HTTP is served; paths are put behind it."""
+        """The base URL of its HTTP port."""
         return f"http://127.0.0.1:{self.metrics_port}"

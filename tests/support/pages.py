@@ -11,7 +11,7 @@ from support.patience import patient
 
 
 class Page(NamedTuple):
-    """What was answered."""
+    """A response."""
 
     status: int
     kind: str
@@ -19,13 +19,13 @@ class Page(NamedTuple):
 
 
 def samples(url: str, name: str) -> dict[str, float]:
-    """Return the samples of a metric at a URL by their labels, as text. One without labels has an empty text."""
+    """Return the samples of a metric at a URL by their labels, as text. A sample without labels has an empty text."""
     found = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", fetch(url).text, re.MULTILINE)
     return {labels: float(value) for labels, value in found}
 
 
 def fetch(url: str, method: str = "GET") -> Page:
-    """Ask for a page, whatever its status."""
+    """Get a page, whatever its status."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=patient(60))
     try:

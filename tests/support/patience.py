@@ -1,7 +1,7 @@
-"""How long tests wait before they call something a defect: seconds on a quiet machine, times one factor.
+"""Timeouts of tests: seconds on a quiet machine, times one factor.
 
-The factor is `QUEUELET_PATIENCE`. Where it is not set, tests/conftest.py measures it once for the whole run: a busy
-machine makes tests slower, and must not make them fail. Limits are there only so that a defect does not hang a run.
+The factor is `QUEUELET_PATIENCE`. If it is not set, tests/conftest.py measures it once for the whole run, because a
+busy machine makes tests slower and must not make them fail. Timeouts only keep a defect from hanging a run.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from time import perf_counter
 VARIABLE = "QUEUELET_PATIENCE"
 
 _MOST = 20.0
-"""The largest factor that is measured: a machine that is slower than this needs a factor set by hand."""
+"""The largest factor that is measured. A slower machine needs a factor set by hand."""
 
 _STARTS = 6
 _USUAL_SECONDS = 0.3
-"""How long so many starts of Python take, two at a time, on two quiet cores."""
+"""Seconds that this many starts of Python take, two at a time, on two quiet cores."""
 
 _PROGRAM = "import asyncio, json, sqlite3, ssl; sum(range(1_000_000))"
 
 
 def patient(seconds: float) -> float:
-    """Return how long to wait for what takes at most `seconds` on a quiet machine."""
+    """Return the timeout for an action that takes at most `seconds` on a quiet machine."""
     return seconds * factor()
 
 
 def factor() -> float:
-    """Return the factor that is set, 1 if none is."""
+    """Return the factor, 1 if none is set."""
     return float(os.environ.get(VARIABLE, "1"))
 
 
@@ -40,7 +40,7 @@ def calibrate() -> None:
 
 
 def _measured() -> float:
-    """Return how many times slower than usual programs start here, from 1 up."""
+    """Return how many times slower than normal programs start here, from 1 up."""
     began = perf_counter()
     for _ in range(_STARTS // 2):
         both = [subprocess.Popen([sys.executable, "-c", _PROGRAM]) for _ in range(2)]

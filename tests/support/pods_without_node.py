@@ -1,6 +1,6 @@
-"""What a kubelet does to Pods, as far as helm and controllers see it, for a control plane without nodes.
+"""Does for Pods what a kubelet does, as far as helm and controllers see it, for a control plane without nodes.
 
-The image decides whether a Pod gets ready. tests/node shows the same with a real kubelet.
+The image decides whether a Pod becomes ready. tests/node shows the same with a real kubelet.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ WRONG = "no-such-tag"
 """The tag of images that cannot be pulled."""
 
 _EVERY = 0.1
-"""Seconds between two looks at the Pods."""
+"""Seconds between two checks of the Pods."""
 
 
 class PodsWithoutNode:
-    """Makes the Pods of a namespace ready, unless their image cannot be pulled, and lets those go that are deleted."""
+    """Makes the Pods of a namespace ready, unless their image can't be pulled, and removes those that are deleted."""
 
     def __init__(self, control_plane: ControlPlane, namespace: str) -> None:
         self._api = control_plane.api_of_admin()
@@ -31,14 +31,14 @@ class PodsWithoutNode:
         self._thread = threading.Thread(target=self._run, name="pods without a node")
 
     def __enter__(self) -> Self:
-        """Begin to look after the Pods."""
+        """Start to manage the Pods."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Look after them no more."""
+        """Stop managing them."""
         self._stop.set()
         self._thread.join()
         self._api.close()

@@ -1,4 +1,4 @@
-"""Waiting in an event loop for what no event tells of."""
+"""Waiting in an event loop for conditions that no event reports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from collections.abc import Awaitable, Callable
 
 
 async def until(holds: Callable[[], Awaitable[object]]) -> None:
-    """Return once something holds. The test's own timeout is the end of it."""
-    while not await holds():  # noqa: ASYNC110  # it is for what has no event
+    """Return once a condition holds. The test's own timeout ends the wait."""
+    while not await holds():  # noqa: ASYNC110  # for conditions without an event
         await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Ports for servers that go away and come back."""
+"""Ports for servers that stop and start again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import random
 import socket
 
 LASTING = range(15_000, 30_000)
-"""Below the ports that systems give out by themselves, so that no other program gets one while its server is away."""
+"""Below the ephemeral ports, so that no other program gets one while its server is down."""
 
 
 def lasting_port() -> int:
-    """Return a port of loopback that nothing listens on, and that stays free while a server is away."""
+    """Return a port of loopback that nothing listens on, and that stays free while a server is down."""
     while True:
         port = random.choice(LASTING)
         with socket.socket() as tried:

@@ -1,4 +1,4 @@
-"""Queue objects, as tests give them to an API server."""
+"""Queue objects, as tests send them to an API server."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def queue_object(name: str = "orders", **spec: object) -> Object:
 
 
 def tag(key: str, value: str = "") -> Object:
-    """Return a tag as manifests have it."""
+    """Return a tag in the form of manifests."""
     return {"key": key, "value": value}

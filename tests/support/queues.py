@@ -20,7 +20,7 @@ def make_manager(*, bounds: Bounds | None = None, watermark: int = PLENTY) -> Ma
     return Manager(stores, bounds=bounds or Bounds(), budget=budget, tokens=Tokens(1))
 
 
-def make_queue(  # what tests set, each by name
+def make_queue(  # settings of the queue
     *,
     limit: int = -1,
     name: str = "orders",

@@ -9,10 +9,10 @@ from typing import Self
 
 
 class Relay:
-    """Passes on what comes, byte for byte, on a port of its own, until its connections are cut."""
+    """Forwards bytes unchanged, on a port of its own, until its connections are cut."""
 
     def __init__(self, port: int, *, source: str = "") -> None:
-        """Take the port of the server, and the address of this machine that connections to it come from."""
+        """Take the port of the server, and the source address of connections to it."""
         self._port = port
         self._source = (source, 0) if source else None
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -23,14 +23,14 @@ class Relay:
 
     @property
     def address(self) -> str:
-        """Where clients reach the server through it."""
+        """The address at which clients reach the server through it."""
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Cut all connections, and take no more."""
+        """Cut all connections, and accept no more."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self.cut()
         for thread in self._threads:
@@ -39,13 +39,13 @@ class Relay:
             each.close()
 
     def cut(self) -> None:
-        """Cut all connections there are; new ones are taken."""
+        """Cut all current connections; new ones are accepted."""
         for end in self._ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def silence(self) -> None:
-        """Pass nothing on any more over the connections there are, and leave them open; new ones are as before."""
+        """Stop forwarding on the current connections, and leave them open; new ones are not affected."""
         self._silenced = frozenset(self._ends)
 
     def _accept(self) -> None:

@@ -11,26 +11,27 @@ from typing import Self
 
 _CHUNK = 64 * 1024
 _LIFE = (0.05, 2.0)
-"""How long a connection is left alone, in seconds."""
+"""Seconds that a connection is left alone."""
 
 
 class RoughProxy:
     """Forwards connections on loopback to a port, roughly until it is told to be gentle.
 
-    Each connection has a delay of its own, changed now and then, so that answers on one overtake those on another.
+    Each connection has a delay of its own, which changes now and then, so that responses on one overtake those on
+    another.
     """
 
     def __init__(self, port: int, seed: int) -> None:
-        """Take where connections lead, and what chance begins with."""
+        """Take the port of the server, and the seed of the random generator."""
         self._target = port
         self._random = random.Random(seed)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._is_gentle = asyncio.Event()
         self.port = 0
-        """Where it listens, once it is open."""
+        """Its address, once it is open."""
         self.done: Counter[str] = Counter()
-        """How often it did what."""
+        """How often it did each action."""
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -41,7 +42,7 @@ class RoughProxy:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Listen no more, and end all connections."""
+        """Stop listening, and close all connections."""
         assert self._server
         self._server.close()
         for task in self._connections:
@@ -55,7 +56,7 @@ class RoughProxy:
         self._is_gentle.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Not a coroutine: asyncio reports those that are cancelled.
+        # Not a coroutine, because asyncio logs cancelled handlers.
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
@@ -93,7 +94,7 @@ class RoughProxy:
     async def _mistreat(
         self, pipes: list[asyncio.Task[None]], inward: asyncio.StreamWriter, onward: asyncio.StreamWriter
     ) -> None:
-        """Leave a connection alone for a while, then end it in one way or another."""
+        """Leave a connection alone for a while, then end it in a random way."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._random.uniform(*_LIFE)):
                 await self._is_gentle.wait()
@@ -105,7 +106,7 @@ class RoughProxy:
             for pipe in pipes:
                 pipe.cancel()
         elif way == "swallow":
-            # What the server answers gets lost, what it is asked does not.
+            # Responses of the server are lost, but requests are not.
             pipes[1].cancel()
         elif way == "half-close":
             writer = self._random.choice([inward, onward])

@@ -1,6 +1,6 @@
-"""A plain client for tests: bytes or generated classes over one channel, and refusals as values to look at.
+"""A plain client for tests: bytes or generated classes over one channel, and refusals as values.
 
-It is not `queuelet.client` on purpose: what that hides is what these tests are about.
+It is deliberately not `queuelet.client`, because that hides the behaviour that these tests are about.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SERVICE = "queuelet.v1.QueueService"
 NEGZ_SERVICE = "proto.Q"
 
 TIMEOUT = patient(30)
-"""How long a call may take unless a test says otherwise, in seconds: only there so that no defect hangs a run."""
+"""Default timeout of a call, in seconds. It only keeps a defect from hanging a run."""
 
 Answer = TypeVar("Answer", bound=ProtobufMessage)
 Metadata = tuple[tuple[str, str], ...]
@@ -32,7 +32,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 @dataclass
 class Refused(Exception):
-    """A call that did not end OK."""
+    """A call did not end with OK."""
 
     code: grpc.StatusCode
     text: str
@@ -44,10 +44,10 @@ class Refused(Exception):
 
 
 class Pending(Protocol):
-    """A call under way."""
+    """A pending call."""
 
     def result(self, timeout: float | None = None) -> bytes:
-        """Return the answer."""
+        """Return the response."""
 
     def cancel(self) -> bool:
         """Cancel it."""
@@ -56,14 +56,14 @@ class Pending(Protocol):
         """Whether it has ended."""
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
-        """Have a function called at its end."""
+        """Call a function when it ends."""
 
 
 class Stream(Protocol):
-    """Answers that come one by one."""
+    """A stream of responses."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """Go through them."""
+        """Iterate over them."""
 
     def __next__(self) -> bytes:
         """Return the next."""
@@ -73,7 +73,7 @@ class Stream(Protocol):
 
 
 class Rpc:
-    """Calls to one server over one connection of its own."""
+    """Calls to one server over one connection."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Rpc:
         metadata: Metadata = (),
         options: Iterable[tuple[str, Any]] = (),
     ) -> None:
-        """Take where the server is. Without options, a client's own limits hold: 4 MiB a message received."""
+        """Take the address of the server. Without options, a client's default limits hold: 4 MiB a message received."""
         own_connection = ("grpc.use_local_subchannel_pool", 1)
         every_option = [own_connection, ("grpc.enable_retries", 0), *options]
         if credentials:
@@ -93,7 +93,7 @@ class Rpc:
         self._metadata = metadata
 
     def close(self) -> None:
-        """Close the connection; calls under way are cancelled."""
+        """Close the connection; pending calls are cancelled."""
         self.channel.close()
 
     # In bytes
@@ -106,13 +106,13 @@ class Rpc:
             raise refusal(error) from None
 
     def start(self, path: str, request: ProtobufMessage | bytes, *, timeout: float | None = TIMEOUT) -> Pending:
-        """Begin to call `service/method`, or a method of ours; see `outcome`."""
+        """Start to call `service/method`, or a method of ours; see `outcome`."""
         data = request if isinstance(request, bytes) else request.SerializeToString()
         call = self._unary(path).future(data, timeout=timeout, metadata=self._metadata)
         return cast("Pending", call)
 
     def stream(self, path: str, request: bytes, *, timeout: float | None = TIMEOUT) -> Stream:
-        """Begin a stream of answers: an iterator of bytes that can be cancelled."""
+        """Start a stream of responses: an iterator of bytes that can be cancelled."""
         call = cast("Any", self.channel.unary_stream)(_path(path))
         return cast("Stream", call(request, timeout=timeout, metadata=self._metadata))
 
@@ -136,18 +136,18 @@ class Rpc:
         tags: Iterable[tuple[str, str]] = (),
         delivery: pb.DeliverySettings | None = None,
     ) -> pb.Queue:
-        """Make a Memory queue."""
+        """Create a Memory queue."""
         request = pb.NewQueueRequest(
             store=pb.Queue.MEMORY, limit=limit, name=name, tags=tags_to_pb(tags), delivery=delivery
         )
         return self.call("NewQueue", request, pb.NewQueueResponse).queue
 
     def get_queue(self, queue: str) -> pb.Queue:
-        """Ask for a queue."""
+        """Get a queue."""
         return self.call("GetQueue", pb.GetQueueRequest(queue_id=queue), pb.GetQueueResponse).queue
 
     def delete_queue(self, queue: str) -> None:
-        """Drop a queue."""
+        """Delete a queue."""
         self.call("DeleteQueue", pb.DeleteQueueRequest(queue_id=queue), pb.DeleteQueueResponse)
 
     def add(self, queue: str, payload: bytes = b"", *, tags: Iterable[tuple[str, str]] = ()) -> pb.Message:
@@ -184,11 +184,11 @@ class Rpc:
                 return messages
 
     def stats(self, queue: str) -> pb.QueueStats:
-        """Ask for a queue's figures."""
+        """Get the statistics of a queue."""
         return self.call("GetStats", pb.GetStatsRequest(queue_id=queue), pb.GetStatsResponse).queue
 
     def server_stats(self) -> pb.ServerStats:
-        """Ask for the server's figures."""
+        """Get the statistics of the server."""
         return self.call("GetStats", pb.GetStatsRequest(), pb.GetStatsResponse).server
 
     def receive(
@@ -201,49 +201,49 @@ class Rpc:
         request_id: str = "",
         consumer: str = "",
     ) -> list[pb.Delivery]:
-        """Lease messages, waiting for one so many seconds, for as long as the queue says or so many seconds."""
+        """Lease messages: wait for one this many seconds, and lease for this many seconds, by default the queue's."""
         request = pb.ReceiveRequest(queue_id=queue, max=maximum, request_id=request_id, consumer=consumer)
         request.wait.FromNanoseconds(int(wait * 1e9))
         request.lease.FromNanoseconds(int(lease * 1e9))
         return list(self.call("Receive", request, pb.ReceiveResponse).deliveries)
 
     def ack(self, queue: str, *tokens: int) -> list[str]:
-        """Acknowledge; return the reason of each refusal, empty where all went well."""
+        """Acknowledge; return the reason of each refusal, empty for success."""
         request = pb.AckRequest(queue_id=queue, tokens=tokens)
         return reasons(self.call("Ack", request, pb.AckResponse).results)
 
     def nack(
         self, queue: str, *tokens: int, delay: float = 0, reason: str = "", dead: bool = False, unused: bool = False
     ) -> list[str]:
-        """Give back; return the reason of each refusal, empty where all went well."""
+        """Give back; return the reason of each refusal, empty for success."""
         request = pb.NackRequest(queue_id=queue, tokens=tokens, reason=reason, dead=dead, unused=unused)
         request.delay.FromNanoseconds(int(delay * 1e9))
         return reasons(self.call("Nack", request, pb.NackResponse).results)
 
     def extend(self, queue: str, *tokens: int, lease: float = 0) -> list[str]:
-        """Extend; return the reason of each refusal, empty where all went well."""
+        """Extend; return the reason of each refusal, empty for success."""
         request = pb.ExtendRequest(queue_id=queue, tokens=tokens)
         request.lease.FromNanoseconds(int(lease * 1e9))
         return reasons(self.call("Extend", request, pb.ExtendResponse).results)
 
     def browse(self, queue: str, *states: pb.MessageState) -> list[pb.BrowsedMessage]:
-        """Browse the first page of the messages in these states, of all where none is given."""
+        """Browse the first page of the messages in these states, or in all states if none is given."""
         request = pb.BrowseRequest(queue_id=queue, states=states)
         return list(self.call("Browse", request, pb.BrowseResponse).messages)
 
     def redrive(self, queue: str, **how: Any) -> list[pb.RedriveResponse]:  # noqa: ANN401  # the fields of RedriveRequest
-        """Redrive to the end; return the progress told. Raises Refused."""
+        """Redrive to the end; return the reported progress. Raises Refused."""
         request = pb.RedriveRequest(queue_id=queue, **how).SerializeToString()
         return list(map(pb.RedriveResponse.FromString, read_all(self.stream("Redrive", request))))
 
     def consume(self, queue: str, *, credit: int = 0, timeout: float | None = TIMEOUT, **start: Any) -> Consumer:  # noqa: ANN401  # the fields of ConsumeStart
-        """Begin to consume a queue."""
+        """Start to consume a queue."""
         consumer = Consumer(self.channel, timeout, self._metadata)
         consumer.say(start=pb.ConsumeStart(queue_id=queue, **start), credit=credit)
         return consumer
 
     def watch(self, selector: str = "", *, timeout: float | None = TIMEOUT) -> Watch:
-        """Begin to watch queues."""
+        """Start to watch queues."""
         request = pb.WatchQueuesRequest(selector=selector).SerializeToString()
         return Watch(self.stream("WatchQueues", request, timeout=timeout))
 
@@ -271,7 +271,7 @@ class Watch:
         return batches
 
     def until(self, seen: Callable[[pb.WatchQueuesResponse], bool]) -> list[pb.WatchQueuesResponse]:
-        """Return batches up to the first that `seen` takes."""
+        """Return batches up to the first that `seen` accepts."""
         batches: list[pb.WatchQueuesResponse] = []
         while not (batches and seen(batches[-1])):
             batches.append(next(self))
@@ -283,10 +283,10 @@ class Watch:
 
 
 class Consumer:
-    """A Consume stream, and what was told on it so far."""
+    """A Consume stream, and its responses so far."""
 
     def __init__(self, channel: grpc.Channel, timeout: float | None = TIMEOUT, metadata: Metadata = ()) -> None:
-        """Open it; nothing is said yet."""
+        """Open it, without sending a request."""
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
         make = cast("Any", channel.stream_stream)(_path("Consume"))
         self._call = make(iter(self._requests.get, None), timeout=timeout, metadata=metadata)
@@ -298,18 +298,18 @@ class Consumer:
         self.batches: list[int] = []
         """How many messages each response with messages had."""
         self.empty = 0
-        """How many responses had nothing in them."""
+        """How many responses were empty."""
         self.heartbeat = 0.0
         """The heartbeat that the server announced, in seconds."""
 
     @property
     def payloads(self) -> list[bytes]:
-        """The payloads of all messages that came."""
+        """The payloads of all received messages."""
         return [delivery.message.payload for delivery in self.deliveries]
 
     @property
     def tokens(self) -> list[int]:
-        """The tokens of all messages that came."""
+        """The tokens of all received messages."""
         return [delivery.token for delivery in self.deliveries]
 
     def say(self, **fields: Any) -> None:  # noqa: ANN401  # the fields of ConsumeRequest
@@ -321,17 +321,20 @@ class Consumer:
         self._requests.put(request)
 
     def until(self, holds: Callable[[Consumer], object]) -> None:
-        """Read until something holds. Raises Refused if the stream is refused before, or EOFError if it ends OK."""
+        """Read until a condition holds.
+
+        Raises Refused if the stream is refused before, or EOFError if it ends with OK.
+        """
         while not holds(self):
             self._read()
 
     def take(self, count: int) -> list[pb.Delivery]:
-        """Read until so many messages have come in all."""
+        """Read until this many messages have arrived in all."""
         self.until(lambda so_far: len(so_far.deliveries) >= count)
         return self.deliveries
 
     def close(self) -> None:
-        """Say that there are no more requests."""
+        """Half-close the stream: no more requests."""
         self._requests.put(None)
 
     def cancel(self) -> None:
@@ -371,7 +374,7 @@ class Consumer:
 
 
 def reasons(results: Iterable[pb.LeaseResult]) -> list[str]:
-    """Return the reason of each refusal, empty where all went well."""
+    """Return the reason of each refusal, empty for success."""
     return [result.error.reason for result in results]
 
 
@@ -384,7 +387,7 @@ def read_all(stream: Stream) -> list[bytes]:
 
 
 def outcome(pending: Pending, answer: type[Answer], timeout: float = 30.0) -> Answer | Refused:
-    """Return how a call that was started ends."""
+    """Return how a started call ends."""
     try:
         return answer.FromString(pending.result(patient(timeout)))
     except grpc.RpcError as error:
@@ -394,7 +397,7 @@ def outcome(pending: Pending, answer: type[Answer], timeout: float = 30.0) -> An
 
 
 def refusal(error: grpc.RpcError) -> Refused:
-    """Return what a status says, ErrorInfo included."""
+    """Return a status, ErrorInfo included."""
     call = cast("grpc.Call", error)
     trailing = cast("Iterable[tuple[str, bytes]]", call.trailing_metadata() or ())
     refused = Refused(call.code(), call.details() or "")
@@ -410,7 +413,7 @@ def refusal(error: grpc.RpcError) -> Refused:
 
 
 def add_batch_request(queue: str, messages: Iterable[tuple[str, bytes]]) -> pb.AddBatchRequest:
-    """Return a request to add messages under ids of their producer's own."""
+    """Return a request to add messages under their producer's ids."""
     return pb.AddBatchRequest(
         queue_id=queue, messages=[pb.NewMessage(id=message_id, payload=payload) for message_id, payload in messages]
     )
@@ -424,24 +427,24 @@ def add_request(
 
 
 def pop_request(queue: str, wait: float) -> pb.PopRequest:
-    """Return a request to pop a message, waiting for it so many seconds."""
+    """Return a request to pop a message, waiting for it up to this many seconds."""
     request = pb.PopRequest(queue_id=queue)
     request.wait.FromNanoseconds(int(wait * 1e9))
     return request
 
 
 def tags_to_pb(tags: Iterable[tuple[str, str]]) -> list[pb.Tag]:
-    """Return tags in their generated class."""
+    """Return tags as generated classes."""
     return [pb.Tag(key=key, value=value) for key, value in tags]
 
 
 def unique_name(prefix: str = "q") -> str:
-    """Return a name that no other test uses."""
+    """Return a unique name."""
     return f"{prefix}-{uuid4().hex[:12]}"
 
 
 def eventually(holds: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
-    """Return once something holds that no event reports; raise after `timeout` seconds of a quiet machine."""
+    """Return once a condition holds that no event reports; raise after `timeout` seconds of a quiet machine."""
     timeout = patient(timeout)
     end = time.monotonic() + timeout
     while not holds():

@@ -1,4 +1,4 @@
-"""A real server process for tests: started with flags, known by its log, ended by signals."""
+"""A real server process for tests: started with flags, observed by its log, ended by signals."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from support.logged_process import LoggedProcess, LogLine, clean_environment
 __all__ = ["OBSERVED", "LogLine", "ServerProcess", "server_command"]
 
 OBSERVED = (sys.executable, str(Path(__file__).with_name("observed_server.py")))
-"""Starts the server with the same flags, and answers SIGUSR1 with what its event loop holds."""
+"""Starts the server with the same flags, and logs the contents of its event loop at SIGUSR1."""
 
 _EPHEMERAL = ("--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0")
 
 
 class ServerProcess(LoggedProcess):
-    """`queuelet server` as a process of its own, on free ports of loopback unless the flags say otherwise."""
+    """`queuelet server` as a process, on free ports of loopback unless the flags say otherwise."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class ServerProcess(LoggedProcess):
         program: Sequence[str] | None = None,
         free_ports: bool = True,
     ) -> None:
-        """Take flags and more environment; what to run instead; and whether flags for free ports go first."""
+        """Take flags, more environment, a command to run instead, and whether to put flags for free ports first."""
         command = [*(program or server_command()), *(_EPHEMERAL if free_ports else ()), *flags]
         super().__init__(command, {**clean_environment(), **(env or {})})
         self.port = 0
@@ -48,15 +48,15 @@ class ServerProcess(LoggedProcess):
 
     @property
     def address(self) -> str:
-        """Where gRPC is served."""
+        """The gRPC address."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def metrics_url(self) -> str:
-        """Where HTTP is served; paths are put behind it."""
+        """The base URL of the HTTP port."""
         return f"http://127.0.0.1:{self.metrics_port}"
 
 
 def server_command() -> list[str]:
-    """Return what starts a server, flags aside."""
+    """Return the command that starts a server, without flags."""
     return [sys.executable, "-m", "queuelet", "server"]

@@ -1,4 +1,4 @@
-"""A store that says it is durable, and keeps what was done only when a test says so."""
+"""A durable store whose commits end only when a test says so."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ class SlowStore(MemoryStore):
     is_durable = True
 
     def __init__(self, budget: MemoryBudget) -> None:
-        """Take the budget to account to."""
+        """Take the memory budget to use."""
         super().__init__(budget)
         self._account = budget
         self.commits: list[asyncio.Future[None]] = []
-        """Those that somebody waits for, oldest first."""
+        """Pending commits, oldest first."""
 
     def new(self, queue_id: str, created: int, definition: Definition) -> MemoryMessages:
-        """Make room for the messages of a new queue."""
+        """Create the messages of a new queue."""
         return _SlowMessages(self._account, self)
 
     def keep(self) -> None:
-        """End the oldest commit well."""
+        """Complete the oldest commit."""
         self.commits.pop(0).set_result(None)
 
     def fail(self) -> None:
-        """End the oldest commit badly."""
+        """Fail the oldest commit."""
         self.commits.pop(0).set_exception(StoreFailed())
 
 
@@ -42,7 +42,7 @@ class _SlowMessages(MemoryMessages):
         super().__init__(budget)
         self._store = store
 
-    def commit(self, *, within: float = 0) -> asyncio.Future[None]:  # type: ignore[override]  # the memory's own has nothing to wait for
+    def commit(self, *, within: float = 0) -> asyncio.Future[None]:  # type: ignore[override]  # the Memory store's own never waits
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._store.commits.append(future)
         return future

@@ -1,10 +1,10 @@
-"""Protobuf by hand, for requests that no generated class would write."""
+"""Protobuf by hand, for requests that no generated class would encode."""
 
 from __future__ import annotations
 
 
 def varint(number: int) -> bytes:
-    """Return a number, 0 or more."""
+    """Return a non-negative number as a varint."""
     digits = bytearray()
     while number > 127:
         digits.append(number & 127 | 128)
@@ -13,13 +13,13 @@ def varint(number: int) -> bytes:
 
 
 def text(number: int, value: bytes | str) -> bytes:
-    """Return a field with a length: a text, bytes or a message."""
+    """Return a length-delimited field: a text, bytes or a message."""
     data = value.encode() if isinstance(value, str) else value
     return varint(number << 3 | 2) + varint(len(data)) + data
 
 
 def integer(number: int, value: int) -> bytes:
-    """Return a varint field; a negative number takes ten bytes."""
+    """Return a varint field; a negative number has ten bytes."""
     return varint(number << 3) + varint(value % (1 << 64))
 
 
