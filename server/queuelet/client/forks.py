@@ -1,9 +1,9 @@
-"""What a fork does to clients.
+"""Forks: whether clients can be used in a child process.
 
-A child has none of its parent's threads, and gRPC cannot do without them: in a child whose parent had a channel open, a
-new channel hangs or crashes too, so `Forked` is raised there at once. A channel that was open in the main thread, as
-that of an asyncio client is, does that harm after it was closed too. One of another thread does not once gRPC's threads
-have ended, so `queuelet.client.blocking` closes the channel of an idle client for the time of a fork.
+A child has none of its parent's threads, and gRPC depends on its threads: if the parent had a channel open, then a new
+channel hangs or crashes in the child too, so `Forked` is raised there at once. A channel that was open in the main
+thread, as that of an asyncio client is, has this effect even after it was closed. A channel of another thread has not
+once gRPC's threads have ended, so `queuelet.client.blocking` closes the channel of an idle client during a fork.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import current_thread, main_thread
 from time import monotonic, sleep
@@ -20,87 +21,93 @@ import grpc
 
 from queuelet.client.errors import Forked
 
-_open: WeakSet[grpc.aio.Channel] = WeakSet()
-"""Channels of this process that still exist."""
-
-_lost: list[grpc.aio.Channel] = []
-"""Channels from before a fork. They are kept, because to free them waits for threads that are gone."""
-
-_generation = 0
-
-_is_spoilt = False
-"""Whether gRPC left something behind in this process when it was forked."""
-
-_was_in_main_thread = False
-"""Whether an asyncio client was open in the main thread: gRPC then keeps a state there that a child hangs by."""
-
-_was_quiet = True
-"""Whether gRPC had no threads when this process was forked last, or a channel that `_lost` keeps."""
-
 _THREADS = Path("/proc/self/task")
 
 _NAMES = ("event_engine", "grpc_", "lifeguard")
-"""What the names of gRPC's threads begin with."""
+"""The prefixes of the names of gRPC's threads."""
 
-_ENDING = 1.0
+_THREADS_TIMEOUT = 1.0
 """How long gRPC's threads may take to end, in seconds. They take a few milliseconds; a fork waits for them."""
 
 
+@dataclass
+class _Process:
+    """The channels of this process, and what its ancestors left behind."""
+
+    generation: int = 0
+    """How many forks led to this process."""
+
+    open_channels: WeakSet[grpc.aio.Channel] = field(default_factory=WeakSet)
+    """Channels of this process that still exist."""
+
+    was_used_in_main_thread: bool = False
+    """Whether a channel was open in the main thread: gRPC then keeps state there that makes a child hang."""
+
+    was_quiet: bool = True
+    """Whether, before the last fork, gRPC had no threads, apart from those of `open_channels`."""
+
+    inherited_channels: list[grpc.aio.Channel] = field(default_factory=list)
+    """Channels from before a fork. They are kept, because freeing one waits for threads that do not exist here."""
+
+    inherited_state: bool = False
+    """Whether gRPC left state or threads behind in an ancestor, so that it does not work here."""
+
+    def begin_child(self) -> None:
+        """Become the state of a child, right after the fork."""
+        self.generation += 1
+        self.inherited_state = self.inherited_state or self.was_used_in_main_thread or not self.was_quiet
+        self.inherited_channels.extend(self.open_channels)
+        self.open_channels.clear()
+
+
+_process = _Process()
+
+
 def generation() -> int:
-    """Return how often this process and those before it were forked: what was opened in another one is not ours."""
-    return _generation
+    """Return how many forks led to this process. Objects from another generation belong to another process."""
+    return _process.generation
 
 
 def note_channel(channel: grpc.aio.Channel) -> None:
     """Note that a channel was opened."""
-    global _was_in_main_thread  # noqa: PLW0603  # there is one process
-    _was_in_main_thread = _was_in_main_thread or current_thread() is main_thread()
-    _open.add(channel)
+    _process.was_used_in_main_thread = _process.was_used_in_main_thread or current_thread() is main_thread()
+    _process.open_channels.add(channel)
 
 
 def quiesce() -> None:
-    """Free the channels that are closed, and wait until gRPC's threads have ended, if no channel needs them."""
-    global _was_quiet  # noqa: PLW0603  # there is one process
-    if _was_in_main_thread:
-        return  # no wait would help the child
-    if _open:
-        gc.collect()  # a traceback may keep a channel in a cycle
-    end = monotonic() + _ENDING
-    while not _open and _has_threads() and monotonic() < end:
+    """Free the channels that are closed, and wait until gRPC's threads have ended, unless a channel is open."""
+    if _process.was_used_in_main_thread:
+        return  # waiting would not help the child
+    if _process.open_channels:
+        gc.collect()  # a traceback may keep a channel alive in a cycle
+    end = monotonic() + _THREADS_TIMEOUT
+    while not _process.open_channels and _has_threads() and monotonic() < end:
         sleep(0.001)
-    _was_quiet = bool(_open) or not _has_threads()
+    _process.was_quiet = bool(_process.open_channels) or not _has_threads()
 
 
 def _has_threads() -> bool:
-    """Return whether gRPC has threads: they have names of their own. Where there is no such list, take it for no."""
+    """Return whether gRPC has threads, by their names. Return False on systems without /proc."""
     for file in _THREADS.glob("*/comm"):
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the thread has ended
             if file.read_text().startswith(_NAMES):
                 return True
     return False
 
 
 def is_lost(channel: grpc.aio.Channel) -> bool:
-    """Return whether a channel is one of a parent process."""
-    return any(each is channel for each in _lost)
+    """Return whether a channel belongs to a parent process."""
+    return any(each is channel for each in _process.inherited_channels)
 
 
 def check_usable() -> None:
     """Raise `Forked` if gRPC was in use in the parent process when this one was forked."""
-    if _lost or _is_spoilt:
+    if _process.inherited_channels or _process.inherited_state:
         raise Forked(
             "a client of the parent process was in use when this process was forked, so gRPC does not work here; "
             "open clients after the fork (gunicorn: open in post_fork; multiprocessing: spawn)"
         )
 
 
-def _begin_child() -> None:
-    global _generation, _is_spoilt  # noqa: PLW0603  # there is one process
-    _generation += 1
-    _is_spoilt = _is_spoilt or _was_in_main_thread or not _was_quiet
-    _lost.extend(_open)
-    _open.clear()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_child)
+    os.register_at_fork(after_in_child=_process.begin_child)
