@@ -1,7 +1,7 @@
-"""Generates the client library's reference from its docstrings: `python -m tools.api_reference docs/client-api.md`.
+"""Generates the reference of the client library: `python -m tools.api_reference docs/client-api.md`.
 
-Names come from `__all__`, and their descriptions from the source, in the order of the source. `gaps` returns the names
-without a docstring.
+Names come from `__all__`, and their descriptions from the docstrings in Google's style, in the order of the source.
+`gaps` lists public names without a docstring, and arguments and results that their docstring does not describe.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from queuelet.client import blocking
 INTRODUCTION = """\
 # The client library, name by name
 
-Made of the docstrings by `make generate`: change it there. How to use all this is told in [client.md](client.md).
+`make generate` makes this page from the docstrings; change it there. [client.md](client.md) shows how to use the
+library.
 """
 
 MADE_FOR_YOU = frozenset({"Consumption", "Delivery", "Message", "News", "Received", "Sent"})
-"""Classes that only the library creates, so their constructors are private."""
+"""Classes that programs do not construct."""
 
 INSIDE = frozenset({
     "Client.call_once",
@@ -46,91 +47,29 @@ INSIDE = frozenset({
     "Sent.settle",
     "Sent.size",
 })  # fmt: skip
-"""Names that are public only because other modules of the library use them."""
-
-ARGUMENTS = {
-    "answer": "the class of the answer, one of `queuelet.v1.queue_pb2`",
-    "at_once": "whether not to wait until what was said is heard",
-    "call": "a function that is called with the outcome",
-    "client": "an open client",
-    "concurrency": "on how many messages you work at a time; 0 for all",
-    "connection": "how to reach the server, or its address alone",
-    "consumer": "what you call yourself in the history of messages that fail",
-    "count": "how many more messages may come",
-    "credit": "how many messages may come before you say that more may",
-    "dead": "whether the messages are dead at once",
-    "declarations": "what queues should be, as `queuelet.v1.queue_pb2.QueueDeclaration`",
-    "delay": "how long the message is not delivered, in seconds",
-    "delivery": "how messages are delivered; None for the server's defaults",
-    "dry_run": "whether only to tell how many it would be",
-    "errors": "some of the errors, the first ones",
-    "everything": "whether it is all messages",
-    "exclusive": "whether to be the only one who takes messages from the queue",
-    "extra": "how much longer than others the call may take, in seconds",
-    "failed": "how many messages they are",
-    "handler": "does the work of a message",
-    "heartbeat": "for how long a stream may be silent, in seconds; 0 for any time",
-    "ids": "ids of messages",
-    "item": "what is put, as the serializer takes it",
-    "items": "what is put, in order",
-    "key": "messages of one key go to one shard; empty for none",
-    "lease": "how long leases last, in seconds; 0 for what the queue says",
-    "limit": "the most messages a queue holds; -1 for no bound",
-    "listener": "a function that is called with each state",
-    "max_bytes": "how many bytes of messages may be here; 0 for any number",
-    "maximum": "the most messages at once; 0 for as many as an answer holds",
-    "message_id": "a UUID of yours for the message; one that is still queued is not added again",
-    "messages": "what to add, as `queuelet.v1.queue_pb2.NewMessage`",
-    "model": "the class of the items",
-    "name": "of `new_queue`: what the queue is called; of `call` and `stream`: the method of the server",
-    "not_before": "until when the message is not delivered; a time without a zone is local time",
-    "options": "settings by name, as the class takes them that the text names",
-    "page_size": "how many are asked for at once; 0 for the server's choice",
-    "payload": "bytes of a message",
-    "priority": "smaller comes first",
-    "queue": "the queue's name or id",
-    "rate": "the most messages a second; 0 for no bound",
-    "reason": "what stands in the history of the messages",
-    "removals": "queues to remove, as `queuelet.v1.queue_pb2.QueueRemoval`",
-    "repeat": "whether this call may be made twice",
-    "request": "the request, one of `queuelet.v1.queue_pb2`",
-    "request_id": "a text of yours: the call, made again with it within a minute, comes to the same",
-    "selector": "tags to select by, as kubectl reads them; empty for all",
-    "serializer": "what makes bytes of items, and items of bytes",
-    "states": "only messages in these states, if any are given",
-    "store": "where messages live: `MEMORY` or `DISK`",
-    "tag": "a pair of key and value",
-    "tags": "pairs of key and value",
-    "timeout": "how long to wait, or to try, in seconds; None for ever, or for what was set before",
-    "token": "the token of a lease",
-    "tokens": "the tokens of leases",
-    "ttl": "after how long the message is dead unless it is done, in seconds; 0 for what the queue says",
-    "unused": "whether this delivery does not count",
-    "wait": "of what adds: whether to wait for room; of what takes: how long to wait for a message, in seconds",
-}
-"""Descriptions of arguments, used if a docstring has no `Args:` of its own."""
+"""Names without an underscore that are only for other modules of the library."""
 
 _WIDTH = 100
-"""Of a signature on one line."""
+"""The largest width of a signature on one line."""
 
-_SECTION = re.compile(r"^(Args|Raises):\n((?: +.*\n?)+)", re.MULTILINE)
+_SECTION = re.compile(r"^(Args|Returns|Yields|Raises):\n((?: +.*\n?)+)", re.MULTILINE)
 
 
 @dataclass
 class Thing:
-    """A name, its signature and its description."""
+    """A public name, its signature and its description."""
 
     name: str
     signature: str
     text: str
-    unexplained: list[str] = field(default_factory=list)
-    """Arguments that its text does not describe."""
+    undocumented: list[str] = field(default_factory=list)
+    """Arguments, and `return`, that its docstring does not describe."""
     attributes: list[Thing] = field(default_factory=list)
     methods: list[Thing] = field(default_factory=list)
 
 
 def main() -> None:
-    """Write the reference into a file."""
+    """Write the reference into the file of the first argument."""
     Path(sys.argv[1]).write_text(reference())
 
 
@@ -141,9 +80,7 @@ def reference() -> str:
         parts.append(f"## {module.__name__}\n\n{module.__doc__}")
         prefix = "" if module is queuelet.client else "blocking."
         parts += [_entry(thing, prefix) for thing in things(module)]
-    parts.append("## Arguments\n\nWhat they are where nothing else is said.\n")
-    parts.append(_table(("argument", ""), ((f"`{name}`", meaning) for name, meaning in ARGUMENTS.items())))
-    parts.append("## queuelet.errors\n\nWhat calls raise. Each has a `message` and `facts`.\n")
+    parts.append("## queuelet.errors\n\nThe errors that calls raise. Each has a `message` and `facts`.\n")
     parts.append(
         _table(
             ("error", "reason", ""), ((f"`{kind.__name__}`", kind.reason, _first(kind.__doc__)) for kind in errors())
@@ -153,21 +90,19 @@ def reference() -> str:
 
 
 def gaps() -> list[str]:
-    """Return the public names without a docstring, and the arguments without a description."""
+    """Return the public names without a docstring, and the arguments and results without a description."""
     missing = [kind.__name__ for kind in errors() if not _own_docstring(kind)]
     for module in (queuelet.client, blocking):
         for each in _flat(things(module)):
             where = f"{module.__name__}.{each.name}"
             missing += [where] * (not each.text)
-            missing += [f"{where}({name})" for name in each.unexplained if name not in ARGUMENTS]
+            missing += [f"{where}({name})" for name in each.undocumented]
     return missing
 
 
 def unused() -> set[str]:
-    """Return the descriptions of arguments and names that do not exist."""
-    found = list(_flat([*things(queuelet.client), *things(blocking)]))
-    hidden = {name for name in INSIDE if not any(_has(module, name) for module in (queuelet.client, blocking))}
-    return ARGUMENTS.keys() - {name for each in found for name in each.unexplained} | hidden
+    """Return the entries of `INSIDE` that do not exist."""
+    return {name for name in INSIDE if not any(_has(module, name) for module in (queuelet.client, blocking))}
 
 
 def things(module: ModuleType) -> list[Thing]:
@@ -176,7 +111,7 @@ def things(module: ModuleType) -> list[Thing]:
 
 
 def errors() -> list[type[queuelet.errors.QueueletError]]:
-    """Return the error classes that calls raise, the base class first."""
+    """Return the kinds of error that calls raise, and their base class."""
     base = queuelet.errors.QueueletError
     return [kind for kind in vars(queuelet.errors).values() if inspect.isclass(kind) and issubclass(kind, base)]
 
@@ -193,9 +128,9 @@ def _thing(module: ModuleType, name: str) -> Thing:
             continue
         for found, signature, text in _described(ast.parse(inspect.getsource(home)).body):
             if found == name:
-                # A value without a docstring is described by its class.
+                # A value without a docstring has that of its class.
                 return Thing(name, signature, _prose(text or inspect.getdoc(type(value))))
-    raise LookupError(f"the module of {name} is unknown")
+    raise LookupError(f"{name} is not defined in a module of the library")
 
 
 def _class(kind: type[Any]) -> Thing:
@@ -203,7 +138,7 @@ def _class(kind: type[Any]) -> Thing:
     bases = ", ".join(base.__name__ for base in kind.__bases__ if issubclass(base, Exception | Enum))
     thing = Thing(name, f"class {name}({bases})" if bases else f"class {name}", _prose(_own_docstring(kind)))
     node = ast.parse(inspect.getsource(kind)).body[0]
-    assert isinstance(node, ast.ClassDef)  # noqa: S101  # the source of a class is one
+    assert isinstance(node, ast.ClassDef)  # noqa: S101  # it is the source of a class
     for found, signature, text in _described(node.body):
         if _is_public(name, found) and not callable(getattr(kind, found, None)):
             thing.attributes.append(Thing(f"{name}.{found}", signature, _prose(text)))
@@ -215,12 +150,13 @@ def _class(kind: type[Any]) -> Thing:
 def _add_constructor(thing: Thing, kind: type[Any], body: list[ast.stmt]) -> None:
     name = thing.name
     if name not in MADE_FOR_YOU and inspect.isfunction(kind.__init__):
-        made = _function(name, kind.__init__, f"class {name}")
+        doc = inspect.cleandoc(kind.__init__.__doc__ or "")
+        parameters, undocumented = _parameters(name, kind.__init__, f"{_own_docstring(kind)}\n\n{doc}")
         if is_dataclass(kind):
-            thing.signature = made.signature  # and its fields are explained
+            thing.signature = _signature(f"class {name}", kind.__init__, parameters)  # its fields have docstrings
         elif body:
-            thing.signature, thing.unexplained = made.signature, made.unexplained
-            thing.text = f"{thing.text}\n\n{made.text}".strip()
+            thing.signature, thing.undocumented = _signature(f"class {name}", kind.__init__, parameters), undocumented
+            thing.text = f"{thing.text}\n\n{_prose(doc)}".strip()
     for found, signature, text in _described(body, "self."):
         if _is_public(name, found):
             thing.attributes.append(Thing(f"{name}.{found}", signature, _prose(text)))
@@ -238,20 +174,29 @@ def _add_methods(thing: Thing, kind: type[Any]) -> None:
 
 def _function(name: str, value: Callable[..., object], words: str) -> Thing:
     doc = inspect.getdoc(value) or ""
-    parameters = list(inspect.signature(value).parameters.values())[1:]
-    listed = {each for kind, body in _SECTION.findall(doc) if kind == "Args" for each in _items(body)}
-    named = {each.name for each in parameters}
-    if listed and listed != named:
-        raise ValueError(f"{name}: Args and parameters differ by {sorted(listed ^ named)}")
+    parameters, undocumented = _parameters(name, value, doc)
+    has_result = inspect.signature(value).return_annotation not in {"None", "Self", None}
+    if has_result and not doc.startswith("Return ") and not re.search("^(Returns|Yields):$", doc, re.MULTILINE):
+        undocumented.append("return")
     inner = inspect.unwrap(value)
     text = _prose(doc)
     if inner is not value:
         text = f"{_first(doc)} As `{inner.__module__.rpartition('.')[0]}.{inner.__qualname__}`."
-    return Thing(name, _signature(words, value, parameters), text, sorted(named - listed))
+    return Thing(name, _signature(words, value, parameters), text, undocumented)
+
+
+def _parameters(name: str, value: Callable[..., object], doc: str) -> tuple[list[inspect.Parameter], list[str]]:
+    """Return the parameters of a function, and the names of those that its docstring does not describe."""
+    parameters = list(inspect.signature(value).parameters.values())[1:]
+    listed = {each.lstrip("*") for kind, body in _SECTION.findall(doc) if kind == "Args" for each in _items(body)}
+    named = {each.name for each in parameters}
+    if listed - named:
+        raise ValueError(f"{name}: it has no arguments {sorted(listed - named)}")
+    return parameters, sorted(named - listed)
 
 
 def _described(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, str, str | None]]:
-    """Yield the names that statements assign to, the statements, and the docstrings below them."""
+    """Yield the names that statements assign to, their signatures, and the docstrings below them."""
     for statement, below in zip(body, [*body[1:], ast.Pass()], strict=False):
         if isinstance(statement, ast.Assign):
             name = ast.unparse(statement.targets[0])
@@ -262,18 +207,18 @@ def _described(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, st
         text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
         if name.startswith(prefix):
             shown = ast.unparse(statement).removeprefix(prefix).replace("'", '"')
-            # An assignment in a constructor says no more of an attribute than its name.
+            # In a constructor, the assigned value says nothing about the attribute.
             signature = name.removeprefix(prefix) if prefix and isinstance(statement, ast.Assign) else shown
             yield name.removeprefix(prefix), signature, inspect.cleandoc(str(text)) if text else None
 
 
 def _own_docstring(kind: type[Any]) -> str:
-    """Return the docstring of a class itself, not one of its bases."""
+    """Return the docstring of a class itself, and not of a base class."""
     return inspect.cleandoc(vars(kind).get("__doc__") or "")
 
 
 def _constructor(node: ast.ClassDef) -> list[ast.stmt]:
-    """Return the statements of `__init__`, or none if the class has none in its source or only overloads."""
+    """Return the statements of `__init__`, if the class has one. Overloads are skipped."""
     for each in node.body:
         if isinstance(each, ast.FunctionDef) and each.name == "__init__" and not each.decorator_list:
             return each.body
@@ -291,7 +236,7 @@ def _has(module: ModuleType, path: str) -> bool:
 
 
 def _getter(value: property) -> Callable[[Any], Any]:
-    assert value.fget is not None  # noqa: S101  # all of them can be read
+    assert value.fget is not None  # noqa: S101  # no property is write-only
     return value.fget
 
 
@@ -349,12 +294,14 @@ def _default(value: object) -> str:
 
 
 def _prose(text: str | None) -> str:
-    """Return a docstring as Markdown: what it lists becomes a list."""
+    """Return a docstring as Markdown. Its sections become lists."""
     return _SECTION.sub(_list, text or "").strip()
 
 
 def _list(section: re.Match[str]) -> str:
     kind, body = section.groups()
+    if kind in {"Returns", "Yields"}:
+        return f"{kind}: {' '.join(body.split())}\n"
     rows = [f"- `{name}`: {text}" if text else f"- {name}" for name, text in _items(body).items()]
     return f"{'Arguments' if kind == 'Args' else kind}:\n\n" + "\n".join(rows) + "\n"
 

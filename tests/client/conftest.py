@@ -14,7 +14,7 @@ from support.server_process import ServerProcess
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
-    """A server that the tests of a worker share: none may end it, or touch queues that are not its own."""
+    """A server shared by the tests of a worker. A test must not stop it, or touch queues that it did not create."""
     with ServerProcess() as process:
         yield process
         assert process.stop() == 0
@@ -30,7 +30,7 @@ async def client(server: ServerProcess) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def queue(client: Client) -> AsyncIterator[str]:
-    """The name of a new queue without a limit, that gives its messages out again as often as may be."""
+    """The name of a new, unlimited queue with the largest number of deliveries."""
     patient = pb.DeliverySettings(max_deliveries=1_000)
     made = await client.new_queue(name=unique_name(), delivery=patient)
     yield made.name
@@ -39,7 +39,7 @@ async def queue(client: Client) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def small(client: Client) -> AsyncIterator[str]:
-    """The name of a new queue that holds one message."""
+    """The name of a new queue with a limit of one message."""
     made = await client.new_queue(name=unique_name(), limit=1)
     yield made.name
     await client.delete_queue(made.name)

@@ -1,4 +1,4 @@
-"""A response that cannot be decoded is reported as what it is, by the client and by the command line."""
+"""The client and the command line report a response that cannot be decoded as such."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAM = (sys.executable, str(Path(__file__).parent.parent / "support" / "bare_
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A server whose responses are cut off."""
+    """A server with truncated responses."""
     with ServerProcess(program=PROGRAM, free_ports=False) as server:
         yield server.address
 
@@ -38,7 +38,7 @@ def test_a_client_names_the_call_whose_response_cannot_be_decoded(address: str) 
 
 
 async def handle_none(client: Client) -> None:
-    """Take messages until the consumer ends."""
+    """Consume until the consumer ends."""
     async with Consumer(client, "orders") as consumer:
         async for _ in consumer:
             pass

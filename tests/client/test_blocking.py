@@ -1,4 +1,4 @@
-"""The client without an event loop: what it hands over, where code runs, and that nothing stays behind."""
+"""The blocking client: which calls it has, in which thread code runs, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from support.rpc import eventually, unique_name
 from support.server_process import ServerProcess
 
 NOT_BLOCKING = {"park", "call", "call_once", "stream", "consume"}
-"""What speaks the wire's own words."""
+"""Methods that take or return encoded requests."""
 
 
 @pytest.fixture
@@ -49,13 +49,13 @@ def queue(client: Client) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    """No test leaves a thread of ours behind."""
+    """Check that no test leaves a client thread behind."""
     yield
     assert not own_threads()
 
 
 def own_threads() -> set[str]:
-    """Return the names of our threads that run now."""
+    """Return the names of the client's running threads."""
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("queuelet-")}
 
 
@@ -63,12 +63,12 @@ def own_threads() -> set[str]:
 
 
 def public_names(kind: type) -> set[str]:
-    """Return what a class offers."""
+    """Return the public names of a class."""
     return {name for name in vars(kind) if not name.startswith("_")}
 
 
 def test_a_client_has_every_call_of_the_async_one() -> None:
-    """All but what speaks the wire's own words; and each with the same arguments."""
+    """All but those for encoded requests, and each with the same arguments."""
     names = public_names(aio.Client) - NOT_BLOCKING
     assert public_names(Client) == names
     for name in names - {"connection", "state", "listen"}:
@@ -278,7 +278,7 @@ def test_iterating_needs_no_with(client: Client, queue: str) -> None:
 
 
 def test_a_message_can_be_settled_by_hand(client: Client, queue: str) -> None:
-    """It is told at once, though the caller's thread goes on with it."""
+    """The interruption is reported at once, though the handler goes on in its thread."""
     client.add(queue, b"1")
     client.add(queue, b"2")
     with Consumer(client, queue, max_messages=2) as consumer:
@@ -379,7 +379,7 @@ def test_what_does_not_go_by_itself_is_raised(client: Client) -> None:
 
 
 def test_a_coroutine_function_is_refused_as_a_handler(client: Client) -> None:
-    """Nobody would await it, and its message would count as done."""
+    """Nothing would await it, and its message would count as done."""
 
     async def handle(received: Received[bytes]) -> None:
         """Handle a message."""
@@ -441,7 +441,7 @@ with Client(sys.argv[1]) as client:
 def test_ctrl_c_lets_the_work_end_and_goes_through(
     server: ServerProcess, client: Client, queue: str, where: str
 ) -> None:
-    """The client can be used after it, as far as the program catches it."""
+    """If the program catches it, it can still use the client."""
     command = [sys.executable, "-c", INTERRUPTED, server.address, queue, where]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -503,7 +503,7 @@ with Client(sys.argv[1]) as client:
 
 
 def test_ctrl_c_at_any_step_of_a_call_leaves_the_client_usable(server: ServerProcess, queue: str) -> None:
-    """Its thread stood still for ever after one that came when a lock had just been taken."""
+    """The client's thread used to hang forever if Ctrl-C came just after a lock was taken."""
     command = [sys.executable, "-c", INTERRUPTED_EVERYWHERE, server.address, queue]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=patient(50), check=False)
     assert ended.returncode == 0, ended.stderr
@@ -511,7 +511,7 @@ def test_ctrl_c_at_any_step_of_a_call_leaves_the_client_usable(server: ServerPro
 
 
 def test_what_ends_the_thread_of_a_client_ends_the_calls_that_wait_for_it(server: ServerProcess, queue: str) -> None:
-    """They waited for ever, whatever their timeout."""
+    """They used to wait forever, regardless of their timeout."""
     own = Client(server.address)
     own.__enter__()
 

@@ -1,4 +1,4 @@
-"""A server's name whose address changes, as that of a Service without a cluster IP does: the client follows."""
+"""The client follows a server name whose address changes, like that of a headless Service."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ with blocking.Client(sys.argv[1]) as client:
 
 
 def can_mount() -> bool:
-    """Return whether a process may have a /etc/hosts of its own."""
+    """Return whether a process may have its own /etc/hosts."""
     if os.geteuid() or not shutil.which("unshare"):
         return False
     return subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode == 0
@@ -38,7 +38,7 @@ def can_mount() -> bool:
 
 @pytest.mark.skipif(not can_mount(), reason="needs root on Linux: the client gets a /etc/hosts of its own")
 def test_a_client_follows_a_name_to_its_new_address(tmp_path: Path) -> None:
-    """It did after 29 seconds, because gRPC asks for an address each 30 seconds at most."""
+    """It used to take 29 seconds, because by default gRPC resolves a name every 30 seconds at most."""
     hosts, (port,) = tmp_path / "hosts", free_ports(1)
     hosts.write_text("127.0.0.1 queues.example\n")
     command = f'mount --bind {hosts} /etc/hosts && exec "$@"'

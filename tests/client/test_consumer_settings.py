@@ -1,4 +1,4 @@
-"""Settings of a consumer that make no sense: refused where they are chosen, with their name and what to do."""
+"""Invalid settings of a consumer are refused by the constructor, with their name and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of the connection, and what goes on when the server is back, by Curator's numbers."""
+"""Connection states, and what goes on after an outage. Numbers refer to Curator's behaviours in docs/curator.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Servers = Callable[[], ServerProcess]
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[Servers]:
-    """What starts one server after the other, at one address and over one folder."""
+    """Starts one server after another, at the same address and with the same data directory."""
     port = lasting_port()
     started: list[ServerProcess] = []
 
@@ -39,20 +39,19 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
 
 
 class Heard:
-    """A listener that notes what it is told."""
+    """A listener that records states."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
         self.states: list[ConnectionState] = []
         self._news = asyncio.Event()
 
     def __call__(self, state: ConnectionState) -> None:
-        """Note a state."""
+        """Record a state."""
         self.states.append(state)
         self._news.set()
 
     async def until(self, *states: ConnectionState) -> None:
-        """Wait until exactly these were told."""
+        """Wait until exactly these states were reported."""
         while len(self.states) < len(states):
             self._news.clear()
             await self._news.wait()
@@ -85,7 +84,7 @@ async def test_c41_a_server_that_is_soon_back_is_never_lost(servers: Servers) ->
 
 
 async def test_c41_while_the_server_is_away_nothing_is_taken_for_done(servers: Servers) -> None:
-    """A put is no longer on its way once it is known what became of it, and that is not while SUSPENDED."""
+    """A put is in flight until its outcome is known, which it is not while SUSPENDED."""
     heard = Heard()
     server = servers()
     async with Client(server.address) as client:
@@ -160,12 +159,12 @@ async def test_c19_a_consumer_gets_items_again_after_the_connection_was_lost(ser
 
 
 async def has_lease(received: Received[bytes], *, expected: bool) -> bool:
-    """Tell whether it is known to be leased, or not to be, as is expected."""
+    """Return whether the message is known to be leased, or not to be, as expected."""
     return received.is_leased is expected
 
 
 async def added_once_it_is_back(client: Client, queue: str, payload: bytes) -> None:
-    """Add a message, as soon as that can be done."""
+    """Add a message as soon as that is possible."""
     while True:
         with suppress(QueueletError):
             await client.add(queue, payload)
@@ -174,7 +173,7 @@ async def added_once_it_is_back(client: Client, queue: str, payload: bytes) -> N
 
 
 async def test_cx9_work_that_outlives_its_server_knows_that_others_may_have_its_message(servers: Servers) -> None:
-    """And the token under which it comes again is larger, so that what is written to can refuse the old one."""
+    """The token of its redelivery is larger, so that systems that the work writes to can refuse the old one."""
     server = servers()
     async with Client(server.address) as client:
         name = (await client.new_queue(store=pb.Queue.DISK, name="orders")).name

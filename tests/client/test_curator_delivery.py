@@ -1,4 +1,4 @@
-"""Order, at most once, at least once, and what becomes of a message that fails, by Curator's numbers."""
+"""Order, delivery guarantees and failed messages. Numbers refer to Curator's behaviours in docs/curator.md."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ async def put_numbers(client: Client, queue: str, count: int) -> list[int]:
 
 
 class Handled:
-    """A handler that notes what it handles, and fails where it is told to."""
+    """A handler that records what it handles, and fails for some items."""
 
     def __init__(self, *failing: int, times: int = 1) -> None:
-        """Take what fails, and how often."""
+        """Set which items fail, and how often."""
         self.done: list[int] = []
         self.calls: list[int] = []
         self._failing = Counter(dict.fromkeys(failing, times))
@@ -133,7 +133,7 @@ async def test_c11_an_item_that_is_iterated_over_when_the_work_is_cut_off_comes_
 async def test_c11_an_item_whose_work_fails_where_nobody_holds_the_consumer_comes_again(
     client: Client, queue: str
 ) -> None:
-    """Without `async with` the iterator only hears that it is no longer asked, and not why."""
+    """Without `async with`, an iterator only notices that its loop was left, but not why."""
     await client.add(queue, b"x")
     messages = aiter(Consumer(client, queue))
     await anext(messages)
@@ -156,7 +156,7 @@ async def test_c12_what_fails_with_one_consumer_goes_to_another(client: Client, 
 async def test_c12_what_a_consumer_holds_when_it_dies_goes_to_another(
     client: Client, server: ServerProcess, queue: str
 ) -> None:
-    """At once: nobody waits for its lease to end."""
+    """It is redelivered at once instead of when its lease expires."""
     numbers = await put_numbers(client, queue, 10)
     async with Client(server.address) as dying, dying.consume(queue, credit=10, lease=600) as stream:
         assert len((await anext(stream)).deliveries) == 10
@@ -176,7 +176,7 @@ async def test_c13_by_default_an_item_whose_work_fails_comes_again(client: Clien
 async def test_c13_an_item_whose_work_waits_for_something_that_is_cancelled_comes_again(
     client: Client, queue: str
 ) -> None:
-    """It is the work that failed: the consumer was not cancelled, and goes on."""
+    """The work failed, but the consumer was not cancelled and goes on."""
     await put_numbers(client, queue, 2)
     calls: list[int] = []
 
@@ -201,7 +201,7 @@ async def test_c14_dropped_is_gone_after_one_call(client: Client, queue: str) ->
 
 
 async def test_c14_dead_lettered_is_kept_with_its_reason_after_one_call(client: Client, queue: str) -> None:
-    """What Curator has no mode for."""
+    """Curator has no mode for this."""
     await put_numbers(client, queue, 1)
     handled = Handled(0)
     await Consumer(client, queue, handled, serializer=JSON, on_error=OnError.DEAD_LETTER, until_empty=True).run()
@@ -211,7 +211,7 @@ async def test_c14_dead_lettered_is_kept_with_its_reason_after_one_call(client: 
 
 
 async def test_c15_what_becomes_of_failures_needs_no_lock_path(client: Client, queue: str) -> None:
-    """Every consumer has leases, so that there is no choice which another one lacks."""
+    """All consumers use leases, so there is no setting that another consumer could lack."""
     await put_numbers(client, queue, 3)
     handled = Handled(1)
     await Consumer(client, queue, handled, serializer=JSON, on_error=OnError.REQUEUE, until_empty=True).run()
@@ -288,7 +288,7 @@ async def test_cx5_an_item_that_comes_again_keeps_its_priority_and_its_place(cli
 
 
 async def test_cx5_an_item_that_comes_again_is_as_old_as_it_was(client: Client, queue: str) -> None:
-    """Its delay is kept as the time when it was due first, so it comes before what became due later."""
+    """It keeps the time at which it first became due, so it precedes messages that became due later."""
     delayed = await client.add(queue, b"1", delay=0.01)
     (first,) = await client.receive(queue, wait=30)
     await client.add(queue, b"2")

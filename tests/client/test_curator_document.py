@@ -25,7 +25,7 @@ ELSEWHERE = {"c40"}
 
 @pytest.fixture
 def own_server() -> Iterator[ServerProcess]:
-    """A server of its own, since the snippets name their queues."""
+    """A server of its own, because the snippets name their queues."""
     with ServerProcess() as process:
         yield process
 
@@ -45,7 +45,7 @@ async def test_every_snippet_runs_in_its_order(own_server: ServerProcess, capsys
 
 
 async def run_snippets(client: Client, server: ServerProcess) -> None:
-    """Run one after the other, with the names of those before."""
+    """Run one after the other, each with the names defined before."""
     names: dict[str, Any] = {"client": client}
     for snippet in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL):
         code = compiled(snippet.replace("localhost:10002", server.address))

@@ -1,4 +1,4 @@
-"""Start and close. Numbers are those of the list of Curator's behaviours in docs/curator.md."""
+"""Opening and closing. Numbers refer to Curator's behaviours in docs/curator.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_c01_a_put_before_the_start_or_after_the_close_is_refused(client: 
 
 
 async def test_c01_a_second_start_is_refused(client: Client, queue: str) -> None:
-    """Of a producer and of a consumer, whether it is open or closed again."""
+    """This holds for producers and consumers, both open and closed ones."""
     async with Producer(client, queue) as producer:
         with pytest.raises(Closed):
             await producer.__aenter__()
@@ -51,7 +51,7 @@ async def test_c02_declaring_a_queue_that_is_there_leaves_it_as_it_is(client: Cl
 
 
 async def test_c02_a_queue_that_nobody_made_is_refused_and_not_made_by_mistake(client: Client) -> None:
-    """On purpose: a name with a typing error would be a queue that nobody reads."""
+    """This is on purpose, because a misspelt name would be a queue without consumers."""
     async with Producer(client, "nobody-made-it") as producer:
         with pytest.raises(QueueNotFound):
             await producer.put(b"x")

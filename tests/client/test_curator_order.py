@@ -1,4 +1,4 @@
-"""Delays, priorities, and messages with ids of their producer's own, by Curator's numbers."""
+"""Delays, priorities and message IDs. Numbers refer to Curator's behaviours in docs/curator.md."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 
 WAITING = (pb.MESSAGE_STATE_READY, pb.MESSAGE_STATE_DELAYED)
-"""What nobody works on, and is not dead."""
+"""The states of messages that are neither leased nor dead."""
 
 INT32 = 1 << 31
 
 
 async def items(client: Client, queue: str, count: int) -> list[int]:
-    """Take so many messages from a queue, one after the other."""
+    """Pop this many messages from a queue, one after the other."""
     async with Consumer(client, queue, serializer=JSON, prefetch=0, max_messages=count) as consumer:
         return [received.item async for received in consumer]
 
@@ -51,7 +51,7 @@ async def test_c26_delayed_items_come_in_the_order_in_which_they_are_due(client:
 
 
 async def test_c27_a_negative_delay_is_refused(client: Client, queue: str) -> None:
-    """A time that is over is none: the message is due now."""
+    """A time in the past has no effect: the message is due now."""
     async with Producer(client, queue) as producer:
         with pytest.raises(InvalidArgument, match="delay"):
             await producer.put(b"x", delay=4e8)
@@ -81,7 +81,7 @@ async def test_c28_a_priority_beyond_int32_is_refused_here(client: Client, queue
 
 
 async def test_c29_an_urgent_item_is_next_though_others_wait(client: Client, queue: str) -> None:
-    """Where nothing is kept in advance: what a consumer has already is not taken from it."""
+    """This holds without prefetch, because a consumer keeps the messages that it already has."""
     seen: list[int] = []
 
     async def handle(received: Received[int]) -> None:
@@ -96,7 +96,7 @@ async def test_c29_an_urgent_item_is_next_though_others_wait(client: Client, que
 
 
 async def test_c29_a_consumer_that_keeps_some_in_advance_has_an_urgent_item_soon(client: Client, queue: str) -> None:
-    """Within as many as it may keep and work on."""
+    """This holds within the messages that it prefetched."""
     async with Producer(client, queue, JSON) as producer:
         await producer.put_many(range(20))
     seen: list[int] = []
@@ -112,7 +112,7 @@ async def test_c29_a_consumer_that_keeps_some_in_advance_has_an_urgent_item_soon
 
 
 async def remove(client: Client, queue: str, key: str) -> int:
-    """Remove what nobody works on of an id, as docs/curator.md shows it."""
+    """Remove the messages of an ID that are not leased, as docs/curator.md shows it."""
     return await client.purge(queue, selector=f"id={key}", states=WAITING)
 
 

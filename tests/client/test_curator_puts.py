@@ -1,4 +1,4 @@
-"""Puts in the background, and queues with a limit, by Curator's numbers."""
+"""Background puts and bounded queues. Numbers refer to Curator's behaviours in docs/curator.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.rpc import unique_name
 from support.server_process import ServerProcess
 
 PUTS = 1_000
-"""Of each of four clients, as in Curator's own test."""
+"""For each of four clients, as in Curator's own test."""
 
 LIMIT = 10
 
@@ -42,7 +42,7 @@ async def test_c22_flush_tells_whether_everything_is_put(client: Client, small: 
 
 
 async def test_c23_a_timed_put_on_a_full_queue_waits_and_gives_up(client: Client, small: str) -> None:
-    """What a consumer holds counts. When it is done all that was taken comes in order."""
+    """Leased messages count. Once it is done, all accepted messages arrive in order."""
     payloads: list[bytes] = []
     goes_on = asyncio.Event()
 
@@ -73,7 +73,7 @@ async def test_c24_a_put_on_a_full_queue_waits_until_there_is_room(client: Clien
 
 
 async def test_c25_a_queue_never_holds_more_than_its_limit_whoever_puts(client: Client, server: ServerProcess) -> None:
-    """Four clients put 1,000 messages each, as fast as they can. The limit is looked at all the while."""
+    """Four clients put 1,000 messages each, as fast as they can, while the limit is checked."""
     name = (await client.new_queue(name=unique_name(), limit=LIMIT)).name
     handled: list[bytes] = []
 
@@ -102,7 +102,7 @@ async def test_c25_a_queue_never_holds_more_than_its_limit_whoever_puts(client: 
 
 
 async def test_cx3_a_slow_consumer_holds_as_many_as_it_may_and_the_rest_waits(client: Client, queue: str) -> None:
-    """Where a bounded buffer fails when it is full, the server keeps what there is no room for."""
+    """The server keeps the messages for which a bounded buffer would have no space."""
     async with Producer(client, queue) as producer:
         await producer.put_many([b"x"] * 20)
     taken = 0

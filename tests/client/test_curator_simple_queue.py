@@ -1,4 +1,4 @@
-"""A queue without consumers: offers, looks and takes, by Curator's numbers."""
+"""A queue used with add, peek and pop. Numbers refer to Curator's behaviours in docs/curator.md."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Take = Callable[[Client, str], Awaitable[Message]]
 
 
 async def pop_with_a_wait(client: Client, queue: str) -> Message:
-    """Pop, and wait a little where there is nothing."""
+    """Pop, and wait a little if the queue is empty."""
     return await client.pop(queue, wait=0.05)
 
 
 async def test_c33_what_is_offered_is_taken_by_whoever_comes_first_in_order(
     client: Client, server: ServerProcess, queue: str
 ) -> None:
-    """The same bytes, all 256 of them too, from this connection or another."""
+    """This holds for all 256 byte values, and for another connection."""
     payloads = [bytes(range(256)), b"", *(b"%d" % number for number in range(98))]
     for payload in payloads:
         await client.add(queue, payload)
@@ -34,7 +34,7 @@ async def test_c33_what_is_offered_is_taken_by_whoever_comes_first_in_order(
 
 @pytest.mark.parametrize("take", [Client.peek, Client.pop, pop_with_a_wait])
 async def test_c34_an_empty_queue_is_told_from_an_empty_message(client: Client, queue: str, take: Take) -> None:
-    """By an error of its own, in place of None: a wait that ends with nothing is one too."""
+    """An error of its own reports it instead of None, also at the end of a wait."""
     with pytest.raises(QueueEmpty):
         await take(client, queue)
     await client.add(queue, b"")

@@ -1,4 +1,4 @@
-"""What a handler raises never ends its consumer, whatever it is: the message fails with a reason."""
+"""An exception of any kind from a handler fails the message with a reason, and never ends the consumer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from queuelet.v1 import queue_pb2 as pb
 from support.server_process import ServerProcess
 
 SURROGATE = b"men\xfc".decode(errors="surrogateescape")
-"""A file's name as `os.listdir` returns it where it is not UTF-8."""
+"""A file name that is not UTF-8, as `os.listdir` returns it."""
 
 
 class Unprintable(Exception):
@@ -36,7 +36,7 @@ class OddText(Exception):
 
 
 class Foreign(BaseException):
-    """As the panics of extension modules in Rust."""
+    """Like the panics of extension modules in Rust."""
 
 
 def cyclic() -> BaseException:
@@ -78,7 +78,7 @@ ERRORS: dict[str, tuple[Callable[[], BaseException], str]] = {
 
 
 class Choking(logging.Handler):
-    """A log handler that fails, as one may that makes UTF-8 of everything."""
+    """A log handler that fails, as one may that encodes everything in UTF-8."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logging.Formatter().format(record).encode("ascii", "strict")
@@ -166,7 +166,7 @@ async def test_a_handler_that_awaits_a_future_of_generator_exit_fails(client: Cl
 async def test_a_blocking_handler_that_raises_stop_iteration_fails(
     client: Client, server: ServerProcess, queue: str
 ) -> None:
-    """A future does not take a StopIteration: the wait for such a handler never ended."""
+    """A future cannot hold a StopIteration, so the wait for such a handler used to hang."""
 
     def handle(_: Received[bytes]) -> None:
         next(iter(()))

@@ -1,4 +1,4 @@
-"""A fork with a blocking client open: the child has a connection of its own, or fails at once."""
+"""A fork with an open blocking client: the child has its own connection, or fails at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.polling import until
 from support.server_process import ServerProcess
 
 PATIENCE = patient(60)
-"""How long a program may take, in seconds: before, a child hung for ever."""
+"""How long a program may take, in seconds. A child used to hang forever."""
 
 CHILD = """
 import os, sys, threading
@@ -43,7 +43,7 @@ address, queue = sys.argv[1:]
 
 
 def run(program: str, *arguments: str) -> str:
-    """Run a program, and return what it printed."""
+    """Run a program and return its output."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD + program, *arguments],
         check=False,
@@ -58,7 +58,7 @@ def run(program: str, *arguments: str) -> str:
 async def test_a_client_and_a_producer_go_on_in_a_child_and_in_its_parent(
     client: Client, server: ServerProcess, queue: str
 ) -> None:
-    """Each has a connection and a producer of its own: a copied one would repeat the other's request ids."""
+    """Each has its own connection and producer, because a copied one would repeat the other's request IDs."""
     program = f"""
 with blocking.Client(address) as client, blocking.Producer(client, queue) as producer:
     producer.put(b"parent")
@@ -92,7 +92,7 @@ with blocking.Client(address) as client:
 
 
 async def test_a_child_of_a_client_in_use_is_told_at_once(client: Client, server: ServerProcess, queue: str) -> None:
-    """No client can work there. The parent goes on."""
+    """No client works in the child. The parent goes on."""
     program = """
 def use_old():
     client.list_queues()
@@ -125,11 +125,11 @@ with blocking.Client(address) as client, blocking.Producer(client, queue) as pro
     sent.result()
     assert not in_child(sent.result)
 """
-    assert run(program, server.address, queue).startswith("Forked the message was sent by the process that this one")
+    assert run(program, server.address, queue).startswith("Forked the message was sent by the parent of this process")
 
 
 async def test_threads_go_on_while_others_fork(client: Client, server: ServerProcess, queue: str) -> None:
-    """Calls wait for the fork, and are neither lost nor made twice."""
+    """Calls wait for the fork, and none is lost or repeated."""
     program = f"""
 with blocking.Client(address) as client, blocking.Producer(client, queue) as producer:
     def put():
@@ -243,7 +243,7 @@ def gunicorn(folder: Path, port: int, environment: dict[str, str]) -> Iterator[N
 
 
 async def test_gunicorn_with_preload(client: Client, server: ServerProcess, queue: str, tmp_path: Path) -> None:
-    """The application is loaded once, with its client open and used, and its workers are forked off."""
+    """The application is loaded once, with its client open and used, then its workers are forked."""
     (port,) = free_ports(1)
 
     def ask() -> bytes:

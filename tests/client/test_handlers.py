@@ -1,4 +1,4 @@
-"""Handlers of the wrong kind end the consumer with a sentence. Handlers that cancel themselves fail, and it goes on."""
+"""Handlers of the wrong kind end the consumer with an error. If a handler cancels itself, only its message fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Iterating over a consumer: what being cancelled, a timeout and leaving the loop do to messages."""
+"""Iterating over a consumer: the effect of cancellation, timeouts and leaving the loop on messages."""
 
 from __future__ import annotations
 

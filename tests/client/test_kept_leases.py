@@ -1,4 +1,4 @@
-"""The leases of a stream end with its server: a consumer that comes back begins again where it was."""
+"""The leases of a stream end with its server: after a reconnect the consumer begins again where it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A queue that is deleted and declared again: whoever used it goes on. One that was never there is an error at once."""
+"""Producers and consumers survive that their queue is deleted and declared again, but not one that never existed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def is_done(consumer: Consumer[bytes]) -> bool:
 
 
 async def test_a_queue_that_was_never_there_is_an_error_at_once(client: Client, server: ServerProcess) -> None:
-    """Its name may be wrong. A longer patience would let the test's own time run out."""
+    """Its name may be wrong. If it were awaited, the test would time out."""
     name = unique_name()
 
     async def handle(_: Received[bytes]) -> None:

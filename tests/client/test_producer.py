@@ -1,4 +1,4 @@
-"""The producer: what it does with messages that are refused, callers that go away, and servers that are small."""
+"""The producer: refused messages, cancelled callers, and servers with small limits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BROKEN_RULES: list[dict[str, Any]] = [
 
 
 class CountingClient(Client):
-    """A client that counts the batches that are put."""
+    """A client that counts batches."""
 
     batches = 0
 
@@ -49,7 +49,7 @@ class CountingClient(Client):
 
 
 async def payloads(client: Client, queue: str) -> list[bytes]:
-    """Take all there is."""
+    """Pop all messages."""
     return [message.payload for message in await client.pop_batch(queue)]
 
 
@@ -94,7 +94,7 @@ async def test_a_message_that_breaks_a_rule_fails_and_no_other_does(client: Clie
 async def test_an_item_of_another_type_is_refused_and_the_producer_goes_on(client: Client, queue: str) -> None:
     async with Producer(client, queue) as producer:
         await producer.send(b"1")
-        with pytest.raises(TypeError, match="a payload is bytes, and the serializer made str of str"):
+        with pytest.raises(TypeError, match="the serializer returned str for str instead of bytes"):
             await producer.put("2")  # type: ignore[arg-type]  # the mistake
         await producer.put(b"3")
     assert await payloads(client, queue) == [b"1", b"3"]
@@ -106,7 +106,7 @@ async def test_a_payload_that_is_not_bytes_is_refused_by_its_name(client: Client
 
 
 async def test_a_busy_task_leaves_room_to_others(client: Client, queue: str) -> None:
-    """Whoever waits for room in the buffer is let in before those who come later."""
+    """Calls that wait for space in the buffer get it in FIFO order."""
     async with Producer(client, queue, buffer_messages=10) as producer:
 
         async def keep_busy() -> None:
@@ -132,7 +132,7 @@ async def test_batches_are_as_small_as_the_server_wants_them() -> None:
 
 
 async def test_messages_larger_than_a_batch_go_alone_and_in_order(client: Client, queue: str) -> None:
-    """A request that gRPC refuses for its size is sent in parts, too."""
+    """This includes a request that gRPC refuses for its size."""
     async with Producer(client, queue, batch_bytes=100 * MEBIBYTE) as producer:
         await producer.put_many(bytes((number,)) * MEBIBYTE for number in range(10))
     firsts = [(await client.pop(queue)).payload[0] for _ in range(10)]
@@ -143,7 +143,7 @@ async def test_messages_larger_than_a_batch_go_alone_and_in_order(client: Client
 async def test_a_message_larger_than_the_server_takes_fails_and_no_other_does(
     server: ServerProcess, queue: str, size: int
 ) -> None:
-    """Whether the server finds that out or gRPC. What comes later goes in batches still."""
+    """The server or gRPC may refuse it. Later messages are still sent in batches."""
     async with CountingClient(server.address) as client:
         async with Producer(client, queue, batch_bytes=100 * MEBIBYTE) as producer:
             sent = [await producer.send(bytes(size) if number == 50 else b"%d" % number) for number in range(100)]
@@ -162,7 +162,7 @@ async def test_a_message_larger_than_the_server_takes_fails_and_no_other_does(
 
 @pytest.mark.parametrize("options", BROKEN_RULES, ids=lambda options: str(options)[:30])
 async def test_a_refusal_names_what_was_given_to_put(client: Client, queue: str, options: dict[str, Any]) -> None:
-    """And not its place in a batch, which whoever puts knows nothing of."""
+    """It does not name the place in a batch, which means nothing to the caller of a put."""
     (name,) = options
     async with Producer(client, queue) as producer:
         with pytest.raises(InvalidArgument, match=f"^{name}.*: ") as refusal:
@@ -173,7 +173,7 @@ async def test_a_refusal_names_what_was_given_to_put(client: Client, queue: str,
 
 
 async def test_a_put_that_is_cancelled_on_its_way_has_no_more_than_one_message(client: Client, queue: str) -> None:
-    """Its fate is that of the call under way: added or not, and others go on behind it."""
+    """Its outcome is that of the call in flight, and later messages go on."""
     async with Producer(client, queue) as producer:
         putting = asyncio.create_task(producer.put(b"cancelled"))
         await asyncio.sleep(0)
@@ -185,7 +185,7 @@ async def test_a_put_that_is_cancelled_on_its_way_has_no_more_than_one_message(c
 
 
 async def test_a_put_that_is_cancelled_before_it_is_sent_is_called_back(client: Client, small: str) -> None:
-    """Here an earlier one is under way, for there is no room."""
+    """Here an earlier message is in flight, because the queue is full."""
     async with Producer(client, small) as producer:
         await producer.put(b"first")
         under_way = asyncio.create_task(producer.put(b"under way"))
@@ -209,14 +209,14 @@ async def test_who_does_not_want_to_try_again_hears_at_once() -> None:
 
 
 async def test_what_found_no_connection_is_not_in_the_queue() -> None:
-    """Though its batch was tried again and again."""
+    """This holds even after many retries of its batch."""
     async with Client("127.0.0.1:1") as client, Producer(client, "orders") as producer:
         with pytest.raises(NotSent, match=r"is not in queue orders .*cannot reach the server"):
             await producer.put(b"x", timeout=0.5)
 
 
 async def test_what_lost_its_answer_may_be_in_the_queue() -> None:
-    """Though later tries found no connection."""
+    """This holds even if later tries found no connection."""
     with ServerProcess() as server:
         async with Client(server.address) as client, Producer(client, "orders") as producer:
             await client.new_queue(name="orders", limit=1)
@@ -231,15 +231,15 @@ async def test_what_lost_its_answer_may_be_in_the_queue() -> None:
 
 
 async def is_waited(client: Client, queue: str) -> bool:
-    """Tell whether a call waits for room."""
+    """Return whether a call waits for space."""
     return (await client.stats(queue)).queue.waiting_calls == 1
 
 
-# A client that is closed, and errors that nobody foresaw
+# Closed clients and unexpected errors
 
 
 async def test_a_client_that_is_closed_ends_its_producers(server: ServerProcess, small: str) -> None:
-    """What is under way may be in the queue, what waits is not, and nobody waits for ever."""
+    """Messages in flight may be in the queue, buffered ones are not, and nothing waits forever."""
     client = await Client(server.address).__aenter__()
     async with Client(server.address) as other, Producer(client, small, timeout=None, close_timeout=None) as producer:
         await producer.put(b"in the way")
@@ -252,10 +252,10 @@ async def test_a_client_that_is_closed_ends_its_producers(server: ServerProcess,
         with pytest.raises(Unreachable):
             await under_way
         for put in waiting:
-            with pytest.raises(Closed, match=r"the client was closed under the producer.* it is not in the queue"):
+            with pytest.raises(Closed, match=r"the client was closed .* it is not in the queue"):
                 await put
         assert await flushing
-        with pytest.raises(Closed, match="the client was closed under the producer"):
+        with pytest.raises(Closed, match="the client was closed or not opened"):
             await producer.put(b"late")
 
 
@@ -271,7 +271,7 @@ async def test_a_client_that_is_closed_ends_a_put_of_one_message(server: ServerP
 
 
 async def test_closing_ends_a_put_of_one_message(client: Client, small: str) -> None:
-    """Though the server would wait for room still: it is asked once more, and waits no longer."""
+    """The server would still wait for space, so the call is repeated without a wait."""
     async with Producer(client, small, timeout=None, close_timeout=0) as producer:
         await producer.put(b"in the way")
         putting = asyncio.create_task(producer.put(b"under way"))
@@ -282,17 +282,17 @@ async def test_closing_ends_a_put_of_one_message(client: Client, small: str) -> 
 
 async def test_a_client_that_was_not_opened_is_told(server: ServerProcess) -> None:
     client = Client(server.address)
-    with pytest.raises(Closed, match="the client is closed, or was not opened"):
+    with pytest.raises(Closed, match="the client is not open"):
         await client.list_queues()
-    with pytest.raises(Closed, match="the client is closed, or was not opened"):
+    with pytest.raises(Closed, match="the client is not open"):
         client.listen(print)
     async with Producer(client, "orders") as producer:
-        with pytest.raises(Closed, match="or was not opened"):
+        with pytest.raises(Closed, match="closed or not opened"):
             await producer.put(b"x")
 
 
 async def test_a_call_whose_client_is_closed_is_told(server: ServerProcess, queue: str) -> None:
-    """And a call that is cancelled is cancelled."""
+    """A cancelled call stays cancelled."""
     client = await Client(server.address).__aenter__()
     popping, cancelled = (asyncio.create_task(client.pop(queue, wait=600)) for _ in range(2))
     async with Client(server.address) as other:
@@ -311,7 +311,7 @@ async def test_a_call_whose_client_is_closed_is_told(server: ServerProcess, queu
 
 @pytest.fixture
 async def tokenless(server: ServerProcess, tmp_path: Path) -> AsyncIterator[Client]:
-    """A client whose calls fail as nobody foresaw: the file with its token is gone."""
+    """A client whose calls fail unexpectedly, because the file with its token is gone."""
     async with Client(Connection(server=server.address, token_file=tmp_path / "token")) as client:
         yield client
 
@@ -320,18 +320,18 @@ async def test_an_error_that_nobody_foresaw_is_the_outcome_of_all_that_is_here(t
     producer = await Producer(tokenless, "orders", timeout=None, close_timeout=None).__aenter__()
     asked_after, also, _ = [await producer.send(b"x") for _ in range(3)]
     for each in (asked_after, also):
-        with pytest.raises(QueueletError, match="nobody foresaw: FileNotFoundError") as failure:
+        with pytest.raises(QueueletError, match="unexpected error: FileNotFoundError") as failure:
             await each
         assert isinstance(failure.value.__cause__, FileNotFoundError)
     with pytest.raises(Closed, match="FileNotFoundError"):
         await producer.put(b"late")
-    with pytest.raises(PutsFailed, match="1 message was not put"):
+    with pytest.raises(PutsFailed, match="1 message was not added"):
         await producer.__aexit__(None, None, None)
 
 
 async def test_an_error_that_nobody_foresaw_is_the_outcome_of_one_put(tokenless: Client) -> None:
     async with Producer(tokenless, "orders", timeout=None, close_timeout=None) as producer:
-        with pytest.raises(QueueletError, match="nobody foresaw: FileNotFoundError"):
+        with pytest.raises(QueueletError, match="unexpected error: FileNotFoundError"):
             await producer.put(b"x")
 
 
@@ -354,10 +354,10 @@ async def test_a_function_that_is_told_an_outcome_and_raises_is_logged(
 
 
 async def test_many_producers_at_the_same_time_do_without_being_remembered(client: Client, queue: str) -> None:
-    """A queue keeps 1,000 answers; the message of one producer more is added all the same."""
+    """A queue remembers 1,000 request IDs, but the message of another producer is added all the same."""
     async with Producer(client, queue) as producer:
         await producer.put_many([b"x"] * 999)
-    for number in range(999):  # and the answer of the batch is one more
+    for number in range(999):  # and the request ID of the batch is one more
         await client.pop(queue, request_id=f"call {number}")
     async with Producer(client, queue) as producer:
         await producer.put(b"more")

@@ -1,4 +1,4 @@
-"""Connections that are delayed, stalled, cut and half-closed at random: nothing is lost, and order holds."""
+"""Connections that are delayed, stalled, cut and half-closed at random lose no messages, and keep their order."""
 
 from __future__ import annotations
 
@@ -17,32 +17,31 @@ from support.rough_proxy import RoughProxy
 from support.server_process import ServerProcess
 
 SECONDS = soaked(15, 600)
-"""How long connections are mistreated."""
+"""How long connections are disturbed, in seconds."""
 
 MESSAGES = soaked(20_000, 100_000)
 """Over all queues."""
 
 QUEUES = {"shared": 0.5, "one by one": 0.1, "in order": 0.4}
-"""Which part of the messages goes where."""
+"""The share of the messages for each queue."""
 
 
 class Handled:
-    """What a consumer was given, in the order in which it was."""
+    """The messages that a consumer was given, in order."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
         self.numbers: list[int] = []
 
     async def __call__(self, received: Received[bytes]) -> None:
-        """Note a message; a short while later it is done."""
+        """Record a message; shortly afterwards it is done."""
         self.numbers.append(int(received.item))
         await asyncio.sleep(0)
 
 
 def check_prefix(numbers: Sequence[int]) -> None:
-    """First deliveries come in order, and after a break it begins again at or before the first that is not done.
+    """Check that deliveries never skip a message, though they may go back after a broken connection.
 
-    So what was handled at any time is all up to some number.
+    So at any time all messages up to some number have been handled.
     """
     furthest = -1
     for number in numbers:
@@ -51,13 +50,13 @@ def check_prefix(numbers: Sequence[int]) -> None:
 
 
 def check_one_by_one(numbers: Sequence[int]) -> None:
-    """Each message comes after the one before is done; only the last may come again."""
+    """Check that each message comes after the previous one is done; only the last one may be redelivered."""
     for before, number in pairwise(numbers):
         assert number in {before, before + 1}, f"{number} came after {before}"
 
 
 async def put_all(client: Client, queue: str, count: int, seconds: float) -> None:
-    """Put numbered messages over so many seconds, and know that each is kept."""
+    """Put numbered messages over this many seconds, each with its outcome."""
     begin = time.monotonic()
     async with Producer(client, queue, timeout=None, close_timeout=None) as producer:
         sent = []
@@ -71,7 +70,7 @@ async def put_all(client: Client, queue: str, count: int, seconds: float) -> Non
 
 
 async def run(proxy: RoughProxy, queues: dict[str, str]) -> dict[str, Handled]:
-    """Put and take through the proxy until all is done."""
+    """Put and consume through the proxy until all is done."""
     connection = Connection(server=f"127.0.0.1:{proxy.port}")
     handled = {name: Handled() for name in queues}
     async with Client(connection) as putting, Client(connection) as taking:
@@ -110,7 +109,7 @@ def test_whatever_becomes_of_connections_each_message_is_handled_and_in_order() 
         with ServerProcess() as server:
             before = len(tasks())
             async with Client(server.address) as client:
-                # Whoever holds the queue when a connection breaks has used up a delivery.
+                # Each broken connection uses up a delivery of the leased messages.
                 settings = pb.DeliverySettings(max_deliveries=1_000)
                 made = {name: (await client.new_queue(delivery=settings)).meta.id for name in QUEUES}
                 async with RoughProxy(server.port, seed=1) as proxy:

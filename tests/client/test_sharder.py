@@ -1,4 +1,4 @@
-"""Several queues as one. Numbers are those of the list of Curator's behaviours in docs/curator.md."""
+"""Several queues used as one. Numbers refer to Curator's behaviours in docs/curator.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEYS = [f"customer {number}" for number in range(20)]
 
 @pytest.fixture
 async def name(client: Client) -> AsyncIterator[str]:
-    """A name that no other test uses. The shards of it are removed."""
+    """A name that no other test uses. Its shards are removed afterwards."""
     name = unique_name("sharded")
     yield name
     for number in range(8):
@@ -43,7 +43,7 @@ async def test_c37_the_start_makes_a_shard_at_least(client: Client, name: str) -
 
 
 async def test_c37_shards_that_are_there_are_adopted(client: Client, name: str) -> None:
-    """Whoever made them, with their messages and their limits, and as many as there are."""
+    """It does not matter who created them; their messages, limits and number stay."""
     for number in range(3):
         await client.new_queue(name=f"{name}-{number}", limit=5)
     await client.add(f"{name}-1", b"x")
@@ -61,7 +61,7 @@ async def test_c37_reopening_finds_the_same_shards(client: Client, name: str) ->
 
 
 async def test_c37_sharders_come_to_the_same_shards(client: Client, server: ServerProcess, name: str) -> None:
-    """Though they are opened at the same time, with different counts, from different connections."""
+    """They are opened at the same time, with different counts, over different connections."""
     async with Client(server.address) as other:
         few = Sharder(client, name, shards=2, look_every=0.01)
         many = Sharder(other, name, shards=5, look_every=0.01)
@@ -118,7 +118,7 @@ async def test_c38_an_item_without_a_key_goes_where_the_fewest_are(client: Clien
 
 
 class LookingClient(Client):
-    """A client that notes which queues it was asked for."""
+    """A client that records which queues were requested."""
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
@@ -130,7 +130,7 @@ class LookingClient(Client):
         return found
 
     async def until_looked(self, sharder: Sharder[bytes]) -> None:
-        """Return once a look at all shards has begun and ended."""
+        """Wait until all shards were checked once more."""
         begin = len(self.looks)
 
         async def is_over() -> bool:
@@ -141,13 +141,13 @@ class LookingClient(Client):
 
 @pytest.fixture
 async def looking(server: ServerProcess) -> AsyncIterator[LookingClient]:
-    """A client of the shared server that notes looks."""
+    """A client of the shared server that records requested queues."""
     async with LookingClient(server.address) as client:
         yield client
 
 
 async def test_c38_items_without_a_key_take_turns_where_shards_have_as_many(looking: LookingClient, name: str) -> None:
-    """Though each is taken, and all shards are found empty, before the next one is put."""
+    """Each is popped, and all shards are found empty, before the next one is put."""
     took: list[str] = []
     async with Sharder(looking, name, shards=3, look_every=0.01) as sharder:
         for _ in range(6):
@@ -158,7 +158,7 @@ async def test_c38_items_without_a_key_take_turns_where_shards_have_as_many(look
 
 
 async def test_c38_items_without_a_key_that_are_on_their_way_are_counted(looking: LookingClient, name: str) -> None:
-    """By a look that comes before they are there, too."""
+    """A check that comes before they exist does not fail either."""
     async with Sharder(looking, name, shards=2, look_every=0.01, linger=600) as sharder:
         for _ in range(10):
             await looking.add(f"{name}-1", b"x")
@@ -265,7 +265,7 @@ async def test_a_shard_that_is_deleted_is_made_again_and_the_others_go_on(client
 
 
 async def test_a_shard_that_is_deleted_is_made_again_for_who_puts(client: Client, name: str) -> None:
-    """As it was told to be made."""
+    """It has the settings of the sharder."""
     key = next(key for key in KEYS if shard_of(key, (f"{name}-0", f"{name}-1")) == f"{name}-1")
     async with Sharder(client, name, shards=2, limit=7, look_every=0.01) as sharder:
         await sharder.put(b"before", key=key)
@@ -277,7 +277,7 @@ async def test_a_shard_that_is_deleted_is_made_again_for_who_puts(client: Client
 
 
 async def exists(client: Client, queue: str) -> bool:
-    """Tell whether there is such a queue."""
+    """Return whether the queue exists."""
     try:
         await client.get_queue(queue)
     except QueueNotFound:

@@ -1,4 +1,4 @@
-"""What consumers do on their streams: signs of life, frozen programs, and messages that wait behind slow work."""
+"""Streams of consumers: heartbeats, frozen programs, and messages that wait behind slow work."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ asyncio.run(main())
 
 @pytest.fixture
 async def frail(client: Client) -> AsyncIterator[str]:
-    """A queue whose messages are dead after two deliveries."""
+    """A queue that dead-letters messages after two deliveries."""
     made = await client.new_queue(delivery=pb.DeliverySettings(max_deliveries=2))
     yield made.meta.id
     await client.delete_queue(made.meta.id)
@@ -205,7 +205,7 @@ def test_what_was_finished_is_known_again_by_its_id_and_its_time() -> None:
     finished.note(delivery(1, 1, count=1))
     assert finished.among([delivery(2, 1, count=1), delivery(3, 2)], []) == {2}
     assert not finished.among([delivery(4, 1, created=2)], []), "a later message of the same id is another one"
-    assert finished.among([delivery(5, 7)], [delivery(6, 7), pb.ConsumeNack()]) == {5}, "an ack of it is on its way"
+    assert finished.among([delivery(5, 7)], [delivery(6, 7), pb.ConsumeNack()]) == {5}, "its ack is in flight"
 
 
 def test_as_many_finished_messages_are_remembered_as_there_is_room_for() -> None:
@@ -253,7 +253,7 @@ async def logs(caplog: pytest.LogCaptureFixture, text: str) -> bool:
 
 
 def test_a_waiting_call_of_a_client_that_vanished_is_ended(server: ServerProcess) -> None:
-    """The server tries a quiet connection after ten seconds, and gives it up after five more."""
+    """The server pings an idle connection after ten seconds, and closes it after five more."""
     rpc = Rpc(server.address)
     queue = rpc.new_queue().meta.id
     with Relay(server.port) as relay:
@@ -290,7 +290,7 @@ async def test_consumers_for_which_there_is_no_room_back_off(caplog: pytest.LogC
         tries = [line for line in crowded.log() if line.get("reason") == "TOO_MANY"]
     assert 3 <= len(tries) <= 30
     assert not [message for message in caplog.messages if "is back" in message]
-    assert len([message for message in caplog.messages if message.endswith("; trying again")]) == 3
+    assert len([message for message in caplog.messages if message.endswith("; retrying")]) == 3
 
 
 # A server from before there were heartbeats

@@ -52,7 +52,7 @@ async def test_a_token_that_was_never_there_is_an_error_of_the_call(server: Serv
 )
 def test_a_token_for_another_machine_needs_tls_or_a_word(server: str, tmp_path: Path) -> None:
     token = tmp_path / "token"
-    with pytest.raises(ValueError, match=r"token_file: the token would go to .* in plain text; use TLS"):
+    with pytest.raises(ValueError, match=r"token_file: the token would be sent to .* in plain text; use TLS"):
         Connection(server=server, token_file=token)
     assert Connection(server=server, token_file=token, insecure=True).insecure
     Connection(server=server, token_file=token, tls_ca=tmp_path / "ca.crt")

@@ -1,4 +1,4 @@
-"""A producer that was never closed: what it was given is sent as the program ends, or the log says that it was not."""
+"""Messages of a producer that was never closed are sent as the program ends, or the log says that they were not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.server_process import ServerProcess
 
 
 def run(program: str, *arguments: str) -> str:
-    """Run a program, and return what it logged."""
+    """Run a program and return its log."""
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], check=False, capture_output=True, text=True, timeout=patient(60)
     )
@@ -38,14 +38,14 @@ async def test_what_a_blocking_producer_holds_is_sent_at_the_end(
 ) -> None:
     told = run(BLOCKING, server.address, queue)
     assert [int(each.payload) for each in await client.pop_batch(queue)] == list(range(100))
-    assert f"a producer of queue {queue} was not closed: " in told
-    assert "messages are sent as the program ends" in told
+    assert f"a producer of queue {queue} was not closed; " in told
+    assert "messages as the program ends" in told
 
 
 def test_the_log_says_what_could_not_be_sent_at_the_end() -> None:
     told = run(BLOCKING, "127.0.0.1:1", "orders")
     assert "100 messages of queue orders were not sent within 5 s" in told
-    assert "100 messages were not put" in told
+    assert "100 messages were not added" in told
 
 
 def test_a_program_that_closes_its_producer_ends_without_a_word(server: ServerProcess, queue: str) -> None:
@@ -66,4 +66,4 @@ async def main():
 asyncio.run(main())
 """
     told = run(program, server.address, queue)
-    assert f"a producer of queue {queue} was not closed: 1 of its messages were not sent" in told
+    assert f"a producer of queue {queue} was not closed; 1 of its messages were not sent" in told

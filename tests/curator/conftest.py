@@ -1,4 +1,4 @@
-"""A real ZooKeeper with real Curator for the tests here, and a real server beside it."""
+"""A real ZooKeeper with the real Curator, and a real queue server."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tools.zookeeper import Curator, jars, why_not
 HERE = Path(__file__).parent
 
 TIMEOUT = 180.0
-"""Seconds that a test has: the first of them may wait for the jars to be fetched."""
+"""How long a test may take, in seconds. The first one may wait for the jars to be downloaded."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests here on one worker of several, since they share a ZooKeeper."""
+    """Keep these tests on one of several workers, because they share a ZooKeeper."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("curator"))
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def jdk() -> None:
-    """Skip the tests where there is none."""
+    """Skip the tests if there is none."""
     if reason := why_not():
         pytest.skip(reason)
     jars()
@@ -39,14 +39,14 @@ def jdk() -> None:
 
 @pytest.fixture(scope="session")
 def curator(jdk: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Curator]:
-    """A ZooKeeper that the tests share: each has paths of its own, and none may end it."""
+    """A ZooKeeper shared by the tests. Each test has its own paths, and must not stop it."""
     with Curator(tmp_path_factory.mktemp("zookeeper")) as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
-    """A server that the tests share."""
+    """A server shared by the tests."""
     with ServerProcess() as process:
         yield process
         assert process.stop() == 0
@@ -68,6 +68,6 @@ def cli(server: ServerProcess) -> Cli:
 
 @pytest.fixture
 def place(curator: Curator, cli: Cli, rpc: Rpc) -> Iterator[Place]:
-    """An empty path in ZooKeeper, and an empty queue."""
+    """An empty path in ZooKeeper and an empty queue."""
     with zookeeper_client(curator.address) as zookeeper:
         yield Place(curator, zookeeper, cli, rpc)

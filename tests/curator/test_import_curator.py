@@ -1,4 +1,4 @@
-"""Queues that Apache Curator wrote into ZooKeeper, brought over by the command line: real on both sides."""
+"""Imports of queues that Apache Curator wrote into ZooKeeper, with the real ones on both sides."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def facts(place: Place) -> list[tuple[bytes, int, list[tuple[str, str]]]]:
 
 @pytest.mark.parametrize("recipe", OF_EACH_RECIPE)
 def test_items_are_delivered_in_the_order_in_which_curator_delivers_them(place: Place, recipe: str) -> None:
-    """Of two queues of the same content, one is consumed by Curator and the other is brought over."""
+    """Of two queues with the same content, Curator consumes one and the other is imported."""
     items = OF_EACH_RECIPE[recipe]
     place.put(recipe, *items)
     place.curator.put(recipe, f"{place.path}-twin", items)
@@ -67,7 +67,7 @@ def test_items_are_delivered_in_the_order_in_which_curator_delivers_them(place: 
 
 @pytest.mark.parametrize(("recipe", "word"), [("priority", -(2**31)), ("delay", 1)])
 def test_items_that_curator_requeued_come_where_curator_delivers_them(place: Place, recipe: str, word: int) -> None:
-    """The requeued item has lost its priority or its time, and comes first."""
+    """The requeued item has lost its priority or its delay, so it comes first."""
     twin = f"{place.path}-twin"
     for path in (place.path, twin):
         place.curator.put(recipe, path, [(b"failed", word + 5)])
@@ -84,7 +84,7 @@ def test_a_priority_is_kept(place: Place) -> None:
 
 
 def test_an_id_becomes_a_tag_beside_tags_of_your_own(place: Place) -> None:
-    """As Curator stores it: with `_` for what no name may hold."""
+    """It is as Curator stores it, with `_` for characters that a node name must not contain."""
     place.put("id", (b"i", "order/1|a"))
     assert place.bring("--id-tag", "order", "-t", "from=curator").code == 0
     assert facts(place) == [(b"i", 0, [("from", "curator"), ("order", "order_1_a")])]
@@ -98,7 +98,7 @@ def test_c26_a_delay_is_kept(place: Place) -> None:
 
 
 def test_c08_the_items_of_one_node_are_as_many_messages(place: Place) -> None:
-    """Of any bytes, and none at all too."""
+    """Any bytes are allowed, and an empty item too."""
     items = [random.randbytes(number % 5 * 100) for number in range(100)]
     place.curator.put_multi(place.path, items)
     place.curator.put_multi(place.path, [])
@@ -107,7 +107,7 @@ def test_c08_the_items_of_one_node_are_as_many_messages(place: Place) -> None:
 
 
 def test_many_nodes_are_brought_over_in_many_calls(place: Place) -> None:
-    """More than are read at once, and more bytes than one call takes."""
+    """There are more nodes than are read at once, and more bytes than one call may have."""
     items = [b"%d" % number + b"x" * (number % 3 * 5_000) for number in range(1_000)]
     place.create_many("qn-", items)
     assert place.bring("--remove").json["added"] == 1_000
@@ -119,7 +119,7 @@ def test_many_nodes_are_brought_over_in_many_calls(place: Place) -> None:
 
 
 def test_a_copy_leaves_zookeeper_as_it_is_and_can_be_made_again(place: Place) -> None:
-    """What is queued is not added twice, by whatever way the path is given."""
+    """Queued messages are not added twice, in whichever way the path is given."""
     place.put("queue", *TWENTY)
     assert place.bring().json["added"] == 20
     top, _, rest = place.path[1:].partition("/")
@@ -129,7 +129,7 @@ def test_a_copy_leaves_zookeeper_as_it_is_and_can_be_made_again(place: Place) ->
 
 
 def test_an_import_that_is_killed_and_run_again_adds_each_item_once(place: Place) -> None:
-    """It is killed as it waits for room, with some of the items added and none of their nodes removed."""
+    """It is killed while it waits for space, with some items added and none of their nodes removed."""
     place.limit(7)
     place.put("queue", *TWENTY)
     importing = place.start_to_bring("--remove")
@@ -149,7 +149,7 @@ def test_an_import_that_is_killed_and_run_again_adds_each_item_once(place: Place
 
 
 def test_an_import_waits_for_room(place: Place) -> None:
-    """With --wait, until somebody takes messages; no item is lost, and the order stays."""
+    """With --wait, it waits until a consumer takes messages; no item is lost, and the order stays."""
     place.limit(3)
     place.put("queue", *TWENTY)
     importing = place.start_to_bring("--remove")
@@ -163,7 +163,7 @@ def test_an_import_waits_for_room(place: Place) -> None:
 
 
 def test_an_interrupt_exits_with_130_and_says_what_was_done(place: Place) -> None:
-    """Without a traceback, and with what was acknowledged removed."""
+    """There is no traceback, and acknowledged nodes are removed."""
     place.limit(1)
     place.put("queue", *TWENTY)
     place.bring("--remove")
@@ -179,7 +179,7 @@ def test_an_interrupt_exits_with_130_and_says_what_was_done(place: Place) -> Non
 
 
 def test_a_queue_server_that_is_away_leaves_all_nodes(place: Place) -> None:
-    """And exits with 3."""
+    """The exit code is 3."""
     place.put("queue", (b"a", ""))
     ended = place.bring("--remove", "--server", "127.0.0.1:1")
     assert_failed(ended, 3, "cannot reach the server at 127.0.0.1:1", "0 messages of 0 nodes added")
@@ -187,7 +187,7 @@ def test_a_queue_server_that_is_away_leaves_all_nodes(place: Place) -> None:
 
 
 def test_a_zookeeper_that_goes_away_is_told(jdk: None, cli: Cli, rpc: Rpc, tmp_path: Path) -> None:
-    """What was added before is counted, and it exits with 3."""
+    """Messages added before are counted, and the exit code is 3."""
     with Curator(tmp_path) as mortal:
         place = Place(mortal, None, cli, rpc)
         place.limit(1)
@@ -200,11 +200,11 @@ def test_a_zookeeper_that_goes_away_is_told(jdk: None, cli: Cli, rpc: Rpc, tmp_p
     assert place.payloads == [b"a"]
 
 
-# What is left
+# Nodes that are skipped
 
 
 def test_c20_foreign_nodes_are_left_alone_and_named(place: Place) -> None:
-    """The shards of a QueueSharder too, each of which is a queue."""
+    """The same holds for the shards of a QueueSharder, each of which is a queue."""
     shard = "queue-6f9c1d8e-0b1a-4f0e-9c55-3a1f0c9be001"
     place.put("queue", (b"a", ""))
     for each in ("notes", shard):
@@ -220,12 +220,12 @@ def test_c20_foreign_nodes_are_left_alone_and_named(place: Place) -> None:
 
 
 def test_damaged_nodes_are_left_and_told(place: Place) -> None:
-    """The others are brought over, and it exits with 1."""
+    """The others are imported, and the exit code is 1."""
     place.put("queue", (b"a", ""))
     damaged = place.create("queue-", b"\0\1\0\1\1", sequence=True)
     place.put("queue", (b"c", ""))
     ended = place.bring("--remove")
-    reason = "it is damaged: it is cut off after 0 items, within a length"
+    reason = "it is damaged: it is truncated after 0 items, within a length"
     assert ended.code == 1
     assert ended.json["left"] == [{"node": damaged, "reason": reason}]
     assert ended.err == f"queuelet: left {damaged}: {reason}\n"
@@ -252,7 +252,7 @@ def test_an_item_that_a_consumer_works_on_is_left(place: Place, flags: list[str]
 
 
 def test_beside_a_consumer_that_locks_each_item_goes_one_way(place: Place) -> None:
-    """To Curator's consumer or into the queue: none goes both ways, and none is lost."""
+    """Each item goes either to Curator's consumer or into the queue, and none is lost."""
     locks = f"{place.path}-locks"
     items = [b"%d" % number for number in range(1_500)]
     place.create_many("queue-", [encode([item]) for item in items])
@@ -266,19 +266,19 @@ def test_beside_a_consumer_that_locks_each_item_goes_one_way(place: Place) -> No
 
 
 def test_a_node_that_cannot_be_removed_is_told(place: Place) -> None:
-    """Its items are in the queue; it is there still, and it exits with 1."""
+    """Its items are in the queue, the node still exists, and the exit code is 1."""
     place.put("queue", (b"a", ""), (b"b", ""))
     parent = place.nodes()[0]
     place.create(f"{parent}/child", b"")
     ended = place.bring("--remove")
     assert ended.code == 1
     assert (ended.json["added"], ended.json["removed"]) == (2, 1)
-    assert ended.err.startswith(f"queuelet: left {parent}: its items were added, and there are nodes under it")
+    assert ended.err.startswith(f"queuelet: left {parent}: its items were added, but the node has children")
     assert place.payloads == [b"a", b"b"]
 
 
 def test_an_item_that_the_server_refuses_is_left_and_the_others_go_on(place: Place) -> None:
-    """An id too long for a tag, in this case."""
+    """In this case an ID is too long for a tag."""
     place.put("id", (b"a", "short"), (b"b", "l" * 5_000), (b"c", "short"))
     ended = place.bring("--remove")
     assert ended.code == 1
@@ -293,7 +293,7 @@ def test_an_item_that_the_server_refuses_is_left_and_the_others_go_on(place: Pla
 
 
 def test_a_dry_run_prints_what_would_be_added(place: Place) -> None:
-    """A line of JSON for each message, and touches nothing; for people a line of text."""
+    """It prints a line of JSON or text for each message, and changes nothing."""
     place.put("priority", (b"late", 3), (b"soon", -1))
     first, second = place.bring("--remove", "--dry-run", "-t", "a=b").lines
     assert (first["node"], first["priority"], first["bytes"]) == ("queue-0FFFFFFFF0000000001", -1, 4)
@@ -315,7 +315,7 @@ def test_an_empty_queue_is_no_error(place: Place) -> None:
 
 
 def test_a_terminal_shows_how_far_it_is(place: Place) -> None:
-    """A bar while it works, and a summary at the end."""
+    """They get a progress bar, and a summary at the end."""
     place.put("queue", *TWENTY)
     flags = ("--remove", "--zookeeper", place.curator.address)
     ended = place.cli.on_terminal("import-curator", place.queue, place.path, *flags)
@@ -324,7 +324,7 @@ def test_a_terminal_shows_how_far_it_is(place: Place) -> None:
 
 
 def test_names_that_do_not_tell_their_recipe_need_a_flag(place: Place) -> None:
-    """A guess could lose what they say."""
+    """A wrong guess could lose IDs or delays."""
     place.put("id", (b"a", "15551234567"))
     ended = place.bring()
     assert_failed(ended, 2, "may be a time or an id", "--recipe", "(see 'queuelet import-curator --help')")
@@ -333,7 +333,7 @@ def test_names_that_do_not_tell_their_recipe_need_a_flag(place: Place) -> None:
 
 
 def test_every_command_of_curator_md_works(place: Place, server: ServerProcess, tmp_path: Path) -> None:
-    """As it is written there, but for the address of ZooKeeper, its path and the name of the queue."""
+    """Only the address of ZooKeeper, the path and the name of the queue differ."""
     place.put("queue", (b"one", ""), (b"two", ""), (b"three", ""))
     shown = commands("docs/curator.md", "Bring a queue over")
     assert len(shown) > 3
@@ -348,7 +348,7 @@ def test_every_command_of_curator_md_works(place: Place, server: ServerProcess, 
 
 
 def test_items_of_another_recipe_are_left(place: Place) -> None:
-    """Whoever names the wrong recipe is told."""
+    """A wrong recipe is reported."""
     place.put("priority", (b"a", 5))
     ended = place.bring("--recipe", "queue", "--remove")
     assert ended.code == 1
@@ -356,11 +356,11 @@ def test_items_of_another_recipe_are_left(place: Place) -> None:
     assert place.payloads == []
 
 
-# What can be wrong
+# Errors
 
 
 def test_nodes_with_an_acl_need_credentials(place: Place, tmp_path: Path) -> None:
-    """In a file, and never on the command line."""
+    """They are in a file, and never on the command line."""
     place.zookeeper.add_auth("digest", "shop:secret")
     acl = [make_digest_acl("shop", "secret", all=True)]
     place.zookeeper.ensure_path(place.path, acl=acl)
@@ -376,7 +376,7 @@ def test_nodes_with_an_acl_need_credentials(place: Place, tmp_path: Path) -> Non
 
 
 def test_a_path_that_is_not_there_is_told(place: Place) -> None:
-    """That of the locks too."""
+    """So is the path of the locks."""
     assert_failed(place.bring(), 1, f"has no node {place.path}; give the path that the queue was built with")
     place.put("queue", (b"a", ""))
     ended = place.bring("--lock-path", "/no/locks")
@@ -395,7 +395,7 @@ def test_a_zookeeper_that_does_not_answer_is_told(cli: Cli) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
         ended = cli("import-curator", "orders", "/q", "--zookeeper", address, "--timeout", "0.3")
-    assert_failed(ended, 3, f"ZooKeeper at {address} does not answer within --timeout")
+    assert_failed(ended, 3, f"ZooKeeper at {address} did not respond within --timeout")
 
 
 @pytest.mark.parametrize(
@@ -404,26 +404,26 @@ def test_a_zookeeper_that_does_not_answer_is_told(cli: Cli) -> None:
         (["orders", "/q"], "missing option '--zookeeper'"),
         (
             ["orders", "q", "--zookeeper", "a:1"],
-            "PATH: 'q' is not a path of a node; write it from the root, as in /queues/orders",
+            "PATH: 'q' is not the path of a node; write it from the root, as in /queues/orders",
         ),
-        (["orders", "/", "--zookeeper", "a:1"], "'/' is not a path of a node"),
-        (["orders", "/q/", "--zookeeper", "a:1"], "'/q/' is not a path of a node"),
-        (["orders", "/q/../r", "--zookeeper", "a:1"], "'/q/../r' is not a path of a node"),
-        (["orders", "/q", "--zookeeper", "a:port"], "--zookeeper: cannot read 'a:port': write host:port,host:port"),
-        (["orders", "/q", "--zookeeper", ""], "--zookeeper: cannot read ''"),
+        (["orders", "/", "--zookeeper", "a:1"], "'/' is not the path of a node"),
+        (["orders", "/q/", "--zookeeper", "a:1"], "'/q/' is not the path of a node"),
+        (["orders", "/q/../r", "--zookeeper", "a:1"], "'/q/../r' is not the path of a node"),
+        (["orders", "/q", "--zookeeper", "a:port"], "--zookeeper: 'a:port' is not valid; write host:port,host:port"),
+        (["orders", "/q", "--zookeeper", ""], "--zookeeper: '' is not valid"),
         (["orders", "/q", "--zookeeper", "a:1", "--recipe", "heap"], "'heap' is not one of 'queue', 'priority'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_usage_exits_with_2(arguments: list[str], complaint: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """In one line that says what is wrong."""
+    """One line names the mistake."""
     code = run(["import-curator", *arguments])
     out, err = capfd.readouterr()
     assert_failed(Ended(code, out.encode(), err), 2, "cannot import from Curator: ", complaint)
 
 
 def test_a_client_without_the_extra_is_told_what_to_install(cli: Cli) -> None:
-    """Who does not import does without kazoo."""
+    """Without an import, kazoo need not be installed."""
     code = "import sys; sys.modules['kazoo'] = None; from queuelet.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "import-curator", "orders", "/q", "--zookeeper", "a:1"]
     ended = subprocess.run(command, capture_output=True, env=cli.env, timeout=PATIENCE, check=False)

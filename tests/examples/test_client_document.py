@@ -16,7 +16,7 @@ import queuelet.client
 from queuelet.client import Client, Connection, Consumer, Producer, Sharder, blocking
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
 from support.documents import ROOT, TOOLS, commands, free_ports, run_in_one_shell
-from tools.api_reference import ARGUMENTS, gaps, reference, unused
+from tools.api_reference import gaps, reference, unused
 
 DOCUMENT = (ROOT / "docs/client.md").read_text()
 
@@ -156,13 +156,12 @@ def test_the_reference_is_what_the_docstrings_say() -> None:
     assert (ROOT / "docs/client-api.md").read_text() == reference(), "run `make generate`"
 
 
-def test_every_public_name_and_argument_is_explained() -> None:
+def test_every_public_name_argument_and_result_is_documented() -> None:
     assert not list(gaps())
 
 
-def test_nothing_is_explained_that_is_not_there() -> None:
+def test_every_name_that_the_reference_leaves_out_exists() -> None:
     assert not unused()
-    assert list(ARGUMENTS) == sorted(ARGUMENTS)
 
 
 def test_the_reference_has_every_name() -> None:

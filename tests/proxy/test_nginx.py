@@ -43,7 +43,7 @@ async def work_behind(
     async with Client(nginx.address) as client:
         await Consumer(client, queue, work, heartbeat=heartbeat, until_empty=True).run()
     rpc.delete_queue(queue)
-    return counts, [message for message in caplog.messages if "trying again" in message]
+    return counts, [message for message in caplog.messages if "retrying" in message]
 
 
 async def test_work_that_is_longer_than_the_idle_timeout_of_a_proxy_runs_once(

@@ -155,11 +155,11 @@ def test_a_lease_that_was_lost_is_told(cli: Cli, rpc: Rpc, name: str, log: Path)
         eventually(lambda: bool(lines_of(log)), "the command runs")
         cli("nack", name, lines_of(log)[0])
         rpc.call("Receive", pb.ReceiveRequest(queue_id=name), pb.ReceiveResponse)
-        consumer.wait_for("may be delivered to others: ")
+        consumer.wait_for("which may be redelivered: ")
         tell(log)
         code, err = consumer.end()
     assert code == 1
-    assert "was done, but may be delivered again: " in err
+    assert "was done but may be redelivered: " in err
     assert err.endswith("queuelet: 0 messages done, 0 failed, 1 done that may come again\n")
 
 
@@ -339,7 +339,7 @@ def test_a_server_that_is_killed_is_waited_for(log: Path) -> None:
     assert code == 0
     away, back, summary = err.splitlines()
     assert away.startswith(f"queuelet: cannot reach the server at 127.0.0.1:{port}: ")
-    assert away.endswith("; trying again until it is back")
+    assert away.endswith("; retrying until it is back")
     assert back == "queuelet: the server is back"
     assert summary == "queuelet: 2 messages done, 0 failed"
 
@@ -399,7 +399,7 @@ def test_a_server_that_drains_is_waited_for() -> None:
             consumer.signal(signal.SIGTERM)
             code, err = consumer.end()
     assert code == 0
-    assert "trying again until it is back" in err
+    assert "retrying until it is back" in err
 
 
 def test_a_server_that_was_never_there_is_not_waited_for() -> None:

@@ -1,4 +1,4 @@
-"""What a client connects to for the address that it is given."""
+"""The gRPC target for each form of a server address."""
 
 from __future__ import annotations
 

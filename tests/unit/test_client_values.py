@@ -1,4 +1,4 @@
-"""What a caller gives the client: text that cannot be sent and times out of range are refused by name."""
+"""Arguments of the client: text that cannot be sent and times out of range are refused by name."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ TIMES: dict[str, Callable[[Any], object]] = {
 }
 
 WITHOUT_END = {"close_timeout", "reach_for", "missing_for", "timeout", "retry_for", "lost_after"}
-"""Patience, which may be infinite."""
+"""Timeouts may be infinite."""
 
 
 @pytest.mark.parametrize("field", TIMES)
@@ -116,7 +116,7 @@ def test_a_time_out_of_range_is_refused_by_its_name(field: str, time: Any) -> No
 def test_what_is_no_time_is_refused_by_its_name(field: str, time: object) -> None:
     if field == "lease" and not time:
         pytest.skip("an empty value is the default")
-    with pytest.raises(TypeError, match=rf"^{field}: .* is not a length of time; use seconds or a timedelta"):
+    with pytest.raises(TypeError, match=rf"^{field}: .* is not a duration; use seconds or a timedelta"):
         TIMES[field](time)
 
 
@@ -142,4 +142,4 @@ def test_a_moment_without_a_zone_is_local_time() -> None:
 
 
 def test_a_reason_may_be_an_error() -> None:
-    assert nack_to_pb(1, reason=ValueError("x")).reason == "x"  # type: ignore[arg-type]  # what people do
+    assert nack_to_pb(1, reason=ValueError("x")).reason == "x"  # type: ignore[arg-type]  # a common mistake

@@ -1,4 +1,4 @@
-"""What Curator stores in a node: a version, items, an end (C40)."""
+"""The content of a node in Curator: a version, items, an end marker (C40)."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def test_c40_items_are_stored_as_curator_stores_them(items: list[bytes], stored:
 @pytest.mark.parametrize(
     ("stored", "complaint"),
     [
-        ("", "it has 0 bytes, too few for a version"),
-        ("000100", "it has 3 bytes, too few for a version"),
-        ("00010002 02", "it is of version 0x00010002, not 0x00010001"),
-        ("00010001", "it is cut off after 0 items: no end follows"),
-        ("00010001 01 00000001 61", "it is cut off after 1 item: no end follows"),
-        ("00010001 01 0000", "it is cut off after 0 items, within a length"),
-        ("00010001 01 00000003 6162", "it is cut off: of 3 bytes of an item, 2 are there"),
-        ("00010001 03 02", "after 0 items stands 0x03, which is neither an item nor the end"),
-        ("00010001 01 ffffffff 02", "after 0 items stands an item of -1 bytes"),
-        ("00010001 02 00", "1 more bytes follow its end"),
+        ("", "0 bytes are too few for a version"),
+        ("000100", "3 bytes are too few for a version"),
+        ("00010002 02", "its version is 0x00010002, not 0x00010001"),
+        ("00010001", "it is truncated after 0 items: no end marker follows"),
+        ("00010001 01 00000001 61", "it is truncated after 1 item: no end marker follows"),
+        ("00010001 01 0000", "it is truncated after 0 items, within a length"),
+        ("00010001 01 00000003 6162", "it is truncated: only 2 of 3 bytes of an item are there"),
+        ("00010001 03 02", "byte 0x03 after 0 items is neither an item nor the end marker"),
+        ("00010001 01 ffffffff 02", "an item after 0 items has -1 bytes"),
+        ("00010001 02 00", "1 more bytes follow the end marker"),
     ],
 )
 def test_c40_what_curator_does_not_write_is_damaged(stored: str, complaint: str) -> None:

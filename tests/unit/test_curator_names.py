@@ -1,4 +1,4 @@
-"""The names of Curator's nodes, and the order that they stand for."""
+"""The names of Curator's nodes, and their order."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_c28_smaller_priorities_come_first_and_equal_ones_by_their_sequence(made
 
 @given(st.lists(st.one_of(st.builds(priority_name, PRIORITIES, SEQUENCES), st.from_regex(r"\Aqueue-[0-9]{10}\Z"))))
 def test_a_requeued_item_has_the_priority_that_it_sorts_by(nodes: list[str]) -> None:
-    """Its name has none, and Curator delivers it where its letters sort."""
+    """Its name has none, so Curator delivers it where the name sorts."""
     names = in_order(known(node, Recipe.PRIORITY) for node in nodes)
     assert [name.node for name in names] == sorted(nodes)
     priorities = [name.priority for name in names]
@@ -158,10 +158,13 @@ def test_names_tell_their_recipe(nodes: list[str], recipe: Recipe | None) -> Non
 @pytest.mark.parametrize(
     ("nodes", "complaint"),
     [
-        (["queue-|DEADBEEF|0000000003"], "what queue-|DEADBEEF|0000000003 has between its bars may be a time or an id"),
+        (
+            ["queue-|DEADBEEF|0000000003"],
+            "the text between the bars of queue-|DEADBEEF|0000000003 may be a time or an id",
+        ),
         (["queue-|15551234567|0000000003"], "may be a time or an id"),
-        (["qn-0000000001", "queue-0000000001"], "both qn-0000000001 and queue-0000000001 are there"),
-        (["queue-1000000050000000003", "queue-|a|0000000003"], "no one recipe makes both"),
+        (["qn-0000000001", "queue-0000000001"], "there are both qn-0000000001 and queue-0000000001"),
+        (["queue-1000000050000000003", "queue-|a|0000000003"], "no recipe creates both"),
     ],
     ids=["hex digits of no time of ours", "a telephone number", "simple and not", "priorities and ids"],
 )

@@ -1,4 +1,4 @@
-"""The way of Curator's nodes into a queue: in order, each once, and nothing removed that was not acknowledged."""
+"""Transfers of Curator's nodes: in order, each once, and only acknowledged nodes are removed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def node_of(name: str, data: bytes = b"", recipe: Recipe = Recipe.QUEUE) -> Node
 
 @dataclass
 class Nodes:
-    """Nodes of a queue in a ZooKeeper that is none."""
+    """A fake ZooKeeper with the nodes of a queue."""
 
     stored: dict[str, Node]
     locked_by_others: set[str] = field(default_factory=set)
@@ -40,7 +40,7 @@ class Nodes:
 
     @classmethod
     def of(cls, *contents: bytes) -> Nodes:
-        """Return nodes in which this is stored."""
+        """Return nodes with this content."""
         nodes = [node_of(f"queue-{number:010d}", data) for number, data in enumerate(contents)]
         return cls({node.name.node: node for node in nodes})
 
@@ -65,11 +65,11 @@ class Nodes:
 
 @dataclass
 class Queue:
-    """A queue that takes an id once, up to a limit, and fails at a call if it is told so."""
+    """A fake queue that accepts an ID once, up to a limit, and may fail at a call."""
 
     limit: int = 10**9
     fails_at: int = 10**9
-    """The number of the call that is not answered, though it is carried out."""
+    """The number of the call whose response is lost, though it is carried out."""
     calls: int = 0
     queued: dict[str, bytes] = field(default_factory=dict)
 
@@ -96,7 +96,7 @@ class Queue:
 
 
 def transfer(nodes: Nodes, *, remove: bool = True, lock: bool = False, at_once: int = 1_000) -> Transfer:
-    """Return a transfer of which a call has at most so many messages."""
+    """Return a transfer with at most this many messages in a call."""
 
     def divided(items: object) -> object:
         whole = list(items)  # type: ignore[call-overload]  # pairs, whose type is the transfer's own
@@ -110,11 +110,11 @@ def run(moving: Transfer, nodes: Nodes, queue: Queue) -> None:
     moving.run(nodes.names, queue.add, lambda _: None)
 
 
-# What becomes of a node
+# Conversion of a node
 
 
 def test_the_items_of_a_node_become_messages_in_their_order() -> None:
-    """With what the name says, and with the tags that all get."""
+    """They have the priority, delay or ID of the name, and the common tags."""
     conversion = Conversion(path="/q", recipe=Recipe.ID, id_tag="order", tags=(Tag("from", "curator"),))
     first, second = conversion.messages(node_of("queue-|o 1|0000000003", encode([b"a", b""]), Recipe.ID))
     assert [first.payload, second.payload] == [b"a", b""]
@@ -132,7 +132,7 @@ def test_a_priority_and_a_delay_are_kept() -> None:
 
 
 def test_a_delay_for_ever_ends_with_what_a_server_takes() -> None:
-    """`Long.MAX_VALUE` is how programs say never."""
+    """Programs use `Long.MAX_VALUE` for never."""
     delay = replace(CONVERSION, recipe=Recipe.DELAY)
     (message,) = delay.messages(node_of("queue-|7FFFFFFFFFFFFFFF|0000000003", encode([b"a"]), Recipe.DELAY))
     assert message.not_before.ToJsonString() == "2199-12-31T23:59:59.999Z"
@@ -145,7 +145,7 @@ def test_a_simple_queue_has_one_item_a_node_as_it_is() -> None:
 
 
 def test_ids_differ_by_path_node_transaction_and_time() -> None:
-    """And by nothing else: an import that is run again gives the same."""
+    """They depend on nothing else, so a repeated import gives the same IDs."""
     node = node_of("queue-0000000003", encode([b"a"]))
     others = [replace(node, created=8), replace(node, created_at=1), node_of("queue-0000000004", encode([b"a"]))]
     ids = [CONVERSION.messages(each)[0].id for each in (node, *others)]
@@ -155,12 +155,12 @@ def test_ids_differ_by_path_node_transaction_and_time() -> None:
 
 
 def test_ids_stay_what_they_were() -> None:
-    """A release that made others would add everything twice for whoever upgrades half-way."""
+    """A release with other IDs would add everything twice after an upgrade during an import."""
     (message,) = CONVERSION.messages(node_of("queue-0000000003", encode([b"a"])))
     assert message.id == "c3ee18fd-4483-5d51-8a9a-e3d5042e2259"
 
 
-# The whole way
+# Transfers
 
 
 @pytest.mark.parametrize("remove", [True, False], ids=["moved", "copied"])
@@ -195,7 +195,7 @@ def test_a_damaged_node_is_left_and_the_others_go_on() -> None:
     run(moving, nodes, queue)
     assert queue.payloads == [b"a", b"c"]
     assert list(nodes.stored) == ["queue-0000000001"]
-    reason = "it is damaged: it has 0 bytes, too few for a version"
+    reason = "it is damaged: 0 bytes are too few for a version"
     assert moving.report.left == [Left("queue-0000000001", reason)]
 
 
@@ -218,7 +218,7 @@ def test_a_full_queue_stops_it_after_what_was_acknowledged_is_removed() -> None:
 
 
 def test_a_node_that_somebody_took_meanwhile_is_told() -> None:
-    """Its items are in two places then."""
+    """Its items may be processed twice then."""
     nodes, queue = Nodes.of(encode([b"a"]), encode([b"b"])), Queue()
     moving = transfer(nodes)
 
@@ -227,7 +227,7 @@ def test_a_node_that_somebody_took_meanwhile_is_told() -> None:
         return queue.add(new)
 
     moving.run(nodes.names, taken_while_added, lambda _: None)
-    assert moving.report.left == [Left("queue-0000000000", "its items were added, and it is gone")]
+    assert moving.report.left == [Left("queue-0000000000", "its items were added, but it is gone")]
 
 
 def test_a_node_that_somebody_took_before_is_none_of_ours() -> None:
@@ -257,7 +257,7 @@ def test_a_locked_node_is_left_and_locks_of_our_own_are_given_back() -> None:
 def test_an_import_that_is_cut_off_anywhere_and_run_again_adds_each_item_once(
     contents: list[list[bytes]], at_once: int, fails_at: int
 ) -> None:
-    """The answer may be lost of a call that was carried out. No node is gone whose items are not queued."""
+    """A response may be lost though its call was carried out. No node is removed before its items are queued."""
     nodes, queue = Nodes.of(*map(encode, contents)), Queue(fails_at=fails_at)
     try:
         run(transfer(nodes, at_once=at_once), nodes, queue)

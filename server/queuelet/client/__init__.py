@@ -1,4 +1,4 @@
-"""The client: what puts messages into queues and takes them out.
+"""The client library: producers and consumers of queues.
 
     async with Client("localhost:10002") as client:
         async with Producer(client, "orders") as producer:
@@ -9,23 +9,22 @@
 
         await Consumer(client, "orders", handle).run()
 
-`Producer` and `Consumer` do the right thing where servers and connections go away. `Client` has every call of the
-server as a method, with plain values, and the errors of `queuelet.errors` for refusals; `Client.listen` tells how the
-connection stands.
+`Producer` and `Consumer` retry and reconnect during outages. `Client` has every RPC of the server as a method, with
+plain values; it raises the errors of `queuelet.errors`, and `Client.listen` reports the state of the connection.
 
 `Sharder` uses several queues as one. `queuelet.client.blocking` is for programs without an event loop.
 
-`client.py` has the calls, over the channel of `connection.py`, `connection_state.py` and `kept_files.py`;
-`retries.py` says which to repeat, and `forks.py` what a fork does. `producer.py` has `pending_put.py`,
-`put_failures.py` and `encoding.py`; `consumer.py` has `lease_session.py` over `consume_stream.py`,
-`received_message.py` and `finished.py`. `messages.py`, `serializers.py`, `options.py` and `errors.py` are what
-programs see, checked by `validation.py` and `text.py`. `sharder.py` and `blocking.py` stand on these.
+`client.py` has the calls, over the channel of `connection.py`, `connection_state.py` and `cached_files.py`;
+`retries.py` says which errors to retry, and `forks.py` detects forks. `producer.py` uses `pending_put.py`,
+`put_failures.py` and `encoding.py`; `consumer.py` uses `lease_session.py` over `consume_stream.py`,
+`received_message.py` and `finished.py`. `messages.py`, `serializers.py`, `options.py` and `errors.py` are the types
+that programs see, checked by `validation.py` and `text.py`. `sharder.py` and `blocking.py` build on all of these.
 """
 
 import os
 
-# gRPC's own support for forks starts threads in a child whose parent has a channel in use, and they crash. It is read
-# when gRPC is imported, so it is set first.
+# gRPC's own support for forks starts threads in a child whose parent uses a channel, and they crash. gRPC reads this
+# variable when it is imported, so it has to be set before.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from queuelet.client.client import Client

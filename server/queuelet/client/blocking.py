@@ -7,14 +7,15 @@
             for order in orders:
                 print(order.item)
 
-A `Client` has one thread with an event loop, where `queuelet.client` does all the work. What is here hands calls over
-to it, from any thread, and waits: whatever is not said here is as it is there. Leaving `with` ends the thread.
+A `Client` has one thread with an event loop, in which `queuelet.client` does all the work. The classes here pass calls
+from any thread to it and wait for the result. Unless documented otherwise, they behave like those of `queuelet.client`.
+Leaving `with` ends the thread.
 
-Your code runs in your own thread where you iterate over a consumer. A handler runs in a pool of as many threads as the
-consumer's `concurrency`. Serializers, and what is called back of `Client.listen` and `Sent`, run in the thread of the
-client: they must not block, and can call nothing here.
+A loop over a consumer runs in your own thread. A handler runs in a pool of as many threads as the consumer's
+`concurrency`. Serializers and the callbacks of `Client.listen` and `Sent` run in the client's thread, so they must not
+block and cannot call anything of this module.
 
-Calls of `queuelet.client.Client` that speak the wire's own words are not here: `call`, `stream`, `consume` and such.
+The methods of `queuelet.client.Client` that take or return encoded requests are not here: `call`, `stream`, `consume`.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ from queuelet.client.messages import Delivery
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
 from queuelet.client.serializers import Item
 from queuelet.client.text import described
-from queuelet.client.validation import Seconds, patience_of
+from queuelet.client.validation import Seconds, timeout_of
 from queuelet.errors import QueueletError
 from queuelet.v1 import queue_pb2 as pb
 
 if TYPE_CHECKING:
-    from queuelet.client.lease_session import Lessee
+    from queuelet.client.lease_session import LeaseSession
 
 __all__ = ["Client", "Consumer", "Handler", "Producer", "Sent"]
 
@@ -61,7 +62,7 @@ _START = 30.0
 _END = 30.0
 """How long the thread of a client may take to end, in seconds."""
 
-_THREAD_ENDED = "the client's thread has ended: open another client"
+_THREAD_ENDED = "the client's thread has ended; open another client"
 
 _AT_EXIT = 5.0
 """How long a program waits at its end for messages of producers that were not closed, in seconds."""
@@ -70,7 +71,7 @@ _PARKING = 1.0
 """How long a fork waits for a client to close its connection, in seconds."""
 
 _LOOK_UP = 0.5
-"""How often a thread that waits looks up, in seconds: a signal that comes just before it waits does not wake it."""
+"""How often a waiting thread checks for signals, in seconds: one that comes just before it waits does not wake it."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,21 +81,22 @@ Handler = Callable[[aio.Received[Item]], object]
 
 
 class _LoopThread:
-    """An event loop in a thread of its own, and one more in each process that is forked off."""
+    """An event loop in a thread of its own, and another one in each forked process."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
         self._left: list[object] = []
-        """Loops of other processes. They are kept, because closing one here would end the other's."""
-        # A call is handed over before the end or is refused. A signal handler may come in between, of this thread.
-        self._handing_over = RLock()
+        """Loops of other processes. They are kept, because closing one here would affect the other process."""
+        # A call is passed to the loop before it ends, or refused. Reentrant, because a signal handler may interrupt the
+        # holder in the same thread.
+        self._call_lock = RLock()
 
     def start(self) -> None:
-        """Start the thread. It ends with the program too, so that a client left open keeps none from ending."""
+        """Start the thread. It is a daemon, so that a client left open does not keep the program from ending."""
         _refuse_in_a_loop()
         if self._thread is not None:
-            raise aio.Closed("the client was opened before: make a new one")
+            raise aio.Closed("the client was opened before; make a new one")
         self._start()
 
     def _start(self) -> asyncio.AbstractEventLoop:
@@ -105,40 +107,40 @@ class _LoopThread:
         return self._loop
 
     def stop(self) -> None:
-        """End the thread, and whatever still runs there."""
-        with self._handing_over:
+        """End the thread, and cancel whatever still runs there."""
+        with self._call_lock:
             loop, thread, self._loop = self._loop, self._thread, None
             if loop is None or thread is None or loop.is_closed():
                 return
-            with suppress(RuntimeError):  # it has just ended by itself
+            with suppress(RuntimeError):  # the loop has just ended by itself
                 loop.call_soon_threadsafe(loop.stop)
         thread.join(_END)
         if not loop.is_closed():
-            _log.error("the thread of a client did not end within %g seconds, and is left to itself", _END)
+            _log.error("the thread of a client did not end within %g seconds and was abandoned", _END)
 
     def run(self, call: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Have a coroutine run there; return what it does or raise what it raises. Ctrl-C here cancels it there.
+        """Run a coroutine in the thread and return its result. Ctrl-C here cancels it there.
 
         Raises:
-            Closed: the client is not open, or the thread has ended.
-            Forked: a client of the parent process was in use when this process was forked.
+            Closed: The client is not open, or the thread has ended.
+            Forked: A client of the parent process was in use when this process was forked.
         """
         _refuse_in_a_loop()
-        handed_over = _Call(call(*args, **kwargs))
+        pending_call = _Call(call(*args, **kwargs))
         try:
-            with self._handing_over:
-                handed_over.begin(self._running())
-            return handed_over.result()
+            with self._call_lock:
+                pending_call.begin(self._running())
+            return pending_call.result()
         except asyncio.CancelledError:
             raise aio.Closed("the client was closed during the call") from None
         except BaseException:
-            handed_over.cancel()
+            pending_call.cancel()
             raise
 
     def iterate(self, items: AsyncIterator[R]) -> Iterator[R]:
-        """Yield what an iterator there yields."""
+        """Iterate in this thread over an async iterator of that one."""
         nothing = object()
-        turn = asyncio.Lock()  # a generator that is asked for the next item, until that is cancelled, cannot be closed
+        turn = asyncio.Lock()  # a generator cannot be closed while it is asked for the next item
 
         async def next_item() -> R | object:
             async with turn:
@@ -158,12 +160,12 @@ class _LoopThread:
 
     @property
     def is_here(self) -> bool:
-        """Whether the thread is one of this process, and not its parent's."""
+        """Whether the thread belongs to this process, and not to its parent."""
         return self._thread is not None or not self._left
 
     def call_soon(self, call: Callable[[], object]) -> None:
-        """Have a function called there, and do not wait for that."""
-        with self._handing_over:
+        """Call a function in the thread, without waiting for it."""
+        with self._call_lock:
             self._running().call_soon_threadsafe(call)
 
     def _running(self) -> asyncio.AbstractEventLoop:
@@ -171,7 +173,7 @@ class _LoopThread:
         if self._left and self._loop is None and self._thread is None:
             self._start()
         if self._loop is None or self._thread is None:
-            raise aio.Closed("the client is not open: use it in `with`")
+            raise aio.Closed("the client is not open; use it in `with`")
         if self._loop.is_closed():
             raise aio.Closed(_THREAD_ENDED)
         return self._loop
@@ -181,9 +183,9 @@ class _LoopThread:
     def hold(self, park: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         """Let no call begin until `release`, and have the client close its connection if it is idle.
 
-        Return whether calls are held up. If anything takes too long, the child learns that it can use no client.
+        Return whether calls are held up. If anything takes too long, the child raises `Forked` when it uses a client.
         """
-        if not self._handing_over.acquire(timeout=_PARKING):
+        if not self._call_lock.acquire(timeout=_PARKING):
             return False
         if self._loop is not None and current_thread() is not self._thread:
             parking = _Call(park())
@@ -194,21 +196,21 @@ class _LoopThread:
 
     def release(self) -> None:
         """Let calls begin again."""
-        self._handing_over.release()
+        self._call_lock.release()
 
     def begin_child(self) -> None:
-        """Leave the loop and the thread to the parent. The next call starts others."""
-        self._handing_over = RLock()
+        """Leave the loop and the thread to the parent. The next call starts new ones."""
+        self._call_lock = RLock()
         if self._loop is not None:
             self._left.append(self._loop)
             self._loop = self._thread = None
 
 
 class _Call(Generic[R]):
-    """A coroutine that runs in the event loop of another thread, and whose result this thread waits for.
+    """A coroutine that runs in the event loop of another thread while this thread waits for its result.
 
-    It is not a `concurrent.futures.Future`, because the lock of that one is taken in Python: Ctrl-C at the wrong moment
-    leaves it locked, and then the event loop waits for it, and every call for the event loop.
+    This is not a `concurrent.futures.Future`, because that one's lock is taken in Python code: Ctrl-C at the wrong
+    moment leaves it locked, and then the event loop waits for it forever, and every call for the event loop.
     """
 
     def __init__(self, work: Coroutine[Any, Any, R]) -> None:
@@ -219,7 +221,7 @@ class _Call(Generic[R]):
         self._outcome = SimpleQueue[tuple[R, None] | tuple[None, BaseException]]()
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Hand the coroutine over. Raises `Closed` if the loop is closed."""
+        """Pass the coroutine to the loop. Raises `Closed` if the loop is closed."""
         self._loop = loop
         try:
             loop.call_soon_threadsafe(self._begin, loop)
@@ -228,10 +230,10 @@ class _Call(Generic[R]):
             raise aio.Closed(_THREAD_ENDED) from None
 
     def result(self, seconds: float = inf) -> R:
-        """Return what the coroutine returns, or raise what it raises, or `Closed` if the loop is closed.
+        """Return the coroutine's result, raise its exception, or raise `Closed` if the loop is closed.
 
-        Raises TimeoutError after so many seconds. Whether the thread lives is not asked, because Ctrl-C in
-        `Thread.is_alive` makes a thread that lives count as ended.
+        Raises TimeoutError after this many seconds. It does not ask whether the thread is alive, because Ctrl-C within
+        `Thread.is_alive` makes a living thread count as ended.
         """
         end = monotonic() + seconds
         while True:
@@ -250,7 +252,7 @@ class _Call(Generic[R]):
                 raise TimeoutError
 
     def cancel(self) -> None:
-        """Cancel it. One that has ended, or whose thread has, is left as it is."""
+        """Cancel the coroutine, unless it or its thread has ended."""
         if self._loop is None:
             self._work.close()
             return
@@ -266,7 +268,7 @@ class _Call(Generic[R]):
         self._task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[R]) -> None:
-        # The other thread gets no task, because freeing one runs code of Python, in which Ctrl-C goes unheard.
+        # The other thread gets no task, because freeing one runs Python code, in which a Ctrl-C is ignored.
         self._task = None
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         self._outcome.put((None, error) if error is not None else (task.result(), None))
@@ -278,26 +280,26 @@ class _Call(Generic[R]):
 
 
 def _serve(started: SimpleQueue[asyncio.AbstractEventLoop]) -> None:
-    """Run an event loop until it is stopped; cancel what still runs there then."""
+    """Run an event loop until it is stopped, then cancel the tasks that are left."""
     try:
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             asyncio.set_event_loop(loop)
             loop.call_soon(started.put, loop)
             loop.run_forever()
-    except BaseException:  # noqa: BLE001  # the end of a thread: no caller would get it
-        # Such as SystemExit of a listener. Calls that wait for this thread raise Closed.
-        _log.exception("the thread of a client has ended")
+    except BaseException:  # noqa: BLE001  # the end of a thread, which has no caller
+        # For example, SystemExit from a listener. Calls that wait for this thread raise Closed.
+        _log.exception("the thread of a client ended with an error")
 
 
 def _refuse_in_a_loop() -> None:
-    """Raise where waiting would bring an event loop to a stand: what it waits for may be up to that loop."""
+    """Raise if this thread runs an event loop, because blocking it could wait for itself forever."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return
     raise RuntimeError(
-        "queuelet.client.blocking was called in an event loop, which would stand still meanwhile: "
+        "queuelet.client.blocking was called in an event loop, which it would block; "
         "await queuelet.client there, or call this in another thread with asyncio.to_thread"
     )
 
@@ -305,7 +307,7 @@ def _refuse_in_a_loop() -> None:
 def _blocking(
     method: Callable[Concatenate[aio.Client, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[Client, P], R]:
-    """Return the method that waits for one of the async client."""
+    """Return a blocking version of a method of the async client."""
 
     @wraps(method)
     def call(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -317,7 +319,7 @@ def _blocking(
 def _iterating(
     method: Callable[Concatenate[aio.Client, P], AsyncIterator[R]],
 ) -> Callable[Concatenate[Client, P], Iterator[R]]:
-    """Return the method that yields what one of the async client does."""
+    """Return a blocking version of an async generator method of the async client."""
 
     @wraps(method)
     def call(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
@@ -327,12 +329,18 @@ def _iterating(
 
 
 class Client:
-    """A connection to a server, as `queuelet.client.Client` is one. Use it in `with`."""
+    """A connection to a server, like `queuelet.client.Client`. Use it in `with`.
+
+    Args:
+        connection: How to reach the server, or just its address. Nothing is sent until the client is used.
+
+    Raises:
+        InvalidArgument: A time in the connection is out of range.
+    """
 
     def __init__(self, connection: aio.Connection | str = DEFAULT) -> None:
-        """Take how to reach the server, or just its address. Nothing is sent yet."""
         self.inner = aio.Client(connection)
-        """The client that does the work, for use in `thread` only."""
+        """The async client, for use in `thread` only."""
         self.thread = _LoopThread()
 
     def __enter__(self) -> Self:
@@ -383,7 +391,17 @@ class Client:
     redrive = _iterating(aio.Client.redrive)
 
     def listen(self, listener: StateListener) -> Callable[[], None]:
-        """Have a function called in the client's thread at each change of the connection; return what ends that."""
+        """Call a function at each change of the connection's state.
+
+        Args:
+            listener: Called with each new state, in the client's thread, so it must not block.
+
+        Returns:
+            A function that stops the notifications.
+
+        Raises:
+            Closed: The client is not open.
+        """
 
         async def listen() -> Callable[[], None]:
             return self.inner.listen(listener)
@@ -392,24 +410,24 @@ class Client:
 
     @property
     def connection(self) -> aio.Connection:
-        """How the server is reached."""
+        """How the client reaches the server."""
         return self.inner.connection
 
     @property
     def state(self) -> aio.ConnectionState | None:
-        """The latest state of the connection; None before there was one, and where nobody listens."""
+        """The latest state of the connection; None before the first change and without a listener."""
         return self.inner.state
 
 
 _clients: WeakSet[Client] = WeakSet()
-"""Those that are open."""
+"""Clients that are open."""
 
 _fork = local()
 """The clients that this thread holds up while it forks."""
 
 
 def _before_fork() -> None:
-    """Close the connections of all clients, if no other channel keeps gRPC alive: then the child can use it."""
+    """Close the connections of all idle clients. If no channel is left, gRPC works in the child."""
     _fork.held = [client.thread for client in list(_clients) if client.thread.hold(client.inner.park)]
     if _fork.held:
         forks.quiesce()
@@ -430,42 +448,56 @@ if hasattr(os, "register_at_fork"):
 
 
 class Sent:
-    """A message on its way. Ask for its `result`: `Added`, or the error that kept it from that."""
+    """A put that is in flight. Its `result` is `Added`, or the error that prevented it."""
 
     def __init__(self, sent: aio.Sent, thread: _LoopThread) -> None:
-        """Take the message as the async producer has it. `Producer.send` makes these."""
         self._sent = sent
         self._thread = thread
         self._generation = forks.generation()
 
     def result(self, timeout: Seconds | None = None) -> aio.Added:
-        """Wait for the outcome, for so many seconds. Raises `TimeoutError` after that; it stays on its way."""
-        patience = patience_of("timeout", timeout)
+        """Wait for the outcome.
+
+        Args:
+            timeout: How long to wait, in seconds; None for unlimited.
+
+        Returns:
+            What was added.
+
+        Raises:
+            TimeoutError: There is no outcome yet. The put stays in flight.
+            QueueletError: The error that prevented the put.
+        """
+        seconds = timeout_of("timeout", timeout)
         _check_made_here(self._generation, "the message was sent")
 
         async def outcome() -> aio.Added:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 return await self._sent
 
         return self._thread.run(outcome)
 
     def done(self) -> bool:
-        """Tell whether there is an outcome."""
+        """Return whether there is an outcome."""
         return self._sent.done()
 
     def add_done_callback(self, call: Callable[[aio.Added | QueueletError], None]) -> None:
-        """Have a function called with the outcome, in the client's thread."""
+        """Call a function with the outcome once there is one.
+
+        Args:
+            call: Called in the client's thread with `Added` or an error. An exception that it raises is logged.
+        """
         self._thread.call_soon(partial(self._sent.add_done_callback, call))
 
 
 def _check_made_here(generation: int, what: str) -> None:
-    """Raise `Forked` if something was begun by the parent of this process: it ends there, and is not heard of here."""
+    """Raise `Forked` if something was started by the parent process, because its outcome is only known there."""
     if generation != forks.generation():
-        raise aio.Forked(f"{what} by the process that this one was forked from; ask there")
+        raise aio.Forked(f"{what} by the parent of this process; its outcome is known there")
 
 
 class Producer(Generic[Item]):
-    """Puts messages into one queue, as `queuelet.client.Producer` does. Use it in `with`."""
+    """Puts messages into one queue, like `queuelet.client.Producer`. Use it in `with`."""
 
     @overload
     def __init__(self: Producer[bytes], client: Client, queue: str, **options: Unpack[ProducerOptions]) -> None: ...
@@ -482,7 +514,17 @@ class Producer(Generic[Item]):
         serializer: aio.Serializer[Any] = aio.BYTES,
         **options: Unpack[ProducerOptions],
     ) -> None:
-        """Take where the messages go, and the options of `queuelet.client.Producer`."""
+        """Set up a producer. Nothing is sent until it is opened.
+
+        Args:
+            client: An open client.
+            queue: The queue's name or id.
+            serializer: Converts items to bytes.
+            **options: Settings, as for `queuelet.client.Producer`.
+
+        Raises:
+            ValueError: A number is out of range.
+        """
         self._thread = client.thread
 
         def make() -> aio.Producer[Item]:
@@ -495,7 +537,7 @@ class Producer(Generic[Item]):
         self._is_open = False
 
     def __enter__(self) -> Self:
-        """Begin: messages may be put."""
+        """Open the producer."""
         self._thread.run(self._producer.__aenter__)
         self._is_open = True
         _producers.add(self)
@@ -504,46 +546,89 @@ class Producer(Generic[Item]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Send what is still here. Raises `PutsFailed` for messages that were not put, if nobody waited for them."""
+        """Send the buffered messages, as `close` does.
+
+        Raises:
+            PutsFailed: Messages were not added, and the program never waited for their outcome.
+        """
         self._is_open = False
         _producers.discard(self)
         if self._generation == forks.generation():
             self._thread.run(self._producer.__aexit__, kind, error, trace)
 
     def close(self) -> None:
-        """Send what is still here, for `close_timeout` seconds at most, and take no more. Twice is once."""
+        """Send the buffered messages, for at most `close_timeout` seconds, and accept no more. May be called again."""
         self._is_open = False
         _producers.discard(self)
         if self._generation == forks.generation():
             self._thread.run(self._producer.close)
 
     def put(self, item: Item, **options: Unpack[PutOptions]) -> aio.Added:
-        """Put an item into the queue, and return when it is kept there."""
+        """Put an item into the queue, and return once the server has committed it.
+
+        Args:
+            item: The item to put.
+            **options: Settings of the message and the timeout, as for `queuelet.client.Producer.put`.
+
+        Returns:
+            What was added.
+
+        Raises:
+            QueueletError: The errors of `queuelet.client.Producer.put`.
+        """
         return self._thread.run(self._ours().put, item, **options)
 
     def put_many(self, items: Iterable[Item]) -> list[aio.Added]:
-        """Put items in their order, and return when all are kept. Raises what kept the first of them from that."""
+        """Put items in their order, and return once the server has committed all of them.
+
+        Args:
+            items: The items to put.
+
+        Returns:
+            What was added, for each item.
+
+        Raises:
+            QueueletError: The error of the first item that failed.
+        """
         return self._thread.run(self._ours().put_many, list(items))
 
     def send(self, item: Item, **options: Unpack[PutOptions]) -> Sent:
-        """Take an item to be put, and return before it is."""
+        """Put an item into the queue, and return before it is sent.
+
+        Args:
+            item: The item to put.
+            **options: Settings of the message and the timeout, as for `queuelet.client.Producer.put`.
+
+        Returns:
+            The put in flight, whose `result` is its outcome.
+
+        Raises:
+            QueueletError: The errors of `queuelet.client.Producer.send`.
+        """
         return Sent(self._thread.run(self._ours().send, item, **options), self._thread)
 
     def flush(self, timeout: Seconds | None = None) -> bool:
-        """Wait until all that was put so far has an outcome; return whether it has, within so many seconds."""
+        """Wait until all puts so far have an outcome.
+
+        Args:
+            timeout: How long to wait, in seconds; None for unlimited.
+
+        Returns:
+            Whether all have one.
+        """
         return self._thread.run(self._ours().flush, timeout)
 
     @property
     def unsettled(self) -> int:
-        """How many messages are on their way."""
+        """The number of puts in flight."""
         return self._producer.unsettled if self._generation == forks.generation() else 0
 
     def _end_with_program(self) -> None:
-        """Send what is still here, for a few seconds, and log that it should have been closed."""
+        """Send the buffered messages for a few seconds, and log that the producer should have been closed."""
         if not self.unsettled or not self._is_open:
             return
         _log.warning(
-            "a producer of queue %s was not closed: %d messages are sent as the program ends; use it in `with`",
+            "a producer of queue %s was not closed; sending %d messages as the program ends; use it in `with`",
             self._queue,
             self.unsettled,
         )
@@ -555,12 +640,12 @@ class Producer(Generic[Item]):
             _log.error("queue %s: %s", self._queue, error)
 
     def _ours(self) -> aio.Producer[Item]:
-        """Return the producer of this process. One from before a fork is its parent's, with what it has under way."""
+        """Return this process's producer. One from before a fork belongs to the parent, with its puts in flight."""
         if self._generation == forks.generation() or not self._is_open:
             return self._producer
 
         async def begin() -> None:
-            # In the client's thread, so that two callers do not begin twice.
+            # In the client's thread, so that two callers do not open two producers.
             if self._generation != forks.generation():
                 producer = self._make()
                 await producer.__aenter__()
@@ -571,21 +656,21 @@ class Producer(Generic[Item]):
 
 
 _producers: set[Producer[Any]] = set()
-"""Those that are open. They are kept, so that what one holds is sent even where the program has dropped it."""
+"""Open producers. They are kept, so that their messages are sent even if the program has dropped them."""
 
 
 @atexit.register
 def _end_producers() -> None:
     for producer in list(_producers):
-        with suppress(QueueletError):  # the client was closed, or the process was forked off
-            producer._end_with_program()  # noqa: SLF001  # of this module
+        with suppress(QueueletError):  # the client is closed, or this is a forked process
+            producer._end_with_program()  # noqa: SLF001  # a method for this module only
 
 
 class Consumer(Generic[Item]):
-    """Takes messages from one queue, as `queuelet.client.Consumer` does: to a handler, or one after the other.
+    """Consumes messages from one queue, like `queuelet.client.Consumer`, with a handler or in a loop.
 
-    A thread cannot be cut off. Closing waits for each handler to return, though after `close_timeout` its message goes
-    back to the queue.
+    A thread cannot be cancelled. So closing waits until each handler returns, but after `close_timeout` its message
+    returns to the queue.
     """
 
     @overload
@@ -617,9 +702,21 @@ class Consumer(Generic[Item]):
         serializer: aio.Serializer[Any] = aio.BYTES,
         **options: Unpack[ConsumerOptions],
     ) -> None:
-        """Take where messages come from, what to do with them, and the options of `queuelet.client.Consumer`."""
+        """Set up a consumer. Nothing is sent until it is opened.
+
+        Args:
+            client: An open client.
+            queue: The queue's name or id.
+            handler: A plain function that does the work of a message; None to loop over the messages.
+            serializer: Converts bytes to items.
+            **options: Settings, as for `queuelet.client.Consumer`.
+
+        Raises:
+            ValueError: A number is out of range.
+            TypeError: The handler is a coroutine function, or a setting has the wrong type.
+        """
         if iscoroutinefunction(handler):
-            raise TypeError("the handler is a coroutine function: give a plain one, or use queuelet.client.Consumer")
+            raise TypeError("handler: it is a coroutine function; use a plain function, or queuelet.client.Consumer")
         self._thread = client.thread
         self._handler = handler
         self._consumer: aio.Consumer[Item] = aio.Consumer(
@@ -630,20 +727,22 @@ class Consumer(Generic[Item]):
         self._generation = forks.generation()
         self._failure: BaseException | None = None
 
-    # Its life
+    # Lifecycle
 
     def run(self) -> None:
-        """Consume until `stop`, or what the consumer was told to end after. Raises what does not go by itself.
+        """Consume until `stop` is called or a limit of the consumer is reached. Ctrl-C closes the consumer first.
 
-        Ctrl-C closes it, and is raised when that is done.
+        Raises:
+            QueueletError: The errors of `queuelet.client.Consumer.run`.
+            TypeError: The consumer has no handler.
         """
         if self._handler is None:
-            raise TypeError("there is no handler to run: give one, or iterate over the consumer")
+            raise TypeError("the consumer has no handler; give it one, or iterate over it")
         with self:
             self.wait()
 
     def __enter__(self) -> Self:
-        """Begin to consume."""
+        """Start to consume."""
         self._thread.run(self._consumer.__aenter__)
         self._is_open = True
         self._generation = forks.generation()
@@ -652,7 +751,7 @@ class Consumer(Generic[Item]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End as `close` does. A message that was iterated over when an error came up fails with that."""
+        """Close the consumer. If an error left the block, the message of a loop fails with it."""
         if self._generation != forks.generation():
             return
         try:
@@ -661,19 +760,28 @@ class Consumer(Generic[Item]):
             self._pool.shutdown()
 
     def stop(self) -> None:
-        """Take no more messages, and end when the work that goes on is done. Any thread or handler may call it."""
+        """Take no more messages, and end once the current work is done. Any thread or handler may call it."""
         self._check_opened_here()
         self._thread.call_soon(self._consumer.stop)
 
     def wait(self) -> None:
-        """Wait until the consumer has ended. Raises what does not go by itself, and `SystemExit` of a handler."""
+        """Wait until the consumer has ended.
+
+        Raises:
+            QueueletError: The errors of `queuelet.client.Consumer.run`.
+            SystemExit: A handler raised it.
+        """
         self._check_opened_here()
         self._thread.run(self._consumer.wait)
         if self._failure is not None:
             raise self._failure
 
     def close(self, timeout: Seconds | None = None) -> None:
-        """Stop, let work go on for so many seconds (None for ever), and tell the server what became of it."""
+        """Stop, let the current work go on for some time, and report all outcomes to the server.
+
+        Args:
+            timeout: How long work may go on, in seconds; None for unlimited.
+        """
         if self._generation != forks.generation():
             return
         try:
@@ -682,26 +790,33 @@ class Consumer(Generic[Item]):
             self._pool.shutdown()
 
     def __iter__(self) -> Iterator[aio.Received[Item]]:
-        """Iterate over the messages. Asking for the next one acknowledges the one before, unless it is settled."""
+        """Iterate over the messages. Taking the next one acknowledges the previous one, unless it is settled.
+
+        Returns:
+            An iterator over the messages.
+
+        Raises:
+            Forked: The consumer was opened in the parent process.
+        """
         self._check_opened_here()
         return self._iterate(aiter(self._consumer))
 
     @property
     def done(self) -> int:
-        """Messages that were acknowledged, and are out of the queue."""
+        """The number of acknowledged messages that left the queue."""
         return self._consumer.done
 
     @property
     def failed(self) -> int:
-        """Messages whose work failed."""
+        """The number of messages whose work failed."""
         return self._consumer.failed
 
     @property
     def lost(self) -> int:
-        """Messages that were done but may be delivered again, since their lease was over."""
+        """The number of messages that were done but may be redelivered, because their lease had expired."""
         return self._consumer.lost
 
-    # Inside
+    # Internals
 
     def _check_opened_here(self) -> None:
         if self._is_open:
@@ -716,9 +831,9 @@ class Consumer(Generic[Item]):
             yield self._lend(received)
 
     def _lend(self, received: aio.Received[Item]) -> aio.Received[Item]:
-        """Return a message for use in another thread: what becomes of it is said in the client's."""
-        settler = _Settler(received._lessee, self._thread)  # noqa: SLF001  # both are the client's
-        received._lessee = cast("Lessee", settler)  # noqa: SLF001  # nobody else has it yet
+        """Return a message for use in another thread: settling it is passed to the client's thread."""
+        settler = _Settler(received._session, self._thread)  # noqa: SLF001  # both classes belong to the client
+        received._session = cast("LeaseSession", settler)  # noqa: SLF001  # no other code has it yet
         return received
 
     async def _handle(self, received: aio.Received[Item]) -> None:
@@ -726,37 +841,37 @@ class Consumer(Generic[Item]):
 
     def _work(self, received: aio.Received[Item]) -> None:
         """Do the work of a message, in a thread of the pool."""
-        assert self._handler is not None  # noqa: S101  # nothing comes here otherwise
+        assert self._handler is not None  # noqa: S101  # only called with a handler
         try:
             result: object = self._handler(received)
             if isawaitable(result):
                 if iscoroutine(result):
                     result.close()
-                # Its work was not done: nobody here awaits it.
-                self._failure = TypeError("the handler returned something to await: use queuelet.client.Consumer")
+                # The work was not done, because nothing here awaits it.
+                self._failure = TypeError("handler: it returned an awaitable; use queuelet.client.Consumer")
                 self.stop()
                 raise self._failure  # noqa: TRY301  # so that the message counts as failed
         except (SystemExit, KeyboardInterrupt) as error:
-            # It would end the client's thread. It is for the caller of `run`, and the message failed.
+            # Raise it in the caller of `run`, because it would end the client's thread here. The message has failed.
             self._failure = error
             self.stop()
             raise RuntimeError(f"the handler ended the consumer: {described(error)}") from error
         except BaseException as error:
             if isinstance(error, Exception) and not isinstance(error, StopIteration):
                 raise
-            # A future does not take a StopIteration, and asyncio takes a GeneratorExit for the end of a coroutine.
+            # A future cannot hold a StopIteration, and asyncio takes a GeneratorExit for the end of a coroutine.
             raise RuntimeError(described(error, "the handler raised ")) from error
 
 
 class _Settler:
-    """Takes the word on a message from any thread. A lessee is for one."""
+    """Settles messages from any thread; a `LeaseSession` may only be used in its own."""
 
-    def __init__(self, lessee: Lessee, thread: _LoopThread) -> None:
-        self._lessee = lessee
+    def __init__(self, session: LeaseSession, thread: _LoopThread) -> None:
+        self._session = session
         self._thread = thread
 
     def ack(self, delivery: Delivery) -> None:
-        self._thread.call_soon(partial(self._lessee.ack, delivery))
+        self._thread.call_soon(partial(self._session.ack, delivery))
 
     def nack(self, nack: pb.ConsumeNack) -> None:
-        self._thread.call_soon(partial(self._lessee.nack, nack))
+        self._thread.call_soon(partial(self._session.nack, nack))

@@ -1,4 +1,7 @@
-"""The calls of the server as methods: queues and messages as plain values, refusals as the errors it raised."""
+"""The server's calls as methods.
+
+Methods take and return plain values where they can, and raise the errors of `queuelet.errors`.
+"""
 
 from __future__ import annotations
 
@@ -20,41 +23,48 @@ from queuelet.client.connection import DEFAULT, Connection, decoded
 from queuelet.client.connection_state import ConnectionState, ConnectionWatch, StateListener
 from queuelet.client.consume_stream import Consumption, is_cancelled
 from queuelet.client.errors import Closed, NotSent
-from queuelet.client.forks import check_usable, is_lost
+from queuelet.client.forks import check_usable, is_inherited
 from queuelet.client.messages import Delivery, Message, duration_to_pb, new_message, tags_to_pb
-from queuelet.client.retries import AWAY, Backoff
+from queuelet.client.retries import UNAVAILABLE, Backoff
 from queuelet.client.text import LONGEST_CONSUMER, LONGEST_REASON, filled, sendable
-from queuelet.client.validation import Seconds, patience_of, seconds_of
+from queuelet.client.validation import Seconds, seconds_of, timeout_of
 from queuelet.errors import MessageNotFound, QueueletError, Unreachable
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE, errors_from_pb
 
-_Answer = TypeVar("_Answer", bound=ProtobufMessage)
+_Response = TypeVar("_Response", bound=ProtobufMessage)
 
-_NOT_OPEN = "the client is closed, or was not opened: use it in `async with`, around whatever needs it"
+_NOT_OPEN = "the client is not open; use it inside `async with`"
 
 _REPEATABLE = frozenset({"ListQueues", "GetQueue", "GetStats", "Peek", "PeekBatch", "Browse", "Ack", "Extend"})
-"""Calls that come to the same whether they are made once or twice, whatever others do between the two.
+"""Idempotent calls: making one twice has the same effect as making it once, whatever other clients do in between.
 
-A second Purge would remove what was added since, a second DeleteQueue a queue that was made anew. A token is of one
-lease only, so Ack and Extend cannot touch another's.
+Purge and DeleteQueue are not here: a second Purge would remove messages added since, and a second DeleteQueue a new
+queue of the same name. Ack and Extend are, because a token belongs to one lease only.
 """
 
 
 class Client:
-    """A connection to a server. Every call raises the errors of `queuelet.errors`.
+    """A connection to a server. Use it in `async with`.
 
-    `Unreachable` means that the server could not be reached or went away; what became of the call is then not known.
-    Before it is raised, a call that may be made twice is made again for `Connection.retry_for` seconds: what only
-    reads, Ack and Extend, and a call with a request id, which the server answers as the first. An Add with an id of
-    yours is too: it adds nothing while the first is queued.
+    Every call raises the errors of `queuelet.errors`. `Unreachable` means that the server could not be reached or went
+    away during the call, so the call may or may not have had an effect.
+
+    The client retries an idempotent call for `Connection.retry_for` seconds before it raises `Unreachable`. Idempotent
+    are calls that only read, Ack, Extend, calls with a request ID (the server repeats its first response), and an Add
+    with a message ID (it adds nothing while the first message is queued).
+
+    Args:
+        connection: How to reach the server, or just its address. Nothing is sent until the client is used.
+
+    Raises:
+        InvalidArgument: A time in the connection is out of range.
     """
 
     def __init__(self, connection: Connection | str = DEFAULT) -> None:
-        """Take how to reach the server, or just its address. Nothing is sent yet."""
         self._connection = Connection(server=connection) if isinstance(connection, str) else connection
-        self._timeout = patience_of("timeout", self._connection.timeout)
+        self._timeout = timeout_of("timeout", self._connection.timeout)
         self._retry_for = seconds_of("retry_for", self._connection.retry_for, most=inf)
         self._lost_after = seconds_of("lost_after", self._connection.lost_after, most=inf)
         self._channel: grpc.aio.Channel | None = None
@@ -62,12 +72,12 @@ class Client:
         self._watch: ConnectionWatch | None = None
         self._was_reached = False
         self._is_parked = False
-        self._under_way = 0
-        """How many calls are made now."""
+        self._in_flight = 0
+        """The number of calls in flight."""
         self._streams: WeakSet[Consumption] = WeakSet()
 
     async def __aenter__(self) -> Self:
-        """Open the connection."""
+        """Open the connection. It connects with the first call."""
         self._connect()
         return self
 
@@ -78,7 +88,7 @@ class Client:
         return channel
 
     async def park(self) -> None:
-        """Close the connection of a client that does nothing now. The next call opens one."""
+        """Close the connection if the client is idle. The next call opens a new one."""
         if self._channel is None or self._watch is None or self._is_busy:
             return
         channel, self._channel, self._watch, self._is_parked = self._channel, None, None, True
@@ -88,12 +98,12 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connection."""
+        """Close the connection. Calls that are in flight raise `Unreachable`."""
         channel, watch = self._channel, self._watch
         self._channel, self._watch, self._is_parked = None, None, False
         self._calls.clear()
-        if channel and is_lost(channel):
-            return  # to close what is the parent's waits for threads that are not here
+        if channel and is_inherited(channel):
+            return  # closing a channel of the parent process waits for threads that do not exist here
         if watch:
             await watch.close()
         if channel:
@@ -101,42 +111,63 @@ class Client:
 
     @property
     def _is_busy(self) -> bool:
-        """Whether the connection is needed now."""
+        """Whether a call, a stream or a listener needs the connection."""
         is_watched = self._watch is not None and self._watch.is_watching
-        return bool(self._under_way) or is_watched or any(stream.is_in_use for stream in self._streams)
+        return bool(self._in_flight) or is_watched or any(stream.is_in_use for stream in self._streams)
 
     # The connection
 
     @property
     def connection(self) -> Connection:
-        """How the server is reached."""
+        """How the client reaches the server."""
         return self._connection
 
     def listen(self, listener: StateListener) -> Callable[[], None]:
-        """Have a function called at each change of the connection's state; return what ends that.
+        """Call a function at each change of the connection's state.
 
-        It is called in the event loop and must not block. The client connects at once, and not with its first call.
+        The client connects at once instead of with its first call.
+
+        Args:
+            listener: Called with each new state, in the event loop, so it must not block.
+
+        Returns:
+            A function that stops the notifications.
+
+        Raises:
+            Closed: The client is not open.
         """
         self._open_channel()
-        assert self._watch  # noqa: S101  # it is there while the channel is
+        assert self._watch  # noqa: S101  # set together with the channel
         return self._watch.listen(listener)
 
     @property
     def state(self) -> ConnectionState | None:
-        """The latest state of the connection; None before there was one, and where nobody listens."""
+        """The latest state of the connection; None before the first change and without a listener."""
         return self._watch.state if self._watch else None
 
     # Queues
 
     async def list_queues(self, selector: str = "", page_size: int = 0) -> list[pb.Queue]:
-        """Return all queues that the selector picks, in order of creation."""
+        """Return the queues that match a selector, in order of creation.
+
+        Args:
+            selector: Tags to match, in the syntax of kubectl's selectors; empty matches all queues.
+            page_size: How many queues to ask for at once; 0 for the server's default. All pages are fetched in any
+                case.
+
+        Returns:
+            The queues with their settings and message counts.
+
+        Raises:
+            InvalidArgument: The selector is not valid.
+        """
         queues: list[pb.Queue] = []
         token = ""
         while True:
             request = filled(pb.ListQueuesRequest, selector=selector, page_size=page_size, page_token=token)
-            answer = await self.call("ListQueues", request, pb.ListQueuesResponse)
-            queues += answer.queues
-            token = answer.next_page_token
+            response = await self.call("ListQueues", request, pb.ListQueuesResponse)
+            queues += response.queues
+            token = response.next_page_token
             if not token:
                 return queues
 
@@ -149,53 +180,134 @@ class Client:
         name: str = "",
         delivery: pb.DeliverySettings | None = None,
     ) -> pb.Queue:
-        """Make a queue and return it."""
+        """Create a queue.
+
+        Args:
+            store: Where messages are stored, `MEMORY` or `DISK`.
+            limit: The largest number of messages in the queue; -1 for unlimited.
+            tags: Tags of the queue, as pairs of key and value.
+            name: A unique name; empty for a queue that has only an id.
+            delivery: Leases, number of deliveries and time to live; None for the server's defaults.
+
+        Returns:
+            The new queue.
+
+        Raises:
+            QueueExists: Another queue has the name.
+            InvalidArgument: A setting is not valid.
+            StoreUnavailable: The server runs without this store.
+            TooMany: The server has as many queues as it may.
+        """
         request = filled(
             pb.NewQueueRequest, store=store, limit=limit, tags=tags_to_pb(tags), name=name, delivery=delivery
         )
         return (await self.call("NewQueue", request, pb.NewQueueResponse)).queue
 
     async def get_queue(self, queue: str) -> pb.Queue:
-        """Return a queue."""
+        """Return a queue with its settings and message counts.
+
+        Args:
+            queue: The queue's name or id.
+
+        Returns:
+            The queue as it is now.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
         return (await self.call("GetQueue", filled(pb.GetQueueRequest, queue_id=queue), pb.GetQueueResponse)).queue
 
     async def delete_queue(self, queue: str) -> None:
-        """Drop a queue and its messages; one that is not there is no error."""
+        """Delete a queue and its messages. Do nothing if there is no such queue.
+
+        Args:
+            queue: The queue's name or id.
+        """
         await self.call("DeleteQueue", filled(pb.DeleteQueueRequest, queue_id=queue), pb.DeleteQueueResponse)
 
     async def tag_queue(self, queue: str, tag: Tag) -> None:
-        """Add a tag to a queue."""
+        """Add a tag to a queue.
+
+        Args:
+            queue: The queue's name or id.
+            tag: A pair of key and value.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
         request = filled(pb.AddQueueTagRequest, queue_id=queue, tag=tags_to_pb([tag])[0])
         await self.call("AddQueueTag", request, pb.AddQueueTagResponse)
 
     async def untag_queue(self, queue: str, tag: Tag) -> None:
-        """Take a tag from a queue."""
+        """Remove a tag from a queue.
+
+        Args:
+            queue: The queue's name or id.
+            tag: A pair of key and value.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
         request = filled(pb.DeleteQueueTagRequest, queue_id=queue, tag=tags_to_pb([tag])[0])
         await self.call("DeleteQueueTag", request, pb.DeleteQueueTagResponse)
 
     async def declare_queues(self, declarations: Sequence[pb.QueueDeclaration]) -> list[pb.DeclareResult]:
-        """Make queues what their declarations say; return what became of each."""
+        """Create or update queues so that they match their declarations.
+
+        Args:
+            declarations: The desired queues, as `queuelet.v1.queue_pb2.QueueDeclaration`.
+
+        Returns:
+            The result of each declaration, in the same order: what changed, or an error.
+        """
         request = filled(pb.DeclareQueuesRequest, queues=declarations)
         return list((await self.call("DeclareQueues", request, pb.DeclareQueuesResponse)).results)
 
     async def remove_queues(self, removals: Sequence[pb.QueueRemoval]) -> list[pb.RemoveResult]:
-        """Drop queues of an owner; return what became of each."""
+        """Delete queues that belong to an owner.
+
+        Args:
+            removals: The queues to delete, as `queuelet.v1.queue_pb2.QueueRemoval`.
+
+        Returns:
+            The result of each removal, in the same order.
+        """
         request = filled(pb.RemoveQueuesRequest, queues=removals)
         return list((await self.call("RemoveQueues", request, pb.RemoveQueuesResponse)).results)
 
     async def watch_queues(self, selector: str = "") -> AsyncIterator[pb.WatchQueuesResponse]:
-        """Yield batches: first a snapshot of the queues, then their changes."""
+        """Watch queues for changes.
+
+        Args:
+            selector: Tags to match, in the syntax of kubectl's selectors; empty matches all queues.
+
+        Yields:
+            Batches of events: first a snapshot of the queues, then their changes, until the iteration is left.
+
+        Raises:
+            InvalidArgument: The selector is not valid.
+        """
         request = filled(pb.WatchQueuesRequest, selector=selector)
         async for batch in self.stream("WatchQueues", request, pb.WatchQueuesResponse):
             yield batch
 
     async def stats(self, queue: str = "") -> pb.GetStatsResponse:
-        """Return what the server counts, of itself or of one queue."""
+        """Return statistics of the server or of one queue.
+
+        Args:
+            queue: The queue's name or id; empty for the server.
+
+        Returns:
+            Counters and gauges as the server has them.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
         return await self.call("GetStats", filled(pb.GetStatsRequest, queue_id=queue), pb.GetStatsResponse)
 
     # Messages
 
-    async def add(  # noqa: PLR0913  # each is a fact of its own, and all but two are named
+    async def add(  # noqa: PLR0913  # independent arguments, all but two keyword-only
         self,
         queue: str,
         payload: bytes,
@@ -208,10 +320,33 @@ class Client:
         ttl: Seconds = 0,
         wait: bool = False,
     ) -> Message:
-        """Add a message and return it as it is stored. With `wait`, wait for room until the timeout.
+        """Add a message.
 
-        Times are in seconds. With an id of yours the call may be made twice; a second message comes of that only if
-        the first is out of the queue by then. A `Producer` has no such gap.
+        A call with a message ID is retried. It adds a second message only if the first has left the queue by then; a
+        `Producer` has no such gap, because it sends a request ID.
+
+        Args:
+            queue: The queue's name or id.
+            payload: The message's bytes.
+            tags: Tags of the message, as pairs of key and value.
+            message_id: A UUID for the message; it is not added again while a message of this ID is queued.
+            priority: Smaller values are delivered first; -2^31 to 2^31 - 1.
+            delay: How long the message is not delivered, in seconds.
+            not_before: The time before which the message is not delivered; a time without a zone is local time.
+            ttl: How many seconds after it was added the message is dead-lettered if it is still queued; 0 for the
+                queue's setting.
+            wait: Whether to wait until the queue has space if it is full, until the timeout.
+
+        Returns:
+            The message as it is stored.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            QueueFull: The queue is full, and stayed so until the timeout if `wait` is set.
+            MessageTooLarge: The message is larger than the server allows.
+            InvalidArgument: An argument is not valid.
+            MessageExists: A message of this ID is queued with another payload or other tags.
+            MemoryExhausted, StoreFull: The server has no space for the message.
         """
         message = new_message(
             payload=payload, tags=tags, message_id=message_id, priority=priority, delay=delay, not_before=not_before,
@@ -223,50 +358,125 @@ class Client:
     async def add_batch(
         self, queue: str, messages: Sequence[pb.NewMessage], *, wait: bool = False, request_id: str = ""
     ) -> list[pb.AddResult]:
-        """Add messages in their order; return what became of each.
+        """Add messages in their order.
 
-        Repeated within a minute with the same request id, it adds nothing and returns the same.
+        Args:
+            queue: The queue's name or id.
+            messages: The messages, as `queuelet.v1.queue_pb2.NewMessage`.
+            wait: Whether to wait until the queue has space if it is full, until the timeout.
+            request_id: A text that makes the call idempotent: repeated with it within a minute, the call adds nothing
+                and returns the first results.
+
+        Returns:
+            The result of each message, in the same order: its ID, or why it was not added.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidArgument: The request is not valid, so none of its messages was added.
         """
         request = filled(pb.AddBatchRequest, queue_id=queue, messages=messages, wait=wait, request_id=request_id)
         may_repeat = bool(request_id) or all(message.id for message in messages)
         return list((await self.call("AddBatch", request, pb.AddBatchResponse, repeat=may_repeat)).results)
 
     async def pop(self, queue: str, *, wait: Seconds = 0, request_id: str = "") -> Message:
-        """Remove and return the first ready message, waiting up to `wait` seconds for one.
+        """Remove and return the first ready message.
 
-        Repeated within a minute with the same request id, it returns the same message.
+        Args:
+            queue: The queue's name or id.
+            wait: How long to wait for a message if none is ready, in seconds. This is added to the timeout.
+            request_id: A text that makes the call idempotent: repeated with it within a minute, the call returns the
+                same message.
+
+        Returns:
+            The message, which is no longer in the queue.
+
+        Raises:
+            QueueEmpty: No message became ready in time.
+            QueueNotFound: There is no such queue.
+            QueueHeld: An exclusive consumer holds the queue.
         """
         request = filled(pb.PopRequest, queue_id=queue, wait=duration_to_pb(wait, "wait"), request_id=request_id)
-        answer = await self.call(
+        response = await self.call(
             "Pop", request, pb.PopResponse, extra=seconds_of("wait", wait), repeat=bool(request_id)
         )
-        return Message(answer.message)
+        return Message(response.message)
 
     async def pop_batch(
         self, queue: str, maximum: int = 0, *, wait: Seconds = 0, request_id: str = ""
     ) -> list[Message]:
-        """Remove and return the first ready messages, at most `maximum`, waiting up to `wait` seconds for one."""
+        """Remove and return the first ready messages.
+
+        Args:
+            queue: The queue's name or id.
+            maximum: The largest number of messages; 0 for as many as fit into a response.
+            wait: How long to wait for the first message if none is ready, in seconds. This is added to the timeout.
+            request_id: A text that makes the call idempotent: repeated with it within a minute, the call returns the
+                same messages.
+
+        Returns:
+            The messages, which are no longer in the queue; empty if none became ready in time.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            QueueHeld: An exclusive consumer holds the queue.
+        """
         request = filled(
             pb.PopBatchRequest, queue_id=queue, max=maximum, wait=duration_to_pb(wait, "wait"), request_id=request_id
         )
-        answer = await self.call(
+        response = await self.call(
             "PopBatch", request, pb.PopBatchResponse, extra=seconds_of("wait", wait), repeat=bool(request_id)
         )
-        return list(map(Message, answer.messages))
+        return list(map(Message, response.messages))
 
     async def peek(self, queue: str) -> Message:
-        """Return the first ready message and leave it."""
+        """Return the first ready message and leave it in the queue.
+
+        Args:
+            queue: The queue's name or id.
+
+        Returns:
+            The message that Pop would return now.
+
+        Raises:
+            QueueEmpty: No message is ready.
+            QueueNotFound: There is no such queue.
+        """
         return Message((await self.call("Peek", filled(pb.PeekRequest, queue_id=queue), pb.PeekResponse)).message)
 
     async def peek_batch(self, queue: str, maximum: int = 0) -> list[Message]:
-        """Return the first ready messages and leave them."""
+        """Return the first ready messages and leave them in the queue.
+
+        Args:
+            queue: The queue's name or id.
+            maximum: The largest number of messages; 0 for as many as fit into a response.
+
+        Returns:
+            The messages in the order in which they would be delivered.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
         request = filled(pb.PeekBatchRequest, queue_id=queue, max=maximum)
         return list(map(Message, (await self.call("PeekBatch", request, pb.PeekBatchResponse)).messages))
 
     async def browse(
         self, queue: str, *, selector: str = "", states: Sequence[pb.MessageState] = (), page_size: int = 0
     ) -> AsyncIterator[pb.BrowsedMessage]:
-        """Yield the messages of a queue in order, page by page, and touch nothing."""
+        """Iterate over the messages of a queue in order, page by page, without changing anything.
+
+        Args:
+            queue: The queue's name or id.
+            selector: Tags to match, in the syntax of kubectl's selectors; empty matches all messages.
+            states: Only messages in these states; empty for all states.
+            page_size: How many messages to ask for at once; 0 for the server's default.
+
+        Yields:
+            Each message with its state and its delivery history.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidArgument: The selector is not valid.
+        """
         token = ""
         while True:
             request = filled(
@@ -277,10 +487,10 @@ class Client:
                 page_size=page_size,
                 page_token=token,
             )
-            answer = await self.call("Browse", request, pb.BrowseResponse)
-            for message in answer.messages:
+            response = await self.call("Browse", request, pb.BrowseResponse)
+            for message in response.messages:
                 yield message
-            token = answer.next_page_token
+            token = response.next_page_token
             if not token:
                 return
 
@@ -293,13 +503,28 @@ class Client:
         everything: bool = False,
         states: Sequence[pb.MessageState] = (),
     ) -> int:
-        """Remove messages by id, by selector, or all; only those in these states, if any are given. Return how many."""
+        """Remove messages from a queue by ID, by selector, or all of them.
+
+        Args:
+            queue: The queue's name or id.
+            ids: IDs of messages to remove.
+            selector: Tags to match, in the syntax of kubectl's selectors.
+            everything: Whether to remove all messages.
+            states: Only messages in these states; empty for all states.
+
+        Returns:
+            The number of messages that were removed.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidArgument: Not exactly one of `ids`, `selector` and `everything` is given, or one is not valid.
+        """
         request = filled(pb.PurgeRequest, queue_id=queue, ids=ids, selector=selector, all=everything, states=states)
         return (await self.call("Purge", request, pb.PurgeResponse)).purged
 
     # Leases
 
-    async def receive(  # noqa: PLR0913  # each is a choice of its own, and all but two are named
+    async def receive(  # noqa: PLR0913  # independent arguments, all but two keyword-only
         self,
         queue: str,
         maximum: int = 0,
@@ -309,10 +534,24 @@ class Client:
         consumer: str = "",
         request_id: str = "",
     ) -> list[Delivery]:
-        """Lease the first ready messages, at most `maximum`, waiting up to `wait` seconds for one.
+        """Lease the first ready messages.
 
-        A lease lasts so many seconds, 0 for what the queue says. `consumer` is what you call yourself: it stands in the
-        history of messages that fail. Repeated within a minute with the same request id, it returns the same answer.
+        Args:
+            queue: The queue's name or id.
+            maximum: The largest number of messages; 0 for as many as fit into a response.
+            wait: How long to wait for the first message if none is ready, in seconds. This is added to the timeout.
+            lease: How long the leases last, in seconds; 0 for the queue's setting.
+            consumer: A name for this consumer, which the history of failed messages shows.
+            request_id: A text that makes the call idempotent: repeated with it within a minute, the call returns the
+                same deliveries.
+
+        Returns:
+            The messages with their leases; empty if none became ready in time.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            QueueHeld: An exclusive consumer holds the queue.
+            InvalidArgument: An argument is not valid.
         """
         request = filled(
             pb.ReceiveRequest,
@@ -323,19 +562,30 @@ class Client:
             consumer=sendable(consumer, LONGEST_CONSUMER),
             request_id=request_id,
         )
-        answer = await self.call(
+        response = await self.call(
             "Receive", request, pb.ReceiveResponse, extra=seconds_of("wait", wait), repeat=bool(request_id)
         )
-        return list(map(Delivery, answer.deliveries))
+        return list(map(Delivery, response.deliveries))
 
     async def ack(self, queue: str, tokens: Sequence[int]) -> list[QueueletError | None]:
-        """Remove the messages of these leases: their work is done. Return for each what was wrong, None for nothing."""
+        """Acknowledge messages: their work is done, so the queue removes them.
+
+        Args:
+            queue: The queue's name or id.
+            tokens: The tokens of their leases.
+
+        Returns:
+            For each token None, or why the message could not be acknowledged: `LeaseLost` or `MessageNotFound`.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
         request = filled(pb.AckRequest, queue_id=queue, tokens=tokens)
-        answer, tries = await self._call("Ack", request, pb.AckResponse, repeat=True)
-        errors = errors_from_pb(answer.results)
+        response, tries = await self._call("Ack", request, pb.AckResponse, repeat=True)
+        errors = errors_from_pb(response.results)
         if tries == 1:
             return errors
-        # What is gone was most likely acknowledged by a try whose answer was lost.
+        # A message that is gone was most likely acknowledged by an earlier try whose response was lost.
         return [None if isinstance(error, MessageNotFound) else error for error in errors]
 
     async def nack(  # noqa: PLR0913  # as `receive`
@@ -348,10 +598,22 @@ class Client:
         dead: bool = False,
         unused: bool = False,
     ) -> list[QueueletError | None]:
-        """Give the messages of these leases back, after so many seconds. Return for each what was wrong.
+        """Give leased messages back to the queue.
 
-        With `dead` they are dead at once, since another try would not help; with `unused` these deliveries do not
-        count, since nobody has begun to work on the messages.
+        Args:
+            queue: The queue's name or id.
+            tokens: The tokens of their leases.
+            delay: How long the messages are not delivered again, in seconds.
+            reason: Why they failed, which their history shows.
+            dead: Whether to dead-letter the messages at once, because another try would not help.
+            unused: Whether not to count this delivery, because the work on the messages has not begun.
+
+        Returns:
+            For each token None, or why the message could not be given back: `LeaseLost` or `MessageNotFound`.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidArgument: An argument is not valid.
         """
         request = filled(
             pb.NackRequest,
@@ -367,13 +629,23 @@ class Client:
     async def extend(
         self, queue: str, tokens: Sequence[int], *, lease: Seconds = 0
     ) -> tuple[datetime, list[QueueletError | None]]:
-        """Have these leases last so many seconds from now, 0 for what the queue says.
+        """Extend leases.
 
-        Return when they end now, and for each what was wrong.
+        Args:
+            queue: The queue's name or id.
+            tokens: The tokens of the leases.
+            lease: How long the leases last from now, in seconds; 0 for the queue's setting.
+
+        Returns:
+            The time at which the leases expire, by the server's clock, and for each token None, or why its lease could
+            not be extended: `LeaseLost` or `MessageNotFound`.
+
+        Raises:
+            QueueNotFound: There is no such queue.
         """
         request = filled(pb.ExtendRequest, queue_id=queue, tokens=tokens, lease=duration_to_pb(lease, "lease"))
-        answer = await self.call("Extend", request, pb.ExtendResponse)
-        return answer.deadline.ToDatetime(UTC), errors_from_pb(answer.results)
+        response = await self.call("Extend", request, pb.ExtendResponse)
+        return response.deadline.ToDatetime(UTC), errors_from_pb(response.results)
 
     def consume(  # noqa: PLR0913  # as `receive`
         self,
@@ -388,15 +660,29 @@ class Client:
         heartbeat: Seconds = 0,
         max_bytes: int = 0,
     ) -> Consumption:
-        """Return a stream of messages, as many as the server is given credit for: use it in `async with`.
+        """Return a stream of leased messages. Use it in `async with`.
 
-        One answer holds at most `maximum` messages, 0 for as many as the server sees fit. An exclusive consumer is the
-        only one who takes messages from the queue; whoever else asks for that stands in line. `concurrency` says on how
-        many messages you work at a time, 0 for all: what the stream has beyond them when it ends was not delivered.
+        A `Consumer` does this for you, reconnects, and extends leases.
 
-        `heartbeat` says for how long either side may be silent, 0 for any time: the stream then sends a sign of life
-        itself, and raises `Unreachable` where the server is silent for three times as long. `max_bytes` bounds the
-        bytes of the messages that are here, beyond as many messages as you work on; 0 for no bound.
+        Args:
+            queue: The queue's name or id.
+            credit: How many messages the server may send before it gets more credit.
+            lease: How long leases last, in seconds; 0 for the queue's setting.
+            maximum: The largest number of messages in one response; 0 lets the server choose.
+            consumer: A name for this consumer, which the history of failed messages shows.
+            exclusive: Whether to be the only consumer of the queue. Other exclusive consumers wait for their turn.
+            concurrency: How many messages you work on at a time; 0 for all. When the stream ends, the server does not
+                count the deliveries beyond that number, because the work on them has not begun.
+            heartbeat: How long either side may be silent, in seconds; 0 for any time. The stream sends heartbeats
+                itself, and raises `Unreachable` after three times as long without a response.
+            max_bytes: The largest number of bytes of messages to buffer here beyond those you work on; 0 for unlimited.
+
+        Returns:
+            The stream, which is not open yet.
+
+        Raises:
+            Closed: The client is not open.
+            InvalidArgument: An argument is not valid.
         """
         start = filled(
             pb.ConsumeStart,
@@ -424,15 +710,28 @@ class Client:
         rate: int = 0,
         dry_run: bool = False,
     ) -> AsyncIterator[pb.RedriveResponse]:
-        """Make dead messages ready by id, by selector, or all, at most `rate` a second. Yield how far it is.
+        """Make dead messages ready again by ID, by selector, or all of them. It stops when the iteration is left.
 
-        It goes on only as long as it is iterated over. The last response is the result.
+        Args:
+            queue: The queue's name or id.
+            ids: IDs of messages to redrive.
+            selector: Tags to match, in the syntax of kubectl's selectors.
+            everything: Whether to redrive all dead messages.
+            rate: The largest number of messages per second; 0 for unlimited.
+            dry_run: Whether only to count the messages instead of redriving them.
+
+        Yields:
+            Progress reports; the last one is the result.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidArgument: Not exactly one of `ids`, `selector` and `everything` is given, or one is not valid.
         """
         request = filled(
             pb.RedriveRequest, queue_id=queue, ids=ids, selector=selector, all=everything, rate=rate, dry_run=dry_run
         )
-        async for answer in self.stream("Redrive", request, pb.RedriveResponse):
-            yield answer
+        async for progress in self.stream("Redrive", request, pb.RedriveResponse):
+            yield progress
 
     # Any call
 
@@ -440,99 +739,130 @@ class Client:
         self,
         name: str,
         request: ProtobufMessage,
-        answer: type[_Answer],
+        response: type[_Response],
         *,
         extra: float = 0,
         repeat: bool = False,
-    ) -> _Answer:
-        """Make a call by its name and return the answer as the wire has it.
+    ) -> _Response:
+        """Make a call by its name, with protobuf messages.
 
-        It may take `extra` seconds longer than others. `repeat` says that this call may be made twice, though not every
-        call of the name may.
-        """
-        return (await self._call(name, request, answer, extra=extra, repeat=repeat))[0]
+        Args:
+            name: The RPC, such as `GetQueue`.
+            request: The request, one of `queuelet.v1.queue_pb2`.
+            response: The class of the response, one of `queuelet.v1.queue_pb2`.
+            extra: How much longer than other calls this one may take, in seconds.
+            repeat: Whether this call is idempotent, though not every call of this RPC is.
 
-    async def call_once(self, name: str, request: bytes, *, at_most: float) -> bytes:
-        """Make a call once, with bytes as the wire has them, and return its answer so too.
+        Returns:
+            The response.
 
         Raises:
-            NotSent: the server could not be reached, so it has not got the request.
+            Unreachable: The server could not be reached, or went away during the call.
+            BadResponse: The response could not be decoded.
+        """
+        return (await self._call(name, request, response, extra=extra, repeat=repeat))[0]
+
+    async def call_once(self, name: str, request: bytes, *, at_most: float) -> bytes:
+        """Make a call without retries, with an encoded request, and return the encoded response.
+
+        Args:
+            name: The RPC, such as `AddBatch`.
+            request: The encoded request.
+            at_most: The timeout in seconds, if it is shorter than the client's own.
+
+        Returns:
+            The encoded response.
+
+        Raises:
+            NotSent: There was no connection, so the request was not sent.
         """
         usual = self._timeout
         longest = min(at_most, float("inf") if usual is None else usual)
         timeout = None if longest == float("inf") else longest
-        await self._reach(timeout)
-        return await self._ask(name, request, timeout)
+        await self._ensure_connected(timeout)
+        return await self._call_once(name, request, timeout)
 
-    async def stream(self, name: str, request: ProtobufMessage, answer: type[_Answer]) -> AsyncIterator[_Answer]:
-        """Make a call that has many answers, and yield them."""
+    async def stream(self, name: str, request: ProtobufMessage, response: type[_Response]) -> AsyncIterator[_Response]:
+        """Make a call with a stream of responses by its name, with protobuf messages.
+
+        Args:
+            name: The RPC, such as `WatchQueues`.
+            request: The request, one of `queuelet.v1.queue_pb2`.
+            response: The class of the responses, one of `queuelet.v1.queue_pb2`.
+
+        Yields:
+            Each response.
+
+        Raises:
+            Unreachable: The server could not be reached, or went away during the call.
+            BadResponse: A response could not be decoded.
+        """
         call = self._method(name, stream=True)(request.SerializeToString(), metadata=self._connection.metadata)
         try:
             with self._translated():
                 async for data in call:
-                    yield decoded(name, answer, data)
+                    yield decoded(name, response, data)
         finally:
             call.cancel()
 
-    # Inside
+    # Internals
 
     async def _call(  # as `call`
         self,
         name: str,
         request: ProtobufMessage,
-        answer: type[_Answer],
+        response: type[_Response],
         *,
         extra: float = 0,
         repeat: bool = False,
-    ) -> tuple[_Answer, int]:
-        """Make a call, more than once if it may be; return the answer and how often it was made."""
+    ) -> tuple[_Response, int]:
+        """Make a call, with retries if it is idempotent. Return the response and the number of tries."""
         backoff = Backoff()
         end = monotonic() + self._retry_for
         may_repeat = repeat or name in _REPEATABLE
-        data = request.SerializeToString()
+        encoded = request.SerializeToString()
         timeout = None if self._timeout is None else self._timeout + extra
         tries = 0
         while True:
             tries += 1
             try:
-                found = await self._ask(name, data, timeout)
-            except AWAY:
+                data = await self._call_once(name, encoded, timeout)
+            except UNAVAILABLE:
                 delay = backoff.next_delay()
                 if not (may_repeat and self._was_reached) or monotonic() + delay > end:
                     raise
                 await asyncio.sleep(delay)
             else:
-                return decoded(name, answer, found), tries
+                return decoded(name, response, data), tries
 
-    async def _reach(self, timeout: float | None) -> None:  # noqa: ASYNC109  # as `_ask`
-        """Have a connection to the server, or raise `NotSent`.
+    async def _ensure_connected(self, timeout: float | None) -> None:  # noqa: ASYNC109  # as `_call_once`
+        """Connect if there is no connection, or raise `NotSent`.
 
-        A call that found no connection fails just as one does whose answer was lost. So, where there is no connection
-        yet, the server is asked for something else first, which may be lost without harm.
+        gRPC reports a call that found no connection in the same way as one whose response was lost. So, without a
+        connection, another call goes first that may be lost without harm.
         """
         if self._open_channel().get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
             return
         try:
-            await self._ask("ListQueues", filled(pb.ListQueuesRequest, page_size=1).SerializeToString(), timeout)
-        except AWAY as error:
-            raise NotSent(f"there is no connection: {error.message}") from None
+            await self._call_once("ListQueues", filled(pb.ListQueuesRequest, page_size=1).SerializeToString(), timeout)
+        except UNAVAILABLE as error:
+            raise NotSent(f"no connection to the server: {error.message}") from None
 
-    async def _ask(self, name: str, request: bytes, timeout: float | None) -> bytes:  # noqa: ASYNC109  # gRPC's own
-        """Make a call once."""
+    async def _call_once(self, name: str, request: bytes, timeout: float | None) -> bytes:  # noqa: ASYNC109  # gRPC's own
         try:
             with self._translated():
                 metadata = self._connection.metadata
-                answer: bytes = await self._method(name)(request, timeout=timeout, metadata=metadata)
+                response: bytes = await self._method(name)(request, timeout=timeout, metadata=metadata)
         except QueueletError as error:
-            self._was_reached = self._was_reached or not isinstance(error, (*AWAY, Closed))
+            self._was_reached = self._was_reached or not isinstance(error, (*UNAVAILABLE, Closed))
             raise
         self._was_reached = True
-        return answer
+        return response
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Raise what gRPC does as one of our errors."""
-        self._under_way += 1
+        """Translate the errors of gRPC to those of `queuelet.errors`, and count the call as in flight."""
+        self._in_flight += 1
         try:
             yield
         except grpc.aio.AioRpcError as error:
@@ -540,12 +870,12 @@ class Client:
         except (grpc.aio.UsageError, asyncio.InvalidStateError):
             raise Closed(_NOT_OPEN) from None
         except asyncio.CancelledError:
-            # gRPC cancels the calls of a channel that is closed, and says no more of it.
+            # gRPC cancels the calls of a channel that is closed, without an error.
             if is_cancelled():
                 raise
             raise Unreachable("the client was closed before the server answered") from None
         finally:
-            self._under_way -= 1
+            self._in_flight -= 1
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:
@@ -555,7 +885,7 @@ class Client:
         check_usable()
         return self._channel
 
-    def _method(self, name: str, *, stream: bool = False) -> Any:  # noqa: ANN401  # two kinds of callable, awaited or iterated
+    def _method(self, name: str, *, stream: bool = False) -> Any:  # noqa: ANN401  # gRPC has two types for this: awaited or iterated
         channel = self._open_channel()
         call = self._calls.get(name)
         if call is None:

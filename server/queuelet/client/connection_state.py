@@ -1,4 +1,4 @@
-"""Whether the server is reached, and who is told when that changes."""
+"""The state of the connection to a server, and who is notified when it changes."""
 
 from __future__ import annotations
 
@@ -15,60 +15,59 @@ _log = logging.getLogger("queuelet.client")
 
 
 class ConnectionState(Enum):
-    """How the connection to the server stands. The names are those of Apache Curator's `ConnectionState`."""
+    """The state of the connection to the server. The names are those of Apache Curator's `ConnectionState`."""
 
     CONNECTED = "connected"
     """The server was reached for the first time."""
 
     SUSPENDED = "suspended"
-    """The connection broke, or the server went away: nothing is heard of it until it is reached again."""
+    """The connection broke, or the server went away. The client reconnects."""
 
     RECONNECTED = "reconnected"
     """The server was reached again."""
 
     LOST = "lost"
-    """The server has been away for so long that leases from before must be taken for ended. It is still tried."""
+    """The outage has lasted so long that leases from before it have expired. The client still reconnects."""
 
 
 StateListener = Callable[[ConnectionState], None]
 
 
 class ConnectionWatch:
-    """Watches one channel, and tells each change to those who listen, in the order in which they happened."""
+    """Watches one channel and notifies listeners of each state change, in order."""
 
     def __init__(self, channel: grpc.aio.Channel, lost_after: float) -> None:
-        """Take the channel, and how long the server may be away before it counts as lost, in seconds."""
         self._channel = channel
         self._lost_after = lost_after
         self._listeners: list[StateListener] = []
         self._task: asyncio.Task[None] | None = None
         self._was_reached = False
         self.state: ConnectionState | None = None
-        """The latest that was told; None before anything was."""
+        """The latest state that listeners were notified of; None before the first."""
 
     def listen(self, listener: StateListener) -> Callable[[], None]:
-        """Have a function called at each change from now on; return what ends that.
+        """Call a function at each change from now on, and return a function that stops that.
 
-        It is called in the event loop, so it must not block. What it raises is logged, and keeps nobody else from
-        hearing. The first to listen makes the client connect.
+        The listener runs in the event loop, so it must not block. An exception that it raises is logged and does not
+        affect other listeners. The first listener makes the client connect.
         """
         self._listeners.append(listener)
         if self._task is None:
             self._task = asyncio.create_task(self._watch())
 
-        def leave() -> None:
+        def stop() -> None:
             with suppress(ValueError):
                 self._listeners.remove(listener)
 
-        return leave
+        return stop
 
     @property
     def is_watching(self) -> bool:
-        """Whether anything has listened."""
+        """Whether there was ever a listener."""
         return self._task is not None
 
     async def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -82,28 +81,28 @@ class ConnectionWatch:
             if found is grpc.ChannelConnectivity.SHUTDOWN:
                 return
             if found is grpc.ChannelConnectivity.READY:
-                self._tell(ConnectionState.RECONNECTED if self._was_reached else ConnectionState.CONNECTED)
+                self._notify(ConnectionState.RECONNECTED if self._was_reached else ConnectionState.CONNECTED)
                 self._was_reached = True
-                patience = None
+                timeout = None
             else:
                 if self.state in {ConnectionState.CONNECTED, ConnectionState.RECONNECTED}:
                     away_since = monotonic()
-                    self._tell(ConnectionState.SUSPENDED)
-                patience = max(0.0, away_since + self._lost_after - monotonic())
-                if not patience:
-                    self._tell(ConnectionState.LOST)
-                    patience = None
+                    self._notify(ConnectionState.SUSPENDED)
+                timeout = max(0.0, away_since + self._lost_after - monotonic())
+                if not timeout:
+                    self._notify(ConnectionState.LOST)
+                    timeout = None
             with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(timeout):
                     await self._channel.wait_for_state_change(found)
 
-    def _tell(self, state: ConnectionState) -> None:
-        is_reached = {ConnectionState.CONNECTED, ConnectionState.RECONNECTED}
-        if state is self.state or (state in is_reached and self.state in is_reached):
+    def _notify(self, state: ConnectionState) -> None:
+        reached = {ConnectionState.CONNECTED, ConnectionState.RECONNECTED}
+        if state is self.state or (state in reached and self.state in reached):
             return
         self.state = state
         for listener in list(self._listeners):
             try:
                 listener(state)
-            except Exception:  # noqa: BLE001  # it is theirs, and others listen too
-                _log.exception("a listener of the connection failed at %s", state.name)
+            except Exception:  # noqa: BLE001  # a listener is the program's code, and there may be others
+                _log.exception("a connection listener raised an exception at %s", state.name)

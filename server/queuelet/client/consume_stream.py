@@ -1,4 +1,4 @@
-"""One stream of messages under leases, as the wire has it."""
+"""A consume stream: leased messages come in, and acknowledgements go out."""
 
 from __future__ import annotations
 
@@ -13,65 +13,78 @@ import grpc
 from queuelet.client.connection import Connection, decoded
 from queuelet.client.errors import Closed
 from queuelet.client.messages import News, nack_to_pb
-from queuelet.client.validation import Seconds, patience_of
+from queuelet.client.validation import Seconds, timeout_of
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
 
 _MISSED = 3
-"""A server that is silent for so many heartbeats is gone."""
+"""After how many missed heartbeats the server counts as gone."""
 
-_ENDED_HERE = "the stream was ended here, or its client was closed"
+_ENDED_HERE = "the stream or its client was closed"
 
 
 class Consumption:
-    """A stream of messages under leases, and what becomes of them. Iterate over it for what the server tells.
+    """A stream of leased messages. Iterate over it for the server's responses.
 
-    When it ends, whatever way, so do its leases: what is not settled goes back to its place in the queue.
+    When the stream ends, for whatever reason, its leases end too: messages that are not settled return to their place
+    in the queue.
     """
 
     def __init__(
         self,
-        make: Any,  # noqa: ANN401  # gRPC's, which does not say what it carries
+        make: Any,  # noqa: ANN401  # gRPC's callable has no type for what it carries
         first: pb.ConsumeRequest,
         connection: Connection,
     ) -> None:
-        """Take how to call, and what to say first. `Client.consume` does that."""
         self._make = make
         self._first = first
         self._connection = connection
         self._call: Any = None
-        self._speaking = asyncio.Lock()
+        self._sending = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
         self._beat: asyncio.Task[None] | None = None
-        self._said = 0.0
+        self._sent_at = 0.0
         self._read_since: float | None = None
-        """Since when the server was waited for, while it is."""
-        self._received = 0
-        self._is_silent = self._has_said_all = False
+        """Since when a read has been waiting for the server; None if there is no such read."""
+        self._last_token = 0
+        self._is_silent = self._has_ended_requests = False
         self.heartbeat = 0.0
-        """For how long either side is silent at most, in seconds, once the server has said so; 0 for any time."""
+        """How long either side may be silent, in seconds, as the server has agreed; 0 for any time."""
 
     @property
     def is_in_use(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the stream has not ended."""
         return self._call is None or not self._call.done()
 
     async def __aenter__(self) -> Self:
-        """Begin."""
+        """Open the stream."""
         await self.begin(pb.ConsumeRequest())
         return self
 
     async def begin(self, request: pb.ConsumeRequest) -> None:
-        """Begin with more to say than what to consume. A stream that is refused has no second request to fail with."""
+        """Open the stream with a first request that may carry more than what to consume.
+
+        The server may refuse the stream at its first request, and a second request would then hide why.
+
+        Args:
+            request: Credit and outcomes to send with the first request.
+
+        Raises:
+            Closed: The client is closed.
+        """
         try:
             self._call = self._make(metadata=self._connection.metadata)
         except grpc.aio.UsageError:
             raise Closed(_ENDED_HERE) from None
         request.MergeFrom(self._first)
-        await self.say(request)
+        await self.send(request)
 
     async def end(self, *, at_once: bool = False) -> None:
-        """End it. What was said is heard first, unless it is to end at once."""
+        """End the stream.
+
+        Args:
+            at_once: Whether to cancel it instead of waiting for the server's responses to earlier requests.
+        """
         try:
             if not at_once and not self._call.done():
                 await self._finish()
@@ -84,22 +97,26 @@ class Consumption:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it, at once where an error ends it."""
+        """End the stream, at once if there was an error."""
         await self.end(at_once=kind is not None)
 
     async def _finish(self) -> None:
         with suppress(QueueletError, TimeoutError):
-            async with asyncio.timeout(patience_of("timeout", self._connection.timeout)):
+            async with asyncio.timeout(timeout_of("timeout", self._connection.timeout)):
                 await self.end_requests()
                 async for _ in self:
                     pass
 
     def __aiter__(self) -> Self:
-        """Iterate over what the server tells, until it ends the stream."""
         return self
 
     async def __anext__(self) -> News:
-        """Return what the server tells next. Raises `Closed` where the stream or its client was closed meanwhile."""
+        """Return the server's next response.
+
+        Raises:
+            Closed: The stream or its client was closed meanwhile.
+            Unreachable: The server went away, or missed its heartbeats.
+        """
         self._read_since = monotonic()
         try:
             data = await self._call.read()
@@ -120,19 +137,28 @@ class Consumption:
             raise StopAsyncIteration
         news = News.of(decoded("Consume", pb.ConsumeResponse, data))
         if news.deliveries:
-            self._received = news.deliveries[-1].token
+            self._last_token = news.deliveries[-1].token
         if news.heartbeat and self._beating is None:
             self.heartbeat = news.heartbeat
-            self._beating = asyncio.create_task(self._keep_beating())
+            self._beating = asyncio.create_task(self._heartbeat_loop())
         return news
 
     async def credit(self, count: int) -> None:
-        """Let the server send so many more messages."""
-        await self.say(pb.ConsumeRequest(credit=count))
+        """Let the server send more messages.
+
+        Args:
+            count: How many more messages it may send.
+        """
+        await self.send(pb.ConsumeRequest(credit=count))
 
     async def ack(self, *tokens: int, credit: int = 0) -> None:
-        """Say that the work of these messages is done, and that so many more may come. What becomes of it is news."""
-        await self.say(pb.ConsumeRequest(ack=tokens, credit=credit))
+        """Acknowledge messages. A later response reports the outcome of each.
+
+        Args:
+            tokens: The tokens of their leases.
+            credit: How many more messages the server may send.
+        """
+        await self.send(pb.ConsumeRequest(ack=tokens, credit=credit))
 
     async def nack(  # noqa: PLR0913  # as `Client.nack`
         self,
@@ -144,26 +170,50 @@ class Consumption:
         unused: bool = False,
         credit: int = 0,
     ) -> None:
-        """Give a message back, after so many seconds, and say that so many more may come. As `Client.nack`."""
+        """Give a message back to the queue. A later response reports the outcome.
+
+        Args:
+            token: The token of its lease.
+            delay: How long the message is not delivered again, in seconds.
+            reason: Why it failed, which its history shows.
+            dead: Whether to dead-letter the message at once, because another try would not help.
+            unused: Whether not to count this delivery, because the work on the message has not begun.
+            credit: How many more messages the server may send.
+
+        Raises:
+            InvalidArgument: The delay is out of range.
+        """
         given_back = nack_to_pb(token, delay=delay, reason=reason, dead=dead, unused=unused)
-        await self.say(pb.ConsumeRequest(nack=[given_back], credit=credit))
+        await self.send(pb.ConsumeRequest(nack=[given_back], credit=credit))
 
     async def extend(self, *tokens: int) -> None:
-        """Have these leases last from now as long as the stream's leases do."""
-        await self.say(pb.ConsumeRequest(extend=tokens))
+        """Extend leases by the stream's lease time, from now on. A later response reports the outcome of each.
+
+        Args:
+            tokens: The tokens of the leases.
+        """
+        await self.send(pb.ConsumeRequest(extend=tokens))
 
     async def end_requests(self) -> None:
-        """Say nothing more: the server answers what it was told, takes back the rest, and ends the stream."""
-        async with self._speaking:
-            self._has_said_all = True
+        """Send no more requests. The server responds to the others, takes its messages back and ends the stream."""
+        async with self._sending:
+            self._has_ended_requests = True
             await self._call.done_writing()
 
-    async def say(self, request: pb.ConsumeRequest) -> None:
-        """Send a request as the wire has it. gRPC takes one at a time."""
-        async with self._speaking:
-            self._said = monotonic()
+    async def send(self, request: pb.ConsumeRequest) -> None:
+        """Send a request, after the one that is being sent, because gRPC takes one at a time.
+
+        Args:
+            request: The request, a `queuelet.v1.queue_pb2.ConsumeRequest`.
+
+        Raises:
+            Unreachable: The server went away.
+            Closed: The stream or its client was closed.
+        """
+        async with self._sending:
+            self._sent_at = monotonic()
             if self.heartbeat:
-                request.received = self._received
+                request.received = self._last_token
             try:
                 await self._call.write(request.SerializeToString())
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -173,33 +223,33 @@ class Consumption:
                     raise
                 raise Closed(_ENDED_HERE) from None
 
-    async def _keep_beating(self) -> None:
-        """Send a sign of life whenever nothing was said for a while, and end the stream if the server sends none.
+    async def _heartbeat_loop(self) -> None:
+        """Send heartbeats when nothing else was sent for a while, and end the stream if the server misses its own.
 
-        Something that is said may be held up for long, so it is another task that says it.
+        A request may wait for flow control for long, so heartbeats are sent in another task.
         """
-        heard_after = monotonic()
+        alive_after = monotonic()
         while True:
-            due = min(self._said, monotonic()) + self.heartbeat
+            due = min(self._sent_at, monotonic()) + self.heartbeat
             await asyncio.sleep(max(0.0, due - monotonic()))
             now = monotonic()
             if now > due + self.heartbeat / 2:
-                heard_after = now  # this process was held up itself: what the server sent is still to be read
+                alive_after = now  # this process was paused itself, so responses may wait to be read
             waited_since = self._read_since
-            if waited_since is not None and now >= max(waited_since, heard_after) + _MISSED * self.heartbeat:
+            if waited_since is not None and now >= max(waited_since, alive_after) + _MISSED * self.heartbeat:
                 self._is_silent = True
                 self._call.cancel()
                 return
-            if now < self._said + self.heartbeat:
+            if now < self._sent_at + self.heartbeat:
                 continue
-            self._said = now
-            if not self._has_said_all and (self._beat is None or self._beat.done()):
-                self._beat = asyncio.create_task(self._say_nothing())
+            self._sent_at = now
+            if not self._has_ended_requests and (self._beat is None or self._beat.done()):
+                self._beat = asyncio.create_task(self._send_heartbeat())
 
-    async def _say_nothing(self) -> None:
-        if not self._speaking.locked():
-            with suppress(QueueletError):  # whoever reads learns of it
-                await self.say(pb.ConsumeRequest())
+    async def _send_heartbeat(self) -> None:
+        if not self._sending.locked():
+            with suppress(QueueletError):  # the task that reads gets the error too
+                await self.send(pb.ConsumeRequest())
 
     async def _why_ended(self) -> QueueletError:
         code, details = await self._call.code(), await self._call.details()
@@ -210,6 +260,6 @@ class Consumption:
 
 
 def is_cancelled() -> bool:
-    """Tell whether it is this task that is cancelled, and not something it waits for, such as a call of gRPC."""
+    """Return whether this task is cancelled itself, and not something it awaits, such as a gRPC call."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,8 +1,9 @@
-"""Messages on their way out, as the field `messages = 2` of an `AddBatchRequest`.
+"""Encodes messages as the field `messages = 2` of an `AddBatchRequest`.
 
-A payload is joined into a request as it is. To make a generated message of each costs some ten times as much as all
-else that a producer does with it, most of it for copies. Whoever changes the numbers of `AddBatchRequest.messages` or
-`NewMessage.payload` in queue.proto changes them here; a property test holds this to what the generated classes write.
+A payload is copied into the request directly, because building a generated message for each one costs about ten times
+as much as everything else that a producer does with it, mostly for copies. A change of the field numbers of
+`AddBatchRequest.messages` or `NewMessage.payload` in queue.proto has to be made here too; a property test compares this
+module with the generated classes.
 """
 
 from __future__ import annotations
@@ -18,38 +19,38 @@ _MESSAGES = b"\x12"
 _PAYLOAD = b"\x12"
 
 
-class Outgoing(NamedTuple):
-    """A message, encoded: what stands before the payload, and the payload."""
+class EncodedMessage(NamedTuple):
+    """An encoded message, in two parts so that the payload is not copied."""
 
     head: bytes
     payload: bytes
 
     @property
     def size(self) -> int:
-        """How many bytes it takes in a request."""
+        """The number of bytes in a request."""
         return len(self.head) + len(self.payload)
 
 
-def plain(payload: bytes) -> Outgoing:
-    """Return a message that has a payload and nothing else."""
-    return Outgoing(_head(len(payload)), payload)
+def encode_payload(payload: bytes) -> EncodedMessage:
+    """Encode a message that only has a payload."""
+    return EncodedMessage(_head(len(payload)), payload)
 
 
-def encoded(message: pb.NewMessage) -> Outgoing:
-    """Return a message that has more."""
+def encode_message(message: pb.NewMessage) -> EncodedMessage:
+    """Encode a message with further fields."""
     data = message.SerializeToString()
-    return Outgoing(_MESSAGES + varint(len(data)) + data, b"")
+    return EncodedMessage(_MESSAGES + varint(len(data)) + data, b"")
 
 
-def request_bytes(request: pb.AddBatchRequest, messages: Iterable[Outgoing]) -> bytes:
-    """Return a request, which has no messages yet, with these."""
-    # Fields may stand in any order, and those of what is joined are one message (protobuf's encoding).
+def request_bytes(request: pb.AddBatchRequest, messages: Iterable[EncodedMessage]) -> bytes:
+    """Encode a request, which has no messages of its own, with these messages."""
+    # In protobuf's encoding, fields may be in any order, and joined encodings of a message are its merged encoding.
     return b"".join([request.SerializeToString(), *(part for message in messages for part in message)])
 
 
 @lru_cache(maxsize=4_096)
 def _head(size: int) -> bytes:
-    """Return what stands before a payload of so many bytes. A producer's messages are often of the same size."""
+    """Return the bytes before a payload of this size. Cached, because a producer's messages often have one size."""
     if not size:
         return _MESSAGES + varint(0)
     field = _PAYLOAD + varint(size)

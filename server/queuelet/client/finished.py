@@ -1,4 +1,4 @@
-"""What this process has finished, though the server did not take its word for it."""
+"""Messages that this process has finished although the server refused their acknowledgement."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ from time import monotonic
 from queuelet.client.messages import Delivery
 
 _MOST = 10_000
-"""How many messages are remembered at most. The oldest are forgotten first."""
+"""The largest number of messages to remember. The oldest are forgotten first."""
 
 _REMEMBERED_FOR = 600.0
-"""How long a message is remembered, in seconds: whoever redrives it later wants it to be handled."""
+"""How long to remember a message, in seconds. A later redrive is meant to have it handled again."""
 
 
 class Finished:
-    """Messages whose work ended well, and whose acknowledgement was refused because their lease was over.
+    """Messages whose work succeeded but whose acknowledgement was refused because their lease had expired.
 
-    When such a message is delivered to this process again it is acknowledged with the new token instead of handled.
+    If such a message is delivered to this process again, it is acknowledged with the new token instead of handled.
     """
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._known: dict[str, tuple[datetime, float]] = {}
-        """When each message was added, which tells it from a later one of the same id; and when it was noted."""
+        """When each message was added, which tells it from a later one with the same ID, and when it was noted."""
 
     def __bool__(self) -> bool:
-        """Whether any are known."""
         return bool(self._known)
 
     def note(self, delivery: Delivery) -> None:
@@ -39,7 +37,7 @@ class Finished:
             del self._known[next(iter(self._known))]
 
     def among(self, deliveries: Iterable[Delivery], unsettled: Iterable[object]) -> set[int]:
-        """Return the tokens of those deliveries whose messages are finished, or acknowledged under an older token."""
+        """Return the tokens of deliveries whose message is finished, or was acknowledged under an older token."""
         again = list(deliveries) if self._known else [each for each in deliveries if each.count > 1]
         if not again:
             return set()

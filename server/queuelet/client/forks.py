@@ -95,7 +95,7 @@ def _has_threads() -> bool:
     return False
 
 
-def is_lost(channel: grpc.aio.Channel) -> bool:
+def is_inherited(channel: grpc.aio.Channel) -> bool:
     """Return whether a channel belongs to a parent process."""
     return any(each is channel for each in _process.inherited_channels)
 

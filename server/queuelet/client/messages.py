@@ -1,4 +1,4 @@
-"""What the client gives out: messages, their deliveries, and what a stream tells. Each is a view of what came in."""
+"""Messages, deliveries and consume responses as a program sees them. Each is a view of a protobuf message."""
 
 from __future__ import annotations
 
@@ -19,75 +19,71 @@ from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import error_from_pb
 
 _PRIORITIES = 2**31
-"""How many there are from 0 on, and as many below."""
+"""The number of priorities from 0 upwards; there are as many below 0."""
 
 
 @final
 class Message:
-    """A message as it came out of a queue. What is not asked for is not taken apart."""
+    """A message that came from a queue. Its fields are decoded when they are read."""
 
     __slots__ = ("_pb",)
 
     def __init__(self, message: pb.Message) -> None:
-        """Take the message as the wire has it."""
         self._pb = message
 
     @property
     def id(self) -> str:
-        """Its id, a UUID."""
+        """The message's ID, a UUID."""
         return self._pb.meta.id
 
     @property
     def payload(self) -> bytes:
-        """What was put in."""
+        """The message's bytes."""
         return self._pb.payload
 
     @property
     def tags(self) -> Tags:
-        """Its tags, in order."""
+        """The message's tags, sorted by key."""
         return tuple(Tag(tag.key, tag.value) for tag in self._pb.meta.tags)
 
     @property
     def created(self) -> datetime:
-        """When it was added, by the server's clock."""
+        """When the message was added, by the server's clock."""
         return self._pb.meta.created.ToDatetime(UTC)
 
     @property
     def priority(self) -> int:
-        """Smaller comes first."""
+        """The message's priority; smaller values are delivered first."""
         return self._pb.priority
 
     @property
     def not_before(self) -> datetime | None:
-        """When it might be delivered first, if it was added with a delay."""
+        """The earliest time of delivery, if the message was added with a delay."""
         return self._pb.not_before.ToDatetime(UTC) if self._pb.HasField("not_before") else None
 
     @property
     def ttl(self) -> timedelta | None:
-        """Its own time to live, if it was added with one."""
+        """The message's own time to live, if it was added with one."""
         return self._pb.ttl.ToTimedelta() if self._pb.HasField("ttl") else None
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether all of it is the same."""
         return isinstance(other, Message) and self._pb == other._pb
 
     def __hash__(self) -> int:
-        """Equal messages have the same id."""
         return hash(self.id)
 
     def __repr__(self) -> str:
-        """Name it, without its payload, which may be large or secret."""
+        """Return the message's ID without its payload, which may be large or secret."""
         return f"<Message {self.id}, {len(self.payload):,} bytes>"
 
 
 @final
 class Delivery:
-    """A message and the lease on it: the message is yours until you settle it, or the deadline."""
+    """A message and the lease on it: the message is yours until you settle it, or until the deadline."""
 
     __slots__ = ("_pb", "token")
 
     def __init__(self, delivery: pb.Delivery) -> None:
-        """Take the delivery as the wire has it."""
         self._pb = delivery
         self.token = delivery.token
         """The lease: what `ack`, `nack` and `extend` take. A later delivery of any message has a larger one."""
@@ -99,54 +95,51 @@ class Delivery:
 
     @property
     def payload(self) -> bytes:
-        """What was put in, without a look at the rest of the message."""
+        """The message's bytes, without decoding the rest of the message."""
         return self._pb.message.payload
 
     @property
     def deadline(self) -> datetime:
-        """When the lease ends, by the server's clock."""
+        """When the lease expires, by the server's clock."""
         return self._pb.deadline.ToDatetime(UTC)
 
     @property
     def count(self) -> int:
-        """How often the message was delivered, this time included."""
+        """How often the message was delivered, including this time."""
         return self._pb.count
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether all of it is the same."""
         return isinstance(other, Delivery) and self._pb == other._pb
 
     def __hash__(self) -> int:
-        """No two deliveries have the same token."""
         return hash(self.token)
 
     def __repr__(self) -> str:
-        """Name it."""
         return f"<Delivery {self.token} of {self.message!r}, number {self.count}>"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class News:
-    """What the server told on a stream of `Client.consume`."""
+    """A response of the server on a stream of `Client.consume`."""
 
     deliveries: Sequence[Delivery] = ()
-    """Messages that are yours now."""
+    """Messages that are leased to this stream from now on."""
 
     settled: Sequence[int] = ()
-    """Tokens of the leases that were acknowledged, given back or extended as they should."""
+    """Tokens of leases that were acknowledged, given back or extended as requested."""
 
     refused: Mapping[int, QueueletError]
-    """Tokens of the leases that were not, and why."""
+    """Tokens of leases that were not, and why."""
 
     holder_token: int = 0
-    """Told once, when the stream has become the queue's exclusive consumer; larger for each holder."""
+    """Set once, when the stream becomes the queue's exclusive consumer; larger for each holder."""
 
     heartbeat: float = 0
-    """Told once, in the first news of a stream with a heartbeat: the longest silence of either side, in seconds."""
+    """Set once, in the first response of a stream with a heartbeat: the longest silence of either side, in seconds."""
 
     @classmethod
     def of(cls, response: pb.ConsumeResponse) -> News:
-        """Return what a response tells."""
+        """Convert a response."""
         return cls(
             deliveries=tuple(map(Delivery, response.deliveries)),
             settled=tuple(response.settled),
@@ -156,7 +149,7 @@ class News:
         )
 
 
-def new_message(  # noqa: PLR0913  # each is a fact of its own, and all are named
+def new_message(  # noqa: PLR0913  # independent arguments, all keyword-only
     *,
     payload: bytes,
     tags: Iterable[Tag] = (),
@@ -166,15 +159,15 @@ def new_message(  # noqa: PLR0913  # each is a fact of its own, and all are name
     not_before: datetime | None = None,
     ttl: Seconds = 0,
 ) -> pb.NewMessage:
-    """Return a message to add as the wire has it; times are in seconds or as `timedelta`, 0 for none.
+    """Return the protobuf form of a message to add. Durations are in seconds or `timedelta`; 0 means unset.
 
     Raises:
-        InvalidArgument: an id, a priority or a time is none. Which of them may be, the server says.
-        TypeError: the payload is not bytes.
+        InvalidArgument: An ID, a priority or a time is not valid. The server checks the rest.
+        TypeError: The payload is not bytes.
     """
     if not isinstance(payload, bytes):
         raise TypeError(f"payload: {type(payload).__name__} is not bytes; encode it")
-    message_id = str(message_id)  # a UUID of Python's will do
+    message_id = str(message_id)  # accept uuid.UUID too
     if message_id and not parse_uuid(message_id):
         raise _invalid("message_id", f"{message_id[:80]!r} is not a UUID ({why_not_uuid(message_id)})")
     if isinstance(priority, bool) or not isinstance(priority, int):
@@ -197,9 +190,9 @@ def _invalid(field: str, why: str) -> InvalidArgument:
 
 
 def _timestamp(moment: datetime) -> Timestamp:
-    """Return a moment as the wire has it. One without a time zone is local time, as everywhere in Python."""
+    """Convert a time. One without a time zone is local time, as elsewhere in Python."""
     if not isinstance(moment, datetime):
-        raise TypeError(f"not_before: {moment!r:.80} is not a datetime; a message that waits for a while has a delay")
+        raise TypeError(f"not_before: {moment!r:.80} is not a datetime; use delay for a duration")
     timestamp = Timestamp()
     try:
         timestamp.FromDatetime(moment.astimezone(UTC))
@@ -209,11 +202,11 @@ def _timestamp(moment: datetime) -> Timestamp:
 
 
 def duration_to_pb(time: Seconds, field: str) -> Duration | None:
-    """Return a length of time as the wire has it; None for 0, which everywhere means the default.
+    """Convert a duration; 0 becomes None, because an absent field means the default.
 
     Raises:
-        InvalidArgument: it is out of range, or not a number.
-        TypeError: it is not a length of time.
+        InvalidArgument: The duration is out of range, or not a number.
+        TypeError: The value is not a duration.
     """
     seconds = seconds_of(field, time)
     if not seconds:
@@ -226,7 +219,7 @@ def duration_to_pb(time: Seconds, field: str) -> Duration | None:
 def nack_to_pb(
     token: int, *, delay: Seconds = 0, reason: str = "", dead: bool = False, unused: bool = False
 ) -> pb.ConsumeNack:
-    """Return how a message is given back as the wire has it. Raises as `duration_to_pb`."""
+    """Return the protobuf form of a nack. Raises as `duration_to_pb` does."""
     return pb.ConsumeNack(
         token=token,
         delay=duration_to_pb(delay, "delay"),
@@ -237,7 +230,7 @@ def nack_to_pb(
 
 
 def tags_to_pb(tags: Iterable[Tag]) -> list[pb.Tag]:
-    """Return tags as the wire has them. Raises `InvalidArgument` for what is no pair."""
+    """Convert tags. Raises `InvalidArgument` for anything but pairs of strings."""
     return list(map(_tag_to_pb, tags))
 
 

@@ -1,6 +1,6 @@
-"""What may be chosen of producers, of consumers and of each message.
+"""Settings of producers, consumers and messages, as types for `**options`.
 
-Meanings, units and defaults are told where it ends up: by `Producer`, `Consumer` and `Producer.put`.
+`Producer`, `Consumer` and `Producer.put` document their meaning, units and defaults.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from queuelet.tags import Tag
 
 
 class MessageOptions(TypedDict, total=False):
-    """What may be chosen of a message."""
+    """Settings of a message."""
 
     tags: Iterable[Tag]
     message_id: str
@@ -26,13 +26,13 @@ class MessageOptions(TypedDict, total=False):
 
 
 class PutOptions(MessageOptions, total=False):
-    """What may be chosen of a put."""
+    """Settings of a put."""
 
     timeout: Seconds | None
 
 
 class ProducerOptions(TypedDict, total=False):
-    """What may be chosen of a `Producer`."""
+    """Settings of a `Producer`."""
 
     batch_messages: int
     batch_bytes: int
@@ -46,20 +46,20 @@ class ProducerOptions(TypedDict, total=False):
 
 
 class OnError(Enum):
-    """What becomes of a message whose handler raises."""
+    """What happens to a message whose handler raises an exception."""
 
     REQUEUE = "requeue"
-    """It goes back to its place, and is dead when it was tried as often as its queue allows."""
+    """It returns to its place in the queue, and is dead-lettered after the queue's maximum number of deliveries."""
 
     DEAD_LETTER = "dead-letter"
-    """It is dead at once, and stays with its queue's dead letters."""
+    """It is dead-lettered at once."""
 
     DROP = "drop"
-    """It is gone."""
+    """It is removed from the queue."""
 
 
 class ConsumerOptions(TypedDict, total=False):
-    """What may be chosen of a `Consumer`."""
+    """Settings of a `Consumer`."""
 
     concurrency: int
     prefetch: int | None

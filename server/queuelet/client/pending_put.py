@@ -1,4 +1,4 @@
-"""A message on its way, and what became of it."""
+"""A put that is in flight, and its outcome."""
 
 from __future__ import annotations
 
@@ -7,52 +7,51 @@ import logging
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, final
 
-from queuelet.client.encoding import Outgoing
+from queuelet.client.encoding import EncodedMessage
 from queuelet.errors import QueueletError
 
 _log = logging.getLogger("queuelet.client")
 
 
 class Added(NamedTuple):
-    """A message that is in its queue, as the store keeps it."""
+    """The outcome of a successful put: the message is in its queue."""
 
     id: str
-    """The message's id, a UUID."""
+    """The message's ID, a UUID."""
 
     duplicate: bool
-    """Whether it was there already: it had been added under the same id."""
+    """Whether a message with the same ID was queued already, so nothing was added."""
 
     is_durable: bool
-    """Whether it is on disk, and survives the server."""
+    """Whether the message is on disk, so that it survives a crash of the server."""
 
 
 Outcome = Added | QueueletError
-"""What becomes of a message: it is added, or an error kept it from that."""
+"""The outcome of a put: the message was added, or an error prevented it."""
 
 
 @final
 class Sent:
-    """A message on its way. Await it for its outcome: `Added`, or the error that kept it from that."""
+    """A put that is in flight. Await it for its outcome: `Added`, or the error that prevented it."""
 
     __slots__ = ("_hurry", "_settled", "deadline", "is_asked_after", "is_withdrawn", "message", "outcome", "size")
 
-    def __init__(self, message: Outgoing, deadline: float, hurry: Callable[[], None]) -> None:
-        """Take what is sent, until when by the loop's clock, and how to have it sent at once. Producers do that."""
+    def __init__(self, message: EncodedMessage, deadline: float, hurry: Callable[[], None]) -> None:
         self.message = message
         self.size = message.size
         self.deadline = deadline
         self._hurry = hurry
         self._settled: asyncio.Future[None] | None = None
-        """Made only where somebody waits: of most messages nobody does."""
+        """Created only if something waits, because nothing waits for most messages."""
         self.outcome: Outcome | None = None
-        """None while it is on its way."""
+        """The outcome; None while the put is in flight."""
         self.is_asked_after = False
-        """Whether somebody has waited for it, so that a failure is known to somebody."""
+        """Whether the program has awaited the outcome, so that it knows of a failure."""
         self.is_withdrawn = False
-        """Whether whoever put it has gone, so that it need not be sent."""
+        """Whether the call that waited was cancelled, so that the message need not be sent any more."""
 
     def __await__(self) -> Generator[Any, None, Added]:
-        """Wait for the outcome. Being cancelled meanwhile does not call the message back."""
+        """Wait for the outcome. Cancelling the wait does not withdraw the message."""
         self.is_asked_after = True
         if self.outcome is None:
             self._hurry()
@@ -60,36 +59,44 @@ class Sent:
         return self.result()
 
     def result(self) -> Added:
-        """Return the outcome, or raise it.
+        """Return the outcome without waiting.
+
+        Returns:
+            What was added.
 
         Raises:
-            InvalidStateError: there is none yet.
+            InvalidStateError: There is no outcome yet.
+            QueueletError: The error that prevented the put.
         """
         if self.outcome is None:
-            raise asyncio.InvalidStateError("the message is on its way: await it for its outcome")
+            raise asyncio.InvalidStateError("the put is in flight; await it for its outcome")
         if isinstance(self.outcome, QueueletError):
             raise self.outcome
         return self.outcome
 
     def done(self) -> bool:
-        """Tell whether there is an outcome."""
+        """Return whether there is an outcome."""
         return self.outcome is not None
 
     def add_done_callback(self, call: Callable[[Added | QueueletError], None]) -> None:
-        """Have a function called with the outcome. It runs in the event loop, and what it raises is logged."""
+        """Call a function with the outcome once there is one.
+
+        Args:
+            call: Called in the event loop with `Added` or an error. An exception that it raises is logged.
+        """
         self.is_asked_after = True
 
-        def tell(_: asyncio.Future[None]) -> None:
-            assert self.outcome is not None  # noqa: S101  # the future is done once it is there
+        def report(_: asyncio.Future[None]) -> None:
+            assert self.outcome is not None  # noqa: S101  # set before the future is done
             try:
                 call(self.outcome)
-            except Exception:  # noqa: BLE001  # it is theirs
-                _log.exception("a function that was called with the outcome of a put failed")
+            except Exception:  # noqa: BLE001  # the callback is the program's code
+                _log.exception("a done callback of a put raised an exception")
 
-        self._until_settled().add_done_callback(tell)
+        self._until_settled().add_done_callback(report)
 
     def settle(self, outcome: Outcome) -> None:
-        """Give it its outcome, and tell all who wait."""
+        """Set the outcome, and wake everything that waits for it."""
         self.outcome = outcome
         if self._settled is not None and not self._settled.done():
             self._settled.set_result(None)

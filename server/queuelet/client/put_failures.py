@@ -1,4 +1,4 @@
-"""What became of puts that failed while nobody waited for them."""
+"""Failed puts whose outcome the program has not awaited."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from queuelet.client.pending_put import Sent
 from queuelet.errors import QueueletError
 
 _REMEMBERED = 1_000
-"""How many failed messages are kept that nobody has asked after yet. Of more, the oldest count as never asked after."""
+"""How many failed puts to remember in case that the program awaits them later. Older ones count as unawaited."""
 
-_TOLD = 10
-"""How many errors are told together."""
+_REPORTED = 10
+"""How many errors to report."""
 
 
 class PutFailures:
-    """Messages that were not put. Whoever waits for one knows; of the others somebody must be told."""
+    """Failed puts. `PutsFailed` reports those that the program never awaited."""
 
     def __init__(self) -> None:
-        """Begin with none."""
-        self._unasked: list[tuple[Sent, QueueletError]] = []
+        self._unawaited: list[tuple[Sent, QueueletError]] = []
         self._first: list[QueueletError] = []
         self._forgotten = 0
 
     def note(self, sent: Sent, error: QueueletError) -> None:
-        """Keep what became of a message, in case that nobody asks."""
-        self._unasked.append((sent, error))
-        if len(self._unasked) > _REMEMBERED:
-            self._unasked = [(each, why) for each, why in self._unasked if not each.is_asked_after]
-            for _, why in self._unasked[:-_REMEMBERED]:
-                self._first = [*self._first, why][:_TOLD]
+        """Remember a failed put, in case that the program never awaits it."""
+        self._unawaited.append((sent, error))
+        if len(self._unawaited) > _REMEMBERED:
+            self._unawaited = [(each, why) for each, why in self._unawaited if not each.is_asked_after]
+            for _, why in self._unawaited[:-_REMEMBERED]:
+                self._first = [*self._first, why][:_REPORTED]
                 self._forgotten += 1
-            del self._unasked[:-_REMEMBERED]
+            del self._unawaited[:-_REMEMBERED]
 
-    def tell(self) -> None:
-        """Raise `PutsFailed` if there are messages that nobody asked after."""
-        errors = [*self._first, *(error for sent, error in self._unasked if not sent.is_asked_after)]
+    def raise_unawaited(self) -> None:
+        """Raise `PutsFailed` if there are failed puts that the program has not awaited."""
+        errors = [*self._first, *(error for sent, error in self._unawaited if not sent.is_asked_after)]
         failed = self._forgotten + len(errors) - len(self._first)
         if failed:
-            raise PutsFailed(errors[:_TOLD], failed)
+            raise PutsFailed(errors[:_REPORTED], failed)

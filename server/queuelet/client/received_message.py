@@ -1,4 +1,4 @@
-"""A message in the hands of a consumer."""
+"""A message that a consumer handles."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from queuelet.client.validation import Seconds
 from queuelet.tags import Tags
 
 if TYPE_CHECKING:
-    from queuelet.client.lease_session import Lessee
+    from queuelet.client.lease_session import LeaseSession
 
 
 @final
 class Received(Generic[Item]):
-    """A message and the lease on it, which goes on for as long as the work does."""
+    """A message and the lease on it. The consumer extends the lease while the work lasts."""
 
-    __slots__ = ("_delivery", "_lessee", "holder_token", "is_leased", "is_settled", "item")
+    __slots__ = ("_delivery", "_session", "holder_token", "is_leased", "is_settled", "item")
 
-    def __init__(self, delivery: Delivery, item: Item, lessee: Lessee) -> None:
-        """Take what came, what it says, and whom to tell what became of it. Consumers make these."""
+    def __init__(self, delivery: Delivery, item: Item, session: LeaseSession) -> None:
         self._delivery = delivery
-        self._lessee = lessee
+        self._session = session
         self.item = item
-        """What was put."""
-        self.holder_token = lessee.holder_token
-        """Of an exclusive consumer: larger for each that holds the queue, to be passed on like `token`."""
+        """The item, as the serializer returned it."""
+        self.holder_token = session.holder_token
+        """The fencing token of an exclusive consumer, larger for each holder of the queue; pass it on like `token`."""
         self.is_leased = True
-        """Whether it is still this consumer's, for all it knows. Others may get it once it is not."""
+        """Whether the lease holds, as far as this consumer knows. Afterwards others may get the message."""
         self.is_settled = False
-        """Whether it was acknowledged or given back."""
+        """Whether the message was acknowledged or given back."""
 
     @property
     def message(self) -> Message:
@@ -40,56 +39,62 @@ class Received(Generic[Item]):
 
     @property
     def id(self) -> str:
-        """Its id, a UUID."""
+        """The message's ID, a UUID."""
         return self._delivery.message.id
 
     @property
     def payload(self) -> bytes:
-        """Its bytes."""
+        """The message's bytes."""
         return self._delivery.payload
 
     @property
     def tags(self) -> Tags:
-        """Its tags, in order."""
+        """The message's tags, sorted by key."""
         return self._delivery.message.tags
 
     @property
     def token(self) -> int:
-        """Its lease: larger than any that the server gave before, to be passed on to what the work writes to."""
+        """The lease's fencing token, larger than any earlier one; pass it on to the systems that the work writes to."""
         return self._delivery.token
 
     @property
     def count(self) -> int:
-        """How often it was delivered, this time included."""
+        """How often the message was delivered, including this time."""
         return self._delivery.count
 
     @property
     def deadline(self) -> datetime:
-        """When its lease ended, had it not been extended; by the server's clock."""
+        """When the lease would have expired without extensions, by the server's clock."""
         return self._delivery.deadline
 
     def ack(self) -> None:
-        """Say that it is done. It is told with others in a moment; the consumer closes once the server has heard it."""
+        """Acknowledge the message. The ack is sent with others soon; closing the consumer waits for confirmation."""
         if not self.is_settled:
             self.is_settled = True
-            self._lessee.ack(self._delivery)
+            self._session.ack(self._delivery)
 
     def nack(self, *, delay: Seconds = 0, reason: str = "", dead: bool = False, unused: bool = False) -> None:
-        """Give it back; it stays away for `delay`, in seconds or as a `timedelta`.
+        """Give the message back to the queue.
 
-        With `dead` it is dead at once, since another try would not help; with `unused` this delivery does not count.
+        Args:
+            delay: How long the message is not delivered again, in seconds.
+            reason: Why it failed, which its history shows.
+            dead: Whether to dead-letter the message at once, because another try would not help.
+            unused: Whether not to count this delivery, because the work on the message has not begun.
+
+        Raises:
+            InvalidArgument: The delay is out of range. The message can still be settled then.
         """
         if not self.is_settled:
-            # What cannot be sent is refused here, while the message can still be settled in another way.
+            # Validate first, so that after an error the message can still be settled in another way.
             how = nack_to_pb(self.token, delay=delay, reason=reason, dead=dead, unused=unused)
             self.is_settled = True
-            self._lessee.nack(how)
+            self._session.nack(how)
 
     def _renew(self, delivery: Delivery) -> None:
-        """Take a newer lease on it: it came again while the work went on."""
+        """Switch to a newer lease: the message was delivered again while the work went on."""
         self._delivery = delivery
         self.is_leased = True
 
     def __repr__(self) -> str:
-        """Name it."""
         return f"<Received {self.id}, delivery {self.count}>"

@@ -1,4 +1,4 @@
-"""What is worth trying again, and how long to wait before it is."""
+"""Which errors are worth a retry, and how long to back off."""
 
 from __future__ import annotations
 
@@ -16,30 +16,29 @@ from queuelet.errors import (
     Unreachable,
 )
 
-AWAY = (Unreachable, DeadlineExceeded, ServerDraining, StoreFailed, ClientSilent)
-"""The server is away, just starts, or opens its store anew: it will be back. What became of the call is not known."""
+UNAVAILABLE = (Unreachable, DeadlineExceeded, ServerDraining, StoreFailed, ClientSilent)
+"""The server is unreachable, starting, or reopening its store. The outcome of the call is not known."""
 
-CROWDED = (QueueFull, MemoryExhausted, StoreFull, TooMany)
-"""There is no room now. The call did nothing, and the same call may do later."""
+FULL = (QueueFull, MemoryExhausted, StoreFull, TooMany)
+"""There is no space now. The call had no effect, and a retry may succeed later."""
 
 
 class Backoff:
-    """How long to wait before the next try: twice as long each time, and a part of it left to chance.
+    """The delay before each retry: it doubles each time, with jitter.
 
-    Chance keeps clients that lost their server at the same moment from coming back at the same moment.
+    The jitter keeps clients that lost their server at the same moment from reconnecting at the same moment.
     """
 
-    def __init__(self, soonest: float = 0.1, latest: float = 5.0) -> None:
-        """Take the shortest and the longest wait, in seconds."""
-        self._soonest = soonest
-        self._latest = latest
-        self._next = soonest
+    def __init__(self, shortest: float = 0.1, longest: float = 5.0) -> None:
+        self._shortest = shortest
+        self._longest = longest
+        self._next = shortest
 
     def next_delay(self) -> float:
-        """Return how long to wait now, in seconds: between half and all of what it has come to."""
-        delay, self._next = self._next, min(self._latest, 2 * self._next)
-        return delay * random.uniform(0.5, 1)  # noqa: S311  # it guards nothing
+        """Return the delay before the next retry, in seconds: between half and all of the current backoff."""
+        delay, self._next = self._next, min(self._longest, 2 * self._next)
+        return delay * random.uniform(0.5, 1)  # noqa: S311  # jitter needs no secure randomness
 
     def reset(self) -> None:
-        """Begin again with the shortest wait: a try went well."""
-        self._next = self._soonest
+        """Start again with the shortest delay, after a success."""
+        self._next = self._shortest

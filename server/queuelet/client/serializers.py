@@ -1,4 +1,4 @@
-"""What a program puts and takes, from and to bytes."""
+"""Serializers: they convert between the items of a program and the bytes of messages."""
 
 from __future__ import annotations
 
@@ -11,19 +11,39 @@ Item = TypeVar("Item")
 
 
 class Serializer(Protocol[Item]):
-    """Makes bytes of an item, and an item of bytes. What it raises is told to whoever puts, or sorts out what came."""
+    """Converts items to bytes and back.
+
+    An exception from `dump` is raised by the put. An exception from `load` dead-letters the message.
+    """
 
     def dump(self, item: Item, /) -> bytes:
-        """Return the payload for an item."""
+        """Return the payload for an item.
+
+        Args:
+            item: The item to put.
+
+        Returns:
+            The bytes of the message.
+        """
         ...
 
     def load(self, payload: bytes, /) -> Item:
-        """Return the item of a payload, or raise whatever says that it has none."""
+        """Return the item for a payload.
+
+        Args:
+            payload: The bytes of a message.
+
+        Returns:
+            The item, as a consumer gets it.
+
+        Raises:
+            Exception: Any exception means that the payload cannot be read.
+        """
         ...
 
 
 class BytesSerializer:
-    """Items are bytes as they are."""
+    """Items are bytes, which are sent unchanged."""
 
     def dump(self, item: bytes, /) -> bytes:
         """Return the item."""
@@ -35,38 +55,38 @@ class BytesSerializer:
 
 
 class TextSerializer:
-    """Items are texts, in UTF-8."""
+    """Items are strings, encoded in UTF-8."""
 
     def dump(self, item: str, /) -> bytes:
-        """Return the text in UTF-8, or raise `InvalidArgument` for one with lone surrogates."""
+        """Return the text in UTF-8. Raise `InvalidArgument` if it has lone surrogates."""
         check_text("item", item)
         return item.encode()
 
     def load(self, payload: bytes, /) -> str:
-        """Return the text, or raise `UnicodeDecodeError`."""
+        """Return the text. Raise `UnicodeDecodeError` if the payload is not UTF-8."""
         return payload.decode()
 
 
 class JsonSerializer:
-    """Items are what JSON can say: dicts, lists, texts, numbers, booleans and None."""
+    """Items are JSON values: dicts, lists, strings, numbers, booleans and None."""
 
     def dump(self, item: Any, /) -> bytes:  # noqa: ANN401  # JSON has no narrower type in Python
-        """Return the item as JSON, without spaces; raise `TypeError` or `ValueError` for what JSON cannot say."""
+        """Return the item as JSON without spaces. Raise `TypeError` or `ValueError` if JSON cannot express it."""
         text = json.dumps(item, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        # JSON has an escape for a lone surrogate, as in a file name that is not UTF-8. In quotes it can only be that.
+        # JSON has an escape for lone surrogates, as in file names that are not UTF-8. They only occur in strings.
         return text.encode(errors="backslashreplace")
 
     def load(self, payload: bytes, /) -> Any:  # noqa: ANN401  # as above
-        """Return what the JSON says, or raise `ValueError`."""
+        """Return the value. Raise `ValueError` if the payload is not JSON."""
         return json.loads(payload)
 
 
 class _Model(Protocol):
-    """What pydantic's models have of their own, and others may have too."""
+    """The two methods of pydantic's models that are needed here. Other classes may have them too."""
 
     @classmethod
     def model_validate_json(cls, json_data: bytes, /) -> Self:
-        """Return the model that JSON describes, or raise `ValueError`."""
+        """Return the model that the JSON describes, or raise `ValueError`."""
         ...
 
     def model_dump_json(self) -> str:
@@ -78,18 +98,38 @@ Model = TypeVar("Model", bound=_Model)
 
 
 class ModelSerializer(Generic[Model]):
-    """Items are models of pydantic, or of anything with its two methods for JSON: `ModelSerializer(Order)`."""
+    """Items are pydantic models, or other objects with the same two methods for JSON: `ModelSerializer(Order)`.
+
+    Args:
+        model: The class of the items.
+    """
 
     def __init__(self, model: type[Model]) -> None:
-        """Take the model of the items."""
         self._model = model
 
     def dump(self, item: Model, /) -> bytes:
-        """Return the model as JSON."""
+        """Return a model as JSON.
+
+        Args:
+            item: The model.
+
+        Returns:
+            The JSON in UTF-8.
+        """
         return item.model_dump_json().encode()
 
     def load(self, payload: bytes, /) -> Model:
-        """Return the model that the JSON describes, or raise what its validation does."""
+        """Return the model that a JSON text describes.
+
+        Args:
+            payload: The JSON in UTF-8.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: The JSON is not valid for the model; pydantic raises a subclass.
+        """
         return self._model.model_validate_json(payload)
 
 

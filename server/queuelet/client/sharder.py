@@ -1,16 +1,16 @@
-"""Several queues as one: for more than one queue can do, or so that one key does not hold up the others.
+"""Several queues used as one: for more throughput than one queue has, or so that one key does not block the others.
 
     async with Sharder(client, "orders", shards=4) as orders:
         await orders.put(b"an order", key="customer 7")
         await orders.run(handle)                        # a consumer for each shard
 
-The shards are the queues `orders-0`, `orders-1` and so on. Those that are there are taken as they are, whoever made
-them; opening makes what is missing of as many as it is told. So sharders that were told different counts come to the
-largest: each looks for more shards as long as it is open. None is removed, and one that somebody deletes is made again.
+The shards are the queues `orders-0`, `orders-1` and so on. Opening a sharder creates the shards that are missing up to
+its count, and uses existing ones as they are. So sharders with different counts converge to the largest one, because
+each looks for further shards while it is open. A sharder deletes no shard, and recreates one that was deleted.
 
-Messages of one key go to one shard and keep their order; those without go where the fewest messages are, in turn where
-there are as many. Between shards there is no order. A shard that is added takes its part of the keys from all others,
-and what is queued stays where it is: whoever needs the order of keys adds shards while the queues are empty.
+Messages with the same key go to the same shard and keep their order. Messages without a key go to the shard with the
+fewest messages, in turn among equals. There is no order between shards. A new shard takes a share of the keys from all
+others, while queued messages stay where they are. If the order of a key matters, add shards while the queues are empty.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from queuelet.client.errors import Closed
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
 from queuelet.client.pending_put import Added, Sent
 from queuelet.client.producer import Producer
-from queuelet.client.retries import AWAY
+from queuelet.client.retries import UNAVAILABLE
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.validation import Seconds, check_at_least, seconds_of
 from queuelet.errors import QueueExists, QueueletError, QueueNotFound
@@ -38,10 +38,9 @@ from queuelet.v1 import queue_pb2 as pb
 
 
 class _Run:
-    """Work on all shards, each by a consumer of its own."""
+    """Consumption of all shards, with one consumer for each."""
 
     def __init__(self, consumer_of: Callable[[str], Consumer[Any]], make: Callable[[str], Awaitable[None]]) -> None:
-        """Take what makes the consumer of a shard, and what makes a shard."""
         self._consumer_of = consumer_of
         self._make = make
         self._consumers: dict[str, Consumer[Any]] = {}
@@ -50,19 +49,19 @@ class _Run:
         self._is_stopping = False
 
     def start(self, shard: str) -> None:
-        """Begin with a shard."""
+        """Start to consume a shard."""
         work = asyncio.create_task(self._consume(shard))
         work.add_done_callback(lambda _: self._changed.set())
         self._works.append(work)
 
     def stop(self) -> None:
-        """Take no more messages, and end when the work that goes on is done."""
+        """Stop all consumers once their current work is done."""
         self._is_stopping = True
         for consumer in self._consumers.values():
             consumer.stop()
 
     async def wait(self) -> None:
-        """Return when the work on all shards has ended. Raises what ended one of them."""
+        """Wait until all consumers have ended. Raises the error of the first that fails."""
         while not all(work.done() for work in self._works):
             self._changed.clear()
             await self._changed.wait()
@@ -71,27 +70,27 @@ class _Run:
                     work.result()
 
     async def close(self) -> None:
-        """Cut off the work that goes on."""
+        """Cancel all consumers."""
         for work in self._works:
             work.cancel()
         await asyncio.gather(*self._works, return_exceptions=True)
 
     async def _consume(self, shard: str) -> None:
-        """Consume a shard, and make it again where somebody deletes it."""
+        """Consume a shard, and recreate it if it was deleted."""
         while not self._is_stopping:
             consumer = self._consumers[shard] = self._consumer_of(shard)
             try:
                 await consumer.run()
             except QueueNotFound:
-                # Where the server is away now, the next consumer waits for it, and may come here again.
-                with suppress(*AWAY):
+                # If the server is unavailable now, the next consumer waits for it and may come here again.
+                with suppress(*UNAVAILABLE):
                     await self._make(shard)
             else:
                 return
 
 
 class Sharder(Generic[Item]):
-    """Puts messages into the shards of one name, and takes them out. Use it in `async with`."""
+    """Puts messages into the shards of one name, and consumes them. Use it in `async with`."""
 
     @overload
     def __init__(
@@ -122,7 +121,7 @@ class Sharder(Generic[Item]):
         **options: Unpack[ProducerOptions],
     ) -> None: ...
 
-    def __init__(  # noqa: PLR0913  # each is a choice of its own, and all but three are named
+    def __init__(  # noqa: PLR0913  # independent settings, all but three keyword-only
         self,
         client: Client,
         name: str,
@@ -135,47 +134,50 @@ class Sharder(Generic[Item]):
         look_every: Seconds = 1.0,
         **options: Unpack[ProducerOptions],
     ) -> None:
-        """Take where the messages go.
+        """Set up a sharder. Nothing is sent until it is opened.
 
         Args:
-            client: an open client.
-            name: what the shards' names begin with.
-            serializer: what makes bytes of items, and items of bytes.
-            shards: how many there should be at least.
-            store: where the messages of a shard that is made live.
-            limit: the most messages it holds; -1 for no bound.
-            delivery: how its messages are delivered; None for the server's defaults.
-            look_every: how often to look for new shards, and how full they are, in seconds.
-            options: those of the `Producer` of each shard.
+            client: An open client.
+            name: The prefix of the shards' names.
+            serializer: Converts items to bytes and back.
+            shards: The smallest number of shards.
+            store: Where new shards store their messages, `MEMORY` or `DISK`.
+            limit: The largest number of messages in a new shard; -1 for unlimited.
+            delivery: The delivery settings of new shards; None for the server's defaults.
+            look_every: How often to look for new shards and at the number of messages in each, in seconds.
+            **options: Settings of the `Producer` of each shard.
+
+        Raises:
+            ValueError: A number is out of range.
         """
         check_at_least(1, shards=shards)
         self._look_every = seconds_of("look_every", look_every, above=0)
         self._client = client
         self._name = name
         self._serializer: Serializer[Item] = serializer
-        self._least = shards
+        self._minimum = shards
         self._store = store
         self._limit = limit
         self._delivery = delivery
         self._options = options
         self._producers: dict[str, Producer[Item]] = {}
         self._messages: dict[str, int] = {}
-        """How many messages each shard has, as far as is known. The shard that was put into last stands last."""
+        """The number of messages in each shard, as far as known. The shard of the latest put is last."""
         self._runs: list[_Run] = []
         self._looking: asyncio.Task[None] | None = None
 
     @property
     def shards(self) -> tuple[str, ...]:
-        """The names of the shards that are known, in order."""
+        """The names of the known shards, in order."""
         return tuple(self._producers)
 
     async def __aenter__(self) -> Self:
-        """Find the shards, and make those that are missing."""
+        """Find the shards, and create those that are missing."""
         if self._looking is not None:
-            raise Closed("the sharder was opened before: make a new one")
-        self._looking = asyncio.create_task(self._look_now_and_then())
+            raise Closed("the sharder was opened before; make a new one")
+        self._looking = asyncio.create_task(self._look_loop())
         try:
-            for number in range(self._least):
+            for number in range(self._minimum):
                 await self._make(self._shard(number))
             await self._look()
         except BaseException as error:
@@ -186,7 +188,7 @@ class Sharder(Generic[Item]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Send what is still here, as `Producer` does, and take no more. Consumers go on until they are stopped."""
+        """Close the producers of all shards, as `Producer` does. Consumers go on until they are stopped."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
@@ -198,11 +200,35 @@ class Sharder(Generic[Item]):
     # Putting
 
     async def put(self, item: Item, *, key: str = "", **options: Unpack[PutOptions]) -> Added:
-        """Put an item into the shard of its key, and return when it is kept there; see `Producer.put`."""
+        """Put an item into the shard of its key, and return once the server has committed it.
+
+        Args:
+            item: The item to put.
+            key: Items with the same key go to the same shard; empty for any shard.
+            **options: Settings of the message and the timeout, as for `Producer.put`.
+
+        Returns:
+            What was added.
+
+        Raises:
+            QueueletError: The errors of `Producer.put`.
+        """
         return await self._producer_for(key).put(item, **options)
 
     async def send(self, item: Item, *, key: str = "", **options: Unpack[PutOptions]) -> Sent:
-        """Take an item to be put into the shard of its key, and return before it is; see `Producer.send`."""
+        """Put an item into the shard of its key, and return before it is sent.
+
+        Args:
+            item: The item to put.
+            key: Items with the same key go to the same shard; empty for any shard.
+            **options: Settings of the message and the timeout, as for `Producer.put`.
+
+        Returns:
+            The put in flight, to be awaited for its outcome.
+
+        Raises:
+            QueueletError: The errors of `Producer.send`.
+        """
         return await self._producer_for(key).send(item, **options)
 
     def _producer_for(self, key: str) -> Producer[Item]:
@@ -211,16 +237,28 @@ class Sharder(Generic[Item]):
         self._messages[shard] = self._messages.pop(shard) + 1
         return self._producers[shard]
 
-    async def flush(self, timeout: Seconds | None = None) -> bool:  # noqa: ASYNC109  # its end is an answer, no error
-        """Wait until all that was put so far has an outcome; return whether it has, within so many seconds."""
+    async def flush(self, timeout: Seconds | None = None) -> bool:  # noqa: ASYNC109  # it returns False instead of raising
+        """Wait until all puts so far have an outcome.
+
+        Args:
+            timeout: How long to wait, in seconds; None for unlimited.
+
+        Returns:
+            Whether all have one.
+        """
         return all(await asyncio.gather(*(producer.flush(timeout) for producer in self._producers.values())))
 
-    # Taking
+    # Consuming
 
     async def run(self, handler: Handler[Item], **options: Unpack[ConsumerOptions]) -> None:
-        """Consume all shards, new ones too, each by a `Consumer` of its own with these options.
+        """Consume all shards, including new ones, with a `Consumer` for each.
 
-        It ends when all of them have, and when one raises what does not go by itself.
+        Args:
+            handler: Does the work of a message.
+            **options: Settings of the consumers, as for `Consumer`.
+
+        Raises:
+            QueueletError: The errors of `Consumer.run`; the first one ends all consumers.
         """
         self._check_open()
 
@@ -238,15 +276,15 @@ class Sharder(Generic[Item]):
             await run.close()
 
     def stop(self) -> None:
-        """Take no more messages, and have `run` end when the work that goes on is done."""
+        """Stop all consumers. `run` returns once their current work is done."""
         for run in self._runs:
             run.stop()
 
-    # Inside
+    # Internals
 
     def _check_open(self) -> None:
         if not self._producers:
-            raise Closed("the sharder was not opened: use it in `async with`")
+            raise Closed("the sharder is not open; use it in `async with`")
 
     def _shard(self, number: int) -> str:
         return f"{self._name}-{number}"
@@ -255,14 +293,14 @@ class Sharder(Generic[Item]):
         with suppress(QueueExists):
             await self._client.new_queue(name=shard, store=self._store, limit=self._limit, delivery=self._delivery)
 
-    async def _look_now_and_then(self) -> None:
+    async def _look_loop(self) -> None:
         while True:
             await asyncio.sleep(self._look_every)
             with suppress(QueueletError):
                 await self._look()
 
     async def _look(self) -> None:
-        """Learn how full the shards are, and of those that others added."""
+        """Find new shards, and refresh the number of messages in each."""
         for number in count():
             shard = self._shard(number)
             try:
@@ -274,11 +312,11 @@ class Sharder(Generic[Item]):
                 counts = pb.MessageCounts()
             if shard not in self._producers:
                 await self._adopt(shard)
-            on_their_way = self._producers[shard].unsettled
-            self._messages[shard] = counts.ready + counts.delayed + counts.leased + counts.dead + on_their_way
+            in_flight = self._producers[shard].unsettled
+            self._messages[shard] = counts.ready + counts.delayed + counts.leased + counts.dead + in_flight
 
     async def _adopt(self, shard: str) -> None:
-        """Begin to use a shard."""
+        """Open a producer for a shard, and start to consume it where `run` is active."""
         producer = Producer(self._client, shard, self._serializer, **self._options)
         self._producers[shard] = await producer.__aenter__()
         for run in self._runs:
@@ -286,10 +324,10 @@ class Sharder(Generic[Item]):
 
 
 def shard_of(key: str, shards: tuple[str, ...]) -> str:
-    """Return the shard of a key: the one with the largest hash of both.
+    """Return the shard of a key: the one with the largest hash of both names.
 
-    Whoever knows the same shards finds the same one. A shard that is added takes keys from others, and no key goes
-    between those that were there. (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998.)
+    Everyone who knows the same shards finds the same one. A new shard takes keys from the others, and no key moves
+    between the old ones. (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998.)
     """
     return max(
         shards, key=lambda shard: blake2b(f"{shard}\0{key}".encode(errors="surrogatepass"), digest_size=8).digest()

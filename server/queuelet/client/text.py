@@ -1,7 +1,7 @@
-"""Text on its way to the wire.
+"""Text for requests.
 
-Text from elsewhere, such as an exception's or a machine's name, is made to fit: it must not stop what it describes.
-Text that a caller chose is refused with the field's name if it cannot be sent.
+Text from elsewhere, such as an exception's message or a host name, is cut and escaped to fit, because it must not fail
+the call that it describes. Text that a caller chose raises an error with the field's name if it cannot be sent.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from typing import ParamSpec, TypeVar
 from queuelet.errors import InvalidArgument
 
 LONGEST_CONSUMER = 256
-"""The longest consumer name that the server takes, in bytes."""
+"""The longest consumer name that the server accepts, in bytes."""
 
 LONGEST_REASON = 1_024
-"""The longest reason that the server takes, in bytes."""
+"""The longest reason that the server accepts, in bytes."""
 
 _SHOWN = 80
-"""How much of a bad value an error shows, in characters."""
+"""How much of an invalid value an error text shows, in characters."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def sendable(text: object, at_most: int) -> str:
-    """Return text that UTF-8 can encode, cut to `at_most` bytes. A lone surrogate becomes its escape."""
+    """Return a text that UTF-8 can encode, cut to `at_most` bytes. Lone surrogates become escapes."""
     return str(text)[:at_most].encode(errors="backslashreplace")[:at_most].decode(errors="ignore")
 
 
 def described(error: BaseException, prefix: str = "") -> str:
-    """Return an exception's kind and text as a reason that the server takes. Never raises."""
+    """Return the kind and text of an exception, short enough for a reason. Never raises."""
     kind = type(error).__name__
     try:
-        # A text may be of a class of its own, which can raise as well.
+        # The text may be of a subclass of str, whose methods can raise too.
         text = "".join(str(error)[:LONGEST_REASON])
-    except BaseException as second:  # noqa: BLE001  # an exception whose text raises, whatever that is
+    except BaseException as second:  # noqa: BLE001  # an exception's own __str__ may raise anything
         text = f"(its text cannot be shown: {type(second).__name__})"
     return sendable(f"{prefix}{kind}: {text}".rstrip(": "), LONGEST_REASON)
 
 
 def filled(kind: Callable[P, R], *args: P.args, **fields: P.kwargs) -> R:
-    """Return a message of the wire with these fields.
+    """Return a protobuf message with these fields.
 
     Raises:
-        InvalidArgument: a field cannot be sent; protobuf's own error does not name it.
+        InvalidArgument: A field cannot be sent. Unlike protobuf's own error, this one has the field's name.
     """
     try:
         return kind(*args, **fields)
@@ -55,7 +55,7 @@ def filled(kind: Callable[P, R], *args: P.args, **fields: P.kwargs) -> R:
 
 
 def check_text(field: str, text: str) -> None:
-    """Raise `InvalidArgument` for a text that cannot be encoded."""
+    """Raise `InvalidArgument` if a text cannot be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

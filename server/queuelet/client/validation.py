@@ -1,4 +1,4 @@
-"""Whether settings make sense, so that one that does not is refused where it is chosen."""
+"""Validation of settings, so that a wrong one is refused where the program sets it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from numbers import Real
 from queuelet.errors import InvalidArgument
 
 Seconds = float | timedelta
-"""A length of time: a number of seconds, or a `timedelta`."""
+"""A duration: a number of seconds, or a `timedelta`."""
 
 LONGEST = 315_576_000_000
-"""The longest time that protobuf has, in seconds: ten thousand years."""
+"""The longest duration in protobuf, in seconds: ten thousand years."""
 
 
 def check_at_least(least: int, **settings: float | None) -> None:
-    """Raise `ValueError` for a setting that is less, and `TypeError` for one that is not a number.
-
-    None is no bound, and may be.
-    """
+    """Raise `ValueError` for a setting below `least`, and `TypeError` for one that is not a number. None is allowed."""
     for name, value in settings.items():
         if value is not None and not isinstance(value, int | float):
             raise TypeError(f"{name}: {value!r} is not a number")
@@ -30,11 +27,11 @@ def check_at_least(least: int, **settings: float | None) -> None:
 def seconds_of(
     field: str, value: Seconds, *, least: float = 0, most: float = LONGEST, above: float | None = None
 ) -> float:
-    """Return a length of time in seconds: from `least` to `most`, and more than `above` where that is given.
+    """Return a duration in seconds, from `least` to `most`, and more than `above` if that is given.
 
     Raises:
-        InvalidArgument: it is out of range, or not a number.
-        TypeError: it is something else.
+        InvalidArgument: The duration is out of range, or not a number.
+        TypeError: The value is neither a number nor a `timedelta`.
     """
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
@@ -44,7 +41,7 @@ def seconds_of(
         except OverflowError:
             seconds = inf
     else:
-        raise TypeError(f"{field}: {value!r:.80} is not a length of time; use seconds or a timedelta")
+        raise TypeError(f"{field}: {value!r:.80} is not a duration; use seconds or a timedelta")
     if above is not None and not seconds > above:
         raise InvalidArgument(f"{field}: {seconds:g} is out of range; use more than {above:g}", field=field)
     if not least <= seconds <= most:
@@ -53,6 +50,6 @@ def seconds_of(
     return seconds
 
 
-def patience_of(field: str, value: Seconds | None) -> float | None:
-    """Return how long to wait at most, in seconds; None for ever. Raises as `seconds_of`."""
+def timeout_of(field: str, value: Seconds | None) -> float | None:
+    """Return a timeout in seconds; None for unlimited. Raises as `seconds_of` does."""
     return None if value is None else seconds_of(field, value, most=inf)

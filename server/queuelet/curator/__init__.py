@@ -1,9 +1,8 @@
-"""Queues that Apache Curator keeps in ZooKeeper, and their way into a queue of ours.
+"""Imports the queues that Apache Curator stores in ZooKeeper.
 
-`items.py` and `names.py` know Curator's formats, `messages.py` makes messages of what they say, `transfer.py` moves
-it all, and `zookeeper.py` is the only module that talks to ZooKeeper, by kazoo. The first four neither wait nor know
-a socket.
+`items.py` and `names.py` parse Curator's formats, `messages.py` converts nodes to messages, `transfer.py` moves them,
+and `zookeeper.py` is the only module that talks to ZooKeeper, through kazoo. The first four do no I/O.
 
-Formats and order are those of Curator's own sources: ItemSerializer, DistributedQueue, DistributedPriorityQueue,
+Formats and order follow Curator's own sources: ItemSerializer, DistributedQueue, DistributedPriorityQueue,
 DistributedDelayQueue, DistributedIdQueue and SimpleDistributedQueue in `org.apache.curator.framework.recipes.queue`.
 """

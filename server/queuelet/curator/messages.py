@@ -1,4 +1,4 @@
-"""What becomes of a node: a message for each of its items."""
+"""Converts nodes to messages, one for each item."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
 
 _NAMESPACE = UUID("5e3b9f0a-6f0e-4c44-9f0d-2f7a64c1b8d3")
-"""Of the ids of imported messages. Another one would let an import that is run again add everything twice."""
+"""The UUID namespace of imported messages. A change would make a repeated import add everything twice."""
 
 _LATEST = 7_258_118_399_999
-"""In milliseconds since 1970: the end of 2199, up to which a server takes delays. Who means never says later times."""
+"""The end of 2199 in milliseconds since 1970, the server's latest delivery time. Curator users write later times for
+never.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,42 +27,42 @@ class Node:
     data: bytes
 
     created: int
-    """The transaction that made it (czxid)."""
+    """The transaction that created it (czxid)."""
 
     created_at: int
-    """When that was, in milliseconds since 1970 (ctime)."""
+    """When it was created, in milliseconds since 1970 (ctime)."""
 
     version: int
-    """How often its data were changed."""
+    """How often its content was changed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversion:
-    """How nodes of one queue become messages."""
+    """How the nodes of one queue become messages."""
 
     path: str
-    """The node of the queue, from ZooKeeper's very root."""
+    """The path of the queue's node, from the root of ZooKeeper."""
 
     recipe: Recipe
 
     id_tag: str
-    """The key of the tag that has the id of an item."""
+    """The key of the tag that holds an item's ID."""
 
     tags: Tags = ()
-    """What all messages get."""
+    """Tags for all messages."""
 
     def messages(self, node: Node) -> list[pb.NewMessage]:
-        """Return a message for each item of a node, in their order. The same node gives the same ids each time.
+        """Return a message for each item of a node, in their order. The same node always gives the same message IDs.
 
         Raises:
-            DamagedNode: it is not what Curator writes.
+            DamagedNode: The node is not in Curator's format.
         """
         payloads = items.decode(node.data) if self.recipe.has_frames else [node.data]
         return [self._message(node, index, payload) for index, payload in enumerate(payloads)]
 
     def _message(self, node: Node, index: int, payload: bytes) -> pb.NewMessage:
         name = node.name
-        # Two ensembles may have the same path and count to the same transaction, but hardly within one millisecond.
+        # Nodes of two ensembles may have the same path and transaction, but hardly in the same millisecond.
         origin = f"{self.path}/{name.node}\n{node.created}\n{node.created_at}\n{index}"
         message = pb.NewMessage(id=str(uuid5(_NAMESPACE, origin)), payload=payload, priority=name.priority)
         for tag in self.tags:

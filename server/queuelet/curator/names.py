@@ -1,7 +1,7 @@
-"""The names of Curator's nodes: which recipe made them, what they say, and the order that they stand for.
+"""The names of Curator's nodes: which recipe created them, what they contain, and their order.
 
-ZooKeeper puts a sequence behind each name: ten digits, or a minus and nine or ten once it has counted past 2**31.
-Before it stands, by recipe:
+ZooKeeper appends a sequence number to each name: ten digits, or a minus sign and nine or ten digits once the number has
+overflowed 2**31. The part before it depends on the recipe:
 
 - queue (DistributedQueue): `queue-`
 - priority (DistributedPriorityQueue): `queue-`, `0` below zero and `1` otherwise, and the int32 in 8 hex digits
@@ -9,8 +9,8 @@ Before it stands, by recipe:
 - id (DistributedIdQueue): `queue-|`, the id, `|`
 - simple (SimpleDistributedQueue): `qn-`
 
-A consumer that fails has its item put back under the plain name of the first recipe, whichever the queue is (but for
-`id`). That name has no priority and no epoch: Curator delivers it where its letters sort, mostly first.
+If a consumer fails, its item is put back under the plain name of the first recipe, except in an `id` queue. That name
+has no priority and no epoch, so Curator delivers the item where the name sorts, mostly first.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from enum import StrEnum
 LEAST_PRIORITY, MOST_PRIORITY = -(2**31), 2**31 - 1
 
 _LARGEST_EPOCH = 2**63 - 1
-"""A Java long."""
+"""The largest Java long."""
 
-# Early Curators requeued an item under its old name, and ZooKeeper added one more each time (CURATOR-56).
+# Early versions of Curator requeued an item under its old name, so ZooKeeper appended one more each time (CURATOR-56).
 _SEQUENCE = r"(?:[0-9]{10}|-[0-9]{9,10})+"
 _PLAIN = re.compile(f"queue-{_SEQUENCE}")
 _PRIORITY = re.compile(f"queue-(?:1[0-7]|0[89A-F])[0-9A-F]{{7}}{_SEQUENCE}")
@@ -35,11 +35,11 @@ _SHARD = re.compile(r"queue-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _EPOCH = re.compile(r"[0-9A-F]{8}|[1-9A-F][0-9A-F]{8,15}")
 _EPOCH_OF_OUR_TIME = re.compile(r"[1-9A-F][0-9A-F]{10}")
-"""Between 2004 and 2527."""
+"""An epoch between 2004 and 2527."""
 
 
 class Recipe(StrEnum):
-    """A kind of queue that Curator has."""
+    """A kind of queue in Curator."""
 
     QUEUE = "queue"
     PRIORITY = "priority"
@@ -49,36 +49,36 @@ class Recipe(StrEnum):
 
     @property
     def has_frames(self) -> bool:
-        """Whether its nodes hold items as `items` reads them, and not one item as it is."""
+        """Whether its nodes contain framed items, as `items` parses them, instead of one plain item."""
         return self is not Recipe.SIMPLE
 
 
 class AmbiguousNames(ValueError):
-    """The names do not tell which recipe made them."""
+    """The names fit more than one recipe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Name:
-    """The name of a node, read."""
+    """The parsed name of a node."""
 
     node: str
-    """All of it."""
+    """The whole name."""
 
     rank: tuple[int, str]
-    """Smaller ones are delivered first."""
+    """The sort key of the delivery order."""
 
     priority: int = 0
-    """An int32; smaller comes first."""
+    """An int32; smaller values are delivered first."""
 
     due: int = 0
-    """When it may be delivered first, in milliseconds since 1970; 0 for at once."""
+    """The earliest time of delivery, in milliseconds since 1970; 0 for at once."""
 
     id: str = ""
-    """The id that was given with the item, with `_` for each `/` and `|` in it."""
+    """The ID that was given with the item, with `_` for each `/` and `|` in it."""
 
 
 def read(node: str, recipe: Recipe) -> Name | None:
-    """Return what a name says, None if it is none that this recipe gives to an item."""
+    """Parse a name. Return None if this recipe does not give such a name to an item."""
     if recipe is Recipe.SIMPLE:
         return Name(node=node, rank=(0, node)) if _SIMPLE.fullmatch(node) else None
     barred = _BARRED.fullmatch(node)
@@ -96,10 +96,10 @@ def read(node: str, recipe: Recipe) -> Name | None:
 
 
 def _priority(node: str) -> int:
-    """Return the priority that stands for where a name sorts.
+    """Return the priority that corresponds to the place where a name sorts.
 
-    The nine hex digits that begin a prioritized name are its priority plus 2**32. Those that begin a plain one stand
-    for none, and yet Curator sorts by them.
+    The nine hex digits at the start of a prioritized name are its priority plus 2**32. Those at the start of a plain
+    name have no such meaning, but Curator sorts by them all the same.
     """
     digits = node.removeprefix("queue-")[:9]
     return min(max(int(digits, 16) - 2**32, LEAST_PRIORITY), MOST_PRIORITY)
@@ -113,20 +113,20 @@ def _epoch(digits: str) -> int | None:
 
 
 def is_item(node: str) -> bool:
-    """Tell whether any recipe gives this name to an item."""
+    """Return whether any recipe gives this name to an item."""
     return any(read(node, recipe) for recipe in Recipe)
 
 
 def is_shard(node: str) -> bool:
-    """Tell whether this is the name of a whole queue, one of those that a QueueSharder spreads its items over."""
+    """Return whether this is the name of a whole queue, one of those that a QueueSharder spreads its items over."""
     return _SHARD.fullmatch(node) is not None
 
 
 def recipe_of(nodes: Iterable[str]) -> Recipe | None:
-    """Return which recipe made these nodes, None if none of them is Curator's.
+    """Return which recipe created these nodes; None if none of them is Curator's.
 
     Raises:
-        AmbiguousNames: it could be one or the other, and a wrong guess would lose ids or delays.
+        AmbiguousNames: More than one recipe fits, and a wrong guess would lose IDs or delays.
     """
     examples: dict[Recipe, str] = {}
     barred: list[str] = []
@@ -141,27 +141,27 @@ def recipe_of(nodes: Iterable[str]) -> Recipe | None:
             barred.append(match["id"])
             examples[Recipe.ID] = node
     if barred:
-        # Found as ids, which they may be.
+        # They were collected as IDs, but may be delays.
         example = examples.pop(Recipe.ID)
         examples[_delay_or_id(barred, example)] = example
-    # Items that were requeued have plain names in every queue but a simple one.
+    # Requeued items have plain names in all kinds of queues but simple ones.
     plain = examples.pop(Recipe.QUEUE, None)
     if Recipe.SIMPLE in examples and plain:
         examples[Recipe.QUEUE] = plain
     if len(examples) > 1:
         one, other = sorted(examples.values())[:2]
-        raise AmbiguousNames(f"both {one} and {other} are there, and no one recipe makes both")
+        raise AmbiguousNames(f"there are both {one} and {other}, and no recipe creates both")
     return next(iter(examples), Recipe.QUEUE if plain else None)
 
 
 def _delay_or_id(texts: list[str], example: str) -> Recipe:
-    """Tell epochs from ids. An id may be any text, so that one like an epoch of our time could still be one."""
+    """Distinguish epochs from IDs. An ID may be any text, even one that looks like a current epoch."""
     if not all(_EPOCH.fullmatch(text) for text in texts):
         return Recipe.ID
-    # Eleven digits that are all decimal may as well be telephone numbers.
+    # Eleven decimal digits may be telephone numbers instead.
     if all(map(_EPOCH_OF_OUR_TIME.fullmatch, texts)) and not all(map(str.isdecimal, texts)):
         return Recipe.DELAY
-    raise AmbiguousNames(f"what {example} has between its bars may be a time or an id")
+    raise AmbiguousNames(f"the text between the bars of {example} may be a time or an id")
 
 
 def in_order(names: Iterable[Name]) -> list[Name]:

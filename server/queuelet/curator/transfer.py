@@ -1,7 +1,7 @@
-"""The way of nodes into a queue: what was acknowledged is removed, and nothing else is.
+"""Transfers nodes to a queue: a node is removed once its messages are acknowledged, and not before.
 
-An import that ends at any moment can be run again. A node is removed only after the server has acknowledged all of its
-items, and ids that derive from the node have the server take no item a second time while the first is queued.
+An import may be interrupted at any moment and run again. A node is only removed after the server has acknowledged all
+of its items. Message IDs derive from the node, so the server adds no item a second time while the first is queued.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from queuelet.errors import InvalidArgument, MessageExists, QueueletError
 from queuelet.v1 import queue_pb2 as pb
 
 READ_AT_ONCE = 256
-"""Nodes that are read, and locked, at once. A node has at most 1 MiB unless ZooKeeper is told otherwise."""
+"""How many nodes to read and lock at once. By default ZooKeeper limits a node to 1 MiB."""
 
 LOCKED = "a consumer has locked it"
-"""Why a node was left."""
+"""The reason for skipping a locked node."""
 
 
 class Source(Protocol):
-    """The nodes of a queue in ZooKeeper. Every method raises `Unreachable` where the connection is lost."""
+    """The nodes of a queue in ZooKeeper. Every method raises `Unreachable` if the connection is lost."""
 
     def lock(self, nodes: Sequence[str]) -> list[bool]:
-        """Lock nodes as Curator's consumers do; tell of each whether it is ours now."""
+        """Lock nodes as Curator's consumers do. Return for each whether it is locked for us now."""
 
     def unlock(self, nodes: Sequence[str]) -> None:
-        """Give locks of ours back."""
+        """Release our locks."""
 
     def read(self, names: Sequence[Name]) -> list[Node | str | None]:
-        """Read nodes: each, or why it can't be read, or None if it is there no more."""
+        """Read nodes. Return each one, or why it cannot be read, or None if it no longer exists."""
 
     def remove(self, nodes: Sequence[Node]) -> list[str | None]:
-        """Remove nodes that are still as they were read; of each that could not be removed say why."""
+        """Remove nodes that have not changed since they were read. Return for each None, or why it was not removed."""
 
 
 Outcome = QueueletError | bool
-"""What became of a message: why it was refused, or else whether it was in the queue already."""
+"""The outcome of a message: why it was refused, or whether it was queued already."""
 
 Sink = Callable[[Sequence[pb.NewMessage]], Sequence[Outcome]]
-"""Adds messages in their order; returns the outcome of each. Raises what leaves all of them in doubt."""
+"""Adds messages in their order and returns the outcome of each. Raises if all outcomes are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A node that was left, and why."""
+    """A node that was skipped, and why."""
 
     node: str
     reason: str
@@ -56,38 +56,38 @@ class Left:
 
 @dataclass(slots=True)
 class Report:
-    """What was done so far."""
+    """The progress so far."""
 
     nodes: int = 0
-    """Those whose every item is in the queue."""
+    """Nodes of which all items are in the queue."""
 
     added: int = 0
-    """Messages."""
+    """Messages that were added."""
 
     duplicates: int = 0
     """Messages that were in the queue already."""
 
     removed: int = 0
-    """Nodes."""
+    """Nodes that were removed."""
 
     gone: int = 0
-    """Nodes that somebody else took before they were read."""
+    """Nodes that a Curator consumer took before they were read."""
 
     left: list[Left] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A node on its way."""
+    """A node of which not all items are acknowledged."""
 
     node: Node
     missing: int
-    """Items that are not acknowledged."""
+    """The number of items that are not acknowledged."""
     is_refused: bool = False
     """Whether the server refused one of them."""
 
 
-_OnItsWay = tuple[_Pending, pb.NewMessage]
+_PendingMessage = tuple[_Pending, pb.NewMessage]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -96,18 +96,18 @@ class Transfer:
 
     source: Source
     conversion: Conversion
-    batches: Callable[[Iterable[_OnItsWay]], Iterator[list[_OnItsWay]]]
-    """Divides what is to be added into calls."""
+    batches: Callable[[Iterable[_PendingMessage]], Iterator[list[_PendingMessage]]]
+    """Splits messages into calls."""
     remove: bool
-    """Whether nodes are removed, or only copied."""
+    """Whether to remove nodes instead of only copying them."""
     lock: bool
-    """Whether nodes are locked first, so that no consumer takes one meanwhile."""
+    """Whether to lock nodes first, so that no Curator consumer takes them meanwhile."""
     report: Report = field(default_factory=Report)
 
     def run(self, names: Sequence[Name], sink: Sink, advance: Callable[[int], None]) -> None:
-        """Bring nodes into the queue, and say now and then how many more were looked at.
+        """Transfer nodes, and report progress as the number of further nodes.
 
-        Raises what keeps it from going on; `report` says how far it came.
+        Raises an error that prevents it from going on; `report` has the progress until then.
         """
         for window in windows(names):
             if not self.lock:
@@ -118,12 +118,12 @@ class Transfer:
                 others = [name for name, is_mine in zip(window, mine, strict=True) if not is_mine]
                 self.report.left += [Left(name.node, LOCKED) for name in others]
                 self._bring(locked, sink)
-                # Not in `finally`: what fails ends the session too, and with it the locks.
+                # Not in `finally`, because an error ends the session too, and with it the locks.
                 self.source.unlock([name.node for name in locked])
             advance(len(window))
 
     def converted(self, names: Sequence[Name]) -> Iterator[tuple[Node, list[pb.NewMessage]]]:
-        """Read nodes, and yield each with its messages; what can't be read is reported."""
+        """Read nodes, and yield each with its messages. Those that cannot be read are reported."""
         for name, node in zip(names, self.source.read(names), strict=True):
             if node is None:
                 self.report.gone += 1
@@ -139,13 +139,13 @@ class Transfer:
 
     def _bring(self, names: Sequence[Name], sink: Sink) -> None:
         pending = [(_Pending(node, len(messages)), messages) for node, messages in self.converted(names)]
-        # Nothing acknowledges a node without items.
+        # A node without items has no message to be acknowledged.
         self._settle([each for each, _ in pending if not each.missing])
         for batch in self.batches((each, message) for each, messages in pending for message in messages):
             self._count(batch, sink([message for _, message in batch]))
 
-    def _count(self, batch: Sequence[_OnItsWay], outcomes: Sequence[Outcome]) -> None:
-        """Settle nodes whose last item was acknowledged. Raises a refusal that others would meet too."""
+    def _count(self, batch: Sequence[_PendingMessage], outcomes: Sequence[Outcome]) -> None:
+        """Settle nodes whose last item was acknowledged. Raise a refusal that would affect other messages too."""
         done: list[_Pending] = []
         stop: QueueletError | None = None
         for (pending, _), outcome in zip(batch, outcomes, strict=True):
@@ -161,7 +161,7 @@ class Transfer:
                     self.report.left.append(Left(pending.node.name.node, f"the server refused it: {outcome.message}"))
             else:
                 stop = stop or outcome
-        # Before all else: a message that is taken from the queue meanwhile would be added a second time.
+        # Do this first, because a message that is popped meanwhile would be added a second time by the next run.
         self._settle(done)
         if stop:
             raise stop
@@ -175,10 +175,10 @@ class Transfer:
             if failure is None:
                 self.report.removed += 1
             else:
-                self.report.left.append(Left(each.node.name.node, f"its items were added, and {failure}"))
+                self.report.left.append(Left(each.node.name.node, f"its items were added, but {failure}"))
 
 
 def windows(names: Sequence[Name]) -> Iterator[Sequence[Name]]:
-    """Yield names in their order, as many at a time as are read at once."""
+    """Yield names in their order, in groups that are read at once."""
     for start in range(0, len(names), READ_AT_ONCE):
         yield names[start : start + READ_AT_ONCE]

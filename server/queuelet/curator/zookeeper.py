@@ -1,6 +1,6 @@
-"""ZooKeeper, as far as queues of Curator need it. The only module that knows kazoo.
+"""A ZooKeeper session for Curator's queues. The only module that uses kazoo.
 
-What it refuses names the flag of `queuelet import-curator` that is to be changed.
+Error texts name the flags of `queuelet import-curator`.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ from queuelet.curator.messages import Node
 from queuelet.curator.names import Name
 from queuelet.errors import QueueletError, Unreachable
 
-KNOCK = 5.0
-"""How long one server may take to open a connection, in seconds, before the next is tried."""
+CONNECT_TIMEOUT = 5.0
+"""How long to try one server, in seconds, before trying the next one."""
 
-GOODBYE = 1.0
-"""How long ZooKeeper may take to end a session, in seconds."""
+CLOSE_TIMEOUT = 1.0
+"""How long ZooKeeper may take to close a session, in seconds."""
 
 
 class Refused(QueueletError):
-    """ZooKeeper does not do what was asked for."""
+    """ZooKeeper refuses an operation."""
 
 
 class ZooKeeper:
-    """A session with an ensemble, and the nodes of one queue there. Use it in `with`.
+    """A session with an ensemble, for the nodes of one queue. Use it in `with`.
 
-    Every method raises `Unreachable` where the connection is lost, and `Refused` where ZooKeeper says no.
+    Every method raises `Unreachable` if the connection is lost, and `Refused` if ZooKeeper refuses the operation.
     """
 
     def __init__(self, hosts: str, path: str, *, credentials: str = "", timeout: float | None) -> None:
-        """Take `host:port,host:port/chroot`, the path of the queue, and `user:password` of ZooKeeper's digest scheme.
+        """Set up a session with `hosts`, which is `host:port,host:port/chroot`.
 
-        The timeout is in seconds, for connecting and for each answer; None is for ever. Raises ValueError if `hosts`
-        or the path can't be read.
+        The credentials are `user:password` of ZooKeeper's digest scheme. The timeout, in seconds, is for connecting and
+        for each response; None is unlimited. Raises ValueError if `hosts` or the path is not valid.
         """
         try:
             self._servers, chroot = collect_hosts(hosts)
         except ValueError as error:
-            raise ValueError(f"--zookeeper: cannot read {hosts!r}: write host:port,host:port") from error
+            raise ValueError(f"--zookeeper: {hosts!r} is not valid; write host:port,host:port") from error
         self._hosts = hosts.partition("/")[0]
         self._chroot = (chroot or "").rstrip("/")
         self.path = self._absolute("PATH", path)
-        """The path of the queue from ZooKeeper's very root."""
+        """The path of the queue from the root of ZooKeeper."""
         self._lock_path = ""
         self._timeout = timeout
         self._client: Any = KazooClient(
@@ -68,16 +68,17 @@ class ZooKeeper:
         )
 
     def _absolute(self, what: str, path: str) -> str:
-        """Return a path from ZooKeeper's very root."""
+        """Return a path from the root of ZooKeeper."""
         parts = path.split("/")
         if not path.startswith("/") or path == "/" or not all(parts[1:]) or {".", ".."} & set(parts):
-            raise ValueError(f"{what}: {path!r} is not a path of a node; write it from the root, as in /queues/orders")
+            raise ValueError(
+                f"{what}: {path!r} is not the path of a node; write it from the root, as in /queues/orders"
+            )
         return self._chroot + path
 
     def __enter__(self) -> Self:
-        """Connect."""
-        self._knock()
-        # Not `start`, which waits another ten seconds where nothing answers.
+        self._check_reachable()
+        # Not `start`, which waits another ten seconds if ZooKeeper does not respond.
         if not self._client.start_async().wait(self._timeout):
             self._close()
             raise Unreachable(_silence(self._hosts))
@@ -86,15 +87,15 @@ class ZooKeeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the session, and with it all locks."""
+        """Close the session, which releases all locks."""
         self._close()
 
-    def _knock(self) -> None:
-        """Open and close a connection: kazoo would try until the timeout, and not say what is wrong."""
+    def _check_reachable(self) -> None:
+        """Open and close a connection, because kazoo would retry until the timeout without a reason."""
         reasons: list[str] = []
         for host, port in self._servers:
             try:
-                socket.create_connection((host, port), min(KNOCK, self._timeout or KNOCK)).close()
+                socket.create_connection((host, port), min(CONNECT_TIMEOUT, self._timeout or CONNECT_TIMEOUT)).close()
             except OSError as error:
                 reasons.append(f"{host}:{port}: {error.strerror or error}")
             else:
@@ -102,24 +103,24 @@ class ZooKeeper:
         raise Unreachable(f"cannot reach ZooKeeper ({'; '.join(reasons)}); give its servers with --zookeeper")
 
     def _close(self) -> None:
-        """End the session. Where nothing answers, kazoo would wait ten seconds for it, and ZooKeeper ends it alone."""
+        """Close the session, without waiting for kazoo if ZooKeeper does not respond: the session expires by itself."""
         closing = threading.Thread(target=self._stop, daemon=True)
         closing.start()
-        closing.join(GOODBYE)
+        closing.join(CLOSE_TIMEOUT)
 
     def _stop(self) -> None:
         with suppress(KazooException, OSError):
             self._client.stop()
             self._client.close()
 
-    # What there is
+    # Reading the queue
 
     def children(self) -> list[str]:
         """Return the names of all nodes of the queue."""
         return self._children(self.path, "give the path that the queue was built with")
 
     def use_locks(self, path: str) -> None:
-        """Take the path under which consumers lock nodes."""
+        """Set the path under which consumers lock nodes."""
         self._lock_path = self._absolute("--lock-path", path)
         self.locked()
 
@@ -135,67 +136,69 @@ class ZooKeeper:
             except NoNodeError:
                 raise Refused(f"ZooKeeper at {self._hosts} has no node {path}; {advice}") from None
             except NoAuthError:
-                raise Refused(f"ZooKeeper lets you not list {path}; give --zookeeper-auth-file") from None
+                raise Refused(f"ZooKeeper does not allow you to list {path}; give --zookeeper-auth-file") from None
         return names
 
-    # What `transfer.Source` asks for
+    # The methods of `transfer.Source`
 
     def lock(self, nodes: Sequence[str]) -> list[bool]:
-        """Lock nodes as Curator's consumers do; tell of each whether it is ours now."""
-        asked = [self._client.create_async(f"{self._lock_path}/{node}", ephemeral=True) for node in nodes]
-        answers = self._answers(asked, {NodeExistsError: "locked", NoAuthError: "no right"})
-        if "no right" in answers:
-            raise Refused(f"ZooKeeper lets you not lock under {self._lock_path}; give --zookeeper-auth-file")
-        return [answer != "locked" for answer in answers]
+        """Lock nodes as Curator's consumers do. Return for each whether it is locked for us now."""
+        requests = [self._client.create_async(f"{self._lock_path}/{node}", ephemeral=True) for node in nodes]
+        responses = self._responses(requests, {NodeExistsError: "locked", NoAuthError: "no right"})
+        if "no right" in responses:
+            raise Refused(f"ZooKeeper does not allow you to lock under {self._lock_path}; give --zookeeper-auth-file")
+        return [response != "locked" for response in responses]
 
     def unlock(self, nodes: Sequence[str]) -> None:
-        """Give locks of ours back."""
-        asked = [self._client.delete_async(f"{self._lock_path}/{node}") for node in nodes]
-        self._answers(asked, {NoNodeError: ""})
+        """Release our locks."""
+        requests = [self._client.delete_async(f"{self._lock_path}/{node}") for node in nodes]
+        self._responses(requests, {NoNodeError: ""})
 
     def read(self, names: Sequence[Name]) -> list[Node | str | None]:
-        """Read nodes: each, or why it can't be read, or None if it is there no more."""
-        asked = [self._client.get_async(f"{self.path}/{name.node}") for name in names]
-        answers = self._answers(asked, {NoNodeError: None, NoAuthError: "ZooKeeper lets you not read it"})
+        """Read nodes. Return each one, or why it cannot be read, or None if it no longer exists."""
+        requests = [self._client.get_async(f"{self.path}/{name.node}") for name in names]
+        responses = self._responses(
+            requests, {NoNodeError: None, NoAuthError: "ZooKeeper does not allow you to read it"}
+        )
         return [
-            _node(name, *answer) if isinstance(answer, tuple) else answer
-            for name, answer in zip(names, answers, strict=True)
+            _node(name, *response) if isinstance(response, tuple) else response
+            for name, response in zip(names, responses, strict=True)
         ]
 
     def remove(self, nodes: Sequence[Node]) -> list[str | None]:
-        """Remove nodes that are still as they were read; of each that could not be removed say why."""
-        asked = [self._client.delete_async(f"{self.path}/{node.name.node}", node.version) for node in nodes]
+        """Remove nodes that have not changed since they were read. Return for each None, or why it was not removed."""
+        requests = [self._client.delete_async(f"{self.path}/{node.name.node}", node.version) for node in nodes]
         reasons = {
-            NoNodeError: "somebody else took it meanwhile, so that they may be worked on twice",
-            BadVersionError: "somebody changed it meanwhile, so that it was not removed",
-            NotEmptyError: "there are nodes under it, so that it was not removed",
-            NoAuthError: "ZooKeeper lets you not remove it",
+            NoNodeError: "a consumer took it meanwhile, so they may be processed twice",
+            BadVersionError: "the node was changed meanwhile, so it was not removed",
+            NotEmptyError: "the node has children, so it was not removed",
+            NoAuthError: "ZooKeeper does not allow you to remove the node",
         }
-        return [answer if isinstance(answer, str) else None for answer in self._answers(asked, reasons)]
+        return [response if isinstance(response, str) else None for response in self._responses(requests, reasons)]
 
-    def _answers(self, asked: Sequence[Any], expected: Mapping[type[ZookeeperError], str | None]) -> list[Any]:
-        """Return the answers, and for errors that are expected what is given for them.
+    def _responses(self, requests: Sequence[Any], expected: Mapping[type[ZookeeperError], str | None]) -> list[Any]:
+        """Return the responses, and for each expected error its text.
 
-        Many questions are under way at once, and ZooKeeper answers them in order.
+        Many requests are in flight at once, and ZooKeeper responds in order.
         """
-        answers: list[Any] = []
+        responses: list[Any] = []
         with _explained(self._hosts):
-            for each in asked:
+            for each in requests:
                 try:
-                    answers.append(each.get(timeout=self._timeout))
+                    responses.append(each.get(timeout=self._timeout))
                 except tuple(expected) as error:
-                    answers.append(expected[type(error)])
-        return answers
+                    responses.append(expected[type(error)])
+        return responses
 
 
-def _node(name: Name, data: bytes | None, stat: Any) -> Node:  # noqa: ANN401  # kazoo's, which has no types
-    # Java may store null, which is no bytes at all.
+def _node(name: Name, data: bytes | None, stat: Any) -> Node:  # noqa: ANN401  # kazoo has no types
+    # The content may be null, which kazoo returns as None.
     return Node(name=name, data=data or b"", created=stat.czxid, created_at=stat.ctime, version=stat.version)
 
 
 @contextmanager
 def _explained(hosts: str) -> Iterator[None]:
-    """Turn kazoo's errors into ours."""
+    """Translate kazoo's errors to ours."""
     try:
         yield
     except KazooTimeoutError:
@@ -206,11 +209,11 @@ def _explained(hosts: str) -> Iterator[None]:
 
 
 def _silence(hosts: str) -> str:
-    return f"ZooKeeper at {hosts} does not answer within --timeout"
+    return f"ZooKeeper at {hosts} did not respond within --timeout"
 
 
 def _silent() -> logging.Logger:
-    """Return a logger that says nothing: what goes wrong is raised."""
+    """Return a logger without output, because errors are raised instead."""
     logger = logging.getLogger("queuelet.curator.kazoo")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False

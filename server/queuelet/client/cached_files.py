@@ -12,8 +12,8 @@ from queuelet.reminders import Reminder
 _log = logging.getLogger("queuelet.client")
 
 
-class KeptFile:
-    """A file that is read whenever it is needed. While it is empty or cannot be read, its last good content is used."""
+class CachedFile:
+    """A file that is read at each use. While it is empty or cannot be read, its last good content is used."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,7 +24,7 @@ class KeptFile:
         """Return the content.
 
         Raises:
-            OSError, ValueError: the file cannot be read or is empty, and no earlier content is known.
+            OSError, ValueError: The file cannot be read or is empty, and there is no earlier content.
         """
         problem = ""
         try:
@@ -35,13 +35,13 @@ class KeptFile:
             problem = str(error)
         if self._reminder.is_due(problem, monotonic()):
             if problem:
-                _log.warning("cannot read a file, so its last content stays in use: %s", problem)
+                _log.warning("cannot read a file; using its last good content: %s", problem)
             else:
                 _log.info("%s can be read again", self.path)
         return self._content
 
     def problem(self) -> str:
-        """Return why the file cannot be used as it is now; empty if it can."""
+        """Return why the file cannot be used now; empty if it can."""
         try:
             self._read()
         except (OSError, ValueError) as error:
@@ -56,6 +56,6 @@ class KeptFile:
 
 
 @cache
-def kept_file(path: Path) -> KeptFile:
-    """Return what reads a file. Clients that share a file share its last good content."""
-    return KeptFile(path)
+def cached_file(path: Path) -> CachedFile:
+    """Return the reader of a file. Clients that use the same file share its last good content."""
+    return CachedFile(path)

@@ -1,11 +1,11 @@
-"""A producer's request by hand is what the generated classes read."""
+"""The generated classes decode a producer's hand-encoded request."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuelet.client.encoding import encoded, plain, request_bytes
+from queuelet.client.encoding import encode_message, encode_payload, request_bytes
 from queuelet.v1 import queue_pb2 as pb
 
 sizes = st.sampled_from([0, 1, 124, 125, 126, 127, 128, 16_380, 16_384, 1 << 21])
@@ -27,7 +27,7 @@ def test_a_request_by_hand_says_what_the_messages_are(
     wait: bool,  # noqa: FBT001
 ) -> None:
     request = pb.AddBatchRequest(queue_id="orders", wait=wait, request_id="me/1")
-    outgoing = [plain(each) if isinstance(each, bytes) else encoded(each) for each in messages]
+    outgoing = [encode_payload(each) if isinstance(each, bytes) else encode_message(each) for each in messages]
     data = request_bytes(request, outgoing)
     for each in messages:
         request.messages.append(pb.NewMessage(payload=each) if isinstance(each, bytes) else each)
