@@ -80,7 +80,7 @@ def main() -> int:
     for page in pages():
         stage(page)
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "mkdocs.yaml")]
-    # The theme would print its opinion of mkdocs 2, which is not what is used here.
+    # The theme would print a warning about mkdocs 2, which we do not use.
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "true"}
     return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
 

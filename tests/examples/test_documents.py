@@ -183,6 +183,14 @@ def test_a_decision_record_has_its_parts_and_names_files_that_there_are(page: Pa
         assert any((root / name).exists() for root in (ROOT, *SOURCES)), name
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_a_page_for_contributors_names_files_that_there_are(page: str) -> None:
+    for name in re.findall(r"`([\w.-]+/[\w./-]*)`", (ROOT / page).read_text()):
+        # Its files are made by `make`.
+        if not name.startswith("dist/"):
+            assert any((root / name).exists() for root in (ROOT, *SOURCES)), name
+
+
 def test_the_architecture_is_that_of_the_import_contracts() -> None:
     remedy = "run `make generate`"
     assert architecture.PICTURE.read_text() == architecture.picture(), remedy
