@@ -653,7 +653,7 @@ def test_a_server_that_does_not_answer_exits_with_3() -> None:
         (["list", "-o", "xml"], "'xml' is not one of 'json', 'table'"),
         (["server", "--listen", "nowhere"], "cannot serve: 'nowhere' is not a valid address"),
         (["server", "--memory-watermark", "lots"], "'lots' is not a size"),
-        (["server", "--memory-watermark", "120%"], "'120%' is no share"),
+        (["server", "--memory-watermark", "120%"], "'120%' is not a share"),
         (["server", "--tls-cert", __file__], "cannot serve: --tls-cert and --tls-key go together"),
         (["--tls-cert", __file__, "server"], "--tls-cert before 'server' is for clients"),
     ],
