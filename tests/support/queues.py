@@ -33,3 +33,8 @@ def make_queue(  # settings of the queue
     """Return a queue in memory."""
     manager = make_manager(bounds=Bounds(waiting=waiting, waiting_per_peer=waiting_per_peer), watermark=watermark)
     return manager.new(Definition(name=name, limit=limit, delivery=delivery or DeliverySettings()), now=now)
+
+
+def budget_of(queue: Queue) -> MemoryBudget:
+    """Return the memory budget of a queue."""
+    return queue._states._budget  # noqa: SLF001  # only tests need it

@@ -6,6 +6,7 @@ from queuelet.core.message import DeathReason
 from queuelet.core.order import RANK_OVERHEAD
 from queuelet.definition import State
 from support.drafts import tries_of
+from support.queues import budget_of
 from support.timed_queue import BEGIN, SECOND, TimedQueue
 
 
@@ -152,7 +153,7 @@ def test_lowering_the_maximum_does_not_kill_messages_immediately() -> None:
 
 def test_a_redrive_costs_a_rank_that_is_freed_later() -> None:
     queue = with_a_dead_message()
-    budget = queue.queue._budget  # noqa: SLF001  # the test checks the budget
+    budget = budget_of(queue.queue)
     before = budget.used
     queue.redrive(1)
     assert budget.used == before + RANK_OVERHEAD

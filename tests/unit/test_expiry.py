@@ -89,7 +89,7 @@ def test_messages_that_are_removed_before_they_expire_take_no_memory() -> None:
     for _ in range(1_000):
         queue.add(b"a", ttl=3_600)
         queue.popped()
-    assert len(queue.queue._expiries._heap) < 200  # noqa: SLF001  # the test checks its size
+    assert len(queue.queue._states.expiries._heap) < 200  # noqa: SLF001  # the test checks its size
 
 
 def test_messages_that_are_redelivered_often_are_tracked_once() -> None:
@@ -97,7 +97,7 @@ def test_messages_that_are_redelivered_often_are_tracked_once() -> None:
     queue.add(b"a", priority=1)
     for _ in range(1_000):
         queue.nack(*queue.receive())
-    assert len(queue.queue._expiries._heap) < 200  # noqa: SLF001  # the test checks its size
+    assert len(queue.queue._states.expiries._heap) < 200  # noqa: SLF001  # the test checks its size
 
 
 def test_if_very_many_messages_expire_together_none_is_delivered() -> None:

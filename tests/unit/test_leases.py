@@ -183,7 +183,7 @@ def test_an_extended_lease_is_removed_with_its_message() -> None:
     queue.nack(nacked)
     queue.queue.purge([3], queue.now)
     queue.ack(*queue.receive())
-    assert queue.queue._leases.extended == {}  # noqa: SLF001  # the test checks its size
+    assert queue.queue._states.leases.extended == {}  # noqa: SLF001  # the test checks its size
 
 
 def test_a_long_run_of_leases_ends_in_pieces_and_all_of_them_end() -> None:

@@ -13,7 +13,7 @@ import sys
 from queuelet.server.memory import resident_bytes
 from queuelet.core.stored_form import NewMessage
 from queuelet.core.message import Terms
-from support.queues import make_queue
+from support.queues import budget_of, make_queue
 
 SECOND = 1_000_000_000
 TERMS = {
@@ -25,7 +25,7 @@ TERMS = {
 kind, count, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 queue = make_queue()
 now = 1_795_000_000 * SECOND
-idle = queue._budget.used
+idle = budget_of(queue).used
 before = resident_bytes()
 for _ in range(count):
     now += 1_000
@@ -33,7 +33,7 @@ for _ in range(count):
 while kind == "leased" and queue.ready:
     queue.receive(10, 1 << 20, now)
 taken = resident_bytes() - before
-print(taken / count, (queue._budget.used - idle) / count)
+print(taken / count, (budget_of(queue).used - idle) / count)
 """
 
 COUNTS = [1_000_000, 700_000] if os.environ.get("QUEUELET_SOAK") == "1" else [180_000]

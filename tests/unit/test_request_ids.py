@@ -6,7 +6,7 @@ import pytest
 
 from queuelet.core.request_ids import MAX_RESPONSES, RETENTION_NS
 from queuelet.errors import TooManyAnswers
-from support.queues import make_queue
+from support.queues import budget_of, make_queue
 
 
 def test_a_response_is_stored_for_a_minute() -> None:
@@ -29,7 +29,7 @@ def test_responses_are_bounded_and_expired_ones_make_room() -> None:
 
 def test_responses_count_in_the_memory_budget_until_they_are_dropped() -> None:
     queue = make_queue()
-    budget = queue._budget  # noqa: SLF001  # the test checks the budget
+    budget = budget_of(queue)
     before = budget.used
     queue.answers.keep(b"key", b"answer" * 100, 5)
     assert budget.used > before + 600

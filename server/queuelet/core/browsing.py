@@ -67,6 +67,11 @@ class Browser:
                 return None
         return seq
 
+    def find(self, message_id: bytes) -> bytes | None:
+        """Return the stored message with this ID, or None."""
+        seq = self.seq_of(message_id)
+        return None if seq is None else self._messages.get(seq)
+
     def seqs_of(self, message_ids: Iterable[bytes]) -> Iterable[int]:
         """Yield the sequence numbers of the stored messages with these IDs. Each ID is looked up when it is needed."""
         seqs = (self.seq_of(message_id) for message_id in message_ids)

@@ -5,33 +5,32 @@ encoded, and a call that has to wait leaves a callback. `advance` makes the chan
 as ending leases; it runs before each call that depends on it, and when the queue's alarm rings. Only one thread uses a
 queue at a time, so the limit is exact without locks.
 
-A `Queue` has the rules of the calls. `States` has the state of each message and the transitions over time. An `AddLine`
-and a `TakerLine` have the waiting calls, `Claims` the consumers, `Browser` finds messages, and `refusals` has the
-errors. Add, Pop, Receive and Ack access the parts of these directly, because they have to be fast.
+A `Queue` has the calls and their order, and leaves the work to its parts: `Intake` adds messages and has the Adds that
+wait for room, `States` has the state of each message and the transitions over time, `Claims` has the consumers,
+`Browser` finds messages, and `refusals` has the errors. Pop and Receive access the parts of these directly because they
+have to be fast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from queuelet.bounds import UNBOUNDED
 from queuelet.core import refusals
 from queuelet.core.alarms import Alarms
 from queuelet.core.browsing import Browser, Page
-from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
+from queuelet.core.budget import MemoryBudget
 from queuelet.core.consumers import Claim, Claims
 from queuelet.core.deadlines import NEVER
-from queuelet.core.leases import LEASE_OVERHEAD, Leased
-from queuelet.core.message import Delivery, TryOutcome
-from queuelet.core.order import RANK_OVERHEAD
-from queuelet.core.plain_batch import PlainBatch
+from queuelet.core.intake import Intake
+from queuelet.core.leases import Leased
+from queuelet.core.message import TryOutcome
 from queuelet.core.request_ids import ResponseCache
 from queuelet.core.states import States
 from queuelet.core.storage import Messages, Store
 from queuelet.core.tokens import Tokens
-from queuelet.core.waiting import AddLine, AddResult, Draft, Duplicate, TakerLine, Waiter, WaitingAdd
+from queuelet.core.waiting import AddResult, Draft, Duplicate, TakerLine, Waiter, WaitingAdd
 from queuelet.definition import Counts, Definition, State
-from queuelet.errors import InvalidArgument, LeaseLost, MemoryExhausted, QueueFull, QueueletError
+from queuelet.errors import LeaseLost, QueueletError
 from queuelet.ids import MessageIds
 
 QUEUE_OVERHEAD = 4_096
@@ -91,30 +90,36 @@ class Queue:
         self.revision = revision
         self.deleted = False
         self.tally = messages.tally
-        self.refused_full = 0
         self.refused_empty = 0
-        self.refused_memory = 0
         self.refused_waiting = 0
         self.next_event = NEVER
         self._last_counts: Counts | None = None
         self._keeps_answer = False
         self.answers = ResponseCache(messages, definition.name or queue_id)
         self._messages = messages
-        self._budget = budget
         self._alarms = alarms
         self._max_waiting = max_waiting
         self._max_waiting_per_peer = max_waiting_per_peer
         self._claims = Claims(tokens)
-        self._waiting_adds = AddLine(budget)
         self._waiting_takers = TakerLine()
         self._ended: QueueletError | None = None
         self._states = States(
             messages, settings=definition.delivery, budget=budget, tokens=tokens, takers=self._waiting_takers
         )
-        # Attributes of their own, because the fast calls use them.
-        self._order, self._leases, self._expiries = self._states.order, self._states.leases, self._states.expiries
-        self._ids = MessageIds(messages.id_prefix)
-        self._browser = Browser(messages, self._ids, self._states)
+        self._order = self._states.order
+        ids = MessageIds(messages.id_prefix)
+        self._browser = Browser(messages, ids, self._states)
+        self._intake = Intake(
+            self,
+            store=store,
+            messages=messages,
+            budget=budget,
+            ids=ids,
+            states=self._states,
+            browser=self._browser,
+            takers=self._waiting_takers,
+        )
+        self._waiting_adds = self._intake.waiting
         self._states.restore(now)
         if len(messages):
             self.advance(now)
@@ -163,6 +168,16 @@ class Queue:
         return self._states.counts if self._last_counts is None else self._last_counts
 
     @property
+    def refused_full(self) -> int:
+        """The number of messages that were refused because the queue was full."""
+        return self._intake.refused_full
+
+    @property
+    def refused_memory(self) -> int:
+        """The number of messages that were refused because of the memory budget."""
+        return self._intake.refused_memory
+
+    @property
     def activity(self) -> int:
         """A number that changes whenever the counts do."""
         tally = self.tally
@@ -205,37 +220,13 @@ class Queue:
         """
         if now >= self.next_event:
             self.advance(now)
-        own_id = draft.own_id
-        if own_id and (first := self.find(own_id)) is not None:
-            return Duplicate(first)
-        if self.definition.draining:
-            raise refusals.draining(self)
-        if self._waiting_adds or len(self._messages) >= self.definition.limit != UNBOUNDED:
-            self.refused_full += 1
-            raise refusals.full(self)
-        return self._append(draft, now)
+        return self._intake.add(draft, now)
 
     def add_batch(self, drafts: Sequence[Draft], now: int) -> list[AddResult]:
         """Add messages in order. Return a result for each."""
-        results: list[AddResult] = []
-        if isinstance(drafts, PlainBatch) and self._has_room_for_all(drafts, now):
-            results += self._append_all(drafts, now)
-            return results
-        full: QueueFull | None = None
-        for draft in drafts:
-            if full is not None and not draft.own_id:
-                # The queue is still full. Making thousands of equal errors would take a tenth of a second.
-                self.refused_full += 1
-                results.append(full)
-                continue
-            try:
-                results.append(self.add(draft, now))
-            except QueueFull as error:
-                full = error
-                results.append(error)
-            except QueueletError as error:
-                results.append(error)
-        return results
+        if now >= self.next_event:
+            self.advance(now)
+        return self._intake.add_batch(drafts, now)
 
     def wait_to_add(self, drafts: Sequence[Draft], done: Callable[[], None], now: int, peer: str = "") -> WaitingAdd:
         """Add messages in order, and wait for room if the queue is full. Later Adds cannot overtake.
@@ -254,37 +245,11 @@ class Queue:
         """
         if now >= self.next_event:
             self.advance(now)
-        waiting = WaitingAdd(drafts, done, peer)
-        if not self._waiting_adds:
-            limit = self.definition.limit
-            if limit == UNBOUNDED or len(self._messages) + len(drafts) <= limit:
-                waiting.results = self.add_batch(drafts, now)
-            else:
-                self._add_while_room(waiting, now)
-        if waiting.is_complete:
-            done()
-            return waiting
-        size = sum(draft.size for draft in waiting.rest)
-        try:
-            self._check_waiting(peer)
-            self._budget.check(size)
-        except QueueletError as error:
-            self.refused_memory += isinstance(error, MemoryExhausted)
-            if not waiting.results:
-                raise
-            waiting.refuse_rest(error)
-            done()
-            return waiting
-        self._waiting_adds.join(waiting, size)
-        return waiting
+        return self._intake.wait_to_add(drafts, done, now, peer)
 
     def give_up_adding(self, waiting: WaitingAdd, now: int) -> None:
         """Stop waiting for room. Messages without a result get `QueueFull`, and the next waiting Add proceeds."""
-        if waiting in self._waiting_adds:
-            self._waiting_adds.leave(waiting)
-            self.refused_full += len(waiting.drafts) - len(waiting.results)
-            waiting.refuse_rest(refusals.full(self))
-            self._wake_waiting_adds(now)
+        self._intake.give_up(waiting, now)
 
     # Popping and peeking
 
@@ -314,7 +279,7 @@ class Queue:
         if messages.deliveries or messages.ranks:
             self._states.forget(seq)
         if self._waiting_adds:
-            self._wake_waiting_adds(now)
+            self._intake.wake_waiting(now)
         return body
 
     def pop_batch(self, maximum: int, max_bytes: int, now: int) -> list[bytes]:
@@ -335,7 +300,7 @@ class Queue:
             for seq in seqs:
                 self._states.forget(seq)
         if self._waiting_adds:
-            self._wake_waiting_adds(now)
+            self._intake.wake_waiting(now)
         return bodies
 
     def peek(self, now: int) -> bytes:
@@ -352,6 +317,8 @@ class Queue:
             self._catch_up(now)
         return self._order.first_many(maximum, max_bytes)[1]
 
+    # Waiting for a message
+
     def wait_for_message(self, waiter: Waiter, *, first: bool = False) -> None:
         """Wake a waiter when a message is ready. Another call may take that message first.
 
@@ -362,7 +329,7 @@ class Queue:
         Raises:
             TooMany: the maximum number of calls wait on this queue, in all or from this address.
         """
-        self._check_waiting(waiter.peer)
+        self.check_waiting(waiter.peer)
         if first:
             self._waiting_takers.appendleft(waiter)
         else:
@@ -370,11 +337,7 @@ class Queue:
 
     def stop_waiting(self, waiter: Waiter) -> bool:
         """Stop waiting for a message. Return whether the waiter was still waiting, that is, not woken before."""
-        try:
-            self._waiting_takers.remove(waiter)
-        except ValueError:
-            return False
-        return True
+        return self._waiting_takers.leave(waiter)
 
     def give_up_waiting(self, waiter: Waiter) -> None:
         """Stop waiting for a message. If the waiter was woken already, wake the next one instead."""
@@ -414,28 +377,12 @@ class Queue:
         seqs, bodies = self._order.checkout_many(maximum, max_bytes)
         if not seqs:
             return Leased([], 0, [], deadline)
-        first = token = self._leases.grant(seqs, deadline)
-        deliveries = self._messages.deliveries
-        known = len(deliveries)
-        counts: list[int] = []
-        by_stream = claim is not None
-        for seq in seqs:
-            delivery = deliveries.get(seq)
-            if delivery is None:
-                delivery = deliveries[seq] = Delivery(State.LEASED, 1, token, deadline, now, consumer)
-                counts.append(1)
-            else:
-                counts.append(self._states.deliver_again(seq, delivery, token, deadline, now, consumer))
-            delivery.by_stream = by_stream
-            token += 1
-        self._states.leased += len(seqs)
-        self._budget.used += LEASE_OVERHEAD * (len(deliveries) - known)
-        self.tally.leased += len(seqs)
+        first, counts = self._states.lease(seqs, deadline, now, consumer, by_stream=claim is not None)
         if self._keeps_answer:
             self._messages.mark_changed(seqs)  # a durable response is useless without its leases
         else:
             self._messages.mark_leased(seqs)
-        self._set_alarm(deadline)
+        self.set_alarm(deadline)
         return Leased(bodies, first, counts, deadline)
 
     def ack(self, tokens: Iterable[int], now: int) -> list[QueueletError | None]:
@@ -446,32 +393,9 @@ class Queue:
         """
         if now >= self.next_event:
             self.advance(now)
-        results: list[QueueletError | None] = []
-        messages, seqs, extended = self._messages, self._leases.seqs, self._leases.extended
-        deliveries, ranks, discard = messages.deliveries, messages.ranks, messages.discard
-        ended = 0
-        for token in tokens:
-            seq = seqs.pop(token, None)
-            if seq is None:
-                results.append(self._leases.refusal(token))
-                continue
-            delivery = deliveries.pop(seq)
-            if delivery.state is State.LEASED:
-                ended += 1
-            else:
-                self._states.leave(seq, delivery)
-            if delivery.superseded or extended:
-                self._leases.forget(token, delivery.superseded)
-            discard(seq)
-            if ranks and ranks.pop(seq, None) is not None:
-                self._budget.used -= RANK_OVERHEAD
-            results.append(None)
-        self._states.leased -= ended
-        acked = results.count(None)
-        self._budget.used -= LEASE_OVERHEAD * acked
-        self.tally.acked += acked
+        results, acked = self._states.ack(tokens)
         if acked:
-            self._wake_waiting_adds(now)
+            self._intake.wake_waiting(now)
         return results
 
     def nack(  # noqa: PLR0913  # as `receive`
@@ -498,40 +422,20 @@ class Queue:
         """
         if now >= self.next_event:
             self.advance(now)
-        results: list[QueueletError | None] = []
-        for token in tokens:
-            held = self._states.held_by(token)
-            if isinstance(held, QueueletError):
-                results.append(held)
-                continue
-            self._states.end_try(*held, now, outcome, reason, now + delay, dead=dead, unused=unused)
-            results.append(None)
-        ended = results.count(None)
-        if outcome is TryOutcome.NACKED:
-            self.tally.nacked += ended
-        else:
-            self.tally.released += ended
-        self._set_alarm(self._states.next_at)
+        results = self._states.nack(tokens, now, outcome, reason, now + delay, dead=dead, unused=unused)
+        self.set_alarm(self._states.next_at)
         return results
 
     def extend(self, tokens: Sequence[int], now: int, *, lease: int = 0) -> tuple[list[QueueletError | None], int]:
-        """Let leases end `lease` nanoseconds from now; 0 for the default of the queue.
+        """Extend or shorten leases so that they end `lease` nanoseconds from now; 0 for the default of the queue.
 
         Return an error or None for each token, and the new deadline.
         """
         if now >= self.next_event:
             self.advance(now)
         deadline = now + (lease or self.definition.delivery.lease_seconds * _SECOND)
-        results: list[QueueletError | None] = []
-        for token in tokens:
-            held = self._states.held_by(token)
-            if isinstance(held, QueueletError):
-                results.append(held)
-                continue
-            self._states.extend(*held, deadline)
-            results.append(None)
-        self.tally.extended += results.count(None)
-        self._set_alarm(deadline)
+        results = self._states.extend(tokens, deadline)
+        self.set_alarm(deadline)
         return results, deadline
 
     def is_leased(self, token: int) -> bool:
@@ -565,7 +469,7 @@ class Queue:
             TooMany: the maximum number of calls wait on this queue, in all or from this address.
         """
         if claim.is_exclusive:
-            self._check_waiting(claim.peer)
+            self.check_waiting(claim.peer)
         else:
             self.check_free()
         was_held = self.is_held
@@ -590,8 +494,7 @@ class Queue:
 
     def find(self, message_id: bytes) -> bytes | None:
         """Return the queued message with this ID (in canonical form), or None."""
-        seq = self._browser.seq_of(message_id)
-        return None if seq is None else self._messages.get(seq)
+        return self._browser.find(message_id)
 
     def browse(self, after: int, count: int, states: Iterable[State] = (), *, now: int) -> Page:
         """Read up to `count` messages after a sequence number, in the order of the numbers. Return those in `states`.
@@ -613,17 +516,8 @@ class Queue:
         """
         if now >= self.next_event:
             self.advance(now)
-        wanted = set(states)
-        count = 0
-        for seq in seqs:
-            if wanted and self._messages.get(seq) is not None and self._states.of(seq) not in wanted:
-                continue
-            self._states.leave(seq, self._messages.deliveries.get(seq))
-            if self._messages.discard(seq) is not None:
-                count += 1
-            self._states.forget(seq)
-        self.tally.purged += count
-        self._wake_waiting_adds(now)
+        count = self._states.purge(seqs, set(states))
+        self._intake.wake_waiting(now)
         return count
 
     def dead_seqs(self, message_ids: Iterable[bytes]) -> list[int]:
@@ -637,9 +531,8 @@ class Queue:
         """
         if now >= self.next_event:
             self.advance(now)
-        count = sum(self._states.redrive(seq, now) for seq in seqs)
-        self.tally.redriven += count
-        self._set_alarm(self._states.next_at)
+        count = self._states.redrive(seqs, now)
+        self.set_alarm(self._states.next_at)
         self._waiting_takers.wake(count)
         return count
 
@@ -656,11 +549,10 @@ class Queue:
         self.revision += 1
         self.definition = definition
         may_be_due = self._states.redefine(definition.delivery)
-        if definition.draining:
-            self._waiting_adds.refuse(refusals.draining(self))
+        self._intake.redefine(definition)
         if may_be_due:
             self.advance(now)
-        self._wake_waiting_adds(now)
+        self._intake.wake_waiting(now)
 
     def delete(self) -> Counts:
         """Delete the queue with all messages and end waiting calls. Return the counts of the messages."""
@@ -709,9 +601,9 @@ class Queue:
         self.check_exists()
         self._states.advance(now)
         self.answers.drop_old(now)
-        self._wake_waiting_adds(now)
+        self._intake.wake_waiting(now)
         self.next_event = NEVER
-        self._set_alarm(min(self._states.next_at, self.answers.next_at))
+        self.set_alarm(min(self._states.next_at, self.answers.next_at))
 
     def _catch_up(self, now: int) -> None:
         """Make all overdue transitions that matter for a delivery: expired messages must not be delivered.
@@ -721,6 +613,8 @@ class Queue:
         self.advance(now)
         while self._states.is_behind(now):
             self.advance(now)
+
+    # Idempotent calls
 
     def take_once(self, key: bytes, take: Callable[[], bytes], now: int) -> bytes:
         """Call `take` and store its response, so that a retry with the same key gets the same response.
@@ -735,107 +629,24 @@ class Queue:
         stored = self.answers.lookup_or_admit(key, now)
         if stored is not None:
             return stored
-        self._keeps_answer = True
+        self._keeps_answer = self._intake.is_paused = True
         try:
             answer = take()
             if answer:
                 self.keep_answer(key, answer, now)
         finally:
-            self._keeps_answer = False
-            self._wake_waiting_adds(now)
+            self._keeps_answer = self._intake.is_paused = False
+            self._intake.wake_waiting(now)
         return answer
 
     def keep_answer(self, key: bytes, answer: bytes, now: int) -> None:
         """Store the response of a call, in the same commit as the changes that the call made."""
         self.answers.keep(key, answer, now)
-        self._set_alarm(self.answers.next_at)
+        self.set_alarm(self.answers.next_at)
 
-    # Internals of adding
+    # Internals
 
-    def _append(self, draft: Draft, now: int) -> bytes:
-        tally = self.tally
-        seq = tally.next_seq
-        own_id = draft.own_id
-        if own_id and (self._ids.seq_of(own_id) or 0) >= seq:
-            raise InvalidArgument(f"id: {own_id.decode()} is reserved for the server itself; use another", field="id")
-        if self.is_durable:
-            self.store.check_room()
-        body = draft.stored(own_id or self._ids.made(seq), now)
-        budget = self._budget
-        cost = len(body) + MESSAGE_OVERHEAD
-        if budget.used + cost > budget.watermark:
-            self.refused_memory += 1
-            budget.check(cost)
-        tally.next_seq = seq + 1
-        tally.enqueued += 1
-        if draft.terms is None:
-            self._messages.append(seq, body, own_id)
-            expiry = now + self._expiries.ttl
-            if expiry < self.next_event:
-                self._set_alarm(expiry)
-        else:
-            self._set_alarm(self._states.add_ranked(seq, body, draft.terms.rank(now), own_id, now))
-        if self._waiting_takers and seq not in self._states.delays.until:
-            self._waiting_takers.wake(1)
-        return body
-
-    def _has_room_for_all(self, batch: PlainBatch, now: int) -> bool:
-        """Return whether none of these messages would be refused."""
-        if now >= self.next_event:
-            self.advance(now)
-        limit = self.definition.limit
-        if limit != UNBOUNDED and len(self._messages) + len(batch) > limit:
-            return False
-        try:
-            self._budget.check(batch.size + len(batch) * MESSAGE_OVERHEAD)
-            self.store.check_room()
-        except QueueletError:
-            return False
-        return not (self._waiting_adds or self.definition.draining)
-
-    def _append_all(self, batch: PlainBatch, now: int) -> list[bytes]:
-        tally, count = self.tally, len(batch)
-        bodies = batch.stored(self._ids, tally.next_seq, now)
-        self._messages.append_many(tally.next_seq, bodies)
-        tally.next_seq += count
-        tally.enqueued += count
-        self._set_alarm(now + self._expiries.ttl)
-        self._waiting_takers.wake(count)
-        return bodies
-
-    def _add_while_room(self, waiting: WaitingAdd, now: int) -> None:
-        """Add messages in order while there is room."""
-        results, limit = waiting.results, self.definition.limit
-        while not waiting.is_complete:
-            draft = waiting.drafts[len(results)]
-            first = self.find(draft.own_id) if draft.own_id else None
-            has_room = limit == UNBOUNDED or len(self._messages) < limit
-            if first is None and not has_room and not self.definition.draining:
-                return
-            self._waiting_adds.release(waiting, draft)
-            if first is not None:
-                results.append(Duplicate(first))
-                continue
-            if self.definition.draining:
-                results.append(refusals.draining(self))
-                continue
-            try:
-                results.append(self._append(draft, now))
-            except QueueletError as error:
-                results.append(error)
-
-    def _wake_waiting_adds(self, now: int) -> None:
-        """Add the messages of waiting Adds while there is room, in FIFO order."""
-        while self._waiting_adds and not self._keeps_answer:
-            waiting = self._waiting_adds[0]
-            self._add_while_room(waiting, now)
-            if not waiting.is_complete:
-                return
-            self._waiting_adds.complete_first()
-
-    # Other internals
-
-    def _check_waiting(self, peer: str) -> None:
+    def check_waiting(self, peer: str) -> None:
         """Raise `TooMany` if no more calls from this address may wait."""
         waiting = self.waiting
         if waiting >= self._max_waiting:
@@ -855,9 +666,10 @@ class Queue:
 
     def _void_leases(self) -> None:
         self._states.void_leases()
-        self._set_alarm(self._states.next_at)
+        self.set_alarm(self._states.next_at)
 
-    def _set_alarm(self, at: int) -> None:
+    def set_alarm(self, at: int) -> None:
+        """Call `advance` at this time, or earlier."""
         if at < self.next_event:
             self.next_event = at
             self._alarms.set(self)

@@ -24,6 +24,9 @@ to call `advance` then.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+
 from sortedcontainers import SortedList
 
 from queuelet.core.budget import MemoryBudget
@@ -212,25 +215,106 @@ class States:
 
     # Transitions
 
-    def deliver_again(  # noqa: PLR0913, PLR0917  # as `Queue.receive`, of which it is a part
-        self, seq: int, delivery: Delivery, token: int, deadline: int, now: int, consumer: str
-    ) -> int:
-        """Lease a message that was delivered before again. Return how often it was delivered."""
-        self._messages.tally.redelivered += 1
-        self._supersede(seq, delivery)
-        delivery.state = State.LEASED
-        delivery.count += 1
-        delivery.token = token
-        delivery.until = deadline
-        delivery.since = now
-        delivery.consumer = consumer
-        return delivery.count
+    def lease(
+        self, seqs: list[int], deadline: int, now: int, consumer: str, *, by_stream: bool
+    ) -> tuple[int, list[int]]:
+        """Lease ready messages that were checked out. Return the first token, and how often each was delivered."""
+        deliveries = self._messages.deliveries
+        known = len(deliveries)
+        first = token = self.leases.grant(seqs, deadline)
+        counts: list[int] = []
+        for seq in seqs:
+            delivery = deliveries.get(seq)
+            if delivery is None:
+                delivery = deliveries[seq] = Delivery(State.LEASED, 1, token, deadline, now, consumer)
+                counts.append(1)
+            else:
+                self._messages.tally.redelivered += 1
+                self._supersede(seq, delivery)
+                delivery.state = State.LEASED
+                delivery.count += 1
+                delivery.token = token
+                delivery.until = deadline
+                delivery.since = now
+                delivery.consumer = consumer
+                counts.append(delivery.count)
+            delivery.by_stream = by_stream
+            token += 1
+        self.leased += len(seqs)
+        self._budget.used += LEASE_OVERHEAD * (len(deliveries) - known)
+        self._messages.tally.leased += len(seqs)
+        return first, counts
 
-    def extend(self, seq: int, delivery: Delivery, deadline: int) -> None:
-        """Change the deadline of a lease."""
-        delivery.until = deadline
-        self.leases.extend(delivery.token, deadline)
-        self._messages.mark_changed((seq,))
+    def ack(self, tokens: Iterable[int]) -> tuple[list[QueueletError | None], int]:
+        """Remove the messages of tokens. Return an error or None for each, and how many were removed."""
+        results: list[QueueletError | None] = []
+        messages, seqs, extended = self._messages, self.leases.seqs, self.leases.extended
+        deliveries, ranks, discard = messages.deliveries, messages.ranks, messages.discard
+        ended = 0
+        for token in tokens:
+            seq = seqs.pop(token, None)
+            if seq is None:
+                results.append(self.leases.refusal(token))
+                continue
+            delivery = deliveries.pop(seq)
+            if delivery.state is State.LEASED:
+                ended += 1
+            else:
+                self.leave(seq, delivery)
+            if delivery.superseded or extended:
+                self.leases.forget(token, delivery.superseded)
+            discard(seq)
+            if ranks and ranks.pop(seq, None) is not None:
+                self._budget.used -= RANK_OVERHEAD
+            results.append(None)
+        self.leased -= ended
+        acked = results.count(None)
+        self._budget.used -= LEASE_OVERHEAD * acked
+        messages.tally.acked += acked
+        return results, acked
+
+    def nack(  # noqa: PLR0913  # as `Queue.nack`, of which it is a part
+        self,
+        tokens: Iterable[int],
+        now: int,
+        outcome: TryOutcome,
+        reason: str,
+        wake: int,
+        *,
+        dead: bool,
+        unused: bool,
+    ) -> list[QueueletError | None]:
+        """End the leases of tokens without an ack, as `end_try` does. Return an error or None for each."""
+        results: list[QueueletError | None] = []
+        for token in tokens:
+            held = self.held_by(token)
+            if isinstance(held, QueueletError):
+                results.append(held)
+                continue
+            self.end_try(*held, now, outcome, reason, wake, dead=dead, unused=unused)
+            results.append(None)
+        tally = self._messages.tally
+        if outcome is TryOutcome.NACKED:
+            tally.nacked += results.count(None)
+        else:
+            tally.released += results.count(None)
+        return results
+
+    def extend(self, tokens: Iterable[int], deadline: int) -> list[QueueletError | None]:
+        """Change the deadline of leases. Return an error or None for each token."""
+        results: list[QueueletError | None] = []
+        for token in tokens:
+            held = self.held_by(token)
+            if isinstance(held, QueueletError):
+                results.append(held)
+                continue
+            seq, delivery = held
+            delivery.until = deadline
+            self.leases.extend(token, deadline)
+            self._messages.mark_changed((seq,))
+            results.append(None)
+        self._messages.tally.extended += results.count(None)
+        return results
 
     def end_try(  # noqa: PLR0913, PLR0917  # each is a fact of its own
         self,
@@ -290,23 +374,29 @@ class States:
         """Whether some leases still have to be voided."""
         return bool(self._voided)
 
-    def redrive(self, seq: int, now: int) -> bool:
-        """Make a dead message ready as if it had just been added. Return whether the message was dead."""
-        if seq not in self.dead:
-            return False
-        self.dead.remove(seq)
+    def redrive(self, seqs: Iterable[int], now: int) -> int:
+        """Make dead messages ready as if they had just been added. Return how many were dead."""
+        count = 0
+        for seq in seqs:
+            if seq in self.dead:
+                self._redrive(seq, now)
+                count += 1
+        self._messages.tally.redriven += count
+        return count
+
+    def purge(self, seqs: Iterable[int], states: AbstractSet[State]) -> int:
+        """Remove messages, if they are in `states`; no states mean all. Return how many were removed."""
         messages = self._messages
-        old = messages.ranks.get(seq)
-        messages.ranks[seq] = Rank(old.priority if old else 0, now, now, old.ttl if old else 0)
-        if old is None:
-            self._budget.used += RANK_OVERHEAD
-        delivery = messages.deliveries[seq]
-        self._supersede(seq, delivery)
-        delivery.state, delivery.count, delivery.token, delivery.reason = State.READY, 0, 0, 0
-        messages.mark_changed((seq,))
-        self.expiries.watch(seq)
-        self.order.put(seq)
-        return True
+        count = 0
+        for seq in seqs:
+            if states and messages.get(seq) is not None and self.of(seq) not in states:
+                continue
+            self.leave(seq, messages.deliveries.get(seq))
+            if messages.discard(seq) is not None:
+                count += 1
+            self.forget(seq)
+        messages.tally.purged += count
+        return count
 
     # Time
 
@@ -335,6 +425,20 @@ class States:
         return self.expiries.set_ttl(settings.message_ttl_seconds)
 
     # Internals
+
+    def _redrive(self, seq: int, now: int) -> None:
+        self.dead.remove(seq)
+        messages = self._messages
+        old = messages.ranks.get(seq)
+        messages.ranks[seq] = Rank(old.priority if old else 0, now, now, old.ttl if old else 0)
+        if old is None:
+            self._budget.used += RANK_OVERHEAD
+        delivery = messages.deliveries[seq]
+        self._supersede(seq, delivery)
+        delivery.state, delivery.count, delivery.token, delivery.reason = State.READY, 0, 0, 0
+        messages.mark_changed((seq,))
+        self.expiries.watch(seq)
+        self.order.put(seq)
 
     def _supersede(self, seq: int, delivery: Delivery) -> None:
         """Mark the newest token of a message as superseded. Only the last `HISTORY` ones are remembered."""

@@ -131,6 +131,14 @@ class TakerLine(deque[Waiter]):
 
     __slots__ = ()
 
+    def leave(self, waiter: Waiter) -> bool:
+        """Remove a waiter that waits no longer. Return whether the waiter was in the line."""
+        try:
+            self.remove(waiter)
+        except ValueError:
+            return False
+        return True
+
     def wake(self, count: int) -> None:
         """Wake the first `count` waiters once each. A waiter may wake the next one or wait again meanwhile."""
         first = [self.popleft() for _ in range(min(count, len(self)))]
