@@ -1,4 +1,4 @@
-"""What all tests share: how patient they are on this machine, and how hard hypothesis tries."""
+"""Settings of all tests: the patience factor of this machine, and hypothesis' effort."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, settings
 
 from support.patience import calibrate, factor, patient
 
-# A shell that runs the tests in its background has them ignore Ctrl-C, and so do the programs that they start.
+# A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Before anything reads it: limits in seconds are made at import.
+# Before any other import, because timeouts in seconds are computed at import.
 calibrate()
 
-# A deadline measures the machine more than the code. A failure prints how to reproduce it, wherever it happens.
+# A deadline measures the machine instead of the code. A failure prints how to reproduce it, on any machine.
 settings.register_profile("dev", deadline=None, max_examples=50, print_blob=True)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True, database=None, print_blob=True)
 settings.register_profile(
@@ -34,12 +34,12 @@ else:
 
 
 def pytest_report_header() -> str:
-    """Say how patient this run is."""
+    """Report the patience factor of this run."""
     return f"patience: {factor():g} times that of a quiet machine (QUEUELET_PATIENCE sets it)"
 
 
 class _FailuresAtOnce:
-    """Names a test that failed as soon as it has: a long run tells the rest at its end."""
+    """Names a failed test at once, because a long run reports details only at its end."""
 
     def __init__(self, reporter: pytest.TerminalReporter) -> None:
         self._reporter = reporter
@@ -52,7 +52,7 @@ class _FailuresAtOnce:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Have failures named at once where people read along: the workers of pytest-xdist have no reporter."""
+    """Report failures at once only in the controller, because the workers of pytest-xdist have no reporter."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter:
         session.config.pluginmanager.register(_FailuresAtOnce(reporter))
@@ -60,7 +60,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
-    """Give each test its time limit for this machine: that of its mark, else that of pyproject.toml."""
+    """Scale the timeout of each test for this machine: that of its mark, else that of pyproject.toml."""
     usual = float(config.getini("timeout"))
     for item in items:
         mark = item.get_closest_marker("timeout")
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Escape what is not UTF-8 in captured logs and output: pytest-xdist fails to send it to its controller."""
+    """Escape bytes that are not UTF-8 in captured logs and output, which pytest-xdist can't send to its controller."""
     report = yield
     report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report

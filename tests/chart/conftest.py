@@ -1,4 +1,4 @@
-"""A control plane for the chart, where helm may install what belongs to no namespace without being in anyone's way."""
+"""A control plane for the chart, where helm may install cluster-wide objects without affecting other tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NewNamespace = Callable[..., str]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests here on one worker of several, the one of the cluster's: they share a control plane."""
+    """Keep the tests here on one worker, that of the cluster tests, because they share a control plane."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("cluster"))
@@ -29,14 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def helm_is_there() -> None:
-    """Fail where helm is missing. To build it would take longer than a test may."""
+    """Fail if helm is missing. Building it would exceed a test's timeout."""
     if not binaries.find("helm"):
         pytest.fail("helm must be built first: make test does it, or make binaries")
 
 
 @pytest.fixture(scope="session")
 def chart_control_plane(helm_is_there: None) -> Iterator[ControlPlane]:
-    """A control plane that knows our kind, and those of others that the chart can make objects of."""
+    """A control plane with our kind, and the kinds of others that the chart can create objects of."""
     missing = [name for name in binaries.SERVERS if not binaries.find(name)]
     if missing:
         pytest.fail(f"{', '.join(missing)} must be built first: make test does it, or make binaries")
@@ -59,13 +59,13 @@ def control_plane(chart_control_plane: ControlPlane) -> ControlPlane:
 
 @pytest.fixture
 def api(control_plane: ControlPlane) -> Api:
-    """The API server as its admin sees it."""
+    """The API server, as admin."""
     return control_plane.api
 
 
 @pytest.fixture(scope="session")
 def new_namespace(chart_control_plane: ControlPlane) -> Iterator[NewNamespace]:
-    """Makes namespaces with labels, all of which go at the end."""
+    """Creates namespaces with labels, and deletes all of them at the end."""
     made: list[str] = []
 
     def make(**labels: str) -> str:

@@ -1,4 +1,4 @@
-"""What the chart's README says about images, quotas and many Queues, tried on a real API server."""
+"""What the chart's README says about images, quotas and many Queues, tested on a real API server."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NewNamespace = Callable[..., str]
 README = (CHART / "README.md").read_text()
 
 ANNOTATION_BYTES = 262_144
-"""What the annotations of an object may have together."""
+"""The total size limit of an object's annotations."""
 
 
 def pods(objects: list[Object]) -> list[Object]:
-    """Return the Pods that the chart's objects make, without their ServiceAccounts."""
+    """Return the Pods of the chart's workloads, without their ServiceAccounts."""
     templates = [each["spec"]["template"] for each in objects if each["kind"] in {"Deployment", "StatefulSet"}]
     return [
         {
@@ -56,7 +56,7 @@ def test_the_images_that_make_builds_are_those_that_are_pushed() -> None:
     assert built == set(re.findall(r"^\$ docker tag (\S+) ", README, re.MULTILINE))
 
 
-# Who can do what
+# Access
 
 
 def test_the_values_that_close_the_server_are_those_of_the_readme() -> None:
@@ -108,14 +108,14 @@ QUOTA = {"requests.cpu": "4", "requests.memory": "8Gi", "limits.memory": "8Gi"}
 
 
 def give_quota(api: Api, namespace: str, hard: dict[str, str]) -> None:
-    """Make a ResourceQuota and count for it what is used: there is no controller here that does."""
+    """Create a ResourceQuota and set its usage, because there is no controller here that counts."""
     path = f"/api/v1/namespaces/{namespace}/resourcequotas"
     api.create(path, {"metadata": {"name": "quota"}, "spec": {"hard": hard}})
     api.merge(f"{path}/quota/status", {"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}})
 
 
 def admit(api: Api, namespace: str, values: Object) -> None:
-    """Have the API server look at the Pods of a release. Raises `ApiError` if it refuses one."""
+    """Create the Pods of a release with a dry run. Raises `ApiError` if the API server refuses one."""
     for pod in pods(template(namespace, "shop", values)):
         api.create(f"/api/v1/namespaces/{namespace}/pods", pod, dryRun="All")
 

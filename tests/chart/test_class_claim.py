@@ -1,4 +1,4 @@
-"""Two installations with the same queue class: the second is refused, or does not act and says why."""
+"""Two installations with the same queue class: the second is refused, or stays idle and says why."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENDING = "ending: another installation serves the queue class"
 
 @pytest.fixture
 def queue_class() -> str:
-    """A class of the test's own."""
+    """A queue class of the test's own."""
     return f"class-{secrets.token_hex(3)}"
 
 
@@ -46,22 +46,22 @@ class Claims:
         self._name = f"queuelet.dev:class:{queue_class}"
 
     def path(self, namespace: str = "") -> str:
-        """Return the path of that of the whole cluster, or of a namespace."""
+        """Return the path of the cluster-wide claim, or of a namespace's."""
         return (
             f"{ROLES}/namespaces/{namespace}/roles/{self._name}" if namespace else f"{ROLES}/clusterroles/{self._name}"
         )
 
     def holder(self, namespace: str = "") -> str | None:
-        """Return the installation that holds one."""
+        """Return the installation that holds a claim."""
         annotations: dict[str, str] = self._api.get(self.path(namespace))["metadata"]["annotations"]
         return annotations.get("queuelet.dev/held-by")
 
     def maker(self) -> str:
-        """Return the installation that the one of the cluster was made for."""
+        """Return the installation that the cluster-wide claim was created for."""
         return str(self._api.get(self.path())["metadata"]["annotations"]["queuelet.dev/claimed-by"])
 
     def annotate(self, **annotations: str) -> None:
-        """Write over an annotation of the one of the cluster."""
+        """Overwrite an annotation of the cluster-wide claim."""
         named = {f"queuelet.dev/{name.replace('_', '-')}": value for name, value in annotations.items()}
         self._api.merge(self.path(), {"metadata": {"annotations": named}})
 
@@ -79,7 +79,7 @@ def operator_of(control_plane: ControlPlane, namespace: str, server: ServerProce
 
 @contextmanager
 def applied_manifests(control_plane: ControlPlane, namespace: str, values: Object) -> Iterator[None]:
-    """Install as those do who do not let Helm look at the cluster, until the end of the block."""
+    """Install without letting Helm read the cluster, until the end of the block."""
     manifests = helm("template", "shop", str(CHART), f"--namespace={namespace}", values=values)
 
     def kubectl(*arguments: str) -> None:
@@ -96,17 +96,17 @@ def applied_manifests(control_plane: ControlPlane, namespace: str, values: Objec
 
 
 def waits_for(process: OperatorProcess, other: str) -> None:
-    """Expect an operator that does not act, and says in its log and its health that another has the class."""
+    """Expect an operator that stays idle, and whose log and health say that another installation has the class."""
     assert process.wait_for_log(NOT_ACTING)["other"] == other, "the log is written last"
     ready = fetch(f"{process.metrics_url}/readyz")
     assert (ready.status, f"served by the installation {other};" in ready.text) == (503, True)
     assert fetch(f"{process.metrics_url}/healthz").status == 200, "a restart would not help"
     assert samples(f"{process.metrics_url}/metrics", "queuelet_operator_class_conflict") == {"": 1}
-    assert not process.log("waiting for the Lease"), "not even a free Lease makes it act"
+    assert not process.log("waiting for the Lease"), "a free Lease does not make it act"
 
 
 def wait_for_event(api: Api, namespace: str, other: str) -> None:
-    """Wait for the Event about it in the namespace of the installation that does not act."""
+    """Wait for the Event about it in the namespace of the idle installation."""
 
     def is_there() -> bool:
         events = api.get(f"/api/v1/namespaces/{namespace}/events")["items"]

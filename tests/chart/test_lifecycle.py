@@ -24,7 +24,7 @@ MANIFEST = Path(__file__).parents[2] / "crds" / "queues.yaml"
 DEFINITION = f"{DEFINITIONS}/queues.queuelet.dev"
 
 WITHOUT_CRDS: Object = {"crds": {"enabled": False}}
-"""For a cluster that has the definition from elsewhere."""
+"""Values for a cluster whose definition of Queue was installed separately."""
 
 KINDS = (
     "/apis/apps/v1/{}/deployments",
@@ -41,7 +41,7 @@ KINDS = (
 
 
 def installed(api: Api, namespace: str, release: str = "shop") -> set[str]:
-    """Return the names of all objects of a release, each behind the name of its kind."""
+    """Return the names of all objects of a release, each as kind/name."""
     found = set()
     for path in KINDS:
         listed = api.get(path.format(f"namespaces/{namespace}"), labelSelector=f"{INSTANCE}={release}")["items"]
@@ -60,7 +60,7 @@ def _is_of(body: Object, namespace: str) -> bool:
 
 @pytest.fixture
 def without_definition(control_plane: ControlPlane) -> Iterator[None]:
-    """A cluster that does not know Queues; afterwards it does."""
+    """A cluster without the kind Queue; afterwards it has the kind."""
     remove_definition(control_plane.api)
     yield
     remove_definition(control_plane.api)
@@ -75,7 +75,7 @@ def remove_definition(api: Api) -> None:
         path = (
             f"/apis/queuelet.dev/v1alpha1/namespaces/{each['metadata']['namespace']}/queues/{each['metadata']['name']}"
         )
-        # It may go by itself meanwhile, with the namespace of another test.
+        # It may disappear meanwhile with the namespace of another test.
         with suppress(ApiError):
             api.merge(path, {"metadata": {"finalizers": None}})
     api.delete(DEFINITION)
@@ -121,7 +121,7 @@ def test_a_release_comes_changes_and_goes_and_leaves_the_queues(
     assert api.is_there(DEFINITION)
     assert queues.is_there()
 
-    # It comes back and finds what it has left.
+    # The reinstalled release finds the objects that were kept.
     install(control_plane, namespace, "shop", {})
     assert installed(api, namespace) == first
     uninstall(control_plane, namespace, "shop")
@@ -131,7 +131,7 @@ def test_a_release_comes_changes_and_goes_and_leaves_the_queues(
 
 
 def with_volume(**persistence: object) -> Object:
-    """Return values by which the server has a volume."""
+    """Return values with a volume for the server."""
     return {**WITHOUT_CRDS, "server": {"persistence": {"enabled": True, **persistence}}}
 
 
@@ -163,7 +163,7 @@ def storage_class(api: Api) -> Iterator[str]:
 
 
 def bind(api: Api, namespace: str, size: str) -> None:
-    """Do what the controller of volumes does: there is none here."""
+    """Set the status that the volume controller would set: there is none here."""
     status = {"phase": "Bound", "capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"]}
     api.merge(f"{claim_in(namespace)}/status", {"status": status})
 
@@ -205,7 +205,7 @@ def test_the_next_install_takes_over_the_claim_that_an_uninstall_left(
     assert api.get(claim_in(namespace))["metadata"]["uid"] == first
     assert mounted(api, namespace) == ["data-shop-queuelet-server-0"]
     uninstall(control_plane, namespace, "shop")
-    # A release without a volume leaves it alone.
+    # A release without a volume does not touch the claim.
     install(control_plane, namespace, "shop", WITHOUT_CRDS)
     uninstall(control_plane, namespace, "shop")
     assert api.get(claim_in(namespace))["metadata"]["uid"] == first
@@ -271,7 +271,7 @@ def test_an_upgrade_enlarges_the_volume(
     bind(api, namespace, "10Gi")
     upgrade(control_plane, namespace, "shop", with_volume(storageClassName=storage_class, size="0.5Ti"))
     assert api.get(claim_in(namespace))["spec"]["resources"]["requests"]["storage"] == "512Gi"
-    # The same size in other words is no change.
+    # The same size in another notation is not a change.
     upgrade(control_plane, namespace, "shop", with_volume(storageClassName=storage_class, size="512Gi"))
     uninstall(control_plane, namespace, "shop")
 
@@ -284,7 +284,7 @@ def test_a_class_that_the_cluster_chose_may_stay_unnamed(
     api.merge(path, {"metadata": {"annotations": {default: "true"}}})
 
     def chosen() -> bool:
-        # The API server learns of a default class a moment later, so a claim may be made without it.
+        # The API server notices a default class after a moment, so a claim may be created without it.
         install(control_plane, namespace, "shop", with_volume())
         name = api.get(claim_in(namespace))["spec"].get("storageClassName")
         if name != storage_class:
@@ -329,7 +329,7 @@ def test_what_a_volume_cannot_do_is_refused_before_anything_changes(
         assert f"server.persistence.storageClassName: {claim} has {storage_class}, which cannot change" in said
     assert f"set it to {storage_class}, or move the messages to another volume" in said
     uninstall(control_plane, namespace, "shop")
-    # Nor may the next install have another one.
+    # The next install may not use another class either.
     with pytest.raises(HelmError, match="which cannot change"):
         install(control_plane, namespace, "shop", with_volume(storageClassName="other"))
 
@@ -337,7 +337,7 @@ def test_what_a_volume_cannot_do_is_refused_before_anything_changes(
 def test_nothing_of_the_manifests_depends_on_what_the_cluster_has(
     control_plane: ControlPlane, namespace: str, storage_class: str
 ) -> None:
-    """Argo CD renders without a cluster, Flux with one: both must make the same."""
+    """Argo CD renders without a cluster, Flux with one: the result must be the same."""
     values = with_volume(storageClassName=storage_class)
     install(control_plane, namespace, "shop", values)
     rendered = helm(
@@ -381,7 +381,7 @@ def test_a_definition_from_elsewhere_is_left_alone(control_plane: ControlPlane, 
 
 @pytest.fixture
 def newer_chart(tmp_path: Path) -> Path:
-    """A chart as a later version may be, whose definition of Queue has one more field."""
+    """A chart as a later version may have it: its definition of Queue has one more field."""
     chart = tmp_path / "queuelet"
     shutil.copytree(CHART, chart)
     path = chart / "files" / "crds" / "queues.yaml"
@@ -393,7 +393,7 @@ def newer_chart(tmp_path: Path) -> Path:
 
 
 def knows_the_later_field(api: Api) -> bool:
-    """Return whether the definition that is in the cluster is that of the newer chart."""
+    """Return whether the cluster has the definition of the newer chart."""
     version = api.get(DEFINITION)["spec"]["versions"][0]
     return "later" in version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
 
@@ -402,7 +402,7 @@ def knows_the_later_field(api: Api) -> bool:
 def test_an_upgrade_changes_a_definition_that_kubectl_applied_if_conflicts_are_forced(
     control_plane: ControlPlane, namespace: str, without_definition: None, newer_chart: Path, how: tuple[str, ...]
 ) -> None:
-    """`--take-ownership` takes the object over, but kubectl stays the manager of its fields."""
+    """`--take-ownership` adopts the object, but kubectl stays the manager of its fields."""
     api = control_plane.api
     kubectl(control_plane, "apply", *how, "--filename", str(MANIFEST))
     with pytest.raises(HelmError, match=r"queues\.queuelet\.dev.*invalid ownership metadata"):
@@ -413,7 +413,7 @@ def test_an_upgrade_changes_a_definition_that_kubectl_applied_if_conflicts_are_f
     assert not knows_the_later_field(api)
     upgrade(control_plane, namespace, "shop", {}, "--force-conflicts", chart=newer_chart)
     assert knows_the_later_field(api)
-    # Once: the fields are Helm's from then on.
+    # Only once, because Helm manages the fields from then on.
     upgrade(control_plane, namespace, "shop", {})
     assert not knows_the_later_field(api)
     uninstall(control_plane, namespace, "shop")
@@ -443,18 +443,18 @@ def test_a_rollback_drops_the_fields_that_only_the_newer_definition_has(
         return "later" in queues.get(name)["spec"]
 
     def keeps_the_field(name: str) -> bool:
-        # A definition is used a moment after it was changed.
+        # A changed definition takes effect after a moment.
         with suppress(ApiError):
             queues.delete(name)
         queues.create(name, limit=7, later="something")
         return has_the_field(name)
 
     for name in ("orders", "untouched"):
-        eventually(lambda name=name: keeps_the_field(name), "the later field is kept", 30.0)  # type: ignore[misc]  # bound now
+        eventually(lambda name=name: keeps_the_field(name), "the later field is kept", 30.0)  # type: ignore[misc]  # a default argument binds the loop variable
     rollback(control_plane, namespace, "shop", "1")
     eventually(lambda: not has_the_field("orders"), "the later field is not shown", 30.0)
     assert queues.get("orders")["spec"]["limit"] == 7
-    # With the next write it is lost for good, such as the operator's of a status.
+    # The next write removes it for good, for example the operator's write of a status.
     queues.annotate("orders", paused="true")
     upgrade(control_plane, namespace, "shop", {}, chart=newer_chart)
     eventually(lambda: has_the_field("untouched"), "the definition is the newer one again", 30.0)
@@ -463,7 +463,7 @@ def test_a_rollback_drops_the_fields_that_only_the_newer_definition_has(
 
 
 def kubectl(control_plane: ControlPlane, *arguments: str) -> str:
-    """Run kubectl as the admin, and return what it prints."""
+    """Run kubectl as admin, and return its output."""
     environment = os.environ | control_plane.environment
     command = [str(binaries.get("kubectl")), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -489,7 +489,7 @@ def test_namespaces_other_than_those_named_get_no_role(
     assert api.get(roles.format(one))["items"] == []
 
 
-# Whom the aggregated roles let do what
+# Rights of the aggregated roles
 
 MAY: dict[str, set[str]] = {
     "view": {"get", "list", "watch"},
@@ -516,10 +516,10 @@ def test_whoever_may_view_edit_or_administer_a_namespace_may_do_so_with_its_queu
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"{namespace}-{role}"}],
         }
         api.create(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", body)
-    # The controller that puts roles together takes a moment.
+    # The controller that aggregates roles takes a moment.
     for role, verbs in MAY.items():
         eventually(
-            lambda role=role, verbs=verbs: may(api, namespace, role) == verbs,  # type: ignore[misc]  # bound now
+            lambda role=role, verbs=verbs: may(api, namespace, role) == verbs,  # type: ignore[misc]  # a default argument binds the loop variable
             f"{role} may {', '.join(sorted(verbs))}",
             30.0,
         )
@@ -527,7 +527,7 @@ def test_whoever_may_view_edit_or_administer_a_namespace_may_do_so_with_its_queu
 
 
 def may(api: Api, namespace: str, role: str, subresource: str = "") -> set[str]:
-    """Return what the user with a role may do with Queues."""
+    """Return what a user with the role may do with Queues."""
     allowed = set()
     for verb in MAY["admin"]:
         asked = {

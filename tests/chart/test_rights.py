@@ -1,6 +1,6 @@
-"""The operator works with the rights that the chart gives it, needs each of them, and asks for no others.
+"""The operator works with the rights that the chart grants, needs each of them, and requests no others.
 
-Each test takes one right away, sees what no longer works and that the operator says so, and gives it back.
+Each test removes one right, checks that something fails and that the operator reports it, and restores the right.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ IN_ITS_NAMESPACE: set[Right] = {
     ("update", "leases"),
     ("get", "services"),
 }
-"""All that the chart grants. Each is the subject of a test below, or in test_class_claim.py."""
+"""All rights that the chart grants. Each has a test below, or in test_class_claim.py."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
-    """A release with a class of its own, and a server for it. None of its Pods run: processes of the tests do."""
+    """A release with a class of its own, and a server for it. Tests run processes instead of its Pods."""
 
     control_plane: ControlPlane
     namespace: str
@@ -59,7 +59,7 @@ class Installed:
     server: ServerProcess
 
     def operator(self, *flags: str) -> OperatorProcess:
-        """Return an operator that is set up as the chart says and has the rights of the chart; not started."""
+        """Return an operator with the chart's settings and rights; not started."""
         server = self.server.address
         environment = operator_environment(self.control_plane, self.namespace, RELEASE, server=server)
         return OperatorProcess("--debug", *flags, env=environment)
@@ -71,12 +71,12 @@ class Installed:
 
     @property
     def cluster_role(self) -> str:
-        """The path of the role in the whole cluster."""
+        """The path of the cluster role."""
         return f"{ROLES}/clusterroles/{self.namespace}:{RELEASE}-queuelet-operator"
 
     @contextmanager
     def without(self, *right: str) -> Iterator[str]:
-        """Take a right away until the end of the block, and give what the API server then says."""
+        """Remove a right until the end of the block, and yield the API server's refusal."""
         verb, resource = right
         api = self.control_plane.api
         path = self.cluster_role if (verb, resource) in IN_THE_CLUSTER else self.role
@@ -89,7 +89,7 @@ class Installed:
             api.merge(path, {"rules": before})
 
     def forget_the_lease(self) -> None:
-        """Have no Lease that an earlier operator held."""
+        """Delete the Lease of an earlier operator."""
         with suppress(ApiError):
             self.control_plane.api.delete(
                 f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{RELEASE}-queuelet-operator"
@@ -116,7 +116,7 @@ def shop(chart_control_plane: ControlPlane, new_namespace: NewNamespace) -> Iter
 
 @pytest.fixture(scope="module")
 def operator(shop: Installed) -> Iterator[OperatorProcess]:
-    """The operator that tests share: none may end it."""
+    """The shared operator: no test may stop it."""
     with shop.operator() as process:
         yield process
         assert process.stop() == 0
@@ -124,7 +124,7 @@ def operator(shop: Installed) -> Iterator[OperatorProcess]:
 
 @pytest.fixture(scope="module")
 def idle(chart_control_plane: ControlPlane, new_namespace: NewNamespace) -> Iterator[Installed]:
-    """A release whose operator no test leaves running: for what matters when one starts."""
+    """A release without a running operator, for tests of the start."""
     with installed(chart_control_plane, new_namespace()) as found:
         yield found
 
@@ -139,7 +139,7 @@ def rpc(shop: Installed) -> Iterator[Rpc]:
 
 @pytest.fixture
 def kube(api: Api, new_namespace: NewNamespace) -> Iterator[KubeQueues]:
-    """The Queues of a new namespace. Afterwards none has a finalizer, which might outlive its operator."""
+    """The Queues of a new namespace. Afterwards none has a finalizer, which could outlive its operator."""
     queues = KubeQueues(api, new_namespace())
     yield queues
     for each in queues.all():
@@ -156,11 +156,11 @@ def refusals(process: OperatorProcess) -> int:
 
 
 def about(kube: KubeQueues, sentence: str) -> Callable[[LogLine], bool]:
-    """Return what finds the log line about the Queue of a test that has a sentence in it."""
+    """Return a condition: the log has a line about the test's Queue that contains a sentence."""
     return lambda line: line["queue"] == f"{kube.namespace}/orders" and sentence in line["error"]
 
 
-# All of them
+# All rights
 
 
 def test_the_chart_grants_what_is_looked_at_here_and_nothing_else() -> None:
@@ -184,7 +184,7 @@ def test_the_chart_grants_what_is_looked_at_here_and_nothing_else() -> None:
 
 
 def test_with_its_rights_the_operator_lacks_nothing(idle: Installed, kube: KubeQueues) -> None:
-    """From the first Lease on: a queue comes, changes, is repaired, drains and goes, and no request is refused."""
+    """A queue is created, changed, repaired, drained and deleted, and no request is refused from the start on."""
     idle.forget_the_lease()
     rpc = Rpc(idle.server.address)
     with idle.operator() as process:
@@ -255,7 +255,7 @@ def test_two_releases_side_by_side_serve_a_class_each(
         kube.wait_gone("theirs")
 
 
-# Rights in the whole cluster: each in turn is taken away
+# Cluster-wide rights, removed one by one
 
 
 def test_without_patch_a_queue_gets_no_finalizer(shop: Installed, operator: OperatorProcess, kube: KubeQueues) -> None:
@@ -279,7 +279,7 @@ def test_without_patch_of_the_status_a_queue_is_never_ready(
 def test_without_get_the_operator_is_stuck_with_a_queue_that_changed_under_its_hands(
     shop: Installed, operator: OperatorProcess, kube: KubeQueues
 ) -> None:
-    """It asks for a Queue only where its write was of an older version: so Queues change as they are written."""
+    """It reads a Queue only if its write was based on an older version, so Queues change during the writes."""
 
     def was_refused(sentence: str) -> bool:
         name = f"orders-{secrets.token_hex(4)}"
@@ -289,7 +289,7 @@ def test_without_get_the_operator_is_stuck_with_a_queue_that_changed_under_its_h
         return any(sentence in line["error"] for line in operator.log(CANNOT_GO_ON))
 
     with shop.without("get", "queues") as sentence:
-        eventually(lambda: was_refused(sentence), "a write comes too late", 30.0)
+        eventually(lambda: was_refused(sentence), "a write has a conflict", 30.0)
     kube.wait_all_ready(len(kube.all()))
 
 
@@ -310,7 +310,7 @@ def test_without_create_nobody_sees_an_event(
 def test_without_get_of_what_is_around_it_a_drain_does_not_go_on(
     shop: Installed, operator: OperatorProcess, kube: KubeQueues, rpc: Rpc, resource: str
 ) -> None:
-    """It waits for the last message unless the namespace or the server goes, and so has to know of both."""
+    """It waits for the last message unless the namespace or the server is deleted, so it has to read both."""
     kube.create(queueClassName=shop.queue_class, deletionPolicy="Drain")
     kube.wait_ready()
     rpc.add(kube.server_name("orders"), b"the last")
@@ -323,7 +323,7 @@ def test_without_get_of_what_is_around_it_a_drain_does_not_go_on(
     kube.wait_gone()
 
 
-# Rights that matter when an operator starts
+# Rights that an operator needs at its start
 
 
 @pytest.mark.parametrize("verb", ["list", "watch"])
@@ -333,7 +333,7 @@ def test_without_list_and_watch_an_operator_sees_no_queue(idle: Installed, kube:
         process = idle.operator().start()
         eventually(lambda: any(sentence in line["msg"] for line in process.log()), "it was refused", 30.0)
         kube.create(queueClassName=idle.queue_class)
-        # It asks again after a second, when the Queue has been there for long enough to be seen by one that may.
+        # It retries after a second. By then the Queue is old enough that an operator with the right would have seen it.
         eventually(lambda: sum(sentence in line["msg"] for line in process.log()) > 1, "it was refused again", 30.0)
         assert kube.status() == {"observedGeneration": -1}
     with process:

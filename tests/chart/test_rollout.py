@@ -1,4 +1,4 @@
-"""A rollout that went wrong is healed by a rollback, with the real helm, API server and StatefulSet controller."""
+"""A rollback repairs a failed rollout, with the real helm, API server and StatefulSet controller."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STATEFUL_SET = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/queuelet-serv
 CLAIM = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/data-queuelet-server-0"
 
 WITHIN = ("--wait", "--timeout=120s")
-"""What a release gets that is to work."""
+"""Values of a working release."""
 
 
 @pytest.fixture(scope="module")
 def rollouts(helm_is_there: None) -> Iterator[ControlPlane]:
-    """A control plane that makes Pods of StatefulSets."""
+    """A control plane that creates Pods of StatefulSets."""
     controllers = (*CONTROLLERS, "statefulset-controller", "deployment-controller", "disruption-controller")
     with ControlPlane(controllers=controllers) as started:
         started.api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
@@ -35,7 +35,7 @@ def rollouts(helm_is_there: None) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def control_plane(rollouts: ControlPlane) -> Iterator[ControlPlane]:
-    """The same, for one test, with a release that works."""
+    """The same, for one test, with a working release."""
     install(rollouts, NAMESPACE, "queuelet", values(), *WITHIN)
     yield rollouts
     uninstall(rollouts, NAMESPACE, "queuelet")
@@ -47,12 +47,12 @@ def control_plane(rollouts: ControlPlane) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def api(control_plane: ControlPlane) -> Api:
-    """The API server as its admin sees it."""
+    """The API server, as admin."""
     return control_plane.api
 
 
 def values(tag: str = "", **persistence: object) -> Object:
-    """Return values without an operator, which has no part in this."""
+    """Return values without an operator, which is not needed here."""
     server = {"image": {"tag": tag}, "persistence": persistence}
     return {"crds": {"enabled": False}, "server": server, "operator": {"replicas": 0}}
 
@@ -68,7 +68,7 @@ def image(api: Api) -> str:
 
 
 def break_the_server(control_plane: ControlPlane, **persistence: object) -> None:
-    """Upgrade to an image that cannot be pulled, as helm finds out after a while."""
+    """Upgrade to an image that cannot be pulled, which helm reports after a timeout."""
     with pytest.raises(HelmError, match=r"timeout|deadline"):
         upgrade(control_plane, NAMESPACE, "queuelet", values(WRONG, **persistence), "--wait", "--timeout=2s")
     eventually(lambda: image(control_plane.api) == WRONG, "the Pod has the wrong image", 30.0)
@@ -90,7 +90,7 @@ def test_an_upgrade_heals_a_server_whose_image_cannot_be_pulled(control_plane: C
 
 @pytest.mark.parametrize("was_on", [False, True])
 def test_a_rollback_heals_across_a_change_of_the_volume(control_plane: ControlPlane, api: Api, *, was_on: bool) -> None:
-    # There is no controller of volumes, and helm would wait for one.
+    # There is no volume controller, so helm would wait forever.
     upgrade(control_plane, NAMESPACE, "queuelet", values(enabled=was_on))
     break_the_server(control_plane, enabled=not was_on)
     rollback(control_plane, NAMESPACE, "queuelet", "2")
@@ -101,7 +101,7 @@ def test_a_rollback_heals_across_a_change_of_the_volume(control_plane: ControlPl
 
 
 def test_a_rollback_heals_the_server_though_its_volume_cannot_shrink(control_plane: ControlPlane, api: Api) -> None:
-    """Helm calls the rollback failed then, so the README says to enlarge a volume in an upgrade of its own."""
+    """Helm then reports the rollback as failed, so the README says to enlarge a volume in an upgrade of its own."""
     storage: Object = {"enabled": True, "storageClassName": "can-grow"}
     body = {"metadata": {"name": "can-grow"}, "provisioner": "example.com/none", "allowVolumeExpansion": True}
     api.create("/apis/storage.k8s.io/v1/storageclasses", body)

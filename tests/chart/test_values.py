@@ -1,4 +1,4 @@
-"""What the chart makes of values, as the API server takes it, and which values it refuses."""
+"""What the chart renders from values, as the API server accepts it, and which values it refuses."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_keys_of_tags_with_series_are_a_flag_of_the_server() -> None:
 
 
 def bounds_of(name: str) -> Bounds:
-    """Return the bounds that the server takes from the environment of its Pod."""
+    """Return the bounds that the server reads from the environment of its Pod."""
     (pod,) = [pod["spec"] for kind, pod in pod_templates(rendered(name)) if kind == "StatefulSet"]
     environment = environment_of(pod)
     context = click.Context(server, info_name="server")
@@ -237,7 +237,7 @@ def bounds_of(name: str) -> Bounds:
             if variable in environment and option.name in Bounds.__slots__:
                 given[option.name] = option.type.convert(environment[variable], option, context)
     assert len(given) == len(BOUNDS)
-    return Bounds(**given)  # type: ignore[arg-type]  # whatever the flags make of texts
+    return Bounds(**given)  # type: ignore[arg-type]  # the flags' own types convert texts
 
 
 def test_bounds_are_flags_of_the_server() -> None:
@@ -346,7 +346,7 @@ def test_an_image_is_that_of_the_release_unless_values_say_otherwise() -> None:
 
 
 def test_every_setting_of_the_pods_is_one_that_the_programs_have() -> None:
-    """A slip in the name of an environment variable would be found by nobody: programs do not look at others."""
+    """A typo in the name of an environment variable would have no effect, because programs ignore unknown ones."""
     known = {
         "StatefulSet": {name for option in server.params for name in option.envvar or ()},
         "Deployment": {f"QUEUELET_OPERATOR_{option.name}".upper() for option in operator.params},
@@ -357,7 +357,7 @@ def test_every_setting_of_the_pods_is_one_that_the_programs_have() -> None:
             assert ours <= known[kind]
 
 
-# What is refused
+# Refused values
 
 
 REFUSED: dict[str, tuple[Object, str]] = {
@@ -421,7 +421,7 @@ def test_every_value_has_a_sentence_that_the_file_of_values_repeats() -> None:
     text = (CHART / "values.yaml").read_text()
     comments = re.sub(r"\s+", " ", " ".join(re.findall(r"^ *# (.*)$", text, re.MULTILINE)))
     described = {name: each["description"] for name, each in properties(schema)}
-    # A chart that has this one as a part gives it this value.
+    # Helm sets this value if the chart is a dependency of another one.
     assert described.pop("/global")
     assert set(described) == set(value_names(yaml.safe_load(text), schema))
     for name, sentence in described.items():
@@ -484,7 +484,7 @@ def policy(component: str, values: str) -> Object:
 def test_alerts_ask_for_metrics_that_there_are(tmp_path: Path) -> None:
     with ServerProcess("--data-dir", str(tmp_path)) as process:
         rpc = Rpc(process.address)
-        # The families of queues and calls are there from the first on.
+        # The metric families of queues and calls exist from the start.
         rpc.new_queue("orders")
         rpc.close()
         with urlopen(f"{process.metrics_url}/metrics") as answer:  # noqa: S310  # a URL of our own
@@ -504,7 +504,7 @@ def test_alerts_ask_for_metrics_that_there_are(tmp_path: Path) -> None:
 
 
 def test_alerts_of_credentials_fire_on_the_series_of_a_server(tmp_path: Path) -> None:
-    """A server with an expired certificate and an emptied token file: both alerts have their series and its labels."""
+    """With an expired certificate and an empty token file, both alerts have their series and its labels."""
     certificate, key, token = (tmp_path / name for name in ("tls.crt", "tls.key", "token"))
     now = datetime.now(UTC)
     issued = trustme.CA().issue_cert("127.0.0.1", not_before=now - timedelta(days=9), not_after=now - timedelta(days=2))
@@ -514,7 +514,7 @@ def test_alerts_of_credentials_fire_on_the_series_of_a_server(tmp_path: Path) ->
     flags = ("--tls-cert", str(certificate), "--tls-key", str(key), "--token-file", str(token))
     with ServerProcess(*flags) as process:
         token.write_text("")
-        # A request has the server look at its files.
+        # A request makes the server check its files.
         fetch(f"{process.metrics_url}/readyz")
         series = {
             name: samples(f"{process.metrics_url}/metrics", name)
@@ -539,7 +539,7 @@ def test_alerts_of_credentials_fire_on_the_series_of_a_server(tmp_path: Path) ->
             assert named <= set(re.findall(r'(\w+)="', labels))
 
 
-# What helm prints
+# Helm's notes
 
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
@@ -547,7 +547,7 @@ def test_no_line_of_prose_that_helm_prints_is_too_long_for_a_terminal(values: Ob
     said = notes(values)
     lines = said.splitlines()
     assert not [line for line in lines if len(line) > 116 and not line.startswith("     ")]
-    # Paragraphs stand apart, however long their text is.
+    # Blank lines separate paragraphs, however long their text is.
     assert "\n\nWho can do what: " in said
     assert "\n\n\n" not in said.strip()
 
@@ -593,22 +593,22 @@ def test_helm_says_nothing_of_images_that_have_a_registry() -> None:
 
 
 def notes(values: Object) -> str:
-    """Return what helm prints after an install."""
+    """Return the notes that helm prints after an install."""
     said = helm("install", "shop", str(CHART), "--dry-run=client", "--namespace=prod", values=values)
     return said.split("\nNOTES:\n")[1]
 
 
-# Inside
+# Internals
 
 
 @cache
 def rendered(name: str) -> list[Object]:
-    """Return what the chart makes of values, to be looked at by several tests and changed by none."""
+    """Return what the chart renders from values. Several tests share it and none may change it."""
     return template("prod", "shop", VALUES[name])
 
 
 class Paths:
-    """Where the API server has objects, by their kinds."""
+    """The API paths of objects, by kind."""
 
     def __init__(self, api: Api) -> None:
         self._api = api

@@ -1,4 +1,4 @@
-"""A real Kubernetes control plane for the tests here, and a namespace of its own for each of them."""
+"""A real Kubernetes control plane for the tests here, and a namespace of its own for each test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Kubectl = Callable[..., str]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker: they share servers. Each worker has one control plane."""
+    """Keep the tests of a file on one worker, because they share servers. Each worker has one control plane."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def built() -> None:
-    """Fail where a program is missing. To build it would take longer than a test may."""
+    """Fail if a program is missing. Building it would exceed a test's timeout."""
     missing = [name for name in (*binaries.SERVERS, "kubectl") if not binaries.find(name)]
     if missing:
         pytest.fail(f"{', '.join(missing)} must be built first: make test does it, or make binaries")
@@ -43,7 +43,7 @@ def built() -> None:
 
 @pytest.fixture(scope="session")
 def control_plane(built: None) -> Iterator[ControlPlane]:
-    """A control plane that knows our kinds: no test may end it, or touch namespaces that are not its own."""
+    """A control plane with our kinds: no test may end it, or use namespaces that are not its own."""
     with ControlPlane() as started:
         for manifest in sorted(CRDS.glob("*.yaml")):
             started.api.define(manifest)
@@ -53,7 +53,7 @@ def control_plane(built: None) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def api(control_plane: ControlPlane) -> Api:
-    """The API server as its admin sees it."""
+    """The API server, as admin."""
     return control_plane.api
 
 
@@ -64,15 +64,15 @@ def namespace(api: Api) -> Iterator[str]:
     api.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
     let_go(api, name)
-    # Its end need not be waited for. A test may have deleted it already.
+    # The end of the namespace is not waited for. A test may have deleted it already.
     with suppress(ApiError):
         api.delete(f"/api/v1/namespaces/{name}")
 
 
 def let_go(api: Api, namespace: str) -> None:
-    """Take the finalizers from Queues whose operator ended with the test.
+    """Remove the finalizers of Queues whose operator ended with the test.
 
-    The namespace controller would try again and again to be rid of them, for as long as the tests run.
+    Otherwise the namespace controller would retry to delete them for as long as the tests run.
     """
     queues = f"/apis/queuelet.dev/v1alpha1/namespaces/{namespace}/queues"
     for each in api.get(queues)["items"]:
@@ -106,14 +106,14 @@ def kubectl(control_plane: ControlPlane, namespace: str) -> Kubectl:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    """A queue server that the tests of a file share: none may end it, or touch queues that are not its own."""
+    """A queue server that the tests of a file share: none may end it, or use queues that are not its own."""
     with ServerProcess() as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def release(control_plane: ControlPlane) -> Release:
-    """The chart, installed: operators here have the rights that it gives to its own, and no others."""
+    """The chart, installed: operators here have exactly the rights that it grants."""
     return Release(control_plane)
 
 
@@ -121,12 +121,12 @@ def release(control_plane: ControlPlane) -> Release:
 def operator(release: Release, server: ServerProcess) -> Iterator[OperatorProcess]:
     """An operator that the tests of a file share, for the Queues of the class "default" in every namespace.
 
-    No longer than that: it would be in the way of operators that look after a namespace of their own.
+    It stops after the file, because it would interfere with operators for a single namespace.
     """
     with OperatorProcess("--counts-every", "0.5", env=release.environment(server), quick_lease=False) as process:
         yield process
         assert process.stop() == 0
-        assert not [line for line in process.log() if "exception" in line], "no test has found a defect in the operator"
+        assert not [line for line in process.log() if "exception" in line], "the operator logged no defect"
 
 
 @pytest.fixture
@@ -158,6 +158,6 @@ def own_server() -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def faulty(control_plane: ControlPlane, tmp_path: Path) -> Iterator[FaultyApi]:
-    """A proxy before the API server."""
+    """A proxy in front of the API server."""
     with FaultyApi(control_plane, tmp_path) as started:
         yield started

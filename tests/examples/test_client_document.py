@@ -1,4 +1,4 @@
-"""docs/client.md: its snippets print what it shows, and its settings are those there are."""
+"""docs/client.md: its snippets print the output that it shows, and its tables of settings are complete."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ async def main(snippets, server):
 
 asyncio.run(main(json.load(open("snippets.json")), sys.argv[1]))
 """
-"""Runs snippets that may await, one after the other with the names of those before, each with an open client."""
+"""Runs snippets with top-level await in order, with the names of earlier ones, each with an open client."""
 
 
 @pytest.mark.timeout(180)
 def test_every_snippet_prints_what_the_document_shows(tmp_path: Path) -> None:
-    """The commands run first, then the snippets as one program, all on ports of their own."""
+    """The commands run first, then the snippets as one program, all on free ports."""
     ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
 
     def moved(text: str) -> str:
@@ -76,7 +76,7 @@ def test_every_snippet_prints_what_the_document_shows(tmp_path: Path) -> None:
 
 
 def write_secrets(folder: Path) -> None:
-    """Write what the section about TLS takes for there: an authority, a certificate, its key and a token."""
+    """Write the files that the section about TLS uses: a CA, a certificate, its key and a token."""
     authority = trustme.CA()
     issued = authority.issue_cert("localhost")
     authority.cert_pem.write_to_path(folder / "ca.crt")
@@ -89,15 +89,15 @@ def write_secrets(folder: Path) -> None:
 
 
 def table(heading: str) -> dict[str, object]:
-    """Return the settings of a table in the document, with their defaults as values."""
+    """Return the settings of a table in the document, with their default values."""
     section = re.split(r"\n##+ ", DOCUMENT.split("\n## Settings\n")[1].split(f"\n### {heading}\n")[1])[0]
     rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", section, re.MULTILINE)
     assert len(rows) == sum(line.startswith("| `") for line in section.splitlines()), f"{heading}: each row is read"
-    return {name: eval(default, vars(queuelet.client)) for name, default in rows}  # noqa: S307  # it is ours
+    return {name: eval(default, vars(queuelet.client)) for name, default in rows}  # noqa: S307  # the document is ours
 
 
 def settings(make: Callable[..., object]) -> dict[str, object]:
-    """Return what may be set, with the defaults that hold."""
+    """Return the parameters and their defaults."""
     return {
         name: parameter.default
         for name, parameter in inspect.signature(make).parameters.items()

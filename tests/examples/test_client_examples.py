@@ -1,4 +1,4 @@
-"""The programs of examples/client do what they say, each as a process against a real server."""
+"""The programs of examples/client work as described, each as a process against a real server."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tools.zookeeper import Curator, jars, why_not
 EXAMPLES = ROOT / "examples/client"
 
 PATIENCE = patient(60)
-"""How long a program may take, in seconds: only there so that no defect hangs a run."""
+"""Timeout of a program, in seconds. It only keeps a defect from hanging a run."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    """A server that the tests here share. Each example has a queue of its own."""
+    """The shared server of these tests. Each example has a queue of its own."""
     with ServerProcess() as process:
         yield process
         assert process.stop() == 0
@@ -43,7 +43,7 @@ def command(server: ServerProcess, name: str, *arguments: str) -> list[str]:
 
 
 def run(server: ServerProcess, name: str, *arguments: str) -> list[str]:
-    """Run an example; return the lines that it prints."""
+    """Run an example; return the lines of its output."""
     done = subprocess.run(
         command(server, name, *arguments), check=False, capture_output=True, text=True, timeout=PATIENCE
     )
@@ -52,7 +52,7 @@ def run(server: ServerProcess, name: str, *arguments: str) -> list[str]:
 
 
 def counts(server: ServerProcess, queue: str) -> pb.MessageCounts:
-    """Return how many messages of which state a queue has."""
+    """Return how many messages in a state a queue has."""
 
     async def ask() -> pb.MessageCounts:
         async with Client(server.address) as client:
@@ -106,7 +106,7 @@ def test_a_periodic_producer_that_runs_twice_puts_each_message_once(server: Serv
 
 
 def test_a_periodic_producer_goes_on_when_a_server_that_was_away_is_back(tmp_path: Path) -> None:
-    """With the first message that it can put then."""
+    """It continues with the first message that it can put again."""
     (port,) = free_ports(1)
     flags = ("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", "--data-dir", str(tmp_path))
     server = ServerProcess(*flags, free_ports=False).start()
@@ -126,7 +126,7 @@ def test_a_periodic_producer_goes_on_when_a_server_that_was_away_is_back(tmp_pat
 
 
 def make_disk_queue(server: ServerProcess, name: str) -> None:
-    """Make a queue that survives its server."""
+    """Create a queue that survives its server."""
 
     async def make() -> None:
         async with Client(server.address) as client:
@@ -174,7 +174,7 @@ def test_an_ordered_pipeline_that_was_overtaken_writes_nothing(server: ServerPro
 
 
 def test_two_ordered_pipelines_at_once_take_turns(server: ServerProcess, tmp_path: Path) -> None:
-    """Every booking is written once, in the order of the queue, and no token after a larger one."""
+    """Every booking is written once, in the order of the queue, and tokens only increase."""
     line = command(server, "ordered_pipeline.py", "--queue", "both", "--database", str(tmp_path / "both.sqlite"))
     both = [subprocess.Popen(line) for _ in range(2)]
     assert [process.wait(PATIENCE) for process in both] == [0, 0]

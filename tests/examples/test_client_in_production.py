@@ -1,4 +1,4 @@
-"""docs/client-in-production.md: its programs run as the page says."""
+"""docs/client-in-production.md: its programs do what the page says."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from support.server_process import ServerProcess
 PAGE = "docs/client-in-production.md"
 
 PROGRAMS = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", (ROOT / PAGE).read_text(), re.DOTALL))
-"""The page's programs, by their names."""
+"""The page's programs, by name."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def server() -> Iterator[ServerProcess]:
 
 @contextmanager
 def running(command: list[str], folder: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a program in a folder that has those of the page. It never outlives the block."""
+    """Run a program in a folder with the programs of the page. It never outlives the block."""
     for name, text in PROGRAMS.items():
         (folder / Path(name).name).write_text(text)
     with subprocess.Popen(
@@ -90,7 +90,7 @@ async def test_a_notebook_awaits_at_the_top_level(server: ServerProcess, capsys:
     async with Client(server.address) as client:
         await client.new_queue(name="orders")
         code = compile(text, "notebook.py", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        await eval(code, {})  # noqa: S307  # it is ours
+        await eval(code, {})  # noqa: S307  # the program is ours
     assert capsys.readouterr().out == "[b'from a notebook']\n"
 
 

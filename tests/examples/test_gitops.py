@@ -1,8 +1,8 @@
-"""The examples for kubectl, Flux and Argo CD are taken by a real API server, and do what docs/gitops.md says.
+"""A real API server accepts the examples for kubectl, Flux and Argo CD, and they do what docs/gitops.md says.
 
-Neither Flux nor Argo CD runs here. Of their kinds the API server knows what stands in gitops_kinds.yaml, which was
-written by hand: a slip in a name or a type is found, a change of theirs is not. What their objects refer to is looked
-up in this repository, and what they would apply is applied by kubectl.
+Neither Flux nor Argo CD runs here. The API server knows the parts of their kinds in gitops_kinds.yaml, which was
+written by hand: tests find a typo in a name or a type, but not a change in Flux or Argo CD. Referenced files are looked
+up in this repository, and kubectl applies the objects that they would apply.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ BUILDS = sorted(path.parent for path in EXAMPLES.rglob("kustomization.yaml"))
 
 
 def relative(path: Path) -> str:
-    """Return a path as people know it."""
+    """Return a path relative to the repository."""
     return str(path.relative_to(ROOT))
 
 
 @pytest.fixture(scope="module")
 def control_plane() -> Iterator[ControlPlane]:
-    """A control plane that knows our kind, and those of Flux and Argo CD."""
+    """A control plane with our kind, and those of Flux and Argo CD."""
     missing = [name for name in (*binaries.SERVERS, "kubectl", "helm") if not binaries.find(name)]
     if missing:
         pytest.fail(f"{', '.join(missing)} must be built first: make test does it, or make binaries")
@@ -57,7 +57,7 @@ def control_plane() -> Iterator[ControlPlane]:
             started.api.define(manifest)
         kubectl(started, "apply", "--filename", str(HERE / "gitops_kinds.yaml"))
         kubectl(started, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        # A dry run makes no namespace, and asks for those of the objects.
+        # A dry run creates no namespaces, but requires those of the objects to exist.
         for name in ("queuelet", "flux-system", "argocd", "shop", "shop-staging", "shop-production"):
             started.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
         yield started
@@ -65,7 +65,7 @@ def control_plane() -> Iterator[ControlPlane]:
 
 
 def kubectl(control_plane: ControlPlane | None, *arguments: str, given: str = "") -> str:
-    """Run kubectl, and return what it prints."""
+    """Run kubectl, and return its output."""
     environment = os.environ | (control_plane.environment if control_plane else {})
     command = [str(binaries.get("kubectl")), *arguments]
     done = subprocess.run(command, env=environment, input=given, capture_output=True, text=True, check=False)
@@ -74,7 +74,7 @@ def kubectl(control_plane: ControlPlane | None, *arguments: str, given: str = ""
 
 
 def build(folder: Path) -> list[Object]:
-    """Return what kustomize makes of a folder."""
+    """Return the output of kustomize for a folder."""
     return list(yaml.safe_load_all(kubectl(None, "kustomize", str(folder))))
 
 
@@ -89,7 +89,7 @@ def named(bodies: list[Object], kind: str, name: str) -> Object:
     return found
 
 
-# Each of them is valid
+# Each object is valid
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
@@ -105,7 +105,7 @@ def test_a_kustomization_builds_what_the_api_server_takes(folder: Path, control_
 
 
 def test_a_slip_is_found(control_plane: ControlPlane) -> None:
-    """The tests above would find it: in our kind, and in those of others."""
+    """The tests above notice typos: in our kind, and in those of others."""
     apply = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename=-")
     for path, word in ((MANIFESTS / "base" / "orders.yaml", "limit"), (FLUX / "kustomizations.yaml", "prune")):
         with pytest.raises(AssertionError, match=f"{word}x"):
@@ -132,7 +132,7 @@ def test_argo_cd_is_suspended_for_a_restore_as_the_operators_document_says(contr
     kubectl(control_plane, "delete", "applications", "--all", "--namespace=argocd")
 
 
-# What they refer to is there
+# References resolve
 
 
 def test_every_path_of_flux_and_argo_cd_is_there() -> None:
@@ -147,7 +147,7 @@ def test_every_path_of_flux_and_argo_cd_is_there() -> None:
 
 
 def applications() -> list[Path]:
-    """Return the files that the root of Argo CD brings."""
+    """Return the files that the root of Argo CD includes."""
     return sorted((ARGO / "applications").iterdir())
 
 
@@ -156,13 +156,13 @@ def test_flux_has_the_kind_before_it_looks_at_queues() -> None:
     shop = named(bodies, "Kustomization", "shop")["spec"]
     first = named(bodies, "Kustomization", "queuelet")["spec"]
     assert [each["name"] for each in shop["dependsOn"]] == ["queuelet"]
-    assert first["wait"] is True, "or it would be ready before the kind is there"
+    assert first["wait"] is True, "otherwise it would be ready before the kind exists"
     assert "HelmRelease" in {body["kind"] for body in build(ROOT / first["path"])}
 
 
 def test_flux_checks_the_health_of_queues_that_it_applies() -> None:
     shop = named(objects(FLUX / "kustomizations.yaml"), "Kustomization", "shop")["spec"]
-    assert "wait" not in shop, "with it, healthChecks would be left out"
+    assert "wait" not in shop, "with it, healthChecks would be ignored"
     applied = build(ROOT / shop["path"])
     for check in shop["healthChecks"]:
         queue = named(applied, check["kind"], check["name"])
@@ -177,7 +177,9 @@ def test_argo_cd_has_the_kind_before_it_looks_at_queues() -> None:
     }
     assert waves["queuelet"] < waves["shop"]
     data = objects(ARGOCD_CM)[0]["data"]
-    assert "resource.customizations.health.argoproj.io_Application" in data, "or no wave would wait for another"
+    assert "resource.customizations.health.argoproj.io_Application" in data, (
+        "otherwise waves would not wait for one another"
+    )
 
 
 def test_a_commit_prunes_neither_the_definition_nor_the_server() -> None:
@@ -185,7 +187,7 @@ def test_a_commit_prunes_neither_the_definition_nor_the_server() -> None:
     (root,) = objects(ARGO / "root.yaml")
     assert not queuelet["spec"]["syncPolicy"]["automated"]["prune"]
     assert not root["spec"]["syncPolicy"]["automated"]["prune"]
-    assert "finalizers" not in queuelet["metadata"], "deleting the Application leaves what it made"
+    assert "finalizers" not in queuelet["metadata"], "deleting the Application keeps its objects"
     for body in objects(FLUX / "queuelet" / "release.yaml"):
         assert body["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
 
@@ -200,17 +202,17 @@ def test_production_protects_its_orders_and_the_namespace_that_would_take_them_a
     assert named(built, "Queue", "orders")["spec"]["deletionPolicy"] == "Retain"
 
 
-# The chart, as Flux and Argo CD have it
+# The chart, with the values of Flux and Argo CD
 
 
 def release_of_flux() -> tuple[str, str, Object]:
-    """Return the namespace, the name and the values that Flux gives the chart."""
+    """Return the namespace, the name and the values that Flux passes to the chart."""
     release = named(objects(FLUX / "queuelet" / "release.yaml"), "HelmRelease", "queuelet")
     return release["metadata"]["namespace"], release["spec"]["releaseName"], release["spec"]["values"]
 
 
 def release_of_argo_cd() -> tuple[str, str, Object]:
-    """Return the namespace, the name and the values that Argo CD gives the chart."""
+    """Return the namespace, the name and the values that Argo CD passes to the chart."""
     (application,) = objects(ARGO / "applications" / "queuelet.yaml")
     spec, given = application["spec"], application["spec"]["source"]["helm"]
     assert application["metadata"]["name"] == given["releaseName"], "Argo CD may write it into a label of the chart's"
@@ -218,7 +220,7 @@ def release_of_argo_cd() -> tuple[str, str, Object]:
 
 
 @pytest.mark.parametrize("release", [release_of_flux, release_of_argo_cd])
-def test_the_chart_takes_the_values_and_brings_the_definition(release: Any) -> None:  # noqa: ANN401  # a function above
+def test_the_chart_takes_the_values_and_brings_the_definition(release: Any) -> None:  # noqa: ANN401  # one of the functions above
     made = template(*release())
     named(made, "CustomResourceDefinition", "queues.queuelet.dev")
     images = {
@@ -231,12 +233,15 @@ def test_the_chart_takes_the_values_and_brings_the_definition(release: Any) -> N
 
 
 def test_flux_and_argo_cd_make_the_same_owners() -> None:
-    """So that one can take over from the other: the instance is the namespace and the name."""
+    """Flux can take over from Argo CD and back, because namespace and name identify the instance."""
     assert release_of_flux() == release_of_argo_cd()
 
 
 def test_a_new_commit_does_not_start_the_server_anew(tmp_path: Path) -> None:
-    """Flux writes the commit into the version of the chart: no Pod may have it, or memory would be lost each time."""
+    """Flux adds the commit to the chart's version.
+
+    No Pod may contain it, or each commit would lose queues in memory.
+    """
     namespace, name, values = release_of_flux()
     copied = shutil.copytree(CHART, tmp_path / "queuelet")
     about = copied / "Chart.yaml"
@@ -281,7 +286,7 @@ def test_every_overlay_becomes_ready(control_plane: ControlPlane, tmp_path: Path
 
 
 def check_applied(api: Api, namespace: str, built: list[Object]) -> None:
-    """Expect each Queue of an overlay to be in the server as the overlay says."""
+    """Expect the server to have each Queue of an overlay as declared."""
     there = {body["metadata"]["name"]: body for body in KubeQueues(api, namespace).all()}
     wanted = {body["metadata"]["name"]: body["spec"] for body in built if body["kind"] == "Queue"}
     assert set(there) == set(wanted) == {"orders", "notifications", "thumbnails"}
@@ -293,7 +298,7 @@ def check_applied(api: Api, namespace: str, built: list[Object]) -> None:
 
 
 def check_applied_again(control_plane: ControlPlane) -> None:
-    """Expect nothing to differ and nothing to be written by a second apply, as Flux does every ten minutes."""
+    """Expect no diff and no write from a second apply, which Flux does every ten minutes."""
     for overlay in OVERLAYS:
         folder = str(MANIFESTS / "overlays" / overlay)
         queues = KubeQueues(control_plane.api, f"shop-{overlay}")
@@ -316,7 +321,7 @@ def test_what_argo_cd_is_told_is_merged_into_what_it_has(control_plane: ControlP
 
 
 def queue(*conditions: str, generation: int = 2, observed: int = 2, **metadata: object) -> Object:
-    """Return as much of a Queue as a health check looks at, with conditions as Ready=True."""
+    """Return the part of a Queue that a health check reads, with conditions such as Ready=True."""
     told = [dict(zip(("type", "status"), each.split("="), strict=True)) for each in conditions]
     for each in told:
         each["message"] = "why"
@@ -353,7 +358,7 @@ def test_the_health_check_of_argo_cd(body: Object, health: Health) -> None:
 
 
 def phases() -> Iterator[tuple[Object, str, str]]:
-    """Yield a Queue as each row of the document's table has it, and what the row says of it."""
+    """Yield a Queue for each row of the document's table, and the health in the row."""
     section = (ROOT / "docs" / "gitops.md").read_text().split("\n## What a status means\n")[1].split("\n## ")[0]
     for line in [line for line in section.splitlines() if line.startswith("| ")][2:]:
         phase, *told, by_kstatus, by_argo = [cell.strip() for cell in line.strip("|").split("|")]

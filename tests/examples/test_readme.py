@@ -20,7 +20,7 @@ IN_CI = {"make sync", "make check", "make test-quick", "make test ARGS='tests/un
 
 
 def test_every_block_of_the_readme_can_be_pasted_whole() -> None:
-    """Blocks have no prompts, and bash reads each as it stands."""
+    """Blocks have no prompts, and bash can parse each one."""
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
     for kind, block in blocks:
@@ -32,7 +32,7 @@ def test_every_block_of_the_readme_can_be_pasted_whole() -> None:
 
 @pytest.mark.timeout(120)
 def test_the_tour_as_one_process_runs_from_its_first_command_to_its_last(tmp_path: Path) -> None:
-    """All commands run in one shell that stops at the first failure, on ports of their own."""
+    """All commands run in one shell that stops at the first failure, on free ports."""
     grpc, http = free_ports(2)
     tour = [command for command in commands("README.md", "As one process") if command not in IN_CI]
     script = (
@@ -57,7 +57,7 @@ def test_the_tour_as_one_process_runs_from_its_first_command_to_its_last(tmp_pat
 
 @pytest.mark.timeout(180)
 def test_make_run_and_the_tour_beside_it_work_until_it_is_interrupted() -> None:
-    """The commands run as a user would run them, with what `make run` prints to set."""
+    """The commands run as a user would run them, with the environment that `make run` prints."""
     assert MAKE_RUN in commands("README.md")
     running = subprocess.Popen(
         [sys.executable, "-m", "examples.run_local"],
@@ -80,7 +80,7 @@ def test_make_run_and_the_tour_beside_it_work_until_it_is_interrupted() -> None:
         assert len(exports) == 2
         assert kubectl
         done = run_in_one_shell(
-            # An alias is for people: a script takes none.
+            # Bash expands aliases only in interactive shells.
             "\n".join([*exports, f'kubectl() {{ {kubectl[1]} "$@"; }}', *commands("README.md", "As manifests")]),
             ROOT,
             {},

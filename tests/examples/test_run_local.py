@@ -1,4 +1,4 @@
-"""What `make run` shows of its programs' logs and of their ends, and that it stops when it is told to."""
+"""How `make run` shows its programs' logs and exits, and that it stops on a signal."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_it_stops_in_the_midst_of_its_start() -> None:
 
 @pytest.mark.timeout(240)
 async def test_the_demo_goes_on_after_its_operator_lost_the_lease_and_its_server_ended(tmp_path: Path) -> None:
-    """Another takes the Lease, as it does while a slow machine keeps the operator from renewing it."""
+    """Another operator takes the Lease, as happens if a slow machine keeps the operator from renewing it."""
     errors = tmp_path / "errors"
     with errors.open("wb") as opened:
         running = await asyncio.create_subprocess_exec(
@@ -126,7 +126,7 @@ async def test_the_demo_goes_on_after_its_operator_lost_the_lease_and_its_server
         metrics = shown.partition("metrics on ")[2].partition(".\n")[0]
 
         async def seen(text: str) -> None:
-            while text not in errors.read_text():  # noqa: ASYNC110  # a small file, and nothing to wait on
+            while text not in errors.read_text():  # noqa: ASYNC110  # polls a small file, which sets no event
                 await asyncio.sleep(0.05)
 
         async def kubectl(*arguments: str) -> None:
@@ -145,7 +145,7 @@ async def test_the_demo_goes_on_after_its_operator_lost_the_lease_and_its_server
             assert (await asyncio.to_thread(fetch, f"{metrics}/quitquitquit")).status == 200
             await seen("The queue server has ended with exit code 0.")
             await seen("The queue server is ready again.")
-            # An answer to this says that both programs are at work again.
+            # A successful call shows that both programs work again.
             ask = ("--namespace=shop", "annotate", "queue/notifications", "queuelet.dev/reconcile-requested-at=now")
             await kubectl(*ask)
             answered = "--for=jsonpath={.status.lastHandledReconcileAt}=now"

@@ -1,6 +1,6 @@
-"""A real node for the tests here, with our images, and a namespace of its own for each of them.
+"""A real node for the tests here, with our images, and a namespace of its own for each test.
 
-`make test` leaves this folder out: `make test-node` runs it, where the machine can run a node.
+`make test` excludes this folder: `make test-node` runs it, if the machine can run a node.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ CRDS = ROOT / "crds"
 Command = Callable[..., str]
 
 TIMEOUT = 600.0
-"""Seconds that a test has: the first of them waits for the images to be built and the node to start."""
+"""Timeout of a test in seconds, because the first one waits for the images and the node."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests here on one worker of several, since they share a node, and give them the time that it takes."""
+    """Keep the tests here on one worker, because they share a node, and set their timeout."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("node"))
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def able() -> None:
-    """Skip where the machine can't run a node; fail where a program is missing that would take minutes to build."""
+    """Skip if the machine can't run a node; fail if a program is missing that takes minutes to build."""
     if reason := why_not():
         pytest.skip(reason)
     missing = [name for name in (*binaries.SERVERS, *binaries.OF_A_NODE, "kubectl", "helm") if not binaries.find(name)]
@@ -50,7 +50,7 @@ def able() -> None:
 
 @pytest.fixture(scope="session")
 def images() -> Mapping[str, str]:
-    """The name of the image of each target of the Dockerfile. The node has them: imagePullPolicy must not be Always."""
+    """The image name of each target of the Dockerfile. Only the node has them, so imagePullPolicy can't be Always."""
     targets = parse((ROOT / "Dockerfile").read_text()).targets()
     return {target.name: f"localhost/queuelet-{target.name}:node" for target in targets}
 
@@ -69,7 +69,7 @@ def archives(able: None, images: Mapping[str, str], tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="session")
 def node(archives: list[Path]) -> Iterator[Node]:
-    """A node that has our images and knows our kinds: no test may end it, or touch namespaces that are not its own."""
+    """A node with our images and kinds: no test may end it, or use namespaces that are not its own."""
     with Node(archives) as started:
         for manifest in sorted(CRDS.glob("*.yaml")):
             started.api.define(manifest)
@@ -79,7 +79,7 @@ def node(archives: list[Path]) -> Iterator[Node]:
 
 @pytest.fixture
 def api(node: Node) -> Api:
-    """The API server as its admin sees it."""
+    """The API server, as admin."""
     return node.api
 
 
@@ -89,19 +89,19 @@ def namespace(api: Api) -> Iterator[str]:
     name = f"test-{secrets.token_hex(4)}"
     api.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
-    # Its end need not be waited for.
+    # The end of the namespace is not waited for.
     api.delete(f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
 def kubectl(node: Node, namespace: str) -> Command:
-    """Runs kubectl in the namespace, as users do, and returns what it prints. `stdin` is what it is given to read."""
+    """Runs kubectl in the namespace, as users do, and returns its output. `stdin` is its standard input."""
     return _runner(node, "kubectl", namespace)
 
 
 @pytest.fixture
 def helm(node: Node, namespace: str, tmp_path: Path) -> Command:
-    """Runs helm in the namespace, as users do, and returns what it prints."""
+    """Runs helm in the namespace, as users do, and returns its output."""
     own = {f"HELM_{kind}_HOME": str(tmp_path / "helm" / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
     return _runner(node, "helm", namespace, own)
 

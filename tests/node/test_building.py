@@ -1,4 +1,4 @@
-"""Images are built without Docker: what of it needs root, and a Debian's packages. Nothing here needs a node."""
+"""Building images without Docker: the parts that need root and Debian packages. No test here needs a node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FROM = "FROM python:3.13-slim AS app\n"
 
 @pytest.fixture(autouse=True)
 def able() -> None:
-    """Skip where the machine can't build images."""
+    """Skip if the machine can't build images."""
     if reason := machine.why_not():
         pytest.skip(reason)
 
@@ -45,7 +45,7 @@ class Checkout:
         )
 
     def layers(self) -> list[dict[str, str]]:
-        """Return what each layer has, the lowest first: names, and what links lead to."""
+        """Return the contents of each layer, the lowest first: names, and targets of links."""
         found = []
         with tarfile.open(self.archive) as outer:
             for name in [name for name in outer.getnames() if name.startswith("blobs/")][2:]:
@@ -85,7 +85,7 @@ def test_the_same_again_is_the_same_and_done_at_once(checkout: Checkout) -> None
         assert done.returncode == 0, done.stderr
         archives.append(checkout.archive.read_bytes())
     assert archives[0] == archives[1]
-    assert "RUN" not in done.stderr, "it was done before"
+    assert "RUN" not in done.stderr, "the step is cached"
     (checkout.folder / "files" / "one").write_text("changed")
     assert "RUN" in checkout.build(FROM + steps).stderr
 
@@ -115,7 +115,7 @@ def test_steps_have_what_the_machine_says_of_indexes_and_nothing_of_it_stays(che
     [
         ("RUN echo why; false", "Dockerfile, line 2: RUN ended with exit code 1:\nwhy\n"),
         ("USER 7:8\nRUN touch /root/x", "Dockerfile, line 3: RUN ended with exit code 1:\ntouch: cannot touch"),
-        ("COPY nothing /", "Dockerfile, line 2: there is no nothing in "),
+        ("COPY nothing /", "Dockerfile, line 2: no nothing in "),
         ("COPY secret /", "Dockerfile, line 2: .dockerignore excludes secret\n"),
         ("FROM debian AS app", "no substitute for the base image debian; use python:<version>\n"),
     ],

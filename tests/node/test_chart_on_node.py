@@ -1,6 +1,6 @@
-"""The chart installed for real: its Pods run from our images, and do their work whatever becomes of them.
+"""The chart installed for real: its Pods run from our images, and keep working through every disturbance.
 
-Most tests share one release and one client. None of them leaves either broken, so that their order is free.
+Most tests share one release and one client. Each leaves both intact, so that tests run in any order.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tools.node import Node
 LOAD = Path(__file__).parents[1] / "support" / "node_load.py"
 
 TAKEOVER = 60.0
-"""Seconds within which another operator acts: the Lease runs out after 15, and machines are slow."""
+"""Seconds within which another operator acts: the Lease expires after 15, and machines are slow."""
 
 
 WITH_VOLUME: Object = {"server": {"persistence": {"enabled": True, "size": "1Gi"}}}
-"""Values by which the server has the store Disk."""
+"""Values with the Disk store."""
 
 
 @pytest.fixture(scope="module")
 def installed(node: Node, images: Mapping[str, str]) -> Iterator[Release]:
-    """A release in a namespace that admits restricted Pods only."""
+    """A release in a namespace that admits only restricted Pods."""
     with new_namespace(node.api, "queuelet", **{RESTRICTED: "restricted"}) as namespace:
         release = Release(node, images, namespace, WITH_VOLUME)
         release.install("--take-ownership")
@@ -46,7 +46,7 @@ def installed(node: Node, images: Mapping[str, str]) -> Iterator[Release]:
 
 @pytest.fixture(scope="module")
 def opened(node: Node, images: Mapping[str, str], installed: Release) -> Iterator[Shop]:
-    """A namespace whose Queues the release looks after, with a client."""
+    """A namespace whose Queues the release manages, with a client."""
     with new_namespace(node.api, "shop") as namespace:
         shop = Shop(node, namespace)
         shop.open(images["server"])
@@ -56,19 +56,19 @@ def opened(node: Node, images: Mapping[str, str], installed: Release) -> Iterato
 
 @pytest.fixture
 def release(installed: Release) -> Release:
-    """The release that tests share, with all its Pods ready."""
+    """The shared release, with all its Pods ready."""
     installed.wait_rolled_out()
     return installed
 
 
 @pytest.fixture
 def shop(opened: Shop) -> Shop:
-    """The namespace of users that tests share."""
+    """The shared namespace of users."""
     return opened
 
 
 def queuelet(release: Release, *arguments: str) -> list[str]:
-    """Return a command line of the client, to the server's Service."""
+    """Return a command line of the client, for the server's Service."""
     return ["queuelet", f"--server={release.address}", *arguments]
 
 
@@ -83,32 +83,32 @@ ON_DISK: Object = {"store": "Disk", "delivery": {"leaseSeconds": 3600, "maxDeliv
 
 
 def fill(release: Release, queue: str) -> Object:
-    """Put a ready, a leased and a dead message into a queue that gives each once; return what it is then."""
+    """Put a ready, a leased and a dead message into a queue that delivers each once; return its statistics."""
     client = f"queuelet --server={release.address}"
     commands = (
         f"printf 'dead\nleased\n' | {client} add {queue} --lines",
         f"{client} nack {queue} $({client} receive {queue} | {TOKEN})",
         f"{client} receive {queue}",
         f"echo ready | {client} add {queue}",
-        "sleep 1",  # until the lease is kept
+        "sleep 1",  # until the lease is committed
     )
     within(release, release.server(), "sh", "-ec", "\n".join(commands))
     return stats(release, queue)
 
 
 TOKEN = """python -c 'import json, sys; print(json.load(sys.stdin)["token"])'"""
-"""Prints the token of a message that was received."""
+"""Prints the token of a received message."""
 
 
 def stats(release: Release, queue: str) -> Object:
-    """Return what the server tells of a queue."""
+    """Return the server's statistics of a queue."""
     told = within(release, release.server(), "queuelet", f"--server={release.address}", "stats", queue)
     answer: Object = json.loads(told)["queue"]["queue"]
     return answer
 
 
 def is_reached(release: Release) -> bool:
-    """Return whether the Service leads to the server."""
+    """Return whether the Service reaches the server."""
     try:
         within(release, release.server(), "queuelet", f"--server={release.address}", "stats")
     except AssertionError:
@@ -117,7 +117,7 @@ def is_reached(release: Release) -> bool:
 
 
 def within(release: Release, pod: Object, *command: str) -> str:
-    """Run a command in a Pod of the release, and return what it prints."""
+    """Run a command in a Pod of the release, and return its output."""
     return release.kubectl("exec", str(pod["metadata"]["name"]), "--", *command)
 
 
@@ -133,10 +133,10 @@ def test_pods_are_nobodys_and_can_change_nothing(release: Release) -> None:
         assert within(release, pod, "id").startswith("uid=65532 gid=65532")
         status = dict(re.findall(r"^(\w+):\s*(.*)$", within(release, pod, "cat", "/proc/1/status"), re.MULTILINE))
         assert (status["CapBnd"], status["CapEff"]) == ("0" * 16, "0" * 16)
-        # The second is a filter of system calls.
+        # Mode 2 is a filter of system calls.
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
         with pytest.raises(AssertionError, match="Read-only file system"):
-            within(release, pod, "touch", "/tmp/file")  # noqa: S108  # it is in the container
+            within(release, pod, "touch", "/tmp/file")  # noqa: S108  # the folder is in the container
 
 
 def test_no_service_sets_what_looks_like_a_flag(release: Release) -> None:
@@ -148,7 +148,7 @@ def test_no_service_sets_what_looks_like_a_flag(release: Release) -> None:
 
 
 def test_every_pod_serves_its_health_and_metrics_where_a_service_finds_it(release: Release, shop: Shop) -> None:
-    eventually(lambda: release.leader() in names(release.pods("operator")), "a Pod that is there acts", TAKEOVER)
+    eventually(lambda: release.leader() in names(release.pods("operator")), "an existing Pod acts", TAKEOVER)
     program = """
 import socket, sys, urllib.request
 for address in sorted({found[4][0] for found in socket.getaddrinfo(sys.argv[1], None)}):
@@ -156,8 +156,8 @@ for address in sorted({found[4][0] for found in socket.getaddrinfo(sys.argv[1], 
         answer = urllib.request.urlopen(f"http://{address}:{sys.argv[2]}/{path}")
         print(answer.status, address, path, answer.read().decode())
 """
-    # DNS learns of new Pods a moment after they are ready, and keeps what it knows for five seconds. The operator
-    # connects a moment after the server is ready.
+    # DNS lists new Pods a moment after they are ready, and caches entries for five seconds. The operator connects a
+    # moment after the server is ready.
     for service, port, pods, sign in (
         ("queuelet-server-headless", "10003", 1, 'queuelet_build_info{version="'),
         ("queuelet-operator", "10004", 2, "queuelet_operator_server_connected 1.0"),
@@ -207,7 +207,7 @@ def test_a_message_passes_by_the_name_of_the_service(release: Release, shop: Sho
     assert shop.run(*queuelet(release, "pop", queue, "--raw")) == "hello"
 
 
-# What ends
+# Kills and restarts
 
 
 @pytest.mark.parametrize("what", ["process", "pod"])
@@ -224,7 +224,7 @@ def test_queues_are_back_after_the_server_was_killed_and_those_on_disk_with_thei
             kill(before)
         else:
             release.kubectl("delete", "pod", before["metadata"]["name"], "--grace-period=0", "--force")
-        # An outage is told too, where the machine takes more than ten seconds to start the server.
+        # If the machine takes more than ten seconds to start the server, an outage is reported too.
         eventually(
             lambda: (
                 [each for each in history.reasons(name) if each != "ServerUnavailable"] == ["ServerStateLost", "Ready"]
@@ -243,8 +243,8 @@ def test_queues_are_back_after_the_server_was_killed_and_those_on_disk_with_thei
 
 
 def check_kept(release: Release, before: Object) -> None:
-    """Expect a queue to be as it was, with a message in each of the states that `fill` gives."""
-    # The node learns a moment after the rollout that the Service leads to another Pod.
+    """Expect a queue to be unchanged, with a message in each of the states that `fill` creates."""
+    # The node updates the Service a moment after the rollout.
     eventually(lambda: is_reached(release), "the Service leads to the server", WITHIN)
     after = stats(release, before["name"])
     assert after == before
@@ -253,7 +253,7 @@ def check_kept(release: Release, before: Object) -> None:
 
 @pytest.mark.parametrize("what", ["process", "pod"])
 def test_another_operator_acts_after_the_leader_was_killed(release: Release, shop: Shop, what: str) -> None:
-    eventually(lambda: release.leader() in names(release.pods("operator")), "a Pod that is there acts", TAKEOVER)
+    eventually(lambda: release.leader() in names(release.pods("operator")), "an existing Pod acts", TAKEOVER)
     lease = f"/apis/coordination.k8s.io/v1/namespaces/{release.namespace}/leases/queuelet-operator"
     before = release.node.api.get(lease)["spec"]
     (pod,) = (each for each in release.pods("operator") if each["metadata"]["name"] == release.leader())
@@ -294,7 +294,7 @@ def test_an_upgrade_under_load_loses_no_queue_and_tells_of_each_message(release:
     assert load.returncode == 0, text
     told = json.loads(text)
 
-    # Each message that was acknowledged is in the queue, or is one of those that the old server said it lost.
+    # Each acknowledged message is in the queue, or is one that the old server reported as lost.
     (stopped,) = (line for line in log if line["msg"] == "stopped")
     lost = stopped["queues"].get(queue, 0)
     stats = json.loads(shop.run(*queuelet(release, "stats", queue)))
@@ -315,17 +315,17 @@ NOTHING_DONE = {"SERVER_DRAINING", "QUEUE_NOT_FOUND", "CANCELLED"}
 """Refusals after which a message is certainly not in the queue."""
 
 PASSING = {"Ready", "ServerStateLost", "ServerUnavailable"}
-"""What the Queues may tell of an upgrade. All of these pass."""
+"""Reasons that Queues may have during an upgrade. All of them are temporary."""
 
 
 def rolled() -> Object:
-    """Return values that make new Pods of all that there are."""
+    """Return values that replace all Pods."""
     annotations = {"podAnnotations": {"tests.queuelet.dev/rolled": unique_name()}}
     return {"server": annotations, "operator": annotations}
 
 
 def create_until(queues: KubeQueues, done: Future[None]) -> list[str]:
-    """Create Queues, two in a second, until something is done; return their names."""
+    """Create two Queues a second until an action is done; return their names."""
     made: list[str] = []
     while not done.done():
         made.append(unique_name("rolled"))
@@ -339,7 +339,7 @@ def test_a_rollback_on_failure_heals_a_server_whose_image_cannot_be_pulled(relea
     filled = fill(release, apply(shop, name, **ON_DISK))
     before = release.server()
     wrong: Object = {"server": {"image": {"tag": "no-such-tag"}}}
-    # Long enough for the rollback too, which has the same time.
+    # Long enough to include the rollback, which has the same timeout.
     said = release.try_upgrade(wrong, "--rollback-on-failure", "--timeout=60s")
     assert "has been rolled back" in said
     release.wait_rolled_out()
@@ -355,7 +355,7 @@ def image_of(pod: Object) -> str:
     return str(container["image"])
 
 
-# Releases of a test's own
+# Releases for single tests
 
 
 @pytest.fixture
@@ -380,7 +380,7 @@ def test_a_release_for_one_namespace_leaves_others_alone(node: Node, own_release
         own_release.install()
         own_shop.queues.create(queueClassName=own_release.namespace)
         own_shop.queues.wait_ready(timeout=WITHIN)
-        assert not reason_of(other.get()), "nobody has looked at it"
+        assert not reason_of(other.get()), "no operator has processed it"
     own_shop.close()
     own_release.uninstall()
 
@@ -435,7 +435,7 @@ def test_an_upgrade_turns_disk_off_and_on_again_and_messages_are_kept(own_releas
 
 
 def left_of(api: Api, release: Release) -> set[str]:
-    """Return what there is of a release, in its namespace and in none, each behind the name of its kind."""
+    """Return all objects of a release, in its namespace and cluster-wide, each as kind/name."""
     found = set()
     kinds = {
         "/api/v1": ("pods", "services", "endpoints", "secrets", "configmaps", "persistentvolumeclaims"),

@@ -1,4 +1,4 @@
-"""Whether a machine can run a node."""
+"""Detection of whether a machine can run a node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tools.node import machine, why_not
 
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Makes of this machine another, which has all but what the test takes away."""
+    """Simulates another machine, which has everything except the parts that the test removes."""
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
@@ -21,7 +21,7 @@ def other(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def test_another_system_is_told(other: pytest.MonkeyPatch) -> None:
     other.setattr("sys.platform", "darwin")
-    assert why_not() == "a node needs Linux, and this is darwin"
+    assert why_not() == "a node needs Linux; this is darwin"
 
 
 def test_another_user_than_root_is_told(other: pytest.MonkeyPatch) -> None:

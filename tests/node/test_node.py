@@ -1,4 +1,4 @@
-"""The node that the other tests here rest on: what it can do, and what is left of it."""
+"""The node that the other tests here need: its features, and that it is cleaned up."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Command = Callable[..., str]
 
 
 def until(true: Callable[[], bool], within: float = 60.0) -> None:
-    """Wait for what the node does in its own time."""
+    """Wait for a condition of the node."""
     end = time.monotonic() + within
     while not true():
-        assert time.monotonic() < end, f"still not so after {within:.0f} s"
+        assert time.monotonic() < end, f"condition not met after {within:.0f} s"
         time.sleep(0.1)
 
 
 def succeeds(kubectl: Command, *arguments: str) -> bool:
-    """Tell whether a command succeeds: a Service answers a moment after its Pods are ready."""
+    """Return whether a command succeeds, because a Service works only a moment after its Pods are ready."""
     try:
         kubectl(*arguments)
     except AssertionError:
@@ -40,7 +40,7 @@ def succeeds(kubectl: Command, *arguments: str) -> bool:
     return True
 
 
-def pod(name: str, image: str, *command: str, **spec: Any) -> str:  # noqa: ANN401  # parts of a spec are any YAML
+def pod(name: str, image: str, *command: str, **spec: Any) -> str:  # noqa: ANN401  # any YAML of a spec
     """Return a Pod of one container, to be applied."""
     container: dict[str, Any] = {"name": name, "image": image, "imagePullPolicy": "Never"}
     if command:
@@ -50,7 +50,7 @@ def pod(name: str, image: str, *command: str, **spec: Any) -> str:  # noqa: ANN4
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": {"app": name}},
-        # None of them needs its thirty seconds to end.
+        # The containers need no time to end.
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 1, **spec},
     }
     return yaml.safe_dump(made)
@@ -180,14 +180,14 @@ time.sleep(600)
         owner.send_signal(signal.SIGKILL)
     until(lambda: not list(tmp_path.iterdir()))
     assert not list(Path("/sys/fs/cgroup").glob(f"**/{cgroup}"))
-    # The guard that cleaned up is the last to go: after the folder, whose name it has among its arguments.
+    # The guard ends last: after the folder, whose name is one of its arguments.
     until(lambda: not [path for path in Path("/proc").glob("[0-9]*/cmdline") if names(path, str(tmp_path), "98765")])
     assert mounts() == before
     node.check()
 
 
 def names(cmdline: Path, *words: str) -> bool:
-    """Tell whether the command line of a process has one of the words."""
+    """Return whether the command line of a process contains one of the words."""
     try:
         told = cmdline.read_bytes().decode(errors="replace")
     except OSError:
@@ -196,5 +196,5 @@ def names(cmdline: Path, *words: str) -> bool:
 
 
 def mounts() -> list[str]:
-    """Return where something is mounted on the machine."""
+    """Return the mount points of the machine."""
     return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]

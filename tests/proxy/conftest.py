@@ -1,4 +1,4 @@
-"""A real server, with a real nginx in front of it where there is one."""
+"""A real server, with a real nginx in front of it if nginx is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.proxy import why_not
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
-    """A server that the tests of a worker share. Tests with a proxy are skipped where there is no nginx."""
+    """A server that the tests of a worker share. Tests with a proxy are skipped without nginx."""
     if reason := why_not():
         pytest.skip(reason)
     with ServerProcess() as process:

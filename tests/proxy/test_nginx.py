@@ -17,7 +17,7 @@ from support.rpc import Rpc
 from support.server_process import ServerProcess
 
 IDLE = 2
-"""After so many seconds of silence nginx ends a stream."""
+"""Seconds of silence after which nginx ends a stream."""
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def rpc(server: ServerProcess) -> Iterator[Rpc]:
 async def work_behind(
     nginx: Nginx, rpc: Rpc, caplog: pytest.LogCaptureFixture, heartbeat: float
 ) -> tuple[list[int], list[str]]:
-    """Have work done that takes twice the idle timeout. Return the delivery counts, and what the client logged."""
+    """Consume with work that takes twice the idle timeout. Return the delivery counts, and the client's log."""
     queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=1_000)).meta.id
     rpc.add(queue, b"x")
     counts: list[int] = []
@@ -56,7 +56,7 @@ async def test_work_that_is_longer_than_the_idle_timeout_of_a_proxy_runs_once(
 async def test_without_a_heartbeat_the_proxy_ends_the_stream(
     server: ServerProcess, rpc: Rpc, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """This shows that the proxy is one that the test above needs."""
+    """This shows that the test above needs the heartbeat."""
     with Nginx(tmp_path, server.address, idle=IDLE) as nginx:
         _, outages = await work_behind(nginx, rpc, caplog, 0)
     assert outages

@@ -15,11 +15,11 @@ from support.server_process import ServerProcess
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
-    """A server that the tests of a worker share: none may end it, or touch queues that are not its own."""
+    """A server that the tests of a worker share: none may end it, or use queues that are not its own."""
     with ServerProcess() as process:
         yield process
         assert process.stop() == 0
-        assert not [line for line in process.log() if "exception" in line], "no test has found a defect in the server"
+        assert not [line for line in process.log() if "exception" in line], "the server logged no defect"
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +32,14 @@ def rpc(server: ServerProcess) -> Iterator[Rpc]:
 
 @pytest.fixture(scope="session")
 def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
-    """A channel to the shared server, with a client's own limits."""
+    """A channel to the shared server, with a client's default limits."""
     with grpc.insecure_channel(server.address) as opened:
         yield opened
 
 
 @pytest.fixture
 def queue(rpc: Rpc) -> Iterator[pb.Queue]:
-    """A new queue without a bound."""
+    """A new queue without a limit."""
     made = rpc.new_queue()
     yield made
     rpc.delete_queue(made.meta.id)
@@ -53,7 +53,7 @@ def cli(server: ServerProcess) -> Cli:
 
 @pytest.fixture
 def name(rpc: Rpc) -> Iterator[str]:
-    """The name of a new queue without a bound."""
+    """The name of a new queue without a limit."""
     made = rpc.new_queue(unique_name())
     yield made.name
     rpc.delete_queue(made.name)
