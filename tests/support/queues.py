@@ -9,6 +9,7 @@ from queuelet.core.queue import Queue
 from queuelet.core.tokens import Tokens
 from queuelet.definition import Definition, DeliverySettings, StoreKind
 from queuelet.stores.memory import MemoryStore
+from support.drafts import draft, payload_of
 
 PLENTY = 1 << 40
 
@@ -38,3 +39,14 @@ def make_queue(  # settings of the queue
 def budget_of(queue: Queue) -> MemoryBudget:
     """Return the memory budget of a queue."""
     return queue._states._budget  # noqa: SLF001  # only tests need it
+
+
+def add(queue: Queue, *payloads: bytes) -> None:
+    """Add messages."""
+    for payload in payloads:
+        queue.add(draft(payload), now=1)
+
+
+def pop_all(queue: Queue) -> list[bytes]:
+    """Pop all messages and return their payloads."""
+    return [payload_of(body) for body in queue.pop_batch(1_000, 1 << 30, now=1)]
