@@ -1,4 +1,4 @@
-"""What an API server takes for a Queue, what it refuses and with which words, and what it makes of it."""
+"""Which Queues an API server accepts and refuses, with which messages, and which defaults it sets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tools.control_plane.api import AS_TABLE, MERGE_PATCH
 
 Kubectl = Callable[..., str]
 
-NO_LIMIT = "limit must be 1 or more, or -1 for no bound; with 0 the queue would always be full"
+NO_LIMIT = "limit must be 1 or more, or -1 for unlimited; with 0 the queue would always be full"
 NO_CLASS = "queueClassName must be lower-case letters, digits, '-' and '.', and begin and end with a letter or digit"
-LONG_KEY = "key must be at most 256 bytes of UTF-8, in which a letter beyond ASCII takes 2 to 4; shorten it"
-LONG_VALUE = "value must be at most 4096 bytes of UTF-8, in which a letter beyond ASCII takes 2 to 4; shorten it"
-MANY_BYTES = "tags must be at most 16384 bytes of UTF-8 in all, keys and values together; shorten them, or take some"
-DRAIN_ONLY = "drainSeconds is for deletionPolicy Drain only; set deletionPolicy to Drain, or leave it out"
+LONG_KEY = "key must be at most 256 bytes of UTF-8, in which a non-ASCII letter takes 2 to 4; shorten it"
+LONG_VALUE = "value must be at most 4096 bytes of UTF-8, in which a non-ASCII letter takes 2 to 4; shorten it"
+MANY_BYTES = "tags must be at most 16384 bytes of UTF-8 in all, keys and values together; shorten them, or remove some"
+DRAIN_ONLY = "drainSeconds needs deletionPolicy Drain; set deletionPolicy to Drain, or remove drainSeconds"
 STORES = 'supported values: "Memory", "Disk"'
 POLICIES = 'supported values: "Delete", "Retain", "Drain"'
 
@@ -144,7 +144,7 @@ DEFAULTS = {
 
 
 def refusal(api: Api, method: str, path: str, body: Object, headers: dict[str, str] | None = None) -> str:
-    """Return the sentence with which a request is refused."""
+    """Return the message with which a request is refused."""
     with pytest.raises(ApiError) as refused:
         api.request(method, path, body, headers=headers, query={"fieldValidation": "Strict"})
     assert refused.value.code in {400, 422}
@@ -188,8 +188,8 @@ def test_a_new_queue_reads_as_in_progress(api: Api, queues: str) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"store": "Memory"}, "store cannot change, as messages do not move between stores; create another Queue"),
-        ({"store": None}, "store cannot change, as messages do not move between stores; create another Queue"),
+        ({"store": "Memory"}, "store cannot change, because messages do not move between stores; create another Queue"),
+        ({"store": None}, "store cannot change, because messages do not move between stores; create another Queue"),
         ({"queueClassName": "other"}, "queueClassName cannot change; create another Queue in the other class"),
         ({"queueClassName": None}, "queueClassName cannot change; create another Queue in the other class"),
         ({"limit": 0}, NO_LIMIT),
@@ -307,7 +307,7 @@ def test_a_status_that_makes_no_sense_is_refused(api: Api, queues: str, status: 
     assert sentence in refusal(api, "PATCH", f"{queues}/orders/status", {"status": status}, headers=MERGE_PATCH)
 
 
-# What people see
+# Output of kubectl
 
 
 def test_columns_tell_the_truth_at_a_glance(api: Api, queues: str) -> None:
@@ -362,9 +362,9 @@ def test_kubectl_waits_for_ready(api: Api, queues: str, kubectl: Kubectl) -> Non
 @pytest.mark.parametrize(
     ("field", "words"),
     [
-        ("queue", ["Queue is a message queue in a running queue server.", "spec", "status"]),
-        ("queue.spec", ["What the queue should be.", "deletionPolicy", "enum: Delete, Retain, Drain"]),
-        ("queue.spec.store", ["ENUM: Memory Disk", "Where the messages live.", "It cannot change."]),
+        ("queue", ["Queue is a message queue on a running queue server.", "spec", "status"]),
+        ("queue.spec", ["The wanted state of the queue.", "deletionPolicy", "enum: Delete, Retain, Drain"]),
+        ("queue.spec.store", ["ENUM: Memory Disk", "Where the messages are stored.", "It cannot change."]),
         ("queue.spec.tags", ["Key and value pairs", "key", "value", "-required-"]),
         ("queue.spec.delivery.leaseSeconds", ["FIELD: leaseSeconds <integer>", "1 to 43200 seconds (12 hours)."]),
         ("queue.status.messages", ["ready", "delayed", "leased", "dead", "total"]),

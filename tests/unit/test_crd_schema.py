@@ -1,4 +1,4 @@
-"""The resource definition, held to what the server says of the same things."""
+"""The CRD agrees with the server's rules for the same fields."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FIELDS = {
     "max_deliveries": "maxDeliveries",
     "message_ttl_seconds": "messageTTLSeconds",
 }
-"""Delivery settings: their names in the server, and in the manifest."""
+"""The names of the delivery settings on the server, and in a manifest."""
 
 
 def schemas(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
@@ -48,7 +48,7 @@ def schemas(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
 
 
 ALL = dict(schemas(OBJECT, "queue"))
-# Kubernetes describes it, and lets no one else.
+# Kubernetes describes the metadata and allows no other description.
 del ALL["queue.metadata"]
 
 
@@ -116,7 +116,7 @@ def test_a_tag_within_the_bounds_of_the_definition_is_taken_by_the_server(key: s
 
 
 _LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-"""What a namespace may be named, and each part of an object's name."""
+"""The pattern of a namespace, and of each part of an object's name."""
 
 
 @given(
