@@ -395,16 +395,22 @@ REFUSED: dict[str, tuple[Object, str]] = {
         "'/server/service/type': value must be one",
     ),
     "a yes": ({"rbac": {"create": "yes"}}, "'/rbac/create': got string, want boolean"),
-    "TLS without a Secret": ({"tls": {"enabled": True}}, "tls.secretName is empty: name the Secret with tls.crt"),
+    "TLS without a Secret": (
+        {"tls": {"enabled": True}},
+        "tls.secretName: it is empty; set it to the Secret with tls.crt",
+    ),
     "cert-manager without an issuer": (
         {"tls": {"enabled": True, "certManager": {"enabled": True}}},
-        "tls.certManager.issuerRef.name is empty: name the Issuer",
+        "tls.certManager.issuerRef.name: it is empty; set it to the Issuer",
     ),
     "cert-manager without TLS": ({"tls": {"certManager": CERT_MANAGER}}, "set tls.enabled too"),
-    "mutual TLS without TLS": ({"tls": {"mutual": {"enabled": True}}}, "tls.mutual.enabled needs TLS"),
+    "mutual TLS without TLS": (
+        {"tls": {"mutual": {"enabled": True}}},
+        "tls.mutual.enabled: mutual TLS needs TLS; set tls.enabled too",
+    ),
     "mutual TLS without the operator's own": (
         {"tls": {"enabled": True, "secretName": "cert", "mutual": {"enabled": True}}},
-        "tls.mutual.operatorSecretName is empty",
+        "tls.mutual.operatorSecretName: it is empty;",
     ),
 }
 
@@ -560,13 +566,13 @@ def test_no_line_of_prose_that_helm_prints_is_too_long_for_a_terminal(values: Ob
             [
                 "every program that reaches the server can read, add and remove messages",
                 "there is no TLS (tls.enabled).",
-                "Nothing is authenticated: set auth.tokenSecretName.",
+                "Clients are not authenticated: set auth.tokenSecretName.",
                 "Every Pod of the cluster can reach the server: see networkPolicy.enabled.",
                 "no registry is named in server.image.repository (queuelet-server) and operator.image.repository",
             ],
         ),
         ("TLS and a token from Secrets", ["every program that has the token can"]),
-        ("mutual TLS from Secrets", ["every program that has a certificate of the trusted authority can"]),
+        ("mutual TLS from Secrets", ["every program that has a certificate of the trusted CA can"]),
         ("network policies", ["every Pod that the NetworkPolicy admits can"]),
         ("a load balancer", ["of type LoadBalancer, so programs outside the cluster can reach the server too."]),
     ],

@@ -1,11 +1,11 @@
-{{/* The name of the chart, as labels have it. */}}
+{{/* The name of the chart, for labels. */}}
 {{- define "queuelet.name" -}}
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{/*
-What every name begins with. 45 letters at most: behind them comes "-server", and the name of a StatefulSet is a label
-of its Pods with 11 letters more, where a label ends at 63.
+The prefix of every name, at most 45 characters: "-server" is appended, and the label of a StatefulSet's Pods appends 11
+more characters to its name, where a label may have 63.
 */}}
 {{- define "queuelet.fullname" -}}
 {{- if .Values.fullnameOverride }}
@@ -21,7 +21,7 @@ of its Pods with 11 letters more, where a label ends at 63.
 {{ include "queuelet.fullname" . }}-server
 {{- end }}
 
-{{/* The claim of the server's volume: the name that a claim template would give it. */}}
+{{/* The PersistentVolumeClaim of the server, named as a claim template would name it. */}}
 {{- define "queuelet.claim" -}}
 data-{{ include "queuelet.server" . }}-0
 {{- end }}
@@ -30,17 +30,17 @@ data-{{ include "queuelet.server" . }}-0
 {{ include "queuelet.fullname" . }}-operator
 {{- end }}
 
-{{/* The name of what belongs to no namespace. A colon divides, as no namespace and no release has one. */}}
+{{/* The name of cluster-scoped objects. The separator is a colon, because neither namespaces nor releases contain one. */}}
 {{- define "queuelet.clusterName" -}}
 {{ .Release.Namespace }}:{{ include "queuelet.operator" . }}
 {{- end }}
 
-{{/* Where the server answers inside the cluster. */}}
+{{/* The address of the server inside the cluster. */}}
 {{- define "queuelet.serverAddress" -}}
 {{ include "queuelet.server" . }}.{{ .Release.Namespace }}.svc:10002
 {{- end }}
 
-{{/* What Pods are found by: it can never change. Called with (list . "server"). */}}
+{{/* The labels that select Pods; they can never change. Called with (list . "server"). */}}
 {{- define "queuelet.selectorLabels" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ include "queuelet.name" $root }}
@@ -70,9 +70,9 @@ annotations:
   {{- toYaml . | nindent 2 }}
 {{ end -}}
 labels:
-  {{- /* What Pods are found by comes last, so that no other label can take its place. */}}
+  {{- /* The selector labels take precedence, so that no other label can replace them. */}}
   {{- $labels := merge (include "queuelet.selectorLabels" . | fromYaml) $values.podLabels (include "queuelet.labels" . | fromYaml) }}
-  {{- /* A new release of the chart alone is no reason to start Pods anew. */}}
+  {{- /* Without helm.sh/chart, so that a new version of the chart alone does not restart Pods. */}}
   {{- toYaml (omit $labels "helm.sh/chart") | nindent 2 }}
 {{- end }}
 
@@ -98,7 +98,7 @@ labels:
 {{- end }}
 {{- end }}
 
-{{/* What both Pods have after their containers: where they run. Called with (list . "server"). */}}
+{{/* The scheduling fields of a Pod. Called with (list . "server"). */}}
 {{- define "queuelet.scheduling" -}}
 {{- $values := get (index . 0).Values (index . 1) -}}
 {{- with $values.nodeSelector }}
@@ -123,7 +123,7 @@ priorityClassName: {{ . }}
 {{ .Values.tls.secretName | default (printf "%s-tls" (include "queuelet.server" .)) }}
 {{- end }}
 
-{{/* The Secret with the authority of clients' certificates. cert-manager puts it beside each certificate. */}}
+{{/* The Secret with the CA of client certificates. cert-manager stores it with each certificate. */}}
 {{- define "queuelet.clientCASecret" -}}
 {{ .Values.tls.mutual.caSecretName | default (include "queuelet.tlsSecret" .) }}
 {{- end }}
@@ -133,35 +133,35 @@ priorityClassName: {{ . }}
 {{ .Values.tls.mutual.operatorSecretName | default (printf "%s-tls" (include "queuelet.operator" .)) }}
 {{- end }}
 
-{{/* Refuse what the schema cannot: values that need each other. */}}
+{{/* Fails for combinations of values that the schema cannot refuse. */}}
 {{- define "queuelet.check" -}}
 {{- if and .Values.auth.tokenSecretName (not .Values.tls.enabled) (not .Values.auth.insecure) -}}
 {{- fail "auth.tokenSecretName: the token would be sent in plain text; set tls.enabled, or auth.insecure if you trust the network" -}}
 {{- end -}}
 {{- with .Values.tls -}}
 {{- if and .certManager.enabled (not .enabled) -}}
-{{- fail "tls.certManager.enabled asks for certificates that nobody would use: set tls.enabled too" -}}
+{{- fail "tls.certManager.enabled: the certificates would not be used without TLS; set tls.enabled too" -}}
 {{- end -}}
 {{- if and .mutual.enabled (not .enabled) -}}
-{{- fail "tls.mutual.enabled needs TLS: set tls.enabled too" -}}
+{{- fail "tls.mutual.enabled: mutual TLS needs TLS; set tls.enabled too" -}}
 {{- end -}}
 {{- if and .certManager.enabled (not .certManager.issuerRef.name) -}}
-{{- fail "tls.certManager.issuerRef.name is empty: name the Issuer that signs the certificates" -}}
+{{- fail "tls.certManager.issuerRef.name: it is empty; set it to the Issuer that signs the certificates" -}}
 {{- end -}}
 {{- if and .enabled (not .certManager.enabled) -}}
 {{- if not .secretName -}}
-{{- fail "tls.secretName is empty: name the Secret with tls.crt, tls.key and ca.crt, or set tls.certManager.enabled" -}}
+{{- fail "tls.secretName: it is empty; set it to the Secret with tls.crt, tls.key and ca.crt, or set tls.certManager.enabled" -}}
 {{- end -}}
 {{- if and .mutual.enabled (not .mutual.operatorSecretName) -}}
-{{- fail "tls.mutual.operatorSecretName is empty: name the Secret with the operator's tls.crt and tls.key" -}}
+{{- fail "tls.mutual.operatorSecretName: it is empty; set it to the Secret with the operator's tls.crt and tls.key" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
 
 {{/*
-Refuse a change of the volume that the API server would refuse halfway, with a sentence that helps. If Helm only renders,
-lookup finds nothing, and the API server decides.
+Fails with a helpful message for changes of the volume that the API server would refuse in the middle of an upgrade. If
+Helm only renders, lookup finds nothing, and the API server decides.
 */}}
 {{- define "queuelet.checkVolume" -}}
 {{- $wanted := .Values.server.persistence -}}
@@ -178,7 +178,7 @@ lookup finds nothing, and the API server decides.
 {{- if and $wanted.storageClassName $class (ne $class $wanted.storageClassName) -}}
 {{- fail $cannot -}}
 {{- end -}}
-{{- /* To leave out what this release has set would be a change too. A default is nobody's. */ -}}
+{{- /* Removing a class that this release set is a change too. A class that the API server set by default has no owner. */ -}}
 {{- if not $wanted.storageClassName -}}
 {{- range .metadata.managedFields -}}
 {{- if dig "fieldsV1" "f:spec" "f:storageClassName" nil . | kindIs "map" -}}
@@ -199,7 +199,7 @@ lookup finds nothing, and the API server decides.
 {{- end -}}
 {{- end }}
 
-{{/* A quantity as a number of bytes; empty for a unit that is not in the schema of the values. */}}
+{{/* Converts a quantity to a number of bytes; empty for a unit that the schema of the values does not allow. */}}
 {{- define "queuelet.bytes" -}}
 {{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
 {{- $number := regexFind "^[0-9]+([.][0-9]+)?" . -}}
