@@ -1,4 +1,4 @@
-"""Steps, taken: the calls to the queue server and to the API server that `reconcile` asks for."""
+"""Executes steps: makes the calls to the queue server and to the API server that `plan/reconcile.py` decided on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from queuelet.errors import StoreFailed
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import Code
 from queuelet.wire.values import owner_to_pb
-from queuelet_operator.deletion_context import Surroundings
-from queuelet_operator.event_recorder import Recorder
+from queuelet_operator.deletion_context import DeletionContextReader
+from queuelet_operator.event_recorder import EventRecorder
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
 from queuelet_operator.plan.deletion import LEFT
@@ -22,8 +22,8 @@ from queuelet_operator.plan.model import (
     AddFinalizer,
     Cause,
     Declare,
+    DeletionContext,
     DropFinalizer,
-    Home,
     LookAround,
     Refusal,
     Removal,
@@ -45,52 +45,57 @@ _FINAL = {Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION}
 
 @dataclass(slots=True)
 class Entry:
-    """An object and what this process has learnt about it since it started."""
+    """An object and what this process learned about it since it started. Times are in seconds by `monotonic`."""
 
     object: QueueObject
     seen_at: float
     refusal: Refusal | None = None
     removed: Removed | None = None
-    home: Home | None = None
+    deletion_context: DeletionContext | None = None
     refusals: int = 0
-    """How often in a row its declaration was refused."""
+    """How many of its declarations in a row were refused."""
 
-    answered: str = ""
-    got: Cause | None = None
-    """How it came by its queue. An adoption stays until the status tells of it, as it is the only one it may have."""
+    handled_request: str = ""
+    obtained_by: Cause | None = None
+    """How it obtained its queue. An adoption stays here until the status records it, because only one is allowed."""
 
     steps_left: float = 0.0
     steps_left_at: float = float("-inf")
-    """How many steps it might take at once, and when that was, of the monotonic clock."""
+    """The token bucket of its steps: the tokens left, and when that was computed."""
 
-    is_told: bool = False
-    """Whether the Event about its end was posted."""
+    is_end_reported: bool = False
+    """Whether the Event about its deletion was posted."""
 
     is_gone: bool = False
-    """Whether it was deleted, as an answer told, or as another of its name is there."""
+    """Whether a response showed that it was deleted, or that another object with its name exists."""
     namespace_uid: str | None = None
-    """The uid of its namespace; None as long as it was not looked up, empty where that cannot be used."""
+    """The uid of its namespace; None before it is looked up, empty if the server cannot store it."""
 
     counts_written_at: float = 0.0
+    """When its message counts were last written, in seconds by `queuelet.clock`."""
     counts_turn: float | None = None
-    """When a write for counts alone has its turn, of the monotonic clock; None where none waits for it."""
+    """When it may write new message counts; None if no such write is waiting."""
 
 
 class Actions:
-    """Takes steps. What becomes known by one is noted in the object's entry."""
+    """Executes steps and stores their results in the object's entry."""
 
     def __init__(
-        self, api: KubernetesApi, link: ServerLink, surroundings: Surroundings, recorder: Recorder, metrics: Metrics
+        self,
+        api: KubernetesApi,
+        link: ServerLink,
+        contexts: DeletionContextReader,
+        recorder: EventRecorder,
+        metrics: Metrics,
     ) -> None:
-        """Take what is called, and where to tell of it."""
         self._api = api
         self._link = link
-        self._surroundings = surroundings
+        self._contexts = contexts
         self._recorder = recorder
         self._metrics = metrics
 
-    async def take(self, step: Step, entry: Entry) -> None:
-        """Take a step. Raises `ApiError` or `QueueletError` where a call fails."""
+    async def execute(self, step: Step, entry: Entry) -> None:
+        """Execute a step. Raises `ApiError` or `QueueletError` if a call fails."""
         began = monotonic()
         result = "error"
         try:
@@ -104,7 +109,7 @@ class Actions:
                 case Remove():
                     await self._remove(entry, step)
                 case LookAround():
-                    entry.home = await self._surroundings.look_around(entry.object.key.namespace)
+                    entry.deletion_context = await self._contexts.read(entry.object.key.namespace)
                 case WriteStatus():
                     await self._write_status(entry, step)
             result = "ok"
@@ -112,10 +117,10 @@ class Actions:
             self._metrics.steps.labels(type(step).__name__, result).observe(monotonic() - began)
 
     async def learn_namespace(self, entry: Entry) -> None:
-        """Look up the uid of an object's namespace, once for each object. Raises `ApiError`."""
+        """Look up the uid of an object's namespace unless that was done. Raises `ApiError` if that fails."""
         if entry.namespace_uid is None:
             namespace = entry.object.key.namespace
-            entry.namespace_uid = await self._surroundings.uid_of_namespace(namespace, seen_at=entry.seen_at)
+            entry.namespace_uid = await self._contexts.uid_of_namespace(namespace, seen_at=entry.seen_at)
 
     async def _declare(self, entry: Entry, step: Declare) -> None:
         asked = entry.object.reconcile_requested_at
@@ -124,15 +129,15 @@ class Actions:
         if result.HasField("queue"):
             self._link.observe(queue_from_pb(result.queue))
             if not result.queue.owner.namespace_uid:
-                # The server is of an earlier version, and does not keep it.
+                # The server runs an earlier version, which does not store it.
                 entry.namespace_uid = ""
         if result.outcome == pb.DeclareResult.OUTCOME_REFUSED:
             _check_store(result.error)
             self._refused(entry, result.error)
             return
         entry.refusal, entry.refusals = None, 0
-        entry.answered = asked
-        entry.got = how_it_was_got(entry.got, step.cause, result.outcome)
+        entry.handled_request = asked
+        entry.obtained_by = how_obtained(entry.obtained_by, step.cause, result.outcome)
         self._metrics.declarations.labels(step.cause.value).inc()
         previous = result.previous_owner.name if result.HasField("previous_owner") else ""
         notice = notice_of_declaration(step, previous)
@@ -148,7 +153,7 @@ class Actions:
             is_final=error.code in _FINAL,
             retry_at=clock.now() + backoff(entry.refusals),
         )
-        log.warning("the server refused a declaration", queue=str(entry.object.key), reason=error.reason, error=message)
+        log.warning("declaration refused", queue=str(entry.object.key), reason=error.reason, error=message)
 
     async def _remove(self, entry: Entry, step: Remove) -> None:
         name = entry.object.key.queue_name
@@ -162,24 +167,24 @@ class Actions:
         entry.removed = Removed(removal=removal, dropped=counts_from_pb(result.dropped), why=result.error.message)
 
     async def _set_finalizers(self, entry: Entry, finalizers: tuple[str, ...]) -> bool:
-        """Set the finalizers of an object; tell whether that was done, or else it is another by now."""
+        """Set the finalizers of an object. Return False if it changed meanwhile; then the entry has the new version."""
         an_object = entry.object
         try:
             body = await self._api.set_finalizers(an_object.key, an_object.uid, finalizers, an_object.resource_version)
         except ApiError as error:
-            await self._read_anew(entry, error)
+            await self._reread(entry, error)
             return False
-        self._take_over(entry, body)
+        self._update_entry(entry, body)
         return True
 
-    async def _read_anew(self, entry: Entry, error: ApiError) -> None:
-        """Read an object again of which a write was refused as it was changed meanwhile. Raises any other refusal."""
+    async def _reread(self, entry: Entry, error: ApiError) -> None:
+        """Read an object again after a write failed because it was changed or deleted. Raise any other error."""
         an_object = entry.object
         if not (error.is_gone or error.is_conflict):
             raise error
         try:
-            # To read it is sure; to wait for the watch is not.
-            self._take_over(entry, await self._api.get_queue(an_object.key))
+            # Instead of waiting for the watch, which may be late or interrupted.
+            self._update_entry(entry, await self._api.get_queue(an_object.key))
         except ApiError as gone:
             if not gone.is_gone:
                 raise
@@ -188,9 +193,9 @@ class Actions:
     async def _drop_finalizer(self, entry: Entry, step: DropFinalizer) -> None:
         an_object = entry.object
         finalizers = tuple(each for each in an_object.finalizers if each != FINALIZER)
-        if step.notice and not entry.is_told:
-            # Before, as it is true by now, and as the answer to what follows may be lost.
-            entry.is_told = True
+        if step.notice and not entry.is_end_reported:
+            # Before the patch, because the response to that may be lost, and the Event is already true.
+            entry.is_end_reported = True
             self._recorder.post(an_object, step.notice)
             if step.notice.reason == LEFT:
                 self._metrics.left.inc()
@@ -205,36 +210,36 @@ class Actions:
         try:
             body = await self._api.patch_status(an_object.key, an_object.uid, patch)
         except ApiError as error:
-            await self._read_anew(entry, error)
+            await self._reread(entry, error)
             return
         if step.notice:
             self._recorder.post(an_object, step.notice)
         if "messages" in patch:
             entry.counts_written_at = clock.now()
-        self._take_over(entry, body)
+        self._update_entry(entry, body)
         if entry.object.status.is_ready and not an_object.status.is_ready and not an_object.status.queue_id:
             self._metrics.to_ready.observe(monotonic() - entry.seen_at)
 
-    def _take_over(self, entry: Entry, body: Body) -> None:
-        """Take an object as an answer has it, unless the watch was faster."""
-        answered = queue_of(body)
-        if answered.uid != entry.object.uid:
-            # Another object of the same name, of which the watch tells.
+    def _update_entry(self, entry: Entry, body: Body) -> None:
+        """Update an entry from a response of the API server, unless the watch was faster."""
+        received = queue_of(body)
+        if received.uid != entry.object.uid:
+            # Another object with the same name, which the watch will report.
             entry.is_gone = True
-        elif answered.resource_version > entry.object.resource_version:
-            entry.object = answered
+        elif received.resource_version > entry.object.resource_version:
+            entry.object = received
 
 
-def how_it_was_got(before: Cause | None, cause: Cause, outcome: pb.DeclareResult.Outcome) -> Cause | None:
-    """Return how an object came by its queue, after a declaration that the server took."""
+def how_obtained(before: Cause | None, cause: Cause, outcome: pb.DeclareResult.Outcome) -> Cause | None:
+    """Return how an object obtained its queue, after a declaration that the server accepted."""
     if before is Cause.ADOPTED or not cause.gets_queue or outcome == pb.DeclareResult.OUTCOME_UNCHANGED:
         return before
-    # The queue of another may be gone by the time that it was to be adopted: then it was made.
+    # A queue that was to be adopted may have been deleted before: then the declaration created a new one.
     return Cause.CREATED if outcome == pb.DeclareResult.OUTCOME_CREATED else cause
 
 
 def _check_store(error: pb.Error) -> None:
-    """Raise `StoreFailed` if that is why the server refused: then the call is made again when the store is back."""
+    """Raise `StoreFailed` if the server refused for that reason, so that the call is retried after the recovery."""
     if error.reason == StoreFailed.reason:
         raise StoreFailed(error.message)
 

@@ -1,8 +1,8 @@
-"""Which installation serves a queue class: the one that holds the class's claim.
+"""The claim of a queue class: the installation that holds it serves the class.
 
-A claim is a role of the chart. It carries two annotations: one of the chart, which says for whom it was made, and one
-of the operator that serves the class. The second decides, because the first changes hands if manifests of another
-installation are applied over it; that one's operator must not take over Queues that are served.
+A claim is a role that the chart creates. It has two annotations: the chart writes the installation for which it was
+created, and the operator that serves the class writes its own. The second decides, because the first changes if the
+manifests of another installation are applied over it, and that must not hand over Queues that are being served.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from queuelet_operator.plan.resources import GROUP, Body
 
 CLAIMED_BY = f"{GROUP}/claimed-by"
-"""The annotation with the instance that the claim was made for."""
+"""The annotation with the instance for which the claim was created."""
 
 HELD_BY = f"{GROUP}/held-by"
 """The annotation with the instance whose operator serves the class."""
@@ -20,13 +20,13 @@ HELD_BY = f"{GROUP}/held-by"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """Where a claim is."""
+    """The location of a claim."""
 
     name: str
     namespace: str = ""
-    """The namespace that it is about; empty for the whole cluster."""
+    """The namespace in which it claims the class; empty for the whole cluster."""
     can_hold: bool = True
-    """Whether an operator may hold it, or only obeys it."""
+    """Whether this operator may hold the claim, or only checks it."""
 
     @property
     def kind(self) -> str:
@@ -35,9 +35,9 @@ class Claim:
 
 
 def claims(queue_class: str, namespaces: tuple[str, ...]) -> list[Claim]:
-    """Return the claims that matter to an operator of a class, for these namespaces or the whole cluster.
+    """Return the claims that an operator of a class has to check, for these namespaces or, if none, the whole cluster.
 
-    An operator of some namespaces holds a claim in each, and obeys that of the whole cluster.
+    An operator of some namespaces holds a claim in each of them, and gives way to the claim of the whole cluster.
     """
     name = f"{GROUP}:class:{queue_class}"
     return [
@@ -52,12 +52,12 @@ def holder(claim: Body) -> str:
 
 
 def maker(claim: Body) -> str:
-    """Return the instance that a claim was made for, empty if it does not say."""
+    """Return the instance for which a claim was created, empty if that is not recorded."""
     return str(_annotations(claim).get(CLAIMED_BY) or "")
 
 
 def namespace_of(instance: str) -> str:
-    """Return the namespace of an installation by the chart, empty if the name of the instance has none."""
+    """Return the namespace in an instance name `<namespace>/<release>` of the chart, empty for other names."""
     namespace, slash, _ = instance.partition("/")
     return namespace if slash else ""
 

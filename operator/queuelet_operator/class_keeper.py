@@ -1,4 +1,4 @@
-"""Keeps the queue class for this installation, and notices if another has it.
+"""Holds the queue class for this installation, and detects if another installation has it.
 
 Two operators of one class would overwrite each other's statuses and take over each other's queues.
 """
@@ -23,11 +23,11 @@ from queuelet_operator.settings import Settings
 log = structlog.get_logger()
 
 LOOK_EVERY = 3.0
-"""Seconds between two looks at a claim, times the number of claims."""
+"""Seconds between two checks of the claims, multiplied by their number."""
 
 
 class ClassKeeper:
-    """Looks at the claims of the class, and holds those that are free."""
+    """Checks the claims of the class, and holds those that are free."""
 
     def __init__(self, settings: Settings, api: KubernetesApi, metrics: Metrics) -> None:
         self._settings = settings
@@ -39,9 +39,10 @@ class ClassKeeper:
         self._complaints: dict[Claim, str] = {}
 
     async def other(self) -> str:
-        """Return the installation that has the class or some of its namespaces, empty if that is this one or none.
+        """Return the other installation that has the class in a namespace of this one; empty if there is none.
 
-        Then this one holds the claims from now on. Raises `ApiError` if that cannot be found out now.
+        If there is none, this installation holds the claims from now on. Raises `ApiError` if the claims cannot be read
+        or written.
         """
         free: list[tuple[Claim, Body]] = []
         for claim in self._claims:
@@ -61,30 +62,30 @@ class ClassKeeper:
         return ""
 
     async def until_taken(self) -> str:
-        """Return the other installation once one has the class."""
+        """Wait until another installation has the class, and return it."""
         while True:
             await self.pause()
             try:
                 other = await self.other()
             except ApiError as error:
-                log.debug("cannot read which installation has the queue class", error=str(error))
+                log.debug("claim of the queue class could not be read", error=str(error))
                 continue
             if other:
                 return other
 
     async def pause(self) -> None:
-        """Wait until the next look."""
+        """Sleep until the next check."""
         await asyncio.sleep(LOOK_EVERY * len(self._claims))
 
     def reason(self, other: str) -> str:
-        """Return the sentence that says why this installation does not act."""
+        """Return the sentence that explains why this installation does not act."""
         return (
             f"queue class {self._settings.queue_class!r} is served by the installation {other}; give this one another "
             "queue class, or uninstall the other"
         )
 
     async def report(self, other: str) -> None:
-        """Log that another installation has the class, and post an Event."""
+        """Log that another installation has the class, and post an Event about the Lease."""
         settings = self._settings
         log.error("not acting: another installation serves the queue class", other=other, instance=settings.instance)
         lease = {
@@ -97,13 +98,13 @@ class ClassKeeper:
         try:
             await self._api.post_event(settings.lease_namespace, event_about(lease, notice, timestamp(time())))
         except ApiError as error:
-            log.warning("an Event was not posted", reason=notice.reason, error=str(error))
+            log.warning("Event not posted", reason=notice.reason, error=str(error))
 
     async def _read(self, claim: Claim) -> Body | None:
-        """Return a claim, None if there is none or it may not be read."""
+        """Return a claim, None if it does not exist or the operator is not permitted to read it."""
         if claim not in self._readable and not await self._api.may_read_claim(claim):
             if claim.can_hold:
-                self._complain(claim, "there is no right to get it")
+                self._complain(claim, "the operator is not permitted to get it")
             return None
         self._readable.add(claim)
         try:
@@ -118,7 +119,7 @@ class ClassKeeper:
 
     async def _other_holder(self, claim: Body) -> str:
         """Return the other installation that has a claim, empty if none does."""
-        # The installation that serves the class goes on serving it if its claim was written over.
+        # An installation that serves the class continues to do so if the manifests of another overwrite its claim.
         other = holder(claim) or ("" if self._has_it else maker(claim))
         return "" if other in {"", self._settings.instance} or await self._is_gone(other) else other
 
@@ -134,7 +135,7 @@ class ClassKeeper:
             self._complain(claim, "")
 
     async def _is_gone(self, instance: str) -> bool:
-        """Return whether the namespace of an installation is not there any more, and so neither is its operator."""
+        """Return whether the namespace of an installation no longer exists, and therefore no operator in it."""
         namespace = namespace_of(instance)
         if not namespace:
             return False
@@ -149,7 +150,7 @@ class ClassKeeper:
         return False
 
     def _complain(self, claim: Claim, why: str) -> None:
-        """Log once why a claim cannot be read or held."""
+        """Log why a claim cannot be read or held, unless that was logged before."""
         if why and self._complaints.get(claim) != why:
             log.warning("cannot hold the queue class", claim=claim.name, namespace=claim.namespace, error=why)
         self._complaints[claim] = why

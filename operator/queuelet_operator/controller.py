@@ -1,4 +1,8 @@
-"""The control loop: takes the next step of each object that needs one, as `reconcile` says."""
+"""The control loop: executes the next step of each object until `plan/reconcile.py` returns `Nothing`.
+
+Everything that may change a decision, such as an event of a watch, a resync or a timer, only adds the object's key to
+the work queue. The workers take keys from it and decide by the state at that time.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ import structlog
 from queuelet import clock
 from queuelet.errors import DeadlineExceeded, ServerDraining, StoreFailed, Unauthenticated, Unreachable
 from queuelet_operator.actions import Actions, Entry
-from queuelet_operator.deletion_context import Surroundings
-from queuelet_operator.event_recorder import Recorder
+from queuelet_operator.deletion_context import DeletionContextReader
+from queuelet_operator.event_recorder import EventRecorder
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
 from queuelet_operator.plan.conditions import counts_matter
@@ -26,84 +30,84 @@ from queuelet_operator.workqueue import Priority, WorkQueue
 log = structlog.get_logger()
 
 STEPS_IN_A_ROW = 8
-"""More than any object needs. One that takes more is fought over by somebody, and is looked at less often."""
+"""Steps in one pass, more than any object needs. An object that takes more backs off, as another process changes it."""
 
-STEPS_AT_ONCE = 30.0
-"""Steps that an object may take one soon after another. One that takes more is changed back by somebody each time."""
+STEPS_IN_A_BURST = 30.0
+"""Steps that an object may take in a burst. An object that takes more is probably being overwritten each time."""
 
 STEPS_RATE = 1.0
-"""Steps a second that it may take after those: two that undo each other's work must not do so as fast as they can."""
+"""Steps a second after the burst, so that two operators that undo each other's work do not do so at full speed."""
 
 COUNTS_RATE = 10.0
-"""Writes a second, in all, that bring nothing but new counts."""
+"""Writes a second, for all objects together, that only update message counts."""
 
 WATCH_IS_LATE_BY = 600.0
-"""Seconds after which the watch does not tell of an object any more whose end an answer told of."""
+"""Seconds for which the watch may still report an object that a response of the API server showed as deleted."""
 
 LONGEST_CAUSE = 5.0
-"""Seconds for which an outage must have another cause, at most, before statuses name it."""
+"""Seconds, at most, for which a new cause of an outage must last before statuses name it."""
 
-_LOST_TOUCH = (Unreachable, DeadlineExceeded, ServerDraining, Unauthenticated, StoreFailed)
+_OUTAGE_ERRORS = (Unreachable, DeadlineExceeded, ServerDraining, Unauthenticated, StoreFailed)
 
 
 class Controller:
-    """The objects, the queue of those that need a look, and the workers that look."""
+    """The objects of this operator's class, the work queue of their keys, and the workers that reconcile them."""
 
-    def __init__(self, settings: Settings, api: KubernetesApi, recorder: Recorder, metrics: Metrics) -> None:
-        """Take the settings, the API server, and where to tell what happens."""
+    def __init__(self, settings: Settings, api: KubernetesApi, recorder: EventRecorder, metrics: Metrics) -> None:
         self._settings = settings
         self._policy = settings.policy
         self._metrics = metrics
         self._entries: dict[Key, Entry] = {}
         self._of_other_classes: dict[Key, str] = {}
         self._ended: dict[str, float] = {}
-        """The uids of objects whose end an answer told of before the watch did, and when, of the monotonic clock."""
+        """Uids of objects that a response showed as deleted before the watch did, with the time by `monotonic`."""
         self._next_counts = 0.0
         self.queue: WorkQueue[Key] = WorkQueue(monotonic)
-        """The objects that need a look."""
+        """The keys of the objects that have to be reconciled."""
         self.link = ServerLink(
             settings.connection,
             cause_lasts=min(settings.outage_after / 2, LONGEST_CAUSE),
             changed=self.queue_changed,
-            flipped=self.server_flipped,
+            server_changed=self.server_changed,
         )
         """The connection to the queue server."""
-        surroundings = Surroundings(api, settings.server_service)
-        self._actions = Actions(api, self.link, surroundings, recorder, metrics)
+        contexts = DeletionContextReader(api, settings.server_service)
+        self._actions = Actions(api, self.link, contexts, recorder, metrics)
 
-    # What comes in
+    # Notifications
 
     def object_seen(self, body: Body) -> None:
-        """Take an object as the watch tells of it. What is older than what is known is left out."""
+        """Handle an object from the watch. Versions older than the known one are ignored."""
         seen = queue_of(body)
         if seen.uid in self._ended:
-            # The watch tells of what was before: to serve it would bring its queue back, which nobody would remove.
+            # The watch is late. Serving the object would recreate its queue, and nothing would ever remove that queue.
             return
         entry = self._entries.get(seen.key)
         if entry and entry.object.uid != seen.uid and entry.object.resource_version > seen.resource_version:
-            # It is late: kopf tells of each uid in a task of its own.
+            # The event is late, because kopf delivers the events of each uid in a separate task.
             return
         if seen.spec.queue_class != self._settings.queue_class:
             self._of_other_classes[seen.key] = seen.uid
             if entry:
-                # The class of an object cannot change: it is another of the name, and the end of the first was missed.
+                # An object's class cannot change, so this is a new object with that name, and the deletion of the first
+                # one was missed.
                 self._forget(seen.key, entry.object.uid)
             return
         self._of_other_classes.pop(seen.key, None)
         if entry is None or entry.object.uid != seen.uid:
             self._entries[seen.key] = Entry(object=seen, seen_at=monotonic())
-            self.queue.add(seen.key, _urgency(seen))
+            self.queue.add(seen.key, _priority(seen))
         elif entry.object.resource_version < seen.resource_version:
-            asks_anew = _demands(entry.object) != _demands(seen)
-            if asks_anew:
+            is_changed = _requested_fields(entry.object) != _requested_fields(seen)
+            if is_changed:
                 entry.refusal = None
-            differs = asks_anew or entry.object.status != seen.status
+            differs = is_changed or entry.object.status != seen.status
             entry.object = seen
             if differs:
-                self.queue.add(seen.key, _urgency(seen, changed=True))
+                self.queue.add(seen.key, _priority(seen, changed=True))
 
     def object_gone(self, body: Body) -> None:
-        """Take note that an object is no more."""
+        """Handle the deletion of an object."""
         gone = queue_of(body)
         self._ended.pop(gone.uid, None)
         if self._of_other_classes.get(gone.key) == gone.uid:
@@ -113,7 +117,7 @@ class Controller:
             self._forget(gone.key, gone.uid)
 
     def queue_changed(self, name: str) -> None:
-        """Take note that a queue was made, changed or removed in the server, or that its counts changed."""
+        """Handle the creation, change or removal of a queue on the server, or a change of its message counts."""
         entry = self._entries.get(key_of_queue(name))
         if entry is None:
             return
@@ -128,10 +132,10 @@ class Controller:
             return
         if queue and entry.refusal and entry.refusal.is_final:
             entry.refusal = None
-        self.queue.add(entry.object.key, _urgency(entry.object, changed=True))
+        self.queue.add(entry.object.key, _priority(entry.object, changed=True))
 
-    def server_flipped(self) -> None:
-        """Take note that the server came or went, or one of its stores: every object is looked at, if need be later."""
+    def server_changed(self) -> None:
+        """Handle an outage or recovery of the server or of a store: reconcile every object, now or when it is due."""
         server = self.link.server
         away = server.is_away
         self._metrics.server_connected.set(0 if away else 1)
@@ -140,32 +144,32 @@ class Controller:
             reason = Reason.STORE_FULL if problem.is_full else Reason.STORE_FAILED
             self._metrics.store_problems.labels(store.name.title(), reason.value).set(1)
         if away:
-            # An outage that has another cause by now is reported already.
+            # If the outage is reported already, `left` is 0, and the statuses get its new cause now.
             left = max(server.away_since + self._policy.outage_after - clock.now(), 0.0)
-            asyncio.get_running_loop().call_later(left, self.look_at_all)
+            asyncio.get_running_loop().call_later(left, self.enqueue_all)
             return
         for entry in self._entries.values():
             entry.refusal = None
-        self.look_at_all()
+        self.enqueue_all()
 
-    def look_at_all(self) -> None:
-        """Have every object looked at: a look costs no call where all is well."""
+    def enqueue_all(self) -> None:
+        """Add every object to the work queue. A pass that finds nothing to do makes no call."""
         for key, entry in self._entries.items():
-            self.queue.add(key, _urgency(entry.object))
+            self.queue.add(key, _priority(entry.object))
 
-    # Looking at it from outside
+    # State for health checks and metrics
 
     @property
     def seen(self) -> int:
-        """How many objects the watch has told of, of whatever class."""
+        """How many objects the watch has reported, of any class."""
         return len(self._entries) + len(self._of_other_classes)
 
     def objects(self) -> list[QueueObject]:
-        """Return the objects."""
+        """Return the objects of this operator's class."""
         return [entry.object for entry in self._entries.values()]
 
     def orphans(self) -> list[str]:
-        """Return the names of the queues that this instance owns in the server and no object names."""
+        """Return the names of the queues that this instance owns on the server and that have no object."""
         prefix = f"{self._policy.instance}/"
         return [
             name
@@ -175,10 +179,10 @@ class Controller:
             and key_of_queue(name) not in self._entries
         ]
 
-    # The work
+    # The workers
 
     async def run(self) -> None:
-        """Work. It never returns."""
+        """Run the server link, the resync and the workers. It never returns."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.link.run(), name="server link")
             tasks.create_task(self._resync(), name="resync")
@@ -190,36 +194,36 @@ class Controller:
             await asyncio.sleep(self._settings.resync)
             too_old = monotonic() - WATCH_IS_LATE_BY
             self._ended = {uid: at for uid, at in self._ended.items() if at > too_old}
-            self.look_at_all()
+            self.enqueue_all()
 
     async def _work(self) -> None:
         while True:
             key = await self.queue.get()
             try:
-                await self._look_at(key)
+                await self._reconcile(key)
                 self.queue.succeeded(key)
             except ApiError as error:
-                self._put_off(key, error, error.retry_after)
-            except _LOST_TOUCH as error:
-                # Whoever waits for the server is looked at again when it is back. This is for a call lost in between.
-                self._put_off(key, error, 0.0)
+                self._retry_later(key, error, error.retry_after)
+            except _OUTAGE_ERRORS as error:
+                # The recovery of the server wakes every object. This retry is for a call that failed without an outage.
+                self._retry_later(key, error, 0.0)
             except Exception:
-                log.exception("an unforeseen error; the Queue is tried again later", queue=str(key))
+                log.exception("unexpected error; the Queue will be retried", queue=str(key))
                 self.queue.retry(key)
             finally:
                 self.queue.done(key)
-            # Most looks call nobody. Without this, a resync would keep the event loop until it has seen all objects.
+            # Most passes make no call and never suspend, so that a resync would block the event loop without this.
             await asyncio.sleep(0)
 
-    def _put_off(self, key: Key, error: Exception, not_before: float) -> None:
+    def _retry_later(self, key: Key, error: Exception, not_before: float) -> None:
         if key not in self._entries:
             self.queue.forget(key)
             return
         delay = self.queue.retry(key, not_before=not_before)
-        log.warning("cannot go on with a Queue now", queue=str(key), error=str(error), again_in=round(delay, 2))
+        log.warning("Queue not reconciled; will retry", queue=str(key), error=str(error), retry_in=round(delay, 2))
 
-    async def _look_at(self, key: Key) -> None:
-        """Take an object's steps until there is nothing to do for now."""
+    async def _reconcile(self, key: Key) -> None:
+        """Execute an object's steps until there is nothing to do."""
         for _ in range(STEPS_IN_A_ROW):
             entry = self._entries.get(key)
             if entry is None:
@@ -228,23 +232,23 @@ class Controller:
             step = next_step(self._known(entry), self._policy, clock.now())
             if isinstance(step, Nothing):
                 if step.until is not None:
-                    self._look_again(key, step.until)
+                    self._enqueue_at(key, step.until)
                 return
             if isinstance(step, WriteStatus) and step.only_counts and not self._may_write_counts(entry):
                 return
             if not self._may_step(entry):
                 return
             log.debug("step", queue=str(key), step=type(step).__name__)
-            await self._actions.take(step, entry)
+            await self._actions.execute(step, entry)
             if entry.is_gone:
                 self._ended[entry.object.uid] = monotonic()
                 self._forget(key, entry.object.uid)
                 return
             if isinstance(step, Declare) and step.cause.is_repair:
-                # To the end of the line: all repairs go before the statuses that tell of them.
+                # To the end of the work queue, so that all queues are repaired before the statuses that report it.
                 self.queue.add(key, Priority.RESYNC)
                 return
-        raise ApiError(0, f"it took {STEPS_IN_A_ROW} steps and is not done: is something else changing it?")
+        raise ApiError(0, f"not done after {STEPS_IN_A_ROW} steps; is another process changing the Queue?")
 
     def _known(self, entry: Entry) -> Known:
         return Known(
@@ -253,33 +257,36 @@ class Controller:
             queue=self.link.queues.get(entry.object.key.queue_name),
             refusal=entry.refusal,
             removed=entry.removed,
-            home=entry.home,
-            answered=entry.answered,
-            got=entry.got,
+            deletion_context=entry.deletion_context,
+            handled_request=entry.handled_request,
+            obtained_by=entry.obtained_by,
             counts_written_at=entry.counts_written_at,
             wall_ahead=clock.CLOCK.behind_ns() / 1e9,
         )
 
-    def _look_again(self, key: Key, when: float) -> None:
+    def _enqueue_at(self, key: Key, when: float) -> None:
         if when != float("inf"):
             self.queue.add_at(key, monotonic() + max(when - clock.now(), 0.0), Priority.RESYNC)
 
     def _may_step(self, entry: Entry) -> bool:
-        """Tell whether an object may take a step now; if not, it is looked at again when it may."""
+        """Return whether an object may take a step now. If not, it is reconciled again when it may."""
         if entry.object.is_deleting:
             return True
         now = monotonic()
         gained = (now - entry.steps_left_at) * STEPS_RATE
-        entry.steps_left, entry.steps_left_at = min(entry.steps_left + gained, STEPS_AT_ONCE), now
+        entry.steps_left, entry.steps_left_at = min(entry.steps_left + gained, STEPS_IN_A_BURST), now
         if entry.steps_left < 1:
-            log.warning("changed back again and again: is there another operator for it?", queue=str(entry.object.key))
+            log.warning(
+                "status keeps being overwritten; is another operator running with the same class?",
+                queue=str(entry.object.key),
+            )
             self.queue.add_at(entry.object.key, now + (1 - entry.steps_left) / STEPS_RATE, Priority.RETRY)
             return False
         entry.steps_left -= 1
         return True
 
     def _may_write_counts(self, entry: Entry) -> bool:
-        """Tell whether a write for counts alone may go now; if not, the object is looked at again when it may."""
+        """Return whether to write new message counts now. If not, the object is reconciled again when it may."""
         now = monotonic()
         if entry.counts_turn is None:
             entry.counts_turn = max(now, self._next_counts)
@@ -301,8 +308,8 @@ def _with_namespace(entry: Entry) -> QueueObject:
     return replace(entry.object, namespace_uid=entry.namespace_uid or "")
 
 
-def _demands(an_object: QueueObject) -> tuple[object, ...]:
-    """Return what an object asks for: when one of these changes, it is looked at again."""
+def _requested_fields(an_object: QueueObject) -> tuple[object, ...]:
+    """Return the fields of an object, other than its status, whose change has to be reconciled."""
     return (
         an_object.generation,
         an_object.deleted_at,
@@ -313,8 +320,8 @@ def _demands(an_object: QueueObject) -> tuple[object, ...]:
     )
 
 
-def _urgency(an_object: QueueObject, *, changed: bool = False) -> Priority:
-    """Return how urgent a look at an object is: one that just changed, or whose status is behind, goes first."""
+def _priority(an_object: QueueObject, *, changed: bool = False) -> Priority:
+    """Return an object's priority. Changed objects, and those whose status is outdated, precede the resync."""
     if an_object.is_deleting:
         return Priority.DELETION
     return Priority.CHANGE if changed or not an_object.is_settled else Priority.RESYNC

@@ -1,4 +1,4 @@
-"""Kubernetes Events about Queues: few, on change only, and never in the way of the work they tell of."""
+"""Posts Kubernetes Events about Queues: only on changes, rate-limited, and in the background."""
 
 from __future__ import annotations
 
@@ -19,29 +19,31 @@ from queuelet_operator.token_buckets import TokenBuckets
 log = structlog.get_logger()
 
 RATE = 10.0
-"""Events a second at most: 10,000 queues that come back must not cost 10,000 writes before anything else is written."""
+"""Events a second at most, because 10,000 recovered queues must not cost 10,000 writes before all other writes."""
 
-AT_ONCE_PER_NAMESPACE = 25.0
+BURST_PER_NAMESPACE = 25.0
+"""Events about the Queues of one namespace in a burst."""
+
 RATE_PER_NAMESPACE = 0.2
-"""Events about the Queues of one namespace: at once, and a second after those. One namespace must not use up RATE."""
+"""Events a second about the Queues of one namespace after the burst, so that one namespace does not use up RATE."""
 
 MOST_WAITING = 100
-"""Events that wait to be posted. More are dropped and counted: each is a line in the log all the same."""
+"""Events that wait to be posted. Further ones are dropped and counted, but each is logged."""
 
 SOURCE = "queuelet-operator"
 
 
-class Recorder:
-    """Posts Events while `run` runs."""
+class EventRecorder:
+    """Logs Events, and posts them while `run` runs."""
 
     def __init__(self, api: KubernetesApi, metrics: Metrics) -> None:
         self._api = api
         self._metrics = metrics
-        self._budget: TokenBuckets[str] = TokenBuckets(AT_ONCE_PER_NAMESPACE, RATE_PER_NAMESPACE)
+        self._budget: TokenBuckets[str] = TokenBuckets(BURST_PER_NAMESPACE, RATE_PER_NAMESPACE)
         self._waiting: asyncio.Queue[tuple[QueueObject, Notice]] = asyncio.Queue(MOST_WAITING)
 
     def post(self, an_object: QueueObject, notice: Notice) -> None:
-        """Have an Event posted when there is time for it, and log it now."""
+        """Log an Event now, and add it to the backlog of Events to post."""
         level = log.warning if notice.is_warning else log.info
         level(notice.message, queue=str(an_object.key), reason=notice.reason)
         if not self._budget.take(an_object.key.namespace, monotonic()):
@@ -53,15 +55,15 @@ class Recorder:
             self._metrics.events_dropped.labels("backlog").inc()
 
     async def run(self) -> None:
-        """Post what waits. It never returns."""
+        """Post the backlog. It never returns."""
         while True:
             an_object, notice = await self._waiting.get()
             event = event_about(reference(an_object.key, an_object.uid), notice, timestamp(time()))
             try:
                 await self._api.post_event(an_object.key.namespace, event)
             except ApiError as error:
-                # A namespace that is being deleted takes no Events. The log has it.
-                log.debug("an Event was not posted", queue=str(an_object.key), reason=notice.reason, error=str(error))
+                # A namespace that is being deleted refuses Events. This one was logged by `post`.
+                log.debug("Event not posted", queue=str(an_object.key), reason=notice.reason, error=str(error))
                 self._metrics.events_dropped.labels("refused").inc()
             await asyncio.sleep(1 / RATE)
 

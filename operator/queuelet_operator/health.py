@@ -1,4 +1,4 @@
-"""Whether the operator does its work: asked of the work itself, and not only of the process."""
+"""Health of the operator: `/healthz` checks that the work makes progress, not only that the process responds."""
 
 from __future__ import annotations
 
@@ -23,80 +23,81 @@ from queuelet_operator.watch import RESTART_EVERY
 log = structlog.get_logger()
 
 STUCK_AFTER = 120.0
-"""Seconds in which something that waits must have been done. A step takes 30 at most."""
+"""Seconds after which work that waits without any progress is a failure. A step takes 30 at most."""
 
 LONGEST_LOOK = 600.0
-"""Seconds that one Queue may be looked at: eight steps of 30, twice over."""
+"""Seconds that reconciling one Queue may take: twice the time of eight steps of 30."""
 
 WATCH_IS_OLD_AFTER = RESTART_EVERY + 130.0
-"""Seconds after which a watch must have begun again. It does so by itself every five minutes."""
+"""Seconds after which a watch must have restarted, which it normally does every five minutes."""
 
 COUNT_EVERY = 60.0
-"""Seconds between two comparisons of how many Queues there are and how many the watch told of."""
+"""Seconds between two comparisons of the number of Queues with the number that the watch reported."""
 
 COUNTS_MAY_DIFFER = 3
-"""Comparisons in a row that may differ: Queues come and go between a list and a watch."""
+"""Comparisons in a row that must differ to be a failure, because Queues change between a list and a watch."""
 
 
 @dataclass(slots=True)
 class Health:
-    """What is known of the work, and the answer to whether it goes on."""
+    """The facts that `/healthz` and `/readyz` report."""
 
     controller: Controller | None = None
-    """The one at work; None while this operator waits for its turn."""
+    """The running controller; None while this operator is a standby."""
 
     is_ready: bool = False
     waits_for: str = ""
-    """What keeps this operator from acting, as a sentence; empty if nothing does."""
+    """What keeps this operator from becoming ready, as a sentence; empty if nothing does."""
 
     _watches: dict[str, float] = field(default_factory=dict)
+    """The path of each watch, and when it last began, in seconds by `monotonic`."""
     _differences: int = 0
     _asked_first: float | None = None
-    """When it was first asked while this operator acts."""
+    """When the health of this leader was first requested, in seconds by `monotonic`."""
 
     def watch_began(self, path: str) -> None:
-        """Take note that a watch began."""
+        """Record the start of a watch."""
         self._watches[path] = monotonic()
 
     def count_compared(self, *, differs: bool) -> None:
-        """Take note of a comparison of the Queues there are and those the watch told of."""
+        """Record a comparison of the number of Queues with the number that the watch reported."""
         self._differences = self._differences + 1 if differs else 0
 
-    def trouble(self) -> str:
-        """Return why this process should be started anew; empty if it should not."""
+    def failure(self) -> str:
+        """Return why this process should be restarted; empty if it is healthy."""
         if self.controller is None:
             return ""
         now = monotonic()
-        return self._trouble_with_work(self.controller, now) or self._trouble_with_watch(now)
+        return self._failure_of_work(self.controller, now) or self._failure_of_watch(now)
 
-    def _trouble_with_work(self, controller: Controller, now: float) -> str:
+    def _failure_of_work(self, controller: Controller, now: float) -> str:
         queue = controller.queue
         if queue.oldest() > STUCK_AFTER and now - queue.last_done > STUCK_AFTER:
-            return f"{len(queue)} Queues wait and none was done with in {now - queue.last_done:.0f} s"
-        if queue.longest_in_hand() > LONGEST_LOOK:
-            return f"a Queue is being looked at for {queue.longest_in_hand():.0f} s"
+            return f"{len(queue)} Queues are waiting and none was processed for {now - queue.last_done:.0f} s"
+        if queue.longest_in_progress() > LONGEST_LOOK:
+            return f"a Queue has been in progress for {queue.longest_in_progress():.0f} s"
         return ""
 
-    def _trouble_with_watch(self, now: float) -> str:
+    def _failure_of_watch(self, now: float) -> str:
         if self._asked_first is None:
             self._asked_first = now
         if not self._watches and now - self._asked_first > WATCH_IS_OLD_AFTER:
-            return f"no watch of Queues has begun for {now - self._asked_first:.0f} s"
+            return f"no watch of Queues has started for {now - self._asked_first:.0f} s"
         for path, began in self._watches.items():
             if now - began > WATCH_IS_OLD_AFTER:
-                return f"the watch of {path} has not begun anew for {now - began:.0f} s"
+                return f"the watch of {path} has not restarted for {now - began:.0f} s"
         if self._differences >= COUNTS_MAY_DIFFER:
-            return f"the watch has missed Queues: {self._differences} counts in a row differ"
+            return f"the watch missed Queues: {self._differences} comparisons in a row differed"
         return ""
 
     async def compare_counts(self, api: KubernetesApi, namespaces: tuple[str, ...]) -> None:
-        """Compare, now and then, how many Queues there are with how many the watch told of. It never returns."""
+        """Compare the number of Queues with the number that the watch reported, periodically. It never returns."""
         while True:
             await asyncio.sleep(COUNT_EVERY)
             try:
                 lists = [await api.first_queue(namespace) for namespace in namespaces or (None,)]
             except ApiError as error:
-                log.debug("cannot count the Queues", error=str(error))
+                log.debug("Queues not counted", error=str(error))
                 continue
             there_are = sum(len(each["items"]) + each["metadata"].get("remainingItemCount", 0) for each in lists)
             if self.controller:
@@ -104,10 +105,9 @@ class Health:
 
 
 class HttpEndpoints:
-    """`/metrics`, `/healthz` and `/readyz`."""
+    """The HTTP port with `/metrics`, `/healthz` and `/readyz`. `hosts` are additional accepted values of Host."""
 
     def __init__(self, health: Health, metrics: Metrics, hosts: Collection[str] = ()) -> None:
-        """Make the pages; `listen` opens a port for them. `hosts` are more names of this operator."""
         self._health = health
         self._metrics = metrics
         self._connections = HttpConnections()
@@ -118,7 +118,7 @@ class HttpEndpoints:
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
 
     async def listen(self, host: str, port: int) -> int:
-        """Open a port; return its number. Raises OSError where that fails."""
+        """Open the port and return its number. Raises `OSError` if that fails."""
         return await self._connections.listen(self._runner, host, port)
 
     async def stop(self) -> None:
@@ -127,25 +127,25 @@ class HttpEndpoints:
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        trouble = self._health.trouble()
-        return web.Response(text=f"{trouble}\n", status=503) if trouble else web.Response(text="ok\n")
+        failure = self._health.failure()
+        return web.Response(text=f"{failure}\n", status=503) if failure else web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
         if self._health.is_ready:
             return web.Response(text="ok\n")
-        why = self._health.waits_for or "the API server was not reached yet, or does not know Queues"
+        why = self._health.waits_for or "the API server has not been reached yet, or does not serve Queues"
         return web.Response(text=f"{why}\n", status=503)
 
     async def _exposition(self, request: web.Request) -> web.Response:
-        turns = TimeSlice(request.remote or "")
-        await turns.begin()
+        time_slice = TimeSlice(request.remote or "")
+        await time_slice.begin()
         self._look()
         body = generate_latest(self._metrics.registry)
-        turns.count()
+        time_slice.count()
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def _look(self) -> None:
-        """Read what is not counted as it happens."""
+        """Set the metrics that are computed only when they are read."""
         controller = self._health.controller
         if controller is None:
             return

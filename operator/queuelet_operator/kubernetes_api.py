@@ -1,7 +1,7 @@
-"""Requests to the API server: the few that the operator makes beside kopf's watch, over the same session.
+"""Requests to the API server, other than kopf's watch.
 
-The official client finds the server and the credentials, and renews them; what it sends is not used, as each call
-through its models costs many times what the call itself does.
+The official client finds the API server and the credentials and renews them. The requests use aiohttp directly, because
+the models of the official client cost many times the CPU time of a request.
 """
 
 from __future__ import annotations
@@ -21,36 +21,37 @@ from queuelet_operator.plan.resources import API_VERSION, GROUP, KIND, PLURAL, V
 QUEUES = f"/apis/{GROUP}/{VERSION}"
 
 TIMEOUT = 30.0
-"""Seconds that a request may take."""
+"""The timeout of a request, in seconds."""
 
 _RBAC = "rbac.authorization.k8s.io"
 _MERGE_PATCH = "application/merge-patch+json"
 
 
 class ApiError(Exception):
-    """The API server refused a request, or did not answer it."""
+    """The API server refused a request, or did not respond."""
 
     def __init__(self, code: int, message: str, retry_after: float = 0.0) -> None:
-        """Take the HTTP code, 0 for no answer; the sentence; and the seconds to wait before the next try."""
         super().__init__(message)
         self.code = code
+        """The HTTP status code; 0 if there was no response."""
         self.retry_after = retry_after
+        """Seconds that the API server asks to wait before a retry; 0 if it does not ask."""
 
     @property
     def is_gone(self) -> bool:
-        """Whether there is no such object."""
+        """Whether the object does not exist."""
         return self.code == HTTPStatus.NOT_FOUND
 
     @property
     def is_conflict(self) -> bool:
-        """Whether the object is not what the request took it for."""
+        """Whether the object was changed meanwhile, or replaced by another with its name."""
         return self.code == HTTPStatus.CONFLICT
 
 
 async def login() -> Configuration:
-    """Return how to reach the API server: as a Pod does, else by the user's kubeconfig.
+    """Return the configuration for the API server: that of the Pod, or else of the user's kubeconfig.
 
-    Raises `ConfigException` where there is none.
+    Raises `ConfigException` if there is neither.
     """
     configuration = Configuration()
     try:
@@ -63,13 +64,14 @@ async def login() -> Configuration:
 def open_session(
     configuration: Configuration, metrics: Metrics, *, connections: int, watch_began: Callable[[str], None]
 ) -> aiohttp.ClientSession:
-    """Return a session whose requests carry the credentials as they are at the time, and are counted.
+    """Return a session that adds current credentials to each request and counts requests in the metrics.
 
-    `watch_began` is called with the path of each watch that the API server takes.
+    `connections` is the size of its pool. `watch_began` is called with the path of each watch that the API server
+    accepts.
     """
 
     async def authorized(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        # The official client reads a Pod's token again each minute, and runs again what a kubeconfig gets tokens from.
+        # The official client reads a Pod's token file again each minute, and reruns the exec plugin of a kubeconfig.
         header: dict[str, str]
         for header in (await configuration.auth_settings()).values():  # type: ignore[assignment]  # it says object
             if header["value"]:
@@ -86,17 +88,17 @@ def open_session(
 
 
 def _counting(metrics: Metrics, watch_began: Callable[[str], None]) -> aiohttp.TraceConfig:
-    async def answered(_: object, __: object, told: aiohttp.TraceRequestEndParams) -> None:
-        verb = _verb(told.method, told.url.query)
-        metrics.api_requests.labels(verb, str(told.response.status)).inc()
-        if verb == "watch" and told.response.status == HTTPStatus.OK:
-            watch_began(told.url.path)
+    async def succeeded(_: object, __: object, request: aiohttp.TraceRequestEndParams) -> None:
+        verb = _verb(request.method, request.url.query)
+        metrics.api_requests.labels(verb, str(request.response.status)).inc()
+        if verb == "watch" and request.response.status == HTTPStatus.OK:
+            watch_began(request.url.path)
 
-    async def failed(_: object, __: object, told: aiohttp.TraceRequestExceptionParams) -> None:
-        metrics.api_requests.labels(_verb(told.method, told.url.query), "0").inc()
+    async def failed(_: object, __: object, request: aiohttp.TraceRequestExceptionParams) -> None:
+        metrics.api_requests.labels(_verb(request.method, request.url.query), "0").inc()
 
     trace = aiohttp.TraceConfig()
-    trace.on_request_end.append(answered)
+    trace.on_request_end.append(succeeded)
     trace.on_request_exception.append(failed)
     return trace
 
@@ -106,21 +108,23 @@ def _verb(method: str, query: Mapping[str, str]) -> str:
 
 
 class KubernetesApi:
-    """The requests."""
+    """The requests that the operator makes. `server` is the URL of the API server.
+
+    Each raises `ApiError` if it is refused or gets no response.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, server: str) -> None:
-        """Take the session and the URL of the API server."""
         self.session = session
         self.server = server
         self.may_write: Callable[[], bool] = lambda: True
-        """Whether another does not act in the meantime."""
+        """Returns whether writes are allowed, which they are only while this operator holds the Lease."""
 
     async def patch_status(self, key: Key, uid: str, patch: Body) -> Body:
-        """Change the status of the object with this uid by a merge patch; return the object."""
+        """Apply a merge patch to the status of the object with this uid; return the object."""
         return await self._patch(f"{_path(key)}/status", {"metadata": {"uid": uid}, "status": patch})
 
     async def set_finalizers(self, key: Key, uid: str, finalizers: tuple[str, ...], resource_version: int) -> Body:
-        """Set the finalizers of an object, if it is still of this version; return the object."""
+        """Set the finalizers of an object if its resource version is still this one; return the object."""
         metadata = {"uid": uid, "resourceVersion": str(resource_version), "finalizers": list(finalizers)}
         return await self._patch(_path(key), {"metadata": metadata})
 
@@ -133,12 +137,12 @@ class KubernetesApi:
         return await self._request("GET", _path_of_claim(claim))
 
     async def hold_claim(self, claim: Claim, instance: str, resource_version: str) -> None:
-        """Note on a claim, if it is still of this version, that an instance holds it."""
+        """Write an instance into a claim as its holder, if its resource version is still this one."""
         metadata = {"resourceVersion": resource_version, "annotations": {HELD_BY: instance}}
         await self._patch(_path_of_claim(claim), {"metadata": metadata})
 
     async def may_read_claim(self, claim: Claim) -> bool:
-        """Return whether the operator has the right to read a claim. To ask needs no right, and is not a refusal."""
+        """Return whether the operator is permitted to read a claim. The request itself needs no permission."""
         attributes = {"group": _RBAC, "resource": f"{claim.kind.lower()}s", "name": claim.name, "verb": "get"}
         if claim.namespace:
             attributes["namespace"] = claim.namespace
@@ -147,8 +151,8 @@ class KubernetesApi:
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes},
         }
-        answer = await self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-        return bool(answer["status"]["allowed"])
+        response = await self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+        return bool(response["status"]["allowed"])
 
     async def get_service(self, namespace: str, name: str) -> Body:
         """Return a Service."""
@@ -159,12 +163,12 @@ class KubernetesApi:
         return await self._request("GET", _path(key))
 
     async def first_queue(self, namespace: str | None) -> Body:
-        """Return a list with one Queue at most, that tells how many more there are."""
+        """Return a list of at most one Queue, whose metadata has the number of the remaining ones."""
         where = f"/namespaces/{namespace}" if namespace else ""
         return await self._request("GET", f"{QUEUES}{where}/{PLURAL}", query={"limit": "1"})
 
     async def serves_queues(self) -> bool:
-        """Tell whether the API server knows the kind Queue."""
+        """Return whether the API server serves the kind Queue."""
         try:
             known = await self._request("GET", QUEUES)
         except ApiError as error:
@@ -174,7 +178,7 @@ class KubernetesApi:
         return any(each["name"] == PLURAL for each in known["resources"])
 
     async def post_event(self, namespace: str, event: Body) -> None:
-        """Make an Event."""
+        """Create an Event."""
         await self._request("POST", f"/api/v1/namespaces/{namespace}/events", event)
 
     async def _patch(self, path: str, patch: Body) -> Body:
@@ -190,7 +194,7 @@ class KubernetesApi:
         content_type: str = "application/json",
     ) -> Body:
         if method != "GET" and not self.may_write():
-            raise ApiError(0, "the Lease is not held any more")
+            raise ApiError(0, "this operator no longer holds the Lease")
         try:
             async with self.session.request(
                 method,
@@ -202,15 +206,15 @@ class KubernetesApi:
             ) as response:
                 text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiError(0, f"the API server does not answer: {error!r}") from error
+            raise ApiError(0, f"the API server did not respond: {error!r}") from error
         if response.status >= HTTPStatus.BAD_REQUEST:
             raise ApiError(response.status, _sentence(text), _retry_after(response))
-        answer: Body = json.loads(text)
-        return answer
+        parsed: Body = json.loads(text)
+        return parsed
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float:
-    """Return the seconds to wait. API servers write seconds; what stands before them may write a date."""
+    """Return Retry-After in seconds, 0 for a date: API servers send seconds, but a proxy may send a date."""
     try:
         return max(float(response.headers.get("Retry-After") or 0), 0.0)
     except ValueError:
@@ -234,5 +238,5 @@ def _path_of_claim(claim: Claim) -> str:
 
 
 def reference(key: Key, uid: str) -> Body:
-    """Return what an Event says that it is about."""
+    """Return the `involvedObject` of an Event about a Queue."""
     return {"apiVersion": API_VERSION, "kind": KIND, "namespace": key.namespace, "name": key.name, "uid": uid}

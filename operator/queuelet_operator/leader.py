@@ -1,4 +1,4 @@
-"""One of several operators acts: the one that holds the Lease. The others wait for it."""
+"""Leader election: of several operators, the one that holds the Lease leads, and the others are standbys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 def identity() -> str:
-    """Return a name for this process that no other has."""
+    """Return a name for this process that is unique in the cluster."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
@@ -34,10 +34,10 @@ async def lead(
     *,
     holder: str,
 ) -> bool:
-    """Wait for the Lease, then act for as long as it is held. `act` is given what tells whether it is held still.
+    """Acquire the Lease, then run `act` while it is held. `act` gets a function that returns whether it is still held.
 
-    Returns True if the acting ended by itself: then the Lease is given back, so that another does not wait for it to
-    run out. Returns False if the Lease was lost.
+    Returns True if `act` returned: then the Lease is released, so that a standby does not have to wait for its expiry.
+    Returns False if the Lease was lost. Raises what `act` raised.
     """
     async with ApiClient(configuration) as client:
         lock = _Lease(settings, holder, client)
@@ -58,10 +58,10 @@ async def lead(
                 acting.set_result(None)
 
         async def stopped() -> None:
-            """Do nothing: what is to be done is done below, for every way in which it can end."""
+            """Do nothing, because the code below handles every way in which leading can end."""
 
         config = Config(lock, 15, 10, 2, onstarted_leading=acted, onstopped_leading=stopped)
-        # Set one by one, since the library's own check takes no periods below a second, which tests use.
+        # Set after the construction, because the library's check refuses periods below a second, which tests use.
         config.lease_duration = settings.lease_duration
         config.renew_deadline = settings.lease_renew_deadline
         config.retry_period = settings.lease_retry_period
@@ -81,7 +81,7 @@ async def lead(
 
 
 async def _end(tasks: Sequence[asyncio.Task[object]], lock: _Lease) -> None:
-    """Stop acting, and only then let the next one have the Lease."""
+    """Stop leading, and only then release the Lease."""
     was_held = lock.is_held()
     for task in tasks:
         task.cancel()
@@ -91,10 +91,11 @@ async def _end(tasks: Sequence[asyncio.Task[object]], lock: _Lease) -> None:
 
 
 class _Lease(LeaseLock):
-    """The official client's lock. An API server that is away is a try that failed, and not the end of the election.
+    """The official client's lock, with two changes.
 
-    The client measures how long another holder is silent by the wall clock, which may step: then it would take the
-    Lease of one that lives, or wait for hours for one that is dead. So that is measured here.
+    An unreachable API server is a failed attempt instead of the end of the election. And the time for which another
+    holder has been silent is measured by `queuelet.clock`, because the client uses the wall clock: if that steps, the
+    client takes the Lease from a live holder, or waits for hours for a dead one.
     """
 
     def __init__(self, settings: Settings, holder: str, client: ApiClient) -> None:
@@ -103,18 +104,19 @@ class _Lease(LeaseLock):
         self._deadline = settings.lease_renew_deadline
         self._timeout = self._deadline / 2
         self._other: tuple[str | None, ...] = ()
-        """What the Lease said when another was last seen to renew it."""
+        """The holder and times in the Lease when another holder was last seen to renew it."""
         self._other_since = 0.0
-        """When that was first seen, by `queuelet.clock`."""
+        """When that renewal was first seen, in seconds by `queuelet.clock`."""
         self._held_until = 0.0
+        """Until when this process holds the Lease, in seconds by `queuelet.clock`; 0 before it did."""
         self._is_lost = False
 
     def is_held(self) -> bool:
-        """Tell whether nobody else can have it yet: another waits for longer than the deadline."""
+        """Return whether this process holds the Lease. A standby waits for longer than the deadline used here."""
         return not self._is_lost and clock.now() < self._held_until
 
     async def until_lost(self, period: float) -> None:
-        """Return once it was held and is not any more."""
+        """Return once the Lease was held and is no longer."""
         while not self._held_until or self.is_held():
             left = self._held_until - clock.now()
             await asyncio.sleep(min(period, left) if left > 0 else period)
@@ -134,20 +136,20 @@ class _Lease(LeaseLock):
         return found, record
 
     def _note_other(self, record: LeaderElectionRecord) -> None:
-        """Have the client wait for another holder that lives, and take the Lease of one that does not."""
+        """Make the client wait for another holder that is alive, and take the Lease of one that is not."""
         now = clock.now()
         seen = (record.holder_identity, record.acquire_time, record.renew_time)
         if seen != self._other:
             self._other, self._other_since = seen, now
-        # The client waits for as long as a record changes, and takes one that lacks a time.
+        # The client waits as long as the record changes, and takes the Lease if the record has no renew time.
         record.renew_time = str(now) if self._other_lives() else None
 
     def _other_lives(self) -> bool:
-        """Return whether another holder may still act."""
+        """Return whether another holder may still lead."""
         return bool(self._other) and clock.now() < self._other_since + self._duration
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        # The library's own asks for a pretty answer in a way that its own check refuses (release 37.0.2).
+        # The library's method fails, because it passes pretty=True, which its own check refuses (release 37.0.2).
         began = clock.now()
         lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
         try:
@@ -161,7 +163,7 @@ class _Lease(LeaseLock):
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         if self._other_lives():
-            # The wall clock stepped just after the client looked.
+            # The wall clock stepped just after the client's check.
             return False
         began = clock.now()
         try:
@@ -174,10 +176,10 @@ class _Lease(LeaseLock):
         return is_done
 
     async def release(self) -> None:
-        """Let the next one have it at once."""
+        """Release the Lease, so that a standby gets it at once."""
         try:
             async with asyncio.timeout(self._timeout):
-                # Read anew: the library does not keep what its last renewal made of it.
+                # The Lease is read again, because the library does not store the result of its last renewal.
                 lease = await self.api_instance.read_namespaced_lease(self.name, self.namespace)
                 if lease.spec is None or lease.spec.holder_identity != self.identity:
                     return
@@ -185,4 +187,4 @@ class _Lease(LeaseLock):
                 lease.spec.holder_identity = ""
                 await self.api_instance.replace_namespaced_lease(self.name, self.namespace, lease)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
-            log.warning("the Lease could not be given back; it runs out by itself", error=str(error))
+            log.warning("the Lease was not released; it will expire", error=str(error))

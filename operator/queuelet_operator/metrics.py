@@ -1,4 +1,4 @@
-"""What the operator counts of its own work."""
+"""The operator's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from prometheus_client.registry import CollectorRegistry
 
 
 class Metrics:
-    """The operator's metrics, in a registry of their own. What they mean stands in docs/operator.md."""
+    """The operator's metrics, in a registry of their own. docs/operator.md describes them."""
 
     def __init__(self) -> None:
-        # When each counter began is of no use to anybody, and doubles them. It can only be switched off for all.
+        # Metrics with creation times would double the number of series. They can only be disabled for all counters.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
         self.registry = CollectorRegistry()
         self.steps = Histogram(
             "queuelet_operator_step_seconds",
-            "Time that a step for a Queue took: a write, or a call to the server.",
+            "Duration of the steps for Queues: writes, and calls to the server.",
             ["step", "result"],
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
             registry=self.registry,
         )
         self.to_ready = Histogram(
             "queuelet_operator_ready_seconds",
-            "Time from seeing a new Queue to its status Ready.",
+            "Time from the first event about a new Queue until its status was Ready.",
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
             registry=self.registry,
         )
         self.waiting = Gauge(
             "queuelet_operator_work_queue_length",
-            "Queues that wait to be looked at, by urgency.",
+            "Queues that wait to be reconciled, by priority.",
             ["priority"],
             registry=self.registry,
         )
         self.oldest = Gauge(
             "queuelet_operator_work_queue_oldest_seconds",
-            "How long the Queue that waits longest to be looked at has waited.",
+            "How long the oldest waiting Queue has waited to be reconciled.",
             registry=self.registry,
         )
         self.api_requests = Counter(
             "queuelet_operator_api_requests_total",
-            "Requests to the API server, by verb and by the code of the answer; code 0 is no answer.",
+            "Requests to the API server by verb and status code; code 0 means no response.",
             ["verb", "code"],
             registry=self.registry,
         )
         self.declarations = Counter(
             "queuelet_operator_declarations_total",
-            "Queues declared at the server, by cause; edited, deleted and state_lost are repairs.",
+            "Declarations of queues on the server by cause; edited, deleted and state_lost are repairs.",
             ["cause"],
             registry=self.registry,
         )
         self.removals = Counter(
             "queuelet_operator_removals_total",
-            "Queues removed from the server, by what became of it.",
+            "Removals of queues from the server by result.",
             ["result"],
             registry=self.registry,
         )
         self.left = Counter(
             "queuelet_operator_queues_left_total",
-            "Queues left in the server by a deletion that could not wait.",
+            "Queues that a deletion left on the server because it could not wait.",
             registry=self.registry,
         )
         self.server_connected = Gauge(
@@ -71,24 +71,24 @@ class Metrics:
         )
         self.store_problems = Gauge(
             "queuelet_operator_store_problem",
-            "1 while a store of the server is full or has failed.",
+            "1 while a store of the server is full or failed.",
             ["store", "reason"],
             registry=self.registry,
         )
         self.objects = Gauge(
             "queuelet_operator_queues",
-            "Queues by the status and reason of their condition Ready.",
+            "Queue objects by status and reason of their condition Ready.",
             ["ready", "reason"],
             registry=self.registry,
         )
         self.orphans = Gauge(
             "queuelet_operator_orphans",
-            "Queues in the server that this instance owns and no Queue names.",
+            "Queues on the server that this instance owns and that have no Queue object.",
             registry=self.registry,
         )
         self.events_dropped = Counter(
             "queuelet_operator_events_dropped_total",
-            "Kubernetes Events that were not posted: too many in the namespace, too many in all, or refused.",
+            "Kubernetes Events that were not posted, by reason: namespace_limit, backlog or refused.",
             ["reason"],
             registry=self.registry,
         )
@@ -99,21 +99,22 @@ class Metrics:
         )
         self.credentials_stale = Gauge(
             "queuelet_operator_credentials_stale",
-            "1 while a file cannot be used as it is now, so that its last good content stays in use.",
+            "1 while a file is unusable, so that its last good content stays in use.",
             ["file"],
             registry=self.registry,
         )
         self.leads = Gauge(
             "queuelet_operator_leader",
-            "1 while this operator is the one that acts.",
+            "1 while this operator is the leader.",
             registry=self.registry,
         )
 
     def watch_files(self, problems: Callable[[], Mapping[Path, str]]) -> None:
-        """Look at files with credentials whenever metrics are read.
+        """Report unusable files with credentials in `credentials_stale`.
 
         Args:
-            problems: returns why each file cannot be used as it is now, empty if it can. The files stay the same.
+            problems: returns the problem of each file, empty if the file is usable. It is called whenever the metrics
+                are read, and must always return the same files.
         """
 
         def is_stale(file: Path) -> float:

@@ -1,4 +1,4 @@
-"""The operator process: it waits for its turn, and then keeps queues as their objects say."""
+"""The operator process: waits until it holds the Lease, then runs the controller and the watch of Queues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from queuelet.addresses import split_address
 from queuelet.logs import configure_logs
 from queuelet_operator.class_keeper import ClassKeeper
 from queuelet_operator.controller import Controller
-from queuelet_operator.event_recorder import Recorder
+from queuelet_operator.event_recorder import EventRecorder
 from queuelet_operator.health import Health, HttpEndpoints
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi, login, open_session
 from queuelet_operator.leader import identity, lead
@@ -27,11 +27,11 @@ from queuelet_operator.watch import watch_queues
 log = structlog.get_logger()
 
 ASK_AGAIN = 2.0
-"""Seconds between two questions whether the API server knows Queues."""
+"""Seconds between two checks whether the API server serves Queues."""
 
 
 async def operate(settings: Settings) -> int:
-    """Run an operator until SIGTERM or ^C, then return 0; return 1 where another has taken over."""
+    """Run an operator until SIGTERM or ^C, then return 0. Return 1 if it lost the Lease or the class, or failed."""
     configure_logs(debug=settings.debug)
     configuration = await login()
     metrics, health = Metrics(), Health()
@@ -45,14 +45,14 @@ async def operate(settings: Settings) -> int:
             log.info("started", version=__version__, holder=operator.holder, metrics_port=metrics_port)
             return await operator.run()
     except Exception:
-        log.exception("ended by an error; another operator takes over, or this one when it is started again")
+        log.exception("stopped by an error; another operator takes over, or this one after its restart")
         return 1
     finally:
         await http.stop()
 
 
 class Operator:
-    """One operator: a standby at first, then the one that acts."""
+    """One operator: a standby until it gets the Lease, and then the leader."""
 
     def __init__(
         self,
@@ -62,7 +62,6 @@ class Operator:
         metrics: Metrics,
         health: Health,
     ) -> None:
-        """Take the settings, the way to the API server, and where to tell how it goes."""
         self._settings = settings
         self._configuration = configuration
         self._metrics = metrics
@@ -71,25 +70,25 @@ class Operator:
         self._class = ClassKeeper(settings, self._api, metrics)
         self._stopped = asyncio.Event()
         self.holder = identity()
-        """What the Lease knows it by."""
+        """Its identity in the Lease."""
 
     async def run(self) -> int:
-        """Wait for the turn and act, until told to stop (0) or until the Lease is lost (1)."""
+        """Wait for the Lease and lead. Return 0 after a signal, 1 if the Lease or the class was lost."""
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stopped.set)
         leading = asyncio.create_task(self._lead(), name="standby")
         stopping = asyncio.create_task(self._stopped.wait(), name="stop")
         await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        was_told = self._stopped.is_set() or (leading.done() and not leading.cancelled() and leading.result())
+        was_asked = self._stopped.is_set() or (leading.done() and not leading.cancelled() and leading.result())
         for task in (leading, stopping):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
         log.info("stopped")
-        return 0 if was_told else 1
+        return 0 if was_asked else 1
 
     async def _lead(self) -> bool:
-        """Act when it is this one's turn; tell whether it ended because it was told to."""
+        """Wait for the Lease and lead. Return True if a signal ended that, False if the Lease or the class was lost."""
         await self._queues_are_known()
         await self._class_is_free()
         self._health.is_ready = True
@@ -103,8 +102,8 @@ class Operator:
             await asyncio.wait({leading, taken}, return_when=asyncio.FIRST_COMPLETED)
             if leading.done():
                 return leading.result()
-            # The process that is started next waits until the class is free, and reports that.
-            log.error("ending: another installation serves the queue class", other=taken.result())
+            # After its restart the process waits until the class is free, and reports that.
+            log.error("stopping: another installation serves the queue class", other=taken.result())
             return False
         finally:
             for task in (taken, leading):
@@ -113,47 +112,47 @@ class Operator:
                     await task
 
     async def _queues_are_known(self) -> None:
-        """Wait until the API server is there and serves Queues."""
-        told = ""
+        """Wait until the API server can be reached and serves Queues."""
+        logged = ""
         while True:
             try:
                 if await self._api.serves_queues():
                     return
-                trouble = "the API server does not know the kind Queue: apply crds/queues.yaml"
+                obstacle = "the API server does not serve the kind Queue; apply crds/queues.yaml"
             except ApiError as error:
-                trouble = str(error)
-            if trouble != told:
-                log.warning("cannot start yet", error=trouble)
-                told = trouble
+                obstacle = str(error)
+            if obstacle != logged:
+                log.warning("waiting for the API server", error=obstacle)
+                logged = obstacle
             await asyncio.sleep(ASK_AGAIN)
 
     async def _class_is_free(self) -> None:
-        """Wait until no other installation has the queue class."""
-        said = ""
+        """Wait until no other installation holds the queue class."""
+        reported = ""
         while True:
             try:
                 other = await self._class.other()
             except ApiError as error:
-                log.warning("cannot read which installation has the queue class", error=str(error))
+                log.warning("claim of the queue class could not be read", error=str(error))
             else:
                 if not other:
                     self._health.waits_for = ""
                     return
-                if other != said:
-                    said, self._health.waits_for = other, self._class.reason(other)
+                if other != reported:
+                    reported, self._health.waits_for = other, self._class.reason(other)
                     await self._class.report(other)
             await self._class.pause()
 
     def _open_watch_session(self) -> aiohttp.ClientSession:
-        """Return a session for kopf, which closes it: at its end, and where a token is refused."""
+        """Return a session for kopf, which closes it when it stops or when the token is refused."""
         return open_session(self._configuration, self._metrics, connections=8, watch_began=self._health.watch_began)
 
     async def _act(self, is_held: Callable[[], bool]) -> None:
-        """Keep the queues, until told to stop."""
+        """Run the controller and all that it needs, as the leader, until a signal ends the watch."""
         self._api.may_write = is_held
         log.info("leading", holder=self.holder)
         self._metrics.leads.set(1)
-        recorder = Recorder(self._api, self._metrics)
+        recorder = EventRecorder(self._api, self._metrics)
         self._health.controller = controller = Controller(self._settings, self._api, recorder, self._metrics)
         controller.link.may_call = is_held
         tasks = [
@@ -161,7 +160,7 @@ class Operator:
             asyncio.create_task(controller.run(), name="controller"),
             asyncio.create_task(self._health.compare_counts(self._api, self._settings.namespaces), name="counts"),
         ]
-        # The last to start and to end: what it tells is worked on by the others.
+        # The watch starts last, because the other tasks process what it reports.
         tasks.append(
             asyncio.create_task(
                 watch_queues(

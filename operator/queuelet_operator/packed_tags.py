@@ -1,4 +1,4 @@
-"""Tags in few bytes: the operator keeps those of every Queue, and only looks whether two sets are equal."""
+"""Tags in few bytes. The operator holds the tags of every Queue in memory, and mostly compares them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from queuelet.tags import Tag
 
 
 class PackedTags:
-    """A set of tags as UTF-8. Equal sets are one object, so those of a Queue and of its queue take their bytes once.
+    """A set of tags as UTF-8. Equal sets are one object, so a Queue and its queue on the server share their tags.
 
-    A tuple of tags takes several times as much: each text has an overhead, and one character beyond Latin makes a text
-    four times as long.
+    A tuple of tags would take several times the memory, because each `str` has an overhead, and a single character
+    outside the Basic Multilingual Plane makes a `str` four times as large.
     """
 
     __slots__ = ("__weakref__", "_count", "_packed")
@@ -23,7 +23,7 @@ class PackedTags:
     _count: int
 
     def __new__(cls, tags: Iterable[Tag] = ()) -> PackedTags:  # noqa: PYI034  # it has no subclasses
-        """Return these tags, whatever their order."""
+        """Return the one object for this set of tags, and create it if there is none."""
         unique = sorted(set(tags))
         packed = json.dumps(unique, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
         digest = sha256(packed).digest()
@@ -36,22 +36,19 @@ class PackedTags:
         return known
 
     def __iter__(self) -> Iterator[Tag]:
-        """Unpack them, sorted."""
         return (Tag(key, value) for key, value in json.loads(self._packed.decode("utf-8", "surrogatepass")))
 
     def __len__(self) -> int:
-        """Return how many there are."""
         return self._count
 
     def __repr__(self) -> str:
-        """As they are made."""
         return f"PackedTags({list(self)!r})"
 
     @property
     def hash(self) -> str:
-        """A hash that is the same in every process and for every order."""
+        """A hash of the tags that does not depend on their order or on the process."""
         return sha256(self._packed).hexdigest()[:16]
 
 
 _known: WeakValueDictionary[bytes, PackedTags] = WeakValueDictionary()
-"""Those that are in use, by a digest of their bytes."""
+"""The sets in use, by the digest of their bytes."""

@@ -1,7 +1,7 @@
-"""The one connection to the queue server: what queues it has, and calls to it in batches.
+"""The connection to the queue server: a cache of its queues, and calls to it in batches.
 
-A watch tells of each change, so that nothing is polled. While the server is away, one probe with a backoff looks for
-it, however many Queues wait for it: this is the breaker, and nobody else calls meanwhile.
+A watch reports each change, so that nothing is polled. It is also the circuit breaker: while the server is unreachable,
+only this module tries to connect, with a backoff, and all other calls fail at once.
 """
 
 from __future__ import annotations
@@ -24,27 +24,32 @@ log = structlog.get_logger()
 
 FIRST_BACKOFF = 0.1
 LAST_BACKOFF = 2.0
-"""Seconds between two tries to reach the server: at first, and at most."""
+"""Seconds between two attempts to reach the server: at first, and at most."""
 
 HEARTBEAT = 10.0
-"""Seconds between two calls that find out whether a silent server is still there."""
+"""Seconds between two calls that check whether a silent server is still reachable."""
 
 CALL_TIMEOUT = 10.0
-"""Seconds that a call may take."""
+"""The timeout of a call, in seconds."""
 
 LINGER = 0.005
-"""Seconds that the first of a batch waits for others: a call costs many times what a queue in it does."""
+"""Seconds that the first item of a batch waits for others, because a call costs many times as much as an item in it."""
 
 LARGEST_BATCH = 500
 LARGEST_BATCH_BYTES = 1024**2
-"""Of declarations. Far below what the server takes at most, so that its answer has room for each queue."""
+"""The largest batch, in items and bytes: far below the server's limit, so that its response fits into that too."""
 
 _Item = TypeVar("_Item", pb.QueueDeclaration, pb.QueueRemoval)
 _Result = TypeVar("_Result", pb.DeclareResult, pb.RemoveResult)
 
 
 class ServerLink:
-    """What is known of the server, kept up to date while `run` runs."""
+    """The state of the server and of its queues, kept up to date while `run` runs.
+
+    While the server is unreachable, another cause is reported once it has lasted for `cause_lasts` seconds. `changed`
+    is called with the name of a queue that changed. `server_changed` is called when the server became reachable or
+    unreachable, when the cause of an outage changed, or when the state of a store changed.
+    """
 
     def __init__(
         self,
@@ -52,50 +57,45 @@ class ServerLink:
         *,
         cause_lasts: float,
         changed: Callable[[str], None],
-        flipped: Callable[[], None],
+        server_changed: Callable[[], None],
     ) -> None:
-        """Take how to reach it, and what to call.
-
-        While the server is away, another cause counts once it has lasted for `cause_lasts` seconds. `changed` is called
-        with the name of a queue that changed; `flipped` when the server came or went, is away for another cause, or one
-        of its stores has another state.
-        """
         self._connection = replace(connection, timeout=CALL_TIMEOUT)
         self._changed = changed
-        self._flipped = flipped
+        self._server_changed = server_changed
         self._cause_lasts = cause_lasts
         self._client: Client | None = None
         self.may_call: Callable[[], bool] = lambda: True
+        """Returns whether calls are allowed, which they are only while this operator holds the Lease."""
         self._declares: _Batcher[pb.QueueDeclaration, pb.DeclareResult] = _Batcher(self._declare)
         self._removes: _Batcher[pb.QueueRemoval, pb.RemoveResult] = _Batcher(self._remove)
         self.server = Server(away_since=clock.now())
-        """Where it stands."""
+        """The state of the server."""
         self.queues: dict[str, ObservedQueue] = {}
-        """Its queues by name, while it is connected."""
+        """The server's queues by name; out of date while it is unreachable."""
 
     async def run(self) -> None:
-        """Stay connected. It never returns."""
+        """Run the watch and the batches. It never returns."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._declares.run(), name="declarations")
             tasks.create_task(self._removes.run(), name="removals")
             tasks.create_task(self._stay_connected(), name="watch of the server")
 
     async def declare(self, declaration: pb.QueueDeclaration) -> pb.DeclareResult:
-        """Declare a queue, together with others; return what became of it. Raises `QueueletError`."""
+        """Declare a queue, in a batch with others, and return the result. Raises `QueueletError`."""
         return await self._declares.call(declaration)
 
     async def remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
-        """Remove a queue, together with others; return what became of it. Raises `QueueletError`."""
+        """Remove a queue, in a batch with others, and return the result. Raises `QueueletError`."""
         return await self._removes.call(removal)
 
     def observe(self, queue: ObservedQueue) -> None:
-        """Note a queue as an answer told of it, unless the watch has told of a newer revision."""
+        """Store a queue from a response or the watch, unless a newer revision is known."""
         known = self.queues.get(queue.definition.name)
         if known is None or known.id != queue.id or known.revision <= queue.revision:
             self.queues[queue.definition.name] = queue
 
     def forget(self, name: str) -> None:
-        """Note that a queue was removed."""
+        """Delete a removed queue from the cache."""
         self.queues.pop(name, None)
 
     # The watch
@@ -103,9 +103,9 @@ class ServerLink:
     async def _stay_connected(self) -> None:
         backoff = FIRST_BACKOFF
         while True:
-            why = "it ended the watch"
+            why = "the server ended the watch"
             try:
-                # A new connection each time: it reads the certificates anew, and knows no backoff of an earlier one.
+                # A new client each time, because it reads the certificates again and starts without a backoff.
                 async with Client(self._connection) as self._client:
                     await self._watch(self._client)
             except (QueueletError, OSError) as error:
@@ -121,7 +121,7 @@ class ServerLink:
             backoff = min(backoff * 2, LAST_BACKOFF)
 
     async def _watch(self, client: Client) -> None:
-        """Follow the server until it goes away, then raise `QueueletError` or return."""
+        """Watch the server until it becomes unreachable, then raise `QueueletError` or return."""
         heart = asyncio.create_task(self._heartbeat(client), name="heartbeat")
         watch = asyncio.create_task(self._follow(client), name="watch stream")
         try:
@@ -131,11 +131,11 @@ class ServerLink:
         finally:
             for each in (heart, watch):
                 each.cancel()
-            # To suppress CancelledError here would also swallow a cancellation of the link: it would never end.
+            # Not `suppress(CancelledError)`, which would also swallow the cancellation of the link itself.
             await asyncio.gather(heart, watch, return_exceptions=True)
 
     async def _heartbeat(self, client: Client) -> None:
-        """Call now and then: a machine that is gone ends no stream. Raises `QueueletError` when there is no answer."""
+        """Call the server periodically, because a stream to a lost machine never ends. Raises `QueueletError`."""
         while True:
             await client.call("ListQueues", pb.ListQueuesRequest(page_size=1), pb.ListQueuesResponse)
             await asyncio.sleep(HEARTBEAT)
@@ -148,16 +148,16 @@ class ServerLink:
             if snapshot is None:
                 self._apply(batch)
                 if batch.stores:
-                    self._stands(server_with(stores.values(), self.server, clock.now()))
+                    self._handle_report(server_with(stores.values(), self.server, clock.now()))
                 continue
-            # Changes may come before the snapshot is complete.
+            # Changes may arrive before the snapshot is complete.
             snapshot |= {each.name: queue_from_pb(each) for each in batch.queues if each.name}
             for gone in batch.removed:
                 snapshot.pop(gone.name, None)
             if batch.snapshot_complete:
                 self.queues, snapshot = snapshot, None
                 log.info("connected to the server", server=self._connection.server, queues=len(self.queues))
-                self._stands(server_with(stores.values(), self.server, clock.now()))
+                self._handle_report(server_with(stores.values(), self.server, clock.now()))
 
     def _apply(self, batch: pb.WatchQueuesResponse) -> None:
         for gone in batch.removed:
@@ -170,37 +170,38 @@ class ServerLink:
                 self.observe(queue_from_pb(each))
                 self._changed(each.name)
 
-    def _stands(self, server: Server) -> None:
-        """Take note of where the server stands that it told of its stores."""
+    def _handle_report(self, server: Server) -> None:
+        """Handle a report of the server about its stores."""
         for kind, problem in server.problems.items():
             if kind not in self.server.problems or self.server.problems[kind].since != problem.since:
-                log.warning("a store of the server is in trouble", store=kind.name, problem=problem.message)
+                event = "store full" if problem.is_full else "store failed"
+                log.warning(event, store=kind.name, problem=problem.message)
         for kind in self.server.problems.keys() - server.problems.keys():
-            log.info("a store of the server is well again", store=kind.name)
+            log.info("store recovered", store=kind.name)
         if server != self.server:
             self.server = server
-            self._flipped()
+            self._server_changed()
 
     def _went_away(self, why: str) -> None:
         self.server = server_away(why, self.server, clock.now(), lasts=self._cause_lasts)
-        log.warning("the server is away", server=self._connection.server, why=why)
-        self._flipped()
+        log.warning("server unreachable", server=self._connection.server, why=why)
+        self._server_changed()
 
     def _is_still_away(self, why: str) -> None:
         before = self.server
         self.server = server_away(why, before, clock.now(), lasts=self._cause_lasts)
         if self.server.why_away != before.why_away and before.why_away:
-            log.warning("the server is away for another reason", server=self._connection.server, why=why)
-            self._flipped()
+            log.warning("server still unreachable, for another reason", server=self._connection.server, why=why)
+            self._server_changed()
 
     # Batches
 
     def _connected(self) -> Client:
-        """Return what to make a call with. Raises `Unreachable` where none may be made."""
+        """Return the client for a call. Raises `Unreachable` if there is no connection or no Lease."""
         if not self.may_call():
-            raise Unreachable("the Lease is not held any more")
+            raise Unreachable("this operator no longer holds the Lease")
         if self._client is None:
-            raise Unreachable(f"the server at {self._connection.server} is away")
+            raise Unreachable(f"the server at {self._connection.server} is unreachable")
         return self._client
 
     async def _declare(self, declarations: Sequence[pb.QueueDeclaration]) -> Sequence[pb.DeclareResult]:
@@ -211,7 +212,7 @@ class ServerLink:
 
 
 class _Batcher(Generic[_Item, _Result]):
-    """Makes one call of many. What comes while a call is under way goes with the next."""
+    """Combines items into one call. Items that arrive during a call go into the next one."""
 
     def __init__(self, call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]]) -> None:
         self._call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]] = call
@@ -219,11 +220,11 @@ class _Batcher(Generic[_Item, _Result]):
         self._news = asyncio.Event()
 
     async def call(self, item: _Item) -> _Result:
-        """Return what became of an item. Raises what the call raised."""
-        answer: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, answer))
+        """Return the result of an item. Raises what the call raised."""
+        result: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, result))
         self._news.set()
-        return await answer
+        return await result
 
     async def run(self) -> None:
         """Make the calls. It never returns."""
@@ -233,14 +234,14 @@ class _Batcher(Generic[_Item, _Result]):
             batch = self._next_batch()
             try:
                 results = await self._call([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001  # it is theirs who wait
-                for _, answer in batch:
-                    if not answer.done():
-                        answer.set_exception(error)
+            except Exception as error:  # noqa: BLE001  # each waiting caller gets it
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
                 continue
-            for (_, answer), result in zip(batch, results, strict=True):
-                if not answer.done():
-                    answer.set_result(result)
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
 
     def _next_batch(self) -> list[tuple[_Item, asyncio.Future[_Result]]]:
         size = 0

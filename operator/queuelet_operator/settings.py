@@ -1,4 +1,4 @@
-"""What an operator is started with."""
+"""The operator's settings."""
 
 from __future__ import annotations
 
@@ -11,72 +11,72 @@ from queuelet_operator.plan.model import Policy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What an operator is started with. Each is a flag, and an environment variable `QUEUELET_OPERATOR_<FLAG>`."""
+    """The operator's settings. Each is a flag, and an environment variable `QUEUELET_OPERATOR_<FLAG>`."""
 
     server: str = "localhost:10002"
     """The queue server, as host:port."""
 
     server_tls_ca: Path | None = None
-    """The authority that signed the server's certificate. Any of the three files turns TLS on."""
+    """The CA that signed the server's certificate. Any of the three files enables TLS."""
 
     server_tls_cert: Path | None = None
     server_tls_key: Path | None = None
 
     server_token_file: Path | None = None
-    """A file with the server's bearer token; read at each call."""
+    """A file with the server's bearer token; it is read for each call."""
 
     server_insecure: bool = False
-    """Whether the token may be sent without TLS to another machine."""
+    """Whether the token may be sent to another machine without TLS."""
 
     server_service: str = ""
-    """The server's Service, as namespace/name: if it is deleted, deletions do not wait for the server any more."""
+    """The server's Service, as namespace/name. Once it is deleted, deletions no longer wait for the server."""
 
     address: str = ""
-    """Where programs reach the server, for the status of each Queue; by default the same as `server`."""
+    """The server's address for clients, as host:port, written to each status; empty for the same as `server`."""
 
     queue_class: str = "default"
-    """The Queues to serve: those with this spec.queueClassName."""
+    """The operator serves Queues with this spec.queueClassName."""
 
     instance: str = "queuelet"
-    """What the queues' owners begin with in the server. Two operators on one server need two instances."""
+    """The prefix of the owner of each queue on the server. Two operators on one server need two instances."""
 
     namespaces: tuple[str, ...] = ()
-    """The namespaces to look after; none for all."""
+    """The namespaces whose Queues to serve; empty for all."""
 
     lease_namespace: str = "default"
-    """Where the Lease is by which one of several operators acts."""
+    """The namespace of the Lease that elects one of several operators as the leader."""
 
     lease_name: str = "queuelet-operator"
 
     lease_duration: int = 15
-    """Seconds after which a silent operator is replaced."""
+    """Seconds after which a standby replaces a leader that does not renew the Lease."""
 
     lease_renew_deadline: float = 10.0
-    """Seconds in which the acting operator must reach the API server to go on; below the duration."""
+    """Seconds after which a leader stops if it cannot renew the Lease; less than the duration."""
 
     lease_retry_period: float = 2.0
-    """Seconds between two looks at the Lease."""
+    """Seconds between two attempts to acquire or renew the Lease."""
 
     metrics: str = ":10004"
-    """Where metrics and health are served over HTTP."""
+    """The address of the HTTP port for metrics and health, as host:port; :port for all addresses."""
 
     http_hosts: tuple[str, ...] = ()
-    """Names that a request on the HTTP port may be sent to, besides addresses and names of local networks."""
+    """Values that the HTTP port accepts as the Host of a request, besides IP addresses and names of local networks."""
 
     release_after: float = 600.0
-    """Seconds since the server went away after which a deletion no longer waits for it."""
+    """Seconds of an outage of the server after which deletions no longer wait for it."""
 
     outage_after: float = 10.0
-    """Seconds that the server may be away before statuses say so: a restart is no outage."""
+    """Seconds of an outage after which statuses report it, so that they do not report a restart."""
 
     counts_every: float = 30.0
-    """Seconds between two writes of a Queue's status that bring nothing but new counts."""
+    """Minimum seconds between two writes of a Queue's status that only update message counts."""
 
     resync: float = 600.0
-    """Seconds between two looks at every Queue. A net under the watches: it costs no call where all is well."""
+    """Seconds between two checks of every Queue, in case a watch missed a change. A check that finds none is free."""
 
     workers: int = 32
-    """How many Queues are worked on at the same time, and so how many requests the API server gets at once."""
+    """How many Queues are reconciled concurrently, which bounds the concurrent requests to the API server."""
 
     debug: bool = False
     """Whether to log each step."""
@@ -91,13 +91,13 @@ class Settings:
             tls_key=self.server_tls_key,
             token_file=self.server_token_file,
             insecure=self.server_insecure,
-            # The link tries again by itself, with one call for all queues.
+            # The server link retries by itself, with one call for all queues.
             retry_for=0,
         )
 
     @property
     def policy(self) -> Policy:
-        """What decisions depend on."""
+        """The settings that decisions depend on."""
         return Policy(
             instance=self.instance,
             address=self.address or self.server,

@@ -1,4 +1,4 @@
-"""A token bucket for each of many keys: a bound on how often something is done for one of them."""
+"""Rate limits per key: one token bucket for each of many keys."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 _FORGET_EVERY = 1_000
-"""Buckets after which the full ones are dropped: a full bucket is the same as none."""
+"""Number of new buckets after which full ones are deleted, because a full bucket is the same as none."""
 
 
 @dataclass(slots=True)
 class TokenBuckets(Generic[K]):
-    """The buckets. Each is full at first."""
+    """The buckets. Each holds `size` tokens at first and at most."""
 
     size: float
     rate: float
-    """Tokens a second that each gains."""
+    """Tokens that each bucket gains per second."""
 
     _left: dict[K, tuple[float, float]] = field(default_factory=dict)
-    """The tokens in each bucket, and when that was."""
+    """The tokens in each bucket, and the time at which they were counted."""
     _forget_at: int = _FORGET_EVERY
 
     def take(self, key: K, now: float) -> bool:
@@ -35,7 +35,6 @@ class TokenBuckets(Generic[K]):
         return is_allowed
 
     def __len__(self) -> int:
-        """Return how many buckets are kept."""
         return len(self._left)
 
     def _tokens(self, key: K, now: float) -> float:

@@ -1,7 +1,7 @@
-"""kopf, as it is used here: one watch that feeds the controller.
+"""The watch of Queues: kopf with a single event handler that feeds the controller.
 
-The handler makes no call and never raises. There are no handlers for creation, change, deletion, timers or daemons:
-they write annotations into every object and cost patches of their own.
+The handler makes no call and never raises. kopf's handlers for creation, change, deletion, timers and daemons are not
+used, because they write annotations into every object, which costs extra patches.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from queuelet_operator.plan.resources import GROUP, PLURAL, VERSION
 log = structlog.get_logger()
 
 RESTART_AFTER = 1.0
-"""Seconds between the end of a watch by an error and the next."""
+"""Seconds between a watch that failed and the next one."""
 
 RESTART_EVERY = 300
-"""Seconds after which a watch is ended by the API server and begun again: one that fell silent is noticed by then."""
+"""Seconds after which the API server ends a watch, so that a silently broken one is replaced by then."""
 
 
 async def watch_queues(
@@ -34,15 +34,15 @@ async def watch_queues(
     namespaces: tuple[str, ...],
     queues_are_known: Callable[[], Awaitable[None]],
 ) -> None:
-    """Tell the controller of each Queue as it is and as it changes, until told to stop by a signal.
+    """Pass each Queue and each change of one to the controller, until kopf stops because of a signal.
 
-    kopf's own runner would end with all tasks that it did not know before, ours among them; so its tasks are run here.
+    kopf's tasks are run here instead of by its own runner, because that would also cancel the operator's other tasks.
     """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:  # noqa: ANN401  # kopf's arguments
-        # kopf closes it, at its end and after a 401.
+        # kopf closes the session when it stops and after a 401.
         return kopf.AiohttpSession(server=server, aiohttp_session=open_session())
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
@@ -54,10 +54,10 @@ async def watch_queues(
             else:
                 controller.object_seen(body)
         except Exception:
-            log.exception("a Queue cannot be read", queue=body.get("metadata", {}).get("name"))
+            log.exception("Queue could not be parsed", queue=body.get("metadata", {}).get("name"))
 
     while True:
-        # kopf looks once which kinds there are, and waits for ever where ours is not among them.
+        # kopf lists the kinds only once, and would wait for ever if Queue is not among them.
         await queues_are_known()
         tasks = await kopf.spawn_tasks(
             registry=registry,
@@ -65,7 +65,7 @@ async def watch_queues(
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,
-            # By default kopf asks for the user's name, and in the image the user has none.
+            # kopf's default is the user's name, and the user in the image has none.
             identity=cast("Any", "queuelet-operator"),
         )
         try:
@@ -77,13 +77,13 @@ async def watch_queues(
         errors = [task.exception() for task in done if not task.cancelled() and task.exception()]
         if not errors:
             return
-        # 410 in the place of a list, or another error than 410 in a watch, are the end for kopf, and not for us.
-        log.warning("the watch ended; it begins anew", error=str(errors[0]))
+        # kopf stops after a 410 for a list and after any other error in a watch. The operator starts it again.
+        log.warning("watch failed; restarting it", error=str(errors[0]))
         await asyncio.sleep(RESTART_AFTER)
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
-    """Keeps no essence of objects, and makes none: an eighth of the operator's time went into what nobody reads."""
+    """Stores no essence of objects and computes none, because that took an eighth of the operator's CPU time."""
 
     def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:  # noqa: ARG002  # kopf's
         return kopf.BodyEssence()
@@ -96,7 +96,7 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 
 
 class _NoProgress(kopf.ProgressStorage):
-    """Keeps no progress of handlers: there is one, and it has none."""
+    """Stores no progress of handlers, because the only handler has none."""
 
     def fetch(self, *, key: str, body: kopf.Body) -> kopf.ProgressRecord | None:  # noqa: ARG002  # kopf's
         return None
@@ -118,17 +118,17 @@ def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.persistence.progress_storage = _NoProgress()
-    # Neither namespaces nor definitions are watched, which needs more rights.
+    # Watching namespaces and definitions would need more permissions.
     settings.scanning.disabled = True
     settings.posting.enabled = False
-    # kopf takes a finalizer of its name from every object that it has no handler of deletions for: ours is not its own.
+    # kopf removes its finalizer from every object without a deletion handler, so it must not be the operator's one.
     settings.persistence.finalizer = f"{GROUP}/not-used"
     settings.networking.request_timeout = 30.0
     settings.networking.connect_timeout = 10.0
     settings.watching.server_timeout = RESTART_EVERY
     settings.watching.client_timeout = RESTART_EVERY + 10
-    # A Queue at its bounds is 200 KiB of JSON with its managedFields, and more when parsed.
+    # A Queue of the largest size is 200 KiB of JSON with its managedFields, and more when parsed.
     settings.watching.chunk_size = 50
-    # A worker has a task of its own for each object, and keeps the object's whole JSON for as long as it is idle.
+    # kopf has one worker task per object, and an idle one holds the object's whole JSON.
     settings.queueing.idle_timeout = 0.01
     return settings

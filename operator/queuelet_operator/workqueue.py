@@ -1,4 +1,4 @@
-"""A queue of keys that need a look: each at most once, the most urgent first, and never one by two at a time."""
+"""A queue of keys that have to be reconciled: deduplicated, by priority, and each processed by one worker at a time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF = 0.25
-"""Seconds until a key that failed once is tried again."""
+"""Seconds until the first retry of a key that failed."""
 
 LAST_BACKOFF = 60.0
-"""Seconds between two tries at most, however often a key failed."""
+"""The longest time between two retries, in seconds."""
 
 _MOST_DOUBLINGS = 16
-"""Far beyond the last backoff. 1,024 would be too many for a float."""
+"""More than it takes to reach the longest backoff, and few enough for a float, which overflows at 1,024."""
 
 
 class Priority(IntEnum):
-    """How urgent a look is."""
+    """How urgent a key is; lower numbers come first."""
 
     DELETION = 0
     CHANGE = 1
@@ -33,9 +33,9 @@ class Priority(IntEnum):
 
 
 def backoff(failures: int) -> float:
-    """Return how many seconds to wait after so many failures in a row.
+    """Return how many seconds to wait after this number of failures in a row.
 
-    Half of it is by chance, so that what failed together does not come back together.
+    Up to half of it is random, so that keys that failed together are not retried together.
     """
     longest = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), LAST_BACKOFF)
     return longest * random.uniform(0.5, 1)  # noqa: S311  # it guards nothing
@@ -43,7 +43,7 @@ def backoff(failures: int) -> float:
 
 @dataclass(slots=True)
 class _Waiting:
-    """A key that waits for its turn. What is no longer in `_waiting` under its key is left in the heap, and skipped."""
+    """A key that waits to be processed. Heap entries with another number than the one in `_waiting` are stale."""
 
     priority: Priority
     number: int
@@ -52,37 +52,37 @@ class _Waiting:
 
 @dataclass(slots=True)
 class WorkQueue(Generic[K]):
-    """The queue. `get` hands out a key; whoever has it says `done`, and only then can it be handed out again."""
+    """The queue. A worker gets a key from `get` and must call `done`; until then no other worker gets the same key."""
 
     clock: Callable[[], float]
-    """Seconds, of a clock that never goes back."""
+    """Returns seconds by a clock that never goes back."""
 
     _waiting: dict[K, _Waiting] = field(default_factory=dict)
     _heap: list[tuple[Priority, int, K]] = field(default_factory=list)
     _later: list[tuple[float, int, K, Priority]] = field(default_factory=list)
     _due: dict[K, tuple[float, int]] = field(default_factory=dict)
     """The time of each key in `_later` and the number of its entry. Entries with another number are stale."""
-    _in_hand: dict[K, Priority | None] = field(default_factory=dict)
-    """Keys that were handed out, each with the priority of what came in meanwhile."""
+    _in_progress: dict[K, Priority | None] = field(default_factory=dict)
+    """Keys in progress, each with the priority with which it was added again meanwhile, if it was."""
     _failures: dict[K, int] = field(default_factory=dict)
     _not_before: dict[K, float] = field(default_factory=dict)
-    """Keys that must not be handed out before a time, whatever comes in."""
+    """Keys that must not be processed before a time, even if they are added again."""
     _numbers: count[int] = field(default_factory=count)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     last_done: float = 0.0
-    """When a key was last done with."""
+    """When the processing of a key last ended."""
     _taken_at: dict[K, float] = field(default_factory=dict)
 
     def add(self, key: K, priority: Priority) -> None:
-        """Have a key looked at. If it waits already, the more urgent of the two counts; one in hand comes again."""
+        """Add a key. If it waits already, it gets the more urgent priority; if it is in progress, it is added after."""
         may_come = self._not_before.get(key, 0.0)
         if may_come > self.clock():
             self.add_at(key, may_come, priority)
             return
         self._not_before.pop(key, None)
-        if key in self._in_hand:
-            noted = self._in_hand[key]
-            self._in_hand[key] = priority if noted is None else min(noted, priority)
+        if key in self._in_progress:
+            noted = self._in_progress[key]
+            self._in_progress[key] = priority if noted is None else min(noted, priority)
             return
         waiting = self._waiting.get(key)
         if waiting and waiting.priority <= priority:
@@ -94,18 +94,18 @@ class WorkQueue(Generic[K]):
         self._news.set()
 
     def add_at(self, key: K, when: float, priority: Priority) -> None:
-        """Have a key looked at from a time on, of the queue's clock. Only the soonest such time is kept."""
+        """Add a key at a time by the queue's clock, in seconds. Only the earliest such time of a key counts."""
         due = self._due.get(key)
         if due and due[0] <= when:
             return
-        # By its number, and not by its time: a forgotten key may be added again for the same time.
+        # Entries are compared by number instead of by time, because a forgotten key may be added for the same time.
         number = next(self._numbers)
         self._due[key] = (when, number)
         heapq.heappush(self._later, (when, number, key, priority))
         self._news.set()
 
     def retry(self, key: K, *, not_before: float = 0.0) -> float:
-        """Have a key that failed looked at again, later each time; return in how many seconds."""
+        """Add a failed key again after a backoff, or after `not_before` seconds if that is longer; return the delay."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = max(backoff(failures), not_before)
         now = self.clock()
@@ -115,18 +115,18 @@ class WorkQueue(Generic[K]):
         return delay
 
     def succeeded(self, key: K) -> None:
-        """Forget that a key failed."""
+        """Reset the backoff of a key."""
         self._failures.pop(key, None)
 
     def forget(self, key: K) -> None:
-        """Forget a key that is no more."""
+        """Remove a key whose object no longer exists."""
         self._waiting.pop(key, None)
         self._due.pop(key, None)
         self._failures.pop(key, None)
         self._not_before.pop(key, None)
 
     async def get(self) -> K:
-        """Return the most urgent key, waiting until there is one."""
+        """Wait for a key and return the most urgent one."""
         while True:
             self._news.clear()
             soonest = self._admit_due()
@@ -141,41 +141,40 @@ class WorkQueue(Generic[K]):
                 continue
 
     def done(self, key: K) -> None:
-        """Give a key back that was handed out."""
-        again = self._in_hand.pop(key)
+        """End the processing of a key that `get` returned."""
+        again = self._in_progress.pop(key)
         del self._taken_at[key]
         self.last_done = self.clock()
         if again is not None:
             self.add(key, again)
 
     def __len__(self) -> int:
-        """Return how many keys wait for their turn now."""
         return len(self._waiting)
 
     def lengths(self) -> dict[Priority, int]:
-        """Return how many keys wait, by priority."""
+        """Return the number of waiting keys by priority."""
         lengths = dict.fromkeys(Priority, 0)
         for waiting in self._waiting.values():
             lengths[waiting.priority] += 1
         return lengths
 
     @property
-    def in_hand(self) -> int:
-        """How many keys are being looked at."""
-        return len(self._in_hand)
+    def in_progress(self) -> int:
+        """The number of keys in progress."""
+        return len(self._in_progress)
 
     def oldest(self) -> float:
-        """Return for how many seconds the key that waits longest has waited, 0 if none waits."""
+        """Return how long the oldest waiting key has waited, in seconds; 0 if none waits."""
         now = self.clock()
         return now - min((each.since for each in self._waiting.values()), default=now)
 
-    def longest_in_hand(self) -> float:
-        """Return for how many seconds the key that was handed out first has been looked at, 0 if there is none."""
+    def longest_in_progress(self) -> float:
+        """Return how long the oldest key in progress has been processed, in seconds; 0 if there is none."""
         now = self.clock()
         return now - min(self._taken_at.values(), default=now)
 
     def _admit_due(self) -> float | None:
-        """Put what is due into the line; return when the next will be, None if nothing waits for a time."""
+        """Add the keys whose time has come; return the time of the next one, None if there is none."""
         now = self.clock()
         while self._later:
             when, number, key, priority = self._later[0]
@@ -195,7 +194,7 @@ class WorkQueue(Generic[K]):
             waiting = self._waiting.get(key)
             if waiting and waiting.number == number:
                 del self._waiting[key]
-                self._in_hand[key] = None
+                self._in_progress[key] = None
                 self._taken_at[key] = self.clock()
                 return key
         return None

@@ -23,7 +23,7 @@ NewNamespace = Callable[..., str]
 ROLES = "/apis/rbac.authorization.k8s.io/v1"
 
 NOT_ACTING = "not acting: another installation serves the queue class"
-ENDING = "ending: another installation serves the queue class"
+ENDING = "stopping: another installation serves the queue class"
 
 
 @pytest.fixture

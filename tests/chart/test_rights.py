@@ -27,7 +27,7 @@ ROLES = "/apis/rbac.authorization.k8s.io/v1"
 
 RELEASE = "shop"
 
-CANNOT_GO_ON = "cannot go on with a Queue now"
+CANNOT_GO_ON = "Queue not reconciled; will retry"
 
 IN_THE_CLUSTER: set[Right] = {
     ("get", "queues"),
@@ -300,7 +300,7 @@ def test_without_create_nobody_sees_an_event(
     kube.wait_ready()
     with shop.without("create", "events") as sentence:
         rpc.delete_queue(kube.server_name("orders"))
-        operator.wait_for_log("an Event was not posted", about(kube, sentence))
+        operator.wait_for_log("Event not posted", about(kube, sentence))
         assert kube.events() == []
     rpc.delete_queue(kube.server_name("orders"))
     kube.wait_event("QueueRestored")

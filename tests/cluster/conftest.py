@@ -1,4 +1,4 @@
-"""A real Kubernetes control plane for the tests here, and a namespace of its own for each test."""
+"""A real Kubernetes control plane for the tests in this directory, and a separate namespace for each of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Kubectl = Callable[..., str]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, because they share servers. Each worker has one control plane."""
+    """Run the tests of a file on one worker, because they share servers. Each worker has one control plane."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def built() -> None:
-    """Fail if a program is missing. Building it would exceed a test's timeout."""
+    """Fail if a program is missing, because building it would take longer than a test may."""
     missing = [name for name in (*binaries.SERVERS, "kubectl") if not binaries.find(name)]
     if missing:
         pytest.fail(f"{', '.join(missing)} must be built first: make test does it, or make binaries")
@@ -43,7 +43,7 @@ def built() -> None:
 
 @pytest.fixture(scope="session")
 def control_plane(built: None) -> Iterator[ControlPlane]:
-    """A control plane with our kinds: no test may end it, or use namespaces that are not its own."""
+    """A shared control plane with the CRDs. A test must not stop it, or change namespaces of other tests."""
     with ControlPlane() as started:
         for manifest in sorted(CRDS.glob("*.yaml")):
             started.api.define(manifest)
@@ -53,7 +53,7 @@ def control_plane(built: None) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def api(control_plane: ControlPlane) -> Api:
-    """The API server, as admin."""
+    """A client of the API server with all permissions."""
     return control_plane.api
 
 
@@ -63,16 +63,16 @@ def namespace(api: Api) -> Iterator[str]:
     name = f"test-{secrets.token_hex(4)}"
     api.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
-    let_go(api, name)
-    # The end of the namespace is not waited for. A test may have deleted it already.
+    remove_finalizers(api, name)
+    # A test may have deleted it already. There is no need to wait for the deletion.
     with suppress(ApiError):
         api.delete(f"/api/v1/namespaces/{name}")
 
 
-def let_go(api: Api, namespace: str) -> None:
-    """Remove the finalizers of Queues whose operator ended with the test.
+def remove_finalizers(api: Api, namespace: str) -> None:
+    """Remove the finalizers of Queues whose operator stopped with the test.
 
-    Otherwise the namespace controller would retry to delete them for as long as the tests run.
+    Otherwise the namespace controller would retry to delete them as long as the tests run.
     """
     queues = f"/apis/queuelet.dev/v1alpha1/namespaces/{namespace}/queues"
     for each in api.get(queues)["items"]:
@@ -89,7 +89,7 @@ def queues(namespace: str) -> str:
 
 @pytest.fixture
 def kubectl(control_plane: ControlPlane, namespace: str) -> Kubectl:
-    """Runs kubectl in the namespace, as users do, and returns what it prints."""
+    """Runs kubectl in the namespace and returns its output."""
 
     def run(*arguments: str) -> str:
         command = [str(binaries.get("kubectl")), f"--namespace={namespace}", *arguments]
@@ -106,14 +106,14 @@ def kubectl(control_plane: ControlPlane, namespace: str) -> Kubectl:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    """A queue server that the tests of a file share: none may end it, or use queues that are not its own."""
+    """A queue server that the tests of a file share. A test must not stop it, or change queues of other tests."""
     with ServerProcess() as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def release(control_plane: ControlPlane) -> Release:
-    """The chart, installed: operators here have exactly the rights that it grants."""
+    """The installed chart: operators in these tests have exactly the permissions of the chart's operator."""
     return Release(control_plane)
 
 
@@ -121,7 +121,7 @@ def release(control_plane: ControlPlane) -> Release:
 def operator(release: Release, server: ServerProcess) -> Iterator[OperatorProcess]:
     """An operator that the tests of a file share, for the Queues of the class "default" in every namespace.
 
-    It stops after the file, because it would interfere with operators for a single namespace.
+    It is stopped with the file, because it would conflict with operators for single namespaces in other files.
     """
     with OperatorProcess("--counts-every", "0.5", env=release.environment(server), quick_lease=False) as process:
         yield process
@@ -145,13 +145,13 @@ def kube(api: Api, namespace: str) -> KubeQueues:
 
 @pytest.fixture
 def apart(release: Release, kube: KubeQueues) -> Apart:
-    """Operators and servers of the test's own."""
+    """Starts operators and servers for this test only."""
     return Apart(release, kube)
 
 
 @pytest.fixture
 def own_server() -> Iterator[ServerProcess]:
-    """A server that the test may end."""
+    """A server that the test may stop."""
     with ServerProcess() as process:
         yield process
 

@@ -1,4 +1,4 @@
-"""How the programs of a control plane are found and built. A script stands in for Go, which takes minutes."""
+"""How the programs of a control plane are found and built, with a script instead of Go, which takes minutes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ replace (
 
 
 class FakeGo:
-    """A `go` that builds at once, and counts how often it does."""
+    """A fake `go` that builds at once, and counts its builds."""
 
     def __init__(self, folder: Path, version: str = "1.99.1", theirs: str = "go 1.26.0\n", build: str = ":") -> None:
         self.folder = folder
@@ -62,12 +62,12 @@ class FakeGo:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs to use it, with an empty cache."""
+        """The environment of a process that uses the fake, with an empty cache."""
         path = f"{self.folder / 'bin'}:/usr/bin:/bin"
         return {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), "PATH": path, "KUBEBUILDER_ASSETS": ""}
 
     def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Make it this process's Go."""
+        """Make this process use the fake."""
         for name in ("XDG_CACHE_HOME", "PATH", "KUBEBUILDER_ASSETS"):
             monkeypatch.setenv(name, self.environment[name])
 

@@ -1,4 +1,4 @@
-"""The control plane that the other tests here rest on: what it can do, and what is left of it."""
+"""The control plane that the other tests use: its features, and its cleanup."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG_MAPS = "/api/v1/namespaces/{}/configmaps"
 
 
 def until(true: Callable[[], bool], within: float = 40.0) -> None:
-    """Wait for what controllers do in their own time."""
+    """Wait for the work of the controllers, which has no deadline."""
     end = time.monotonic() + within
     while not true():
         assert time.monotonic() < end, f"still not so after {within:.0f} s"
@@ -31,7 +31,7 @@ def until(true: Callable[[], bool], within: float = 40.0) -> None:
 
 
 def is_gone(api: Api, path: str) -> bool:
-    """Tell whether there is nothing at a path."""
+    """Return whether the object at a path does not exist."""
     try:
         api.get(path)
     except ApiError as error:
@@ -42,7 +42,7 @@ def is_gone(api: Api, path: str) -> bool:
 
 
 def commands_that_name(folder: Path) -> list[str]:
-    """Return the command lines of running processes that have to do with a folder."""
+    """Return the command lines of running processes that contain a directory."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -54,12 +54,12 @@ def commands_that_name(folder: Path) -> list[str]:
     return found
 
 
-# Being stopped, and ending by itself: on control planes of their own
+# Stop and failure: on control planes for one test each
 
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where control planes put their state for the time of a test."""
+    """The directory for the state of control planes during a test."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
 
@@ -143,7 +143,7 @@ def test_one_whose_owner_is_killed_ends_too(built: None, temporary: Path) -> Non
     assert list(temporary.iterdir()) == []
 
 
-# What it can do: on the one that all tests here share
+# Features: on the control plane that all tests in this directory share
 
 
 def test_a_service_account_may_do_what_its_role_says_and_no_more(control_plane: ControlPlane, namespace: str) -> None:
@@ -167,7 +167,7 @@ def test_a_service_account_may_do_what_its_role_says_and_no_more(control_plane: 
 
 
 def may(api: Api, method: str, path: str) -> bool:
-    """Tell whether a user may do something."""
+    """Return whether a user has a permission."""
     try:
         api.request(method, path, queue_object() if method == "POST" else None)
     except ApiError as error:
@@ -189,7 +189,7 @@ def test_the_official_client_takes_its_kubeconfigs(control_plane: ControlPlane, 
 
 
 def official_client(kubeconfig: Path) -> official.ApiClient:
-    """Return the official client as a kubeconfig says."""
+    """Return the official client, configured by a kubeconfig."""
     made = official_config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]  # it has no types
     assert isinstance(made, official.ApiClient)
     return made

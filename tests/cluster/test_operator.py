@@ -1,4 +1,4 @@
-"""What a user sees of the operator when all goes well: one operator and one server, on a real API server."""
+"""The normal behaviour of the operator, as users see it: one operator and one server, with a real API server."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_status_tells_what_the_server_reports(kube: KubeQueues, server: Serv
                 "type": "Ready",
                 "status": "True",
                 "reason": "Ready",
-                "message": "the queue is there as declared",
+                "message": "the queue exists as declared",
                 "observedGeneration": 1,
                 "lastTransitionTime": status["conditions"][0]["lastTransitionTime"],
             }
@@ -107,7 +107,7 @@ def test_disk_is_stalled_where_the_server_runs_without_it(kube: KubeQueues) -> N
     stalled = condition(seen, "Stalled")
     assert stalled
     assert stalled["status"] == "True"
-    assert "runs without the store Disk" in stalled["message"]
+    assert "has no store Disk" in stalled["message"]
     assert condition(seen, "Reconciling") is None
     kube.delete()
     kube.wait_gone()
@@ -151,12 +151,12 @@ def test_retained_and_applied_again_it_takes_its_queue_over(kube: KubeQueues, rp
 
 
 def test_a_queue_restored_from_a_backup_with_another_uid_takes_its_queue_over(kube: KubeQueues, rpc: Rpc) -> None:
-    """As a cluster restored from its manifests has it: the server went on, and every object has a new uid."""
+    """After a restore of a cluster from its manifests, the server still has its queues, and every object a new uid."""
     kube.create()
     kube.wait_ready()
     rpc.add(kube.server_name("orders"), b"kept")
     saved = kube.get()
-    # It goes as if it had never been: with the finalizer taken by force, while nobody looks.
+    # The object disappears without a trace, because its finalizer is removed by force.
     kube.annotate(paused="true")
     kube.change(deletionPolicy="Retain")
     kube.api.merge(f"{kube.path}/orders", {"metadata": {"finalizers": []}})
@@ -248,12 +248,12 @@ def test_a_queue_left_behind_is_an_orphan_until_it_is_removed_by_hand(
 
 
 def orphans_counted(operator: OperatorProcess) -> float:
-    """Return how many orphans the operator counts."""
+    """Return the operator's metric of orphans."""
     return samples(f"{operator.metrics_url}/metrics", "queuelet_operator_orphans")[""]
 
 
 def orphans_listed(server: ServerProcess, environment: dict[str, str], kube: KubeQueues, *flags: str) -> list[str]:
-    """Return the names of the orphans of a namespace, as the command line tells of them."""
+    """Return the names of the orphans of a namespace, as `queuelet list --orphans` prints them."""
     done = subprocess.run(
         [sys.executable, "-m", "queuelet", "--server", server.address, "list", "--orphans", "--output", "json", *flags],
         env=os.environ | environment,
@@ -319,7 +319,7 @@ def test_a_queue_of_another_owner_is_left_alone(kube: KubeQueues, rpc: Rpc) -> N
     seen = kube.wait_reason("NotOwner")
     stalled = condition(seen, "Stalled")
     assert stalled
-    assert "made by hand" in stalled["message"]
+    assert "created by hand" in stalled["message"]
     assert 'queuelet.dev/adopt: "true"' in stalled["message"]
     assert "queueID" not in seen["status"]
     kube.delete()
@@ -341,7 +341,7 @@ def test_adoption_takes_the_queue_over_with_its_messages(kube: KubeQueues, rpc: 
     queue = rpc.get_queue(theirs.meta.id)
     assert (queue.limit, queue.messages.ready) == (50, 1)
     assert queue.owner.name == f"queuelet/{kube.namespace}/orders"
-    assert "that nobody owned" in kube.wait_event("QueueAdopted")["message"]
+    assert "which had no owner" in kube.wait_event("QueueAdopted")["message"]
 
 
 def test_adoption_happens_once(kube: KubeQueues, rpc: Rpc) -> None:
@@ -356,7 +356,7 @@ def test_adoption_happens_once(kube: KubeQueues, rpc: Rpc) -> None:
 
 
 def test_a_queue_that_was_made_for_the_object_is_adopted_back_once(kube: KubeQueues, rpc: Rpc) -> None:
-    """Its id is the object's uid before and after, which tells nothing."""
+    """The queue's id is the object's uid before and after the adoption, so the id does not show it."""
     name = kube.server_name("orders")
     kube.create(annotations={"queuelet.dev/adopt": "true"})
     assert "adoptedAt" not in kube.wait_ready()["status"]
@@ -365,12 +365,12 @@ def test_a_queue_that_was_made_for_the_object_is_adopted_back_once(kube: KubeQue
     assert rpc.get_queue(name).owner.name == f"queuelet/{kube.namespace}/orders"
     taken_by_another(rpc, name)
     seen = kube.wait_reason("NotOwner")
-    assert "took it over once, as status.adoptedAt tells" in seen["status"]["conditions"][0]["message"]
+    assert "adopted it once (status.adoptedAt) and cannot do so again" in seen["status"]["conditions"][0]["message"]
     assert rpc.get_queue(name).owner.name == "another/shop/orders"
 
 
 def taken_by_another(rpc: Rpc, name: str) -> None:
-    """Have another owner take a queue, by an adoption of its own."""
+    """Let another owner adopt a queue."""
     declaration = pb.QueueDeclaration(
         name=name, store=pb.Queue.MEMORY, limit=-1, owner=pb.Owner(name="another/shop/orders", uid="1"), adopt=True
     )
@@ -506,7 +506,7 @@ def test_a_namespace_that_is_made_again_owns_no_queue_of_the_earlier_one(kube: K
     seen = kube.wait_reason("NotOwner")
     ready = condition(seen)
     assert ready
-    assert f"an earlier namespace of this name, which had the uid {before.namespace_uid}" in ready["message"]
+    assert f"an earlier namespace with this name, whose uid was {before.namespace_uid}" in ready["message"]
     assert 'set the annotation queuelet.dev/adopt: "true"' in ready["message"]
     assert "queueID" not in seen["status"]
     assert rpc.get_queue(kube.server_name("orders")).owner == before

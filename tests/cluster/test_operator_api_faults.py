@@ -1,4 +1,4 @@
-"""What a user sees of the operator while the API server fails, or the network before it: nothing, but for time."""
+"""While the API server or the network to it fails, users of the operator notice nothing except delays."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ STATUS = "/status$"
 FINALIZERS = "/queues/[^/]+$"
 
 PATIENT = ("--lease-duration", "60", "--lease-renew-deadline", "50", "--counts-every", "0.2")
-"""For operators that must not lose their Lease while the API server is away."""
+"""Flags for operators that must not lose their Lease while the API server is unreachable."""
 
 
 @pytest.fixture
 def kube(api: Api, namespace: str) -> QueuesOfAClass:
-    """The Queues of a new namespace, for the test's own operator."""
+    """The Queues of a new namespace, for the operator of this test only."""
     return QueuesOfAClass(api, namespace)
 
 
 @pytest.fixture
 def behind(faulty: FaultyApi, kube: QueuesOfAClass, server: ServerProcess) -> Iterator[OperatorProcess]:
-    """An operator behind the proxy, which must outlive what the test does to it."""
+    """An operator behind the proxy, which must survive the faults of the test."""
     with kube.operator(server, faulty.environment, *PATIENT) as process:
         faulty.wait_for_watches()
         yield process
@@ -45,16 +45,16 @@ def behind(faulty: FaultyApi, kube: QueuesOfAClass, server: ServerProcess) -> It
 
 
 def ends_well(process: OperatorProcess) -> None:
-    """Stop an operator, and look at what it has logged."""
+    """Stop an operator, and check that it logged no unexpected error."""
     assert process.is_running, process.output()
     assert process.stop() == 0, process.output()
-    # Libraries log tracebacks of what we foresee.
-    unforeseen = [line for line in process.log() if "exception" in line and "logger" not in line]
-    assert not unforeseen, process.output()
+    # Libraries log tracebacks of errors that the operator expects.
+    unexpected = [line for line in process.log() if "exception" in line and "logger" not in line]
+    assert not unexpected, process.output()
 
 
 def is_there(rpc: Rpc, name: str) -> bool:
-    """Tell whether the server has a queue."""
+    """Return whether the server has a queue."""
     try:
         rpc.get_queue(name)
     except Refused:
@@ -63,7 +63,7 @@ def is_there(rpc: Rpc, name: str) -> bool:
 
 
 def versions(history: History, name: str) -> list[str]:
-    """Return each version that a Queue had, as often as it was told of."""
+    """Return the versions of a Queue in the events of the watch, with repetitions."""
     return [each["metadata"]["resourceVersion"] for each in history.states.get(name, [])]
 
 
@@ -71,21 +71,21 @@ def versions(history: History, name: str) -> list[str]:
 
 
 def make_a_change_of_each_kind(kube: QueuesOfAClass) -> None:
-    """Create one Queue, change one and delete one, of those that `have_three` made."""
+    """Create one Queue, change one and delete one, of those that `have_three` created."""
     kube.create("created", limit=1)
     kube.change("changed", limit=2)
     kube.delete("deleted")
 
 
 def have_three(kube: QueuesOfAClass) -> None:
-    """Make Queues to change, to delete, and to leave alone."""
+    """Create three Queues: one to change, one to delete, and one that stays."""
     for name in ("changed", "deleted", "still"):
         kube.create(name, limit=1)
     kube.wait_all_ready(3)
 
 
 def expect_each_change(kube: QueuesOfAClass, rpc: Rpc) -> None:
-    """Wait until the server has what the changes ask for."""
+    """Wait until the server's queues match the changes."""
     kube.wait_ready("created")
     changed = kube.wait_ready("changed")
     assert changed["status"]["effective"]["limit"] == 2
@@ -123,7 +123,7 @@ def test_after_410_on_the_watch_it_lists_again_and_writes_nothing_twice(
 ) -> None:
     have_three(kube)
     lists = len(faulty.requests("get", LIST))
-    # Until the next list is let through, the changes are between two watches.
+    # As long as the next list is held back, the changes happen between two watches.
     faulty.refuse("get", LIST, 503, times=EVERY)
     faulty.end_watches()
     make_a_change_of_each_kind(kube)
@@ -151,7 +151,7 @@ def test_after_410_in_the_place_of_a_watch_it_lists_again(
 def test_after_410_in_the_place_of_a_list_it_lists_again(
     faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass, rpc: Rpc
 ) -> None:
-    """As the API server has it where a list in parts took too long."""
+    """The API server responds so if a list in pages took too long."""
     have_three(kube)
     faulty.refuse("get", LIST, 410)
     faulty.end_watches()
@@ -163,7 +163,7 @@ def test_after_410_in_the_place_of_a_list_it_lists_again(
 def test_another_error_on_the_watch_does_not_end_the_operator(
     faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass, rpc: Rpc
 ) -> None:
-    """As the API server has it where etcd was changing its leader."""
+    """The API server responds so during a change of etcd's leader."""
     have_three(kube)
     faulty.end_watches(500, "etcdserver: no leader")
     make_a_change_of_each_kind(kube)
@@ -174,7 +174,7 @@ def test_another_error_on_the_watch_does_not_end_the_operator(
 def test_a_token_that_is_refused_once_is_used_again(
     verb: str, faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass, rpc: Rpc
 ) -> None:
-    """As the API server has it while it starts, and while tokens are changed."""
+    """The API server responds so while it starts, and while tokens are rotated."""
     have_three(kube)
     faulty.refuse(verb, LIST, 401)
     faulty.end_watches()
@@ -294,8 +294,8 @@ def test_an_event_that_cannot_be_posted_is_in_nobodys_way(
     kube.create("another")
     kube.wait_ready("another")
     assert behind.wait_for_log(
-        f"queue {kube.server_name('orders')} was deleted in the server by somebody else, "
-        "and was made anew without its messages"
+        f"queue {kube.server_name('orders')} was deleted on the server by another client, "
+        "and was recreated without its messages"
     )
 
 
@@ -367,7 +367,7 @@ def test_retry_after_is_waited_for_though_the_object_changes_meanwhile(
 def test_a_retry_after_that_is_a_date_is_no_trouble(
     faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass
 ) -> None:
-    """API servers write seconds; what stands before them may write a date (RFC 9110)."""
+    """API servers send seconds, but a proxy before them may send a date (RFC 9110)."""
     faulty.refuse("patch", STATUS, 503, headers={"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"})
     kube.create()
     kube.wait_ready()
@@ -406,7 +406,7 @@ def test_a_status_that_is_refused_for_ever_keeps_no_other_queue_waiting(
         ends_well(process)
 
 
-# Lost answers
+# Lost responses
 
 
 @pytest.mark.parametrize("path", [FINALIZERS, STATUS], ids=["finalizer", "status"])
@@ -435,7 +435,7 @@ def test_a_finalizer_whose_end_is_not_answered_is_gone_all_the_same(
     kube.delete()
     kube.wait_gone()
     assert not is_there(rpc, kube.server_name("orders"))
-    # A new one of the same name is served at once, and is not taken for the other.
+    # A new Queue with the same name is served at once, and is not confused with the deleted one.
     kube.create(limit=7)
     assert kube.wait_ready()["status"]["effective"]["limit"] == 7
     assert len(faulty.requests("patch", FINALIZERS)) <= 4
@@ -453,11 +453,11 @@ def test_messages_that_were_dropped_are_told_of_though_an_answer_was_lost(
     assert "with 1 message:" in kube.wait_event("MessagesDropped", timeout=5.0)["message"]
 
 
-# What nobody tells it of
+# Changes without an event of the watch
 
 
 def lose_sight_of_its_end(faulty: FaultyApi, kube: QueuesOfAClass) -> None:
-    """Delete the Queue orders, which no finalizer keeps, while there is no watch, and have the operator list anew."""
+    """Delete the Queue orders, which has no finalizer, while there is no watch, and make the operator list again."""
     faulty.refuse("get", LIST, 503, times=EVERY)
     faulty.end_watches()
     faulty.wait_for("get", LIST, 503)
@@ -509,7 +509,7 @@ def test_a_queue_replaced_by_another_of_its_name_between_two_watches_is_served(
     kube.delete()
     kube.wait_gone()
     kube.create(limit=2)
-    # It finds out by a write, too: this one is for an object that is not there any more.
+    # The operator also finds out by a write, because this one is for an object that no longer exists.
     rpc.add(kube.server_name("orders"), b"")
     faulty.heal()
     assert kube.wait_ready()["status"]["effective"]["limit"] == 2
@@ -533,7 +533,7 @@ def test_a_queue_deleted_by_force_between_two_watches_is_not_served_for_ever(
     rpc.delete_queue(kube.server_name("orders"))
     kube.create("another")
     kube.wait_ready("another")
-    assert not is_there(rpc, kube.server_name("orders")), "nobody asks for it any more"
+    assert not is_there(rpc, kube.server_name("orders")), "no object asks for it any more"
 
 
 def test_a_queue_does_not_come_back_by_what_a_late_watch_tells_after_its_end(
@@ -545,7 +545,7 @@ def test_a_queue_does_not_come_back_by_what_a_late_watch_tells_after_its_end(
     kube.change(limit=101)
     kube.create("last")
     kube.delete()
-    # It finds out by the answer to a write, and not by the watch.
+    # The operator finds out by the response to a write instead of by the watch.
     rpc.add(kube.server_name("orders"), b"")
     kube.wait_gone()
     faulty.pass_events_until('"name":"last"')
@@ -562,7 +562,7 @@ def test_a_queue_does_not_come_back_by_what_a_late_watch_tells_after_its_end(
 
 
 def by_hand(kube: QueuesOfAClass, status: dict[str, Any], name: str = "orders") -> None:
-    """Write a status as no operator does."""
+    """Write a status that no operator would write."""
     kube.api.merge(f"{kube.path}/{name}/status", {"status": status})
 
 

@@ -1,4 +1,4 @@
-"""Queues on disk, from the manifest to the server and back, and what a user sees when the disk or the server fails."""
+"""Queues on disk: declaration and status, and the behaviour that users see when the disk or the server fails."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ from tools.control_plane import ControlPlane
 
 TESTS = Path(__file__).parents[1]
 SOON = ("--outage-after", "1.5", "--counts-every", "0.2")
-"""So that tests do not wait for ten seconds until an outage is called one."""
+"""Flags with which the operator reports an outage early, so that tests do not wait for ten seconds."""
 
 DELIVERY = {"leaseSeconds": 60, "maxDeliveries": 1, "messageTTLSeconds": 3600}
 
 
 class DiskServer:
-    """A server with a data folder, that a test may end and start again. A faulty one's disk fails on demand."""
+    """A server with a data directory that a test may stop and restart. The disk of a faulty one fails on demand."""
 
     def __init__(self, folder: Path, *, is_faulty: bool = False) -> None:
-        """Take a folder for all of it."""
+        """Use a directory for all files of the server."""
         self.folder = folder / "data"
         self._faults = folder / "faults"
         program = [sys.executable, "-m", "support.faulty_disk", str(self._faults), "server"] if is_faulty else None
         self.process = ServerProcess(*self._flags, program=program, env={"PYTHONPATH": str(TESTS)})
 
     def __enter__(self) -> Self:
-        """Start it."""
+        """Start the server."""
         self.process.start()
         self.rpc = Rpc(self.process.address)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
+        """Stop the server."""
         self.rpc.close()
         self.process.kill()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the server."""
         self.process.kill()
 
     def start_again(self) -> None:
-        """Start another in its place, on a disk without faults."""
+        """Start another server with the same files, on a disk without faults."""
         self.rpc.close()
         self.process = server_in_place_of(self.process, *self._flags).start()
         self.rpc = Rpc(self.process.address)
@@ -71,26 +71,26 @@ class DiskServer:
     # The disk
 
     def fill(self, queue: str) -> None:
-        """Leave little room on the disk, and have a queue take it."""
+        """Leave little space on the disk, and fill it with messages of a queue."""
         used = sum(each.stat().st_size for each in self.folder.iterdir())
         self._faults.write_text(f"capacity={used + 1_000_000}")
         with pytest.raises(Refused, match="full"):
             self._add_for_ever(queue)
 
     def fail(self, queue: str) -> None:
-        """Have syncs and reads fail, and the server notice: it cannot open its store again for as long."""
+        """Make syncs and reads fail, and let the server notice. It cannot reopen its store as long as they fail."""
         self._faults.write_text("sync read")
         with pytest.raises(Refused, match="fail"):
             self.rpc.add(queue, b"of unknown fate")
 
     def heal(self) -> None:
-        """Have all go well from now on."""
+        """End all faults."""
         self._faults.write_text("")
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[DiskServer]:
-    """A server with a data folder."""
+    """A server with a data directory."""
     with DiskServer(tmp_path) as started:
         yield started
 
@@ -109,7 +109,7 @@ def messages_of(body: Object) -> dict[str, int]:
 
 
 def waits_with(body: Object, reason: str) -> bool:
-    """Tell whether a Queue waits for what comes back by itself, for this reason."""
+    """Return whether a Queue is Reconciling for this reason."""
     reconciling = condition(body, "Reconciling")
     return (
         reason_of(body) == reason
@@ -126,7 +126,7 @@ def settled(operator: OperatorProcess) -> None:
     eventually(lambda: not sum(samples(url, "queuelet_operator_work_queue_length").values()), "nothing waits")
 
 
-# What is declared, and what is shown
+# Declaration and status
 
 
 def test_a_queue_on_disk_is_what_its_object_says(apart: Apart, kube: KubeQueues, disk: DiskServer) -> None:
@@ -164,7 +164,7 @@ FILLED = {"ready": 4, "delayed": 3, "leased": 2, "dead": 1}
 
 
 def fill(server: Rpc, queue: str) -> list[int]:
-    """Put messages in every state into a queue that gives each once; return the tokens of the leases."""
+    """Put messages in every state into a queue that delivers each once; return the tokens of the leases."""
     server.add_batch(queue, [b"kept"] * 7)
     (doomed,) = server.receive(queue, 1)
     assert server.nack(queue, doomed.token) == [""]
@@ -187,7 +187,7 @@ def test_a_server_without_a_folder_says_so_until_it_has_one(
             kube.wait_ready()
 
 
-# What ends
+# Restarts and crashes
 
 
 def test_a_server_that_was_killed_comes_back_without_a_word_in_any_status(
@@ -199,7 +199,7 @@ def test_a_server_that_was_killed_comes_back_without_a_word_in_any_status(
         tokens = fill(disk.rpc, kube.server_name("orders"))
         before = kube.wait("orders", lambda each: messages_of(each) == FILLED, "counted")
         settled(operator)
-        # Leases are kept along with whatever is written next, or within a moment.
+        # Leases are committed with the next write, or a moment later.
         disk.rpc.add(kube.server_name("orders"), b"more")
         writes = Writes(kube.api)
         disk.kill()
@@ -217,7 +217,7 @@ def test_a_server_that_was_killed_comes_back_without_a_word_in_any_status(
 
 
 def connected(operator: OperatorProcess) -> None:
-    """Wait until the operator has lost the server and has it again."""
+    """Wait until the operator has lost the server and reconnected to it."""
     eventually(lambda: len(operator.log("connected to the server")) == 2, "the server is back")
 
 
@@ -272,7 +272,7 @@ def test_a_queue_that_is_left_cannot_be_had_in_another_store(
         kube.wait_gone()
         kube.create(store=then, deletionPolicy="Retain")
         seen = kube.wait_reason("StoreMismatch")
-        assert f"lives in store {first} and cannot move to {then}" in seen["status"]["conditions"][0]["message"]
+        assert f"is in store {first} and cannot move to {then}" in seen["status"]["conditions"][0]["message"]
         assert condition(seen, "Stalled")
         kube.delete()
         kube.wait_gone()
@@ -315,7 +315,7 @@ def test_a_drain_waits_for_every_message_that_may_still_be_delivered(
         assert server.ack(queue, *tokens) == ["", ""]
         purge(server, queue, pb.MESSAGE_STATE_DELAYED)
         kube.wait("orders", lambda each: messages_of(each) == {"dead": 1}, "left with a dead message")
-        assert kube.is_there(), "somebody may want to redrive it"
+        assert kube.is_there(), "a user may want to redrive it"
         purge(server, queue, pb.MESSAGE_STATE_DEAD)
         kube.wait_gone()
 
@@ -339,7 +339,7 @@ def purge(server: Rpc, queue: str, state: pb.MessageState) -> None:
     server.call("Purge", pb.PurgeRequest(queue_id=queue, all=True, states=[state]), pb.PurgeResponse)
 
 
-# What is lost, and what comes back
+# Lost stores and restored backups
 
 
 def test_a_folder_that_was_lost_is_told_of_and_queues_are_made_anew(
@@ -358,7 +358,7 @@ def test_a_folder_that_was_lost_is_told_of_and_queues_are_made_anew(
             history.wait(["orders"], ["ServerStateLost", "Ready"])
             assert writes.so_far() == 2
             after = kube.get()
-        # Events are posted beside the work: an operator that ends at once may take some along.
+        # Events are posted in the background, so an operator that stops at once may not have posted all.
         assert "held 7 ready" in kube.wait_event("ServerStateLost")["message"]
     assert after["status"]["queueID"] == before["status"]["queueID"]
     assert after["status"]["epoch"] != before["status"]["epoch"]
@@ -386,9 +386,9 @@ def test_a_backup_that_was_restored_is_told_of_with_what_is_in_it(
             history.wait(["orders"], ["ServerStateLost", "Ready"])
             seen = kube.wait("orders", lambda each: messages_of(each) == {"ready": 7}, "as it was")
             restored = disk.rpc.get_queue(queue)
-        kube.wait_event("ServerStateLost")  # posted beside the work, and a drift would have been before
+        kube.wait_event("ServerStateLost")  # an Event of a drift would be posted before it
         assert (restored.limit, seen["status"]["effective"]["limit"]) == (50, 50), "it is as declared, not as it was"
-        assert {each["reason"] for each in kube.events()} == {"ServerStateLost"}, "nobody edited it"
+        assert {each["reason"] for each in kube.events()} == {"ServerStateLost"}, "no client edited it"
         message = kube.wait_event("ServerStateLost")["message"]
         assert "held 27 ready" in message
         assert "now holds 7 ready" in message
@@ -422,7 +422,7 @@ def test_a_full_disk_is_told_of_and_passes(
             faulty_disk.fill(queue)
             history.wait(names, ["StoreFull"])
             settled(operator)
-            # The counts of the queue that filled the disk went along, or were written before.
+            # The counts of the queue that filled the disk are in the same write, or in an earlier one.
             assert writes.so_far() in {count, count + 1}
             assert all(waits_with(kube.get(name), "StoreFull") for name in names)
             assert problems(operator) == {'reason="StoreFull",store="Disk"': 1.0}
@@ -430,7 +430,7 @@ def test_a_full_disk_is_told_of_and_passes(
             server.add(kube.server_name("in-memory"), b"as ever")
             kube.create("made-meanwhile", store="Disk")
             kube.wait_reason("StoreFull", "made-meanwhile")
-            settled(operator)  # the API server counts a write once it is answered, after it is seen
+            settled(operator)  # the API server counts a write after its response, which is after its watch event
             writes = Writes(kube.api)
             faulty_disk.heal()
             history.wait(names, ["StoreFull", "Ready"])
@@ -443,7 +443,7 @@ def test_a_full_disk_is_told_of_and_passes(
 
 
 def problems(operator: OperatorProcess) -> dict[str, float]:
-    """Return what the operator's metrics tell of stores."""
+    """Return the operator's metrics of stores."""
     return samples(f"{operator.metrics_url}/metrics", "queuelet_operator_store_problem")
 
 

@@ -1,4 +1,4 @@
-"""An operator that is killed again and again while Queues come, change and go."""
+"""An operator that is killed repeatedly while Queues are created, changed and deleted."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
         def launch() -> OperatorProcess:
             return all_of_them.enter_context(apart.operator(own_server, quick_lease=True).launch())
 
-        # The next one is started while this one works, since most of its start is spent on imports.
+        # The next operator starts while this one works, because most of its start is spent on imports.
         running = [launch(), launch()]
         for _ in range(KILLS):
             leader = whoever_leads(running)
-            # Each leads while Queues change, however long it took to start.
+            # Each operator leads while Queues change, independent of the time of its start.
             turns.release(CHANGES_PER_KILL)
-            # At any moment of its work, the first of which is what the one before had left.
+            # At a random time of its work, which begins with the work that the previous operator left.
             threading.Event().wait(random.expovariate(2.0))
             leader.kill()
             running.remove(leader)
             running.append(launch())
         people.join()
-        # The last one to stop gives the Lease back.
+        # The last operator to stop releases the Lease.
         leader = whoever_leads(running)
         for each in sorted(running, key=lambda each: each is leader):
             if each.is_running:
                 each.stop()
     changes.api.close()
-    # On a busy machine it might lose a quick Lease: then it ends, and nothing here starts it again as a Pod would.
+    # On a busy machine it could lose a short Lease and stop, and no Pod restarts it in these tests.
     with apart.operator(own_server, *lease_flags(30, 25, 0.3)).launch() as operator:
         operator.wait_until_leading(timeout=60.0)
         eventually(lambda: all(is_ready(each) or going(each) for each in kube.all()), "all are Ready", timeout=60.0)
@@ -86,13 +86,13 @@ def whoever_leads(running: list[OperatorProcess]) -> OperatorProcess:
 
 
 def fill_each(address: str, filled: set[str], over: threading.Event) -> None:
-    """Put a message into each queue once, until it is over; note the ids of those that have one.
+    """Put one message into each queue until `over` is set; store the ids of the filled queues in `filled`.
 
-    A message has the id of its queue, so that it is added once, however often an answer is lost.
+    Each message has the id of its queue, so that Add is idempotent even if responses are lost.
     """
     client = Rpc(address)
     while not over.wait(0.05):
-        with suppress(Refused):  # the server is busy, and is asked again
+        with suppress(Refused):  # the server is busy, and the call is retried
             for queue in client.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse).queues:
                 if queue.meta.id not in filled and fill(client, queue.meta.id):
                     filled.add(queue.meta.id)
@@ -100,7 +100,7 @@ def fill_each(address: str, filled: set[str], over: threading.Event) -> None:
 
 
 def fill(client: Rpc, queue_id: str) -> bool:
-    """Put a message into a queue; return False if the queue is gone by now."""
+    """Put a message into a queue; return False if the queue no longer exists."""
     request = pb.AddRequest(queue_id=queue_id, message=pb.NewMessage(id=queue_id))
     while True:
         try:
@@ -113,12 +113,12 @@ def fill(client: Rpc, queue_id: str) -> bool:
 
 
 def going(body: dict[str, dict[str, object]]) -> bool:
-    """Tell whether a Queue was asked to go."""
+    """Return whether the deletion of a Queue was requested."""
     return "deletionTimestamp" in body["metadata"]
 
 
 def change_at_random(kube: KubeQueues, turns: threading.Semaphore) -> None:
-    """Create, change and delete Queues, as people do, one for each turn."""
+    """Create, change and delete Queues as users do, one per round."""
     there: list[str] = []
     for number in range(KILLS * CHANGES_PER_KILL):
         turns.acquire()

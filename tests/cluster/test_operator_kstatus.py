@@ -1,4 +1,4 @@
-"""What kubectl, Flux and Argo CD make of a Queue in each phase of its life, on objects of a real API server."""
+"""The verdicts of kubectl, Flux and Argo CD on a Queue in each phase of its life, with a real API server."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Kubectl = Callable[..., str]
 pytestmark = pytest.mark.timeout(120)
 
 SOON = ("--outage-after", "1.5")
-"""So that tests do not wait for ten seconds until an outage is called one."""
+"""Flags with which the operator reports an outage early, so that tests do not wait for ten seconds."""
 
 
 @pytest.fixture
 def kube(api: Api, namespace: str) -> QueuesOfAClass:
-    """The Queues of a new namespace, which only the test's own operators serve."""
+    """The Queues of a new namespace, which only the operators of this test serve."""
     return QueuesOfAClass(api, namespace)
 
 
 @pytest.fixture
 def own_server() -> Iterator[ServerProcess]:
-    """A server that the test may end."""
+    """A server that the test may stop."""
     with ServerProcess() as process:
         yield process
 
@@ -47,7 +47,7 @@ def own_operator(own_server: ServerProcess, kube: QueuesOfAClass, control_plane:
 
 
 def verdicts(body: Object) -> tuple[Kstatus, Health]:
-    """Return what kstatus and Argo CD say of an object."""
+    """Return the verdicts of kstatus and Argo CD on an object."""
     return kstatus(body), argo_health(body)
 
 
@@ -58,7 +58,7 @@ TERMINATING = (Kstatus.TERMINATING, Health.PROGRESSING)
 
 
 def settled(history: History, name: str) -> list[tuple[Kstatus, Health]]:
-    """Return what was said of a Queue over time, each verdict once in a row."""
+    """Return the verdicts on a Queue over time, without consecutive repetitions."""
     found: list[tuple[Kstatus, Health]] = []
     for state in history.states.get(name, []):
         if found[-1:] != [verdicts(state)]:
@@ -67,7 +67,7 @@ def settled(history: History, name: str) -> list[tuple[Kstatus, Health]]:
 
 
 def times_out(kubectl: Kubectl, *arguments: str) -> bool:
-    """Tell whether a `kubectl wait` waits in vain."""
+    """Return whether a `kubectl wait` times out."""
     with pytest.raises(AssertionError, match="timed out waiting"):
         kubectl("wait", *arguments, "--timeout=1s")
     return True
@@ -77,7 +77,7 @@ def times_out(kubectl: Kubectl, *arguments: str) -> bool:
 
 
 def test_just_created_it_is_in_progress_before_any_operator_saw_it(kube: QueuesOfAClass, kubectl: Kubectl) -> None:
-    """An object without status would pass for done."""
+    """An object without a status would count as done."""
     created = kube.create()
     assert created["status"] == {"observedGeneration": -1}
     assert verdicts(created) == IN_PROGRESS
@@ -108,7 +108,7 @@ def test_changed_while_no_operator_runs_it_is_in_progress_until_one_does(
 def test_it_is_never_current_too_early(
     kube: QueuesOfAClass, own_operator: OperatorProcess, control_plane: ControlPlane
 ) -> None:
-    """Each state that a watch tells of is looked at: those who wait must not go on before the server has the queue."""
+    """Every version in the watch is checked, because tools must not continue before the server has the queue."""
     with own_operator, History(control_plane, kube) as history:
         kube.create(limit=1)
         kube.wait_ready()
@@ -134,7 +134,7 @@ def test_a_change_that_asks_for_nothing_new_keeps_it_current(
             eventually(lambda: settled(history, "orders") == [CURRENT, IN_PROGRESS, CURRENT], "seen")
 
 
-# In trouble
+# Outages and failures
 
 
 def test_a_queue_of_another_owner_is_failed(
@@ -193,7 +193,7 @@ def test_while_the_server_is_away_it_is_in_progress_and_so_it_is_when_messages_w
             assert settled(history, "orders") == [IN_PROGRESS, CURRENT]
 
 
-# As people and tools ask for
+# Requests of users and tools
 
 
 def test_paused_it_is_what_it_was_and_argo_cd_shows_that_it_is_suspended(

@@ -1,4 +1,4 @@
-"""Of several operators one acts and the others wait, and whatever happens to the one, another goes on."""
+"""Of several operators one is the leader and the others are standbys, one of which takes over if the leader fails."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from support.server_process import ServerProcess
 from tools.control_plane import Api, ControlPlane
 
 TIGHT = lease_flags(1, 0.8, 0.2)
-"""The quickest there is."""
+"""Flags for the fastest leader election that is possible."""
 
 WIDE = lease_flags(4, 2, 0.2)
-"""With room between the end of one and the start of the next, so that the order of the two is no matter of luck."""
+"""Flags that leave time between the end of a leader and the start of the next, so that their order is certain."""
 
 
 @pytest.fixture
 def kube(api: Api, namespace: str) -> QueuesOfAClass:
-    """The Queues of a new namespace, for the test's own operators."""
+    """The Queues of a new namespace, for the operators of this test only."""
     return QueuesOfAClass(api, namespace)
 
 
@@ -34,7 +34,7 @@ class Operators:
     """Operators for the same Queues."""
 
     def __init__(self, kube: QueuesOfAClass, server: ServerProcess, control_plane: ControlPlane) -> None:
-        """Take what they work with."""
+        """Store the control plane and the server for them."""
         self._kube = kube
         self._server = server
         self._control_plane = control_plane
@@ -43,7 +43,7 @@ class Operators:
     def launch(
         self, *flags: str, quick_lease: bool = True, behind: FaultyApi | None = None, leads: bool = True
     ) -> OperatorProcess:
-        """Start one, and wait until it acts or waits."""
+        """Start an operator, and wait until it is the leader or a standby."""
         env = (behind or self._control_plane).environment
         process = self._kube.operator(self._server, env, *flags, quick_lease=quick_lease)
         self.started.append(process)
@@ -58,7 +58,7 @@ class Operators:
 
 @pytest.fixture
 def operators(kube: QueuesOfAClass, server: ServerProcess, control_plane: ControlPlane) -> Iterator[Operators]:
-    """Starts operators of the test's own, and ends them."""
+    """Starts operators for this test, and stops them."""
     made = Operators(kube, server, control_plane)
     yield made
     for process in made.started:
@@ -66,18 +66,18 @@ def operators(kube: QueuesOfAClass, server: ServerProcess, control_plane: Contro
 
 
 def lease_of(api: Api, namespace: str, name: str = "queuelet-operator") -> dict[str, object]:
-    """Return what a Lease says."""
+    """Return the spec of a Lease."""
     spec: dict[str, object] = api.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")["spec"]
     return spec
 
 
 def holder(process: OperatorProcess) -> str:
-    """Return by which name the Lease knows an operator."""
+    """Return the identity of an operator in the Lease."""
     return str(process.wait_for_log("started")["holder"])
 
 
 def answer(process: OperatorProcess, path: str) -> tuple[int, str]:
-    """Return the code and the text of an answer by HTTP."""
+    """Return the status code and the text of an HTTP response."""
     try:
         with urlopen(f"{process.metrics_url}{path}") as response:  # noqa: S310  # a URL of our own
             return response.status, response.read().decode()
@@ -87,7 +87,7 @@ def answer(process: OperatorProcess, path: str) -> tuple[int, str]:
 
 
 def leads(process: OperatorProcess) -> bool:
-    """Tell whether an operator says of itself that it acts."""
+    """Return whether an operator's metrics say that it is the leader."""
     return "queuelet_operator_leader 1.0" in answer(process, "/metrics")[1]
 
 
@@ -97,12 +97,12 @@ def at(process: OperatorProcess, msg: str, timeout: float = 30.0) -> float:
 
 
 def serves(kube: QueuesOfAClass, name: str) -> None:
-    """Expect that a new Queue is served."""
+    """Check that a new Queue is served."""
     kube.create(name)
     kube.wait_ready(name)
 
 
-# Turns
+# Takeover
 
 
 def test_one_acts_and_the_other_waits(operators: Operators, kube: QueuesOfAClass, api: Api) -> None:
@@ -154,7 +154,7 @@ def test_where_the_leader_is_killed_the_other_acts_by_the_default_lease_too(
 def test_on_sigterm_the_next_one_acts_without_waiting_for_the_lease_to_run_out(
     operators: Operators, kube: QueuesOfAClass, api: Api
 ) -> None:
-    """By default settings it would run out after 15 seconds."""
+    """With default settings the Lease would expire after 15 seconds."""
     leader = operators.launch(quick_lease=False)
     standby = operators.launch(quick_lease=False, leads=False)
     serves(kube, "orders")
@@ -199,7 +199,7 @@ def test_work_that_one_left_half_done_is_done_by_the_next(
 ) -> None:
     leader = operators.launch(behind=faulty)
     standby = operators.launch(leads=False)
-    # It has made the queues by then, and could not say so.
+    # By then it has created the queues, but could not write their statuses.
     faulty.refuse("patch", "/status$", 500, times=EVERY)
     for number in range(10):
         kube.create(f"orders-{number}")
@@ -209,7 +209,7 @@ def test_work_that_one_left_half_done_is_done_by_the_next(
     kube.wait_all_ready(10)
 
 
-# A leader that does not lead any more
+# A leader that lost the Lease
 
 
 @pytest.mark.parametrize("code", [409, 500, NO_ANSWER])
@@ -220,7 +220,7 @@ def test_a_leader_that_cannot_renew_ends_before_the_next_one_acts(
     standby = operators.launch(*WIDE, leads=False)
     serves(kube, "orders")
     faulty.refuse("put", "/leases/", code, times=EVERY)
-    assert leader.wait() == 1, "so that it is started anew"
+    assert leader.wait() == 1, "so that it is restarted"
     assert at(leader, "the Lease was lost") <= at(standby, "leading")
     serves(kube, "new")
 
@@ -228,7 +228,7 @@ def test_a_leader_that_cannot_renew_ends_before_the_next_one_acts(
 def test_a_leader_whose_renewals_hang_ends_before_the_next_one_acts(
     operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass
 ) -> None:
-    """A try that began before the deadline must not go on for long after it."""
+    """An attempt that began before the deadline must not continue long after it."""
     flags = lease_flags(4, 3, 0.2)
     leader = operators.launch(*flags, behind=faulty)
     standby = operators.launch(*flags, leads=False)
@@ -242,7 +242,7 @@ def test_a_leader_whose_renewals_hang_ends_before_the_next_one_acts(
 def test_by_the_quick_settings_too_a_leader_ends_before_the_next_one_acts(
     operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass
 ) -> None:
-    """They have a renewal deadline below the duration, which is all that the operator asks for."""
+    """Their renewal deadline is below the duration, which is all that the operator requires."""
     leader = operators.launch(behind=faulty)
     standby = operators.launch(leads=False)
     faulty.refuse("put", "/leases/", 500, times=EVERY)
@@ -253,7 +253,7 @@ def test_by_the_quick_settings_too_a_leader_ends_before_the_next_one_acts(
 def test_a_leader_cut_off_from_the_api_server_ends_and_touches_no_queue_after_that(
     operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass, rpc: Rpc
 ) -> None:
-    """It could still reach the queue server, which another looks after by then."""
+    """It could still reach the queue server, which another operator manages by then."""
     leader = operators.launch(*WIDE, behind=faulty)
     standby = operators.launch(*WIDE, leads=False)
     kube.create(limit=1)
@@ -289,7 +289,7 @@ def test_a_leader_that_was_frozen_notices_that_another_acts_and_writes_nothing(
     leader.signal(signal.SIGSTOP)
     try:
         standby.wait_until_leading()
-        # What waits for the frozen one when it wakes: changes that were served, and one that is not yet.
+        # When the frozen one wakes, it finds changes that the other has served, and one that nothing has served yet.
         for number in range(5):
             serves(kube, f"new-{number}")
         kube.create("last")

@@ -1,4 +1,4 @@
-"""An operator that starts beside many large Queues stays small."""
+"""The memory of an operator stays small if it starts with many large Queues."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tools.control_plane import ControlPlane
 
 QUEUES = soaked(150, 5_000)
 MOST_MEBIBYTES = soaked(180, 300)
-"""The chart gives an operator 512. With one Queue it has 96, with 150 it 150, and 210 where all are read at once."""
+"""MiB. The chart's limit is 512. An operator uses 96 with one Queue, 150 with 150, and 210 if it reads all at once."""
 
 PEAK = "VmHWM:"
 
 
 def peak_mebibytes(pid: int) -> int:
-    """Return the most memory that a process has had."""
+    """Return the peak memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(PEAK)) // 1024
 
 
 def all_are_ready(process: OperatorProcess) -> bool:
-    """Tell whether the operator knows all the Queues as Ready."""
+    """Return whether the operator counts all Queues as Ready."""
     queues = samples(f"{process.metrics_url}/metrics", "queuelet_operator_queues")
     return queues == {'ready="true",reason="Ready"': QUEUES}
 
@@ -41,7 +41,7 @@ def all_are_ready(process: OperatorProcess) -> bool:
 def test_a_restart_beside_many_queues_at_the_bounds_takes_little_memory(
     control_plane: ControlPlane, apart: Apart, kube: KubeQueues, own_server: ServerProcess
 ) -> None:
-    # 5,000 Queues of "<" are 2 GiB of JSON, which is all that etcd takes.
+    # 5,000 Queues with tags of "<" are 2 GiB of JSON, which is the limit of etcd.
     filling = soaked("<", "a") * 249
 
     def create(numbers: range) -> None:
@@ -49,13 +49,13 @@ def test_a_restart_beside_many_queues_at_the_bounds_takes_little_memory(
         for number in numbers:
             name = f"orders-{number}"
             tags = [tag(f"{each:02}", f"{number:05}{filling}") for each in range(64)]
-            # As Flux and kubectl do: managedFields then name each tag.
+            # Server-side apply, as Flux and kubectl use it, so that managedFields contain each tag.
             queues.api.apply(f"{queues.path}/{name}", queue_object(name, tags=tags), "flux")
         queues.api.close()
 
     with ThreadPoolExecutor(4) as people:
         list(people.map(create, [range(start, QUEUES, 4) for start in range(4)]))
-    # At first each Queue is new, then each is known to the server.
+    # The first operator creates the queues, and the second one finds them on the server.
     for is_restart in (False, True):
         with apart.operator(own_server) as process:
             eventually(
@@ -65,5 +65,5 @@ def test_a_restart_beside_many_queues_at_the_bounds_takes_little_memory(
             )
             peak = peak_mebibytes(process.pid)
             print(f"{QUEUES} Queues, {'restart' if is_restart else 'first start'}: peak {peak} MiB")  # noqa: T201  # a soak's figures are read by people
-            assert process.stop() == 0, "it gives its Lease back"
+            assert process.stop() == 0, "it releases its Lease"
             assert peak < MOST_MEBIBYTES

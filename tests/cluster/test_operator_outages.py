@@ -1,4 +1,4 @@
-"""What a user sees while the server is away, and when it comes back without its memory."""
+"""The statuses and Events that users see during an outage of the server, and after it restarted without its memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tools.control_plane import Api, ControlPlane
 CRDS = Path(__file__).parents[2] / "crds" / "queues.yaml"
 
 SOON = ("--outage-after", "1.5")
-"""So that tests do not wait for ten seconds until an outage is called one."""
+"""Flags with which the operator reports an outage early, so that tests do not wait for ten seconds."""
 
 
 def names(address: str) -> set[str]:
-    """Return the names of the queues in a server."""
+    """Return the names of the queues on a server."""
     client = Rpc(address)
     try:
         listed = client.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse).queues
@@ -36,7 +36,7 @@ def names(address: str) -> set[str]:
 
 
 def is_unavailable(body: dict[str, object]) -> bool:
-    """Tell whether a Queue says that the server is away."""
+    """Return whether the status of a Queue reports that the server is unreachable."""
     ready = condition(body)
     return ready is not None and ready["reason"] == "ServerUnavailable"
 
@@ -50,7 +50,7 @@ def test_a_queue_applied_while_the_server_is_down_says_so_and_is_made_when_it_co
         seen = kube.wait("orders", is_unavailable, "unavailable")
         reconciling = condition(seen, "Reconciling")
         assert reconciling
-        assert "has not answered since" in reconciling["message"]
+        assert "has not responded since" in reconciling["message"]
         assert condition(seen, "Stalled") is None, "it helps itself"
         with server_in_place_of(own_server) as server:
             kube.wait_ready()
@@ -96,7 +96,7 @@ def test_a_deletion_leaves_a_server_that_is_down_for_good(
         kube.wait_gone()
         left = kube.wait_event("QueueLeft")
         assert kube.server_name("orders") in left["message"]
-        assert "has not answered since" in left["message"]
+        assert "has not responded since" in left["message"]
 
 
 def test_a_deletion_does_not_wait_once_the_service_of_the_server_is_gone(
@@ -213,7 +213,7 @@ def test_messages_lost_are_told_as_they_were_last_counted(
 def test_two_instances_that_want_one_name_do_not_fight(
     apart: Apart, kube: KubeQueues, own_server: ServerProcess
 ) -> None:
-    """Two clusters use one server at the same time: the first has the queue, the second says so."""
+    """Two clusters use one server at the same time: the first owns the queue, and the second reports that."""
     flags = ("--server", own_server.address, "--namespace", kube.namespace, "--instance", "second")
     with ControlPlane() as other:
         other.api.define(CRDS)

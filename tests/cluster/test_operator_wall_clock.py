@@ -1,4 +1,4 @@
-"""Steps of the wall clock, such as by NTP, change nothing that the operator measures: it waits as long as it should."""
+"""Steps of the wall clock, for example by NTP, do not change the durations that the operator measures."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from support.wall_clock import WallClock
 from tools.control_plane import Api, ControlPlane
 
 HALF_AN_HOUR = 1_800.0
-"""A longer step back would make the certificate of the API server one of the future."""
+"""With a longer step back, the certificate of the API server would not be valid yet."""
 
 SOON = ("--outage-after", "1.5", "--counts-every", "0.5")
 
 
 @pytest.fixture
 def wall_clock(tmp_path: Path) -> WallClock:
-    """The wall clock of operators that are started with its environment."""
+    """A fake wall clock for operators that are started with its environment."""
     return WallClock(tmp_path)
 
 
 def test_a_step_ahead_does_not_end_the_wait_of_a_deletion_for_the_server(
     apart: Apart, kube: KubeQueues, own_server: ServerProcess, wall_clock: WallClock
 ) -> None:
-    """It waits for ten minutes: then the queue would be left in the server."""
+    """A deletion waits for ten minutes before it leaves the queue on the server."""
     with apart.operator(own_server, *SOON, env=wall_clock.environment) as operator:
         kube.create()
         kube.wait_ready()
         own_server.kill()
-        operator.wait_for_log("the server is away")
+        operator.wait_for_log("server unreachable")
         wall_clock.step(HALF_AN_HOUR)
         kube.delete()
         kube.wait_reason("ServerUnavailable")
@@ -73,7 +73,7 @@ def test_a_step_back_does_not_keep_an_outage_from_being_reported_and_its_time_is
         kube.create()
         kube.wait_ready()
         own_server.kill()
-        operator.wait_for_log("the server is away")
+        operator.wait_for_log("server unreachable")
         wall_clock.step(-HALF_AN_HOUR)
         ready = condition(kube.wait_reason("ServerUnavailable"))
         assert ready
@@ -86,12 +86,12 @@ def test_a_step_back_does_not_keep_an_outage_from_being_reported_and_its_time_is
 
 @pytest.fixture
 def of_a_class(api: Api, namespace: str) -> QueuesOfAClass:
-    """The Queues of a class, for operators that wait for each other."""
+    """The Queues of a class that several operators serve in turns."""
     return QueuesOfAClass(api, namespace)
 
 
 def wait_until_it_has_looked(faulty: FaultyApi) -> None:
-    """Wait until the operator behind a proxy knows what the Lease says by now."""
+    """Wait until the operator behind a proxy has read the current Lease."""
     faulty.wait_for("get", "/leases/", 200, count=len(faulty.requests("get", "/leases/")) + 2)
 
 
@@ -107,7 +107,7 @@ def test_a_standby_whose_clock_steps_ahead_does_not_take_the_lease_of_one_that_l
     def renewed_at() -> str:
         return str(control_plane.api.get(lease)["spec"]["renewTime"])
 
-    # The leader renews so seldom that the standby looks several times in between.
+    # The leader renews so rarely that the standby reads the Lease several times in between.
     seldom, often = lease_flags(60, 50, 4), lease_flags(60, 50, 0.2)
     env = faulty.environment | wall_clock.environment
     with (

@@ -1,4 +1,4 @@
-"""How often the operator writes: the budget, by the API server's own count."""
+"""The number of the operator's writes stays within a budget, as counted by the API server's metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def settled(operator: OperatorProcess) -> None:
 
 
 def waiting(operator: OperatorProcess) -> float:
-    """Return how many Queues wait to be looked at."""
+    """Return how many Queues wait to be reconciled."""
     return sum(samples(f"{operator.metrics_url}/metrics", "queuelet_operator_work_queue_length").values())
 
 

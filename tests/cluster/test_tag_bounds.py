@@ -1,4 +1,4 @@
-"""A Queue that the API server takes can be Ready, however long its tags are in JSON."""
+"""Every Queue that the API server accepts can become Ready, even if its tags are many times longer in JSON."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MOST_BYTES = 16_384
 LONGEST_VALUE = 4_096
 
 characters = st.sampled_from(["<", "&", "\x01", "\x7f", '"', "\\", "\u2028", "\u00e4", "a"])
-"""One byte of most of them is five or six in JSON, and more in the JSON within JSON of managedFields."""
+"""Characters of which most take five or six bytes in JSON, and more in managedFields, which is JSON in JSON."""
 
 
 @st.composite
 def largest_tags(draw: st.DrawFn) -> list[Tag]:
-    """Return tags that fill the bound, or nearly."""
+    """Return tags of the maximum size, or nearly."""
     tags: list[Tag] = []
     left = MOST_BYTES
     while left > 2 and len(tags) < 64:

@@ -1,4 +1,4 @@
-"""What examples/tenants bounds: how many Queues a namespace has, and how many messages each may hold."""
+"""The limits of examples/tenants: the number of Queues in a namespace, and of messages in each of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 
 @pytest.fixture(scope="module")
 def tenants(built: None) -> Iterator[ControlPlane]:
-    """A control plane that counts what quotas bound. Its tests add and remove the definition of Queue."""
+    """A control plane with the controllers of quotas. Its tests install and remove the CRD."""
     with ControlPlane(controllers=(*CONTROLLERS, "resourcequota-controller")) as started:
         yield started
         started.check()
@@ -35,13 +35,13 @@ def tenants(built: None) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def control_plane(tenants: ControlPlane) -> ControlPlane:
-    """The same, for one test."""
+    """That control plane, for one test."""
     return tenants
 
 
 @pytest.fixture
 def namespace(api: Api) -> str:
-    """A new namespace, which goes with the control plane."""
+    """A new namespace, which is deleted with the control plane."""
     name = f"test-{secrets.token_hex(4)}"
     api.create("/api/v1/namespaces", {"metadata": {"name": name}})
     return name
@@ -59,7 +59,7 @@ def manifests(name: str) -> list[dict[str, object]]:
 
 
 def refusal(kube: KubeQueues, name: str = "orders", **spec: object) -> str:
-    """Try to create a Queue, and change nothing; return why it is refused, empty if it is not."""
+    """Create a Queue as a dry run; return why it is refused, empty if it is not."""
     try:
         kube.api.create(kube.path, queue_object(name, **spec), dryRun="All")
     except ApiError as error:
@@ -89,7 +89,7 @@ def test_a_quota_bounds_the_queues_of_a_namespace_but_refuses_all_if_it_is_older
     api.define(MANIFEST)
     with pytest.raises(ApiError, match=r"status unknown for quota: queues"):
         kube.create("first")
-    # The full sync, which is each 5 minutes, and also when the controller starts.
+    # The full sync runs every 5 minutes, and when the controller starts.
     control_plane.controllers.kill()
     control_plane.controllers.start()
     eventually(lambda: not refusal(kube), "the quota counts Queues", 60.0)
@@ -106,13 +106,13 @@ def test_a_quota_bounds_the_queues_of_a_namespace_but_refuses_all_if_it_is_older
 
 @pytest.fixture
 def defined(api: Api) -> None:
-    """Have the definition of Queue in the cluster."""
+    """Install the CRD in the cluster."""
     api.define(MANIFEST)
 
 
 @pytest.fixture
 def policy(api: Api, defined: None) -> Iterator[Api]:
-    """Remove the policy after a test, which applies it."""
+    """Remove the policy after a test that applied it."""
     yield api
     for kind in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
         with suppress(ApiError):
@@ -145,10 +145,10 @@ def test_a_policy_bounds_the_limit_of_queues_by_their_namespace(policy: Api, kub
     policy.merge(namespace, {"metadata": {"annotations": {"queuelet.dev/max-limit": "50"}}})
     eventually(lambda: "set it to 1 to 50," in refusal(kube, limit=51), "the annotation counts", 30.0)
     assert not refusal(kube, "other", limit=50)
-    # One that is above the bound by now can be changed otherwise, and made smaller.
+    # A Queue that exceeds the new limit can be changed in other fields, and its limit can be lowered.
     kube.change(tags=[tag("team", "checkout")])
     kube.change(limit=50)
-    # What is no number lets nothing in.
+    # A value that is not a number admits no Queue.
     policy.merge(namespace, {"metadata": {"annotations": {"queuelet.dev/max-limit": "many"}}})
     eventually(lambda: "denied request" in refusal(kube, "other", limit=1), "nothing is let in", 30.0)
 
@@ -156,7 +156,7 @@ def test_a_policy_bounds_the_limit_of_queues_by_their_namespace(policy: Api, kub
 def test_a_queue_that_is_older_than_the_policy_is_served_and_can_be_deleted(
     control_plane: ControlPlane, policy: Api, kube: KubeQueues
 ) -> None:
-    """The operator takes the finalizer away, which is an update that the policy sees."""
+    """The operator removes the finalizer, which is an update that the policy checks."""
     with (
         ServerProcess() as server,
         OperatorProcess("--server", server.address, "--namespace", kube.namespace, env=control_plane.environment),

@@ -28,8 +28,11 @@ from tools.control_plane import binaries
     [
         ({"level": "info", "msg": "serving"}, ""),
         ({"level": "warning", "msg": "a file is empty"}, "warning: a file is empty"),
-        ({"level": "warning", "msg": "the server is away", "why": "refused"}, "warning: the server is away: refused"),
-        ({"level": "warning", "msg": "cannot start yet", "error": "no"}, "warning: cannot start yet: no"),
+        ({"level": "warning", "msg": "server unreachable", "why": "refused"}, "warning: server unreachable: refused"),
+        (
+            {"level": "warning", "msg": "waiting for the API server", "error": "no"},
+            "warning: waiting for the API server: no",
+        ),
         ({"level": "warning", "msg": "dropped queue shop.orders", "reason": "X"}, "warning: dropped queue shop.orders"),
         ({"level": "error", "msg": "pop failed", "error": "no queue", "reason": "QUEUE_NOT_FOUND"}, ""),
         ({"level": "error", "msg": "pop failed", "exception": "Traceback"}, "error: pop failed: Traceback"),

@@ -197,7 +197,7 @@ def test_an_applied_queue_becomes_ready_and_is_listed(release: Release, shop: Sh
     assert header.split() == columns
     (row,) = (row.split() for row in rows)
     assert (row[:6], row[7:10]) == ([name, "True", "Memory", "100000", "0", "0"], [queue, release.address, "Ready"])
-    assert " ".join(row[10:]) == "the queue is there as declared"
+    assert " ".join(row[10:]) == "the queue exists as declared"
 
 
 def test_a_message_passes_by_the_name_of_the_service(release: Release, shop: Shop) -> None:

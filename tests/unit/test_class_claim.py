@@ -1,4 +1,4 @@
-"""Claims of a queue class, as they are read."""
+"""Reading the claims of a queue class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator asks to be started anew where its work stands still, and at no other time."""
+"""The operator reports that it needs a restart if its work makes no progress, and only then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from queuelet_operator import health as module
 from queuelet_operator.controller import Controller
-from queuelet_operator.event_recorder import Recorder
+from queuelet_operator.event_recorder import EventRecorder
 from queuelet_operator.health import (
     COUNTS_MAY_DIFFER,
     STUCK_AFTER,
@@ -41,7 +41,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock by which health is judged."""
+    """The clock that the health checks use."""
     clock = Clock()
     monkeypatch.setattr(module, "monotonic", clock)
     return clock
@@ -49,27 +49,27 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    """Metrics of the test's own."""
+    """Metrics of this test only."""
     return Metrics()
 
 
 @pytest.fixture
 def controller(clock: Clock, metrics: Metrics) -> Controller:
-    """A controller that does not run."""
+    """A controller that is not running."""
     api = KubernetesApi(cast("aiohttp.ClientSession", None), "http://127.0.0.1:1")
-    made = Controller(Settings(), api, Recorder(api, metrics), metrics)
+    made = Controller(Settings(), api, EventRecorder(api, metrics), metrics)
     made.queue = WorkQueue(clock)
     return made
 
 
 @pytest.fixture
 def health(controller: Controller) -> Health:
-    """The health of an operator that acts."""
+    """The health of a leader."""
     return Health(controller=controller)
 
 
 def a_body(name: str = "orders", *, uid: str = "1", version: int = 1, queue_class: str = "default") -> Body:
-    """Return a Queue as the watch tells of it."""
+    """Return a Queue as the watch reports it."""
     return {
         "metadata": {"namespace": "shop", "name": name, "uid": uid, "resourceVersion": str(version), "generation": 1},
         "spec": {"queueClassName": queue_class},
@@ -88,12 +88,12 @@ def test_a_standby_is_well_whatever_the_time(clock: Clock) -> None:
     for _ in range(COUNTS_MAY_DIFFER):
         health.count_compared(differs=True)
     clock.now += 1_000_000
-    assert health.trouble() == ""
+    assert health.failure() == ""
 
 
 def test_where_nothing_waits_all_is_well(health: Health, clock: Clock) -> None:
     for _ in range(10):
-        assert health.trouble() == ""
+        assert health.failure() == ""
         health.watch_began("/queues")
         clock.now += RESTART_EVERY
 
@@ -101,9 +101,9 @@ def test_where_nothing_waits_all_is_well(health: Health, clock: Clock) -> None:
 def test_work_that_waits_and_is_not_begun_is_trouble(health: Health, controller: Controller, clock: Clock) -> None:
     controller.queue.add(ORDERS, Priority.CHANGE)
     clock.now += STUCK_AFTER
-    assert health.trouble() == ""
+    assert health.failure() == ""
     clock.now += 1
-    assert "1 Queues wait and none was done with" in health.trouble()
+    assert "1 Queues are waiting and none was processed for" in health.failure()
 
 
 async def test_work_that_waits_while_other_work_is_done_is_no_trouble(
@@ -113,32 +113,32 @@ async def test_work_that_waits_while_other_work_is_done_is_no_trouble(
     controller.queue.add(ORDERS, Priority.RESYNC)
     clock.now += STUCK_AFTER + 1
     controller.queue.done(await controller.queue.get())
-    assert health.trouble() == "", "there is much to do"
+    assert health.failure() == "", "there is much to do"
     clock.now += STUCK_AFTER + 1
-    assert health.trouble()
+    assert health.failure()
     controller.queue.done(await controller.queue.get())
-    assert health.trouble() == ""
+    assert health.failure() == ""
 
 
 def test_work_for_a_later_time_is_no_trouble(health: Health, controller: Controller, clock: Clock) -> None:
     controller.queue.add_at(ORDERS, clock.now + 10_000, Priority.RESYNC)
     clock.now += 9_000
-    assert health.trouble() == ""
+    assert health.failure() == ""
 
 
 async def test_work_in_hand_for_a_while_is_no_trouble(health: Health, controller: Controller, clock: Clock) -> None:
     controller.queue.add(ORDERS, Priority.CHANGE)
     await controller.queue.get()
     clock.now += STUCK_AFTER
-    assert health.trouble() == ""
+    assert health.failure() == ""
 
 
 async def test_work_in_hand_for_an_hour_is_trouble(health: Health, controller: Controller, clock: Clock) -> None:
-    """Nobody else is let near it, and it is a step of 30 seconds at most."""
+    """No other worker may process the Queue, and a step takes 30 seconds at most."""
     controller.queue.add(ORDERS, Priority.CHANGE)
     await controller.queue.get()
     clock.now += 3600
-    assert health.trouble()
+    assert health.failure()
 
 
 # The watch
@@ -147,11 +147,11 @@ async def test_work_in_hand_for_an_hour_is_trouble(health: Health, controller: C
 def test_a_watch_that_did_not_begin_anew_is_trouble(health: Health, clock: Clock) -> None:
     health.watch_began("/queues")
     clock.now += WATCH_IS_OLD_AFTER
-    assert health.trouble() == ""
+    assert health.failure() == ""
     clock.now += 1
-    assert "the watch of /queues has not begun anew for 431 s" in health.trouble()
+    assert "the watch of /queues has not restarted for 431 s" in health.failure()
     health.watch_began("/queues")
-    assert health.trouble() == ""
+    assert health.failure() == ""
 
 
 def test_each_of_several_watches_counts(health: Health, clock: Clock) -> None:
@@ -159,7 +159,7 @@ def test_each_of_several_watches_counts(health: Health, clock: Clock) -> None:
     health.watch_began("/b")
     clock.now += WATCH_IS_OLD_AFTER + 1
     health.watch_began("/a")
-    assert "/b" in health.trouble()
+    assert "/b" in health.failure()
 
 
 def test_a_watch_has_time_to_begin_anew_by_itself() -> None:
@@ -167,9 +167,9 @@ def test_a_watch_has_time_to_begin_anew_by_itself() -> None:
 
 
 def test_a_watch_that_never_began_is_trouble(health: Health, clock: Clock) -> None:
-    assert health.trouble() == ""
+    assert health.failure() == ""
     clock.now += 2 * WATCH_IS_OLD_AFTER
-    assert health.trouble()
+    assert health.failure()
 
 
 # Counts
@@ -179,21 +179,21 @@ def test_counts_may_differ_now_and_then(health: Health) -> None:
     for _ in range(5):
         for _ in range(COUNTS_MAY_DIFFER - 1):
             health.count_compared(differs=True)
-        assert health.trouble() == ""
+        assert health.failure() == ""
         health.count_compared(differs=False)
-    assert health.trouble() == ""
+    assert health.failure() == ""
 
 
 def test_counts_that_differ_again_and_again_are_trouble(health: Health) -> None:
     for _ in range(COUNTS_MAY_DIFFER):
         health.count_compared(differs=True)
-    assert "the watch has missed Queues" in health.trouble()
+    assert "the watch missed Queues" in health.failure()
     health.count_compared(differs=False)
-    assert health.trouble() == "", "it has found them"
+    assert health.failure() == "", "it has found them"
 
 
 class Lists:
-    """An API server that has so many Queues in each namespace."""
+    """An API server with this many Queues in each namespace."""
 
     def __init__(self, counts: dict[str | None, int]) -> None:
         self.counts = counts
@@ -201,7 +201,7 @@ class Lists:
         self.asked: list[str | None] = []
 
     async def first_queue(self, namespace: str | None) -> Body:
-        """Return a list with one Queue at most."""
+        """Return a list of at most one Queue."""
         await asyncio.sleep(0)
         self.asked.append(namespace)
         if self.fails:
@@ -216,7 +216,7 @@ Compare = Callable[..., Awaitable[None]]
 
 @pytest.fixture
 def comparing(health: Health, monkeypatch: pytest.MonkeyPatch) -> Compare:
-    """Lets counts be compared for as often as a test asks."""
+    """Runs the comparison of counts as often as a test asks for."""
     monkeypatch.setattr(module, "COUNT_EVERY", 0)
 
     async def compare(lists: Lists, namespaces: tuple[str, ...] = (), times: int = COUNTS_MAY_DIFFER) -> None:
@@ -239,35 +239,35 @@ async def test_it_compares_all_that_there_are_with_all_that_it_was_told_of(
         queue_class = "default" if number % 2 else "another"
         controller.object_seen(a_body(f"orders-{number}", uid=str(number), queue_class=queue_class))
     await comparing(Lists({None: count}))
-    assert health.trouble() == ""
+    assert health.failure() == ""
     await comparing(Lists({None: count + 1}))
-    assert health.trouble()
+    assert health.failure()
 
 
 async def test_it_adds_up_its_namespaces(comparing: Compare, health: Health, controller: Controller) -> None:
     for number in range(5):
         controller.object_seen(a_body(f"orders-{number}", uid=str(number)))
     await comparing(Lists({"a": 3, "b": 2}), ("a", "b"))
-    assert health.trouble() == ""
+    assert health.failure() == ""
     await comparing(Lists({"a": 3, "b": 0}), ("a", "b"))
-    assert health.trouble()
+    assert health.failure()
 
 
 async def test_an_api_server_that_does_not_count_is_no_trouble(comparing: Compare, health: Health) -> None:
     lists = Lists({None: 7})
     lists.fails = True
     await comparing(lists, times=20)
-    assert health.trouble() == ""
+    assert health.failure() == ""
 
 
 async def test_a_standby_compares_nothing(comparing: Compare, health: Health, controller: Controller) -> None:
     health.controller = None
     await comparing(Lists({None: 7}), times=20)
     health.controller = controller
-    assert health.trouble() == ""
+    assert health.failure() == ""
 
 
-# What the watch told of
+# Events of the watch
 
 
 def test_a_queue_that_went_is_not_counted(controller: Controller) -> None:
@@ -292,7 +292,7 @@ def test_the_end_of_an_earlier_queue_of_a_name_is_not_that_of_the_present_one(co
 def test_a_queue_that_came_again_in_another_class_is_counted_once(
     before: str, after: str, controller: Controller
 ) -> None:
-    """Its end was between two watches."""
+    """It was deleted between two watches."""
     controller.object_seen(a_body(uid="1", version=1, queue_class=before))
     controller.object_seen(a_body(uid="2", version=3, queue_class=after))
     assert controller.seen == 1
@@ -300,7 +300,7 @@ def test_a_queue_that_came_again_in_another_class_is_counted_once(
 
 
 def test_what_comes_late_of_an_earlier_queue_of_a_name_changes_nothing(controller: Controller) -> None:
-    """For kopf each of the two is an object of its own, whose news it tells in a task of its own."""
+    """The two have different uids, so kopf delivers their events in two tasks."""
     controller.object_seen(a_body(uid="2", version=9))
     controller.object_seen(a_body(uid="1", version=5))
     controller.object_gone(a_body(uid="1", version=8))
@@ -311,7 +311,7 @@ def test_what_comes_late_of_an_earlier_queue_of_a_name_changes_nothing(controlle
 
 
 async def get(port: int, path: str, **headers: str) -> tuple[int, str]:
-    """Return the code and the text of an answer."""
+    """Return the status code and the text of a response."""
     url = f"http://127.0.0.1:{port}{path}"
     async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
         return response.status, await response.text()
@@ -325,7 +325,7 @@ async def test_healthz_tells_of_trouble(health: Health, controller: Controller, 
         controller.queue.add(ORDERS, Priority.CHANGE)
         clock.now += STUCK_AFTER + 1
         code, text = await get(port, "/healthz")
-        assert (code, "1 Queues wait" in text) == (503, True)
+        assert (code, "1 Queues are waiting" in text) == (503, True)
     finally:
         await endpoints.stop()
 
@@ -356,7 +356,7 @@ async def test_metrics_tell_what_waits_and_how_queues_stand(
         assert 'queuelet_operator_work_queue_length{priority="change"} 1.0' in text
         assert "queuelet_operator_work_queue_oldest_seconds 7.0" in text
         assert 'queuelet_operator_queues{ready="false",reason=""} 1.0' in text
-        assert "_created" not in text, "when a counter began is nobody's question"
+        assert "_created" not in text, "creation times would double the series"
         controller.object_gone(a_body())
         text = (await get(port, "/metrics"))[1]
         assert 'queuelet_operator_work_queue_length{priority="change"} 0.0' in text

@@ -1,4 +1,4 @@
-"""docs/operator.md lists what the operator has, and nothing else."""
+"""docs/operator.md lists exactly the fields, reasons, metrics and flags that exist."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ import queuelet_operator
 from queuelet_operator import class_keeper
 from queuelet_operator.__main__ import main
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.plan import conditions as standing
-from queuelet_operator.plan import deletion, resources
-from queuelet_operator.plan import events as notices
+from queuelet_operator.plan import conditions, deletion, events, resources
 from queuelet_operator.plan.model import Cause, Reason, Removal
 from queuelet_operator.plan.resources import API_VERSION, FINALIZER, GROUP, DeletionPolicy
 from queuelet_operator.plan.status import READY, RECONCILING, STALLED
@@ -40,17 +38,17 @@ def table(heading: str) -> list[list[str]]:
 
 
 def names(cell: str) -> list[str]:
-    """Return what stands in backticks."""
+    """Return the texts in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def first_names(heading: str) -> list[str]:
-    """Return what stands in backticks in the first cell of each row."""
+    """Return the texts in backticks in the first cell of each row."""
     return [name for row in table(heading) for name in names(row[0])]
 
 
 def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each field that has no fields of its own, by its path."""
+    """Yield the path and schema of each field that has no subfields."""
     for name, child in schema.get("properties", {}).items():
         yield from fields(child, f"{path}.{name}" if path else name)
     if "items" in schema:
@@ -103,11 +101,11 @@ def test_it_lists_every_reason() -> None:
 
 
 def test_it_tells_which_condition_stands_beside_a_reason() -> None:
-    """What the code says outright. That a refusal is one or the other depends on the server's answer."""
+    """Of the reasons for which it is fixed in the code. For a refusal it depends on the server's response."""
     told = {names(row[0])[0]: row[2] for row in table("Reasons")}
     assert told.pop(Reason.REFUSED) == f"{STALLED} or {RECONCILING}"
     found = dict.fromkeys(told, "")
-    for module in (standing, deletion):
+    for module in (conditions, deletion):
         for given in calls(module, "Verdict"):
             reason = given["reason"]
             if isinstance(reason, ast.Attribute):
@@ -122,18 +120,18 @@ def test_it_lists_every_policy() -> None:
 
 # Events
 
-ASKING = (notices, deletion, standing, class_keeper)
+POSTING = (events, deletion, conditions, class_keeper)
 
 
 def notices_in(module: ModuleType) -> Iterator[tuple[str, str]]:
-    """Yield the reason and the type of each Event that a module can ask for."""
+    """Yield the reason and the type of each Event that a module can post."""
     for given in calls(module, "Notice"):
         is_warning = "is_warning" in given and ast.literal_eval(given["is_warning"])
         yield reason_in(module, given["reason"]), "Warning" if is_warning else "Normal"
 
 
 def reason_in(module: ModuleType, node: ast.expr) -> str:
-    """Return what an expression for a reason stands for: a text, a constant of the module, or a Reason's value."""
+    """Evaluate the expression of a reason: a text, a constant of the module, or the value of a `Reason`."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.Name):
@@ -145,9 +143,9 @@ def reason_in(module: ModuleType, node: ast.expr) -> str:
 
 def test_it_lists_every_event_with_its_type() -> None:
     package = Path(queuelet_operator.__file__).parent
-    asking = {path.stem for path in package.rglob("*.py") if "Notice(" in path.read_text()}
-    assert asking == {module.__name__.rpartition(".")[2] for module in ASKING}, "these are looked at"
-    ours = {notice for module in ASKING for notice in notices_in(module)}
+    posting = {path.stem for path in package.rglob("*.py") if "Notice(" in path.read_text()}
+    assert posting == {module.__name__.rpartition(".")[2] for module in POSTING}, "these are checked"
+    ours = {notice for module in POSTING for notice in notices_in(module)}
     assert {(names(row[0])[0], row[1]) for row in table("Events")} == ours
 
 
@@ -161,7 +159,7 @@ def test_it_lists_every_metric_with_its_labels() -> None:
         if isinstance(each, MetricWrapperBase):
             (family,) = each.describe()
             name = f"{family.name}_total" if family.type == "counter" else family.name
-            ours[name] = list(each._labelnames)  # noqa: SLF001  # it tells them in no other way
+            ours[name] = list(each._labelnames)  # noqa: SLF001  # there is no public way to read them
     assert len(ours) == len(list(metrics.registry.collect()))
     listed = {names(row[0])[0]: [label for label in row[1].split(", ") if label] for row in table("Metrics")}
     assert listed == ours
@@ -195,7 +193,7 @@ def test_it_lists_every_flag() -> None:
 
 
 def test_it_tells_the_environment_variable_of_every_flag(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is set and then asked for, as click does it."""
+    """Each is set and then resolved as click does it."""
     told = {names(row[0])[0]: names(row[1])[0] for row in table("Flags")}
     context = click.Context(main, **main.context_settings)
     for flag in flags():

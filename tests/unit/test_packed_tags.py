@@ -1,4 +1,4 @@
-"""Packed tags are equal where the sets are, are unpacked as they were, and take few bytes."""
+"""Packed tags compare like sets, unpack to the same tags, and take few bytes."""
 
 from __future__ import annotations
 

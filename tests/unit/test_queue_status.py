@@ -1,4 +1,4 @@
-"""A status comes out as it went in, and the patch between two of them makes one of the other."""
+"""A status survives the conversion to JSON and back, and the patch between two statuses changes one to the other."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ statuses = st.builds(
 
 
 def merged(target: Any, patch: Any) -> Any:  # noqa: ANN401  # JSON
-    """Return what a merge patch makes of something, word for word as RFC 7386 has it."""
+    """Apply a merge patch, by the pseudocode of RFC 7386."""
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
@@ -126,7 +126,7 @@ def test_a_time_to_live_that_is_gone_is_named() -> None:
     assert "messageTTLSeconds" not in merged(status_to(status(5)), status_patch(status(5), status(None)))["effective"]
 
 
-# What others wrote
+# Fields that other programs wrote
 
 
 @pytest.mark.parametrize(

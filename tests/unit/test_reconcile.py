@@ -1,4 +1,4 @@
-"""The next step for an object, by what is known of it: every rule by itself, and that they always come to an end."""
+"""The next step for an object: each rule separately, and that repeated steps always reach an end."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from queuelet.definition import Counts, DeliverySettings, Owner, StoreKind
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
-from queuelet_operator.actions import how_it_was_got
+from queuelet_operator.actions import how_obtained
 from queuelet_operator.packed_tags import PackedTags
 from queuelet_operator.plan.conditions import counts_matter, current_outage
 from queuelet_operator.plan.declared import Declared
-from queuelet_operator.plan.deletion import LEFT, LOOK_AROUND_EVERY
+from queuelet_operator.plan.deletion import CONTEXT_MAX_AGE, LEFT
 from queuelet_operator.plan.events import notice_of_declaration
 from queuelet_operator.plan.model import (
     AddFinalizer,
     Cause,
     Declare,
+    DeletionContext,
     DropFinalizer,
-    Home,
     Known,
     LookAround,
     Nothing,
@@ -66,12 +66,12 @@ HERE_TOO = Server(epochs=dict.fromkeys(StoreKind, "epoch-1"))
 
 
 def away(seconds: float) -> Server:
-    """Return a server that has been away for so long."""
+    """Return a server that has been unreachable for this long."""
     return Server(away_since=NOW - seconds, why_away="connection refused")
 
 
-def in_trouble(seconds: float, *, is_full: bool) -> Server:
-    """Return a server whose stores have been full, or have failed, for so long."""
+def with_problem(seconds: float, *, is_full: bool) -> Server:
+    """Return a server whose store Disk has been full, or failed, for this long."""
     problem = StoreProblem(is_full=is_full, message="the disk is at fault", since=NOW - seconds)
     return Server(epochs=dict.fromkeys(StoreKind, "epoch-1"), problems={StoreKind.DISK: problem})
 
@@ -84,13 +84,13 @@ def a_queue(
     id_: str = "uid-1",
     **what: Any,  # noqa: ANN401  # fields of Declared
 ) -> ObservedQueue:
-    """Return a queue as the server tells of it."""
+    """Return a queue as the server reports it."""
     definition = Declared(name=NAME, owner=owner, **what)
     return ObservedQueue(id=id_, definition=definition, revision=1, counts=counts or Counts(), epoch=epoch)
 
 
 def ready_status() -> QueueStatus:
-    """Return the status of an object that is as it should be."""
+    """Return the status of an object that is ready."""
     return settled(known()).object.status
 
 
@@ -100,7 +100,7 @@ def an_object(
     spec: QueueSpec | None = None,
     **what: Any,  # noqa: ANN401  # fields of QueueObject
 ) -> QueueObject:
-    """Return an object that has its finalizer."""
+    """Return an object that has the finalizer."""
     defaults: dict[str, Any] = {
         "key": KEY,
         "uid": "uid-1",
@@ -112,13 +112,13 @@ def an_object(
 
 
 def known(an: QueueObject | None = None, **what: Any) -> Known:  # noqa: ANN401  # fields of Known
-    """Return what is known of an object whose queue is there as it should be."""
+    """Return the state of an object whose queue exists as wanted."""
     defaults: dict[str, Any] = {"server": HERE, "queue": a_queue()}
     return Known(object=an or an_object(), **defaults | what)
 
 
 def settled(was: Known) -> Known:
-    """Write the statuses that are asked for, until there is nothing to do."""
+    """Write statuses until there is nothing to do, and return the state then."""
     step = next_step(was, POLICY, NOW)
     for _ in range(MOST_STEPS):
         if isinstance(step, Nothing):
@@ -153,7 +153,7 @@ def deleting(
     drain_seconds: int | None = None,
     **what: Any,  # noqa: ANN401  # fields of QueueObject
 ) -> QueueObject:
-    """Return an object whose deletion was asked for a while ago."""
+    """Return an object whose deletion was requested `since` seconds ago."""
     spec = QueueSpec(deletion_policy=policy, drain_seconds=drain_seconds)
     return an_object(spec=spec, deleted_at=NOW - since, **what)
 
@@ -182,7 +182,7 @@ def test_then_its_status_says_so() -> None:
         type=READY,
         status="True",
         reason="Ready",
-        message="the queue is there as declared",
+        message="the queue exists as declared",
         observed_generation=1,
         since=timestamp(NOW),
     )
@@ -258,7 +258,7 @@ def test_a_queue_of_an_earlier_namespace_is_not_taken_over() -> None:
     ready = written(next_step(was, POLICY, NOW)).condition(READY)
     assert ready
     assert ready.reason == "NotOwner"
-    assert "an earlier namespace of this name, which had the uid ns-0" in ready.message
+    assert "an earlier namespace with this name, whose uid was ns-0" in ready.message
     step = declared(next_step(replace(was, object=replace(was.object, adopts=True)), POLICY, NOW))
     assert (step.cause, step.adopt) == (Cause.ADOPTED, True)
     restored = known(replace(an_object(), namespace_uid="ns-0"), queue=a_queue(before))
@@ -276,7 +276,7 @@ def test_a_request_is_answered_once() -> None:
     an = an_object(status=ready_status(), reconcile_requested_at="now")
     step = declared(next_step(known(an), POLICY, NOW))
     assert step.cause is Cause.REQUESTED
-    answered = known(an, answered="now")
+    answered = known(an, handled_request="now")
     status = written(next_step(answered, POLICY, NOW))
     assert status.last_handled_reconcile_at == "now"
     assert next_step(settled(answered), POLICY, NOW) == Nothing()
@@ -327,11 +327,11 @@ def test_an_event_tells_of_what_the_user_did_not_ask_for(cause: Cause, reason: s
     assert notice is None or (notice.is_warning == is_warning and NAME in notice.message)
 
 
-# What only people can put out of the way
+# Verdicts that block an object until it or the server's configuration is changed
 
 
 @pytest.mark.parametrize(
-    ("owner", "named"), [(THEIRS, "another/shop/orders"), (None, "made by hand")], ids=["another", "nobody"]
+    ("owner", "named"), [(THEIRS, "another/shop/orders"), (None, "created by hand")], ids=["another", "no owner"]
 )
 def test_a_queue_of_another_is_left_alone(owner: Owner | None, named: str) -> None:
     for finalizers in ((), (FINALIZER,)):
@@ -345,7 +345,7 @@ def test_a_queue_of_another_is_left_alone(owner: Owner | None, named: str) -> No
     assert isinstance(next_step(settled(known(queue=a_queue(owner))), POLICY, NOW), Nothing)
 
 
-@pytest.mark.parametrize("owner", [THEIRS, None], ids=["another", "nobody"])
+@pytest.mark.parametrize("owner", [THEIRS, None], ids=["another", "no owner"])
 def test_adoption_takes_it_over_once(owner: Owner | None) -> None:
     an = an_object(adopts=True)
     step = declared(next_step(known(an, queue=a_queue(owner, id_="theirs")), POLICY, NOW))
@@ -362,7 +362,7 @@ def test_a_queue_made_for_the_object_was_not_adopted() -> None:
 
 
 def test_what_is_taken_from_the_object_is_taken_back_once_though_the_queue_was_made_for_it() -> None:
-    """Its id is the object's uid, so only whoever took it back knows: the operator, until the status tells."""
+    """Its id is the object's uid, so only the operator that took it back knows of it until the status says so."""
     world = World(server=HERE, queue=None, an_object=an_object(adopts=True))
     world.look()
     assert world.an_object.status.adopted_at == ""
@@ -370,14 +370,14 @@ def test_what_is_taken_from_the_object_is_taken_back_once_though_the_queue_was_m
     world.look()
     assert world.queue.definition.owner == OURS
     assert world.an_object.status.adopted_at == timestamp(NOW)
-    world.queue, world.got = a_queue(THEIRS), None
+    world.queue, world.obtained_by = a_queue(THEIRS), None
     world.look()
     assert world.queue.definition.owner == THEIRS, "whether or not the operator is the same"
     assert shown(world.an_object.status)[STALLED] == ("True", "NotOwner")
 
 
 def test_an_adoption_is_used_up_before_the_status_could_be_told() -> None:
-    was = known(an_object(adopts=True, status=ready_status()), queue=a_queue(THEIRS), got=Cause.ADOPTED)
+    was = known(an_object(adopts=True, status=ready_status()), queue=a_queue(THEIRS), obtained_by=Cause.ADOPTED)
     status = written(next_step(was, POLICY, NOW))
     assert shown(status)[STALLED] == ("True", "NotOwner")
     assert status.adopted_at == timestamp(NOW)
@@ -403,8 +403,8 @@ def test_who_has_used_its_adoption_is_told_what_helps_then() -> None:
         an = an_object(adopts=adopts, status=was)
         ready = written(next_step(known(an, queue=a_queue(THEIRS)), POLICY, NOW)).condition(READY)
         assert ready
-        assert "took it over once, as status.adoptedAt tells" in ready.message
-        assert "to take it over with its messages, set" not in ready.message
+        assert "adopted it once (status.adoptedAt) and cannot do so again" in ready.message
+        assert "to adopt it with its messages, set" not in ready.message
 
 
 def test_a_queue_in_another_store_is_not_touched() -> None:
@@ -414,7 +414,7 @@ def test_a_queue_in_another_store_is_not_touched() -> None:
     assert shown(status) == {READY: ("False", "StoreMismatch"), STALLED: ("True", "StoreMismatch")}
     stalled = status.condition(STALLED)
     assert stalled
-    assert "lives in store Memory and cannot move to Disk" in stalled.message
+    assert "is in store Memory and cannot move to Disk" in stalled.message
 
 
 def test_an_adoption_does_not_move_a_queue_either() -> None:
@@ -480,7 +480,7 @@ def test_a_paused_object_stays_as_ready_as_it_was() -> None:
 
 
 def paused(counts: Counts | None = None) -> Known:
-    """Return what is known of an object that was ready, and then paused."""
+    """Return the state of an object that was ready and was then paused."""
     was = settled(known(queue=a_queue(counts=counts)))
     return settled(replace(was, object=replace(was.object, is_paused=True)))
 
@@ -502,9 +502,9 @@ def test_a_paused_object_tells_of_an_outage_and_is_as_ready_as_before_when_it_is
 def test_a_paused_object_tells_of_a_store_in_trouble(is_full: bool, reason: str) -> None:  # noqa: FBT001  # a column
     ready = settled(on_disk(HERE_TOO))
     was = settled(replace(ready, object=replace(ready.object, is_paused=True)))
-    short = replace(was, server=in_trouble(9, is_full=is_full))
+    short = replace(was, server=with_problem(9, is_full=is_full))
     assert next_step(short, POLICY, NOW) == Nothing(until=NOW + 1)
-    told = settled(replace(was, server=in_trouble(10, is_full=is_full)))
+    told = settled(replace(was, server=with_problem(10, is_full=is_full)))
     assert shown(told.object.status)[READY] == ("False", reason)
     assert shown(settled(replace(told, server=HERE_TOO)).object.status) == {READY: ("True", "Paused")}
 
@@ -524,7 +524,7 @@ def test_a_paused_object_whose_store_was_lost_says_so_once_and_nothing_is_made_a
     assert asked.notice is None, "one Event is enough"
     on = replace(told, object=replace(told.object, is_paused=False))
     assert declared(next_step(on, POLICY, NOW)).cause is Cause.STATE_LOST
-    again = settled(replace(on, queue=a_queue(epoch="epoch-2"), got=Cause.STATE_LOST))
+    again = settled(replace(on, queue=a_queue(epoch="epoch-2"), obtained_by=Cause.STATE_LOST))
     assert shown(again.object.status) == {READY: ("True", "Ready")}
 
 
@@ -538,7 +538,7 @@ def test_a_paused_object_whose_queue_is_gone_is_not_ready(queue: ObservedQueue |
     assert (status.messages, status.queue_id) == (None, "uid-1")
     ready = status.condition(READY)
     assert ready
-    assert "the queue that status.queueID names is not there" in ready.message
+    assert "the queue with the id status.queueID no longer exists" in ready.message
     assert next_step(replace(was, object=replace(was.object, status=status)), POLICY, NOW) == Nothing()
 
 
@@ -611,22 +611,22 @@ DISK = QueueSpec(store=StoreKind.DISK)
 
 
 def on_disk(server: Server, **what: Any) -> Known:  # noqa: ANN401  # fields of Known
-    """Return what is known of an object whose queue is on disk as it should be."""
+    """Return the state of an object whose queue exists on disk as wanted."""
     defaults: dict[str, Any] = {"an": an_object(spec=DISK), "queue": a_queue(store=StoreKind.DISK)}
     return known(server=server, **defaults | what)
 
 
 @pytest.mark.parametrize("is_full", [True, False], ids=["full", "failed"])
 def test_a_problem_of_a_store_is_no_news_at_first(is_full: bool) -> None:  # noqa: FBT001  # a column
-    was = settled(on_disk(in_trouble(0, is_full=is_full)) if is_full else on_disk(HERE_TOO))
+    was = settled(on_disk(with_problem(0, is_full=is_full)) if is_full else on_disk(HERE_TOO))
     assert shown(was.object.status) == {READY: ("True", "Ready")}
-    short = replace(was, server=in_trouble(9.5, is_full=is_full))
+    short = replace(was, server=with_problem(9.5, is_full=is_full))
     assert next_step(short, POLICY, NOW) == Nothing(until=NOW + 0.5)
 
 
 @pytest.mark.parametrize(("is_full", "reason"), [(True, "StoreFull"), (False, "StoreFailed")], ids=["full", "failed"])
 def test_a_problem_of_a_store_is_told_of_after_ten_seconds_and_once(is_full: bool, reason: str) -> None:  # noqa: FBT001  # a column
-    was = replace(settled(on_disk(HERE_TOO)), server=in_trouble(10, is_full=is_full))
+    was = replace(settled(on_disk(HERE_TOO)), server=with_problem(10, is_full=is_full))
     status = written(next_step(was, POLICY, NOW))
     assert shown(status) == {READY: ("False", reason), RECONCILING: ("True", reason)}
     ready = status.condition(READY)
@@ -648,11 +648,11 @@ def test_a_problem_of_a_store_is_told_of_after_ten_seconds_and_once(is_full: boo
 
 def test_queues_in_another_store_do_not_notice() -> None:
     for is_full in (True, False):
-        assert next_step(replace(settled(known()), server=in_trouble(60, is_full=is_full)), POLICY, NOW) == Nothing()
+        assert next_step(replace(settled(known()), server=with_problem(60, is_full=is_full)), POLICY, NOW) == Nothing()
 
 
 def test_a_full_store_takes_declarations() -> None:
-    full = on_disk(in_trouble(60, is_full=True), queue=None)
+    full = on_disk(with_problem(60, is_full=True), queue=None)
     assert declared(next_step(full, POLICY, NOW)).cause is Cause.CREATED
     limited = a_queue(store=StoreKind.DISK, limit=7)
     status = replace(full.object, status=ready_status(), generation=2)
@@ -661,17 +661,17 @@ def test_a_full_store_takes_declarations() -> None:
 
 def test_nothing_is_declared_in_a_store_that_has_failed() -> None:
     for queue in (None, a_queue(store=StoreKind.DISK, limit=7)):
-        failed = on_disk(in_trouble(1, is_full=False), an=an_object(spec=DISK, finalizers=()), queue=queue)
+        failed = on_disk(with_problem(1, is_full=False), an=an_object(spec=DISK, finalizers=()), queue=queue)
         assert next_step(failed, POLICY, NOW) == Nothing(until=NOW + 9)
 
 
 def test_a_deletion_waits_for_a_store_that_has_failed() -> None:
     an = replace(deleting(), spec=DISK)
-    was = on_disk(in_trouble(30, is_full=False), an=an)
+    was = on_disk(with_problem(30, is_full=False), an=an)
     assert next_step(was, POLICY, NOW) == LookAround()
-    status = written(next_step(replace(was, home=home()), POLICY, NOW))
+    status = written(next_step(replace(was, deletion_context=context()), POLICY, NOW))
     assert shown(status)[RECONCILING] == ("True", "StoreFailed")
-    assert next_step(replace(was, server=in_trouble(30, is_full=True)), POLICY, NOW) == Remove(owner=OURS)
+    assert next_step(replace(was, server=with_problem(30, is_full=True)), POLICY, NOW) == Remove(owner=OURS)
 
 
 def test_a_problem_is_as_old_as_it_was_before() -> None:
@@ -838,62 +838,68 @@ def test_a_removal_that_was_answered_lets_go_though_the_server_is_away_now() -> 
 # Deletion without a server
 
 
-def home(seen_before: float = 0.0, *, terminating: bool = False, server_is_gone: bool = False) -> Home:
-    """Return surroundings that were looked at so long ago."""
-    return Home(namespace_is_terminating=terminating, server_is_gone=server_is_gone, seen_at=NOW - seen_before)
+def context(seen_before: float = 0.0, *, terminating: bool = False, server_is_gone: bool = False) -> DeletionContext:
+    """Return a context that was looked up `seen_before` seconds ago."""
+    return DeletionContext(
+        namespace_is_terminating=terminating, server_is_gone=server_is_gone, seen_at=NOW - seen_before
+    )
 
 
 @pytest.mark.parametrize("policy", [DeletionPolicy.DELETE, DeletionPolicy.DRAIN])
 def test_a_deletion_waits_for_the_server_and_looks_around(policy: DeletionPolicy) -> None:
     was = known(deleting(policy), server=away(5), queue=None)
     assert next_step(was, POLICY, NOW) == LookAround()
-    waits = replace(was, home=home())
+    waits = replace(was, deletion_context=context())
     assert next_step(waits, POLICY, NOW) == Nothing(until=NOW + 5), "until the outage is to be told of"
-    assert next_step(replace(was, home=home(LOOK_AROUND_EVERY)), POLICY, NOW) == LookAround()
+    assert next_step(replace(was, deletion_context=context(CONTEXT_MAX_AGE)), POLICY, NOW) == LookAround()
 
 
 def test_a_deletion_that_waits_tells_of_the_outage_and_waits_on() -> None:
-    was = known(deleting(), server=away(30), queue=None, home=home())
+    was = known(deleting(), server=away(30), queue=None, deletion_context=context())
     status = written(next_step(was, POLICY, NOW))
     assert shown(status)[RECONCILING] == ("True", "ServerUnavailable")
     told = replace(was, object=replace(was.object, status=status))
-    assert next_step(told, POLICY, NOW) == Nothing(until=NOW + LOOK_AROUND_EVERY)
+    assert next_step(told, POLICY, NOW) == Nothing(until=NOW + CONTEXT_MAX_AGE)
     near = replace(told, server=away(595))
     assert next_step(near, POLICY, NOW) == Nothing(until=NOW + 5)
 
 
-FAILED = in_trouble(600, is_full=False)
+FAILED = with_problem(600, is_full=False)
 
 
 @pytest.mark.parametrize(
     ("server", "around", "why"),
     [
-        (away(1), home(terminating=True), "the namespace is being deleted, and the server at queuelet:10002 has not"),
-        (away(1), home(server_is_gone=True), "the Service of the server was deleted"),
-        (away(600), home(), f"has not answered since {timestamp(NOW - 600)}"),
-        (FAILED, home(terminating=True), "the namespace is being deleted, and nothing can be done with the store"),
-        (FAILED, home(server_is_gone=True), "the Service of the server was deleted"),
+        (
+            away(1),
+            context(terminating=True),
+            "the namespace is being deleted, and the server at queuelet:10002 has not",
+        ),
+        (away(1), context(server_is_gone=True), "the Service of the server was deleted"),
+        (away(600), context(), f"has not responded since {timestamp(NOW - 600)}"),
+        (FAILED, context(terminating=True), "the namespace is being deleted, and the store of the server at"),
+        (FAILED, context(server_is_gone=True), "the Service of the server was deleted"),
         (
             FAILED,
-            home(),
-            f"nothing can be done with the store of the server at queuelet:10002 since {timestamp(NOW - 600)}",
+            context(),
+            f"the store of the server at queuelet:10002 has been unusable since {timestamp(NOW - 600)}",
         ),
     ],
     ids=["namespace", "Service", "time", "namespace, store", "Service, store", "time, store"],
 )
-def test_a_deletion_is_let_go_without_the_server(server: Server, around: Home, why: str) -> None:
+def test_a_deletion_is_let_go_without_the_server(server: Server, around: DeletionContext, why: str) -> None:
     queue = None if server.is_away else a_queue(store=StoreKind.DISK)
     for policy in (DeletionPolicy.DELETE, DeletionPolicy.DRAIN):
-        step = next_step(known(deleting(policy), server=server, queue=queue, home=around), POLICY, NOW)
+        step = next_step(known(deleting(policy), server=server, queue=queue, deletion_context=around), POLICY, NOW)
         assert isinstance(step, DropFinalizer)
         assert step.notice
         assert (step.notice.reason, step.notice.is_warning) == (LEFT, True)
         assert why in step.notice.message
-        assert "may be left" in step.notice.message
+        assert "may remain on the server" in step.notice.message
 
 
 def test_with_the_server_there_a_terminating_namespace_is_no_reason_to_leave_a_queue() -> None:
-    assert next_step(known(deleting(), home=home(terminating=True)), POLICY, NOW) == Remove(owner=OURS)
+    assert next_step(known(deleting(), deletion_context=context(terminating=True)), POLICY, NOW) == Remove(owner=OURS)
 
 
 # Drain
@@ -902,7 +908,7 @@ FULL = Counts(ready=2)
 
 
 def draining(counts: Counts = FULL) -> ObservedQueue:
-    """Return a queue that takes no new messages."""
+    """Return a queue that refuses new messages."""
     return a_queue(counts=counts, draining=True)
 
 
@@ -919,7 +925,7 @@ def test_a_drain_that_is_refused_for_now_is_tried_again_when_it_is_time() -> Non
 
 
 def test_a_drain_ends_though_the_server_would_not_take_the_object_any_more() -> None:
-    """The queue is closed as it is: what the object asked for since, and was refused, is no matter now."""
+    """The queue is closed with its present definition, because the server may have refused the wanted one."""
     an = deleting(DeletionPolicy.DRAIN, generation=2)
     an = replace(an, spec=replace(an.spec, limit=5, tags=PackedTags([Tag("a", "refused")])))
     step = declared(next_step(known(an, queue=a_queue(counts=FULL, limit=3)), POLICY, NOW))
@@ -929,12 +935,12 @@ def test_a_drain_ends_though_the_server_would_not_take_the_object_any_more() -> 
 def test_a_drain_looks_around_and_tells_what_it_waits_for() -> None:
     was = known(deleting(DeletionPolicy.DRAIN), queue=draining())
     assert next_step(was, POLICY, NOW) == LookAround()
-    was = replace(was, home=home())
+    was = replace(was, deletion_context=context())
     status = written(next_step(was, POLICY, NOW))
     assert shown(status) == {READY: ("False", "WaitingForDrain"), RECONCILING: ("True", "WaitingForDrain")}
     assert status.messages == FULL
     told = replace(was, object=replace(was.object, status=status))
-    assert next_step(told, POLICY, NOW) == Nothing(until=NOW + LOOK_AROUND_EVERY)
+    assert next_step(told, POLICY, NOW) == Nothing(until=NOW + CONTEXT_MAX_AGE)
 
 
 def test_a_queue_that_is_drained_is_removed() -> None:
@@ -945,20 +951,22 @@ def test_a_queue_that_is_drained_is_removed() -> None:
 @pytest.mark.parametrize("queue", [a_queue(counts=FULL), draining()], ids=["open", "draining"])
 def test_a_drain_ends_at_its_deadline(queue: ObservedQueue) -> None:
     an = deleting(DeletionPolicy.DRAIN, since=60, drain_seconds=60)
-    assert next_step(known(an, queue=queue, home=home()), POLICY, NOW) == Remove(owner=OURS)
+    assert next_step(known(an, queue=queue, deletion_context=context()), POLICY, NOW) == Remove(owner=OURS)
 
 
 def test_a_drain_is_looked_at_again_at_its_deadline() -> None:
     an = deleting(DeletionPolicy.DRAIN, since=57, drain_seconds=60)
-    was = known(an, queue=draining(), home=home())
+    was = known(an, queue=draining(), deletion_context=context())
     told = replace(was, object=replace(an, status=written(next_step(was, POLICY, NOW))))
     assert next_step(told, POLICY, NOW) == Nothing(until=NOW + 3)
 
 
 def test_a_drain_that_waits_names_its_deadline_if_it_has_one() -> None:
-    for seconds, by_then in ((60, f"or at {timestamp(NOW + 50)} with what is left in it"), (None, "")):
+    for seconds, by_then in ((60, f"or at {timestamp(NOW + 50)} with the messages left"), (None, "")):
         an = deleting(DeletionPolicy.DRAIN, since=10, drain_seconds=seconds)
-        ready = written(next_step(known(an, queue=draining(), home=home()), POLICY, NOW)).condition(READY)
+        ready = written(next_step(known(an, queue=draining(), deletion_context=context()), POLICY, NOW)).condition(
+            READY
+        )
         assert ready
         assert by_then in ready.message
         assert ("or at" in ready.message) is (seconds is not None)
@@ -978,7 +986,7 @@ def test_what_is_retained_in_the_midst_of_a_drain_is_opened_before_the_object_go
 
 
 def test_what_cannot_be_opened_again_is_told_of() -> None:
-    drained = known(deleting(DeletionPolicy.DRAIN), queue=draining(), home=home())
+    drained = known(deleting(DeletionPolicy.DRAIN), queue=draining(), deletion_context=context())
     status = written(next_step(drained, POLICY, NOW))
     an = deleting(DeletionPolicy.RETAIN, status=status)
     for was in (known(an, queue=draining(), refusal=FOR_NOW), known(an, queue=None, server=away(1))):
@@ -990,8 +998,8 @@ def test_what_cannot_be_opened_again_is_told_of() -> None:
 
 
 def test_in_a_terminating_namespace_a_drain_leaves_the_queue() -> None:
-    """Its consumers go with the namespace, and the messages are of more worth than a tidy server."""
-    was = known(deleting(DeletionPolicy.DRAIN), queue=draining(), home=home(terminating=True))
+    """Its consumers are deleted with the namespace, and keeping the messages matters more than a clean server."""
+    was = known(deleting(DeletionPolicy.DRAIN), queue=draining(), deletion_context=context(terminating=True))
     step = next_step(was, POLICY, NOW)
     assert isinstance(step, DropFinalizer)
     assert step.notice
@@ -1009,7 +1017,7 @@ def test_a_queue_that_is_not_ours_is_not_drained(queue: ObservedQueue | None) ->
 
 @dataclass
 class World:
-    """A server and an API server, as far as the steps need them."""
+    """A fake of the server and of the API server, as far as the steps need them."""
 
     server: Server
     queue: ObservedQueue | None
@@ -1017,34 +1025,34 @@ class World:
     namespace_is_terminating: bool = False
     service_is_gone: bool = False
     refuses: Refusal | None = None
-    """What a declaration is answered with, if it is refused."""
+    """The refusal of every declaration; None if the server accepts them."""
     now: float = NOW
 
     is_gone: bool = False
     steps: list[Step] = field(default_factory=list)
     refusal: Refusal | None = None
     removed: Removed | None = None
-    around: Home | None = None
-    answered: str = ""
-    got: Cause | None = None
+    around: DeletionContext | None = None
+    handled_request: str = ""
+    obtained_by: Cause | None = None
     counts_written_at: float = 0.0
 
     def known(self) -> Known:
-        """Return what the operator knows."""
+        """Return the state that the operator sees."""
         return Known(
             object=self.an_object,
             server=self.server,
             queue=None if self.server.is_away else self.queue,
             refusal=self.refusal,
             removed=self.removed,
-            home=self.around,
-            answered=self.answered,
-            got=self.got,
+            deletion_context=self.around,
+            handled_request=self.handled_request,
+            obtained_by=self.obtained_by,
             counts_written_at=self.counts_written_at,
         )
 
     def look(self) -> Nothing:
-        """Take steps until there is nothing to do, as the controller does."""
+        """Execute steps until there is nothing to do, as the controller does."""
         for _ in range(MOST_STEPS):
             step = Nothing() if self.is_gone else next_step(self.known(), POLICY, self.now)
             if isinstance(step, Nothing):
@@ -1054,7 +1062,7 @@ class World:
         raise AssertionError(f"more than {MOST_STEPS} steps: {self.steps}")
 
     def take(self, step: Step) -> None:
-        """Do as a step says."""
+        """Execute a step."""
         match step:
             case AddFinalizer():
                 assert FINALIZER not in self.an_object.finalizers
@@ -1069,7 +1077,7 @@ class World:
             case Remove():
                 self._remove(step)
             case LookAround():
-                self.around = Home(
+                self.around = DeletionContext(
                     namespace_is_terminating=self.namespace_is_terminating,
                     server_is_gone=self.service_is_gone,
                     seen_at=self.now,
@@ -1092,9 +1100,9 @@ class World:
         if refusal:
             self.refusal = replace(refusal, retry_at=self.now + 1)
             return
-        self.refusal, self.answered = None, self.an_object.reconcile_requested_at
+        self.refusal, self.handled_request = None, self.an_object.reconcile_requested_at
         outcome = pb.DeclareResult.OUTCOME_UPDATED if queue else pb.DeclareResult.OUTCOME_CREATED
-        self.got = how_it_was_got(self.got, step.cause, outcome)
+        self.obtained_by = how_obtained(self.obtained_by, step.cause, outcome)
         new = ObservedQueue(id="uid-1", definition=wanted, revision=1, counts=Counts(), epoch=epoch or "")
         self.queue = replace(queue, definition=wanted) if queue else new
 
@@ -1210,7 +1218,7 @@ some_servers = st.one_of(
         ),
     ),
     st.sampled_from([away(1), away(11), away(601)]),
-    st.builds(in_trouble, st.sampled_from([1, 11, 601]), is_full=st.booleans()),
+    st.builds(with_problem, st.sampled_from([1, 11, 601]), is_full=st.booleans()),
 )
 worlds = st.builds(
     World,
@@ -1231,19 +1239,19 @@ def test_from_anywhere_it_comes_to_rest_within_eight_steps(world: World) -> None
         assert world.is_gone or not an.has_finalizer or rest.until is not None, "a deletion that waits is looked at"
         return
     says = shown(status)
-    trouble = current_outage(world.known(), POLICY)
+    outage = current_outage(world.known(), POLICY)
     if an.is_paused:
         assert not any(isinstance(each, Declare | Remove) for each in world.steps)
-        is_there = trouble is not None or (world.queue is not None and world.queue.id == status.queue_id)
+        is_there = outage is not None or (world.queue is not None and world.queue.id == status.queue_id)
         assert says[READY][0] == "False" or is_there, "it does not say that a queue is there that is not"
         return
-    if trouble and trouble.ends_work and rest.until is not None:
+    if outage and outage.blocks_calls and rest.until is not None:
         return
     assert status.observed_generation == an.generation
     is_ready, is_stalled = says[READY] == ("True", "Ready"), STALLED in says
     is_waiting = RECONCILING in says
     assert [is_ready, is_stalled, is_waiting].count(True) == 1, "it is one of three"
-    assert rest.until is not None or is_ready or is_stalled or trouble, "what waits is looked at again"
+    assert rest.until is not None or is_ready or is_stalled or outage, "what waits is looked at again"
     if is_ready:
         assert world.queue
         wanted = an.spec.definition(NAME, OURS)
@@ -1266,7 +1274,7 @@ def test_an_operator_that_starts_anew_at_rest_has_nothing_to_repair(world: World
     world.look()
     if world.is_gone or world.refusal:
         return
-    world.removed, world.around, world.answered, world.got = None, None, "", None
+    world.removed, world.around, world.handled_request, world.obtained_by = None, None, "", None
     world.counts_written_at = 0.0
     taken = len(world.steps)
     world.look()
@@ -1285,9 +1293,9 @@ def test_it_touches_no_queue_of_another_unless_it_may_adopt_it(world: World) -> 
 
 
 def cannot_work(world: World) -> bool:
-    """Tell whether nothing can be done with the queue of a world."""
-    trouble = current_outage(world.known(), POLICY)
-    return trouble is not None and trouble.ends_work
+    """Return whether an outage blocks calls on the queue of a world."""
+    outage = current_outage(world.known(), POLICY)
+    return outage is not None and outage.blocks_calls
 
 
 @given(world=worlds)

@@ -1,4 +1,4 @@
-"""Each key may do something so often at once, and so often a second after that."""
+"""Token buckets allow each key a burst, and then a number of operations per second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue of work hands out each key once, the most urgent first, and brings back what failed less and less often."""
+"""The work queue returns each key once, the most urgent first, and retries failed keys with a growing backoff."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still."""
+    """A clock that does not advance by itself."""
     return Clock()
 
 
@@ -40,7 +40,7 @@ def queue(clock: Clock) -> WorkQueue[str]:
 
 
 async def take(queue: WorkQueue[str]) -> str | None:
-    """Return what is handed out now, None if that is nothing."""
+    """Return the key that `get` returns now, None if it would wait."""
     getting = asyncio.ensure_future(queue.get())
     await asyncio.sleep(0)
     if getting.done():
@@ -52,7 +52,7 @@ async def take(queue: WorkQueue[str]) -> str | None:
 
 
 async def take_all(queue: WorkQueue[str]) -> list[str]:
-    """Return all that is handed out now, in order; it stays in hand."""
+    """Return the keys that `get` returns now, in order; they stay in progress."""
     taken: list[str] = []
     while (key := await take(queue)) is not None:
         taken.append(key)
@@ -95,7 +95,7 @@ async def test_the_more_urgent_of_two_reasons_counts(queue: WorkQueue[str]) -> N
     assert await take_all(queue) == ["a", "b"]
 
 
-# In hand
+# In progress
 
 
 async def test_a_key_in_hand_is_not_handed_out_again_before_it_is_done(queue: WorkQueue[str]) -> None:
@@ -103,9 +103,9 @@ async def test_a_key_in_hand_is_not_handed_out_again_before_it_is_done(queue: Wo
     assert await take(queue) == "a"
     queue.add("a", Priority.DELETION)
     assert await take(queue) is None
-    assert (len(queue), queue.in_hand) == (0, 1)
+    assert (len(queue), queue.in_progress) == (0, 1)
     queue.done("a")
-    assert queue.in_hand == 0
+    assert queue.in_progress == 0
     assert await take(queue) == "a"
 
 
@@ -145,19 +145,19 @@ async def test_whoever_waits_is_given_what_comes(queue: WorkQueue[str]) -> None:
 
 
 async def test_of_many_workers_none_has_a_key_that_another_has(queue: WorkQueue[str]) -> None:
-    in_hand: set[str] = set()
+    in_progress: set[str] = set()
     looks = 0
 
     async def work() -> None:
         nonlocal looks
         while True:
             key = await queue.get()
-            assert key not in in_hand
-            in_hand.add(key)
+            assert key not in in_progress
+            in_progress.add(key)
             looks += 1
             for _ in range(looks % 4):
                 await asyncio.sleep(0)
-            in_hand.discard(key)
+            in_progress.discard(key)
             queue.done(key)
 
     workers = [asyncio.ensure_future(work()) for _ in range(5)]
@@ -166,7 +166,7 @@ async def test_of_many_workers_none_has_a_key_that_another_has(queue: WorkQueue[
         await asyncio.sleep(0)
     for _ in range(50):
         await asyncio.sleep(0)
-    assert (len(queue), queue.in_hand) == (0, 0)
+    assert (len(queue), queue.in_progress) == (0, 0)
     for worker in workers:
         assert not worker.done()
         worker.cancel()
@@ -270,7 +270,7 @@ async def test_it_does_not_come_back_before_it_may(queue: WorkQueue[str], clock:
 async def test_what_comes_in_meanwhile_does_not_bring_it_back_before_it_may(
     queue: WorkQueue[str], clock: Clock
 ) -> None:
-    """The API server said when to come back, and what has happened to the object since is no excuse."""
+    """The API server said when to retry, and later changes of the object do not shorten that."""
     queue.add("a", Priority.CHANGE)
     await take(queue)
     queue.add("a", Priority.CHANGE)
@@ -285,7 +285,7 @@ async def test_what_comes_in_meanwhile_does_not_bring_it_back_before_it_may(
 
 
 async def test_a_key_that_was_forgotten_and_comes_again_waits_for_nothing(queue: WorkQueue[str], clock: Clock) -> None:
-    """It is another object of the same name, and was told nothing."""
+    """It is another object with the same name, to which the wait does not apply."""
     queue.add("a", Priority.CHANGE)
     await take(queue)
     queue.retry("a", not_before=30.0)
@@ -340,9 +340,9 @@ async def test_it_tells_how_long_the_one_that_waits_longest_has_waited(queue: Wo
 
 
 async def test_nobody_has_waited_for_less_than_no_time() -> None:
-    """The clock goes on between two looks at it."""
+    """The clock advances between two reads of it."""
     queue: WorkQueue[str] = WorkQueue(map(float, count()).__next__)
-    assert (queue.oldest(), queue.longest_in_hand()) == (0, 0)
+    assert (queue.oldest(), queue.longest_in_progress()) == (0, 0)
 
 
 async def test_it_tells_when_a_key_was_last_done_with(queue: WorkQueue[str], clock: Clock) -> None:
@@ -358,11 +358,11 @@ KEYS = ("a", "b")
 keys = st.sampled_from(KEYS)
 priorities = st.sampled_from(Priority)
 delays = st.sampled_from((0.0, 0.0, 0.0, 5.0)) | st.floats(0, 10)
-"""Often the same, so that a key is added again for a time that it was forgotten at."""
+"""Few different times, so that a key is often added again for the same time after it was forgotten."""
 
 
 class WorkQueueMachine(RuleBasedStateMachine):
-    """The queue beside plain dictionaries."""
+    """Compares the queue with a model made of plain dictionaries."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -373,44 +373,44 @@ class WorkQueueMachine(RuleBasedStateMachine):
         self.since: dict[str, float] = {}
         self.due: dict[str, tuple[float, int, Priority]] = {}
         self.not_before: dict[str, float] = {}
-        self.in_hand: dict[str, list[Priority]] = {}
+        self.in_progress: dict[str, list[Priority]] = {}
         self.failures = dict.fromkeys(KEYS, 0)
         self.number = 0
 
     def teardown(self) -> None:
-        """Take all that is left, and end the event loop."""
+        """Get all remaining keys, and close the event loop."""
         self.clock.now += 1_000
         try:
             while (expected := self.model_take()) is not None:
                 assert self.loop.run_until_complete(take(self.queue)) == expected
                 self.queue.done(expected)
-                for priority in sorted(self.in_hand.pop(expected))[:1]:
+                for priority in sorted(self.in_progress.pop(expected))[:1]:
                     self.model_add(expected, priority)
             assert self.loop.run_until_complete(take(self.queue)) is None
         finally:
             self.loop.close()
 
     def model_add(self, key: str, priority: Priority) -> None:
-        """Have a key wait for its turn."""
+        """Add a key."""
         if self.not_before.get(key, 0.0) > self.clock.now:
             self.model_add_at(key, self.not_before[key], priority)
             return
         self.not_before.pop(key, None)
-        if key in self.in_hand:
-            self.in_hand[key].append(priority)
+        if key in self.in_progress:
+            self.in_progress[key].append(priority)
         elif key not in self.waiting or priority < self.waiting[key][0]:
             self.number += 1
             self.waiting[key] = (priority, self.number)
             self.since.setdefault(key, self.clock.now)
 
     def model_add_at(self, key: str, when: float, priority: Priority) -> None:
-        """Have a key wait for a time."""
+        """Add a key at a time."""
         if key not in self.due or when < self.due[key][0]:
             self.number += 1
             self.due[key] = (when, self.number, priority)
 
     def model_take(self) -> str | None:
-        """Hand a key out."""
+        """Get a key."""
         while self.due:
             key = min(self.due, key=lambda key: self.due[key])
             when, _, priority = self.due[key]
@@ -422,7 +422,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
             return None
         first = min(self.waiting, key=lambda key: self.waiting[key])
         del self.waiting[first], self.since[first]
-        self.in_hand[first] = []
+        self.in_progress[first] = []
         return first
 
     @rule(key=keys, priority=priorities)
@@ -469,18 +469,18 @@ class WorkQueueMachine(RuleBasedStateMachine):
         expected = self.model_take()
         assert self.loop.run_until_complete(take(self.queue)) == expected
 
-    @precondition(lambda self: self.in_hand)
+    @precondition(lambda self: self.in_progress)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        key = data.draw(st.sampled_from(sorted(self.in_hand)))
+        key = data.draw(st.sampled_from(sorted(self.in_progress)))
         self.queue.done(key)
-        for priority in sorted(self.in_hand.pop(key))[:1]:
+        for priority in sorted(self.in_progress.pop(key))[:1]:
             self.model_add(key, priority)
 
     @invariant()
     def it_is_what_the_model_says(self) -> None:
         assert len(self.queue) == len(self.waiting)
-        assert self.queue.in_hand == len(self.in_hand)
+        assert self.queue.in_progress == len(self.in_progress)
         oldest = min(self.since.values(), default=self.clock.now)
         assert self.queue.oldest() == pytest.approx(self.clock.now - oldest)
 

@@ -1,6 +1,7 @@
 """Decisions of the operator, as pure functions: no I/O, no clock.
 
-Begin with `reconcile.py`: the next step for one object. `deletion.py` has the steps of an object that goes,
-`conditions.py` what its status says, `events.py` what is reported as Events, and `model.py` the words of them all.
-`resources.py`, `status.py`, `observed.py` and `declared.py` read and write Queues, statuses and the server's queues.
+Start with `reconcile.py`, which returns the next step for one object. `deletion.py` returns the steps for an object
+that is being deleted, `conditions.py` decides the status, `events.py` the Events, and `model.py` defines the types that
+they share. `resources.py`, `status.py`, `observed.py` and `declared.py` convert Queues, statuses and queues of the
+server.
 """

@@ -1,4 +1,8 @@
-"""What a Queue's status should say: conditions by what stands in the way, and figures as the server tells them."""
+"""Decides the status of a Queue: its conditions, and the observed state of its queue.
+
+A `Verdict` says what the conditions should be. `blocking_verdict`, `verdict_when_paused` and `verdict_when_declared`
+return one, and `status_step` turns it into a write, or into nothing if the status says so already.
+"""
 
 from __future__ import annotations
 
@@ -20,61 +24,66 @@ from queuelet_operator.plan.status import (
     without_condition,
 )
 
-NOT_TRIED = "it was not reached yet"
+NOT_TRIED = "no connection attempt has ended yet"
 
 LONGEST_MESSAGE = 2_048
-"""Characters of a condition's message. Longer ones are cut, because some of them quote the server."""
+"""Characters of a condition's message. Longer ones are truncated, because some of them quote the server."""
 
 _FACTOR = 2
 _SHARE_OF_LIMIT = 10
 
-_PASSING = {Reason.SERVER_UNAVAILABLE, Reason.STORE_FULL, Reason.STORE_FAILED}
-"""What is told of a queue that was ready before, and is again once the trouble is over."""
+_OUTAGE_REASONS = {Reason.SERVER_UNAVAILABLE, Reason.STORE_FULL, Reason.STORE_FAILED}
+"""Reasons that describe an outage: a queue that was ready before is ready again after it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What the conditions should say."""
+    """What the conditions of a status should be."""
 
     reason: Reason
     message: str
     ready: str = "False"
     reconciling: bool = False
     stalled: bool = False
-    forgets_queue: bool = False
-    """Whether what the status tells of the queue no longer holds."""
-    forgets_counts: bool = False
-    """Whether the counts in the status no longer hold."""
+    clears_queue: bool = False
+    """Whether to clear the fields of the status that describe the queue, because it is not the object's queue."""
+    clears_counts: bool = False
+    """Whether to clear the message counts of the status, because they are no longer true."""
     notice: Notice | None = None
-    """The Event to post along with it."""
+    """The Event to post when the status is written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trouble:
-    """What is wrong with the server or with one of its stores: it passes without a change of the object."""
+class Outage:
+    """An outage of the server or of one of its stores. It ends without a change of the object."""
 
-    what: str
-    """It, as a part of a sentence."""
+    clause: str
+    """A clause that describes the outage, for use in a sentence."""
 
     verdict: Verdict
     since: float
+    """When the outage began, in seconds by `queuelet.clock`."""
     cause: str
-    """Why it is so, as the end of the verdict's sentence; empty while that is not known."""
+    """The cause, as the verdict's message ends with it; empty if it is unknown."""
 
-    ends_work: bool = True
-    """Whether nothing can be done with the queue for as long."""
+    blocks_calls: bool = True
+    """Whether no call on the queue can succeed during the outage."""
 
-    def is_told(self, known: Known, policy: Policy, now: float) -> bool:
-        """Tell whether the status is to say so: not at first, as most of it is over soon, but once it does it stays."""
-        return now >= self.told_at(policy) or known.object.status.reason == self.verdict.reason
+    def is_reported(self, known: Known, policy: Policy, now: float) -> bool:
+        """Return whether to report this outage in the status.
 
-    def told_at(self, policy: Policy) -> float:
-        """Return when a status says so, in seconds since 1970."""
+        It is reported once it has lasted `outage_after` seconds, because most outages are shorter, and from then on
+        until it ends.
+        """
+        return now >= self.report_at(policy) or known.object.status.reason == self.verdict.reason
+
+    def report_at(self, policy: Policy) -> float:
+        """Return from when on a status reports this outage, in seconds by `queuelet.clock`."""
         return self.since + policy.outage_after
 
 
 def blocking_verdict(known: Known, policy: Policy) -> Verdict | None:
-    """Return what only people can put out of the way, None if nothing is in the way."""
+    """Return the verdict if only a change of the object or of the server's configuration can help, else None."""
     an_object, queue, epochs = known.object, known.queue, known.server.epochs or {}
     store = an_object.spec.store
     if queue and not is_owned(queue, policy.owner(an_object)) and not _may_adopt(known):
@@ -83,18 +92,19 @@ def blocking_verdict(known: Known, policy: Policy) -> Verdict | None:
         return Verdict(
             reason=Reason.STORE_MISMATCH,
             message=(
-                f"the queue lives in store {queue.definition.store.name.title()} and cannot move to "
-                f"{store.name.title()}: apply this Queue with the store that the queue is in, or under another name"
+                f"spec.store: the queue is in store {queue.definition.store.name.title()} and cannot move to "
+                f"{store.name.title()}; delete this Queue, which keeps the queue, and apply it with that store, or "
+                "use another name"
             ),
             stalled=True,
-            forgets_queue=True,
+            clears_queue=True,
         )
     if store not in epochs:
         return Verdict(
             reason=Reason.STORE_UNAVAILABLE,
             message=(
-                f"the server at {policy.address} runs without the store {store.name.title()}: start it with that "
-                "store, or apply a Queue with another"
+                f"spec.store: the server at {policy.address} has no store {store.name.title()}; start it with that "
+                "store, or delete this Queue and apply it with another"
             ),
             stalled=True,
         )
@@ -102,139 +112,141 @@ def blocking_verdict(known: Known, policy: Policy) -> Verdict | None:
 
 
 def _not_owner(known: Known, owner: Owner | None, wanted: Owner) -> Verdict:
-    belongs_to = owner.name if owner else "nobody: it was made by hand"
+    whose = f"belongs to {owner.name}" if owner else "has no owner, because it was created by hand"
     if owner and owner.name == wanted.name:
-        belongs_to = f"{owner.name} of an earlier namespace of this name, which had the uid {owner.namespace_uid}"
+        whose = f"belongs to {owner.name} of an earlier namespace with this name, whose uid was {owner.namespace_uid}"
     if _has_used_adoption(known):
         help_ = (
-            "this Queue took it over once, as status.adoptedAt tells, and does not do so again: delete the Queue, "
-            f'which leaves the queue there, and apply it anew with the annotation {ADOPT}: "true"'
+            "this Queue adopted it once (status.adoptedAt) and cannot do so again: delete the Queue, which keeps the "
+            f'queue, and apply it again with the annotation {ADOPT}: "true"'
         )
     else:
-        help_ = f'to take it over with its messages, set the annotation {ADOPT}: "true"'
+        help_ = f'to adopt it with its messages, set the annotation {ADOPT}: "true"'
     return Verdict(
         reason=Reason.NOT_OWNER,
-        message=f"the server has a queue of this name that belongs to {belongs_to}; {help_}",
+        message=f"queue {known.object.key.queue_name} already exists and {whose}; {help_}",
         stalled=True,
-        forgets_queue=True,
+        clears_queue=True,
     )
 
 
 def is_owned(queue: ObservedQueue, owner: Owner | None) -> bool:
-    """Return whether a queue is that of an object of this name in this namespace, whatever the object's uid."""
+    """Return whether a queue belongs to an object with this name in this namespace, current or earlier."""
     present = queue.definition.owner
     return present is not None and owner is not None and present.may_be(owner)
 
 
 def is_of_object(queue: ObservedQueue, owner: Owner) -> bool:
-    """Return whether a queue is that of this very object."""
+    """Return whether a queue belongs to exactly this object and not to an earlier one with its name."""
     present = queue.definition.owner
     return present is not None and is_owned(queue, owner) and present.uid == owner.uid
 
 
 def _may_adopt(known: Known) -> bool:
-    """Tell whether the object may take over another's queue: it may do so once."""
     return known.object.adopts and not _has_used_adoption(known)
 
 
 def _has_used_adoption(known: Known) -> bool:
-    """Tell whether the object took over another's queue before, even if its status could not be told so yet."""
-    return bool(known.object.status.adopted_at) or known.got is Cause.ADOPTED
+    """Return whether the object adopted a queue before, even if that is not written to its status yet."""
+    return bool(known.object.status.adopted_at) or known.obtained_by is Cause.ADOPTED
 
 
 def _has_adopted(known: Known, policy: Policy) -> bool:
-    """Tell whether the object has its queue from another owner."""
-    if known.got:
-        return known.got is Cause.ADOPTED
-    # The operator that took it over may have ended before it wrote so. Then a queue that was made for another, or one
-    # that the status says is another's, shows it. Where in doubt, the adoption is used up: it must not come twice.
+    """Return whether the object obtained its queue by adoption."""
+    if known.obtained_by:
+        return known.obtained_by is Cause.ADOPTED
+    # The operator that adopted the queue may have stopped before it wrote the status. Two signs show it then: the queue
+    # has the id of another object, or the status still says NotOwner. If in doubt, the adoption counts as used, because
+    # it must not happen twice.
     an_object, queue = known.object, known.queue
     if not (an_object.adopts and queue and is_of_object(queue, policy.owner(an_object))):
         return False
     return queue.id not in {an_object.uid, an_object.status.queue_id} or an_object.status.reason == Reason.NOT_OWNER
 
 
-def paused(known: Known, policy: Policy, now: float) -> Verdict:
-    """Return what to say of an object that is left as it is: what is true of its queue, though nothing is done."""
-    trouble = current_outage(known, policy)
-    is_told = trouble is not None and trouble.is_told(known, policy, now)
-    as_before = _paused(ready=_ready_before(known.object))
-    if trouble and trouble.ends_work:
-        return _with_present_cause(known, trouble) if is_told else as_before
+def verdict_when_paused(known: Known, policy: Policy, now: float) -> Verdict:
+    """Return the verdict for a paused object. It reports outages and losses, although the operator does nothing."""
+    outage = current_outage(known, policy)
+    is_reported = outage is not None and outage.is_reported(known, policy, now)
+    as_before = _verdict_of_pause(ready=_ready_before(known.object))
+    if outage and outage.blocks_calls:
+        return _keep_message_of_outage(known, outage) if is_reported else as_before
     if _has_lost_store(known):
         return _lost_while_paused(known)
-    if trouble and is_told:
-        return _with_present_cause(known, trouble)
+    if outage and is_reported:
+        return _keep_message_of_outage(known, outage)
     if known.object.status.queue_id and not _has_its_queue(known, policy):
-        return _paused(
-            ready="False", but="; the queue that status.queueID names is not there, or another's", forgets_counts=True
+        return _verdict_of_pause(
+            ready="False",
+            but="; the queue with the id status.queueID no longer exists, or has another owner",
+            clears_counts=True,
         )
     return as_before
 
 
-def _paused(*, ready: str, but: str = "", forgets_counts: bool = False) -> Verdict:
+def _verdict_of_pause(*, ready: str, but: str = "", clears_counts: bool = False) -> Verdict:
     return Verdict(
         reason=Reason.PAUSED,
-        message=f"the annotation {PAUSED} is set: the queue is left as it is until it is taken away{but}",
+        message=f"the annotation {PAUSED} is set; until it is removed, the operator leaves the queue unchanged{but}",
         ready=ready,
-        forgets_counts=forgets_counts,
+        clears_counts=clears_counts,
     )
 
 
 def _ready_before(an_object: QueueObject) -> str:
-    """Return how ready a queue was when its object was paused, whatever trouble was told of meanwhile."""
+    """Return the status of Ready from when the object was paused, ignoring outages that were reported since."""
     was = an_object.status.condition(READY)
     if was is None or not an_object.status.queue_id:
         return "False"
-    return "True" if was.reason in _PASSING else was.status
+    return "True" if was.reason in _OUTAGE_REASONS else was.status
 
 
 def _has_its_queue(known: Known, policy: Policy) -> bool:
-    """Tell whether the queue that the status speaks of is there."""
+    """Return whether the queue that the status describes still exists and belongs to the object."""
     queue, an_object = known.queue, known.object
     return queue is not None and queue.id == an_object.status.queue_id and is_owned(queue, policy.owner(an_object))
 
 
 def _has_lost_store(known: Known) -> bool:
-    """Tell whether the store that the status speaks of is not that of the server."""
+    """Return whether the server's store is not the one that the status describes."""
     was, is_ = known.object.status.epoch, (known.server.epochs or {}).get(known.object.spec.store)
     return bool(was) and is_ is not None and was != is_
 
 
 def _lost_while_paused(known: Known) -> Verdict:
     lost = _lost(known)
-    message = f"{lost.message}; the annotation {PAUSED} is set, so nothing is done about it"
-    told = known.object.status.reason == Reason.SERVER_STATE_LOST
-    lost = replace(lost, message=message, reconciling=False, forgets_counts=True, notice=None if told else lost.notice)
-    return _as_told_first(known, lost)
+    message = f"{lost.message}; the annotation {PAUSED} is set, so the operator does not repair this"
+    is_first = known.object.status.reason != Reason.SERVER_STATE_LOST
+    notice = lost.notice if is_first else None
+    return _keep_message(known, replace(lost, message=message, reconciling=False, clears_counts=True, notice=notice))
 
 
-def current_outage(known: Known, policy: Policy) -> Trouble | None:
-    """Return what is wrong with the server, or with the store of the object's queue; None if nothing is."""
-    server, problem = known.server, known.problem
+def current_outage(known: Known, policy: Policy) -> Outage | None:
+    """Return the outage of the server, or of the store of the object's queue; None if there is none."""
+    server, problem = known.server, known.store_problem
     if server.is_away:
-        what = f"the server at {policy.address} has not answered since {known.shown(server.away_since)}"
+        clause = f"the server at {policy.address} has not responded since {known.wall_time(server.away_since)}"
         verdict = Verdict(
-            reason=Reason.SERVER_UNAVAILABLE, message=f"{what}: {server.why_away or NOT_TRIED}", reconciling=True
+            reason=Reason.SERVER_UNAVAILABLE, message=f"{clause}: {server.why_away or NOT_TRIED}", reconciling=True
         )
-        return Trouble(what=what, verdict=verdict, since=server.away_since, cause=server.why_away)
+        return Outage(clause=clause, verdict=verdict, since=server.away_since, cause=server.why_away)
     if problem is None:
         return None
-    since = f"of the server at {policy.address} since {known.shown(problem.since)}"
+    state = "full" if problem.is_full else "unusable"
+    clause = f"the store of the server at {policy.address} has been {state} since {known.wall_time(problem.since)}"
+    message = f"{clause}: {problem.message}"
     if problem.is_full:
-        what = f"there is no room in the store {since}"
-        verdict = Verdict(reason=Reason.STORE_FULL, message=f"{what}: {problem.message}", reconciling=True)
+        verdict = Verdict(reason=Reason.STORE_FULL, message=message, reconciling=True)
     else:
-        what = f"nothing can be done with the store {since}"
-        verdict = Verdict(reason=Reason.STORE_FAILED, message=f"{what}: {problem.message}", reconciling=True)
-    return Trouble(
-        what=what, verdict=verdict, since=problem.since, cause=problem.message, ends_work=not problem.is_full
+        verdict = Verdict(reason=Reason.STORE_FAILED, message=message, reconciling=True)
+    return Outage(
+        clause=clause, verdict=verdict, since=problem.since, cause=problem.message, blocks_calls=not problem.is_full
     )
 
 
 def verdict_when_declared(known: Known, policy: Policy, now: float) -> Verdict:
-    """Return what to say of an object whose queue was declared."""
-    refusal, trouble = known.refusal, current_outage(known, policy)
+    """Return the verdict for an object whose queue was declared: refused, lost, in an outage, or ready."""
+    refusal, outage = known.refusal, current_outage(known, policy)
     if refusal:
         return Verdict(
             reason=Reason.REFUSED if refusal.reason != "NOT_OWNER" else Reason.NOT_OWNER,
@@ -244,21 +256,21 @@ def verdict_when_declared(known: Known, policy: Policy, now: float) -> Verdict:
         )
     if is_of_another_store(known) and known.object.status.reason != Reason.SERVER_STATE_LOST:
         return _lost(known)
-    if trouble and trouble.is_told(known, policy, now):
-        return _with_present_cause(known, trouble)
-    return Verdict(reason=Reason.READY, message="the queue is there as declared", ready="True")
+    if outage and outage.is_reported(known, policy, now):
+        return _keep_message_of_outage(known, outage)
+    return Verdict(reason=Reason.READY, message="the queue exists as declared", ready="True")
 
 
 def is_of_another_store(known: Known) -> bool:
-    """Tell whether the queue is not in the store that the status speaks of: that was lost, or another was restored."""
+    """Return whether the queue's store is not the one that the status describes: it was lost, or a backup restored."""
     return known.queue is not None and known.object.status.epoch not in {"", known.queue.epoch}
 
 
 def _lost(known: Known) -> Verdict:
     queue, counted = known.queue, known.object.status.messages
-    held = "what this queue held is not known" if counted is None else f"this queue held {counted} when last counted"
+    held = "an unknown number of messages" if counted is None else f"{counted} when last counted"
     message = (
-        f"the server lost its store or was given another, such as a backup: {held}, and it now holds "
+        f"the server's store was lost or replaced, for example by a backup; this queue held {held}, and now holds "
         f"{queue.counts if queue else Counts()}"
     )
     return Verdict(
@@ -269,60 +281,63 @@ def _lost(known: Known) -> Verdict:
     )
 
 
-def report_outage(trouble: Trouble, known: Known, policy: Policy, now: float) -> Nothing | WriteStatus:
-    """Say what is wrong with the server or its store, once it has been for long."""
-    if not trouble.is_told(known, policy, now):
-        return Nothing(until=trouble.told_at(policy))
-    return status_step(known, policy, _with_present_cause(known, trouble), now)
+def report_outage(outage: Outage, known: Known, policy: Policy, now: float) -> Nothing | WriteStatus:
+    """Return the write that reports an outage in the status, or `Nothing` until it has lasted long enough."""
+    if not outage.is_reported(known, policy, now):
+        return Nothing(until=outage.report_at(policy))
+    return status_step(known, policy, _keep_message_of_outage(known, outage), now)
 
 
-def _with_present_cause(known: Known, trouble: Trouble) -> Verdict:
-    """Return a trouble's verdict, with the sentence that the status has already if it names the present cause.
+def _keep_message_of_outage(known: Known, outage: Outage) -> Verdict:
+    """Return the outage's verdict, but keep the message of the status if it names the same cause.
 
-    Another operator knows another time since when it is so, and that alone is no reason to write.
+    Each operator process measures the start of an outage itself, and a different start time alone justifies no write.
     """
     old = known.object.status.condition(READY)
-    if old and old.reason == trouble.verdict.reason and old.message.endswith(_end_of_sentence(trouble.cause)):
-        return replace(trouble.verdict, message=old.message)
-    return trouble.verdict
+    if old and old.reason == outage.verdict.reason and old.message.endswith(_end_of_sentence(outage.cause)):
+        return replace(outage.verdict, message=old.message)
+    return outage.verdict
 
 
 def _end_of_sentence(cause: str) -> str:
     return f": {cause}"[:LONGEST_MESSAGE] if cause else ""
 
 
-def _as_told_first(known: Known, verdict: Verdict) -> Verdict:
-    """Return a verdict with the sentence that the status has for it already, or else it would be written every time."""
+def _keep_message(known: Known, verdict: Verdict) -> Verdict:
+    """Return the verdict, but keep the message of the status if it has the same reason.
+
+    The first message contains the last counts, which the status itself no longer has after the first write.
+    """
     old = known.object.status.condition(READY)
     return replace(verdict, message=old.message) if old and old.reason == verdict.reason else verdict
 
 
 def status_step(known: Known, policy: Policy, verdict: Verdict, now: float) -> Nothing | WriteStatus:
-    """Return the write that makes the status say so, or nothing where it does."""
+    """Return the write that brings the status up to date with a verdict, or `Nothing` if it is already."""
     old = known.object.status
     wanted = _status(known, policy, verdict, now)
     if replace(wanted, messages=old.messages) != old:
         return WriteStatus(status=wanted, notice=verdict.notice)
-    again = _look_again_at(known, policy, now)
+    again = _due_times(known, policy, now)
     if wanted.messages is None or not counts_matter(old.messages, wanted.messages, known.object.spec.limit):
         return Nothing(until=min(again, default=None))
     due = known.counts_written_at + policy.counts_every
     return Nothing(until=min([due, *again])) if now < due else WriteStatus(status=wanted, only_counts=True)
 
 
-def _look_again_at(known: Known, policy: Policy, now: float) -> list[float]:
-    """Return when a status may be another by itself."""
-    refusal, trouble = known.refusal, current_outage(known, policy)
+def _due_times(known: Known, policy: Policy, now: float) -> list[float]:
+    """Return the times at which the status may have to change although nothing else does."""
+    refusal, outage = known.refusal, current_outage(known, policy)
     times = [refusal.retry_at] if refusal and not refusal.is_final else []
-    if trouble and not trouble.is_told(known, policy, now):
-        times.append(trouble.told_at(policy))
+    if outage and not outage.is_reported(known, policy, now):
+        times.append(outage.report_at(policy))
     return times
 
 
 def counts_matter(old: Counts | None, new: Counts, limit: int) -> bool:
-    """Tell whether counts changed enough to be written.
+    """Return whether counts changed enough to justify a write.
 
-    They did if one went to or from 0, changed by a factor of 2, or changed by a tenth of the limit.
+    They did if one of them changed to or from 0, by a factor of 2, or by a tenth of the limit.
     """
     if old is None:
         return True
@@ -339,27 +354,26 @@ def counts_matter(old: Counts | None, new: Counts, limit: int) -> bool:
 
 
 def _status(known: Known, policy: Policy, verdict: Verdict, now: float) -> QueueStatus:
-    """Return what the status should be."""
     an_object, queue = known.object, known.queue
     old = an_object.status
     is_paused = an_object.is_paused and not an_object.is_deleting
     generation = old.observed_generation if is_paused else an_object.generation
     asked = an_object.reconcile_requested_at
-    # Where only people can help there is nothing to declare: the look was the answer.
-    is_answered = asked and (is_paused or verdict.stalled or asked == known.answered)
+    # A paused or stalled object is not declared. The request counts as handled, because the operator looked at it.
+    is_answered = asked and (is_paused or verdict.stalled or asked == known.handled_request)
     new = replace(
         old,
         observed_generation=generation,
-        conditions=_conditions(old, verdict, generation, known.shown(now)),
+        conditions=_conditions(old, verdict, generation, known.wall_time(now)),
         queue_name=an_object.key.queue_name,
         address=policy.address,
-        adopted_at=old.adopted_at or (known.shown(now) if _has_adopted(known, policy) else ""),
+        adopted_at=old.adopted_at or (known.wall_time(now) if _has_adopted(known, policy) else ""),
         last_handled_reconcile_at=asked if is_answered else old.last_handled_reconcile_at,
     )
-    if verdict.forgets_queue:
+    if verdict.clears_queue:
         return replace(new, queue_id="", effective=None, messages=None, epoch="")
     if is_paused:
-        return replace(new, messages=None) if verdict.forgets_counts else new
+        return replace(new, messages=None) if verdict.clears_counts else new
     if known.server.is_away or queue is None or not is_owned(queue, policy.owner(an_object)):
         return new
     return replace(
@@ -367,7 +381,7 @@ def _status(known: Known, policy: Policy, verdict: Verdict, now: float) -> Queue
         queue_id=queue.id,
         effective=_effective(queue.definition),
         messages=queue.counts,
-        # Until it is said that the old store is lost, its epoch stays.
+        # The old epoch stays until ServerStateLost has been reported, because it shows that the store was lost.
         epoch=old.epoch if verdict.reason is Reason.SERVER_STATE_LOST else queue.epoch,
     )
 

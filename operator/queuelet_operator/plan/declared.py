@@ -1,4 +1,4 @@
-"""What a queue is or should be, as the operator keeps it of every queue: `queuelet.definition` with packed tags."""
+"""A queue's definition as the operator stores it: that of `queuelet.definition`, with packed tags to save memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from queuelet_operator.packed_tags import PackedTags
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declared:
-    """What a queue is or should be. All but the store can change."""
+    """A queue's definition, either observed or wanted. Everything except the store can change."""
 
     store: StoreKind = StoreKind.MEMORY
     name: str = ""

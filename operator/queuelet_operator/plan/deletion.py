@@ -1,6 +1,7 @@
-"""How an object goes: what becomes of its queue, and when its finalizer is dropped.
+"""The next step of an object that is being deleted: what happens to its queue, and when its finalizer is removed.
 
-There is always a way to the end: a deletion that waits for ever keeps a namespace from going, too.
+Every deletion ends, even if the server never comes back, because a Queue that is never deleted blocks the deletion of
+its namespace too.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from queuelet_operator.plan.conditions import (
-    Trouble,
+    Outage,
     Verdict,
     current_outage,
     is_of_object,
@@ -20,8 +21,8 @@ from queuelet_operator.plan.conditions import (
 from queuelet_operator.plan.model import (
     Cause,
     Declare,
+    DeletionContext,
     DropFinalizer,
-    Home,
     Known,
     LookAround,
     Nothing,
@@ -37,24 +38,24 @@ from queuelet_operator.plan.observed import ObservedQueue
 from queuelet_operator.plan.resources import DeletionPolicy, QueueObject
 from queuelet_operator.plan.status import timestamp
 
-LOOK_AROUND_EVERY = 10.0
-"""Seconds between two looks at the namespace and the Service of a deletion that waits."""
+CONTEXT_MAX_AGE = 10.0
+"""Seconds after which a waiting deletion looks up its `DeletionContext` again."""
 
 LEFT = "QueueLeft"
-"""The reason of the Event that tells of a queue that is left in the server."""
+"""The reason of the Event that reports a queue that remains on the server."""
 
 
 def next_step_of_deletion(known: Known, policy: Policy, now: float) -> Step:
-    """Return the next step of a deletion. It ends when the finalizer is dropped, and there is always a way to that."""
+    """Return the next step of a deletion. The last one removes the finalizer."""
     if not known.object.has_finalizer:
         return Nothing()
     if known.removed:
         return DropFinalizer(notice=_notice_of_removal(known, policy, known.removed))
     if known.object.spec.deletion_policy is DeletionPolicy.RETAIN:
         return _retain(known, policy)
-    trouble = current_outage(known, policy)
-    if trouble and trouble.ends_work:
-        return _release(trouble, known, policy, now)
+    outage = current_outage(known, policy)
+    if outage and outage.blocks_calls:
+        return _release(outage, known, policy, now)
     if known.object.spec.deletion_policy is DeletionPolicy.DRAIN:
         step = _drain(known, policy, now)
         if step:
@@ -63,9 +64,9 @@ def next_step_of_deletion(known: Known, policy: Policy, now: float) -> Step:
 
 
 def _retain(known: Known, policy: Policy) -> Step:
-    """Return what lets go of an object whose queue stays: one that was drained is opened again, if that can be now."""
-    an_object, queue, trouble = known.object, known.queue, current_outage(known, policy)
-    if trouble and trouble.ends_work:
+    """Return the next step if the queue is retained. A drain that had begun is undone first if that is possible."""
+    an_object, queue, outage = known.object, known.queue, current_outage(known, policy)
+    if outage and outage.blocks_calls:
         was_drained = an_object.status.reason == Reason.DRAINING
         return DropFinalizer(notice=_left_closed(an_object) if was_drained else None)
     if queue is None or not is_of_object(queue, policy.owner(an_object)) or not queue.definition.draining:
@@ -79,13 +80,13 @@ def _left_closed(an_object: QueueObject) -> Notice:
     name = an_object.key.queue_name
     return Notice(
         reason=LEFT,
-        message=f"queue {name} is left in the server, closed to new messages: it could not be opened again now",
+        message=f"queue {name} remains on the server, closed to new messages, because it could not be reopened",
         is_warning=True,
     )
 
 
 def _drain(known: Known, policy: Policy, now: float) -> Step | None:
-    """Return what a drain needs next, None once the queue may be removed."""
+    """Return the next step of a drain, None once the queue may be removed."""
     an_object, queue = known.object, known.queue
     owner = policy.owner(an_object)
     if queue is None or not is_of_object(queue, owner):
@@ -95,9 +96,9 @@ def _drain(known: Known, policy: Policy, now: float) -> Step | None:
         return None
     if not queue.definition.draining:
         return _close(known, queue, policy, now, deadline)
-    if not _has_news(known.home, now):
+    if not _is_fresh(known.deletion_context, now):
         return LookAround()
-    if known.home and known.home.namespace_is_terminating:
+    if known.deletion_context and known.deletion_context.namespace_is_terminating:
         return DropFinalizer(notice=_left_draining(an_object, queue))
     return _wait_for_drain(known, policy, now, deadline)
 
@@ -105,7 +106,7 @@ def _drain(known: Known, policy: Policy, now: float) -> Step | None:
 def _close(known: Known, queue: ObservedQueue, policy: Policy, now: float, deadline: float) -> Step:
     if known.refusal and (known.refusal.is_final or now < known.refusal.retry_at):
         return _wait(known, policy, verdict_when_declared(known, policy, now), now, deadline)
-    # As it is, and not as the object asks for: what was asked for last may have been refused.
+    # With its present definition instead of the wanted one, because the server may have refused that.
     return Declare(definition=replace(queue.definition, draining=True), cause=Cause.DRAIN)
 
 
@@ -113,19 +114,19 @@ def _left_draining(an_object: QueueObject, queue: ObservedQueue) -> Notice:
     return Notice(
         reason=LEFT,
         message=(
-            f"the namespace is being deleted, so the drain is not waited for: queue {an_object.key.queue_name} "
-            f"is left in the server, closed to new messages, with {queue.counts}"
+            f"the namespace is being deleted, so its deletion does not wait for the drain: queue "
+            f"{an_object.key.queue_name} remains on the server, closed to new messages, with {queue.counts}"
         ),
         is_warning=True,
     )
 
 
 def _wait_for_drain(known: Known, policy: Policy, now: float, deadline: float) -> Step:
-    by_then = "" if deadline == float("inf") else f", or at {timestamp(deadline)} with what is left in it"
+    by_then = "" if deadline == float("inf") else f", or at {timestamp(deadline)} with the messages left"
     verdict = Verdict(
         reason=Reason.DRAINING,
         message=(
-            f"the queue takes no new messages and is removed once it is empty{by_then}; status.messages counts them"
+            f"the queue refuses new messages and is removed once it is empty{by_then}; status.messages counts them"
         ),
         reconciling=True,
     )
@@ -136,7 +137,7 @@ def _wait(known: Known, policy: Policy, verdict: Verdict, now: float, deadline: 
     step = status_step(known, policy, verdict, now)
     if not isinstance(step, Nothing):
         return step
-    return Nothing(until=min(deadline, now + LOOK_AROUND_EVERY, step.until or deadline))
+    return Nothing(until=min(deadline, now + CONTEXT_MAX_AGE, step.until or deadline))
 
 
 def _drain_ends(an_object: QueueObject) -> float:
@@ -145,37 +146,37 @@ def _drain_ends(an_object: QueueObject) -> float:
     return an_object.deleted_at + an_object.spec.drain_seconds
 
 
-def _release(trouble: Trouble, known: Known, policy: Policy, now: float) -> Step:
-    """Return what to do for a deletion while the queue cannot be removed: let go at once, later, or wait."""
-    if not _has_news(known.home, now):
+def _release(outage: Outage, known: Known, policy: Policy, now: float) -> Step:
+    """Return the next step of a deletion during an outage: remove the finalizer without the queue, or wait."""
+    if not _is_fresh(known.deletion_context, now):
         return LookAround()
     why = ""
-    if known.home and known.home.namespace_is_terminating:
-        why = f"the namespace is being deleted, and {trouble.what}"
-    elif known.home and known.home.server_is_gone:
+    if known.deletion_context and known.deletion_context.namespace_is_terminating:
+        why = f"the namespace is being deleted, and {outage.clause}"
+    elif known.deletion_context and known.deletion_context.server_is_gone:
         why = "the Service of the server was deleted"
-    elif now >= trouble.since + policy.release_after:
-        why = trouble.what
+    elif now >= outage.since + policy.release_after:
+        why = outage.clause
     if why:
         return DropFinalizer(
             notice=Notice(
                 reason=LEFT,
-                message=f"{why}: queue {known.object.key.queue_name} may be left in it, with its messages",
+                message=f"{why}: queue {known.object.key.queue_name} may remain on the server, with its messages",
                 is_warning=True,
             )
         )
-    step = report_outage(trouble, known, policy, now)
+    step = report_outage(outage, known, policy, now)
     if not isinstance(step, Nothing):
         return step
-    return Nothing(until=min(trouble.since + policy.release_after, now + LOOK_AROUND_EVERY, step.until or float("inf")))
+    return Nothing(until=min(outage.since + policy.release_after, now + CONTEXT_MAX_AGE, step.until or float("inf")))
 
 
-def _has_news(home: Home | None, now: float) -> bool:
-    return home is not None and now < home.seen_at + LOOK_AROUND_EVERY
+def _is_fresh(context: DeletionContext | None, now: float) -> bool:
+    return context is not None and now < context.seen_at + CONTEXT_MAX_AGE
 
 
 def _never_owned(known: Known, policy: Policy) -> bool:
-    """Tell whether the queue of the object's name is another's, and no status said that it is the object's."""
+    """Return whether the queue with the object's name has another owner and never belonged to the object."""
     queue, an_object = known.queue, known.object
     return bool(queue and not is_owned(queue, policy.owner(an_object)) and not an_object.status.queue_id)
 
@@ -185,7 +186,7 @@ def _notice_of_removal(known: Known, policy: Policy, removed: Removed) -> Notice
     if removed.removal is Removal.REFUSED:
         if _never_owned(known, policy):
             return None
-        return Notice(reason=LEFT, message=f"queue {name} is left in the server: {removed.why}", is_warning=True)
+        return Notice(reason=LEFT, message=f"queue {name} remains on the server: {removed.why}", is_warning=True)
     if removed.dropped and removed.dropped.total:
         messages = "1 message" if removed.dropped.total == 1 else f"{removed.dropped.total:,} messages"
         return Notice(

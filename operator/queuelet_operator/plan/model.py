@@ -1,4 +1,4 @@
-"""The words of the control loop: what is known of an object, and the steps that can be taken for it."""
+"""The types of the control loop: what the operator knows about an object, and the steps it can take for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from queuelet_operator.plan.status import QueueStatus, timestamp
 
 
 class Reason(StrEnum):
-    """Why a queue is ready or not: the reason of its conditions."""
+    """The reason of an object's conditions."""
 
     READY = "Ready"
     PAUSED = "Paused"
@@ -29,35 +29,35 @@ class Reason(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a queue is declared."""
+    """Why the operator declares a queue."""
 
     CREATED = "created"
     CHANGED = "changed"
     EDITED = "edited"
-    """Somebody changed it in the server."""
+    """Another client changed the queue on the server."""
     DELETED = "deleted"
-    """Somebody deleted it in the server."""
+    """Another client deleted the queue on the server."""
     STATE_LOST = "state_lost"
-    """The server lost its store."""
+    """The server's store was lost or replaced."""
     ADOPTED = "adopted"
     TAKEN_OVER = "taken_over"
-    """It belonged to an earlier object of this name."""
+    """The queue belonged to an earlier object with this name."""
     REQUESTED = "requested"
     DRAIN = "drain"
 
     @property
     def is_repair(self) -> bool:
-        """Whether it brings back what was there before."""
+        """Whether the declaration restores a queue that existed before."""
         return self in {Cause.EDITED, Cause.DELETED, Cause.STATE_LOST}
 
     @property
     def gets_queue(self) -> bool:
-        """Whether the object has a queue by it that it did not have before."""
+        """Whether the declaration gives the object a queue that it did not have before."""
         return self in {Cause.CREATED, Cause.DELETED, Cause.STATE_LOST, Cause.ADOPTED, Cause.TAKEN_OVER}
 
 
 class Removal(Enum):
-    """What became of a removal."""
+    """The outcome of a removal."""
 
     REMOVED = "removed"
     ABSENT = "absent"
@@ -66,7 +66,7 @@ class Removal(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removed:
-    """A removal that the server has answered."""
+    """The server's response to a removal."""
 
     removal: Removal
     dropped: Counts | None = None
@@ -80,13 +80,13 @@ class Refusal:
     reason: str
     message: str
     is_final: bool
-    """Whether only a change by people can help."""
+    """Whether a retry is useless until the object or the server's configuration changes."""
     retry_at: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Home:
-    """The surroundings of an object whose queue cannot be removed now."""
+class DeletionContext:
+    """Facts that decide whether a deletion still waits for the server."""
 
     namespace_is_terminating: bool
     server_is_gone: bool
@@ -96,36 +96,36 @@ class Home:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """All that is known for one object."""
+    """Everything the operator knows about one object: the input of a decision."""
 
     object: QueueObject
     server: Server
     queue: ObservedQueue | None = None
     refusal: Refusal | None = None
     removed: Removed | None = None
-    home: Home | None = None
-    answered: str = ""
-    """The last request to reconcile for which the queue was declared."""
-    got: Cause | None = None
-    """How the object came by its queue, as far as this process knows: None if that was before it started."""
+    deletion_context: DeletionContext | None = None
+    handled_request: str = ""
+    """The last value of `reconcile-requested-at` for which the queue was declared."""
+    obtained_by: Cause | None = None
+    """The declaration by which the object obtained its queue; None if that was before this process started."""
     counts_written_at: float = 0.0
     wall_ahead: float = 0.0
-    """How far the wall clock was stepped ahead of the clock that durations are measured by, in seconds."""
+    """Seconds by which the wall clock is ahead of `queuelet.clock`, which measures durations and never steps."""
 
-    def shown(self, at: float) -> str:
-        """Return a time of the clock that durations are measured by as the wall time that people read."""
+    def wall_time(self, at: float) -> str:
+        """Return a time of `queuelet.clock` as a wall-clock timestamp, for texts that users read."""
         return timestamp(at + self.wall_ahead)
 
     @property
-    def problem(self) -> StoreProblem | None:
-        """What is wrong with the store that the queue is in, or is to be in."""
+    def store_problem(self) -> StoreProblem | None:
+        """The problem of the store that holds the queue, or will hold it."""
         store = self.queue.definition.store if self.queue else self.object.spec.store
         return self.server.problems.get(store)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """The settings that decisions depend on."""
+    """The settings that decisions depend on. Durations are in seconds."""
 
     instance: str
     address: str
@@ -134,11 +134,11 @@ class Policy:
     release_after: float = 600.0
 
     def owner(self, an_object: QueueObject) -> Owner:
-        """Return the owner that the object's queue has in the server."""
+        """Return the owner that the server records for the object's queue."""
         return Owner(name=f"{self.instance}/{an_object.key}", uid=an_object.uid, namespace_uid=an_object.namespace_uid)
 
     def wanted(self, an_object: QueueObject) -> Declared:
-        """Return what the object's queue should be."""
+        """Return the definition that the object asks for."""
         return an_object.spec.definition(an_object.key.queue_name, self.owner(an_object))
 
 
@@ -156,26 +156,26 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Nothing:
-    """All is as it should be, for now or until a time."""
+    """There is nothing to do, for now or until a time."""
 
     until: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AddFinalizer:
-    """Have the object stay until its queue is dropped."""
+    """Add the finalizer, so that the object exists until its queue is removed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DropFinalizer:
-    """Let the object go."""
+    """Remove the finalizer, so that the API server can delete the object."""
 
     notice: Notice | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declare:
-    """Have the server make the queue what it should be."""
+    """Declare the queue: the server creates it or changes it to this definition."""
 
     definition: Declared
     cause: Cause
@@ -184,19 +184,19 @@ class Declare:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remove:
-    """Have the server drop the queue."""
+    """Remove the queue from the server, with its messages."""
 
     owner: Owner
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LookAround:
-    """Find out about the namespace and the server's Service."""
+    """Look up the `DeletionContext`: the namespace and the server's Service."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WriteStatus:
-    """Write the status."""
+    """Patch the status."""
 
     status: QueueStatus
     only_counts: bool = False

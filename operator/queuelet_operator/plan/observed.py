@@ -1,4 +1,4 @@
-"""Queues as the server tells of them."""
+"""The server's state as the operator observed it: its queues, its stores, and whether it can be reached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from queuelet_operator.plan.declared import Declared
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObservedQueue:
-    """A queue as the server last told of it."""
+    """A queue as the server last reported it."""
 
     id: str
     definition: Declared
@@ -26,54 +26,55 @@ class ObservedQueue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreProblem:
-    """What is wrong with a store of the server."""
+    """A store of the server that is full or has failed."""
 
     is_full: bool
-    """Whether messages can be taken but not added. If not, it has failed, and nothing can be done with its queues."""
+    """True if the store is full: messages can be popped but not added. False if it failed: every call is refused."""
 
     message: str
     since: float
-    """Since when this is known, by `queuelet.clock`."""
+    """When the operator first observed the problem, in seconds by `queuelet.clock`."""
 
     message_since: float = 0.0
-    """Since when it has this message."""
+    """When the message last changed, in seconds by `queuelet.clock`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Server:
-    """Where the server stands."""
+    """The state of the connection to the server, and of the server's stores."""
 
     epochs: Mapping[StoreKind, str] | None = None
-    """The epoch of each store that it runs with; None while it is away."""
+    """The epoch of each store that the server runs with; None while it is unreachable."""
 
     problems: Mapping[StoreKind, StoreProblem] = field(default_factory=dict)
-    """What is wrong with each store with which something is."""
+    """The stores that are full or have failed."""
 
     away_since: float = 0.0
-    """Since when it is away, by `queuelet.clock`."""
+    """When the server became unreachable, in seconds by `queuelet.clock`."""
 
     why_away: str = ""
-    """Why it cannot be reached; empty as long as it was not tried."""
+    """Why the server is unreachable; empty before the first attempt to connect."""
 
     why_lately: str = ""
-    """What tries end with by now, if that is something else. It becomes `why_away` once it has lasted."""
+    """The error of the latest attempts if it differs from `why_away`, which it replaces after a while."""
 
     lately_since: float = 0.0
 
     @property
     def is_away(self) -> bool:
-        """Whether it cannot be reached."""
+        """Whether the server is unreachable."""
         return self.epochs is None
 
 
 MESSAGE_LASTS = 60.0
-"""Seconds for which the problem of a store keeps its message: each change of it is a write per Queue."""
+"""Seconds for which a store's problem keeps its message, because each change of it costs one write per Queue."""
 
 
 def server_away(why: str, before: Server, now: float, *, lasts: float) -> Server:
-    """Return where a server stands that could not be reached, because of `why`.
+    """Return the state of a server after an attempt to reach it failed because of `why`.
 
-    Another reason than before must last for so many seconds: each change of it is a write for each Queue.
+    A new reason replaces the old one only after it has lasted for `lasts` seconds, because each change of it costs one
+    write per Queue.
     """
     if not before.is_away or not before.why_away:
         return Server(away_since=now if not before.is_away else before.away_since, why_away=why)
@@ -87,14 +88,14 @@ def server_away(why: str, before: Server, now: float, *, lasts: float) -> Server
 
 
 def server_with(stores: Iterable[pb.StoreEpoch], before: Server, now: float) -> Server:
-    """Return where a server stands that has told of these stores. A problem that goes on is as old as it was before."""
+    """Return the state of a server that reported these stores. A problem that continues keeps its start time."""
     epochs: dict[StoreKind, str] = {}
     problems: dict[StoreKind, StoreProblem] = {}
     for each in stores:
         kind = store_from_pb(each.store)
         epochs[kind] = each.epoch
         if each.problem:
-            # A reason that a later server may have is taken for the worse one: then nothing is tried.
+            # A reason of a later server version counts as a failed store, because then the operator tries nothing.
             is_full = each.reason == StoreFull.reason
             problems[kind] = _problem(is_full, each.problem, before.problems.get(kind), now)
     return Server(epochs=epochs, problems=problems)
@@ -109,7 +110,7 @@ def _problem(is_full: bool, message: str, old: StoreProblem | None, now: float) 
 
 
 def queue_from_pb(queue: pb.Queue) -> ObservedQueue:
-    """Return a queue from the wire."""
+    """Convert a queue from protobuf."""
     delivery = queue.delivery
     return ObservedQueue(
         id=queue.meta.id,
@@ -137,12 +138,12 @@ def _owner_from_pb(owner: pb.Owner) -> Owner:
 
 
 def counts_from_pb(counts: pb.MessageCounts) -> Counts:
-    """Return counts from the wire."""
+    """Convert message counts from protobuf."""
     return Counts(ready=counts.ready, delayed=counts.delayed, leased=counts.leased, dead=counts.dead)
 
 
 def declaration_to_pb(definition: Declared, *, queue_id: str, adopt: bool) -> pb.QueueDeclaration:
-    """Return what asks the server for a queue; it gets this id if there is none of its name yet."""
+    """Return the declaration of a queue as protobuf. The server uses `queue_id` only if it has to create the queue."""
     return pb.QueueDeclaration(
         name=definition.name,
         id=queue_id,

@@ -1,8 +1,8 @@
-"""What to do next for one object: a pure function of what is known of it, of its queue and of the server.
+"""The next step for one object: a pure function of the object, its queue and the server.
 
-The operator is level-triggered: it does not remember what happened, it looks at how things are. `next_step` is asked,
-its step is taken, and it is asked again with what has become known, until there is nothing to do. So an operator that
-is killed between two steps goes on where the other stopped.
+The operator is level-triggered: it compares the current state with the wanted one instead of replaying changes. The
+controller calls `next_step`, executes the step, and calls it again with the new state until it returns `Nothing`. An
+operator that is killed between two steps therefore needs no recovery: the next one continues from the same state.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from queuelet_operator.plan.conditions import (
     current_outage,
     is_of_another_store,
     is_owned,
-    paused,
     report_outage,
     status_step,
     verdict_when_declared,
+    verdict_when_paused,
 )
 from queuelet_operator.plan.declared import Declared
 from queuelet_operator.plan.deletion import next_step_of_deletion
@@ -26,14 +26,14 @@ from queuelet_operator.plan.resources import DeletionPolicy
 
 
 def next_step(known: Known, policy: Policy, now: float) -> Step:
-    """Return what to do next for an object. `now` is in seconds since 1970, by `queuelet.clock`, which never steps."""
+    """Return the next step for an object. `now` is in seconds since 1970 by `queuelet.clock`, which never steps."""
     if known.object.is_deleting:
         return next_step_of_deletion(known, policy, now)
     if known.object.is_paused:
-        return status_step(known, policy, paused(known, policy, now), now)
-    trouble = current_outage(known, policy)
-    if trouble and trouble.ends_work:
-        return report_outage(trouble, known, policy, now)
+        return status_step(known, policy, verdict_when_paused(known, policy, now), now)
+    outage = current_outage(known, policy)
+    if outage and outage.blocks_calls:
+        return report_outage(outage, known, policy, now)
     verdict = blocking_verdict(known, policy)
     if verdict:
         return status_step(known, policy, verdict, now)
@@ -45,7 +45,7 @@ def next_step(known: Known, policy: Policy, now: float) -> Step:
 
 
 def _declaration(known: Known, policy: Policy, now: float) -> Declare | None:
-    """Return the declaration to make, None if the queue is as it should be or a refusal stands."""
+    """Return the declaration to make, None if the queue is as wanted or the server refused it and no retry is due."""
     if known.refusal and (known.refusal.is_final or now < known.refusal.retry_at):
         return None
     wanted = policy.wanted(known.object)
@@ -56,7 +56,7 @@ def _declaration(known: Known, policy: Policy, now: float) -> Declare | None:
 
 
 def _cause(known: Known, wanted: Declared) -> Cause | None:
-    """Return why the queue is to be declared, None if it is as it should be."""
+    """Return why the queue has to be declared, None if it is as wanted."""
     if known.queue is None:
         return _cause_of_absence(known, wanted)
     present, status = known.queue.definition, known.object.status
@@ -67,24 +67,24 @@ def _cause(known: Known, wanted: Declared) -> Cause | None:
     elif present.owner and wanted.owner and present.owner.uid != wanted.owner.uid:
         cause = Cause.TAKEN_OVER
     elif replace(present, owner=wanted.owner) == wanted and present != wanted:
-        # An earlier version did not note the namespace's uid. To note it is no news.
+        # An earlier version did not record the namespace's uid. Recording it is no repair, so it gets no Event.
         cause = Cause.CHANGED
     elif present != wanted:
         cause = _cause_of_difference(known)
-    elif asked and asked not in {status.last_handled_reconcile_at, known.answered}:
+    elif asked and asked not in {status.last_handled_reconcile_at, known.handled_request}:
         cause = Cause.REQUESTED
     return cause
 
 
 def _cause_of_difference(known: Known) -> Cause:
-    """Return why a queue is not as wanted: whoever did not change the object changed the queue."""
+    """Return why the queue differs: if the object did not change since the last status, another client changed it."""
     if is_of_another_store(known):
         return Cause.STATE_LOST
     return Cause.EDITED if known.object.is_settled else Cause.CHANGED
 
 
 def _cause_of_absence(known: Known, wanted: Declared) -> Cause:
-    """Return why a queue is not there, by what the status says was there before."""
+    """Return why the queue does not exist. The epoch in the status shows whether it existed before, and where."""
     was_in = known.object.status.epoch
     if not was_in:
         return Cause.CREATED

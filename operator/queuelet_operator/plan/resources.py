@@ -1,4 +1,4 @@
-"""The kind Queue as Kubernetes has it, and the plain values that the rest of the operator works with."""
+"""The kind Queue: its names in Kubernetes, and its objects as plain values for the rest of the operator."""
 
 from __future__ import annotations
 
@@ -22,48 +22,47 @@ KIND = "Queue"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 FINALIZER = f"{GROUP}/finalizer"
-"""Keeps an object until its queue is dropped."""
+"""The finalizer: the API server deletes the object only after the operator has removed the queue and this."""
 
 PAUSED = f"{GROUP}/paused"
-"""Set to "true", nothing is done for the object but its deletion."""
+"""The annotation that pauses an object if it is "true": the operator then handles only its deletion."""
 
 ADOPT = f"{GROUP}/adopt"
-"""Set to "true", the object takes over a queue of another owner, once."""
+"""The annotation that lets an object take over a queue of another owner, once, if it is "true"."""
 
 RECONCILE_REQUESTED_AT = f"{GROUP}/reconcile-requested-at"
-"""Any new value has the queue declared again; the status answers with the value."""
+"""The annotation that requests a new declaration of the queue. The status repeats each value that was handled."""
 
 LONGEST_REQUEST = 256
-"""Characters of that annotation that count. It may have 262,144 bytes, and the status repeats it."""
+"""Characters of that annotation that are used, because it may have 262,144 bytes and the status repeats it."""
 
 Body = Mapping[str, Any]
-"""A Kubernetes object as JSON has it."""
+"""A Kubernetes object as parsed JSON."""
 
 
 class Key(NamedTuple):
-    """What an object is known by for as long as it is there."""
+    """The namespace and name of an object."""
 
     namespace: str
     name: str
 
     def __str__(self) -> str:
-        """As kubectl writes it."""
         return f"{self.namespace}/{self.name}"
 
     @property
     def queue_name(self) -> str:
-        """The name of its queue in the server. A namespace has no dot, so the first one splits it."""
+        """The name of the object's queue on the server. A namespace contains no dot, so the first dot ends it."""
         return f"{self.namespace}.{self.name}"
 
 
 def key_of_queue(name: str) -> Key:
-    """Return the key of the object whose queue has this name."""
+    """Return the key of the object to which a queue with this name belongs."""
     namespace, _, rest = name.partition(".")
     return Key(namespace, rest)
 
 
 class DeletionPolicy(Enum):
-    """What becomes of the queue when its object is deleted."""
+    """What happens to the queue when its object is deleted."""
 
     DELETE = "Delete"
     RETAIN = "Retain"
@@ -72,7 +71,7 @@ class DeletionPolicy(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueSpec:
-    """What a user asks for, with every default filled in."""
+    """The spec of a Queue, with every default filled in."""
 
     queue_class: str = "default"
     store: StoreKind = StoreKind.MEMORY
@@ -81,10 +80,10 @@ class QueueSpec:
     delivery: DeliverySettings = DeliverySettings()  # noqa: RUF009  # it is frozen
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
     drain_seconds: int | None = None
-    """How long a drain may take, in seconds; None for as long as it takes."""
+    """Seconds after which a drain ends even if messages are left; None for no time limit."""
 
     def definition(self, name: str, owner: Owner, *, draining: bool = False) -> Declared:
-        """Return what the queue should be."""
+        """Return the definition of the queue that this spec asks for."""
         return Declared(
             store=self.store,
             name=name,
@@ -98,7 +97,7 @@ class QueueSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueObject:
-    """A Queue as it was last seen: only what the operator needs of it."""
+    """A Queue object as last seen, reduced to the fields that the operator needs."""
 
     key: Key
     uid: str
@@ -108,31 +107,31 @@ class QueueObject:
     status: QueueStatus
     finalizers: tuple[str, ...] = ()
     deleted_at: float | None = None
-    """When its deletion was asked for, in seconds since 1970; None while it is to stay."""
+    """When its deletion was requested, in seconds since 1970; None if it was not."""
     is_paused: bool = False
     adopts: bool = False
     reconcile_requested_at: str = ""
     namespace_uid: str = ""
-    """The uid of its namespace; empty where it is not known. No object outlives its namespace."""
+    """The uid of its namespace, empty if unknown. It cannot change, because no object outlives its namespace."""
 
     @property
     def is_deleting(self) -> bool:
-        """Whether its deletion was asked for."""
+        """Whether its deletion was requested."""
         return self.deleted_at is not None
 
     @property
     def is_settled(self) -> bool:
-        """Whether its status speaks of the spec as it is now."""
+        """Whether its status describes the current spec."""
         return self.status.observed_generation == self.generation
 
     @property
     def has_finalizer(self) -> bool:
-        """Whether it stays until we let it go."""
+        """Whether the object has the operator's finalizer."""
         return FINALIZER in self.finalizers
 
 
 def queue_of(body: Body) -> QueueObject:
-    """Return a Queue from its JSON. The API server has checked it; what is absent takes the default of the schema."""
+    """Convert a Queue from JSON that the API server has validated. Absent fields get the defaults of the schema."""
     meta: Body = body["metadata"]
     annotations: Body = meta.get("annotations") or {}
     deleted_at = meta.get("deletionTimestamp")
@@ -152,7 +151,7 @@ def queue_of(body: Body) -> QueueObject:
 
 
 def spec_of(spec: Body) -> QueueSpec:
-    """Return a spec from its JSON."""
+    """Convert a spec from JSON."""
     default = QueueSpec()
     delivery: Body = spec.get("delivery") or {}
     return QueueSpec(
@@ -171,5 +170,5 @@ def spec_of(spec: Body) -> QueueSpec:
 
 
 def seconds_from(timestamp: str) -> float:
-    """Return a time of Kubernetes in seconds since 1970."""
+    """Convert a Kubernetes timestamp to seconds since 1970."""
     return datetime.fromisoformat(timestamp).astimezone(UTC).timestamp()

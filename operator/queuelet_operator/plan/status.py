@@ -1,7 +1,7 @@
-"""What a Queue's status says: its fields as plain values, from JSON and back, and the patch between two of them.
+"""A Queue's status as plain values: conversion from and to JSON, and the merge patch between two statuses.
 
-The conditions follow kstatus (sigs.k8s.io/cli-utils): Ready is always there, Reconciling and Stalled only while they
-are true, so that `kubectl wait`, Flux and Argo CD understand them without help.
+The conditions follow kstatus (sigs.k8s.io/cli-utils): Ready is always present, Reconciling and Stalled only while they
+are true, so that `kubectl wait`, Flux and Argo CD understand them without configuration.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from queuelet.definition import Counts, DeliverySettings, StoreKind
 Json = dict[str, Any]
 
 UNSEEN = -1
-"""The observedGeneration of an object that no operator has looked at: the CRD's default."""
+"""The observedGeneration of an object that no operator has handled yet: the default in the CRD."""
 
 READY = "Ready"
 RECONCILING = "Reconciling"
@@ -26,7 +26,7 @@ STALLED = "Stalled"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """One aspect of where a queue stands."""
+    """One condition of a status."""
 
     type: str
     status: str
@@ -35,18 +35,18 @@ class Condition:
     message: str
     observed_generation: int = 0
     since: str = ""
-    """When the status last changed, as Kubernetes writes a time."""
+    """When `status` last changed, as a Kubernetes timestamp."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effective:
-    """What the queue is, as the server reports it."""
+    """The queue's definition as the server reports it."""
 
     store: StoreKind
     limit: int
     tag_count: int
     tags_hash: str
-    """A hash of the tags, whatever their order: the tags themselves would double the size of the object."""
+    """A hash of the tags, independent of their order, because the tags themselves would double the object's size."""
     delivery: DeliverySettings
 
 
@@ -66,24 +66,24 @@ class QueueStatus:
     last_handled_reconcile_at: str = ""
 
     def condition(self, type_: str) -> Condition | None:
-        """Return the condition of a type, None if there is none."""
+        """Return the condition with this type, None if there is none."""
         return next((each for each in self.conditions if each.type == type_), None)
 
     @property
     def reason(self) -> str:
-        """The reason of Ready; empty before there is one."""
+        """The reason of the condition Ready; empty before the first status."""
         ready = self.condition(READY)
         return ready.reason if ready else ""
 
     @property
     def is_ready(self) -> bool:
-        """Whether the queue was last said to be there as declared."""
+        """Whether the condition Ready is True."""
         ready = self.condition(READY)
         return ready is not None and ready.status == "True"
 
 
 def with_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[Condition, ...]:
-    """Return the conditions with this one among them. One whose status does not change keeps its time."""
+    """Return the conditions with `new` added or replaced. It keeps its transition time if its status did not change."""
     old = next((each for each in conditions if each.type == new.type), None)
     if old and old.status == new.status:
         new = Condition(
@@ -100,7 +100,7 @@ def with_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[C
 
 
 def without_condition(conditions: tuple[Condition, ...], type_: str) -> tuple[Condition, ...]:
-    """Return the conditions without those of a type."""
+    """Return the conditions without the one with this type."""
     return tuple(each for each in conditions if each.type != type_)
 
 
@@ -108,7 +108,7 @@ def without_condition(conditions: tuple[Condition, ...], type_: str) -> tuple[Co
 
 
 def status_from(status: Mapping[str, Any]) -> QueueStatus:
-    """Return a status from its JSON."""
+    """Convert a status from JSON."""
     counts = status.get("messages")
     return QueueStatus(
         observed_generation=status.get("observedGeneration", UNSEEN),
@@ -125,7 +125,7 @@ def status_from(status: Mapping[str, Any]) -> QueueStatus:
 
 
 def status_to(status: QueueStatus) -> Json:
-    """Return a status as JSON, without what is empty."""
+    """Convert a status to JSON, without empty fields."""
     shown: Json = {
         "observedGeneration": status.observed_generation,
         "conditions": [_condition_to(each) for each in status.conditions],
@@ -142,7 +142,7 @@ def status_to(status: QueueStatus) -> Json:
 
 
 def status_patch(old: QueueStatus, new: QueueStatus) -> Json:
-    """Return the merge patch (RFC 7386) that makes one status of another; empty where they are equal."""
+    """Return the merge patch (RFC 7386) that changes `old` to `new`; empty if they are equal."""
     if old == new:
         return {}
     before, after = status_to(old), status_to(new)
@@ -151,7 +151,7 @@ def status_patch(old: QueueStatus, new: QueueStatus) -> Json:
 
 
 def _replaced(old: object, new: object) -> object:
-    """Return a merge patch that puts one value in the place of another: fields that are gone must be named."""
+    """Return a merge patch from one value to another. Removed fields appear in it as null, as RFC 7386 requires."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     return {name: _replaced(old.get(name), value) for name, value in new.items()} | dict.fromkeys(
@@ -160,7 +160,7 @@ def _replaced(old: object, new: object) -> object:
 
 
 def timestamp(seconds: float) -> str:
-    """Return a time in seconds since 1970 as Kubernetes writes it (RFC 3339, whole seconds)."""
+    """Convert seconds since 1970 to a Kubernetes timestamp (RFC 3339, whole seconds)."""
     return _timestamp(int(seconds))
 
 
