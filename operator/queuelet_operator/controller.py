@@ -98,7 +98,7 @@ class Controller:
             self._entries[seen.key] = Entry(object=seen, seen_at=monotonic())
             self.queue.add(seen.key, _priority(seen))
         elif entry.object.resource_version < seen.resource_version:
-            is_changed = _requested_fields(entry.object) != _requested_fields(seen)
+            is_changed = _fields_to_reconcile(entry.object) != _fields_to_reconcile(seen)
             if is_changed:
                 entry.refusal = None
             differs = is_changed or entry.object.status != seen.status
@@ -308,7 +308,7 @@ def _with_namespace(entry: Entry) -> QueueObject:
     return replace(entry.object, namespace_uid=entry.namespace_uid or "")
 
 
-def _requested_fields(an_object: QueueObject) -> tuple[object, ...]:
+def _fields_to_reconcile(an_object: QueueObject) -> tuple[object, ...]:
     """Return the fields of an object, other than its status, whose change has to be reconciled."""
     return (
         an_object.generation,

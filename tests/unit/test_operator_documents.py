@@ -18,7 +18,7 @@ import queuelet_operator
 from queuelet_operator import class_keeper
 from queuelet_operator.__main__ import main
 from queuelet_operator.metrics import Metrics
-from queuelet_operator.plan import conditions, deletion, events, resources
+from queuelet_operator.plan import conditions, deletion, events, resources, situation
 from queuelet_operator.plan.model import Cause, Reason, Removal
 from queuelet_operator.plan.resources import API_VERSION, FINALIZER, GROUP, DeletionPolicy
 from queuelet_operator.plan.status import READY, RECONCILING, STALLED
@@ -105,7 +105,7 @@ def test_it_tells_which_condition_stands_beside_a_reason() -> None:
     told = {names(row[0])[0]: row[2] for row in table("Reasons")}
     assert told.pop(Reason.REFUSED) == f"{STALLED} or {RECONCILING}"
     found = dict.fromkeys(told, "")
-    for module in (conditions, deletion):
+    for module in (conditions, deletion, situation):
         for given in calls(module, "Verdict"):
             reason = given["reason"]
             if isinstance(reason, ast.Attribute):

@@ -15,7 +15,8 @@ from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet_operator.actions import how_obtained
 from queuelet_operator.packed_tags import PackedTags
-from queuelet_operator.plan.conditions import counts_matter, current_outage
+from queuelet_operator.plan import situation
+from queuelet_operator.plan.conditions import counts_matter
 from queuelet_operator.plan.declared import Declared
 from queuelet_operator.plan.deletion import CONTEXT_MAX_AGE, LEFT
 from queuelet_operator.plan.events import notice_of_declaration
@@ -40,6 +41,7 @@ from queuelet_operator.plan.model import (
 from queuelet_operator.plan.observed import ObservedQueue, Server, StoreProblem, server_away, server_with
 from queuelet_operator.plan.reconcile import next_step
 from queuelet_operator.plan.resources import FINALIZER, DeletionPolicy, Key, QueueObject, QueueSpec
+from queuelet_operator.plan.situation import Outage, current_outage
 from queuelet_operator.plan.status import (
     READY,
     RECONCILING,
@@ -599,6 +601,20 @@ def test_after_an_outage_it_is_ready_as_before() -> None:
     ready = status.condition(READY)
     assert ready
     assert ready.since == timestamp(NOW + 60)
+
+
+@pytest.mark.parametrize("an", [an_object(), deleting(), an_object(is_paused=True)], ids=["stays", "goes", "paused"])
+@pytest.mark.parametrize("server", [HERE, away(1), away(60)], ids=["here", "away", "away for long"])
+def test_one_look_computes_the_outage_once(an: QueueObject, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[Known] = []
+
+    def counted(known: Known, policy: Policy) -> Outage | None:
+        computed.append(known)
+        return current_outage(known, policy)
+
+    monkeypatch.setattr(situation, "current_outage", counted)
+    next_step(known(an, server=server), POLICY, NOW)
+    assert len(computed) == 1
 
 
 def test_nothing_is_declared_while_the_server_is_away() -> None:

@@ -6,13 +6,14 @@ return one, and `status_step` turns it into a write, or into nothing if the stat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from queuelet.definition import Counts, Owner
 from queuelet_operator.plan.declared import Declared
-from queuelet_operator.plan.model import Cause, Known, Nothing, Notice, Policy, Reason, WriteStatus
+from queuelet_operator.plan.model import Cause, Known, Nothing, Notice, Policy, Reason, Verdict, WriteStatus
 from queuelet_operator.plan.observed import ObservedQueue
 from queuelet_operator.plan.resources import ADOPT, PAUSED, QueueObject
+from queuelet_operator.plan.situation import Outage, Situation
 from queuelet_operator.plan.status import (
     READY,
     RECONCILING,
@@ -24,8 +25,6 @@ from queuelet_operator.plan.status import (
     without_condition,
 )
 
-NOT_TRIED = "no connection attempt has ended yet"
-
 LONGEST_MESSAGE = 2_048
 """Characters of a condition's message. Longer ones are truncated, because some of them quote the server."""
 
@@ -36,54 +35,9 @@ _OUTAGE_REASONS = {Reason.SERVER_UNAVAILABLE, Reason.STORE_FULL, Reason.STORE_FA
 """Reasons that describe an outage: a queue that was ready before is ready again after it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """What the conditions of a status should be."""
-
-    reason: Reason
-    message: str
-    ready: str = "False"
-    reconciling: bool = False
-    stalled: bool = False
-    clears_queue: bool = False
-    """Whether to clear the fields of the status that describe the queue, because it is not the object's queue."""
-    clears_counts: bool = False
-    """Whether to clear the message counts of the status, because they are no longer true."""
-    notice: Notice | None = None
-    """The Event to post when the status is written."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outage:
-    """An outage of the server or of one of its stores. It ends without a change of the object."""
-
-    clause: str
-    """A clause that describes the outage, for use in a sentence."""
-
-    verdict: Verdict
-    since: float
-    """When the outage began, in seconds by `queuelet.clock`."""
-    cause: str
-    """The cause, as the verdict's message ends with it; empty if it is unknown."""
-
-    blocks_calls: bool = True
-    """Whether no call on the queue can succeed during the outage."""
-
-    def is_reported(self, known: Known, policy: Policy, now: float) -> bool:
-        """Return whether to report this outage in the status.
-
-        It is reported once it has lasted `outage_after` seconds, because most outages are shorter, and from then on
-        until it ends.
-        """
-        return now >= self.report_at(policy) or known.object.status.reason == self.verdict.reason
-
-    def report_at(self, policy: Policy) -> float:
-        """Return from when on a status reports this outage, in seconds by `queuelet.clock`."""
-        return self.since + policy.outage_after
-
-
-def blocking_verdict(known: Known, policy: Policy) -> Verdict | None:
+def blocking_verdict(situation: Situation) -> Verdict | None:
     """Return the verdict if only a change of the object or of the server's configuration can help, else None."""
+    known, policy = situation.known, situation.policy
     an_object, queue, epochs = known.object, known.queue, known.server.epochs or {}
     store = an_object.spec.store
     if queue and not is_owned(queue, policy.owner(an_object)) and not _may_adopt(known):
@@ -164,18 +118,17 @@ def _has_adopted(known: Known, policy: Policy) -> bool:
     return queue.id not in {an_object.uid, an_object.status.queue_id} or an_object.status.reason == Reason.NOT_OWNER
 
 
-def verdict_when_paused(known: Known, policy: Policy, now: float) -> Verdict:
+def verdict_when_paused(situation: Situation) -> Verdict:
     """Return the verdict for a paused object. It reports outages and losses, although the operator does nothing."""
-    outage = current_outage(known, policy)
-    is_reported = outage is not None and outage.is_reported(known, policy, now)
+    known, outage = situation.known, situation.outage
     as_before = _verdict_of_pause(ready=_ready_before(known.object))
     if outage and outage.blocks_calls:
-        return _keep_message_of_outage(known, outage) if is_reported else as_before
+        return _keep_message_of_outage(known, outage) if situation.reports_outage else as_before
     if _has_lost_store(known):
         return _lost_while_paused(known)
-    if outage and is_reported:
+    if outage and situation.reports_outage:
         return _keep_message_of_outage(known, outage)
-    if known.object.status.queue_id and not _has_its_queue(known, policy):
+    if known.object.status.queue_id and not _has_its_queue(known, situation.policy):
         return _verdict_of_pause(
             ready="False",
             but="; the queue with the id status.queueID no longer exists, or has another owner",
@@ -221,32 +174,9 @@ def _lost_while_paused(known: Known) -> Verdict:
     return _keep_message(known, replace(lost, message=message, reconciling=False, clears_counts=True, notice=notice))
 
 
-def current_outage(known: Known, policy: Policy) -> Outage | None:
-    """Return the outage of the server, or of the store of the object's queue; None if there is none."""
-    server, problem = known.server, known.store_problem
-    if server.is_away:
-        clause = f"the server at {policy.address} has not responded since {known.wall_time(server.away_since)}"
-        verdict = Verdict(
-            reason=Reason.SERVER_UNAVAILABLE, message=f"{clause}: {server.why_away or NOT_TRIED}", reconciling=True
-        )
-        return Outage(clause=clause, verdict=verdict, since=server.away_since, cause=server.why_away)
-    if problem is None:
-        return None
-    state = "full" if problem.is_full else "unusable"
-    clause = f"the store of the server at {policy.address} has been {state} since {known.wall_time(problem.since)}"
-    message = f"{clause}: {problem.message}"
-    if problem.is_full:
-        verdict = Verdict(reason=Reason.STORE_FULL, message=message, reconciling=True)
-    else:
-        verdict = Verdict(reason=Reason.STORE_FAILED, message=message, reconciling=True)
-    return Outage(
-        clause=clause, verdict=verdict, since=problem.since, cause=problem.message, blocks_calls=not problem.is_full
-    )
-
-
-def verdict_when_declared(known: Known, policy: Policy, now: float) -> Verdict:
+def verdict_when_declared(situation: Situation) -> Verdict:
     """Return the verdict for an object whose queue was declared: refused, lost, in an outage, or ready."""
-    refusal, outage = known.refusal, current_outage(known, policy)
+    known, outage, refusal = situation.known, situation.outage, situation.known.refusal
     if refusal:
         return Verdict(
             reason=Reason.REFUSED if refusal.reason != "NOT_OWNER" else Reason.NOT_OWNER,
@@ -256,7 +186,7 @@ def verdict_when_declared(known: Known, policy: Policy, now: float) -> Verdict:
         )
     if is_of_another_store(known) and known.object.status.reason != Reason.SERVER_STATE_LOST:
         return _lost(known)
-    if outage and outage.is_reported(known, policy, now):
+    if outage and situation.reports_outage:
         return _keep_message_of_outage(known, outage)
     return Verdict(reason=Reason.READY, message="the queue exists as declared", ready="True")
 
@@ -281,11 +211,11 @@ def _lost(known: Known) -> Verdict:
     )
 
 
-def report_outage(outage: Outage, known: Known, policy: Policy, now: float) -> Nothing | WriteStatus:
+def report_outage(situation: Situation, outage: Outage) -> Nothing | WriteStatus:
     """Return the write that reports an outage in the status, or `Nothing` until it has lasted long enough."""
-    if not outage.is_reported(known, policy, now):
-        return Nothing(until=outage.report_at(policy))
-    return status_step(known, policy, _keep_message_of_outage(known, outage), now)
+    if not situation.reports_outage:
+        return Nothing(until=situation.report_outage_at)
+    return status_step(situation, _keep_message_of_outage(situation.known, outage))
 
 
 def _keep_message_of_outage(known: Known, outage: Outage) -> Verdict:
@@ -312,25 +242,26 @@ def _keep_message(known: Known, verdict: Verdict) -> Verdict:
     return replace(verdict, message=old.message) if old and old.reason == verdict.reason else verdict
 
 
-def status_step(known: Known, policy: Policy, verdict: Verdict, now: float) -> Nothing | WriteStatus:
+def status_step(situation: Situation, verdict: Verdict) -> Nothing | WriteStatus:
     """Return the write that brings the status up to date with a verdict, or `Nothing` if it is already."""
+    known = situation.known
     old = known.object.status
-    wanted = _status(known, policy, verdict, now)
+    wanted = _status(situation, verdict)
     if replace(wanted, messages=old.messages) != old:
         return WriteStatus(status=wanted, notice=verdict.notice)
-    again = _due_times(known, policy, now)
+    again = _due_times(situation)
     if wanted.messages is None or not counts_matter(old.messages, wanted.messages, known.object.spec.limit):
         return Nothing(until=min(again, default=None))
-    due = known.counts_written_at + policy.counts_every
-    return Nothing(until=min([due, *again])) if now < due else WriteStatus(status=wanted, only_counts=True)
+    due = known.counts_written_at + situation.policy.counts_every
+    return Nothing(until=min([due, *again])) if situation.now < due else WriteStatus(status=wanted, only_counts=True)
 
 
-def _due_times(known: Known, policy: Policy, now: float) -> list[float]:
+def _due_times(situation: Situation) -> list[float]:
     """Return the times at which the status may have to change although nothing else does."""
-    refusal, outage = known.refusal, current_outage(known, policy)
+    refusal = situation.known.refusal
     times = [refusal.retry_at] if refusal and not refusal.is_final else []
-    if outage and not outage.is_reported(known, policy, now):
-        times.append(outage.report_at(policy))
+    if situation.outage and not situation.reports_outage:
+        times.append(situation.report_outage_at)
     return times
 
 
@@ -353,7 +284,9 @@ def counts_matter(old: Counts | None, new: Counts, limit: int) -> bool:
     )
 
 
-def _status(known: Known, policy: Policy, verdict: Verdict, now: float) -> QueueStatus:
+def _status(situation: Situation, verdict: Verdict) -> QueueStatus:
+    known, policy = situation.known, situation.policy
+    now = known.wall_time(situation.now)
     an_object, queue = known.object, known.queue
     old = an_object.status
     is_paused = an_object.is_paused and not an_object.is_deleting
@@ -364,10 +297,10 @@ def _status(known: Known, policy: Policy, verdict: Verdict, now: float) -> Queue
     new = replace(
         old,
         observed_generation=generation,
-        conditions=_conditions(old, verdict, generation, known.wall_time(now)),
+        conditions=_conditions(old, verdict, generation, now),
         queue_name=an_object.key.queue_name,
         address=policy.address,
-        adopted_at=old.adopted_at or (known.wall_time(now) if _has_adopted(known, policy) else ""),
+        adopted_at=old.adopted_at or (now if _has_adopted(known, policy) else ""),
         last_handled_reconcile_at=asked if is_answered else old.last_handled_reconcile_at,
     )
     if verdict.clears_queue:

@@ -9,9 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from queuelet_operator.plan.conditions import (
-    Outage,
-    Verdict,
-    current_outage,
     is_of_object,
     is_owned,
     report_outage,
@@ -33,9 +30,11 @@ from queuelet_operator.plan.model import (
     Remove,
     Removed,
     Step,
+    Verdict,
 )
 from queuelet_operator.plan.observed import ObservedQueue
 from queuelet_operator.plan.resources import DeletionPolicy, QueueObject
+from queuelet_operator.plan.situation import Outage, Situation
 from queuelet_operator.plan.status import timestamp
 
 CONTEXT_MAX_AGE = 10.0
@@ -45,33 +44,33 @@ LEFT = "QueueLeft"
 """The reason of the Event that reports a queue that remains on the server."""
 
 
-def next_step_of_deletion(known: Known, policy: Policy, now: float) -> Step:
+def next_step_of_deletion(situation: Situation) -> Step:
     """Return the next step of a deletion. The last one removes the finalizer."""
+    known, policy, outage = situation.known, situation.policy, situation.outage
     if not known.object.has_finalizer:
         return Nothing()
     if known.removed:
         return DropFinalizer(notice=_notice_of_removal(known, policy, known.removed))
     if known.object.spec.deletion_policy is DeletionPolicy.RETAIN:
-        return _retain(known, policy)
-    outage = current_outage(known, policy)
+        return _retain(situation)
     if outage and outage.blocks_calls:
-        return _release(outage, known, policy, now)
+        return _release(situation, outage)
     if known.object.spec.deletion_policy is DeletionPolicy.DRAIN:
-        step = _drain(known, policy, now)
+        step = _drain(situation)
         if step:
             return step
     return Remove(owner=policy.owner(known.object))
 
 
-def _retain(known: Known, policy: Policy) -> Step:
+def _retain(situation: Situation) -> Step:
     """Return the next step if the queue is retained. A drain that had begun is undone first if that is possible."""
-    an_object, queue, outage = known.object, known.queue, current_outage(known, policy)
+    an_object, queue, outage = situation.known.object, situation.known.queue, situation.outage
     if outage and outage.blocks_calls:
         was_drained = an_object.status.reason == Reason.DRAINING
         return DropFinalizer(notice=_left_closed(an_object) if was_drained else None)
-    if queue is None or not is_of_object(queue, policy.owner(an_object)) or not queue.definition.draining:
+    if queue is None or not queue.definition.draining or not is_of_object(queue, situation.policy.owner(an_object)):
         return DropFinalizer()
-    if known.refusal:
+    if situation.known.refusal:
         return DropFinalizer(notice=_left_closed(an_object))
     return Declare(definition=replace(queue.definition, draining=False), cause=Cause.CHANGED)
 
@@ -85,27 +84,26 @@ def _left_closed(an_object: QueueObject) -> Notice:
     )
 
 
-def _drain(known: Known, policy: Policy, now: float) -> Step | None:
+def _drain(situation: Situation) -> Step | None:
     """Return the next step of a drain, None once the queue may be removed."""
-    an_object, queue = known.object, known.queue
-    owner = policy.owner(an_object)
-    if queue is None or not is_of_object(queue, owner):
+    an_object, queue, context = situation.known.object, situation.known.queue, situation.known.deletion_context
+    if queue is None or not is_of_object(queue, situation.policy.owner(an_object)):
         return None
     deadline = _drain_ends(an_object)
-    if now >= deadline or (queue.definition.draining and not queue.counts.total):
+    if situation.now >= deadline or (queue.definition.draining and not queue.counts.total):
         return None
     if not queue.definition.draining:
-        return _close(known, queue, policy, now, deadline)
-    if not _is_fresh(known.deletion_context, now):
+        return _close(situation, queue, deadline)
+    if context is None or not _is_fresh(context, situation.now):
         return LookAround()
-    if known.deletion_context and known.deletion_context.namespace_is_terminating:
+    if context.namespace_is_terminating:
         return DropFinalizer(notice=_left_draining(an_object, queue))
-    return _wait_for_drain(known, policy, now, deadline)
+    return _wait_for_drain(situation, deadline)
 
 
-def _close(known: Known, queue: ObservedQueue, policy: Policy, now: float, deadline: float) -> Step:
-    if known.refusal and (known.refusal.is_final or now < known.refusal.retry_at):
-        return _wait(known, policy, verdict_when_declared(known, policy, now), now, deadline)
+def _close(situation: Situation, queue: ObservedQueue, deadline: float) -> Step:
+    if situation.is_refused:
+        return _wait(situation, verdict_when_declared(situation), deadline)
     # With its present definition instead of the wanted one, because the server may have refused that.
     return Declare(definition=replace(queue.definition, draining=True), cause=Cause.DRAIN)
 
@@ -121,7 +119,7 @@ def _left_draining(an_object: QueueObject, queue: ObservedQueue) -> Notice:
     )
 
 
-def _wait_for_drain(known: Known, policy: Policy, now: float, deadline: float) -> Step:
+def _wait_for_drain(situation: Situation, deadline: float) -> Step:
     by_then = "" if deadline == float("inf") else f", or at {timestamp(deadline)} with the messages left"
     verdict = Verdict(
         reason=Reason.DRAINING,
@@ -130,14 +128,14 @@ def _wait_for_drain(known: Known, policy: Policy, now: float, deadline: float) -
         ),
         reconciling=True,
     )
-    return _wait(known, policy, verdict, now, deadline)
+    return _wait(situation, verdict, deadline)
 
 
-def _wait(known: Known, policy: Policy, verdict: Verdict, now: float, deadline: float) -> Step:
-    step = status_step(known, policy, verdict, now)
+def _wait(situation: Situation, verdict: Verdict, deadline: float) -> Step:
+    step = status_step(situation, verdict)
     if not isinstance(step, Nothing):
         return step
-    return Nothing(until=min(deadline, now + CONTEXT_MAX_AGE, step.until or deadline))
+    return Nothing(until=min(deadline, situation.now + CONTEXT_MAX_AGE, step.until or deadline))
 
 
 def _drain_ends(an_object: QueueObject) -> float:
@@ -146,33 +144,34 @@ def _drain_ends(an_object: QueueObject) -> float:
     return an_object.deleted_at + an_object.spec.drain_seconds
 
 
-def _release(outage: Outage, known: Known, policy: Policy, now: float) -> Step:
+def _release(situation: Situation, outage: Outage) -> Step:
     """Return the next step of a deletion during an outage: remove the finalizer without the queue, or wait."""
-    if not _is_fresh(known.deletion_context, now):
+    context, give_up_at = situation.known.deletion_context, outage.since + situation.policy.release_after
+    if context is None or not _is_fresh(context, situation.now):
         return LookAround()
-    why = ""
-    if known.deletion_context and known.deletion_context.namespace_is_terminating:
+    why, name = "", situation.known.object.key.queue_name
+    if context.namespace_is_terminating:
         why = f"the namespace is being deleted, and {outage.clause}"
-    elif known.deletion_context and known.deletion_context.server_is_gone:
+    elif context.server_is_gone:
         why = "the Service of the server was deleted"
-    elif now >= outage.since + policy.release_after:
+    elif situation.now >= give_up_at:
         why = outage.clause
     if why:
         return DropFinalizer(
             notice=Notice(
                 reason=LEFT,
-                message=f"{why}: queue {known.object.key.queue_name} may remain on the server, with its messages",
+                message=f"{why}: queue {name} may remain on the server, with its messages",
                 is_warning=True,
             )
         )
-    step = report_outage(outage, known, policy, now)
+    step = report_outage(situation, outage)
     if not isinstance(step, Nothing):
         return step
-    return Nothing(until=min(outage.since + policy.release_after, now + CONTEXT_MAX_AGE, step.until or float("inf")))
+    return Nothing(until=min(give_up_at, situation.now + CONTEXT_MAX_AGE, step.until or give_up_at))
 
 
-def _is_fresh(context: DeletionContext | None, now: float) -> bool:
-    return context is not None and now < context.seen_at + CONTEXT_MAX_AGE
+def _is_fresh(context: DeletionContext, now: float) -> bool:
+    return now < context.seen_at + CONTEXT_MAX_AGE
 
 
 def _never_owned(known: Known, policy: Policy) -> bool:

@@ -142,9 +142,6 @@ class Policy:
         return an_object.spec.definition(an_object.key.queue_name, self.owner(an_object))
 
 
-# Steps
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
     """An Event to post about an object."""
@@ -152,6 +149,26 @@ class Notice:
     reason: str
     message: str
     is_warning: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What the conditions of a status should be."""
+
+    reason: Reason
+    message: str
+    ready: str = "False"
+    reconciling: bool = False
+    stalled: bool = False
+    clears_queue: bool = False
+    """Whether to clear the fields of the status that describe the queue, because it is not the object's queue."""
+    clears_counts: bool = False
+    """Whether to clear the message counts of the status, because they are no longer true."""
+    notice: Notice | None = None
+    """The Event to post when the status is written."""
+
+
+# Steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

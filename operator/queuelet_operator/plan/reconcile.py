@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from queuelet_operator.plan.conditions import (
     blocking_verdict,
-    current_outage,
     is_of_another_store,
     is_owned,
     report_outage,
@@ -23,33 +22,33 @@ from queuelet_operator.plan.declared import Declared
 from queuelet_operator.plan.deletion import next_step_of_deletion
 from queuelet_operator.plan.model import AddFinalizer, Cause, Declare, DropFinalizer, Known, Policy, Step
 from queuelet_operator.plan.resources import DeletionPolicy
+from queuelet_operator.plan.situation import Situation
 
 
 def next_step(known: Known, policy: Policy, now: float) -> Step:
     """Return the next step for an object. `now` is in seconds since 1970 by `queuelet.clock`, which never steps."""
+    situation = Situation.at(now, known, policy)
     if known.object.is_deleting:
-        return next_step_of_deletion(known, policy, now)
+        return next_step_of_deletion(situation)
     if known.object.is_paused:
-        return status_step(known, policy, verdict_when_paused(known, policy, now), now)
-    outage = current_outage(known, policy)
-    if outage and outage.blocks_calls:
-        return report_outage(outage, known, policy, now)
-    verdict = blocking_verdict(known, policy)
+        return status_step(situation, verdict_when_paused(situation))
+    if situation.outage and situation.outage.blocks_calls:
+        return report_outage(situation, situation.outage)
+    verdict = blocking_verdict(situation)
     if verdict:
-        return status_step(known, policy, verdict, now)
+        return status_step(situation, verdict)
     wants_finalizer = known.object.spec.deletion_policy is not DeletionPolicy.RETAIN
     if wants_finalizer != known.object.has_finalizer:
         return AddFinalizer() if wants_finalizer else DropFinalizer()
-    verdict = verdict_when_declared(known, policy, now)
-    return _declaration(known, policy, now) or status_step(known, policy, verdict, now)
+    return _declaration(situation) or status_step(situation, verdict_when_declared(situation))
 
 
-def _declaration(known: Known, policy: Policy, now: float) -> Declare | None:
+def _declaration(situation: Situation) -> Declare | None:
     """Return the declaration to make, None if the queue is as wanted or the server refused it and no retry is due."""
-    if known.refusal and (known.refusal.is_final or now < known.refusal.retry_at):
+    if situation.is_refused:
         return None
-    wanted = policy.wanted(known.object)
-    cause = _cause(known, wanted)
+    wanted = situation.policy.wanted(situation.known.object)
+    cause = _cause(situation.known, wanted)
     if cause is None:
         return None
     return Declare(definition=wanted, cause=cause, adopt=cause is Cause.ADOPTED)
