@@ -1,5 +1,5 @@
-# Everything to do here, one line each: `make` prints it.
-# Needs Python 3.11 or newer and, for the tests, Go. All else it gets itself.
+# The tasks of the project: `make` prints one line for each.
+# Needs Python 3.11 or newer and, for the tests, Go. It installs everything else itself.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -9,23 +9,23 @@ RUN := $(UV) run --no-sync
 SYNCED := .venv/.synced
 GRPCURL := .tools/bin/grpcurl
 ACTIONLINT := .tools/bin/actionlint
-# What the tests of the operator and of the chart need of Kubernetes.
+# Programs of Kubernetes for the tests of the operator and of the chart.
 BINARIES := etcd kube-apiserver kube-controller-manager kubectl helm
-# What the tests with a real node need besides.
+# Further programs for the tests with a real node.
 NODE_BINARIES := kube-scheduler kubelet kube-proxy coredns
 
-# What a branch is compared with, where it is there.
+# The branch to compare with, if it exists.
 BASE ?= origin/main
-# `make check NEWS=no` lets a change pass that no user can notice.
+# `make check NEWS=no` accepts a change without a news fragment, because users can't notice it.
 NEWS ?= yes
-# The newest release, where there is one.
+# The newest release, if there is one.
 TAG = $(shell git describe --tags --abbrev=0 2>/dev/null)
-# More for pytest, or for uv lock: make test ARGS='-k peek'
+# More arguments for pytest, or for uv lock: make test ARGS='-k peek'
 ARGS ?=
 # The release of Kubernetes that tests run on, and `make run` with them: make test KUBERNETES=v1.36.3
 KUBERNETES ?=
 export QUEUELET_KUBERNETES := $(KUBERNETES)
-# Where a release has its images: make dist REGISTRY=ghcr.io/owner
+# The registry of a release's images: make dist REGISTRY=ghcr.io/owner
 REGISTRY ?=
 
 .PHONY: help
@@ -33,14 +33,14 @@ help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: sync
-sync: $(SYNCED) ## Install what uv.lock says into .venv
+sync: $(SYNCED) ## Install the packages of uv.lock into .venv
 
 $(SYNCED): pyproject.toml uv.lock
 	$(UV) sync --locked --all-extras
 	@touch $@
 
 .PHONY: generate
-generate: $(SYNCED) ## Make Python of the .proto files, the client's reference, the architecture, the chart's copy of the CRDs
+generate: $(SYNCED) ## Generate code from the .proto files, the client's reference, the architecture, the chart's CRDs
 	$(RUN) python -m grpc_tools.protoc -I server --python_out=server --pyi_out=server queuelet/v1/queue.proto
 	$(RUN) python -m grpc_tools.protoc -I server/queuelet/compat \
 		--python_out=server/queuelet/compat --pyi_out=server/queuelet/compat q.proto
@@ -49,7 +49,7 @@ generate: $(SYNCED) ## Make Python of the .proto files, the client's reference, 
 	cp crds/*.yaml helm/queuelet/files/crds/
 
 .PHONY: check
-check: $(SYNCED) ## Look at everything without running it: style, types, layers, wire, lock, news
+check: $(SYNCED) ## Check everything without running it: style, types, layers, wire, lock, news
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
@@ -58,7 +58,7 @@ check: $(SYNCED) ## Look at everything without running it: style, types, layers,
 	$(RUN) lint-imports --no-logo
 	$(RUN) buf lint
 ifeq ($(TAG),)
-	@echo "buf breaking: there is no tag yet to compare with"
+	@echo "buf breaking: skipped, no tag to compare with"
 else
 	$(RUN) buf breaking --against '.git#tag=$(TAG)'
 endif
@@ -67,9 +67,9 @@ endif
 	$(RUN) yamllint --strict .
 	$(UV) lock --check
 	$(RUN) towncrier build --draft --version next >/dev/null
-	@if [ '$(NEWS)' = no ]; then echo "towncrier check: left out, NEWS=no"; \
-	elif ! git rev-parse --quiet --verify $(BASE) >/dev/null; then echo "towncrier check: there is no $(BASE) to compare with"; \
-	elif git diff --quiet $(BASE)... -- server operator crds helm; then echo "towncrier check: nothing that is shipped differs from $(BASE)"; \
+	@if [ '$(NEWS)' = no ]; then echo "towncrier check: skipped, NEWS=no"; \
+	elif ! git rev-parse --quiet --verify $(BASE) >/dev/null; then echo "towncrier check: skipped, no $(BASE) to compare with"; \
+	elif git diff --quiet $(BASE)... -- server operator crds helm; then echo "towncrier check: skipped, no shipped file differs from $(BASE)"; \
 	else $(RUN) towncrier check --compare-with $(BASE); fi
 
 .PHONY: lint-workflows
@@ -81,20 +81,20 @@ docs: ## Build the documentation as a site in dist/site, and check its links
 	$(UV) run --locked --only-group docs python -m tools.docs_site
 
 .PHONY: binaries
-binaries: $(SYNCED) ## Build Kubernetes' API server and what it needs, once per user: minutes
+binaries: $(SYNCED) ## Build Kubernetes' API server and related programs, once per user: minutes
 	@$(RUN) python -m tools.control_plane build $(BINARIES) >/dev/null
 
 .PHONY: jars
-jars: $(SYNCED) ## Fetch ZooKeeper and Curator for their tests, once per user, where there is a JDK
+jars: $(SYNCED) ## Fetch ZooKeeper and Curator for their tests, once per user, if there is a JDK
 	@if $(RUN) python -m tools.zookeeper check; then $(RUN) python -m tools.zookeeper fetch; fi
 
 .PHONY: jdk-packages
-jdk-packages: $(SYNCED) ## Install what runs ZooKeeper of Debian
+jdk-packages: $(SYNCED) ## Install Debian's JDK for ZooKeeper
 	apt-get update
 	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.zookeeper packages)
 
 .PHONY: proxy-packages
-proxy-packages: $(SYNCED) ## Install the proxy that tests put before a server, of Debian
+proxy-packages: $(SYNCED) ## Install Debian's nginx for the tests with a proxy
 	apt-get update
 	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.proxy packages)
 
@@ -107,7 +107,7 @@ test-quick: $(SYNCED) ## Run the tests that need neither Go nor Kubernetes: unde
 	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/stores tests/client $(ARGS)
 
 .PHONY: coverage
-coverage: $(SYNCED) ## Run the same tests, and print how much of the code they run
+coverage: $(SYNCED) ## Run the same tests, and print their code coverage
 	$(RUN) coverage erase
 	$(RUN) coverage run -m pytest -n 2 --dist loadgroup tests/unit tests/stores tests/client $(ARGS)
 	$(RUN) coverage combine --quiet
@@ -120,7 +120,7 @@ test-node: $(SYNCED) ## Run the tests that need a real node: root on Linux
 	$(RUN) pytest tests/node $(ARGS)
 
 .PHONY: node-packages
-node-packages: $(SYNCED) ## Install what a real node needs of Debian
+node-packages: $(SYNCED) ## Install Debian's packages for a real node
 	apt-get update
 	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.node packages)
 
@@ -129,11 +129,11 @@ soak: $(SYNCED) $(GRPCURL) binaries jars ## Run the tests with large counts: an 
 	QUEUELET_SOAK=1 $(RUN) pytest -n 2 --dist loadgroup --timeout 7200 $(ARGS)
 
 .PHONY: bench
-bench: ## Measure, beside other queue servers
+bench: ## Run the benchmarks, with other queue servers
 	$(UV) run --locked --all-extras --group bench python -m bench $(ARGS)
 
 .PHONY: bench-operator
-bench-operator: ## Measure the operator, beside a client that only writes and beside NACK
+bench-operator: ## Run the operator's benchmark, with a client that only writes and with NACK
 	$(UV) run --locked --all-extras --group bench python -m bench.control_loop $(ARGS)
 
 .PHONY: run
@@ -141,12 +141,12 @@ run: $(SYNCED) binaries ## Start Kubernetes' API server, server and operator her
 	$(RUN) python -m examples.run_local $(ARGS)
 
 .PHONY: lock
-lock: ## Bring uv.lock up to pyproject.toml (ARGS=--upgrade: to the newest releases)
+lock: ## Update uv.lock from pyproject.toml (ARGS=--upgrade: to the newest releases)
 	$(UV) lock --default-index https://pypi.org/simple $(ARGS)
 
 .PHONY: image
 image: ## Build the container images of server and operator
-	@docker info >/dev/null 2>&1 || { echo "make image: no Docker daemon answers here, and it builds the images" >&2; exit 1; }
+	@docker info >/dev/null 2>&1 || { echo "make image: no Docker daemon responds; start one, because it builds the images" >&2; exit 1; }
 	docker build --target server --tag queuelet-server:dev .
 	docker build --target operator --tag queuelet-operator:dev .
 
@@ -163,11 +163,11 @@ dist: $(SYNCED) ## Build wheel, sdist, chart and SBOM into dist/ (REGISTRY=ghcr.
 	rm -r dist/chart
 
 .PHONY: changelog
-changelog: $(SYNCED) ## Gather newsfragments/ into CHANGELOG.md, for a release
+changelog: $(SYNCED) ## Collect newsfragments/ in CHANGELOG.md, for a release
 	$(RUN) towncrier build --yes --version "$$($(UV) version --short)"
 
 .PHONY: clean
-clean: ## Remove what was made here, other than the generated code
+clean: ## Remove everything that was built here, except the generated code
 	rm -rf .venv .tools .coverage* dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find server operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
