@@ -680,7 +680,8 @@ def test_a_token_is_not_sent_in_plain_text_to_another_machine(cli: Cli, tmp_path
     token = tmp_path / "token"
     token.write_text("secret")
     flags = ("--server", "192.0.2.1:10002", "--token-file", str(token))
-    assert_failed(cli("list", *flags), 2, "cannot list queues: ", "the token would go to 192.0.2.1:10002 in plain text")
+    complaint = "the token would be sent to 192.0.2.1:10002 in plain text"
+    assert_failed(cli("list", *flags), 2, "cannot list queues: ", complaint)
 
 
 def test_tls_and_a_token_let_a_client_in(tmp_path: Path) -> None:
