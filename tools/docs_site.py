@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "dist" / "site-source"
 
 PAGES = ("*.md", "docs/**/*.md", "helm/*/README.md", "bench/README.md", "newsfragments/README.md")
-"""Where the pages are."""
+"""The folders and files of the pages."""
 
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)(?=[)#])")
 """The path of a link into the repository."""
@@ -68,7 +68,7 @@ def _copy(file: Path) -> None:
 
 
 def _place(file: Path) -> Path:
-    """Return where a file of the repository is in the site's source, in a folder that is there."""
+    """Return the path of a file of the repository in the site's source, creating its folder."""
     place = SOURCE / file.relative_to(ROOT)
     place.parent.mkdir(parents=True, exist_ok=True)
     return place

@@ -19,7 +19,7 @@ actionlint)
 	oldest_go=1.25.0
 	;;
 *)
-	echo "tools/go_program.sh: $name is not known here" >&2
+	echo "tools/go_program.sh: unknown program $name" >&2
 	exit 2
 	;;
 esac
@@ -33,7 +33,7 @@ if [ ! -x "$binary" ]; then
 	fi
 	go=$(GOTOOLCHAIN=local go env GOVERSION | sed 's/^go//; s/[ -].*//')
 	if [ "$(printf '%s\n' "$oldest_go" "$go" | sort -V | head -n 1)" != "$oldest_go" ]; then
-		echo "tools/go_program.sh: building $name $version needs Go $oldest_go or newer, and this is Go $go." >&2
+		echo "tools/go_program.sh: building $name $version needs Go $oldest_go or newer; this is Go $go." >&2
 		exit 1
 	fi
 	echo "tools/go_program.sh: building $name $version into $cache (once, a minute or two)" >&2

@@ -1,4 +1,4 @@
-"""Documents list what there is, and nothing else."""
+"""Documents list everything that exists, and nothing else."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def packages() -> list[Path]:
 
 @pytest.mark.parametrize("package", packages(), ids=lambda package: package.name)
 def test_a_package_names_its_modules(package: Path) -> None:
-    """In its docstring, or in the README's map for those of the top level."""
+    """In its docstring, or for those of the top level in the README's map."""
     is_top = package.name == "queuelet"
     text = (ROOT / "README.md").read_text() if is_top else (package / "__init__.py").read_text().split('"""')[1]
     for path in package.glob("*.py"):
@@ -108,7 +108,7 @@ def test_the_map_of_the_readme_names_every_package() -> None:
 
 @pytest.mark.timeout(180)
 def test_every_command_of_delivery_md_prints_what_it_shows(tmp_path: Path) -> None:
-    """All of them in one shell that stops at the first failure, on ports of their own."""
+    """All of them in one shell that stops at the first failure, on free ports."""
     grpc, http = free_ports(2)
     shown = transcript("docs/delivery.md")
     end = "== the next command =="
@@ -148,7 +148,7 @@ def glossary() -> list[str]:
 
 @pytest.fixture(scope="module")
 def all_texts() -> str:
-    """Everything in which a term may be used: documents and code, without the glossary, in lower case."""
+    """All text that may use a term: documents and code, without the glossary, in lower case."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("helm/**/*.md"), *ROOT.glob("crds/*.yaml")]
     code = [path for root in SOURCES for path in (*root.rglob("*.py"), *root.rglob("*.proto"))]
     files = [path for path in (*pages, *code) if path.name != "glossary.md" and not path.name.endswith("_pb2.py")]
@@ -186,7 +186,7 @@ def test_a_decision_record_has_its_parts_and_names_files_that_there_are(page: Pa
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
 def test_a_page_for_contributors_names_files_that_there_are(page: str) -> None:
     for name in re.findall(r"`([\w.-]+/[\w./-]*)`", (ROOT / page).read_text()):
-        # Its files are made by `make`.
+        # Made by `make`, so not in the repository.
         if not name.startswith("dist/"):
             assert any((root / name).exists() for root in (ROOT, *SOURCES)), name
 
@@ -203,13 +203,13 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return what links to the headings of a page end with."""
+    """Return the anchors of the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def pages_with_links() -> list[Path]:
-    """Return all documents. News fragments are not: their links are those of the changelog."""
+    """Return all documents, without news fragments, whose links are those of the changelog."""
     folders = ("", "docs/", "docs/decisions/", "helm/*/", "bench/", "tools/", "newsfragments/", ".github/")
     found = [path for folder in folders for path in sorted(ROOT.glob(f"{folder}*.md"))]
     return [path for path in found if path.parent.name != "newsfragments" or path.name == "README.md"]

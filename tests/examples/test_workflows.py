@@ -1,4 +1,4 @@
-"""The workflows of a public host: they call what there is, with no more rights than they need."""
+"""The workflows of a public host: they use targets and files that exist, and have no more rights than they need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Workflow = dict[str, Any]
 
 
 def read(path: Path) -> Workflow:
-    # PyYAML takes the key `on` for a boolean.
+    # PyYAML reads the key `on` as a boolean.
     found: Workflow = yaml.safe_load(path.read_text())
     return found
 

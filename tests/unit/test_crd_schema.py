@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +18,11 @@ from queuelet.ids import checked_name
 from queuelet.server.requests import delivery_from_pb, limit_from_pb
 from queuelet.tags import Tag, checked_tags
 from queuelet.v1 import queue_pb2 as pb
+from support.documents import ROOT
 
 Schema = dict[str, Any]
 
-DEFINITION: Schema = yaml.safe_load((Path(__file__).parents[2] / "crds" / "queues.yaml").read_text())
+DEFINITION: Schema = yaml.safe_load((ROOT / "crds" / "queues.yaml").read_text())
 (VERSION,) = DEFINITION["spec"]["versions"]
 OBJECT: Schema = VERSION["schema"]["openAPIV3Schema"]
 SPEC: Schema = OBJECT["properties"]["spec"]["properties"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support.documents import ROOT
 from tools.image.archive import Settings
 from tools.image.context import Context
 from tools.image.dockerfile import parse
@@ -13,7 +14,6 @@ from tools.image.errors import ImageError
 from tools.image.lint import complaints
 from tools.image.plan import Copy, Folder, Run, plan
 
-ROOT = Path(__file__).parents[2]
 OURS = (ROOT / "Dockerfile").read_text()
 
 # Ours

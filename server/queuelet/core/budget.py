@@ -8,7 +8,7 @@ MESSAGE_OVERHEAD = 160
 """The memory that a message takes in addition to its encoded bytes, in bytes: its objects, and its entries in the index
 and the line.
 
-Measured with 1,000,000 messages; tests/unit/test_memory_overhead.py checks it.
+Measured with 1,000,000 messages; test_memory_overhead.py checks it.
 """
 
 
