@@ -506,7 +506,7 @@ def release(control_plane: ControlPlane, namespace: str) -> Iterator[str]:
     uninstall(control_plane, namespace, "shop")
 
 
-def test_whoever_may_view_edit_or_administer_a_namespace_may_do_so_with_its_queues(
+def test_users_who_may_view_edit_or_administer_a_namespace_may_do_so_with_its_queues(
     api: Api, namespace: str, release: str
 ) -> None:
     for role in MAY:

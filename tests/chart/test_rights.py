@@ -293,7 +293,7 @@ def test_without_get_the_operator_is_stuck_with_a_queue_that_changed_under_its_h
     kube.wait_all_ready(len(kube.all()))
 
 
-def test_without_create_nobody_sees_an_event(
+def test_without_create_no_event_is_posted(
     shop: Installed, operator: OperatorProcess, kube: KubeQueues, rpc: Rpc
 ) -> None:
     kube.create(queueClassName=shop.queue_class)

@@ -203,7 +203,7 @@ def test_pods_meet_the_restricted_standard(api: Api, new_namespace: NewNamespace
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_no_pod_is_told_of_services_or_writes_to_its_image(name: str) -> None:
+def test_no_pod_gets_service_variables_or_writes_to_its_image(name: str) -> None:
     for kind, pod in pod_templates(rendered(name)):
         assert pod["spec"]["enableServiceLinks"] is False
         assert pod["spec"]["automountServiceAccountToken"] is (kind == "Deployment")
@@ -330,7 +330,7 @@ def test_no_label_takes_the_place_of_those_that_pods_are_found_by() -> None:
             assert each["spec"]["template"]["metadata"]["labels"]["team"] == "checkout"
 
 
-def test_a_new_release_of_the_chart_alone_starts_no_pod_anew() -> None:
+def test_a_new_release_of_the_chart_alone_restarts_no_pod() -> None:
     for _, pod in pod_templates(rendered("nothing")):
         assert "helm.sh/chart" not in pod["metadata"]["labels"]
 

@@ -20,7 +20,7 @@ def bench(*arguments: str) -> str:
 
 
 @pytest.mark.timeout(120)
-def test_the_handlers_are_measured_beside_the_plain_way() -> None:
+def test_the_handlers_and_the_plain_implementation_are_measured() -> None:
     told = bench("micro", "--only", "steps*", "handler-unary-128B", "--rounds", "1", "--seconds", "0.05")
     assert "unary Add, handler" in told
     assert "plain" in told

@@ -18,7 +18,7 @@ QUEUES = 30
 # One control plane at a time, because two CPUs are not enough for more.
 @pytest.mark.xdist_group("cluster")
 @pytest.mark.timeout(300)
-def test_the_operator_is_measured_beside_a_client_that_only_writes(tmp_path: Path) -> None:
+def test_the_operator_and_a_client_that_only_writes_are_measured(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     few = ("--quick", "--queues", str(QUEUES), "--pickup-seconds", "2", "--idle-seconds", "2")
     told = bench(*few, "--only", "create,pickup,restart,loss,idle", "--json", str(figures))

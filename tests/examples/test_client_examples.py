@@ -75,7 +75,7 @@ def test_a_worker_pool_ends_when_all_jobs_are_done_or_dead(server: ServerProcess
     assert counts(server, "jobs").dead == 2
 
 
-def test_a_worker_pool_that_is_told_to_stop_finishes_its_work_and_gives_back_the_rest(server: ServerProcess) -> None:
+def test_a_worker_pool_that_gets_sigterm_finishes_its_work_and_gives_back_the_rest(server: ServerProcess) -> None:
     with subprocess.Popen(
         command(server, "worker_pool.py", "--queue", "many-jobs", "--count", "1000", "--forever"),
         stdout=subprocess.PIPE,
@@ -185,13 +185,13 @@ def test_two_ordered_pipelines_at_once_take_turns(server: ServerProcess, tmp_pat
     assert tokens == sorted(tokens)
 
 
-def test_a_web_app_answers_once_an_order_is_kept(server: ServerProcess) -> None:
+def test_a_web_app_responds_once_an_order_is_durable(server: ServerProcess) -> None:
     told = run(server, "web_app.py")
     assert [line.split()[0] for line in told] == ["202"] * 3
     assert counts(server, "web-orders").ready == 3
 
 
-def test_a_web_app_serves_until_it_is_told_to_stop(server: ServerProcess) -> None:
+def test_a_web_app_serves_until_sigterm(server: ServerProcess) -> None:
     (port,) = free_ports(1)
     with subprocess.Popen(
         command(server, "web_app.py", "--queue", "served", "--port", str(port)), stdout=subprocess.PIPE, text=True

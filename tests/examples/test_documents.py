@@ -47,7 +47,7 @@ def test_server_md_lists_every_reason() -> None:
     assert set(first_cells("docs/server.md", "Refusals")) | OF_THE_CLIENT == {kind.reason for kind in CODES}
 
 
-def test_server_md_tells_the_status_code_of_every_reason() -> None:
+def test_server_md_has_the_status_code_of_every_reason() -> None:
     text = (ROOT / "docs/server.md").read_text()
     for kind, code in CODES.items():
         if kind.reason not in OF_THE_CLIENT and kind is not QueueletError:

@@ -237,7 +237,7 @@ def test_flux_and_argo_cd_make_the_same_owners() -> None:
     assert release_of_flux() == release_of_argo_cd()
 
 
-def test_a_new_commit_does_not_start_the_server_anew(tmp_path: Path) -> None:
+def test_a_new_commit_does_not_restart_the_server(tmp_path: Path) -> None:
     """Flux adds the commit to the chart's version.
 
     No Pod may contain it, or each commit would lose queues in memory.
@@ -308,7 +308,7 @@ def check_applied_again(control_plane: ControlPlane) -> None:
         assert {body["metadata"]["uid"]: body["metadata"]["resourceVersion"] for body in queues.all()} == before
 
 
-def test_what_argo_cd_is_told_is_merged_into_what_it_has(control_plane: ControlPlane) -> None:
+def test_settings_of_argo_cd_are_merged_into_the_existing_ones(control_plane: ControlPlane) -> None:
     maps = "/api/v1/namespaces/argocd/configmaps"
     control_plane.api.create(maps, {"metadata": {"name": "argocd-cm"}, "data": {"url": "https://argocd.example.com"}})
     kubectl(control_plane, "apply", "--server-side", "--field-manager=queuelet", "--filename", str(ARGOCD_CM))
@@ -376,11 +376,11 @@ def phases() -> Iterator[tuple[Object, str, str]]:
 
 
 @pytest.mark.parametrize(("body", "by_kstatus", "by_argo"), list(phases()))
-def test_the_document_tells_what_each_phase_looks_like(body: Object, by_kstatus: str, by_argo: str) -> None:
+def test_the_document_shows_the_status_of_each_phase(body: Object, by_kstatus: str, by_argo: str) -> None:
     assert (kstatus(body), argo_health(body)) == (by_kstatus, by_argo)
 
 
-def test_the_document_shows_every_answer() -> None:
+def test_the_document_shows_every_health() -> None:
     told = list(phases())
     assert {by_kstatus for _, by_kstatus, _ in told} == set(Kstatus)
     assert {by_argo for _, _, by_argo in told} == set(Health)

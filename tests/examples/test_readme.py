@@ -56,7 +56,7 @@ def test_the_tour_as_one_process_runs_from_its_first_command_to_its_last(tmp_pat
 
 
 @pytest.mark.timeout(180)
-def test_make_run_and_the_tour_beside_it_work_until_it_is_interrupted() -> None:
+def test_make_run_and_the_tour_work_until_it_is_interrupted() -> None:
     """The commands run as a user would run them, with the environment that `make run` prints."""
     assert MAKE_RUN in commands("README.md")
     running = subprocess.Popen(

@@ -120,7 +120,7 @@ def test_steps_have_what_the_machine_says_of_indexes_and_nothing_of_it_stays(che
         ("FROM debian AS app", "no substitute for the base image debian; use python:<version>\n"),
     ],
 )
-def test_a_step_that_fails_is_told_and_leaves_nothing(checkout: Checkout, step: str, sentence: str) -> None:
+def test_a_step_that_fails_is_reported_and_leaves_nothing(checkout: Checkout, step: str, sentence: str) -> None:
     (checkout.folder / ".dockerignore").write_text("secret\n")
     (checkout.folder / "secret").write_text("")
     done = checkout.build(step if step.startswith("FROM") else f"{FROM}{step}\n")

@@ -124,7 +124,7 @@ def within(release: Release, pod: Object, *command: str) -> str:
 # Pods
 
 
-def test_pods_are_nobodys_and_can_change_nothing(release: Release) -> None:
+def test_pods_run_without_root_and_can_change_nothing(release: Release) -> None:
     with pytest.raises(AssertionError, match="violates PodSecurity"):
         release.kubectl("run", "careless", "--image=any")
     pods = release.pods()
@@ -273,7 +273,7 @@ def test_another_operator_acts_after_the_leader_was_killed(release: Release, sho
 # Upgrades
 
 
-def test_an_upgrade_under_load_loses_no_queue_and_tells_of_each_message(release: Release, shop: Shop) -> None:
+def test_an_upgrade_under_load_loses_no_queue_and_reports_each_message(release: Release, shop: Shop) -> None:
     name = unique_name()
     queue = apply(shop, name)
     made: list[str] = []

@@ -19,17 +19,17 @@ def other(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_another_system_is_told(other: pytest.MonkeyPatch) -> None:
+def test_another_system_is_reported(other: pytest.MonkeyPatch) -> None:
     other.setattr("sys.platform", "darwin")
     assert why_not() == "a node needs Linux; this is darwin"
 
 
-def test_another_user_than_root_is_told(other: pytest.MonkeyPatch) -> None:
+def test_another_user_than_root_is_reported(other: pytest.MonkeyPatch) -> None:
     other.setattr("os.geteuid", lambda: 1000)
     assert why_not() == "a node needs root: it makes namespaces, mounts and cgroups"
 
 
-def test_missing_programs_are_told_with_how_to_install_them(other: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_reported_with_how_to_install_them(other: pytest.MonkeyPatch) -> None:
     other.setattr("shutil.which", lambda name: None if name in {"containerd", "ctr", "ip"} else f"/usr/bin/{name}")
     other.setattr(machine, "network_plugins", lambda: None)
     assert why_not() == (
