@@ -1,4 +1,4 @@
-"""A user's program, for type checkers only: it uses all that is public, and says which types it expects."""
+"""A user's program, only for type checkers: it uses the whole public API and asserts the expected types."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from queuelet.tags import Tag
 
 @dataclass
 class Order:
-    """An item with the two methods that models of pydantic have."""
+    """An item with the two methods of pydantic's models."""
 
     number: int
 
     @classmethod
     def model_validate_json(cls, json_data: bytes, /) -> Self:
-        """Return the order that JSON describes."""
+        """Parse an order."""
         return cls(int(json_data))
 
     def model_dump_json(self) -> str:
-        """Return the order as JSON."""
+        """Serialize the order."""
         return str(self.number)
 
 
@@ -56,11 +56,11 @@ class Numbers:
     """A serializer of the user's own."""
 
     def dump(self, item: int, /) -> bytes:
-        """Return the number as text."""
+        """Serialize a number."""
         return b"%d" % item
 
     def load(self, payload: bytes, /) -> int:
-        """Return the number of a text."""
+        """Parse a number."""
         return int(payload)
 
 
@@ -69,12 +69,12 @@ NUMBERS: Serializer[int] = Numbers()
 
 
 def listener(state: ConnectionState) -> None:
-    """Hear of the connection."""
+    """Accept a change of the connection's state."""
     assert_type(state, ConnectionState)
 
 
 def told(outcome: Added | QueueletError) -> None:
-    """Hear of a put."""
+    """Accept the outcome of a put."""
 
 
 async def handle_bytes(received: Received[bytes]) -> None:
@@ -88,14 +88,14 @@ async def handle_bytes(received: Received[bytes]) -> None:
 
 
 async def handle_order(received: Received[Order]) -> int:
-    """Handle a message. What a handler returns is for nobody."""
+    """Handle a message. The return value of a handler is ignored."""
     assert_type(received.item, Order)
     received.ack()
     return received.item.number
 
 
 async def produce(client: Client) -> None:
-    """Put, in every way."""
+    """Use every way to put."""
     async with Producer(client, "orders", linger=0.01, timeout=None) as producer:
         assert_type(producer, Producer[bytes])
         assert_type(await producer.put(b"x", tags=[Tag("a", "b")], priority=-1, ttl=60), Added)
@@ -117,7 +117,7 @@ async def produce(client: Client) -> None:
 
 
 async def consume(client: Client) -> None:
-    """Take, in every way."""
+    """Use every way to receive."""
     handler: Handler[bytes] = handle_bytes
     await Consumer(client, "orders", handler, concurrency=8, on_error=OnError.DEAD_LETTER).run()
     await Consumer(client, "orders", handle_order, serializer=ORDERS, until_empty=True).run()
@@ -143,7 +143,7 @@ async def share(client: Client) -> None:
 
 
 async def call(client: Client) -> None:
-    """Make calls."""
+    """Call the client's methods."""
     assert_type(client.state, ConnectionState | None)
     leave = client.listen(listener)
     leave()
@@ -157,7 +157,7 @@ async def call(client: Client) -> None:
 
 
 async def main() -> None:
-    """Be a program with an event loop."""
+    """Run a program with an event loop."""
     connection = Connection(server="queues:10002", tls_ca=Path("ca.pem"), timeout=None)
     async with Client(connection) as client:
         try:
@@ -177,7 +177,7 @@ def handle_without_a_loop(received: Received[Order]) -> None:
 
 
 def main_without_a_loop() -> None:
-    """Be a program without one."""
+    """Run a program without an event loop."""
     with blocking.Client("localhost:10002") as client:
         client.listen(listener)()
         assert_type(client.add("orders", b"x", priority=1), Message)

@@ -103,7 +103,7 @@ WITHOUT_END = {"close_timeout", "reach_for", "missing_for", "timeout", "retry_fo
 @pytest.mark.parametrize(
     "time", [-1, nan, inf, -inf, 1e300, 10**400, timedelta(seconds=-1)], ids=lambda time: f"{time!s:.9}"
 )
-def test_a_time_out_of_range_is_refused_by_its_name(field: str, time: Any) -> None:  # noqa: ANN401  # also what is none
+def test_a_time_out_of_range_is_refused_by_its_name(field: str, time: Any) -> None:  # noqa: ANN401  # wrong values too
     if field in WITHOUT_END and time in {inf, 1e300, 10**400}:
         TIMES[field](time)
         return
@@ -130,7 +130,7 @@ def test_every_time_may_be_a_timedelta(field: str) -> None:
     [datetime.min.replace(tzinfo=FAR_EAST), datetime.max.replace(tzinfo=UTC).isoformat(), 5, datetime.now(UTC).date()],
     ids=str,
 )
-def test_a_moment_that_is_none_is_refused_by_its_name(moment: Any) -> None:  # noqa: ANN401  # also what is none
+def test_a_moment_that_is_none_is_refused_by_its_name(moment: Any) -> None:  # noqa: ANN401  # wrong values too
     with pytest.raises((ValueError, TypeError), match=r"^not_before: "):
         new_message(payload=b"", not_before=moment)
 

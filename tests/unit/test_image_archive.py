@@ -1,4 +1,4 @@
-"""The layers and archives of images, and what COPY copies."""
+"""Layers and archives of images, and the semantics of COPY."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tools.image.errors import ImageError
 
 
 def fill(folder: Path) -> Path:
-    """Make files of each kind."""
+    """Create a file of each kind."""
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "tool").write_text("a tool")
     (folder / "bin" / "tool").chmod(0o4755)
@@ -99,7 +99,7 @@ def test_an_archive_is_whole(tmp_path: Path) -> None:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """A checkout to copy from."""
+    """A checkout with files to copy."""
     top = tmp_path / "checkout"
     (top / "folder" / "deep").mkdir(parents=True)
     (top / "folder" / "deep" / "file").write_text("deep")
@@ -110,11 +110,11 @@ def sources(tmp_path: Path) -> Path:
 
 
 def kept(path: str) -> bool:
-    """Tell whether a path is kept, as .dockerignore does."""
+    """Return whether to keep a path, like .dockerignore."""
     return "ignored" not in path
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="what is copied is root's")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root owns the copies")
 def test_copy_puts_files_where_docker_does(sources: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     copying.copy(sources, ["folder"], root, "/app/folder", kept)

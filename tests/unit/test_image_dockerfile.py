@@ -1,4 +1,4 @@
-"""Our Dockerfile, and how Dockerfiles are read: no part of it builds anything."""
+"""Our Dockerfile, and the parser of Dockerfiles. No test builds anything."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_build_gets_nothing_but_that() -> None:
     assert context.has("server/queuelet/ids.py")
 
 
-# The rules
+# Lint rules
 
 GOOD = """\
 # To pin it: --build-arg BASE=python:3.13-slim@sha256:<digest>
@@ -107,7 +107,7 @@ def test_a_stage_for_others_may_be_root_s_and_have_no_entrypoint() -> None:
     assert [target.name for target in parse(GOOD).targets()] == ["server"]
 
 
-# What is not understood
+# Unsupported syntax
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_target_that_is_not_there_is_told_with_those_that_are() -> None:
         plan(parse(GOOD), "c")
 
 
-# What is to be done
+# Plans
 
 
 def test_only_what_a_target_needs_is_built() -> None:

@@ -39,7 +39,7 @@ def test_an_open_call_counts_for_what_it_takes() -> None:
 
 
 def test_a_connection_in_use_for_long_never_seems_to_hold_something_or_to_have_credit() -> None:
-    """More is counted as done with each request than came in, and what is too much must not hide later bytes."""
+    """More bytes are counted as handled with each request than arrived, but the excess must not hide later bytes."""
     made, received = flow(), 0
     for _ in range(10_000):
         received += 100
@@ -51,7 +51,7 @@ def test_a_connection_in_use_for_long_never_seems_to_hold_something_or_to_have_c
     assert made.held == MIB
 
 
-# What is cut because it holds too much
+# Cut because they hold too many bytes
 
 
 def test_nothing_is_cut_up_to_the_bound() -> None:
@@ -75,7 +75,7 @@ def test_as_much_is_cut_as_has_to_be_and_no_more(held: list[tuple[str, int]], bo
     assert len({id(each) for each in chosen}) == len(chosen)
 
 
-# What is cut because there are too many
+# Cut because there are too many
 
 
 def test_idle_connections_stay_while_there_is_room() -> None:

@@ -253,7 +253,7 @@ def test_an_owner_of_another_namespace_of_the_same_name_is_another_owner(manager
     with pytest.raises(NotOwner):
         manager.remove("shop.orders", again, now=1)
     declared = manager.declare(Declaration(definition=replace(wanted, owner=OURS)), now=3)
-    assert declared.queue.definition.owner == before, "what is known stays"
+    assert declared.queue.definition.owner == before, "known queues stay"
     adopted = manager.declare(Declaration(definition=replace(wanted, owner=again), adopt=True), now=4)
     assert (adopted.queue.definition.owner, adopted.previous_owner) == (again, before)
 
