@@ -14,7 +14,7 @@ from typing import Any
 from bench import delivery, micro, server
 from bench.cycle import cases as cycle
 from bench.profile import profile
-from bench.report import Progress, Result, aims, as_json, machine_line, rates_table, times_table
+from bench.report import Progress, Result, as_json, machine_line, rates_table, targets, times_table
 from bench.system import Failed, NotHere
 from bench.systems import BASELINES, NEGZ
 from queuelet.logs import configure_logs
@@ -73,7 +73,7 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
         progress.clear()
         print(f"Leases and the Disk store\n\n{delivery.delivery_table(rows)}\n", flush=True)
     cycle_facts = _measure_cycle(cycle_cases, arguments, rounds, progress)
-    if reached := aims(results):
+    if reached := targets(results):
         print(f"Aims\n\n{reached}\n")
     print(_how(rounds, seconds) if results or with_delivery else "", end="")
     print(machine_line())
@@ -99,9 +99,9 @@ def _measure_cycle(
         return []
     seconds = arguments.seconds or (1 if arguments.quick else 3)
     rivals = [name for name in cycle.RIVALS if name in arguments.against]
-    told, facts = cycle.run(cases, cycle.Plan(seconds=seconds, rounds=rounds, rivals=rivals), progress)
+    text, facts = cycle.run(cases, cycle.Plan(seconds=seconds, rounds=rounds, rivals=rivals), progress)
     progress.clear()
-    print(f"The full cycle\n\n{told}\n", flush=True)
+    print(f"The full cycle\n\n{text}\n", flush=True)
     return facts
 
 

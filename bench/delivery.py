@@ -46,7 +46,7 @@ class Row:
     what: str
     values: Sequence[float]
     unit: str
-    aim: float | None = None
+    target: float | None = None
     more_is_better: bool = False
 
     @property
@@ -54,17 +54,17 @@ class Row:
         """The row as text."""
         measured = median(self.values)
         digits = 0 if measured >= 1_000 else 2
-        aim, met = "-", "-"
-        if self.aim is not None:
-            aim = f"{'>=' if self.more_is_better else '<='} {self.aim:g}"
-            met = "yes" if (measured >= self.aim if self.more_is_better else measured <= self.aim) else "NO"
+        target, met = "-", "-"
+        if self.target is not None:
+            target = f"{'>=' if self.more_is_better else '<='} {self.target:g}"
+            met = "yes" if (measured >= self.target if self.more_is_better else measured <= self.target) else "NO"
         spread = f"{min(self.values):,.{digits}f}-{max(self.values):,.{digits}f}"
-        return [self.case, self.what, f"{measured:,.{digits}f}", self.unit, spread, aim, met]
+        return [self.case, self.what, f"{measured:,.{digits}f}", self.unit, spread, target, met]
 
 
 def delivery_table(rows: Sequence[Row]) -> str:
     """Return all that was measured."""
-    return table(["case", "", "median", "unit", "lowest-highest", "aim", "met"], [row.cells for row in rows])
+    return table(["case", "", "median", "unit", "lowest-highest", "target", "met"], [row.cells for row in rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +171,10 @@ async def _run(  # noqa: PLR0913  # each argument is a setting of the measuremen
                     progress.begin(f"leases, {store.lower()}, batches of {batch}, {callers} callers")
                     rows += await _leases(server, store, batch, callers, rounds, 20_000 if quick else 64_000)
         progress.begin("the disk and bare SQLite")
-        rows += await _beside_bare(server, folder, rounds, quick=quick)
+        rows += await _compare_with_bare(server, folder, rounds, quick=quick)
         for store in STORES:
-            progress.begin(f"standing messages, {store.lower()}")
-            rows += await _standing(server, store, rounds, progress, quick=quick)
+            progress.begin(f"messages in the queue, {store.lower()}")
+            rows += await _by_depth(server, store, rounds, progress, quick=quick)
     return rows
 
 
@@ -192,7 +192,7 @@ async def _leases(  # noqa: PLR0913, PLR0917  # as above
         if number:  # the first warms up
             spans.append((added, popped, leased))
     case = f"{store.lower()}-batch{batch}-{callers}"
-    aim = 1.0 if store == "MEMORY" else 2.0
+    target = 1.0 if store == "MEMORY" else 2.0
     return [
         Row(case=case, what="add", values=[a.rate for a, _, _ in spans], unit="msg/s"),
         Row(case=case, what="pop", values=[p.rate for _, p, _ in spans], unit="msg/s"),
@@ -204,13 +204,13 @@ async def _leases(  # noqa: PLR0913, PLR0917  # as above
             what="CPU: receive and ack / add",
             values=[r.cpu_each / a.cpu_each for a, _, r in spans],
             unit="x",
-            aim=aim,
+            target=target,
         ),
         Row(case=case, what="time: receive and ack / add", values=[r.each / a.each for a, _, r in spans], unit="x"),
     ]
 
 
-async def _beside_bare(server: _Server, folder: Path, rounds: int, *, quick: bool) -> list[Row]:
+async def _compare_with_bare(server: _Server, folder: Path, rounds: int, *, quick: bool) -> list[Row]:
     """Measure the Disk store and SQLite in turns, with the same rows in transactions of the same sizes."""
     memory = _Load(server, await server.new_queue("MEMORY"), 100)
     disk = _Load(server, await server.new_queue("DISK"), 100)
@@ -234,8 +234,8 @@ async def _beside_bare(server: _Server, folder: Path, rounds: int, *, quick: boo
                 excesses.append(on_disk.each / (in_memory.each + 1.4 * commit))
     return [
         Row(case="disk-64x100", what="messages a transaction", values=sizes, unit="messages"),
-        Row(case="disk-64x100", what="of bare SQLite's rate", values=shares, unit="x", aim=0.5, more_is_better=True),
-        Row(case="disk-1x1", what="time / (memory + 1.4 commits)", values=excesses, unit="x", aim=1.0),
+        Row(case="disk-64x100", what="of bare SQLite's rate", values=shares, unit="x", target=0.5, more_is_better=True),
+        Row(case="disk-1x1", what="time / (memory + 1.4 commits)", values=excesses, unit="x", target=1.0),
     ]
 
 
@@ -247,7 +247,7 @@ def _commits(folder: Path) -> int:
     return int(float(next(line for line in lines if line.startswith("queuelet_disk_commit_seconds_count")).split()[1]))
 
 
-async def _standing(server: _Server, store: str, rounds: int, progress: Progress, *, quick: bool) -> list[Row]:
+async def _by_depth(server: _Server, store: str, rounds: int, progress: Progress, *, quick: bool) -> list[Row]:
     """Measure the same load on queues of growing size, in turns."""
     depths = (0, 20_000, 100_000) if quick else (0, 100_000, 1_000_000)
     apart = depths[1] // 2 if quick else 100_000
@@ -269,11 +269,11 @@ async def _standing(server: _Server, store: str, rounds: int, progress: Progress
                 rates[depth]["receive and ack"].append(leased.rate)
     return [
         Row(
-            case=f"{store.lower()}, {depth:,} standing",
+            case=f"{store.lower()}, {depth:,} in the queue",
             what=f"{what}, of the rate when empty",
             values=[full / empty for full, empty in zip(rates[depth][what], rates[0][what], strict=True)],
             unit="x",
-            aim=0.8,
+            target=0.8,
             more_is_better=True,
         )
         for depth in depths[1:]

@@ -154,11 +154,11 @@ async def _serve() -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, rows),))
     port = server.add_insecure_port(f"{HOST}:0")
     await server.start()
-    _tell({"msg": "serving", "port": port})
+    _log({"msg": "serving", "port": port})
     await server.wait_for_termination()
 
 
-def _tell(facts: dict[str, object]) -> None:
+def _log(facts: dict[str, object]) -> None:
     sys.stderr.write(json.dumps(facts) + "\n")
     sys.stderr.flush()
 

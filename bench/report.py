@@ -89,7 +89,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
+class Target:
     """A target. The report says whether it was reached, but missing it is not a failure."""
 
     text: str
@@ -99,29 +99,29 @@ class Aim:
     unit: str
 
 
-AIMS = (
-    Aim("unary Add, handler", "handler-unary-128B", "Add", 5, "us"),
-    Aim("unary Pop, handler", "handler-unary-128B", "Pop", 1.5, "us"),
-    Aim("a message in AddBatch of 1,000, handler", "handler-batch1000-128B", "AddBatch", 3, "us"),
-    Aim("a message in PopBatch of 1,000, handler", "handler-batch1000-128B", "PopBatch", 0.3, "us"),
-    Aim("memory beyond the payload", "memory", "overhead", 300, "bytes"),
-    Aim("added in batches of 1,000, server", "batch1000-128B-1", "add", 200_000, "msg/s"),
-    Aim("popped in batches of 1,000, server", "batch1000-128B-1", "pop", 400_000, "msg/s"),
+TARGETS = (
+    Target("unary Add, handler", "handler-unary-128B", "Add", 5, "us"),
+    Target("unary Pop, handler", "handler-unary-128B", "Pop", 1.5, "us"),
+    Target("a message in AddBatch of 1,000, handler", "handler-batch1000-128B", "AddBatch", 3, "us"),
+    Target("a message in PopBatch of 1,000, handler", "handler-batch1000-128B", "PopBatch", 0.3, "us"),
+    Target("memory beyond the payload", "memory", "overhead", 300, "bytes"),
+    Target("added in batches of 1,000, server", "batch1000-128B-1", "add", 200_000, "msg/s"),
+    Target("popped in batches of 1,000, server", "batch1000-128B-1", "pop", 400_000, "msg/s"),
 )
 
 
-def aims(results: Sequence[Result]) -> str:
+def targets(results: Sequence[Result]) -> str:
     """Return which targets were reached, or an empty text if none was measured."""
     rows = []
-    for aim in AIMS:
-        found = [result for result in results if (result.case, result.what) == (aim.case, aim.what)]
+    for target in TARGETS:
+        found = [result for result in results if (result.case, result.what) == (target.case, target.what)]
         if found:
             measured = median(found[0].ours)
             more = found[0].more_is_better
-            reached = measured >= aim.bound if more else measured <= aim.bound
-            bound = f"{'>=' if more else '<='} {aim.bound:,} {aim.unit}"
-            rows.append([aim.text, "yes" if reached else "NO", bound, f"{measured:,.{0 if more else 2}f}"])
-    return table(["aim", "met", "bound", "measured"], rows) if rows else ""
+            reached = measured >= target.bound if more else measured <= target.bound
+            bound = f"{'>=' if more else '<='} {target.bound:,} {target.unit}"
+            rows.append([target.text, "yes" if reached else "NO", bound, f"{measured:,.{0 if more else 2}f}"])
+    return table(["target", "met", "bound", "measured"], rows) if rows else ""
 
 
 class Progress:

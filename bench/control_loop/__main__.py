@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 
-from bench.control_loop import creation, figures, standing
+from bench.control_loop import creation, existing, figures
 from bench.control_loop.client import WRITERS
 from bench.control_loop.cluster import Cluster
 from bench.control_loop.contenders import QUICK_LEASE, Nack, Ours
@@ -28,7 +28,7 @@ from tools.control_plane import ControlPlane, ControlPlaneError
 
 PARTS = ("create", "nack", "pickup", "restart", "loss", "idle")
 _OF_CREATION = {"create", "nack"}
-_OF_STANDING = {"pickup", "restart", "loss", "idle"}
+_OF_EXISTING = {"pickup", "restart", "loss", "idle"}
 
 
 @dataclass
@@ -75,7 +75,7 @@ def main() -> int:
         run.progress.say("bench: interrupted")
         status = 130
     # Report also the measurements before a failure.
-    _tell(run)
+    _report(run)
     return status
 
 
@@ -123,7 +123,7 @@ def _measure(count: int, run: _Run) -> None:
     only = set(run.only)
     # Existing Queues are measured once, with all that were created.
     if count != max(run.arguments.queues):
-        only -= _OF_STANDING
+        only -= _OF_EXISTING
     if not only:
         return
     run.progress.begin(f"a control plane for {count:,} Queues")
@@ -135,8 +135,8 @@ def _measure(count: int, run: _Run) -> None:
         cluster = Cluster(plane, Path(folder), with_nack="nack" in only)
         if not only.isdisjoint(_OF_CREATION):
             runner.run(_create(cluster, Path(folder), only, count, run))
-        if not only.isdisjoint(_OF_STANDING):
-            runner.run(_stand(cluster, Path(folder), only, count, run))
+        if not only.isdisjoint(_OF_EXISTING):
+            runner.run(_measure_existing(cluster, Path(folder), only, count, run))
         plane.check()
 
 
@@ -172,34 +172,34 @@ async def _create(cluster: Cluster, folder: Path, only: set[str], count: int, ru
             run.creations.append(await creation.under(Nack(cluster, folder), given))
 
 
-async def _stand(cluster: Cluster, folder: Path, only: set[str], count: int, run: _Run) -> None:
+async def _measure_existing(cluster: Cluster, folder: Path, only: set[str], count: int, run: _Run) -> None:
     """Measure the effects of many existing Queues."""
     async with Ours(cluster, folder, *run.lease) as ours, cluster.session(2 * WRITERS) as session:
-        there = await standing.make(cluster, ours, count, session, run.progress)
-        run.figures += standing.after_making(there)
+        there = await existing.make(cluster, ours, count, session, run.progress)
+        run.figures += existing.after_creation(there)
         if "pickup" in only:
-            run.figures += await standing.pick_up(there, run.arguments.pickup_seconds)
+            run.figures += await existing.pick_up(there, run.arguments.pickup_seconds)
         if "restart" in only:
-            run.figures += await standing.restart(there)
+            run.figures += await existing.restart(there)
         if "loss" in only:
-            run.figures += await standing.loss(there)
+            run.figures += await existing.loss(there)
         if "idle" in only:
-            run.figures += await standing.idle(there, run.arguments.idle_seconds)
+            run.figures += await existing.idle(there, run.arguments.idle_seconds)
 
 
-def _tell(run: _Run) -> None:
+def _report(run: _Run) -> None:
     arguments = run.arguments
     run.progress.clear()
     if run.creations:
         print(f"{WRITERS} writers; from POST to Ready, as seen by a watch\n")
         print(f"{figures.creations_table(run.creations)}\n")
-    told = figures.ratios(run.creations, Ours.name, Nack.name) + run.figures
-    if told:
-        print(f"{figures.figures_table(told)}\n")
+    shown = figures.ratios(run.creations, Ours.name, Nack.name) + run.figures
+    if shown:
+        print(f"{figures.figures_table(shown)}\n")
         print(machine_line())
     if arguments.json:
         settings = {name: value for name, value in vars(arguments).items() if name != "json"} | {"writers": WRITERS}
-        arguments.json.write_text(json.dumps(figures.as_json(run.creations, told, settings), indent=1) + "\n")
+        arguments.json.write_text(json.dumps(figures.as_json(run.creations, shown, settings), indent=1) + "\n")
 
 
 if __name__ == "__main__":

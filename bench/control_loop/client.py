@@ -17,7 +17,7 @@ from bench.system import Failed
 WRITERS = 32
 """Concurrent requests that create objects."""
 
-TELL_EVERY = 5.0
+REPORT_EVERY = 5.0
 """Seconds between two lines of progress."""
 
 Answered = Callable[[str, bytes], None]
@@ -50,7 +50,7 @@ class Watch:
         self.reading: asyncio.Task[None] | None = None
         """The task that reads the watch. It ends only by failing."""
 
-    def start_anew(self, wanted: Callable[[Object], bool] = is_ready) -> None:
+    def start_over(self, wanted: Callable[[Object], bool] = is_ready) -> None:
         """Forget earlier events, and use another test for being ready from now on."""
         self.ready.clear()
         self.wanted = wanted
@@ -58,7 +58,7 @@ class Watch:
     async def all_ready(self, names: Iterable[str], doing: str, progress: Progress) -> None:
         """Wait until all of these were seen ready; raise `Failed` if there is no progress."""
         names = set(names)
-        began = last_told = last_news = monotonic()
+        began = last_report = last_progress = monotonic()
         count = 0
         while len(self.ready) < len(names) or not names <= self.ready.keys():
             await asyncio.sleep(0.01)
@@ -67,12 +67,12 @@ class Watch:
             self._check()
             now = monotonic()
             if len(self.ready) > count:
-                count, last_news = len(self.ready), now
-            if now - last_news > _STUCK_AFTER:
+                count, last_progress = len(self.ready), now
+            if now - last_progress > _STUCK_AFTER:
                 raise Failed(f"{doing}: {count:,} of {len(names):,} are ready, and no more for {_STUCK_AFTER:.0f} s")
-            if now - last_told > TELL_EVERY:
+            if now - last_report > REPORT_EVERY:
                 progress.say(f"  {doing}: {count:,} of {len(names):,} ready after {now - began:.0f} s")
-                last_told = now
+                last_report = now
 
     def see(self, line: bytes) -> None:
         """Process an event."""

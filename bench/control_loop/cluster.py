@@ -122,19 +122,19 @@ class Cluster:
         """Return how many requests the API server has served, by its own counter. The counter lags a little."""
         counted: Requests = Counter()
         for labels, value in _REQUESTS.findall(str(self.plane.api.get("/metrics")["text"])):
-            told = dict(_LABEL.findall(labels))
+            label = dict(_LABEL.findall(labels))
             # A refused request is not a write.
-            if not told["code"].startswith("4"):
-                counted[Request(told["resource"], told["verb"])] += int(float(value))
+            if not label["code"].startswith("4"):
+                counted[Request(label["resource"], label["verb"])] += int(float(value))
         return counted
 
     def empty(self, kind: Kind) -> None:
         """Remove all objects of a kind at once, in etcd, because an operator needs a minute for 10,000 finalizers."""
         prefix = f"/registry/{kind.group}/{kind.plural}/"
         end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-        told = {"key": _base64(prefix), "range_end": _base64(end)}
+        keys = {"key": _base64(prefix), "range_end": _base64(end)}
         with urllib.request.urlopen(  # noqa: S310  # etcd's own URL
-            f"{self._etcd_url()}/v3/kv/deleterange", data=json.dumps(told).encode(), timeout=120
+            f"{self._etcd_url()}/v3/kv/deleterange", data=json.dumps(keys).encode(), timeout=120
         ) as answer:
             answer.read()
         end_at = monotonic() + _EMPTY_WITHIN
@@ -152,8 +152,10 @@ class Cluster:
 
 def writes(before: Requests, after: Requests, *resources: str) -> int:
     """Return the number of writes to some resources and their subresources between two counts."""
-    told = after - before
-    return sum(number for request, number in told.items() if request.resource in resources and request.verb in WRITES)
+    difference = after - before
+    return sum(
+        number for request, number in difference.items() if request.resource in resources and request.verb in WRITES
+    )
 
 
 def _base64(text: str) -> str:

@@ -102,31 +102,31 @@ class Ours:
 
     async def operator_leads(self) -> None:
         """Wait until the operator has the Lease."""
-        told = await self.operator.logged("started")
-        self._metrics = f"http://{HOST}:{told['metrics_port']}/metrics"
+        started = await self.operator.logged("started")
+        self._metrics = f"http://{HOST}:{started['metrics_port']}/metrics"
         await self.operator.logged("leading")
 
     async def metrics(self, session: aiohttp.ClientSession) -> dict[str, float]:
         """Return the operator's metrics, each summed over all labels except the verb of requests."""
-        told: defaultdict[str, float] = defaultdict(float)
+        sums: defaultdict[str, float] = defaultdict(float)
         async with session.get(self._metrics) as answer:
             for family in text_string_to_metric_families(await answer.text()):
                 for sample in family.samples:
                     verb = f" {sample.labels['verb']}" if "verb" in sample.labels else ""
-                    told[sample.name + verb] += sample.value
-        return told
+                    sums[sample.name + verb] += sample.value
+        return sums
 
     async def all_checked(self, session: aiohttp.ClientSession, count: int, *, waiting: bool = False) -> None:
         """Wait until the operator knows this many Queues and, unless they may, none of them waits for a check."""
         end = monotonic() + _CHECKED_WITHIN
         while True:
-            told = await self.metrics(session)
-            left = 0 if waiting else told["queuelet_operator_work_queue_length"]
-            if told["queuelet_operator_queues"] >= count and not left:
+            metrics = await self.metrics(session)
+            left = 0 if waiting else metrics["queuelet_operator_work_queue_length"]
+            if metrics["queuelet_operator_queues"] >= count and not left:
                 return
             if monotonic() > end:
                 raise Failed(
-                    f"the operator knows {told['queuelet_operator_queues']:,.0f} of {count:,} Queues, and {left:,.0f} "
+                    f"the operator knows {metrics['queuelet_operator_queues']:,.0f} of {count:,} Queues; {left:,.0f} "
                     f"wait for a check, after {_CHECKED_WITHIN:.0f} s"
                 )
             # Polling slowly, because each request costs the operator some milliseconds.

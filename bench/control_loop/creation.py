@@ -95,7 +95,7 @@ async def _measured(
         await create(session, kind, warm, answered)
         await watch.all_ready(warm, f"{doing}, warming up", given.progress)
         await asyncio.sleep(_SETTLE)
-        watch.start_anew()
+        watch.start_over()
         before = given.cluster.requests()
         cpu = _cpu(pids)
         names = [f"bench-{number:06}" for number in range(given.count)]

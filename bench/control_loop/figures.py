@@ -105,13 +105,13 @@ def figures_table(figures: Sequence[Figure]) -> str:
         [
             each.part,
             each.what,
-            _told(each.value, each.unit),
-            "-" if each.bound is None else f"{'>=' if each.at_least else '<='} {_told(each.bound, each.unit)}",
+            _formatted(each.value, each.unit),
+            "-" if each.bound is None else f"{'>=' if each.at_least else '<='} {_formatted(each.bound, each.unit)}",
             {True: "yes", False: "NO", None: "-"}[each.met],
         ]
         for each in figures
     ]
-    return table(["part", "what", "measured", "aim", "met"], rows)
+    return table(["part", "what", "measured", "target", "met"], rows)
 
 
 def as_json(creations: Sequence[Creation], figures: Sequence[Figure], settings: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def as_json(creations: Sequence[Creation], figures: Sequence[Figure], settings: 
     }
 
 
-def _told(value: float, unit: str) -> str:
+def _formatted(value: float, unit: str) -> str:
     if unit in {"x", "s", "share"}:
         return f"{value:,.2f}{_UNITS.get(unit, ' ' + unit)}"
     whole = abs(value) >= 10 or value == int(value)

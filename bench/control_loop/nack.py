@@ -46,12 +46,12 @@ def definitions() -> list[dict[str, Any]]:
     # The build has filled the module cache, so nothing is fetched twice.
     command = ["go", "mod", "download", "-json", module]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise NotHere("its definitions are in its Go module, but there is no Go on the PATH") from error
-    if told.returncode:
-        raise NotHere(f"{module} could not be downloaded: {told.stderr.strip() or told.stdout.strip()}")
-    manifests = yaml.safe_load_all((Path(json.loads(told.stdout)["Dir"]) / "deploy" / "crds.yml").read_text())
+    if done.returncode:
+        raise NotHere(f"{module} could not be downloaded: {done.stderr.strip() or done.stdout.strip()}")
+    manifests = yaml.safe_load_all((Path(json.loads(done.stdout)["Dir"]) / "deploy" / "crds.yml").read_text())
     # One definition is no longer served, and the controller does not use it.
     return [each for each in manifests if each and any(version["served"] for version in each["spec"]["versions"])]
 

@@ -112,8 +112,8 @@ class Child:
 
 def memory(pid: int) -> tuple[int, int]:
     """Return the current and the peak memory of a process, in bytes."""
-    told = Path(f"/proc/{pid}/status").read_text()
-    found = {line.split(":")[0]: line.split()[1] for line in told.splitlines() if line.startswith(("VmRSS", "VmHWM"))}
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.startswith(("VmRSS", "VmHWM"))}
     return int(found["VmRSS"]) * 1024, int(found["VmHWM"]) * 1024
 
 

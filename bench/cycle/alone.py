@@ -70,7 +70,7 @@ async def _run(case: str, address: str, turns: int) -> list[Row]:
         *(Row(case=case, what=f"{name}, time", values=times[name], unit="us") for name in ways),
         *(Row(case=case, what=f"{name}, CPU of the client", values=cpu[name], unit="us") for name in ways),
         *(
-            Row(case=case, what=f"time: {PUT} / {name}", values=_ratios(times[PUT], times[name]), unit="x", aim=1.0)
+            Row(case=case, what=f"time: {PUT} / {name}", values=_ratios(times[PUT], times[name]), unit="x", target=1.0)
             for name in (ADD, PLAIN)
         ),
     ]

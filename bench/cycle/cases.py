@@ -26,13 +26,13 @@ def run(cases: Sequence[str], plan: Plan, progress: Progress) -> tuple[str, list
     measured = race.run(races, plan, progress)
     turns = max(1, int(plan.rounds * plan.seconds * _TURNS_A_SECOND))
     rows = alone.run([case for case in cases if case in alone.CASES], turns=turns, progress=progress)
-    told = []
+    texts = []
     if races:
-        told += [
+        texts += [
             figures.systems_table(measured),
             f"Medians of {plan.rounds} rounds of {plan.seconds:g} s.\n{figures.settings(races)}",
             f"Run were: {figures.versions(measured)}.",
         ]
-    if rows := [*figures.aims(measured), *rows]:
-        told.append(delivery_table(rows))
-    return "\n\n".join(told), figures.as_facts(measured)
+    if rows := [*figures.targets(measured), *rows]:
+        texts.append(delivery_table(rows))
+    return "\n\n".join(texts), figures.as_facts(measured)

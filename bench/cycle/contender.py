@@ -131,7 +131,7 @@ class Contender(ABC):
         return ", ".join([self.server_version(), *map(_package, self.packages)])
 
 
-def said_by(command: Sequence[str]) -> str:
+def first_line_of(command: Sequence[str]) -> str:
     """Return the first line of a program's output."""
     said = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     return (said.stdout or said.stderr).strip().partition("\n")[0]

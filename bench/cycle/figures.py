@@ -31,9 +31,9 @@ def systems_table(measured: Sequence[Measured]) -> str:
     return table(_HEADS, [row for each in measured for row in _lines(each, measured)])
 
 
-def aims(measured: Sequence[Measured]) -> list[Row]:
+def targets(measured: Sequence[Measured]) -> list[Row]:
     """Return the ratio of our rate to each other's, in the same rounds."""
-    return [row for each in measured if each.name == OURS for row in _aims(each, _rivals(each, measured))]
+    return [row for each in measured if each.name == OURS for row in _targets(each, _rivals(each, measured))]
 
 
 def settings(cases: Sequence[str]) -> str:
@@ -89,20 +89,20 @@ def _lines(each: Measured, measured: Sequence[Measured]) -> Iterator[list[str]]:
         yield [each.case, f"{each.name}, puts not awaited", "-", "-", "-", *ages, *["-"] * 5]
 
 
-def _aims(ours: Measured, rivals: Sequence[Measured]) -> Iterator[Row]:
+def _targets(ours: Measured, rivals: Sequence[Measured]) -> Iterator[Row]:
     if not rivals:
         return
     store, _ = CASES[ours.case]
     best = max(rivals, key=lambda rival: median(rival.rates))
-    yield _aim(ours, best, f"messages a second, of the best other ({best.name})", _BEST[store])
+    yield _target(ours, best, f"messages a second, of the best other ({best.name})", _BEST[store])
     if store == DISK:
         for rival in rivals:
             if rival.name in _SYNCED:
-                yield _aim(ours, rival, f"messages a second, of {rival.name}", _SYNCED[rival.name])
+                yield _target(ours, rival, f"messages a second, of {rival.name}", _SYNCED[rival.name])
 
 
-def _aim(ours: Measured, rival: Measured, what: str, bound: float) -> Row:
-    return Row(case=ours.case, what=what, values=_ratios(ours, rival), unit="x", aim=bound, more_is_better=True)
+def _target(ours: Measured, rival: Measured, what: str, bound: float) -> Row:
+    return Row(case=ours.case, what=what, values=_ratios(ours, rival), unit="x", target=bound, more_is_better=True)
 
 
 def _rivals(ours: Measured, measured: Sequence[Measured]) -> list[Measured]:

@@ -99,7 +99,7 @@ class Pair:
         before = self._cpu()
         seconds = count / pace.rate if pace.rate else 0.0
         self._consumer.ask("expect", count)
-        self._consumer.tell("take")
+        self._consumer.send("take")
         try:
             start = self._producer.ask("put", count, pace, seconds=seconds)
             end, handled, p50, p99 = self._consumer.answer("take", seconds)
@@ -145,10 +145,10 @@ class _Process:
             self._process.join()
 
     def ask(self, command: str, *arguments: object, seconds: float = 0.0) -> Any:  # noqa: ANN401  # as the command says
-        self.tell(command, *arguments)
+        self.send(command, *arguments)
         return self.answer(command, seconds)
 
-    def tell(self, command: str, *arguments: object) -> None:
+    def send(self, command: str, *arguments: object) -> None:
         self._pipe.send((command, *arguments))
 
     def answer(self, command: str, seconds: float = 0.0) -> Any:  # noqa: ANN401  # as the command says

@@ -88,11 +88,11 @@ class Api:
         Raises `ApiError` if it is refused, `Unreachable` if there is no response.
         """
         target = f"{path}?{urlencode(query)}" if query else path
-        told = {"Authorization": f"Bearer {self._token}", "Content-Type": JSON, "Accept": JSON, **(headers or {})}
+        sent = {"Authorization": f"Bearer {self._token}", "Content-Type": JSON, "Accept": JSON, **(headers or {})}
         if time.monotonic() - self._last_used > _IDLE:
             self.close()
         try:
-            self._connection.request(method, target, json.dumps(body) if body is not None else None, told)
+            self._connection.request(method, target, json.dumps(body) if body is not None else None, sent)
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -146,7 +146,7 @@ _NOT_YET = {http.HTTPStatus.NOT_FOUND, http.HTTPStatus.TOO_MANY_REQUESTS}
 
 def _refusal(code: int, text: bytes) -> ApiError:
     try:
-        told = json.loads(text)
-        return ApiError(code, told.get("reason", ""), told.get("message", ""))
+        status = json.loads(text)
+        return ApiError(code, status.get("reason", ""), status.get("message", ""))
     except (ValueError, AttributeError):
         return ApiError(code, http.HTTPStatus(code).phrase, text.decode(errors="replace")[:1000])

@@ -47,7 +47,7 @@ _COREDNS = go.Source(
 
 def _kubernetes(command: str) -> go.Source:
     major, minor, _ = KUBERNETES.removeprefix("v").split(".")
-    told = {"gitVersion": KUBERNETES, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    versions = {"gitVersion": KUBERNETES, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     return go.Source(
         module="k8s.io/kubernetes",
         version=KUBERNETES,
@@ -56,7 +56,7 @@ def _kubernetes(command: str) -> go.Source:
         variables={
             f"k8s.io/{module}.{variable}": value
             for module in ("component-base/version", "client-go/pkg/version")
-            for variable, value in told.items()
+            for variable, value in versions.items()
         },
     )
 

@@ -74,8 +74,8 @@ def _go_mod(source: Source, folder: Path) -> str:
     lacks those folders. Kubernetes also requires those modules as v0.0.0. They are published as v0.<minor>.<patch> of
     the release v1.<minor>.<patch>.
     """
-    told = json.loads(_output(["mod", "download", "-json", f"{source.module}@{source.version}"], folder))
-    theirs = Path(told["GoMod"]).read_text()
+    downloaded = json.loads(_output(["mod", "download", "-json", f"{source.module}@{source.version}"], folder))
+    theirs = Path(downloaded["GoMod"]).read_text()
     staged = re.findall(r"^(?:replace)?\s+(\S+) => \./staging/", theirs, re.MULTILINE)
     staged_version = source.version.replace("v1.", "v0.", 1)
     versions = dict(re.findall(r"^(?:require)?\s+(\S+) (v\S+)", theirs, re.MULTILINE)) if staged else {}
@@ -93,15 +93,15 @@ def _go_mod(source: Source, folder: Path) -> str:
 
 def _compile(arguments: Sequence[str], folder: Path, packages: int) -> None:
     """Run go, and count the packages that it prints while it compiles them."""
-    last, compiled, told = deque[str](maxlen=30), 0, time.monotonic()
+    last, compiled, reported = deque[str](maxlen=30), 0, time.monotonic()
     with subprocess.Popen(
         ["go", *arguments], cwd=folder, env=_environment(), stderr=subprocess.PIPE, text=True, encoding="utf-8"
     ) as process:
         for line in process.stderr or ():
             last.append(line)
             compiled += not line.startswith("go: ")
-            if time.monotonic() - told >= _PROGRESS:
-                told = time.monotonic()
+            if time.monotonic() - reported >= _PROGRESS:
+                reported = time.monotonic()
                 say(f"  {compiled} packages compiled, of at most {packages}")
     if process.returncode:
         raise ControlPlaneError(f"go {arguments[0]} failed:\n{''.join(last)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tools.control_plane.errors import ControlPlaneError
 
-_TOLD_LINES = 20
+_LAST_LINES = 20
 """Number of lines of its log that are reported for a process that ended."""
 
 
@@ -59,7 +59,7 @@ class Process:
         """Return the last lines of its log."""
         if not self.log.exists():
             return "(no log)"
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-_TOLD_LINES:])
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
 
     def kill(self) -> None:
         """Kill it if it runs."""

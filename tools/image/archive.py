@@ -34,7 +34,7 @@ class Settings:
 
     def as_oci(self) -> dict[str, Any]:
         """Return it in the form of an image's configuration."""
-        told = {
+        fields = {
             "Env": [f"{name}={value}" for name, value in self.environment.items()],
             "WorkingDir": self.folder,
             "User": self.user,
@@ -42,7 +42,7 @@ class Settings:
             "ExposedPorts": {port: {} for port in self.ports},
             "Labels": dict(self.labels),
         }
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in fields.items() if value}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,8 +180,8 @@ def _described(blob: bytes, kind: str) -> dict[str, Any]:
     return {"mediaType": f"{_MEDIA}.{kind}", "digest": f"sha256:{digest}", "size": len(blob)}
 
 
-def _json(told: object) -> bytes:
-    return json.dumps(told, sort_keys=True).encode()
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
 
 
 def _put(tar: tarfile.TarFile, name: str, content: bytes) -> None:

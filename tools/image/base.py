@@ -52,8 +52,8 @@ def _unpack(folder: Path, root: Path) -> None:
     root.chmod(0o755)
     # An empty status file, so that apt downloads every dependency.
     options = [f"-oDir::State::status={nothing}", "-oAPT::Install-Recommends=0", "-oDebug::NoLocking=1"]
-    told = _output(["apt-get", "--simulate", *options, "install", *_PACKAGES], folder)
-    names = [line.split()[1] for line in told.splitlines() if line.startswith("Inst ")]
+    output = _output(["apt-get", "--simulate", *options, "install", *_PACKAGES], folder)
+    names = [line.split()[1] for line in output.splitlines() if line.startswith("Inst ")]
     wanted = sorted(set(names) - _LEFT_OUT)
     _output(["apt-get", "--quiet", "-oAPT::Sandbox::User=root", "download", *wanted], downloads)
     for package in sorted(downloads.iterdir()):

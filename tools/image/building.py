@@ -26,12 +26,12 @@ from tools.image.plan import Copy, Folder, Plan, Run, Step, plan
 _KEPT = 14 * 24 * 3600.0
 """Seconds that a cached result is kept after its last use."""
 
-_TOLD_LINES = 40
+_LAST_LINES = 40
 """Lines of a command's output that are shown if it fails."""
 
 _BUILDING = "building."
 
-_STOOD_IN_FOR = "python:"
+_REPLACED_BASE = "python:"
 """The name prefix of the base images that we have a substitute for."""
 
 
@@ -99,8 +99,8 @@ class _Builder:
                 shutil.rmtree(folder)
 
     def _base(self, name: str) -> _Built:
-        if not name.startswith(_STOOD_IN_FOR):
-            raise ImageError(f"no substitute for the base image {name}; use {_STOOD_IN_FOR}<version>")
+        if not name.startswith(_REPLACED_BASE):
+            raise ImageError(f"no substitute for the base image {name}; use {_REPLACED_BASE}<version>")
         began = time.monotonic()
         layer = base.get(self._cache)
         _say_done(f"{layer.name} instead of {name}", began)
@@ -175,7 +175,7 @@ class _Builder:
                 check=False,
             )
         if done.returncode:
-            end = "\n".join(done.stdout.splitlines()[-_TOLD_LINES:])
+            end = "\n".join(done.stdout.splitlines()[-_LAST_LINES:])
             raise step.instruction.error(f"RUN ended with exit code {done.returncode}:\n{end}")
 
     @contextmanager

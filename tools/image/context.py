@@ -14,15 +14,15 @@ class Context:
         self.folder = folder
         path = folder / ".dockerignore"
         lines = [line.strip() for line in path.read_text().splitlines()] if path.exists() else []
-        told = [line for line in lines if line and not line.startswith("#")]
-        self._rules = [(not line.startswith("!"), _pattern(line.removeprefix("!"))) for line in told]
+        rules = [line for line in lines if line and not line.startswith("#")]
+        self._rules = [(not line.startswith("!"), _pattern(line.removeprefix("!"))) for line in rules]
 
     def has(self, path: str) -> bool:
         """Return whether a path, relative to the checkout, is included. The last rule that it matches decides."""
         left_out = False
-        for leaves_out, matches in self._rules:
+        for excludes, matches in self._rules:
             if matches(path):
-                left_out = leaves_out
+                left_out = excludes
         return not left_out
 
 

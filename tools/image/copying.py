@@ -35,11 +35,11 @@ def digest(top: Path, sources: Sequence[str], has: Has) -> str:
     for source in sources:
         found = top / source.strip("/")
         for path in _within(found, top, has) if found.is_dir() else [found.resolve()]:
-            told = path.lstat()
-            hashed.update(f"{path.relative_to(top)} {told.st_mode:o}\n".encode())
-            if stat.S_ISLNK(told.st_mode):
+            status = path.lstat()
+            hashed.update(f"{path.relative_to(top)} {status.st_mode:o}\n".encode())
+            if stat.S_ISLNK(status.st_mode):
                 hashed.update(os.fsencode(path.readlink()))
-            elif stat.S_ISREG(told.st_mode):
+            elif stat.S_ISREG(status.st_mode):
                 hashed.update(hashlib.sha256(path.read_bytes()).digest())
     return hashed.hexdigest()
 

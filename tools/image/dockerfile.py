@@ -41,12 +41,12 @@ class Instruction:
         if not self.text.startswith("["):
             return None
         try:
-            told = json.loads(self.text)
+            parsed = json.loads(self.text)
         except ValueError as error:
             raise self.error(f"{self.text} starts like a JSON list but is not valid: {error}") from error
-        if not told or not all(isinstance(each, str) for each in told):
+        if not parsed or not all(isinstance(each, str) for each in parsed):
             raise self.error(f"{self.text} is not a JSON list of strings")
-        return list(told)
+        return list(parsed)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return its NAME=VALUE pairs."""

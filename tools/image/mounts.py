@@ -26,12 +26,12 @@ def enter_own_namespace(module: str) -> None:
 
 
 @contextmanager
-def overlaid(lower: Sequence[Path], upper: Path | None, beside: Path) -> Iterator[Path]:
+def overlaid(lower: Sequence[Path], upper: Path | None, parent: Path) -> Iterator[Path]:
     """Mount folders as an overlay, the lowest first, and yield its path. Changes are written to the upper folder."""
-    place = beside / "merged"
+    place = parent / "merged"
     place.mkdir()
     if upper:
-        work = beside / "work"
+        work = parent / "work"
         work.mkdir()
         options = f"lowerdir={':'.join(map(str, reversed(lower)))},upperdir={upper},workdir={work}"
         command = ["-t", "overlay", "-o", f"{options},redirect_dir=off,metacopy=off,index=off", "overlay"]

@@ -93,10 +93,10 @@ class _State:
     steps: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        told = self.inherited
-        self.environment, self.labels = dict(told.environment), dict(told.labels)
-        self.folder, self.user = told.folder, told.user
-        self.entrypoint, self.ports = tuple(told.entrypoint), list(told.ports)
+        inherited = self.inherited
+        self.environment, self.labels = dict(inherited.environment), dict(inherited.labels)
+        self.folder, self.user = inherited.folder, inherited.user
+        self.entrypoint, self.ports = tuple(inherited.entrypoint), list(inherited.ports)
 
     def settings(self) -> Settings:
         return Settings(
@@ -108,53 +108,57 @@ class _State:
             labels=self.labels,
         )
 
-    def take(self, told: Instruction) -> None:
-        match told.word:
+    def take(self, instruction: Instruction) -> None:
+        match instruction.word:
             case "ARG":
-                self._take_argument(told)
+                self._take_argument(instruction)
             case "ENV" | "LABEL":
-                into = self.environment if told.word == "ENV" else self.labels
+                into = self.environment if instruction.word == "ENV" else self.labels
                 # All pairs of one instruction are expanded with the variables set before it.
-                into.update([(name, told.fill_in(value, self._variables)) for name, value in told.pairs()])
+                into.update(
+                    [(name, instruction.fill_in(value, self._variables)) for name, value in instruction.pairs()]
+                )
             case "WORKDIR":
-                self.folder = self._absolute(told.fill_in(told.text, self._variables))
-                self.steps.append(Folder(instruction=told, path=self.folder))
+                self.folder = self._absolute(instruction.fill_in(instruction.text, self._variables))
+                self.steps.append(Folder(instruction=instruction, path=self.folder))
             case "USER":
-                self.user = told.fill_in(told.text, self._variables)
+                self.user = instruction.fill_in(instruction.text, self._variables)
             case "EXPOSE":
-                ports = told.fill_in(told.text, self._variables).split()
+                ports = instruction.fill_in(instruction.text, self._variables).split()
                 self.ports += [port if "/" in port else f"{port}/tcp" for port in ports]
             case "ENTRYPOINT":
-                self.entrypoint = tuple(told.exec_form() or ("/bin/sh", "-c", told.text))
+                self.entrypoint = tuple(instruction.exec_form() or ("/bin/sh", "-c", instruction.text))
             case "COPY":
-                self._take_copy(told)
+                self._take_copy(instruction)
             case "RUN":
-                self._take_run(told)
+                self._take_run(instruction)
 
-    def _take_argument(self, told: Instruction) -> None:
-        name, equals, value = told.text.partition("=")
+    def _take_argument(self, instruction: Instruction) -> None:
+        name, equals, value = instruction.text.partition("=")
         if equals:
-            self.arguments[name] = told.fill_in(value.strip("\"'"), self._variables)
+            self.arguments[name] = instruction.fill_in(value.strip("\"'"), self._variables)
         elif name in self.globals_:
             self.arguments[name] = self.globals_[name]
 
-    def _take_copy(self, told: Instruction) -> None:
-        *sources, place = told.fill_in(told.text, self._variables).split()
+    def _take_copy(self, instruction: Instruction) -> None:
+        *sources, place = instruction.fill_in(instruction.text, self._variables).split()
         if not sources:
-            raise told.error("COPY needs a source and a destination")
+            raise instruction.error("COPY needs a source and a destination")
         if len(sources) > 1 and not place.endswith("/"):
-            raise told.error(f"COPY of several sources needs a folder; end {place} with a /")
+            raise instruction.error(f"COPY of several sources needs a folder; end {place} with a /")
         for source in sources:
             if set(source) & set("*?["):
-                raise told.error(f"{source} is a pattern, which is not supported")
+                raise instruction.error(f"{source} is a pattern, which is not supported")
         absolute = self._absolute(place) + ("/" if place.endswith("/") else "")
-        self.steps.append(Copy(instruction=told, stage=told.options.get("from"), sources=sources, place=absolute))
+        self.steps.append(
+            Copy(instruction=instruction, stage=instruction.options.get("from"), sources=sources, place=absolute)
+        )
 
-    def _take_run(self, told: Instruction) -> None:
+    def _take_run(self, instruction: Instruction) -> None:
         self.steps.append(
             Run(
-                instruction=told,
-                command=told.exec_form() or ["/bin/sh", "-c", told.text],
+                instruction=instruction,
+                command=instruction.exec_form() or ["/bin/sh", "-c", instruction.text],
                 environment=self._variables,
                 folder=self.folder,
                 user=self.user,

@@ -68,19 +68,19 @@ def _lay_out_mounts(folder: Path) -> None:
     if hiding := [path for path in ("/run", *_OF_ITS_OWN) if folder.is_relative_to(path)]:
         sys.exit(f"{folder} is hidden in the sandbox, which mounts its own {hiding[0]}; set TMPDIR to another folder")
     for path in _OF_ITS_OWN:
-        stand_in = folder / path.strip("/")
-        stand_in.mkdir(parents=True)
-        _mount("--bind", str(stand_in), path)
+        replacement = folder / path.strip("/")
+        replacement.mkdir(parents=True)
+        _mount("--bind", str(replacement), path)
     _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     # Volumes of Pods reach the node by mount propagation. Nothing propagates out of the sandbox.
     _mount("--make-rshared", "/")
     for name, value in _SYSCTLS.items():
         if not Path("/proc/sys", name).exists():
             continue
-        stand_in = folder / "sysctl" / name
-        stand_in.parent.mkdir(parents=True, exist_ok=True)
-        stand_in.write_text(f"{value}\n")
-        _mount("--bind", str(stand_in), f"/proc/sys/{name}")
+        replacement = folder / "sysctl" / name
+        replacement.parent.mkdir(parents=True, exist_ok=True)
+        replacement.write_text(f"{value}\n")
+        _mount("--bind", str(replacement), f"/proc/sys/{name}")
 
 
 def _mount(*arguments: str) -> None:

@@ -30,12 +30,12 @@ async def main() -> None:
 def _to(host: str, port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection(host, port)
+            inside_reader, inside_writer = await asyncio.open_connection(host, port)
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_pump(reader, there_writer), _pump(there_reader, writer))
-        for each in (writer, there_writer):
+        await asyncio.gather(_pump(reader, inside_writer), _pump(inside_reader, writer))
+        for each in (writer, inside_writer):
             each.close()
 
     return carry

@@ -96,11 +96,11 @@ class Sandbox:
             sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128)) for _ in targets]
             found = [int(each.getsockname()[1]) for each in sockets]
             numbers = [each.fileno() for each in sockets]
-            told = [
+            relayed = [
                 f"{number}={target or f'127.0.0.1:{port}'}"
                 for number, target, port in zip(numbers, targets, found, strict=True)
             ]
-            command = [*self.in_network(), sys.executable, str(_HERE / "relay.py"), str(self._folder), *told]
+            command = [*self.in_network(), sys.executable, str(_HERE / "relay.py"), str(self._folder), *relayed]
             relay = Process("relay", command, self._logs / "relay.log", files=numbers)
             relay.start()
             self._started(relay.pid)

@@ -19,8 +19,8 @@ def why_not() -> str | None:
     # A JRE is not enough, because only a JDK runs a source file.
     if not shutil.which("java") or not shutil.which("javac"):
         return f"{needed}: apt-get install --yes --no-install-recommends {' '.join(PACKAGES)}"
-    told = subprocess.run(["javac", "-version"], capture_output=True, text=True, check=False).stdout
-    version = re.match(r"javac (\d+)", told)
+    output = subprocess.run(["javac", "-version"], capture_output=True, text=True, check=False).stdout
+    version = re.match(r"javac (\d+)", output)
     if version is None or int(version[1]) < OLDEST:
-        return f"{needed}; this is {told.strip() or 'one without a version'}"
+        return f"{needed}; this is {output.strip() or 'one without a version'}"
     return None

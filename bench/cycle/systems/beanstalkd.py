@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, said_by
+from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, first_line_of
 from bench.cycle.record import SIZE, Record
 from bench.process import HOST, free_port, program, started, wait_for_port
 from bench.system import Failed, Lifecycle
@@ -38,7 +38,7 @@ class Beanstalkd(Contender):
 
     def server_version(self) -> str:
         """Return the version of beanstalkd."""
-        return said_by([_binary(), "-v"])
+        return first_line_of([_binary(), "-v"])
 
     async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # using a tube creates it
         """Return an unused tube."""

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, PubAck, RetentionPolicy, StorageType
 
-from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, said_by
+from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, first_line_of
 from bench.cycle.record import Record
 from bench.process import HOST, free_port, program, started, wait_for_port
 from bench.system import Failed, Lifecycle
@@ -44,7 +44,7 @@ class JetStream(Contender):
 
     def server_version(self) -> str:
         """Return the version of nats-server."""
-        return said_by([_binary(), "--version"]).replace(": v", " ")
+        return first_line_of([_binary(), "--version"]).replace(": v", " ")
 
     async def make_queue(self, address: str, bounds: Bounds) -> str:
         """Create a stream and a consumer."""
@@ -116,17 +116,17 @@ class _Putter(Putter):
         for payload in payloads:
             future = await self._stream.publish_async(self._subject, payload)
             future.add_done_callback(self._note)
-        self._tell()
+        self._notify()
 
     async def flush(self) -> None:
         while self._stream.publish_async_pending():
             await self._stream.publish_async_completed()
-        self._tell()
+        self._notify()
 
     def _note(self, future: asyncio.Future[PubAck]) -> None:
         self._failure = future.exception() or self._failure
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self._failure:
             raise Failed(f"NATS refused a message: {self._failure}")
 

@@ -13,7 +13,7 @@ from pika.channel import Channel  # type: ignore[import-untyped]
 from pika.frame import Method  # type: ignore[import-untyped]
 from pika.spec import Basic  # type: ignore[import-untyped]
 
-from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, said_by
+from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, first_line_of
 from bench.cycle.record import Record
 from bench.pika_calls import called, connected, open_channel
 from bench.process import program
@@ -36,8 +36,8 @@ class RabbitMQ(Contender):
     def server_version(self) -> str:
         """Return the version of the Debian package, because the server reports its version only while it runs."""
         program("rabbitmq-server", "apt-get install rabbitmq-server")
-        told = said_by(["dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"])
-        return f"rabbitmq-server {told.partition('-')[0]}"
+        version = first_line_of(["dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"])
+        return f"rabbitmq-server {version.partition('-')[0]}"
 
     async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # the client enforces the bounds
         """Declare a queue."""
@@ -72,9 +72,9 @@ class RabbitMQ(Contender):
     async def left(self, address: str, queue: str) -> int:
         """Return how many messages are in the queue. Unacknowledged ones have been requeued by now."""
         connection = await connected(address)
-        told = await called((await open_channel(connection)).queue_declare, queue, passive=True)
+        declared = await called((await open_channel(connection)).queue_declare, queue, passive=True)
         connection.close()
-        count: int = told.method.message_count
+        count: int = declared.method.message_count
         return count
 
 

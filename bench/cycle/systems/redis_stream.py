@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from redis.asyncio import Redis
 
-from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, said_by
+from bench.cycle.contender import Bounds, Contender, LongPoll, Putter, first_line_of
 from bench.cycle.record import Record
 from bench.process import HOST, free_port, program, started, wait_for_port
 from bench.system import Lifecycle
@@ -46,7 +46,7 @@ class RedisStream(Contender):
 
     def server_version(self) -> str:
         """Return the version of redis-server."""
-        words = said_by([_binary(), "--version"]).split()
+        words = first_line_of([_binary(), "--version"]).split()
         return f"redis-server {next(word[2:] for word in words if word.startswith('v='))}"
 
     async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # the client enforces the bounds

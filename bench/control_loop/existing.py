@@ -33,7 +33,7 @@ _WATCH_EVERY = 300.0
 
 
 @dataclass(slots=True)
-class Standing:
+class Existing:
     """Our operator with its Queues, all of them ready."""
 
     cluster: Cluster
@@ -70,35 +70,35 @@ class Standing:
 
 async def make(
     cluster: Cluster, ours: Ours, count: int, session: aiohttp.ClientSession, progress: Progress
-) -> Standing:
+) -> Existing:
     """Create the Queues."""
     progress.begin(f"{count:,} existing Queues")
-    names = [f"standing-{number:06}" for number in range(count)]
+    names = [f"existing-{number:06}" for number in range(count)]
     async with watching(cluster, QUEUES, ours.check) as watch, asyncio.TaskGroup() as tasks:
         tasks.create_task(create(session, QUEUES, names))
         await watch.all_ready(names, "making them", progress)
-    return Standing(cluster, ours, names, session, progress)
+    return Existing(cluster, ours, names, session, progress)
 
 
-def after_making(standing: Standing) -> list[Figure]:
+def after_creation(existing: Existing) -> list[Figure]:
     """Report the memory of the operator after it has created all of them."""
-    resident, _ = memory(standing.ours.operator.pid)
-    return [_memory(f"made {standing.count:,}", "operator's memory", resident, bound=_MEMORY)]
+    resident, _ = memory(existing.ours.operator.pid)
+    return [_memory(f"created {existing.count:,}", "operator's memory", resident, bound=_MEMORY)]
 
 
-async def pick_up(standing: Standing, seconds: int) -> list[Figure]:
+async def pick_up(existing: Existing, seconds: int) -> list[Figure]:
     """Create one more Queue a second while the operator keeps checking all of them."""
-    part = f"pick-up, {standing.count:,}"
-    standing.progress.begin(f"{part}: {seconds} s")
-    await standing.restart("--resync", str(_RESYNC))
+    part = f"pick-up, {existing.count:,}"
+    existing.progress.begin(f"{part}: {seconds} s")
+    await existing.restart("--resync", str(_RESYNC))
     taken: list[asyncio.Task[float]] = []
-    async with watching(standing.cluster, QUEUES, standing.ours.check) as watch:
-        cpu, began = cpu_seconds(standing.ours.operator.pid) or 0.0, monotonic()
+    async with watching(existing.cluster, QUEUES, existing.ours.check) as watch:
+        cpu, began = cpu_seconds(existing.ours.operator.pid) or 0.0, monotonic()
         async with asyncio.TaskGroup() as tasks:
             for number in range(seconds):
-                taken.append(tasks.create_task(standing.one_more(watch, f"pick-up-{number}")))
+                taken.append(tasks.create_task(existing.one_more(watch, f"pick-up-{number}")))
                 await asyncio.sleep(max(began + number + 1 - monotonic(), 0))
-        cpu = (cpu_seconds(standing.ours.operator.pid) or 0.0) - cpu
+        cpu = (cpu_seconds(existing.ours.operator.pid) or 0.0) - cpu
         elapsed = monotonic() - began
     ordered = sorted(task.result() for task in taken)
     return [
@@ -110,26 +110,26 @@ async def pick_up(standing: Standing, seconds: int) -> list[Figure]:
     ]
 
 
-async def restart(standing: Standing) -> list[Figure]:
+async def restart(existing: Existing) -> list[Figure]:
     """Kill the operator, start it again, and create one more Queue at once."""
-    part = f"restart, {standing.count:,}"
-    standing.progress.begin(part)
-    ours = standing.ours
-    will_be = standing.count + 1
-    before = standing.cluster.requests()
-    async with watching(standing.cluster, QUEUES, standing.ours.check) as watch:
+    part = f"restart, {existing.count:,}"
+    existing.progress.begin(part)
+    ours = existing.ours
+    will_be = existing.count + 1
+    before = existing.cluster.requests()
+    async with watching(existing.cluster, QUEUES, existing.ours.check) as watch:
         killed = monotonic()
         ours.operator.kill()
         ours.start_operator()
-        standing.is_as_usual = True
+        existing.is_as_usual = True
         async with asyncio.TaskGroup() as tasks:
-            new = tasks.create_task(standing.one_more(watch, "restart"))
+            new = tasks.create_task(existing.one_more(watch, "restart"))
             await ours.operator_leads()
             leads = monotonic()
-            await ours.all_checked(standing.session, will_be)
+            await ours.all_checked(existing.session, will_be)
             checked = monotonic()
         new_ready = killed + new.result()
-    after = standing.cluster.requests()
+    after = existing.cluster.requests()
     # POST, finalizer and status of the new one.
     needless = writes(before, after, QUEUES.plural, "events") - 3
     return [
@@ -140,33 +140,33 @@ async def restart(standing: Standing) -> list[Figure]:
     ]
 
 
-async def loss(standing: Standing) -> list[Figure]:
+async def loss(existing: Existing) -> list[Figure]:
     """Kill the server, which loses its queues, and start it again on the same port."""
-    part = f"server loss, {standing.count:,}"
-    standing.progress.begin(part)
-    ours = standing.ours
-    if not standing.is_as_usual:
-        await standing.restart()
-    async with standing.session.get(f"{QUEUES.path}/{standing.names[0]}") as answer:
+    part = f"server loss, {existing.count:,}"
+    existing.progress.begin(part)
+    ours = existing.ours
+    if not existing.is_as_usual:
+        await existing.restart()
+    async with existing.session.get(f"{QUEUES.path}/{existing.names[0]}") as answer:
         lost_epoch = (await answer.json())["status"]["epoch"]
 
     def is_back(an_object: Object) -> bool:
         return is_ready(an_object) and an_object["status"]["epoch"] != lost_epoch
 
-    before = standing.cluster.requests()
-    async with watching(standing.cluster, QUEUES, standing.ours.check) as watch:
-        watch.start_anew(is_back)
+    before = existing.cluster.requests()
+    async with watching(existing.cluster, QUEUES, existing.ours.check) as watch:
+        watch.start_over(is_back)
         cpu = cpu_seconds(ours.operator.pid) or 0.0
         ours.server.kill()
         killed = monotonic()
         await ours.start_server()
         serves = monotonic()
         async with asyncio.TaskGroup() as tasks:
-            back = tasks.create_task(_all_in_the_server(ours.address, standing.count))
-            await watch.all_ready(standing.names, "statuses", standing.progress)
+            back = tasks.create_task(_all_in_the_server(ours.address, existing.count))
+            await watch.all_ready(existing.names, "statuses", existing.progress)
             cpu = (cpu_seconds(ours.operator.pid) or 0.0) - cpu
-    after = standing.cluster.requests()
-    written = writes(before, after, QUEUES.plural) / standing.count
+    after = existing.cluster.requests()
+    written = writes(before, after, QUEUES.plural) / existing.count
     return [
         Figure(part=part, what="kill to serving again", value=serves - killed, unit="s"),
         Figure(part=part, what="serving to all queues in the server", value=back.result() - serves, unit="s"),
@@ -176,16 +176,16 @@ async def loss(standing: Standing) -> list[Figure]:
     ]
 
 
-async def idle(standing: Standing, seconds: float) -> list[Figure]:
+async def idle(existing: Existing, seconds: float) -> list[Figure]:
     """Measure the cost of doing nothing."""
-    part = f"idle {seconds:.0f} s, {standing.count:,}"
-    ours, progress = standing.ours, standing.progress
+    part = f"idle {seconds:.0f} s, {existing.count:,}"
+    ours, progress = existing.ours, existing.progress
     progress.begin(part)
     # Restart it, as an update does, so that its memory no longer includes the creation.
-    await standing.restart()
+    await existing.restart()
     await asyncio.sleep(1)
-    pids = {**ours.pids, **standing.cluster.pids}
-    before, own_before = standing.cluster.requests(), await ours.metrics(standing.session)
+    pids = {**ours.pids, **existing.cluster.pids}
+    before, own_before = existing.cluster.requests(), await ours.metrics(existing.session)
     cpu = {name: cpu_seconds(pid) or 0.0 for name, pid in pids.items()}
     began = monotonic()
     while (left := began + seconds - monotonic()) > 0:
@@ -193,7 +193,7 @@ async def idle(standing: Standing, seconds: float) -> list[Figure]:
         progress.say(f"  idle for {monotonic() - began:.0f} s")
         ours.check()
     taken = {name: (cpu_seconds(pid) or 0.0) - cpu[name] for name, pid in pids.items()}
-    own_after, after = await ours.metrics(standing.session), standing.cluster.requests()
+    own_after, after = await ours.metrics(existing.session), existing.cluster.requests()
 
     resident, most = memory(ours.operator.pid)
     own = {
@@ -201,10 +201,12 @@ async def idle(standing: Standing, seconds: float) -> list[Figure]:
         for name, value in own_after.items()
         if name.startswith("queuelet_operator_api_requests_total ")
     }
-    told = after - before
-    changed = sum(number for request, number in told.items() if request.resource == "queues" and request.verb in WRITES)
-    gets = sum(number for request, number in told.items() if request == ("queues", "GET"))
-    leases = sum(number for request, number in told.items() if request.resource == "leases")
+    difference = after - before
+    changed = sum(
+        number for request, number in difference.items() if request.resource == "queues" and request.verb in WRITES
+    )
+    gets = sum(number for request, number in difference.items() if request == ("queues", "GET"))
+    leases = sum(number for request, number in difference.items() if request.resource == "leases")
     bounds = {"get": _at_most(seconds, _LIST_EVERY), "watch": _at_most(seconds, _WATCH_EVERY)}
     return [
         *(Figure(part=part, what=f"CPU of the {name}", value=each, unit="s") for name, each in taken.items()),
