@@ -17,7 +17,7 @@ import pytest
 from queuelet.core.message import Delivery
 from queuelet.definition import State
 from queuelet.errors import StoreFailed, StoreFull
-from queuelet.stores.disk import DiskSettings, check, commits, reserve, writer
+from queuelet.stores.disk import DiskSettings, check, commits, reserve, schedule, writer
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.loading import LoadedStore
 from queuelet.stores.disk.writer import Reclaimed, Writer
@@ -37,8 +37,8 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyDisk]:
     disk = FaultyDisk()
     layer = FaultyVfs("faulty", disk)
     monkeypatch.setattr(reserve, "free_bytes", disk.free_bytes)
-    monkeypatch.setattr(commits, "QUIET", 0.01)
-    monkeypatch.setattr(commits, "FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(schedule, "QUIET", 0.01)
+    monkeypatch.setattr(schedule, "FIRST_BACKOFF", 0.01)
     monkeypatch.setattr(writer, "FULL_FOR", 0)
     yield disk
     del layer
@@ -334,9 +334,9 @@ def test_a_damaged_store_is_checked_less_and_less_often(waits: list[float]) -> N
     with pytest.raises(StoreFailed):
         read_all(harness)
     harness.until(lambda: len(waits) > 12)
-    assert waits[:3] == [0, commits.FIRST_DAMAGED_BACKOFF, 2 * commits.FIRST_DAMAGED_BACKOFF]
+    assert waits[:3] == [0, schedule.FIRST_DAMAGED_BACKOFF, 2 * schedule.FIRST_DAMAGED_BACKOFF]
     assert waits == sorted(waits)
-    assert waits[-1] == commits.LONGEST_DAMAGED_BACKOFF
+    assert waits[-1] == schedule.LONGEST_DAMAGED_BACKOFF
     harness.close()
 
 
@@ -349,7 +349,7 @@ def test_a_failing_disk_is_retried_soon_although_there_was_damage_before(
     for number in range(1, 12):
         damage_met(apsw.CorruptError("misread"))
         harness.until(lambda: harness.reopenings == number)  # noqa: B023  # called before the next round
-    assert waits[-1] == commits.LONGEST_DAMAGED_BACKOFF
+    assert waits[-1] == schedule.LONGEST_DAMAGED_BACKOFF
     waits.clear()
     disk.set(Faults(write=True))
     messages = harness.messages
@@ -357,7 +357,7 @@ def test_a_failing_disk_is_retried_soon_although_there_was_damage_before(
     with pytest.raises(StoreFailed, match="is being reopened"):
         harness.commit()
     harness.until(lambda: len(waits) > 3)
-    assert max(waits) <= commits.LONGEST_BACKOFF
+    assert max(waits) <= schedule.LONGEST_BACKOFF
 
 
 def test_damage_that_is_found_when_reopening_after_another_failure_is_reported(waits: list[float]) -> None:
@@ -477,7 +477,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_real_disk_that_is_full_can_be_emptied(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits, "QUIET", 0.01)
+    monkeypatch.setattr(schedule, "QUIET", 0.01)
     monkeypatch.setattr(writer, "FULL_FOR", 0)
     settings = DiskSettings(reserve_bytes=RESERVE, group_bytes=RESERVE // 4, log_bytes=RESERVE // 4)
     harness = DiskHarness(settings)

@@ -20,7 +20,7 @@ from queuelet.core.message import Delivery
 from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.memory import resident_bytes
-from queuelet.stores.disk import DiskSettings, DiskStore, commits
+from queuelet.stores.disk import DiskSettings, DiskStore, schedule
 from queuelet.stores.disk.check import check_store
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.schema import SEQ_BITS, VERSION
@@ -44,8 +44,8 @@ WHOLE = Definition(
 @pytest.fixture
 def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[DiskHarness]:
     """A store on a good disk that reclaims space without much delay."""
-    monkeypatch.setattr(commits, "QUIET", 0.01)
-    monkeypatch.setattr(commits, "RECLAIM_EVERY", 0.001)
+    monkeypatch.setattr(schedule, "QUIET", 0.01)
+    monkeypatch.setattr(schedule, "RECLAIM_EVERY", 0.001)
     harness = DiskHarness()
     yield harness
     harness.close()

@@ -4,6 +4,7 @@ Writing is a group commit. The queue runs on the event loop's thread: a call on 
 memory at once and records the change in the open `Group` (`groups.py`). The `CommitLoop` (`commits.py`) has one thread
 (`thread.py`, `writer.py`) write a group as one transaction with one fsync (`batch.py`), and then completes every call
 that waits for that group. While a group is being written the next one fills, so under load many calls share a fsync.
+`schedule.py` has the states of that thread, and decides when to commit, checkpoint, reclaim space or reopen the file.
 Messages are read on the event loop (`reader.py`, `verified_rows.py`), so a backlog takes no memory except for a window
 of messages at the head of the queue (`window.py`).
 

@@ -8,22 +8,15 @@ message that was added and removed within one group is never written.
 
 from __future__ import annotations
 
-from array import array
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from time import time_ns
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from queuelet.clock import now_ns
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
-from queuelet.stores.disk.rows import QueueRecord, answer_row, delivery_row, rank_row, tally_row, tally_to_json
-from queuelet.stores.disk.schema import first_place
-
-if TYPE_CHECKING:  # `messages.py` imports this module
-    from queuelet.stores.disk.messages import DiskMessages
+from queuelet.stores.disk.rows import QueueRecord
 
 LINGER = 0.5
 """How long leases wait for a transaction that a call waits for, in seconds, before they get one of their own.
@@ -33,12 +26,29 @@ leases never need a row. A lease is committed within less than a second with bot
 """
 
 
+class GroupedMessages(Protocol):
+    """The messages of one queue, as groups use them. `DiskMessages` implements it."""
+
+    changes: Changes | None
+    """The open group's changes to these messages, None if it has none. `Groups` sets it."""
+
+    @property
+    def has_young_leases(self) -> bool:
+        """Whether there are leases that are written later if they last."""
+
+    def write(self, changes: Changes, batch: Batch) -> None:
+        """Add the rows of a group's changes to a batch, because the group is sealed."""
+
+    def settle(self, changes: Changes) -> None:
+        """Release the memory of changes that are committed."""
+
+
 class Changes:
     """The changes of one group to the messages of one queue."""
 
     __slots__ = ("added", "answers", "changed", "damaged", "group", "messages", "own_ids", "removed")
 
-    def __init__(self, messages: DiskMessages, group: Group) -> None:
+    def __init__(self, messages: GroupedMessages, group: Group) -> None:
         self.messages = messages
         self.group = group
         self.added: dict[int, bytes] = {}
@@ -53,52 +63,12 @@ class Changes:
         self.answers: dict[bytes, tuple[int, bytes] | None] = {}
         """Responses to save, each with its expiry time in ns; None if a response is to be deleted."""
 
-    def write_to(self, batch: Batch) -> None:
-        """Add the rows of these changes to a batch."""
-        messages = self.messages
-        record = messages.record
-        base = first_place(record.number)
-        own_ids = self.own_ids
-        batch.messages += [(base + seq, own_ids.get(seq), body) for seq, body in self.added.items()]
-        gone = array("q", [base + seq for seq in self.removed])
-        batch.removed += gone
-        found = time_ns()
-        batch.damaged += [(base + seq, found, reason) for seq, reason in self.damaged.items()]
-        self._write_records(batch, base, gone)
-        for key, kept in self.answers.items():
-            if kept is None:
-                batch.answers_gone.append((record.number, key))
-            else:
-                batch.answers.append(answer_row(record.number, key, *kept))
-        counts = tally_to_json(messages.tally, now_ns())
-        batch.tallies.append(tally_row(record.ordinal, len(messages), messages.stored_bytes, counts))
-
-    def _write_records(self, batch: Batch, base: int, gone: array[int]) -> None:
-        """Add ranks and deliveries to a batch. Those of removed messages are deleted if they may be on the disk."""
-        messages = self.messages
-        deliveries, ranks = messages.deliveries, messages.ranks
-        kept = messages.stored_deliveries
-        changed = self.changed.union(messages.leases_to_write()).difference(self.removed)
-        if kept:
-            ended = kept.intersection(self.removed).union(kept.intersection(changed).difference(deliveries))
-            kept -= ended
-            batch.deliveries_gone.extend([base + seq for seq in ended])
-        if messages.has_ranks:
-            batch.ranks_gone += gone
-            batch.ranks_gone.extend([base + seq for seq in changed if seq not in ranks])
-        delivered = [seq for seq in changed if seq in deliveries]
-        kept.update(delivered)
-        batch.deliveries += [delivery_row(base + seq, deliveries[seq]) for seq in delivered]
-        ranked = [rank_row(base + seq, ranks[seq]) for seq in changed if seq in ranks]
-        batch.ranks += ranked
-        messages.has_ranks |= bool(ranked)
-
 
 class Group:
     """The changes of one transaction, and the calls that wait for its commit."""
 
     def __init__(self, loop: AbstractEventLoop, groups: Groups) -> None:
-        self.changes: dict[DiskMessages, Changes] = {}
+        self.changes: dict[GroupedMessages, Changes] = {}
         self.queues: dict[int, QueueRecord] = {}
         """Queues that are new or whose definition or number changed, by ordinal."""
         self.dropped_queues: list[int] = []
@@ -161,7 +131,7 @@ class Group:
             queues=[record.row() for record in self.queues.values()],
         )
         for messages, changes in self.changes.items():
-            changes.write_to(batch)
+            messages.write(changes, batch)
             messages.changes = None
         return batch
 
@@ -169,13 +139,13 @@ class Group:
 class Groups:
     """Collects changes in groups and hands the groups to the writer one by one, in order.
 
-    Used on the event loop's thread only. `is_due` is called when a group is ready for the writer. A group is sealed
+    Used on the event loop's thread only. `notify` is called when a group is ready for the writer. A group is sealed
     early once it has `group_bytes` of messages.
     """
 
-    def __init__(self, loop: AbstractEventLoop, is_due: Callable[[], None], *, group_bytes: int) -> None:
+    def __init__(self, loop: AbstractEventLoop, notify: Callable[[], None], *, group_bytes: int) -> None:
         self._loop = loop
-        self._is_due = is_due
+        self._notify = notify
         self._group_bytes = group_bytes
         self._gathering: Group | None = None
         self._sealed: deque[tuple[Group, Batch]] = deque()
@@ -186,9 +156,14 @@ class Groups:
         self._failure = ""
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing is pending, except for leases."""
-        return not self._writing and not self._sealed and not (self._gathering and self._gathering.is_requested)
+    def is_due(self) -> bool:
+        """Whether a group is ready for the writer."""
+        return bool(self._sealed) or (self._gathering is not None and self._gathering.is_requested)
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether a group is being written or ready for that. A group with nothing but leases is not."""
+        return self._writing is not None or self.is_due
 
     @property
     def newest(self) -> Group | None:
@@ -225,7 +200,7 @@ class Groups:
             return self.group()
         return group
 
-    def changes_of(self, messages: DiskMessages) -> Changes:
+    def changes_of(self, messages: GroupedMessages) -> Changes:
         """Return the open group's changes to the messages of a queue. The queue uses them until the group is sealed.
 
         An open group that is large enough is sealed first, so call this between two changes and not during one.
@@ -234,11 +209,10 @@ class Groups:
         changes = group.changes.get(messages)
         if changes is None:
             changes = group.changes[messages] = Changes(messages, group)
-            messages.group = group
         messages.changes = changes
         return changes
 
-    def forget(self, messages: DiskMessages) -> None:
+    def forget(self, messages: GroupedMessages) -> None:
         """Drop the open group's changes to the messages of a queue, because all of them were removed."""
         if messages.changes and self._gathering:
             self._gathering.size -= sum(map(len, messages.changes.added.values()))
@@ -246,21 +220,19 @@ class Groups:
             messages.changes = None
 
     def schedule(self) -> None:
-        """Call `is_due` at the end of this iteration of the event loop."""
+        """Call `notify` at the end of this iteration of the event loop."""
         if not self._is_scheduled and self._writing is None:
             self._is_scheduled = True
             self._loop.call_soon(self._turn_over)
 
-    def take(self) -> tuple[Group, Batch] | None:
-        """Return the next group to write with its rows, None if there is none. Call `written` after its commit."""
-        if not self._sealed and self._gathering and self._gathering.is_requested:
+    def take(self) -> tuple[Group, Batch]:
+        """Return the next group and its rows, if one `is_due`. Call `committed` after its commit."""
+        if not self._sealed and self._gathering:
             self._seal(self._gathering)
-        if not self._sealed:
-            return None
         self._writing, batch = self._sealed.popleft()
         return self._writing, batch
 
-    def written(self, group: Group) -> None:
+    def committed(self, group: Group) -> None:
         """Complete a group that is committed."""
         self._writing = None
         for changes in group.changes.values():
@@ -281,7 +253,7 @@ class Groups:
 
     def _turn_over(self) -> None:
         self._is_scheduled = False
-        self._is_due()
+        self._notify()
 
     def _linger_over(self) -> None:
         self._timer = None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
+from time import time_ns
 
+from queuelet.clock import now_ns
 from queuelet.core.message import Delivery, Rank, Tally
 from queuelet.errors import StoreFailed
+from queuelet.stores.disk.batch import Batch
 from queuelet.stores.disk.groups import Changes, Group, Groups
 from queuelet.stores.disk.reader import Reader
-from queuelet.stores.disk.rows import QueueRecord
+from queuelet.stores.disk.rows import QueueRecord, answer_row, delivery_row, rank_row, tally_row, tally_to_json
 from queuelet.stores.disk.schema import end_place, first_place
 from queuelet.stores.disk.verified_rows import Damage
 from queuelet.stores.disk.window import OVERHEAD, Window, WindowBudget
@@ -64,22 +68,22 @@ class DiskMessages:
         "_forget",
         "_fresh",
         "_has_own_ids",
+        "_has_ranks",
         "_lost",
         "_noted_leases",
         "_out_of_line",
         "_own_ids",
         "_removed",
+        "_sealed",
         "_shared",
+        "_stored_deliveries",
         "_window",
         "answers",
         "changes",
         "deliveries",
-        "group",
-        "has_ranks",
         "ranks",
         "record",
         "stored_bytes",
-        "stored_deliveries",
         "tally",
     )
 
@@ -91,8 +95,8 @@ class DiskMessages:
         self.tally = Tally()
         self.changes: Changes | None = None
         """The open group's changes to these messages, None if it has none; `Groups` sets it."""
-        self.group: Group | None = None
-        """The last group that changed any of these messages."""
+        self._sealed: Group | None = None
+        """The last sealed group that changed any of these messages."""
         self._failure = ""
         self._window = Window(shared.window_budget)
         self._fresh: dict[int, bytes] = {}
@@ -106,9 +110,9 @@ class DiskMessages:
         self.ranks: dict[int, Rank] = {}
         self.deliveries: dict[int, Delivery] = {}
         self.answers: dict[bytes, int] = {}
-        self.has_ranks = False
+        self._has_ranks = False
         """Whether there may be rows of ranks on the disk."""
-        self.stored_deliveries: set[int] = set()
+        self._stored_deliveries: set[int] = set()
         """The messages that have a row of deliveries on the disk, or in a group that is pending."""
         self._noted_leases: dict[int, float] = {}
         """Messages whose leases are written if they last, with the loop's time when they began; oldest first."""
@@ -131,8 +135,8 @@ class DiskMessages:
         self._count = count
         self.stored_bytes = stored_bytes
         self.tally = tally
-        self.has_ranks = bool(self.ranks)
-        self.stored_deliveries = set(self.deliveries)
+        self._has_ranks = bool(self.ranks)
+        self._stored_deliveries = set(self.deliveries)
         self._has_own_ids = has_own_ids
         self._out_of_line = dict.fromkeys([*self.ranks, *self.deliveries], _UNKNOWN)
         self._charge(len(self.answers) * ANSWER_OVERHEAD)
@@ -350,27 +354,37 @@ class DiskMessages:
 
     def commit(self, *, within: float = 0) -> Awaitable[None] | None:
         """Return an awaitable for the commit of all changes so far, None if they are committed."""
-        group = self.group
+        group = self.changes.group if self.changes else self._sealed
         if group is None or group.is_settled:
             self._check()
             return None
         group.request(within=within)
         return group
 
-    # For the store
+    # For groups
 
     @property
     def has_young_leases(self) -> bool:
         """Whether there are leases that are written later if they last."""
         return bool(self._noted_leases)
 
-    def leases_to_write(self) -> list[int]:
-        """Return the messages whose leases have lasted long enough to be written. Each lease is returned once."""
-        noted, until = self._noted_leases, self._shared.groups.lease_horizon
-        old = list(takewhile(lambda seq: noted[seq] <= until, noted))
-        for seq in old:
-            del noted[seq]
-        return old
+    def write(self, changes: Changes, batch: Batch) -> None:
+        """Add the rows of a group's changes to a batch, because the group is sealed."""
+        self._sealed = changes.group
+        number, base, own_ids = self.record.number, self._place(0), changes.own_ids
+        batch.messages += [(base + seq, own_ids.get(seq), body) for seq, body in changes.added.items()]
+        removed = array("q", [base + seq for seq in changes.removed])
+        batch.removed += removed
+        found_ns = time_ns()
+        batch.damaged += [(base + seq, found_ns, reason) for seq, reason in changes.damaged.items()]
+        self._write_ranks_and_deliveries(changes, batch, removed)
+        for key, answer in changes.answers.items():
+            if answer is None:
+                batch.answers_gone.append((number, key))
+            else:
+                batch.answers.append(answer_row(number, key, *answer))
+        counts = tally_to_json(self.tally, now_ns())
+        batch.tallies.append(tally_row(self.record.ordinal, self._count, self.stored_bytes, counts))
 
     def settle(self, changes: Changes) -> None:
         """Release the memory of changes that are committed."""
@@ -389,6 +403,8 @@ class DiskMessages:
                 size += len(kept[1])
         self._charge(-size)
 
+    # For the store
+
     def fail(self, why: str) -> None:
         """Release all memory, and raise `StoreFailed` from every call from now on."""
         self._failure = why
@@ -402,11 +418,11 @@ class DiskMessages:
         self._charge(-sum(len(body) + OVERHEAD for body in self._fresh.values()))
         self._charge(-sum(map(len, self._answers.values())) - len(self.answers) * ANSWER_OVERHEAD)
         self._fresh, self._removed, self._out_of_line, self._own_ids, self._answers = {}, set(), {}, {}, {}
-        self._noted_leases, self.stored_deliveries, self._damaged = {}, set(), set()
+        self._noted_leases, self._stored_deliveries, self._damaged = {}, set(), set()
         self.ranks.clear()
         self.deliveries.clear()
         self.answers.clear()
-        self.has_ranks = self._has_own_ids = False
+        self._has_ranks = self._has_own_ids = False
         self._count = self.stored_bytes = self._lost = 0
 
     # Inside
@@ -420,6 +436,32 @@ class DiskMessages:
 
     def _place(self, seq: int) -> int:
         return first_place(self.record.number) + seq
+
+    def _write_ranks_and_deliveries(self, changes: Changes, batch: Batch, removed: array[int]) -> None:
+        """Add ranks and deliveries to a batch. Those of removed messages are deleted if they may be on the disk."""
+        base, deliveries, ranks, stored = self._place(0), self.deliveries, self.ranks, self._stored_deliveries
+        changed = changes.changed.union(self._leases_to_write()).difference(changes.removed)
+        if stored:
+            ended = stored.intersection(changes.removed).union(stored.intersection(changed).difference(deliveries))
+            stored -= ended
+            batch.deliveries_gone.extend([base + seq for seq in ended])
+        if self._has_ranks:
+            batch.ranks_gone += removed
+            batch.ranks_gone.extend([base + seq for seq in changed if seq not in ranks])
+        delivered = [seq for seq in changed if seq in deliveries]
+        stored.update(delivered)
+        batch.deliveries += [delivery_row(base + seq, deliveries[seq]) for seq in delivered]
+        ranked = [rank_row(base + seq, ranks[seq]) for seq in changed if seq in ranks]
+        batch.ranks += ranked
+        self._has_ranks |= bool(ranked)
+
+    def _leases_to_write(self) -> list[int]:
+        """Return the messages whose leases have lasted long enough to be written. Each lease is returned once."""
+        noted, until = self._noted_leases, self._shared.groups.lease_horizon
+        old = list(takewhile(lambda seq: noted[seq] <= until, noted))
+        for seq in old:
+            del noted[seq]
+        return old
 
     def _begin(self) -> Changes:
         """Return the open group's changes to these messages."""
