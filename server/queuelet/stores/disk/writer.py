@@ -76,7 +76,7 @@ class Reclaimed:
     has_more: bool
     """Whether there is more to reclaim."""
     is_quiet: bool
-    """Whether the log was to be truncated."""
+    """Whether there was no commit for a time, so that the log could be truncated."""
     freed: list[int]
     """Queue numbers under which no rows are left."""
     file_bytes: int
