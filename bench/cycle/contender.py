@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.cycle.record import Record
 from bench.system import Lifecycle
 from queuelet.client import Consumer, Producer
-from queuelet.client.consumer import MOST_PREFETCH
+from queuelet.client.prefetch import MOST_PREFETCH
 
 MEMORY = "memory"
 DISK = "disk"

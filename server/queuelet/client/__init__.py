@@ -16,8 +16,9 @@ plain values; it raises the errors of `queuelet.errors`, and `Client.listen` rep
 
 `client.py` has the calls, over the channel of `connection.py`, `connection_state.py` and `cached_files.py`;
 `retries.py` says which errors to retry, and `forks.py` detects forks. `producer.py` fills `send_buffer.py` with
-`pending_put.py`, and sends its batches by `batch_call.py`, with `encoding.py` and `put_failures.py`; `consumer.py` uses `lease_session.py` over `consume_stream.py`,
-`received_message.py` and `finished.py`. `messages.py`, `serializers.py`, `options.py` and `errors.py` are the types
+`pending_put.py`, and sends its batches by `batch_call.py`, with `encoding.py` and `put_failures.py`. `consumer.py`
+takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`, which `lease_session.py` fills by
+`consume_stream.py`, with `finished.py`. `messages.py`, `serializers.py`, `options.py` and `errors.py` are the types
 that programs see, checked by `validation.py` and `text.py`. `sharder.py` and `blocking.py` build on all of these.
 """
 

@@ -18,10 +18,8 @@ redelivered while its work still goes on here, the work is not started a second 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from inspect import isawaitable
@@ -32,34 +30,18 @@ from typing import Any, Generic, Self, Unpack, overload
 
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed
-from queuelet.client.lease_session import LeaseSession, SessionSettings, Work
-from queuelet.client.messages import Delivery, nack_to_pb
+from queuelet.client.inbox import Inbox, warn
+from queuelet.client.lease_session import SessionSettings
 from queuelet.client.options import ConsumerOptions, OnError
+from queuelet.client.prefetch import Prefetch
 from queuelet.client.received_message import Received
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.text import LONGEST_CONSUMER, check_text, described, sendable
 from queuelet.client.validation import Seconds, check_at_least, seconds_of, timeout_of
 from queuelet.errors import QueueletError
 
-_log = logging.getLogger("queuelet.client")
-
 _LOOK = 0.25
 """How often to check whether the queue is empty, in seconds."""
-
-_AHEAD = 0.25
-"""How many seconds of work to prefetch."""
-
-_FIRST_PREFETCH, MOST_PREFETCH = 10, 1_000
-"""How many messages to prefetch before the pace of the work is known, and at most."""
-
-_WAIT = 1.0
-"""How long a prefetched message waits for a slow handler, in seconds."""
-
-_SHORTEST = 1e-6
-"""The shortest assumed time for the work of a message, in seconds."""
-
-_WEIGHT = 0.1
-"""The weight of the latest message in the moving average of the pace."""
 
 _LAST_OUTCOMES = 2.0
 """How long the server may take to confirm the last outcomes, in seconds."""
@@ -164,17 +146,9 @@ class Consumer(Generic[Item]):
         self._client = client
         self._queue = queue
         self._handler = handler
-        self._serializer = serializer
         self._concurrency = concurrency
-        self._prefetch = prefetch
-        if prefetch_seconds is None:
-            prefetch_seconds = _WAIT if prefetch is None else inf
-        self._prefetch_seconds = seconds_of("prefetch_seconds", prefetch_seconds, least=0.1, most=inf)
-        self._pace = _AHEAD / _FIRST_PREFETCH
-        """About how long the work of a message takes, in seconds."""
         self._on_error = on_error
         self._retry_delay = seconds_of("retry_delay", retry_delay)
-        self._max_messages = max_messages
         self._until_empty = until_empty
         self._close_timeout = timeout_of("close_timeout", close_timeout)
         settings = SessionSettings(
@@ -188,42 +162,48 @@ class Consumer(Generic[Item]):
             max_bytes=prefetch_bytes,
             missing_for=seconds_of("missing_for", missing_for, most=inf),
         )
-        self._changed = asyncio.Event()
-        work = Work(
-            self._take,
-            self._lose,
-            self._disconnected,
-            self._done,
-            self._undone,
-            self._changed.set,
-            self._room,
-            self._wanted,
-        )
-        self._session = LeaseSession(client, settings, work)
-        self._buffer: deque[Received[Item]] = deque()
-        self._hands_back = not exclusive and self._prefetch_seconds < inf
-        self._hand_back_timer: asyncio.TimerHandle | None = None
-        self._is_stalled = False
-        """Whether messages were handed back, and none was requested since."""
-        self._arrived = asyncio.Event()
-        self._running: set[Received[Item]] = set()
-        self._was_disconnected = False
-        self._begun = 0
-        self._is_stopping = self._is_cancelling = False
+        self._prefetch = Prefetch(concurrency, prefetch, prefetch_seconds)
+        self._inbox = Inbox(client, settings, serializer, self._prefetch, max_messages)
+        self._session = self._inbox.session
         self._session_task: asyncio.Task[None] | None = None
         self._handler_tasks: list[asyncio.Task[None]] = []
         self._empty_task: asyncio.Task[None] | None = None
-        self.done = 0
+        self._is_cancelling = False
+
+    @property
+    def done(self) -> int:
         """The number of acknowledged messages that left the queue, as far as the consumer can know.
 
         An ack that was not confirmed before a reconnect is sent again. If the server does not know its lease any more,
         the message counts as done, because most likely the first ack arrived. But a server that crashed may have lost
         leases of the last second in Disk queues instead, and then that message is redelivered.
         """
-        self.failed = 0
+        return self._inbox.done
+
+    @property
+    def failed(self) -> int:
         """The number of messages whose work failed."""
-        self.lost = 0
+        return self._inbox.failed
+
+    @property
+    def lost(self) -> int:
         """The number of messages that were done but may be redelivered, because their lease had expired."""
+        return self._inbox.lost
+
+    @property
+    def was_connected(self) -> bool:
+        """Whether the server was ever reached."""
+        return self._session.was_connected
+
+    @property
+    def in_work(self) -> int:
+        """The number of messages that are worked on."""
+        return len(self._inbox.in_work)
+
+    @property
+    def unconfirmed(self) -> int:
+        """The number of outcomes that the server has not confirmed."""
+        return self._session.unsettled
 
     # Lifecycle
 
@@ -246,13 +226,13 @@ class Consumer(Generic[Item]):
         if self._session_task is not None:
             raise Closed("the consumer was opened before; make a new one")
         self._session_task = asyncio.create_task(self._session.run())
-        self._session_task.add_done_callback(lambda _: self._wake_all())
+        self._session_task.add_done_callback(lambda _: self._inbox.wake_all())
         if self._handler is not None:
             self._handler_tasks = [
                 asyncio.create_task(self._handle_all(self._handler)) for _ in range(self._concurrency)
             ]
             for task in self._handler_tasks:
-                task.add_done_callback(lambda _: self._changed.set())
+                task.add_done_callback(lambda _: self._inbox.changed.set())
         if self._until_empty:
             self._empty_task = asyncio.create_task(self._look_for_end())
         return self
@@ -266,19 +246,16 @@ class Consumer(Generic[Item]):
         cancellation did, the message returns to the queue.
         """
         if self._handler is None:
-            for received in list(self._running):
+            for received in list(self._inbox.in_work):
                 if error is None or isinstance(error, Exception):
                     self._settle(received, error)
                 else:
-                    self._running.discard(received)  # the server takes it back when the stream ends
+                    self._inbox.in_work.discard(received)  # the server takes it back when the stream ends
         await self.close(0 if kind is asyncio.CancelledError else self._close_timeout)
 
     def stop(self) -> None:
         """Take no more messages, and end once the current work is done. Signal handlers may call it."""
-        self._is_stopping = True
-        self._session.take_no_more()
-        self._give_back_buffered()
-        self._wake_all()
+        self._inbox.stop()
 
     async def wait(self) -> None:
         """Wait until the consumer has ended.
@@ -287,8 +264,8 @@ class Consumer(Generic[Item]):
             QueueletError: The errors of `run`.
         """
         while not self._is_over:
-            self._changed.clear()
-            await self._changed.wait()
+            self._inbox.changed.clear()
+            await self._inbox.changed.wait()
         self._raise_failure()
 
     async def close(self, timeout: Seconds | None = None) -> None:  # noqa: ASYNC109  # a limit for the work, not for this call
@@ -310,8 +287,7 @@ class Consumer(Generic[Item]):
         finally:
             # Cancel the work first, because the server redelivers its messages once the stream ends.
             self._is_cancelling = True
-            if self._hand_back_timer is not None:
-                self._hand_back_timer.cancel()
+            self._inbox.cancel_timer()
             await _cancel(self._handler_tasks)
             self._session.end()
             with suppress(TimeoutError, QueueletError):
@@ -319,8 +295,8 @@ class Consumer(Generic[Item]):
                     await asyncio.wait([self._session_task])
             await _cancel(task for task in (self._empty_task, self._session_task) if task is not None)
             # Cancelled work does not end by itself, and another task may wait for it.
-            self._running.clear()
-            self._changed.set()
+            self._inbox.in_work.clear()
+            self._inbox.changed.set()
 
     def __aiter__(self) -> AsyncIterator[Received[Item]]:
         """Iterate over the messages. Taking the next one acknowledges the previous one, unless it is settled.
@@ -360,21 +336,16 @@ class Consumer(Generic[Item]):
         """Whether there is nothing left to do, or nothing more can be done."""
         if self._is_disconnected or self._failure is not None:
             return True
-        if self._running:
+        if self._inbox.in_work:
             return False
-        if self._is_stopping:
+        if self._inbox.is_stopping:
             return not self._session.unsettled or not self._session.is_connected
-        return self._has_enough and not self._session.unsettled
+        return self._inbox.has_enough and not self._session.unsettled
 
     @property
     def _is_disconnected(self) -> bool:
         """Whether the lease session has ended for good."""
         return self._session_task is not None and (self._session_task.done() or self._session_task.cancelling() > 0)
-
-    @property
-    def _has_enough(self) -> bool:
-        """Whether no more messages are wanted."""
-        return self._max_messages is not None and self._begun >= self._max_messages
 
     @property
     def _failure(self) -> BaseException | None:
@@ -387,17 +358,11 @@ class Consumer(Generic[Item]):
         if self._failure is not None:
             raise self._failure
 
-    def _wake_all(self) -> None:
-        """Wake all waiting tasks, so that they check whether the consumer is over."""
-        self._changed.set()
-        self._session.look_again()
-        self._arrived.set()
-
     async def _look_for_end(self) -> None:
         """Stop once the queue is empty. Leased messages count, because they may return."""
         while True:
             await asyncio.sleep(_LOOK)
-            if self._running or self._buffer or self._session.unsettled:
+            if not self._inbox.is_empty:
                 continue
             with suppress(QueueletError):
                 counts = (await self._client.get_queue(self._queue)).messages
@@ -405,98 +370,18 @@ class Consumer(Generic[Item]):
                     self.stop()
                     return
 
-    @property
-    def was_connected(self) -> bool:
-        """Whether the server was ever reached."""
-        return self._session.was_connected
-
-    @property
-    def in_work(self) -> int:
-        """The number of messages that are worked on."""
-        return len(self._running)
-
-    @property
-    def unconfirmed(self) -> int:
-        """The number of outcomes that the server has not confirmed."""
-        return self._session.unsettled
-
     # Messages
-
-    def _take(self, delivery: Delivery) -> None:
-        """Buffer a message. If its work still goes on from an earlier delivery, only renew its lease."""
-        if self._running and (self._was_disconnected or delivery.count > 1):
-            running = next((each for each in self._running if each.id == delivery.message.id), None)
-            if running is not None and not running.is_settled:
-                running._renew(delivery)  # noqa: SLF001  # not for handlers
-                return
-        if self._is_stopping:
-            self._session.nack(nack_to_pb(delivery.token, unused=True))
-            return
-        try:
-            item = self._serializer.load(delivery.payload)
-        except Exception as error:  # noqa: BLE001  # a serializer may raise anything
-            self.failed += 1
-            reason = described(error, "its payload cannot be read: ")
-            self._session.nack(nack_to_pb(delivery.token, reason=reason, dead=True))
-            _warn("message %s of queue %s was dead-lettered: %s", delivery.message.id, self._queue, reason)
-            return
-        self._buffer.append(Received(delivery, item, self._session))
-        if self._hands_back and self._hand_back_timer is None:
-            self._look_again_after(0)
-        self._arrived.set()
-
-    def _lose(self, token: int, error: QueueletError) -> None:
-        """Note that the lease of a message in work has expired."""
-        for received in self._running:
-            if received.token == token:
-                received.is_leased = False
-                _log.warning("lost the lease of message %s, which may be redelivered: %s", received.id, error.message)
-
-    def _disconnected(self) -> None:
-        """Drop the buffered messages: they returned to the queue when the stream broke."""
-        self._was_disconnected = True
-        for received in self._running:
-            received.is_leased = False
-        self._buffer.clear()
-        self._wake_all()
-
-    def _done(self, count: int) -> None:
-        self.done += count
-
-    def _undone(self, error: QueueletError) -> None:
-        """Count a message whose ack came too late."""
-        self.lost += 1
-        _log.warning("a message was done but may be redelivered: %s", error)
-
-    def _room(self) -> int:
-        """Return how many messages may be here: those in work, and those prefetched."""
-        if self._is_stalled:
-            return 0
-        seconds, most = (_AHEAD, MOST_PREFETCH) if self._prefetch is None else (inf, self._prefetch)
-        by_pace = self._concurrency * min(seconds, self._prefetch_seconds) / max(self._pace, _SHORTEST)
-        return self._concurrency + int(min(most, by_pace))
-
-    def _wanted(self) -> int | None:
-        """Return how many more messages may come; None for no limit."""
-        if self._is_stopping:
-            return 0
-        return None if self._max_messages is None else self._max_messages - self._begun - len(self._buffer)
 
     async def _next(self) -> Received[Item] | None:
         """Wait for the next message to work on. Return None at the end."""
-        while not self._is_stopping and not self._has_enough:
-            if self._buffer:
-                received = self._buffer.popleft()
-                self._begun += 1
-                self._running.add(received)
+        inbox = self._inbox
+        while not inbox.is_stopping and not inbox.has_enough:
+            received = inbox.begin_next()
+            if received is not None:
                 return received
             if self._is_disconnected or self._failure is not None:
                 break
-            if self._is_stalled:
-                self._is_stalled = False
-                self._session.look_again()
-            self._arrived.clear()
-            await self._arrived.wait()
+            await inbox.wait_for_message()
         return None
 
     async def _next_to_iterate(self) -> Received[Item]:
@@ -559,47 +444,24 @@ class Consumer(Generic[Item]):
     def _finish(self, received: Received[Item], began: float, error: BaseException | None) -> None:
         """Settle a message whose work has ended, and update the pace."""
         self._settle(received, error)
-        self._pace += (monotonic() - began - self._pace) * _WEIGHT
+        self._prefetch.measure(monotonic() - began)
 
     def _settle(self, received: Received[Item], error: BaseException | None) -> None:
         """Settle a message whose work has ended, unless it is settled already."""
-        self._running.discard(received)
+        inbox = self._inbox
+        inbox.in_work.discard(received)
         if error is not None:
-            self.failed += 1
+            inbox.failed += 1
         if not received.is_settled:
             if error is None or self._on_error is OnError.DROP:
                 received.ack()
             else:
                 is_dead = self._on_error is OnError.DEAD_LETTER
                 received.nack(delay=0 if is_dead else self._retry_delay, reason=described(error), dead=is_dead)
-        if self._is_stopping or self._has_enough:
-            self._wake_all()
+        if inbox.is_stopping or inbox.has_enough:
+            inbox.wake_all()
         if error is not None:
-            _warn("message %s of queue %s failed", received.id, self._queue, error=error)
-
-    def _look_again_after(self, newest: int) -> None:
-        """Check later whether the buffered messages up to a token have waited for too long."""
-        loop = asyncio.get_running_loop()
-        self._hand_back_timer = loop.call_later(self._prefetch_seconds / 2, self._look_at_waiting, newest)
-
-    def _look_at_waiting(self, newest: int) -> None:
-        """Hand all buffered messages back if the oldest was here at the last check: they would wait even longer."""
-        self._hand_back_timer = None
-        if not self._buffer:
-            return
-        if self._buffer[0].token > newest:
-            self._look_again_after(self._buffer[-1].token)
-            return
-        tokens = [received.token for received in self._buffer]
-        self._buffer.clear()
-        self._is_stalled = True
-        self._pace = max(self._pace, self._prefetch_seconds)
-        self._session.hand_back(tokens)
-        _log.debug("handed back %d messages of queue %s that had waited for a slow handler", len(tokens), self._queue)
-
-    def _give_back_buffered(self) -> None:
-        while self._buffer:
-            self._buffer.popleft().nack(unused=True)
+            warn("message %s of queue %s failed", received.id, self._queue, error=error)
 
 
 class _Messages(AsyncIterator[Received[Item]]):
@@ -641,12 +503,3 @@ def _is_in_a_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _warn(message: str, *facts: object, error: BaseException | None = None) -> None:
-    """Log a warning. Errors of the program's log handlers, for example for a strange exception, are ignored."""
-    try:
-        _log.warning(message, *facts, exc_info=error)
-    except Exception:  # noqa: BLE001  # log handlers are the program's code
-        with suppress(Exception):
-            _log.warning(message, *facts)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from itertools import islice
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from queuelet.client.client import Client
 from queuelet.client.consume_stream import Consumption, is_cancelled
@@ -59,34 +59,41 @@ class SessionSettings(NamedTuple):
     """How long to tolerate that a queue is missing that existed, or whose server is back, in seconds."""
 
 
-class Work(NamedTuple):
-    """The callbacks of a consumer."""
+class Recipient(Protocol):
+    """Takes the messages of a session, and hears what happens to them."""
 
-    take: Callable[[Delivery], None]
-    """Take a message."""
-    lose: Callable[[int, QueueletError], None]
-    """The lease of a message expired while it is worked on here."""
-    disconnected: Callable[[], None]
-    """The stream broke, so the held messages returned to the queue and may be redelivered."""
-    done: Callable[[int], None]
-    """This many acknowledged messages left the queue."""
-    undone: Callable[[QueueletError], None]
-    """An acknowledged message may be redelivered; the error says why."""
-    changed: Callable[[], None]
-    """Fewer messages are held or unsettled now, or the queue is held."""
-    room: Callable[[], int]
-    """Return how many messages may be held at a time now."""
-    wanted: Callable[[], int | None]
-    """Return how many more messages may come; None for no limit but `room`."""
+    def take(self, delivery: Delivery, /) -> None:
+        """Take a message."""
+
+    def lease_expired(self, token: int, error: QueueletError, /) -> None:
+        """Note that the lease of a message expired while it is worked on."""
+
+    def disconnected(self) -> None:
+        """Note that the stream broke, so that the held messages returned to the queue."""
+
+    def acked(self, count: int, /) -> None:
+        """Note that this many acknowledged messages left the queue."""
+
+    def ack_refused(self, error: QueueletError, /) -> None:
+        """Note that a message was acknowledged too late, so that it may be redelivered."""
+
+    def confirmed(self) -> None:
+        """Note that fewer messages are held or unsettled now, or that this consumer holds the queue."""
+
+    def window(self) -> int:
+        """Return how many messages may be held at a time now."""
+
+    def wanted(self) -> int | None:
+        """Return how many more messages may come; None for no limit but the window."""
 
 
 class LeaseSession:
     """Holds leased messages of one queue for a consumer."""
 
-    def __init__(self, client: Client, settings: SessionSettings, work: Work) -> None:
+    def __init__(self, client: Client, settings: SessionSettings, recipient: Recipient) -> None:
         self._client = client
         self._settings = settings
-        self._work = work
+        self._recipient = recipient
         self._lease = 0.0
         self._credit = 0
         self._held: set[int] = set()
@@ -214,7 +221,7 @@ class LeaseSession:
             self.holder_token = 0
             self._left |= self._held
             self._held.clear()
-            self._work.disconnected()
+            self._recipient.disconnected()
 
     async def _settle_in(self) -> None:
         """End the outage once the stream has lasted for a while, because a server may refuse a new one."""
@@ -251,7 +258,7 @@ class LeaseSession:
                 _log.info("message %s was already done; acknowledging it again", delivery.message.id)
                 self.ack(delivery)
             else:
-                self._work.take(delivery)
+                self._recipient.take(delivery)
 
     def _among_finished(self, deliveries: Sequence[Delivery]) -> set[int]:
         """Return the tokens of messages that were finished here. Checked only if leases may have expired."""
@@ -277,13 +284,13 @@ class LeaseSession:
                 done += 1
             else:
                 self._finished.note(outcome)
-                self._work.undone(error)
+                self._recipient.ack_refused(error)
         if done:
-            self._work.done(done)
+            self._recipient.acked(done)
         if self._returned and not self.is_handing_back:
             self._returned = 0
             self._has_work.set()
-        self._work.changed()
+        self._recipient.confirmed()
 
     async def _send_loop(self, stream: Consumption) -> None:
         """Send requests whenever there is something to send. Meanwhile more outcomes gather."""
@@ -325,7 +332,7 @@ class LeaseSession:
         """Return how many more messages to request; 0 if they would be too few."""
         if self._is_revoked or self._is_ending or self.is_handing_back:
             return 0
-        most, wanted = self._work.room(), self._work.wanted()
+        most, wanted = self._recipient.window(), self._recipient.wanted()
         free = most - len(self._held) - self._credit
         if wanted is not None:
             free, most = min(free, wanted - self._credit), min(most, wanted)
@@ -343,7 +350,7 @@ class LeaseSession:
             for token, error in zip(tokens, errors, strict=True):
                 if error and token in self._held:
                     self._held.discard(token)
-                    self._work.lose(token, error)
+                    self._recipient.lease_expired(token, error)
 
 
 class _Outage:
