@@ -347,7 +347,7 @@ def test_an_emptied_token_of_the_operator_shows_in_its_metrics_and_log_while_it_
             assert stale() == {f'file="{ours}"': 1}
         kube.create()
         kube.wait_ready()
-        says = "cannot read a file, so its last content stays in use: "
+        says = "cannot read a file; using its last good content: "
         eventually(lambda: any(line["msg"].startswith(says) for line in operator.log()), "the log says so")
         ours.write_text("open sesame")
         assert stale() == {f'file="{ours}"': 0}
