@@ -1,4 +1,4 @@
-"""A server that may use 1 GiB lives through attacks of callers that it does not know, and serves others meanwhile."""
+"""A server with a memory limit of 1 GiB survives attacks of unknown callers, and serves others meanwhile."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ MIB = 1 << 20
 
 
 def peak(subject: Attacked) -> float:
-    """Return the most memory that the server has used, in MiB."""
+    """Return the server's peak memory in MiB."""
     return subject.figures()["peak MiB"]
 
 
 def is_served(address: str) -> bool:
-    """Return whether a client that connects now is served."""
+    """Return whether a new client is served."""
     with closing(Rpc(address)) as rpc:
         try:
             rpc.raw("queuelet.v1.QueueService/GetStats", b"", timeout=patient(2))
-        except Exception:  # noqa: BLE001  # however it is refused, it is not served
+        except Exception:  # noqa: BLE001  # any error means that it is not served
             return False
     return True
 
@@ -83,7 +83,7 @@ def test_a_health_check_of_a_name_without_end_is_refused() -> None:
     with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
         for method in ("Check", "Watch"):
             request = health_pb2.HealthCheckRequest(service="s" * (1 << 20)).SerializeToString()
-            with pytest.raises(Refused, match="the service's name is too long") as caught:
+            with pytest.raises(Refused, match="the service name is too long") as caught:
                 read_all(rpc.stream(f"grpc.health.v1.Health/{method}", request))
             assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -124,19 +124,17 @@ def test_idle_connections_make_room_for_others_at_the_bound() -> None:
         connect_only(server.address, connections=100)
         try:
             eventually(lambda: is_served(server.address), "another client is served")
-            assert server.log("nearly too many connections, some that were idle were cut")
+            assert server.log("idle connections cut, because nearly too many are open")
         finally:
             while held:
                 held.pop().close()
 
 
 def test_a_server_that_may_open_few_files_is_served_on_both_ports_however_many_connect() -> None:
-    """Without files both ports would be silent, and the log too."""
+    """Without free files both ports would stop responding, and the log would stop too."""
     with attacked(files=300) as subject:
         server = subject.server
-        (lowered,) = server.log(
-            "fewer connections than asked for, because the process may open few files: raise ulimit -n"
-        )
+        (lowered,) = server.log("connection limits lowered, because the process may open few files; raise ulimit -n")
         assert (lowered["files"], lowered["connections"], lowered["http_connections"]) == (300, 175, 25)
         http = server.metrics_url.removeprefix("http://")
         with (
@@ -146,7 +144,7 @@ def test_a_server_that_may_open_few_files_is_served_on_both_ports_however_many_c
             eventually(lambda: is_served(server.address), "a client that connects meanwhile is served")
             assert fetch(f"{server.metrics_url}/healthz").status == 200
             assert subject.metric("queuelet_http_connections") <= 25
-            assert server.log("nearly too many connections, some that were idle were cut")
+            assert server.log("idle connections cut, because nearly too many are open")
             assert server.log("too many connections to the HTTP port, some were closed")
 
 

@@ -1,4 +1,4 @@
-"""The HTTP port answers others while callers hold as many of its connections as they can."""
+"""The HTTP port serves others while callers hold as many of its connections as they can."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _close() -> Iterator[None]:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Return once the server has closed a connection, whatever it sent before."""
+    """Return once the server has closed a connection."""
     connection.settimeout(patient(30))
     try:
         while connection.recv(1 << 20):

@@ -1,4 +1,4 @@
-"""One server lives through all attacks, one after the other, again and again."""
+"""One server survives all attacks, one after the other, again and again."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from support.rpc import eventually
 pytestmark = pytest.mark.xdist_group("attacks")
 
 SECONDS = soaked(0, 600)
-"""How long, in seconds; one round at least."""
+"""The duration in seconds; at least one round runs."""
 
 SERVED = soaked(20, 500)
-"""Calls of the well-behaved client that are answered during each attack."""
+"""Calls of the well-behaved client that must be served during each attack."""
 
 FILES = 2_000
 
 
 class Attack(NamedTuple):
-    """An attack with its counts."""
+    """An attack and its parameters."""
 
     name: str
     options: dict[str, int]
@@ -52,7 +52,7 @@ ROTATION = (
 
 
 def prepare(subject: Attacked) -> None:
-    """Make the queues that attacks use."""
+    """Create the queues that attacks use."""
     with closing(subject.client()) as rpc:
         rpc.new_queue("empty")
         rpc.new_queue("full", limit=1)
@@ -78,7 +78,7 @@ def test_every_attack_is_in_the_rotation() -> None:
 
 @pytest.mark.timeout(SECONDS + 900)
 def test_a_server_lives_through_all_attacks_in_rotation() -> None:
-    # Calls past the 5,000 that may wait to be begun are refused, whose they are: the soak opens more at once.
+    # Calls beyond the 5,000 that may be pending are refused, also those of others: the soak opens more at once.
     with attacked("--request-timeout", "5", files=FILES, may_retry=SECONDS > 0) as subject:
         prepare(subject)
         end = monotonic() + SECONDS
@@ -90,5 +90,5 @@ def test_a_server_lives_through_all_attacks_in_rotation() -> None:
             if monotonic() >= end:
                 break
         figures = subject.figures()
-        print(figures)  # noqa: T201  # what a soak is for
+        print(figures)  # noqa: T201  # the figures of a soak
         assert figures["peak MiB"] < 700

@@ -275,7 +275,7 @@ def test_orphans_cannot_be_listed_without_kubectl(server: ServerProcess) -> None
         check=False,
     )
     assert done.returncode == 1
-    assert "set KUBECTL to where it is" in done.stderr
+    assert "set KUBECTL to its path" in done.stderr
 
 
 # Drift

@@ -138,7 +138,7 @@ def test_an_import_that_is_killed_and_run_again_adds_each_item_once(place: Place
     assert (len(place.payloads), len(place.nodes())) == (7, 20)
     full = place.bring("--remove")
     assert_failed(
-        full, 1, "cannot import from Curator: queue ", " is full", "7 were there before; 7 removed; run it again"
+        full, 1, "cannot import from Curator: queue ", " is full", "7 already queued; 7 removed; run the command again"
     )
     assert (len(place.payloads), len(place.nodes())) == (7, 13)
     taken = place.pop()
@@ -213,8 +213,8 @@ def test_c20_foreign_nodes_are_left_alone_and_named(place: Place) -> None:
     assert ended.code == 0
     assert ended.json["foreign"] == ["notes", shard]
     sharded, foreign = ended.err.splitlines()
-    assert sharded.endswith(f"each of them a queue; import them one by one: {shard}")
-    assert foreign == f"queuelet: nodes in {place.path} that are not Curator's were left alone: notes"
+    assert sharded.endswith(f"which are separate queues; import each one: {shard}")
+    assert foreign == f"queuelet: skipped nodes in {place.path} that are not Curator's: notes"
     assert place.nodes() == ["notes", shard]
     assert place.payloads == [b"a"]
 
@@ -311,7 +311,7 @@ def test_an_empty_queue_is_no_error(place: Place) -> None:
     place.curator.deliver("queue", place.path, 1)
     assert place.bring().json["added"] == 0
     told = place.bring("--output", "table").out.decode()
-    assert told == f"{place.path} to {place.queue}: 0 messages of 0 nodes added, and 0 were there before\n"
+    assert told == f"{place.path} to {place.queue}: 0 messages of 0 nodes added, 0 already queued\n"
 
 
 def test_a_terminal_shows_how_far_it_is(place: Place) -> None:
@@ -320,7 +320,7 @@ def test_a_terminal_shows_how_far_it_is(place: Place) -> None:
     flags = ("--remove", "--zookeeper", place.curator.address)
     ended = place.cli.on_terminal("import-curator", place.queue, place.path, *flags)
     assert "━" in ended.err
-    assert ended.err.endswith(": 20 messages of 20 nodes added, and 0 were there before; 20 removed\n")
+    assert ended.err.endswith(": 20 messages of 20 nodes added, 0 already queued; 20 removed\n")
 
 
 def test_names_that_do_not_tell_their_recipe_need_a_flag(place: Place) -> None:
@@ -352,7 +352,7 @@ def test_items_of_another_recipe_are_left(place: Place) -> None:
     place.put("priority", (b"a", 5))
     ended = place.bring("--recipe", "queue", "--remove")
     assert ended.code == 1
-    assert ended.err == f"queuelet: left {place.nodes()[0]}: its name is of another recipe\n"
+    assert ended.err == f"queuelet: left {place.nodes()[0]}: its name belongs to another recipe\n"
     assert place.payloads == []
 
 
@@ -369,7 +369,7 @@ def test_nodes_with_an_acl_need_credentials(place: Place, tmp_path: Path) -> Non
     file = tmp_path / "auth"
     file.write_text("secret\n")
     refused = place.bring("--zookeeper-auth-file", str(file))
-    assert_failed(refused, 2, f"--zookeeper-auth-file: {file} does not hold user:password")
+    assert_failed(refused, 2, f"--zookeeper-auth-file: {file} has no user:password")
     file.write_text("shop:secret\n")
     assert place.bring("--remove", "--zookeeper-auth-file", str(file)).code == 0
     assert place.payloads == [b"a"]

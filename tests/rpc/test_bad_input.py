@@ -1,6 +1,6 @@
-"""Nothing a client sends takes the server down, goes unanswered, or leaves something behind.
+"""No bad request takes the server down, stays without a response, or leaks memory or tasks.
 
-What is refused and in which words is a table: support/bad_requests.py.
+The table of bad requests, with the expected status and text of each, is support/bad_requests.py.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ from support.wire import fixed64, integer, text
 SOAK = os.environ.get("QUEUELET_SOAK") == "1"
 MIB = 1024 * 1024
 DEFAULT_LIMIT = 4 * MIB
-"""What a client receives unless it is told otherwise."""
+"""The default message limit of a client."""
 
 
 @pytest.fixture(scope="module")
 def place(rpc: Rpc) -> Place:
-    """Queues that requests are about."""
+    """The queues that requests refer to."""
     return make_place(rpc)
 
 
 def send(rpc: Rpc, service: str, method: str, request: bytes) -> bytes:
-    """Send a request and return the first answer, nothing if a stream ends without one. Raises Refused."""
+    """Send a request and return the first response, empty if a stream ends without one. Raises Refused."""
     if method not in STREAMS:
         return rpc.raw(f"{service}/{method}", request)
     stream = rpc.stream(f"{service}/{method}", request)
@@ -66,7 +66,7 @@ def send(rpc: Rpc, service: str, method: str, request: bytes) -> bytes:
 
 
 def assert_serves(rpc: Rpc, queue: str) -> None:
-    """Take a message through an empty queue."""
+    """Pass a message through an empty queue."""
     rpc.add(queue, b"good")
     assert rpc.pop(queue).payload == b"good"
 
@@ -128,7 +128,7 @@ def test_a_bad_removal_is_refused_and_the_others_go_on(rpc: Rpc, place: Place, i
     assert_serves(rpc, place.queue)
 
 
-# What protobuf lets a client write is not bad input
+# Valid encodings that are unusual
 
 
 @pytest.mark.parametrize("service", [SERVICE, NEGZ_SERVICE])
@@ -175,7 +175,7 @@ def test_compressed_requests_are_read(server: ServerProcess, queue: pb.Queue) ->
     assert pb.PopResponse.FromString(answer).message.payload == b"z" * 100_000
 
 
-# Unknown methods, no request, odd clients
+# Unknown methods, missing requests, unusual clients
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_watch_without_a_request_is_invalid_argument(rpc: Rpc, place: Place) -
 
 
 def test_a_call_without_a_request_does_no_harm(rpc: Rpc, place: Place) -> None:
-    """The transport waits for a request until the call's deadline; what matters is that nothing stays behind."""
+    """The transport waits for a request until the call's deadline; the test checks that nothing stays behind."""
     calls = [cast("Any", rpc.channel.stream_unary)(f"/{SERVICE}/Add") for _ in range(10)]
     for call in calls:
         with pytest.raises(grpc.RpcError):
@@ -227,14 +227,14 @@ def test_metadata_of_any_kind_does_no_harm(rpc: Rpc, place: Place) -> None:
 
 @contextmanager
 def connection(server: ServerProcess, data: bytes = b"") -> Iterator[socket.socket]:
-    """Open a connection to the gRPC port and send something."""
+    """Open a connection to the gRPC port and send bytes."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=patient(30)) as opened:
         opened.sendall(data)
         yield opened
 
 
 def until_closed(opened: socket.socket) -> bytes:
-    """Return what comes until the other side closes."""
+    """Return the bytes received until the other side closes."""
     received = b""
     try:
         while piece := opened.recv(65_536):
@@ -278,7 +278,7 @@ def test_connections_that_end_at_once_do_no_harm(server: ServerProcess, rpc: Rpc
 
 @contextmanager
 def open_files(wanted: int) -> Iterator[None]:
-    """Let this process, and those it starts, have so many open files; skip where that is not allowed."""
+    """Raise the limit of open files for this process and its children; skip if that is not allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         pytest.skip(f"needs {wanted:,} open files, and this system allows {hard:,}")
@@ -311,7 +311,7 @@ def test_idle_connections_do_not_keep_calls_from_being_served() -> None:
         assert server.stop() == 0
 
 
-# Calls that are cancelled, and clients that vanish
+# Cancelled calls, and clients that vanish
 
 
 def test_calls_cancelled_as_they_start_leave_whole_messages_or_none(rpc: Rpc, queue: pb.Queue) -> None:
@@ -364,7 +364,7 @@ def test_a_pop_cancelled_while_it_waits_takes_nothing(rpc: Rpc, queue: pb.Queue,
 
 
 def test_pops_cancelled_while_messages_arrive_leave_none_in_nobodys_hands(rpc: Rpc, queue: pb.Queue) -> None:
-    """Whoever still waits is woken for what a cancelled call did not take."""
+    """Other waiters are woken for the messages that a cancelled call did not take."""
     queue_id = queue.meta.id
     calls = [rpc.start("Pop", pop_request(queue_id, 60)) for _ in range(20)]
     eventually(lambda: rpc.stats(queue_id).waiting_calls == 20, "all wait")
@@ -373,7 +373,7 @@ def test_pops_cancelled_while_messages_arrive_leave_none_in_nobodys_hands(rpc: R
     rpc.add_batch(queue_id, [str(number).encode() for number in range(10)])
     for call in calls[1::2]:
         ended = outcome(call, pb.PopResponse)
-        if isinstance(ended, Refused):  # those cancelled may have been given one before the server knew
+        if isinstance(ended, Refused):  # the cancelled calls may have been given one before the server noticed
             assert rpc.stats(queue_id).consumed == 10
     assert rpc.stats(queue_id).enqueued == 10
     eventually(
@@ -411,11 +411,11 @@ def test_a_client_killed_in_a_long_poll_takes_no_message_with_it(
     assert rpc.pop(queue_id).payload == b"kept"
 
 
-# What can be added can be taken
+# Every message that can be added can be consumed
 
 
 def test_the_largest_message_that_is_accepted_can_be_taken_in_every_way(rpc: Rpc, queue: pb.Queue) -> None:
-    """By a client that receives 4 MiB: popped, peeked, browsed, one by one and in batches."""
+    """By a client with the limit of 4 MiB: popped, peeked and browsed, singly and in batches."""
     queue_id = queue.meta.id
     fits, refused = DEFAULT_LIMIT - 1_000, DEFAULT_LIMIT
     while refused - fits > 1:
@@ -462,7 +462,7 @@ def test_the_largest_message_with_tags_and_an_own_id_can_be_taken(rpc: Rpc, queu
 
 
 def test_the_largest_message_can_be_browsed_far_down_a_queue_and_with_more_behind(rpc: Rpc, queue: pb.Queue) -> None:
-    """The page's token, which grows with the queue's age, stands beside the message."""
+    """The page has the message and a token, which is longer on a queue with many messages."""
     for _ in range(11):
         rpc.add_batch(queue.meta.id, [b""] * 10_000)
     request = pb.PurgeRequest(queue_id=queue.meta.id, all=True)
@@ -477,7 +477,7 @@ def test_the_largest_message_can_be_browsed_far_down_a_queue_and_with_more_behin
 
 
 def test_a_batch_refused_in_part_is_answered_within_what_a_client_receives(rpc: Rpc) -> None:
-    """10,000 results with a sentence each, about a queue with a long name."""
+    """10,000 results, each with an error message about a queue with a long name."""
     name = unique_name("a" * 300)
     rpc.new_queue(name, limit=1)
     results = rpc.add_batch(name, [b""] * 10_000)
@@ -504,7 +504,7 @@ def test_a_large_declaration_is_answered_within_what_a_client_receives(rpc: Rpc)
         rpc.call("RemoveQueues", pb.RemoveQueuesRequest(queues=removals), pb.RemoveQueuesResponse)
 
 
-# Whatever a producer sends
+# Arbitrary requests of producers
 
 _texts = st.text(st.characters(codec="utf-8"), max_size=20)
 _tags = st.builds(lambda key, value: text(1, key) + text(2, value), _texts, _texts)
@@ -542,7 +542,7 @@ _messages = st.one_of(_valid, _assembled, st.builds(_mutated, _valid | _assemble
 
 @given(messages=st.lists(_messages, min_size=1, max_size=3), service=st.sampled_from([SERVICE, NEGZ_SERVICE]))
 def test_nothing_a_producer_can_send_makes_a_later_pop_fail(rpc: Rpc, messages: list[bytes], service: str) -> None:
-    """What is accepted comes out with the payload and the tags that the generated classes read in it."""
+    """Accepted messages are returned with the payload and tags that the generated classes decode from the request."""
     queue = rpc.new_queue().meta.id
     expected = []
     for message in messages:
@@ -592,7 +592,7 @@ METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["QueueServic
 
 @given(request=st.binary(max_size=200), method=st.sampled_from(METHODS))
 def test_random_bytes_to_any_method_are_answered(rpc: Rpc, place: Place, request: bytes, method: str) -> None:
-    """Refused mostly; never INTERNAL, which would be a defect."""
+    """Usually refused, but never with INTERNAL, which would be a bug."""
     try:
         send(rpc, SERVICE, method, request)
     except Refused as error:
@@ -603,11 +603,11 @@ def test_random_bytes_to_any_method_are_answered(rpc: Rpc, place: Place, request
         }, error
 
 
-# What stays behind
+# Leaks
 
 
 def tasks(server: ServerProcess, seen: list[int]) -> int:
-    """Have an observed server count its tasks."""
+    """Make an observed server report its number of tasks."""
     server.signal(signal.SIGUSR1)
     seen.append(1)
     lines: list[dict[str, Any]] = []
@@ -621,7 +621,7 @@ def tasks(server: ServerProcess, seen: list[int]) -> int:
 
 
 def test_bad_calls_leave_no_task_and_no_memory_behind() -> None:
-    """1,000 of them over all cases in rotation, 10,000 in a soak, beside a bare server that is asked the same."""
+    """1,000 of them over all cases in rotation, 10,000 in a soak. A bare server gets the same requests too."""
     calls = 10_000 if SOAK else 1_000
     bare_program = (sys.executable, str(Path(__file__).parent.parent / "support" / "bare_server.py"))
     with ServerProcess(program=OBSERVED) as server, ServerProcess(program=bare_program, free_ports=False) as bare:
@@ -631,7 +631,7 @@ def test_bad_calls_leave_no_task_and_no_memory_behind() -> None:
         seen: list[int] = []
 
         def ask(rpc: Rpc, process: ServerProcess, count: int) -> int:
-            """Return the least memory of the second half: megabytes come and go with large requests."""
+            """Return the least memory of the second half, because large requests add megabytes for a moment."""
             resident = []
             for number in range(count):
                 with pytest.raises(Refused):

@@ -1,4 +1,4 @@
-"""The command line, as people and scripts meet it: real processes against a real server."""
+"""The command line as users and scripts see it: real processes against a real server."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from support.commands import PATIENCE, QUEUELET, Cli, Ended, Terminal, assert_fa
 from support.rpc import Rpc, eventually, unique_name
 from support.server_process import ServerProcess
 
-# What negz/q's qcli has
+# Commands that negz/q's qcli has too
 
 
 def test_q42_list_prints_what_qcli_prints(cli: Cli, rpc: Rpc, name: str) -> None:
-    """JSON by jsonpb: two spaces, names in camelCase, 64-bit numbers as strings, defaults told."""
+    """In the format of jsonpb: two spaces, camelCase names, 64-bit numbers as strings, defaults included."""
     ended = cli("list")
     assert ended.code == 0
     assert ended.out.decode() == json.dumps(ended.json, indent=2, ensure_ascii=False) + "\n"
@@ -47,7 +47,7 @@ def test_q42_list_prints_what_qcli_prints(cli: Cli, rpc: Rpc, name: str) -> None
 
 
 def test_q42_new_prints_the_queue_it_made(cli: Cli, rpc: Rpc) -> None:
-    """Store in any case, a limit, and tags, of which a key may have several."""
+    """The store in any case, a limit, and tags, which may repeat a key."""
     queue = cli("new", "Memory", "3", "-t", "team=a", "-t", "team=b=c").json["queue"]
     made = rpc.get_queue(queue["meta"]["id"])
     assert queue["limit"] == "3"
@@ -58,15 +58,15 @@ def test_q42_new_prints_the_queue_it_made(cli: Cli, rpc: Rpc) -> None:
 
 @pytest.mark.parametrize("limit", [[], ["-1"]], ids=["no limit", "-1"])
 def test_q42_new_without_a_limit_makes_a_queue_without_a_bound(cli: Cli, rpc: Rpc, limit: list[str]) -> None:
-    """Where qcli sent 0, a queue that is always full."""
+    """Here qcli sent 0, for a queue that is always full."""
     name = unique_name()
     assert cli("new", "MEMORY", *limit, "--name", name).json["queue"]["limit"] == "-1"
     rpc.delete_queue(name)
 
 
 def test_q42_new_refuses_a_store_it_does_not_know(cli: Cli) -> None:
-    """Where qcli sent UNKNOWN."""
-    assert_failed(cli("new", "tape"), 2, "cannot make a queue", "'tape' is not one of 'memory', 'disk', 'boltdb'")
+    """Here qcli sent UNKNOWN."""
+    assert_failed(cli("new", "tape"), 2, "cannot create a queue", "'tape' is not one of 'memory', 'disk', 'boltdb'")
 
 
 @pytest.mark.parametrize("reference", ["name", "id"])
@@ -77,7 +77,7 @@ def test_q42_get_prints_a_queue(cli: Cli, rpc: Rpc, name: str, reference: str) -
 
 
 def test_q42_tag_untag_and_delete_print_nothing(cli: Cli, rpc: Rpc, name: str) -> None:
-    """They do what they say, and are silent."""
+    """They succeed, and print nothing."""
     assert cli("tag", name, "team", "a") == Ended(0, b"", "")
     assert [(tag.key, tag.value) for tag in rpc.get_queue(name).meta.tags] == [("team", "a")]
     assert cli("untag", name, "team", "a") == Ended(0, b"", "")
@@ -87,7 +87,7 @@ def test_q42_tag_untag_and_delete_print_nothing(cli: Cli, rpc: Rpc, name: str) -
 
 
 def test_q42_add_takes_the_payload_from_standard_input(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Byte for byte, and answers the message as it is stored."""
+    """Byte for byte; prints the stored message."""
     ended = cli("add", name, "-t", "k=v", stdin=b"a\nb\0\xff\n")
     (stored,) = rpc.browse_all(name)
     assert stored.payload == b"a\nb\0\xff\n"
@@ -97,7 +97,7 @@ def test_q42_add_takes_the_payload_from_standard_input(cli: Cli, rpc: Rpc, name:
 
 
 def test_q42_peek_leaves_and_pop_takes_the_first_message(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Both print it alike; a pop tells too what it survives that the message is gone."""
+    """Both print it in the same way; pop also prints the durability of the removal."""
     rpc.add(name, b"first")
     rpc.add(name, b"second")
     peeked, popped = cli("peek", name), cli("pop", name)
@@ -107,12 +107,12 @@ def test_q42_peek_leaves_and_pop_takes_the_first_message(cli: Cli, rpc: Rpc, nam
 
 
 def test_q42_a_failure_prints_and_exits_with_1(cli: Cli, name: str) -> None:
-    """In one line that says what could not be done."""
+    """In one line that begins with `cannot`."""
     assert_failed(cli("pop", name), 1, f"queuelet: cannot pop: queue {name} has no message that is ready\n")
 
 
 def test_q42_the_server_comes_from_a_flag_anywhere_or_from_qcli_server(server: ServerProcess, name: str) -> None:
-    """Before the command, after it, or as qcli's variable; the flag nearest the end wins."""
+    """Before the command, after it, or as qcli's variable; the last flag wins."""
     cli = Cli()
     assert cli("-s", server.address, "get", name).code == 0
     assert cli("get", name, f"--server={server.address}").code == 0
@@ -125,7 +125,7 @@ def test_q42_the_server_comes_from_a_flag_anywhere_or_from_qcli_server(server: S
 
 
 def test_list_takes_a_selector(cli: Cli, rpc: Rpc) -> None:
-    """Tags as `kubectl -l` reads them."""
+    """With kubectl's selector syntax."""
     tag = unique_name("team")
     made = rpc.new_queue(tags=[(tag, "a")])
     rpc.new_queue(tags=[(tag, "b")])
@@ -149,7 +149,7 @@ def test_declare_says_what_became_of_a_queue(cli: Cli, rpc: Rpc) -> None:
 
 @pytest.mark.parametrize("form", ["[{0}, {1}]", "{0}\n{1}\n"], ids=["list", "lines"])
 def test_declare_reads_many_from_a_file(cli: Cli, rpc: Rpc, form: str, tmp_path: Path) -> None:
-    """A JSON list, or JSON lines; only the name is needed, and a store is known in any case."""
+    """A JSON list, or JSON lines. Only the name is required, and a store is accepted in any case."""
     first, second = unique_name(), unique_name()
     file = tmp_path / "queues.json"
     whole = {"name": second, "store": "Memory", "limit": 3, "tags": [{"key": "a", "value": "b"}]}
@@ -163,7 +163,7 @@ def test_declare_reads_many_from_a_file(cli: Cli, rpc: Rpc, form: str, tmp_path:
 
 
 def test_declare_exits_with_1_if_any_was_refused(cli: Cli, rpc: Rpc) -> None:
-    """The others are declared all the same, and each refusal is told."""
+    """The others are declared anyway, and each refusal is reported."""
     name = unique_name()
     lines = f'{{"name": "{name}"}}\n{{"name": "{name}", "store": "DISK"}}'
     ended = cli("declare", "-f", "-", stdin=lines.encode())
@@ -186,18 +186,18 @@ def test_declare_exits_with_1_if_any_was_refused(cli: Cli, rpc: Rpc) -> None:
     ids=["cut off", "unknown field", "no object", "unknown store", "no UTF-8"],
 )
 def test_declare_refuses_a_file_it_cannot_read(cli: Cli, text: str, complaint: str) -> None:
-    """With where it is wrong, and before anything is declared."""
+    """Reports where the file is wrong, before anything is declared."""
     assert_failed(cli("declare", "-f", "-", stdin=text.encode("latin-1")), 2, complaint)
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "-f", "/dev/null"], ["-f", "/dev/null", "--limit", "3"]])
 def test_declare_wants_a_name_or_a_file(cli: Cli, arguments: list[str]) -> None:
-    """And a file says all."""
+    """And not together with other flags."""
     assert_failed(cli("declare", *arguments), 2, "cannot declare: ", "(see 'queuelet declare --help')")
 
 
 def test_remove_drops_queues_of_an_owner_only(cli: Cli, rpc: Rpc) -> None:
-    """What became of each is told, and a refusal exits with 1."""
+    """Prints the outcome for each, and exits with 1 if one was refused."""
     mine, other = unique_name(), unique_name()
     cli("declare", mine, "--owner", "i/n/mine")
     cli("declare", other, "--owner", "i/n/other")
@@ -211,14 +211,14 @@ def test_remove_drops_queues_of_an_owner_only(cli: Cli, rpc: Rpc) -> None:
 
 
 def test_stats_tells_of_the_server_or_of_a_queue(cli: Cli, rpc: Rpc, name: str) -> None:
-    """The whole answer, as JSON."""
+    """The whole response, as JSON."""
     rpc.add(name, b"x")
     assert cli("stats").json["server"]["stores"][0]["store"] == "MEMORY"
     assert cli("stats", name).json["queue"]["enqueued"] == "1"
 
 
 def test_watch_prints_lines_until_it_is_interrupted(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Stores, queues, the end of the snapshot, and then changes; ^C exits with 0."""
+    """Stores, queues, the end of the snapshot, then changes; ^C exits with 0."""
     watch = cli.start("watch", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert watch.stdout is not None
     news = map(json.loads, watch.stdout)
@@ -236,7 +236,7 @@ def test_watch_prints_lines_until_it_is_interrupted(cli: Cli, rpc: Rpc, name: st
 
 
 def test_watch_exits_with_3_when_the_server_stops() -> None:
-    """So that a script knows to watch again."""
+    """So that a script can watch again."""
     with ServerProcess() as server:
         watch = Cli(server.address).start("watch", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert watch.stdout is not None
@@ -251,7 +251,7 @@ def test_watch_exits_with_3_when_the_server_stops() -> None:
 
 
 def test_add_takes_the_payload_from_a_flag_or_a_file(cli: Cli, rpc: Rpc, name: str, tmp_path: Path) -> None:
-    """In place of standard input."""
+    """Instead of standard input."""
     file = tmp_path / "payload"
     file.write_bytes(b"\0file\n")
     assert cli("add", name, "--payload", "text").code == 0
@@ -260,7 +260,7 @@ def test_add_takes_the_payload_from_a_flag_or_a_file(cli: Cli, rpc: Rpc, name: s
 
 
 def test_add_with_an_id_adds_once(cli: Cli, rpc: Rpc, name: str) -> None:
-    """The second time it answers the first message, marked as a duplicate."""
+    """The second time it returns the first message, marked as a duplicate."""
     own = "6f9c1d8e-0b1a-4f0e-9c55-3a1f0c9be001"
     answers = [cli("add", name, "--payload", "x", "--id", own).json for _ in range(2)]
     assert [answer["duplicate"] for answer in answers] == [False, True]
@@ -270,7 +270,7 @@ def test_add_with_an_id_adds_once(cli: Cli, rpc: Rpc, name: str) -> None:
 
 @pytest.mark.parametrize("source", ["standard input", "file"])
 def test_add_lines_adds_a_message_per_line(cli: Cli, rpc: Rpc, name: str, source: str, tmp_path: Path) -> None:
-    """In order, in many calls; empty lines too, a last line without an end too."""
+    """In order and in many calls, including empty lines and a last line without a line end."""
     lines = [b"", b"a\rb", b"x" * 100_000, *(b"%d" % number for number in range(2_500)), b"last"]
     data = b"\n".join(lines)
     file = tmp_path / "lines"
@@ -284,7 +284,7 @@ def test_add_lines_adds_a_message_per_line(cli: Cli, rpc: Rpc, name: str, source
 
 
 def test_add_lines_takes_the_line_ends_of_windows_off(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Where a piece of the input ends between the two characters too. A last line has no end to take off."""
+    """Also if a read ends between the two characters. A last line without a line end stays complete."""
     ends = b"x" * (1024 * 1024 - 1)
     ended = cli("add", name, "--lines", stdin=b"one\r\n\r\n" + ends[:-7] + b"\r\ntwo\r\r\nlast\r")
     assert ended.json == {"added": 5}
@@ -306,7 +306,7 @@ def test_durations_of_whole_seconds_have_units_too(cli: Cli, rpc: Rpc) -> None:
 
 
 def test_add_lines_adds_what_came_so_far_when_the_input_pauses(cli: Cli, rpc: Rpc, name: str) -> None:
-    """A line is not kept back until a batch is full."""
+    """It does not wait until a batch is full."""
     adding = cli.start("add", name, "--lines", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert adding.stdin is not None
     adding.stdin.write(b"now\nlat")
@@ -318,7 +318,7 @@ def test_add_lines_adds_what_came_so_far_when_the_input_pauses(cli: Cli, rpc: Rp
 
 
 def test_add_lines_stops_at_a_refusal_and_says_where(cli: Cli, rpc: Rpc) -> None:
-    """The line, why, and how many were added."""
+    """Reports the line, the reason and the number of messages added."""
     made = rpc.new_queue(limit=3)
     ended = cli("add", made.meta.id, "--lines", stdin=b"1\n2\n3\n4\n5\n")
     assert_failed(ended, 1, "cannot add: line 4: queue ", "is full", "3 messages added")
@@ -326,7 +326,7 @@ def test_add_lines_stops_at_a_refusal_and_says_where(cli: Cli, rpc: Rpc) -> None
 
 
 def test_add_lines_stays_within_the_bounds_of_a_small_server() -> None:
-    """Smaller batches than it would send, and a line too long is named while those before it are added."""
+    """A smaller limit than the command's own batches: a line that is too long is reported, earlier lines are added."""
     with ServerProcess("--max-batch", "10", "--max-message-bytes", "16Ki") as server:
         cli, rpc = Cli(server.address), Rpc(server.address)
         rpc.new_queue("small")
@@ -338,7 +338,7 @@ def test_add_lines_stays_within_the_bounds_of_a_small_server() -> None:
 
 
 def test_add_waits_for_room(cli: Cli, rpc: Rpc) -> None:
-    """With --wait, until somebody takes a message."""
+    """With --wait, until a consumer removes a message."""
     made = rpc.new_queue(unique_name(), limit=1)
     rpc.add(made.name, b"first")
     adding = cli.start("add", made.name, "--payload", "second", "--wait", stdout=subprocess.PIPE)
@@ -352,7 +352,7 @@ def test_add_waits_for_room(cli: Cli, rpc: Rpc) -> None:
 
 @pytest.mark.parametrize("flags", [["--payload", "x", "--lines"], ["--lines", "--id", "x"], ["-t", "no-value"]])
 def test_add_refuses_flags_that_do_not_go_together(cli: Cli, name: str, flags: list[str]) -> None:
-    """As bad usage, with where to read more."""
+    """As wrong usage, with a hint to --help."""
     assert_failed(cli("add", name, *flags), 2, "cannot add: ", "(see 'queuelet add --help')")
 
 
@@ -381,11 +381,11 @@ def test_add_lines_tells_which_lines_are_in_doubt_when_no_answer_comes() -> None
     assert "1 message added, and lines 2 to 2 may have been" in told.decode()
 
 
-# Taking
+# Consuming
 
 
 def test_pop_many_prints_a_line_each(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Of the same shape as one message, up to the count or the end of the queue."""
+    """In the same form as one message, up to the count or the end of the queue."""
     rpc.add_batch(name, [b"%d" % number for number in range(250)])
     popped = cli("pop", name, "-n", "240").lines
     assert [base64.b64decode(each["message"]["payload"]) for each in popped] == [b"%d" % n for n in range(240)]
@@ -394,7 +394,7 @@ def test_pop_many_prints_a_line_each(cli: Cli, rpc: Rpc, name: str) -> None:
 
 
 def test_pop_raw_prints_payloads_only(cli: Cli, rpc: Rpc, name: str) -> None:
-    """One exactly as it is; of many, each with a line end. What comes out can be added as it went in."""
+    """A single payload unchanged; of many, each with a newline. The output can be added again as lines."""
     rpc.add_batch(name, [b"\0one\xff", b"two", b""])
     assert cli("peek", name, "--raw").out == b"\0one\xff"
     assert cli("pop", name, "--raw").out == b"\0one\xff"
@@ -402,7 +402,7 @@ def test_pop_raw_prints_payloads_only(cli: Cli, rpc: Rpc, name: str) -> None:
 
 
 def test_pop_waits_for_messages(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Until there are as many as asked for; each is printed as it comes."""
+    """Until there are as many as requested; each is printed when it arrives."""
     popping = cli.start("pop", name, "-n", "2", "--raw", "--wait", "30", stdout=subprocess.PIPE)
     assert popping.stdout is not None
     for payload in (b"a\n", b"b\n"):
@@ -415,7 +415,7 @@ def test_pop_waits_for_messages(cli: Cli, rpc: Rpc, name: str) -> None:
 
 
 def test_pop_says_how_many_messages_a_closed_pipe_lost(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Messages that are taken and cannot be written are not lost in silence."""
+    """Messages that were removed but cannot be written are reported as lost."""
     rpc.add_batch(name, [b"x" * 100] * 50)
     read, write = os.pipe()
     os.close(read)
@@ -423,7 +423,7 @@ def test_pop_says_how_many_messages_a_closed_pipe_lost(cli: Cli, rpc: Rpc, name:
     os.close(write)
     _, err = popping.communicate(timeout=PATIENCE)
     assert popping.returncode == 1
-    lost = b"40 of the messages taken from the queue could not be written, and are lost"
+    lost = b"40 of the messages removed from the queue could not be written and are lost"
     assert err == b"queuelet: cannot pop: Broken pipe; " + lost + b"\n"
     assert rpc.stats(name).queue.messages.ready == 10
 
@@ -439,7 +439,7 @@ def test_pop_says_that_a_full_disk_lost_a_message(cli: Cli, rpc: Rpc, name: str)
 
 
 def test_pop_takes_nothing_where_there_is_no_standard_output(cli: Cli, rpc: Rpc, name: str) -> None:
-    """It is looked at first."""
+    """Standard output is checked before anything is removed."""
     rpc.add(name, b"x")
     command = ["sh", "-c", 'exec "$@" >&-', "sh", *QUEUELET, "pop", name]
     ended = subprocess.run(command, stderr=subprocess.PIPE, env=cli.env, timeout=PATIENCE, check=False)
@@ -449,7 +449,7 @@ def test_pop_takes_nothing_where_there_is_no_standard_output(cli: Cli, rpc: Rpc,
 
 
 def test_browse_prints_every_page_and_takes_nothing(cli: Cli, rpc: Rpc, name: str) -> None:
-    """A line for each message, with its state; more than a page holds."""
+    """A line for each message, with its state, over more than one page."""
     rpc.add_batch(name, [b"%d" % number for number in range(10_000)])
     rpc.add(name, b"gold", tags=[("tier", "gold")])
     browsed = cli("browse", name).lines
@@ -462,7 +462,7 @@ def test_browse_prints_every_page_and_takes_nothing(cli: Cli, rpc: Rpc, name: st
 
 
 def test_browse_ends_quietly_when_nobody_reads_on(cli: Cli, rpc: Rpc, name: str) -> None:
-    """`queuelet browse orders | head -1`, as any program of Unix."""
+    """`queuelet browse orders | head -1` works as with other Unix programs."""
     rpc.add_batch(name, [b"x" * 100] * 5_000)
     browsing = cli.start("browse", name, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert browsing.stdout is not None
@@ -475,22 +475,22 @@ def test_browse_ends_quietly_when_nobody_reads_on(cli: Cli, rpc: Rpc, name: str)
 
 
 def test_purge_removes_by_id_by_tag_or_all(cli: Cli, rpc: Rpc, name: str) -> None:
-    """And prints how many."""
+    """And prints their number."""
     first = rpc.add(name, b"1")
     rpc.add(name, b"2", tags=[("tier", "test")])
     rpc.add_batch(name, [b"3", b"4"])
     assert cli("purge", name, "--id", first.meta.id).json == {"purged": "1"}
     assert cli("purge", name, "-l", "tier=test").json == {"purged": "1"}
     assert cli("purge", name, "--all", "-o", "table").out == b"purged 2 messages\n"
-    assert_failed(cli("purge", name), 2, "give one of --id, --selector and --all")
-    assert_failed(cli("purge", name, "--all", "-l", "a=b"), 2, "give one of --id, --selector and --all")
+    assert_failed(cli("purge", name), 2, "give exactly one of --id, --selector and --all")
+    assert_failed(cli("purge", name, "--all", "-l", "a=b"), 2, "give exactly one of --id, --selector and --all")
 
 
 # On a terminal
 
 
 def test_a_terminal_shows_queues_as_a_table(cli: Cli, rpc: Rpc) -> None:
-    """And JSON only when asked for."""
+    """And as JSON only if requested."""
     made = rpc.new_queue(unique_name(), limit=1_000, tags=[("team", "a")])
     rpc.add_batch(made.name, [b"x"] * 3)
     ended = cli.on_terminal("list", "-l", "team=a")
@@ -515,7 +515,7 @@ def test_a_terminal_shows_queues_as_a_table(cli: Cli, rpc: Rpc) -> None:
 def test_a_terminal_shows_a_payload_as_text_if_it_is_some(
     cli: Cli, rpc: Rpc, name: str, payload: bytes, shown: str
 ) -> None:
-    """Never what would command the terminal."""
+    """Without control characters."""
     rpc.add(name, payload, tags=[("k", "\x1b[2J")])
     ended = cli.on_terminal("pop", name)
     assert shown in ended.err
@@ -528,14 +528,14 @@ COMMANDS = "a\x1b[2J\x7f\u202eb\u2066\x9b\u200f\U000e0041c"
 
 @pytest.mark.parametrize("command", ["pop", "peek", "browse", "receive", "get", "list"])
 def test_nothing_from_elsewhere_commands_a_terminal(cli: Cli, rpc: Rpc, command: str) -> None:
-    """Neither tags nor reasons: in tables, in JSON on a terminal, and in JSON in a pipe, which keeps its value."""
+    """Tags and reasons: in tables, in JSON on a terminal, and in JSON in a pipe, which keeps the exact value."""
     tags, own = [(COMMANDS, COMMANDS)], unique_name()
     name = rpc.new_queue(own, tags=[*tags, (own, "")]).name
     for _ in range(3):
         rpc.add(name, b"x", tags=tags)
     (delivery,) = rpc.call("Receive", pb.ReceiveRequest(queue_id=name, max=1), pb.ReceiveResponse).deliveries
     rpc.call("Nack", pb.NackRequest(queue_id=name, tokens=[delivery.token], reason=COMMANDS), pb.NackResponse)
-    # Alone in the table, because the names of other queues would break its text elsewhere.
+    # The only queue in the table, because the names of other queues would change its layout.
     words = [command, name] if command != "list" else [command, "-l", own]
     shown = [cli.on_terminal(*words).err, cli.on_terminal(*words, "-o", "json").err, cli(*words).out.decode()]
     rpc.delete_queue(name)
@@ -547,7 +547,7 @@ def test_nothing_from_elsewhere_commands_a_terminal(cli: Cli, rpc: Rpc, command:
 
 
 def test_a_terminal_shows_how_far_adding_is(cli: Cli, rpc: Rpc, name: str, tmp_path: Path) -> None:
-    """A bar while it works, and a summary at the end."""
+    """A progress bar meanwhile, and a summary at the end."""
     file = tmp_path / "lines"
     file.write_bytes(b"x\n" * 20_000)
     ended = cli.on_terminal("add", name, "--lines", "--file", str(file))
@@ -557,14 +557,14 @@ def test_a_terminal_shows_how_far_adding_is(cli: Cli, rpc: Rpc, name: str, tmp_p
 
 
 def test_a_payload_can_be_typed(cli: Cli, rpc: Rpc, name: str) -> None:
-    """With a hint how to end."""
+    """With a hint how to end the input."""
     ended = cli.on_terminal("add", name, typed=b"hello\n\x04")
-    assert "end it with ^D" in ended.err
+    assert "then ^D on a line of its own" in ended.err
     assert payloads(rpc, name) == [b"hello\n"]
 
 
 def test_a_terminal_shows_queues_live_until_interrupted(cli: Cli, rpc: Rpc) -> None:
-    """New ones appear, and ^C exits with 0. A tag keeps the queues of other tests from filling the screen."""
+    """New queues appear, and ^C exits with 0. The tag hides the queues of other tests, which would fill the screen."""
     tag = (unique_name(), "shown")
     name = rpc.new_queue(unique_name(), tags=[tag]).name
     with Terminal(cli, "watch", "-l", tag[0]) as terminal:
@@ -597,11 +597,11 @@ def test_an_interrupt_exits_with_130_and_says_what_was_done(cli: Cli, rpc: Rpc, 
     assert "Traceback" not in terminal.shown
 
 
-# Failing
+# Failures
 
 
 def test_an_unreachable_server_exits_with_3() -> None:
-    """And names the address."""
+    """And reports the address."""
     assert_failed(Cli()("list", "-s", "127.0.0.1:1"), 3, "cannot list queues: cannot reach the server at 127.0.0.1:1")
 
 
@@ -610,7 +610,11 @@ def test_a_server_that_does_not_answer_exits_with_3() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
         ended = Cli(address)("get", "orders", "--timeout", "0.3")
-    assert_failed(ended, 3, f"cannot get: the server at {address} did not answer within 0.3 seconds")
+    assert_failed(
+        ended,
+        3,
+        f"cannot get: no response from {address} within 0.3 seconds; the call may or may not have been executed",
+    )
 
 
 @pytest.mark.parametrize(
@@ -621,17 +625,17 @@ def test_a_server_that_does_not_answer_exits_with_3() -> None:
         (["popp"], "Did you mean 'pop'?"),
         (["dead", "lst"], "cannot work on dead messages: no such command 'lst'. Did you mean 'list'?"),
         (["ack", "q"], "cannot ack: missing argument 'TOKEN...'"),
-        (["ack", "q", "abc"], "'abc' is not a token: it is the number that `queuelet receive` prints"),
-        (["extend", "q", "5", "99999999999999999999"], "'99999999999999999999' is not a token: "),
+        (["ack", "q", "abc"], "'abc' is not a token; give the number that `queuelet receive` prints"),
+        (["extend", "q", "5", "99999999999999999999"], "'99999999999999999999' is not a token; "),
         (["pop", "q", "--count", "few"], "QUEUELET_POP_COUNT'): 'few' is not a valid whole number"),
         (
             ["pop", "q", "--wait", "long"],
-            "QUEUELET_POP_WAIT'): 'long' is not a duration: write seconds, or numbers with units",
+            "QUEUELET_POP_WAIT'): 'long' is not a duration; write seconds, or numbers with units",
         ),
         (["receive", "q", "--lease", "0"], "cannot receive: "),
         (
             ["nack", "q", "1", "--delay", "nan"],
-            "QUEUELET_NACK_DELAY'): 'nan' is not a duration: write seconds, or numbers with units",
+            "QUEUELET_NACK_DELAY'): 'nan' is not a duration; write seconds, or numbers with units",
         ),
         (["nack", "q", "5", "--delay", "1e300"], "QUEUELET_NACK_DELAY'): 1e+300 is not in the range 0<=x<=315360000"),
         (["add", "q", "--payload", "x", "--delay", "inf"], "_ADD_DELAY'): inf is not in the range 0<=x<=315360000"),
@@ -640,11 +644,11 @@ def test_a_server_that_does_not_answer_exits_with_3() -> None:
         (["list", "--timeout", "inf"], "QUEUELET_TIMEOUT'): inf is not in the range 0<=x<=315360000"),
         (["server", "--grace", "inf"], "QUEUELET_SERVER_GRACE'): inf is not in the range 0<=x<=315360000"),
         (["add", "q", "--payload", "x", "--delay", "1", "--not-before", "2030-01-01"], "give --delay or --not-before"),
-        (["add", "q", "--not-before", "soon"], "'soon' is not a time: write one like 2030-01-31T18:00:00Z"),
-        (["dead", "redrive", "q"], "cannot redrive: give one of --id, --selector and --all"),
-        (["dead", "purge", "q", "--all", "-l", "a=b"], "cannot purge dead messages: give one of"),
+        (["add", "q", "--not-before", "soon"], "'soon' is not a time; write one like 2030-01-31T18:00:00Z"),
+        (["dead", "redrive", "q"], "cannot redrive: give exactly one of --id, --selector and --all"),
+        (["dead", "purge", "q", "--all", "-l", "a=b"], "cannot purge dead messages: give exactly one of"),
         (["consume", "q"], "cannot consume: missing argument '-- COMMAND...'"),
-        (["consume", "q", "--", "no-such-program"], "cannot consume: there is no program no-such-program to run"),
+        (["consume", "q", "--", "no-such-program"], "cannot consume: program no-such-program not found"),
         (["consume", "q", "--once", "--max-messages", "2", "--", "true"], "give --once or --max-messages, not both"),
         (["add", "q", "--file", "/no/such/file"], "'/no/such/file' does not exist"),
         (["list", "--tls-ca", "/no/such/file"], "'/no/such/file' does not exist"),
@@ -653,16 +657,19 @@ def test_a_server_that_does_not_answer_exits_with_3() -> None:
         (["list", "-o", "xml"], "'xml' is not one of 'json', 'table'"),
         (["server", "--listen", "nowhere"], "cannot serve: 'nowhere' is not a valid address"),
         (["server", "--memory-watermark", "lots"], "'lots' is not a size"),
-        (["server", "--memory-watermark", "120%"], "'120%' is not a share"),
-        (["server", "--tls-cert", __file__], "cannot serve: --tls-cert and --tls-key go together"),
-        (["--tls-cert", __file__, "server"], "--tls-cert before 'server' is for clients"),
+        (["server", "--memory-watermark", "120%"], "'120%' is not a share of the memory"),
+        (["server", "--tls-cert", __file__], "cannot serve: --tls-cert, --tls-key: give both or neither"),
+        (
+            ["--tls-cert", __file__, "server"],
+            "--tls-cert: an option of client commands; give the server's options after 'server'",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_usage_exits_with_2(
     arguments: Sequence[str], complaint: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one line that says what is wrong."""
+    """In one line."""
     for variable in [key for key in os.environ if key.startswith(("QUEUELET_", "Q_", "QCLI_"))]:
         monkeypatch.delenv(variable)
     code = run(arguments)
@@ -685,7 +692,7 @@ def test_a_token_is_not_sent_in_plain_text_to_another_machine(cli: Cli, tmp_path
 
 
 def test_tls_and_a_token_let_a_client_in(tmp_path: Path) -> None:
-    """By flags after the command or by variables; without the token it is refused, without TLS it gets nowhere."""
+    """By flags after the command or by variables. Without the token the call is refused, without TLS it fails."""
     authority = trustme.CA()
     certificate, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("client@example.com")
     paths = {key: str(tmp_path / key) for key in ("ca", "crt", "key", "client-crt", "client-key", "token")}
@@ -710,7 +717,7 @@ def test_tls_and_a_token_let_a_client_in(tmp_path: Path) -> None:
 
 
 def every_command(group: click.Group = commands, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Yield every command with its name: of one in a group, the group's name and its own."""
+    """Yield every command with its name; for a command of a group, with the group's name too."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -721,7 +728,7 @@ def every_command(group: click.Group = commands, prefix: str = "") -> Iterator[t
 
 
 def options() -> Iterator[tuple[str, click.Option]]:
-    """Yield every option of every command, with the command's name; that of a global one is empty."""
+    """Yield every option of every command, with the command's name, which is empty for a global option."""
     for name, command in [("", commands), *every_command()]:
         for option in command.params:
             if isinstance(option, click.Option) and option.name not in {"help", "version"}:
@@ -733,7 +740,7 @@ def variables(option: click.Option) -> list[str]:
 
 
 def test_every_flag_is_an_environment_variable() -> None:
-    """Named for command and flag; of the global ones only --server has another name."""
+    """Named by command and flag. Of the global options only --server differs."""
     for command, option in options():
         flag = max(option.opts, key=len).strip("-").replace("-", "_").upper()
         expected = f"QUEUELET_{re.sub('[ -]', '_', command.upper())}_{flag}" if command else f"QUEUELET_{flag}"
@@ -741,7 +748,7 @@ def test_every_flag_is_an_environment_variable() -> None:
 
 
 def test_no_variable_clashes_with_another_or_with_those_of_kubernetes() -> None:
-    """Kubernetes gives every Pod variables like QUEUELET_PORT and QUEUELET_SERVER_SERVICE_HOST."""
+    """Kubernetes sets variables such as QUEUELET_PORT and QUEUELET_SERVER_SERVICE_HOST in every Pod."""
     names = [name for _, option in options() for name in variables(option)]
     assert len(names) == len(set(names))
     assert not [name for name in names if name.endswith(("_PORT", "_HOST")) or "_SERVICE_" in name or "_PORT_" in name]
@@ -749,7 +756,7 @@ def test_no_variable_clashes_with_another_or_with_those_of_kubernetes() -> None:
 
 
 def test_flags_of_commands_come_from_variables(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Those of a command, and global ones."""
+    """The command's own and the global ones."""
     rpc.add_batch(name, [b"a", b"b"])
     env = {"QUEUELET_POP_COUNT": "2", "QUEUELET_POP_RAW": "true"}
     assert cli("pop", name, env=env).out == b"a\nb\n"
@@ -758,7 +765,7 @@ def test_flags_of_commands_come_from_variables(cli: Cli, rpc: Rpc, name: str) ->
 
 @pytest.fixture
 def started_with(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """What servers are started with, none of which starts."""
+    """The settings that servers are started with; none is really started."""
     for variable in [key for key in os.environ if key.startswith(("QUEUELET_", "Q_"))]:
         monkeypatch.delenv(variable)
     settings: list[Settings] = []
@@ -767,13 +774,13 @@ def started_with(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
 
 def test_a_server_without_flags_has_the_default_settings(started_with: list[Settings]) -> None:
-    """There is one place for them."""
+    """There is a single place for defaults."""
     assert run(["server"]) == 0
     assert started_with == [Settings()]
 
 
 def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], tmp_path: Path) -> None:
-    """All of Settings, and all of Bounds that can be changed."""
+    """All fields of Settings, and all fields of Bounds that have a flag."""
     file = tmp_path / "file"
     file.touch()
     files = dict.fromkeys(("tls_cert", "tls_key", "tls_client_ca", "token_file"), file)
@@ -805,7 +812,7 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
 def test_q40_a_server_reads_the_variables_of_negz_q(
     started_with: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own name for a variable comes first."""
+    """The flag's own variable takes precedence."""
     monkeypatch.setenv("Q_LISTEN", ":1")
     monkeypatch.setenv("Q_METRICS", ":2")
     monkeypatch.setenv("Q_DEBUG", "true")
@@ -824,7 +831,7 @@ def test_sizes_have_the_units_of_kubernetes(started_with: list[Settings], text: 
 
 
 def test_a_memory_watermark_can_be_a_share(started_with: list[Settings]) -> None:
-    """Of what the process may use."""
+    """Of the process's memory limit."""
     assert run(["server", "--memory-watermark", "80%"]) == 0
     assert run(["server", "--memory-watermark", "40 %"]) == 0
     whole, half = started_with
@@ -844,14 +851,14 @@ def test_help_waits_neither_for_grpc_nor_for_protobuf_nor_for_rich() -> None:
 
 
 def test_rich_is_not_imported_for_a_pipe(server: ServerProcess) -> None:
-    """Scripts need not wait for it."""
+    """Scripts should not wait for it."""
     code = "import sys; from queuelet.cli import run; run(['list']); print('rich' in sys.modules, file=sys.stderr)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, env=Cli(server.address).env, check=True)
     assert ended.stderr == b"False\n"
 
 
 def test_every_command_has_help_with_examples_and_variables(capfd: pytest.CaptureFixture[str]) -> None:
-    """Both the command's own options and the global ones."""
+    """The command's own options and the global ones."""
     for name, command in every_command():
         assert run([*name.split(), "--help"]) == 0
         shown = capfd.readouterr().out
@@ -870,13 +877,13 @@ def test_the_server_command_says_what_to_install_where_it_is_missing() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "cannot reach the server" in ended.stderr
-    assert "needs the package structlog: pip install 'queuelet[server]'" in ended.stderr
+    assert "package structlog is not installed; run: pip install 'queuelet[server]'" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script(cli: Cli, shell: str) -> None:
-    """For each shell, which then asks for words."""
+    """For each shell; the script then calls queuelet for completions."""
     ended = cli("completion", shell)
     assert ended.code == 0
     assert f"_QUEUELET_COMPLETE={shell}_complete" in ended.out.decode()
@@ -885,7 +892,7 @@ def test_completion_prints_a_script(cli: Cli, shell: str) -> None:
 
 
 def test_version_is_that_of_the_package(cli: Cli) -> None:
-    """As `queuelet 1.2.3`."""
+    """In the form `queuelet 1.2.3`."""
     assert cli("--version").out == f"queuelet {queuelet.__version__}\n".encode()
 
 

@@ -1,4 +1,4 @@
-"""`queuelet consume`, which runs a command for each message: real processes, servers that go away, and signals."""
+"""`queuelet consume`, which runs a command for each message: real processes, server restarts, and signals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.server_process import ServerProcess
 
 
 class Consuming:
-    """A `queuelet consume` that runs."""
+    """A running `queuelet consume`."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -29,20 +29,20 @@ class Consuming:
         self.process.send_signal(number)
 
     def wait_for(self, text: str) -> None:
-        """Read what it writes on standard error up to the line with this text."""
+        """Read standard error up to the line with this text."""
         assert self.process.stderr is not None
         while text.encode() not in (line := self.process.stderr.readline()):
             assert line, f"it ended without {text!r}"
 
     def end(self) -> tuple[int, str]:
-        """Return its exit code and what else it wrote on standard error, once it has ended."""
+        """Wait until it exits; return its exit code and the rest of standard error."""
         _, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, err.decode()
 
 
 @contextmanager
 def consuming(cli: Cli, queue: str, *words: str) -> Iterator[Consuming]:
-    """Start a consumer; it never outlives the block."""
+    """Start a consumer; it is killed at the end of the block."""
     process = cli.start("consume", queue, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield Consuming(process)
@@ -61,7 +61,7 @@ def lines_of(file: Path) -> list[str]:
 
 
 def until_told(log: Path) -> str:
-    """Return what a shell waits with until it is told to go on; not for ever, lest it outlives a test that fails."""
+    """Return a shell command that waits for a file, but not forever, so that it does not outlive a failed test."""
     return f"for _ in $(seq 1000); do [ -e {log}.go ] && break; sleep 0.02; done"
 
 
@@ -71,15 +71,15 @@ def tell(log: Path) -> None:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A file that commands write to."""
+    """A file that the commands write to."""
     return tmp_path / "log"
 
 
-# What becomes of messages
+# Results of commands
 
 
 def test_a_command_that_succeeds_acks_its_message(cli: Cli, rpc: Rpc, name: str) -> None:
-    """It gets the payload on standard input, byte for byte, and writes where queuelet does."""
+    """It gets the payload on standard input, byte for byte, and inherits standard output."""
     rpc.add(name, b"one\0two\xff\n")
     ended = cli("consume", name, "--once", "--", "cat")
     assert ended.out == b"one\0two\xff\n"
@@ -88,7 +88,7 @@ def test_a_command_that_succeeds_acks_its_message(cli: Cli, rpc: Rpc, name: str)
 
 
 def test_a_command_finds_the_delivery_in_its_environment(cli: Cli, rpc: Rpc, name: str) -> None:
-    """All that `receive` would tell, and where the server is."""
+    """Everything that `receive` prints, and the server's address."""
     added = rpc.add(name, b"x", tags=[("size", "small"), ("size", "grün")])
     ended = cli("consume", name, "--once", "--consumer", "me", "--", "env", "-0")
     env = dict(line.split("=", 1) for line in ended.out.decode().split("\0") if line)
@@ -105,7 +105,7 @@ def test_a_command_finds_the_delivery_in_its_environment(cli: Cli, rpc: Rpc, nam
     ("script", "reason"), [("exit 3", "exit code 3"), ("kill -9 $$", "killed by signal 9")], ids=["exit", "signal"]
 )
 def test_a_command_that_fails_gives_its_message_back(cli: Cli, rpc: Rpc, name: str, script: str, reason: str) -> None:
-    """With the reason, until it was tried as often as the queue allows."""
+    """With the reason, until its deliveries are used up."""
     cli("declare", name, "--max-deliveries", "2")
     message = rpc.add(name, b"x")
     ended = cli("consume", name, "--until-empty", "--", "sh", "-c", script)
@@ -116,14 +116,14 @@ def test_a_command_that_fails_gives_its_message_back(cli: Cli, rpc: Rpc, name: s
 
 
 def test_a_message_that_failed_stays_away_for_a_while(cli: Cli, rpc: Rpc, name: str) -> None:
-    """With --nack-delay; what is delayed is not waited for."""
+    """With --nack-delay; --until-empty does not wait for delayed messages."""
     rpc.add(name, b"x")
     assert cli("consume", name, "--until-empty", "--nack-delay", "600", "--", "false").code == 1
     assert rpc.get_queue(name).messages.delayed == 1
 
 
 def test_a_command_that_cannot_be_run_fails(cli: Cli, rpc: Rpc, name: str, tmp_path: Path) -> None:
-    """As one that ran and failed, with what the system says."""
+    """Like one that ran and failed, with the system's error as the reason."""
     program = tmp_path / "program"
     program.write_bytes(b"\0not a program")
     program.chmod(0o755)
@@ -139,7 +139,7 @@ def test_a_command_may_leave_its_input_unread(cli: Cli, rpc: Rpc, name: str) -> 
 
 
 def test_a_lease_is_extended_while_the_command_runs(cli: Cli, rpc: Rpc, name: str) -> None:
-    """It outlives the lease, and its message is delivered once."""
+    """It runs for longer than the lease, and its message is delivered once."""
     rpc.add(name, b"x")
     ended = cli("consume", name, "--once", "--lease", "1", "--", "sleep", "2.5")
     assert (ended.code, ended.err) == (0, "queuelet: 1 message done, 0 failed\n")
@@ -148,7 +148,7 @@ def test_a_lease_is_extended_while_the_command_runs(cli: Cli, rpc: Rpc, name: st
 
 
 def test_a_lease_that_was_lost_is_told(cli: Cli, rpc: Rpc, name: str, log: Path) -> None:
-    """The command goes on, and at its end it is told that its message may come again."""
+    """The command keeps running; at its end a line reports that its message may be redelivered."""
     rpc.add(name, b"x")
     script = f"echo $QUEUELET_MESSAGE_TOKEN >> {log}; {until_told(log)}"
     with consuming(cli, name, "--once", "--lease", "1", "--", "sh", "-c", script) as consumer:
@@ -160,14 +160,14 @@ def test_a_lease_that_was_lost_is_told(cli: Cli, rpc: Rpc, name: str, log: Path)
         code, err = consumer.end()
     assert code == 1
     assert "was done but may be redelivered: " in err
-    assert err.endswith("queuelet: 0 messages done, 0 failed, 1 done that may come again\n")
+    assert err.endswith("queuelet: 0 messages done, 0 failed, 1 done that may be redelivered\n")
 
 
-# How much, and for how long
+# Limits
 
 
 def test_commands_run_at_the_same_time(cli: Cli, rpc: Rpc, name: str, log: Path) -> None:
-    """As many as --concurrency says, and no more."""
+    """Up to --concurrency, and no more."""
     rpc.add_batch(name, [b"x"] * 6)
     script = f"echo begin >> {log}; {until_told(log)}; echo end >> {log}"
     with consuming(cli, name, "-c", "3", "--until-empty", "--", "sh", "-c", script) as consumer:
@@ -182,7 +182,7 @@ def test_commands_run_at_the_same_time(cli: Cli, rpc: Rpc, name: str, log: Path)
 def test_it_ends_after_as_many_messages_as_it_is_told(
     cli: Cli, rpc: Rpc, name: str, flags: Sequence[str], count: int
 ) -> None:
-    """And takes no more."""
+    """And leases no more."""
     rpc.add_batch(name, [b"x\n"] * 5)
     ended = cli("consume", name, *flags, "--", "cat")
     assert ended.out == b"x\n" * count
@@ -192,7 +192,7 @@ def test_it_ends_after_as_many_messages_as_it_is_told(
 
 
 def test_until_empty_waits_for_messages_that_others_work_on(cli: Cli, rpc: Rpc, name: str) -> None:
-    """They may come back; an empty queue ends it at once."""
+    """It waits, because they may be redelivered; an empty queue ends it at once."""
     assert cli("consume", name, "--until-empty", "--", "false").code == 0
     rpc.add(name, b"x")
     (held,) = cli("receive", name).lines
@@ -203,7 +203,7 @@ def test_until_empty_waits_for_messages_that_others_work_on(cli: Cli, rpc: Rpc, 
 
 
 def test_an_exclusive_consumer_is_the_only_one(cli: Cli, rpc: Rpc, name: str, log: Path) -> None:
-    """Another stands in line and takes over with a larger token; who does not ask is refused."""
+    """Another exclusive consumer waits and takes over with a larger token; a shared one is refused."""
     script = f"echo $QUEUELET_MESSAGE_CONSUMER $QUEUELET_MESSAGE_HOLDER_TOKEN >> {log}"
 
     def start(consumer: str) -> tuple[str, ...]:
@@ -235,13 +235,13 @@ def test_an_exclusive_consumer_is_the_only_one(cli: Cli, rpc: Rpc, name: str, lo
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_running_commands_end(cli: Cli, rpc: Rpc, name: str, log: Path, number: signal.Signals) -> None:
-    """Their messages are acked; no other is begun."""
+    """Their messages are acked, and no other command is started."""
     rpc.add_batch(name, [b"1", b"2"])
     script = f"echo begin >> {log}; {until_told(log)}; echo end >> {log}"
     with consuming(cli, name, "--", "sh", "-c", script) as consumer:
         eventually(lambda: lines_of(log) == ["begin"], "it runs")
         consumer.signal(number)
-        consumer.wait_for("queuelet: waiting for 1 running; once more to stop them\n")
+        consumer.wait_for("queuelet: waiting for 1 running commands; a second signal stops them\n")
         tell(log)
         code, err = consumer.end()
     assert code == 0
@@ -261,12 +261,12 @@ def test_a_signal_lets_running_commands_end(cli: Cli, rpc: Rpc, name: str, log: 
 def test_a_second_signal_stops_commands_and_gives_their_messages_back(  # noqa: PLR0917  # fixtures and a table
     cli: Cli, rpc: Rpc, name: str, log: Path, number: signal.Signals, code: int, script: str
 ) -> None:
-    """At once; what the command had started ends with it."""
+    """Immediately, together with the processes that the command started."""
     rpc.add(name, b"x")
     with consuming(cli, name, "--", "sh", "-c", f"echo $$ >> {log}; {script}") as consumer:
         eventually(lambda: bool(lines_of(log)), "it runs")
         consumer.signal(number)
-        consumer.wait_for("once more to stop them")
+        consumer.wait_for("a second signal stops them")
         consumer.signal(number)
         ended, err = consumer.end()
     assert ended == code
@@ -277,13 +277,13 @@ def test_a_second_signal_stops_commands_and_gives_their_messages_back(  # noqa: 
 
 
 def test_ctrl_c_on_a_terminal_does_not_reach_the_command(cli: Cli, rpc: Rpc, name: str, log: Path) -> None:
-    """Which may end in peace."""
+    """These may finish."""
     rpc.add(name, b"x")
     script = f"echo begin >> {log}; {until_told(log)}; echo end"
     with Terminal(cli, "consume", name, "--", "sh", "-c", script) as terminal:
         eventually(lambda: lines_of(log) == ["begin"], "it runs")
         terminal.type(b"\x03")
-        terminal.wait_for("once more to stop")
+        terminal.wait_for("a second signal stops")
         tell(log)
         ended = terminal.end()
     assert ended.code == 0
@@ -292,7 +292,7 @@ def test_ctrl_c_on_a_terminal_does_not_reach_the_command(cli: Cli, rpc: Rpc, nam
 
 
 def test_a_signal_ends_a_consumer_that_waits(cli: Cli, rpc: Rpc, name: str) -> None:
-    """At once."""
+    """Immediately."""
     with consuming(cli, name, "--", "true") as consumer:
         eventually(lambda: rpc.stats(name).waiting_calls == 1, "it waits")
         consumer.signal(signal.SIGTERM)
@@ -300,13 +300,13 @@ def test_a_signal_ends_a_consumer_that_waits(cli: Cli, rpc: Rpc, name: str) -> N
 
 
 def test_an_ending_consumer_takes_no_more_messages(cli: Cli, rpc: Rpc, name: str, log: Path) -> None:
-    """Though it had asked for eight."""
+    """Although it had requested eight."""
     rpc.add(name, b"long")
     script = f"echo begin >> {log}; {until_told(log)}"
     with consuming(cli, name, "-c", "8", "--", "sh", "-c", script) as consumer:
         eventually(lambda: lines_of(log) == ["begin"], "it runs")
         consumer.signal(signal.SIGTERM)
-        consumer.wait_for("once more to stop them")
+        consumer.wait_for("a second signal stops them")
         eventually(lambda: rpc.stats(name).waiting_calls == 0, "it does not stand in line any more")
         rpc.add(name, b"late")
         tell(log)
@@ -315,11 +315,11 @@ def test_an_ending_consumer_takes_no_more_messages(cli: Cli, rpc: Rpc, name: str
     assert lines_of(log) == ["begin"]
 
 
-# Servers that go away
+# Server restarts
 
 
 def test_a_server_that_is_killed_is_waited_for(log: Path) -> None:
-    """While the queue is missing too, as a Memory queue is until it is declared again."""
+    """Also while the queue is missing, because a Memory queue is gone until it is declared again."""
     with ServerProcess() as server:
         cli, port = Cli(server.address), server.port
         cli("new", "memory", "--name", "orders")
@@ -345,7 +345,7 @@ def test_a_server_that_is_killed_is_waited_for(log: Path) -> None:
 
 
 def test_a_command_that_runs_while_the_server_is_away_is_done_all_the_same(log: Path) -> None:
-    """Its message went with the Memory of the server; it is not begun twice, and not told as a failure."""
+    """The message was lost with the server's memory. Its command is not restarted, and it does not count as failed."""
     with ServerProcess() as server:
         cli, port = Cli(server.address), server.port
         cli("new", "memory", "--name", "orders")
@@ -365,7 +365,7 @@ def test_a_command_that_runs_while_the_server_is_away_is_done_all_the_same(log: 
 def test_a_message_that_comes_again_while_its_command_runs_is_not_begun_twice(
     server: ServerProcess, rpc: Rpc, name: str, log: Path
 ) -> None:
-    """As after a connection that was cut: the command goes on under the new lease."""
+    """As after a lost connection: the command keeps running under the new lease."""
     rpc.add(name, b"x")
     script = f"echo begin >> {log}; {until_told(log)}"
     with (
@@ -375,7 +375,7 @@ def test_a_message_that_comes_again_while_its_command_runs_is_not_begun_twice(
         eventually(lambda: lines_of(log) == ["begin"], "it runs")
         relay.cut()
         eventually(lambda: rpc.stats(name).redelivered == 1, "the message comes again")
-        time.sleep(0.5)  # until it has arrived: what it is told of a lease that was overtaken is another matter
+        time.sleep(0.5)  # until it has arrived, because a redelivery during the command is another case
         tell(log)
         code, err = consumer.end()
     assert code == 0
@@ -386,7 +386,7 @@ def test_a_message_that_comes_again_while_its_command_runs_is_not_begun_twice(
 
 
 def test_a_server_that_drains_is_waited_for() -> None:
-    """As one that is killed."""
+    """Like one that is killed."""
     with ServerProcess() as server:
         cli, rpc = Cli(server.address), Rpc(server.address)
         cli("new", "memory", "--name", "orders")
@@ -403,7 +403,7 @@ def test_a_server_that_drains_is_waited_for() -> None:
 
 
 def test_a_server_that_was_never_there_is_not_waited_for() -> None:
-    """The address may be wrong: exit code 3, as of all commands."""
+    """The address may be wrong: exit code 3, as for all commands."""
     ended = Cli("127.0.0.1:1")("consume", "orders", "--", "true")
     assert ended.code == 3
     assert ended.err.startswith("queuelet: cannot consume: cannot reach the server at 127.0.0.1:1")
@@ -411,7 +411,7 @@ def test_a_server_that_was_never_there_is_not_waited_for() -> None:
 
 
 def test_a_queue_that_is_deleted_ends_it(cli: Cli, rpc: Rpc, log: Path) -> None:
-    """With what it has done so far."""
+    """With a summary of its work so far."""
     made = rpc.new_queue()
     with consuming(cli, made.meta.id, "--timeout", "1", "--", "true") as consumer:
         eventually(lambda: rpc.stats(made.meta.id).waiting_calls == 1, "it waits")

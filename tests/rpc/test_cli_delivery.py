@@ -1,4 +1,4 @@
-"""Commands about leases and about the terms of messages: real processes against a real server."""
+"""Commands about leases, and about priorities and times of messages: real processes against a real server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def payload_of(line: Any) -> bytes:  # noqa: ANN401  # whatever was printed
 
 
 def test_receive_leases_a_message_until_it_is_acked(cli: Cli, rpc: Rpc, name: str) -> None:
-    """A line of JSON with the token, which ack takes as it is."""
+    """A line of JSON with the token, which ack accepts unchanged."""
     rpc.add_batch(name, [b"first", b"second"])
     (line,) = cli("receive", name).lines
     assert payload_of(line) == b"first"
@@ -35,7 +35,7 @@ def test_receive_leases_a_message_until_it_is_acked(cli: Cli, rpc: Rpc, name: st
 
 
 def test_receive_takes_several_with_their_own_lease_and_consumer(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Up to the count, in their order; what the consumer calls itself is seen by others."""
+    """Up to the count and in order; others see the consumer's name."""
     rpc.add_batch(name, [b"%d" % number for number in range(5)])
     lines = cli("receive", name, "-n", "3", "--lease", "600", "--consumer", "me").lines
     assert list(map(payload_of, lines)) == [b"0", b"1", b"2"]
@@ -49,7 +49,7 @@ def test_receive_takes_several_with_their_own_lease_and_consumer(cli: Cli, rpc: 
 
 
 def test_receive_waits_for_a_message(cli: Cli, rpc: Rpc, name: str) -> None:
-    """As long as it is told to."""
+    """For at most --wait."""
     receiving = cli.start("receive", name, "--wait", "30", stdout=subprocess.PIPE)
     eventually(lambda: rpc.stats(name).waiting_calls == 1, "it waits")
     rpc.add(name, b"at last")
@@ -61,7 +61,7 @@ def test_receive_waits_for_a_message(cli: Cli, rpc: Rpc, name: str) -> None:
 def test_a_call_repeated_with_its_request_id_gets_the_same_messages(
     cli: Cli, rpc: Rpc, name: str, command: list[str]
 ) -> None:
-    """So that a script whose call failed half-way can try again."""
+    """So that a script can retry after a failed call."""
     rpc.add_batch(name, [b"1", b"2", b"3"])
     first, second = (cli(command[0], name, *command[1:], "--request-id", "mine") for _ in range(2))
     assert first.code == 0
@@ -69,7 +69,7 @@ def test_a_call_repeated_with_its_request_id_gets_the_same_messages(
 
 
 def test_ack_tells_which_leases_were_over(cli: Cli, rpc: Rpc, name: str) -> None:
-    """The others are acked all the same, and it exits with 1."""
+    """The others are acked anyway, and it exits with 1."""
     rpc.add_batch(name, [b"1", b"2"])
     given_back, done = (line["token"] for line in cli("receive", name, "-n", "2").lines)
     cli("nack", name, given_back)
@@ -83,17 +83,17 @@ def test_ack_tells_which_leases_were_over(cli: Cli, rpc: Rpc, name: str) -> None
 
 
 def test_every_refusal_is_told_in_full(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Where the server says a sentence only once."""
+    """Although the server sends each error message only once."""
     first, second = cli("ack", name, "1", "2").err.splitlines()
     assert second == first.replace("ack 1", "ack 2")
     assert len(second) > len("queuelet: cannot ack 2: ")
 
 
 def test_nack_gives_a_message_back_with_a_reason_and_a_delay(cli: Cli, rpc: Rpc, name: str) -> None:
-    """It keeps its place; the history tells who had it and why it came back."""
+    """It keeps its place; the history has the consumer and the reason."""
     rpc.add_batch(name, [b"1", b"2"])
     (line,) = cli("receive", name, "--consumer", "me").lines
-    assert cli("nack", name, line["token"], "--reason", "no paper", "-o", "table").out.endswith(b"  given back\n")
+    assert cli("nack", name, line["token"], "--reason", "no paper", "-o", "table").out.endswith(b"  nacked\n")
     assert [payload_of(each) for each in cli("receive", name, "-n", "2").lines] == [b"1", b"2"]
     (first, _) = cli("browse", name).lines
     assert first["count"] == 2
@@ -113,7 +113,7 @@ def test_nack_gives_a_message_back_with_a_reason_and_a_delay(cli: Cli, rpc: Rpc,
 
 
 def test_extend_moves_the_end_of_a_lease(cli: Cli, rpc: Rpc, name: str) -> None:
-    """To so long from now; a lease that is over cannot be extended."""
+    """From now on; an expired lease cannot be extended."""
     rpc.add(name, b"1")
     (line,) = cli("receive", name, "--lease", "5").lines
     extended = cli("extend", name, line["token"], "--lease", "600")
@@ -130,13 +130,13 @@ def test_extend_moves_the_end_of_a_lease(cli: Cli, rpc: Rpc, name: str) -> None:
 
 
 def test_a_terminal_shows_a_lease_with_its_message(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Token, deadline and which delivery it is, then what `pop` shows."""
+    """Token, deadline and delivery count, then the fields that `pop` shows."""
     rpc.add(name, b"hello", tags=[("size", "small")])
     shown = cli.on_terminal("receive", name).err.split()
     assert {"token", "deadline", "delivery", "size=small", "hello"} <= set(shown)
 
 
-# Terms of messages and settings of queues
+# Priorities, times and delivery settings
 
 
 def test_new_says_how_a_queue_delivers(cli: Cli, rpc: Rpc) -> None:
@@ -149,7 +149,7 @@ def test_new_says_how_a_queue_delivers(cli: Cli, rpc: Rpc) -> None:
 
 
 def test_add_takes_the_terms_of_a_message(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Priority, a delay or a time to begin with, and a time to live; for each line too."""
+    """Priority, a delay or a time, and a time to live; for each line too."""
     cli("add", name, "--payload", "usual")
     cli("add", name, "--payload", "first", "--priority", "-5")
     cli("add", name, "--lines", "--priority", "7", "--ttl", "600", stdin=b"last\nvery last\n")
@@ -165,7 +165,7 @@ def test_add_takes_the_terms_of_a_message(cli: Cli, rpc: Rpc, name: str) -> None
 
 
 def test_a_table_shows_the_terms_of_a_message(cli: Cli, name: str) -> None:
-    """Those that were given."""
+    """The ones that were given."""
     flags = ("--payload", "x", "--priority", "3", "--ttl", "90", "--not-before", "2100-01-01T00:00:00Z")
     shown = cli("add", name, *flags, "-o", "table").out.decode()
     assert "priority      3\n" in shown
@@ -175,7 +175,7 @@ def test_a_table_shows_the_terms_of_a_message(cli: Cli, name: str) -> None:
 
 
 def test_purge_can_be_kept_to_states(cli: Cli, rpc: Rpc, name: str) -> None:
-    """Only messages in these go, whatever else selects them."""
+    """Only messages in these states are purged."""
     rpc.add_batch(name, [b"leased", b"ready"])
     cli("receive", name)
     cli("add", name, "--payload", "delayed", "--delay", "600")
@@ -185,7 +185,7 @@ def test_purge_can_be_kept_to_states(cli: Cli, rpc: Rpc, name: str) -> None:
 
 
 def test_browse_shows_what_is_known_of_each_message(cli: Cli, rpc: Rpc, name: str) -> None:
-    """In a table, a column says what the state leaves open."""
+    """In a table, a column has the details of the state."""
     rpc.add(name, b"x")
     (line,) = cli("receive", name, "--consumer", "me").lines
     assert "by me" in cli("browse", name, "-o", "table").out.decode()
@@ -199,7 +199,7 @@ def test_browse_shows_what_is_known_of_each_message(cli: Cli, rpc: Rpc, name: st
 
 
 def test_stats_count_what_became_of_leases(cli: Cli, rpc: Rpc, name: str) -> None:
-    """In a table in words, in JSON as the server counts."""
+    """In words in a table, as fields in JSON."""
     rpc.add_batch(name, [b"1", b"2"])
     for command in ("nack", "ack"):
         (line,) = cli("receive", name).lines
@@ -208,8 +208,8 @@ def test_stats_count_what_became_of_leases(cli: Cli, rpc: Rpc, name: str) -> Non
     told = ("leased", "redelivered", "acked", "nacked", "released", "expired", "buried", "redriven")
     assert [counted[each] for each in told] == ["2", "1", "1", "1", "0", "0", "0", "0"]
     shown = cli("stats", name, "-o", "table").out.decode()
-    assert "leased         2, 1 of them again\n" in shown
-    assert "given back     1 by nack, 0 by a stream's end, 0 by time\n" in shown
+    assert "leased         2, 1 of them redelivered\n" in shown
+    assert "returned       1 by nack, 0 by the end of a stream, 0 by expiry\n" in shown
 
 
 # Dead messages
@@ -217,7 +217,7 @@ def test_stats_count_what_became_of_leases(cli: Cli, rpc: Rpc, name: str) -> Non
 
 @pytest.fixture
 def graveyard(cli: Cli, rpc: Rpc, name: str) -> str:
-    """A queue with three dead messages, the second of which is gold, and one that is not dead."""
+    """A queue with three dead messages, the second with tier=gold, and one that is not dead."""
     cli("declare", name, "--max-deliveries", "1")
     for payload, flags in (("1", []), ("2", ["-t", "tier=gold"]), ("3", [])):
         cli("add", name, "--payload", payload, *flags)
@@ -228,7 +228,7 @@ def graveyard(cli: Cli, rpc: Rpc, name: str) -> str:
 
 
 def test_dead_list_tells_why_messages_died(cli: Cli, graveyard: str) -> None:
-    """A line each with the reason and the tries; as a table too."""
+    """A line for each with the reason and the tries; as a table too."""
     lines = cli("dead", "list", graveyard).lines
     assert [payload_of(line) for line in lines] == [b"1", b"2", b"3"]
     assert {(line["state"], line["reason"], line["tries"][0]["reason"]) for line in lines} == {
@@ -243,7 +243,7 @@ def test_dead_list_tells_why_messages_died(cli: Cli, graveyard: str) -> None:
 
 
 def test_dead_redrive_makes_messages_ready_by_id_by_tag_or_all(cli: Cli, rpc: Rpc, graveyard: str) -> None:
-    """They are delivered again, and keep their history; a dry run only counts."""
+    """They are redelivered, and keep their history; a dry run only counts."""
     first = cli("dead", "list", graveyard, "--max", "1").lines[0]["message"]["meta"]["id"]
     assert cli("dead", "redrive", graveyard, "--all", "--dry-run", "-o", "table").out == b"would redrive 3 messages\n"
     assert rpc.get_queue(graveyard).messages.dead == 3
@@ -258,7 +258,7 @@ def test_dead_redrive_makes_messages_ready_by_id_by_tag_or_all(cli: Cli, rpc: Rp
 
 
 def test_dead_redrive_keeps_to_a_rate(cli: Cli, rpc: Rpc, graveyard: str) -> None:
-    """^C ends it, and says how far it was."""
+    """^C stops it, and it reports its progress."""
     redriving = cli.start(
         "dead", "redrive", graveyard, "--all", "--rate", "1", stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -271,28 +271,28 @@ def test_dead_redrive_keeps_to_a_rate(cli: Cli, rpc: Rpc, graveyard: str) -> Non
 
 
 def test_a_terminal_shows_how_far_a_redrive_is(cli: Cli, graveyard: str) -> None:
-    """A bar while it works, and the number at the end."""
+    """A progress bar, and the number at the end."""
     ended = cli.on_terminal("dead", "redrive", graveyard, "--all", "--rate", "1")
     assert "1/3" in ended.err
     assert ended.err.endswith("redrove 3 messages\n")
 
 
 def test_dead_purge_touches_no_other_message(cli: Cli, rpc: Rpc, graveyard: str) -> None:
-    """By tag, or all; the living stay."""
+    """By tag, or all; other messages stay."""
     assert cli("dead", "purge", graveyard, "-l", "tier=gold").json == {"purged": "1"}
     assert cli("dead", "purge", graveyard, "--all", "-o", "table").out == b"purged 2 messages\n"
     assert payloads(rpc, graveyard) == [b"alive"]
 
 
 def test_dead_alone_lists_its_commands(cli: Cli) -> None:
-    """With the exit code of bad usage, as queuelet alone does."""
+    """With the exit code of wrong usage, like queuelet without a command."""
     ended = cli("dead")
     assert ended.code == 2
     assert "redrive" in ended.err
 
 
 def test_the_server_can_be_named_before_dead_after_it_and_at_the_end(cli: Cli, graveyard: str) -> None:
-    """Global options stand anywhere."""
+    """Global options are allowed anywhere."""
     address = cli.env["QUEUELET_SERVER_ADDRESS"]
     for words in (
         ["-s", address, "dead", "list", graveyard],

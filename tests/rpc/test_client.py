@@ -55,7 +55,7 @@ async def test_redrive_yields_how_far_it_is(client: Client, queue: pb.Queue) -> 
 
 
 async def deliveries(client: Client, queue: str, count: int) -> list[Delivery]:
-    """Return so many deliveries of a stream, each acked as it comes."""
+    """Return this many deliveries of a stream, each acked on arrival."""
     taken: list[Delivery] = []
     async with client.consume(queue, credit=1, consumer="me") as stream:
         async for news in stream:
@@ -68,7 +68,7 @@ async def deliveries(client: Client, queue: str, count: int) -> list[Delivery]:
 
 
 async def test_a_stream_brings_as_many_messages_as_it_has_credit_for(client: Client, queue: pb.Queue) -> None:
-    """And what was said before it was left is heard."""
+    """And results of earlier requests still arrive."""
     name = queue.meta.id
     for payload in (b"1", b"2", b"3"):
         await client.add(name, payload)
@@ -100,7 +100,7 @@ async def test_an_exclusive_consumer_is_told_its_token(client: Client, queue: pb
 
 
 async def test_a_stream_that_is_refused_raises_why(client: Client, queue: pb.Queue) -> None:
-    """Whether it is read or written to."""
+    """While it is read and while it is written."""
     async with client.consume("nowhere") as stream:
         with pytest.raises(QueueNotFound):
             await anext(stream)

@@ -60,7 +60,7 @@ def numbers(*of: int) -> list[bytes]:
 
 
 def waiting(rpc: Rpc, queue: str, count: int) -> None:
-    """Return once so many calls wait on a queue."""
+    """Return once this many calls wait on a queue."""
     eventually(lambda: rpc.stats(queue).waiting_calls == count, f"{count} calls wait")
 
 
@@ -136,7 +136,7 @@ def test_a_lease_lasts_as_long_as_the_stream_says(rpc: Rpc, orders: str) -> None
 
 
 def test_large_messages_come_within_what_a_client_receives(rpc: Rpc, queue: pb.Queue) -> None:
-    """Results that are told beside the largest message do not make it too large."""
+    """Results that are sent together with the largest message do not make the response too large."""
     rpc.add_batch(queue.meta.id, [b"small"] * 100)
     sizes = [4 * MIB - 500, MIB, 2 * MIB, 3 * MIB]
     for size in sizes:
@@ -183,7 +183,7 @@ def test_a_stream_whose_turn_comes_as_it_ends_passes_it_on(rpc: Rpc, queue: pb.Q
         waiting(rpc, queue.meta.id, 0)
 
 
-# What becomes of messages
+# Settling
 
 
 def test_acks_nacks_and_extends_travel_on_the_stream_and_each_is_answered(rpc: Rpc, orders: str) -> None:
@@ -236,11 +236,11 @@ def test_ten_thousand_messages_come_and_are_acknowledged_in_groups(rpc: Rpc, que
     consumer.cancel()
 
 
-# Ends
+# Ends of streams
 
 
 def assert_back(rpc: Rpc, queue: str, count: int = 10) -> None:
-    """Return once all messages are ready again, and no lease had to run out for it."""
+    """Return once all messages are ready again without the expiry of any lease."""
     eventually(lambda: counts(rpc, queue) == (count, 0, 0, 0), "the leases are back")
     assert rpc.stats(queue).expired == 0
     assert [message.payload for message in rpc.browse_all(queue)] == numbers(*range(count)), "in their old places"
@@ -280,7 +280,7 @@ def test_a_message_that_was_not_begun_can_be_given_back_as_such(rpc: Rpc, orders
 def test_thousands_of_leases_come_back_to_their_old_places_before_the_next_holder_begins(
     rpc: Rpc, queue: pb.Queue
 ) -> None:
-    """They are given back step by step, and the queue is held until the last is."""
+    """They are returned in steps, and the queue stays held until the last one."""
     count = 3_500
     for start in range(0, count, 500):
         rpc.add_batch(queue.meta.id, numbers(*range(start, start + 500)))
@@ -305,7 +305,7 @@ def test_what_was_acknowledged_does_not_come_back_with_the_rest(rpc: Rpc, orders
 
 
 def test_leases_that_ended_otherwise_are_left_alone_when_the_stream_ends(rpc: Rpc, orders: str) -> None:
-    """One ran out and is somebody else's now; one was acknowledged by a call."""
+    """One lease expired and its message went to another consumer; another was acknowledged by a separate call."""
     consumer = rpc.consume(orders, credit=2, lease={"seconds": 1})
     overtaken, _ = consumer.take(2)
     eventually(lambda: rpc.stats(orders).expired == 2, "the leases run out")
@@ -374,7 +374,9 @@ def test_a_stream_past_its_deadline_gives_its_leases_back(rpc: Rpc, orders: str)
     [
         pytest.param(pb.ConsumeRequest(credit=-1, ack=[1]).SerializeToString(), "credit: -1 is negative", id="rule"),
         pytest.param(
-            pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="q")).SerializeToString(), "start: a stream", id="start"
+            pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="q")).SerializeToString(),
+            "start: only allowed in the first request",
+            id="start",
         ),
         pytest.param(b"\xde\xad\xbe\xef", "request: ", id="garbage"),
     ],
@@ -415,7 +417,7 @@ def test_a_server_that_drains_ends_streams_unavailable() -> None:
         consumers += [rpc.consume(rpc.new_queue().meta.id, exclusive=exclusive) for exclusive in (True, False)]
         for consumer in consumers:
             consumer.say(ack=[1])
-            consumer.until(lambda so_far: so_far.refused)  # so it is under way
+            consumer.until(lambda so_far: so_far.refused)  # so it is in flight
         server.signal(signal.SIGTERM)
         for consumer in consumers:
             refused = consumer.end()
@@ -461,7 +463,7 @@ def test_a_stream_that_waits_counts_to_the_calls_that_may() -> None:
 
 
 def test_a_client_that_does_not_read_holds_no_more_than_is_on_the_way(rpc: Rpc, server: ServerProcess) -> None:
-    """64 MiB wait for it, and it has credit for all."""
+    """64 MiB are ready, and it has credit for all of it."""
     queue = rpc.new_queue().meta.id
     for _ in range(32):
         rpc.add_batch(queue, [bytes(MIB)] * 2)
@@ -480,7 +482,7 @@ def test_a_client_that_does_not_read_holds_no_more_than_is_on_the_way(rpc: Rpc, 
 
 
 def test_a_client_that_asks_and_does_not_read_is_not_listened_to_for_ever(rpc: Rpc, server: ServerProcess) -> None:
-    """Refusals of 2,000,000 tokens: a hundred MiB if all were kept to be told."""
+    """Refusals of 2,000,000 tokens, which would take a hundred MiB if all were buffered."""
     queue = rpc.new_queue().meta.id
     before = server.resident_bytes()
     with closing(Rpc(server.address)) as other:
@@ -498,7 +500,7 @@ def test_a_client_that_asks_and_does_not_read_is_not_listened_to_for_ever(rpc: R
 
 
 def test_a_client_that_does_not_read_keeps_no_message_from_others(rpc: Rpc, server: ServerProcess) -> None:
-    """It has credit, stands in line, and cannot be sent to."""
+    """It has credit and waits, but responses cannot be sent to it."""
     queue = rpc.new_queue().meta.id
     with closing(Rpc(server.address)) as other:
         consumer = other.consume(queue, credit=5)
@@ -520,7 +522,7 @@ def test_a_client_that_does_not_read_keeps_no_message_from_others(rpc: Rpc, serv
     rpc.delete_queue(queue)
 
 
-# What stays behind
+# Leaks
 
 
 def test_streams_that_end_in_whatever_way_leave_no_task_behind() -> None:
@@ -554,7 +556,7 @@ def test_streams_that_end_in_whatever_way_leave_no_task_behind() -> None:
 
 
 def tasks(server: ServerProcess) -> int:
-    """Have an observed server count its tasks."""
+    """Make an observed server report its number of tasks."""
     seen = len(server.log("observed"))
     server.signal(signal.SIGUSR1)
     eventually(lambda: len(server.log("observed")) > seen, "the server counts its tasks")
@@ -581,12 +583,12 @@ class Driven:
         )
 
     async def say(self, request: pb.ConsumeRequest) -> None:
-        """Send a request, and return when nothing more is to be done about it."""
+        """Send a request, and return once it has been handled completely."""
         await self.requests.put(request.SerializeToString())
         await self.rest()
 
     async def rest(self) -> None:
-        """Let everything run that can."""
+        """Let all tasks run until they wait."""
         for _ in range(20):
             await asyncio.sleep(0)
 
@@ -599,7 +601,7 @@ class Driven:
 
 
 async def test_an_ack_is_told_once_it_is_committed_and_holds_nothing_up() -> None:
-    """Acks that come while a commit is under way are one group, the next."""
+    """Acks that arrive during a commit form one group, the next."""
     stream = Driven()
     stream.queue.add_batch([NewMessage(b"%d" % number) for number in range(10)], 2)
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=3))
@@ -626,7 +628,7 @@ async def test_an_ack_is_told_once_it_is_committed_and_holds_nothing_up() -> Non
 
 
 async def test_messages_gather_until_the_client_says_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that reads slowly would otherwise have ever more small answers on the way."""
+    """Otherwise a client that reads slowly would have more and more small responses in flight."""
     monkeypatch.setattr("queuelet.server.handlers.consume._APART", 3_600)
     stream = Driven()
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=9))
@@ -651,14 +653,14 @@ async def test_messages_go_on_after_a_moment_though_the_client_says_nothing() ->
         stream.queue.add(NewMessage(payload), 2)
         await stream.rest()
     async with asyncio.timeout(patient(10)):
-        while len(stream.answer.deliveries) < 3:  # noqa: ASYNC110  # what comes here sets no event
+        while len(stream.answer.deliveries) < 3:  # noqa: ASYNC110  # a message that arrives sets no event
             await asyncio.sleep(0.001)
     stream.serving.cancel()
     await asyncio.wait([stream.serving])
 
 
 async def test_a_stream_that_lost_its_credit_before_its_turn_passes_it_on() -> None:
-    """Its client ends: the message is for the next who waits, and not ready until something else happens."""
+    """When its client ends, the message goes to the next waiter immediately."""
     stream = Driven()
     called: list[str] = []
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=1))
@@ -698,7 +700,7 @@ async def test_a_store_that_fails_ends_the_stream_without_telling_that_acks_are_
 
 
 async def test_a_store_that_is_opened_anew_ends_its_streams_and_the_calls_that_wait() -> None:
-    """What they know of the queue is worth nothing any more, even if there are messages in it."""
+    """Its state is outdated, even if the queue has messages."""
     stream = Driven()
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders")))
     taken: list[bytes] = []
@@ -733,10 +735,10 @@ def test_consume_is_refused_where_there_is_no_queue(rpc: Rpc) -> None:
 
 
 class Rush:
-    """Consumers that come and go in every way while messages are added, until all are acknowledged."""
+    """Consumers that come and go in all ways while messages are added, until all are acknowledged."""
 
     def __init__(self, address: str, queue: str, count: int) -> None:
-        """Take the server, the queue, and how many messages there will be."""
+        """Use the server and the queue, with this many messages."""
         self._address = address
         self._queue = queue
         self._count = count
@@ -744,7 +746,7 @@ class Rush:
         self._is_added = Event()
 
     def run(self) -> list[bytes]:
-        """Return the payloads whose acknowledgement was told: of a stream that breaks, some are not."""
+        """Return the payloads whose acks were confirmed; a stream that breaks leaves some unconfirmed."""
         with ThreadPoolExecutor(6) as pool:
             workers = [pool.submit(self._consume, seed) for seed in range(4)]
             workers.append(pool.submit(self._pop))
@@ -795,7 +797,7 @@ def _has_told(tokens: Sequence[int], consumer: Consumer) -> bool:
 def test_consumers_that_come_and_go_leave_no_message_behind_and_none_is_done_twice(
     server: ServerProcess, rpc: Rpc
 ) -> None:
-    """Shared and exclusive, cancelled at any point, beside calls that wait: each message is done."""
+    """Shared and exclusive consumers, cancelled at any point, and waiting calls: each message is acknowledged once."""
     queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=1_000, lease_seconds=3_600)).meta.id
     done = Rush(server.address, queue, 300).run()
     assert len(done) == len(set(done)) > 150

@@ -1,4 +1,4 @@
-"""Dead letters: why a message is dead, what it has been through, and how it is made ready again or removed."""
+"""Dead letters: why a message died, its delivery history, and how it is redriven or removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def counts(rpc: Rpc, queue: str) -> tuple[int, int, int, int]:
 
 
 def fail_all(rpc: Rpc, queue: str, *, reason: str = "", consumer: str = "") -> int:
-    """Receive what is ready and give it back; return how many there were."""
+    """Receive all ready messages and nack them; return how many there were."""
     deliveries = rpc.receive(queue, consumer=consumer)
     if deliveries:
         rpc.nack(queue, *(delivery.token for delivery in deliveries), reason=reason)
@@ -31,7 +31,7 @@ def fail_all(rpc: Rpc, queue: str, *, reason: str = "", consumer: str = "") -> i
 
 @pytest.fixture
 def dead(rpc: Rpc) -> Iterator[str]:
-    """A queue whose five messages are dead after two deliveries each; those of even numbers have a tag."""
+    """A queue whose five messages are dead after two deliveries each; those with even numbers have a tag."""
     queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=2)).meta.id
     for number in range(5):
         rpc.add(queue, b"%d" % number, tags=[("even", "yes")] if number % 2 == 0 else [])
@@ -42,7 +42,7 @@ def dead(rpc: Rpc) -> Iterator[str]:
 
 
 def test_a_message_given_as_often_as_the_queue_allows_is_dead(rpc: Rpc, dead: str) -> None:
-    """It stays in its queue, out of the way, and tells why and since when it is dead and what it has been through."""
+    """It stays in its queue and is not delivered. Browsing shows the reason, the time and the delivery history."""
     assert counts(rpc, dead) == (0, 0, 0, 5)
     assert rpc.receive(dead) == []
     browsed = rpc.browse(dead, DEAD)
@@ -83,7 +83,7 @@ def test_what_is_dead_was_used(rpc: Rpc) -> None:
     queue = rpc.new_queue().meta.id
     rpc.add(queue, b"x")
     (delivery,) = rpc.receive(queue, 1)
-    with pytest.raises(Refused, match="unused: what nobody has begun to work on cannot be dead"):
+    with pytest.raises(Refused, match="unused: not allowed together with dead, because an unused message"):
         rpc.nack(queue, delivery.token, dead=True, unused=True)
 
 
@@ -91,7 +91,7 @@ def test_what_is_dead_has_no_delay(rpc: Rpc) -> None:
     queue = rpc.new_queue().meta.id
     rpc.add(queue, b"x")
     (delivery,) = rpc.receive(queue, 1)
-    with pytest.raises(Refused, match="delay: what is dead does not come again") as refused:
+    with pytest.raises(Refused, match="delay: not allowed together with dead, because a dead message") as refused:
         rpc.nack(queue, delivery.token, delay=1, dead=True)
     assert refused.value.facts["field"] == "delay"
     assert counts(rpc, queue) == (0, 0, 1, 0)
@@ -134,7 +134,7 @@ def test_the_limit_counts_dead_messages(rpc: Rpc) -> None:
 
 
 def test_the_newest_token_of_a_dead_message_still_acknowledges_it(rpc: Rpc) -> None:
-    """Its work was done after all, before anybody looked at it."""
+    """It was processed after all, before anyone looked at it."""
     queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=1)).meta.id
     rpc.add(queue)
     (delivery,) = rpc.receive(queue, lease=600)
@@ -148,7 +148,7 @@ def test_the_newest_token_of_a_dead_message_still_acknowledges_it(rpc: Rpc) -> N
 
 
 def test_redrive_makes_all_dead_messages_ready_again(rpc: Rpc, dead: str) -> None:
-    """As if they had just been added, behind what is there; the history of their tries goes along."""
+    """As if they had just been added, behind the messages that are there; they keep their history."""
     before = rpc.browse(dead, DEAD)
     rpc.add(dead, b"news")
     *_, last = rpc.redrive(dead, all=True)
@@ -184,7 +184,7 @@ def test_a_dry_run_counts_and_changes_nothing(rpc: Rpc, dead: str) -> None:
 
 
 def test_an_id_given_twice_counts_once(rpc: Rpc, dead: str) -> None:
-    """However it is written, and whether it is a dry run or not."""
+    """In any spelling, dry run or not."""
     message_id = rpc.browse(dead)[0].message.meta.id
     ids = [message_id, message_id.upper(), message_id]
     for dry_run in (True, False):
@@ -199,7 +199,7 @@ def test_redrive_of_a_queue_without_dead_messages_ends_at_once(rpc: Rpc, queue: 
 
 
 def many_dead(rpc: Rpc, count: int) -> str:
-    """Return a queue with so many dead messages."""
+    """Return a queue with this many dead messages."""
     queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=1)).meta.id
     rpc.add_batch(queue, [b"%d" % number for number in range(count)])
     while fail_all(rpc, queue):
@@ -246,7 +246,7 @@ def test_redrive_ends_when_its_queue_is_deleted(rpc: Rpc) -> None:
 
 
 def test_messages_that_die_during_a_redrive_wait_for_the_next(rpc: Rpc) -> None:
-    """Else a consumer that fails everything would make one go on for ever."""
+    """Otherwise, with a consumer that fails everything, a redrive would never end."""
     queue = many_dead(rpc, 30)
     stream = rpc.stream("Redrive", pb.RedriveRequest(queue_id=queue, all=True, rate=30).SerializeToString())
     failed = redriven = 0
@@ -274,14 +274,14 @@ def test_purge_of_the_dead_leaves_the_others(rpc: Rpc, dead: str) -> None:
 
 
 def add_with_ttl(rpc: Rpc, queue: str, payload: bytes, seconds: float) -> pb.Message:
-    """Add a message that is dead after so many seconds."""
+    """Add a message that expires after this many seconds."""
     request = add_request(queue, payload)
     request.message.ttl.FromNanoseconds(int(seconds * 1e9))
     return rpc.call("Add", request, pb.AddResponse).message
 
 
 def test_a_message_past_its_own_time_to_live_is_dead_and_says_so(rpc: Rpc, queue: pb.Queue) -> None:
-    """Ready or delayed, by itself; never silently gone."""
+    """Ready or delayed messages expire without any call, and are never silently gone."""
     added = add_with_ttl(rpc, queue.meta.id, b"short", 0.2)
     assert added.ttl == Duration(nanos=200_000_000)
     rpc.add(queue.meta.id, b"lasting")
@@ -346,7 +346,7 @@ def test_dead_letters_show_in_the_figures_of_the_queue(rpc: Rpc) -> None:
 
 
 def test_own_ids_hold_while_a_message_is_queued_in_whatever_state(rpc: Rpc) -> None:
-    """Delayed, leased or dead: a second add of its id answers with the first message."""
+    """Delayed, leased or dead: adding its ID again returns the first message."""
     queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=1)).meta.id
     own_id = "6f9c0000-1111-4222-8333-444455556666"
     message = pb.NewMessage(id=own_id, payload=b"x", tags=tags_to_pb([("a", "b")]), delay=Duration(nanos=300_000_000))

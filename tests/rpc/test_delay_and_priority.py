@@ -1,4 +1,4 @@
-"""Messages that wait for their time, and messages that go before others."""
+"""Delayed messages and priorities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.rpc import Refused, Rpc, eventually, outcome, pop_request
 
 
 def add(rpc: Rpc, queue: str, payload: bytes, **terms: object) -> pb.Message:
-    """Add a message on terms."""
+    """Add a message with these fields."""
     message = pb.NewMessage(payload=payload, **terms)  # type: ignore[arg-type]  # the fields of NewMessage
     return rpc.call("Add", pb.AddRequest(queue_id=queue, message=message), pb.AddResponse).message
 
@@ -25,7 +25,7 @@ def counts(rpc: Rpc, queue: str) -> tuple[int, int, int, int]:
 
 
 def in_milliseconds(number: int) -> Duration:
-    """Return so many milliseconds."""
+    """Return a duration in milliseconds."""
     return Duration(nanos=number * 1_000_000)
 
 
@@ -35,7 +35,7 @@ def in_a_while() -> Timestamp:
 
 
 def payloads(rpc: Rpc, queue: str) -> list[bytes]:
-    """Pop all."""
+    """Pop all messages."""
     return [message.payload for message in rpc.pop_all(queue)]
 
 
@@ -124,7 +124,7 @@ def test_smaller_numbers_go_first_and_equal_ones_in_the_order_they_came(rpc: Rpc
 
 
 def test_a_message_keeps_its_priority_and_its_place_when_it_comes_back(rpc: Rpc, queue: pb.Queue) -> None:
-    """From a nack, from a nack with a delay, and from a stream that broke."""
+    """After a nack, a nack with a delay, and the end of a stream."""
     for payload, priority in ((b"urgent 0", -1), (b"0", 0), (b"urgent 1", -1), (b"1", 0)):
         add(rpc, queue.meta.id, payload, priority=priority)
     urgent, other, *_ = rpc.receive(queue.meta.id)

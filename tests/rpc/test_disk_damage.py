@@ -1,4 +1,4 @@
-"""A server whose database has a damaged page: it is found when the page is read, and then stays told."""
+"""A server whose database has a damaged page, which is detected when the page is read and then stays reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = 4_096
 
 
 def spoil_a_page(database: Path) -> None:
-    """Overwrite the beginning of a page in the middle of a database, which is one of messages."""
+    """Overwrite the beginning of a page in the middle of a database, where it stores messages."""
     content = bytearray(database.read_bytes())
     start = len(content) // 2 // PAGE * PAGE
     content[start : start + 8] = bytes(8)

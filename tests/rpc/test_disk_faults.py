@@ -1,4 +1,4 @@
-"""A server whose disk is full or fails: what callers are told, what it shows, and that it recovers by itself."""
+"""A server whose disk is full or fails: the errors that callers get, what it reports, and how it recovers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OnDisk:
     folder: Path
 
     def break_it(self, words: str) -> None:
-        """Have the disk do wrong what the words say, or nothing any more."""
+        """Inject the faults that the words name, or none."""
         self.control.write_text(words)
 
     def metric(self, name: str) -> float:
@@ -48,7 +48,7 @@ class OnDisk:
         return self.rpc.add(queue, bytes(size)).meta.id
 
     def why_not_added(self, size: int = 1_000) -> str:
-        """Add a message; return the reason why it was refused, empty if it was taken."""
+        """Add a message; return the reason of its refusal, empty if it was accepted."""
         try:
             self.add(size)
         except Refused as refused:
@@ -56,13 +56,13 @@ class OnDisk:
         return ""
 
     def held(self) -> list[str]:
-        """Return the ids of the messages on the disk."""
+        """Return the IDs of the messages on disk."""
         return [message.meta.id for message in self.rpc.browse_all("disk")]
 
 
 @pytest.fixture
 def on_disk(tmp_path: Path) -> Iterator[OnDisk]:
-    """A server of its own, whose disk is well to begin with."""
+    """A server of its own, on a disk without faults at first."""
     control = tmp_path / "control"
     control.touch()
     program = [sys.executable, "-m", "support.faulty_disk", str(control), "server"]
@@ -180,7 +180,7 @@ def test_a_store_that_has_given_back_its_room_goes_on(on_disk: OnDisk) -> None:
 
 
 def test_an_id_is_not_given_twice_though_the_first_message_of_it_was_lost(on_disk: OnDisk) -> None:
-    """It may have been delivered before it was on the disk."""
+    """It may have been delivered before it was committed."""
     last = on_disk.add()
     on_disk.server.kill()
     with (

@@ -1,4 +1,4 @@
-"""The end of a server: nothing acknowledged is forgotten, nobody is left without an answer."""
+"""Draining: nothing acknowledged is lost, and every call ends with a response or a status."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
 class Load:
-    """Clients that add, pop, wait and watch, each until it is refused for the first time."""
+    """Clients that add, pop, wait and watch, each until its first refusal."""
 
     def __init__(self, server: ServerProcess) -> None:
-        """Take a server, and make the queues."""
+        """Use a server, and create the queues."""
         self._server = server
         self._lock = threading.Lock()
         self.acknowledged: list[bytes] = []
@@ -45,12 +45,12 @@ class Load:
         ]
 
     def start(self) -> None:
-        """Begin."""
+        """Start the clients."""
         for thread in self.threads:
             thread.start()
 
     def join(self) -> None:
-        """Wait until every client has its last answer."""
+        """Wait until every client has its last response."""
         for thread in self.threads:
             thread.join(60)
         assert not any(thread.is_alive() for thread in self.threads), "every call got an answer"
@@ -139,7 +139,7 @@ def test_calls_that_wait_are_told_why_they_end() -> None:
 
 
 def test_a_batch_that_got_in_part_tells_which_part() -> None:
-    """The part that is in was acknowledged, so it is counted among what is lost."""
+    """The added part was acknowledged, so it counts as lost."""
     with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
         queue = rpc.new_queue("part", limit=2).meta.id
         batch = pb.AddBatchRequest(queue_id=queue, messages=[pb.NewMessage()] * 5, wait=True)
@@ -158,7 +158,7 @@ def test_a_batch_that_got_in_part_tells_which_part() -> None:
 
 @contextmanager
 def draining(*flags: str) -> Iterator[tuple[ServerProcess, Rpc]]:
-    """A server that was told to stop and cannot yet: a call of it is under way, whose request never comes."""
+    """A server that is draining and cannot stop yet, because the request of a call never arrives."""
     release = threading.Event()
 
     def no_request() -> Iterator[bytes]:
@@ -215,11 +215,11 @@ def test_a_second_signal_ends_it_at_once(second: signal.Signals) -> None:
         server.wait_for_log("draining")
         server.signal(second)
         assert server.wait() == 128 + second
-        assert server.log()[-1]["msg"] == "stopped at once by a second signal"
+        assert server.log()[-1]["msg"] == "stopped immediately by a second signal"
 
 
 def test_a_health_watch_does_not_hold_up_the_end() -> None:
-    """Streams end UNAVAILABLE, whoever serves them: the grace here is longer than the test may take."""
+    """All streams end with UNAVAILABLE. The grace period is longer than the test may take, so they do not end by it."""
     with ServerProcess("--grace", "600") as server, closing(Rpc(server.address)) as rpc:
         watch = rpc.stream("grpc.health.v1.Health/Watch", b"", timeout=600)
         next(watch)
@@ -227,7 +227,7 @@ def test_a_health_watch_does_not_hold_up_the_end() -> None:
 
 
 def test_a_stream_without_a_request_does_not_hold_up_the_end() -> None:
-    """And ends UNAVAILABLE like any other, not as bad input."""
+    """And it ends with UNAVAILABLE like any other, and not as bad input."""
     with ServerProcess("--grace", "600") as server, grpc.insecure_channel(server.address) as channel:
         silent = threading.Event()
 
@@ -245,7 +245,7 @@ def test_a_stream_without_a_request_does_not_hold_up_the_end() -> None:
 
 
 def test_a_watcher_that_does_not_read_is_cut_off_after_the_grace() -> None:
-    """What is sent to it fills the connection's window."""
+    """Its responses fill the flow-control window of the connection."""
     with ServerProcess("--grace", "1") as server, closing(Rpc(server.address)) as rpc:
         tags = [(f"k{number}", "v" * 4_000) for number in range(60)]
         for _ in range(100):
@@ -279,10 +279,10 @@ def test_a_server_that_never_served_a_call_ends_with_0() -> None:
 
 
 def own_address() -> str:
-    """Return an address of this machine that is not loopback; skip where there is none."""
+    """Return an address of this machine that is not loopback; skip if there is none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: it only picks the interface
+            probe.connect(("192.0.2.1", 9))  # sends nothing; it only selects the interface
         except OSError:
             pytest.skip("this machine has no address but loopback's, so nobody else can be told from it")
         address = cast("str", probe.getsockname()[0])

@@ -1,4 +1,4 @@
-"""Exclusive consumption: one holder a queue, the next in line when it goes, and tokens that fence."""
+"""Exclusive consumption: one holder per queue, the next waiter after it, and tokens for fencing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def holding(rpc: Rpc, queue: str, credit: int = 0) -> Consumer:
 
 
 def waiting(rpc: Rpc, queue: str, count: int) -> None:
-    """Return once so many calls wait on a queue."""
+    """Return once this many calls wait on a queue."""
     eventually(lambda: rpc.stats(queue).waiting_calls == count, f"{count} calls wait")
 
 
@@ -108,7 +108,7 @@ def test_adding_looking_and_purging_go_on_while_there_is_a_holder(rpc: Rpc, orde
 
 
 def test_who_consumed_before_gives_way_to_a_holder_with_its_leases(rpc: Rpc, orders: str) -> None:
-    """The holder begins with the oldest message that is not acknowledged."""
+    """The holder begins with the oldest unacknowledged message."""
     before = [rpc.consume(orders, credit=credit, lease={"seconds": 3600}) for credit in (3, 0)]
     before[0].take(3)
     holder = rpc.consume(orders, exclusive=True)
@@ -125,7 +125,7 @@ def test_who_consumed_before_gives_way_to_a_holder_with_its_leases(rpc: Rpc, ord
 def test_calls_that_wait_for_a_message_are_refused_when_somebody_comes_to_hold_the_queue(
     rpc: Rpc, queue: pb.Queue
 ) -> None:
-    """And the next message is the holder's, not lost on one of them."""
+    """And the next message goes to the holder and is not lost on one of them."""
     calls = [rpc.start("Pop", pop_request(queue.meta.id, 600), timeout=600) for _ in range(3)]
     waiting(rpc, queue.meta.id, 3)
     holder = holding(rpc, queue.meta.id, credit=1)
@@ -139,7 +139,7 @@ def test_calls_that_wait_for_a_message_are_refused_when_somebody_comes_to_hold_t
 
 
 def test_the_next_in_line_takes_over_when_the_holder_goes(rpc: Rpc, orders: str) -> None:
-    """In the order they came, each with a larger token, and each begins with the oldest unacknowledged message."""
+    """In the order of arrival, each with a larger token, and each begins with the oldest unacknowledged message."""
     line = [holding(rpc, orders, credit=3)]
     for number in range(1, 4):
         line.append(rpc.consume(orders, credit=3, exclusive=True, lease={"seconds": 3600}))

@@ -1,6 +1,6 @@
-"""Long work lets other calls have their turn.
+"""Long work does not block other calls.
 
-Counted in calls that are answered meanwhile, since a time would measure the machine.
+The tests count the calls that are served meanwhile, because a time would measure the machine.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from support.server_process import ServerProcess
 
 TAGS = [pb.Tag(key=f"k{number}", value="v") for number in range(64)]
 COSTLY = ",".join(f"!a{number}" for number in range(63)) + ",nosuch"
-"""A selector that is held against every tag, 64 times, and picks nothing."""
+"""A selector that is compared with every tag 64 times and selects nothing."""
 
 MEANWHILE = 4
-"""Calls that have to be answered while long work goes on. One that is not sliced lets none through."""
+"""Calls that have to be served during long work. Work without time slices would let none through."""
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,12 @@ def browse(rpc: Rpc) -> None:
 
 
 def purge(rpc: Rpc) -> None:
-    """Look for messages to purge among all."""
+    """Search all messages for ones to purge."""
     assert rpc.call("Purge", pb.PurgeRequest(queue_id="tagged", selector=COSTLY), pb.PurgeResponse).purged == 0
 
 
 def list_queues(rpc: Rpc) -> None:
-    """Look for queues among all."""
+    """Search all queues."""
     assert not rpc.call("ListQueues", pb.ListQueuesRequest(selector=COSTLY), pb.ListQueuesResponse).queues
 
 
@@ -67,7 +67,7 @@ def add_batch(rpc: Rpc) -> None:
 
 
 def watch(rpc: Rpc) -> None:
-    """See a snapshot of all queues."""
+    """Receive a snapshot of all queues."""
     watching = rpc.watch(COSTLY)
     assert not any(batch.queues for batch in watching.snapshot())
     watching.cancel()
@@ -95,11 +95,11 @@ def test_calls_are_answered_while_long_work_goes_on(place: str, work: Callable[[
 
 
 MANY = 64
-"""Expensive calls at once."""
+"""Expensive calls at the same time."""
 
 
 def test_the_long_work_of_one_address_does_not_wait_for_all_that_another_asks_for() -> None:
-    """It begins last, and is done while all others are still in progress. Short calls are answered all the time."""
+    """It begins last and ends while all others are still in progress. Short calls are served all the time."""
     with (
         ServerProcess() as server,
         Relay(server.port, source="127.0.0.2") as relay,

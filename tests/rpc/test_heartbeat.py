@@ -1,4 +1,4 @@
-"""The heartbeat of a Consume stream, what becomes of the leases of a silent client, and how much a client is sent."""
+"""The heartbeat of a Consume stream, the leases of a silent client, and limits of what a client is sent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from support.rpc import Consumer, Refused, Rpc, eventually
 
 MIB = 1024 * 1024
 FAST = {"nanos": 100_000_000}
-"""The fastest heartbeat there is."""
+"""The fastest heartbeat that the server accepts."""
 
 
 @pytest.fixture
 def orders(rpc: Rpc) -> Iterator[str]:
-    """A queue of ten messages that are dead after two deliveries."""
+    """A queue of ten messages that die after two deliveries."""
     queue = rpc.new_queue(delivery=pb.DeliverySettings(max_deliveries=2)).meta.id
     rpc.add_batch(queue, [b"%d" % number for number in range(10)])
     yield queue
@@ -33,12 +33,12 @@ def counts(rpc: Rpc, queue: str) -> tuple[int, int, int]:
 
 
 def has_beaten(count: int, consumer: Consumer) -> bool:
-    """Return whether so many empty responses have come."""
+    """Return whether this many empty responses have arrived."""
     return consumer.empty >= count
 
 
 def silence(consumer: Consumer) -> Refused:
-    """Say nothing until the stream is ended for it."""
+    """Send nothing until the server ends the stream."""
     with pytest.raises(Refused) as refused:
         consumer.until(lambda _: False)
     consumer.close()
@@ -208,11 +208,11 @@ NEW_FIELDS = {
     "ConsumeStart": {"heartbeat", "max_bytes"},
     "ConsumeResponse": {"heartbeat"},
 }
-"""What programs of before do not know of."""
+"""Fields that older programs do not know."""
 
 
 def older_messages() -> Any:  # noqa: ANN401  # generated classes by name
-    """Return how to get the classes of the protocol as it was before there were heartbeats."""
+    """Return a function for the generated classes of the protocol as it was before heartbeats."""
     file = descriptor_pb2.FileDescriptorProto()
     pb.DESCRIPTOR.CopyToProto(file)
     for message in file.message_type:

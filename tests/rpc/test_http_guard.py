@@ -1,4 +1,4 @@
-"""Web pages cannot use the HTTP port by way of their reader's browser; programs can."""
+"""Web pages cannot use the HTTP port through their reader's browser; programs can use it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATHS = ("/metrics", "/healthz", "/readyz", "/quitquitquit", "/nothing")
 
 @pytest.fixture(scope="module")
 def public() -> Iterator[ServerProcess]:
-    """A server with names of its own. No request of these tests may stop it."""
+    """A server with names of its own. The requests of these tests must not stop it."""
     names = ("--http-hosts", "metrics.example.com", "--http-hosts", "Other.Example.com.")
     with ServerProcess(*names) as server:
         yield server
@@ -64,13 +64,13 @@ def test_requests_of_foreign_pages_are_refused_on_every_path(public: ServerProce
 def test_a_refusal_says_what_to_do(public: ServerProcess) -> None:
     _, text = ask(public, "/metrics", [("Host", "queues.example.org")])
     assert text == (
-        "Host: 'queues.example.org' is not known as a name of this server; use its IP address, or start it with "
+        "Host: 'queues.example.org' is not a known name of this server; use its IP address, or start it with "
         "--http-hosts and the name\n"
     )
     _, text = ask(public, "/metrics", FOREIGN["a page by fetch"])
-    assert text == "Origin: requests of other sites' pages are refused; send the request from a program\n"
+    assert text == "Origin: requests from pages of other sites are refused; send the request from a program\n"
     _, text = ask(public, "/metrics", FOREIGN["a picture of another site"])
-    assert text == "Sec-Fetch-Site: requests of other sites' pages are refused; send the request from a program\n"
+    assert text == "Sec-Fetch-Site: requests from pages of other sites are refused; send the request from a program\n"
 
 
 PROGRAMS = {
@@ -109,7 +109,7 @@ def test_pages_of_the_server_itself_and_typed_addresses_are_served(public: Serve
 
 @pytest.mark.parametrize("host", ["0.0.0.0:10003", "192.168.1.7:10003", "queuelet:10003", "laptop.local", "[::]"])
 def test_a_stop_needs_a_host_of_loopback(public: ServerProcess, host: str) -> None:
-    """Browsers say nothing of a page that calls 0.0.0.0 or the machine's own address without TLS."""
+    """Browsers send neither header for a page that calls 0.0.0.0 or the machine's own address without TLS."""
     status, text = ask(public, "/quitquitquit", [("Host", host)])
     assert status == 403
     assert "--quit-from-anywhere" in text

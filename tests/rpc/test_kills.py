@@ -1,7 +1,7 @@
-"""Producers, consumers and the server are killed at any moment: what was acknowledged is kept, what is gone stays gone.
+"""Producers, consumers and the server are killed at any moment: acknowledged changes are never lost.
 
-In a soak the server is killed 500 times, and then everything is killed now and then for half an hour, in which no
-memory may grow.
+In a soak the server is killed 500 times. Then everything is killed from time to time for half an hour, in which memory
+must not grow.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ TESTS = Path(__file__).parent.parent
 
 KILLS = soaked(12, 500)
 MINUTES = soaked(0, int(os.environ.get("QUEUELET_SOAK_MINUTES", "30")))
-"""How long the soak lasts."""
+"""The duration of the soak."""
 
 MIB = 1024 * 1024
 
 
 class Worker:
-    """A process that says what it does, and who notes it."""
+    """A process that prints its operations, and a thread that records them."""
 
     def __init__(self, role: str, arguments: list[str], note: Callable[[str], None]) -> None:
         self.role = role
@@ -56,18 +56,18 @@ class Worker:
         self._reader.start()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
 
     def begin_to_stop(self) -> None:
-        """Have it end when all that it did is known."""
+        """Stop it once all of its operations are known."""
         assert self._ready.wait(patient(60))
         self._process.terminate()
 
     def stopped(self) -> int:
-        """Return its exit code once it has ended."""
+        """Wait until it exits; return its exit code."""
         code = self._process.wait(patient(60))
         self._reader.join()
         return code
@@ -81,7 +81,7 @@ class Worker:
 
 
 class Crowd:
-    """A server on one folder, and workers on one queue of it. Each can be killed, and is started again."""
+    """A server on one folder, and workers on one queue of it. Each can be killed, and is then restarted."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.ledger = Ledger()
@@ -103,12 +103,12 @@ class Crowd:
         return Rpc(f"127.0.0.1:{self._port}")
 
     def start_server(self) -> ServerProcess:
-        """Start the server, on the port it had."""
+        """Start the server on the same port as before."""
         flags = ("--listen", f"127.0.0.1:{self._port}", "--metrics", "127.0.0.1:0", "--data-dir", str(self._folder))
         return ServerProcess(*flags, free_ports=False).start()
 
     def kill_server(self) -> None:
-        """Kill the server, and start it again."""
+        """Kill the server and restart it."""
         self.server.kill()
         self.server = self.start_server()
 
@@ -121,7 +121,7 @@ class Crowd:
         self._start_worker(worker.role)
 
     def finish(self) -> None:
-        """Have the workers end, and take all that is left."""
+        """Stop the workers, and pop all remaining messages."""
         for worker in self._workers:
             worker.begin_to_stop()
         for worker in self._workers:
@@ -137,7 +137,7 @@ class Crowd:
                     self.ledger.remove((each.message.meta.id for each in leased), time.monotonic_ns())
 
     def end(self) -> None:
-        """End all that still runs."""
+        """Stop all processes."""
         for worker in self._workers:
             worker.kill()
         if self.server.is_running:
@@ -152,7 +152,7 @@ class Crowd:
             self.ledger.note(line)
 
     def _resolve_pops(self) -> None:
-        """Ask what became of the Pop whose worker was killed: the same request id gets the same answer."""
+        """Retry the Pop of a killed worker: the same request ID gets the same response."""
         with closing(self.rpc()) as rpc:
             for request_id in list(self.ledger.popping):
                 began = time.monotonic_ns()
@@ -168,7 +168,7 @@ class Crowd:
 
 @contextmanager
 def suppress_nothing_popped() -> Iterator[None]:
-    """Let a call take nothing."""
+    """Make a call whose response may be empty."""
     try:
         yield
     except Refused as refused:
@@ -178,7 +178,7 @@ def suppress_nothing_popped() -> Iterator[None]:
 
 @contextmanager
 def crowd(folder: Path, seed: int) -> Iterator[Crowd]:
-    """A crowd at work, whose processes end with the block."""
+    """A crowd at work; its processes are stopped at the end of the block."""
     there = Crowd(folder, seed)
     try:
         yield there
@@ -187,7 +187,7 @@ def crowd(folder: Path, seed: int) -> Iterator[Crowd]:
 
 
 def check(ledger: Ledger) -> None:
-    """Every message is accounted for."""
+    """Check that every message is accounted for."""
     assert not ledger.wrong, ledger.wrong[:20]
     assert not ledger.missing, f"{len(ledger.missing)} of {len(ledger.kept)}: {sorted(ledger.missing)[:20]}"
     assert ledger.kept
@@ -211,12 +211,12 @@ def test_a_server_that_is_killed_under_load_loses_nothing_and_brings_nothing_bac
 
 
 def test_what_was_answered_of_queues_survives_a_kill_right_after_it(tmp_path: Path) -> None:
-    """Nothing else is done that would take it to the disk."""
+    """Nothing else writes it to disk."""
     port = lasting_port()
     flags = ("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", "--data-dir", str(tmp_path))
 
     def change(*changes: tuple[str, ProtobufMessage]) -> dict[str, pb.Queue]:
-        """Make changes, kill the server, and return the queues that the next one has."""
+        """Make changes, kill the server, and return the queues after its restart."""
         with ServerProcess(*flags, free_ports=False) as server, closing(Rpc(server.address)) as rpc:
             for method, request in changes:
                 rpc.raw(method, request.SerializeToString())
@@ -243,14 +243,14 @@ def test_what_was_answered_of_queues_survives_a_kill_right_after_it(tmp_path: Pa
 
 @pytest.mark.parametrize("way", ["calls", "a stream"])
 def test_a_message_that_was_given_back_to_be_dead_or_away_is_so_after_a_kill(tmp_path: Path, way: str) -> None:
-    """Nothing else is done that would take it to the disk. One that was only given back may still be leased."""
+    """Nothing else writes it to disk. A message that was only nacked may still be leased."""
     with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
         new = pb.NewQueueRequest(name="orders", store=pb.Queue.DISK, limit=-1)
         queue = rpc.call("NewQueue", new, pb.NewQueueResponse).queue.meta.id
         rpc.add_batch(queue, [b"dead", b"away"])
         if way == "calls":
             dead, away = (delivery.token for delivery in rpc.receive(queue, lease=600))
-            time.sleep(1)  # until the leases are on the disk
+            time.sleep(1)  # until the leases are on disk
             rpc.nack(queue, dead, dead=True)
             rpc.nack(queue, away, delay=600)
         else:
@@ -286,7 +286,7 @@ def test_a_message_that_is_dead_since_it_was_given_back_too_often_is_so_after_a_
 
 @pytest.mark.timeout(soaked(300, 2 * 3_600))
 def test_whoever_is_killed_and_whenever_every_message_is_accounted_for(tmp_path: Path) -> None:
-    """For some seconds, in a soak for half an hour: then the server's memory may not have grown either."""
+    """For some seconds; in a soak for half an hour, after which the server's memory must not have grown either."""
     end = time.monotonic() + (MINUTES * 60 or 8)
     next_kill = time.monotonic() + (60 if MINUTES else 2)
     kills = {"server": 0, "worker": 0}

@@ -1,4 +1,4 @@
-"""A server on disk is killed: the leases of streams end with it, in their old places, and those of Receive go on."""
+"""A server on disk is killed: the leases of its streams end, in their old places, and those of Receive continue."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ QUEUE = "orders"
 
 
 def leases_on_disk(folder: Path) -> int:
-    """Return how many leases are on the disk."""
+    """Return how many leases are on disk."""
     with closing(open_for_reading(folder / "queuelet.db")) as connection:
         return int(value(connection, "SELECT count(*) FROM deliveries"))
 
 
 @pytest.mark.parametrize("is_exclusive", [True, False], ids=["exclusive", "shared"])
 def test_the_leases_of_a_stream_end_when_the_server_is_killed(tmp_path: Path, *, is_exclusive: bool) -> None:
-    """Some of them were written and some were not yet: that must not decide who comes first."""
+    """Some of them were written and some were not; the order of delivery must not depend on that."""
     payloads = [b"%d" % number for number in range(40)]
     with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
         rpc.call("NewQueue", pb.NewQueueRequest(name=QUEUE, store=pb.Queue.DISK, limit=-1), pb.NewQueueResponse)
@@ -48,7 +48,7 @@ def test_a_lease_of_receive_goes_on_when_the_server_is_killed(tmp_path: Path) ->
     with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
         rpc.call("NewQueue", pb.NewQueueRequest(name=QUEUE, store=pb.Queue.DISK, limit=-1), pb.NewQueueResponse)
         rpc.add_batch(QUEUE, [b"a", b"b"])
-        # A message whose lease was a stream's before is not the stream's any more.
+        # A message that was leased by a stream before does not count as the stream's.
         consumer = rpc.consume(QUEUE, credit=1, lease={"seconds": 600})
         consumer.take(1)
         consumer.cancel()

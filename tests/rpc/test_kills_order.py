@@ -1,7 +1,7 @@
 """A server on disk and the exclusive consumer of a queue are killed together, again and again, under load.
 
-The first deliveries of all messages come in the order in which these were added, whoever holds the queue. Nothing that
-was added is lost, nothing that was acknowledged comes back, and tokens grow.
+The first deliveries of all messages are in the order of their addition, whichever consumer holds the queue. No added
+message is lost, no acknowledged one is redelivered, and tokens grow.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from support.rpc import Refused, Rpc, eventually
 QUEUE = "orders"
 KILLS = int(os.environ.get("QUEUELET_KILLS", "0")) or soaked(10, 10_000)
 LANES = soaked(1, 10)
-"""Runs side by side: a process that was killed, or sleeps, needs no processor."""
+"""Runs side by side: a process that was killed, or sleeps, needs no CPU."""
 
 
 class Ledger:
-    """What the holders said, and what of it must not be."""
+    """Records what the holders print, and the violations in it."""
 
     def __init__(self) -> None:
         self.added = 0
-        """How many messages were added for sure; their payloads are the numbers below it."""
+        """How many messages are known to be added; their payloads are the smaller numbers."""
         self.newest = -1
         self.first: set[int] = set()
         self.acking: set[int] = set()
@@ -47,7 +47,7 @@ class Ledger:
         self.wrong: list[str] = []
 
     def note(self, line: str) -> None:
-        """Take a line of a holder."""
+        """Read a line of a holder."""
         word, *words = line.split()
         match word:
             case "holds":
@@ -65,7 +65,7 @@ class Ledger:
                 raise ValueError(f"a holder said {line!r}")
 
     def got(self, number: int, token: int, at: float) -> None:
-        """Note a delivery."""
+        """Record a delivery."""
         self.deliveries += 1
         self._grows("lease", token)
         if token < self.holder:
@@ -96,11 +96,11 @@ class Holder:
         self._reader.start()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         self._process.kill()
 
     def join(self) -> None:
-        """Wait until all that it said is noted."""
+        """Wait until all of its output is recorded."""
         self._process.join()
         self._reader.join()
 
@@ -113,7 +113,7 @@ class Holder:
 
 
 class Producer:
-    """Adds numbers in order, each batch until it is known to be there."""
+    """Adds numbers in order, and waits for the result of each batch."""
 
     def __init__(self, address: str, ledger: Ledger) -> None:
         self._rpc = Rpc(address, options=[("grpc.max_reconnect_backoff_ms", 50)])
@@ -164,7 +164,7 @@ def test_messages_come_in_order_when_the_server_and_its_exclusive_consumer_are_k
 
 
 def killed_again_and_again(lane: int, folder: Path) -> Ledger:
-    """Kill a server and its holder again and again, and check what they said."""
+    """Kill a server and its holder again and again, and check the records."""
     chance, ledger, log = random.Random(lane), Ledger(), folder / f"log-{lane}"
     address = f"127.0.0.1:{lasting_port()}"
     flags = ("--listen", address, "--metrics", "127.0.0.1:0", "--data-dir", str(folder / f"data-{lane}"))
@@ -208,7 +208,7 @@ def killed_again_and_again(lane: int, folder: Path) -> Ledger:
 
 
 def made(rpc: Rpc, new: pb.NewQueueRequest) -> bool:
-    """Return whether the queue could be made."""
+    """Return whether the queue could be created."""
     try:
         rpc.call("NewQueue", new, pb.NewQueueResponse)
     except Refused as refused:

@@ -1,4 +1,4 @@
-"""Leases: messages received, acknowledged, given back, extended, and what becomes of those that are not."""
+"""Leases: Receive, Ack, Nack, Extend, and expiry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.rpc import Refused, Rpc, eventually, outcome
 from support.server_process import ServerProcess
 
 LEASE = 1.0
-"""The shortest lease there is, in seconds."""
+"""The shortest lease, in seconds."""
 
 MIB = 1024 * 1024
 
@@ -83,7 +83,7 @@ def test_a_receive_that_waits_in_vain_answers_none(rpc: Rpc, queue: pb.Queue) ->
 
 
 def test_an_answer_of_many_small_messages_is_within_what_a_client_receives(rpc: Rpc, queue: pb.Queue) -> None:
-    """What stands around each message counts too."""
+    """The lease fields around each message count too."""
     for _ in range(4):
         assert not any(result.error.code for result in rpc.add_batch(queue.meta.id, [bytes(350)] * 10_000))
     taken = 0
@@ -220,7 +220,7 @@ def test_tokens_grow_over_queues_and_over_a_restart(rpc: Rpc, orders: str, queue
 
 
 def test_a_lease_that_runs_out_gives_its_message_back_to_its_old_place(rpc: Rpc, orders: str) -> None:
-    """By itself, and whoever waits gets it; the token still acks until the message is given to somebody else."""
+    """By itself, and a waiter gets it. The old token still acks until the message is redelivered."""
     first, second = rpc.receive(orders, 2, lease=LEASE, consumer="sleepy")
     rpc.pop(orders)
     (again,) = rpc.receive(orders, 1, wait=20)
@@ -257,7 +257,7 @@ def test_an_extended_lease_outlives_its_first_deadline(rpc: Rpc, orders: str) ->
 
 
 def test_a_server_with_leases_and_delays_that_lie_ahead_does_nothing() -> None:
-    """Time that nothing is due at costs no processor."""
+    """While nothing is due, the server uses no CPU."""
     with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
         for _ in range(20):
             queue = rpc.new_queue().meta.id
@@ -273,7 +273,7 @@ def test_a_server_with_leases_and_delays_that_lie_ahead_does_nothing() -> None:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return how long a process has been running on a processor."""
+    """Return the CPU time of a process."""
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:  # noqa: PTH123  # a file of the kernel's
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""The log of a server in trouble: it never fails, never floods, and holds no payloads."""
+"""The log of a server with errors: it never fails, never floods, and contains no payloads."""
 
 from __future__ import annotations
 

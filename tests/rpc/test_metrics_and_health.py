@@ -1,6 +1,6 @@
-"""What others see of a server: metrics, health, reflection, and every method by grpcurl.
+"""Metrics, health and reflection of a server, and every method by grpcurl.
 
-negz/q's own counters are held to their names and texts in test_negz_q.py.
+The names and texts of negz/q's own counters are tested in test_negz_q.py.
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ NASTY = ['quote"', "back\\slash", "line\nend", "return\r# HELP", "\r\n", "é☃"
 
 
 def asked_for(*keys: str) -> list[str]:
-    """Return the flags that give tags of these keys series."""
+    """Return the flags for series of tags with these keys."""
     return [word for key in keys for word in ("--metrics-tag", key)]
 
 
 def test_tags_are_one_series_each_whatever_is_in_them() -> None:
-    """Those of the queues after the first chunk too."""
+    """Also those of queues after the first chunk."""
     tags = [("team", "a"), ("team", "b"), *((f"k {text}", f"v {text}") for text in NASTY)]
     with ServerProcess(*asked_for(*dict(tags))) as server, closing(Rpc(server.address)) as rpc:
         queues = [rpc.new_queue(tags=tags).meta.id]
@@ -146,7 +146,7 @@ def test_tags_have_series_only_for_keys_that_were_asked_for_and_long_values_are_
 
 
 def test_queues_at_the_bounds_do_not_make_metrics_large(server: ServerProcess, rpc: Rpc) -> None:
-    """Here 10 Queues of 64 tags with 4 KB; each takes some KB of a scrape."""
+    """Here 10 queues with 64 tags of 4 KB each; each queue adds some KB to a scrape."""
     before = len(fetch(f"{server.metrics_url}/metrics").text)
     tags = [(f"key{number}", "v" * 4_096) for number in range(64)]
     queues = [rpc.new_queue(tags=tags).meta.id for _ in range(10)]
@@ -222,7 +222,7 @@ def test_the_server_tells_its_version_memory_and_process(server: ServerProcess, 
 
 
 def test_a_scrape_of_many_queues_while_calls_run() -> None:
-    """10,000 queues. How long the slowest call took is printed; what is asserted are counts."""
+    """10,000 queues. The longest latency is printed; only counts are asserted."""
     with ServerProcess(*asked_for("k")) as server, closing(Rpc(server.address)) as rpc:
         for start in range(0, 10_000, 5_000):
             declared = [
@@ -245,7 +245,7 @@ def test_a_scrape_of_many_queues_while_calls_run() -> None:
         while scraper.is_alive():
             busy.append(_timed(lambda: rpc.add("q1")))
         scraper.join()
-        print(  # noqa: T201  # a figure for people
+        print(  # noqa: T201  # a figure for developers
             f"longest call: {max(idle) * 1e3:.1f} ms idle, {max(busy) * 1e3:.1f} ms of {len(busy)} "
             "while 10,000 queues were scraped twice"
         )
@@ -264,7 +264,7 @@ def _timed(do: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-# The other pages
+# The other endpoints
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
@@ -316,7 +316,7 @@ METHODS = {
 
 
 def reflect(rpc: Rpc, request: reflection_pb2.ServerReflectionRequest) -> reflection_pb2.ServerReflectionResponse:
-    """Ask what there is."""
+    """Send reflection requests."""
     data = request.SerializeToString()
     path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
     answers = cast("Any", rpc.channel.stream_stream)(path)(iter([data]), timeout=30)
@@ -347,7 +347,7 @@ def test_reflection_describes_each_service(rpc: Rpc, service: str) -> None:
 
 @pytest.fixture(scope="session")
 def grpcurl() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run grpcurl in plain text; skip where it was not built."""
+    """Run grpcurl in plain text; skip if it was not built."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     binary = Path(os.environ.get("QUEUELET_GRPCURL") or cache / "queuelet/bin/grpcurl-v1.9.4")
     if not binary.exists():
@@ -361,7 +361,7 @@ def grpcurl() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def _requests(queue: str, message_id: str) -> dict[str, dict[str, object]]:
-    """Return a good request of each method, for a queue with messages in it."""
+    """Return a valid request of each method, for a queue with messages in it."""
     tag = {"key": "team", "value": "checkout"}
     new = {"payload": "aGVsbG8=", "tags": [tag]}
     return {
@@ -404,7 +404,7 @@ def test_grpcurl_lists_every_method(
 
 @pytest.fixture
 def filled(rpc: Rpc) -> Iterator[tuple[str, str]]:
-    """A queue with three messages, and the id of the last."""
+    """A queue with three messages, and the ID of the last."""
     queue = rpc.new_queue().meta.id
     ids = [result.id for result in rpc.add_batch(queue, [b"one", b"two", b"three"])]
     yield queue, ids[-1]
@@ -442,13 +442,13 @@ def test_grpcurl_shows_a_refusal_with_its_reason(
 
 
 def test_store_2_is_printed_as_disk() -> None:
-    """BOLTDB is its alias, for negz/q's clients."""
+    """BOLTDB is its alias, for clients of negz/q."""
     assert pb.Queue.Store.Name(pb.Queue.BOLTDB) == "DISK"
     assert str(pb.Queue(store=pb.Queue.BOLTDB)) == "store: DISK\n"
 
 
 def test_large_answers_are_whole(rpc: Rpc, queue: pb.Queue) -> None:
-    """More than one HTTP/2 window of messages in one answer, and the rest in the next."""
+    """More than one HTTP/2 window of messages in one response, and the rest in the next."""
     payload = bytes(1024)
     for _ in range(3):
         rpc.add_batch(queue.meta.id, [payload] * 3_000)

@@ -1,6 +1,7 @@
-"""A client of negz/q, unchanged: only its own generated classes, service `proto.Q`, and its texts word for word.
+"""An unchanged client of negz/q: its own generated classes, the service `proto.Q`, and its texts word for word.
 
-Numbers are those of facts/negz-q.md. What we do otherwise on purpose is asserted in tests named `..._differs_...`.
+The numbers are those of the table in docs/compatibility.md. Intended differences are asserted in tests named
+`..._differs_...`.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ Answer = TypeVar("Answer", bound=ProtobufMessage)
 
 
 class NegzClient:
-    """What protoc makes of negz/q's q.proto: a stub, and nothing else."""
+    """The generated code of negz/q's q.proto: only a stub."""
 
     def __init__(self, channel: grpc.Channel) -> None:
-        """Take a channel."""
+        """Use a channel."""
         self._channel = channel
 
     def call(self, method: str, request: ProtobufMessage, answer: type[Answer]) -> Answer:
@@ -53,20 +54,20 @@ class NegzClient:
             raise refused from None
 
     def new_queue(self, limit: int = -1, *tags: q.Tag) -> q.Queue:
-        """Make a Memory queue."""
+        """Create a Memory queue."""
         request = q.NewQueueRequest(store=q.Queue.MEMORY, limit=limit, tags=tags)
         return self.call("NewQueue", request, q.NewQueueResponse).queue
 
     def get(self, queue_id: str) -> q.Queue:
-        """Ask for a queue."""
+        """Get a queue."""
         return self.call("GetQueue", q.GetQueueRequest(queue_id=queue_id), q.GetQueueResponse).queue
 
     def list(self) -> list[q.Queue]:
-        """Ask for all queues."""
+        """List all queues."""
         return list(self.call("ListQueues", q.ListQueuesRequest(), q.ListQueuesResponse).queues)
 
     def delete(self, queue_id: str) -> q.DeleteQueueResponse:
-        """Drop a queue."""
+        """Delete a queue."""
         return self.call("DeleteQueue", q.DeleteQueueRequest(queue_id=queue_id), q.DeleteQueueResponse)
 
     def tag(self, queue_id: str, key: str, value: str) -> None:
@@ -75,7 +76,7 @@ class NegzClient:
         self.call("AddQueueTag", request, q.AddQueueTagResponse)
 
     def untag(self, queue_id: str, key: str, value: str) -> None:
-        """Take a tag away."""
+        """Delete a tag."""
         request = q.DeleteQueueTagRequest(queue_id=queue_id, tag=q.Tag(key=key, value=value))
         self.call("DeleteQueueTag", request, q.DeleteQueueTagResponse)
 
@@ -89,7 +90,7 @@ class NegzClient:
         return self.call("Pop", q.PopRequest(queue_id=queue_id), q.PopResponse).message
 
     def peek(self, queue_id: str) -> q.Message:
-        """Peek at a message."""
+        """Peek at the first message."""
         return self.call("Peek", q.PeekRequest(queue_id=queue_id), q.PeekResponse).message
 
 
@@ -101,7 +102,7 @@ def client(channel: grpc.Channel) -> NegzClient:
 
 @pytest.fixture
 def made(client: NegzClient) -> Iterator[str]:
-    """The id of a new queue without a bound."""
+    """The ID of a new queue without a limit."""
     queue_id = client.new_queue().meta.id
     yield queue_id
     client.delete(queue_id)
@@ -120,7 +121,7 @@ def tags_of(meta: q.Metadata) -> set[tuple[str, str]]:
 
 
 def each_with_queue_id(queue_id: str) -> dict[str, tuple[ProtobufMessage, type[ProtobufMessage]]]:
-    """Return a good request of every method that names a queue, and its answer's class."""
+    """Return a valid request of every method that names a queue, and the class of its response."""
     tag = q.Tag(key="k", value="v")
     return {
         "GetQueue": (q.GetQueueRequest(queue_id=queue_id), q.GetQueueResponse),
@@ -146,7 +147,7 @@ def test_q01_service_and_file_have_negz_names() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_q01_every_path_is_served(channel: grpc.Channel, method: str) -> None:
-    """What cannot be read is refused by the method; a path that is not served would be UNIMPLEMENTED."""
+    """The method refuses an unreadable request; a path that is not served would be UNIMPLEMENTED."""
     with pytest.raises(grpc.RpcError) as caught:
         cast("Any", channel.unary_unary)(f"/proto.Q/{method}")(b"\xff", timeout=30)
     assert refusal(caught.value).code is INVALID_ARGUMENT
@@ -190,7 +191,7 @@ def test_q04_stores_have_negz_numbers() -> None:
 
 
 def test_q04_negz_bytes_written_by_hand_are_understood(channel: grpc.Channel, made: str) -> None:
-    """Tags are field 1 and the payload field 2 of what is added, and the payload is field 2 of what comes back."""
+    """In the request, tags are field 1 and the payload is field 2; in the response, the payload is field 2."""
     new = b"\x0a\x06\x0a\x01k\x12\x01v" + b"\x12\x05hello"
     request = b"\x0a\x24" + made.encode() + b"\x12" + bytes([len(new)]) + new
     answer = cast("Any", channel.unary_unary)("/proto.Q/Add")(request, timeout=30)
@@ -214,7 +215,7 @@ def test_q10_new_queue_answers_id_time_tags_and_store(client: NegzClient) -> Non
 
 @pytest.mark.parametrize("number", [0, 3, 99, -1], ids=["UNKNOWN", "3", "99", "negative"])
 def test_q11_differs_an_unknown_store_is_invalid_argument(client: NegzClient, number: int) -> None:
-    """negz/q answers NOT_FOUND; the text now says which stores there are."""
+    """negz/q responds NOT_FOUND; our text lists the stores."""
     request = q.NewQueueRequest(store=cast("Any", number), limit=1)
     code, text = refused(lambda: client.call("NewQueue", request, q.NewQueueResponse))
     assert code is INVALID_ARGUMENT
@@ -248,7 +249,7 @@ def test_q12_minus_one_is_no_bound(client: NegzClient, made: str) -> None:
 
 @pytest.mark.parametrize("limit", [0, -2, -(2**63)])
 def test_q13_differs_a_limit_that_would_always_be_full_is_refused(client: NegzClient, limit: int) -> None:
-    """In negz/q such a queue is made, and every Add to it is refused."""
+    """negz/q creates such a queue, and refuses every Add to it."""
     assert refused(lambda: client.new_queue(limit)) == (
         INVALID_ARGUMENT,
         f"limit: {limit} is not allowed; use 1 or more, or -1 for unlimited",
@@ -284,7 +285,7 @@ def test_q14_a_bad_id_is_invalid_argument_in_every_method(client: NegzClient, qu
 
 
 def test_q14_differs_a_very_long_id_is_told_by_its_beginning(client: NegzClient) -> None:
-    """negz/q repeats it whole, which may pass what a client takes as a status."""
+    """negz/q repeats the whole text, which may be longer than clients accept in a status."""
     code, text = refused(lambda: client.get("é" * 200_000))
     assert code is INVALID_ARGUMENT
     assert text == f"cannot parse ID: cannot parse ID {'é' * 80}... as a UUID: invalid UUID length: 400000"
@@ -345,7 +346,7 @@ def test_q17_an_empty_queue_is_not_found(client: NegzClient, made: str) -> None:
 
 
 def test_q17_a_named_queue_is_told_by_its_id(client: NegzClient, rpc: Rpc) -> None:
-    """A queue that has a name besides: the texts of Q12 and Q17 hold its id, as its clients expect."""
+    """Also for a queue with a name: the texts of Q12 and Q17 contain its ID, because its clients expect that."""
     queue = rpc.new_queue(unique_name(), limit=1)
     queue_id = queue.meta.id
     assert refused(lambda: client.pop(queue_id))[1] == f"cannot pop message from queue: queue {queue_id} is empty"
@@ -447,7 +448,7 @@ def test_q22_a_listed_queue_is_what_get_answers(client: NegzClient, made: str) -
 
 
 def test_q23_tags_added_at_the_same_time_are_all_kept(client: NegzClient, made: str) -> None:
-    """negz/q makes the set of tags at first use without a lock."""
+    """negz/q creates the set of tags on first use, without a lock."""
     threads = [threading.Thread(target=client.tag, args=(made, "k", str(number))) for number in range(16)]
     for thread in threads:
         thread.start()
@@ -465,7 +466,7 @@ def scrape(server: ServerProcess) -> str:
 
 
 def counts(server: ServerProcess, queue_id: str) -> dict[tuple[str, str], float]:
-    """Return negz/q's three counters of a queue: by name and type of error."""
+    """Return negz/q's three counters of a queue, by name and error type."""
     return {
         (sample.name, sample.labels.get("type", "")): sample.value
         for family in text_string_to_metric_families(scrape(server))
@@ -553,7 +554,7 @@ def test_q32_any_method_on_quitquitquit_ends_the_server_with_0(method: str) -> N
 
 
 def test_q32_differs_quitquitquit_drains(client: NegzClient) -> None:
-    """negz/q exits at once, whatever it holds and whoever waits."""
+    """negz/q exits at once, even with messages or waiting calls."""
     with ServerProcess() as server, grpc.insecure_channel(server.address) as channel:
         other = NegzClient(channel)
         queue_id = other.new_queue().meta.id
@@ -607,7 +608,7 @@ def test_q33_failures_are_logged_as_errors(debugged: tuple[ServerProcess, NegzCl
 
 
 def test_q33_differs_an_empty_pop_is_no_error(debugged: tuple[ServerProcess, NegzClient]) -> None:
-    """An idle poller fills negz/q's log with errors."""
+    """In negz/q, an idle consumer that polls fills the log with errors."""
     server, client = debugged
     queue_id = client.new_queue().meta.id
     refused(lambda: client.pop(queue_id))

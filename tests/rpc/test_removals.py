@@ -1,4 +1,4 @@
-"""A removal for an object that is gone, seen by whoever declares its queue too late."""
+"""A removal for an object that is gone, and a declaration for the same object that arrives too late."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from support.rpc import Rpc, unique_name
 
 
 def test_a_declaration_that_comes_after_the_removal_is_refused_and_told_why(rpc: Rpc) -> None:
-    """An operator sends it that was stopped when another one took over."""
+    """The declaration is from an operator that was frozen while another one took over."""
     name = unique_name()
     owner = pb.Owner(name=f"main/{name}", uid=name)
     declared = pb.QueueDeclaration(name=name, store=pb.Queue.MEMORY, limit=-1, owner=owner)

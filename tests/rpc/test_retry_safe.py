@@ -1,4 +1,4 @@
-"""Calls that take messages, repeated with the same request id: the same answer, and never a second message."""
+"""Retries of calls that take messages: with the same request ID they get the same response, and no second message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ask = Callable[[Rpc, str, str], bytes]
 
 
 def ask(method: str, **fields: object) -> Ask:
-    """Return a call with a request id, answered as bytes."""
+    """Return a call with a request ID; its response is bytes."""
     request_type = getattr(pb, f"{method}Request")
 
     def call(rpc: Rpc, queue: str, request_id: str) -> bytes:
@@ -33,7 +33,7 @@ WAYS = {"Pop": ask("Pop"), "PopBatch": ask("PopBatch", max=2), "Receive": ask("R
 
 
 def payloads(answer: bytes, way: str) -> list[bytes]:
-    """Return the payloads of the messages in an answer."""
+    """Return the payloads of the messages in a response."""
     match way:
         case "Pop":
             return [pb.PopResponse.FromString(answer).message.payload]
@@ -77,7 +77,7 @@ def test_ids_of_other_methods_and_other_queues_are_other_ids(rpc: Rpc, queue: pb
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_answer_without_a_message_is_not_kept(rpc: Rpc, queue: pb.Queue, way: str) -> None:
-    """Who asks again may find one."""
+    """A retry may find a message."""
     if way == "Pop":
         with pytest.raises(Refused) as caught:
             WAYS[way](rpc, queue.meta.id, "mine")
@@ -89,7 +89,7 @@ def test_an_answer_without_a_message_is_not_kept(rpc: Rpc, queue: pb.Queue, way:
 
 
 def test_a_call_repeated_while_the_first_still_waits_takes_no_second_message(rpc: Rpc, queue: pb.Queue) -> None:
-    """As after a connection that broke: the first may still be there."""
+    """As after a lost connection: the first call may still be waiting."""
     request = pb.PopRequest(queue_id=queue.meta.id, request_id="mine", wait=Duration(seconds=600))
     calls = [rpc.start("Pop", request, timeout=600) for _ in range(3)]
     eventually(lambda: rpc.stats(queue.meta.id).waiting_calls == 3, "all wait")
@@ -120,7 +120,7 @@ def test_a_queue_keeps_1000_answers_and_takes_no_message_past_them(rpc: Rpc, que
 
 
 def test_an_answer_is_kept_for_a_minute() -> None:
-    """By a clock that is told the time."""
+    """With a clock that the test sets."""
     answers = ResponseCache(MemoryMessages(MemoryBudget(1 << 30)), "orders")
     second = 10**9
     for number in range(1_000):
@@ -145,13 +145,13 @@ def test_kept_answers_go_with_their_queue(rpc: Rpc) -> None:
     eventually(lambda: rpc.server_stats().memory_bytes - before < 100_000, "they are gone")
 
 
-# Who waits
+# Waiting calls
 
 
 def test_a_repeated_call_that_waits_gets_the_answer_of_the_first_and_leaves_the_next_message(
     rpc: Rpc, queue: pb.Queue
 ) -> None:
-    """Though there were two messages to wake three callers."""
+    """Although two messages would wake three callers."""
     name = queue.meta.id
     asked = pb.PopRequest(queue_id=name, request_id="mine", wait=Duration(seconds=30))
     calls = [rpc.start("Pop", asked), rpc.start("Pop", asked)]
@@ -165,7 +165,7 @@ def test_a_repeated_call_that_waits_gets_the_answer_of_the_first_and_leaves_the_
 
 
 def test_a_caller_that_is_refused_when_it_is_woken_leaves_the_message_to_the_next(rpc: Rpc, queue: pb.Queue) -> None:
-    """There is no room to keep its answer any more."""
+    """There is no space left to cache its response."""
     name = queue.meta.id
     rpc.add_batch(name, [b"x"] * 999)
     for number in range(999):
@@ -185,13 +185,13 @@ def test_a_caller_that_is_refused_when_it_is_woken_leaves_the_message_to_the_nex
 
 
 def batch(queue: str, *payloads: bytes, request_id: str = "mine", **fields: object) -> bytes:
-    """Return a call that adds, as it is repeated: to the byte."""
+    """Return a call that adds, as the bytes of a retry."""
     messages = [pb.NewMessage(payload=payload) for payload in payloads]
     return pb.AddBatchRequest(
         queue_id=queue,
         messages=messages,
         request_id=request_id,
-        **fields,  # type: ignore[arg-type]  # as fields may
+        **fields,  # type: ignore[arg-type]  # fields by name
     ).SerializeToString()
 
 
@@ -202,7 +202,7 @@ def depth(rpc: Rpc, queue: str) -> int:
 
 @pytest.mark.parametrize("wait", [False, True])
 def test_a_batch_that_is_repeated_is_added_once(rpc: Rpc, queue: pb.Queue, wait: bool) -> None:  # noqa: FBT001
-    """Though its messages are out of the queue again by then."""
+    """Although its messages have left the queue by then."""
     request = batch(queue.meta.id, b"0", b"1", wait=wait)
     first = rpc.raw("AddBatch", request)
     assert rpc.raw("AddBatch", request) == first
@@ -212,7 +212,7 @@ def test_a_batch_that_is_repeated_is_added_once(rpc: Rpc, queue: pb.Queue, wait:
 
 
 def test_an_answer_that_is_settled_is_kept_no_longer(rpc: Rpc, queue: pb.Queue) -> None:
-    """A producer that sends one batch after the other keeps one answer, and never comes to the bound."""
+    """A producer that sends one batch after the other has one cached response, and never reaches the limit."""
     for number in range(1_100):
         rpc.raw(
             "AddBatch",
@@ -236,7 +236,7 @@ def test_a_batch_that_found_no_room_may_find_some_when_repeated(rpc: Rpc) -> Non
 
 
 def test_a_batch_that_waits_for_room_and_is_repeated_tells_what_it_has_added(rpc: Rpc) -> None:
-    """The first call need not know that its caller is gone: the second ends it, and gets its answer."""
+    """The server may still serve the first caller, which is gone. The retry ends its call and gets the response."""
     queue = rpc.new_queue(limit=1).meta.id
     request = batch(queue, b"0", b"1", wait=True)
     first = rpc.start("AddBatch", request)

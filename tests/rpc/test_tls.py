@@ -1,4 +1,4 @@
-"""TLS, mutual TLS and the bearer token, with real certificates and files that change under the server."""
+"""TLS, mutual TLS and the bearer token, with real certificates and files that change while the server runs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
 
 class Secret:
-    """A folder as Kubernetes mounts a Secret: links to a folder behind one link, which is switched in one step."""
+    """A folder as Kubernetes mounts a Secret: links into a folder behind one link, which is switched atomically."""
 
     def __init__(self, folder: Path, **files: bytes) -> None:
-        """Take where it is, and its first files."""
+        """Create it at a path with its first files."""
         folder.mkdir()
         self._folder = folder
         self._version = 0
@@ -71,7 +71,7 @@ def trust(authority: trustme.CA, client: dict[str, bytes] | None = None) -> grpc
 
 
 def served_certificate(server: ServerProcess) -> bytes:
-    """Return the certificate that a new connection is shown, in DER."""
+    """Return the certificate that a new connection gets, in DER."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -99,7 +99,7 @@ def assert_refused(rpc: Rpc, code: grpc.StatusCode) -> str:
 
 
 def assert_served(rpc: Rpc) -> None:
-    """Check that a message goes through."""
+    """Check that a message can be added and popped."""
     with closing(rpc):
         queue = rpc.new_queue().meta.id
         rpc.add(queue, b"by tls")
@@ -108,7 +108,7 @@ def assert_served(rpc: Rpc) -> None:
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Who signs servers and clients."""
+    """The authority that signs servers and clients."""
     return trustme.CA()
 
 
@@ -154,7 +154,7 @@ def test_a_certificate_of_another_name_is_refused_by_clients(tmp_path: Path, aut
 def test_a_renewed_certificate_is_served_to_the_next_connection(
     secured: ServerProcess, secret: Secret, authority: trustme.CA
 ) -> None:
-    """As Kubernetes renews it: all files switch at once. Connections that are open go on."""
+    """As Kubernetes does it: all files switch at once. Open connections continue."""
     before = served_certificate(secured)
     with closing(Rpc(secured.address, credentials=trust(authority))) as open_connection:
         open_connection.new_queue("renewed")
@@ -171,7 +171,7 @@ def test_a_renewed_certificate_is_served_to_the_next_connection(
 def test_certificate_and_key_may_be_renewed_one_after_the_other(
     secured: ServerProcess, secret: Secret, authority: trustme.CA
 ) -> None:
-    """Between the two they do not match: the old ones are served."""
+    """In between they do not match, and the old ones stay in use."""
     before = served_certificate(secured)
     renewed = pair(authority)
     Path(secret["cert"]).write_bytes(renewed["cert"])
@@ -223,7 +223,7 @@ def test_files_that_do_not_make_a_whole_are_refused_at_the_start(secret: Secret,
     flags = [word for flag, path in given.items() if (flag == missing) for word in (flag, path)]
     with ServerProcess(*flags).launch() as server:
         assert server.wait() != 0
-        assert "--tls-cert and --tls-key go together" in server.output()
+        assert "--tls-cert, --tls-key: give both or neither" in server.output()
 
 
 def test_a_file_that_is_not_there_is_named_at_the_start(secret: Secret, tmp_path: Path) -> None:
@@ -243,20 +243,20 @@ def dated(authority: trustme.CA, begins: timedelta, ends: timedelta) -> dict[str
 
 
 def expiry(server: ServerProcess, role: str = "certificate") -> float:
-    """Return when a certificate expires, as the metric says it."""
+    """Return the expiry time of a certificate in the metrics."""
     metric = "queuelet_certificate_expiry_timestamp_seconds"
     found = samples(f"{server.metrics_url}/metrics", metric)
     return next(value for labels, value in found.items() if f'role="{role}"' in labels)
 
 
 def stale(server: ServerProcess) -> dict[str, float]:
-    """Return the roles of files, and whether the metric says that they are stale."""
+    """Return the roles of files, and whether the metrics show them as stale."""
     found = samples(f"{server.metrics_url}/metrics", "queuelet_credentials_stale")
     return {labels.partition('role="')[2].partition('"')[0]: value for labels, value in found.items()}
 
 
 def problems(server: ServerProcess) -> list[str]:
-    """Return the problems that the log warned of, once there is one."""
+    """Return the problems in the log's warnings, once there is one."""
 
     def warned() -> list[str]:
         return [line["problem"] for line in server.log() if line["level"] == "warning" and "problem" in line]
@@ -336,7 +336,7 @@ def test_files_that_cannot_be_used_show_in_metrics_and_health_without_any_call(
 
 @pytest.fixture
 def mutual(secret: Secret, tmp_path: Path, authority: trustme.CA) -> Iterator[tuple[ServerProcess, Secret]]:
-    """A server that asks clients for a certificate, and the authority it asks of them."""
+    """A server that requires client certificates, and the authority that signs them."""
     clients = Secret(tmp_path / "clients", ca=authority.cert_pem.bytes())
     flags = ("--tls-cert", secret["cert"], "--tls-key", secret["key"], "--tls-client-ca", clients["ca"])
     with ServerProcess(*flags) as server:
@@ -374,7 +374,7 @@ def test_an_authority_of_clients_that_is_emptied_stays_in_use_and_shows(
     assert expiry(server, "client-ca") > time.time()
     clients.write(ca=b"")
     page = fetch(f"{server.metrics_url}/readyz")
-    assert f"{clients['ca']} holds no certificate of an authority" in page.text
+    assert f"{clients['ca']}: no certificate of an authority in it" in page.text
     assert stale(server)["client-ca"] == 1
     assert_served(Rpc(server.address, credentials=trust(authority, pair(authority, "client@example.org"))))
     assert_refused(Rpc(server.address, credentials=trust(authority)), UNAVAILABLE)
@@ -390,23 +390,23 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
 
 @pytest.fixture(scope="module")
 def token(tmp_path_factory: pytest.TempPathFactory) -> Secret:
-    """A file with a token, and a line's end as editors leave it."""
+    """A file with a token and a newline, as editors write it."""
     return Secret(tmp_path_factory.mktemp("guarded") / "token", token=b"open sesame\n")
 
 
 @pytest.fixture(scope="module")
 def shared(token: Secret) -> Iterator[ServerProcess]:
-    """A server that asks for a token; whoever changes the token puts it back."""
+    """A server that requires a token; a test that changes the token has to restore it."""
     with ServerProcess("--token-file", token["token"]) as server:
         yield server
 
 
 @pytest.fixture
 def guarded(shared: ServerProcess, token: Secret) -> Iterator[ServerProcess]:
-    """The server, with its first token at the end."""
+    """The server; its first token is restored at the end."""
     yield shared
     token.write(token=b"open sesame\n")
-    assert_served(Rpc(shared.address, metadata=bearer("open sesame")))  # at which the server reads it
+    assert_served(Rpc(shared.address, metadata=bearer("open sesame")))  # so that the server reads it
 
 
 def test_calls_with_the_token_are_served(guarded: ServerProcess) -> None:
@@ -494,7 +494,7 @@ def test_a_server_does_not_start_with_an_empty_token(tmp_path: Path, content: by
     file.write_bytes(content)
     with ServerProcess("--token-file", str(file)).launch() as server:
         assert server.wait() != 0
-        assert "is empty: put the token into it" in server.output()
+        assert ": empty; write the token to it" in server.output()
 
 
 def test_token_and_tls_go_together(secret: Secret, token: Secret, authority: trustme.CA) -> None:
@@ -506,7 +506,7 @@ def test_token_and_tls_go_together(secret: Secret, token: Secret, authority: tru
 
 # Plain text
 
-PLAIN = "serving in plain text on more than loopback: use --tls-cert and --tls-key, or a trusted network"
+PLAIN = "serving plain text on more than loopback; use --tls-cert and --tls-key, or a trusted network"
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", ":0"])

@@ -1,4 +1,4 @@
-"""Calls that wait: for a message, or for room. And the bounds: limit, waiting calls, memory."""
+"""Calls that wait, for a message or for space, and the limits: of messages, waiting calls and memory."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def waiting(rpc: Rpc, queue: str, count: int) -> None:
-    """Return once so many calls wait on a queue."""
+    """Return once this many calls wait on a queue."""
     eventually(lambda: rpc.stats(queue).waiting_calls == count, f"{count} calls wait")
 
 
 def popped(call: Pending) -> bytes:
-    """Return the payload that a Pop answers."""
+    """Return the payload that a Pop returns."""
     answer = outcome(call, pb.PopResponse)
     assert isinstance(answer, pb.PopResponse), answer
     return answer.message.payload
@@ -92,7 +92,7 @@ def test_a_wait_that_ends_without_a_message_is_an_empty_queue(rpc: Rpc, queue: p
 
 
 def test_a_deadline_shorter_than_the_wait_is_answered_before_it_passes(rpc: Rpc, queue: pb.Queue) -> None:
-    """Not DEADLINE_EXCEEDED, after which nobody knows whether a message was taken."""
+    """DEADLINE_EXCEEDED instead would leave open whether a message was removed."""
     with pytest.raises(Refused) as caught:
         rpc.call("Pop", pop_request(queue.meta.id, 600), pb.PopResponse, timeout=2)
     assert caught.value.reason == "QUEUE_EMPTY"
@@ -109,7 +109,7 @@ def test_a_wait_of_ages_is_a_wait_for_ever(rpc: Rpc, queue: pb.Queue, seconds: i
 
 
 def test_whoever_comes_while_others_wait_does_not_leave_them_unserved(rpc: Rpc, queue: pb.Queue) -> None:
-    """A Pop that does not wait may be quicker than one that was woken; that one goes on waiting."""
+    """A Pop that does not wait may be quicker than one that was woken; the latter keeps waiting."""
     calls = [rpc.start("Pop", pop_request(queue.meta.id, 600), timeout=600) for _ in range(3)]
     waiting(rpc, queue.meta.id, 3)
     taken: list[bytes] = []
@@ -149,12 +149,12 @@ def test_a_queue_deleted_under_a_waiting_call_is_not_found(rpc: Rpc, method: str
     assert "was deleted" in ended.text
 
 
-# For room
+# For space
 
 
 @pytest.fixture
 def full(rpc: Rpc) -> Iterator[str]:
-    """A queue of one message, which it has."""
+    """A full queue: one message, with a limit of one."""
     queue = rpc.new_queue(limit=1).meta.id
     rpc.add(queue, b"first")
     yield queue
@@ -175,7 +175,7 @@ def test_waiting_adds_get_room_in_the_order_they_came(rpc: Rpc, full: str) -> No
 
 
 def test_no_later_add_overtakes_one_that_waits(rpc: Rpc) -> None:
-    """Not even when there is room: a batch that waits for its second half keeps the line behind it."""
+    """Not even if there is space: a batch that waits for its second half blocks later ones."""
     queue = rpc.new_queue(limit=3).meta.id
     rpc.add_batch(queue, [b"0", b"1", b"2"])
     batch = pb.AddBatchRequest(
@@ -253,7 +253,7 @@ def test_an_add_that_may_wait_goes_in_at_once_where_there_is_room(rpc: Rpc, queu
     assert added.message.payload == b"x"
 
 
-# Bounds
+# Limits
 
 
 def test_calls_that_wait_on_a_queue_are_bounded() -> None:
@@ -282,7 +282,7 @@ def test_calls_that_wait_on_a_queue_are_bounded() -> None:
 
 
 def test_a_client_cannot_take_all_the_places_of_those_who_wait() -> None:
-    """It may come over many connections: its address is what counts."""
+    """Also over many connections, because its address counts."""
     with (
         ServerProcess("--max-waiting", "5", "--max-waiting-per-peer", "3") as server,
         Relay(server.port, source="127.0.0.2") as relay,
@@ -370,7 +370,7 @@ def test_messages_that_wait_for_room_count_to_the_watermark(rpc: Rpc, full: str)
 
 
 def test_a_burst_of_calls_is_served_to_the_last(server: ServerProcess, queue: pb.Queue) -> None:
-    """4,000 at once on five connections: none is dropped, which its client would see as CANCELLED."""
+    """4,000 at once on five connections: none is dropped, which the client would see as CANCELLED."""
     with ExitStack() as opened:
         clients = [opened.enter_context(closing(Rpc(server.address))) for _ in range(5)]
         calls = [client.start("Add", add_request(queue.meta.id), timeout=60) for client in clients for _ in range(800)]
@@ -380,10 +380,10 @@ def test_a_burst_of_calls_is_served_to_the_last(server: ServerProcess, queue: pb
 
 
 class Rush:
-    """Clients that add to one queue in every way at the same time, while others take and look."""
+    """Clients that add to one queue in all ways at the same time, while others pop and browse."""
 
     def __init__(self, address: str, queue: str) -> None:
-        """Take the server and the queue."""
+        """Use the server and the queue."""
         self._address = address
         self._queue = queue
         self._added = threading.Event()
@@ -392,7 +392,7 @@ class Rush:
         self.depths: list[int] = []
 
     def run(self) -> None:
-        """Add 10,000 messages and return when all have their answers."""
+        """Add 10,000 messages and return once all have their responses."""
         ways = [self._singles, self._singles, self._singles, self._singles, self._batches, self._batches, self._waiting]
         with ThreadPoolExecutor(len(ways) + 2) as pool:
             others = [pool.submit(self._take), pool.submit(self._look)]
@@ -435,7 +435,7 @@ class Rush:
 
 
 def test_the_limit_is_never_exceeded_by_10000_adds_at_the_same_time(server: ServerProcess, rpc: Rpc) -> None:
-    """Single adds, batches and waiting adds from many connections, while others pop, browse and look at the counts."""
+    """Single adds, batches and waiting adds over many connections, while others pop, browse and read the counts."""
     queue = rpc.new_queue(limit=100).meta.id
     rush = Rush(server.address, queue)
     rush.run()

@@ -1,4 +1,4 @@
-"""The wall clock is stepped by an hour while the server runs, and while it is down: all durations stay as they are."""
+"""The wall clock is stepped by an hour while the server runs, and while it is down: no duration changes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from support.server_process import ServerProcess
 from support.wall_clock import WallClock
 
 HOUR = 3600
-STEPPED = "the wall clock was stepped: messages show times by the server's own clock"
+STEPPED = "the wall clock was stepped; times of messages are by the server's own clock"
 LONG, SHORT = 600, 1
-"""Durations in seconds: one that is not over in a test, and one that is soon."""
+"""Durations in seconds: one that is longer than any test, and a short one."""
 
 STEPS = pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["an hour on", "an hour back"])
 STORES = pytest.mark.parametrize("store", [pb.Queue.MEMORY, pb.Queue.DISK], ids=["memory", "disk"])
@@ -31,7 +31,7 @@ def wall_clock(tmp_path: Path) -> WallClock:
 
 @contextmanager
 def served(folder: Path, wall_clock: WallClock) -> Iterator[tuple[ServerProcess, Rpc]]:
-    """A server on a folder, whose wall clock can be stepped."""
+    """A server on a folder, with a wall clock that can be stepped."""
     with (
         ServerProcess("--data-dir", str(folder / "data"), env=wall_clock.environment) as server,
         closing(Rpc(server.address)) as rpc,
@@ -40,7 +40,7 @@ def served(folder: Path, wall_clock: WallClock) -> Iterator[tuple[ServerProcess,
 
 
 def begin(rpc: Rpc, store: pb.Queue.Store) -> None:
-    """Have a long and a short lease, and a long and a short delay, time to live and time to be delivered at."""
+    """Start a long and a short lease, delay, time to live and delivery time each."""
     for name in ("leased", "delayed", "mortal", "timed"):
         rpc.call("NewQueue", pb.NewQueueRequest(name=name, store=store, limit=-1), pb.NewQueueResponse)
     for name, seconds in (("long", LONG), ("short", SHORT)):
@@ -52,12 +52,12 @@ def begin(rpc: Rpc, store: pb.Queue.Store) -> None:
 
 
 def add(rpc: Rpc, queue: str, message: pb.NewMessage) -> None:
-    """Add a message with terms."""
+    """Add a message with these fields."""
     rpc.call("Add", pb.AddRequest(queue_id=queue, message=message), pb.AddResponse)
 
 
 def check_only_the_short_ones_end(rpc: Rpc) -> None:
-    """The short ones end, and the long ones go on."""
+    """Check that the short durations end and the long ones continue."""
     for queue in ("leased", "delayed"):
         (message,) = rpc.receive(queue, wait=30, lease=LONG)
         assert message.message.payload == b"short"
@@ -122,8 +122,8 @@ def test_after_a_reboot_a_step_does_no_more_harm_than_its_length(
         set_meta(connection, "clock_boot_id", "another boot")
     wall_clock.step(step)
     with served(tmp_path, wall_clock) as (_, rpc):
-        # How long the machine was down is not known. On: what had less time left than that is over. Back: time goes on
-        # where it stood, and no duration begins again.
+        # The server cannot know how long the machine was down. If the clock was stepped forward, durations with less
+        # time left have expired. If it was stepped back, time continues where it was, and no duration starts again.
         ready = 2 if step > 0 else 1
         eventually(lambda: rpc.get_queue("leased").messages == pb.MessageCounts(ready=ready, leased=2 - ready), "it is")
         assert rpc.get_queue("mortal").messages.leased == 1

@@ -1,4 +1,4 @@
-"""The watch stream: a snapshot of the queues, then what becomes of them."""
+"""The watch stream: a snapshot of the queues, then their changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.server_process import ServerProcess
 
 @contextmanager
 def watching(rpc: Rpc, selector: str = "") -> Iterator[Watch]:
-    """Watch, and stop at the end."""
+    """Watch, and cancel the call at the end."""
     watch = rpc.watch(selector)
     try:
         yield watch
@@ -24,28 +24,28 @@ def watching(rpc: Rpc, selector: str = "") -> Iterator[Watch]:
 
 
 def about(queue_id: str) -> Callable[[pb.WatchQueuesResponse], bool]:
-    """Return whether a batch tells of a queue."""
+    """Return whether a batch has a queue."""
     return lambda batch: queue_id in told(batch) or queue_id in removed(batch)
 
 
 def told(*batches: pb.WatchQueuesResponse) -> dict[str, pb.Queue]:
-    """Return the queues that batches tell of, each as last told."""
+    """Return the queues of batches, each in its last version."""
     return {queue.meta.id: queue for batch in batches for queue in batch.queues}
 
 
 def removed(*batches: pb.WatchQueuesResponse) -> dict[str, str]:
-    """Return ids and names of the queues that batches tell the end of."""
+    """Return IDs and names of the queues that batches report as removed."""
     return {gone.id: gone.name for batch in batches for gone in batch.removed}
 
 
 @pytest.fixture
 def label() -> tuple[str, str]:
-    """A tag that no other test uses, by which it watches only its own queues."""
+    """A tag that no other test uses, so that the test watches only its own queues."""
     return ("test", unique_name())
 
 
 def selector(label: tuple[str, str]) -> str:
-    """Return what picks the queues with this tag."""
+    """Return a selector for the queues with this tag."""
     return f"{label[0]}={label[1]}"
 
 
@@ -85,7 +85,7 @@ def test_a_snapshot_holds_every_queue_once() -> None:
 
 
 def test_a_snapshot_of_queues_with_many_tags_fits_what_a_client_receives(label: tuple[str, str]) -> None:
-    """Each queue is within its bounds; a batch of them must be within 4 MiB."""
+    """Each queue is within its limits; a batch of them must be within 4 MiB."""
     with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
         tags = [label, *((f"k{number}", "v" * 4_000) for number in range(60))]
         ids = {rpc.new_queue(tags=tags).meta.id for _ in range(30)}
@@ -94,7 +94,7 @@ def test_a_snapshot_of_queues_with_many_tags_fits_what_a_client_receives(label: 
 
 
 def test_changes_of_queues_with_many_tags_fit_what_a_client_receives() -> None:
-    """Counts of many change between two batches."""
+    """The counts of many queues change between two batches."""
     with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
         tags = [(f"k{number}", "v" * 4_000) for number in range(60)]
         reader = Rpc(server.address)
@@ -218,7 +218,7 @@ def test_queues_that_the_selector_never_picked_are_not_told(rpc: Rpc, label: tup
 
 
 def test_counts_are_told_and_coalesced(rpc: Rpc, label: tuple[str, str]) -> None:
-    """500 adds while one watches: a few batches, the last with the final count; about one a second."""
+    """500 adds during a watch: a few batches, about one per second, the last with the final count."""
     queue_id = rpc.new_queue(tags=[label]).meta.id
     with watching(rpc, selector(label)) as watch:
         watch.snapshot()
@@ -249,7 +249,7 @@ def test_counts_are_told_of_every_queue_that_changed(rpc: Rpc, label: tuple[str,
 
 
 def test_a_definition_is_told_without_waiting_for_the_next_counts(rpc: Rpc, label: tuple[str, str]) -> None:
-    """Ten edits, each told before the next is made; counts would come once a second."""
+    """Ten edits, each reported before the next one; counts would arrive once per second."""
     queue_id = rpc.new_queue(tags=[label]).meta.id
     with watching(rpc, selector(label)) as watch:
         watch.snapshot()

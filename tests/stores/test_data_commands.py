@@ -438,7 +438,7 @@ def test_users_read_sentences_on_a_terminal(
     made = queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db")
     assert made.out.decode() == f"{tmp_path / 'copy.db'} holds 10 messages.\n"
     assert "copying ...\nreading every page ..." in made.err
-    assert queuelet("check", "--data-dir", harness.folder).out.decode() == f"{harness.folder}: all is well.\n"
+    assert queuelet("check", "--data-dir", harness.folder).out.decode() == f"{harness.folder}: no damage found.\n"
 
 
 # Read-only folders

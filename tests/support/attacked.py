@@ -135,7 +135,7 @@ def few_files(count: int) -> Sequence[str]:
 def attacked(*flags: str, metadata: Metadata = (), files: int = 0, may_retry: bool = False) -> Iterator[Attacked]:
     """Start a server with 1 GiB, and this limit of open files if given, and a client that adds messages.
 
-    It fails if a call of the client is refused, unless it may retry.
+    The check fails if a call of the client is refused, unless it may retry.
     """
     with memory_limit(GIB) as limit:
         # The server does not read a resource limit, but reads a cgroup's: with the flag it behaves the same in both.

@@ -163,7 +163,7 @@ def unfinished(address: str, *, streams: int = 400, connections: int = 1, size: 
 
 
 def unfinished_consume(address: str, *, streams: int = 400, connections: int = 1, size: int = (4 << 20) - 1) -> None:
-    """Do the same on streams that are meant to stay open for long."""
+    """Do the same on Consume streams, which may stay open for long."""
     _unfinished(address, CONSUME, streams, connections, size)
 
 
@@ -264,7 +264,7 @@ def half_http(address: str, *, connections: int = 5_000) -> None:
 
 
 def unread_http(address: str, *, connections: int = 5_000) -> None:
-    """Send whole HTTP requests, one after the other, and read none of the responses."""
+    """Send complete HTTP requests, one after the other, and read none of the responses."""
     host, port = address.rsplit(":", 1)
     request = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     for _ in range(connections):
@@ -273,7 +273,7 @@ def unread_http(address: str, *, connections: int = 5_000) -> None:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             opened.settimeout(5)
             opened.connect((host, int(port)))
-            opened.setblocking(False)  # noqa: FBT003  # its name for it
+            opened.setblocking(False)  # noqa: FBT003  # the library's signature
             held.append(opened)
             opened.send(request * 1_000)
 

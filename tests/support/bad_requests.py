@@ -58,7 +58,7 @@ class Place:
     name: str
     """The name of `queue`."""
     full: str
-    """With one message, as its limit says."""
+    """Full: with one message and a limit of one."""
     taken: str
     """With one message, which is its limit."""
     tagged: str
@@ -151,7 +151,7 @@ def case(
 
 
 def tags(count: int) -> list[pb.Tag]:
-    """Return so many tags."""
+    """Return this many tags."""
     return [pb.Tag(key=f"k{number}", value="v") for number in range(count)]
 
 
@@ -187,7 +187,7 @@ UNREADABLE = {
     "field number 0": b"\x02\x01a",
     "garbage": b"\xde\xad\xbe\xef" * 8,
 }
-UNREADABLE_SAYS = "request: .*; send what queue.proto says"
+UNREADABLE_SAYS = "request: .*; send a message as defined in queue.proto"
 
 BY_ID = ("GetQueue", "DeleteQueue", "AddQueueTag", "DeleteQueueTag", "Add", "Pop", "Peek")
 OUR_BY_ID = ("AddBatch", "PopBatch", "PeekBatch", "Receive", "Ack", "Nack", "Extend", "Redrive", "Browse", "Purge")
@@ -214,7 +214,7 @@ BAD_TOKENS = {
     "20 digits": "9" * 20,
     "a long text": "x" * 10_000,
 }
-TOKEN_SAYS = "page_token: .* is not a token of this server; send a next_page_token, or none to begin"
+TOKEN_SAYS = "page_token: .* is not a token of this server; send a next_page_token, or leave it out for the first page"
 
 
 def about(rest: bytes | ProtobufMessage, where: str = "queue") -> Callable[[Place], bytes]:
@@ -339,7 +339,7 @@ def _message_cases() -> Iterable[Case]:
         "another message of the same id",
         "Add",
         adding(pb.NewMessage(id=OWN_ID, payload=b"second"), "taken"),
-        f"message {OWN_ID} is queued already, with another payload or other tags",
+        f"message.id: {OWN_ID} is queued already, with another payload or other tags",
         TAKEN,
         ours_only=True,
     )
@@ -357,7 +357,7 @@ def _message_cases() -> Iterable[Case]:
 
 def _size_cases() -> Iterable[Case]:
     too_large = pb.NewMessage(payload=bytes(LARGEST))
-    says = r"with its metadata it takes up to [\d,]+ bytes, and a reply holds 4,194,304: make it smaller, or raise"
+    says = r"takes up to [\d,]+ bytes with its metadata, more than the 4,194,304 bytes of a response; make it smaller"
     yield case("a message that fits a request but no answer", "Add", adding(too_large), f"message: {says}")
     yield case("a message that fits no answer", "AddBatch", adding(too_large), f"messages.*: {says}")
     both = pb.NewMessage(payload=bytes(LARGEST - 500), tags=[pb.Tag(key="k", value="v" * 600)])
@@ -376,7 +376,7 @@ def _taking_cases() -> Iterable[Case]:
     for what, wait in (("seconds", Duration(seconds=-1)), ("nanoseconds", Duration(nanos=-1))):
         rest = text(2, wait.SerializeToString())
         for method in ("Pop", "PopBatch", "Receive"):
-            says = "wait: a time cannot be negative; use 0 s or more"
+            says = "wait: negative; use 0 s or more"
             yield case(f"negative {what} to wait", method, about(rest), says, ours_only=True)
             where = f"negative {what} to wait where there is a message"
             yield case(where, method, about(rest, "full"), says, ours_only=True)
@@ -421,7 +421,7 @@ NOT_ONE_OF = {
 def _removing_cases() -> Iterable[Case]:
     for method in ("Purge", "Redrive"):
         for what, rest in NOT_ONE_OF.items():
-            yield case(what, method, about(rest), "ids, selector, all: give one of them, and only one")
+            yield case(what, method, about(rest), "ids, selector, all: give exactly one of them")
         says = r"ids: 'mine' is not a UUID \(invalid UUID length: 4\)"
         yield case("an id that is no UUID", method, about(text(2, UNKNOWN_ID) + text(2, "mine")), says)
         says = "ids: 10,001 in one batch; send 1 to 10,000"
@@ -431,13 +431,13 @@ def _removing_cases() -> Iterable[Case]:
 
 
 NEGATIVE = {"seconds": Duration(seconds=-1), "nanoseconds": Duration(nanos=-1)}
-NEGATIVE_SAYS = "{}: a time cannot be negative; use 0 s or more"
+NEGATIVE_SAYS = "{}: negative; use 0 s or more"
 AGES = Duration(seconds=315_360_001)
-AGES_SAY = "{}: 315,360,001 s are too long; use at most 315,360,000 s"
+AGES_SAY = "{}: 315,360,001 s is too long; use at most 315,360,000 s"
 MORE_THAN_A_SECOND = {"seconds": 1, "nanos": 1_000_000_000}
-MORE_SAYS = "{}: 1,000,000,000 ns are more than a second; use at most 999,999,999 beside the seconds"
+MORE_SAYS = "{}: 1,000,000,000 ns is out of range; use at most 999,999,999 ns in addition to the seconds"
 FOREVER = Duration(seconds=2**62)
-FOREVER_SAYS = "{}: [0-9,]+ s are too long; use at most 315,360,000 s"
+FOREVER_SAYS = "{}: [0-9,]+ s is too long; use at most 315,360,000 s"
 BAD_LEASES = {
     "half a second": Duration(nanos=500_000_000),
     "a negative time": Duration(seconds=-1),
@@ -457,7 +457,7 @@ def _terms_cases() -> Iterable[Case]:
         ),
         "a delay of ages": (pb.NewMessage(delay=AGES), AGES_SAY.format("{}.delay")),
         "a ttl of ages": (pb.NewMessage(ttl=AGES), AGES_SAY.format("{}.ttl")),
-        "a ttl of nothing": (pb.NewMessage(ttl=Duration()), r"{}.ttl: a message needs some time to live"),
+        "a ttl of nothing": (pb.NewMessage(ttl=Duration()), r"{}.ttl: 0 is not allowed; use more, or leave it out"),
         "a time before 1970": (pb.NewMessage(not_before=BEFORE_1970), "{}.not_before: .*use one from 1970 to 2200"),
         "a time that no calendar has": (pb.NewMessage(not_before=NO_TIME), "{}.not_before: .*from 1970 to 2200"),
         "a time with negative nanoseconds": (
@@ -510,7 +510,7 @@ def _time_cases() -> Iterable[Case]:
         what = f"{field} with too many nanoseconds"
         yield case(what, method, about(request), MORE_SAYS.format(field), ours_only=True)
         if method != "Nack":
-            continue  # a call may wait for ever
+            continue  # a call may wait forever
         field, request = build(FOREVER)
         yield case(f"{field} of 64 bits", method, about(request), FOREVER_SAYS.format(field), ours_only=True)
     for method, request in (
@@ -566,7 +566,7 @@ def consuming(rest: ProtobufMessage | bytes = b"", **start: Any) -> Callable[[Pl
 
 
 def _consume_cases() -> Iterable[Case]:
-    says = "start: say in the first request of a stream what it consumes"
+    says = "start: missing; the first request of a stream has to contain it"
     yield case("nothing", "Consume", b"", says)
     yield case("credit and no start", "Consume", pb.ConsumeRequest(credit=1), says)
     yield case("the start as a number", "Consume", integer(1, 1), says)
@@ -649,7 +649,7 @@ def _item(what: str, says: str, code: grpc.StatusCode = INVALID, /, **fields: ob
 
 
 def _declarations() -> Iterable[Item]:
-    yield _item("no name", "name: a declaration needs the queue's name", name="")
+    yield _item("no name", "name: missing; give the queue's name", name="")
     for what, (name, says) in BAD_NAMES.items():
         yield _item(f"a name {what}", says, name=name)
     yield _item("an id that is no UUID", "id: 'mine' is not a UUID", id="mine")
@@ -668,7 +668,7 @@ def _declarations() -> Iterable[Item]:
     yield _item("limit -2", "limit: -2 is not allowed; use 1 or more, or -1", limit=-2)
     for what, (bad, says) in BAD_TAGS.items():
         yield _item(what, f"tags: {says}", tags=bad)
-    yield _item("a uid without an owner", "owner.name: an owner needs a name beside its uid", owner=pb.Owner(uid="1"))
+    yield _item("a uid without an owner", "owner.name: missing; give the owner's name", owner=pb.Owner(uid="1"))
     too_long = "characters are too many; use at most 951"
     yield _item("a long owner", f"owner.name: 952 {too_long}", owner=pb.Owner(name="o" * 952))
     yield _item("a long uid", f"owner.uid: 952 {too_long}", owner=pb.Owner(name="o", uid="u" * 952))
@@ -704,7 +704,7 @@ def _removals() -> Iterable[Item]:
     yield removal("no queue_id", "queue_id: give the id or the name of a queue", INVALID, lambda _: pb.QueueRemoval())
     yield removal(
         "a uid without an owner",
-        "owner.name: an owner needs a name beside its uid",
+        "owner.name: missing; give the owner's name",
         INVALID,
         lambda place: pb.QueueRemoval(queue_id=place.owned, owner=pb.Owner(uid="1")),
     )

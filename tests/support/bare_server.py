@@ -21,7 +21,7 @@ REFUSAL = "a sentence about as long as those with which Queuelet refuses a reque
 
 
 GARBAGE = b"\x0a\xff\x01cut off"
-"""The beginning of a message that would be longer."""
+"""The beginning of a message that is longer."""
 
 _IS_GARBLED = sys.argv[1:] == ["garbage"]
 

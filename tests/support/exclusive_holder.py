@@ -23,7 +23,7 @@ CREDIT = 40
 
 
 def say(word: str, *words: object) -> None:
-    """Write a line, whole or not at all."""
+    """Write a line atomically."""
     os.write(1, f"{word} {' '.join(map(str, words))}\n".encode())
 
 

@@ -11,7 +11,7 @@ from queuelet.stores.memory import MemoryMessages, MemoryStore
 
 
 class SlowStore(MemoryStore):
-    """Messages in memory, whose commits a test ends."""
+    """Messages in memory whose commits a test completes."""
 
     is_durable = True
 

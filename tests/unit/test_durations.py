@@ -36,5 +36,5 @@ def test_anything_else_is_none(text: str) -> None:
 def test_flags_of_the_operator_take_units_too() -> None:
     context = operator.make_context("queuelet-operator", ["--release-after", "10m", "--outage-after", "1m30s"])
     assert (context.params["release_after"], context.params["outage_after"]) == (600, 90)
-    with pytest.raises(click.BadParameter, match="'soon' is not a duration: write seconds, or numbers with units"):
+    with pytest.raises(click.BadParameter, match="'soon' is not a duration; write seconds, or numbers with units"):
         operator.make_context("queuelet-operator", ["--resync", "soon"])

@@ -51,7 +51,7 @@ def test_our_parser_reads_what_the_generated_classes_read(request: bytes) -> Non
     if found is None:
         return
     try:
-        beside = pb.AddBatchRequest.FromString(found.beside)
+        rest = pb.AddBatchRequest.FromString(found.rest)
     except DecodeError:
         with pytest.raises(DecodeError):
             pb.AddBatchRequest.FromString(request)
@@ -59,8 +59,8 @@ def test_our_parser_reads_what_the_generated_classes_read(request: bytes) -> Non
     expected = pb.AddBatchRequest.FromString(request)
     assert [message.payload for message in found.messages] == [message.payload for message in expected.messages]
     assert all(map(plain_of, expected.messages))
-    beside.messages.extend(expected.messages)
-    assert beside == expected
+    rest.messages.extend(expected.messages)
+    assert rest == expected
 
 
 @given(st.lists(payloads, max_size=5), st.text(max_size=8), st.booleans())

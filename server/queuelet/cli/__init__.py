@@ -1,6 +1,6 @@
-"""The command line: one command to run a server, and the others to use one.
+"""The command line: one command runs a server, and the others use one.
 
-A module per group of commands: `server.py`, `queues.py`, `watch.py`, `declarations.py`, `add.py`, `messages.py`,
+Each group of commands has a module: `server.py`, `queues.py`, `watch.py`, `declarations.py`, `add.py`, `messages.py`,
 `dead.py`, `consume.py`, `leases.py`, `data.py`, `import_curator.py` and `completion.py`. They share `options.py`,
 `session.py` (a connection), `batches.py`, `browsing.py` and `orphans.py`. `show.py`, `tables.py` and `output.py`
 print; `failures.py` has exit codes; `worker.py` runs the commands of `consume`.
@@ -22,49 +22,49 @@ from queuelet.cli.options import GLOBAL, SETTINGS
 SECTIONS = {
     "Server": {
         "server": ("server:server", "Run a queue server."),
-        "stats": ("queues:stats", "Show what the server counts."),
+        "stats": ("queues:stats", "Show statistics of the server or a queue."),
         "watch": ("watch:watch", "Follow queues as they change."),
     },
     "Queues": {
         "list": ("queues:list_queues", "List queues."),
         "get": ("queues:get", "Show a queue."),
-        "new": ("queues:new", "Make a queue."),
-        "declare": ("declarations:declare", "Make queues what they should be."),
+        "new": ("queues:new", "Create a queue."),
+        "declare": ("declarations:declare", "Create or update queues."),
         "tag": ("queues:tag", "Add a tag to a queue."),
-        "untag": ("queues:untag", "Take a tag from a queue."),
+        "untag": ("queues:untag", "Delete a tag of a queue."),
         "delete": ("queues:delete", "Delete a queue."),
         "remove": ("declarations:remove", "Remove an owner's queues."),
     },
     "Messages": {
         "add": ("add:add", "Add messages to a queue."),
-        "pop": ("messages:pop", "Take messages out of a queue."),
+        "pop": ("messages:pop", "Remove messages from a queue and print them."),
         "peek": ("messages:peek", "Print the first message of a queue."),
         "browse": ("messages:browse", "Print the messages of a queue."),
-        "purge": ("messages:purge", "Remove messages for good."),
+        "purge": ("messages:purge", "Delete messages."),
         "dead": ("dead:dead", "List, redrive or purge dead messages."),
     },
     "Consumers": {
         "consume": ("consume:consume", "Run a command for each message."),
-        "receive": ("leases:receive", "Take messages under leases."),
-        "ack": ("leases:ack", "Remove leased messages: their work is done."),
-        "nack": ("leases:nack", "Give leased messages back."),
-        "extend": ("leases:extend", "Make leases longer."),
+        "receive": ("leases:receive", "Lease messages and print them."),
+        "ack": ("leases:ack", "Acknowledge leased messages, which removes them."),
+        "nack": ("leases:nack", "Return leased messages to the queue."),
+        "extend": ("leases:extend", "Extend leases."),
     },
     "Data": {
-        "backup": ("data:backup", "Copy a store into a file."),
-        "restore": ("data:restore", "Make a store from a backup."),
-        "check": ("data:check", "Look through a store for damage."),
+        "backup": ("data:backup", "Back up a store to a file."),
+        "restore": ("data:restore", "Restore a store from a backup."),
+        "check": ("data:check", "Check a store for damage."),
         "import-curator": ("import_curator:import_curator", "Add the items of an Apache Curator queue."),
     },
     "Shell": {
-        "completion": ("completion:completion", "Print a script for your shell."),
+        "completion": ("completion:completion", "Print a completion script for your shell."),
     },
 }
-"""All commands: where each is, and what it does."""
+"""All commands, each with its module, its function and its summary."""
 
 
 class Commands(click.Group):
-    """Commands, imported when they are asked for: --help waits neither for gRPC nor for protobuf."""
+    """Commands that are imported on demand, so that --help does not have to import gRPC and protobuf."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
         """Return the names of all commands."""
@@ -82,7 +82,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that arguments ask for, or tell which ones are like it."""
+        """Return the command that the arguments name; if there is none, raise an error that suggests similar ones."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
         return super().resolve_command(ctx, args)
@@ -99,11 +99,11 @@ cli = Commands(
     params=[*GLOBAL],
     context_settings=SETTINGS,
     subcommand_metavar="COMMAND ...",
-    help="""Message queues: run a server, and use one.
+    help="""Message queues: run a server, or use one.
 
-    A queue is known by its id or its name. Global options stand before or after the command, and every flag is an
-    environment variable too. A duration is in seconds, or has units: 250ms, 5m, 1h30m. What is printed is a table on a
-    terminal, and JSON everywhere else.
+    A queue is identified by its ID or its name. Global options may come before or after the command. Every flag can
+    also be set by an environment variable. A duration is a number of seconds, or has units: 250ms, 5m, 1h30m. Output
+    is a table if it goes to a terminal, otherwise JSON.
 
     \b
     queuelet server                                   # in one terminal
@@ -111,8 +111,8 @@ cli = Commands(
     echo hello | queuelet add orders
     queuelet consume orders -- cat                    # or: queuelet pop orders
 
-    Exit codes: 0 done, 1 refused, 2 bad usage, 3 the server could not be reached, did not answer or is stopping,
-    130 interrupted.""",
+    Exit codes: 0 success, 1 refused or nothing to print, 2 wrong usage, 3 the server is unreachable, did not respond in
+    time or is shutting down, 130 interrupted.""",
 )
 click.version_option(__version__, prog_name="queuelet", message="%(prog)s %(version)s")(cli)
 

@@ -1,4 +1,4 @@
-"""The command that adds messages: one, or one per line of a file or of standard input."""
+"""The command `add`: adds one message, or one per line of a file or standard input."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from queuelet.client.options import PutOptions
 
 LARGEST = 1024 * 1024 * 1024
-"""The most that is read for one message. Servers take far less, and protobuf ends at twice that."""
+"""The most bytes to read for one message. Servers accept far less, and protobuf's own limit is twice as much."""
 
 
 class _Terms(TypedDict):
@@ -41,16 +41,16 @@ class _Terms(TypedDict):
 
 
 class Moment(click.ParamType[datetime]):
-    """A point in time as ISO 8601 writes it."""
+    """A point in time in ISO 8601."""
 
     name = "time"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return it; without an offset it is this machine's local time."""
+        """Return the time; it is this machine's local time if it has no offset."""
         try:
             return datetime.fromisoformat(str(value)).astimezone()
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not a time: write one like 2030-01-31T18:00:00Z", param, ctx)
+            self.fail(f"{value!r} is not a time; write one like 2030-01-31T18:00:00Z", param, ctx)
 
 
 @click.command(
@@ -64,19 +64,37 @@ class Moment(click.ParamType[datetime]):
 )
 @queue_argument
 @tag_option
-@click.option("--payload", metavar="TEXT", help="The payload itself, in place of standard input.")
-@click.option("--file", type=FILE, help="Read this file in place of standard input.")
-@click.option("--lines", is_flag=True, help="Add one message per line, without its LF or CRLF.")
+@click.option("--payload", metavar="TEXT", help="The payload, instead of standard input.")
+@click.option("--file", type=FILE, help="Read the payload from this file instead of standard input.")
+@click.option("--lines", is_flag=True, help="Add each line as a message, without its LF or CRLF.")
 @click.option(
-    "--id", "message_id", metavar="UUID", help="An id of your own: adding it again adds nothing while it is queued."
+    "--id",
+    "message_id",
+    metavar="UUID",
+    help="Your own ID for the message. Adding the same ID again does nothing while the message is queued.",
 )
-@click.option("--wait", is_flag=True, help="Wait for room in a full queue, as long as --timeout allows.")
+@click.option("--wait", is_flag=True, help="If the queue is full, wait for space, for at most --timeout.")
 @click.option(
-    "--priority", type=WholeNumber(-(2**31), 2**31 - 1), default=0, help="Smaller comes first; below 0 is fine."
+    "--priority",
+    type=WholeNumber(-(2**31), 2**31 - 1),
+    default=0,
+    help="Smaller numbers are delivered first; may be negative.",
 )
-@click.option("--delay", type=Seconds(), metavar="DURATION", help="Deliver it no sooner than so long from now.")
-@click.option("--not-before", type=Moment(), metavar="TIME", help="Deliver it no sooner, as 2030-01-31T18:00:00Z.")
-@click.option("--ttl", type=Seconds(above=True), metavar="DURATION", help="How long it may wait before it is dead.")
+@click.option(
+    "--delay", type=Seconds(), metavar="DURATION", help="Do not deliver the message before this time is over."
+)
+@click.option(
+    "--not-before",
+    type=Moment(),
+    metavar="TIME",
+    help="Do not deliver the message before this time, such as 2030-01-31T18:00:00Z.",
+)
+@click.option(
+    "--ttl",
+    type=Seconds(above=True),
+    metavar="DURATION",
+    help="Time to live: how long the message may wait before it becomes dead.",
+)
 @click.pass_context
 def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
     context: click.Context,
@@ -90,15 +108,15 @@ def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
     wait: bool,
     **terms: Unpack[_Terms],
 ) -> None:
-    """Add messages to a queue; the payload comes from standard input, all of it as one message.
+    """Add a message to a queue; the whole standard input is its payload.
 
-    Prints the message as it is stored. With --lines, many messages go in one call, and at the end the number added is
-    printed; a refusal stops it, says which line it was and how many were added, and exits with 1.
+    Prints the stored message. With --lines, adds many messages per call and finally prints how many were added. If the
+    server refuses a line, the command stops, reports the line and how many messages were added, and exits with 1.
     """
     if payload is not None and (file or lines):
-        raise click.UsageError("--payload goes with neither --file nor --lines.", context)
+        raise click.UsageError("--payload: not allowed together with --file or --lines.", context)
     if message_id and lines:
-        raise click.UsageError("--id is for one message, and --lines adds many.", context)
+        raise click.UsageError("--id: not allowed together with --lines, which adds many messages.", context)
     if terms["delay"] is not None and terms["not_before"]:
         raise click.UsageError("Give --delay or --not-before, not both.", context)
     options = context.ensure_object(Options)
@@ -114,7 +132,7 @@ def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
 
 
 def _new_message(tags: Tags, terms: _Terms) -> pb.NewMessage:
-    """Return a message that lacks nothing but its payload."""
+    """Return a message that is complete but for its payload."""
     message = pb.NewMessage(tags=tags_to_pb(tags), priority=terms["priority"])
     if terms["delay"] is not None:
         message.delay.FromNanoseconds(int(terms["delay"] * 1e9))
@@ -131,7 +149,7 @@ def _read(file: Path | None) -> bytes:
             return _all_of(source)
     source = _stdin()
     if source.isatty():
-        click.echo("Type the payload, and end it with ^D on a line of its own.", err=True)
+        click.echo("Type the payload, then ^D on a line of its own.", err=True)
     return _all_of(source)
 
 
@@ -142,19 +160,19 @@ def _all_of(source: BufferedReader) -> bytes:
 
 
 def _check_size(size: int) -> None:
-    """Refuse what never ends before it takes all memory."""
+    """Refuse input that never ends, before it uses all memory."""
     if size > LARGEST:
-        raise MessageTooLarge(f"what is read goes on after {LARGEST:,} bytes, which is no message")
+        raise MessageTooLarge(f"payload: more than {LARGEST:,} bytes, which is too large for a message")
 
 
 def _stdin() -> BufferedReader:
     if sys.stdin is None:
-        raise click.UsageError("there is no standard input: give --payload or --file.", click.get_current_context())
+        raise click.UsageError("standard input is closed; give --payload or --file.", click.get_current_context())
     return cast("BufferedReader", sys.stdin.buffer)
 
 
 def _put_options(terms: _Terms) -> PutOptions:
-    """Return the terms as a producer takes them."""
+    """Return the terms as arguments for `Producer.send`."""
     return {
         "priority": terms["priority"],
         "delay": terms["delay"] or 0,
@@ -186,25 +204,25 @@ def _add_lines(options: Options, queue: str, like: PutOptions, file: Path | None
 
 @dataclass
 class _Adding:
-    """Adds lines, batch by batch, and keeps count."""
+    """Adds lines in batches, and counts them."""
 
     server: Session
     producer: Producer[bytes]
     like: PutOptions
-    """What all messages have."""
+    """The options that all messages share."""
     sent: int = 0
-    """Lines whose fate is known."""
+    """Lines whose result is known."""
     added: int = 0
     in_doubt: str = ""
-    """Of lines that are on their way: that they may have been added."""
+    """A clause that names the lines in flight, which may have been added."""
 
     @property
     def so_far(self) -> str:
-        """What was done."""
+        """The result so far, in words."""
         return f"{messages(self.added)} added{self.in_doubt}"
 
     def add(self, lines: Sequence[bytes]) -> None:
-        """Add lines in their order. Raises what was refused, naming the line."""
+        """Add lines in order. Raises the first error, with the number of its line."""
         self._doubt(1, len(lines))
         outcomes = self.server.do(self._put(lines))
         first = next((place for place, outcome in enumerate(outcomes) if isinstance(outcome, QueueletError)), None)
@@ -228,7 +246,7 @@ class _Adding:
         self.in_doubt = f", and lines {self.sent + first:,} to {self.sent + last:,} may have been"
 
     def _raise(self, outcome: object, place: int, count: int) -> NoReturn:
-        """Say which line was refused, or which may have been added."""
+        """Raise an error that names the line that was refused, or the lines that may have been added."""
         # As in `open_client`.
         from queuelet.client import NotSent  # noqa: PLC0415
 
@@ -245,21 +263,21 @@ class _Adding:
 
 
 def _lines(source: BufferedReader) -> Iterator[list[bytes]]:
-    """Yield lines without their ends, in batches: whatever is there, without waiting for a batch to be full."""
-    begun: list[bytes] = []
+    """Yield lines without their line ends, in batches. A batch has the lines that are available, and may be small."""
+    partial: list[bytes] = []
     held = 0
     while chunk := source.read1(BYTES):
         first, *others = chunk.split(b"\n")
-        begun.append(first)
+        partial.append(first)
         held += len(first)
         _check_size(held)
         if others:
-            *whole, rest = [b"".join(begun), *others]
-            # Files from Windows end their lines by a carriage return and a line feed.
+            *whole, rest = [b"".join(partial), *others]
+            # Lines of files from Windows end with a carriage return and a line feed.
             whole = [line.removesuffix(b"\r") for line in whole]
-            begun, held = [rest], len(rest)
+            partial, held = [rest], len(rest)
             yield from batches(whole, len)
-    if last := b"".join(begun):
+    if last := b"".join(partial):
         yield [last]
 
 
@@ -274,7 +292,7 @@ def _opened(file: Path | None) -> Iterator[BufferedReader]:
 
 @contextmanager
 def _progress(source: BufferedReader) -> Iterator[Callable[[int, int], None]]:
-    """Show on a terminal how far the reading is; yield what takes bytes read and messages added."""
+    """Show progress if on a terminal; yields a function for the bytes read and the messages added."""
     if source.isatty() or sys.stderr is None or not sys.stderr.isatty():
         yield lambda _read, _added: None
         return

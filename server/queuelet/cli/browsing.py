@@ -1,4 +1,4 @@
-"""Messages looked at where they are: what `browse` and `dead list` share."""
+"""Prints pages of messages; shared by `browse` and `dead list`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ STATES = {
 }
 
 state_option = click.option(
-    "--state", "states", type=click.Choice(list(STATES)), multiple=True, help="Only these; may be given again."
+    "--state", "states", type=click.Choice(list(STATES)), multiple=True, help="Only messages in this state; repeatable."
 )
 
-max_option = click.option("--max", "most", type=WholeNumber(min=1), help="Stop after so many messages.")
+max_option = click.option("--max", "most", type=WholeNumber(min=1), help="Stop after this many messages.")
 
 
 def show_messages(options: Options, request: pb.BrowseRequest, most: int | None) -> None:
-    """Print the messages that a request selects, at most so many: in tables, or a line of JSON each."""
+    """Print the messages that a request selects, at most `most`, as tables or as one line of JSON per message."""
     with connect(options) as server:
         for page in _pages(server, request, most):
             if not options.json:
@@ -42,7 +42,7 @@ def show_messages(options: Options, request: pb.BrowseRequest, most: int | None)
 
 
 def _pages(server: Session, request: pb.BrowseRequest, most: int | None) -> Iterator[pb.BrowseResponse]:
-    """Yield pages until the queue's end, or `most` messages; pages without a message are left out."""
+    """Yield pages until the end of the queue, or `most` messages; empty pages are skipped."""
     seen = 0
     while most is None or seen < most:
         request.page_size = 0 if most is None else most - seen
@@ -56,7 +56,7 @@ def _pages(server: Session, request: pb.BrowseRequest, most: int | None) -> Iter
 
 
 def _to_line(browsed: pb.BrowsedMessage) -> dict[str, Any]:
-    """Return a message with words for its state and reason; what says nothing in this state is left out."""
+    """Return a message as JSON, with words for its state and reason; empty fields are left out."""
     line = to_json(browsed) | {"state": state_word(browsed.state)}
     if browsed.reason:
         line["reason"] = reason_word(browsed.reason)
@@ -64,6 +64,6 @@ def _to_line(browsed: pb.BrowsedMessage) -> dict[str, Any]:
         del line["reason"]
     if not browsed.consumer:
         del line["consumer"]
-    for told, each in zip(line["tries"], browsed.tries, strict=True):
-        told["outcome"] = outcome_word(each.outcome)
+    for item, each in zip(line["tries"], browsed.tries, strict=True):
+        item["outcome"] = outcome_word(each.outcome)
     return line

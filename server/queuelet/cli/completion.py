@@ -1,4 +1,4 @@
-"""The command that makes shells complete this one."""
+"""The command `completion`: prints a completion script for a shell."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS), help="Your shell.")
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print a script that makes your shell complete the commands and options of queuelet."""
+    """Print a script that completes the commands and options of queuelet in your shell."""
     root = context.find_root()
     kind = get_completion_class(shell)
     if kind is None:

@@ -1,4 +1,4 @@
-"""The command that runs another one for each message of a queue."""
+"""The command `consume`: runs another command for each message of a queue."""
 
 from __future__ import annotations
 
@@ -28,11 +28,15 @@ def _consumer() -> str:
     """,
 )
 @queue_argument
-@click.argument("command", nargs=-1, required=True, metavar="-- COMMAND...", help="What to run, with its arguments.")
-@click.option("-c", "--concurrency", type=WholeNumber(1, 1_000), default=1, help="Run so many at a time.")
+@click.argument("command", nargs=-1, required=True, metavar="-- COMMAND...", help="The command and its arguments.")
+@click.option("-c", "--concurrency", type=WholeNumber(1, 1_000), default=1, help="How many commands run at a time.")
 @lease_option
 @click.option(
-    "--nack-delay", type=Seconds(), default=0.0, metavar="DURATION", help="How long a failed message stays away."
+    "--nack-delay",
+    type=Seconds(),
+    default=0.0,
+    metavar="DURATION",
+    help="How long a failed message waits before it is redelivered.",
 )
 @click.option(
     "--heartbeat",
@@ -40,18 +44,20 @@ def _consumer() -> str:
     default=5.0,
     show_default="5",
     metavar="DURATION",
-    help="How long the stream may be silent; a side that is silent for three times as long counts as gone.",
+    help="Interval of heartbeats on the stream. A side that is silent for three intervals counts as gone.",
 )
-@click.option("--max-messages", type=WholeNumber(min=1), metavar="COUNT", help="End after so many messages.")
-@click.option("--once", is_flag=True, help="End after one message.")
-@click.option("--until-empty", is_flag=True, help="End when no message is ready, and none is leased to anybody.")
-@click.option("--exclusive", is_flag=True, help="Be the only one who takes messages; stand in line while another is.")
+@click.option("--max-messages", type=WholeNumber(min=1), metavar="COUNT", help="Exit after this many messages.")
+@click.option("--once", is_flag=True, help="Exit after one message.")
+@click.option("--until-empty", is_flag=True, help="Exit when no message is ready, and none is leased by any consumer.")
+@click.option(
+    "--exclusive", is_flag=True, help="Be the only consumer of the queue; wait while another exclusive one holds it."
+)
 @click.option(
     "--consumer",
     default=_consumer,
-    show_default="this machine's name and the process id",
+    show_default="this machine's name and the process ID",
     metavar="NAME",
-    help="What to call yourself in the history of messages that fail.",
+    help="Name of this consumer in the delivery history of failed messages.",
 )
 @click.pass_context
 def consume(
@@ -59,40 +65,40 @@ def consume(
 ) -> None:
     """Run a command for each message of a queue, with the payload on its standard input.
 
-    The message is leased while the command runs, however long that takes. If the command exits with 0, the message is
-    done and leaves the queue; otherwise it goes back, with "exit code N" or "killed by signal N" for a reason, and is
-    dead once it was tried as often as the queue allows.
+    The message stays leased for as long as the command runs. If the command exits with 0, the message is acknowledged
+    and removed. Otherwise it returns to the queue with the reason "exit code N" or "killed by signal N", and becomes
+    dead after the last delivery that the queue allows.
 
     \b
-    The command finds in its environment:
-      QUEUELET_MESSAGE_ID              the message's id
-      QUEUELET_MESSAGE_QUEUE           the queue, as you named it
-      QUEUELET_MESSAGE_TOKEN           the token of the lease, larger than any before
-      QUEUELET_MESSAGE_DELIVERY_COUNT  how often it was delivered, this time included
-      QUEUELET_MESSAGE_DEADLINE        when the lease ends, unless it is extended
-      QUEUELET_MESSAGE_TAGS            its tags in JSON: [{"key": ..., "value": ...}]
+    The command has these environment variables:
+      QUEUELET_MESSAGE_ID              the ID of the message
+      QUEUELET_MESSAGE_QUEUE           the queue, as named on the command line
+      QUEUELET_MESSAGE_TOKEN           the token of the lease, larger than any earlier one
+      QUEUELET_MESSAGE_DELIVERY_COUNT  how many times the message was delivered, including this time
+      QUEUELET_MESSAGE_DEADLINE        when the lease expires, unless it is extended
+      QUEUELET_MESSAGE_TAGS            its tags as JSON: [{"key": ..., "value": ...}]
       QUEUELET_MESSAGE_CONSUMER        the name of this consumer
-      QUEUELET_MESSAGE_HOLDER_TOKEN    with --exclusive: larger for each consumer that holds the queue
-      QUEUELET_SERVER_ADDRESS          the server, for another queuelet
+      QUEUELET_MESSAGE_HOLDER_TOKEN    with --exclusive: grows with each consumer that holds the queue
+      QUEUELET_SERVER_ADDRESS          the server's address, for other queuelet commands
 
-    If the server goes away, it is asked for again until it is back; a message whose command still runs when it comes
-    again is not begun twice. On ^C and on SIGTERM the commands that run may end; told twice, they are stopped, and
-    their messages go back.
+    If the connection is lost, the command reconnects until the server is back. If a message is redelivered while its
+    command still runs, the command is not started a second time. On the first ^C or SIGTERM, it waits for the running
+    commands; on the second, it stops them and returns their messages to the queue.
 
-    At the end it says how many messages were done. Exits with 0 if it ended as told, with 1 if any command failed, with
-    130 or 143 if it was told twice.
+    At the end it prints a summary. Exits with 0 if no command failed, with 1 if one did, and with 130 or 143 after a
+    second ^C or SIGTERM.
     """  # noqa: D301  # click's mark for lines that stay as they are
     if once and flags["max_messages"]:
         raise click.UsageError("Give --once or --max-messages, not both.", context)
     if once:
         flags["max_messages"] = 1
     if not shutil.which(command[0]):
-        raise Failure(f"cannot consume: there is no program {command[0]} to run", USAGE)
+        raise Failure(f"cannot consume: program {command[0]} not found", USAGE)
     worker = Worker(context.ensure_object(Options), queue, command, flags)
     try:
         asyncio.run(worker.run())
     finally:
-        worker.tell_summary()
+        worker.report_summary()
     if worker.aborted_by:
         raise click.exceptions.Exit(128 + worker.aborted_by)
     if worker.failed or worker.lost:

@@ -1,4 +1,4 @@
-"""Commands for the data folder of a Disk store. They need no server, and do not mind one, but for `restore`."""
+"""Commands for the data folder of a Disk store. They need no server; only `restore` requires that none runs on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
     required=True,
-    help="The folder that the server keeps its messages in.",
+    help="The server's data folder.",
 )
 
 
@@ -34,16 +34,16 @@ data_dir_option = click.option(
     """,
 )
 @data_dir_option
-@click.argument("file", type=click.Path(path_type=Path), help="The backup to make; there must be none of that name.")
+@click.argument("file", type=click.Path(path_type=Path), help="The backup file to write; it must not exist.")
 def backup(data_dir: Path, file: Path) -> None:
-    """Copy a store, as it is at this moment, into one file.
+    """Back up the present state of a store to one file.
 
-    A server may run on the data folder meanwhile, and needs not be told. The copy is looked through before it gets its
-    name, so a file that is there is whole. It needs about as much room as the store. The data folder may be mounted
-    read-only. Ended by ^C or SIGTERM, the command leaves nothing; killed outright, it may leave files whose names begin
-    with that of the backup and .unfinished, which can be deleted.
+    A server may keep running on the data folder. The copy is checked before it gets its final name, so a backup file
+    that exists is complete. It takes about as much space as the store. The data folder may be mounted read-only. If
+    interrupted by ^C or SIGTERM, the command removes its files. If killed, it may leave files whose names begin with
+    the name of the backup and .unfinished; these can be deleted.
 
-    Every row is compared with its checksum. Damaged messages are left out, and how many is printed.
+    Every row is verified by its checksum. Damaged messages are left out, and their number is printed.
     """
     with _tidied_on_sigterm():
         copied = _stores("backup").back_up(data_dir, file, _say)
@@ -58,18 +58,19 @@ def backup(data_dir: Path, file: Path) -> None:
     """,
 )
 @data_dir_option
-@click.argument("file", type=click.Path(path_type=Path), help="The backup.")
-@click.option("--force", is_flag=True, help="Lose the store that is in the folder.")
+@click.argument("file", type=click.Path(path_type=Path), help="The backup file.")
+@click.option("--force", is_flag=True, help="Replace the store that is in the folder; its messages are lost.")
 def restore(data_dir: Path, file: Path, *, force: bool) -> None:
-    """Make the store of a data folder from a backup, while no server runs on it.
+    """Restore the store of a data folder from a backup; no server may run on the folder.
 
-    The backup may also be the file queuelet.db of another data folder; the log beside it is restored with it.
+    The backup may also be the file queuelet.db of another data folder; its write-ahead log, if there is one in the same
+    folder, is restored too.
 
-    The queues are again as they were: messages taken since come back, and messages added since are gone. The store gets
-    a new epoch, by which programs and the operator know that. The file is looked through first. Killed at any moment,
-    the command leaves the store that was there or the new one.
+    The queues return to the state of the backup: messages consumed since then are back, and messages added since then
+    are lost. The store gets a new epoch, from which clients and the operator can see that. The backup is checked first.
+    If killed at any moment, the command leaves either the old store or the new one.
 
-    Every row is compared with its checksum. Damaged messages are left out, and how many is printed.
+    Every row is verified by its checksum. Damaged messages are left out, and their number is printed.
     """
     with _tidied_on_sigterm():
         copied = _stores("backup").restore(file, data_dir, force=force, progress=_say)
@@ -84,30 +85,30 @@ def restore(data_dir: Path, file: Path, *, force: bool) -> None:
 )
 @data_dir_option
 def check(data_dir: Path) -> None:
-    """Look through a store for damage, and print what is found. Exits with 1 if there is any.
+    """Check a store for damage, and print each problem. Exits with 1 if there is one.
 
-    It reads every page of the database, and a server may run on it meanwhile. The data folder may be mounted read-only.
+    Reads every page of the database. A server may keep running on it. The data folder may be mounted read-only.
     """
     problems = list(_stores("check").check_store(data_dir, _say))
-    text = "\n".join(problems) if problems else f"{data_dir}: all is well."
+    text = "\n".join(problems) if problems else f"{data_dir}: no damage found."
     _show(text, {"data_dir": str(data_dir), "problems": problems})
     if problems:
         raise click.exceptions.Exit(REFUSED)
 
 
 def _stores(name: str) -> Any:  # noqa: ANN401  # a module
-    """Import a module of the Disk store: clients do without, and it needs a package that only servers install."""
+    """Import a module of the Disk store on demand, because it needs a package that only servers install."""
     try:
         return import_module(f"queuelet.stores.disk.{name}")
     except ModuleNotFoundError as error:
         if str(error.name).startswith("queuelet"):
             raise
-        raise Failure(f"this needs the package {error.name}: pip install 'queuelet[server]'") from error
+        raise Failure(f"package {error.name} is not installed; run: pip install 'queuelet[server]'") from error
 
 
 @contextmanager
 def _tidied_on_sigterm() -> Iterator[None]:
-    """Have SIGTERM end the command as ^C does: what is half done is removed first."""
+    """Make SIGTERM end the command as ^C does, so that unfinished files are removed."""
     before = signal.signal(signal.SIGTERM, _end)
     try:
         yield
@@ -120,25 +121,25 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def _say(doing: str) -> None:
-    """Tell people what takes so long."""
+    """Report a long step if on a terminal."""
     if sys.stderr is not None and sys.stderr.isatty():
         click.echo(f"{doing} ...", err=True)
 
 
 def _show_copied(target: Path, where: dict[str, Any], copied: Any) -> None:  # noqa: ANN401  # of a module imported late
-    """Print what a copy holds. What was left out is an error to look at, and none of the copy."""
+    """Print what a copy holds. Damaged messages cause a warning and no error, because the copy itself is complete."""
     _show(
         f"{target} holds {messages(copied.messages)}.",
         {**where, "messages": copied.messages, "damaged": copied.damaged},
     )
     if copied.damaged:
         click.echo(
-            f"queuelet: {messages(copied.damaged)} left out because of damage; "
-            "keep the file they are in if you need them, `queuelet check` lists them",
+            f"queuelet: {messages(copied.damaged)} left out because they are damaged; "
+            "`queuelet check` lists them; keep the original file if you need them",
             err=True,
         )
 
 
 def _show(sentence: str, values: dict[str, Any]) -> None:
-    """Print what became of it, for people or for scripts."""
+    """Print the result: a sentence on a terminal, otherwise JSON."""
     write(f"{sentence}\n".encode() if sys.stdout is not None and sys.stdout.isatty() else to_text(values))

@@ -1,4 +1,4 @@
-"""Commands about dead messages: those that were delivered too often, or were too old."""
+"""The commands `dead list`, `dead redrive` and `dead purge`, for dead messages."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from queuelet.v1 import queue_pb2 as pb
     """,
 )
 def dead() -> None:
-    """Look at dead messages, make them ready again, or remove them.
+    """List dead messages, make them ready again (redrive), or delete them.
 
-    A message is dead when it was delivered as often as its queue allows and never acknowledged, or when it waited
-    longer than its time to live. It stays in its queue, counts to the limit, and keeps the history of its deliveries.
+    A message becomes dead if it was delivered as many times as its queue allows without being acknowledged, or if it
+    waited longer than its time to live. It stays in its queue, counts towards the limit, and keeps its history.
     """
 
 
@@ -63,7 +63,7 @@ def dead() -> None:
 def list_dead(options: Options, queue: str, selector: str, most: int | None) -> None:
     """Print the dead messages of a queue, why they died, and how their deliveries failed.
 
-    As JSON, each message is a line of its own, as `queuelet browse` prints it, with the last 20 deliveries as "tries".
+    In JSON, each message is one line, as `queuelet browse` prints it, with the last 20 deliveries as "tries".
     """
     states = [pb.MessageState.MESSAGE_STATE_DEAD]
     show_messages(options, pb.BrowseRequest(queue_id=queue, selector=selector, states=states), most)
@@ -83,7 +83,7 @@ def list_dead(options: Options, queue: str, selector: str, most: int | None) -> 
 @id_option
 @selector_option
 @all_option
-@click.option("--rate", type=WholeNumber(min=1), help="Make so many ready a second. By default as fast as it goes.")
+@click.option("--rate", type=WholeNumber(min=1), help="The most messages per second. Unlimited by default.")
 @click.option("--dry-run", is_flag=True, help="Only count the messages.")
 @click.pass_context
 def redrive(  # noqa: PLR0913  # a flag is an argument
@@ -96,9 +96,10 @@ def redrive(  # noqa: PLR0913  # a flag is an argument
     everything: bool,
     dry_run: bool,
 ) -> None:
-    """Make dead messages ready again, as if they had just been added, and print how many there were.
+    """Make dead messages ready again, as if they had just been added, and print their number.
 
-    They keep their history, and may be delivered as often as new ones. ^C stops it: what is ready by then stays so.
+    They keep their history, and may be delivered as many times as new messages. ^C stops the command; messages that
+    are ready by then stay ready.
     """
     check_choice(context, ids, selector, everything=everything)
     options = context.ensure_object(Options)
@@ -121,7 +122,7 @@ def redrive(  # noqa: PLR0913  # a flag is an argument
 
 @contextmanager
 def _progress() -> Iterator[Callable[[pb.RedriveResponse], None]]:
-    """Show on a terminal how far it is; yield what takes the news of it."""
+    """Show progress if on a terminal; yields a function for each response."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _answer: None
         return
@@ -141,7 +142,7 @@ def _progress() -> Iterator[Callable[[pb.RedriveResponse], None]]:
     cls=ClientCommand,
     under="dead",
     verb="purge dead messages",
-    short_help="Remove dead messages for good.",
+    short_help="Delete dead messages.",
     examples="""
     queuelet dead purge orders --all
     queuelet dead purge orders -l tier=test
@@ -153,7 +154,7 @@ def _progress() -> Iterator[Callable[[pb.RedriveResponse], None]]:
 @all_option
 @click.pass_context
 def purge(context: click.Context, queue: str, ids: Sequence[str], selector: str, *, everything: bool) -> None:
-    """Remove dead messages for good, and print how many there were. No other message is touched."""
+    """Delete dead messages, and print their number. Other messages are not affected."""
     check_choice(context, ids, selector, everything=everything)
     options = context.ensure_object(Options)
     states = [pb.MessageState.MESSAGE_STATE_DEAD]

@@ -1,4 +1,4 @@
-"""Commands that say what queues there should be, and remove them again, many at once."""
+"""The commands `declare` and `remove`, which work on many queues at once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from queuelet.v1 import queue_pb2 as pb
 
 _SPACE = re.compile(r"\s*")
 
-owner_option = click.option("--owner", default="", show_default=False, help="Only as this owner.")
-owner_uid_option = click.option("--owner-uid", default="", show_default=False, help="The uid of the owner's object.")
+owner_option = click.option("--owner", default="", show_default=False, help="Refuse queues of other owners.")
+owner_uid_option = click.option("--owner-uid", default="", show_default=False, help="The UID of the owner's object.")
 
 
 class _Flags(TypedDict):
@@ -50,35 +50,37 @@ class _Flags(TypedDict):
     echo '{"name": "mails", "tags": [{"key": "team", "value": "post"}]}' | queuelet declare -f -
     """,
 )
-@click.argument("name", required=False, help="The queue's name; or give a file of declarations.")
-@click.option("-f", "--file", type=click.File("rb"), help="Declarations in JSON; - is standard input.")
-@click.option("--store", type=STORE, default="memory", help="Where the messages live.")
-@click.option("--limit", type=int, default=UNBOUNDED, help="The most messages it holds; -1 is no bound.")
+@click.argument("name", required=False, help="The queue's name, unless --file is given.")
+@click.option("-f", "--file", type=click.File("rb"), help="A file with declarations in JSON; - is standard input.")
+@click.option("--store", type=STORE, default="memory", help="The store of the messages.")
+@click.option("--limit", type=int, default=UNBOUNDED, help="The most messages the queue holds; -1 for unlimited.")
 @tag_option
 @delivery_options
-@click.option("--draining", is_flag=True, help="Take no more messages, so that the queue can run empty.")
+@click.option("--draining", is_flag=True, help="Refuse new messages, so that consumers can empty the queue.")
 @owner_option
 @owner_uid_option
 @click.option("--adopt", is_flag=True, help="Take the queue over from another owner.")
-@click.option("--id", "queue_id", default="", show_default=False, metavar="UUID", help="The id to create it with.")
+@click.option(
+    "--id", "queue_id", default="", show_default=False, metavar="UUID", help="The ID if the queue is created."
+)
 @click.pass_context
 def declare(context: click.Context, name: str | None, file: BinaryIO | None, **flags: Unpack[_Flags]) -> None:
-    """Make queues what you say they should be: created, changed, or left as they are.
+    """Create queues, or update them to match their declaration. Idempotent.
 
-    What you declare replaces what was there, so tags you do not give are taken away. It can be repeated at will. Prints
-    what became of each queue, and exits with 1 if any was refused; the others are declared all the same.
+    A declaration replaces the whole definition, so tags that it does not have are deleted. Prints the outcome for each
+    queue, and exits with 1 if one was refused; the others are declared anyway.
 
     A file holds JSON objects, in a list or one after another, with the fields of QueueDeclaration (queue.proto): name,
     id, store, limit, tags, owner, adopt, delivery and draining. Only the name is required.
     """
     if (name is None) == (file is None):
-        raise click.UsageError("Give a name or a file.", context)
+        raise click.UsageError("Give either a name or --file.", context)
     if file is None:
         declarations = [_declaration(cast("str", name), flags)]
     else:
         given = [flag for flag in flags if context.get_parameter_source(flag) is ParameterSource.COMMANDLINE]
         if given:
-            raise click.UsageError("A file says all about its queues: give no other flags with it.", context)
+            raise click.UsageError("--file: not allowed together with other flags; put them into the file.", context)
         declarations = list(_read(file))
     _declare(context.ensure_object(Options), declarations)
 
@@ -114,7 +116,7 @@ def _read(file: BinaryIO) -> Iterator[pb.QueueDeclaration]:
 
 
 def _values(text: str) -> Iterator[Any]:
-    """Yield what a JSON list holds, or the JSON values that stand one after another."""
+    """Yield the items of a JSON list, or the JSON values of a text that has several."""
     decoder = json.JSONDecoder()
     at = _past_space(text, 0)
     while at < len(text):
@@ -145,15 +147,15 @@ def _declare(options: Options, declarations: Sequence[pb.QueueDeclaration]) -> N
     queuelet remove shop.orders shop.mails --owner queuelet/shop/orders
     """,
 )
-@click.argument("queues", nargs=-1, required=True, metavar="QUEUE...", help="Ids or names of queues.")
+@click.argument("queues", nargs=-1, required=True, metavar="QUEUE...", help="IDs or names of queues.")
 @owner_option
 @owner_uid_option
 @click.pass_obj
 def remove(options: Options, queues: tuple[str, ...], owner: str, owner_uid: str) -> None:
-    """Remove queues with all their messages, if they belong to the owner you name.
+    """Delete queues with all their messages, if they belong to --owner.
 
-    Prints what became of each queue, and exits with 1 if any was refused. Without --owner any queue is removed; one
-    that is not there is no error.
+    Prints the outcome for each queue, and exits with 1 if one was refused. Without --owner, queues of any owner are
+    deleted. A queue that does not exist is not an error.
     """
     removals = [pb.QueueRemoval(queue_id=queue, owner=pb.Owner(name=owner, uid=owner_uid)) for queue in queues]
     answer = pb.RemoveQueuesResponse()
@@ -177,7 +179,7 @@ def _finish(
     queues: Sequence[str],
     outcomes: Sequence[str],
 ) -> None:
-    """Print what became of each queue, tell of refusals, and exit with 1 if there were any."""
+    """Print the outcome for each queue, report refusals, and exit with 1 if there were any."""
     if options.json:
         show(answer, as_json=True)
     else:
@@ -193,5 +195,5 @@ def _finish(
 
 
 def _outcome(name: str) -> str:
-    """Return the word for what became of a queue."""
+    """Return the word for an outcome."""
     return name.removeprefix("OUTCOME_").lower()

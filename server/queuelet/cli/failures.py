@@ -1,4 +1,4 @@
-"""What a failure looks like: one line on standard error, and an exit code that scripts can tell apart."""
+"""Reports failures: one line on standard error, and an exit code for scripts."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ USAGE = 2
 UNREACHABLE = 3
 INTERRUPTED = 130
 CLOSED_PIPE = 141
-"""As the shell tells of a program that SIGPIPE ended."""
+"""The exit code by which shells report a program that SIGPIPE ended."""
 
 
 class Failure(click.ClickException):
-    """A command could not do its work."""
+    """A command failed."""
 
     def __init__(self, sentence: str, code: int = REFUSED) -> None:
-        """Take what to tell people, and the exit code for scripts."""
         super().__init__(sentence)
         self.code = code
 
 
 def report(sentence: str) -> None:
-    """Tell people of a failure, in one line."""
+    """Print a sentence to standard error, in one line."""
     click.echo(f"queuelet: {printable(' '.join(sentence.split()))}", err=True)
 
 
 @contextmanager
 def refused(cannot: str) -> Iterator[None]:
-    """Turn what is raised inside into a `Failure` that begins with `cannot ...`."""
+    """Turn errors raised inside into a `Failure` whose message begins with `cannot`."""
     try:
         yield
     except QueueletError as error:
@@ -49,12 +48,12 @@ def refused(cannot: str) -> Iterator[None]:
 
 
 def exit_code_of(error: QueueletError) -> int:
-    """Return what tells scripts whether to try again later."""
+    """Return the exit code for an error: `UNREACHABLE` if a later retry may succeed."""
     return UNREACHABLE if isinstance(error, Unreachable | DeadlineExceeded | ServerDraining) else REFUSED
 
 
 def explain(error: click.ClickException) -> str:
-    """Return what to tell people of a failure, with a hint where the usage was wrong."""
+    """Return the message for a failure, with a hint to --help if the usage was wrong."""
     message = error.format_message()
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return message

@@ -1,4 +1,4 @@
-"""The command that brings a queue of Apache Curator over from ZooKeeper."""
+"""The command `import-curator`: imports a queue of Apache Curator from ZooKeeper."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from queuelet.wire.errors import error_from_pb
 if TYPE_CHECKING:
     from queuelet.curator.zookeeper import ZooKeeper
 
-TOLD = 10
-"""How many nodes are named in one warning. The JSON on standard output names all."""
+NAMED = 10
+"""The most nodes that one warning names. The JSON on standard output names all."""
 
-OTHER_RECIPE = "its name is of another recipe"
-"""Why a node was left."""
+OTHER_RECIPE = "its name belongs to another recipe"
+"""Why a node was skipped."""
 
 
 @click.command(
@@ -47,36 +47,37 @@ OTHER_RECIPE = "its name is of another recipe"
     """,
 )
 @queue_argument
-@click.argument("path", help="The node of Curator's queue, as in /queues/orders.")
+@click.argument("path", help="The ZooKeeper path of Curator's queue, such as /queues/orders.")
 @click.option(
     "--zookeeper",
     required=True,
     metavar="HOSTS",
-    help="ZooKeeper's servers, as Curator takes them: host:port,host:port, and /path if clients live under one.",
+    help="Curator's connection string: host:port,host:port, then /path if clients use a chroot.",
 )
 @click.option(
     "--zookeeper-auth-file",
     type=FILE,
-    help="A file with user:password, where the nodes have ACLs of the scheme digest.",
+    help="A file with user:password, for nodes with ACLs of the scheme digest.",
 )
 @click.option(
     "--recipe",
     type=click.Choice([each.value for each in Recipe]),
-    show_default="told from the names of the nodes",
-    help="Which of Curator's queues it is.",
+    show_default="detected from the names of the nodes",
+    help="The Curator recipe of the queue.",
 )
-@click.option("--remove", is_flag=True, help="Remove each node once the server has acknowledged all of its items.")
+@click.option("--remove", is_flag=True, help="Delete each node once the server has confirmed all of its items.")
 @click.option(
     "--lock-path",
     metavar="PATH",
-    help="Where consumers that still run lock items: leave those that they work on. With --remove, lock the others.",
+    help="The lock path of consumers that still run. Items that they have locked are skipped. With --remove, the "
+    "others are locked while they are imported.",
 )
 @click.option(
-    "--id-tag", default="curator-id", metavar="KEY", help="The tag that gets the id of an item of a DistributedIdQueue."
+    "--id-tag", default="curator-id", metavar="KEY", help="The tag for the ID of an item of a DistributedIdQueue."
 )
 @tag_option
-@click.option("--wait", is_flag=True, help="Wait for room in a full queue, each time as long as --timeout allows.")
-@click.option("--dry-run", is_flag=True, help="Only print what would be added.")
+@click.option("--wait", is_flag=True, help="If the queue is full, wait for space, each time for at most --timeout.")
+@click.option("--dry-run", is_flag=True, help="Only print the messages that would be added.")
 @click.pass_context
 def import_curator(  # noqa: PLR0913, PLR0917  # a flag is an argument
     context: click.Context,
@@ -93,14 +94,14 @@ def import_curator(  # noqa: PLR0913, PLR0917  # a flag is an argument
     wait: bool,
     dry_run: bool,
 ) -> None:
-    """Add the items of an Apache Curator queue to a queue, in the order in which Curator would deliver them.
+    """Import the items of an Apache Curator queue, in the order in which Curator would deliver them.
 
-    Priorities stay priorities, delays stay delays, and the id of an item becomes a tag. The payload is what your
-    QueueSerializer wrote. Without --remove, ZooKeeper stays as it is.
+    Priorities and delays are preserved, and the ID of an item becomes a tag. The payload is the bytes that your
+    QueueSerializer wrote. Without --remove, the command does not change ZooKeeper.
 
-    If it stops half-way, run it again: what is still queued is not added twice. Let nobody consume from either queue
-    until it is done, or give --lock-path. Nodes that are not Curator's are left and named; those that are, but could
-    not be imported, are left too, and it exits with 1.
+    If it stops half-way, run it again: items that are still queued are not added twice. Stop all consumers of both
+    queues until it is done, or give --lock-path. Nodes that are not Curator's are skipped and reported. If a node of
+    Curator's could not be imported, it is skipped too, and the command exits with 1.
     """
     options = context.ensure_object(Options)
     with _zookeeper(options, zookeeper, path, zookeeper_auth_file) as source:
@@ -124,39 +125,39 @@ def import_curator(  # noqa: PLR0913, PLR0917  # a flag is an argument
             else:
                 with connect(options) as server:
                     _run(transfer, names, partial(_add, server, queue, wait=wait))
-                _tell(options, queue, source.path, transfer.report, foreign)
+                _show_report(options, queue, source.path, transfer.report, foreign)
         finally:
-            # What was left is told however it ends: it may be that an item was taken twice.
+            # Also after an error, because a skipped node may mean that an item is delivered twice.
             _warn(source.path, foreign, transfer.report.left)
     if transfer.report.left:
         raise click.exceptions.Exit(REFUSED)
 
 
 def _zookeeper(options: Options, hosts: str, path: str, auth_file: Path | None) -> ZooKeeper:
-    """Return a session to be opened. Clients do without kazoo unless they import."""
+    """Return a session that is not open yet. kazoo is imported on demand, because only this command needs it."""
     try:
         module = import_module("queuelet.curator.zookeeper")
     except ModuleNotFoundError as error:
         if str(error.name).startswith("queuelet"):
             raise
         raise Failure(
-            f"cannot import from Curator: this needs the package {error.name}: pip install 'queuelet[curator]'"
+            f"cannot import from Curator: package {error.name} is not installed; run: pip install 'queuelet[curator]'"
         ) from error
     credentials = auth_file.read_text().strip() if auth_file else ""
     if auth_file and ":" not in credentials:
-        raise ValueError(f"--zookeeper-auth-file: {auth_file} does not hold user:password")
+        raise ValueError(f"--zookeeper-auth-file: {auth_file} has no user:password; write one line of that form")
     session: ZooKeeper = module.ZooKeeper(hosts, path, credentials=credentials, timeout=options.timeout or None)
     return session
 
 
 def _names(context: click.Context, nodes: Sequence[str], recipe: Recipe | None) -> tuple[list[Name], list[str], Recipe]:
-    """Return the names that a recipe made, in their order; all others; and the recipe, told from them if not given."""
+    """Return the names of the recipe in order, all others, and the recipe, which is detected if not given."""
     if recipe is None:
         try:
             recipe = recipe_of(nodes) or Recipe.QUEUE
         except AmbiguousNames as error:
             choices = ", ".join(each.value for each in Recipe)
-            raise click.UsageError(f"{error}: say with --recipe what it is ({choices}).", context) from error
+            raise click.UsageError(f"{error}; give --recipe ({choices}).", context) from error
     found = {node: read(node, recipe) for node in nodes}
     names = in_order(name for name in found.values() if name)
     return names, sorted(node for node, name in found.items() if not name), recipe
@@ -171,12 +172,12 @@ def _without_locked(names: Sequence[Name], locked: set[str], report: Report) -> 
 
 
 def _run(transfer: Transfer, names: Sequence[Name], sink: Sink) -> None:
-    """Bring them over, and show on a terminal how far it is."""
+    """Import the nodes, and show progress if on a terminal."""
     try:
         with _progress(len(names)) as advance:
             transfer.run(names, sink, advance)
     except QueueletError as error:
-        again = "run it again to go on"
+        again = "run the command again to continue"
         raise type(error)(f"{error.message}; {_so_far(transfer.report)}; {again}", **error.facts) from error
     except KeyboardInterrupt:
         report(f"interrupted; {_so_far(transfer.report)}")
@@ -184,7 +185,7 @@ def _run(transfer: Transfer, names: Sequence[Name], sink: Sink) -> None:
 
 
 def _add(server: Session, queue: str, new: Sequence[pb.NewMessage], *, wait: bool) -> list[Outcome]:
-    """Add messages in one call, or in several where a server takes less."""
+    """Add messages in one call, or in several if the server refuses the batch for its size."""
     request = pb.AddBatchRequest(queue_id=queue, messages=new, wait=wait)
     try:
         answer = server.call("AddBatch", request, pb.AddBatchResponse)
@@ -200,13 +201,13 @@ def _add(server: Session, queue: str, new: Sequence[pb.NewMessage], *, wait: boo
 
 
 def _may_fit_in_parts(error: QueueletError) -> bool:
-    """Tell whether a whole call was refused for its size, or for one of its messages."""
+    """Return whether a call may have been refused for its size or for one of its messages."""
     return isinstance(error, InvalidArgument) and error.facts.get("field") != "queue_id"
 
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how far it is; yield what takes the number of nodes that were looked at."""
+    """Show progress if on a terminal; yields a function for the number of nodes processed."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -220,11 +221,11 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: progress.advance(task, count)
 
 
-# Telling
+# Reporting
 
 
 def _preview(options: Options, transfer: Transfer, names: Sequence[Name]) -> None:
-    """Print what would be added, message by message."""
+    """Print the messages that would be added."""
     for window in windows(names):
         for node, new in transfer.converted(window):
             for message in new:
@@ -253,17 +254,17 @@ def _line(node: Node, message: pb.NewMessage) -> bytes:
 
 
 def _so_far(done: Report) -> str:
-    """Return in words what was done."""
+    """Return the result so far, in words."""
     removed = f"; {done.removed:,} removed" if done.removed else ""
-    return f"{messages(done.added)} of {_nodes(done.nodes)} added, and {done.duplicates:,} were there before{removed}"
+    return f"{messages(done.added)} of {_nodes(done.nodes)} added, {done.duplicates:,} already queued{removed}"
 
 
 def _nodes(count: int) -> str:
     return f"{count:,} node{'' if count == 1 else 's'}"
 
 
-def _tell(options: Options, queue: str, path: str, done: Report, foreign: Sequence[str]) -> None:
-    """Print what became of all of it."""
+def _show_report(options: Options, queue: str, path: str, done: Report, foreign: Sequence[str]) -> None:
+    """Print the result."""
     if options.json:
         left = [{"node": each.node, "reason": each.reason} for each in done.left]
         counts = {"added": done.added, "duplicates": done.duplicates, "nodes": done.nodes, "removed": done.removed}
@@ -273,13 +274,13 @@ def _tell(options: Options, queue: str, path: str, done: Report, foreign: Sequen
 
 
 def _warn(path: str, foreign: Sequence[str], left: Sequence[Left]) -> None:
-    """Name nodes that were left."""
+    """Report the nodes that were skipped."""
     shards = [node for node in foreign if is_shard(node)]
     others = [node for node in foreign if not is_shard(node)]
     if shards:
-        report(f"{path} has shards of a QueueSharder, each of them a queue; import them one by one: {_some(shards)}")
+        report(f"{path} has shards of a QueueSharder, which are separate queues; import each one: {_some(shards)}")
     if others:
-        report(f"nodes in {path} that are not Curator's were left alone: {_some(others)}")
+        report(f"skipped nodes in {path} that are not Curator's: {_some(others)}")
     for reason, nodes in _by_reason(left).items():
         report(f"left {_some(nodes)}: {reason}")
 
@@ -292,5 +293,5 @@ def _by_reason(left: Sequence[Left]) -> dict[str, list[str]]:
 
 
 def _some(nodes: Sequence[str]) -> str:
-    more = f" and {len(nodes) - TOLD:,} more" if len(nodes) > TOLD else ""
-    return f"{', '.join(nodes[:TOLD])}{more}"
+    more = f" and {len(nodes) - NAMED:,} more" if len(nodes) > NAMED else ""
+    return f"{', '.join(nodes[:NAMED])}{more}"

@@ -1,4 +1,4 @@
-"""Commands that take messages under leases, and settle them by their tokens."""
+"""The commands `receive`, `ack`, `nack` and `extend`, which lease messages and settle leases by their tokens."""
 
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ tokens_argument = click.argument(
     """,
 )
 @queue_argument
-@click.option("-n", "--count", type=WholeNumber(min=1), default=1, help="Take up to so many messages.")
-@click.option("--wait", type=Seconds(most=YEAR), default=0.0, metavar="DURATION", help="Wait so long for a message.")
+@click.option("-n", "--count", type=WholeNumber(min=1), default=1, help="The most messages to lease.")
+@click.option(
+    "--wait", type=Seconds(most=YEAR), default=0.0, metavar="DURATION", help="How long to wait for a message."
+)
 @lease_option
 @consumer_option
 @request_id_option
@@ -55,13 +57,14 @@ tokens_argument = click.argument(
 def receive(  # noqa: PLR0913, PLR0917  # a flag is an argument
     options: Options, queue: str, count: int, wait: float, lease: float | None, consumer: str, request_id: str
 ) -> None:
-    """Take messages out of a queue for a while, and print them with their leases.
+    """Lease messages of a queue, and print them with their tokens.
 
-    Until its lease ends a message is yours, and then it is back in its old place, unless you say what became of it:
-    `queuelet ack` removes it, `nack` gives it back, `extend` makes the lease longer. All take the token printed here.
+    No other consumer gets a leased message. When the lease expires, the message is redelivered, in its old place.
+    Before that, `queuelet ack` removes it, `nack` returns it to the queue, and `extend` extends the lease; they take
+    the token that is printed here.
 
-    As JSON, each message is a line of its own: {"message": {...}, "token": "...", "deadline": ..., "count": 1}, where
-    the count tells how often the message was delivered. Exits with 1 if there was no message.
+    In JSON, each message is one line: {"message": {...}, "token": "...", "deadline": ..., "count": 1}, where count is
+    how many times the message was delivered. Exits with 1 if there was no message.
     """
     request = pb.ReceiveRequest(
         queue_id=queue,
@@ -94,10 +97,10 @@ def receive(  # noqa: PLR0913, PLR0917  # a flag is an argument
 @tokens_argument
 @click.pass_obj
 def ack(options: Options, queue: str, tokens: Sequence[int]) -> None:
-    """Remove leased messages for good: their work is done.
+    """Acknowledge leased messages, which removes them from the queue.
 
-    The token of a message's last lease does even when the lease is over, until the message is delivered again. Exits
-    with 1 if a message was gone, or given to another; the others are removed all the same.
+    This works even after the lease has expired, unless the message was redelivered meanwhile. Exits with 1 if a message
+    is gone or was redelivered; the others are removed anyway.
     """
     with connect(options) as server:
         answer = server.call("Ack", pb.AckRequest(queue_id=queue, tokens=tokens), pb.AckResponse)
@@ -114,24 +117,25 @@ def ack(options: Options, queue: str, tokens: Sequence[int]) -> None:
 @queue_argument
 @tokens_argument
 @click.option(
-    "--delay", type=Seconds(), default=0.0, metavar="DURATION", help="Deliver it no sooner than so long from now."
+    "--delay", type=Seconds(), default=0.0, metavar="DURATION", help="How long to wait before the redelivery."
 )
 @click.option(
-    "--reason", default="", show_default=False, metavar="TEXT", help="Why; it stands in the message's history."
+    "--reason", default="", show_default=False, metavar="TEXT", help="Why they failed, for their delivery history."
 )
-@click.option("--dead", is_flag=True, help="They are dead at once: another try would not help.")
+@click.option("--dead", is_flag=True, help="Make the messages dead instead, because a retry would not help.")
 @click.pass_obj
 def nack(  # noqa: PLR0913  # click hands over each option
     options: Options, queue: str, tokens: Sequence[int], delay: float, reason: str, *, dead: bool
 ) -> None:
-    """Give leased messages back: they return to their old places in the queue.
+    """Return leased messages to their old places in the queue.
 
-    One that was delivered as often as the queue allows is dead then. Exits with 1 if a lease was over already.
+    A message that was delivered as many times as its queue allows becomes dead instead. Exits with 1 if a lease had
+    already expired.
     """
     request = pb.NackRequest(queue_id=queue, tokens=tokens, delay=_duration(delay), reason=reason, dead=dead)
     with connect(options) as server:
         answer = server.call("Nack", request, pb.NackResponse)
-    _finish(options, answer, tokens, "nack", "given back")
+    _finish(options, answer, tokens, "nack", "nacked")
 
 
 @click.command(
@@ -146,9 +150,9 @@ def nack(  # noqa: PLR0913  # click hands over each option
 @lease_option
 @click.pass_obj
 def extend(options: Options, queue: str, tokens: Sequence[int], lease: float | None) -> None:
-    """Make leases last so long from now.
+    """Extend leases; the new duration counts from now.
 
-    Exits with 1 if a lease was over already: whoever works on the message should stop.
+    Exits with 1 if a lease had already expired; its consumer should then stop, because the message is redelivered.
     """
     request = pb.ExtendRequest(queue_id=queue, tokens=tokens, lease=_duration(lease))
     with connect(options) as server:
@@ -164,7 +168,7 @@ def _finish(
     verb: str,
     done: str,
 ) -> None:
-    """Print what became of each lease, tell of refusals, and exit with 1 if there were any."""
+    """Print the result for each token, report refusals, and exit with 1 if there were any."""
     errors = errors_from_pb(answer.results)
     if options.json:
         show(answer, as_json=True)
@@ -179,7 +183,7 @@ def _finish(
 
 
 def _duration(seconds: float | None) -> Duration | None:
-    """Return seconds as they are sent; nothing where there are none."""
+    """Return seconds as protobuf; None for 0 or None."""
     if not seconds:
         return None
     duration = Duration()

@@ -1,4 +1,4 @@
-"""Commands that take messages out of queues, look at them, and purge them."""
+"""The commands `pop`, `peek`, `browse` and `purge`."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from queuelet.errors import QueueEmpty
 from queuelet.v1 import queue_pb2 as pb
 
 AT_ONCE = 100
-"""The most messages that `pop` takes in one call: what a failing output can cost."""
+"""The most messages that `pop` takes in one call, which bounds how many are lost if writing the output fails."""
 
-raw_option = click.option("--raw", is_flag=True, help="Print the payload and nothing else.")
+raw_option = click.option("--raw", is_flag=True, help="Print only the payload.")
 
 
 @click.command(
@@ -43,9 +43,9 @@ raw_option = click.option("--raw", is_flag=True, help="Print the payload and not
     """,
 )
 @queue_argument
-@click.option("-n", "--count", type=WholeNumber(min=1), help="Take up to so many messages.")
+@click.option("-n", "--count", type=WholeNumber(min=1), help="The most messages to remove.")
 @click.option(
-    "--wait", type=Seconds(most=YEAR), default=0.0, metavar="DURATION", help="Wait so long, in all, for messages."
+    "--wait", type=Seconds(most=YEAR), default=0.0, metavar="DURATION", help="How long to wait for messages, in total."
 )
 @raw_option
 @request_id_option
@@ -53,12 +53,12 @@ raw_option = click.option("--raw", is_flag=True, help="Print the payload and not
 def pop(  # noqa: PLR0913  # a flag is an argument
     options: Options, queue: str, count: int | None, wait: float, request_id: str, *, raw: bool
 ) -> None:
-    """Take the first message out of a queue and print it.
+    """Remove the first message of a queue and print it.
 
-    The message is gone from the queue then; `receive` and `consume` keep it until its work is done. With --count,
-    prints each message as it comes, on a line of JSON of its own (or its payload and a line end, with --raw), until
-    there are so many, or no more, or --wait is over. Exits with 1 if there was none. If messages cannot be written out,
-    says how many were lost.
+    The message is then gone. To keep it in the queue until it has been processed, use `receive` or `consume` instead.
+    With --count, prints each message when it arrives, as a line of JSON (with --raw as its payload and a newline),
+    until there are --count messages, or no more within --wait. Exits with 1 if there was none. If messages cannot be
+    written to standard output, reports how many were lost.
     """
     stdout()
     with connect(options) as server:
@@ -82,7 +82,7 @@ def _pop_one(
 def _pop_many(
     server: Session, request: pb.PopBatchRequest, count: int, wait: float, write_message: Callable[[pb.Message], None]
 ) -> None:
-    """Pop in several calls, or in one that can be repeated with its id."""
+    """Pop in several calls, or in a single one if there is a request ID, which makes only that call idempotent."""
     taken = 0
     end = monotonic() + wait
     while taken < count:
@@ -100,7 +100,7 @@ def _pop_many(
 
 
 def _hand_over(messages: Sequence[pb.Message], write_message: Callable[[pb.Message], None]) -> None:
-    """Write messages that are in no queue any more. If that fails, say how many are lost."""
+    """Write messages that were removed from their queue. If that fails, report how many are lost."""
     written = 0
     try:
         for message in messages:
@@ -109,7 +109,7 @@ def _hand_over(messages: Sequence[pb.Message], write_message: Callable[[pb.Messa
     except (OSError, KeyboardInterrupt) as error:
         lost = len(messages) - written
         why = "interrupted" if isinstance(error, KeyboardInterrupt) else error.strerror
-        report(f"cannot pop: {why}; {lost} of the messages taken from the queue could not be written, and are lost")
+        report(f"cannot pop: {why}; {lost} of the messages removed from the queue could not be written and are lost")
         code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else REFUSED
         raise click.exceptions.Exit(code) from error
 
@@ -124,7 +124,7 @@ def _hand_over(messages: Sequence[pb.Message], write_message: Callable[[pb.Messa
 @raw_option
 @click.pass_obj
 def peek(options: Options, queue: str, *, raw: bool) -> None:
-    """Print the first message of a queue, and leave it there."""
+    """Print the first message of a queue without removing it."""
     with connect(options) as server:
         answer = server.call("Peek", pb.PeekRequest(queue_id=queue), pb.PeekResponse)
     _write_answer(options, answer, raw=raw)
@@ -160,9 +160,9 @@ def _write_of_many(options: Options, message: pb.Message, *, raw: bool) -> None:
 @max_option
 @click.pass_obj
 def browse(options: Options, queue: str, selector: str, states: Sequence[str], most: int | None) -> None:
-    """Print the messages of a queue in the order in which they were added, and leave them there.
+    """Print the messages of a queue in the order in which they were added, without removing them.
 
-    As JSON, each message is a line of its own, as `pop --count` prints it, with what is known of it beside:
+    In JSON, each message is one line, as `pop --count` prints it, with its state and delivery history:
     {"message": {"meta": {"id": ..., "created": ..., "tags": [...]}, "payload": ...}, "state": "leased", "count": 2,
     "until": ..., "consumer": ..., "tries": [{"outcome": "nacked", "reason": ..., ...}]}
     """
@@ -187,7 +187,7 @@ def browse(options: Options, queue: str, selector: str, states: Sequence[str], m
 def purge(  # noqa: PLR0913  # a flag is an argument
     context: click.Context, queue: str, ids: Sequence[str], selector: str, states: Sequence[str], *, everything: bool
 ) -> None:
-    """Remove messages from a queue for good, and print how many there were."""
+    """Delete messages of a queue, and print their number."""
     check_choice(context, ids, selector, everything=everything)
     options = context.ensure_object(Options)
     request = pb.PurgeRequest(

@@ -1,4 +1,4 @@
-"""What all commands share: the global options, and how flags become environment variables."""
+"""Options that commands share, the global options, and the environment variables of flags."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from queuelet.cli.failures import refused
 from queuelet.tags import Tag
 
 SETTINGS: dict[str, Any] = {"show_default": True, "max_content_width": 120, "help_option_names": ["-h", "--help"]}
-"""How every command reads its arguments and shows its help."""
+"""click's settings for all commands."""
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 """An option that names a file to read."""
@@ -31,39 +31,41 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 LARGEST_TOKEN = 2**64 - 1
 
 YEAR = 365 * 86_400
-"""In seconds: as long as anybody would wait."""
+"""A year in seconds, the longest wait."""
 
 LONGEST = 10 * YEAR
-"""In seconds: the longest delay or time to live that a server takes."""
+"""The longest delay or time to live that a server accepts, in seconds."""
 
 
 class Seconds(click.FloatRange):
-    """A duration in seconds: a plain number, or numbers with units, as 250ms, 5m or 1h30m."""
+    """A duration in seconds: a plain number, or numbers with units, such as 250ms, 5m or 1h30m."""
 
     name = "duration"
 
     def __init__(self, least: float = 0, most: float = LONGEST, *, above: bool = False) -> None:
-        """Take the bounds, and whether it must be above the lower one."""
+        """Make a type with bounds in seconds; `above` excludes the lower one."""
         super().__init__(min=least, max=most, min_open=above)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return it in seconds."""
+        """Return the duration in seconds."""
         seconds = duration(str(value))
         if seconds is None:
-            self.fail(f"{value!r} is not a duration: write seconds, or numbers with units, as {_EXAMPLES}.", param, ctx)
+            self.fail(
+                f"{value!r} is not a duration; write seconds, or numbers with units, such as {_EXAMPLES}.", param, ctx
+            )
         return float(super().convert(seconds, param, ctx))
 
 
 class WholeSeconds(click.ParamType[int]):
-    """A duration of whole seconds. The server knows its bounds."""
+    """A duration of whole seconds. The server checks its range."""
 
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return it in seconds."""
+        """Return the duration in seconds."""
         seconds = duration(str(value))
         if seconds is None or not seconds.is_integer():
-            self.fail(f"{value!r} is not a duration of whole seconds: write 90, 5m or 1h30m.", param, ctx)
+            self.fail(f"{value!r} is not a duration of whole seconds; write it like 90, 5m or 1h30m.", param, ctx)
         return int(seconds)
 
 
@@ -75,7 +77,7 @@ _PART = r"(\d+(?:\.\d+)?)(ms|[dhms])"
 
 
 def duration(text: str) -> float | None:
-    """Return a duration in seconds, None for what is none: every comparison with `nan` is false."""
+    """Parse a duration and return it in seconds; None if it is malformed or `nan`, which would pass any range check."""
     if re.fullmatch(f"(?:{_PART})+", text, re.ASCII):
         return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(_PART, text))
     try:
@@ -86,7 +88,7 @@ def duration(text: str) -> float | None:
 
 
 class WholeNumber(click.IntRange):
-    """A number without a fraction, within bounds. click's own calls itself an integer range."""
+    """An integer within bounds, with a plainer name in error messages than click's `integer range`."""
 
     name = "whole number"
 
@@ -97,18 +99,18 @@ class Token(click.ParamType[int]):
     name = "token"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return it."""
+        """Return the token."""
         text = str(value)
-        # Thousands of digits are no number to Python.
+        # The length is checked first, because Python refuses to convert thousands of digits.
         is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST_TOKEN))
         if not is_number or int(text) > LARGEST_TOKEN:
-            self.fail(f"{value!r} is not a token: it is the number that `queuelet receive` prints", param, ctx)
+            self.fail(f"{value!r} is not a token; give the number that `queuelet receive` prints", param, ctx)
         return int(text)
 
 
 @dataclass(kw_only=True, slots=True)
 class Options:
-    """The global options, as given before or after the command."""
+    """The values of the global options."""
 
     server: str = ""
     output: str | None = None
@@ -121,21 +123,21 @@ class Options:
 
     @property
     def json(self) -> bool:
-        """Whether to print JSON: when told to, or when nobody reads along."""
+        """Whether to print JSON: if requested, or by default if standard output is not a terminal."""
         if self.output:
             return self.output == "json"
         return not sys.stdout.isatty()
 
 
-def _keep(context: click.Context, option: click.Parameter, value: object) -> None:
-    """Take the value of a global option: what stands after the command wins over what stands before it."""
+def _store(context: click.Context, option: click.Parameter, value: object) -> None:
+    """Store the value of a global option. A value after the command overrides one before it."""
     given_here = context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
     if context.parent is None or given_here:
         setattr(context.ensure_object(Options), option.name, value)
 
 
 def _global(*names: str, **settings: Any) -> click.Option:  # noqa: ANN401  # click's
-    return click.Option(names, callback=_keep, expose_value=False, show_envvar=True, **settings)
+    return click.Option(names, callback=_store, expose_value=False, show_envvar=True, **settings)
 
 
 GLOBAL = (
@@ -145,24 +147,29 @@ GLOBAL = (
         default=":10002",
         metavar="ADDRESS",
         envvar=["QUEUELET_SERVER_ADDRESS", "QCLI_SERVER"],
-        help="The server, as host:port, host, or :port of this machine.",
+        help="The server's address: host:port, host, or :port on this machine.",
     ),
     _global(
         "-o",
         "--output",
         type=click.Choice(["json", "table"]),
         envvar="QUEUELET_OUTPUT",
-        help="How to print. By default a table on a terminal, and JSON everywhere else.",
+        help="Output format. By default table on a terminal, otherwise json.",
     ),
-    _global("--tls-ca", type=FILE, envvar="QUEUELET_TLS_CA", help="Speak TLS, and trust the authority in this file."),
-    _global("--tls-cert", type=FILE, envvar="QUEUELET_TLS_CERT", help="Your certificate, for mutual TLS."),
-    _global("--tls-key", type=FILE, envvar="QUEUELET_TLS_KEY", help="The key of your certificate."),
+    _global(
+        "--tls-ca",
+        type=FILE,
+        envvar="QUEUELET_TLS_CA",
+        help="Use TLS, and trust the certificate authority in this file.",
+    ),
+    _global("--tls-cert", type=FILE, envvar="QUEUELET_TLS_CERT", help="The client certificate, for mutual TLS."),
+    _global("--tls-key", type=FILE, envvar="QUEUELET_TLS_KEY", help="The key of the client certificate."),
     _global("--token-file", type=FILE, envvar="QUEUELET_TOKEN_FILE", help="A file with the server's bearer token."),
     _global(
         "--insecure",
         is_flag=True,
         envvar="QUEUELET_INSECURE",
-        help="Send the token without TLS, to another machine too: anyone on the network can read it.",
+        help="Allow sending the token to another machine without TLS, where anyone on the network can read it.",
     ),
     _global(
         "--timeout",
@@ -170,14 +177,14 @@ GLOBAL = (
         default=30.0,
         metavar="DURATION",
         envvar="QUEUELET_TIMEOUT",
-        help="How long a call may take; 0 is for ever.",
+        help="The time limit of a call; 0 for none.",
     ),
 )
-"""Taken before and after a command."""
+"""The options that are allowed before and after a command."""
 
 
 class Command(click.Command):
-    """A command whose every flag is an environment variable, and whose failures say what could not be done."""
+    """A command whose flags can be set by environment variables, and whose errors begin with `cannot` and a verb."""
 
     def __init__(
         self,
@@ -187,9 +194,14 @@ class Command(click.Command):
         under: str = "",
         **settings: Any,  # noqa: ANN401  # click's
     ) -> None:
-        """Take the verb for "cannot ...", by default the command's name, lines of examples, and what click takes.
+        """Make a command.
 
-        `under` is the name of the group that it belongs to, if it does.
+        Args:
+            args: click's.
+            verb: what follows `cannot` in errors, by default the command's name.
+            examples: command lines for the help, one per line.
+            under: the name of the command's group, if it has one.
+            settings: click's.
         """
         super().__init__(*args, **{**settings, "context_settings": SETTINGS})
         self.verb = verb or str(self.name)
@@ -217,16 +229,16 @@ class Command(click.Command):
 
 
 class ClientCommand(Command):
-    """A command that calls a server, and so takes the global options too."""
+    """A command that calls a server, and therefore has the global options too."""
 
     def get_params(self, context: click.Context) -> list[click.Parameter]:
         """Return its own parameters and the global ones."""
         return [*super().get_params(context), *GLOBAL]
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's
-        """Refuse a text that cannot be sent, by its parameter's name, instead of failing on its way."""
+        """Run the command. Refuses text that is not valid UTF-8 first, so that the error names the parameter."""
         for parameter in self.get_params(ctx):
-            # A payload is sent as the bytes that were typed.
+            # Not the payload, because it is sent as the bytes that were typed.
             if parameter.name != "payload":
                 _check_encodable(ctx, parameter, ctx.params.get(parameter.name or ""))
         return super().invoke(ctx)
@@ -245,19 +257,19 @@ def _check_encodable(context: click.Context, parameter: click.Parameter, value: 
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise click.BadParameter("it is not valid UTF-8.", context, parameter) from None
+            raise click.BadParameter("not valid UTF-8.", context, parameter) from None
     elif isinstance(value, tuple) and parameter.name != "command":
         for each in value:
             _check_encodable(context, parameter, each)
 
 
 class ClientGroup(ClientCommand, click.Group):
-    """Commands about one thing, under its name."""
+    """A group of commands, such as `dead`."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that arguments ask for, or tell which ones are like it."""
+        """Return the command that the arguments name; if there is none, raise an error that suggests similar ones."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
         return super().resolve_command(ctx, args)
@@ -269,7 +281,7 @@ class ClientGroup(ClientCommand, click.Group):
 
 
 class TagType(click.ParamType[Tag]):
-    """A tag on the command line: `key=value`, and the value may hold further `=`."""
+    """A tag on the command line: `key=value`. The value may contain `=`."""
 
     name = "key=value"
 
@@ -279,11 +291,11 @@ class TagType(click.ParamType[Tag]):
             return value
         key, separator, text = str(value).partition("=")
         if not separator:
-            self.fail(f"{value!r} is not a tag: write key=value", param, ctx)
+            self.fail(f"{value!r} is not a tag; write key=value", param, ctx)
         return Tag(key, text)
 
 
-queue_argument = click.argument("queue", help="A queue's id or name.")
+queue_argument = click.argument("queue", help="The ID or name of a queue.")
 
 selector_option = click.option(
     "-l",
@@ -291,21 +303,21 @@ selector_option = click.option(
     default="",
     show_default=False,
     metavar="SELECTOR",
-    help="Only those whose tags match, as kubectl reads it: team=a,tier!=b,zone in (x,y),!old.",
+    help="Only those whose tags match; syntax as in kubectl: team=a,tier!=b,zone in (x,y),!old.",
 )
 
 tag_option = click.option(
-    "-t", "--tag", "tags", type=TagType(), multiple=True, metavar="KEY=VALUE", help="A tag; may be given again."
+    "-t", "--tag", "tags", type=TagType(), multiple=True, metavar="KEY=VALUE", help="A tag; repeatable."
 )
 
 LONGEST_LEASE = 12 * 3600
-"""In seconds: what a server takes."""
+"""The longest lease that a server accepts, in seconds."""
 
 lease_option = click.option(
     "--lease",
     type=Seconds(1, LONGEST_LEASE),
     metavar="DURATION",
-    help="How long a lease lasts. By default as the queue says.",
+    help="The duration of a lease. By default the queue's.",
 )
 
 consumer_option = click.option(
@@ -313,14 +325,12 @@ consumer_option = click.option(
     default=socket.gethostname,
     show_default="the name of this machine",
     metavar="NAME",
-    help="What to call yourself in the history of messages that fail.",
+    help="Name of this consumer in the delivery history of failed messages.",
 )
 
-id_option = click.option(
-    "--id", "ids", multiple=True, metavar="UUID", help="The message of this id; may be given again."
-)
+id_option = click.option("--id", "ids", multiple=True, metavar="UUID", help="The message with this ID; repeatable.")
 
-all_option = click.option("--all", "everything", is_flag=True, help="Every message that is there now.")
+all_option = click.option("--all", "everything", is_flag=True, help="All messages that are in the queue now.")
 
 
 request_id_option = click.option(
@@ -328,33 +338,39 @@ request_id_option = click.option(
     default="",
     show_default=False,
     metavar="ID",
-    help="An id of your own for this call, a UUID for one: repeated within a minute it gets the same messages.",
+    help="Your own ID for this call, such as a UUID. A retry with the same ID within a minute gets the same messages.",
 )
 
 http_hosts_option = click.option(
     "--http-hosts",
     multiple=True,
     metavar="NAME",
-    help="A name that HTTP requests may have as their Host, as if it were an IP address; may be given again. "
-    "In the environment, divided by spaces.",
+    help="A name allowed as the Host of HTTP requests, in addition to IP addresses and local names; repeatable. "
+    "In the environment variable, separate names with spaces.",
 )
 
 
 def check_choice(context: click.Context, ids: object, selector: str, *, everything: bool) -> None:
-    """Refuse to guess which messages are meant."""
+    """Refuse a call unless exactly one of the options that choose messages is given."""
     if bool(ids) + bool(selector) + everything != 1:
-        raise click.UsageError("Give one of --id, --selector and --all.", context)
+        raise click.UsageError("Give exactly one of --id, --selector and --all.", context)
 
 
 def delivery_options(function: _Function) -> _Function:
-    """Give a command the options that say how a queue delivers its messages."""
+    """Add the options with a queue's delivery settings to a command."""
     for option in (
         click.option(
-            "--message-ttl-seconds", type=WholeSeconds(), help="How long a message may stay before it is dead."
+            "--message-ttl-seconds",
+            type=WholeSeconds(),
+            help="Time to live of messages: how long one may wait before it becomes dead.",
         ),
-        click.option("--max-deliveries", type=int, help="How often a message is given before it is dead."),
         click.option(
-            "--lease-seconds", type=WholeSeconds(), help="How long a consumer has a message before another gets it."
+            "--max-deliveries", type=int, help="How many times a message is delivered before it becomes dead."
+        ),
+        click.option(
+            "--lease-seconds",
+            type=WholeSeconds(),
+            help="How long a consumer holds a message before it is redelivered to another one.",
         ),
     ):
         function = option(function)

@@ -1,4 +1,4 @@
-"""Queues that a Queue object declared and that no such object names any more: what a deletion left behind."""
+"""Finds orphans: queues that a Queue object of Kubernetes declared and that no Queue object names any more."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ KIND = "queues.queuelet.dev"
 
 
 def orphans(queues: Iterable[pb.Queue], objects: set[tuple[str, str]], instance: str) -> list[pb.Queue]:
-    """Return the queues whose owner is a Queue object that is not there: a namespace and a name each.
+    """Return the queues whose owner is a Queue object that does not exist.
 
-    Of all operators' queues, or of one operator's where an instance is given.
+    Args:
+        queues: all queues of the server.
+        objects: namespace and name of each Queue object.
+        instance: the instance of an operator, to return only its queues; empty for the queues of all operators.
     """
     return [
         queue
@@ -29,22 +32,22 @@ def orphans(queues: Iterable[pb.Queue], objects: set[tuple[str, str]], instance:
 
 
 def _object_of(owner: str) -> tuple[str, str, str] | None:
-    """Return instance, namespace and name of `<instance>/<namespace>/<name>`; None if it is no such thing."""
+    """Parse `<instance>/<namespace>/<name>`; None if the owner has another form."""
     parts = owner.rsplit("/", 2)
     return (parts[0], parts[1], parts[2]) if len(parts) == 3 else None  # noqa: PLR2004  # as it reads
 
 
 def queue_objects() -> set[tuple[str, str]]:
-    """Return namespace and name of each Queue object, as kubectl tells of them. Raises `Failure` if it can't."""
+    """Return namespace and name of each Queue object, from kubectl. Raises `Failure` if kubectl fails."""
     asked = ["kubectl", "get", KIND, "--all-namespaces", "--output=json"]
     program = os.environ.get("KUBECTL", "kubectl")
     try:
         done = subprocess.run([program, *asked[1:]], capture_output=True, text=True, check=False)  # noqa: S603  # the user's own
     except OSError as error:
         raise Failure(
-            f"cannot find orphans: {program} is needed to ask which Queue objects there are, and does not run "
-            f"({error.strerror}); install it, or set KUBECTL to where it is"
+            f"cannot find orphans: cannot run {program} to list Queue objects ({error.strerror}); "
+            "install kubectl, or set KUBECTL to its path"
         ) from error
     if done.returncode:
-        raise Failure(f"cannot find orphans: `{' '.join(asked)}` says: {done.stderr.strip()}")
+        raise Failure(f"cannot find orphans: `{' '.join(asked)}` failed: {done.stderr.strip()}")
     return {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in json.loads(done.stdout)["items"]}

@@ -1,4 +1,4 @@
-"""Standard output: JSON as negz/q's `qcli` prints it, lines of JSON, and plain bytes."""
+"""Writes to standard output: JSON as negz/q's `qcli` prints it, lines of JSON, and plain bytes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from queuelet.v1 import queue_pb2 as pb
 
 
 def stdout() -> BinaryIO:
-    """Return standard output. Raises OSError where there is none."""
+    """Return standard output. Raises OSError if it is closed."""
     if sys.stdout is None:
         raise OSError(errno.EBADF, "standard output is closed")
     return sys.stdout.buffer
 
 
 def write(data: bytes) -> None:
-    """Write bytes through to whoever reads them. Raises OSError where nobody does any more."""
+    """Write bytes and flush. Raises OSError if the reader is gone."""
     stream = stdout()
     try:
         stream.write(data)
         stream.flush()
     except OSError:
-        # What is left in the buffer must not fail once more when the process ends.
+        # Redirected to /dev/null, because Python flushes the rest of the buffer at exit and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise
 
 
 def write_line(value: dict[str, Any]) -> None:
-    """Write one line of many."""
+    """Write a value as a line of JSON."""
     write(to_line(value))
 
 
@@ -50,7 +50,7 @@ def to_text(value: dict[str, Any]) -> bytes:
 
 
 def to_json(message: ProtobufMessage) -> dict[str, Any]:
-    """Return a message as jsonpb writes it: defaults told, 64-bit numbers as strings, bytes in base64."""
+    """Return a message as Go's jsonpb writes it: defaults included, 64-bit numbers as strings, bytes in base64."""
     return MessageToDict(message, always_print_fields_with_no_presence=True)
 
 
@@ -65,12 +65,12 @@ def state_word(state: pb.MessageState) -> str:
 
 
 def reason_word(reason: pb.DeathReason) -> str:
-    """Return the words for why a message is dead."""
+    """Return the words for the reason of a message's death."""
     return pb.DeathReason.Name(reason).removeprefix("DEATH_REASON_").lower().replace("_", " ")
 
 
 def outcome_word(outcome: pb.Try.Outcome) -> str:
-    """Return the words for how a delivery ended that failed."""
+    """Return the words for the outcome of a failed delivery."""
     return pb.Try.Outcome.Name(outcome).removeprefix("OUTCOME_").lower().replace("_", " ")
 
 

@@ -1,4 +1,4 @@
-"""Commands about queues one by one, those of negz/q's `qcli`, and about what a server counts."""
+"""Commands about single queues, which negz/q's `qcli` has too, and `stats`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
 
 STORE = click.Choice(["memory", "disk", "boltdb"], case_sensitive=False)
-"""Where messages live. `boltdb` is the word that negz/q's clients know `disk` by."""
+"""The stores. `boltdb` is negz/q's name for `disk`."""
 
 
 class NewCommand(ClientCommand):
-    """Takes `-1` for a limit, and not for a flag."""
+    """A command that takes `-1` for a limit instead of a flag."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments."""
+        """Parse the arguments."""
         context.ignore_unknown_options = any(re.fullmatch(r"-\d+", argument) for argument in args)
         return super().parse_args(context, args)
 
@@ -50,21 +50,21 @@ class NewCommand(ClientCommand):
     "--orphans",
     "only_orphans",
     is_flag=True,
-    help="Only those that a Queue object of Kubernetes declared and that none names any more. It asks kubectl.",
+    help="Only queues that a Kubernetes Queue object declared and that no Queue object names any more. Uses kubectl.",
 )
 @click.option(
     "--instance",
     default="",
     show_default=False,
     metavar="NAME",
-    help="With --orphans: only those of the operator that has this --instance. By default those of all.",
+    help="With --orphans: only queues of the operator with this --instance. By default those of all operators.",
 )
 @click.pass_obj
 def list_queues(options: Options, selector: str, instance: str, *, only_orphans: bool) -> None:
     """List queues, the oldest first."""
     if instance and not only_orphans:
-        raise click.UsageError("--instance goes with --orphans.")
-    # The queues first: an object that comes in between has no queue among them that could look like an orphan.
+        raise click.UsageError("--instance: only allowed together with --orphans.")
+    # Queues are listed before objects, because the queue of an object created in between would look like an orphan.
     with connect(options) as server:
         queues = server.list_queues(selector)
     if only_orphans:
@@ -97,9 +97,9 @@ def get(options: Options, queue: str) -> None:
 @queue_argument
 @click.pass_obj
 def delete(options: Options, queue: str) -> None:
-    """Delete a queue with all its messages, whoever owns it.
+    """Delete a queue with all its messages, even if it has an owner.
 
-    Prints nothing. Deleting a queue that is not there is no error.
+    Prints nothing. A queue that does not exist is not an error.
     """
     with connect(options) as server:
         server.call("DeleteQueue", pb.DeleteQueueRequest(queue_id=queue), pb.DeleteQueueResponse)
@@ -107,23 +107,25 @@ def delete(options: Options, queue: str) -> None:
 
 @click.command(
     cls=NewCommand,
-    verb="make a queue",
+    verb="create a queue",
     examples="""
     queuelet new memory --name orders
     queuelet new memory 1000 --name orders -t team=checkout -t tier=gold
     queuelet new memory --name mails --lease-seconds 60 --max-deliveries 10 --message-ttl-seconds 86400
     """,
 )
-@click.argument("store", type=STORE, metavar="STORE", help="Where the messages live: memory, or disk (or boltdb).")
-@click.argument("limit", type=int, default=UNBOUNDED, help="The most messages it holds. By default -1: no bound.")
+@click.argument("store", type=STORE, metavar="STORE", help="The store of the messages: memory or disk (or boltdb).")
+@click.argument(
+    "limit", type=int, default=UNBOUNDED, help="The most messages the queue holds. By default -1: unlimited."
+)
 @tag_option
-@click.option("--name", default="", show_default=False, help="A name of its own, to use in place of its id.")
+@click.option("--name", default="", show_default=False, help="A name that can be used instead of the queue's ID.")
 @delivery_options
 @click.pass_obj
 def new(options: Options, /, store: str, limit: int, tags: Tags, name: str, **delivery: int | None) -> None:
-    """Make a queue.
+    """Create a queue.
 
-    Each call makes another one, unless the name is taken. `queuelet declare` can be repeated.
+    Each call creates another queue, unless the name is taken. `queuelet declare` is idempotent instead.
     """
     request = pb.NewQueueRequest(
         store=store_number(store),
@@ -151,7 +153,7 @@ def new(options: Options, /, store: str, limit: int, tags: Tags, name: str, **de
 def tag(options: Options, queue: str, key: str, value: str) -> None:
     """Add a tag to a queue.
 
-    Prints nothing. Adding a tag that is there is no error.
+    Prints nothing. A tag that the queue already has is not an error.
     """
     request = pb.AddQueueTagRequest(queue_id=queue, tag=pb.Tag(key=key, value=value))
     with connect(options) as server:
@@ -167,12 +169,12 @@ def tag(options: Options, queue: str, key: str, value: str) -> None:
 )
 @queue_argument
 @click.argument("key", help="The tag's key.")
-@click.argument("value", help="The tag's value; other values of the key stay.")
+@click.argument("value", help="The tag's value. Other values of the key stay.")
 @click.pass_obj
 def untag(options: Options, queue: str, key: str, value: str) -> None:
-    """Take a tag from a queue.
+    """Delete a tag of a queue.
 
-    Prints nothing. Taking a tag that is not there is no error.
+    Prints nothing. A tag that the queue does not have is not an error.
     """
     request = pb.DeleteQueueTagRequest(queue_id=queue, tag=pb.Tag(key=key, value=value))
     with connect(options) as server:
@@ -181,26 +183,26 @@ def untag(options: Options, queue: str, key: str, value: str) -> None:
 
 @click.command(
     cls=ClientCommand,
-    verb="get figures",
+    verb="get statistics",
     examples="""
     queuelet stats
     queuelet stats orders
     """,
 )
-@click.argument("queue", default="", help="A queue's id or name; without one, the whole server's figures.")
+@click.argument("queue", default="", help="The ID or name of a queue; by default the whole server.")
 @click.pass_obj
 def stats(options: Options, queue: str) -> None:
-    """Show what the server counts, of itself or of one queue."""
+    """Show the statistics of the server or of one queue."""
     with connect(options) as server:
         answer = server.call("GetStats", pb.GetStatsRequest(queue_id=queue), pb.GetStatsResponse)
     show(answer, as_json=options.json)
 
 
 def store_number(store: str) -> pb.Queue.Store:
-    """Return a store's number on the wire."""
+    """Return a store as protobuf."""
     return cast("pb.Queue.Store", pb.Queue.Store.Value(store.upper()))
 
 
 def tags_to_pb(tags: Tags) -> list[pb.Tag]:
-    """Return tags as they are sent."""
+    """Return tags as protobuf."""
     return [pb.Tag(key=tag.key, value=tag.value) for tag in tags]

@@ -1,4 +1,4 @@
-"""The command that runs a server."""
+"""The command `server`, which runs a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BOUNDS = Bounds()
 
 LARGEST_MESSAGE = 1024**3
-"""Protobuf ends at twice that."""
+"""The largest message, in bytes; protobuf's own limit is twice as much."""
 
 _UNITS = {
     unit: base**power
@@ -32,66 +32,66 @@ _UNITS = {
 
 
 class Size(click.ParamType[int]):
-    """A number of bytes, in the units of Kubernetes: 1048576, 1024Ki, 1Mi, 1M."""
+    """A number of bytes, with the units of Kubernetes: 1048576, 1024Ki, 1Mi, 1M."""
 
     name = "size"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return it in bytes."""
+        """Return the size in bytes."""
         if isinstance(value, int):
             return value
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKMGT]?i?)B?", str(value))
         size = int(float(match[1]) * _UNITS.get(match[2].upper().replace("I", "i"), 0)) if match else 0
         if not size:
-            self.fail(f"{value!r} is not a size: write bytes, or a number and Ki, Mi, Gi, K, M or G.", param, ctx)
+            self.fail(f"{value!r} is not a size; write bytes, or a number and Ki, Mi, Gi, K, M or G.", param, ctx)
         return size
 
 
 class MessageSize(Size):
-    """A number of bytes that a message of protobuf can have."""
+    """A number of bytes that is possible for a protobuf message."""
 
     name = "size"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return it in bytes."""
+        """Return the size in bytes."""
         size = super().convert(value, param, ctx)
         if size > LARGEST_MESSAGE:
-            self.fail(f"{value!r} is too large for a message: use at most 1Gi.", param, ctx)
+            self.fail(f"{value!r} is too large for a message; use at most 1Gi.", param, ctx)
         return size
 
 
 class MemoryShare(Size):
-    """A number of bytes, or a share of what this process may use: 512Mi, 80%."""
+    """A number of bytes, or a percentage of this process's memory limit: 512Mi, 80%."""
 
     name = "size or percentage"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return it in bytes."""
+        """Return the size in bytes."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", str(value))
         if not match:
             return super().convert(value, param, ctx)
         share = float(match[1]) / 100
         if not 0 < share <= 1:
-            self.fail(f"{value!r} is not a share of the memory: write 1% to 100%.", param, ctx)
+            self.fail(f"{value!r} is not a share of the memory; write 1% to 100%.", param, ctx)
         return int(available_bytes() * share)
 
 
 class Share(click.ParamType[float]):
-    """A part of a whole: 80%, or 0.8."""
+    """A share: 80% or 0.8."""
 
     name = "percentage"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return it as a number from above 0 to 1."""
+        """Return the share as a number above 0 and up to 1."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(value))
         share = float(match[1]) / (100 if match[2] else 1) if match else 0
         if not 0 < share <= 1:
-            self.fail(f"{value!r} is not a share: write 1% to 100%.", param, ctx)
+            self.fail(f"{value!r} is not a share; write 1% to 100%.", param, ctx)
         return share
 
 
 class SettingOption(click.Option):
-    """A flag whose default is that of `queuelet.server.Settings`, looked up when it is needed."""
+    """A flag whose default is that of `queuelet.server.Settings`, which is imported on demand."""
 
     def get_default(self, ctx: click.Context, call: bool = True) -> object:  # noqa: ARG002, FBT001, FBT002  # click's
         """Return the default."""
@@ -111,13 +111,15 @@ AT_LEAST_1 = WholeNumber(min=1)
     queuelet server --tls-cert tls.crt --tls-key tls.key --token-file token
     """,
 )
-@click.option("--listen", cls=SettingOption, envvar="Q_LISTEN", help="Where to serve gRPC; :port is on all addresses.")
-@click.option("--metrics", cls=SettingOption, envvar="Q_METRICS", help="Where to serve metrics and health by HTTP.")
+@click.option(
+    "--listen", cls=SettingOption, envvar="Q_LISTEN", help="Address of the gRPC port; :port for all addresses."
+)
+@click.option("--metrics", cls=SettingOption, envvar="Q_METRICS", help="Address of the HTTP port: metrics and health.")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Keep Disk queues in this folder, which is made if it is not there. Without it there are none.",
+    help="Folder of the Disk store, created if necessary. Without it the server has no Disk queues.",
 )
 @click.option("-d", "--debug", is_flag=True, envvar="Q_DEBUG", help="Log each call.")
 @click.option(
@@ -125,14 +127,14 @@ AT_LEAST_1 = WholeNumber(min=1)
     cls=SettingOption,
     type=Seconds(),
     metavar="DURATION",
-    help="How long calls under way may take to end when the server stops. Keep it below what a Pod is given.",
+    help="How long calls in flight may take when the server stops. Keep it below the Pod's grace period.",
 )
 @click.option(
     "--memory-watermark",
     type=MemoryShare(),
     metavar="SIZE|SHARE",
     show_default="80%",
-    help="The memory at which no more messages are taken: 512Mi, 2G, or a share of what the process may use.",
+    help="Refuse new messages above this memory usage: 512Mi, 2G, or a share of the process's memory limit.",
 )
 @click.option(
     "--max-message-bytes",
@@ -140,7 +142,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     type=MessageSize(),
     default=BOUNDS.message_bytes,
     metavar="SIZE",
-    help="The largest request or reply. Clients must be told too where it is more than the default.",
+    help="The largest request or response. Above the default, clients have to raise their own limit too.",
 )
 @click.option("--max-queues", "queues", type=AT_LEAST_1, default=BOUNDS.queues, help="The most queues.")
 @click.option("--max-batch", "batch", type=AT_LEAST_1, default=BOUNDS.batch, help="The most items in one call.")
@@ -152,21 +154,21 @@ AT_LEAST_1 = WholeNumber(min=1)
     "waiting_per_peer",
     type=AT_LEAST_1,
     default=BOUNDS.waiting_per_peer,
-    help="The most calls from one address that wait on one queue. Clients behind one proxy have its address.",
+    help="The most calls from one address that wait on one queue. Clients behind a proxy share its address.",
 )
 @click.option(
     "--max-connections",
     "connections",
     type=AT_LEAST_1,
     default=BOUNDS.connections,
-    help="The most connections to the gRPC port; fewer if the process may not open that many files.",
+    help="The most connections to the gRPC port; lowered if the process cannot open that many files.",
 )
 @click.option(
     "--max-streams",
     "streams",
     type=AT_LEAST_1,
     default=BOUNDS.streams,
-    help="The most calls on one connection.",
+    help="The most concurrent calls on one connection.",
 )
 @click.option(
     "--max-incoming-bytes",
@@ -175,7 +177,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     default=BOUNDS.incoming_bytes,
     show_default="12.5%",
     metavar="SIZE|SHARE",
-    help="What connections may hold in requests that are not complete; past it the largest connection is cut.",
+    help="The most memory for incomplete requests of all connections; above it, the largest connection is cut.",
 )
 @click.option(
     "--request-timeout",
@@ -183,7 +185,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     type=Seconds(above=True),
     default=BOUNDS.request_seconds,
     metavar="DURATION",
-    help="How long a request may take to arrive whole.",
+    help="How long a request may take to arrive completely.",
 )
 @click.option(
     "--long-work-share",
@@ -191,14 +193,14 @@ AT_LEAST_1 = WholeNumber(min=1)
     default=BOUNDS.long_work_share,
     show_default="80%",
     metavar="SHARE",
-    help="The part of the time that all long work may take together, such as Browse or Purge by a large selector.",
+    help="The share of the time for all long work together, such as Browse or Purge with a selector.",
 )
 @click.option(
     "--max-http-connections",
     "http_connections",
     type=AT_LEAST_1,
     default=BOUNDS.http_connections,
-    help="The most connections to the HTTP port; past it those of the address with the most are closed.",
+    help="The most connections to the HTTP port; above it, connections of the address with the most are closed.",
 )
 @click.option(
     "--http-timeout",
@@ -206,33 +208,43 @@ AT_LEAST_1 = WholeNumber(min=1)
     type=Seconds(above=True),
     default=BOUNDS.http_seconds,
     metavar="DURATION",
-    help="How long an HTTP connection may take to send a whole request, or to read more of a response.",
+    help="How long an HTTP connection may take to send a complete request, or stall while it reads a response.",
 )
 @click.option("--max-tags", "tags", type=AT_LEAST_1, default=BOUNDS.tags, help="The most tags on a queue or message.")
-@click.option("--max-tag-key-bytes", "tag_key_bytes", type=AT_LEAST_1, default=BOUNDS.tag_key_bytes, help="Of one tag.")
 @click.option(
-    "--max-tag-value-bytes", "tag_value_bytes", type=AT_LEAST_1, default=BOUNDS.tag_value_bytes, help="Of one tag."
+    "--max-tag-key-bytes",
+    "tag_key_bytes",
+    type=AT_LEAST_1,
+    default=BOUNDS.tag_key_bytes,
+    help="The longest key of a tag.",
 )
-@click.option("--quit-from-anywhere", is_flag=True, help="Let /quitquitquit be called from more than loopback.")
+@click.option(
+    "--max-tag-value-bytes",
+    "tag_value_bytes",
+    type=AT_LEAST_1,
+    default=BOUNDS.tag_value_bytes,
+    help="The longest value of a tag.",
+)
+@click.option("--quit-from-anywhere", is_flag=True, help="Allow /quitquitquit from other machines, not only loopback.")
 @click.option(
     "--metrics-tag",
     "metrics_tags",
     multiple=True,
     metavar="KEY",
-    help="Give the queues' tags with this key series in the metrics, values cut at 128 bytes; may be given again. "
-    "In the environment, divided by spaces.",
+    help="Add series for the queues' tags with this key to the metrics, values cut at 128 bytes; repeatable. "
+    "In the environment variable, separate keys with spaces.",
 )
 @http_hosts_option
-@click.option("--tls-cert", type=FILE, help="Serve by TLS, with this certificate; read again when it changes.")
+@click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate; reloaded when the file changes.")
 @click.option("--tls-key", type=FILE, help="The certificate's key.")
-@click.option("--tls-client-ca", type=FILE, help="Let in only clients with a certificate of this authority.")
-@click.option("--token-file", type=FILE, help="Let in only calls with the bearer token in this file.")
+@click.option("--tls-client-ca", type=FILE, help="Accept only clients with a certificate of this authority.")
+@click.option("--token-file", type=FILE, help="Accept only calls with the bearer token in this file.")
 @click.pass_context
 def server(context: click.Context, /, **flags: Any) -> None:  # noqa: ANN401  # fields of Settings and of Bounds
-    """Run a queue server in this process, until SIGTERM or ^C.
+    """Run a queue server until SIGTERM or ^C.
 
-    It logs JSON lines on standard error, one with the message "serving" once the ports are open. When told to stop, it
-    ends the calls under way and exits with 0; told twice, it exits at once.
+    Logs JSON lines to standard error, with the message "serving" once the ports are open. On the first signal, it
+    drains: it waits for calls in flight for up to --grace and exits with 0. On a second signal, it exits immediately.
     """
     _refuse_client_options(context)
     bounds = Bounds(**{each.name: flags.pop(each.name) for each in fields(Bounds) if each.name in flags})
@@ -241,8 +253,8 @@ def server(context: click.Context, /, **flags: Any) -> None:  # noqa: ANN401  # 
 
 
 def _server() -> ModuleType:
-    """Import the server, which clients do without, and which has dependencies of its own."""
-    # gRPC's own log lines would stand among ours, and are no JSON.
+    """Import the server on demand, because it has dependencies that clients do not install."""
+    # Disable gRPC's own log lines, because they are not JSON.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         import queuelet.server as module  # noqa: PLC0415
@@ -250,13 +262,16 @@ def _server() -> ModuleType:
         if str(error.name).startswith("queuelet"):
             raise
         raise Failure(
-            f"cannot serve: the server needs the package {error.name}: pip install 'queuelet[server]'"
+            f"cannot serve: package {error.name} is not installed; run: pip install 'queuelet[server]'"
         ) from error
     return module
 
 
 def _refuse_client_options(context: click.Context) -> None:
-    """Refuse global options: `queuelet --tls-cert FILE server` would serve without TLS."""
+    """Refuse global options, because `queuelet --tls-cert FILE server` would serve without TLS."""
     for option in GLOBAL:
         if context.parent and context.parent.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{max(option.opts, key=len)} before 'server' is for clients.", context)
+            raise click.UsageError(
+                f"{max(option.opts, key=len)}: an option of client commands; give the server's options after 'server'.",
+                context,
+            )

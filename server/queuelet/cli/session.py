@@ -1,4 +1,4 @@
-"""A connection to a server for commands, which do one thing after another and do not wait for two."""
+"""A connection to a server for commands: a synchronous wrapper of the client."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _Result = TypeVar("_Result")
 
 
 class Session:
-    """Calls, one at a time. Every call raises the errors of `queuelet.errors`."""
+    """Makes calls, one at a time. Every call raises the errors of `queuelet.errors`."""
 
     def __init__(self, client: Client, runner: asyncio.Runner, options: Options) -> None:
-        """Take an open client and the loop it lives in."""
+        """Wrap an open client; `runner` has its event loop."""
         self._client = client
         self._runner = runner
         self._options = options
 
     def call(self, name: str, request: ProtobufMessage, answer: type[_Answer], *, wait: float = 0) -> _Answer:
-        """Make a call that the server may take `wait` seconds longer to answer than others."""
+        """Make a call with the usual time limit plus `wait` seconds."""
         return self._run(self._client.call(name, request, answer, extra=wait), wait)
 
     def do(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Do something with the client that takes more than a call."""
+        """Run a coroutine that uses the client."""
         return self._runner.run(work)
 
     @contextmanager
@@ -53,7 +53,7 @@ class Session:
             self._runner.run(producer.close())
 
     def list_queues(self, selector: str) -> list[pb.Queue]:
-        """Return all queues that the selector picks, however many pages they are."""
+        """Return all queues that the selector selects, from all pages."""
         return self._run(self._client.list_queues(selector))
 
     def _run(self, call: Coroutine[Any, Any, _Result], wait: float = 0) -> _Result:
@@ -61,12 +61,12 @@ class Session:
             return self._runner.run(call)
         except DeadlineExceeded as error:
             raise DeadlineExceeded(
-                f"the server at {self._options.server} did not answer within {self._options.timeout + wait:g} seconds, "
-                "so what became of the call is not known"
+                f"no response from {self._options.server} within {self._options.timeout + wait:g} seconds; "
+                "the call may or may not have been executed"
             ) from error
 
     def stream(self, name: str, request: ProtobufMessage, answer: type[_Answer]) -> Iterator[_Answer]:
-        """Make a call that has many answers, and yield them."""
+        """Make a call with a stream of responses, and yield them."""
         answers = self._client.stream(name, request, answer)
 
         async def following() -> _Answer | None:
@@ -77,10 +77,10 @@ class Session:
 
 
 def open_client(options: Options) -> Client:
-    """Return a client of the server of the options, to be used in `async with`."""
-    # gRPC's own log lines would stand among ours, which say the same.
+    """Return a client for the server in the options, to be used in `async with`."""
+    # Disable gRPC's own log lines, because they only repeat our error messages.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # It takes a fifth of a second to import, and --help does without.
+    # Imported on demand, because it takes 0.2 s, which --help should not wait for.
     from queuelet.client import Client, Connection  # noqa: PLC0415
 
     return Client(
@@ -92,7 +92,7 @@ def open_client(options: Options) -> Client:
             token_file=options.token_file,
             insecure=options.insecure,
             timeout=options.timeout or None,
-            # Who types a command wants to hear at once that the server is away.
+            # No retries, because the user of a command should see at once that the server is unreachable.
             retry_for=0,
         )
     )
@@ -100,7 +100,7 @@ def open_client(options: Options) -> Client:
 
 @contextmanager
 def connect(options: Options) -> Iterator[Session]:
-    """Open a connection to the server of the options. Nothing is sent yet."""
+    """Open a session with the server in the options. Nothing is sent yet."""
     with asyncio.Runner() as runner:
         client = open_client(options)
         runner.run(client.__aenter__())

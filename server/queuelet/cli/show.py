@@ -1,4 +1,4 @@
-"""Answers, written for scripts or for people."""
+"""Prints responses as JSON or as tables."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from queuelet.cli.output import to_json, to_text, write
 
 
 def show(answer: ProtobufMessage, *, as_json: bool) -> None:
-    """Write a whole answer to standard output."""
+    """Write a response to standard output."""
     if as_json:
         write(to_text(to_json(answer)))
         return
-    # rich takes a while to import, and scripts do without.
+    # Imported on demand, because rich takes long to import and JSON does not need it.
     from queuelet.cli.tables import show_answer  # noqa: PLC0415
 
     show_answer(answer)

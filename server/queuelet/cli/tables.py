@@ -1,4 +1,4 @@
-"""What people read on a terminal: queues and messages as tables and records. rich is imported when they are shown."""
+"""Tables and records for terminals. This module imports rich, so import it on demand."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from queuelet.printable import printable
 from queuelet.v1 import queue_pb2 as pb
 
 WIDE = 240
-"""Columns of an output that is no terminal."""
+"""The width of output that is not a terminal, in columns."""
 
 _STATES = ("ready", "delayed", "leased", "dead")
 
 
 def console() -> Console:
-    """Return what knows the terminal."""
+    """Return a console for standard output."""
     plain = None if sys.stdout.isatty() else WIDE
     return Console(file=sys.stdout, width=plain, highlight=False, markup=False, emoji=False)
 
 
 def show_answer(answer: ProtobufMessage) -> None:
-    """Write an answer to standard output."""
+    """Write a response to standard output as a table or a record."""
     screen = console()
     with screen.capture() as captured:
         screen.print(_view(answer))
@@ -61,7 +61,7 @@ def _view(answer: ProtobufMessage) -> RenderableType:
 
 
 def _record(facts: Mapping[str, RenderableType]) -> Table:
-    """Return facts under each other."""
+    """Return a record: one line for each name and value."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -71,7 +71,7 @@ def _record(facts: Mapping[str, RenderableType]) -> Table:
 
 
 def _columns(*names: str, right: Iterable[str] = ()) -> Table:
-    """Return an empty table."""
+    """Return an empty table with these columns; those in `right` are right-aligned."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
@@ -79,7 +79,7 @@ def _columns(*names: str, right: Iterable[str] = ()) -> Table:
 
 
 def queue_table(queues: Iterable[pb.Queue]) -> Table:
-    """Return queues, a line each."""
+    """Return a table with a line for each queue."""
     counts = [state.upper() for state in _STATES]
     table = _columns("QUEUE", "STORE", "LIMIT", *counts, "TAGS", right=["LIMIT", *counts])
     for queue in queues:
@@ -89,7 +89,7 @@ def queue_table(queues: Iterable[pb.Queue]) -> Table:
 
 
 def _queue_record(queue: pb.Queue) -> Table:
-    """Return all about one queue."""
+    """Return a record of one queue."""
     facts: dict[str, RenderableType] = {
         "name": queue.name or "-",
         "id": queue.meta.id,
@@ -146,22 +146,22 @@ def _message_table(browsed: Iterable[pb.BrowsedMessage]) -> Table:
 
 
 def _details(browsed: pb.BrowsedMessage) -> Text:
-    """Return what its state does not tell: until when, who has it, why it is dead, and how its last delivery failed."""
-    told: list[str] = []
+    """Return details of a message's state: its end, the consumer, why it is dead, and how its last delivery failed."""
+    details: list[str] = []
     if browsed.HasField("until"):
-        told.append(f"until {_moment(browsed.until)}")
+        details.append(f"until {_moment(browsed.until)}")
     if browsed.consumer:
-        told.append(f"by {browsed.consumer}")
+        details.append(f"by {browsed.consumer}")
     if browsed.reason:
-        told.append(reason_word(browsed.reason))
+        details.append(reason_word(browsed.reason))
     if browsed.tries:
         last = browsed.tries[-1]
-        told.append(f"last {outcome_word(last.outcome)}" + (f": {last.reason}" if last.reason else ""))
-    return Text(printable(", ".join(told)).replace("\n", " "))
+        details.append(f"last {outcome_word(last.outcome)}" + (f": {last.reason}" if last.reason else ""))
+    return Text(printable(", ".join(details)).replace("\n", " "))
 
 
 def _payload(data: bytes) -> Text:
-    """Return a payload as text, or in base64 where it is none or would command the terminal."""
+    """Return a payload as text, or in base64 if it is not text or contains control characters."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -181,9 +181,9 @@ def _queue_facts(stats: pb.QueueStats) -> dict[str, RenderableType]:
         "limit": _limit(stats.queue),
         "enqueued": f"{stats.enqueued:,}",
         "consumed": f"{stats.consumed:,}",
-        "leased": f"{stats.leased:,}, {stats.redelivered:,} of them again",
+        "leased": f"{stats.leased:,}, {stats.redelivered:,} of them redelivered",
         "acked": f"{stats.acked:,}",
-        "given back": f"{stats.nacked:,} by nack, {stats.released:,} by a stream's end, {stats.expired:,} by time",
+        "returned": f"{stats.nacked:,} by nack, {stats.released:,} by the end of a stream, {stats.expired:,} by expiry",
         "died": f"{stats.buried:,}, {stats.redriven:,} redriven",
         "purged": f"{stats.purged:,}",
         "refused, full": f"{stats.refused_full:,}",
@@ -206,16 +206,16 @@ def _server_facts(stats: pb.ServerStats) -> dict[str, RenderableType]:
 
 
 def live(queues: Iterable[pb.Queue], height: int) -> RenderableType:
-    """Return queues on one screen: as many as there is room for, and how many more there are."""
+    """Return a table of as many queues as fit the screen, and the number of the others."""
     ordered = sorted(queues, key=label)
-    room = max(1, height - 3)
-    if len(ordered) <= room:
+    fitting = max(1, height - 3)
+    if len(ordered) <= fitting:
         return queue_table(ordered)
-    return Group(queue_table(ordered[:room]), Text(f"... and {len(ordered) - room:,} more", style="dim"))
+    return Group(queue_table(ordered[:fitting]), Text(f"... and {len(ordered) - fitting:,} more", style="dim"))
 
 
 def label(queue: pb.Queue) -> str:
-    """Return what people call a queue."""
+    """Return a queue's name, or its ID if it has none."""
     return printable(queue.name or queue.meta.id)
 
 
@@ -225,12 +225,12 @@ def _store(number: pb.Queue.Store) -> str:
 
 
 def _limit(queue: pb.Queue) -> str:
-    """Return how many messages a queue holds."""
+    """Return a queue's limit."""
     return "none" if queue.limit < 0 else f"{queue.limit:,}"
 
 
 def _tags(pairs: Iterable[pb.Tag]) -> Text:
-    """Return tags in one line."""
+    """Return tags as one line."""
     return Text(", ".join(printable(f"{tag.key}={tag.value}") for tag in pairs))
 
 

@@ -1,4 +1,4 @@
-"""The command that follows the queues of a server as they change."""
+"""The command `watch`: shows queues as they change."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from queuelet.v1 import queue_pb2 as pb
 @selector_option
 @click.pass_obj
 def watch(options: Options, selector: str) -> None:
-    """Show the queues and their counts as they change, until ^C, which exits with 0.
+    """Show queues and their counts as they change, until ^C, which exits with 0.
 
-    On a terminal, one table is kept up to date. As JSON, each line is one piece of news. At first these are
-    {"store": {"store": ..., "epoch": ...}} for each store, {"queue": ...} for each queue, as `queuelet get` prints it,
-    and {"snapshotComplete": true}. Then comes {"queue": ...} for each queue that is new or changed, for its counts at
-    most once a second, and {"removed": {"id": ..., "name": ...}} for each that is gone or no longer selected.
+    On a terminal, a table is kept up to date. In JSON, each line is an event: first {"store": {"store": ..., "epoch":
+    ...}} for each store, {"queue": ...} for each queue, as `queuelet get` prints it, and {"snapshotComplete": true};
+    then {"queue": ...} for each new or changed queue, at most once a second if only its counts changed, and
+    {"removed": {"id": ..., "name": ...}} for each queue that was deleted or is no longer selected.
     """
     with connect(options) as server:
         batches = server.stream("WatchQueues", pb.WatchQueuesRequest(selector=selector), pb.WatchQueuesResponse)
@@ -47,11 +47,11 @@ def watch(options: Options, selector: str) -> None:
 
 def _write_lines(batches: Iterator[pb.WatchQueuesResponse]) -> None:
     for batch in batches:
-        for news in _news(batch):
-            write_line(news)
+        for event in _events(batch):
+            write_line(event)
 
 
-def _news(batch: pb.WatchQueuesResponse) -> Iterator[dict[str, Any]]:
+def _events(batch: pb.WatchQueuesResponse) -> Iterator[dict[str, Any]]:
     for store in batch.stores:
         yield {"store": to_json(store)}
     for queue in batch.queues:
@@ -63,7 +63,7 @@ def _news(batch: pb.WatchQueuesResponse) -> Iterator[dict[str, Any]]:
 
 
 def _write_plainly(batches: Iterator[pb.WatchQueuesResponse]) -> None:
-    """Write a line for each queue that is new or changed, for an output that keeps no table."""
+    """Write a line for each new, changed or removed queue, because the output is not a terminal."""
     for batch in batches:
         for queue in batch.queues:
             counts = queue.messages

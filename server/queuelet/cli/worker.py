@@ -1,4 +1,4 @@
-"""A consumer that runs a command for each message: what is behind `queuelet consume`."""
+"""The consumer of `queuelet consume`, which runs a command for each message."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from queuelet.client import Client, Consumer, Received
 
 PATIENCE = 2.0
-"""How long a command may take to end when it is told to, in seconds."""
+"""Seconds that a command gets to exit after each signal."""
 
 
 class Flags(TypedDict):
-    """What a worker is told on the command line."""
+    """The flags of `queuelet consume`."""
 
     concurrency: int
     lease: float | None
@@ -37,10 +37,9 @@ class Flags(TypedDict):
 
 
 class Worker:
-    """Consumes a queue until it is told to end, or has done what it was told to."""
+    """Consumes a queue until it is stopped by a signal, or has reached the end that its flags set."""
 
     def __init__(self, options: Options, queue: str, command: Sequence[str], flags: Flags) -> None:
-        """Take which server, which queue, what to run, and how."""
         self._options = options
         self._queue = queue
         self._command = command
@@ -49,34 +48,34 @@ class Worker:
         self._consuming: asyncio.Task[None] | None = None
         self._is_stopping = False
         self.aborted_by = 0
-        """The signal that ended it at once, if one did."""
+        """The signal that ended it immediately, 0 if none did."""
         self.failed = 0
-        """Commands that did not exit with 0."""
+        """How many commands failed."""
 
     @property
     def lost(self) -> int:
-        """Messages that were done but may be delivered again."""
+        """How many messages were processed but may be redelivered."""
         return self._consumer.lost if self._consumer else 0
 
     async def run(self) -> None:
-        """Consume, over as many connections as it takes. Raises what does not go by itself."""
-        with _told(), self._signals():
+        """Consume, and reconnect as often as necessary. Raises errors that a retry would not solve."""
+        with _reported(), self._signals():
             async with open_client(self._options) as client:
                 self._consumer = self._make_consumer(client)
                 self._consuming = asyncio.ensure_future(self._consumer.run())
                 with suppress(asyncio.CancelledError):
                     await self._consuming
 
-    def tell_summary(self) -> None:
-        """Say what was done, if there was a server to do it with."""
+    def report_summary(self) -> None:
+        """Print how many messages were processed, unless there never was a connection."""
         consumer = self._consumer
         if consumer is None or not consumer.was_connected:
             return
         parts = [f"{messages(consumer.done)} done", f"{self.failed:,} failed"]
         if consumer.lost:
-            parts.append(f"{consumer.lost:,} done that may come again")
+            parts.append(f"{consumer.lost:,} done that may be redelivered")
         if consumer.unconfirmed:
-            parts.append(f"{consumer.unconfirmed:,} of which the server has not heard")
+            parts.append(f"{consumer.unconfirmed:,} not confirmed by the server")
         report(", ".join(parts))
 
     def _make_consumer(self, client: Client) -> Consumer[bytes]:
@@ -89,7 +88,7 @@ class Worker:
             self._queue,
             self._work,
             concurrency=flags["concurrency"],
-            # A command takes long beside a message's way, and others may be free to run one.
+            # No prefetching: a command takes much longer than a fetch, and other consumers may be idle.
             prefetch=0,
             lease=flags["lease"] or 0,
             heartbeat=flags["heartbeat"],
@@ -102,11 +101,11 @@ class Worker:
             missing_for=self._options.timeout or float("inf"),
         )
 
-    # Its end
+    # Shutdown
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM for a wish to end."""
+        """Handle SIGINT and SIGTERM by a shutdown."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._end_by, number)
@@ -117,7 +116,7 @@ class Worker:
                 loop.remove_signal_handler(number)
 
     def _end_by(self, number: int) -> None:
-        """End when the commands that run have ended; told twice, at once."""
+        """Stop once the running commands have exited; on a second signal, stop immediately."""
         if self._is_stopping:
             self.aborted_by = number
             if self._consuming:
@@ -126,13 +125,13 @@ class Worker:
         self._is_stopping = True
         if self._consumer:
             if self._consumer.in_work:
-                report(f"waiting for {self._consumer.in_work:,} running; once more to stop them")
+                report(f"waiting for {self._consumer.in_work:,} running commands; a second signal stops them")
             self._consumer.stop()
 
     # Messages
 
     async def _work(self, received: Received[bytes]) -> None:
-        """Run the command for a message to its end, and settle the message."""
+        """Run the command for a message, and nack the message if it fails."""
         failure = await self._execute(received)
         if failure:
             self.failed += 1
@@ -140,13 +139,13 @@ class Worker:
             received.nack(delay=self._flags["nack_delay"], reason=failure)
 
     async def _execute(self, received: Received[bytes]) -> str:
-        """Run the command, and return why it failed; nothing if it did not."""
+        """Run the command; return why it failed, or an empty text if it succeeded."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 env=self._environment(received),
-                # So that ^C on a terminal does not end it, and that all it has started ends with it.
+                # In a process group of its own, so that ^C does not reach it, and that its child processes end with it.
                 process_group=0,
             )
         except OSError as error:
@@ -161,7 +160,7 @@ class Worker:
         return f"exit code {code}" if code > 0 else f"killed by signal {-code}"
 
     def _environment(self, received: Received[bytes]) -> dict[str, str]:
-        """Return what a command finds in its environment."""
+        """Return the environment variables of a command."""
         facts = {
             "ID": received.id,
             "QUEUE": self._queue,
@@ -173,12 +172,12 @@ class Worker:
         }
         if received.holder_token:
             facts["HOLDER_TOKEN"] = str(received.holder_token)
-        told = {f"QUEUELET_MESSAGE_{name}": fact for name, fact in facts.items()}
-        return {**os.environ, "QUEUELET_SERVER_ADDRESS": self._options.server, **told}
+        variables = {f"QUEUELET_MESSAGE_{name}": fact for name, fact in facts.items()}
+        return {**os.environ, "QUEUELET_SERVER_ADDRESS": self._options.server, **variables}
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Have a command end with all it has started: asked for first, then by force."""
+    """Stop a command and its child processes, by SIGTERM and then by SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.returncode is not None:
             return
@@ -190,8 +189,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Tell people what the client library logs."""
+def _reported() -> Iterator[None]:
+    """Print the log lines of the client library to standard error."""
     log, handler = logging.getLogger("queuelet.client"), _Reporter()
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -1,10 +1,10 @@
 """The server process.
 
-`process.py` starts and stops it. `grpc_transport.py` carries calls to endpoints (`endpoint.py`), and these call
-`handlers/`. `requests.py`, `plain_request.py` and `replies.py` read requests and make responses. `http.py` has the
-HTTP port, `metrics.py` and `latency.py` its figures. `intake.py` and `sockets.py` bound what connections hold.
-`lifecycle.py` says whether the server stops, `timer.py` wakes queues, `memory.py` reads the memory of the machine,
-`credentials.py` tokens and certificates, and `call_log.py` logs calls.
+`process.py` starts and stops it. `grpc_transport.py` passes calls to endpoints (`endpoint.py`), which call `handlers/`.
+`requests.py` and `plain_request.py` parse requests, and `replies.py` builds responses. `http.py` serves the HTTP port,
+`metrics.py` and `latency.py` its metrics. `intake.py` and `sockets.py` limit the memory that connections hold.
+`lifecycle.py` knows whether the server is shutting down, `timer.py` wakes queues, `memory.py` reads memory usage and
+limits, `credentials.py` reads tokens and certificates, and `call_log.py` logs calls.
 """
 
 from queuelet.server.process import Server, Settings, run, serve

@@ -1,6 +1,6 @@
-"""The log of calls that went well, for `--debug`: the handlers of a table, each wrapped in a line of log.
+"""Logs successful calls, for `--debug`, by wrapping each handler of a table.
 
-The lines have negz/q's words (Q33), but queue and message stand under keys of their own. Payloads are never logged.
+The messages are negz/q's (Q33), but the IDs of queue and message have separate keys. Payloads are never logged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 def logged(tables: Mapping[str, Sequence[Method]]) -> dict[str, list[Method]]:
-    """Return the tables with each unary handler logging its success. Refusals are logged by the endpoint."""
+    """Return the tables with each unary handler wrapped to log its success. The endpoint logs refusals."""
     log.debug("queue manager logging enabled")
     return {service: [_logged(method) for method in methods] for service, methods in tables.items()}
 
@@ -47,7 +47,7 @@ def _logged(method: Method) -> Method:
 
 
 def _facts(request: ProtobufMessage, answer: ProtobufMessage) -> dict[str, object]:
-    """Return what tells calls apart: queue, message, tags, and the size of a batch."""
+    """Return the fields to log: queue, message, tags, and the size of a batch."""
     facts: dict[str, object] = {}
     if queue := getattr(request, "queue_id", ""):
         facts["queue"] = queue

@@ -1,7 +1,7 @@
 """Certificates, keys and tokens in files that may change while the server runs.
 
-Kubernetes renews a mounted Secret by switching a link, so a file is read again when what the path leads to has changed.
-A renewal that cannot be used is logged, and what was there before stays in use.
+Kubernetes updates a mounted Secret by switching a symbolic link, so a file is reloaded when the target of its path has
+changed. If the new content is unusable, the server logs it and continues with the last good one.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ log = structlog.get_logger()
 
 
 class WatchedFile:
-    """A file's content, read again when the file has changed."""
+    """A file's content, reloaded when the file has changed."""
 
     def __init__(self, path: Path, role: str) -> None:
-        """Read the file. Raises OSError where that fails."""
+        """Read the file. Raises OSError if that fails."""
         self.path = path
         self.role = role
-        """What the file is for, as metrics say it."""
+        """What the file is for: the label `role` in metrics."""
         self.unreadable = ""
-        """Why the file cannot be read now; empty while it can."""
+        """Why the last attempt to read the file failed; empty if it succeeded."""
         self._stamp = _stamp(path)
         self.content = path.read_bytes()
 
     def reload(self) -> bool:
-        """Read the file again if it has changed; return whether there is new content."""
+        """Reload the file if it has changed; return whether its content is new."""
         try:
             stamp = _stamp(self.path)
             if stamp == self._stamp:
@@ -44,34 +44,34 @@ class WatchedFile:
                 return False
             content = self.path.read_bytes()
         except OSError as error:
-            self.unreadable = f"{self.path}: it cannot be read ({error.strerror}), so its last content stays in use"
+            self.unreadable = f"{self.path}: cannot be read ({error.strerror}); its last good content stays in use"
             return False
         self.unreadable = ""
         self._stamp = stamp
         if content == self.content:
             return False
         self.content = content
-        log.info("read a changed file", file=str(self.path))
+        log.info("file reloaded", file=str(self.path))
         return True
 
 
 class TlsFiles:
-    """The files of a TLS server: certificate, key, and for mutual TLS the authority that signs clients."""
+    """The files of a TLS server: certificate, key, and for mutual TLS the authority that signs client certificates."""
 
     def __init__(self, certificate: Path, key: Path, client_authority: Path | None = None) -> None:
-        """Read the files. Raises OSError where that fails, ValueError where they cannot be used together."""
+        """Read the files. Raises OSError if that fails, ValueError if they cannot be used together."""
         roles = {"certificate": certificate, "key": key, "client-ca": client_authority}
         self.files = [WatchedFile(path, role) for role, path in roles.items() if path]
         self.version = 0
-        """A number that grows whenever there is something new to use."""
+        """Grows each time new content is put to use."""
         self._unusable = ""
         self._reminder = Reminder()
-        # gRPC asks for news in threads of its own.
+        # gRPC calls `reload` from threads of its own.
         self._lock = Lock()
         self._use()
 
     def reload(self) -> None:
-        """Read again what has changed, and use it if it can be used. May be called from any thread."""
+        """Reload files that have changed, and put them to use if they are valid. Thread-safe."""
         with self._lock:
             reloaded = [file.reload() for file in self.files]
             if any(reloaded):
@@ -79,12 +79,12 @@ class TlsFiles:
                     self._use()
                     self._unusable = ""
                 except ValueError as error:
-                    self._unusable = f"{error}; replace the files: what was there before stays in use"
+                    self._unusable = f"{error}; replace the files: their last good content stays in use"
             _remind(self._reminder, self._why_stale())
 
     @property
     def problem(self) -> str:
-        """Why the present files are not those in use; empty if they are."""
+        """Why the files on disk are not the ones in use; empty if they are."""
         return self._reminder.problem
 
     def _why_stale(self) -> str:
@@ -99,39 +99,39 @@ class TlsFiles:
             file.role: validity_of(file.content, str(file.path), is_chain=file is certificate)
             for file in (certificate, *authority)
         }
-        """How long the certificates in use are valid, by role; None where that is not known."""
+        """The validity of the certificates in use, by role; None if it is unknown."""
         self.version += 1
 
 
 def _check_tls(certificate: Path, key: Path, authority: Path | None = None) -> None:
-    """Raise ValueError unless the files hold a certificate, its key and an authority."""
+    """Raise ValueError unless the files hold a certificate, its key and, if given, an authority's certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except (ssl.SSLError, OSError, ValueError) as error:
-        raise ValueError(f"{certificate} and {key} are not a certificate and its key: {error}") from None
+        raise ValueError(f"{certificate} and {key}: not a certificate and its key: {error}") from None
     try:
         if authority:
             context.load_verify_locations(authority)
     except (ssl.SSLError, OSError) as error:
-        raise ValueError(f"{authority} holds no certificate of an authority: {error}") from None
+        raise ValueError(f"{authority}: no certificate of an authority in it: {error}") from None
 
 
 def _no_password() -> str:
-    raise ValueError("the key has a password, which a server has nobody to ask for")
+    raise ValueError("the key is encrypted with a password; use a key without one")
 
 
 class BearerToken:
-    """Lets in calls that carry the token of a file."""
+    """Admits calls that carry the token in a file."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file. Raises OSError where that fails, ValueError where it is empty."""
+        """Read the file. Raises OSError if that fails, ValueError if it is empty."""
         self.file = WatchedFile(path, "token")
         self.files = [self.file]
         self._reminder = Reminder()
         self._token = self.file.content.strip()
         if not self._token:
-            raise ValueError(f"{path} is empty: put the token into it")
+            raise ValueError(f"{path}: empty; write the token to it")
 
     def check(self, call: Call) -> None:
         """Raise `Unauthenticated` unless the call carries the token."""
@@ -143,22 +143,22 @@ class BearerToken:
             )
 
     def reload(self) -> None:
-        """Read the file again if it has changed. An empty one leaves the token as it is."""
+        """Reload the file if it has changed. If it is empty, the last token stays in use."""
         if self.file.reload():
             self._token = self.file.content.strip() or self._token
         problem = self.file.unreadable
         if not problem and not self.file.content.strip():
-            problem = f"{self.file.path}: it is empty; put the token into it: its last one stays in use"
+            problem = f"{self.file.path}: empty; write the token to it: the last one stays in use"
         _remind(self._reminder, problem)
 
     @property
     def problem(self) -> str:
-        """Why the present file is not the one in use; empty if it is."""
+        """Why the token on disk is not the one in use; empty if it is."""
         return self._reminder.problem
 
 
 class Credentials:
-    """All files that say who a server is and who may call it, and what is wrong with them."""
+    """All files that identify the server or authenticate callers, and their problems."""
 
     def __init__(self, tls: TlsFiles | None, token: BearerToken | None) -> None:
         self.tls = tls
@@ -167,10 +167,10 @@ class Credentials:
         self._warned: dict[str, tuple[Validity, int | None]] = {}
 
     def look(self, now: float) -> None:
-        """Read changed files again, and log what is wrong with files and certificates.
+        """Reload changed files, and log problems of files and certificates.
 
         Args:
-            now: seconds since 1970, with which certificates are compared.
+            now: the time to check certificates against, in seconds since 1970.
         """
         for each in self._sources:
             each.reload()
@@ -182,13 +182,13 @@ class Credentials:
                     log.warning("certificate needs attention", problem=problem)
 
     def problems(self, now: float) -> list[str]:
-        """Return what is wrong at a time in seconds since 1970, a sentence each."""
-        told = [each.problem for each in self._sources]
-        told += [validity.problem(now) for validity in self._validities().values()]
-        return [sentence for sentence in told if sentence]
+        """Return the problems at a time in seconds since 1970, one sentence each."""
+        sentences = [each.problem for each in self._sources]
+        sentences += [validity.problem(now) for validity in self._validities().values()]
+        return [sentence for sentence in sentences if sentence]
 
     def figures(self) -> list[FileFigures]:
-        """Return what metrics say of each file."""
+        """Return the figures for the metrics of each file."""
         validities = self._validities()
         files = [(each, file) for each in self._sources for file in each.files]
         return [

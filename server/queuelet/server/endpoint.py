@@ -1,11 +1,11 @@
-"""What an RPC is here: bytes in, bytes out, whatever carries them.
+"""RPCs independent of the transport: bytes in, bytes out.
 
-A handler is a plain function from request bytes to answer bytes. Where a call has to wait it returns an awaitable of
-them instead, so that only calls that wait cost a task. A stream is an async function that sends. All errors a handler
-raises are of one type, and what is not of that type is a defect: it is logged and answered INTERNAL, and the server
-goes on.
+A handler is a plain function from request bytes to response bytes. If a call has to wait, the handler returns an
+awaitable instead, so that only calls that wait cost a task. A stream is an async function that sends. A handler refuses
+a call by raising a `QueueletError`. Any other exception is a bug: it is logged, the call ends with INTERNAL, and the
+server goes on.
 
-`Endpoint` is a handler with its accounts: status, log and latency. A transport calls endpoints and knows nothing else.
+`Endpoint` adds status, log and latency to a handler. A transport calls endpoints and nothing else.
 """
 
 from __future__ import annotations
@@ -27,45 +27,45 @@ from queuelet.wire.errors import NEGZ_SERVICE, Status, negz_status_of, status_of
 log = structlog.get_logger()
 
 CANCELLED = "CANCELLED"
-"""The code under which calls are counted whose clients went away."""
+"""The status code that metrics show for a call whose client disconnected."""
 
 EXPECTED = (QueueEmpty, ServerDraining)
-"""Refusals that are no errors in the log: an idle consumer asks all the time, and every drain ends calls."""
+"""Refusals that are not logged as errors, because an idle consumer polls all the time and every drain ends calls."""
 
 
 class ClientGone(Exception):
-    """The client of a stream is not there any more."""
+    """The client of a stream has disconnected."""
 
 
 class Call(Protocol):
-    """What a handler may know of the call it serves."""
+    """What a handler can see of the call besides the request."""
 
     @property
     def service(self) -> str:
-        """The service it was called by."""
+        """The name of the service in the call's path."""
 
     @property
     def peer(self) -> str:
-        """Where it comes from."""
+        """The client's address and port, as the transport writes them."""
 
     @property
     def peer_host(self) -> str:
-        """The address of the machine it comes from."""
+        """The client's IP address."""
 
     @property
     def seconds_left(self) -> float | None:
-        """How long until its deadline, None without one."""
+        """Seconds until the deadline, None if there is none."""
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Its metadata, as far as it is text."""
+        """The metadata whose values are text."""
 
 
 Send = Callable[[bytes], Awaitable[None]]
-"""Sends one answer of a stream, and returns when there is room for another. Raises `ClientGone`."""
+"""Sends one response of a stream; returns once the transport can accept another. Raises `ClientGone`."""
 
 Guard = Callable[[Call], None]
-"""Raises an error for a call that is not to be served."""
+"""Raises an error if a call must be refused."""
 
 UnaryHandler = Callable[[bytes, Call], bytes | Awaitable[bytes]]
 StreamHandler = Callable[[AsyncIterator[bytes], Send, Call], Awaitable[None]]
@@ -77,20 +77,23 @@ class Method:
 
     name: str
     event: str
-    """What the log calls it: negz/q's words where it has them (Q33)."""
+    """The log message of its calls: negz/q's if it has one (Q33)."""
     unary: UnaryHandler | None = None
     stream: StreamHandler | None = None
 
 
 class Endpoint:
-    """A method of one service as a transport calls it."""
+    """A method of one service, ready for a transport to call."""
 
     def __init__(
         self, service: str, method: Method, *, running: Lifecycle, latencies: Latencies, guard: Guard | None = None
     ) -> None:
-        """Take the method, the service under which it is called, and what all endpoints share.
+        """Make the endpoint of a method under a service's name.
 
-        While the server is stopping every call is refused; `guard` raises for a call that is not to be served.
+        Args:
+            running: every call is refused once this has stopped.
+            latencies: where calls are counted.
+            guard: checks each call before its request is read.
         """
         self.service = service
         self._running = running
@@ -100,7 +103,7 @@ class Endpoint:
         self._latency = latencies.of(service, method.name)
 
     def admit(self, call: Call) -> Status | None:
-        """Refuse a call that is not to be served, before its request is read; None for one that is."""
+        """Return the status to refuse a call with before its request is read, or None to serve it."""
         if self._guard is None and not self._running.stopped:
             return None
         start = perf_counter()
@@ -113,12 +116,12 @@ class Endpoint:
         return None
 
     def unary(self, request: bytes, call: Call) -> bytes | Status | Awaitable[bytes | Status]:
-        """Serve a call that was admitted: return the response or a status, or an awaitable of them if it waits."""
+        """Serve an admitted call. Return the response or a status, or an awaitable of either if the call waits."""
         start = perf_counter()
         try:
             if self._running.stopped:
                 self._running.check()
-            answer = self._handler(request, call)  # type: ignore[misc]  # a transport asks only for what is there
+            answer = self._handler(request, call)  # type: ignore[misc]  # a transport calls it only for unary methods
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             return self._refused(error, call, start)
         if isinstance(answer, bytes):
@@ -127,7 +130,7 @@ class Endpoint:
         return self._wait(answer, call, start)
 
     async def stream(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> Status | None:
-        """Serve a stream that was admitted to its end: None if all went well."""
+        """Serve an admitted stream until it ends. Return None if it succeeded, otherwise its status."""
         start = perf_counter()
         try:
             self._running.check()
@@ -143,9 +146,10 @@ class Endpoint:
         return None
 
     async def _until_stop(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
-        """Serve a stream until it ends, or the server stops, whatever the stream waits for.
+        """Serve a stream until it ends or the server stops.
 
-        Sending is not cancelled, because gRPC cannot send a status where the first answer is still on its way.
+        A stop cancels the stream unless it is sending, because gRPC cannot send a status while the first response is
+        in flight.
         """
         is_sending = False
 
@@ -184,10 +188,10 @@ class Endpoint:
 
     def _refused(self, error: Exception, call: Call, start: float) -> Status:
         if isinstance(error, DecodeError):
-            error = InvalidArgument(f"request: {error}; send what queue.proto says", field="request")
+            error = InvalidArgument(f"request: {error}; send a message as defined in queue.proto", field="request")
         if not isinstance(error, QueueletError):
             log.error(self.method.event, method=self.method.name, peer=call.peer, exc_info=error)
-            error = QueueletError("the server failed; its log says how")
+            error = QueueletError("internal error of the server; see its log")
         elif not isinstance(error, EXPECTED):
             log.error(self.method.event, error=error.message, reason=error.reason, **_keys(error))
         status = negz_status_of(error, self.method.name) if self.service == NEGZ_SERVICE else status_of(error)
@@ -196,5 +200,5 @@ class Endpoint:
 
 
 def _keys(error: QueueletError) -> dict[str, str | int]:
-    """Return which queue an error is about, for the log."""
+    """Return the log fields that identify the queue of an error."""
     return {"queue": error.facts["queue"]} if "queue" in error.facts else {}

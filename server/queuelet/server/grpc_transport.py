@@ -1,6 +1,7 @@
-"""Endpoints over grpc.aio. Nothing else in the server imports grpc.
+"""Serves endpoints over grpc.aio. This is the only module of the server that imports grpc.
 
-A status is written into the context and not raised: `abort` costs an exception, and its text would be gRPC's to log.
+A refusal sets the status in the context instead of calling `abort`, because `abort` raises an exception and gRPC logs
+its text.
 """
 
 from __future__ import annotations
@@ -28,49 +29,49 @@ from queuelet.wire.errors import STATUS_DETAILS, Status
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-_BESIDE = 4_096
-"""Bytes a request may have beside the message it adds: the queue's name and the keys of fields."""
+_REQUEST_OVERHEAD = 4_096
+"""Bytes that a request may have in addition to its message: the queue's name and field keys."""
 
 
 _KEEPALIVE = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    # gRPC's own patience with its pings is a minute, and holds besides. By default it sends two on a quiet connection.
+    # gRPC has a separate timeout for its pings, by default a minute, and sends at most two pings on an idle connection.
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # Clients try a quiet connection each ten seconds.
+    # Clients ping an idle connection every ten seconds.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-"""A client that vanished without a word is noticed within 15 seconds, so that a long poll gives it no message."""
+"""The server detects a client that vanished within 15 seconds, so that no message goes to its long polls after that."""
 
 
 _ENDLESS = 1e9
-"""Seconds left, above which a call has no deadline: gRPC then counts down from the end of time."""
+"""If more seconds than this are left, the call has no deadline: gRPC then computes from a date in the far future."""
 
 
 _BACKLOG = (("grpc.server.max_pending_requests", 5_000), ("grpc.server.max_pending_requests_hard_limit", 5_000))
-"""How many calls may wait to be begun: five connections full of them, in 65 MB, done in about a second.
+"""How many calls may be pending before their handlers start: five full connections, 65 MB, served in about a second.
 
-Past the default of 1,000 gRPC drops calls at random, and clients see CANCELLED.
+Beyond the default of 1,000, gRPC drops calls at random, and clients get CANCELLED.
 """
 
 
 _FLOW_CONTROL = (("grpc.http2.bdp_probe", 0),)
-"""Streams get a window of 64 KiB, and more only for a message that is being read.
+"""The flow-control window of a stream is 64 KiB, and larger only while a handler reads a message.
 
-With the probe, gRPC lets each stream buffer some MiB that no handler has asked for once a client sends fast.
+With the probe, once a client sends fast, gRPC lets each stream buffer some MiB before a handler reads.
 """
 
 _HANDSHAKE = (("grpc.server_handshake_timeout_ms", 10_000),)
-"""A connection that does not begin to speak is closed; by default only after two minutes."""
+"""A connection whose client sends nothing is closed after this time; gRPC's default is two minutes."""
 
-_LOOK_EVERY = 0.05
-"""How often the intake may look at connections, in seconds: what arrives in that time can be held beyond the bound."""
+_CHECK_EVERY = 0.05
+"""Seconds between checks of connections; bytes that arrive between two checks may exceed the limit."""
 
 
 class GrpcTransport:
-    """A gRPC server over endpoints, with health and reflection beside them."""
+    """A gRPC server for endpoints, with the health and reflection services."""
 
     def __init__(self, endpoints: Iterable[Endpoint], bounds: Bounds, intake: Intake) -> None:
         """Bind the endpoints; `listen` opens a port."""
@@ -79,7 +80,7 @@ class GrpcTransport:
         self._watch: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", bounds.message_bytes + _BESIDE),
+                ("grpc.max_receive_message_length", bounds.message_bytes + _REQUEST_OVERHEAD),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_allowed_incoming_connections", bounds.connections),
@@ -105,7 +106,7 @@ class GrpcTransport:
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
 
     def listen(self, address: str, tls: TlsFiles | None) -> int:
-        """Open a port, by TLS if there are files for it; return its number.
+        """Open a port, with TLS if files are given for it; return its number.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -123,18 +124,18 @@ class GrpcTransport:
         return port
 
     async def start(self) -> None:
-        """Begin to serve, and say so to health checks."""
+        """Start serving, and report SERVING to health checks."""
         await self._server.start()
         self._watch = asyncio.ensure_future(self._watch_intake())
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def not_serving(self) -> None:
-        """Say to health checks, for good, that no calls should come any more."""
+        """Report NOT_SERVING to health checks from now on."""
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace: float) -> None:
-        """Take no new calls, give those under way `grace` seconds to end, then cut them off."""
+        """Accept no new calls, wait up to `grace` seconds for the calls in flight, then cancel the rest."""
         self._health.end_watches()
         await self._server.stop(grace)
         if self._watch:
@@ -142,25 +143,25 @@ class GrpcTransport:
 
     async def _watch_intake(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_CHECK_EVERY)
             self._intake.look()
             self._reader.end_overdue()
 
 
 def _why_not(address: str) -> str:
-    """Return why an address cannot be listened on, which gRPC does not tell."""
+    """Return why listening on an address failed, which gRPC does not report."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_server(
             (host.strip("[]"), int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
         ):
-            return "gRPC does not say why"
+            return "gRPC gives no reason"
     except OSError as error:
         return os.strerror(error.errno) if error.errno else str(error)
 
 
 class _Health(health.aio.HealthServicer):
-    """The library's health service, whose watches can be ended: they would hold up a stop for its whole grace."""
+    """The library's health service, with a way to end watches, because they delay a stop by the whole grace period."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,14 +187,14 @@ class _Health(health.aio.HealthServicer):
 
 
 class _GrpcCall:
-    """What a handler may know of its call, looked up when asked for."""
+    """A `Call` that reads gRPC's context on demand."""
 
     __slots__ = ("_context", "peer_host", "service")
 
     def __init__(self, service: str, context: _Context) -> None:
         self.service = service
         self.peer_host = ""
-        """Known once the call is admitted."""
+        """Set once the call is admitted."""
         self._context = context
 
     @property
@@ -212,23 +213,23 @@ class _GrpcCall:
 
 
 class _Reader:
-    """Reads requests, and gives up on those that do not arrive whole in time."""
+    """Reads requests, and refuses calls whose request does not arrive completely in time."""
 
     def __init__(self, intake: Intake, seconds: float) -> None:
         self._intake = intake
         self._seconds = seconds
         self._unfinished: dict[asyncio.Task[Any], float] = {}
-        """Until when each task waits for its request, in the order in which they began."""
+        """The deadline of each task that waits for its request, oldest first."""
 
     def flow(self, context: _Context) -> Flow:
-        """Return the connection of a call."""
+        """Return the flow of a call's connection."""
         return self._intake.flow(context.peer())
 
     async def first(self, context: _Context, flow: Flow) -> bytes | None:
-        """Return the first request of a call, None if there is none and none will come.
+        """Return the first request of a call, None if the client sent none and half-closed.
 
         Raises:
-            TimeoutError: it is not there in time.
+            TimeoutError: the request did not arrive in time.
         """
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._unfinished[task] = monotonic() + self._seconds
@@ -246,10 +247,10 @@ class _Reader:
         return request
 
     async def all(self, context: _Context, flow: Flow, missed: list[bool]) -> AsyncIterator[bytes]:
-        """Yield the requests of a stream. After the first it may be silent for as long as it likes.
+        """Yield the requests of a stream. Only the first has a time limit.
 
         Raises:
-            ClientGone: the first is not there in time; then `missed` is not empty any more.
+            ClientGone: the first request did not arrive in time; `missed` then has an item.
         """
         try:
             request: Any = await self.first(context, flow)
@@ -263,14 +264,14 @@ class _Reader:
                 flow.complete(len(request))
 
     async def only(self, context: _Context, serve: Callable[[bytes], Awaitable[bytes]]) -> bytes:
-        """Serve a call of one request, and count it as long as it is open."""
+        """Serve a call with one request, and count the call while it is open."""
         flow = self.flow(context)
         flow.calls += 1
         try:
             request = await self.first(context, flow)
             if request is not None:
                 return await serve(request)
-            _refuse_bad(context, "there is none; send one")
+            _refuse_bad(context, "missing; send one")
         except TimeoutError:
             self.refuse(context)
         finally:
@@ -278,7 +279,7 @@ class _Reader:
         return b""
 
     def end_overdue(self) -> None:
-        """End the calls whose request has not arrived in time."""
+        """Cancel the calls whose request has not arrived in time."""
         now = monotonic()
         overdue: list[asyncio.Task[Any]] = []
         for task, until in self._unfinished.items():
@@ -295,7 +296,7 @@ class _Reader:
         """Refuse a call whose request did not arrive in time."""
         context.set_code(grpc.StatusCode.DEADLINE_EXCEEDED)
         context.set_details(
-            f"request: it did not arrive whole within {self._seconds:g} seconds; "
+            f"request: not complete after {self._seconds:g} seconds; "
             "send less in one request, or raise --request-timeout of the server"
         )
 
@@ -303,7 +304,7 @@ class _Reader:
 _OVERDUE = 0.0
 
 _LONGEST_SERVICE = 256
-"""The longest name of a service that a health check may ask for, in characters."""
+"""The longest service name in a health check, in characters."""
 
 
 def _bind(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -313,7 +314,7 @@ def _bind(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[bytes, b
 
 
 def _bind_unary(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """Bind a method with one request as if it had many: only so is it called before its request has been received."""
+    """Bind a unary method as a client stream, because gRPC then calls it before its request has been received."""
     service, admit, serve = endpoint.service, endpoint.admit, endpoint.unary
 
     async def handle(_: AsyncIterator[bytes], context: _Context) -> bytes:
@@ -328,7 +329,7 @@ def _bind_unary(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[by
         try:
             request = await reader.first(context, flow)
             if request is None:
-                _refuse_bad(context, "there is none; send one")
+                _refuse_bad(context, "missing; send one")
                 return b""
             answer: bytes | Status | Awaitable[bytes | Status] = serve(request, call)
             if not isinstance(answer, bytes | Status):
@@ -357,7 +358,7 @@ def _bind_stream(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[b
             async def send(answer: bytes) -> None:
                 try:
                     await context.write(answer)
-                except Exception as error:  # gRPC has several kinds for it, some of them private
+                except Exception as error:  # gRPC raises several exceptions for it, some of them private
                     raise ClientGone from error
                 flow.sent()
 
@@ -376,7 +377,7 @@ def _bind_stream(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[b
 
 
 def _bind_health(servicer: _Health, reader: _Reader) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
-    """Bind the library's methods like ours, because they need no token: calls are counted before a request arrives."""
+    """Bind the library's methods like ours: calls count before a request arrives, because anyone can make them."""
 
     async def check(_: AsyncIterator[bytes], context: _Context) -> bytes:
         async def serve(request: bytes) -> bytes:
@@ -405,20 +406,20 @@ def _bind_health(servicer: _Health, reader: _Reader) -> dict[str, grpc.RpcMethod
 
 
 def _health_request(request: bytes, context: _Context) -> health_pb2.HealthCheckRequest | None:
-    """Return a request of the health service; None if it is refused. A watch keeps the name that it asks for."""
+    """Parse a request of the health service; refuse it and return None if it is malformed or its name too long."""
     try:
         asked = health_pb2.HealthCheckRequest.FromString(request)
     except DecodeError as error:
         _refuse_bad(context, f"{error}; send a HealthCheckRequest")
         return None
     if len(asked.service) > _LONGEST_SERVICE:
-        _refuse_bad(context, f"the service's name is too long; use at most {_LONGEST_SERVICE} characters")
+        _refuse_bad(context, f"the service name is too long; use at most {_LONGEST_SERVICE} characters")
         return None
     return asked
 
 
 def _bind_reflection(names: Iterable[str], reader: _Reader) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
-    """Bind reflection likewise."""
+    """Bind the library's reflection service in the same way."""
     servicer = cast("Any", reflection.aio.ReflectionServicer(names))
 
     async def info(_: AsyncIterator[bytes], context: _Context) -> None:
@@ -457,14 +458,14 @@ def _refuse(context: _Context, status: Status) -> None:
 
 
 def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
-    """Return credentials that follow the files: gRPC asks for news at each handshake."""
+    """Return credentials that follow the files, because gRPC checks for a new configuration at each handshake."""
 
     def configuration() -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], tls.client_authority)
 
     served = tls.version
 
-    def news() -> grpc.ServerCertificateConfiguration | None:
+    def reloaded() -> grpc.ServerCertificateConfiguration | None:
         nonlocal served
         tls.reload()
         if tls.version == served:
@@ -474,6 +475,6 @@ def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
 
     return grpc.dynamic_ssl_server_credentials(
         configuration(),
-        news,  # type: ignore[arg-type]  # None means no news, which the stubs forget
+        reloaded,  # type: ignore[arg-type]  # None means unchanged, which the stubs omit
         require_client_authentication=tls.client_authority is not None,
     )

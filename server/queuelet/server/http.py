@@ -1,4 +1,4 @@
-"""The HTTP port: metrics, health, and the way to ask for the end."""
+"""The HTTP port: metrics, health, and shutdown on request."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from queuelet.web.guard import is_loopback, names_loopback, refuse_web_pages
 log = structlog.get_logger()
 
 _SLICE = 0.001
-"""How long a scrape goes on before others get their turn, in seconds: for one piece at least."""
+"""Seconds that a scrape runs before it yields to other work; it writes at least one piece."""
 
 _SCRAPES_SHARE = 0.5
-"""The part of the time that all scrapes may take together.
+"""The share of the time that all scrapes together may use.
 
-With a bare yield gRPC's own thread hardly gets the interpreter's lock: calls were seen to take 6 ms at the median.
+If a scrape only yields to the event loop instead, gRPC's own thread rarely gets the GIL: calls then took 6 ms at the
+median.
 """
 
 
@@ -45,14 +46,18 @@ class HttpEndpoints:
         hosts: Collection[str] = (),
         tag_keys: Collection[str] = (),
     ) -> None:
-        """Make the pages; `listen` opens a port for them.
+        """Make the endpoints; `listen` opens a port for them.
 
         Args:
-            connections: holds the connections to bounds.
-            problems: returns what is wrong with stores, a sentence each.
-            quit_requested: called when `/quitquitquit` is.
-            hosts: names of this server, besides those that the guard of `http_guard` knows.
-            tag_keys: the keys of tags that have series in the metrics.
+            manager: the queues whose metrics are served.
+            connections: limits connections.
+            registry: the metrics that are not a queue's.
+            is_ready: returns whether `/readyz` should report ready.
+            problems: returns the problems of stores and credentials, one sentence each.
+            quit_requested: called for a permitted `/quitquitquit`.
+            quit_from_anywhere: whether others than loopback may call `/quitquitquit`.
+            hosts: names of this server, in addition to those that `web/guard.py` allows.
+            tag_keys: the keys of queue tags that get series in the metrics.
         """
         self._manager = manager
         self._connections = connections
@@ -69,11 +74,11 @@ class HttpEndpoints:
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_route("*", "/quitquitquit", self._quit)
-        # Whoever does not read its answer must not hold up the end of the process.
+        # The timeout is short because a client that does not read its response must not delay the shutdown.
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
 
     async def listen(self, host: str, port: int) -> int:
-        """Open a port; return its number. Raises OSError where that fails."""
+        """Open a port; return its number. Raises OSError if that fails."""
         return await self._connections.listen(self._runner, host, port)
 
     async def stop(self) -> None:
@@ -87,25 +92,25 @@ class HttpEndpoints:
             return web.Response(headers=headers)
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        turns = TimeSlice(request.remote or "", line=self._scrapes, seconds=_SLICE)
-        await turns.begin()
-        with suppress(ConnectionError):  # whoever asked is gone
+        time_slice = TimeSlice(request.remote or "", line=self._scrapes, seconds=_SLICE)
+        await time_slice.begin()
+        with suppress(ConnectionError):  # the client disconnected
             for piece in exposition(self._registry, self._manager, now_ns(), self._tag_keys):
-                turns.count()
+                time_slice.count()
                 await response.write(piece)
-                turns.resume()
+                time_slice.resume()
                 self._connections.moved(request)
-                await turns.give()
+                await time_slice.give()
         return response
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        """Tell whether calls should come, and what is wrong with stores.
+        """Report whether the server accepts calls, and the problems of stores and credentials.
 
-        A store that is full or fails is no reason to be unready: consumers are to drain it, the others are served, and
-        an answer with the reason tells a client more than a connection that is refused.
+        The server stays ready while a store is full or has failed, because consumers have to drain a full store, the
+        other stores still work, and a response with the reason helps a client more than a refused connection.
         """
         if not self._is_ready():
             return web.Response(text="draining\n", status=503)
@@ -114,7 +119,7 @@ class HttpEndpoints:
     async def _quit(self, request: web.Request) -> web.Response:
         is_local = is_loopback(request.remote or "") and names_loopback(request, self._hosts)
         if not self._quit_from_anywhere and not is_local:
-            text = "/quitquitquit is open to loopback only; start the server with --quit-from-anywhere to open it\n"
+            text = "/quitquitquit: allowed from loopback only; start the server with --quit-from-anywhere to allow it\n"
             return web.Response(text=text, status=403)
         log.info("shutdown requested", remote=request.remote)
         self._quit_requested()

@@ -1,10 +1,10 @@
-"""What callers make the server hold before their requests are complete, and how much of that is too much.
+"""Limits the memory that incomplete requests take.
 
-gRPC buffers what comes in and has no bound for all of it together: each stream may hold a message of the largest size
-that is not complete yet. So this counts from outside. A connection holds what it has sent, less the requests that
-were handed to a handler, and something for each call that is open. If all connections together hold more than the
-bound, the one that holds most is cut, of the address that holds most. A caller whose requests arrive whole holds next
-to nothing, so it is not cut for what others do.
+gRPC buffers incoming bytes and has no limit for all streams together: each stream may buffer an incomplete message of
+the largest size. So this module estimates the buffers from outside: a connection holds the bytes received on it, minus
+the requests handed to a handler, plus a fixed amount for each open call. If all connections together hold more than the
+limit, the server cuts the largest connection of the address that holds the most. A client whose requests arrive
+completely holds almost nothing, so it is not cut because of others.
 """
 
 from __future__ import annotations
@@ -23,53 +23,52 @@ from queuelet.server.sockets import Connection, Peer
 log = structlog.get_logger()
 
 CALL_BYTES = 16 * 1024
-"""What an open call takes in gRPC and here, in bytes; measured at 20,000 calls that say nothing."""
+"""Memory of an open call in gRPC and in this process, in bytes; measured with 20,000 calls that send nothing."""
 
 _MESSAGE_BYTES = 128
-"""Bytes that come in with each request or response beside the request itself: frames, headers, window updates.
+"""Bytes received for each request or response in addition to the request: frames, headers, window updates.
 
-More than there are: a connection that is used for long must not come to look as if it held something.
+This is more than the real number, because otherwise a connection that lives long would seem to hold more and more.
 """
 
 _EVERY = 1.0
-"""How often connections are looked at, in seconds."""
+"""Seconds between checks of all connections."""
 
 _GROWTH = 8 * 1024 * 1024
-"""Memory that has grown by so many bytes since then is a reason to look at once."""
+"""If memory has grown by this many bytes since the last check, the next one runs at once."""
 
 
 _CROWDED = 0.9
 _UNCROWDED = 0.8
-"""Idle connections are cut from the first share of the most connections on, down to the second."""
+"""Above the first share of the allowed connections, idle ones are cut until the second share is left."""
 
 
 class Flow:
-    """What came in over one connection."""
+    """The bytes of one connection."""
 
     __slots__ = ("calls", "handed_over", "held", "peer", "spared")
 
     def __init__(self, peer: Peer) -> None:
-        """Begin with nothing."""
         self.peer = peer
         self.calls = 0
         """Open calls."""
         self.handed_over = 0
-        """Bytes of complete requests, with what comes beside them."""
+        """Bytes of complete requests, with the overhead of each."""
         self.spared = 0
-        """Bytes received that are known to be held no more."""
+        """Correction for `handed_over`, which overestimates the overhead; 0 or less."""
         self.held = 0
-        """About how many bytes it holds; counted by `update`."""
+        """Estimate of the bytes it holds, made by `update`."""
 
     def complete(self, size: int) -> None:
-        """Count a request that is complete."""
+        """Count a complete request."""
         self.handed_over += size + _MESSAGE_BYTES
 
     def sent(self) -> None:
-        """Count a response, which the peer acknowledges."""
+        """Count a response, because the peer acknowledges it with a frame."""
         self.handed_over += _MESSAGE_BYTES
 
     def update(self, received: int) -> None:
-        """Count what it holds, by all it has received."""
+        """Estimate the bytes it holds from the total received."""
         unfinished = received - self.spared - self.handed_over
         if unfinished < 0:
             self.spared += unfinished
@@ -78,7 +77,10 @@ class Flow:
 
 
 def excess(flows: Iterable[Flow], bound: int) -> list[Flow]:
-    """Return what has to go so that the rest holds at most `bound` bytes: the largest of the largest address first."""
+    """Return the flows to cut so that the rest hold at most `bound` bytes.
+
+    Each one is the largest of the address that holds the most at that point.
+    """
     by_host: dict[str, list[Flow]] = {}
     for flow in flows:
         by_host.setdefault(flow.peer.host, []).append(flow)
@@ -97,9 +99,9 @@ def excess(flows: Iterable[Flow], bound: int) -> list[Flow]:
 
 
 def idle_ones(flows: Iterable[Flow], most: int) -> list[Flow]:
-    """Return the connections without calls that have to make room for others, if nearly as many are open as may be.
+    """Return the idle connections to cut if nearly `most` are open; idle means without open calls.
 
-    Of the address with the most connections, and first those that have not sent a complete request yet.
+    They are of the address with the most connections; those that never sent a complete request come first.
     """
     by_host: dict[str, list[Flow]] = {}
     total = 0
@@ -117,7 +119,13 @@ class Intake:
     """The flows of all connections to a port."""
 
     def __init__(self, budget: MemoryBudget, bound: int, most_connections: int) -> None:
-        """Take the budget that counts what is held, and the most there may be: bytes held, and connections."""
+        """Make it for a port without connections.
+
+        Args:
+            budget: where the bytes held are reported.
+            bound: the most bytes that all connections may hold.
+            most_connections: the most connections that gRPC accepts.
+        """
         self._budget = budget
         self._bound = bound
         self._most_connections = most_connections
@@ -127,32 +135,32 @@ class Intake:
         self._next_look = 0.0
         self._memory = 0
         self.connections = 0
-        """Connections that are open, as of the last look."""
+        """Open connections, as of the last check."""
         self.cut = 0
-        """Connections that were cut."""
+        """Connections cut so far."""
         self.timed_out = 0
-        """Calls that were ended because their request did not arrive whole in time."""
+        """Calls cancelled because their request was not complete in time."""
 
     @property
     def held(self) -> int:
-        """About how many bytes all connections hold, as of the last look."""
+        """Estimate of the bytes that all connections hold, as of the last check."""
         return self._budget.incoming
 
     @property
     def most_calls(self) -> int:
-        """The open calls of the connection that has most, which gRPC bounds by itself."""
+        """The most open calls of a single connection; gRPC enforces the limit."""
         return max((flow.calls for flow in self._by_peer.values()), default=0)
 
     def listen(self, port: int) -> None:
-        """Note the port whose connections these are."""
+        """Set the port whose connections are checked."""
         self._port = port
 
     def flow(self, peer: str) -> Flow:
-        """Return the flow of a connection, by what gRPC calls its peer."""
+        """Return the flow of a connection by gRPC's name for its peer."""
         return self._by_name.get(peer) or self._new_flow(peer)
 
     def look(self) -> None:
-        """Look at all connections if it is time to, and cut those that hold too much."""
+        """Check all connections if a check is due, and cut those that hold too much."""
         memory = anonymous_bytes()
         if monotonic() < self._next_look and memory < self._memory + _GROWTH:
             return
@@ -165,15 +173,15 @@ class Intake:
         opened: Callable[[int], Iterable[Connection]] = sockets.connections,
         cut: Callable[[Connection, int], bool] = sockets.cut,
     ) -> None:
-        """Look at all connections, and cut those that hold too much."""
+        """Check all connections, and cut those that hold too much."""
         seen = {connection.peer: connection for connection in opened(self._port)}
         for connection in seen.values():
             self._at(connection.peer).update(connection.received)
         self._forget(seen)
         self.connections = len(seen)
-        self._cut(excess(self._by_peer.values(), self._bound), "connections held too much, some were cut", seen, cut)
+        self._cut(excess(self._by_peer.values(), self._bound), "connections cut, because they held too much", seen, cut)
         idle = idle_ones([flow for flow in self._by_peer.values() if flow.peer in seen], self._most_connections)
-        self._cut(idle, "nearly too many connections, some that were idle were cut", seen, cut)
+        self._cut(idle, "idle connections cut, because nearly too many are open", seen, cut)
         self._budget.incoming = sum(flow.held for flow in self._by_peer.values())
 
     def _cut(
@@ -183,7 +191,7 @@ class Intake:
         seen: Mapping[Peer, Connection],
         cut: Callable[[Connection, int], bool],
     ) -> None:
-        """Cut connections, and log it in one line for each address."""
+        """Cut connections, and log one line for each address."""
         by_host: dict[str, list[Flow]] = {}
         for flow in chosen:
             if flow.peer in seen and cut(seen[flow.peer], self._port):
@@ -210,7 +218,7 @@ class Intake:
         return flow
 
     def _forget(self, seen: Iterable[Peer]) -> None:
-        """Forget connections that are closed. Where none can be looked at, only those without calls are."""
+        """Forget closed connections. If the system does not list connections, forget those without open calls."""
         for peer in self._by_peer.keys() - set(seen):
             flow = self._by_peer[peer]
             flow.held = flow.calls * CALL_BYTES

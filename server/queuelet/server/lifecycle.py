@@ -1,4 +1,4 @@
-"""Whether the server runs or is about to stop."""
+"""The server's lifecycle: running, then stopping."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from time import monotonic
 
 from queuelet.errors import ServerDraining
 
-_MOMENT = 0.1
-"""How long no call has to come for a stopping server to be left alone, in seconds."""
+_QUIET_SECONDS = 0.1
+"""If no call arrives for this long, callers have noticed that the server is stopping."""
 
 
 class Lifecycle:
-    """True until `stop`, and whoever asked is told of it."""
+    """Runs until `stop`, which calls the callbacks registered by `on_stop`."""
 
     def __init__(self) -> None:
-        """Begin running."""
         self.stopped = False
         self._last_refusal = 0.0
         self._callbacks: list[Callable[[], object]] = []
@@ -28,19 +27,19 @@ class Lifecycle:
             raise ServerDraining
 
     def on_stop(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Have `callback` called at the stop; return what ends that."""
+        """Register a callback for the stop; return a function that removes it."""
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
 
     def stop(self) -> None:
-        """Stop."""
+        """Refuse calls from now on, and call the callbacks."""
         self.stopped = True
         self._last_refusal = monotonic()
         for callback in list(self._callbacks):
             callback()
 
     async def quiet(self, seconds: float) -> None:
-        """Return once no call has been refused for a moment, or after so many seconds."""
+        """Return once no call has been refused for a moment, or after at most `seconds`."""
         end = monotonic() + seconds
-        while (now := monotonic()) < min(end, self._last_refusal + _MOMENT):  # noqa: ASYNC110  # no event tells of silence
-            await asyncio.sleep(min(end, self._last_refusal + _MOMENT) - now)
+        while (now := monotonic()) < min(end, self._last_refusal + _QUIET_SECONDS):  # noqa: ASYNC110  # silence is no event
+            await asyncio.sleep(min(end, self._last_refusal + _QUIET_SECONDS) - now)

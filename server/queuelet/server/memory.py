@@ -1,4 +1,4 @@
-"""The memory of this process and of the machine: in use, and available."""
+"""Memory usage of this process, and its limit."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _LIMIT_1 = "memory.limit_in_bytes"
 
 
 _LIMIT_2 = "memory.max"
-"""The files with a cgroup's limit of memory, by version."""
+"""The file with a cgroup's memory limit, in cgroup v1 and v2."""
 
 
 def resident_bytes() -> int:
-    """Return the memory this process has in use, in bytes; 0 where the system does not tell."""
+    """Return the resident memory of this process in bytes; 0 if the system does not report it."""
     return _pages()[0] * _page_size()
 
 
 def anonymous_bytes() -> int:
-    """Return that memory without the pages of files; 0 where the system does not tell."""
+    """Return the resident memory without the pages of files, in bytes; 0 if the system does not report it."""
     resident, shared = _pages()
     return (resident - shared) * _page_size()
 
 
 def _pages() -> tuple[int, int]:
-    """Return how many pages of memory are in use, and how many of them are of files."""
+    """Return how many pages of memory are resident, and how many of these belong to files."""
     try:
         _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
         return int(resident), int(shared)
@@ -34,16 +34,16 @@ def _pages() -> tuple[int, int]:
 
 
 def available_bytes(root: Path = Path("/")) -> int:
-    """Return how much memory this process may use, in bytes: the least of its cgroups' limits and the machine's memory.
+    """Return the memory limit of this process in bytes: the lowest of its cgroups' limits, or the machine's memory.
 
-    A limit holds for all cgroups below it, so those above the process's own count too, as far as they can be seen.
+    A limit applies to all cgroups below it, so the ancestors of the process's own cgroup count too, if visible.
     """
     limits = [_limit(folder / name) for folder, name in _memory_cgroups(root)]
     return min([_machine_bytes(root), *(limit for limit in limits if limit is not None)])
 
 
 def _limit(file: Path) -> int | None:
-    """Return a cgroup's limit, None if it has none: v2 then says `max`, and v1 holds a huge number."""
+    """Return a cgroup's limit in bytes, None if it has none: v2 then has `max`, and v1 a huge number."""
     try:
         text = file.read_text().strip()
     except OSError:
@@ -52,10 +52,10 @@ def _limit(file: Path) -> int | None:
 
 
 def _memory_cgroups(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the folder of each cgroup that this process is in, and the name of the file with its limit of memory.
+    """Yield the folder of each cgroup of this process, and the name of the file with its memory limit.
 
-    `/proc/self/cgroup` says where the process is in each hierarchy, and `/proc/self/mountinfo` where that is mounted.
-    In a container the path may lead outside of what is mounted there: then the mount itself is the cgroup.
+    `/proc/self/cgroup` has the path of the process in each hierarchy, and `/proc/self/mountinfo` the mount points. In a
+    container the path may be outside the mounted part of the hierarchy; then the mount point itself is the cgroup.
     """
     lines = (line.split(":", 2) for line in _lines(root / "proc/self/cgroup"))
     own = {controllers: path for _, controllers, path in lines}
@@ -76,7 +76,7 @@ def _memory_cgroups(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _cgroup_mounts(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield the kind, the root in its hierarchy, and the mount point of each hierarchy that may limit memory."""
+    """Yield the type, the mounted path and the mount point of each cgroup hierarchy that may limit memory."""
     for line in _lines(root / "proc/self/mountinfo"):
         mount, _, source = line.partition(" - ")
         _, _, _, mounted, mount_point, *_ = mount.split()

@@ -1,8 +1,8 @@
-"""Metrics, read from plain integers when somebody scrapes.
+"""Metrics, collected at scrape time from plain integers.
 
-No metrics library stands in the way of a message: queues and latencies hold integers, and this module turns them into
-Prometheus families. The first three have negz/q's names, labels and help texts, word for word (Q30, Q31), so its
-dashboards go on working.
+The path of a message uses no metrics library: queues and latencies count in integers, and this module turns them into
+Prometheus families. The first three have negz/q's names, labels and help texts, word for word (Q30, Q31), so that its
+dashboards keep working.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from queuelet.server.latency import Latencies
 from queuelet.stores.disk.stats import DiskStats, Distribution
 
 TAG_VALUE_BYTES = 128
-"""The longest value of a tag in a series; the rest is cut off."""
+"""The longest tag value in a series, in bytes; the rest is cut off."""
 
 CHUNK = 100
-"""How many queues are turned into text in one go, some 1 ms, before calls get their turn."""
+"""How many queues are turned into text at a time, which takes about 1 ms, before other calls run."""
 
 
 class _QueueFamily(NamedTuple):
-    """A family with samples of each queue."""
+    """A metric family with samples for each queue."""
 
     make: Callable[[], CounterMetricFamily | GaugeMetricFamily]
     samples: Callable[[Queue, int], Iterable[tuple[list[str], float]]]
 
 
 def _counter(name: str, text: str, value: Callable[[Queue], int]) -> _QueueFamily:
-    """Return a counter that a queue has from its first event on."""
+    """Return a counter whose series for a queue begins with the queue's first event."""
 
     def samples(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
         count = value(queue)
@@ -77,7 +77,7 @@ def _info(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
 
 
 def oldest_ready_age(queue: Queue, now: int) -> float | None:
-    """Return how long ago the first ready message was added, in seconds; None if there is none, or none to be had."""
+    """Return the age of the first ready message in seconds; None if there is none, or the store has failed."""
     try:
         first = queue.peek_batch(1, 0, now)
     except StoreFailed:
@@ -86,7 +86,7 @@ def oldest_ready_age(queue: Queue, now: int) -> float | None:
 
 
 def oldest_lease_age(queue: Queue, now: int) -> float | None:
-    """Return how long ago the oldest of the leases was given, in seconds; None where there is none."""
+    """Return the age of the oldest lease in seconds; None if there is none."""
     began = queue.oldest_lease
     return max(0, now - began) / 1e9 if began else None
 
@@ -116,8 +116,8 @@ _FAMILIES = (
         "Leases given back because a stream ended.",
         lambda queue: queue.tally.released,
     ),
-    _counter("queuelet_queue_leases_expired", "Leases that ran out.", lambda queue: queue.tally.expired),
-    _counter("queuelet_queue_leases_extended", "Leases moved by Extend.", lambda queue: queue.tally.extended),
+    _counter("queuelet_queue_leases_expired", "Leases that expired.", lambda queue: queue.tally.expired),
+    _counter("queuelet_queue_leases_extended", "Leases extended by Extend.", lambda queue: queue.tally.extended),
     _counter("queuelet_queue_messages_died", "Messages that became dead.", lambda queue: queue.tally.buried),
     _counter(
         "queuelet_queue_messages_redriven",
@@ -130,32 +130,32 @@ _FAMILIES = (
     ),
     _gauge(
         "queuelet_queue_damaged_messages",
-        "Messages that are set aside because they are damaged on the disk.",
+        "Messages that are set aside because they are damaged on disk.",
         lambda queue, _: queue.damaged or None,
     ),
     _gauge(
         "queuelet_queue_oldest_ready_age_seconds",
-        "How long ago the first ready message was added.",
+        "Time since the first ready message was added.",
         oldest_ready_age,
     ),
     _gauge(
         "queuelet_queue_oldest_lease_age_seconds",
-        "How long ago the oldest of the leases was given.",
+        "Time since the oldest current lease was given.",
         oldest_lease_age,
     ),
     _gauge(
-        "queuelet_queue_limit", "The most messages the queue holds; -1 for no bound.", lambda q, _: q.definition.limit
+        "queuelet_queue_limit", "The most messages the queue holds; -1 if unlimited.", lambda q, _: q.definition.limit
     ),
     _gauge("queuelet_queue_stored_bytes", "Bytes of the stored messages.", lambda queue, _: queue.stored_bytes),
     _gauge("queuelet_queue_waiting_calls", "Calls that wait on the queue.", lambda queue, _: queue.waiting),
     _counter(
         "queuelet_queue_waiting_refused",
-        "Calls that were refused because as many as may wait on the queue did, in all or of one address.",
+        "Calls that were refused because too many wait on the queue, in total or of one address.",
         lambda queue: queue.refused_waiting,
     ),
     _QueueFamily(
         lambda: GaugeMetricFamily(
-            "queuelet_queue_info", "What a queue is.", labels=["queue", "name", "namespace", "store"]
+            "queuelet_queue_info", "Name and store of a queue.", labels=["queue", "name", "namespace", "store"]
         ),
         _info,
     ),
@@ -163,17 +163,17 @@ _FAMILIES = (
 
 
 def _tag_family(keys: Collection[str]) -> _QueueFamily:
-    """Return the family with the tags of these keys: all tags of all queues could be many megabytes."""
+    """Return the family with the tags of these keys only, because all tags of all queues could be megabytes."""
 
     def samples(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
-        # A set, because values may be the same once they are cut.
+        # A dict to remove duplicates, because different values may be the same once they are cut.
         pairs = {(key, _cut(value)): None for key, value in queue.definition.tags if key in keys}
         return [([queue.id, key, value], 1) for key, value in pairs]
 
     return _QueueFamily(
         lambda: GaugeMetricFamily(
             "queuelet_queue_tag_info",
-            "The tags of a queue whose keys were asked for by --metrics-tag, one series each.",
+            "The tags of a queue whose keys --metrics-tag names, one series for each tag.",
             labels=["queue", "key", "value"],
         ),
         samples,
@@ -185,7 +185,7 @@ def _cut(value: str) -> str:
 
 
 class HttpFigures(Protocol):
-    """What the HTTP port counts."""
+    """The counters of the HTTP port."""
 
     open: int
     stood_still: int
@@ -193,17 +193,17 @@ class HttpFigures(Protocol):
 
 
 class LongWork(Protocol):
-    """What is counted of long work."""
+    """The counters of long work."""
 
     seconds: float
 
     @property
     def waiting(self) -> int:
-        """Pieces of it that wait for a slice."""
+        """How many pieces of work wait for a time slice."""
 
 
 class ServerMetrics(Collector):
-    """What the server counts beside its queues."""
+    """The metrics of the server that are not a queue's."""
 
     def __init__(  # noqa: PLR0913  # each is a part of its own, and all are named
         self,
@@ -215,7 +215,7 @@ class ServerMetrics(Collector):
         long_work: LongWork,
         disk: Callable[[], DiskStats] | None,
     ) -> None:
-        """Take where latencies, memory and connections are counted, and what the Disk store counts if there is one."""
+        """Collect from these; `disk` returns the figures of the Disk store, None if there is none."""
         self._latencies = latencies
         self._budget = budget
         self._intake = intake
@@ -224,25 +224,25 @@ class ServerMetrics(Collector):
         self._disk = disk
 
     def collect(self) -> Iterator[Metric]:
-        """Return the families."""
+        """Return the metric families."""
         yield from self._latencies.collect()
         yield from _families(
             GaugeMetricFamily,
             ("memory_accounted_bytes", "Memory accounted to messages, queues and waiting calls.", self._budget.used),
-            ("memory_watermark_bytes", "Accounted memory past which messages are refused.", self._budget.watermark),
+            ("memory_watermark_bytes", "Accounted memory above which messages are refused.", self._budget.watermark),
         )
         yield from _intake_families(self._intake)
         yield from _http_families(self._http)
         yield from _long_work_families(self._long_work)
         if self._disk:
             yield from _disk_families(self._disk())
-        build = InfoMetricFamily("queuelet_build", "What is running.", labels=["version"])
+        build = InfoMetricFamily("queuelet_build", "The version that is running.", labels=["version"])
         build.add_metric([__version__], {})
         yield build
 
 
 def _families(kind: type[GaugeMetricFamily | CounterMetricFamily], *rows: tuple[str, str, float]) -> Iterator[Metric]:
-    """Yield a family of one sample for each name, text and value."""
+    """Yield a family with one sample for each name, help text and value."""
     for name, text, value in rows:
         family = kind(f"queuelet_{name}", text)
         family.add_metric([], value)
@@ -253,17 +253,21 @@ def _intake_families(intake: Intake) -> Iterator[Metric]:
     yield from _families(
         GaugeMetricFamily,
         ("connections", "Open connections to the gRPC port.", intake.connections),
-        ("connection_calls_max", "Open calls of the connection that has most.", intake.most_calls),
-        ("incoming_bytes", "About how many bytes connections hold in requests that are not complete.", intake.held),
+        ("connection_calls_max", "The most open calls of a single connection.", intake.most_calls),
+        ("incoming_bytes", "Estimate of the bytes of incomplete requests and open calls.", intake.held),
     )
     yield from _families(
         CounterMetricFamily,
         (
             "connections_cut",
-            "Connections that were cut: they held too much, or were idle and many.",
+            "Connections that were cut because they held too much, or were idle while nearly too many were open.",
             intake.cut,
         ),
-        ("requests_timed_out", "Calls that were ended because their request did not arrive in time.", intake.timed_out),
+        (
+            "requests_timed_out",
+            "Calls that were ended because their request was not complete in time.",
+            intake.timed_out,
+        ),
     )
 
 
@@ -283,31 +287,27 @@ def _long_work_families(work: LongWork) -> Iterator[Metric]:
         ("long_work_seconds", "Time spent on long work, such as Browse or Purge by a selector.", work.seconds),
     )
     yield from _families(
-        GaugeMetricFamily, ("long_work_waiting", "Pieces of long work that wait for a slice of time.", work.waiting)
+        GaugeMetricFamily, ("long_work_waiting", "Pieces of long work that wait for a time slice.", work.waiting)
     )
 
 
 def _disk_families(disk: DiskStats) -> Iterator[Metric]:
     yield from _families(
         GaugeMetricFamily,
-        ("disk_open", "Whether the Disk store serves; not while it is reopened after a failure.", disk.is_open),
-        ("disk_full", "Whether the Disk store refuses messages because its disk is full.", disk.is_full),
+        ("disk_open", "1 if the Disk store is open, 0 while it is being reopened after a failure.", disk.is_open),
+        ("disk_full", "1 while the Disk store refuses messages because its disk is full.", disk.is_full),
         ("disk_file_bytes", "The size of the Disk store's file.", disk.file_bytes),
-        ("disk_file_free_bytes", "Room in the Disk store's file that messages left.", disk.free_bytes),
-        ("disk_available_bytes", "Room on the disk of the Disk store.", disk.disk_free_bytes),
+        ("disk_file_free_bytes", "Free space within the Disk store's file.", disk.free_bytes),
+        ("disk_available_bytes", "Free space on the disk of the Disk store.", disk.disk_free_bytes),
         ("disk_window_bytes", "Committed messages that the Disk store holds in memory.", disk.window_bytes),
     )
     yield from _families(
         CounterMetricFamily,
-        ("disk_failures", "How often the Disk store had to be reopened.", disk.failures),
-        (
-            "disk_damaged_messages",
-            "Messages that were found damaged on the disk and set aside.",
-            disk.damaged_found,
-        ),
+        ("disk_failures", "How often the Disk store failed and had to be reopened.", disk.failures),
+        ("disk_damaged_messages", "Messages that were found damaged on disk and set aside.", disk.damaged_found),
     )
     yield _histogram("queuelet_disk_commit_changes", "Messages added or removed in one commit.", disk.changes)
-    yield _histogram("queuelet_disk_commit_seconds", "How long a commit took, its fsync included.", disk.commit_seconds)
+    yield _histogram("queuelet_disk_commit_seconds", "Duration of a commit, its fsync included.", disk.commit_seconds)
 
 
 def _histogram(name: str, text: str, seen: Distribution) -> HistogramMetricFamily:
@@ -318,13 +318,13 @@ def _histogram(name: str, text: str, seen: Distribution) -> HistogramMetricFamil
 
 
 class CredentialMetrics(Collector):
-    """The files with certificates and tokens."""
+    """Metrics of the files with certificates and tokens."""
 
     def __init__(self, figures: Callable[[], Iterable[FileFigures]]) -> None:
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
-        """Return the families."""
+        """Return the metric families."""
         labels = ["role", "file"]
         expiry = GaugeMetricFamily(
             "queuelet_certificate_expiry_timestamp_seconds",
@@ -333,7 +333,7 @@ class CredentialMetrics(Collector):
         )
         stale = GaugeMetricFamily(
             "queuelet_credentials_stale",
-            "Whether a file cannot be used as it is now, so that its last good content stays in use.",
+            "1 while a file's present content cannot be used and its last good content stays in use.",
             labels=labels,
         )
         for each in self._figures():
@@ -345,7 +345,7 @@ class CredentialMetrics(Collector):
 
 
 class _Families(Collector):
-    """A registry's worth of families, for the library's writer."""
+    """A collector of given families, because the library's writer takes a registry."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -364,7 +364,7 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
     disk: Callable[[], DiskStats] | None = None,
     credentials: Callable[[], Iterable[FileFigures]] = list,
 ) -> CollectorRegistry:
-    """Return the registry of what is not a queue's: the server, its Disk store, the process and the platform."""
+    """Return the registry of all metrics but the queues': the server, its Disk store, the process and the platform."""
     registry = CollectorRegistry()
     registry.register(
         ServerMetrics(latencies=latencies, budget=budget, intake=intake, http=http, long_work=long_work, disk=disk)
@@ -381,17 +381,20 @@ def _text(family: _QueueFamily, queues: Iterable[Queue], now: int, *, head: bool
         for labels, value in family.samples(queue, now):
             metric.add_metric(labels, value)
     text = generate_latest(_Families([metric]))
-    # Not splitlines, which also splits at the carriage return that a tag may hold.
+    # Not `splitlines`, because it also splits at a carriage return, which a tag may contain.
     return text if head else b"".join(line + b"\n" for line in text.split(b"\n") if line and not line.startswith(b"#"))
 
 
 def exposition(
     registry: CollectorRegistry, queues: Iterable[Queue], now: int, tag_keys: Collection[str] = ()
 ) -> Iterator[bytes]:
-    """Return all metrics in Prometheus' text format, in pieces: other work may be done between any two.
+    """Yield all metrics in Prometheus' text format, in pieces, so that the caller can do other work in between.
 
     Args:
-        tag_keys: the keys of the tags that have series.
+        registry: the metrics that are not a queue's.
+        queues: the queues.
+        now: the present time in nanoseconds since 1970.
+        tag_keys: the keys of queue tags that get series.
     """
     for metric in registry.collect():
         yield generate_latest(_Families([metric]))

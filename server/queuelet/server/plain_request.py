@@ -1,4 +1,4 @@
-"""Reads requests of messages that are a payload and nothing else, without an object for each message."""
+"""Fast parsing of `AddBatchRequest` if its messages have only a payload, without an object for each message."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ _MESSAGES = _PAYLOAD = 0x12
 
 
 _MORE = 0x80
-"""The bit of a byte of a number that says that another byte follows."""
+"""The continuation bit of a varint's byte: another byte follows."""
 
 
 _NUMBER, _WITH_LENGTH = 0, 2
-"""Wire types, the lowest three bits of a key."""
+"""Wire types: the lowest three bits of a key."""
 
 
 _LONGEST_LENGTH = 4
-"""How many bytes a length may take here: more than that is no message that a server accepts."""
+"""The most bytes of a length; a message that needs more is larger than the server accepts."""
 
 
 class PlainRequest(NamedTuple):
-    """An `AddBatchRequest` of plain messages."""
+    """An `AddBatchRequest` whose messages have only a payload."""
 
-    beside: bytes
+    rest: bytes
     """The request without its messages."""
     messages: PlainBatch
 
 
 def read_plain_request(request: bytes) -> PlainRequest | None:
-    """Read an `AddBatchRequest`; None where a message has more than a payload, or anything is out of the ordinary."""
+    """Parse an `AddBatchRequest`; None if a message has more than a payload, or the encoding is unusual."""
     payloads: list[bytes] = []
-    beside: list[bytes] = []
+    rest: list[bytes] = []
     place, end = 0, len(request)
     head, head_length, size = b"", 0, 0
     try:
@@ -47,19 +47,19 @@ def read_plain_request(request: bytes) -> PlainRequest | None:
                 head, head_length = request[place:start], start - place
             else:
                 after = _end_of_field(request, place)
-                beside.append(request[place:after])
+                rest.append(request[place:after])
                 place = after
     except (IndexError, _NotPlain):
         return None
-    return PlainRequest(b"".join(beside), PlainBatch(payloads)) if place == end else None
+    return PlainRequest(b"".join(rest), PlainBatch(payloads)) if place == end else None
 
 
 class _NotPlain(Exception):
-    """There is something that only the generated classes read."""
+    """The request has to be parsed by the generated classes instead."""
 
 
 def _payload_at(request: bytes, place: int) -> tuple[int, int]:
-    """Return where the payload of a message begins whose length stands here, and its size."""
+    """Return the start and the size of a message's payload; the length of the message is at `place`."""
     length, start = _length_at(request, place)
     if not length:
         return start, 0
@@ -73,7 +73,7 @@ def _payload_at(request: bytes, place: int) -> tuple[int, int]:
 
 
 def _end_of_field(request: bytes, place: int) -> int:
-    """Return where a field ends that is a number or has a length, as all do that an `AddBatchRequest` has."""
+    """Return the end of a field, which must be a number or have a length, as all fields of `AddBatchRequest` do."""
     field, wire_type = divmod(request[place], 8)
     number, after = _length_at(request, place + 1)
     if not field or request[place] & _MORE or wire_type not in {_NUMBER, _WITH_LENGTH}:
@@ -82,7 +82,7 @@ def _end_of_field(request: bytes, place: int) -> int:
 
 
 def _length_at(request: bytes, place: int) -> tuple[int, int]:
-    """Return the length that stands at a place, and where it ends."""
+    """Return the length at a place, and the place after it."""
     length = 0
     for count in range(_LONGEST_LENGTH):
         byte = request[place + count]

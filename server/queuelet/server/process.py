@@ -1,4 +1,4 @@
-"""The server process: settings, listeners, drain, exit."""
+"""The server process: settings, ports, drain and exit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Lifecycle
 from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
-from queuelet.server.timer import AlarmClock
+from queuelet.server.timer import AlarmTimer
 from queuelet.stores.disk import DiskStore
 from queuelet.stores.memory import MemoryStore
 from queuelet.web.connections import HttpConnections
@@ -47,45 +47,46 @@ from queuelet.web.connections import HttpConnections
 log = structlog.get_logger()
 
 LINGER = 2.0
-"""How long a draining server goes on answering UNAVAILABLE to calls that still come, at most, in seconds.
+"""The most seconds that a draining server keeps responding UNAVAILABLE to new calls before it closes the port.
 
-A call that reaches gRPC as the port closes would end CANCELLED, which does not tell the client that nothing was done.
+A call that reaches gRPC while the port closes ends with CANCELLED instead, from which the client cannot conclude that
+the call was not executed.
 """
 
 YOUNG_OBJECTS = 10_000
-"""New objects between two runs of the garbage collector: few runs, and each a pause of 2 ms at most."""
+"""New objects between two runs of the garbage collector: runs are rare, and each pauses the process 2 ms at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What a server is started with."""
+    """The settings of a server; `queuelet server --help` has a flag for each."""
 
     listen: str = ":10002"
-    """Where gRPC is served: `host:port`, or `:port` for all addresses."""
+    """The address of the gRPC port: `host:port`, or `:port` for all addresses."""
 
     metrics: str = ":10003"
-    """Where metrics and health are served over HTTP."""
+    """The address of the HTTP port with metrics and health."""
 
     data_dir: Path | None = None
-    """The folder of the Disk store; without one there are no Disk queues."""
+    """The folder of the Disk store; if None, there is no Disk store."""
 
     debug: bool = False
     """Whether to log each call."""
 
     grace: float = 25.0
-    """How long calls under way may take to end at a drain, in seconds; below the 30 a Pod is given."""
+    """Seconds that calls in flight get at a drain; less than the 30 seconds that Kubernetes gives a Pod."""
 
     memory_watermark: int | None = None
-    """The bytes that messages may take with all else; by default 80 % of what the process may use."""
+    """Accounted memory in bytes above which messages are refused; by default 80 % of the memory limit."""
 
     quit_from_anywhere: bool = False
-    """Whether /quitquitquit is open to more than loopback."""
+    """Whether others than loopback may call /quitquitquit."""
 
     metrics_tags: tuple[str, ...] = ()
-    """The keys of the queues' tags that have series in the metrics."""
+    """The keys of queue tags that get series in the metrics."""
 
     http_hosts: tuple[str, ...] = ()
-    """Names that a request on the HTTP port may be sent to, besides addresses and names of local networks."""
+    """Names that the `Host` of an HTTP request may have, in addition to IP addresses and names of local networks."""
 
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -95,13 +96,13 @@ class Settings:
 
 
 class Server:
-    """A server: `start`, `wait`, and it drains when told to stop."""
+    """A server: `start` it, then `wait` until it has drained after `request_stop`."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take the settings, and open the Disk store if there is one. Called where the server's loop runs.
+        """Build the server and open the Disk store if there is one. Must be called in the server's event loop.
 
         Raises:
-            OSError, ValueError: a file they name cannot be used.
+            OSError, ValueError: a file named in the settings cannot be used.
             StoreFailed: the folder of the Disk store cannot be used.
         """
         self._settings = settings
@@ -119,10 +120,10 @@ class Server:
             disk = self._disk = self._open_disk(settings.data_dir, budget)
             stores[StoreKind.DISK] = disk
             self._tokens.begin_at(disk.first_token)
-            # Once: while the process runs its clock does not step, whatever becomes of the store.
+            # Set only once, because the clock must not step while the process runs, even if the store is reopened.
             CLOCK.offset = disk.clock.offset
         self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=now_ns())
-        self._alarm_clock = AlarmClock(self.manager.alarms)
+        self._alarm_timer = AlarmTimer(self.manager.alarms)
         self._running = Lifecycle()
         self._service = Service(self.manager, self._running, started=time_ns())
         latencies = Latencies()
@@ -159,15 +160,15 @@ class Server:
         )
         self._stop = asyncio.Event()
         self.port = 0
-        """The gRPC port, once started."""
+        """The gRPC port; 0 before `start`."""
         self.metrics_port = 0
-        """The HTTP port, once started."""
+        """The HTTP port; 0 before `start`."""
 
     async def start(self) -> None:
-        """Open the ports and serve. Raises OSError where a port cannot be opened."""
+        """Open the ports and serve. Raises OSError if a port cannot be opened."""
         self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
-        self._alarm_clock.start()
+        self._alarm_timer.start()
         self._watch = asyncio.create_task(self._look_at_credentials())
         await self._transport.start()
         log.info(
@@ -183,13 +184,11 @@ class Server:
         )
         if CLOCK.behind_ns():
             log.warning(
-                "the wall clock was stepped: messages show times by the server's own clock",
+                "the wall clock was stepped; times of messages are by the server's own clock",
                 stepped_seconds=CLOCK.behind_ns() / 1e9,
             )
         if self._tls is None and not _is_loopback(self._settings.listen):
-            log.warning(
-                "serving in plain text on more than loopback: use --tls-cert and --tls-key, or a trusted network"
-            )
+            log.warning("serving plain text on more than loopback; use --tls-cert and --tls-key, or a trusted network")
 
     def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore:
         disk = DiskStore(
@@ -211,10 +210,10 @@ class Server:
     def _disk_reopened(self, disk: DiskStore) -> None:
         self._tokens.begin_at(disk.first_token)
         self.manager.load(StoreKind.DISK, now=now_ns())
-        log.info("disk store opened anew", queues=sum(queue.is_durable for queue in self.manager))
+        log.info("disk store recovered", queues=sum(queue.is_durable for queue in self.manager))
 
     def _problems(self) -> list[str]:
-        """Return what is wrong with stores and credentials, a sentence each."""
+        """Return the problems of stores and credentials, one sentence each."""
         self._credentials.look(time())
         stores = [store.problem for store in self.manager.stores.values() if store.problem]
         return stores + self._credentials.problems(time())
@@ -224,13 +223,13 @@ class Server:
         return self._credentials.figures()
 
     async def _look_at_credentials(self) -> None:
-        """Look for changed files and expiring certificates each minute, though no call comes."""
+        """Check every minute for changed files and expiring certificates, even if there are no calls."""
         while True:
             self._credentials.look(time())
             await asyncio.sleep(REMIND_EVERY)
 
     def request_stop(self) -> None:
-        """Begin to drain; `wait` returns when that is done."""
+        """Start draining; `wait` returns once the server has stopped."""
         self._stop.set()
 
     @property
@@ -239,14 +238,14 @@ class Server:
         return self._stop.is_set()
 
     async def wait(self) -> None:
-        """Serve until told to stop, then drain: no new calls, a definite answer to each under way."""
+        """Serve until a stop is requested, then drain: refuse new calls, and end each call in flight with a status."""
         await self._stop.wait()
         log.info("draining", grace=self._settings.grace)
         await self._transport.not_serving()
         self._service.stop()
         await self._running.quiet(min(LINGER, self._settings.grace))
         await self._transport.stop(self._settings.grace)
-        self._alarm_clock.stop()
+        self._alarm_timer.stop()
         self._watch.cancel()
         held = {queue.label: queue.depth for queue in self.manager if queue.depth and not queue.is_durable}
         if self._disk:
@@ -256,13 +255,13 @@ class Server:
 
 
 async def serve(settings: Settings) -> None:
-    """Run a server until SIGTERM, SIGINT or /quitquitquit. A second signal ends the process at once."""
+    """Run a server until SIGTERM, SIGINT or /quitquitquit. A second signal ends the process immediately."""
     server = Server(settings)
     loop = asyncio.get_running_loop()
 
     def signalled(number: signal.Signals) -> None:
         if server.is_stopping:
-            log.warning("stopped at once by a second signal", signal=number.name)
+            log.warning("stopped immediately by a second signal", signal=number.name)
             os._exit(128 + number)
         server.request_stop()
         log.info("shutdown requested", signal=number.name)
@@ -276,17 +275,17 @@ async def serve(settings: Settings) -> None:
 
 
 def run(settings: Settings) -> None:
-    """Run a server in this process, logging as the settings say."""
+    """Run a server in this process, and configure its logs."""
     configure_logs(debug=settings.debug)
     bounds = _with_files_for(settings.bounds)
     uvloop.run(serve(replace(settings, bounds=bounds)))
 
 
 def _with_files_for(bounds: Bounds) -> Bounds:
-    """Let the process open as many files as it may, because shells start it with 1,024; lower bounds that need more.
+    """Raise the process's limit of open files, because shells start it with 1,024; lower bounds that still need more.
 
     Raises:
-        ValueError: it may not open enough for a few connections.
+        ValueError: the limit is too low for even a few connections.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -295,7 +294,7 @@ def _with_files_for(bounds: Bounds) -> Bounds:
     lowered = fitting(bounds, most)
     if lowered != bounds:
         log.warning(
-            "fewer connections than asked for, because the process may open few files: raise ulimit -n",
+            "connection limits lowered, because the process may open few files; raise ulimit -n",
             files=most,
             connections=lowered.connections,
             http_connections=lowered.http_connections,
@@ -316,5 +315,5 @@ def _tls_files(settings: Settings) -> TlsFiles | None:
     if settings.tls_cert and settings.tls_key:
         return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     if settings.tls_cert or settings.tls_key or settings.tls_client_ca:
-        raise ValueError("--tls-cert and --tls-key go together, and --tls-client-ca needs them")
+        raise ValueError("--tls-cert, --tls-key: give both or neither; --tls-client-ca needs both")
     return None

@@ -1,4 +1,4 @@
-"""Responses: protobuf messages made of queues and outcomes."""
+"""Builds parts of responses: protobuf messages from queues, outcomes and stores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from queuelet.wire.values import counts_to_pb, delivery_to_pb, owner_to_pb, stor
 
 
 def queue_to_pb(queue: Queue) -> pb.Queue:
-    """Return a queue as it is answered."""
+    """Return a queue as protobuf."""
     definition = queue.definition
     message = pb.Queue(
         meta=pb.Metadata(id=queue.id, tags=[pb.Tag(key=tag.key, value=tag.value) for tag in definition.tags]),
@@ -29,7 +29,7 @@ def queue_to_pb(queue: Queue) -> pb.Queue:
 
 
 def outcome_to_pb(outcome: Outcome) -> pb.DeclareResult.Outcome:
-    """Return what a declaration led to."""
+    """Return the outcome of a declaration as protobuf."""
     return _OUTCOMES[outcome]
 
 
@@ -41,7 +41,7 @@ _OUTCOMES = {
 
 
 def store_epochs(manager: Manager) -> list[pb.StoreEpoch]:
-    """Return the stores a server runs with."""
+    """Return the epoch and problem of each store of the server."""
     return [
         pb.StoreEpoch(store=store_to_pb(kind), epoch=store.epoch, problem=store.problem, reason=store.problem_reason)
         for kind, store in manager.stores.items()

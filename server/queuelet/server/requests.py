@@ -1,4 +1,7 @@
-"""Between the domain and the wire: protobuf messages checked and turned into values, and values into messages."""
+"""Parses requests: checks protobuf messages and turns them into values.
+
+Every function here raises `InvalidArgument` with the field's name if a value is not allowed.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +24,25 @@ from queuelet.wire.values import store_from_pb, tag_from_pb
 
 
 def limit_from_pb(limit: int) -> int:
-    """Return the limit, or raise `InvalidArgument`: 0 would be a queue that is always full."""
+    """Return a queue's limit. 0 is refused, because such a queue would always be full."""
     if limit < 1 and limit != UNBOUNDED:
         raise InvalidArgument(f"limit: {limit} is not allowed; use 1 or more, or -1 for unlimited", field="limit")
     return limit
 
 
 def tags_from_pb(tags: Sequence[pb.Tag], bounds: Bounds, field: str = "tags") -> Tags:
-    """Return tags as a set, or raise `InvalidArgument`. Their number is looked at first: reading many takes long."""
+    """Return tags as a set. Their number is checked first, because reading many takes long."""
     if len(tags) > bounds.tags:
         raise InvalidArgument(f"{field}: {len(tags):,} tags are too many; give at most {bounds.tags}", field=field)
     return checked_tags(map(tag_from_pb, tags), bounds, field)
 
 
 def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
-    """Return an owner, None where there is neither name nor uid, or raise `InvalidArgument`."""
+    """Return an owner, None if all of its fields are empty."""
     if not owner.name and not owner.uid and not owner.namespace_uid:
         return None
     if not owner.name:
-        raise InvalidArgument("owner.name: an owner needs a name beside its uid", field="owner.name")
+        raise InvalidArgument("owner.name: missing; give the owner's name together with its uid", field="owner.name")
     longest = 3 * bounds.name_length
     for field in ("name", "uid", "namespace_uid"):
         text = getattr(owner, field)
@@ -51,7 +54,7 @@ def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
 
 
 def delivery_from_pb(delivery: pb.DeliverySettings) -> DeliverySettings:
-    """Return delivery settings with the defaults filled in, or raise `InvalidArgument`."""
+    """Return delivery settings with the defaults filled in."""
     default = DeliverySettings()
     given = {field.name: value for field, value in delivery.ListFields()}
     for field, most in (
@@ -72,7 +75,7 @@ def delivery_from_pb(delivery: pb.DeliverySettings) -> DeliverySettings:
 
 
 def new_queue_from_pb(request: pb.NewQueueRequest, bounds: Bounds) -> Definition:
-    """Return the definition of a queue to make, or raise `InvalidArgument`."""
+    """Return the definition of a new queue."""
     return Definition(
         store=store_from_pb(request.store),
         limit=limit_from_pb(request.limit),
@@ -83,9 +86,9 @@ def new_queue_from_pb(request: pb.NewQueueRequest, bounds: Bounds) -> Definition
 
 
 def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> Declaration:
-    """Return a declaration, or raise `InvalidArgument`."""
+    """Return a declaration."""
     if not declared.name:
-        raise InvalidArgument("name: a declaration needs the queue's name", field="name")
+        raise InvalidArgument("name: missing; give the queue's name", field="name")
     definition = Definition(
         store=store_from_pb(declared.store),
         name=checked_name(declared.name, bounds),
@@ -100,40 +103,41 @@ def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> Declar
 
 
 def check_batch(items: Sized, field: str, bounds: Bounds) -> None:
-    """Raise `InvalidArgument` if a batch has no items or too many."""
+    """Raise `InvalidArgument` if a batch is empty or too large."""
     if not 0 < len(items) <= bounds.batch:
         raise InvalidArgument(f"{field}: {len(items):,} in one batch; send 1 to {bounds.batch:,}", field=field)
 
 
 def check_at_most(items: Sized, field: str, bounds: Bounds) -> None:
-    """Raise `InvalidArgument` if there are more items than a batch may have."""
+    """Raise `InvalidArgument` if there are more items than fit one batch."""
     if len(items) > bounds.batch:
         raise InvalidArgument(f"{field}: {len(items):,} are too many; send at most {bounds.batch:,}", field=field)
 
 
 def page_size_from_pb(size: int, field: str = "page_size") -> int:
-    """Return the size, 0 for as many as fit, or raise `InvalidArgument`."""
+    """Return a page size; 0 means as many as fit."""
     if size < 0:
         raise InvalidArgument(f"{field}: {size} is negative; use 1 or more, or 0 for as many as fit", field=field)
     return size
 
 
 _TOKEN_DIGITS = 18
-"""More digits than any number of a queue or message has."""
+"""The most digits of a page token; the number of a queue or message has fewer."""
 
 
 def number_from_token(token: str) -> int:
-    """Return where a page starts, or raise `InvalidArgument`."""
+    """Return the number of the queue or message after which a page starts."""
     if token and not (token.isascii() and token.isdecimal() and len(token) <= _TOKEN_DIGITS):
         raise InvalidArgument(
-            f"page_token: {token[:40]!r} is not a token of this server; send a next_page_token, or none to begin",
+            f"page_token: {token[:40]!r} is not a token of this server; "
+            "send a next_page_token, or leave it out for the first page",
             field="page_token",
         )
     return int(token or 0)
 
 
 def seconds_from_pb(duration: Duration, field: str) -> float:
-    """Return how long a call may wait, in seconds, or raise `InvalidArgument`. Over ten years means for ever."""
+    """Return how long a call may wait, in seconds. Values above ten years become ten years."""
     _check_nanos(duration, field)
     if duration.seconds > _LONGEST:
         return float(_LONGEST)
@@ -141,28 +145,28 @@ def seconds_from_pb(duration: Duration, field: str) -> float:
 
 
 _SECOND = 1_000_000_000
-"""In nanoseconds."""
+"""Nanoseconds in a second."""
 
 _LONGEST = 3650 * 86_400
 """The longest wait, delay or time to live, in seconds: ten years."""
 
 
 def nanoseconds_from_pb(duration: Duration, field: str, most: int) -> int:
-    """Return a duration in nanoseconds, at most so many seconds, or raise `InvalidArgument`."""
+    """Return a duration in nanoseconds; it may have at most `most` seconds."""
     _check_nanos(duration, field)
     if duration.seconds < 0 or duration.nanos < 0:
-        raise InvalidArgument(f"{field}: a time cannot be negative; use 0 s or more", field=field)
+        raise InvalidArgument(f"{field}: negative; use 0 s or more", field=field)
     if duration.seconds > most:
-        raise InvalidArgument(f"{field}: {duration.seconds:,} s are too long; use at most {most:,} s", field=field)
+        raise InvalidArgument(f"{field}: {duration.seconds:,} s is too long; use at most {most:,} s", field=field)
     return duration.seconds * 1_000_000_000 + duration.nanos
 
 
 LONGEST_LEASE = 12 * 3600
-"""In seconds."""
+"""The longest lease, in seconds."""
 
 
 def lease_from_pb(duration: Duration, field: str = "lease") -> int:
-    """Return how long a lease is to last, in nanoseconds, 0 for what the queue says, or raise `InvalidArgument`."""
+    """Return the duration of a lease in nanoseconds; 0 means the queue's default."""
     if not duration.seconds and not duration.nanos:
         return 0
     if not 1 <= duration.seconds <= LONGEST_LEASE:
@@ -174,28 +178,28 @@ def lease_from_pb(duration: Duration, field: str = "lease") -> int:
 
 
 def _check_nanos(time: Duration | Timestamp, field: str) -> None:
-    """Raise `InvalidArgument` for more nanoseconds than a second has, which protobuf's own rules forbid."""
+    """Raise `InvalidArgument` if the nanoseconds are a second or more, which protobuf's specification forbids."""
     if time.nanos >= _SECOND:
         raise InvalidArgument(
-            f"{field}: {time.nanos:,} ns are more than a second; use at most 999,999,999 beside the seconds",
+            f"{field}: {time.nanos:,} ns is out of range; use at most 999,999,999 ns in addition to the seconds",
             field=field,
         )
 
 
 def delay_from_pb(duration: Duration, field: str = "delay") -> int:
-    """Return a delay in nanoseconds, or raise `InvalidArgument`."""
+    """Return a delay in nanoseconds."""
     return nanoseconds_from_pb(duration, field, _LONGEST)
 
 
 def text_from_pb(text: str, field: str, most: int) -> str:
-    """Return a text of a client's own, or raise `InvalidArgument` if it is longer than so many bytes."""
+    """Return a text, which may have at most `most` bytes in UTF-8."""
     if len(text.encode()) > most:
         raise InvalidArgument(f"{field}: {len(text.encode()):,} bytes are too many; use at most {most:,}", field=field)
     return text
 
 
 def states_from_pb(numbers: Iterable[int]) -> set[State]:
-    """Return states of messages, or raise `InvalidArgument`."""
+    """Return states of messages."""
     try:
         return {State(number) for number in numbers}
     except ValueError as error:
@@ -204,7 +208,7 @@ def states_from_pb(numbers: Iterable[int]) -> set[State]:
 
 
 def checked_uuid(text: str, field: str) -> str:
-    """Return a UUID in canonical form, or raise `InvalidArgument`."""
+    """Return a UUID in canonical form."""
     canonical = parse_uuid(text)
     if not canonical:
         raise InvalidArgument(f"{field}: {text[:80]!r} is not a UUID ({why_not_uuid(text)})", field=field)
@@ -212,19 +216,19 @@ def checked_uuid(text: str, field: str) -> str:
 
 
 def message_from_pb(message: pb.NewMessage, bounds: Bounds, field: str = "message") -> NewMessage:
-    """Return a message on its way in.
+    """Return a message to add.
 
     Raises:
-        InvalidArgument: its tags or its id break a rule.
-        MessageTooLarge: with all metadata it would not fit a reply, so nobody could take it again.
+        InvalidArgument: one of its fields is not allowed.
+        MessageTooLarge: with all of its metadata it would not fit a response, so no consumer could receive it.
     """
     tags = encode_tags(tags_from_pb(message.tags, bounds, f"{field}.tags")) if message.tags else b""
     own_id = checked_uuid(message.id, f"{field}.id").encode() if message.id else b""
     new = NewMessage(message.payload, tags, own_id, _terms_from_pb(message, field))
     if new.size > bounds.message_bytes:
         raise MessageTooLarge(
-            f"{field}: with its metadata it takes up to {new.size:,} bytes, and a reply holds "
-            f"{bounds.message_bytes:,}: make it smaller, or raise --max-message-bytes",
+            f"{field}: takes up to {new.size:,} bytes with its metadata, more than the {bounds.message_bytes:,} bytes "
+            "of a response; make it smaller, or raise --max-message-bytes of the server",
             field=field,
             size=new.size,
             most=bounds.message_bytes,
@@ -233,27 +237,27 @@ def message_from_pb(message: pb.NewMessage, bounds: Bounds, field: str = "messag
 
 
 def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
-    """Return what a producer asks for beside the content, None for nothing, or raise `InvalidArgument`."""
+    """Return a message's priority, due time and time to live; None if it has none of them."""
     has_time, has_delay, has_ttl = message.HasField("not_before"), message.HasField("delay"), message.HasField("ttl")
     if not (message.priority or has_time or has_delay or has_ttl):
         return None
     if has_time and has_delay:
         raise InvalidArgument(f"{field}: give not_before or delay, not both", field=f"{field}.delay")
     _check_nanos(message.not_before, f"{field}.not_before")
-    # protobuf's own conversions raise for a time that it cannot show.
+    # Computed by hand, because protobuf's own conversions raise for times that it cannot represent.
     not_before = message.not_before.seconds * 1_000_000_000 + message.not_before.nanos if has_time else 0
     if message.not_before.nanos < 0 or not 0 <= not_before < _END_OF_TIME:
         raise InvalidArgument(
             f"{field}.not_before: the time is out of range; use one from 1970 to 2200", field=f"{field}.not_before"
         )
     if not_before:
-        # It is a wall time. From here on it is waited for as a duration is.
+        # It is a wall-clock time, and the server's own clock may be behind.
         not_before = max(0, not_before - CLOCK.behind_ns())
     ttl = nanoseconds_from_pb(message.ttl, f"{field}.ttl", _LONGEST)
     if has_ttl and not ttl:
-        raise InvalidArgument(f"{field}.ttl: a message needs some time to live, or leave it out", field=f"{field}.ttl")
+        raise InvalidArgument(f"{field}.ttl: 0 is not allowed; use more, or leave it out", field=f"{field}.ttl")
     return Terms(message.priority, not_before, delay_from_pb(message.delay, f"{field}.delay"), ttl)
 
 
 _END_OF_TIME = 7_258_118_400 * 1_000_000_000
-"""2200-01-01: past it a time in nanoseconds would soon not fit 64 bits."""
+"""2200-01-01, in nanoseconds since 1970; not much later the number would no longer fit 64 bits."""

@@ -1,6 +1,6 @@
-"""The open connections to a port of this process, found in /proc: a library that owns them has no way to ask.
+"""Finds the open connections to a port of this process in /proc, because gRPC, which owns them, does not list them.
 
-Elsewhere than on Linux there are none to be found.
+On systems other than Linux it finds none.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _FOLDER = Path("/proc/self/fd")
 
 _TCP_INFO_BYTES = 136
 _BYTES_RECEIVED = slice(128, 136)
-"""Where `tcpi_bytes_received` is in `struct tcp_info`, which only ever grows at its end."""
+"""The offset of `tcpi_bytes_received` in `struct tcp_info`; it is stable, because the struct only grows at its end."""
 
 
 class Peer(NamedTuple):
-    """The far end of a connection."""
+    """The remote end of a connection."""
 
     host: str
     port: int
@@ -35,17 +35,17 @@ class Connection(NamedTuple):
     file: int
     """Its file descriptor."""
     received: int
-    """How many bytes have come in, read or not."""
+    """Bytes received, whether or not the process has read them."""
 
 
 def peer_of(text: str) -> Peer:
-    """Return the peer that gRPC writes as `ipv4:127.0.0.1:8` or `ipv6:%5B::1%5D:8`."""
+    """Parse a peer as gRPC writes it, such as `ipv4:127.0.0.1:8` or `ipv6:%5B::1%5D:8`."""
     host, _, port = unquote(text).partition(":")[2].rpartition(":")
     return Peer(_plain(host.strip("[]")), int(port) if port.isdigit() else 0)
 
 
 def connections(port: int) -> Iterator[Connection]:
-    """Return the open connections to a local port."""
+    """Yield the open connections to a local port."""
     with suppress(OSError):
         for name in os.listdir(_FOLDER):  # noqa: PTH208  # a Path for each of thousands of files costs too much
             found = _look_at(int(name), port)
@@ -54,7 +54,10 @@ def connections(port: int) -> Iterator[Connection]:
 
 
 def cut(connection: Connection, port: int) -> bool:
-    """Shut a connection down, if it still is what it was; return whether it was. Its owner sees that the peer left."""
+    """Shut a connection down if its file descriptor still belongs to it; return whether it does.
+
+    To gRPC it looks as if the peer had disconnected.
+    """
     with _borrowed(connection.file) as opened:
         if opened is None or _peer(opened, port) != connection.peer:
             return False
@@ -79,10 +82,11 @@ def _look_at(file: int, port: int) -> Connection | None:
 
 @contextmanager
 def _borrowed(file: int) -> Iterator[socket.socket | None]:
-    """Use a file of another owner as a socket, None if it is none.
+    """Use a file descriptor that someone else owns as a socket; yields None if it is not a socket.
 
-    No copy of it is made, because a copy has to be closed: the system then drops all locks of this process on that
-    file, which may by now be the database of the Disk store. What its owner closes meanwhile only gives an error here.
+    The descriptor is not duplicated, because a duplicate has to be closed, and closing drops all of this process's
+    locks on the file, which by then may be the database of the Disk store. If the owner closes it meanwhile, calls on
+    the socket only raise OSError.
     """
     try:
         opened = socket.socket(fileno=file)
@@ -96,7 +100,7 @@ def _borrowed(file: int) -> Iterator[socket.socket | None]:
 
 
 def _peer(opened: socket.socket, port: int) -> Peer | None:
-    """Return the peer of a TCP connection to a local port, None for any other file."""
+    """Return the peer of a TCP connection to a local port, None for any other socket."""
     if opened.family not in {socket.AF_INET, socket.AF_INET6} or opened.type != socket.SOCK_STREAM:
         return None
     try:
@@ -109,7 +113,7 @@ def _peer(opened: socket.socket, port: int) -> Peer | None:
 
 
 def _plain(host: str) -> str:
-    """Return an address without its scope, and an IPv4 address as such."""
+    """Return an address without its scope, and an IPv4-mapped IPv6 address as IPv4."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

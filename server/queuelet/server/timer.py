@@ -1,4 +1,4 @@
-"""The clock that rings the alarms of queues: one timer for all of them, and none while nothing is due."""
+"""Rings the alarms of queues, with one event-loop timer for all of them, and none if no alarm is set."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from queuelet.core.alarms import Alarms
 from queuelet.core.deadlines import NEVER
 
 _LONGEST = 3600.0
-"""How long the timer is set for at most, in seconds: it pauses while the machine sleeps, and the clock does not."""
+"""The longest time of the timer in seconds. It pauses while the machine sleeps; the alarms' clock does not."""
 
 
-class AlarmClock:
-    """Rings alarms when their time has come, in the running event loop."""
+class AlarmTimer:
+    """Rings alarms at their due time, in the running event loop."""
 
     def __init__(self, alarms: Alarms) -> None:
-        """Take the alarms. Nothing rings before `start`."""
         self._alarms = alarms
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to ring."""
+        """Ring alarms from now on."""
         self._alarms.on_earlier = self._set
         self._set(self._alarms.next_at)
 
     def stop(self) -> None:
-        """Ring no more."""
+        """Stop ringing."""
         self._alarms.on_earlier = lambda _: None
         if self._timer:
             self._timer.cancel()
@@ -41,7 +40,7 @@ class AlarmClock:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._ring)
 
     def _ring(self) -> None:
-        """Wake one queue; others that are due are woken when calls had their turn."""
+        """Wake one queue; other overdue queues are woken after pending calls have run."""
         try:
             self._alarms.ring(now_ns())
         finally:

@@ -1,4 +1,4 @@
-"""What the HTTP ports of server and operator share.
+"""Parts that the HTTP ports of server and operator share.
 
-`connections.py` bounds connections, `guard.py` refuses the requests of web pages.
+`connections.py` limits connections, and `guard.py` refuses requests of foreign web pages.
 """

@@ -1,6 +1,6 @@
-"""The connections to an HTTP port, held to bounds: how many there are, and how long each may stand still.
+"""Limits the connections to an HTTP port: their number, and how long each may be stalled.
 
-aiohttp waits for headers as long as a client likes, and for a client to read a response too.
+This is necessary because aiohttp has no time limit for a client to send headers or to read a response.
 """
 
 from __future__ import annotations
@@ -22,23 +22,26 @@ log = structlog.get_logger()
 _USUAL = Bounds()
 
 _LOOK_EVERY = 0.5
-"""How often connections are looked at if no new ones come, in seconds."""
+"""Seconds between checks of connections if no new ones are opened."""
 
 _LOG_EVERY = 10.0
-"""How often closed connections are logged at most, in seconds."""
+"""The least seconds between two log lines about closed connections."""
 
 
 class Seen(NamedTuple):
-    """A connection as it was found."""
+    """A connection at the time of a check."""
 
     host: str
     moved_at: float
-    """When it last sent a whole request, or had read more of a response."""
+    """When it last sent a complete request or read part of a response, by the monotonic clock."""
     protocol: Any
 
 
 def excess(connections: Iterable[Seen], most: int) -> list[Seen]:
-    """Return what has to go so that `most` are left: of the address with the most, first what stands still longest."""
+    """Return the connections to close so that `most` are left.
+
+    Each one is of the address with the most connections at that point, and the longest stalled of these.
+    """
     by_host: dict[str, list[Seen]] = {}
     total = 0
     for each in connections:
@@ -56,10 +59,15 @@ def excess(connections: Iterable[Seen], most: int) -> list[Seen]:
 
 
 class HttpConnections:
-    """The connections to one port. Its middleware has to be the outermost of the application."""
+    """The connections to one port. Its middleware has to be the application's outermost one."""
 
     def __init__(self, seconds: float = _USUAL.http_seconds, most: int = _USUAL.http_connections) -> None:
-        """Take how long each may stand still, and how many there may be."""
+        """Make it for a port without connections.
+
+        Args:
+            seconds: how long a connection may be stalled.
+            most: the most open connections.
+        """
         self._seconds = seconds
         self._most = most
         self._moved_at: dict[web.RequestHandler, float] = {}
@@ -69,14 +77,14 @@ class HttpConnections:
         self._unlogged: Counter[str] = Counter()
         self._log_after = 0.0
         self.open = 0
-        """How many are open, as of the last look."""
+        """Open connections, as of the last check."""
         self.stood_still = 0
-        """Connections that were closed because they stood still."""
+        """Connections that were closed because they were stalled."""
         self.too_many = 0
         """Connections that were closed because there were too many."""
 
     async def listen(self, runner: web.AppRunner, host: str, port: int) -> int:
-        """Serve an application on a port; return its number. Raises OSError where that fails."""
+        """Serve an application on a port; return its number. Raises OSError if that fails."""
         await runner.setup()
         server = cast("web.Server", runner.server)  # set up above
 
@@ -89,21 +97,21 @@ class HttpConnections:
         return int(self._listener.sockets[0].getsockname()[1])
 
     def close(self) -> None:
-        """Close the port, and look no more."""
+        """Close the port, and stop checking connections."""
         if self._listener:
             self._listener.close()
         if self._watch:
             self._watch.cancel()
 
     def moved(self, request: web.Request) -> None:
-        """Note that a request came, or that more of its response was read."""
+        """Note that a request arrived, or that the client read part of its response."""
         self._moved_at[request.protocol] = monotonic()
 
     @web.middleware
     async def middleware(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Note when a request comes and when it is answered."""
+        """Note when a request arrives and when its response is complete."""
         self.moved(request)
         try:
             return await handler(request)
@@ -119,7 +127,7 @@ class HttpConnections:
             self._look(server.connections, monotonic())
 
     def _look(self, opened: Iterable[web.RequestHandler], now: float) -> None:
-        """Close connections that stand still, and those past the most."""
+        """Close stalled connections, and those above the limit."""
         self._moved_at = {each: self._moved_at.get(each, now) for each in opened if each.transport is not None}
         connections = [Seen(_host(each), moved_at, each) for each, moved_at in self._moved_at.items()]
         still = [each for each in connections if now - each.moved_at > self._seconds]
@@ -143,7 +151,7 @@ class HttpConnections:
 
     def _close(self, chosen: Iterable[Seen]) -> None:
         for each in chosen:
-            # Not closed but aborted: a close would wait for the client to read what was sent.
+            # Aborted instead of closed, because closing waits until the client has read the response.
             each.protocol.transport.abort()
             del self._moved_at[each.protocol]
 

@@ -1,8 +1,9 @@
-"""Refuses requests that a web page makes a browser send to an HTTP port of ours.
+"""Refuses requests to an HTTP port that a foreign web page made a browser send.
 
-A page of any site may have the browser call ports of its user's machine and network. Such a request has a foreign
-`Origin` or `Sec-Fetch-Site`. With DNS rebinding it has neither, but a `Host` that the page's owner registered. Programs
-such as curl, Prometheus and the kubelet send no `Origin`, and a `Host` that is an address or a name inside the cluster.
+A page of any site can make the browser call ports of its user's machine and network. Such a request has a foreign
+`Origin` or `Sec-Fetch-Site`. With DNS rebinding it has neither, but its `Host` is a name that the attacker registered.
+Programs such as curl, Prometheus and the kubelet send no `Origin`, and their `Host` is an address or a name inside the
+cluster.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 _UNREGISTRABLE = (".localhost", ".svc", ".local", ".internal")
-"""Ends of names that no public registry sells: a web page cannot have such a name."""
+"""Suffixes that no public registry offers, so that no foreign page can have such a name."""
 
 _OWN_SITE = {"same-origin", "none"}
-"""`Sec-Fetch-Site` of a page that we served, and of an address that a user typed."""
+"""`Sec-Fetch-Site` for requests of our own pages, and for addresses that the user typed."""
 
 
 def refuse_web_pages(hosts: Collection[str]) -> Middleware:
-    """Return a middleware that refuses requests of foreign web pages with 403, whatever their path and method.
+    """Return a middleware that refuses requests of foreign web pages with 403, for all paths and methods.
 
     Args:
-        hosts: names that may be a request's `Host`, besides IP addresses and names that only a local network has.
+        hosts: names that are allowed as `Host`, in addition to IP addresses and names that only local networks have.
     """
     allowed = frozenset(map(_normal, hosts))
 
@@ -37,7 +38,7 @@ def refuse_web_pages(hosts: Collection[str]) -> Middleware:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address of IP is one of loopback."""
+    """Return whether an IP address is a loopback address."""
     found = _address(address)
     return found is not None and found.is_loopback
 
@@ -49,26 +50,26 @@ def names_loopback(request: web.BaseRequest, hosts: Collection[str]) -> bool:
 
 
 def _why_refused(request: web.BaseRequest, allowed: frozenset[str]) -> str:
-    """Return why a request is refused, empty if it is not."""
+    """Return why a request is refused; empty if it is allowed."""
     authorities = request.headers.getall("Host", [])
     if len(authorities) > 1:
         return "Host: there are several; send one"
     for authority in authorities:
         if not _is_local(host := _host_of(authority), allowed):
             return (
-                f"Host: {host[:80]!r} is not known as a name of this server; use its IP address, "
+                f"Host: {host[:80]!r} is not a known name of this server; use its IP address, "
                 "or start it with --http-hosts and the name"
             )
     if request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITE:
-        return "Sec-Fetch-Site: requests of other sites' pages are refused; send the request from a program"
+        return "Sec-Fetch-Site: requests from pages of other sites are refused; send the request from a program"
     for origin in request.headers.getall("Origin", []):
         if origin.partition("://")[2] not in authorities:
-            return "Origin: requests of other sites' pages are refused; send the request from a program"
+            return "Origin: requests from pages of other sites are refused; send the request from a program"
     return ""
 
 
 def _is_local(host: str, allowed: frozenset[str]) -> bool:
-    """Return whether a name cannot be that of a web page of a stranger."""
+    """Return whether no foreign web page can have this name."""
     return "." not in host or host in allowed or host.endswith(_UNREGISTRABLE) or _address(host) is not None
 
 

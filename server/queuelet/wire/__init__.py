@@ -1,5 +1,5 @@
-"""Protobuf messages from and to values, for server, client and operator.
+"""Conversion between protobuf messages and values, for server, client and operator.
 
-`values.py` has definitions and counts, `errors.py` the one table of errors and status codes, and `varint.py` the
-integers of protobuf's own encoding.
+`values.py` converts definitions and counts, `errors.py` has the table of errors and status codes, and `varint.py`
+encodes protobuf's variable-length integers.
 """

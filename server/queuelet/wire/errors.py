@@ -1,4 +1,4 @@
-"""Errors on the wire: the one table of errors and status codes, used by both ends."""
+"""Errors on the wire: the table of error types and status codes that server and client share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from queuelet.v1 import queue_pb2 as pb
 
 SERVICE = "queuelet.v1.QueueService"
 NEGZ_SERVICE = "proto.Q"
-"""The service of negz/q, whose clients work against the same handlers."""
+"""The service of negz/q, served by the same handlers so that its clients keep working."""
 
 ERROR_DOMAIN = "queuelet.dev"
 STATUS_DETAILS = "grpc-status-details-bin"
@@ -74,31 +74,31 @@ CODES: dict[type[QueueletError], Code] = {
 _KINDS = {kind.reason: kind for kind in CODES}
 _KIND_OF_BARE_CODE: dict[int, type[QueueletError]] = {
     Code.INVALID_ARGUMENT: errors.InvalidArgument,
-    # gRPC's own, for a call that came as the server closed its port.
+    # From gRPC itself, for a call that arrived while the server closed its port.
     Code.CANCELLED: errors.Unreachable,
     Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
-    # gRPC's own, for a request of more bytes than the server takes.
+    # From gRPC itself, for a request that is larger than the server accepts.
     Code.RESOURCE_EXHAUSTED: errors.MessageTooLarge,
     Code.UNAVAILABLE: errors.Unreachable,
-    # gRPC's own again, for streams that were cut: the server's internal errors have an ErrorInfo.
+    # From gRPC itself, for streams that were cut; the server's own internal errors have an ErrorInfo.
     Code.UNKNOWN: errors.Unreachable,
     Code.INTERNAL: errors.Unreachable,
     Code.UNAUTHENTICATED: errors.Unauthenticated,
 }
-"""What a status without an ErrorInfo is: one that gRPC itself made, or another server's."""
+"""The error for a status without an ErrorInfo, which gRPC itself or another server, such as a proxy, made."""
 
 
 class Status(NamedTuple):
-    """How a call was refused."""
+    """The status of a refused call."""
 
     code: Code
     text: str
     details: bytes = b""
-    """A serialized google.rpc.Status with an ErrorInfo; empty where the client does not know of it."""
+    """A serialized google.rpc.Status with an ErrorInfo; empty for clients of negz/q."""
 
 
 def status_of(error: QueueletError) -> Status:
-    """Return an error as `queuelet.v1` tells it."""
+    """Return the status of an error for `queuelet.v1`."""
     code = CODES[type(error)]
     info = ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata={k: str(v) for k, v in error.facts.items()})
     packed = Any()
@@ -108,7 +108,7 @@ def status_of(error: QueueletError) -> Status:
 
 
 def negz_status_of(error: QueueletError, method: str) -> Status:
-    """Return an error as negz/q tells it, word for word where it has words for it (Q12, Q14-Q17, Q20)."""
+    """Return the status of an error for negz/q's clients, with the text of negz/q if it has one (Q12, Q14-Q17, Q20)."""
     status = status_of(error)
     queue = error.facts.get("queue", "")
     match error:
@@ -132,7 +132,7 @@ def negz_status_of(error: QueueletError, method: str) -> Status:
 
 
 def error_of(code: int, text: str, details: bytes = b"") -> QueueletError:
-    """Return the error that a status tells of, as the server raised it."""
+    """Return the error that the server raised, from the status that the client received."""
     try:
         status = RpcStatus.FromString(details)
     except DecodeError:
@@ -145,20 +145,19 @@ def error_of(code: int, text: str, details: bytes = b"") -> QueueletError:
 
 
 def error_to_pb(error: QueueletError) -> pb.Error:
-    """Return an error as a batch's result carries it."""
+    """Return an error for the result of a batch."""
     return pb.Error(code=CODES[type(error)], reason=error.reason, message=error.message)
 
 
 class BatchErrors:
-    """The errors of one batch as its results carry them: a sentence that an earlier result has is not repeated."""
+    """Converts the errors of one batch. An error message that an earlier result has is left out, to save bytes."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._said: set[str] = set()
         self._short: dict[type[QueueletError], pb.Error] = {}
 
     def to_pb(self, error: QueueletError) -> pb.Error:
-        """Return an error as the next result carries it. It is not to be changed."""
+        """Return an error for the next result. The caller must not modify it."""
         message = error.message
         if message not in self._said:
             self._said.add(message)
@@ -171,14 +170,14 @@ class BatchErrors:
 
 
 def error_from_pb(error: pb.Error) -> QueueletError:
-    """Return the error a batch's result carries."""
+    """Return the error in the result of a batch."""
     return _KINDS.get(error.reason, QueueletError)(error.message)
 
 
 def errors_from_pb(results: Iterable[pb.LeaseResult | pb.AddResult]) -> list[QueueletError | None]:
-    """Return what was wrong with each lease or message of a batch, None for nothing.
+    """Return the error of each lease or message of a batch, None if it succeeded.
 
-    The server says a sentence once a batch: where one is absent, that of an earlier result of its kind holds.
+    The server sends each error message once per batch. If one is missing, an earlier result with its reason has it.
     """
     sentences: dict[str, str] = {}
     errors: list[QueueletError | None] = []

@@ -1,4 +1,4 @@
-"""Protobuf messages from and to values, for server and operator alike."""
+"""Conversion between protobuf messages and values, for server, client and operator."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from queuelet.v1 import queue_pb2 as pb
 
 
 def counts_to_pb(counts: Counts) -> pb.MessageCounts:
-    """Return counts as they are answered."""
+    """Return counts as protobuf."""
     return pb.MessageCounts(**counts._asdict())
 
 
 def owner_to_pb(owner: Owner) -> pb.Owner:
-    """Return an owner as it is answered."""
+    """Return an owner as protobuf."""
     return pb.Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
 
 
@@ -22,12 +22,12 @@ _STORES = {StoreKind.MEMORY: pb.Queue.MEMORY, StoreKind.DISK: pb.Queue.DISK}
 
 
 def store_to_pb(kind: StoreKind) -> pb.Queue.Store:
-    """Return a store's number on the wire."""
+    """Return a store as protobuf."""
     return _STORES[kind]
 
 
 def store_from_pb(number: int) -> StoreKind:
-    """Return the store of this number, or raise `InvalidArgument`."""
+    """Return a store from its number. Raises `InvalidArgument` if there is none with it."""
     try:
         return StoreKind(number)
     except ValueError:
@@ -35,12 +35,12 @@ def store_from_pb(number: int) -> StoreKind:
 
 
 def tag_from_pb(tag: pb.Tag) -> Tag:
-    """Return a tag."""
+    """Return a tag from protobuf."""
     return Tag(tag.key, tag.value)
 
 
 def delivery_to_pb(delivery: DeliverySettings) -> pb.DeliverySettings:
-    """Return delivery settings as they are told."""
+    """Return delivery settings as protobuf."""
     return pb.DeliverySettings(
         lease_seconds=delivery.lease_seconds,
         max_deliveries=delivery.max_deliveries,

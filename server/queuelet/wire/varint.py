@@ -1,4 +1,4 @@
-"""Integers of variable length, as protobuf has them."""
+"""Protobuf's variable-length integers (varints)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ ONE_BYTE = tuple(bytes((number,)) for number in range(128))
 
 
 def varint(number: int) -> bytes:
-    """Return a number, 0 or more, as protobuf writes it."""
+    """Encode a number, which must be 0 or more."""
     if number < 1 << 7:
         return ONE_BYTE[number]
     if number < 1 << 14:
@@ -17,7 +17,7 @@ def varint(number: int) -> bytes:
 
 
 def varint_at(data: bytes, place: int) -> tuple[int, int]:
-    """Return the number that stands at a place, and where it ends."""
+    """Return the number encoded at a place, and the place after it."""
     number = shift = 0
     while data[place] > 127:
         number |= (data[place] & 127) << shift

@@ -1,4 +1,4 @@
-"""The handlers: one short function for each RPC, from request bytes to response bytes, and the tables that name them.
+"""The handlers: one short function per RPC, from request bytes to response bytes, and the tables that list them.
 
 `queues.py`, `messages.py`, `leases.py`, `redrive.py` and `watch.py` have the RPCs of those names; `consume.py` has
 the Consume stream, with its `heartbeat.py`. `long_poll.py` waits for a message, `durability.py` for a commit.
@@ -25,7 +25,13 @@ class Service:
     """The RPCs over the queues of a manager."""
 
     def __init__(self, manager: Manager, running: Lifecycle, *, started: int) -> None:
-        """Take the queues to serve, whether the server runs, and since when (nanoseconds since 1970)."""
+        """Make the handlers.
+
+        Args:
+            manager: the queues.
+            running: the server's lifecycle.
+            started: when the server started, in nanoseconds since 1970.
+        """
         self._manager = manager
         self._running = running
         LINE.share = manager.bounds.long_work_share
@@ -38,7 +44,7 @@ class Service:
         self._watch = WatchRpcs(manager)
 
     def tables(self) -> dict[str, list[Method]]:
-        """Return the methods of each service: all of Queuelet's, and under negz/q's name the nine it has."""
+        """Return the methods by service: all of them for Queuelet's, and the nine that negz/q has for negz/q's."""
         queues, messages, leases = self._queues, self._messages, self._leases
         negz = [
             Method(name="ListQueues", event="list queues", unary=queues.list_queues),
@@ -71,6 +77,6 @@ class Service:
         return {SERVICE: [*negz, *ours], NEGZ_SERVICE: negz}
 
     def stop(self) -> None:
-        """Refuse calls from now on, and end every call that waits and every stream with UNAVAILABLE."""
+        """Refuse calls from now on, and end every waiting call and every stream with UNAVAILABLE."""
         self._running.stop()
         self._manager.end_waiting(ServerDraining())

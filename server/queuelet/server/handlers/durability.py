@@ -1,4 +1,4 @@
-"""Answers that wait until what they tell of is kept."""
+"""Holds responses back until the changes they report are committed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _MEMORY, _DISK = 1, 2
 """The numbers of `Durability`."""
 
 DURABILITY_2 = {False: bytes((0x10, _MEMORY)), True: bytes((0x10, _DISK))}
-"""The field `durability = 2` of a batch's answer, by whether the store is durable."""
+"""The field `durability = 2` in the response of a batch, by whether the store is durable."""
 
 DURABILITY_3 = {False: bytes((0x18, _MEMORY)), True: bytes((0x18, _DISK))}
-"""The field `durability = 3` of a single message's answer, by whether the store is durable."""
+"""The field `durability = 3` in the response about a single message, by whether the store is durable."""
 
 
 def after_commit(queue: Queue, answer: bytes | Awaitable[bytes]) -> bytes | Awaitable[bytes]:
-    """Return an answer, or what to wait for where the call waits or the queue's store has yet to write what it did.
+    """Return the response, or an awaitable for it if the call has to wait or its changes are not committed yet.
 
-    Awaiting it raises `StoreFailed` where it is not known what became of that.
+    The awaitable raises `StoreFailed` if the store failed, so that it is unknown whether the changes are durable.
     """
     if not queue.is_durable:
         return answer
@@ -30,7 +30,7 @@ def after_commit(queue: Queue, answer: bytes | Awaitable[bytes]) -> bytes | Awai
 
 
 def once_defined(queue: Queue, answer: bytes) -> bytes | Awaitable[bytes]:
-    """Return an answer, or what to wait for until the queue's definition is kept, or that it is gone."""
+    """Return the response, or an awaitable for it if the queue's definition or deletion is not committed yet."""
     commit = queue.store.commit()
     return answer if commit is None else _after(commit, answer)
 

@@ -1,7 +1,7 @@
-"""The heartbeat of one stream: when to send a sign of life, and when the peer counts as gone.
+"""The heartbeat of one stream: when to send a beat, and when the peer counts as gone.
 
-One timer serves both directions. It is not moved when something is sent or heard, which happens often, but looks at the
-times when it fires.
+One timer serves both directions. It is not rescheduled each time something is sent or received, because that happens
+often; instead it checks the times when it fires.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Callable
 
 MISSED = 3
-"""A peer that is silent for so many heartbeats is gone."""
+"""A peer that sends nothing for this many heartbeats is gone."""
 
 
 class Heartbeat:
-    """Calls `beat` when nothing was sent for a while, and `silent` when nothing was heard for three times that."""
+    """Calls `beat` if nothing was sent for `seconds`, and `silent` if nothing was received for `MISSED` times that."""
 
     def __init__(self, seconds: float, beat: Callable[[], None], silent: Callable[[], None]) -> None:
-        """Begin, in the running event loop."""
+        """Start the timer in the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
         self._beat = beat
@@ -32,18 +32,18 @@ class Heartbeat:
         self._sent = self._loop.time()
 
     def note_heard(self) -> None:
-        """Note that something was heard."""
+        """Note that something was received."""
         self._heard = self._loop.time()
 
     def stop(self) -> None:
-        """End, and call nothing any more."""
+        """Stop the timer; nothing is called any more."""
         self._is_stopped = True
         self._timer.cancel()
 
     def _look(self) -> None:
         now = self._loop.time()
         if now > self._due + self._seconds / 2:
-            # This process was held up itself: what the peer sent meanwhile is still to be read.
+            # This process was blocked itself, so requests that the peer sent meanwhile are still unread.
             self._heard = now
         if now >= self._heard + MISSED * self._seconds:
             self._heard = now

@@ -1,4 +1,4 @@
-"""The RPCs about leases: messages received, acknowledged, given back, extended."""
+"""The RPCs about leases: Receive, Ack, Nack and Extend."""
 
 from __future__ import annotations
 
@@ -33,20 +33,19 @@ _DONE = b"\x0a\x00"
 """A field `results = 1` without an error."""
 
 _SMALLEST = 96
-"""The fewest bytes that a message and its lease take in an answer, or a few more."""
+"""The least bytes that a message and its lease take in a response, rounded up a little."""
 
 
 class LeaseRpcs:
     """The handlers."""
 
     def __init__(self, manager: Manager, taker: LongPoll) -> None:
-        """Take the queues, and who takes messages from them."""
         self._manager = manager
         self._bounds = manager.bounds
         self._taker = taker
 
     def receive(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Lease the first ready messages, as many as fit."""
+        """Lease the first ready messages, up to `max` and as many as fit the response."""
         asked = pb.ReceiveRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         most = min(page_size_from_pb(asked.max, "max") or self._bounds.batch, self._bounds.batch)
@@ -61,7 +60,7 @@ class LeaseRpcs:
         return self._taker.take(queue, wait, call, b"r", asked.request_id, receive)
 
     def ack(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Remove the messages of leases."""
+        """Remove the messages of the given tokens."""
         asked = pb.AckRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.tokens, "tokens", self._bounds)
@@ -69,9 +68,10 @@ class LeaseRpcs:
         return after_commit(queue, answer + DURABILITY_2[queue.is_durable])
 
     def nack(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Give leased messages back. Where that is lost with the server, their leases run out instead.
+        """Return leased messages to the queue.
 
-        That would not do where they are dead by it, or away for a while: that is kept before it is answered.
+        The response waits for a commit only if a message died or is delayed. Otherwise a crash does no harm, because
+        the leases then expire and the messages are redelivered.
         """
         asked = pb.NackRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
@@ -85,7 +85,7 @@ class LeaseRpcs:
         return after_commit(queue, answer) if delay or queue.tally.buried > buried else answer
 
     def extend(self, request: bytes, call: Call) -> bytes:
-        """Make leases end at another time."""
+        """Extend leases."""
         asked = pb.ExtendRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         check_batch(asked.tokens, "tokens", self._bounds)
@@ -97,32 +97,38 @@ class LeaseRpcs:
 
 
 def nack_delay_from_pb(asked: pb.NackRequest | pb.ConsumeNack, field: str = "delay") -> int:
-    """Return for how long messages stay away that are given back, in nanoseconds; check what else is asked."""
+    """Return the delay of a Nack in nanoseconds, and check that its fields do not contradict each other."""
     delay = delay_from_pb(asked.delay, field)
     if asked.unused and asked.dead:
         field = field.replace("delay", "unused")
-        raise InvalidArgument(f"{field}: what nobody has begun to work on cannot be dead; leave out one", field=field)
+        raise InvalidArgument(
+            f"{field}: not allowed together with dead, because an unused message has not failed; leave out one",
+            field=field,
+        )
     if delay and asked.dead:
-        raise InvalidArgument(f"{field}: what is dead does not come again; leave out the delay, or dead", field=field)
+        raise InvalidArgument(
+            f"{field}: not allowed together with dead, because a dead message is not redelivered; leave out one",
+            field=field,
+        )
     return delay
 
 
 def fitting(most: int, message_bytes: int) -> tuple[int, int]:
-    """Return how many messages to lease for one answer, and of how many bytes together, so that it fits a message.
+    """Return the most messages to lease for one response, and their most bytes, so that it fits `message_bytes`.
 
-    What stands around each message in the answer is kept free.
+    The bytes leave space for the lease fields around each message.
     """
     count = max(1, min(most, message_bytes // _SMALLEST))
     return count, message_bytes - count * DELIVERY_ENVELOPE
 
 
 def deliveries(leased: Leased) -> bytes:
-    """Return messages and their leases as the fields of `ReceiveResponse`."""
+    """Return leased messages as the fields of `ReceiveResponse`."""
     return delivered(leased.bodies, leased.first_token, leased.counts, CLOCK.shown(leased.deadline))
 
 
 def _results(results: Sequence[QueueletError | None]) -> bytes:
-    """Return what became of each lease. A sentence that an earlier result has is not repeated."""
+    """Return an `AckResponse` with a result for each token. Repeated error messages are left out."""
     if not any(results):
         return _DONE * len(results)
     answer = pb.AckResponse()

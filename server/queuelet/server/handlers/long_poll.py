@@ -1,4 +1,4 @@
-"""Calls that take messages: Pop, PopBatch and Receive wait for one alike, and get the same answer when repeated."""
+"""Long polls: how Pop, PopBatch and Receive wait for a message, and how a retried call gets the same response."""
 
 from __future__ import annotations
 
@@ -13,34 +13,41 @@ from queuelet.server.endpoint import Call
 from queuelet.server.lifecycle import Lifecycle
 
 _MARGIN = 0.1
-"""A call that waits answers this long before its deadline, in seconds, or a tenth of its time if that is less."""
+"""A waiting call responds this many seconds before its deadline, or a tenth of its remaining time if that is less."""
 
 _LONGEST_REQUEST_ID = 64
-"""In bytes."""
+"""The longest request ID, in bytes."""
 
 
 class LongPoll:
-    """Takes messages for calls."""
+    """Takes messages for calls, now or once there are some."""
 
     def __init__(self, running: Lifecycle) -> None:
-        """Take whether the server runs."""
         self._running = running
         self._repeated: dict[tuple[str, bytes], list[Callable[[], None]]] = {}
-        """What wakes calls with a request id that wait, by queue and key."""
+        """Functions that wake waiting calls with a request ID, by queue and key."""
 
-    def take(  # noqa: PLR0913, PLR0917  # what a call asks for
+    def take(  # noqa: PLR0913, PLR0917  # the parameters of a call
         self, queue: Queue, wait: float, call: Call, kind: bytes, request_id: str, take: Callable[[], bytes]
     ) -> bytes | Awaitable[bytes]:
-        """Return what `take` returns, at once or when there is a message within `wait` seconds.
+        """Return the result of `take`, now or once there is a message, but after at most `wait` seconds.
 
-        With a request id, a call of the same kind repeated with it gets the same answer. An answer without a message
-        is not kept: who asks again may find one.
+        With a request ID the call is idempotent: a retry with the same ID gets the same response. A response without a
+        message is not cached, because a retry may find one.
+
+        Args:
+            queue: the queue to take from.
+            wait: seconds to wait for a message; 0 to not wait.
+            call: the call, for its address and deadline.
+            kind: a letter for the RPC, because calls of different RPCs may have the same request ID.
+            request_id: the request ID; empty if the call has none.
+            take: takes messages and returns the response.
         """
         key = request_key(kind, request_id) if request_id else b""
         must_wait = wait and not queue.has_ready(now_ns()) and not queue.is_held
         if key:
-            if must_wait and (kept := queue.answers.lookup_or_admit(key, now_ns())) is not None:
-                return kept
+            if must_wait and (cached := queue.answers.lookup_or_admit(key, now_ns())) is not None:
+                return cached
             take = _first_time(queue, key, take)
         return self._wait(queue, wait, call, key, take) if must_wait else take()
 
@@ -65,13 +72,13 @@ class LongPoll:
             return take()
         finally:
             if queue.taken == taken:
-                # It got a kept answer, was refused or cancelled: the message for which it was woken is another's.
+                # It took no message: it got a cached response, was refused or cancelled. Wake the next waiter instead.
                 queue.pass_turn()
             for wake in self._repeated.get((queue.id, key), ()):
                 wake()
 
     async def _until_woken(self, queue: Queue, peer: str, deadline: float, key: bytes, *, first: bool) -> None:
-        """Wait for a message, or until a call that this one repeats has got its answer."""
+        """Wait for a message, or until another call with the same request ID has its response."""
         woken = asyncio.Event()
         waiter = Waiter(woken.set, peer)
         queue.wait_for_message(waiter, first=first)
@@ -90,13 +97,13 @@ class LongPoll:
 
 
 def wait_budget(call: Call) -> float | None:
-    """Return how long a call may wait so that its answer still comes in time, in seconds; None for ever."""
+    """Return how many seconds a call may wait so that its response is in time; None if it has no deadline."""
     left = call.seconds_left
     return None if left is None else max(0.0, left - min(_MARGIN, left / 10))
 
 
 def _first_time(queue: Queue, key: bytes, take: Callable[[], bytes]) -> Callable[[], bytes]:
-    """Return what takes messages and keeps the answer, unless the call was repeated and answered by now."""
+    """Return a `take` that caches its response, or returns the cached one if there is one by then."""
 
     def take_once() -> bytes:
         return queue.take_once(key, take, now_ns())
@@ -105,15 +112,15 @@ def _first_time(queue: Queue, key: bytes, take: Callable[[], bytes]) -> Callable
 
 
 def request_key(kind: bytes, request_id: str) -> bytes:
-    """Return under what the answer of a call is kept: calls of different kinds may have the same id.
+    """Return the key under which a call's response is cached: its kind and its request ID.
 
     Raises:
-        InvalidArgument: the id is too long.
+        InvalidArgument: the request ID is too long.
     """
     key = request_id.encode()
     if len(key) > _LONGEST_REQUEST_ID:
         raise InvalidArgument(
-            f"request_id: {len(key):,} bytes are too many; use at most {_LONGEST_REQUEST_ID}, a UUID for one",
+            f"request_id: {len(key):,} bytes are too many; use at most {_LONGEST_REQUEST_ID}, such as a UUID",
             field="request_id",
         )
     return kind + key

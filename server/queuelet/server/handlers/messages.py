@@ -36,42 +36,41 @@ from queuelet.wire.errors import NEGZ_SERVICE, BatchErrors
 _DUPLICATE = b"\x10\x01"
 """The field `duplicate = 2` of `AddResponse`."""
 
-_BESIDE = 32
-"""Bytes of a page kept free for its token."""
+_PAGE_OVERHEAD = 32
+"""Bytes of a page that are reserved for its token or durability."""
 
-_ADDED = b"a"
-"""The kind of an AddBatch among the calls whose answers are kept."""
+_ADD_BATCH = b"a"
+"""The letter of AddBatch in the keys of cached responses."""
 
 _STEP = 100
-"""How many messages are looked up in one go."""
+"""How many messages are browsed at a time."""
 
 _FEW = 10
-"""How many messages of a batch are read before a look at the clock."""
+"""How many messages of a batch are parsed between two checks of the time slice."""
 
 _LARGE = 16 * 1024
-"""Bytes of a batch that waits for other long work before it is read."""
+"""A batch of more bytes than this waits for other long work before it is parsed."""
 
 
-Answer = Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes]
-"""Makes the answer of a call that adds, of what was to be added and what became of it."""
+Respond = Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes]
+"""Makes the response of a call that adds, from its messages and their results."""
 
 
 class MessageRpcs:
     """The handlers."""
 
     def __init__(self, manager: Manager, running: Lifecycle, taker: LongPoll) -> None:
-        """Take the queues, whether the server runs, and who takes messages from queues."""
         self._manager = manager
         self._bounds = manager.bounds
         self._running = running
         self._taker = taker
         self._waiting: dict[tuple[str, bytes], Callable[[], None]] = {}
-        """What ends a call with a request id that waits for room, by queue and key."""
+        """Functions that end a call with a request ID that waits for space, by queue and key."""
 
     # Adding
 
     def add(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Put one message at the end of a queue."""
+        """Add one message at the end of a queue."""
         asked = pb.AddRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         message = message_from_pb(asked.message, self._bounds)
@@ -82,10 +81,10 @@ class MessageRpcs:
         return after_commit(queue, _single(queue, answer, call))
 
     def add_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Put messages at the end of a queue, each with its own result; a call that is repeated adds nothing."""
+        """Add messages at the end of a queue, each with its own result. A retry with its request ID adds nothing."""
         plain = read_plain_request(request)
         if plain is not None and plain.messages.largest <= self._bounds.message_bytes:
-            asked = pb.AddBatchRequest.FromString(plain.beside)
+            asked = pb.AddBatchRequest.FromString(plain.rest)
             queue = self._manager.get(asked.queue_id)
             check_batch(plain.messages, "messages", self._bounds)
             return self._add_batch(queue, asked, plain.messages, call)
@@ -103,7 +102,7 @@ class MessageRpcs:
         return self._add_batch(queue, asked, messages, call)
 
     async def _add_later(self, request: bytes, call: Call) -> bytes:
-        """Read a batch once long work that was there before has had its slices."""
+        """Parse a batch once earlier long work has had its time slices."""
         turns = TimeSlice(call.peer_host)
         await turns.begin()
         self._running.check()
@@ -115,7 +114,7 @@ class MessageRpcs:
     async def _add_large_batch(
         self, queue: Queue, asked: pb.AddBatchRequest, messages: list[NewMessage], call: Call, turns: TimeSlice
     ) -> bytes:
-        """Read on from where the turn was over, then add."""
+        """Parse the rest of a batch in time slices, then add it."""
         for place in range(len(messages), len(asked.messages)):
             await turns.give()
             messages.append(self._read(place, asked.messages[place]))
@@ -128,13 +127,13 @@ class MessageRpcs:
         self, queue: Queue, asked: pb.AddBatchRequest, messages: Sequence[NewMessage], call: Call
     ) -> bytes | Awaitable[bytes]:
         if asked.settled_request_id:
-            queue.answers.forget(request_key(_ADDED, asked.settled_request_id))
-        key = request_key(_ADDED, asked.request_id) if asked.request_id else b""
+            queue.answers.forget(request_key(_ADD_BATCH, asked.settled_request_id))
+        key = request_key(_ADD_BATCH, asked.request_id) if asked.request_id else b""
         if key:
             self._end_first_try(queue, key)
-            kept = queue.answers.lookup_or_admit(key, now_ns())
-            if kept is not None:
-                return after_commit(queue, kept)
+            cached = queue.answers.lookup_or_admit(key, now_ns())
+            if cached is not None:
+                return after_commit(queue, cached)
         answer = partial(_add_batch_answer, key)
         if asked.wait:
             longest = wait_budget(call)
@@ -145,38 +144,38 @@ class MessageRpcs:
         return after_commit(queue, answer(queue, messages, queue.add_batch(messages, now_ns())))
 
     def _end_first_try(self, queue: Queue, key: bytes) -> None:
-        """End a call that still waits for room and is repeated, so that the repetition gets its answer.
+        """End an earlier call with the same request ID that still waits for space, so that the retry gets its response.
 
-        The caller's connection was cut, and the server has not noticed yet.
+        This happens if the client's connection was cut and the server has not detected it yet.
         """
         end = self._waiting.get((queue.id, key))
         if end is not None:
             end()
 
     def _read(self, place: int, new: pb.NewMessage) -> NewMessage:
-        """Return a message of a batch. Raises what `message_from_pb` does, naming the message by its place from 0."""
+        """Return a message of a batch. The errors of `message_from_pb` name the message by its index from 0."""
         try:
             return message_from_pb(new, self._bounds)
         except InvalidArgument:
             return message_from_pb(new, self._bounds, f"messages[{place}]")
 
-    def _add_in_turn(  # noqa: PLR0913, PLR0917  # what a call asks for
+    def _add_in_turn(  # noqa: PLR0913, PLR0917  # the parameters of a call
         self,
         queue: Queue,
         messages: Sequence[NewMessage],
         call: Call,
         longest: float | None,
-        answer: Answer,
+        answer: Respond,
         key: bytes = b"",
     ) -> bytes | Awaitable[bytes]:
-        """Add messages where there is room for them all, else wait for it: so many seconds at most."""
+        """Add messages if there is space for all of them, otherwise wait for space for at most `longest` seconds."""
         done = asyncio.Event()
         waiting = queue.wait_to_add(messages, done.set, now_ns(), call.peer_host)
         if waiting.is_complete:
             return answer(queue, messages, waiting.results)
-        return self._wait_for_room(queue, waiting, done, longest, partial(answer, queue, messages), key)
+        return self._wait_for_space(queue, waiting, done, longest, partial(answer, queue, messages), key)
 
-    async def _wait_for_room(  # noqa: PLR0913, PLR0917  # what is known when the waiting begins
+    async def _wait_for_space(  # noqa: PLR0913, PLR0917  # the state of a waiting call
         self,
         queue: Queue,
         waiting: WaitingAdd,
@@ -185,9 +184,8 @@ class MessageRpcs:
         answer: Callable[[Sequence[AddResult]], bytes],
         key: bytes,
     ) -> bytes:
-
         def end() -> None:
-            """Wait no more; the answer is kept for a call that repeats this one."""
+            """Stop waiting, and cache the response for a retry of the call."""
             queue.give_up_adding(waiting, now_ns())
             with suppress(QueueletError):
                 answer(waiting.results)
@@ -211,7 +209,7 @@ class MessageRpcs:
     # Taking
 
     def pop(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Remove and answer the first ready message."""
+        """Remove and return the first ready message."""
         asked = pb.PopRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
@@ -225,33 +223,33 @@ class MessageRpcs:
         return after_commit(queue, self._taker.take(queue, wait, call, b"p", request_id, take))
 
     def pop_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Remove and answer the first ready messages, as many as fit."""
+        """Remove and return the first ready messages, up to `max` and as many as fit the response."""
         asked = pb.PopBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         most = page_size_from_pb(asked.max, "max") or self._bounds.batch
         wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
 
         def take() -> bytes:
-            bodies = queue.pop_batch(most, self._bounds.message_bytes - _BESIDE, now_ns())
+            bodies = queue.pop_batch(most, self._bounds.message_bytes - _PAGE_OVERHEAD, now_ns())
             return b"".join((*bodies, DURABILITY_2[queue.is_durable])) if bodies else b""
 
         return after_commit(queue, self._taker.take(queue, wait, call, b"b", asked.request_id, take))
 
     def peek(self, request: bytes, call: Call) -> bytes:
-        """Answer the first ready message."""
+        """Return the first ready message."""
         return self._manager.get(pb.PeekRequest.FromString(request).queue_id).peek(now_ns())
 
     def peek_batch(self, request: bytes, call: Call) -> bytes:
-        """Answer the first ready messages, as many as fit."""
+        """Return the first ready messages, up to `max` and as many as fit the response."""
         asked = pb.PeekBatchRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         most = page_size_from_pb(asked.max, "max") or self._bounds.batch
         return b"".join(queue.peek_batch(most, self._bounds.message_bytes, now_ns()))
 
-    # Looking and removing
+    # Browsing and removing
 
     async def browse(self, request: bytes, call: Call) -> bytes:
-        """Answer a page of messages, by state and tags."""
+        """Return a page of messages, selected by state and tags."""
         asked = pb.BrowseRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         most = page_size_from_pb(asked.page_size) or self._bounds.batch
@@ -261,7 +259,7 @@ class MessageRpcs:
         await turns.begin()
         selects = parse_selector(asked.selector) if asked.selector else None
         pieces: list[bytes] = []
-        most_bytes = self._bounds.message_bytes - _BESIDE
+        most_bytes = self._bounds.message_bytes - _PAGE_OVERHEAD
         room = most_bytes
         ahead = CLOCK.behind_ns()
         looked_at = 0
@@ -286,12 +284,12 @@ class MessageRpcs:
         return b"".join([*pieces, next_page(str(after))])
 
     def purge(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Remove messages by id, by selector, or all."""
+        """Remove messages by ID or selector, or all of them."""
         asked = pb.PurgeRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
-        # A selector of spaces would select all, which has to be asked for by its name.
+        # A blank selector would select everything, which has to be requested explicitly by `all`.
         if bool(asked.ids) + bool(asked.selector.strip()) + asked.all != 1:
-            raise InvalidArgument("ids, selector, all: give one of them, and only one", field="ids")
+            raise InvalidArgument("ids, selector, all: give exactly one of them", field="ids")
         states = states_from_pb(asked.states)
         if asked.ids:
             check_batch(asked.ids, "ids", self._bounds)
@@ -299,7 +297,7 @@ class MessageRpcs:
         return after_commit(queue, self._purge_in_slices(queue, asked.selector, states, call))
 
     async def _purge_ids(self, queue: Queue, asked: Sequence[str], states: set[State], call: Call) -> bytes:
-        """Remove the messages of these ids, none if one of them is wrong, and let other calls have their turn."""
+        """Remove the messages with these IDs in time slices; none if one of the IDs is malformed."""
         turns = TimeSlice(call.peer_host)
         if len(asked) > _STEP:
             await turns.begin()
@@ -311,7 +309,7 @@ class MessageRpcs:
         return pb.PurgeResponse(purged=purged).SerializeToString()
 
     async def _purge_in_slices(self, queue: Queue, selector: str, states: set[State], call: Call) -> bytes:
-        """Remove what is selected among the messages that are there now, and let other calls have their turn."""
+        """Remove the selected ones of the messages that are present now, in time slices."""
         turns = TimeSlice(call.peer_host)
         await turns.begin()
         selects = parse_selector(selector) if selector else None
@@ -334,7 +332,7 @@ class MessageRpcs:
 
 
 def _single(queue: Queue, answer: bytes, call: Call) -> bytes:
-    """Return the answer of a call about one message with its durability, which negz/q does not tell."""
+    """Return the response about a single message, with its durability unless the caller is a client of negz/q."""
     return answer if call.service == NEGZ_SERVICE else answer + DURABILITY_3[queue.is_durable]
 
 
@@ -344,7 +342,10 @@ def _added_or_raise(message: NewMessage, result: AddResult) -> bytes:
     if isinstance(result, QueueletError):
         raise result
     if not same_content(result.body, message):
-        raise MessageExists(f"message {message.own_id.decode()} is queued already, with another payload or other tags")
+        raise MessageExists(
+            f"message.id: {message.own_id.decode()} is queued already, with another payload or other tags; "
+            "use another ID for another message"
+        )
     return result.body + _DUPLICATE
 
 
@@ -353,7 +354,7 @@ def _add_answer(queue: Queue, messages: Sequence[NewMessage], results: Sequence[
 
 
 def _add_batch_answer(key: bytes, queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
-    """Return what became of a batch; keep it under a key, if there is one and anything was added."""
+    """Return the response of a batch; cache it if there is a key and at least one message was added."""
     answer = _batch_answer(queue, messages, results)
     if key and not queue.has_ended and any(not isinstance(result, QueueletError) for result in results):
         queue.keep_answer(key, answer, now_ns())
@@ -382,7 +383,7 @@ def _batch_answer(queue: Queue, messages: Sequence[NewMessage], results: Sequenc
 
 
 def _raise_if_gone(results: Sequence[AddResult]) -> None:
-    """Refuse the whole call where the server or the queue ended before any message was added."""
+    """Refuse the whole call if the server or the queue ended before any message was added."""
     for result in results:
         if isinstance(result, ServerDraining | QueueNotFound):
             raise result

@@ -1,4 +1,4 @@
-"""The RPCs about queues themselves: list, make, change and drop them, by hand or by declaration."""
+"""The RPCs about queues themselves: list, create, change and delete them, singly or by declaration."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 _PAGE = 100
-"""How many queues are looked up in one go."""
+"""How many queues are looked up at a time."""
 
 _KEY_AND_LENGTH = 6
-"""The most bytes that stand before a queue or a result."""
+"""The most bytes of the key and length before a queue or a result."""
 
-_BESIDE = 32
-"""Bytes of a page kept free for its token."""
+_PAGE_OVERHEAD = 32
+"""Bytes of a page that are reserved for its token."""
 
 
 class QueueRpcs:
     """The handlers."""
 
     def __init__(self, manager: Manager, *, started: int) -> None:
-        """Take the queues, and since when the server runs (nanoseconds since 1970)."""
+        """Make the handlers; `started` is when the server started, in nanoseconds since 1970."""
         self._manager = manager
         self._bounds = manager.bounds
         self._started = started
 
     async def list_queues(self, request: bytes, call: Call) -> bytes:
-        """Answer queues in order of creation, as many as fit."""
+        """Return a page of queues in order of creation."""
         asked = pb.ListQueuesRequest.FromString(request)
         most = page_size_from_pb(asked.page_size) or self._bounds.queues
-        room = self._bounds.message_bytes - _BESIDE
+        space = self._bounds.message_bytes - _PAGE_OVERHEAD
         answer = pb.ListQueuesResponse()
         last = 0
         turns = TimeSlice(call.peer_host)
@@ -68,12 +68,12 @@ class QueueRpcs:
         async for queue in self._selected(number_from_token(asked.page_token), selects, turns):
             message = queue_to_pb(queue)
             size = message.ByteSize()
-            room -= size + _KEY_AND_LENGTH
-            if len(answer.queues) == most or (room < 0 and answer.queues):
+            space -= size + _KEY_AND_LENGTH
+            if len(answer.queues) == most or (space < 0 and answer.queues):
                 if call.service == NEGZ_SERVICE:
                     raise InvalidArgument(
-                        f"the queues do not fit a reply of {self._bounds.message_bytes:,} bytes: "
-                        f"list them in pages with {SERVICE}, or raise --max-message-bytes"
+                        f"the queues do not fit a response of {self._bounds.message_bytes:,} bytes; "
+                        f"list them in pages with {SERVICE}, or raise --max-message-bytes of the server"
                     )
                 answer.next_page_token = str(last)
                 break
@@ -82,7 +82,7 @@ class QueueRpcs:
         return answer.SerializeToString()
 
     async def _selected(self, after: int, selects: Selector, turns: TimeSlice) -> AsyncIterator[Queue]:
-        """Yield the queues past a number, and let other calls have their turn now and then."""
+        """Yield the selected queues after a number, in time slices."""
         while queues := self._manager.after(after, _PAGE):
             for queue in queues:
                 if selects(queue.definition.tags):
@@ -91,18 +91,18 @@ class QueueRpcs:
             after = queues[-1].number
 
     def new_queue(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Make a queue."""
+        """Create a queue."""
         definition = new_queue_from_pb(pb.NewQueueRequest.FromString(request), self._bounds)
         queue = self._manager.new(definition, now=now_ns())
         return once_defined(queue, pb.NewQueueResponse(queue=queue_to_pb(queue)).SerializeToString())
 
     def get_queue(self, request: bytes, call: Call) -> bytes:
-        """Answer one queue."""
+        """Return one queue."""
         queue = self._manager.get(pb.GetQueueRequest.FromString(request).queue_id)
         return pb.GetQueueResponse(queue=queue_to_pb(queue)).SerializeToString()
 
     def delete_queue(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Drop a queue. As in negz/q, dropping one that is not there succeeds (Q16), but a bad id does not (Q14)."""
+        """Delete a queue. As in negz/q, deleting an unknown queue succeeds (Q16), but a malformed ID does not (Q14)."""
         reference = pb.DeleteQueueRequest.FromString(request).queue_id
         try:
             queue = self._manager.get(reference)
@@ -120,13 +120,13 @@ class QueueRpcs:
         return once_defined(queue, b"")
 
     def delete_queue_tag(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Take a tag from a queue."""
+        """Delete a tag of a queue."""
         queue, tag = self._tagging(pb.DeleteQueueTagRequest.FromString(request))
         self._manager.untag(queue, tag, now=now_ns())
         return once_defined(queue, b"")
 
     def _tagging(self, asked: pb.AddQueueTagRequest | pb.DeleteQueueTagRequest) -> tuple[Queue, Tag]:
-        """Return queue and tag, checked in negz/q's order: id, queue, tag (Q20)."""
+        """Return queue and tag, checked in negz/q's order: ID, queue, tag (Q20)."""
         queue = self._manager.get(asked.queue_id)
         if not asked.HasField("tag"):
             raise InvalidArgument("tag: give a tag with a key and a value", field="tag", missing="tag")
@@ -134,18 +134,18 @@ class QueueRpcs:
         return queue, tag
 
     async def declare_queues(self, request: bytes, call: Call) -> bytes:
-        """Make queues what their declarations say, each with its own result."""
+        """Create or update queues by their declarations, each with its own result."""
         turns = TimeSlice(call.peer_host)
         await turns.begin()
         asked = pb.DeclareQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
         results = await _in_slices(self._declare, asked.queues, turns)
-        await self._kept()
+        await self._committed()
         _fit(results, self._bounds.message_bytes)
         return pb.DeclareQueuesResponse(results=results).SerializeToString()
 
-    async def _kept(self) -> None:
-        """Wait until what was done to queues is kept. Raises `StoreFailed` if that is not known."""
+    async def _committed(self) -> None:
+        """Wait until changes of queues are committed. Raises `StoreFailed` if a store failed before that."""
         commit = self._manager.commit()
         if commit is not None:
             await commit
@@ -154,10 +154,10 @@ class QueueRpcs:
         try:
             outcome, queue, previous = self._manager.declare(declaration_from_pb(declared, self._bounds), now=now_ns())
         except QueueletError as error:
-            standing = None if isinstance(error, InvalidArgument) else self._manager.find(declared.name)
+            existing = None if isinstance(error, InvalidArgument) else self._manager.find(declared.name)
             return pb.DeclareResult(
                 outcome=pb.DeclareResult.OUTCOME_REFUSED,
-                queue=queue_to_pb(standing) if standing else None,
+                queue=queue_to_pb(existing) if existing else None,
                 error=error_to_pb(error),
             )
         return pb.DeclareResult(
@@ -167,13 +167,13 @@ class QueueRpcs:
         )
 
     async def remove_queues(self, request: bytes, call: Call) -> bytes:
-        """Drop queues of an owner, each with its own result."""
+        """Delete queues of an owner, each with its own result."""
         turns = TimeSlice(call.peer_host)
         await turns.begin()
         asked = pb.RemoveQueuesRequest.FromString(request)
         check_batch(asked.queues, "queues", self._bounds)
         results = await _in_slices(self._remove, asked.queues, turns)
-        await self._kept()
+        await self._committed()
         _fit(results, self._bounds.message_bytes)
         return pb.RemoveQueuesResponse(results=results).SerializeToString()
 
@@ -187,7 +187,7 @@ class QueueRpcs:
         return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REMOVED, dropped=counts_to_pb(dropped))
 
     async def get_stats(self, request: bytes, call: Call) -> bytes:
-        """Answer what is counted, of the server or of one queue."""
+        """Return the statistics of the server or of one queue."""
         asked = pb.GetStatsRequest.FromString(request)
         if asked.queue_id:
             return pb.GetStatsResponse(queue=_queue_stats(self._manager.get(asked.queue_id))).SerializeToString()
@@ -212,7 +212,7 @@ class QueueRpcs:
 
 
 async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item], turns: TimeSlice) -> list[_Result]:
-    """Act on each item, and let other calls have their turn now and then."""
+    """Call a function with each item, in time slices."""
     results: list[_Result] = []
     for item in items:
         results.append(act(item))
@@ -220,9 +220,9 @@ async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item], tu
     return results
 
 
-def _fit(results: Sequence[pb.DeclareResult | pb.RemoveResult], room: int) -> None:
-    """Take from the last results what an answer can do without, until all of them fit."""
-    excess = sum(result.ByteSize() + _KEY_AND_LENGTH for result in results) - room
+def _fit(results: Sequence[pb.DeclareResult | pb.RemoveResult], most_bytes: int) -> None:
+    """Remove optional fields from the results, beginning with the last, until all of them fit."""
+    excess = sum(result.ByteSize() + _KEY_AND_LENGTH for result in results) - most_bytes
     for result in reversed(results):
         if excess <= 0:
             return

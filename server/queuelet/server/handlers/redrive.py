@@ -1,4 +1,4 @@
-"""The RPC that makes dead messages ready again."""
+"""The Redrive RPC, which makes dead messages ready again."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ from queuelet.server.requests import check_batch, checked_uuid
 from queuelet.v1 import queue_pb2 as pb
 
 _STEP = 20
-"""How many messages are worked on before a look at the clock."""
+"""The most messages between two checks of the time slice."""
 
 _EVERY = 0.5
-"""How often progress is told, in seconds; a redrive at a rate works in steps of this length too."""
+"""Seconds between progress reports; a redrive with a rate also works in steps of this length."""
 
 
 class RedriveRpcs:
     """The handler."""
 
     def __init__(self, manager: Manager) -> None:
-        """Take the queues."""
         self._manager = manager
         self._bounds = manager.bounds
 
     async def redrive(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
-        """Make dead messages ready, as fast as asked for, and tell how far it is now and then."""
+        """Make dead messages ready, at the requested rate if there is one, and report progress every half second."""
         request = await anext(requests, b"")
         asked = pb.RedriveRequest.FromString(request)
         queue = self._manager.get(asked.queue_id)
         if bool(asked.ids) + bool(asked.selector.strip()) + asked.all != 1:
-            raise InvalidArgument("ids, selector, all: give one of them, and only one", field="ids")
+            raise InvalidArgument("ids, selector, all: give exactly one of them", field="ids")
         if asked.rate < 0:
             raise InvalidArgument(
                 f"rate: {asked.rate} is negative; use 1 or more a second, or leave it out", field="rate"
@@ -51,7 +50,7 @@ class RedriveRpcs:
 
 
 class _Redrive:
-    """One call. The dead messages that it begins with are gone through in order, whatever dies meanwhile."""
+    """One call. It handles the messages that are dead when it begins, in order, and ignores those that die later."""
 
     def __init__(self, queue: Queue, asked: pb.RedriveRequest, send: Send) -> None:
         self._queue = queue
@@ -63,7 +62,7 @@ class _Redrive:
 
     async def run(self, turns: TimeSlice) -> None:
         loop = asyncio.get_running_loop()
-        told = began = loop.time()
+        reported = began = loop.time()
         for seen, seqs in self._chosen:
             self._queue.check_exists()
             self._answer.remaining = max(0, self._answer.remaining - seen)
@@ -76,14 +75,14 @@ class _Redrive:
                 behind = began + self._answer.redriven / self._asked.rate - loop.time()
                 await asyncio.sleep(max(0.0, behind))
                 await turns.begin()
-            if loop.time() - told > _EVERY:
-                told = loop.time()
-                await self._tell()
+            if loop.time() - reported > _EVERY:
+                reported = loop.time()
+                await self._report()
                 await turns.begin()
         self._answer.remaining = 0
-        await self._tell()
+        await self._report()
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         commit = self._queue.commit()
         if commit is not None:
             await commit
@@ -91,7 +90,7 @@ class _Redrive:
 
     @property
     def _step(self) -> int:
-        """How many are made ready at once: a rate is kept to within half a second."""
+        """How many messages are made ready at a time: at most what the rate allows in half a second."""
         return max(1, min(_STEP, int(self._asked.rate * _EVERY))) if self._asked.rate else _STEP
 
     def _by_id(self) -> Iterator[tuple[int, Sequence[int]]]:

@@ -1,4 +1,4 @@
-"""The watch stream: what queues there are, then what becomes of them."""
+"""The watch stream: a snapshot of the queues, then their changes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from queuelet.server.replies import queue_to_pb, store_epochs
 from queuelet.v1 import queue_pb2 as pb
 
 COUNTS_EVERY = 1.0
-"""How often a queue's counts are told at most, in seconds. Its definition is told at once."""
+"""The least seconds between two reports of a queue's counts. Changes of its definition are reported at once."""
 
-_BESIDE = 64
-"""The most bytes that stand beside a queue in a batch, or beside the name of one that is gone."""
+_OVERHEAD = 64
+"""The most bytes that a response has around each queue, or around the name of each removed queue."""
 
 
 class WatchRpcs:
     """The handler."""
 
     def __init__(self, manager: Manager) -> None:
-        """Take the queues."""
         self._manager = manager
 
     async def watch_queues(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
-        """Answer a snapshot of the queues, then their changes, until the client ends it or the server stops."""
+        """Send a snapshot of the queues, then their changes, until the client ends the stream or the server stops."""
         request = await anext(requests, None)
         if request is None:
             raise InvalidArgument(
-                "request: send one WatchQueuesRequest; an empty one watches all queues", field="request"
+                "request: missing; send one WatchQueuesRequest, an empty one to watch all queues", field="request"
             )
         asked = pb.WatchQueuesRequest.FromString(request)
         watcher = _Watcher(self._manager, parse_selector(asked.selector), send, call.peer_host)
@@ -48,20 +47,20 @@ class WatchRpcs:
 
 
 class _Seen(NamedTuple):
-    """What a stream knows of a queue."""
+    """What was last reported of a queue."""
 
     revision: int
     activity: int | None
-    """The queue's activity when its counts were told; None where the selector did not pick it."""
+    """The queue's activity when its counts were reported; None if the selector did not select it."""
 
-    def is_news(self, queue: Queue) -> bool:
+    def is_outdated(self, queue: Queue) -> bool:
         return self.revision != queue.revision or self.activity not in {None, queue.activity}
 
 
 class _Watcher:
-    """One stream. It remembers what it told, so that each batch holds only what is news.
+    """One stream. It remembers what it has sent, so that each batch contains only changes.
 
-    What a slow reader has not been told yet is kept by queue, not by change: at most every queue once.
+    Pending changes are stored by queue instead of one by one, so that a slow reader costs at most one entry per queue.
     """
 
     def __init__(self, manager: Manager, selects: Selector, send: Send, peer: str) -> None:
@@ -77,7 +76,7 @@ class _Watcher:
         self._next_counts = 0.0
 
     def changed(self, queue: Queue) -> None:
-        """Note a queue that was made, redefined or deleted."""
+        """Note that a queue was created, redefined or deleted."""
         if not queue.deleted:
             self._changed[queue.id] = queue
         else:
@@ -88,34 +87,34 @@ class _Watcher:
         self._woken.set()
 
     async def snapshot(self) -> None:
-        """Tell the stores and all queues."""
-        await self._tell_stores()
-        await self._tell(self._manager)
+        """Send the stores and all queues."""
+        await self._send_stores()
+        await self._send_queues(self._manager)
         await self._send(pb.WatchQueuesResponse(snapshot_complete=True).SerializeToString())
 
     async def changes(self) -> None:
-        """Wait for news and tell it: definitions at once, counts every so often."""
+        """Wait for changes and send them: definitions at once, counts every `COUNTS_EVERY` seconds."""
         try:
             async with asyncio.timeout_at(self._next_counts):
                 await self._woken.wait()
         except TimeoutError:
-            await self._tell_stores()
-            await self._tell(self._manager)
+            await self._send_stores()
+            await self._send_queues(self._manager)
             self._next_counts = asyncio.get_running_loop().time() + COUNTS_EVERY
         self._woken.clear()
         gone, self._gone = self._gone, {}
         changed, self._changed = self._changed, {}
-        await self._tell(changed.values(), gone)
+        await self._send_queues(changed.values(), gone)
 
-    async def _tell_stores(self) -> None:
-        """Send the stores if one has another epoch or problem than when they were told last."""
+    async def _send_stores(self) -> None:
+        """Send the stores if an epoch or a problem has changed since they were last sent."""
         stores = store_epochs(self._manager)
         if stores != self._stores:
             self._stores = stores
             await self._send(pb.WatchQueuesResponse(stores=stores).SerializeToString())
 
-    async def _tell(self, queues: Iterable[Queue], gone: Mapping[str, str] | None = None) -> None:
-        """Send what is news, in as many messages as it takes."""
+    async def _send_queues(self, queues: Iterable[Queue], gone: Mapping[str, str] | None = None) -> None:
+        """Send the queues that have changed and those that are gone, in as many responses as necessary."""
         turns = TimeSlice(self._peer)
         await turns.begin()
         batch = _Batch(self._send, self._manager.bounds.message_bytes)
@@ -125,7 +124,7 @@ class _Watcher:
         for queue in queues:
             await turns.give()
             seen = self._seen.get(queue.id)
-            if queue.deleted or (seen and not seen.is_news(queue)):
+            if queue.deleted or (seen and not seen.is_outdated(queue)):
                 continue
             selected = self._selects(queue.definition.tags)
             self._seen[queue.id] = _Seen(queue.revision, queue.activity if selected else None)
@@ -140,36 +139,36 @@ class _Watcher:
 
 
 class _Batch:
-    """A message that is sent when it is full."""
+    """Collects queues into a response, and sends it when it is full."""
 
     def __init__(self, send: Send, message_bytes: int) -> None:
         self._send = send
         self._message_bytes = message_bytes
         self._message = pb.WatchQueuesResponse()
-        self._room = message_bytes
+        self._space = message_bytes
 
     async def put(self, queue: Queue) -> bool:
-        """Put in a queue; return whether a full message was sent for it."""
+        """Add a queue; return whether a full response was sent before."""
         message = queue_to_pb(queue)
-        was_sent = await self._make_room(message.ByteSize() + _BESIDE)
+        was_sent = await self._make_space(message.ByteSize() + _OVERHEAD)
         self._message.queues.append(message)
         return was_sent
 
     async def remove(self, queue_id: str, name: str) -> bool:
-        """Put in a queue that is gone; return whether a full message was sent for it."""
-        was_sent = await self._make_room(len(name) + _BESIDE)
+        """Add a queue that is gone; return whether a full response was sent before."""
+        was_sent = await self._make_space(len(name) + _OVERHEAD)
         self._message.removed.add(id=queue_id, name=name)
         return was_sent
 
     async def flush(self) -> None:
         message, self._message = self._message, pb.WatchQueuesResponse()
-        self._room = self._message_bytes
+        self._space = self._message_bytes
         if message.queues or message.removed:
             await self._send(message.SerializeToString())
 
-    async def _make_room(self, size: int) -> bool:
-        was_full = size > self._room
+    async def _make_space(self, size: int) -> bool:
+        was_full = size > self._space
         if was_full:
             await self.flush()
-        self._room -= size
+        self._space -= size
         return was_full
