@@ -36,15 +36,15 @@ def our_handlers() -> tuple[Handlers, str]:
     budget = MemoryBudget(1 << 50)
     stores = {StoreKind.MEMORY: MemoryStore(budget)}
     manager = Manager(stores, bounds=Bounds(), budget=budget, tokens=Tokens(1))
-    running, latencies = Lifecycle(), Latencies()
+    lifecycle, latencies = Lifecycle(), Latencies()
     call = FakeCall()
 
     def bound(endpoint: Endpoint) -> Handler:
         unary = endpoint.unary
         return lambda request: unary(request, call)
 
-    table = Service(manager, running, started=0).tables()[SERVICE]
-    endpoints = [Endpoint(SERVICE, method, running=running, latencies=latencies) for method in table]
+    table = Service(manager, lifecycle, started=0).tables()[SERVICE]
+    endpoints = [Endpoint(SERVICE, method, lifecycle=lifecycle, latencies=latencies) for method in table]
     handlers = {endpoint.method.name: bound(endpoint) for endpoint in endpoints}
     answer = handlers["NewQueue"](pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=1_000_000_000).SerializeToString())
     assert isinstance(answer, bytes)

@@ -37,13 +37,13 @@ async def test_a_stream_that_sends_at_a_stop_ends_once_its_answer_is_sent_whole(
         while True:
             await send(b"answer")
 
-    running = Lifecycle()
+    lifecycle = Lifecycle()
     endpoint = Endpoint(
-        SERVICE, Method(name="Consume", event="consume", stream=handle), running=running, latencies=Latencies()
+        SERVICE, Method(name="Consume", event="consume", stream=handle), lifecycle=lifecycle, latencies=Latencies()
     )
     ending = asyncio.create_task(endpoint.stream(_nothing(), send, _Call()))
     await begun.wait()
-    running.stop()
+    lifecycle.stop()
     await asyncio.sleep(0)
     assert not ending.done()
     may_end.set()

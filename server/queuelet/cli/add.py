@@ -127,8 +127,8 @@ def add(  # noqa: PLR0913, PLR0917  # a flag is an argument
     message.payload = os.fsencode(payload) if payload is not None else _read(file)
     message.id = message_id or ""
     with connect(options) as server:
-        answer = server.call("Add", pb.AddRequest(queue_id=queue, message=message, wait=wait), pb.AddResponse)
-    show(answer, as_json=options.json)
+        response = server.call("Add", pb.AddRequest(queue_id=queue, message=message, wait=wait), pb.AddResponse)
+    show(response, as_json=options.json)
 
 
 def _new_message(tags: Tags, terms: _Terms) -> pb.NewMessage:

@@ -106,25 +106,25 @@ def redrive(  # noqa: PLR0913  # a flag is an argument
     request = pb.RedriveRequest(
         queue_id=queue, ids=ids, selector=selector, all=everything, rate=rate or 0, dry_run=dry_run
     )
-    answer = pb.RedriveResponse()
+    response = pb.RedriveResponse()
     with connect(options) as server, _progress() as advance:
         try:
-            for answer in server.stream("Redrive", request, pb.RedriveResponse):
-                advance(answer)
+            for response in server.stream("Redrive", request, pb.RedriveResponse):
+                advance(response)
         except KeyboardInterrupt:
-            report(f"interrupted; {messages(answer.redriven)} or more redriven")
+            report(f"interrupted; {messages(response.redriven)} or more redriven")
             raise click.exceptions.Exit(INTERRUPTED) from None
     if options.json:
-        show(answer, as_json=True)
+        show(response, as_json=True)
     else:
-        click.echo(f"{'would redrive' if dry_run else 'redrove'} {messages(answer.redriven)}")
+        click.echo(f"{'would redrive' if dry_run else 'redrove'} {messages(response.redriven)}")
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[pb.RedriveResponse], None]]:
     """Show progress if on a terminal; yields a function for each response."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda _answer: None
+        yield lambda _response: None
         return
     # As in `show`.
     from rich.console import Console  # noqa: PLC0415
@@ -133,8 +133,8 @@ def _progress() -> Iterator[Callable[[pb.RedriveResponse], None]]:
     looks = (MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
     with Progress(*looks, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
-        yield lambda answer: progress.update(
-            task, completed=answer.redriven, total=answer.redriven + answer.remaining, refresh=True
+        yield lambda response: progress.update(
+            task, completed=response.redriven, total=response.redriven + response.remaining, refresh=True
         )
 
 
@@ -160,5 +160,5 @@ def purge(context: click.Context, queue: str, ids: Sequence[str], selector: str,
     states = [pb.MessageState.MESSAGE_STATE_DEAD]
     request = pb.PurgeRequest(queue_id=queue, ids=ids, selector=selector, all=everything, states=states)
     with connect(options) as server:
-        answer = server.call("Purge", request, pb.PurgeResponse)
-    show(answer, as_json=options.json)
+        response = server.call("Purge", request, pb.PurgeResponse)
+    show(response, as_json=options.json)

@@ -131,14 +131,14 @@ def _past_space(text: str, at: int) -> int:
 
 
 def _declare(options: Options, declarations: Sequence[pb.QueueDeclaration]) -> None:
-    answer = pb.DeclareQueuesResponse()
+    response = pb.DeclareQueuesResponse()
     with connect(options) as server:
         for batch in batches(declarations, pb.QueueDeclaration.ByteSize):
             request = pb.DeclareQueuesRequest(queues=batch)
-            answer.MergeFrom(server.call("DeclareQueues", request, pb.DeclareQueuesResponse))
+            response.MergeFrom(server.call("DeclareQueues", request, pb.DeclareQueuesResponse))
     names = [declaration.name for declaration in declarations]
-    outcomes = [_outcome(pb.DeclareResult.Outcome.Name(result.outcome)) for result in answer.results]
-    _finish(options, answer, "declare", names, outcomes)
+    outcomes = [_outcome(pb.DeclareResult.Outcome.Name(result.outcome)) for result in response.results]
+    _finish(options, response, "declare", names, outcomes)
 
 
 @click.command(
@@ -158,11 +158,13 @@ def remove(options: Options, queues: tuple[str, ...], owner: str, owner_uid: str
     deleted. A queue that does not exist is not an error.
     """
     removals = [pb.QueueRemoval(queue_id=queue, owner=pb.Owner(name=owner, uid=owner_uid)) for queue in queues]
-    answer = pb.RemoveQueuesResponse()
+    response = pb.RemoveQueuesResponse()
     with connect(options) as server:
         for batch in batches(removals, pb.QueueRemoval.ByteSize):
-            answer.MergeFrom(server.call("RemoveQueues", pb.RemoveQueuesRequest(queues=batch), pb.RemoveQueuesResponse))
-    _finish(options, answer, "remove", queues, list(map(_removal, answer.results)))
+            response.MergeFrom(
+                server.call("RemoveQueues", pb.RemoveQueuesRequest(queues=batch), pb.RemoveQueuesResponse)
+            )
+    _finish(options, response, "remove", queues, list(map(_removal, response.results)))
 
 
 def _removal(result: pb.RemoveResult) -> str:
@@ -174,19 +176,19 @@ def _removal(result: pb.RemoveResult) -> str:
 
 def _finish(
     options: Options,
-    answer: pb.DeclareQueuesResponse | pb.RemoveQueuesResponse,
+    response: pb.DeclareQueuesResponse | pb.RemoveQueuesResponse,
     verb: str,
     queues: Sequence[str],
     outcomes: Sequence[str],
 ) -> None:
     """Print the outcome for each queue, report refusals, and exit with 1 if there were any."""
     if options.json:
-        show(answer, as_json=True)
+        show(response, as_json=True)
     else:
         width = max(map(len, queues), default=0)
         lines = (f"{queue:{width}}  {outcome}\n" for queue, outcome in zip(queues, outcomes, strict=True))
         write("".join(lines).encode())
-    errors = [each.error if each.HasField("error") else None for each in answer.results]
+    errors = [each.error if each.HasField("error") else None for each in response.results]
     for queue, error in zip(queues, errors, strict=True):
         if error:
             report(f"cannot {verb} {queue}: {error.message}")

@@ -188,7 +188,7 @@ def _add(server: Session, queue: str, new: Sequence[pb.NewMessage], *, wait: boo
     """Add messages in one call, or in several if the server refuses the batch for its size."""
     request = pb.AddBatchRequest(queue_id=queue, messages=new, wait=wait)
     try:
-        answer = server.call("AddBatch", request, pb.AddBatchResponse)
+        response = server.call("AddBatch", request, pb.AddBatchResponse)
     except QueueletError as error:
         if not _may_fit_in_parts(error):
             raise
@@ -197,7 +197,7 @@ def _add(server: Session, queue: str, new: Sequence[pb.NewMessage], *, wait: boo
         half = len(new) // 2
         first = _add(server, queue, new[:half], wait=wait)
         return first + _add(server, queue, new[half:], wait=wait)
-    return [error_from_pb(each.error) if each.HasField("error") else each.duplicate for each in answer.results]
+    return [error_from_pb(each.error) if each.HasField("error") else each.duplicate for each in response.results]
 
 
 def _may_fit_in_parts(error: QueueletError) -> bool:

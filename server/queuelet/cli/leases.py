@@ -103,8 +103,8 @@ def ack(options: Options, queue: str, tokens: Sequence[int]) -> None:
     is gone or was redelivered; the others are removed anyway.
     """
     with connect(options) as server:
-        answer = server.call("Ack", pb.AckRequest(queue_id=queue, tokens=tokens), pb.AckResponse)
-    _finish(options, answer, tokens, "ack", "acked")
+        response = server.call("Ack", pb.AckRequest(queue_id=queue, tokens=tokens), pb.AckResponse)
+    _finish(options, response, tokens, "ack", "acked")
 
 
 @click.command(
@@ -134,8 +134,8 @@ def nack(  # noqa: PLR0913  # click hands over each option
     """
     request = pb.NackRequest(queue_id=queue, tokens=tokens, delay=_duration(delay), reason=reason, dead=dead)
     with connect(options) as server:
-        answer = server.call("Nack", request, pb.NackResponse)
-    _finish(options, answer, tokens, "nack", "nacked")
+        response = server.call("Nack", request, pb.NackResponse)
+    _finish(options, response, tokens, "nack", "nacked")
 
 
 @click.command(
@@ -156,22 +156,22 @@ def extend(options: Options, queue: str, tokens: Sequence[int], lease: float | N
     """
     request = pb.ExtendRequest(queue_id=queue, tokens=tokens, lease=_duration(lease))
     with connect(options) as server:
-        answer = server.call("Extend", request, pb.ExtendResponse)
-    until = f"extended until {answer.deadline.ToJsonString()}"
-    _finish(options, answer, tokens, "extend", until)
+        response = server.call("Extend", request, pb.ExtendResponse)
+    until = f"extended until {response.deadline.ToJsonString()}"
+    _finish(options, response, tokens, "extend", until)
 
 
 def _finish(
     options: Options,
-    answer: pb.AckResponse | pb.NackResponse | pb.ExtendResponse,
+    response: pb.AckResponse | pb.NackResponse | pb.ExtendResponse,
     tokens: Sequence[int],
     verb: str,
     done: str,
 ) -> None:
     """Print the result for each token, report refusals, and exit with 1 if there were any."""
-    errors = errors_from_pb(answer.results)
+    errors = errors_from_pb(response.results)
     if options.json:
-        show(answer, as_json=True)
+        show(response, as_json=True)
     else:
         lines = (f"{token}  {'refused' if error else done}\n" for token, error in zip(tokens, errors, strict=True))
         write("".join(lines).encode())

@@ -64,19 +64,19 @@ def pop(  # noqa: PLR0913  # a flag is an argument
     with connect(options) as server:
         if count is None:
             request = pb.PopRequest(queue_id=queue, request_id=request_id)
-            _pop_one(server, request, wait, lambda answer: _write_answer(options, answer, raw=raw))
+            _pop_one(server, request, wait, lambda response: _write_response(options, response, raw=raw))
         else:
             batch = pb.PopBatchRequest(queue_id=queue, request_id=request_id)
             _pop_many(server, batch, count, wait, lambda message: _write_of_many(options, message, raw=raw))
 
 
 def _pop_one(
-    server: Session, request: pb.PopRequest, wait: float, write_answer: Callable[[pb.PopResponse], None]
+    server: Session, request: pb.PopRequest, wait: float, write_response: Callable[[pb.PopResponse], None]
 ) -> None:
     if wait:
         request.wait.FromNanoseconds(int(wait * 1e9))
-    answer = server.call("Pop", request, pb.PopResponse, wait=wait)
-    _hand_over([answer.message], lambda _: write_answer(answer))
+    response = server.call("Pop", request, pb.PopResponse, wait=wait)
+    _hand_over([response.message], lambda _: write_response(response))
 
 
 def _pop_many(
@@ -126,15 +126,15 @@ def _hand_over(messages: Sequence[pb.Message], write_message: Callable[[pb.Messa
 def peek(options: Options, queue: str, *, raw: bool) -> None:
     """Print the first message of a queue without removing it."""
     with connect(options) as server:
-        answer = server.call("Peek", pb.PeekRequest(queue_id=queue), pb.PeekResponse)
-    _write_answer(options, answer, raw=raw)
+        response = server.call("Peek", pb.PeekRequest(queue_id=queue), pb.PeekResponse)
+    _write_response(options, response, raw=raw)
 
 
-def _write_answer(options: Options, answer: pb.PopResponse | pb.PeekResponse, *, raw: bool) -> None:
+def _write_response(options: Options, response: pb.PopResponse | pb.PeekResponse, *, raw: bool) -> None:
     if raw:
-        write(answer.message.payload)
+        write(response.message.payload)
     else:
-        show(answer, as_json=options.json)
+        show(response, as_json=options.json)
 
 
 def _write_of_many(options: Options, message: pb.Message, *, raw: bool) -> None:
@@ -194,5 +194,5 @@ def purge(  # noqa: PLR0913  # a flag is an argument
         queue_id=queue, ids=ids, selector=selector, all=everything, states=[STATES[state] for state in states]
     )
     with connect(options) as server:
-        answer = server.call("Purge", request, pb.PurgeResponse)
-    show(answer, as_json=options.json)
+        response = server.call("Purge", request, pb.PurgeResponse)
+    show(response, as_json=options.json)

@@ -84,8 +84,8 @@ def list_queues(options: Options, selector: str, instance: str, *, only_orphans:
 def get(options: Options, queue: str) -> None:
     """Show a queue: its definition, and how many messages it holds."""
     with connect(options) as server:
-        answer = server.call("GetQueue", pb.GetQueueRequest(queue_id=queue), pb.GetQueueResponse)
-    show(answer, as_json=options.json)
+        response = server.call("GetQueue", pb.GetQueueRequest(queue_id=queue), pb.GetQueueResponse)
+    show(response, as_json=options.json)
 
 
 @click.command(
@@ -135,8 +135,8 @@ def new(options: Options, /, store: str, limit: int, tags: Tags, name: str, **de
         delivery=pb.DeliverySettings(**delivery),
     )
     with connect(options) as server:
-        answer = server.call("NewQueue", request, pb.NewQueueResponse)
-    show(answer, as_json=options.json)
+        response = server.call("NewQueue", request, pb.NewQueueResponse)
+    show(response, as_json=options.json)
 
 
 @click.command(
@@ -194,8 +194,8 @@ def untag(options: Options, queue: str, key: str, value: str) -> None:
 def stats(options: Options, queue: str) -> None:
     """Show the statistics of the server or of one queue."""
     with connect(options) as server:
-        answer = server.call("GetStats", pb.GetStatsRequest(queue_id=queue), pb.GetStatsResponse)
-    show(answer, as_json=options.json)
+        response = server.call("GetStats", pb.GetStatsRequest(queue_id=queue), pb.GetStatsResponse)
+    show(response, as_json=options.json)
 
 
 def store_number(store: str) -> pb.Queue.Store:

@@ -17,7 +17,7 @@ from queuelet.v1 import queue_pb2 as pb
 if TYPE_CHECKING:
     from queuelet.client import Client, Producer
 
-_Answer = TypeVar("_Answer", bound=ProtobufMessage)
+_Response = TypeVar("_Response", bound=ProtobufMessage)
 _Result = TypeVar("_Result")
 
 
@@ -30,9 +30,9 @@ class Session:
         self._runner = runner
         self._options = options
 
-    def call(self, name: str, request: ProtobufMessage, answer: type[_Answer], *, wait: float = 0) -> _Answer:
+    def call(self, name: str, request: ProtobufMessage, response: type[_Response], *, wait: float = 0) -> _Response:
         """Make a call with the usual time limit plus `wait` seconds."""
-        return self._run(self._client.call(name, request, answer, extra=wait), wait)
+        return self._run(self._client.call(name, request, response, extra=wait), wait)
 
     def do(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Run a coroutine that uses the client."""
@@ -65,12 +65,12 @@ class Session:
                 "the call may or may not have been executed"
             ) from error
 
-    def stream(self, name: str, request: ProtobufMessage, answer: type[_Answer]) -> Iterator[_Answer]:
+    def stream(self, name: str, request: ProtobufMessage, response: type[_Response]) -> Iterator[_Response]:
         """Make a call with a stream of responses, and yield them."""
-        answers = self._client.stream(name, request, answer)
+        responses = self._client.stream(name, request, response)
 
-        async def following() -> _Answer | None:
-            return await anext(answers, None)
+        async def following() -> _Response | None:
+            return await anext(responses, None)
 
         while (one := self._runner.run(following())) is not None:
             yield one

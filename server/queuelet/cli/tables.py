@@ -29,34 +29,36 @@ def console() -> Console:
     return Console(file=sys.stdout, width=plain, highlight=False, markup=False, emoji=False)
 
 
-def show_answer(answer: ProtobufMessage) -> None:
+def show_response(response: ProtobufMessage) -> None:
     """Write a response to standard output as a table or a record."""
     screen = console()
     with screen.capture() as captured:
-        screen.print(_view(answer))
+        screen.print(_view(response))
     lines = captured.get().splitlines()
     write("".join(f"{line.rstrip()}\n" for line in lines).encode(errors="replace"))
 
 
-def _view(answer: ProtobufMessage) -> RenderableType:
-    view: RenderableType = printable(str(answer))
-    match answer:
+def _view(response: ProtobufMessage) -> RenderableType:
+    view: RenderableType = printable(str(response))
+    match response:
         case pb.ListQueuesResponse():
-            view = queue_table(answer.queues) if answer.queues else "There are no queues."
+            view = queue_table(response.queues) if response.queues else "There are no queues."
         case pb.NewQueueResponse() | pb.GetQueueResponse():
-            view = _queue_record(answer.queue)
+            view = _queue_record(response.queue)
         case pb.AddResponse():
-            view = _record({**_message_facts(answer.message), "duplicate": "yes" if answer.duplicate else "no"})
+            view = _record({**_message_facts(response.message), "duplicate": "yes" if response.duplicate else "no"})
         case pb.PopResponse() | pb.PeekResponse():
-            view = _record({**_message_facts(answer.message), "payload": _payload(answer.message.payload)})
+            view = _record({**_message_facts(response.message), "payload": _payload(response.message.payload)})
         case pb.BrowseResponse():
-            view = _message_table(answer.messages)
+            view = _message_table(response.messages)
         case pb.Delivery():
-            view = _record(_delivery_facts(answer))
+            view = _record(_delivery_facts(response))
         case pb.PurgeResponse():
-            view = f"purged {messages(answer.purged)}"
+            view = f"purged {messages(response.purged)}"
         case pb.GetStatsResponse():
-            view = _record(_queue_facts(answer.queue) if answer.HasField("queue") else _server_facts(answer.server))
+            view = _record(
+                _queue_facts(response.queue) if response.HasField("queue") else _server_facts(response.server)
+            )
     return view
 
 

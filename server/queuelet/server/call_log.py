@@ -28,39 +28,39 @@ def _logged(method: Method) -> Method:
     if handler is None:
         return method
     request_type: type[ProtobufMessage] = getattr(pb, f"{method.name}Request")
-    answer_type: type[ProtobufMessage] = getattr(pb, f"{method.name}Response")
+    response_type: type[ProtobufMessage] = getattr(pb, f"{method.name}Response")
 
-    def note(request: bytes, answer: bytes) -> bytes:
-        log.debug(method.event, **_facts(request_type.FromString(request), answer_type.FromString(answer)))
+    def note(request: bytes, response: bytes) -> bytes:
+        log.debug(method.event, **_facts(request_type.FromString(request), response_type.FromString(response)))
         if method.name == "NewQueue":
-            log.debug("queue logging enabled", queue=pb.NewQueueResponse.FromString(answer).queue.meta.id)
-        return answer
+            log.debug("queue logging enabled", queue=pb.NewQueueResponse.FromString(response).queue.meta.id)
+        return response
 
-    async def wait(request: bytes, answer: Awaitable[bytes]) -> bytes:
-        return note(request, await answer)
+    async def wait(request: bytes, response: Awaitable[bytes]) -> bytes:
+        return note(request, await response)
 
     def unary(request: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        answer = handler(request, call)
-        return note(request, answer) if isinstance(answer, bytes) else wait(request, answer)
+        response = handler(request, call)
+        return note(request, response) if isinstance(response, bytes) else wait(request, response)
 
     return replace(method, unary=unary)
 
 
-def _facts(request: ProtobufMessage, answer: ProtobufMessage) -> dict[str, object]:
+def _facts(request: ProtobufMessage, response: ProtobufMessage) -> dict[str, object]:
     """Return the fields to log: queue, message, tags, and the size of a batch."""
     facts: dict[str, object] = {}
     if queue := getattr(request, "queue_id", ""):
         facts["queue"] = queue
     if tag := getattr(request, "tag", None):
         facts["tag"] = f"{tag.key}={tag.value}"
-    if message := getattr(answer, "message", None):
+    if message := getattr(response, "message", None):
         facts["message"] = message.meta.id
-    if found := getattr(answer, "queue", None):
+    if found := getattr(response, "queue", None):
         meta = found.queue.meta if isinstance(found, pb.QueueStats) else found.meta
         facts["queue"] = meta.id
         facts["created"] = meta.created.ToJsonString()
         facts["tags"] = [f"{tag.key}={tag.value}" for tag in meta.tags]
     for field in ("messages", "results", "queues"):
-        if items := getattr(answer, field, None):
+        if items := getattr(response, field, None):
             facts[field] = len(items)
     return facts

@@ -86,17 +86,17 @@ class Endpoint:
     """A method of one service, ready for a transport to call."""
 
     def __init__(
-        self, service: str, method: Method, *, running: Lifecycle, latencies: Latencies, guard: Guard | None = None
+        self, service: str, method: Method, *, lifecycle: Lifecycle, latencies: Latencies, guard: Guard | None = None
     ) -> None:
         """Make the endpoint of a method under a service's name.
 
         Args:
-            running: every call is refused once this has stopped.
+            lifecycle: every call is refused once this has stopped.
             latencies: where calls are counted.
             guard: checks each call before its request is read.
         """
         self.service = service
-        self._running = running
+        self._lifecycle = lifecycle
         self._guard = guard
         self.method = method
         self._handler = method.unary
@@ -104,11 +104,11 @@ class Endpoint:
 
     def admit(self, call: Call) -> Status | None:
         """Return the status to refuse a call with before its request is read, or None to serve it."""
-        if self._guard is None and not self._running.stopped:
+        if self._guard is None and not self._lifecycle.stopped:
             return None
         start = perf_counter()
         try:
-            self._running.check()
+            self._lifecycle.check()
             if self._guard:
                 self._guard(call)
         except Exception as error:  # noqa: BLE001  # whatever a guard raises, the server goes on
@@ -119,21 +119,21 @@ class Endpoint:
         """Serve an admitted call. Return the response or a status, or an awaitable of either if the call waits."""
         start = perf_counter()
         try:
-            if self._running.stopped:
-                self._running.check()
-            answer = self._handler(request, call)  # type: ignore[misc]  # a transport calls it only for unary methods
+            if self._lifecycle.stopped:
+                self._lifecycle.check()
+            response = self._handler(request, call)  # type: ignore[misc]  # a transport calls it only for unary methods
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             return self._refused(error, call, start)
-        if isinstance(answer, bytes):
+        if isinstance(response, bytes):
             self._latency.observe(perf_counter() - start)
-            return answer
-        return self._wait(answer, call, start)
+            return response
+        return self._wait(response, call, start)
 
     async def stream(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> Status | None:
         """Serve an admitted stream until it ends. Return None if it succeeded, otherwise its status."""
         start = perf_counter()
         try:
-            self._running.check()
+            self._lifecycle.check()
             await self._until_stop(requests, send, call)
         except (ClientGone, asyncio.CancelledError) as end:
             self._latency.observe_refused(perf_counter() - start, CANCELLED)
@@ -153,31 +153,31 @@ class Endpoint:
         """
         is_sending = False
 
-        async def send_whole(answer: bytes) -> None:
+        async def send_whole(response: bytes) -> None:
             nonlocal is_sending
             is_sending = True
-            await send(answer)
+            await send(response)
             is_sending = False
-            if self._running.stopped:
-                self._running.check()
+            if self._lifecycle.stopped:
+                self._lifecycle.check()
 
         def stop() -> None:
             if not is_sending:
                 serving.cancel()
 
         serving = asyncio.ensure_future(self.method.stream(requests, send_whole, call))  # type: ignore[misc]  # as above
-        forget = self._running.on_stop(stop)
+        forget = self._lifecycle.on_stop(stop)
         try:
             await serving
         except asyncio.CancelledError:
-            self._running.check()
+            self._lifecycle.check()
             raise
         finally:
             forget()
 
-    async def _wait(self, answer: Awaitable[bytes], call: Call, start: float) -> bytes | Status:
+    async def _wait(self, response: Awaitable[bytes], call: Call, start: float) -> bytes | Status:
         try:
-            waited = await answer
+            waited = await response
         except asyncio.CancelledError:
             self._latency.observe_refused(perf_counter() - start, CANCELLED)
             raise

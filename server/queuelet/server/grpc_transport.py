@@ -331,17 +331,17 @@ def _bind_unary(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[by
             if request is None:
                 _refuse_bad(context, "missing; send one")
                 return b""
-            answer: bytes | Status | Awaitable[bytes | Status] = serve(request, call)
-            if not isinstance(answer, bytes | Status):
-                answer = await answer
+            response: bytes | Status | Awaitable[bytes | Status] = serve(request, call)
+            if not isinstance(response, bytes | Status):
+                response = await response
         except TimeoutError:
             reader.refuse(context)
             return b""
         finally:
             flow.calls -= 1
-        if isinstance(answer, bytes):
-            return answer
-        _refuse(context, answer)
+        if isinstance(response, bytes):
+            return response
+        _refuse(context, response)
         return b""
 
     return grpc.stream_unary_rpc_method_handler(cast("Any", handle))
@@ -355,9 +355,9 @@ def _bind_stream(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[b
             flow = reader.flow(context)
             call.peer_host = flow.peer.host
 
-            async def send(answer: bytes) -> None:
+            async def send(response: bytes) -> None:
                 try:
-                    await context.write(answer)
+                    await context.write(response)
                 except Exception as error:  # gRPC raises several exceptions for it, some of them private
                     raise ClientGone from error
                 flow.sent()
@@ -384,8 +384,8 @@ def _bind_health(servicer: _Health, reader: _Reader) -> dict[str, grpc.RpcMethod
             asked = _health_request(request, context)
             if asked is None:
                 return b""
-            answer: health_pb2.HealthCheckResponse = await servicer.Check(asked, cast("Any", context))
-            return answer.SerializeToString()
+            response: health_pb2.HealthCheckResponse = await servicer.Check(asked, cast("Any", context))
+            return response.SerializeToString()
 
         return await reader.only(context, serve)
 
@@ -432,8 +432,8 @@ def _bind_reflection(names: Iterable[str], reader: _Reader) -> dict[str, grpc.Rp
 
         flow.calls += 1
         try:
-            async for answer in servicer.ServerReflectionInfo(requests(), context):
-                await context.write(answer.SerializeToString())
+            async for response in servicer.ServerReflectionInfo(requests(), context):
+                await context.write(response.SerializeToString())
                 flow.sent()
         except ClientGone:
             reader.refuse(context)

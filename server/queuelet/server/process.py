@@ -124,14 +124,14 @@ class Server:
             CLOCK.offset = disk.clock.offset
         self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=now_ns())
         self._alarm_timer = AlarmTimer(self.manager.alarms)
-        self._running = Lifecycle()
-        self._service = Service(self.manager, self._running, started=time_ns())
+        self._lifecycle = Lifecycle()
+        self._service = Service(self.manager, self._lifecycle, started=time_ns())
         latencies = Latencies()
         guard = token.check if token else None
         tables = logged(self._service.tables()) if settings.debug else self._service.tables()
         self._transport = GrpcTransport(
             [
-                Endpoint(service, method, running=self._running, latencies=latencies, guard=guard)
+                Endpoint(service, method, lifecycle=self._lifecycle, latencies=latencies, guard=guard)
                 for service, methods in tables.items()
                 for method in methods
             ],
@@ -243,7 +243,7 @@ class Server:
         log.info("draining", grace=self._settings.grace)
         await self._transport.not_serving()
         self._service.stop()
-        await self._running.quiet(min(LINGER, self._settings.grace))
+        await self._lifecycle.quiet(min(LINGER, self._settings.grace))
         await self._transport.stop(self._settings.grace)
         self._alarm_timer.stop()
         self._watch.cancel()

@@ -24,21 +24,21 @@ from queuelet.wire.errors import NEGZ_SERVICE, SERVICE
 class Service:
     """The RPCs over the queues of a manager."""
 
-    def __init__(self, manager: Manager, running: Lifecycle, *, started: int) -> None:
+    def __init__(self, manager: Manager, lifecycle: Lifecycle, *, started: int) -> None:
         """Make the handlers.
 
         Args:
             manager: the queues.
-            running: the server's lifecycle.
+            lifecycle: the server's lifecycle.
             started: when the server started, in nanoseconds since 1970.
         """
         self._manager = manager
-        self._running = running
+        self._lifecycle = lifecycle
         LINE.share = manager.bounds.long_work_share
         self._queues = QueueRpcs(manager, started=started)
-        taker = LongPoll(running)
-        self._messages = MessageRpcs(manager, running, taker)
-        self._leases = LeaseRpcs(manager, taker)
+        long_poll = LongPoll(lifecycle)
+        self._messages = MessageRpcs(manager, lifecycle, long_poll)
+        self._leases = LeaseRpcs(manager, long_poll)
         self._consume = ConsumeRpcs(manager)
         self._redrive = RedriveRpcs(manager)
         self._watch = WatchRpcs(manager)
@@ -78,5 +78,5 @@ class Service:
 
     def stop(self) -> None:
         """Refuse calls from now on, and end every waiting call and every stream with UNAVAILABLE."""
-        self._running.stop()
+        self._lifecycle.stop()
         self._manager.end_waiting(ServerDraining())

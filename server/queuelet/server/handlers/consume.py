@@ -462,37 +462,39 @@ class _Stream:
 
     async def _read(self, requests: AsyncIterator[bytes]) -> None:
         """Read requests and apply them in order."""
-        async for request in requests:
+        async for data in requests:
             self._unheard = 0
             if self._heartbeat is not None:
                 self._heartbeat.note_heard()
-            asked = pb.ConsumeRequest.FromString(request)
-            if asked.HasField("start"):
+            request = pb.ConsumeRequest.FromString(data)
+            if request.HasField("start"):
                 raise InvalidArgument(
                     "start: only allowed in the first request; open another stream for another queue", field="start"
                 )
-            self._apply(asked)
+            self._apply(request)
             # A receipt alone does not end the pause, because it does not show that the client has processed anything.
-            self._was_heard = self._was_heard or asked.credit > 0 or bool(asked.ack or asked.nack or asked.extend)
+            self._was_heard = (
+                self._was_heard or request.credit > 0 or bool(request.ack or request.nack or request.extend)
+            )
             self._wake()
             while len(self._unreported) >= _MOST_UNREPORTED:
                 self._reported.clear()
                 await self._reported.wait()
 
-    def _apply(self, asked: pb.ConsumeRequest) -> None:
+    def _apply(self, request: pb.ConsumeRequest) -> None:
         """Execute one request, or raise `InvalidArgument` before executing any of it."""
         self._check()
-        if asked.credit < 0:
-            raise InvalidArgument(f"credit: {asked.credit} is negative; use 0 or more", field="credit")
+        if request.credit < 0:
+            raise InvalidArgument(f"credit: {request.credit} is negative; use 0 or more", field="credit")
         for field in ("ack", "nack", "extend"):
-            check_at_most(getattr(asked, field), field, self._bounds)
-        nacks = [_read_nack(each) for each in asked.nack]
-        self._received = max(self._received, asked.received)
-        if asked.revoke:
+            check_at_most(getattr(request, field), field, self._bounds)
+        nacks = [_read_nack(each) for each in request.nack]
+        self._received = max(self._received, request.received)
+        if request.revoke:
             self._credit = 0
-        self._credit += asked.credit
-        if asked.ack:
-            self._ack(asked.ack)
+        self._credit += request.credit
+        if request.ack:
+            self._ack(request.ack)
         for (delay, reason, dead, unused), few in groupby(nacks, lambda each: each[1:]):
             tokens = [each.token for each in few]
             self._drop(tokens)
@@ -500,9 +502,9 @@ class _Stream:
             results = self._queue.nack(tokens, now_ns(), delay=delay, reason=reason, dead=dead, unused=unused)
             is_promise = delay > 0 or self._queue.tally.buried > buried
             self._settle(self._unreported.sort(tokens, results), is_promise=is_promise)
-        if asked.extend:
-            results, _ = self._queue.extend(asked.extend, now_ns(), lease=self._start.lease)
-            self._unreported.settle(self._unreported.sort(asked.extend, results))
+        if request.extend:
+            results, _ = self._queue.extend(request.extend, now_ns(), lease=self._start.lease)
+            self._unreported.settle(self._unreported.sort(request.extend, results))
 
     def _ack(self, tokens: Sequence[int]) -> None:
         self._drop(tokens)

@@ -16,33 +16,33 @@ DURABILITY_3 = {False: bytes((0x18, _MEMORY)), True: bytes((0x18, _DISK))}
 """The field `durability = 3` in the response about a single message, by whether the store is durable."""
 
 
-def after_commit(queue: Queue, answer: bytes | Awaitable[bytes]) -> bytes | Awaitable[bytes]:
+def after_commit(queue: Queue, response: bytes | Awaitable[bytes]) -> bytes | Awaitable[bytes]:
     """Return the response, or an awaitable for it if the call has to wait or its changes are not committed yet.
 
     The awaitable raises `StoreFailed` if the store failed, so that it is unknown whether the changes are durable.
     """
     if not queue.is_durable:
-        return answer
-    if not isinstance(answer, bytes):
-        return _waited(queue, answer)
+        return response
+    if not isinstance(response, bytes):
+        return _waited(queue, response)
     commit = queue.commit()
-    return answer if commit is None else _after(commit, answer)
+    return response if commit is None else _after(commit, response)
 
 
-def once_defined(queue: Queue, answer: bytes) -> bytes | Awaitable[bytes]:
+def once_defined(queue: Queue, response: bytes) -> bytes | Awaitable[bytes]:
     """Return the response, or an awaitable for it if the queue's definition or deletion is not committed yet."""
     commit = queue.store.commit()
-    return answer if commit is None else _after(commit, answer)
+    return response if commit is None else _after(commit, response)
 
 
-async def _waited(queue: Queue, answer: Awaitable[bytes]) -> bytes:
-    waited = await answer
+async def _waited(queue: Queue, response: Awaitable[bytes]) -> bytes:
+    waited = await response
     commit = queue.commit()
     if commit is not None:
         await commit
     return waited
 
 
-async def _after(commit: Awaitable[None], answer: bytes) -> bytes:
+async def _after(commit: Awaitable[None], response: bytes) -> bytes:
     await commit
-    return answer
+    return response

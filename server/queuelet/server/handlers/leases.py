@@ -39,73 +39,73 @@ _SMALLEST = 96
 class LeaseRpcs:
     """The handlers."""
 
-    def __init__(self, manager: Manager, taker: LongPoll) -> None:
+    def __init__(self, manager: Manager, long_poll: LongPoll) -> None:
         self._manager = manager
         self._bounds = manager.bounds
-        self._taker = taker
+        self._long_poll = long_poll
 
-    def receive(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def receive(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Lease the first ready messages, up to `max` and as many as fit the response."""
-        asked = pb.ReceiveRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        most = min(page_size_from_pb(asked.max, "max") or self._bounds.batch, self._bounds.batch)
-        wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
-        lease = lease_from_pb(asked.lease) if asked.HasField("lease") else 0
-        consumer = text_from_pb(asked.consumer, "consumer", LONGEST_CONSUMER) if asked.consumer else ""
+        request = pb.ReceiveRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        most = min(page_size_from_pb(request.max, "max") or self._bounds.batch, self._bounds.batch)
+        wait = seconds_from_pb(request.wait, "wait") if request.HasField("wait") else 0
+        lease = lease_from_pb(request.lease) if request.HasField("lease") else 0
+        consumer = text_from_pb(request.consumer, "consumer", LONGEST_CONSUMER) if request.consumer else ""
         count, size = fitting(most, self._bounds.message_bytes)
 
         def receive() -> bytes:
             return deliveries(queue.receive(count, size, now_ns(), lease=lease, consumer=consumer))
 
-        return self._taker.take(queue, wait, call, b"r", asked.request_id, receive)
+        return self._long_poll.take(queue, wait, call, b"r", request.request_id, receive)
 
-    def ack(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def ack(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Remove the messages of the given tokens."""
-        asked = pb.AckRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        check_batch(asked.tokens, "tokens", self._bounds)
-        answer = _results(queue.ack(asked.tokens, now_ns()))
-        return after_commit(queue, answer + DURABILITY_2[queue.is_durable])
+        request = pb.AckRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        check_batch(request.tokens, "tokens", self._bounds)
+        response = _results(queue.ack(request.tokens, now_ns()))
+        return after_commit(queue, response + DURABILITY_2[queue.is_durable])
 
-    def nack(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def nack(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Return leased messages to the queue.
 
         The response waits for a commit only if a message died or is delayed. Otherwise a crash does no harm, because
         the leases then expire and the messages are redelivered.
         """
-        asked = pb.NackRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        check_batch(asked.tokens, "tokens", self._bounds)
-        delay = nack_delay_from_pb(asked)
-        reason = text_from_pb(asked.reason, "reason", LONGEST_REASON)
+        request = pb.NackRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        check_batch(request.tokens, "tokens", self._bounds)
+        delay = nack_delay_from_pb(request)
+        reason = text_from_pb(request.reason, "reason", LONGEST_REASON)
         buried = queue.tally.buried
-        answer = _results(
-            queue.nack(asked.tokens, now_ns(), delay=delay, reason=reason, dead=asked.dead, unused=asked.unused)
+        response = _results(
+            queue.nack(request.tokens, now_ns(), delay=delay, reason=reason, dead=request.dead, unused=request.unused)
         )
-        return after_commit(queue, answer) if delay or queue.tally.buried > buried else answer
+        return after_commit(queue, response) if delay or queue.tally.buried > buried else response
 
-    def extend(self, request: bytes, call: Call) -> bytes:
+    def extend(self, data: bytes, call: Call) -> bytes:
         """Extend leases."""
-        asked = pb.ExtendRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        check_batch(asked.tokens, "tokens", self._bounds)
-        lease = lease_from_pb(asked.lease) if asked.HasField("lease") else 0
-        results, deadline = queue.extend(asked.tokens, now_ns(), lease=lease)
-        answer = pb.ExtendResponse()
-        answer.deadline.FromNanoseconds(CLOCK.shown(deadline))
-        return _results(results) + answer.SerializeToString()
+        request = pb.ExtendRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        check_batch(request.tokens, "tokens", self._bounds)
+        lease = lease_from_pb(request.lease) if request.HasField("lease") else 0
+        results, deadline = queue.extend(request.tokens, now_ns(), lease=lease)
+        response = pb.ExtendResponse()
+        response.deadline.FromNanoseconds(CLOCK.shown(deadline))
+        return _results(results) + response.SerializeToString()
 
 
-def nack_delay_from_pb(asked: pb.NackRequest | pb.ConsumeNack, field: str = "delay") -> int:
+def nack_delay_from_pb(request: pb.NackRequest | pb.ConsumeNack, field: str = "delay") -> int:
     """Return the delay of a Nack in nanoseconds, and check that its fields do not contradict each other."""
-    delay = delay_from_pb(asked.delay, field)
-    if asked.unused and asked.dead:
+    delay = delay_from_pb(request.delay, field)
+    if request.unused and request.dead:
         field = field.replace("delay", "unused")
         raise InvalidArgument(
             f"{field}: not allowed together with dead, because an unused message has not failed; leave out one",
             field=field,
         )
-    if delay and asked.dead:
+    if delay and request.dead:
         raise InvalidArgument(
             f"{field}: not allowed together with dead, because a dead message is not redelivered; leave out one",
             field=field,
@@ -131,11 +131,11 @@ def _results(results: Sequence[QueueletError | None]) -> bytes:
     """Return an `AckResponse` with a result for each token. Repeated error messages are left out."""
     if not any(results):
         return _DONE * len(results)
-    answer = pb.AckResponse()
+    response = pb.AckResponse()
     errors = BatchErrors()
     for result in results:
         if result is None:
-            answer.results.add()
+            response.results.add()
         else:
-            answer.results.add(error=errors.to_pb(result))
-    return answer.SerializeToString()
+            response.results.add(error=errors.to_pb(result))
+    return response.SerializeToString()

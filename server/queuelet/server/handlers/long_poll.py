@@ -22,8 +22,8 @@ _LONGEST_REQUEST_ID = 64
 class LongPoll:
     """Takes messages for calls, now or once there are some."""
 
-    def __init__(self, running: Lifecycle) -> None:
-        self._running = running
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
         self._repeated: dict[tuple[str, bytes], list[Callable[[], None]]] = {}
         """Functions that wake waiting calls with a request ID, by queue and key."""
 
@@ -60,13 +60,13 @@ class LongPoll:
         taken = queue.taken
         try:
             while not (queue.has_ended or queue.is_held or queue.has_ready(now_ns())) and loop.time() < deadline:
-                self._running.check()
+                self._lifecycle.check()
                 if key and queue.answers.lookup_or_admit(key, now_ns()) is not None:
                     break
                 await self._until_woken(queue, peer, deadline, key, first=came_too_late)
                 came_too_late = True
                 taken = queue.taken
-            self._running.check()
+            self._lifecycle.check()
             queue.check_exists()
             taken = queue.taken
             return take()

@@ -59,89 +59,89 @@ Respond = Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes]
 class MessageRpcs:
     """The handlers."""
 
-    def __init__(self, manager: Manager, running: Lifecycle, taker: LongPoll) -> None:
+    def __init__(self, manager: Manager, lifecycle: Lifecycle, long_poll: LongPoll) -> None:
         self._manager = manager
         self._bounds = manager.bounds
-        self._running = running
-        self._taker = taker
+        self._lifecycle = lifecycle
+        self._long_poll = long_poll
         self._waiting: dict[tuple[str, bytes], Callable[[], None]] = {}
         """Functions that end a call with a request ID that waits for space, by queue and key."""
 
     # Adding
 
-    def add(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def add(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Add one message at the end of a queue."""
-        asked = pb.AddRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        message = message_from_pb(asked.message, self._bounds)
-        if asked.wait:
-            return after_commit(queue, self._add_in_turn(queue, [message], call, wait_budget(call), _add_answer))
+        request = pb.AddRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        message = message_from_pb(request.message, self._bounds)
+        if request.wait:
+            return after_commit(queue, self._add_in_turn(queue, [message], call, wait_budget(call), _add_response))
         added = queue.add(message, now_ns())
-        answer = added if isinstance(added, bytes) else _added_or_raise(message, added)
-        return after_commit(queue, _single(queue, answer, call))
+        response = added if isinstance(added, bytes) else _added_or_raise(message, added)
+        return after_commit(queue, _single(queue, response, call))
 
-    def add_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def add_batch(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Add messages at the end of a queue, each with its own result. A retry with its request ID adds nothing."""
-        plain = read_plain_request(request)
+        plain = read_plain_request(data)
         if plain is not None and plain.messages.largest <= self._bounds.message_bytes:
-            asked = pb.AddBatchRequest.FromString(plain.rest)
-            queue = self._manager.get(asked.queue_id)
+            request = pb.AddBatchRequest.FromString(plain.rest)
+            queue = self._manager.get(request.queue_id)
             check_batch(plain.messages, "messages", self._bounds)
-            return self._add_batch(queue, asked, plain.messages, call)
-        if len(request) > _LARGE and LINE.is_busy:
-            return self._add_later(request, call)
-        asked = pb.AddBatchRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        check_batch(asked.messages, "messages", self._bounds)
-        turns = TimeSlice(call.peer_host)
+            return self._add_batch(queue, request, plain.messages, call)
+        if len(data) > _LARGE and LINE.is_busy:
+            return self._add_later(data, call)
+        request = pb.AddBatchRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        check_batch(request.messages, "messages", self._bounds)
+        time_slice = TimeSlice(call.peer_host)
         messages: list[NewMessage] = []
-        for place, new in enumerate(asked.messages):
+        for place, new in enumerate(request.messages):
             messages.append(self._read(place, new))
-            if place % _FEW == 0 and turns.is_over:
-                return self._add_large_batch(queue, asked, messages, call, turns)
-        return self._add_batch(queue, asked, messages, call)
+            if place % _FEW == 0 and time_slice.is_over:
+                return self._add_large_batch(queue, request, messages, call, time_slice)
+        return self._add_batch(queue, request, messages, call)
 
-    async def _add_later(self, request: bytes, call: Call) -> bytes:
+    async def _add_later(self, data: bytes, call: Call) -> bytes:
         """Parse a batch once earlier long work has had its time slices."""
-        turns = TimeSlice(call.peer_host)
-        await turns.begin()
-        self._running.check()
-        asked = pb.AddBatchRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        check_batch(asked.messages, "messages", self._bounds)
-        return await self._add_large_batch(queue, asked, [], call, turns)
+        time_slice = TimeSlice(call.peer_host)
+        await time_slice.begin()
+        self._lifecycle.check()
+        request = pb.AddBatchRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        check_batch(request.messages, "messages", self._bounds)
+        return await self._add_large_batch(queue, request, [], call, time_slice)
 
     async def _add_large_batch(
-        self, queue: Queue, asked: pb.AddBatchRequest, messages: list[NewMessage], call: Call, turns: TimeSlice
+        self, queue: Queue, request: pb.AddBatchRequest, messages: list[NewMessage], call: Call, time_slice: TimeSlice
     ) -> bytes:
         """Parse the rest of a batch in time slices, then add it."""
-        for place in range(len(messages), len(asked.messages)):
-            await turns.give()
-            messages.append(self._read(place, asked.messages[place]))
-        self._running.check()
+        for place in range(len(messages), len(request.messages)):
+            await time_slice.give()
+            messages.append(self._read(place, request.messages[place]))
+        self._lifecycle.check()
         queue.check_exists()
-        answer = self._add_batch(queue, asked, messages, call)
-        return answer if isinstance(answer, bytes) else await answer
+        response = self._add_batch(queue, request, messages, call)
+        return response if isinstance(response, bytes) else await response
 
     def _add_batch(
-        self, queue: Queue, asked: pb.AddBatchRequest, messages: Sequence[NewMessage], call: Call
+        self, queue: Queue, request: pb.AddBatchRequest, messages: Sequence[NewMessage], call: Call
     ) -> bytes | Awaitable[bytes]:
-        if asked.settled_request_id:
-            queue.answers.forget(request_key(_ADD_BATCH, asked.settled_request_id))
-        key = request_key(_ADD_BATCH, asked.request_id) if asked.request_id else b""
+        if request.settled_request_id:
+            queue.answers.forget(request_key(_ADD_BATCH, request.settled_request_id))
+        key = request_key(_ADD_BATCH, request.request_id) if request.request_id else b""
         if key:
             self._end_first_try(queue, key)
             cached = queue.answers.lookup_or_admit(key, now_ns())
             if cached is not None:
                 return after_commit(queue, cached)
-        answer = partial(_add_batch_answer, key)
-        if asked.wait:
+        response = partial(_add_batch_response, key)
+        if request.wait:
             longest = wait_budget(call)
-            if asked.HasField("wait_at_most"):
-                asked_for = seconds_from_pb(asked.wait_at_most, "wait_at_most")
-                longest = asked_for if longest is None else min(asked_for, longest)
-            return after_commit(queue, self._add_in_turn(queue, messages, call, longest, answer, key))
-        return after_commit(queue, answer(queue, messages, queue.add_batch(messages, now_ns())))
+            if request.HasField("wait_at_most"):
+                wait_at_most = seconds_from_pb(request.wait_at_most, "wait_at_most")
+                longest = wait_at_most if longest is None else min(wait_at_most, longest)
+            return after_commit(queue, self._add_in_turn(queue, messages, call, longest, response, key))
+        return after_commit(queue, response(queue, messages, queue.add_batch(messages, now_ns())))
 
     def _end_first_try(self, queue: Queue, key: bytes) -> None:
         """End an earlier call with the same request ID that still waits for space, so that the retry gets its response.
@@ -165,15 +165,15 @@ class MessageRpcs:
         messages: Sequence[NewMessage],
         call: Call,
         longest: float | None,
-        answer: Respond,
+        response: Respond,
         key: bytes = b"",
     ) -> bytes | Awaitable[bytes]:
         """Add messages if there is space for all of them, otherwise wait for space for at most `longest` seconds."""
         done = asyncio.Event()
         waiting = queue.wait_to_add(messages, done.set, now_ns(), call.peer_host)
         if waiting.is_complete:
-            return answer(queue, messages, waiting.results)
-        return self._wait_for_space(queue, waiting, done, longest, partial(answer, queue, messages), key)
+            return response(queue, messages, waiting.results)
+        return self._wait_for_space(queue, waiting, done, longest, partial(response, queue, messages), key)
 
     async def _wait_for_space(  # noqa: PLR0913, PLR0917  # the state of a waiting call
         self,
@@ -181,14 +181,14 @@ class MessageRpcs:
         waiting: WaitingAdd,
         done: asyncio.Event,
         longest: float | None,
-        answer: Callable[[Sequence[AddResult]], bytes],
+        response: Callable[[Sequence[AddResult]], bytes],
         key: bytes,
     ) -> bytes:
         def end() -> None:
             """Stop waiting, and cache the response for a retry of the call."""
             queue.give_up_adding(waiting, now_ns())
             with suppress(QueueletError):
-                answer(waiting.results)
+                response(waiting.results)
 
         if key:
             self._waiting[queue.id, key] = end
@@ -204,60 +204,60 @@ class MessageRpcs:
             if self._waiting.get((queue.id, key)) is end:
                 del self._waiting[queue.id, key]
             queue.give_up_adding(waiting, now_ns())
-        return answer(waiting.results)
+        return response(waiting.results)
 
     # Taking
 
-    def pop(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def pop(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Remove and return the first ready message."""
-        asked = pb.PopRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
-        request_id = asked.request_id
+        request = pb.PopRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        wait = seconds_from_pb(request.wait, "wait") if request.HasField("wait") else 0
+        request_id = request.request_id
         if not request_id and (not wait or queue.has_ready(now_ns())):
             return after_commit(queue, _single(queue, queue.pop(now_ns()), call))
 
         def take() -> bytes:
             return _single(queue, queue.pop(now_ns()), call)
 
-        return after_commit(queue, self._taker.take(queue, wait, call, b"p", request_id, take))
+        return after_commit(queue, self._long_poll.take(queue, wait, call, b"p", request_id, take))
 
-    def pop_batch(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def pop_batch(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Remove and return the first ready messages, up to `max` and as many as fit the response."""
-        asked = pb.PopBatchRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        most = page_size_from_pb(asked.max, "max") or self._bounds.batch
-        wait = seconds_from_pb(asked.wait, "wait") if asked.HasField("wait") else 0
+        request = pb.PopBatchRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        most = page_size_from_pb(request.max, "max") or self._bounds.batch
+        wait = seconds_from_pb(request.wait, "wait") if request.HasField("wait") else 0
 
         def take() -> bytes:
             bodies = queue.pop_batch(most, self._bounds.message_bytes - _PAGE_OVERHEAD, now_ns())
             return b"".join((*bodies, DURABILITY_2[queue.is_durable])) if bodies else b""
 
-        return after_commit(queue, self._taker.take(queue, wait, call, b"b", asked.request_id, take))
+        return after_commit(queue, self._long_poll.take(queue, wait, call, b"b", request.request_id, take))
 
-    def peek(self, request: bytes, call: Call) -> bytes:
+    def peek(self, data: bytes, call: Call) -> bytes:
         """Return the first ready message."""
-        return self._manager.get(pb.PeekRequest.FromString(request).queue_id).peek(now_ns())
+        return self._manager.get(pb.PeekRequest.FromString(data).queue_id).peek(now_ns())
 
-    def peek_batch(self, request: bytes, call: Call) -> bytes:
+    def peek_batch(self, data: bytes, call: Call) -> bytes:
         """Return the first ready messages, up to `max` and as many as fit the response."""
-        asked = pb.PeekBatchRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        most = page_size_from_pb(asked.max, "max") or self._bounds.batch
+        request = pb.PeekBatchRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        most = page_size_from_pb(request.max, "max") or self._bounds.batch
         return b"".join(queue.peek_batch(most, self._bounds.message_bytes, now_ns()))
 
     # Browsing and removing
 
-    async def browse(self, request: bytes, call: Call) -> bytes:
+    async def browse(self, data: bytes, call: Call) -> bytes:
         """Return a page of messages, selected by state and tags."""
-        asked = pb.BrowseRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        most = page_size_from_pb(asked.page_size) or self._bounds.batch
-        after = number_from_token(asked.page_token)
-        states = states_from_pb(asked.states)
-        turns = TimeSlice(call.peer_host)
-        await turns.begin()
-        selects = parse_selector(asked.selector) if asked.selector else None
+        request = pb.BrowseRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        most = page_size_from_pb(request.page_size) or self._bounds.batch
+        after = number_from_token(request.page_token)
+        states = states_from_pb(request.states)
+        time_slice = TimeSlice(call.peer_host)
+        await time_slice.begin()
+        selects = parse_selector(request.selector) if request.selector else None
         pieces: list[bytes] = []
         most_bytes = self._bounds.message_bytes - _PAGE_OVERHEAD
         room = most_bytes
@@ -274,44 +274,44 @@ class MessageRpcs:
                     pieces.append(piece)
                 after = each.seq
                 looked_at += 1
-                if turns.is_over:
+                if time_slice.is_over:
                     break
             else:
                 if found.is_end:
                     return b"".join(pieces)
                 after = found.last
-            await turns.give()
+            await time_slice.give()
         return b"".join([*pieces, next_page(str(after))])
 
-    def purge(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def purge(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Remove messages by ID or selector, or all of them."""
-        asked = pb.PurgeRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
+        request = pb.PurgeRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
         # A blank selector would select everything, which has to be requested explicitly by `all`.
-        if bool(asked.ids) + bool(asked.selector.strip()) + asked.all != 1:
+        if bool(request.ids) + bool(request.selector.strip()) + request.all != 1:
             raise InvalidArgument("ids, selector, all: give exactly one of them", field="ids")
-        states = states_from_pb(asked.states)
-        if asked.ids:
-            check_batch(asked.ids, "ids", self._bounds)
-            return after_commit(queue, self._purge_ids(queue, asked.ids, states, call))
-        return after_commit(queue, self._purge_in_slices(queue, asked.selector, states, call))
+        states = states_from_pb(request.states)
+        if request.ids:
+            check_batch(request.ids, "ids", self._bounds)
+            return after_commit(queue, self._purge_ids(queue, request.ids, states, call))
+        return after_commit(queue, self._purge_in_slices(queue, request.selector, states, call))
 
-    async def _purge_ids(self, queue: Queue, asked: Sequence[str], states: set[State], call: Call) -> bytes:
+    async def _purge_ids(self, queue: Queue, message_ids: Sequence[str], states: set[State], call: Call) -> bytes:
         """Remove the messages with these IDs in time slices; none if one of the IDs is malformed."""
-        turns = TimeSlice(call.peer_host)
-        if len(asked) > _STEP:
-            await turns.begin()
-        ids = [checked_uuid(message_id, "ids").encode() for message_id in asked]
+        time_slice = TimeSlice(call.peer_host)
+        if len(message_ids) > _STEP:
+            await time_slice.begin()
+        ids = [checked_uuid(message_id, "ids").encode() for message_id in message_ids]
         purged = 0
         for start in range(0, len(ids), _STEP):
             purged += queue.purge_ids(ids[start : start + _STEP], now_ns(), states)
-            await turns.give()
+            await time_slice.give()
         return pb.PurgeResponse(purged=purged).SerializeToString()
 
     async def _purge_in_slices(self, queue: Queue, selector: str, states: set[State], call: Call) -> bytes:
         """Remove the selected ones of the messages that are present now, in time slices."""
-        turns = TimeSlice(call.peer_host)
-        await turns.begin()
+        time_slice = TimeSlice(call.peer_host)
+        await time_slice.begin()
         selects = parse_selector(selector) if selector else None
         purged = after = 0
         last = queue.last_seq
@@ -322,18 +322,18 @@ class MessageRpcs:
                 if each.seq <= last and (selects is None or selects(tags_of(each.body))):
                     chosen.append(each.seq)
                 after = each.seq
-                if turns.is_over:
+                if time_slice.is_over:
                     break
             else:
                 after = last if found.is_end else found.last
             purged += queue.purge(chosen, now_ns())
-            await turns.give()
+            await time_slice.give()
         return pb.PurgeResponse(purged=purged).SerializeToString()
 
 
-def _single(queue: Queue, answer: bytes, call: Call) -> bytes:
+def _single(queue: Queue, response: bytes, call: Call) -> bytes:
     """Return the response about a single message, with its durability unless the caller is a client of negz/q."""
-    return answer if call.service == NEGZ_SERVICE else answer + DURABILITY_3[queue.is_durable]
+    return response if call.service == NEGZ_SERVICE else response + DURABILITY_3[queue.is_durable]
 
 
 def _added_or_raise(message: NewMessage, result: AddResult) -> bytes:
@@ -349,37 +349,39 @@ def _added_or_raise(message: NewMessage, result: AddResult) -> bytes:
     return result.body + _DUPLICATE
 
 
-def _add_answer(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
+def _add_response(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
     return _added_or_raise(messages[0], results[0]) + DURABILITY_3[queue.is_durable]
 
 
-def _add_batch_answer(key: bytes, queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
+def _add_batch_response(
+    key: bytes, queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]
+) -> bytes:
     """Return the response of a batch; cache it if there is a key and at least one message was added."""
-    answer = _batch_answer(queue, messages, results)
+    response = _batch_response(queue, messages, results)
     if key and not queue.has_ended and any(not isinstance(result, QueueletError) for result in results):
-        queue.keep_answer(key, answer, now_ns())
-    return answer
+        queue.keep_answer(key, response, now_ns())
+    return response
 
 
-def _batch_answer(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
+def _batch_response(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
     bodies = [result for result in results if isinstance(result, bytes)]
     if len(bodies) == len(results):
         return added(map(id_of, bodies)) + DURABILITY_2[queue.is_durable]
     if not bodies:
         _raise_if_gone(results)
-    answer = pb.AddBatchResponse()
+    response = pb.AddBatchResponse()
     errors = BatchErrors()
     for message, result in zip(messages, results, strict=True):
         if isinstance(result, QueueletError):
-            answer.results.add(error=errors.to_pb(result))
+            response.results.add(error=errors.to_pb(result))
             continue
         try:
             body = _added_or_raise(message, result)
         except QueueletError as error:
-            answer.results.add(error=errors.to_pb(error))
+            response.results.add(error=errors.to_pb(error))
         else:
-            answer.results.add(id=id_of(body).decode(), duplicate=isinstance(result, Duplicate))
-    return answer.SerializeToString() + DURABILITY_2[queue.is_durable]
+            response.results.add(id=id_of(body).decode(), duplicate=isinstance(result, Duplicate))
+    return response.SerializeToString() + DURABILITY_2[queue.is_durable]
 
 
 def _raise_if_gone(results: Sequence[AddResult]) -> None:

@@ -55,55 +55,55 @@ class QueueRpcs:
         self._bounds = manager.bounds
         self._started = started
 
-    async def list_queues(self, request: bytes, call: Call) -> bytes:
+    async def list_queues(self, data: bytes, call: Call) -> bytes:
         """Return a page of queues in order of creation."""
-        asked = pb.ListQueuesRequest.FromString(request)
-        most = page_size_from_pb(asked.page_size) or self._bounds.queues
+        request = pb.ListQueuesRequest.FromString(data)
+        most = page_size_from_pb(request.page_size) or self._bounds.queues
         space = self._bounds.message_bytes - _PAGE_OVERHEAD
-        answer = pb.ListQueuesResponse()
+        response = pb.ListQueuesResponse()
         last = 0
-        turns = TimeSlice(call.peer_host)
-        await turns.begin()
-        selects = parse_selector(asked.selector)
-        async for queue in self._selected(number_from_token(asked.page_token), selects, turns):
+        time_slice = TimeSlice(call.peer_host)
+        await time_slice.begin()
+        selects = parse_selector(request.selector)
+        async for queue in self._selected(number_from_token(request.page_token), selects, time_slice):
             message = queue_to_pb(queue)
             size = message.ByteSize()
             space -= size + _KEY_AND_LENGTH
-            if len(answer.queues) == most or (space < 0 and answer.queues):
+            if len(response.queues) == most or (space < 0 and response.queues):
                 if call.service == NEGZ_SERVICE:
                     raise InvalidArgument(
                         f"the queues do not fit a response of {self._bounds.message_bytes:,} bytes; "
                         f"list them in pages with {SERVICE}, or raise --max-message-bytes of the server"
                     )
-                answer.next_page_token = str(last)
+                response.next_page_token = str(last)
                 break
-            answer.queues.append(message)
+            response.queues.append(message)
             last = queue.number
-        return answer.SerializeToString()
+        return response.SerializeToString()
 
-    async def _selected(self, after: int, selects: Selector, turns: TimeSlice) -> AsyncIterator[Queue]:
+    async def _selected(self, after: int, selects: Selector, time_slice: TimeSlice) -> AsyncIterator[Queue]:
         """Yield the selected queues after a number, in time slices."""
         while queues := self._manager.after(after, _PAGE):
             for queue in queues:
                 if selects(queue.definition.tags):
                     yield queue
-                await turns.give()
+                await time_slice.give()
             after = queues[-1].number
 
-    def new_queue(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def new_queue(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Create a queue."""
-        definition = new_queue_from_pb(pb.NewQueueRequest.FromString(request), self._bounds)
+        definition = new_queue_from_pb(pb.NewQueueRequest.FromString(data), self._bounds)
         queue = self._manager.new(definition, now=now_ns())
         return once_defined(queue, pb.NewQueueResponse(queue=queue_to_pb(queue)).SerializeToString())
 
-    def get_queue(self, request: bytes, call: Call) -> bytes:
+    def get_queue(self, data: bytes, call: Call) -> bytes:
         """Return one queue."""
-        queue = self._manager.get(pb.GetQueueRequest.FromString(request).queue_id)
+        queue = self._manager.get(pb.GetQueueRequest.FromString(data).queue_id)
         return pb.GetQueueResponse(queue=queue_to_pb(queue)).SerializeToString()
 
-    def delete_queue(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def delete_queue(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Delete a queue. As in negz/q, deleting an unknown queue succeeds (Q16), but a malformed ID does not (Q14)."""
-        reference = pb.DeleteQueueRequest.FromString(request).queue_id
+        reference = pb.DeleteQueueRequest.FromString(data).queue_id
         try:
             queue = self._manager.get(reference)
         except QueueNotFound:
@@ -113,33 +113,33 @@ class QueueRpcs:
         self._manager.delete(queue)
         return once_defined(queue, b"")
 
-    def add_queue_tag(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def add_queue_tag(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Add a tag to a queue."""
-        queue, tag = self._tagging(pb.AddQueueTagRequest.FromString(request))
+        queue, tag = self._tagging(pb.AddQueueTagRequest.FromString(data))
         self._manager.tag(queue, tag, now=now_ns())
         return once_defined(queue, b"")
 
-    def delete_queue_tag(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+    def delete_queue_tag(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Delete a tag of a queue."""
-        queue, tag = self._tagging(pb.DeleteQueueTagRequest.FromString(request))
+        queue, tag = self._tagging(pb.DeleteQueueTagRequest.FromString(data))
         self._manager.untag(queue, tag, now=now_ns())
         return once_defined(queue, b"")
 
-    def _tagging(self, asked: pb.AddQueueTagRequest | pb.DeleteQueueTagRequest) -> tuple[Queue, Tag]:
+    def _tagging(self, request: pb.AddQueueTagRequest | pb.DeleteQueueTagRequest) -> tuple[Queue, Tag]:
         """Return queue and tag, checked in negz/q's order: ID, queue, tag (Q20)."""
-        queue = self._manager.get(asked.queue_id)
-        if not asked.HasField("tag"):
+        queue = self._manager.get(request.queue_id)
+        if not request.HasField("tag"):
             raise InvalidArgument("tag: give a tag with a key and a value", field="tag", missing="tag")
-        (tag,) = tags_from_pb([asked.tag], self._bounds, "tag")
+        (tag,) = tags_from_pb([request.tag], self._bounds, "tag")
         return queue, tag
 
-    async def declare_queues(self, request: bytes, call: Call) -> bytes:
+    async def declare_queues(self, data: bytes, call: Call) -> bytes:
         """Create or update queues by their declarations, each with its own result."""
-        turns = TimeSlice(call.peer_host)
-        await turns.begin()
-        asked = pb.DeclareQueuesRequest.FromString(request)
-        check_batch(asked.queues, "queues", self._bounds)
-        results = await _in_slices(self._declare, asked.queues, turns)
+        time_slice = TimeSlice(call.peer_host)
+        await time_slice.begin()
+        request = pb.DeclareQueuesRequest.FromString(data)
+        check_batch(request.queues, "queues", self._bounds)
+        results = await _in_slices(self._declare, request.queues, time_slice)
         await self._committed()
         _fit(results, self._bounds.message_bytes)
         return pb.DeclareQueuesResponse(results=results).SerializeToString()
@@ -166,13 +166,13 @@ class QueueRpcs:
             previous_owner=owner_to_pb(previous) if previous else None,
         )
 
-    async def remove_queues(self, request: bytes, call: Call) -> bytes:
+    async def remove_queues(self, data: bytes, call: Call) -> bytes:
         """Delete queues of an owner, each with its own result."""
-        turns = TimeSlice(call.peer_host)
-        await turns.begin()
-        asked = pb.RemoveQueuesRequest.FromString(request)
-        check_batch(asked.queues, "queues", self._bounds)
-        results = await _in_slices(self._remove, asked.queues, turns)
+        time_slice = TimeSlice(call.peer_host)
+        await time_slice.begin()
+        request = pb.RemoveQueuesRequest.FromString(data)
+        check_batch(request.queues, "queues", self._bounds)
+        results = await _in_slices(self._remove, request.queues, time_slice)
         await self._committed()
         _fit(results, self._bounds.message_bytes)
         return pb.RemoveQueuesResponse(results=results).SerializeToString()
@@ -186,18 +186,18 @@ class QueueRpcs:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_ABSENT)
         return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REMOVED, dropped=counts_to_pb(dropped))
 
-    async def get_stats(self, request: bytes, call: Call) -> bytes:
+    async def get_stats(self, data: bytes, call: Call) -> bytes:
         """Return the statistics of the server or of one queue."""
-        asked = pb.GetStatsRequest.FromString(request)
-        if asked.queue_id:
-            return pb.GetStatsResponse(queue=_queue_stats(self._manager.get(asked.queue_id))).SerializeToString()
+        request = pb.GetStatsRequest.FromString(data)
+        if request.queue_id:
+            return pb.GetStatsResponse(queue=_queue_stats(self._manager.get(request.queue_id))).SerializeToString()
         return pb.GetStatsResponse(server=await self._server_stats(call)).SerializeToString()
 
     async def _server_stats(self, call: Call) -> pb.ServerStats:
         total = Counts()
-        turns = TimeSlice(call.peer_host)
-        await turns.begin()
-        async for queue in self._selected(0, lambda _: True, turns):
+        time_slice = TimeSlice(call.peer_host)
+        await time_slice.begin()
+        async for queue in self._selected(0, lambda _: True, time_slice):
             total = Counts(*map(add, total, queue.counts))
         stats = pb.ServerStats(
             version=__version__,
@@ -211,12 +211,12 @@ class QueueRpcs:
         return stats
 
 
-async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item], turns: TimeSlice) -> list[_Result]:
+async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item], time_slice: TimeSlice) -> list[_Result]:
     """Call a function with each item, in time slices."""
     results: list[_Result] = []
     for item in items:
         results.append(act(item))
-        await turns.give()
+        await time_slice.give()
     return results
 
 

@@ -33,65 +33,65 @@ class RedriveRpcs:
 
     async def redrive(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
         """Make dead messages ready, at the requested rate if there is one, and report progress every half second."""
-        request = await anext(requests, b"")
-        asked = pb.RedriveRequest.FromString(request)
-        queue = self._manager.get(asked.queue_id)
-        if bool(asked.ids) + bool(asked.selector.strip()) + asked.all != 1:
+        data = await anext(requests, b"")
+        request = pb.RedriveRequest.FromString(data)
+        queue = self._manager.get(request.queue_id)
+        if bool(request.ids) + bool(request.selector.strip()) + request.all != 1:
             raise InvalidArgument("ids, selector, all: give exactly one of them", field="ids")
-        if asked.rate < 0:
+        if request.rate < 0:
             raise InvalidArgument(
-                f"rate: {asked.rate} is negative; use 1 or more a second, or leave it out", field="rate"
+                f"rate: {request.rate} is negative; use 1 or more a second, or leave it out", field="rate"
             )
-        if asked.ids:
-            check_batch(asked.ids, "ids", self._bounds)
-        turns = TimeSlice(call.peer_host)
-        await turns.begin()
-        await _Redrive(queue, asked, send).run(turns)
+        if request.ids:
+            check_batch(request.ids, "ids", self._bounds)
+        time_slice = TimeSlice(call.peer_host)
+        await time_slice.begin()
+        await _Redrive(queue, request, send).run(time_slice)
 
 
 class _Redrive:
     """One call. It handles the messages that are dead when it begins, in order, and ignores those that die later."""
 
-    def __init__(self, queue: Queue, asked: pb.RedriveRequest, send: Send) -> None:
+    def __init__(self, queue: Queue, request: pb.RedriveRequest, send: Send) -> None:
         self._queue = queue
-        self._asked = asked
+        self._request = request
         self._send = send
-        self._ids = list(dict.fromkeys(checked_uuid(each, "ids").encode() for each in asked.ids))
-        self._chosen = self._by_id() if asked.ids else self._by_tags()
-        self._answer = pb.RedriveResponse(remaining=len(self._ids) or queue.counts.dead)
+        self._ids = list(dict.fromkeys(checked_uuid(each, "ids").encode() for each in request.ids))
+        self._chosen = self._by_id() if request.ids else self._by_tags()
+        self._response = pb.RedriveResponse(remaining=len(self._ids) or queue.counts.dead)
 
-    async def run(self, turns: TimeSlice) -> None:
+    async def run(self, time_slice: TimeSlice) -> None:
         loop = asyncio.get_running_loop()
         reported = began = loop.time()
         for seen, seqs in self._chosen:
             self._queue.check_exists()
-            self._answer.remaining = max(0, self._answer.remaining - seen)
-            if self._asked.dry_run:
-                self._answer.redriven += len(seqs)
+            self._response.remaining = max(0, self._response.remaining - seen)
+            if self._request.dry_run:
+                self._response.redriven += len(seqs)
             else:
-                self._answer.redriven += self._queue.redrive(seqs, now_ns())
-            await turns.give()
-            if self._asked.rate and not self._asked.dry_run:
-                behind = began + self._answer.redriven / self._asked.rate - loop.time()
+                self._response.redriven += self._queue.redrive(seqs, now_ns())
+            await time_slice.give()
+            if self._request.rate and not self._request.dry_run:
+                behind = began + self._response.redriven / self._request.rate - loop.time()
                 await asyncio.sleep(max(0.0, behind))
-                await turns.begin()
+                await time_slice.begin()
             if loop.time() - reported > _EVERY:
                 reported = loop.time()
                 await self._report()
-                await turns.begin()
-        self._answer.remaining = 0
+                await time_slice.begin()
+        self._response.remaining = 0
         await self._report()
 
     async def _report(self) -> None:
         commit = self._queue.commit()
         if commit is not None:
             await commit
-        await self._send(self._answer.SerializeToString())
+        await self._send(self._response.SerializeToString())
 
     @property
     def _step(self) -> int:
         """How many messages are made ready at a time: at most what the rate allows in half a second."""
-        return max(1, min(_STEP, int(self._asked.rate * _EVERY))) if self._asked.rate else _STEP
+        return max(1, min(_STEP, int(self._request.rate * _EVERY))) if self._request.rate else _STEP
 
     def _by_id(self) -> Iterator[tuple[int, Sequence[int]]]:
         for start in range(0, len(self._ids), self._step):
@@ -99,7 +99,7 @@ class _Redrive:
             yield len(few), self._queue.dead_seqs(few)
 
     def _by_tags(self) -> Iterator[tuple[int, Sequence[int]]]:
-        selects = parse_selector(self._asked.selector) if self._asked.selector else None
+        selects = parse_selector(self._request.selector) if self._request.selector else None
         began = now_ns()
         after, last = 0, self._queue.last_seq
         while after < last:

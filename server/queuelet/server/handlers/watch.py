@@ -30,13 +30,13 @@ class WatchRpcs:
 
     async def watch_queues(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
         """Send a snapshot of the queues, then their changes, until the client ends the stream or the server stops."""
-        request = await anext(requests, None)
-        if request is None:
+        data = await anext(requests, None)
+        if data is None:
             raise InvalidArgument(
                 "request: missing; send one WatchQueuesRequest, an empty one to watch all queues", field="request"
             )
-        asked = pb.WatchQueuesRequest.FromString(request)
-        watcher = _Watcher(self._manager, parse_selector(asked.selector), send, call.peer_host)
+        request = pb.WatchQueuesRequest.FromString(data)
+        watcher = _Watcher(self._manager, parse_selector(request.selector), send, call.peer_host)
         unsubscribe = self._manager.subscribe(watcher.changed)
         try:
             await watcher.snapshot()
@@ -115,14 +115,14 @@ class _Watcher:
 
     async def _send_queues(self, queues: Iterable[Queue], gone: Mapping[str, str] | None = None) -> None:
         """Send the queues that have changed and those that are gone, in as many responses as necessary."""
-        turns = TimeSlice(self._peer)
-        await turns.begin()
+        time_slice = TimeSlice(self._peer)
+        await time_slice.begin()
         batch = _Batch(self._send, self._manager.bounds.message_bytes)
         for queue_id, name in (gone or {}).items():
             if await batch.remove(queue_id, name):
-                await turns.begin()
+                await time_slice.begin()
         for queue in queues:
-            await turns.give()
+            await time_slice.give()
             seen = self._seen.get(queue.id)
             if queue.deleted or (seen and not seen.is_outdated(queue)):
                 continue
@@ -134,7 +134,7 @@ class _Watcher:
             elif seen and seen.activity is not None:
                 was_sent = await batch.remove(queue.id, queue.definition.name)
             if was_sent:
-                await turns.begin()
+                await time_slice.begin()
         await batch.flush()
 
 
