@@ -1,7 +1,8 @@
 """The handlers: one short function per RPC, from request bytes to response bytes, and the tables that list them.
 
-`queues.py`, `messages.py`, `leases.py`, `redrive.py` and `watch.py` have the RPCs of those names; `consume.py` has
-the Consume stream, with its `heartbeat.py`. `long_poll.py` waits for a message, `durability.py` for a commit.
+`adding.py` has the RPCs that add messages, `messages.py` those that remove and show them. `queues.py`, `leases.py`,
+`redrive.py` and `watch.py` have the RPCs of those names; `consume.py` has the Consume stream, with its `heartbeat.py`.
+`long_poll.py` waits for a message, `durability.py` for a commit.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from queuelet.core.manager import Manager
 from queuelet.errors import ServerDraining
 from queuelet.fairness import LINE
 from queuelet.server.endpoint import Method
+from queuelet.server.handlers.adding import AddRpcs
 from queuelet.server.handlers.consume import ConsumeRpcs
 from queuelet.server.handlers.leases import LeaseRpcs
 from queuelet.server.handlers.long_poll import LongPoll
@@ -37,7 +39,8 @@ class Service:
         LINE.share = manager.bounds.long_work_share
         self._queues = QueueRpcs(manager, started=started)
         long_poll = LongPoll(lifecycle)
-        self._messages = MessageRpcs(manager, lifecycle, long_poll)
+        self._adding = AddRpcs(manager, lifecycle)
+        self._messages = MessageRpcs(manager, long_poll)
         self._leases = LeaseRpcs(manager, long_poll)
         self._consume = ConsumeRpcs(manager)
         self._redrive = RedriveRpcs(manager)
@@ -45,7 +48,7 @@ class Service:
 
     def tables(self) -> dict[str, list[Method]]:
         """Return the methods by service: all of them for Queuelet's, and the nine that negz/q has for negz/q's."""
-        queues, messages, leases = self._queues, self._messages, self._leases
+        queues, adding, messages, leases = self._queues, self._adding, self._messages, self._leases
         negz = [
             Method(name="ListQueues", event="list queues", unary=queues.list_queues),
             Method(name="NewQueue", event="add queue", unary=queues.new_queue),
@@ -53,12 +56,12 @@ class Service:
             Method(name="DeleteQueue", event="delete queue", unary=queues.delete_queue),
             Method(name="AddQueueTag", event="add queue tag", unary=queues.add_queue_tag),
             Method(name="DeleteQueueTag", event="delete queue tag", unary=queues.delete_queue_tag),
-            Method(name="Add", event="add", unary=messages.add),
+            Method(name="Add", event="add", unary=adding.add),
             Method(name="Pop", event="pop", unary=messages.pop),
             Method(name="Peek", event="peek", unary=messages.peek),
         ]
         ours = [
-            Method(name="AddBatch", event="add batch", unary=messages.add_batch),
+            Method(name="AddBatch", event="add batch", unary=adding.add_batch),
             Method(name="PopBatch", event="pop batch", unary=messages.pop_batch),
             Method(name="PeekBatch", event="peek batch", unary=messages.peek_batch),
             Method(name="Receive", event="receive", unary=leases.receive),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from queuelet.core.queue import Queue
+from queuelet.server.endpoint import Call
+from queuelet.wire.errors import NEGZ_SERVICE
 
 _MEMORY, _DISK = 1, 2
 """The numbers of `Durability`."""
@@ -14,6 +16,11 @@ DURABILITY_2 = {False: bytes((0x10, _MEMORY)), True: bytes((0x10, _DISK))}
 
 DURABILITY_3 = {False: bytes((0x18, _MEMORY)), True: bytes((0x18, _DISK))}
 """The field `durability = 3` in the response about a single message, by whether the store is durable."""
+
+
+def about_one(queue: Queue, response: bytes, call: Call) -> bytes:
+    """Return the response about a single message, with its durability unless the caller is a client of negz/q."""
+    return response if call.service == NEGZ_SERVICE else response + DURABILITY_3[queue.is_durable]
 
 
 def after_commit(queue: Queue, response: bytes | Awaitable[bytes]) -> bytes | Awaitable[bytes]:
