@@ -14,7 +14,7 @@ from queuelet.core.stored_form import NewMessage
 from queuelet.definition import Definition, Owner
 from queuelet.errors import QueueletError
 from queuelet.fairness import Line
-from queuelet.server.intake import Intake
+from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.server.metrics import exposition, server_registry
 from queuelet.stores.disk import DiskStats, Distribution
@@ -67,7 +67,7 @@ def test_server_md_lists_every_metric() -> None:
     registry = server_registry(
         latencies=latencies,
         budget=manager.budget,
-        intake=Intake(manager.budget, 1, 1),
+        incoming=IncomingLimit(manager.budget, 1, 1),
         http=HttpConnections(),
         long_work=Line(),
         disk=lambda: STATS,

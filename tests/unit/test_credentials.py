@@ -26,7 +26,7 @@ def test_a_warning_is_logged_30_7_and_1_days_before_the_end_and_at_it(credential
     warned = []
     with capture_logs() as logged:
         for hour in range(24 * 102):
-            credentials.look(now + hour * 3600)
+            credentials.check(now + hour * 3600)
             if logged:
                 warned.append(round(100 - hour / 24))
                 logged.clear()

@@ -166,7 +166,7 @@ class Credentials:
         self._sources = [each for each in (tls, token) if each]
         self._warned: dict[str, tuple[Validity, int | None]] = {}
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Reload changed files, and log problems of files and certificates.
 
         Args:

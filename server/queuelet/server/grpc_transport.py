@@ -23,7 +23,7 @@ from queuelet.compat import q_pb2  # noqa: F401  # puts proto.Q where reflection
 from queuelet.errors import ServerDraining
 from queuelet.server.credentials import TlsFiles
 from queuelet.server.endpoint import ClientGone, Endpoint
-from queuelet.server.intake import Flow, Intake
+from queuelet.server.incoming import Flow, IncomingLimit
 from queuelet.wire.errors import STATUS_DETAILS, Status
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -73,10 +73,10 @@ _CHECK_EVERY = 0.05
 class GrpcTransport:
     """A gRPC server for endpoints, with the health and reflection services."""
 
-    def __init__(self, endpoints: Iterable[Endpoint], bounds: Bounds, intake: Intake) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], bounds: Bounds, incoming: IncomingLimit) -> None:
         """Bind the endpoints; `listen` opens a port."""
-        self._intake = intake
-        self._reader = _Reader(intake, bounds.request_seconds)
+        self._incoming = incoming
+        self._reader = _Reader(incoming, bounds.request_seconds)
         self._watch: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(
             options=[
@@ -120,13 +120,13 @@ class GrpcTransport:
             port = 0
         if not port:
             raise OSError(f"cannot listen on {address}: {_why_not(address)}")
-        self._intake.listen(port)
+        self._incoming.listen(port)
         return port
 
     async def start(self) -> None:
         """Start serving, and report SERVING to health checks."""
         await self._server.start()
-        self._watch = asyncio.ensure_future(self._watch_intake())
+        self._watch = asyncio.ensure_future(self._watch_incoming())
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
@@ -141,10 +141,10 @@ class GrpcTransport:
         if self._watch:
             self._watch.cancel()
 
-    async def _watch_intake(self) -> None:
+    async def _watch_incoming(self) -> None:
         while True:
             await asyncio.sleep(_CHECK_EVERY)
-            self._intake.look()
+            self._incoming.check()
             self._reader.end_overdue()
 
 
@@ -215,15 +215,15 @@ class _GrpcCall:
 class _Reader:
     """Reads requests, and refuses calls whose request does not arrive completely in time."""
 
-    def __init__(self, intake: Intake, seconds: float) -> None:
-        self._intake = intake
+    def __init__(self, incoming: IncomingLimit, seconds: float) -> None:
+        self._incoming = incoming
         self._seconds = seconds
         self._unfinished: dict[asyncio.Task[Any], float] = {}
         """The deadline of each task that waits for its request, oldest first."""
 
     def flow(self, context: _Context) -> Flow:
         """Return the flow of a call's connection."""
-        return self._intake.flow(context.peer())
+        return self._incoming.flow(context.peer())
 
     async def first(self, context: _Context, flow: Flow) -> bytes | None:
         """Return the first request of a call, None if the client sent none and half-closed.
@@ -290,7 +290,7 @@ class _Reader:
         for task in overdue:
             self._unfinished[task] = _OVERDUE
             task.cancel()
-            self._intake.timed_out += 1
+            self._incoming.timed_out += 1
 
     def refuse(self, context: _Context) -> None:
         """Refuse a call whose request did not arrive in time."""

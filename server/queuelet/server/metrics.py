@@ -29,7 +29,7 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.queue import Queue
 from queuelet.core.stored_form import created_of
 from queuelet.errors import StoreFailed
-from queuelet.server.intake import Intake
+from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.stores.disk.stats import DiskStats, Distribution
 
@@ -210,7 +210,7 @@ class ServerMetrics(Collector):
         *,
         latencies: Latencies,
         budget: MemoryBudget,
-        intake: Intake,
+        incoming: IncomingLimit,
         http: HttpFigures,
         long_work: LongWork,
         disk: Callable[[], DiskStats] | None,
@@ -218,7 +218,7 @@ class ServerMetrics(Collector):
         """Collect from these; `disk` returns the figures of the Disk store, None if there is none."""
         self._latencies = latencies
         self._budget = budget
-        self._intake = intake
+        self._incoming = incoming
         self._http = http
         self._long_work = long_work
         self._disk = disk
@@ -231,7 +231,7 @@ class ServerMetrics(Collector):
             ("memory_accounted_bytes", "Memory accounted to messages, queues and waiting calls.", self._budget.used),
             ("memory_watermark_bytes", "Accounted memory above which messages are refused.", self._budget.watermark),
         )
-        yield from _intake_families(self._intake)
+        yield from _incoming_families(self._incoming)
         yield from _http_families(self._http)
         yield from _long_work_families(self._long_work)
         if self._disk:
@@ -249,24 +249,24 @@ def _families(kind: type[GaugeMetricFamily | CounterMetricFamily], *rows: tuple[
         yield family
 
 
-def _intake_families(intake: Intake) -> Iterator[Metric]:
+def _incoming_families(incoming: IncomingLimit) -> Iterator[Metric]:
     yield from _families(
         GaugeMetricFamily,
-        ("connections", "Open connections to the gRPC port.", intake.connections),
-        ("connection_calls_max", "The most open calls of a single connection.", intake.most_calls),
-        ("incoming_bytes", "Estimate of the bytes of incomplete requests and open calls.", intake.held),
+        ("connections", "Open connections to the gRPC port.", incoming.connections),
+        ("connection_calls_max", "The most open calls of a single connection.", incoming.most_calls),
+        ("incoming_bytes", "Estimate of the bytes of incomplete requests and open calls.", incoming.held),
     )
     yield from _families(
         CounterMetricFamily,
         (
             "connections_cut",
             "Connections that were cut because they held too much, or were idle while nearly too many were open.",
-            intake.cut,
+            incoming.cut,
         ),
         (
             "requests_timed_out",
             "Calls that were ended because their request was not complete in time.",
-            intake.timed_out,
+            incoming.timed_out,
         ),
     )
 
@@ -358,7 +358,7 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
     *,
     latencies: Latencies,
     budget: MemoryBudget,
-    intake: Intake,
+    incoming: IncomingLimit,
     http: HttpFigures,
     long_work: LongWork,
     disk: Callable[[], DiskStats] | None = None,
@@ -367,7 +367,7 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
     """Return the registry of all metrics but the queues': the server, its Disk store, the process and the platform."""
     registry = CollectorRegistry()
     registry.register(
-        ServerMetrics(latencies=latencies, budget=budget, intake=intake, http=http, long_work=long_work, disk=disk)
+        ServerMetrics(latencies=latencies, budget=budget, incoming=incoming, http=http, long_work=long_work, disk=disk)
     )
     registry.register(CredentialMetrics(credentials))
     ProcessCollector(registry=registry)

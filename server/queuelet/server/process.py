@@ -34,7 +34,7 @@ from queuelet.server.endpoint import Endpoint
 from queuelet.server.grpc_transport import GrpcTransport
 from queuelet.server.handlers import Service
 from queuelet.server.http import HttpEndpoints
-from queuelet.server.intake import Intake
+from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Lifecycle
 from queuelet.server.memory import available_bytes, resident_bytes
@@ -112,7 +112,7 @@ class Server:
         watermark = settings.memory_watermark or available_bytes() * 8 // 10
         budget = MemoryBudget(watermark, used=resident_bytes())
         bounds = settings.bounds
-        intake = Intake(budget, bounds.incoming_bytes or available_bytes() // 8, bounds.connections)
+        incoming = IncomingLimit(budget, bounds.incoming_bytes or available_bytes() // 8, bounds.connections)
         self._tokens = Tokens(time_ns())
         stores: dict[StoreKind, Store] = {StoreKind.MEMORY: MemoryStore(budget)}
         self._disk: DiskStore | None = None
@@ -136,7 +136,7 @@ class Server:
                 for method in methods
             ],
             settings.bounds,
-            intake,
+            incoming,
         )
         connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
         self._http = HttpEndpoints(
@@ -145,7 +145,7 @@ class Server:
             registry=server_registry(
                 latencies=latencies,
                 budget=budget,
-                intake=intake,
+                incoming=incoming,
                 http=connections,
                 long_work=LINE,
                 disk=self._disk.stats if self._disk else None,
@@ -169,7 +169,7 @@ class Server:
         self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
         self._alarm_timer.start()
-        self._watch = asyncio.create_task(self._look_at_credentials())
+        self._watch = asyncio.create_task(self._check_credentials())
         await self._transport.start()
         log.info(
             "serving",
@@ -214,18 +214,18 @@ class Server:
 
     def _problems(self) -> list[str]:
         """Return the problems of stores and credentials, one sentence each."""
-        self._credentials.look(time())
+        self._credentials.check(time())
         stores = [store.problem for store in self.manager.stores.values() if store.problem]
         return stores + self._credentials.problems(time())
 
     def _file_figures(self) -> list[FileFigures]:
-        self._credentials.look(time())
+        self._credentials.check(time())
         return self._credentials.figures()
 
-    async def _look_at_credentials(self) -> None:
+    async def _check_credentials(self) -> None:
         """Check every minute for changed files and expiring certificates, even if there are no calls."""
         while True:
-            self._credentials.look(time())
+            self._credentials.check(time())
             await asyncio.sleep(REMIND_EVERY)
 
     def request_stop(self) -> None:

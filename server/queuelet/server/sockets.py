@@ -48,7 +48,7 @@ def connections(port: int) -> Iterator[Connection]:
     """Yield the open connections to a local port."""
     with suppress(OSError):
         for name in os.listdir(_FOLDER):  # noqa: PTH208  # a Path for each of thousands of files costs too much
-            found = _look_at(int(name), port)
+            found = _inspect(int(name), port)
             if found:
                 yield found
 
@@ -66,7 +66,7 @@ def cut(connection: Connection, port: int) -> bool:
         return True
 
 
-def _look_at(file: int, port: int) -> Connection | None:
+def _inspect(file: int, port: int) -> Connection | None:
     with _borrowed(file) as opened:
         if opened is None:
             return None

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 _USUAL = Bounds()
 
-_LOOK_EVERY = 0.5
+_CHECK_EVERY = 0.5
 """Seconds between checks of connections if no new ones are opened."""
 
 _LOG_EVERY = 10.0
@@ -93,7 +93,7 @@ class HttpConnections:
             return server()
 
         self._listener = await asyncio.get_running_loop().create_server(accept, host or None, port)
-        self._watch = asyncio.ensure_future(self._look_often(server))
+        self._watch = asyncio.ensure_future(self._check_often(server))
         return int(self._listener.sockets[0].getsockname()[1])
 
     def close(self) -> None:
@@ -118,15 +118,15 @@ class HttpConnections:
         finally:
             self.moved(request)
 
-    async def _look_often(self, server: web.Server) -> None:
+    async def _check_often(self, server: web.Server) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY):
+                async with asyncio.timeout(_CHECK_EVERY):
                     await self._accepted.wait()
             self._accepted.clear()
-            self._look(server.connections, monotonic())
+            self._check(server.connections, monotonic())
 
-    def _look(self, opened: Iterable[web.RequestHandler], now: float) -> None:
+    def _check(self, opened: Iterable[web.RequestHandler], now: float) -> None:
         """Close stalled connections, and those above the limit."""
         self._moved_at = {each: self._moved_at.get(each, now) for each in opened if each.transport is not None}
         connections = [Seen(_host(each), moved_at, each) for each, moved_at in self._moved_at.items()]

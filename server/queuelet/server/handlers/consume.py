@@ -204,7 +204,7 @@ class _Stream:
         """The newest token whose receipt the client confirmed; it does so if it asked for a heartbeat."""
         self._unheard = 0
         """The first token that was leased since the client's last request, 0 if there is none."""
-        self._next_look = _STEP
+        self._next_check = _STEP
         lease = start.lease or queue.definition.delivery.lease_seconds * _SECOND
         self._beat_ns = _agreed(start.heartbeat, lease)
         self._heartbeat: Heartbeat | None = None
@@ -423,7 +423,7 @@ class _Stream:
             sizes = list(map(len, leased.bodies))
             self._held.update(zip(range(leased.first_token, leased.first_token + count), sizes, strict=True))
             self._held_bytes += sum(sizes)
-            if len(self._held) > self._next_look:
+            if len(self._held) > self._next_check:
                 self._forget_lost()
         return deliveries(leased)
 
@@ -434,7 +434,7 @@ class _Stream:
     def _forget_lost(self) -> None:
         """Forget messages whose lease ended otherwise, such as by expiry. Runs whenever the number held has doubled."""
         self._drop([token for token in self._held if not self._queue.is_leased(token)])
-        self._next_look = 2 * len(self._held) + _STEP
+        self._next_check = 2 * len(self._held) + _STEP
 
     def _update_waiting(self) -> None:
         """Join the queue's waiters if the client may get messages; leave them if not."""

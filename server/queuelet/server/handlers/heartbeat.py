@@ -25,7 +25,7 @@ class Heartbeat:
         self._is_stopped = False
         self._sent = self._heard = self._loop.time()
         self._due = self._sent + seconds
-        self._timer = self._loop.call_at(self._due, self._look)
+        self._timer = self._loop.call_at(self._due, self._check)
 
     def note_sent(self) -> None:
         """Note that something was sent."""
@@ -40,7 +40,7 @@ class Heartbeat:
         self._is_stopped = True
         self._timer.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._loop.time()
         if now > self._due + self._seconds / 2:
             # This process was blocked itself, so requests that the peer sent meanwhile are still unread.
@@ -54,4 +54,4 @@ class Heartbeat:
         if self._is_stopped:
             return
         self._due = min(self._sent + self._seconds, self._heard + MISSED * self._seconds)
-        self._timer = self._loop.call_at(self._due, self._look)
+        self._timer = self._loop.call_at(self._due, self._check)

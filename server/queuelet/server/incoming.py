@@ -115,7 +115,7 @@ def idle_ones(flows: Iterable[Flow], most: int) -> list[Flow]:
     return idle[: math.ceil(total - most * _UNCROWDED)]
 
 
-class Intake:
+class IncomingLimit:
     """The flows of all connections to a port."""
 
     def __init__(self, budget: MemoryBudget, bound: int, most_connections: int) -> None:
@@ -132,7 +132,7 @@ class Intake:
         self._by_name: dict[str, Flow] = {}
         self._by_peer: dict[Peer, Flow] = {}
         self._port = 0
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._memory = 0
         self.connections = 0
         """Open connections, as of the last check."""
@@ -159,16 +159,16 @@ class Intake:
         """Return the flow of a connection by gRPC's name for its peer."""
         return self._by_name.get(peer) or self._new_flow(peer)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check all connections if a check is due, and cut those that hold too much."""
         memory = anonymous_bytes()
-        if monotonic() < self._next_look and memory < self._memory + _GROWTH:
+        if monotonic() < self._next_check and memory < self._memory + _GROWTH:
             return
-        self.look_now()
+        self.check_now()
         self._memory = memory
-        self._next_look = monotonic() + _EVERY
+        self._next_check = monotonic() + _EVERY
 
-    def look_now(
+    def check_now(
         self,
         opened: Callable[[int], Iterable[Connection]] = sockets.connections,
         cut: Callable[[Connection, int], bool] = sockets.cut,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.server.intake import CALL_BYTES, Flow, Intake, excess, idle_ones
+from queuelet.server.incoming import CALL_BYTES, Flow, IncomingLimit, excess, idle_ones
 from queuelet.server.sockets import Connection, Peer
 
 MIB = 1 << 20
@@ -105,7 +105,7 @@ def test_another_address_keeps_its_connections(most: int) -> None:
 
 def test_a_look_cuts_and_counts_and_forgets_closed_connections() -> None:
     budget = MemoryBudget(1_000 * MIB)
-    intake = Intake(budget, 10 * MIB, 100)
+    incoming = IncomingLimit(budget, 10 * MIB, 100)
     opened = [Connection(Peer("a", port), port, size * MIB) for port, size in ((1, 3), (2, 9), (3, 1))]
     cut: list[Connection] = []
 
@@ -113,23 +113,23 @@ def test_a_look_cuts_and_counts_and_forgets_closed_connections() -> None:
         cut.append(connection)
         return True
 
-    intake.look_now(lambda _: opened, note_cut)
+    incoming.check_now(lambda _: opened, note_cut)
     assert cut == [opened[1]]
-    assert (intake.cut, intake.connections, intake.held) == (1, 3, 13 * MIB)
-    intake.look_now(lambda _: [opened[0], opened[2]], note_cut)
-    assert (intake.cut, intake.connections, intake.held) == (1, 2, 4 * MIB)
+    assert (incoming.cut, incoming.connections, incoming.held) == (1, 3, 13 * MIB)
+    incoming.check_now(lambda _: [opened[0], opened[2]], note_cut)
+    assert (incoming.cut, incoming.connections, incoming.held) == (1, 2, 4 * MIB)
     assert budget.incoming == 4 * MIB
-    intake.flow("ipv4:127.0.0.1:1").calls = 7
-    assert intake.most_calls == 7
-    intake.flow("ipv4:127.0.0.1:1").calls = 0
-    intake.look_now(lambda _: [], note_cut)
-    assert (intake.held, intake.most_calls) == (0, 0)
+    incoming.flow("ipv4:127.0.0.1:1").calls = 7
+    assert incoming.most_calls == 7
+    incoming.flow("ipv4:127.0.0.1:1").calls = 0
+    incoming.check_now(lambda _: [], note_cut)
+    assert (incoming.held, incoming.most_calls) == (0, 0)
 
 
 def test_a_connection_that_cannot_be_looked_at_counts_for_its_calls() -> None:
-    intake = Intake(MemoryBudget(MIB), MIB, 100)
-    found = intake.flow("ipv4:10.0.0.7:99")
+    incoming = IncomingLimit(MemoryBudget(MIB), MIB, 100)
+    found = incoming.flow("ipv4:10.0.0.7:99")
     found.calls = 2
-    intake.look_now(lambda _: [], lambda *_: True)
-    assert intake.flow("ipv4:10.0.0.7:99") is found
-    assert intake.held == 2 * CALL_BYTES
+    incoming.check_now(lambda _: [], lambda *_: True)
+    assert incoming.flow("ipv4:10.0.0.7:99") is found
+    assert incoming.held == 2 * CALL_BYTES
