@@ -1,4 +1,4 @@
-"""Connections fit into the files that the process may open."""
+"""The limits of connections are lowered to the number of files that the process may open."""
 
 from __future__ import annotations
 

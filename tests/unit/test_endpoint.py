@@ -1,4 +1,4 @@
-"""What an endpoint does itself, whatever the transport."""
+"""Endpoints without a transport."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 async def test_a_stream_that_sends_at_a_stop_ends_once_its_answer_is_sent_whole() -> None:
-    """A call whose first write was cancelled cannot be ended by gRPC: it would stay until the end of the grace."""
+    """After a cancelled write, gRPC cannot end the call, which would last until the end of the grace period."""
     begun, may_end, sent = asyncio.Event(), asyncio.Event(), []
 
     async def send(answer: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Which connections to an HTTP port have to go if there are too many."""
+"""The connections to an HTTP port that are closed if there are too many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which connections are cut, and which never are."""
+"""The connections that are cut because of what they hold or because they are idle, and those that never are."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MIB = 1 << 20
 
 
 def flow(host: str = "a", port: int = 1, *, held: int = 0, calls: int = 0, handed_over: int = 0) -> Flow:
-    """Return a connection in some state."""
+    """Return the flow of a connection with these numbers."""
     made = Flow(Peer(host, port))
     made.held, made.calls, made.handed_over = held, calls, handed_over
     return made
 
 
-# What a connection holds
+# Bytes that a connection holds
 
 
 def test_a_connection_holds_what_came_in_and_is_not_complete() -> None:
@@ -100,7 +100,7 @@ def test_another_address_keeps_its_connections(most: int) -> None:
     assert all(each.peer.host == "many" for each in chosen)
 
 
-# All connections together
+# All connections of a port
 
 
 def test_a_look_cuts_and_counts_and_forgets_closed_connections() -> None:

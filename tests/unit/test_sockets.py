@@ -1,4 +1,4 @@
-"""Looking for connections disturbs no other open file of the process."""
+"""Listing connections does not disturb other open files of the process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ with open(sys.argv[1], "r+") as file:
 
 
 def test_locks_on_files_are_kept(tmp_path: Path) -> None:
-    """SQLite's are such: without them another process would take its shared memory away, and the server died by it."""
+    """Locks of SQLite: without them another process could truncate its shared memory, and the server would crash."""
     path = tmp_path / "database"
     with path.open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Errors survive the wire: what the server raises, the client catches."""
+"""Errors survive the wire: the client raises what the server raised."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from queuelet.wire.errors import CODES, Code, error_from_pb, error_of, error_to_
 
 
 def all_kinds(kind: type[QueueletError] = QueueletError) -> set[type[QueueletError]]:
-    """Return a kind and all below it."""
+    """Return an error type and all of its subclasses."""
     below = {kind}.union(*map(all_kinds, kind.__subclasses__()))
-    # The client has a few of its own, which no server sends.
+    # The client library has a few types of its own, which no server sends.
     return {each for each in below if each.__module__ == errors.__name__}
 
 
