@@ -39,15 +39,15 @@ def _object_of(owner: str) -> tuple[str, str, str] | None:
 
 def queue_objects() -> set[tuple[str, str]]:
     """Return namespace and name of each Queue object, from kubectl. Raises `Failure` if kubectl fails."""
-    asked = ["kubectl", "get", KIND, "--all-namespaces", "--output=json"]
+    arguments = ["get", KIND, "--all-namespaces", "--output=json"]
     program = os.environ.get("KUBECTL", "kubectl")
     try:
-        done = subprocess.run([program, *asked[1:]], capture_output=True, text=True, check=False)  # noqa: S603  # the user's own
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)  # noqa: S603  # the user's own
     except OSError as error:
         raise Failure(
             f"cannot find orphans: cannot run {program} to list Queue objects ({error.strerror}); "
             "install kubectl, or set KUBECTL to its path"
         ) from error
     if done.returncode:
-        raise Failure(f"cannot find orphans: `{' '.join(asked)}` failed: {done.stderr.strip()}")
+        raise Failure(f"cannot find orphans: `kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in json.loads(done.stdout)["items"]}

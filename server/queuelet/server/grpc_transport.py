@@ -381,19 +381,19 @@ def _bind_health(servicer: _Health, reader: _Reader) -> dict[str, grpc.RpcMethod
 
     async def check(_: AsyncIterator[bytes], context: _Context) -> bytes:
         async def serve(request: bytes) -> bytes:
-            asked = _health_request(request, context)
-            if asked is None:
+            parsed = _health_request(request, context)
+            if parsed is None:
                 return b""
-            response: health_pb2.HealthCheckResponse = await servicer.Check(asked, cast("Any", context))
+            response: health_pb2.HealthCheckResponse = await servicer.Check(parsed, cast("Any", context))
             return response.SerializeToString()
 
         return await reader.only(context, serve)
 
     async def watch(_: AsyncIterator[bytes], context: _Context) -> None:
         async def serve(request: bytes) -> bytes:
-            asked = _health_request(request, context)
-            if asked is not None:
-                await servicer.Watch(asked, context)
+            parsed = _health_request(request, context)
+            if parsed is not None:
+                await servicer.Watch(parsed, context)
             return b""
 
         await reader.only(context, serve)
@@ -408,14 +408,14 @@ def _bind_health(servicer: _Health, reader: _Reader) -> dict[str, grpc.RpcMethod
 def _health_request(request: bytes, context: _Context) -> health_pb2.HealthCheckRequest | None:
     """Parse a request of the health service; refuse it and return None if it is malformed or its name too long."""
     try:
-        asked = health_pb2.HealthCheckRequest.FromString(request)
+        parsed = health_pb2.HealthCheckRequest.FromString(request)
     except DecodeError as error:
         _refuse_bad(context, f"{error}; send a HealthCheckRequest")
         return None
-    if len(asked.service) > _LONGEST_SERVICE:
+    if len(parsed.service) > _LONGEST_SERVICE:
         _refuse_bad(context, f"the service name is too long; use at most {_LONGEST_SERVICE} characters")
         return None
-    return asked
+    return parsed
 
 
 def _bind_reflection(names: Iterable[str], reader: _Reader) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:

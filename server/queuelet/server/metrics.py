@@ -110,10 +110,10 @@ _FAMILIES = (
         lambda queue: queue.tally.redelivered,
     ),
     _counter("queuelet_queue_acks", "Messages acknowledged.", lambda queue: queue.tally.acked),
-    _counter("queuelet_queue_nacks", "Leases given back by Nack.", lambda queue: queue.tally.nacked),
+    _counter("queuelet_queue_nacks", "Leases returned by Nack.", lambda queue: queue.tally.nacked),
     _counter(
         "queuelet_queue_leases_released",
-        "Leases given back because a stream ended.",
+        "Leases returned because their stream ended.",
         lambda queue: queue.tally.released,
     ),
     _counter("queuelet_queue_leases_expired", "Leases that expired.", lambda queue: queue.tally.expired),

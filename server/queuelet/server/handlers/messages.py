@@ -94,7 +94,7 @@ class MessageRpcs:
         selects = parse_selector(request.selector) if request.selector else None
         pieces: list[bytes] = []
         most_bytes = self._bounds.message_bytes - _PAGE_OVERHEAD
-        room = most_bytes
+        space = most_bytes
         ahead = CLOCK.behind_ns()
         looked_at = 0
         while looked_at < self._bounds.scan:
@@ -102,8 +102,8 @@ class MessageRpcs:
             for each in found.messages:
                 if selects is None or selects(tags_of(each.body)):
                     piece = browsed(each.body, each.state, each.until and each.until + ahead, each.delivery, most_bytes)
-                    room -= len(piece)
-                    if pieces and (len(pieces) == most or room < 0):
+                    space -= len(piece)
+                    if pieces and (len(pieces) == most or space < 0):
                         return b"".join([*pieces, next_page(str(after))])
                     pieces.append(piece)
                 after = each.seq
