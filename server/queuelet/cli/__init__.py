@@ -54,7 +54,7 @@ SECTIONS = {
         "backup": ("data:backup", "Back up a store to a file."),
         "restore": ("data:restore", "Restore a store from a backup."),
         "check": ("data:check", "Check a store for damage."),
-        "import-curator": ("import_curator:import_curator", "Add the items of an Apache Curator queue."),
+        "import-curator": ("import_curator:import_curator", "Import a queue of Apache Curator."),
     },
     "Shell": {
         "completion": ("completion:completion", "Print a completion script for your shell."),
@@ -111,8 +111,8 @@ cli = Commands(
     echo hello | queuelet add orders
     queuelet consume orders -- cat                    # or: queuelet pop orders
 
-    Exit codes: 0 success, 1 refused or nothing to print, 2 wrong usage, 3 the server is unreachable, did not respond in
-    time or is shutting down, 130 interrupted.""",
+    Exit codes: 0 success, 1 refused or no message, 2 wrong usage, 3 the server is unreachable, did not respond in time
+    or is shutting down, 130 interrupted.""",
 )
 click.version_option(__version__, prog_name="queuelet", message="%(prog)s %(version)s")(cli)
 

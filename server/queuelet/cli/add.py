@@ -80,14 +80,12 @@ class Moment(click.ParamType[datetime]):
     default=0,
     help="Smaller numbers are delivered first; may be negative.",
 )
-@click.option(
-    "--delay", type=Seconds(), metavar="DURATION", help="Do not deliver the message before this time is over."
-)
+@click.option("--delay", type=Seconds(), metavar="DURATION", help="How long to wait before the message is delivered.")
 @click.option(
     "--not-before",
     type=Moment(),
     metavar="TIME",
-    help="Do not deliver the message before this time, such as 2030-01-31T18:00:00Z.",
+    help="The earliest time to deliver the message, such as 2030-01-31T18:00:00Z.",
 )
 @click.option(
     "--ttl",

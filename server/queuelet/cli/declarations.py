@@ -24,7 +24,9 @@ from queuelet.v1 import queue_pb2 as pb
 
 _SPACE = re.compile(r"\s*")
 
-owner_option = click.option("--owner", default="", show_default=False, help="Refuse queues of other owners.")
+owner_option = click.option(
+    "--owner", default="", show_default=False, help="The queue's owner; a queue of another owner is refused."
+)
 owner_uid_option = click.option("--owner-uid", default="", show_default=False, help="The UID of the owner's object.")
 
 
