@@ -14,7 +14,6 @@ from click.core import ParameterSource
 from queuelet.bounds import Bounds
 from queuelet.cli.failures import Failure
 from queuelet.cli.options import FILE, GLOBAL, Command, Seconds, WholeNumber, http_hosts_option
-from queuelet.server.memory import available_bytes
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -73,7 +72,7 @@ class MemoryShare(Size):
         share = float(match[1]) / 100
         if not 0 < share <= 1:
             self.fail(f"{value!r} is not a share of the memory; write 1% to 100%.", param, ctx)
-        return int(available_bytes() * share)
+        return int(_memory_limit() * share)
 
 
 class Share(click.ParamType[float]):
@@ -265,6 +264,14 @@ def _server() -> ModuleType:
             f"cannot serve: package {error.name} is not installed; run: pip install 'queuelet[server]'"
         ) from error
     return module
+
+
+def _memory_limit() -> int:
+    """Return how many bytes of memory this process may use."""
+    _server()
+    from queuelet.server.memory import available_bytes  # noqa: PLC0415  # part of the server, which `_server` imports
+
+    return available_bytes()
 
 
 def _refuse_client_options(context: click.Context) -> None:
