@@ -11,6 +11,7 @@ from queuelet.client import JSON, Client, Consumer, Producer, Received
 from queuelet.errors import InvalidArgument, QueueEmpty
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+from support.patience import patient
 
 WAITING = (pb.MESSAGE_STATE_READY, pb.MESSAGE_STATE_DELAYED)
 """The states of messages that are neither leased nor dead."""
@@ -37,7 +38,8 @@ async def test_c26_a_delayed_item_is_not_delivered_before_its_time_and_one_due_n
 
 
 async def test_c26_delayed_items_come_in_the_order_in_which_they_are_due(client: Client, queue: str) -> None:
-    begin = datetime.now(UTC) + timedelta(milliseconds=100)
+    # Longer than it takes to put them, because a message that is due when it is put is ready at once.
+    begin = datetime.now(UTC) + timedelta(seconds=patient(2))
     shuffled = random.sample(range(1_000), 1_000)
     async with Producer(client, queue, JSON) as producer:
         for number in shuffled:
