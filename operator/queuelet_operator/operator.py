@@ -14,6 +14,7 @@ from kubernetes.aio.client import Configuration
 from queuelet import __version__
 from queuelet.addresses import split_address
 from queuelet.logs import configure_logs
+from queuelet.tasks import first_ended
 from queuelet_operator.class_keeper import ClassKeeper
 from queuelet_operator.controller import Controller
 from queuelet_operator.event_recorder import EventRecorder
@@ -173,11 +174,5 @@ class Operator:
                 name="watch of the Queues",
             )
         )
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
+        for task in await first_ended(*tasks):
             task.result()

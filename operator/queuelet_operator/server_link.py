@@ -17,6 +17,7 @@ import structlog
 from queuelet import clock
 from queuelet.client import Client, Connection
 from queuelet.errors import QueueletError, Unreachable
+from queuelet.tasks import first_ended
 from queuelet.v1 import queue_pb2 as pb
 from queuelet_operator.plan.observed import ObservedQueue, Server, queue_from_pb, server_away, server_with
 
@@ -124,15 +125,8 @@ class ServerLink:
         """Watch the server until it becomes unreachable, then raise `QueueletError` or return."""
         heart = asyncio.create_task(self._heartbeat(client), name="heartbeat")
         watch = asyncio.create_task(self._follow(client), name="watch stream")
-        try:
-            done, _ = await asyncio.wait({heart, watch}, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                each.result()
-        finally:
-            for each in (heart, watch):
-                each.cancel()
-            # Not `suppress(CancelledError)`, which would also swallow the cancellation of the link itself.
-            await asyncio.gather(heart, watch, return_exceptions=True)
+        for each in await first_ended(heart, watch):
+            each.result()
 
     async def _heartbeat(self, client: Client) -> None:
         """Call the server periodically, because a stream to a lost machine never ends. Raises `QueueletError`."""

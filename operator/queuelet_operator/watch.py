@@ -14,6 +14,7 @@ import aiohttp
 import kopf
 import structlog
 
+from queuelet.tasks import first_ended
 from queuelet_operator.controller import Controller
 from queuelet_operator.plan.resources import GROUP, PLURAL, VERSION
 
@@ -68,13 +69,8 @@ async def watch_queues(
             # kopf's default is the user's name, and the user in the image has none.
             identity=cast("Any", "queuelet-operator"),
         )
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        errors = [task.exception() for task in done if not task.cancelled() and task.exception()]
+        ended = await first_ended(*tasks)
+        errors = [task.exception() for task in ended if not task.cancelled() and task.exception()]
         if not errors:
             return
         # kopf stops after a 410 for a list and after any other error in a watch. The operator starts it again.

@@ -22,6 +22,7 @@ from queuelet.client.finished import Finished
 from queuelet.client.messages import Delivery, News, nack_to_pb
 from queuelet.client.retries import UNAVAILABLE, Backoff
 from queuelet.errors import MessageNotFound, QueueletError, QueueNotFound, TooMany, Unreachable
+from queuelet.tasks import first_ended
 from queuelet.v1 import queue_pb2 as pb
 
 _log = logging.getLogger("queuelet.client")
@@ -403,12 +404,5 @@ class _Outage:
 
 async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
     """Run coroutines until one of them ends, then cancel the others. Raises the error of the one that ended."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
+    for task in await first_ended(*map(asyncio.ensure_future, works)):
         task.result()
