@@ -87,13 +87,13 @@ class CommitLoop:
     def go_on(self) -> None:
         """Give the writer thread its next task, unless it has one or the store is not open."""
         match self._schedule.start_next(is_group_due=self.groups.is_due):
+            case State.COMMITTING:  # first, because nearly all tasks are commits
+                self._commit(*self.groups.take())
             case State.CHECKPOINTING:
                 self._run(self._writer.checkpoint, self._checkpointed)
             case State.RECLAIMING:
                 is_idle, is_quiet = self._schedule.idleness(monotonic(), has_pending=self.groups.has_pending)
                 self._run(partial(self._writer.reclaim, is_idle=is_idle, is_quiet=is_quiet), self._reclaimed)
-            case State.COMMITTING:
-                self._commit(*self.groups.take())
 
     def fail(self, error: Exception) -> str:
         """Fail everything that is not known to be committed, start to reopen the store, and return the error text."""

@@ -63,27 +63,24 @@ class Schedule:
 
     def __init__(self) -> None:
         self.state = State.CLOSED
+        self.is_open = False
+        """Whether the store serves: in all states except CLOSED and FAILED."""
         self._is_checkpoint_due = self._is_reclaim_due = False
         self._opened_at = self._committed_at = 0.0
         self._backoff = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the store serves."""
-        return self.state is not State.FAILED and self.state is not State.CLOSED
 
     # The database is opened and closed
 
     def opened(self, now: float) -> float:
         """Record that the database was opened or reopened; return in how many seconds reclaiming is due."""
-        self.state = State.IDLE
+        self.state, self.is_open = State.IDLE, True
         self._is_checkpoint_due = self._is_reclaim_due = False
         self._opened_at = self._committed_at = now
         return RECLAIM_EVERY
 
     def failed(self, now: float, *, is_damaged: bool) -> float:
         """Record that a task or a read has failed; return in how many seconds to reopen the database."""
-        self.state = State.FAILED
+        self.state, self.is_open = State.FAILED, False
         if now - self._opened_at > STABLE:
             self._backoff = 0.0
         return self.reopening_failed(is_damaged=is_damaged)
@@ -99,7 +96,7 @@ class Schedule:
 
     def closed(self) -> None:
         """Record that the store is closed."""
-        self.state = State.CLOSED
+        self.state, self.is_open = State.CLOSED, False
 
     # Tasks
 
