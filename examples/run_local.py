@@ -98,7 +98,7 @@ Try next, in another terminal:
     kubectl get queues --all-namespaces --watch
     kubectl explain queue.spec
     kubectl --namespace shop patch queue orders --type merge --patch '{{"spec": {{"limit": 7}}}}'
-    queuelet delete shop.orders       # the operator makes it anew
+    queuelet delete shop.orders       # the operator creates it again
     queuelet list
     kubectl --namespace shop describe queue orders
 
@@ -224,7 +224,7 @@ def sentence_of(entry: Mapping[str, Any]) -> str:
     if level not in {"warning", "error", "critical"}:
         return ""
     if level == "error" and "reason" in entry:
-        # A refused call: whoever made it was told, and it is no fault of the server.
+        # A refused call: the caller got the error, and the server is not at fault.
         return ""
     why = entry.get("error") or entry.get("why") or entry.get("problem") or entry.get("exception")
     return f"{level}: {entry['msg']}: {why}" if why else f"{level}: {entry['msg']}"

@@ -1,7 +1,7 @@
-"""From Apache Curator: what is queued in ZooKeeper is brought over, then consumed by what was Curator's consumer.
+"""Move from Apache Curator: import the items of a ZooKeeper queue, then consume them as Curator's consumer did.
 
 With --zookeeper it runs `queuelet import-curator --remove`, which needs `pip install 'queuelet[curator]'`. It can be
-run again, however it ended: an item that is queued is not added twice.
+run again after any interruption, because an item that is already queued is not added twice.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From negz/q: its generated classes, which work here unchanged, beside the client library.
+"""Move from negz/q: its generated classes, which work unchanged, next to the client library.
 
-Programs can go over one by one: both speak to the same server, and to the same queues.
+Programs can move one by one, because both work with the same server and the same queues.
 """
 
 from __future__ import annotations

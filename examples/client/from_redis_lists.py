@@ -1,10 +1,10 @@
-"""From Redis lists: what RPUSH, BLPOP and the others do, beside what replaces them; and what is queued, brought over.
+"""From Redis lists: each command and its replacement, and how to move the queued items.
 
 It needs a Redis server, and `pip install redis`.
 
     RPUSH                    producer.put
     BLPOP                    client.pop(wait=...), at most once too
-    BLMOVE, work, LREM       Consumer: what is not done comes again, and no list is left to look after
+    BLMOVE, work, LREM       Consumer: unfinished work is redelivered, and there is no list to clean up
     LLEN, LRANGE, DEL        client.get_queue, client.browse, client.purge
 """
 
@@ -45,7 +45,7 @@ async def with_queuelet(client: Client, name: str, count: int) -> list[bytes]:
 
 
 async def move(lists: Any, client: Client, name: str) -> int:  # noqa: ANN401  # as above
-    """Bring over what is queued, once nobody takes from the list any more. What is cut off repeats its last items."""
+    """Move the items of a list after its consumers have stopped. After an interruption the last items are repeated."""
     moved = 0
     async with Producer(client, name) as producer:
         while items := await lists.lrange(name, 0, 999):
@@ -66,7 +66,7 @@ async def main(server: str, address: str, name: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Redis lists beside Queuelet.")
+    parser = argparse.ArgumentParser(description="Move from Redis lists to Queuelet.")
     parser.add_argument("--server", default="localhost:10002")
     parser.add_argument("--redis", default="redis://localhost:6379")
     parser.add_argument("--queue", default="orders-from-redis")

@@ -1,7 +1,7 @@
-"""One booking at a time and in order, whoever runs this and however often: an exclusive consumer with fencing tokens.
+"""Process one booking at a time and in order, however many of these run: an exclusive consumer with fencing tokens.
 
-The database remembers the largest token that it has seen, and refuses smaller ones: a consumer that was overtaken, by a
-long pause for one, cannot write. A booking that comes twice is written once, by its id.
+The database remembers the largest token that it has seen, and refuses smaller ones, so that a consumer that lost its
+turn, for example during a long pause, cannot write. A booking that is redelivered is written once, by its ID.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def write(ledger: sqlite3.Connection, booking: Received[int]) -> None:
     with ledger:  # a transaction
         allowed = ledger.execute("UPDATE fence SET token = ? WHERE token <= ?", (token, token))
         if not allowed.rowcount:
-            raise OvertakenError("somebody else holds the queue now")
+            raise OvertakenError("another process holds the queue now")
         written = (booking.id, booking.item, token)
         ledger.execute("INSERT OR IGNORE INTO bookings (id, amount, token) VALUES (?, ?, ?)", written)
 

@@ -1,7 +1,7 @@
-"""A message every so often, at times that do not drift, and once though two of these run for safety.
+"""Put a message periodically, without drift, and only once even if two of these run for redundancy.
 
-Each time has an id of its own, derived from queue and time: whoever comes second adds nothing, as long as the first
-message is still queued. A message that cannot be put in time is left out, and the next one is tried.
+The ID of each message is derived from queue and time, so that the second process adds nothing as long as the first
+message is still queued. A message that cannot be put in time is skipped, and the next one is tried.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ async def main(server: str, queue: str, every: float, count: int) -> None:
                 except QueueletError as error:
                     print(f"left out tick {tick}: {error}", flush=True)
                 else:
-                    print("somebody else was first" if added.duplicate else f"put tick {tick}", flush=True)
+                    print("another process was first" if added.duplicate else f"put tick {tick}", flush=True)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def application(server: str, queue: str) -> web.Application:
         async with Client(server) as client:
             with suppress(QueueExists):
                 await client.new_queue(name=queue, limit=1_000)
-            # Whoever waits for a web page is told soon. Requests at the same time share batches.
+            # A user who waits for a web page gets an answer soon. Concurrent requests share batches.
             async with Producer(client, queue, JSON, timeout=2) as app[PRODUCER]:
                 yield
 

@@ -1,6 +1,6 @@
 """A pool of workers: many messages at a time, failures to the dead letters, and a quiet end on SIGTERM.
 
-It puts some jobs and works until none is left. With --forever it works until it is told to stop.
+It puts some jobs and works until none is left. With --forever it works until it is stopped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Job = dict[str, Any]
 
 
 async def work(job: Received[Job]) -> None:
-    await asyncio.sleep(0.05)  # asking somebody, for one
+    await asyncio.sleep(0.05)  # for example a call to another service
     if str(job.item["number"]).endswith("9"):
         raise ValueError("nine is not to be had")
     print(f"did job {job.item['number']}", flush=True)

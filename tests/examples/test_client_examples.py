@@ -167,7 +167,7 @@ def test_an_ordered_pipeline_that_was_overtaken_writes_nothing(server: ServerPro
         timeout=PATIENCE,
     )
     assert late.returncode == 1
-    assert late.stderr.rstrip().endswith("OvertakenError: somebody else holds the queue now")
+    assert late.stderr.rstrip().endswith("OvertakenError: another process holds the queue now")
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as ledger:
         assert ledger.execute("SELECT count(*) FROM bookings").fetchone() == (10,)
     assert counts(server, "overtaken").ready == 10
