@@ -137,7 +137,7 @@ def test_a_backup_reports_what_it_left_out(queuelet: Queuelet, harness: DiskHarn
     plant(harness, "UPDATE messages SET body = CAST(body || 'x' AS BLOB) WHERE place & 15 IN (3, 10)")
     made = queuelet("backup", "--data-dir", harness.folder, tmp_path / "copy.db")
     assert (made.code, made.json["messages"], made.json["damaged"]) == (0, 8, 2)
-    assert "2 messages left out because of damage" in made.err
+    assert "2 messages left out because they are damaged" in made.err
     assert queuelet("restore", "--data-dir", tmp_path / "new", tmp_path / "copy.db").json["damaged"] == 0
 
 
