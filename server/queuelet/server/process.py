@@ -266,12 +266,18 @@ async def serve(settings: Settings) -> None:
         server.request_stop()
         log.info("shutdown requested", signal=number.name)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
         loop.add_signal_handler(number, signalled, number)
-    await server.start()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 50)
-    await server.wait()
+    try:
+        await server.start()
+        gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS, 20, 50)
+        await server.wait()
+    finally:
+        # uvloop leaves them in place when it is closed, and then the process ignores Ctrl-C.
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def run(settings: Settings) -> None:
