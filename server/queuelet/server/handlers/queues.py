@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from operator import add
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ from queuelet.wire.errors import NEGZ_SERVICE, SERVICE, error_to_pb
 from queuelet.wire.values import counts_to_pb, owner_to_pb
 
 _Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+_Result = TypeVar("_Result", pb.DeclareResult, pb.RemoveResult)
 
 _PAGE = 100
 """How many queues are looked up at a time."""
@@ -138,17 +138,28 @@ class QueueRpcs:
         time_slice = TimeSlice(call.peer_host)
         await time_slice.begin()
         request = pb.DeclareQueuesRequest.FromString(data)
-        check_batch(request.queues, "queues", self._bounds)
-        results = await _in_slices(self._declare, request.queues, time_slice)
-        await self._committed()
-        _fit(results, self._bounds.message_bytes)
+        results = await self._change(self._declare, request.queues, time_slice)
         return pb.DeclareQueuesResponse(results=results).SerializeToString()
 
-    async def _committed(self) -> None:
-        """Wait until changes of queues are committed. Raises `StoreFailed` if a store failed before that."""
+    async def _change(
+        self, change: Callable[[_Item], _Result], items: Sequence[_Item], time_slice: TimeSlice
+    ) -> list[_Result]:
+        """Change queues in time slices, and wait for the commit. Return a result for each, of which all fit a response.
+
+        Raises:
+            InvalidArgument: there are too many items, or none.
+            StoreFailed: a store failed before the commit.
+        """
+        check_batch(items, "queues", self._bounds)
+        results: list[_Result] = []
+        for item in items:
+            results.append(change(item))
+            await time_slice.give()
         commit = self._manager.commit()
         if commit is not None:
             await commit
+        _fit(results, self._bounds.message_bytes)
+        return results
 
     def _declare(self, declared: pb.QueueDeclaration) -> pb.DeclareResult:
         try:
@@ -171,10 +182,7 @@ class QueueRpcs:
         time_slice = TimeSlice(call.peer_host)
         await time_slice.begin()
         request = pb.RemoveQueuesRequest.FromString(data)
-        check_batch(request.queues, "queues", self._bounds)
-        results = await _in_slices(self._remove, request.queues, time_slice)
-        await self._committed()
-        _fit(results, self._bounds.message_bytes)
+        results = await self._change(self._remove, request.queues, time_slice)
         return pb.RemoveQueuesResponse(results=results).SerializeToString()
 
     def _remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
@@ -209,15 +217,6 @@ class QueueRpcs:
         )
         stats.started.FromNanoseconds(self._started)
         return stats
-
-
-async def _in_slices(act: Callable[[_Item], _Result], items: Iterable[_Item], time_slice: TimeSlice) -> list[_Result]:
-    """Call a function with each item, in time slices."""
-    results: list[_Result] = []
-    for item in items:
-        results.append(act(item))
-        await time_slice.give()
-    return results
 
 
 def _fit(results: Sequence[pb.DeclareResult | pb.RemoveResult], most_bytes: int) -> None:
