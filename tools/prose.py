@@ -65,41 +65,27 @@ def count(files: Iterable[Path]) -> tuple[Counter[str], int]:
     return found, total
 
 
-def problems(folders: Iterable[Path]) -> list[str]:
-    """Return a sentence for each word that folders use too often or too rarely."""
+def rates(folders: Iterable[Path]) -> tuple[dict[str, float], int]:
+    """Return how many of 10,000 words each word of the two tables is, and how many words there are in all."""
     found, total = count(python_files(folders))
-    rates = {word: found[word] * PER / max(total, 1) for word in AT_MOST | AT_LEAST}
-    return [
-        *(
-            f"{word}: {rates[word]:.1f} of {PER:,} words, more than {most}"
-            for word, most in AT_MOST.items()
-            if rates[word] > most
-        ),
-        *(
-            f"{word}: {rates[word]:.1f} of {PER:,} words, less than {least}"
-            for word, least in AT_LEAST.items()
-            if rates[word] < least
-        ),
-    ]
+    return {word: found[word] * PER / max(total, 1) for word in AT_MOST | AT_LEAST}, total
+
+
+def problems(folders: Iterable[Path]) -> list[str]:
+    """Return what the prose of folders has too much or too little of, a sentence each."""
+    found, _ = rates(folders)
+    too_many = [(word, f"more than {most}") for word, most in AT_MOST.items() if found[word] > most]
+    too_few = [(word, f"less than {least}") for word, least in AT_LEAST.items() if found[word] < least]
+    return [f"{word}: {found[word]:.1f} of {PER:,} words, {limit}" for word, limit in too_many + too_few]
 
 
 def main() -> None:
     """Print a table of folders and words."""
-    folders = [Path(each) for each in sys.argv[1:]] or [
-        Path("server"),
-        Path("operator"),
-        Path("tests"),
-        Path("tools"),
-        Path("bench"),
-    ]
+    folders = sys.argv[1:] or ["server", "operator", "tests", "tools", "bench"]
     print(f"{'':40}", *(f"{word:>9}" for word in AT_MOST | AT_LEAST), f"{'words':>9}")
     for folder in folders:
-        found, total = count(python_files([folder]))
-        print(
-            f"{folder!s:40}",
-            *(f"{found[word] * PER / max(total, 1):9.1f}" for word in AT_MOST | AT_LEAST),
-            f"{total:9,}",
-        )
+        found, total = rates([Path(folder)])
+        print(f"{folder:40}", *(f"{rate:9.1f}" for rate in found.values()), f"{total:9,}")
 
 
 if __name__ == "__main__":
