@@ -54,7 +54,7 @@ class Worker:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
 
     def run(self, turn: Callable[[], None]) -> None:
-        """Take turns until told to stop. A turn ends when all its outcomes are known."""
+        """Take turns until stopped. A turn ends when all its outcomes are known."""
         say("ready")
         while not self.stopped:
             turn()

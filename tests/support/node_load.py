@@ -29,7 +29,7 @@ TRANSIENT = (ServerDraining, Unreachable, DeadlineExceeded, QueueNotFound)
 
 
 async def main(address: str, queue: str) -> None:
-    """Add until told to stop. Any refusal that a restart does not explain ends it."""
+    """Add until stopped. Any refusal that a restart does not explain ends it."""
     told_to_stop = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     refusals: Counter[str] = Counter()
     acknowledged, longest_gap, last = 0, 0.0, monotonic()

@@ -306,8 +306,8 @@ class Consumer(Generic[Item]):
         ends it.
 
         Outside of `async with`, the loop opens the consumer, and closes it when you leave it. The message at which you
-        leave it returns to the queue unless it is settled, because there a `break` cannot be told from an error. A
-        cancellation ends the loop.
+        leave it returns to the queue unless it is settled, because the loop cannot distinguish a `break` from an error.
+        A cancellation ends the loop.
 
         Returns:
             An iterator over the messages.

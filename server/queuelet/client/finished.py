@@ -23,7 +23,7 @@ class Finished:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[datetime, float]] = {}
-        """When each message was added, which tells it from a later one with the same ID, and when it was noted."""
+        """When each message was added, to distinguish it from a later one with its ID, and when it was noted."""
 
     def __bool__(self) -> bool:
         return bool(self._known)
