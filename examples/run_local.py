@@ -1,7 +1,8 @@
 """Queues as manifests, on this machine: what `make run` does.
 
 A real Kubernetes API server, our server and our operator run as local processes. The example queues are applied, and a
-message is passed through each. All of it stays until ^C, so that you can try more; `--once` ends it after that.
+message is passed through each. Everything keeps running until ^C, so that you can try more; `--once` stops it after the
+messages.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ ROOT = Path(__file__).parents[1]
 QUEUES = ROOT / "examples" / "manifests" / "base"
 
 READY_WITHIN = 60.0
-"""Seconds. Everything is ready in a few, on a machine with little else to do."""
+"""Seconds. On an idle machine everything is ready in a few."""
 
 RESTART_AFTER, RESTART_AT_MOST = 1.0, 30.0
-"""Seconds until a program that ended is started again: at first, and if it ends before it is ready each time."""
+"""Seconds until a program that ended is restarted: the first wait, and the maximum if it never gets ready."""
 
 
 class RunError(Exception):
-    """A program that does not do what it is here for."""
+    """A program failed or did not become ready."""
 
 
 async def main(*, once: bool) -> int:
-    """Start everything, pass messages through it, stay. Return the exit code."""
+    """Start everything, pass messages through it, and wait. Return the exit code."""
     async with AsyncExitStack() as running:
         showing = asyncio.create_task(show(running, once=once))
 
         def stop() -> None:
-            # Once: a second ^C must not end what the first one has stop.
+            # Only once, because a second ^C must not interrupt the shutdown that the first one started.
             if not showing.cancelling():
                 showing.cancel()
 
@@ -56,7 +57,7 @@ async def main(*, once: bool) -> int:
 
 
 async def show(running: AsyncExitStack, *, once: bool) -> None:
-    """Start everything, to be stopped by the stack, and pass messages through it; then stay until cancelled."""
+    """Start everything and pass messages through it; then wait until cancelled. The stack stops everything."""
     control_plane = running.enter_context(ControlPlane())
     control_plane.api.define(ROOT / "crds" / "queues.yaml")
     print("A Kubernetes API server runs, and knows the kind Queue.")
@@ -117,7 +118,7 @@ async def apply_queues(control_plane: ControlPlane) -> None:
 
 
 async def kubectl(control_plane: ControlPlane, *arguments: str) -> None:
-    """Run kubectl, which prints what it does. Raises `RunError` where it fails."""
+    """Run kubectl, which prints what it does. Raises `RunError` if it fails."""
     environment = os.environ | control_plane.environment
     done = await asyncio.create_subprocess_exec(
         binaries.get("kubectl"), *arguments, env=environment, start_new_session=True
@@ -132,7 +133,7 @@ async def kubectl(control_plane: ControlPlane, *arguments: str) -> None:
 
 
 async def pass_messages(address: str) -> None:
-    """Put a message into each queue, and take it out."""
+    """Add a message to each queue, and pop it."""
     async with Client(address) as client:
         for queue in await client.list_queues():
             added = await client.add(queue.name, f"hello, {queue.name}".encode())
@@ -147,8 +148,8 @@ async def process(
 ) -> AsyncIterator[Any]:
     """Run one of our programs; yield the log line that says that it is ready; stop it at the end.
 
-    If it ends by itself it is started again, as its Pod would be: an operator ends if it loses its Lease, such as on a
-    slow machine. Only one that ends before it was ever ready is an error.
+    If the program ends by itself it is restarted, as its Pod would be, because an operator ends if it loses its Lease,
+    for example on a slow machine. It is an error only if it ends before it was ever ready.
     """
     first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
     command = (sys.executable, "-m", module, *arguments)
@@ -167,13 +168,13 @@ async def keep_running(
     env: Mapping[str, str],
     first: asyncio.Future[dict[str, Any]],
 ) -> None:
-    """Run a program, and start it again whenever it ends, until cancelled. `first` gets the first line of `ready`."""
+    """Run a program and restart it whenever it ends, until cancelled. `first` gets the first log line `ready`."""
     pause = RESTART_AFTER
     while True:
         started = await asyncio.create_subprocess_exec(
             *command,
             stderr=PIPE,
-            start_new_session=True,  # ^C is for us to pass on
+            start_new_session=True,  # so that ^C reaches only this process, which then stops the program
             env=env,
         )
         log = asyncio.create_task(read_log(name, started, ready, first))
@@ -197,7 +198,7 @@ async def keep_running(
 async def read_log(name: str, started: Process, ready: str, first: asyncio.Future[dict[str, Any]]) -> bool:
     """Read a program's log to its end, because a full pipe would stop it. Return whether the program was ready.
 
-    What went wrong is shown.
+    Warnings and errors are printed.
     """
     was_ready = False
     assert started.stderr
@@ -219,7 +220,7 @@ async def read_log(name: str, started: Process, ready: str, first: asyncio.Futur
 
 
 def sentence_of(entry: Mapping[str, Any]) -> str:
-    """Return what to show of a line of a log: nothing of what goes as it should."""
+    """Return the text to print for a log entry: empty unless it is a warning or an error."""
     level = entry["level"]
     if level not in {"warning", "error", "critical"}:
         return ""
@@ -231,7 +232,7 @@ def sentence_of(entry: Mapping[str, Any]) -> str:
 
 
 def free_port(wanted: int) -> int:
-    """Return the port if it is free on loopback, else another. A program that is started again gets it again."""
+    """Return the port if it is free on loopback, else another. A restarted program gets the same port."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -22,7 +22,7 @@ INSERT OR IGNORE INTO fence VALUES (1, 0);
 
 
 class OvertakenError(Exception):
-    """Somebody else has written since."""
+    """Another process with a larger token has written since."""
 
 
 def write(ledger: sqlite3.Connection, booking: Received[int]) -> None:
@@ -55,6 +55,6 @@ if __name__ == "__main__":
     parser.add_argument("--server", default="localhost:10002")
     parser.add_argument("--queue", default="bookings")
     parser.add_argument("--count", type=int, default=10, help="how many bookings to put")
-    parser.add_argument("--database", default=":memory:", help="a file of SQLite")
+    parser.add_argument("--database", default=":memory:", help="SQLite database file")
     given = parser.parse_args()
     asyncio.run(main(given.server, given.queue, given.count, given.database))

@@ -28,7 +28,7 @@ async def main(server: str, queue: str, every: float, count: int) -> None:
                 try:
                     added = await producer.put(f"tick {tick}", message_id=message_id)
                 except QueueletError as error:
-                    print(f"left out tick {tick}: {error}", flush=True)
+                    print(f"skipped tick {tick}: {error}", flush=True)
                 else:
                     print("another process was first" if added.duplicate else f"put tick {tick}", flush=True)
 

@@ -1,7 +1,7 @@
 """A web application that enqueues: one client and one producer for all requests. It needs aiohttp.
 
-A request is answered once its order is kept. With --port it serves until ^C or SIGTERM; without, it sends some orders
-to itself.
+The response is sent when the order is in its queue. With --port it serves until ^C or SIGTERM. Without --port it sends
+some orders to itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def application(server: str, queue: str) -> web.Application:
         async with Client(server) as client:
             with suppress(QueueExists):
                 await client.new_queue(name=queue, limit=1_000)
-            # A user who waits for a web page gets an answer soon. Concurrent requests share batches.
+            # The short timeout is for users who wait for a page. Concurrent requests share batches.
             async with Producer(client, queue, JSON, timeout=2) as app[PRODUCER]:
                 yield
 
@@ -50,8 +50,8 @@ async def order_from_itself(app: web.Application, count: int) -> None:
     host, port, *_ = runner.addresses[0]
     async with ClientSession(f"http://{'localhost' if ':' in host else host}:{port}") as session:
         for number in range(count):
-            async with session.post("/orders", json={"number": number}) as answer:
-                print(answer.status, await answer.json())
+            async with session.post("/orders", json={"number": number}) as response:
+                print(response.status, await response.json())
     await runner.cleanup()
 
 

@@ -1,4 +1,4 @@
-"""A pool of workers: many messages at a time, failures to the dead letters, and a quiet end on SIGTERM.
+"""A pool of workers: many messages at a time, failures as dead letters, and a graceful shutdown on SIGTERM.
 
 It puts some jobs and works until none is left. With --forever it works until it is stopped.
 """
@@ -20,7 +20,7 @@ Job = dict[str, Any]
 async def work(job: Received[Job]) -> None:
     await asyncio.sleep(0.05)  # for example a call to another service
     if str(job.item["number"]).endswith("9"):
-        raise ValueError("nine is not to be had")
+        raise ValueError("numbers that end with 9 fail")
     print(f"did job {job.item['number']}", flush=True)
 
 
@@ -33,7 +33,7 @@ async def main(server: str, queue: str, count: int, *, forever: bool) -> None:
         pool = Consumer(
             client, queue, work, serializer=JSON, concurrency=10, on_error=OnError.DEAD_LETTER, until_empty=not forever
         )
-        # What goes on is finished, what was only fetched goes back at once.
+        # Running jobs are finished. Prefetched ones go back at once.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pool.stop)
         await pool.run()
         print(f"{pool.done} done, {pool.failed} failed")

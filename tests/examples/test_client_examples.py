@@ -118,7 +118,7 @@ def test_a_periodic_producer_goes_on_when_a_server_that_was_away_is_back(tmp_pat
             assert producer.stdout
             assert next(producer.stdout).startswith("put tick ")
             server.kill()
-            assert any(line.startswith("left out tick ") for line in producer.stdout)
+            assert any(line.startswith("skipped tick ") for line in producer.stdout)
             with ServerProcess(*flags, free_ports=False):
                 assert any(line.startswith("put tick ") for line in producer.stdout)
         finally:
