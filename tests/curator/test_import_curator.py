@@ -335,7 +335,7 @@ def test_names_that_do_not_tell_their_recipe_need_a_flag(place: Place) -> None:
 def test_every_command_of_curator_md_works(place: Place, server: ServerProcess, tmp_path: Path) -> None:
     """Only the address of ZooKeeper, the path and the name of the queue differ."""
     place.put("queue", (b"one", ""), (b"two", ""), (b"three", ""))
-    shown = commands("docs/curator.md", "Bring a queue over")
+    shown = commands("docs/curator.md", "Import a queue")
     assert len(shown) > 3
     name = unique_name("orders")
     script = "\n".join(shown).replace("localhost:2181", place.curator.address).replace("/queues/orders", place.path)
