@@ -17,7 +17,7 @@ class StoreKind(IntEnum):
     DISK = 2
 
 
-class State(IntEnum):
+class MessageState(IntEnum):
     """The state of a message between its Add and its removal. The numbers are those of the wire."""
 
     READY = 1
@@ -74,7 +74,7 @@ class DeliverySettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Definition:
+class QueueDefinition:
     """The definition of a queue. Everything except its store can be changed later."""
 
     store: StoreKind = StoreKind.MEMORY

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from queuelet.cli.options import GLOBAL
 from queuelet.cli.server import server
 from queuelet.core.stored_form import NewMessage
-from queuelet.definition import Definition, Owner
+from queuelet.definition import Owner, QueueDefinition
 from queuelet.errors import QueueletError
 from queuelet.fairness import Line
 from queuelet.server.incoming import IncomingLimit
@@ -56,7 +56,7 @@ def test_server_md_has_the_status_code_of_every_reason() -> None:
 
 def test_server_md_lists_every_metric() -> None:
     manager = make_manager()
-    definition = Definition(name="orders", limit=2, tags=(Tag("a", "b"),), owner=Owner(name="main/shop/orders"))
+    definition = QueueDefinition(name="orders", limit=2, tags=(Tag("a", "b"),), owner=Owner(name="main/shop/orders"))
     queue = manager.new(definition, now=1)
     queue.add_batch([NewMessage(b"x")] * 3, now=1)
     queue.pop(now=1)

@@ -25,7 +25,7 @@ from queuelet.core.queue import Queue
 from queuelet.core.stored_form import NewMessage
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiting import Waiter
-from queuelet.definition import Definition, StoreKind
+from queuelet.definition import QueueDefinition, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.consume import ConsumeRpcs
@@ -575,7 +575,7 @@ class Driven:
         manager = Manager(
             {StoreKind.MEMORY: self.store}, bounds=Bounds(), budget=budget, tokens=Tokens(time.time_ns()), now=1
         )
-        self.queue: Queue = manager.new(Definition(name="orders"), now=1)
+        self.queue: Queue = manager.new(QueueDefinition(name="orders"), now=1)
         self.requests: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.answer = pb.ConsumeResponse()
         self.serving = asyncio.ensure_future(

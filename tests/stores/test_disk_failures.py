@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from queuelet.core.message import Delivery
-from queuelet.definition import State
+from queuelet.definition import MessageState
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.stores.disk import DiskSettings, check, commits, reserve, schedule, writer
 from queuelet.stores.disk.data_dir import DATABASE
@@ -97,7 +97,7 @@ def test_leases_are_kept_on_a_full_disk(harness: DiskHarness, disk: FaultyDisk) 
     fill_disk(harness, disk)
     seqs, _ = messages.checkout_many(100, 1 << 30)
     for seq in seqs:
-        messages.deliveries[seq] = Delivery(State.LEASED, 1, seq, 50, 40, "worker")
+        messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, seq, 50, 40, "worker")
     messages.mark_changed(seqs)
     harness.commit()
     assert sorted(harness.reopen().deliveries) == seqs

@@ -17,7 +17,7 @@ import pytest
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.storage import StoredQueue
 from queuelet.core.stored_form import decode
-from queuelet.definition import State
+from queuelet.definition import MessageState
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk import DiskStore, migrations
 from queuelet.stores.disk.backup import back_up, restore
@@ -84,11 +84,11 @@ def assert_is_all_of_version_1(queues: dict[str, StoredQueue]) -> None:
         10: b"",
     }
     assert {payloads[seq]: delivery.state for seq, delivery in messages.deliveries.items()} == {
-        b"leased": State.LEASED,
-        b"nacked": State.READY,
-        b"delayed by a nack": State.DELAYED,
-        b"dead": State.DEAD,
-        b"redriven": State.READY,
+        b"leased": MessageState.LEASED,
+        b"nacked": MessageState.READY,
+        b"delayed by a nack": MessageState.DELAYED,
+        b"dead": MessageState.DEAD,
+        b"redriven": MessageState.READY,
     }
     assert {delivery.consumer for delivery in messages.deliveries.values()} == {"a worker, ünïcode"}
     assert [seq for seq, delivery in messages.deliveries.items() if delivery.superseded] == [5]

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from queuelet.core.message import Delivery, Rank
 from queuelet.core.storage import Messages
-from queuelet.definition import State
+from queuelet.definition import MessageState
 from queuelet.stores.disk import DiskSettings
 from queuelet.stores.disk.check import check_store
 from support.counts import on_a_disk
@@ -98,7 +98,7 @@ class DiskMachine(RuleBasedStateMachine):
         for seq in seqs:
             self.token += 1
             delivered[seq] = (self.token, by_stream)
-            self.messages.deliveries[seq] = Delivery(State.LEASED, 1, self.token, by_stream=by_stream)
+            self.messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, self.token, by_stream=by_stream)
         if is_lately:
             self.messages.mark_leased(seqs)
             self.leased_lately.update(seqs)

@@ -17,7 +17,7 @@ import pytest
 
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.message import Delivery
-from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
+from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.memory import resident_bytes
 from queuelet.stores.disk import DiskSettings, DiskStore, schedule
@@ -30,7 +30,7 @@ from support.disk_harness import QUEUE_ID, DiskHarness
 from support.logged_process import clean_environment
 
 MIB = 1024 * 1024
-WHOLE = Definition(
+WHOLE = QueueDefinition(
     store=StoreKind.DISK,
     name="shop.orders",
     limit=7,
@@ -73,10 +73,10 @@ def folder_bytes(folder: Path) -> int:
 def test_queues_are_there_again_with_all_of_their_definitions_in_order_of_creation(harness: DiskHarness) -> None:
     store = harness.store
     store.new("b", 10, WHOLE)
-    store.new("a", 20, Definition(store=StoreKind.DISK))
-    store.new("c", 15, Definition(store=StoreKind.DISK, name="gone"))
+    store.new("a", 20, QueueDefinition(store=StoreKind.DISK))
+    store.new("c", 15, QueueDefinition(store=StoreKind.DISK, name="gone"))
     harness.commit()
-    changed = Definition(store=StoreKind.DISK, name="now named")
+    changed = QueueDefinition(store=StoreKind.DISK, name="now named")
     store.redefine("a", 2, changed)
     store.drop("c")
     harness.commit()
@@ -103,7 +103,7 @@ def test_a_dropped_queue_leaves_no_rows(harness: DiskHarness) -> None:
     messages.append(1, bytes(100_000))
     messages.keep_answer(b"key", 1, b"answer")
     messages.checkout_many(1, 0)
-    messages.deliveries[1] = Delivery(State.LEASED)
+    messages.deliveries[1] = Delivery(MessageState.LEASED)
     messages.mark_changed([1])
     harness.commit()
     messages.append(2, b"never written")
@@ -173,7 +173,7 @@ def test_there_is_nothing_to_wait_for_if_nothing_changed(harness: DiskHarness) -
 def test_a_queue_does_not_wait_for_another(harness: DiskHarness) -> None:
     messages = harness.open()
     harness.commit()
-    harness.store.new("other", 2, Definition(store=StoreKind.DISK)).append(1, b"one")
+    harness.store.new("other", 2, QueueDefinition(store=StoreKind.DISK)).append(1, b"one")
     assert messages.commit() is None
     harness.commit()
 
@@ -233,7 +233,7 @@ def test_leases_are_committed_after_a_time_although_no_call_waits(
     harness.commit()
     commits_before = harness.store.stats().commits
     messages.checkout_many(1, 0)
-    messages.deliveries[1] = Delivery(State.LEASED, 1, 99)
+    messages.deliveries[1] = Delivery(MessageState.LEASED, 1, 99)
     messages.mark_leased([1])
     harness.until(lambda: harness.store.stats().commits == commits_before + 1)
     assert harness.reopen().deliveries[1].token == 99
@@ -244,7 +244,7 @@ def test_young_leases_are_not_written_with_changes_for_which_calls_wait(harness:
     messages.append_many(1, [b"one", b"two"])
     harness.commit()
     for seq in messages.checkout_many(2, 100)[0]:
-        messages.deliveries[seq] = Delivery(State.LEASED, 1, 98 + seq)
+        messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, 98 + seq)
         messages.mark_leased([seq])
     messages.deliveries[2].count = 2
     messages.mark_changed([2])
@@ -259,7 +259,7 @@ def test_leases_are_committed_when_the_store_is_closed(harness: DiskHarness) -> 
     messages.append(1, b"one")
     harness.commit()
     messages.checkout_many(1, 0)
-    messages.deliveries[1] = Delivery(State.LEASED, 1, 99)
+    messages.deliveries[1] = Delivery(MessageState.LEASED, 1, 99)
     messages.mark_leased([1])
     harness.commit()
     assert harness.restart().deliveries[1].token == 99
@@ -273,7 +273,7 @@ def test_a_closed_store_is_one_file_and_refuses_every_call(harness: DiskHarness)
     with pytest.raises(StoreFailed, match="closed"):
         messages.take()
     with pytest.raises(StoreFailed, match="closed"):
-        harness.store.new("another", 1, Definition())
+        harness.store.new("another", 1, QueueDefinition())
     harness.store = harness.restarted()
 
 
@@ -294,7 +294,7 @@ def test_a_backlog_takes_no_memory_once_it_is_committed(harness: DiskHarness, or
     settings = DiskSettings(reserve_bytes=0, window_bytes=MIB)
     harness.store = harness.restarted(settings)
     queues = [
-        harness.store.new(f"{number}", 1, Definition(store=StoreKind.DISK))
+        harness.store.new(f"{number}", 1, QueueDefinition(store=StoreKind.DISK))
         for number in range(1 if order == "one queue" else 50)
     ]
     idle = harness.budget.used

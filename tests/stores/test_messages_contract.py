@@ -14,7 +14,7 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.message import Delivery, Rank, TryOutcome
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import failed_try
-from queuelet.definition import Definition, State
+from queuelet.definition import MessageState, QueueDefinition
 from queuelet.stores.memory import MemoryStore
 from support.counts import on_a_disk
 from support.disk_harness import DiskHarness
@@ -58,7 +58,7 @@ class MemoryHarness:
 
     def open(self) -> Messages:
         """Create the queue."""
-        return MemoryStore(self.budget).new("id", 1, Definition())
+        return MemoryStore(self.budget).new("id", 1, QueueDefinition())
 
     def turn(self) -> None:
         """Do nothing, because the store has no background work."""
@@ -123,7 +123,7 @@ def deliver(messages: Messages, count: int) -> list[int]:
     """Lease the first messages, as a queue does."""
     seqs, _ = messages.checkout_many(count, 1 << 20)
     for seq in seqs:
-        messages.deliveries[seq] = Delivery(State.LEASED, 1, 100 + seq, 50, 40, "worker")
+        messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, 100 + seq, 50, 40, "worker")
     messages.mark_changed(seqs)
     return seqs
 
@@ -509,7 +509,7 @@ class MessagesMachine(RuleBasedStateMachine):
         self.line.difference_update(expected)
         if is_delivered:
             for seq in expected:
-                delivery = Delivery(State.LEASED, 1, seq + 1_000_000, 50, 40, "worker")
+                delivery = Delivery(MessageState.LEASED, 1, seq + 1_000_000, 50, 40, "worker")
                 self.deliveries[seq] = self.messages.deliveries[seq] = delivery
             self.messages.mark_changed(expected)
 
@@ -518,7 +518,7 @@ class MessagesMachine(RuleBasedStateMachine):
     def return_to_line(self, data: st.DataObject, run: int) -> None:
         for seq in self.some(data, self.lifted, run):
             if seq in self.deliveries:
-                self.deliveries[seq].state = State.READY
+                self.deliveries[seq].state = MessageState.READY
                 self.messages.mark_changed([seq])
             self.messages.return_to_line(seq)
             self.line.add(seq)

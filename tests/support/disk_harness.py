@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.definition import Definition, StoreKind
+from queuelet.definition import QueueDefinition, StoreKind
 from queuelet.stores.disk import DiskSettings, DiskStore
 from queuelet.stores.disk.messages import DiskMessages
 from support.disk_faults import FaultyDisk
@@ -39,7 +39,7 @@ class DiskHarness:
 
     def open(self) -> DiskMessages:
         """Create the queue."""
-        return self.store.new(QUEUE_ID, 1, Definition(store=StoreKind.DISK, name="orders"))
+        return self.store.new(QUEUE_ID, 1, QueueDefinition(store=StoreKind.DISK, name="orders"))
 
     def open_in(self, folder: Path) -> DiskMessages:
         """Create the queue in a new store in another folder."""

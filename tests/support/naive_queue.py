@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from queuelet.core.message import DeathReason, Terms, TryOutcome
-from queuelet.definition import State
+from queuelet.definition import MessageState
 
 NEVER = 1 << 63
 
@@ -30,7 +30,7 @@ class Record:
     ttl: int
     is_ranked: bool
     """Whether it has a rank, because it has terms or was redriven."""
-    state: State = State.READY
+    state: MessageState = MessageState.READY
     until: int = 0
     is_known: bool = False
     """Whether it was ever delivered or dead."""
@@ -66,8 +66,8 @@ class NaiveQueue:
     def next_due(self) -> int:
         """Return when the next transition is due."""
         return min(
-            [record.until for record in self.records if record.state in {State.LEASED, State.DELAYED}]
-            + [self.expires(record) for record in self.records if record.state in {State.READY, State.DELAYED}],
+            [each.until for each in self.records if each.state in {MessageState.LEASED, MessageState.DELAYED}]
+            + [self.expires(each) for each in self.records if each.state in {MessageState.READY, MessageState.DELAYED}],
             default=NEVER,
         )
 
@@ -75,19 +75,19 @@ class NaiveQueue:
         """Make all overdue transitions."""
         if self.is_taken_over:
             self.is_taken_over = False
-            for record in self.of(State.LEASED):
+            for record in self.of(MessageState.LEASED):
                 self.tally["expired"] += 1
                 self.end_try(record, TryOutcome.LEASE_EXPIRED, "an exclusive consumer took over the queue", now, now)
                 record.old_tokens.append(record.token)
                 record.token = 0
-        for record in self.of(State.LEASED):
+        for record in self.of(MessageState.LEASED):
             if record.until <= now:
                 self.tally["expired"] += 1
                 self.end_try(record, TryOutcome.LEASE_EXPIRED, "", now, now)
-        for record in self.of(State.DELAYED):
+        for record in self.of(MessageState.DELAYED):
             if record.until <= now:
-                record.state = State.READY
-        for record in self.of(State.READY, State.DELAYED):
+                record.state = MessageState.READY
+        for record in self.of(MessageState.READY, MessageState.DELAYED):
             if self.expires(record) <= now:
                 record.is_known = True
                 self.bury(record, DeathReason.EXPIRED)
@@ -108,7 +108,7 @@ class NaiveQueue:
             self.next_seq, own_id, payload, asked.priority, due, now, asked.ttl, is_ranked=terms is not None
         )
         if due > now:
-            record.state, record.until = State.DELAYED, due
+            record.state, record.until = MessageState.DELAYED, due
         self.records.append(record)
         self.next_seq += 1
         self.tally["enqueued"] += 1
@@ -118,7 +118,7 @@ class NaiveQueue:
 
     def first(self, count: int) -> list[Record]:
         """Return the first ready messages."""
-        return sorted(self.of(State.READY), key=lambda record: (record.priority, record.due, record.seq))[:count]
+        return sorted(self.of(MessageState.READY), key=lambda record: (record.priority, record.due, record.seq))[:count]
 
     def pop(self, count: int) -> list[bytes]:
         """Remove the first ready messages and return their payloads."""
@@ -135,7 +135,7 @@ class NaiveQueue:
             self.tally["redelivered"] += record.is_known
             if record.token:
                 record.old_tokens.append(record.token)
-            record.state, record.token, record.until = State.LEASED, token, until
+            record.state, record.token, record.until = MessageState.LEASED, token, until
             record.count += 1
             record.is_known = True
         return leased
@@ -178,7 +178,7 @@ class NaiveQueue:
             result = self.why_not(token)
             if not result:
                 record = next(record for record in self.records if record.token == token)
-                if record.state is State.LEASED:
+                if record.state is MessageState.LEASED:
                     change(record)
                 else:
                     result = "LEASE_LOST"
@@ -193,7 +193,7 @@ class NaiveQueue:
 
     # Purging and redriving
 
-    def purge(self, records: Iterable[Record], states: set[State]) -> int:
+    def purge(self, records: Iterable[Record], states: set[MessageState]) -> int:
         """Remove messages if they are in `states`; no states mean all."""
         purged = [record for record in records if not states or record.state in states]
         self.remove(purged)
@@ -204,8 +204,8 @@ class NaiveQueue:
         """Make dead messages ready as if they were new, except for their history."""
         count = 0
         for record in records:
-            if record.state is State.DEAD:
-                record.state, record.count, record.reason = State.READY, 0, 0
+            if record.state is MessageState.DEAD:
+                record.state, record.count, record.reason = MessageState.READY, 0, 0
                 record.due = record.added = now
                 record.is_ranked = True
                 if record.token:
@@ -215,7 +215,7 @@ class NaiveQueue:
         self.tally["redriven"] += count
         return count
 
-    def of(self, *states: State) -> list[Record]:
+    def of(self, *states: MessageState) -> list[Record]:
         """Return the messages in these states."""
         return [record for record in self.records if record.state in states]
 
@@ -240,14 +240,14 @@ class NaiveQueue:
         elif record.count >= self.max_deliveries:
             self.bury(record, DeathReason.MAX_DELIVERIES)
         elif wake > now:
-            record.state, record.until = State.DELAYED, wake
+            record.state, record.until = MessageState.DELAYED, wake
         else:
-            record.state = State.READY
+            record.state = MessageState.READY
 
     def bury(self, record: Record, reason: DeathReason) -> None:
         """Make a message dead."""
         self.tally["buried"] += 1
-        record.state, record.reason = State.DEAD, reason
+        record.state, record.reason = MessageState.DEAD, reason
 
     def remove(self, gone: list[Record]) -> None:
         """Remove messages."""

@@ -7,7 +7,7 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.core.tokens import Tokens
-from queuelet.definition import Definition, DeliverySettings, StoreKind
+from queuelet.definition import DeliverySettings, QueueDefinition, StoreKind
 from queuelet.stores.memory import MemoryStore
 from support.drafts import draft, payload_of
 
@@ -33,7 +33,7 @@ def make_queue(  # settings of the queue
 ) -> Queue:
     """Return a queue in memory."""
     manager = make_manager(bounds=Bounds(waiting=waiting, waiting_per_peer=waiting_per_peer), watermark=watermark)
-    return manager.new(Definition(name=name, limit=limit, delivery=delivery or DeliverySettings()), now=now)
+    return manager.new(QueueDefinition(name=name, limit=limit, delivery=delivery or DeliverySettings()), now=now)
 
 
 def budget_of(queue: Queue) -> MemoryBudget:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.definition import Definition
+from queuelet.definition import QueueDefinition
 from queuelet.errors import StoreFailed
 from queuelet.stores.memory import MemoryMessages, MemoryStore
 
@@ -22,7 +22,7 @@ class SlowStore(MemoryStore):
         self.commits: list[asyncio.Future[None]] = []
         """Pending commits, oldest first."""
 
-    def new(self, queue_id: str, created: int, definition: Definition) -> MemoryMessages:
+    def new(self, queue_id: str, created: int, definition: QueueDefinition) -> MemoryMessages:
         """Create the messages of a new queue."""
         return _SlowMessages(self._account, self)
 

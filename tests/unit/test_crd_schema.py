@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.bounds import UNBOUNDED, Bounds
-from queuelet.definition import Counts, Definition, DeliverySettings, StoreKind
+from queuelet.definition import Counts, DeliverySettings, QueueDefinition, StoreKind
 from queuelet.errors import InvalidArgument
 from queuelet.ids import checked_name
 from queuelet.server.requests import delivery_from_pb, limit_from_pb
@@ -61,7 +61,7 @@ def test_stores_are_those_of_the_server_and_of_the_wire() -> None:
 
 
 def test_defaults_are_those_of_the_server() -> None:
-    defaults = Definition()
+    defaults = QueueDefinition()
     assert SPEC["store"]["default"].upper() == defaults.store.name
     assert SPEC["limit"]["default"] == defaults.limit == UNBOUNDED
     for name, field in FIELDS.items():

@@ -12,10 +12,10 @@ from queuelet.core.message import Delivery
 from queuelet.core.states import States
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import id_of
-from queuelet.definition import State
+from queuelet.definition import MessageState
 from queuelet.ids import MessageIds
 
-_ALL_STATES = frozenset(State)
+_ALL_STATES = frozenset(MessageState)
 
 
 _UNORDERED_PAGE = 1_000
@@ -30,7 +30,7 @@ class Browsed(NamedTuple):
 
     seq: int
     body: bytes
-    state: State
+    state: MessageState
     until: int
     """LEASED: when the lease ends. DELAYED: when the delay ends. Otherwise 0."""
     delivery: Delivery | None
@@ -77,13 +77,13 @@ class Browser:
         seqs = (self.seq_of(message_id) for message_id in message_ids)
         return (seq for seq in seqs if seq is not None)
 
-    def page(self, after: int, count: int, states: Iterable[State]) -> Page:
+    def page(self, after: int, count: int, states: Iterable[MessageState]) -> Page:
         """Read about `count` messages after a sequence number and return those in `states`; no states mean all states.
 
         It reads fewer if they are large, so that other calls do not wait for a long read from disk.
         """
         wanted = set(states) or _ALL_STATES
-        if State.READY in wanted:
+        if MessageState.READY in wanted:
             rows = self._messages.after(after, count, _PAGE_BYTES)
         else:
             rows = self._unready_after(after, count, wanted)
@@ -91,22 +91,22 @@ class Browser:
         last = rows[-1][0] if rows else after
         return Page([each for each in browsed if each.state in wanted], last, not rows)
 
-    def _unready_after(self, after: int, count: int, states: AbstractSet[State]) -> list[tuple[int, bytes]]:
+    def _unready_after(self, after: int, count: int, states: AbstractSet[MessageState]) -> list[tuple[int, bytes]]:
         """Return delayed, leased or dead messages after a sequence number, without reading those in line.
 
         Only dead messages are indexed in order. All delayed or leased ones are scanned for each page, so pages of them
         are larger.
         """
         in_order: list[Iterable[int]] = []
-        if State.DEAD in states:
+        if MessageState.DEAD in states:
             in_order.append(self._states.dead.irange(minimum=after + 1))
-        if State.DELAYED in states or State.LEASED in states:
+        if MessageState.DELAYED in states or MessageState.LEASED in states:
             count = max(count, _UNORDERED_PAGE)
-        if State.DELAYED in states:
+        if MessageState.DELAYED in states:
             in_order.append(nsmallest(count, (seq for seq in self._states.delays.until if seq > after)))
-        if State.LEASED in states:
+        if MessageState.LEASED in states:
             deliveries = self._messages.deliveries.items()
-            leased = (seq for seq, delivery in deliveries if seq > after and delivery.state is State.LEASED)
+            leased = (seq for seq, delivery in deliveries if seq > after and delivery.state is MessageState.LEASED)
             in_order.append(nsmallest(count, leased))
         rows: list[tuple[int, bytes]] = []
         size = 0
@@ -125,6 +125,6 @@ class Browser:
         delivery = self._messages.deliveries.get(seq)
         state = self._states.of(seq)
         until = self._states.delays.until.get(seq, 0)
-        if delivery is not None and state is State.LEASED:
+        if delivery is not None and state is MessageState.LEASED:
             until = delivery.until
         return Browsed(seq, body, state, until, delivery)

@@ -18,7 +18,7 @@ from queuelet.core.refusals import Refuser
 from queuelet.core.states import States
 from queuelet.core.storage import Messages, Store
 from queuelet.core.waiting import AddLine, AddResult, Draft, Duplicate, TakerLine, WaitingAdd
-from queuelet.definition import Definition
+from queuelet.definition import QueueDefinition
 from queuelet.errors import InvalidArgument, MemoryExhausted, QueueFull, QueueletError
 from queuelet.ids import MessageIds
 
@@ -92,7 +92,7 @@ class Intake:
         self.refused_memory = 0
         """The number of messages that were refused because of the memory budget."""
 
-    def redefine(self, definition: Definition) -> None:
+    def redefine(self, definition: QueueDefinition) -> None:
         """Use the limit of a new definition. If it is draining, waiting Adds end with an error."""
         self._limit = definition.limit
         self._is_draining = definition.draining

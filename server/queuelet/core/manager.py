@@ -15,7 +15,7 @@ from queuelet.core.queue import QUEUE_OVERHEAD, Queue
 from queuelet.core.removed_owners import RemovedOwners
 from queuelet.core.storage import Store, StoredQueue
 from queuelet.core.tokens import Tokens
-from queuelet.definition import Counts, Definition, Owner, StoreKind
+from queuelet.definition import Counts, Owner, QueueDefinition, StoreKind
 from queuelet.errors import (
     InvalidArgument,
     NotOwner,
@@ -47,7 +47,7 @@ class Outcome(Enum):
 class Declaration:
     """The desired state of a queue, which is identified by its name."""
 
-    definition: Definition
+    definition: QueueDefinition
     queue_id: str = ""
     """The ID for a new queue, in canonical form; empty for a random one. An existing queue keeps its own."""
 
@@ -136,7 +136,7 @@ class Manager:
         start = bisect_right(self._numbers, number)
         return [self._by_number[number] for number in self._numbers[start : start + count]]
 
-    def new(self, definition: Definition, *, now: int, queue_id: str = "") -> Queue:
+    def new(self, definition: QueueDefinition, *, now: int, queue_id: str = "") -> Queue:
         """Create a queue from a validated definition.
 
         Raises:
@@ -228,7 +228,7 @@ class Manager:
         self._notify(queue)
         return dropped
 
-    def redefine(self, queue: Queue, definition: Definition, *, now: int) -> None:
+    def redefine(self, queue: Queue, definition: QueueDefinition, *, now: int) -> None:
         """Change the definition of a queue; store and name stay the same.
 
         Raises:
@@ -369,7 +369,7 @@ def _owner_after(present: Owner | None, declared: Owner | None) -> Owner | None:
     return declared or present
 
 
-def _cost(definition: Definition) -> int:
+def _cost(definition: QueueDefinition) -> int:
     return QUEUE_OVERHEAD + sum(len(key) + len(value) for key, value in definition.tags)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from queuelet.definition import State
+from queuelet.definition import MessageState
 
 
 class Terms(NamedTuple):
@@ -85,7 +85,7 @@ class Delivery:
 
     def __init__(  # noqa: PLR0913, PLR0917  # made for each lease: by place is a third faster than by name
         self,
-        state: State = State.LEASED,
+        state: MessageState = MessageState.LEASED,
         count: int = 0,
         token: int = 0,
         until: int = 0,

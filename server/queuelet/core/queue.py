@@ -29,7 +29,7 @@ from queuelet.core.states import States
 from queuelet.core.storage import Messages, Store
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiting import AddResult, Draft, Duplicate, TakerLine, Waiter, WaitingAdd
-from queuelet.definition import Counts, Definition, State
+from queuelet.definition import Counts, MessageState, QueueDefinition
 from queuelet.errors import LeaseLost, QueueletError
 from queuelet.ids import MessageIds
 
@@ -52,7 +52,7 @@ class Queue:
         queue_id: str,
         number: int,
         created: int,
-        definition: Definition,
+        definition: QueueDefinition,
         store: Store,
         messages: Messages,
         budget: MemoryBudget,
@@ -496,7 +496,7 @@ class Queue:
         """Return the queued message with this ID (in canonical form), or None."""
         return self._browser.find(message_id)
 
-    def browse(self, after: int, count: int, states: Iterable[State] = (), *, now: int) -> Page:
+    def browse(self, after: int, count: int, states: Iterable[MessageState] = (), *, now: int) -> Page:
         """Read up to `count` messages after a sequence number, in the order of the numbers. Return those in `states`.
 
         No states mean all states. Messages in line are only read if READY is among the states.
@@ -505,11 +505,11 @@ class Queue:
             self.advance(now)
         return self._browser.page(after, count, states)
 
-    def purge_ids(self, message_ids: Iterable[bytes], now: int, states: Iterable[State] = ()) -> int:
+    def purge_ids(self, message_ids: Iterable[bytes], now: int, states: Iterable[MessageState] = ()) -> int:
         """Remove the messages with these IDs, if they are in `states`. Return how many were removed."""
         return self.purge(self._browser.seqs_of(message_ids), now, states)
 
-    def purge(self, seqs: Iterable[int], now: int, states: Iterable[State] = ()) -> int:
+    def purge(self, seqs: Iterable[int], now: int, states: Iterable[MessageState] = ()) -> int:
         """Remove the messages with these numbers, if they are in `states`. Return how many were removed.
 
         No states mean all states.
@@ -542,7 +542,7 @@ class Queue:
         """Return an awaitable for the commit of all changes so far, as `Messages.commit` does."""
         return self._messages.commit(within=within)
 
-    def redefine(self, definition: Definition, now: int) -> None:
+    def redefine(self, definition: QueueDefinition, now: int) -> None:
         """Change the definition. If the new limit is below the depth, no messages are dropped, but Adds are refused."""
         self.check_exists()
         self.store.redefine(self.id, self.revision + 1, definition)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from queuelet.definition import Counts, Definition
+from queuelet.definition import Counts, QueueDefinition
 from queuelet.errors import QueueDraining, QueueEmpty, QueueFull, QueueHeld, QueueNotFound, TooMany
 
 
@@ -12,7 +12,7 @@ class Refuser(Protocol):
     """A queue, as far as its errors need to know it."""
 
     id: str
-    definition: Definition
+    definition: QueueDefinition
 
     @property
     def label(self) -> str:

@@ -39,7 +39,7 @@ from queuelet.core.storage import Messages
 from queuelet.core.stored_form import HISTORY, failed_try, newest_tries
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiting import TakerLine
-from queuelet.definition import Counts, DeliverySettings, State
+from queuelet.definition import Counts, DeliverySettings, MessageState
 from queuelet.errors import LeaseLost, QueueletError
 
 _SLICE = 1_000
@@ -112,14 +112,14 @@ class States:
         deliveries = self._messages.deliveries
         # The tokens are in the order in which they were granted, because tokens only increase.
         granted = (deliveries[seq] for seq in self.leases.seqs.values())
-        return next((delivery.since for delivery in granted if delivery.state is State.LEASED), 0)
+        return next((delivery.since for delivery in granted if delivery.state is MessageState.LEASED), 0)
 
-    def of(self, seq: int) -> State:
+    def of(self, seq: int) -> MessageState:
         """Return the state of a stored message."""
         delivery = self._messages.deliveries.get(seq)
         if delivery is not None:
             return delivery.state
-        return State.DELAYED if seq in self.delays.until else State.READY
+        return MessageState.DELAYED if seq in self.delays.until else MessageState.READY
 
     def held_by(self, token: int) -> tuple[int, Delivery] | QueueletError:
         """Return the leased message of a token and its delivery, or the error if there is none."""
@@ -127,7 +127,7 @@ class States:
         if seq is None:
             return self.leases.refusal(token)
         delivery = self._messages.deliveries[seq]
-        if delivery.state is not State.LEASED:
+        if delivery.state is not MessageState.LEASED:
             return LeaseLost(f"the lease has ended: the message is {delivery.state.name.lower()} again")
         return seq, delivery
 
@@ -146,11 +146,11 @@ class States:
 
     def leave(self, seq: int, delivery: Delivery | None) -> None:
         """Remove a message from its current state. It stays stored, and in the line until it is discarded."""
-        if delivery is not None and delivery.state is State.LEASED:
+        if delivery is not None and delivery.state is MessageState.LEASED:
             self.leased -= 1
         elif seq in self.delays.until:
             del self.delays.until[seq]
-        elif delivery is not None and delivery.state is State.DEAD:
+        elif delivery is not None and delivery.state is MessageState.DEAD:
             self.dead.remove(seq)
         else:
             self.order.drop(seq)
@@ -177,15 +177,15 @@ class States:
         ended: list[tuple[int, Delivery]] = []
         for seq, delivery in messages.deliveries.items():
             self.leases.restore(seq, delivery.token, delivery.superseded)
-            if delivery.state is State.LEASED:
+            if delivery.state is MessageState.LEASED:
                 self.leased += 1
                 if delivery.by_stream:
                     ended.append((seq, delivery))
                 else:
                     self.leases.watch(delivery.token, 1, delivery.until)
-            elif delivery.state is State.DEAD:
+            elif delivery.state is MessageState.DEAD:
                 self.dead.add(seq)
-            elif delivery.state is State.DELAYED:
+            elif delivery.state is MessageState.DELAYED:
                 self.delays.add(seq, delivery.until)
             else:
                 self.order.put(seq)
@@ -226,12 +226,12 @@ class States:
         for seq in seqs:
             delivery = deliveries.get(seq)
             if delivery is None:
-                delivery = deliveries[seq] = Delivery(State.LEASED, 1, token, deadline, now, consumer)
+                delivery = deliveries[seq] = Delivery(MessageState.LEASED, 1, token, deadline, now, consumer)
                 counts.append(1)
             else:
                 self._messages.tally.redelivered += 1
                 self._supersede(seq, delivery)
-                delivery.state = State.LEASED
+                delivery.state = MessageState.LEASED
                 delivery.count += 1
                 delivery.token = token
                 delivery.until = deadline
@@ -257,7 +257,7 @@ class States:
                 results.append(self.leases.refusal(token))
                 continue
             delivery = deliveries.pop(seq)
-            if delivery.state is State.LEASED:
+            if delivery.state is MessageState.LEASED:
                 ended += 1
             else:
                 self.leave(seq, delivery)
@@ -354,11 +354,11 @@ class States:
             self._bury(seq, delivery, DeathReason.MAX_DELIVERIES, now)
             return
         if wake > now:
-            delivery.state = State.DELAYED
+            delivery.state = MessageState.DELAYED
             delivery.until = wake
             self.delays.add(seq, wake)
         else:
-            delivery.state = State.READY
+            delivery.state = MessageState.READY
             self.order.put(seq)
             self._takers.wake(1)
         self._messages.mark_changed((seq,))
@@ -367,7 +367,7 @@ class States:
     def void_leases(self) -> None:
         """End all current leases and refuse their tokens. `advance` does this in slices."""
         deliveries = self._messages.deliveries.values()
-        self._voided = [delivery.token for delivery in deliveries if delivery.state is State.LEASED]
+        self._voided = [delivery.token for delivery in deliveries if delivery.state is MessageState.LEASED]
 
     @property
     def is_voiding(self) -> bool:
@@ -384,7 +384,7 @@ class States:
         self._messages.tally.redriven += count
         return count
 
-    def purge(self, seqs: Iterable[int], states: AbstractSet[State]) -> int:
+    def purge(self, seqs: Iterable[int], states: AbstractSet[MessageState]) -> int:
         """Remove messages, if they are in `states`; no states mean all. Return how many were removed."""
         messages = self._messages
         count = 0
@@ -435,7 +435,7 @@ class States:
             self._budget.used += RANK_OVERHEAD
         delivery = messages.deliveries[seq]
         self._supersede(seq, delivery)
-        delivery.state, delivery.count, delivery.token, delivery.reason = State.READY, 0, 0, 0
+        delivery.state, delivery.count, delivery.token, delivery.reason = MessageState.READY, 0, 0, 0
         messages.mark_changed((seq,))
         self.expiries.watch(seq)
         self.order.put(seq)
@@ -452,7 +452,7 @@ class States:
 
     def _bury(self, seq: int, delivery: Delivery, reason: DeathReason, now: int) -> None:
         """Make a message dead that was removed from its state."""
-        delivery.state = State.DEAD
+        delivery.state = MessageState.DEAD
         delivery.reason = reason
         delivery.since = now
         self.dead.add(seq)
@@ -464,7 +464,7 @@ class States:
         for token in voided:
             seq = self.leases.seqs.get(token)
             delivery = None if seq is None else self._messages.deliveries[seq]
-            if seq is not None and delivery is not None and delivery.state is State.LEASED:
+            if seq is not None and delivery is not None and delivery.state is MessageState.LEASED:
                 self._messages.tally.expired += 1
                 self.end_try(seq, delivery, now, TryOutcome.LEASE_EXPIRED, _TAKEN_OVER, now)
                 self._supersede(seq, delivery)
@@ -479,7 +479,7 @@ class States:
             ended = self.leases.due(now)
             for token, seq in ended:
                 delivery = self._messages.deliveries[seq]
-                if delivery.state is State.LEASED and delivery.token == token and delivery.until <= now:
+                if delivery.state is MessageState.LEASED and delivery.token == token and delivery.until <= now:
                     self._messages.tally.expired += 1
                     self.end_try(seq, delivery, now, TryOutcome.LEASE_EXPIRED, "", now)
             done += 1 + len(ended)
@@ -491,7 +491,7 @@ class States:
             seq = self.delays.end_next()
             delivery = self._messages.deliveries.get(seq)
             if delivery is not None:
-                delivery.state = State.READY
+                delivery.state = MessageState.READY
                 self._messages.mark_changed((seq,))
             self.order.put(seq)
             self.woken += 1
@@ -503,11 +503,11 @@ class States:
             if seq is None:
                 return
             delivery = self._messages.deliveries.get(seq)
-            if delivery is not None and delivery.state in {State.LEASED, State.DEAD}:
+            if delivery is not None and delivery.state in {MessageState.LEASED, MessageState.DEAD}:
                 continue  # it will be tracked again if it becomes ready
             self.leave(seq, delivery)
             if delivery is None:
-                delivery = self._messages.deliveries[seq] = Delivery(State.DEAD)
+                delivery = self._messages.deliveries[seq] = Delivery(MessageState.DEAD)
                 self._budget.used += LEASE_OVERHEAD
             self._bury(seq, delivery, DeathReason.EXPIRED, now)
 

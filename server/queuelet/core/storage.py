@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from queuelet.core.message import Delivery, Rank, Tally
-from queuelet.definition import Definition
+from queuelet.definition import QueueDefinition
 
 
 class Messages(Protocol):
@@ -151,7 +151,7 @@ class StoredQueue:
     created: int
     """Nanoseconds since 1970."""
     revision: int
-    definition: Definition
+    definition: QueueDefinition
     messages: Messages
 
 
@@ -177,10 +177,10 @@ class Store(Protocol):
     def queues(self) -> Iterable[StoredQueue]:
         """Return the queues that the store had when it was last opened, in order of creation."""
 
-    def new(self, queue_id: str, created: int, definition: Definition) -> Messages:
+    def new(self, queue_id: str, created: int, definition: QueueDefinition) -> Messages:
         """Save a new queue and return its empty messages."""
 
-    def redefine(self, queue_id: str, revision: int, definition: Definition) -> None:
+    def redefine(self, queue_id: str, revision: int, definition: QueueDefinition) -> None:
         """Save a new definition of a queue."""
 
     def drop(self, queue_id: str) -> None:

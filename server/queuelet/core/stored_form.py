@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from queuelet.core.message import Delivery, Terms, TryOutcome
-from queuelet.definition import State
+from queuelet.definition import MessageState
 from queuelet.ids import MessageIds
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
@@ -145,7 +145,7 @@ def id_of(body: bytes) -> bytes:
     return body[place + 3 : place + 3 + _UUID_LENGTH]
 
 
-def browsed(body: bytes, state: State, until: int, delivery: Delivery | None, most: int) -> bytes:
+def browsed(body: bytes, state: MessageState, until: int, delivery: Delivery | None, most: int) -> bytes:
     """Return a stored message with its state and delivery, as a field `messages = 1` of `BrowseResponse`.
 
     The oldest tries are omitted if the result would be larger than `most` bytes otherwise.
@@ -157,9 +157,9 @@ def browsed(body: bytes, state: State, until: int, delivery: Delivery | None, mo
         more += _field(0x22, _time(until))
     if delivery is None:
         return _field(0x0A, body + more)
-    if state is State.LEASED and delivery.consumer:
+    if state is MessageState.LEASED and delivery.consumer:
         more += _field(0x2A, delivery.consumer.encode())
-    if state is State.DEAD:
+    if state is MessageState.DEAD:
         more += b"\x30%c%b" % (delivery.reason, _field(0x3A, _time(delivery.since)))
     left = most - len(body) - len(more) - _KEY_AND_LENGTH
     tries = delivery.history

@@ -15,7 +15,7 @@ from queuelet.clock import CLOCK
 from queuelet.core.manager import Declaration
 from queuelet.core.message import Terms
 from queuelet.core.stored_form import NewMessage, encode_tags
-from queuelet.definition import Definition, DeliverySettings, Owner, State
+from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition
 from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
 from queuelet.tags import Tags, checked_tags
@@ -74,9 +74,9 @@ def delivery_from_pb(delivery: pb.DeliverySettings) -> DeliverySettings:
     )
 
 
-def new_queue_from_pb(request: pb.NewQueueRequest, bounds: Bounds) -> Definition:
+def new_queue_from_pb(request: pb.NewQueueRequest, bounds: Bounds) -> QueueDefinition:
     """Return the definition of a new queue."""
-    return Definition(
+    return QueueDefinition(
         store=store_from_pb(request.store),
         limit=limit_from_pb(request.limit),
         tags=tags_from_pb(request.tags, bounds),
@@ -89,7 +89,7 @@ def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> Declar
     """Return a declaration."""
     if not declared.name:
         raise InvalidArgument("name: missing; give the queue's name", field="name")
-    definition = Definition(
+    definition = QueueDefinition(
         store=store_from_pb(declared.store),
         name=checked_name(declared.name, bounds),
         limit=limit_from_pb(declared.limit),
@@ -198,10 +198,10 @@ def text_from_pb(text: str, field: str, most: int) -> str:
     return text
 
 
-def states_from_pb(numbers: Iterable[int]) -> set[State]:
+def states_from_pb(numbers: Iterable[int]) -> set[MessageState]:
     """Return states of messages."""
     try:
-        return {State(number) for number in numbers}
+        return {MessageState(number) for number in numbers}
     except ValueError as error:
         says = f"states: {error}; use 1 (ready), 2 (delayed), 3 (leased) or 4 (dead)"
         raise InvalidArgument(says, field="states") from None

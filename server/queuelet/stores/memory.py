@@ -9,7 +9,7 @@ from uuid import uuid4
 from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
 from queuelet.core.message import Delivery, Rank, Tally
 from queuelet.core.storage import Messages, StoredQueue
-from queuelet.definition import Definition
+from queuelet.definition import QueueDefinition
 from queuelet.ids import new_id_prefix
 
 OWN_ID_OVERHEAD = 160
@@ -340,11 +340,11 @@ class MemoryStore:
         """Return nothing, because a new process starts without queues."""
         return ()
 
-    def new(self, queue_id: str, created: int, definition: Definition) -> Messages:  # noqa: ARG002  # none of it is stored
+    def new(self, queue_id: str, created: int, definition: QueueDefinition) -> Messages:  # noqa: ARG002  # none of it is stored
         """Return empty messages for a new queue."""
         return MemoryMessages(self._budget)
 
-    def redefine(self, queue_id: str, revision: int, definition: Definition) -> None:
+    def redefine(self, queue_id: str, revision: int, definition: QueueDefinition) -> None:
         """Do nothing, because the queue itself has its definition."""
 
     def drop(self, queue_id: str) -> None:

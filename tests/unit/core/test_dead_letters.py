@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from queuelet.core.message import DeathReason
 from queuelet.core.order import RANK_OVERHEAD
-from queuelet.definition import State
+from queuelet.definition import MessageState
 from support.drafts import tries_of
 from support.queues import budget_of
 from support.timed_queue import BEGIN, SECOND, TimedQueue
@@ -86,9 +86,9 @@ def test_its_newest_token_still_acks_it() -> None:
 
 def test_only_dead_messages_are_browsed_when_asked_for() -> None:
     queue = with_a_dead_message(b"b", b"c")
-    page = queue.queue.browse(0, 10, [State.DEAD], now=queue.now)
+    page = queue.queue.browse(0, 10, [MessageState.DEAD], now=queue.now)
     assert [each.seq for each in page.messages] == [1]
-    assert queue.queue.browse(page.last, 10, [State.DEAD], now=queue.now).is_end
+    assert queue.queue.browse(page.last, 10, [MessageState.DEAD], now=queue.now).is_end
 
 
 def test_a_redriven_message_is_as_new_except_for_its_history() -> None:

@@ -7,7 +7,7 @@ import pytest
 from queuelet.core.leases import Leases
 from queuelet.core.message import TryOutcome
 from queuelet.core.tokens import Tokens
-from queuelet.definition import State
+from queuelet.definition import MessageState
 from support.drafts import draft, tries_of
 from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue
@@ -116,7 +116,7 @@ def test_purging_a_leased_message_makes_its_token_invalid() -> None:
     queue = TimedQueue()
     queue.add(b"a")
     tokens = queue.receive()
-    assert queue.queue.purge([1], queue.now, [State.LEASED]) == 1
+    assert queue.queue.purge([1], queue.now, [MessageState.LEASED]) == 1
     assert queue.ack(*tokens) == ["MESSAGE_NOT_FOUND"]
     assert queue.counts == (0, 0, 0, 0)
 

@@ -13,7 +13,7 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.manager import Declaration, Manager, Outcome
 from queuelet.core.removed_owners import MAX_REMOVALS, RETENTION_NS, RemovedOwners
 from queuelet.core.tokens import Tokens
-from queuelet.definition import Counts, Definition, Owner, StoreKind
+from queuelet.definition import Counts, Owner, QueueDefinition, StoreKind
 from queuelet.errors import (
     InvalidArgument,
     MemoryExhausted,
@@ -39,13 +39,13 @@ def manager() -> Manager:
     return make_manager()
 
 
-def declare(manager: Manager, definition: Definition, *, adopt: bool = False) -> Outcome:
+def declare(manager: Manager, definition: QueueDefinition, *, adopt: bool = False) -> Outcome:
     """Declare a queue and return the outcome."""
     return manager.declare(Declaration(definition=definition, adopt=adopt), now=1).outcome
 
 
 def test_a_queue_is_found_by_id_in_any_case_and_by_name(manager: Manager) -> None:
-    queue = manager.new(Definition(name="orders"), now=1)
+    queue = manager.new(QueueDefinition(name="orders"), now=1)
     assert manager.get(queue.id) is manager.get(queue.id.upper()) is manager.get("orders") is queue
 
 
@@ -57,29 +57,29 @@ def test_an_unknown_queue_is_not_found_and_an_empty_reference_is_bad(manager: Ma
 
 
 def test_names_and_ids_are_unique(manager: Manager) -> None:
-    queue = manager.new(Definition(name="orders"), now=1)
+    queue = manager.new(QueueDefinition(name="orders"), now=1)
     with pytest.raises(QueueExists, match="orders"):
-        manager.new(Definition(name="orders"), now=1)
+        manager.new(QueueDefinition(name="orders"), now=1)
     with pytest.raises(QueueExists):
-        manager.new(Definition(name="other"), now=1, queue_id=queue.id)
+        manager.new(QueueDefinition(name="other"), now=1, queue_id=queue.id)
 
 
 def test_there_may_be_many_queues_without_a_name(manager: Manager) -> None:
-    assert len({manager.new(Definition(), now=1).id for _ in range(3)}) == 3
+    assert len({manager.new(QueueDefinition(), now=1).id for _ in range(3)}) == 3
 
 
 def test_a_deleted_queue_is_gone_and_its_name_is_free(manager: Manager) -> None:
     before = manager.budget.used
-    queue = manager.new(Definition(name="orders", tags=(Tag("a", "b"),)), now=1)
+    queue = manager.new(QueueDefinition(name="orders", tags=(Tag("a", "b"),)), now=1)
     assert manager.budget.used > before
     assert manager.delete(queue) == Counts()
     assert manager.budget.used == before
     assert manager.find("orders") is manager.find(queue.id) is None
-    assert manager.new(Definition(name="orders"), now=1) is manager.get("orders")
+    assert manager.new(QueueDefinition(name="orders"), now=1) is manager.get("orders")
 
 
 def test_queues_are_listed_in_order_of_creation_page_by_page(manager: Manager) -> None:
-    queues = [manager.new(Definition(name=name), now=1) for name in "edcba"]
+    queues = [manager.new(QueueDefinition(name=name), now=1) for name in "edcba"]
     manager.delete(queues[1])
     first = manager.after(0, 2)
     assert [queue.label for queue in first] == ["e", "c"]
@@ -89,21 +89,21 @@ def test_queues_are_listed_in_order_of_creation_page_by_page(manager: Manager) -
 
 def test_the_number_of_queues_and_their_memory_are_bounded() -> None:
     few = make_manager(bounds=Bounds(queues=2))
-    few.new(Definition(), now=1)
-    few.new(Definition(), now=1)
+    few.new(QueueDefinition(), now=1)
+    few.new(QueueDefinition(), now=1)
     with pytest.raises(TooMany, match="--max-queues"):
-        few.new(Definition(), now=1)
+        few.new(QueueDefinition(), now=1)
     with pytest.raises(MemoryExhausted):
-        make_manager(watermark=100).new(Definition(), now=1)
+        make_manager(watermark=100).new(QueueDefinition(), now=1)
 
 
 def test_a_store_the_server_runs_without_is_refused_and_the_flag_named(manager: Manager) -> None:
     with pytest.raises(StoreUnavailable, match="DISK; it needs the flag --data-dir"):
-        manager.new(Definition(store=StoreKind.DISK), now=1)
+        manager.new(QueueDefinition(store=StoreKind.DISK), now=1)
 
 
 def test_tags_come_and_go_and_only_changes_raise_the_revision(manager: Manager) -> None:
-    queue = manager.new(Definition(), now=1)
+    queue = manager.new(QueueDefinition(), now=1)
     manager.tag(queue, Tag("team", "a"), now=1)
     manager.tag(queue, Tag("team", "a"), now=1)
     manager.tag(queue, Tag("team", "b"), now=1)
@@ -116,13 +116,13 @@ def test_tags_come_and_go_and_only_changes_raise_the_revision(manager: Manager) 
 
 def test_tags_of_a_queue_are_bounded() -> None:
     manager = make_manager(bounds=Bounds(tags=1))
-    queue = manager.new(Definition(tags=(Tag("a", "b"),)), now=1)
+    queue = manager.new(QueueDefinition(tags=(Tag("a", "b"),)), now=1)
     with pytest.raises(InvalidArgument, match="tag: "):
         manager.tag(queue, Tag("c", "d"), now=1)
 
 
 def test_a_declaration_creates_then_changes_then_leaves_alone(manager: Manager) -> None:
-    wanted = Definition(name="orders", limit=5, tags=(Tag("a", "1"), Tag("b", "2")))
+    wanted = QueueDefinition(name="orders", limit=5, tags=(Tag("a", "1"), Tag("b", "2")))
     assert declare(manager, wanted) is Outcome.CREATED
     assert declare(manager, wanted) is Outcome.UNCHANGED
     assert declare(manager, replace(wanted, tags=wanted.tags[::-1])) is Outcome.UNCHANGED
@@ -133,17 +133,17 @@ def test_a_declaration_creates_then_changes_then_leaves_alone(manager: Manager) 
 
 def test_a_declaration_may_carry_the_id_to_create_with_and_a_queue_keeps_its_own(manager: Manager) -> None:
     queue_id = "6f9c0000-1111-4222-8333-444455556666"
-    declared = manager.declare(Declaration(definition=Definition(name="orders"), queue_id=queue_id), now=1)
+    declared = manager.declare(Declaration(definition=QueueDefinition(name="orders"), queue_id=queue_id), now=1)
     assert declared.queue.id == queue_id
     other = queue_id.replace("6666", "7777")
-    again = manager.declare(Declaration(definition=Definition(name="orders"), queue_id=other), now=1)
+    again = manager.declare(Declaration(definition=QueueDefinition(name="orders"), queue_id=other), now=1)
     assert again.outcome is Outcome.UNCHANGED
     assert again.queue.id == queue_id
 
 
 def test_a_queue_of_another_owner_is_refused_until_adopted(manager: Manager) -> None:
-    theirs = Definition(name="orders", owner=THEIRS)
-    ours = Definition(name="orders", owner=OURS)
+    theirs = QueueDefinition(name="orders", owner=THEIRS)
+    ours = QueueDefinition(name="orders", owner=OURS)
     declare(manager, theirs)
     with pytest.raises(NotOwner, match="belongs to other/shop/orders, not to main/shop/orders; set adopt"):
         declare(manager, ours)
@@ -153,41 +153,42 @@ def test_a_queue_of_another_owner_is_refused_until_adopted(manager: Manager) -> 
 
 
 def test_a_queue_made_by_hand_is_adopted_too(manager: Manager) -> None:
-    manager.new(Definition(name="orders"), now=1)
+    manager.new(QueueDefinition(name="orders"), now=1)
     with pytest.raises(NotOwner, match="belongs to no owner"):
-        declare(manager, Definition(name="orders", owner=OURS))
-    assert declare(manager, Definition(name="orders", owner=OURS), adopt=True) is Outcome.UPDATED
+        declare(manager, QueueDefinition(name="orders", owner=OURS))
+    assert declare(manager, QueueDefinition(name="orders", owner=OURS), adopt=True) is Outcome.UPDATED
 
 
 def test_the_same_owner_with_a_new_uid_takes_its_queue_over_with_its_messages(manager: Manager) -> None:
-    declare(manager, Definition(name="orders", owner=OURS))
-    renewed = manager.declare(Declaration(definition=Definition(name="orders", owner=replace(OURS, uid="2"))), now=1)
+    declare(manager, QueueDefinition(name="orders", owner=OURS))
+    recreated = QueueDefinition(name="orders", owner=replace(OURS, uid="2"))
+    renewed = manager.declare(Declaration(definition=recreated), now=1)
     assert (renewed.outcome, renewed.previous_owner) == (Outcome.UPDATED, OURS)
 
 
 def test_a_declaration_without_owner_leaves_the_owner(manager: Manager) -> None:
-    declare(manager, Definition(name="orders", owner=OURS))
-    assert declare(manager, Definition(name="orders", limit=3)) is Outcome.UPDATED
+    declare(manager, QueueDefinition(name="orders", owner=OURS))
+    assert declare(manager, QueueDefinition(name="orders", limit=3)) is Outcome.UPDATED
     assert manager.get("orders").definition.owner == OURS
 
 
 def test_a_queue_cannot_move_to_another_store() -> None:
     manager = make_manager()
     manager.stores = {**manager.stores, StoreKind.DISK: manager.stores[StoreKind.MEMORY]}
-    declare(manager, Definition(name="orders"))
+    declare(manager, QueueDefinition(name="orders"))
     with pytest.raises(StoreMismatch, match="in store MEMORY and cannot move to DISK"):
-        declare(manager, Definition(name="orders", store=StoreKind.DISK))
+        declare(manager, QueueDefinition(name="orders", store=StoreKind.DISK))
 
 
 def test_only_its_owner_removes_a_queue_where_one_is_given(manager: Manager) -> None:
-    declare(manager, Definition(name="orders", owner=OURS))
+    declare(manager, QueueDefinition(name="orders", owner=OURS))
     with pytest.raises(NotOwner):
         manager.remove("orders", THEIRS, now=1)
     with pytest.raises(NotOwner):
         manager.remove("orders", replace(OURS, uid="2"), now=1)
     assert manager.remove("orders", OURS, now=1) == Counts()
     assert manager.remove("orders", OURS, now=1) is None
-    manager.new(Definition(name="plain"), now=1)
+    manager.new(QueueDefinition(name="plain"), now=1)
     with pytest.raises(NotOwner, match="no owner"):
         manager.remove("plain", OURS, now=1)
     assert manager.remove("plain", None, now=1) == Counts()
@@ -195,7 +196,7 @@ def test_only_its_owner_removes_a_queue_where_one_is_given(manager: Manager) -> 
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_late_declaration_does_not_recreate_a_queue(manager: Manager, *, is_there: bool) -> None:
-    wanted = Definition(name="orders", owner=OURS)
+    wanted = QueueDefinition(name="orders", owner=OURS)
     if is_there:
         declare(manager, wanted)
     manager.remove("orders", OURS, now=1)
@@ -211,14 +212,14 @@ def test_a_late_declaration_does_not_recreate_a_queue(manager: Manager, *, is_th
 
 
 def test_a_removal_that_was_refused_or_names_no_object_is_not_remembered(manager: Manager) -> None:
-    wanted = Definition(name="orders", owner=OURS)
+    wanted = QueueDefinition(name="orders", owner=OURS)
     declare(manager, wanted)
     with pytest.raises(NotOwner):
         manager.remove("orders", THEIRS, now=1)
-    assert declare(manager, Definition(name="theirs", owner=THEIRS)) is Outcome.CREATED
+    assert declare(manager, QueueDefinition(name="theirs", owner=THEIRS)) is Outcome.CREATED
     nameless = Owner(name="by hand")
     for _ in range(2):
-        assert declare(manager, Definition(name="plain", owner=nameless)) is Outcome.CREATED
+        assert declare(manager, QueueDefinition(name="plain", owner=nameless)) is Outcome.CREATED
         manager.remove("plain", nameless, now=1)
 
 
@@ -235,18 +236,18 @@ def test_removals_are_remembered_for_a_limited_time() -> None:
 def test_listeners_are_notified_of_new_changed_and_deleted_queues_until_they_unsubscribe(manager: Manager) -> None:
     heard: list[tuple[str, int, bool]] = []
     leave = manager.subscribe(lambda queue: heard.append((queue.label, queue.revision, queue.deleted)))
-    queue = manager.new(Definition(name="orders"), now=1)
+    queue = manager.new(QueueDefinition(name="orders"), now=1)
     manager.tag(queue, Tag("a", "b"), now=1)
     manager.delete(queue)
     leave()
-    manager.new(Definition(name="orders"), now=1)
+    manager.new(QueueDefinition(name="orders"), now=1)
     assert heard == [("orders", 1, False), ("orders", 2, False), ("orders", 2, True)]
 
 
 def test_an_owner_of_another_namespace_of_the_same_name_is_another_owner(manager: Manager) -> None:
     before = replace(OURS, namespace_uid="ns-0")
     again = Owner(name=OURS.name, uid="2", namespace_uid="ns-1")
-    wanted = Definition(name="shop.orders", owner=before)
+    wanted = QueueDefinition(name="shop.orders", owner=before)
     manager.declare(Declaration(definition=wanted), now=1)
     with pytest.raises(NotOwner, match=r"of namespace ns-0, not to .* of namespace ns-1"):
         manager.declare(Declaration(definition=replace(wanted, owner=again)), now=2)
@@ -259,7 +260,7 @@ def test_an_owner_of_another_namespace_of_the_same_name_is_another_owner(manager
 
 
 def test_an_owner_without_a_namespace_gets_the_one_that_is_declared(manager: Manager) -> None:
-    wanted = Definition(name="shop.orders", owner=OURS)
+    wanted = QueueDefinition(name="shop.orders", owner=OURS)
     manager.declare(Declaration(definition=wanted), now=1)
     known = replace(OURS, namespace_uid="ns-1")
     assert manager.declare(Declaration(definition=replace(wanted, owner=known)), now=2).queue.definition.owner == known

@@ -17,7 +17,7 @@ from queuelet.core.order import RANK_OVERHEAD
 from queuelet.core.plain_batch import PlainBatch
 from queuelet.core.stored_form import NewMessage
 from queuelet.core.waiting import AddResult, Duplicate, Waiter, WaitingAdd
-from queuelet.definition import Counts, Definition, DeliverySettings, State
+from queuelet.definition import Counts, DeliverySettings, MessageState, QueueDefinition
 from queuelet.errors import QueueEmpty, QueueHeld, QueueletError
 from queuelet.stores.memory import OWN_ID_OVERHEAD
 from support.drafts import draft, id_of, payload_of, tries_of
@@ -44,7 +44,7 @@ drafts = st.builds(
 )
 plain_batches = st.lists(st.binary(max_size=8), min_size=1, max_size=4).map(PlainBatch)
 batches = st.one_of(st.lists(drafts, min_size=1, max_size=5), plain_batches)
-some_states = st.sets(st.sampled_from(State))
+some_states = st.sets(st.sampled_from(MessageState))
 
 
 @dataclass(eq=False)
@@ -97,7 +97,7 @@ class QueueMachine(RuleBasedStateMachine):
     def begin(self, limit: int) -> None:
         delivery = DeliverySettings(lease_seconds=3, max_deliveries=3)
         self.model = NaiveQueue(limit=limit, lease=3 * SECOND, max_deliveries=3)
-        self.queue = self.manager.new(Definition(name="orders", limit=limit, delivery=delivery), now=self.clock)
+        self.queue = self.manager.new(QueueDefinition(name="orders", limit=limit, delivery=delivery), now=self.clock)
         self.queue_cost = self.manager.budget.used - self.idle
 
     # Time
@@ -206,7 +206,7 @@ class QueueMachine(RuleBasedStateMachine):
         bodies = self.queue.peek_batch(count, 1 << 20, self.now())
         assert [payload_of(body) for body in bodies] == [record.payload for record in self.model.first(count)]
 
-    @precondition(lambda self: not self.model.of(State.READY))
+    @precondition(lambda self: not self.model.of(MessageState.READY))
     @rule()
     def wait_for_message(self) -> None:
         self.queue.peek_batch(1, 0, self.now())
@@ -319,7 +319,7 @@ class QueueMachine(RuleBasedStateMachine):
     # Browsing, purging and redriving
 
     @rule(after=st.integers(0, 8), count=st.integers(1, 5), states=some_states)
-    def browse(self, after: int, count: int, states: set[State]) -> None:
+    def browse(self, after: int, count: int, states: set[MessageState]) -> None:
         now = self.now()
         expected = [
             record.seq for record in self.model.records if record.seq > after and (not states or record.state in states)
@@ -333,7 +333,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert found == expected
 
     @rule(data=st.data(), by_id=st.booleans(), states=st.one_of(st.just(set()), some_states))
-    def purge(self, data: st.DataObject, by_id: bool, states: set[State]) -> None:  # noqa: FBT001  # as above
+    def purge(self, data: st.DataObject, by_id: bool, states: set[MessageState]) -> None:  # noqa: FBT001  # as above
         now = self.now()
         rows = {each.seq: each.body for each in self.queue.browse(0, 1_000, now=now).messages}
         chosen = data.draw(st.sets(st.sampled_from(list(rows)))) if rows else set()
@@ -418,7 +418,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(page.messages) == len(self.model.records)
         for each, record in zip(page.messages, self.model.records, strict=True):
             assert (each.seq, payload_of(each.body), each.state) == (record.seq, record.payload, record.state)
-            assert each.until == (record.until if record.state in {State.LEASED, State.DELAYED} else 0)
+            assert each.until == (record.until if record.state in {MessageState.LEASED, MessageState.DELAYED} else 0)
             assert (each.delivery is not None) == record.is_known
             if each.delivery:
                 assert (each.delivery.count, each.delivery.token) == (record.count, record.token)
@@ -431,7 +431,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_counts_are_those_of_the_model(self) -> None:
         self.queue.advance(self.now())
-        counts = Counts(*(len(self.model.of(state)) for state in State))
+        counts = Counts(*(len(self.model.of(state)) for state in MessageState))
         assert self.queue.counts == counts
         assert self.queue.ready == counts.ready
         assert {name: getattr(self.queue.tally, name) for name in self.model.tally} == dict(self.model.tally)

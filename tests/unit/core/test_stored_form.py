@@ -24,7 +24,7 @@ from queuelet.core.stored_form import (
     stored_plain,
     tags_of,
 )
-from queuelet.definition import State
+from queuelet.definition import MessageState
 from queuelet.ids import MessageIds, new_id_prefix
 from queuelet.server.requests import message_from_pb
 from queuelet.tags import Tag
@@ -41,8 +41,8 @@ times = st.one_of(st.just(0), st.integers(0, 4_102_444_800_000_000_000))
 spans = st.one_of(st.just(0), st.integers(0, 10**17))
 terms = st.builds(Terms, st.integers(-(2**31), 2**31 - 1), st.just(0), spans, spans)
 deliveries = st.none() | st.builds(
-    Delivery, st.just(State.LEASED), st.integers(1, 1_000), st.integers(1, 1 << 62), times, times, texts, st.just(()),
-    st.integers(1, 2), st.just(failed_try(TryOutcome.RELEASED, Delivery(token=3, consumer="a"), 5, "why")),
+    Delivery, st.just(MessageState.LEASED), st.integers(1, 1_000), st.integers(1, 1 << 62), times, times, texts,
+    st.just(()), st.integers(1, 2), st.just(failed_try(TryOutcome.RELEASED, Delivery(token=3, consumer="a"), 5, "why")),
 )  # fmt: skip
 
 
@@ -124,11 +124,11 @@ def test_concatenated_leased_messages_are_the_response_to_receive(
     assert len(given_bytes) <= sum(len(body) + DELIVERY_ENVELOPE for body in stored)
 
 
-@given(tags, times, st.sampled_from(State), times, deliveries)
+@given(tags, times, st.sampled_from(MessageState), times, deliveries)
 def test_a_browsed_message_has_its_state_and_delivery(
-    given_tags: tuple[Tag, ...], created: int, state: State, until: int, delivery: Delivery | None
+    given_tags: tuple[Tag, ...], created: int, state: MessageState, until: int, delivery: Delivery | None
 ) -> None:
-    if state in {State.LEASED, State.DEAD} and delivery is None:
+    if state in {MessageState.LEASED, MessageState.DEAD} and delivery is None:
         return
     stored = NewMessage(b"x", encode_tags(given_tags)).stored(ID.encode(), created)
     page = pb.BrowseResponse.FromString(browsed(stored, state, until, delivery, 1 << 22) + next_page("7"))
@@ -138,8 +138,8 @@ def test_a_browsed_message_has_its_state_and_delivery(
     assert int(told.state) == state
     assert told.until.ToNanoseconds() == until
     assert told.count == (delivery.count if delivery else 0)
-    assert told.consumer == (delivery.consumer if delivery and state is State.LEASED else "")
-    if delivery and state is State.DEAD:
+    assert told.consumer == (delivery.consumer if delivery and state is MessageState.LEASED else "")
+    if delivery and state is MessageState.DEAD:
         assert int(told.reason) == delivery.reason
         assert told.died.ToNanoseconds() == delivery.since
     if delivery:
@@ -158,10 +158,10 @@ def test_a_failed_try_names_the_consumer_and_the_reason(
 
 def test_the_newest_tries_are_kept() -> None:
     history = b"".join(
-        failed_try(TryOutcome.NACKED, Delivery(State.LEASED, n, n), n, "x" * (n % 300)) for n in range(1, 31)
+        failed_try(TryOutcome.NACKED, Delivery(MessageState.LEASED, n, n), n, "x" * (n % 300)) for n in range(1, 31)
     )
     assert [each.token for each in pb.BrowsedMessage.FromString(newest_tries(history)).tries] == list(range(11, 31))
-    last = failed_try(TryOutcome.NACKED, Delivery(State.LEASED, 30, 30), 30, "x" * 30)
+    last = failed_try(TryOutcome.NACKED, Delivery(MessageState.LEASED, 30, 30), 30, "x" * 30)
     assert newest_tries(history, len(last)) == last
     assert newest_tries(history, len(last) - 1) == b""
 
@@ -173,12 +173,12 @@ def test_no_response_is_larger_than_the_size_that_add_checks(
     for given_terms in (None, Terms(-1, not_before=created + 10**18 - 1, ttl=10**17 + 1)):
         new = NewMessage(payload, encode_tags(given_tags), ID.encode(), given_terms)
         stored = new.stored(ID.encode(), created)
-        failed = Delivery(State.DEAD, 1_000, 1 << 62, created, created, "c" * 256, (), 1, b"")
+        failed = Delivery(MessageState.DEAD, 1_000, 1 << 62, created, created, "c" * 256, (), 1, b"")
         failed.history = failed_try(TryOutcome.NACKED, failed, created, "r" * 1_024)
         assert len(delivered([stored], 1 << 62, [1_000], created)) <= new.size
-        assert len(browsed(stored, State.READY, created, None, new.size)) <= new.size
+        assert len(browsed(stored, MessageState.READY, created, None, new.size)) <= new.size
         # Its history is omitted if there is no space for it.
-        assert len(browsed(stored, State.DEAD, 0, failed, new.size)) <= new.size
+        assert len(browsed(stored, MessageState.DEAD, 0, failed, new.size)) <= new.size
 
 
 @given(st.lists(st.uuids().map(str), max_size=5))

@@ -8,7 +8,7 @@ from queuelet.clock import CLOCK, now_ns
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.core.stored_form import browsed, next_page, tags_of
-from queuelet.definition import State
+from queuelet.definition import MessageState
 from queuelet.errors import InvalidArgument
 from queuelet.fairness import TimeSlice
 from queuelet.selector import parse_selector
@@ -130,7 +130,9 @@ class MessageRpcs:
             return after_commit(queue, self._purge_ids(queue, request.ids, states, call))
         return after_commit(queue, self._purge_in_slices(queue, request.selector, states, call))
 
-    async def _purge_ids(self, queue: Queue, message_ids: Sequence[str], states: set[State], call: Call) -> bytes:
+    async def _purge_ids(
+        self, queue: Queue, message_ids: Sequence[str], states: set[MessageState], call: Call
+    ) -> bytes:
         """Remove the messages with these IDs in time slices; none if one of the IDs is malformed."""
         time_slice = TimeSlice(call.peer_host)
         if len(message_ids) > _STEP:
@@ -142,7 +144,7 @@ class MessageRpcs:
             await time_slice.give()
         return pb.PurgeResponse(purged=purged).SerializeToString()
 
-    async def _purge_in_slices(self, queue: Queue, selector: str, states: set[State], call: Call) -> bytes:
+    async def _purge_in_slices(self, queue: Queue, selector: str, states: set[MessageState], call: Call) -> bytes:
         """Remove the selected ones of the messages that are present now, in time slices."""
         time_slice = TimeSlice(call.peer_host)
         await time_slice.begin()

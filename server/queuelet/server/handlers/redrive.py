@@ -9,7 +9,7 @@ from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.core.stored_form import tags_of
-from queuelet.definition import State
+from queuelet.definition import MessageState
 from queuelet.errors import InvalidArgument
 from queuelet.fairness import TimeSlice
 from queuelet.selector import parse_selector
@@ -103,7 +103,7 @@ class _Redrive:
         began = now_ns()
         after, last = 0, self._queue.last_seq
         while after < last:
-            page = self._queue.browse(after, self._step, [State.DEAD], now=now_ns())
+            page = self._queue.browse(after, self._step, [MessageState.DEAD], now=now_ns())
             if not page.messages:
                 return
             after = page.last

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from queuelet.bounds import UNBOUNDED
 from queuelet.clock import END_OF_TIME
 from queuelet.core.message import DeathReason, Delivery, Rank, Tally
-from queuelet.definition import Definition, DeliverySettings, Owner, State, StoreKind
+from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
 from queuelet.stores.disk import checksums
 from queuelet.stores.disk.schema import MOST_NUMBERS, SEQ_BITS
 from queuelet.tags import Tag
@@ -53,7 +53,7 @@ class QueueRecord:
     queue_id: str
     created: int
     revision: int
-    definition: Definition
+    definition: QueueDefinition
     id_prefix: bytes
 
     def row(self) -> QueueRow:
@@ -111,7 +111,7 @@ def queue_row(  # noqa: PLR0913, PLR0917  # the columns of the table
     return ordinal, number, queue_id, created, revision, definition, id_prefix, checksum
 
 
-def definition_to_json(definition: Definition) -> str:
+def definition_to_json(definition: QueueDefinition) -> str:
     """Return a definition as JSON, without the fields that have their defaults."""
     delivery, default = definition.delivery, DeliverySettings()
     fields: dict[str, Any] = {
@@ -136,7 +136,7 @@ def _owner_of_json(name: str, uid: str, namespace_uid: str = "") -> Owner:
     return Owner(name=name, uid=uid, namespace_uid=namespace_uid)
 
 
-def definition_of_json(text: str) -> Definition:
+def definition_of_json(text: str) -> QueueDefinition:
     """Return the definition from the JSON of `definition_to_json`.
 
     Raises:
@@ -146,7 +146,7 @@ def definition_of_json(text: str) -> Definition:
     default = DeliverySettings()
     owner = fields.get("owner")
     ttl = fields.get("message_ttl_seconds")
-    return Definition(
+    return QueueDefinition(
         store=StoreKind.DISK,
         name=_checked(fields["name"], str, "name"),
         limit=checked_int(fields["limit"], UNBOUNDED, FAR, "limit"),
@@ -215,7 +215,7 @@ def delivery_of_row(row: Sequence[Any]) -> Delivery:
     except DecodeError as error:
         raise ValueError("history is not a list of delivery attempts") from error
     return Delivery(
-        State(state),
+        MessageState(state),
         checked_int(count, 0, _MOST_COUNT, "count"),
         checked_int(token, 0, FAR, "token"),
         checked_int(until, 0, FAR, "until"),

@@ -11,7 +11,7 @@ import apsw
 
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.storage import StoredQueue
-from queuelet.definition import Definition
+from queuelet.definition import QueueDefinition
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.ids import MessageIds, new_id_prefix
 from queuelet.stores.disk import reserve
@@ -159,7 +159,7 @@ class DiskStore:
             for messages in self._messages.values()
         ]
 
-    def new(self, queue_id: str, created: int, definition: Definition) -> DiskMessages:
+    def new(self, queue_id: str, created: int, definition: QueueDefinition) -> DiskMessages:
         """Store a new queue and return its messages. Raises `StoreFailed` if the store is not open."""
         group = self._commit_loop.groups.group()
         record = QueueRecord(
@@ -176,7 +176,7 @@ class DiskStore:
         messages = self._messages[queue_id] = DiskMessages(record, self._shared)
         return messages
 
-    def redefine(self, queue_id: str, revision: int, definition: Definition) -> None:
+    def redefine(self, queue_id: str, revision: int, definition: QueueDefinition) -> None:
         """Store a changed definition of a queue. Raises `StoreFailed` if the store is not open."""
         group = self._commit_loop.groups.group()
         record = self._messages[queue_id].record
