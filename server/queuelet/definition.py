@@ -1,4 +1,4 @@
-"""The definition of a queue, and the states of its messages."""
+"""The definition of a queue, and the enums that describe its messages. Their numbers are those of the wire."""
 
 from __future__ import annotations
 
@@ -11,28 +11,71 @@ from queuelet.tags import Tags
 
 
 class StoreKind(IntEnum):
-    """The store of a queue's messages. The numbers are those of the wire."""
+    """The store of a queue's messages."""
 
     MEMORY = 1
+    """In memory: messages are lost when the server stops."""
+
     DISK = 2
+    """On disk: messages survive a crash of the server."""
 
 
 class MessageState(IntEnum):
-    """The state of a message between its Add and its removal. The numbers are those of the wire."""
+    """The state of a message between its Add and its removal."""
 
     READY = 1
+    """It can be delivered now."""
+
     DELAYED = 2
+    """It can be delivered later: it was added with a delay, or given back with one."""
+
     LEASED = 3
+    """A consumer has it until its lease expires."""
+
     DEAD = 4
+    """It is not delivered any more, unless it is redriven."""
+
+
+class DeathReason(IntEnum):
+    """Why a message is dead."""
+
+    MAX_DELIVERIES = 1
+    """It was delivered as often as its queue allows, and never acknowledged."""
+
+    EXPIRED = 2
+    """Its time to live was over."""
+
+    REJECTED = 3
+    """A consumer reported that another try would not help."""
+
+
+class TryOutcome(IntEnum):
+    """How a delivery ended if the message was not acknowledged."""
+
+    NACKED = 1
+    """The consumer gave the message back."""
+
+    LEASE_EXPIRED = 2
+    """The lease expired."""
+
+    RELEASED = 3
+    """The stream that the message was delivered on ended."""
 
 
 class Counts(NamedTuple):
     """The number of messages in each state."""
 
     ready: int = 0
+    """Messages that can be delivered now."""
+
     delayed: int = 0
+    """Messages that can be delivered later."""
+
     leased: int = 0
+    """Messages that consumers have leased."""
+
     dead: int = 0
+    """Messages that are not delivered any more."""
 
     @property
     def total(self) -> int:
@@ -46,15 +89,23 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owner:
-    """The owner that declared a queue: `<instance>/<namespace>/<name>`, and the uid of the object of that name."""
+    """The owner that declared a queue, such as an object of Kubernetes."""
 
     name: str
+    """The owner's name; that of an object of Kubernetes is `<instance>/<namespace>/<name>`."""
+
     uid: str = ""
+    """The uid of the object of that name; empty if it has none."""
+
     namespace_uid: str = ""
     """The uid of the object's namespace; empty if it is not known."""
 
     def may_be(self, other: Owner) -> bool:
-        """Return whether both may have the same name and namespace. The uids of the objects are not compared."""
+        """Return whether both may have the same name and namespace. The uids of the objects are not compared.
+
+        Args:
+            other: The owner to compare with.
+        """
         known = self.namespace_uid and other.namespace_uid
         return self.name == other.name and (not known or self.namespace_uid == other.namespace_uid)
 
@@ -78,9 +129,22 @@ class QueueDefinition:
     """The definition of a queue. Everything except its store can be changed later."""
 
     store: StoreKind = StoreKind.MEMORY
+    """Where the messages are stored."""
+
     name: str = ""
+    """A unique name; empty for a queue that only has an ID."""
+
     limit: int = UNBOUNDED
+    """The largest number of messages in all states; -1 for unlimited."""
+
     tags: Tags = ()
+    """Tags of the queue, without duplicates."""
+
     owner: Owner | None = None
+    """The owner; None if the queue has none."""
+
     delivery: DeliverySettings = DeliverySettings()
+    """Leases, number of deliveries and time to live."""
+
     draining: bool = False
+    """Whether no messages can be added, so that consumers can empty the queue."""

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.core.message import Delivery, Rank, TryOutcome
+from queuelet.core.message import Delivery, Rank
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import failed_try
-from queuelet.definition import MessageState, QueueDefinition
+from queuelet.definition import MessageState, QueueDefinition, TryOutcome
 from queuelet.stores.memory import MemoryStore
 from support.counts import on_a_disk
 from support.disk_harness import DiskHarness

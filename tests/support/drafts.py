@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from queuelet.core.message import Delivery, Terms, TryOutcome
+from queuelet.core.message import Delivery, Terms
 from queuelet.core.stored_form import NewMessage, decode, id_of
+from queuelet.definition import TryOutcome
 from queuelet.v1 import queue_pb2 as pb
 
 __all__ = ["draft", "id_of", "payload_of", "tries_of"]

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from queuelet.core.message import DeathReason, Terms, TryOutcome
-from queuelet.definition import MessageState
+from queuelet.core.message import Terms
+from queuelet.definition import DeathReason, MessageState, TryOutcome
 
 NEVER = 1 << 63
 

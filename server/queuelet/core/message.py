@@ -5,7 +5,6 @@ All times are in nanoseconds since 1970.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import NamedTuple
 
 from queuelet.definition import MessageState
@@ -47,24 +46,6 @@ class Rank(NamedTuple):
 
     ttl: int
     """Its own time to live, in nanoseconds; 0 for none."""
-
-
-class DeathReason(IntEnum):
-    """Why a message is dead. The numbers are those of the wire."""
-
-    MAX_DELIVERIES = 1
-    EXPIRED = 2
-    REJECTED = 3
-    """A consumer reported that another try would not help."""
-
-
-class TryOutcome(IntEnum):
-    """How a delivery ended if it was not acked. The numbers are those of the wire."""
-
-    NACKED = 1
-    LEASE_EXPIRED = 2
-    RELEASED = 3
-    """The stream that it was delivered on ended."""
 
 
 class Delivery:

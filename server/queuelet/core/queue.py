@@ -23,13 +23,12 @@ from queuelet.core.consumers import Claim, Claims
 from queuelet.core.deadlines import NEVER
 from queuelet.core.intake import Intake
 from queuelet.core.leases import Leased
-from queuelet.core.message import TryOutcome
 from queuelet.core.request_ids import ResponseCache
 from queuelet.core.states import States
 from queuelet.core.storage import Messages, Store
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiting import AddResult, Draft, Duplicate, TakerLine, Waiter, WaitingAdd
-from queuelet.definition import Counts, MessageState, QueueDefinition
+from queuelet.definition import Counts, MessageState, QueueDefinition, TryOutcome
 from queuelet.errors import LeaseLost, QueueletError
 from queuelet.ids import MessageIds
 

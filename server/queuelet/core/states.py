@@ -33,13 +33,13 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.delays import Delays
 from queuelet.core.expiry import Expiries
 from queuelet.core.leases import LEASE_OVERHEAD, Leases
-from queuelet.core.message import DeathReason, Delivery, Rank, TryOutcome
+from queuelet.core.message import Delivery, Rank
 from queuelet.core.order import RANK_OVERHEAD, ReadyOrder
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import HISTORY, failed_try, newest_tries
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiting import TakerLine
-from queuelet.definition import Counts, DeliverySettings, MessageState
+from queuelet.definition import Counts, DeathReason, DeliverySettings, MessageState, TryOutcome
 from queuelet.errors import LeaseLost, QueueletError
 
 _SLICE = 1_000

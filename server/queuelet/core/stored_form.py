@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from queuelet.core.message import Delivery, Terms, TryOutcome
-from queuelet.definition import MessageState
+from queuelet.core.message import Delivery, Terms
+from queuelet.definition import MessageState, TryOutcome
 from queuelet.ids import MessageIds
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb

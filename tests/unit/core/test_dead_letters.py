@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from queuelet.core.message import DeathReason
 from queuelet.core.order import RANK_OVERHEAD
-from queuelet.definition import MessageState
+from queuelet.definition import DeathReason, MessageState
 from support.drafts import tries_of
 from support.queues import budget_of
 from support.timed_queue import BEGIN, SECOND, TimedQueue

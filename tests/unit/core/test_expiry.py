@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from queuelet.core.message import DeathReason, Terms
+from queuelet.core.message import Terms
+from queuelet.definition import DeathReason
 from support.drafts import draft, payload_of
 from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue

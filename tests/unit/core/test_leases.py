@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from queuelet.core.leases import Leases
-from queuelet.core.message import TryOutcome
 from queuelet.core.tokens import Tokens
-from queuelet.definition import MessageState
+from queuelet.definition import MessageState, TryOutcome
 from support.drafts import draft, tries_of
 from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue

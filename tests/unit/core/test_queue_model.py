@@ -12,12 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from queuelet.core.budget import MESSAGE_OVERHEAD
 from queuelet.core.consumers import Claim
 from queuelet.core.leases import LEASE_OVERHEAD
-from queuelet.core.message import Terms, TryOutcome
+from queuelet.core.message import Terms
 from queuelet.core.order import RANK_OVERHEAD
 from queuelet.core.plain_batch import PlainBatch
 from queuelet.core.stored_form import NewMessage
 from queuelet.core.waiting import AddResult, Duplicate, Waiter, WaitingAdd
-from queuelet.definition import Counts, DeliverySettings, MessageState, QueueDefinition
+from queuelet.definition import Counts, DeliverySettings, MessageState, QueueDefinition, TryOutcome
 from queuelet.errors import QueueEmpty, QueueHeld, QueueletError
 from queuelet.stores.memory import OWN_ID_OVERHEAD
 from support.drafts import draft, id_of, payload_of, tries_of

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.bounds import Bounds
-from queuelet.core.message import Delivery, Terms, TryOutcome
+from queuelet.core.message import Delivery, Terms
 from queuelet.core.stored_form import (
     DELIVERY_ENVELOPE,
     NewMessage,
@@ -24,7 +24,7 @@ from queuelet.core.stored_form import (
     stored_plain,
     tags_of,
 )
-from queuelet.definition import MessageState
+from queuelet.definition import MessageState, TryOutcome
 from queuelet.ids import MessageIds, new_id_prefix
 from queuelet.server.requests import message_from_pb
 from queuelet.tags import Tag

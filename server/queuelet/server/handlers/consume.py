@@ -25,9 +25,9 @@ from queuelet.bounds import Bounds
 from queuelet.clock import now_ns
 from queuelet.core.consumers import Claim
 from queuelet.core.manager import Manager
-from queuelet.core.message import TryOutcome
 from queuelet.core.queue import Queue
 from queuelet.core.waiting import Waiter
+from queuelet.definition import TryOutcome
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
 from queuelet.server.endpoint import Call, Send
 from queuelet.server.handlers.heartbeat import MISSED, Heartbeat

@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError
 
 from queuelet.bounds import UNBOUNDED
 from queuelet.clock import END_OF_TIME
-from queuelet.core.message import DeathReason, Delivery, Rank, Tally
-from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
+from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.definition import DeathReason, DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
 from queuelet.stores.disk import checksums
 from queuelet.stores.disk.schema import MOST_NUMBERS, SEQ_BITS
 from queuelet.tags import Tag
