@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import NamedTuple
 
 from queuelet.bounds import Bounds
@@ -30,35 +29,16 @@ from queuelet.errors import (
 )
 from queuelet.ids import new_uuid, parse_uuid, why_not_uuid
 from queuelet.tags import Tag
+from queuelet.values import DeclareOutcome, QueueDeclaration
 
 STORE_FLAGS = {StoreKind.DISK: "--data-dir"}
 """The flags that enable the stores that are optional."""
 
 
-class Outcome(Enum):
-    """The outcome of a declaration."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    UNCHANGED = "unchanged"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Declaration:
-    """The desired state of a queue, which is identified by its name."""
-
-    definition: QueueDefinition
-    queue_id: str = ""
-    """The ID for a new queue, in canonical form; empty for a random one. An existing queue keeps its own."""
-
-    adopt: bool = False
-    """Whether to take over a queue of another owner."""
-
-
 class Declared(NamedTuple):
     """The outcome of a declaration, and its queue."""
 
-    outcome: Outcome
+    outcome: DeclareOutcome
     queue: Queue
     previous_owner: Owner | None = None
     """The previous owner, if the owner or its uid has changed."""
@@ -258,7 +238,7 @@ class Manager:
         if tag in tags:
             self.redefine(queue, replace(queue.definition, tags=tuple(t for t in tags if t != tag)), now=now)
 
-    def declare(self, declaration: Declaration, *, now: int) -> Declared:
+    def declare(self, declaration: QueueDeclaration, *, now: int) -> Declared:
         """Create a queue or change it so that it matches its declaration.
 
         A declaration without an owner does not change the owner. The order of tags does not matter.
@@ -278,7 +258,7 @@ class Manager:
                 uid=wanted.owner.uid,
             )
         if queue is None:
-            return Declared(Outcome.CREATED, self.new(wanted, now=now, queue_id=declaration.queue_id))
+            return Declared(DeclareOutcome.CREATED, self.new(wanted, now=now, queue_id=declaration.queue_id))
         present = queue.definition
         if wanted.owner and not declaration.adopt and not (present.owner and present.owner.may_be(wanted.owner)):
             raise _not_owner(queue, wanted.owner, "set adopt to take it over")
@@ -293,10 +273,10 @@ class Manager:
             wanted = replace(wanted, tags=present.tags)
         wanted = replace(wanted, owner=_owner_after(present.owner, wanted.owner))
         if wanted == present:
-            return Declared(Outcome.UNCHANGED, queue)
+            return Declared(DeclareOutcome.UNCHANGED, queue)
         self.redefine(queue, wanted, now=now)
         previous = present.owner if wanted.owner != present.owner else None
-        return Declared(Outcome.UPDATED, queue, previous)
+        return Declared(DeclareOutcome.UPDATED, queue, previous)
 
     def remove(self, reference: str, owner: Owner | None, *, now: int) -> Counts | None:
         """Delete a queue if it has this owner, or if no owner is given. Return its counts; None if it did not exist.

@@ -1,8 +1,8 @@
-"""Builds parts of responses: protobuf messages from queues, outcomes and stores."""
+"""Builds parts of responses: protobuf messages from queues and stores."""
 
 from __future__ import annotations
 
-from queuelet.core.manager import Manager, Outcome
+from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.values import counts_to_pb, delivery_to_pb, owner_to_pb, store_to_pb
@@ -26,18 +26,6 @@ def queue_to_pb(queue: Queue) -> pb.Queue:
     if definition.owner:
         message.owner.CopyFrom(owner_to_pb(definition.owner))
     return message
-
-
-def outcome_to_pb(outcome: Outcome) -> pb.DeclareResult.Outcome:
-    """Return the outcome of a declaration as protobuf."""
-    return _OUTCOMES[outcome]
-
-
-_OUTCOMES = {
-    Outcome.CREATED: pb.DeclareResult.OUTCOME_CREATED,
-    Outcome.UPDATED: pb.DeclareResult.OUTCOME_UPDATED,
-    Outcome.UNCHANGED: pb.DeclareResult.OUTCOME_UNCHANGED,
-}
 
 
 def store_epochs(manager: Manager) -> list[pb.StoreEpoch]:

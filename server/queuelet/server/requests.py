@@ -12,7 +12,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from queuelet.bounds import UNBOUNDED, Bounds
 from queuelet.clock import CLOCK
-from queuelet.core.manager import Declaration
 from queuelet.core.message import Terms
 from queuelet.core.stored_form import NewMessage, encode_tags
 from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition
@@ -20,6 +19,7 @@ from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
 from queuelet.tags import Tags, checked_tags
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.values import QueueDeclaration
 from queuelet.wire.values import store_from_pb, tag_from_pb
 
 
@@ -85,7 +85,7 @@ def new_queue_from_pb(request: pb.NewQueueRequest, bounds: Bounds) -> QueueDefin
     )
 
 
-def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> Declaration:
+def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> QueueDeclaration:
     """Return a declaration."""
     if not declared.name:
         raise InvalidArgument("name: missing; give the queue's name", field="name")
@@ -99,7 +99,7 @@ def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> Declar
         draining=declared.draining,
     )
     queue_id = checked_uuid(declared.id, "id") if declared.id else ""
-    return Declaration(definition=definition, queue_id=queue_id, adopt=declared.adopt)
+    return QueueDeclaration(definition=definition, queue_id=queue_id, adopt=declared.adopt)
 
 
 def check_batch(items: Sized, field: str, bounds: Bounds) -> None:

@@ -170,8 +170,23 @@ class BatchErrors:
 
 
 def error_from_pb(error: pb.Error) -> QueueletError:
-    """Return the error in the result of a batch."""
-    return _KINDS.get(error.reason, QueueletError)(error.message)
+    """Return the error in the result of a batch. One of a later version keeps its code and reason as facts."""
+    kind = _KINDS.get(error.reason)
+    if kind is not None:
+        return kind(error.message)
+    return QueueletError(
+        error.message or f"the server refused this: {error.reason}", code=error.code, reason=error.reason
+    )
+
+
+def code_of(error: QueueletError) -> int:
+    """Return the status code of an error that `error_from_pb` returned."""
+    return int(error.facts.get("code", CODES[QueueletError])) if type(error) is QueueletError else CODES[type(error)]
+
+
+def reason_of(error: QueueletError) -> str:
+    """Return the reason of an error that `error_from_pb` returned."""
+    return str(error.facts.get("reason", error.reason)) if type(error) is QueueletError else error.reason
 
 
 def errors_from_pb(results: Iterable[pb.LeaseResult | pb.AddResult]) -> list[QueueletError | None]:

@@ -1,11 +1,38 @@
-"""Conversion between protobuf messages and values, for server, client and operator."""
+"""Conversion between protobuf messages and values, for server, client and operator.
+
+Functions that convert what a server sent raise one of `UNREADABLE` if it has a value that this version does not know,
+or a time that Python cannot represent.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC
+
 from queuelet.definition import Counts, DeliverySettings, Owner, StoreKind
 from queuelet.errors import InvalidArgument
-from queuelet.tags import Tag
+from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.values import (
+    DeclareOutcome,
+    DeclareResult,
+    Queue,
+    QueueChanges,
+    QueueDeclaration,
+    QueueRemoval,
+    QueueStats,
+    RedriveProgress,
+    RemovedQueue,
+    RemoveOutcome,
+    RemoveResult,
+    ServerStats,
+    StoreState,
+)
+from queuelet.wire.errors import error_from_pb
+
+UNREADABLE = (KeyError, OverflowError, ValueError)
+"""What a conversion from protobuf raises."""
+
+# Parts of queues
 
 
 def counts_to_pb(counts: Counts) -> pb.MessageCounts:
@@ -13,9 +40,19 @@ def counts_to_pb(counts: Counts) -> pb.MessageCounts:
     return pb.MessageCounts(**counts._asdict())
 
 
+def counts_from_pb(counts: pb.MessageCounts) -> Counts:
+    """Return counts from protobuf."""
+    return Counts(ready=counts.ready, delayed=counts.delayed, leased=counts.leased, dead=counts.dead)
+
+
 def owner_to_pb(owner: Owner) -> pb.Owner:
     """Return an owner as protobuf."""
     return pb.Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
+
+
+def owner_from_pb(owner: pb.Owner) -> Owner:
+    """Return an owner from protobuf."""
+    return Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
 
 
 _STORES = {StoreKind.MEMORY: pb.Queue.MEMORY, StoreKind.DISK: pb.Queue.DISK}
@@ -39,6 +76,10 @@ def tag_from_pb(tag: pb.Tag) -> Tag:
     return Tag(tag.key, tag.value)
 
 
+def _tags_to_pb(tags: Tags) -> list[pb.Tag]:
+    return [pb.Tag(key=key, value=value) for key, value in tags]
+
+
 def delivery_to_pb(delivery: DeliverySettings) -> pb.DeliverySettings:
     """Return delivery settings as protobuf."""
     return pb.DeliverySettings(
@@ -46,3 +87,151 @@ def delivery_to_pb(delivery: DeliverySettings) -> pb.DeliverySettings:
         max_deliveries=delivery.max_deliveries,
         message_ttl_seconds=delivery.message_ttl_seconds,
     )
+
+
+def delivery_from_pb(delivery: pb.DeliverySettings) -> DeliverySettings:
+    """Return the delivery settings of a queue, which are complete."""
+    return DeliverySettings(
+        lease_seconds=delivery.lease_seconds,
+        max_deliveries=delivery.max_deliveries,
+        message_ttl_seconds=delivery.message_ttl_seconds if delivery.HasField("message_ttl_seconds") else None,
+    )
+
+
+# What a client sends
+
+
+def declaration_to_pb(declaration: QueueDeclaration) -> pb.QueueDeclaration:
+    """Return the declaration of a queue as protobuf."""
+    definition = declaration.definition
+    return pb.QueueDeclaration(
+        name=definition.name,
+        id=declaration.queue_id,
+        store=store_to_pb(definition.store),
+        limit=definition.limit,
+        tags=_tags_to_pb(definition.tags),
+        owner=owner_to_pb(definition.owner) if definition.owner else None,
+        adopt=declaration.adopt,
+        delivery=delivery_to_pb(definition.delivery),
+        draining=definition.draining,
+    )
+
+
+def removal_to_pb(removal: QueueRemoval) -> pb.QueueRemoval:
+    """Return the removal of a queue as protobuf."""
+    return pb.QueueRemoval(queue_id=removal.queue, owner=owner_to_pb(removal.owner) if removal.owner else None)
+
+
+# What a server sends
+
+
+def queue_from_pb(queue: pb.Queue) -> Queue:
+    """Return a queue from protobuf."""
+    return Queue(
+        id=queue.meta.id,
+        name=queue.name,
+        store=StoreKind(queue.store),
+        limit=queue.limit,
+        tags=tuple(map(tag_from_pb, queue.meta.tags)),
+        owner=owner_from_pb(queue.owner) if queue.HasField("owner") else None,
+        delivery=delivery_from_pb(queue.delivery),
+        draining=queue.draining,
+        messages=counts_from_pb(queue.messages),
+        created=queue.meta.created.ToDatetime(UTC),
+        revision=queue.revision,
+        epoch=queue.epoch,
+    )
+
+
+_DECLARE_OUTCOMES = {
+    pb.DeclareResult.OUTCOME_CREATED: DeclareOutcome.CREATED,
+    pb.DeclareResult.OUTCOME_UPDATED: DeclareOutcome.UPDATED,
+    pb.DeclareResult.OUTCOME_UNCHANGED: DeclareOutcome.UNCHANGED,
+    pb.DeclareResult.OUTCOME_REFUSED: DeclareOutcome.REFUSED,
+}
+_DECLARE_NUMBERS = {outcome: number for number, outcome in _DECLARE_OUTCOMES.items()}
+
+_REMOVE_OUTCOMES = {
+    pb.RemoveResult.OUTCOME_REMOVED: RemoveOutcome.REMOVED,
+    pb.RemoveResult.OUTCOME_ABSENT: RemoveOutcome.ABSENT,
+    pb.RemoveResult.OUTCOME_REFUSED: RemoveOutcome.REFUSED,
+}
+
+
+def declare_outcome_to_pb(outcome: DeclareOutcome) -> pb.DeclareResult.Outcome:
+    """Return the outcome of a declaration as protobuf."""
+    return _DECLARE_NUMBERS[outcome]
+
+
+def declare_result_from_pb(result: pb.DeclareResult) -> DeclareResult:
+    """Return the result of a declaration from protobuf."""
+    return DeclareResult(
+        outcome=_DECLARE_OUTCOMES[result.outcome],
+        queue=queue_from_pb(result.queue) if result.HasField("queue") else None,
+        previous_owner=owner_from_pb(result.previous_owner) if result.HasField("previous_owner") else None,
+        error=error_from_pb(result.error) if result.HasField("error") else None,
+    )
+
+
+def remove_result_from_pb(result: pb.RemoveResult) -> RemoveResult:
+    """Return the result of a removal from protobuf."""
+    return RemoveResult(
+        outcome=_REMOVE_OUTCOMES[result.outcome],
+        dropped=counts_from_pb(result.dropped),
+        error=error_from_pb(result.error) if result.HasField("error") else None,
+    )
+
+
+def changes_from_pb(response: pb.WatchQueuesResponse) -> QueueChanges:
+    """Return a batch of changes from protobuf."""
+    return QueueChanges(
+        queues=tuple(map(queue_from_pb, response.queues)),
+        removed=tuple(RemovedQueue(id=each.id, name=each.name) for each in response.removed),
+        stores=tuple(map(_store_state_from_pb, response.stores)),
+        snapshot_complete=response.snapshot_complete,
+    )
+
+
+def _store_state_from_pb(state: pb.StoreEpoch) -> StoreState:
+    return StoreState(store=StoreKind(state.store), epoch=state.epoch, problem=state.problem, reason=state.reason)
+
+
+def server_stats_from_pb(stats: pb.ServerStats) -> ServerStats:
+    """Return the statistics of a server from protobuf."""
+    return ServerStats(
+        version=stats.version,
+        started=stats.started.ToDatetime(UTC),
+        stores=tuple(map(_store_state_from_pb, stats.stores)),
+        queues=stats.queues,
+        messages=counts_from_pb(stats.messages),
+        memory_bytes=stats.memory_bytes,
+        memory_watermark_bytes=stats.memory_watermark_bytes,
+    )
+
+
+def queue_stats_from_pb(stats: pb.QueueStats) -> QueueStats:
+    """Return the statistics of a queue from protobuf."""
+    return QueueStats(
+        queue=queue_from_pb(stats.queue),
+        enqueued=stats.enqueued,
+        consumed=stats.consumed,
+        purged=stats.purged,
+        refused_full=stats.refused_full,
+        stored_bytes=stats.stored_bytes,
+        oldest_ready_age=stats.oldest_ready_age.ToTimedelta() if stats.HasField("oldest_ready_age") else None,
+        waiting_calls=stats.waiting_calls,
+        leased=stats.leased,
+        redelivered=stats.redelivered,
+        acked=stats.acked,
+        nacked=stats.nacked,
+        released=stats.released,
+        expired=stats.expired,
+        buried=stats.buried,
+        redriven=stats.redriven,
+        damaged=stats.damaged,
+    )
+
+
+def progress_from_pb(response: pb.RedriveResponse) -> RedriveProgress:
+    """Return the progress of a redrive from protobuf."""
+    return RedriveProgress(redriven=response.redriven, remaining=response.remaining)

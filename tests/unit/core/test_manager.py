@@ -10,7 +10,7 @@ import pytest
 
 from queuelet.bounds import Bounds
 from queuelet.core.budget import MemoryBudget
-from queuelet.core.manager import Declaration, Manager, Outcome
+from queuelet.core.manager import Manager
 from queuelet.core.removed_owners import MAX_REMOVALS, RETENTION_NS, RemovedOwners
 from queuelet.core.tokens import Tokens
 from queuelet.definition import Counts, Owner, QueueDefinition, StoreKind
@@ -27,6 +27,7 @@ from queuelet.errors import (
 )
 from queuelet.stores.memory import MemoryStore
 from queuelet.tags import Tag
+from queuelet.values import DeclareOutcome, QueueDeclaration
 from support.queues import PLENTY, make_manager
 
 OURS = Owner(name="main/shop/orders", uid="1")
@@ -39,9 +40,9 @@ def manager() -> Manager:
     return make_manager()
 
 
-def declare(manager: Manager, definition: QueueDefinition, *, adopt: bool = False) -> Outcome:
+def declare(manager: Manager, definition: QueueDefinition, *, adopt: bool = False) -> DeclareOutcome:
     """Declare a queue and return the outcome."""
-    return manager.declare(Declaration(definition=definition, adopt=adopt), now=1).outcome
+    return manager.declare(QueueDeclaration(definition=definition, adopt=adopt), now=1).outcome
 
 
 def test_a_queue_is_found_by_id_in_any_case_and_by_name(manager: Manager) -> None:
@@ -123,21 +124,21 @@ def test_tags_of_a_queue_are_bounded() -> None:
 
 def test_a_declaration_creates_then_changes_then_leaves_alone(manager: Manager) -> None:
     wanted = QueueDefinition(name="orders", limit=5, tags=(Tag("a", "1"), Tag("b", "2")))
-    assert declare(manager, wanted) is Outcome.CREATED
-    assert declare(manager, wanted) is Outcome.UNCHANGED
-    assert declare(manager, replace(wanted, tags=wanted.tags[::-1])) is Outcome.UNCHANGED
-    assert declare(manager, replace(wanted, limit=6, draining=True)) is Outcome.UPDATED
+    assert declare(manager, wanted) is DeclareOutcome.CREATED
+    assert declare(manager, wanted) is DeclareOutcome.UNCHANGED
+    assert declare(manager, replace(wanted, tags=wanted.tags[::-1])) is DeclareOutcome.UNCHANGED
+    assert declare(manager, replace(wanted, limit=6, draining=True)) is DeclareOutcome.UPDATED
     assert manager.get("orders").definition.limit == 6
     assert manager.get("orders").revision == 2
 
 
 def test_a_declaration_may_carry_the_id_to_create_with_and_a_queue_keeps_its_own(manager: Manager) -> None:
     queue_id = "6f9c0000-1111-4222-8333-444455556666"
-    declared = manager.declare(Declaration(definition=QueueDefinition(name="orders"), queue_id=queue_id), now=1)
+    declared = manager.declare(QueueDeclaration(definition=QueueDefinition(name="orders"), queue_id=queue_id), now=1)
     assert declared.queue.id == queue_id
     other = queue_id.replace("6666", "7777")
-    again = manager.declare(Declaration(definition=QueueDefinition(name="orders"), queue_id=other), now=1)
-    assert again.outcome is Outcome.UNCHANGED
+    again = manager.declare(QueueDeclaration(definition=QueueDefinition(name="orders"), queue_id=other), now=1)
+    assert again.outcome is DeclareOutcome.UNCHANGED
     assert again.queue.id == queue_id
 
 
@@ -147,28 +148,28 @@ def test_a_queue_of_another_owner_is_refused_until_adopted(manager: Manager) -> 
     declare(manager, theirs)
     with pytest.raises(NotOwner, match="belongs to other/shop/orders, not to main/shop/orders; set adopt"):
         declare(manager, ours)
-    adopted = manager.declare(Declaration(definition=ours, adopt=True), now=1)
-    assert (adopted.outcome, adopted.previous_owner) == (Outcome.UPDATED, THEIRS)
-    assert declare(manager, ours) is Outcome.UNCHANGED
+    adopted = manager.declare(QueueDeclaration(definition=ours, adopt=True), now=1)
+    assert (adopted.outcome, adopted.previous_owner) == (DeclareOutcome.UPDATED, THEIRS)
+    assert declare(manager, ours) is DeclareOutcome.UNCHANGED
 
 
 def test_a_queue_made_by_hand_is_adopted_too(manager: Manager) -> None:
     manager.new(QueueDefinition(name="orders"), now=1)
     with pytest.raises(NotOwner, match="belongs to no owner"):
         declare(manager, QueueDefinition(name="orders", owner=OURS))
-    assert declare(manager, QueueDefinition(name="orders", owner=OURS), adopt=True) is Outcome.UPDATED
+    assert declare(manager, QueueDefinition(name="orders", owner=OURS), adopt=True) is DeclareOutcome.UPDATED
 
 
 def test_the_same_owner_with_a_new_uid_takes_its_queue_over_with_its_messages(manager: Manager) -> None:
     declare(manager, QueueDefinition(name="orders", owner=OURS))
     recreated = QueueDefinition(name="orders", owner=replace(OURS, uid="2"))
-    renewed = manager.declare(Declaration(definition=recreated), now=1)
-    assert (renewed.outcome, renewed.previous_owner) == (Outcome.UPDATED, OURS)
+    renewed = manager.declare(QueueDeclaration(definition=recreated), now=1)
+    assert (renewed.outcome, renewed.previous_owner) == (DeclareOutcome.UPDATED, OURS)
 
 
 def test_a_declaration_without_owner_leaves_the_owner(manager: Manager) -> None:
     declare(manager, QueueDefinition(name="orders", owner=OURS))
-    assert declare(manager, QueueDefinition(name="orders", limit=3)) is Outcome.UPDATED
+    assert declare(manager, QueueDefinition(name="orders", limit=3)) is DeclareOutcome.UPDATED
     assert manager.get("orders").definition.owner == OURS
 
 
@@ -202,13 +203,13 @@ def test_a_late_declaration_does_not_recreate_a_queue(manager: Manager, *, is_th
     manager.remove("orders", OURS, now=1)
     text = r"orders was removed along with its object main/shop/orders, uid 1; .* retry in a minute"
     with pytest.raises(OwnerRemoved, match=text):
-        manager.declare(Declaration(definition=wanted), now=RETENTION_NS)
+        manager.declare(QueueDeclaration(definition=wanted), now=RETENTION_NS)
     another = replace(wanted, owner=replace(OURS, uid="2"))
-    assert declare(manager, another) is Outcome.CREATED, "the next object of the name has another uid"
+    assert declare(manager, another) is DeclareOutcome.CREATED, "the next object of the name has another uid"
     with pytest.raises(OwnerRemoved):
-        manager.declare(Declaration(definition=wanted), now=RETENTION_NS)
+        manager.declare(QueueDeclaration(definition=wanted), now=RETENTION_NS)
     manager.remove("orders", None, now=2)
-    assert manager.declare(Declaration(definition=wanted), now=RETENTION_NS + 1).outcome is Outcome.CREATED
+    assert manager.declare(QueueDeclaration(definition=wanted), now=RETENTION_NS + 1).outcome is DeclareOutcome.CREATED
 
 
 def test_a_removal_that_was_refused_or_names_no_object_is_not_remembered(manager: Manager) -> None:
@@ -216,10 +217,10 @@ def test_a_removal_that_was_refused_or_names_no_object_is_not_remembered(manager
     declare(manager, wanted)
     with pytest.raises(NotOwner):
         manager.remove("orders", THEIRS, now=1)
-    assert declare(manager, QueueDefinition(name="theirs", owner=THEIRS)) is Outcome.CREATED
+    assert declare(manager, QueueDefinition(name="theirs", owner=THEIRS)) is DeclareOutcome.CREATED
     nameless = Owner(name="by hand")
     for _ in range(2):
-        assert declare(manager, QueueDefinition(name="plain", owner=nameless)) is Outcome.CREATED
+        assert declare(manager, QueueDefinition(name="plain", owner=nameless)) is DeclareOutcome.CREATED
         manager.remove("plain", nameless, now=1)
 
 
@@ -248,22 +249,23 @@ def test_an_owner_of_another_namespace_of_the_same_name_is_another_owner(manager
     before = replace(OURS, namespace_uid="ns-0")
     again = Owner(name=OURS.name, uid="2", namespace_uid="ns-1")
     wanted = QueueDefinition(name="shop.orders", owner=before)
-    manager.declare(Declaration(definition=wanted), now=1)
+    manager.declare(QueueDeclaration(definition=wanted), now=1)
     with pytest.raises(NotOwner, match=r"of namespace ns-0, not to .* of namespace ns-1"):
-        manager.declare(Declaration(definition=replace(wanted, owner=again)), now=2)
+        manager.declare(QueueDeclaration(definition=replace(wanted, owner=again)), now=2)
     with pytest.raises(NotOwner):
         manager.remove("shop.orders", again, now=1)
-    declared = manager.declare(Declaration(definition=replace(wanted, owner=OURS)), now=3)
+    declared = manager.declare(QueueDeclaration(definition=replace(wanted, owner=OURS)), now=3)
     assert declared.queue.definition.owner == before, "known queues stay"
-    adopted = manager.declare(Declaration(definition=replace(wanted, owner=again), adopt=True), now=4)
+    adopted = manager.declare(QueueDeclaration(definition=replace(wanted, owner=again), adopt=True), now=4)
     assert (adopted.queue.definition.owner, adopted.previous_owner) == (again, before)
 
 
 def test_an_owner_without_a_namespace_gets_the_one_that_is_declared(manager: Manager) -> None:
     wanted = QueueDefinition(name="shop.orders", owner=OURS)
-    manager.declare(Declaration(definition=wanted), now=1)
+    manager.declare(QueueDeclaration(definition=wanted), now=1)
     known = replace(OURS, namespace_uid="ns-1")
-    assert manager.declare(Declaration(definition=replace(wanted, owner=known)), now=2).queue.definition.owner == known
+    renewed = manager.declare(QueueDeclaration(definition=replace(wanted, owner=known)), now=2)
+    assert renewed.queue.definition.owner == known
 
 
 class DurableStore(MemoryStore):

@@ -18,7 +18,7 @@ from queuelet.selector import Selector, parse_selector
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import once_defined
 from queuelet.server.metrics import oldest_ready_age
-from queuelet.server.replies import outcome_to_pb, queue_to_pb, store_epochs
+from queuelet.server.replies import queue_to_pb, store_epochs
 from queuelet.server.requests import (
     check_batch,
     declaration_from_pb,
@@ -31,7 +31,7 @@ from queuelet.server.requests import (
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import NEGZ_SERVICE, SERVICE, error_to_pb
-from queuelet.wire.values import counts_to_pb, owner_to_pb
+from queuelet.wire.values import counts_to_pb, declare_outcome_to_pb, owner_to_pb
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result", pb.DeclareResult, pb.RemoveResult)
@@ -172,7 +172,7 @@ class QueueRpcs:
                 error=error_to_pb(error),
             )
         return pb.DeclareResult(
-            outcome=outcome_to_pb(outcome),
+            outcome=declare_outcome_to_pb(outcome),
             queue=queue_to_pb(queue),
             previous_owner=owner_to_pb(previous) if previous else None,
         )
