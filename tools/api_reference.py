@@ -28,7 +28,25 @@ INTRODUCTION = """\
 library.
 """
 
-MADE_FOR_YOU = frozenset({"Consumption", "Delivery", "Message", "News", "Received", "Sent"})
+MADE_FOR_YOU = frozenset({
+    "BrowsedMessage",
+    "Consumption",
+    "DeclareResult",
+    "Delivery",
+    "Message",
+    "News",
+    "Queue",
+    "QueueChanges",
+    "QueueStats",
+    "Received",
+    "RedriveProgress",
+    "RemoveResult",
+    "RemovedQueue",
+    "Sent",
+    "ServerStats",
+    "StoreState",
+    "Try",
+})  # fmt: skip
 """Classes that programs do not construct."""
 
 INSIDE = frozenset({
@@ -41,6 +59,7 @@ INSIDE = frozenset({
     "Connection.open_channel",
     "Consumption.is_in_use",
     "News.of",
+    "Owner.may_be",
     "Sent.deadline",
     "Sent.is_withdrawn",
     "Sent.message",

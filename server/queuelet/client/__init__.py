@@ -9,8 +9,9 @@
 
         await Consumer(client, "orders", handle).run()
 
-`Producer` and `Consumer` retry and reconnect during outages. `Client` has every RPC of the server as a method, with
-plain values; it raises the errors of `queuelet.errors`, and `Client.listen` reports the state of the connection.
+`Producer` and `Consumer` retry and reconnect during outages. `Client` has every RPC of the server as a method, which
+takes and returns plain values; it raises the errors of `queuelet.errors`, and `Client.listen` reports the state of the
+connection.
 
 `Sharder` uses several queues as one. `queuelet.client.blocking` is for programs without an event loop.
 
@@ -19,7 +20,8 @@ plain values; it raises the errors of `queuelet.errors`, and `Client.listen` rep
 `pending_put.py`, and sends its batches by `batch_call.py`, with `encoding.py` and `put_failures.py`. `consumer.py`
 takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`, which `lease_session.py` fills by
 `consume_stream.py`, with `finished.py`. `messages.py`, `serializers.py`, `options.py` and `errors.py` are the types
-that programs see, checked by `validation.py` and `text.py`. `sharder.py` and `blocking.py` build on all of these.
+that programs see, checked by `validation.py` and `text.py`; those about queues are in `queuelet.values` and
+`queuelet.definition`. `sharder.py` and `blocking.py` build on all of these.
 """
 
 import os
@@ -34,16 +36,44 @@ from queuelet.client.connection_state import ConnectionState
 from queuelet.client.consume_stream import Consumption
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.errors import BadResponse, Closed, Forked, NotSent, PutsFailed
-from queuelet.client.messages import Delivery, Message, News
+from queuelet.client.messages import BrowsedMessage, Delivery, Message, NewMessage, News, Try
 from queuelet.client.options import OnError
 from queuelet.client.pending_put import Added, Sent
 from queuelet.client.producer import Producer
 from queuelet.client.received_message import Received
 from queuelet.client.serializers import BYTES, JSON, TEXT, ModelSerializer, Serializer
 from queuelet.client.sharder import Sharder
+from queuelet.definition import (
+    Counts,
+    DeathReason,
+    DeliverySettings,
+    MessageState,
+    Owner,
+    QueueDefinition,
+    StoreKind,
+    TryOutcome,
+)
+from queuelet.values import (
+    DeclareOutcome,
+    DeclareResult,
+    Queue,
+    QueueChanges,
+    QueueDeclaration,
+    QueueRemoval,
+    QueueStats,
+    RedriveProgress,
+    RemovedQueue,
+    RemoveOutcome,
+    RemoveResult,
+    ServerStats,
+    StoreState,
+)
 
 __all__ = [
-    "BYTES", "JSON", "TEXT", "Added", "BadResponse", "Client", "Closed", "Connection", "ConnectionState", "Consumer",
-    "Consumption", "Delivery", "Forked", "Handler", "Message", "ModelSerializer", "News", "NotSent", "OnError",
-    "Producer", "PutsFailed", "Received", "Sent", "Serializer", "Sharder",
+    "BYTES", "JSON", "TEXT", "Added", "BadResponse", "BrowsedMessage", "Client", "Closed", "Connection",
+    "ConnectionState", "Consumer", "Consumption", "Counts", "DeathReason", "DeclareOutcome", "DeclareResult",
+    "Delivery", "DeliverySettings", "Forked", "Handler", "Message", "MessageState", "ModelSerializer", "NewMessage",
+    "News", "NotSent", "OnError", "Owner", "Producer", "PutsFailed", "Queue", "QueueChanges", "QueueDeclaration",
+    "QueueDefinition", "QueueRemoval", "QueueStats", "Received", "RedriveProgress", "RemoveOutcome", "RemoveResult",
+    "RemovedQueue", "Sent", "Serializer", "ServerStats", "Sharder", "StoreKind", "StoreState", "Try", "TryOutcome",
 ]  # fmt: skip

@@ -29,6 +29,7 @@ from queuelet.client.client import Client
 from queuelet.client.connection import decoded
 from queuelet.client.encoding import request_bytes
 from queuelet.client.errors import Closed, NotSent
+from queuelet.client.messages import is_durable
 from queuelet.client.pending_put import Added, Sent
 from queuelet.client.retries import FULL, UNAVAILABLE, Backoff
 from queuelet.client.send_buffer import SendBuffer
@@ -183,16 +184,16 @@ class BatchCall:
                 self._buffer.last_error = error
                 rest.append(put)
             else:
-                self._buffer.settle(put, error or Added(result.id, result.duplicate, _is_durable(response)))
+                self._buffer.settle(put, error or Added(result.id, result.duplicate, is_durable(response)))
         self.in_flight = rest
 
     def settle_added(self) -> None:
         """Settle the messages that were added by the last call, if that is still to be done."""
         added, self._added = self._added, []
-        is_durable = _is_durable(self._added_response)
+        durable = is_durable(self._added_response)
         settle = self._buffer.settle
         for put, result in zip(added, self._added_response.results, strict=bool(added)):
-            settle(put, Added(result.id, result.duplicate, is_durable))
+            settle(put, Added(result.id, result.duplicate, durable))
 
     def _process_refusal(self, error: QueueletError) -> None:
         """Fail the messages that an error is about: the one that it names by its place in the batch, or all of them.
@@ -270,10 +271,6 @@ class _Retries:
         if self._was_unavailable and self._retries_outages:
             return True
         return self._queue_existed and now - self._missing_since < self._missing_for
-
-
-def _is_durable(response: pb.AddBatchResponse) -> bool:
-    return response.durability == pb.DURABILITY_DISK
 
 
 def _without_place(error: QueueletError) -> QueueletError:

@@ -1,6 +1,7 @@
 """The server's calls as methods.
 
-Methods take and return plain values where they can, and raise the errors of `queuelet.errors`.
+Methods take and return values, and raise the errors of `queuelet.errors`. Only `call` and `stream`, which make any call
+by its name, use the generated classes of `queuelet.v1.queue_pb2`.
 """
 
 from __future__ import annotations
@@ -19,19 +20,57 @@ import grpc
 from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.bounds import UNBOUNDED
-from queuelet.client.connection import DEFAULT, Connection, decoded
+from queuelet.client.connection import DEFAULT, Connection, converted, decoded
 from queuelet.client.connection_state import ConnectionState, ConnectionWatch, StateListener
 from queuelet.client.consume_stream import Consumption, is_cancelled
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.forks import check_usable, is_inherited
-from queuelet.client.messages import Delivery, Message, duration_to_pb, new_message, tags_to_pb
+from queuelet.client.messages import (
+    BrowsedMessage,
+    Delivery,
+    Message,
+    NewMessage,
+    added_from_pb,
+    browsed_from_pb,
+    duration_to_pb,
+    new_message,
+    new_message_to_pb,
+    tags_to_pb,
+)
+from queuelet.client.pending_put import Added
 from queuelet.client.retries import UNAVAILABLE, Backoff
 from queuelet.client.text import LONGEST_CONSUMER, LONGEST_REASON, filled, sendable
 from queuelet.client.validation import Seconds, seconds_of, timeout_of
-from queuelet.errors import MessageNotFound, QueueletError, Unreachable
+from queuelet.definition import DeliverySettings, MessageState, QueueDefinition, StoreKind
+from queuelet.errors import InvalidArgument, MessageNotFound, QueueletError, Unreachable
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.values import (
+    DeclareResult,
+    Queue,
+    QueueChanges,
+    QueueDeclaration,
+    QueueRemoval,
+    QueueStats,
+    RedriveProgress,
+    RemoveResult,
+    ServerStats,
+)
 from queuelet.wire.errors import SERVICE, errors_from_pb
+from queuelet.wire.values import (
+    changes_from_pb,
+    declaration_to_pb,
+    declare_result_from_pb,
+    delivery_to_pb,
+    progress_from_pb,
+    queue_from_pb,
+    queue_stats_from_pb,
+    removal_to_pb,
+    remove_result_from_pb,
+    server_stats_from_pb,
+    states_to_pb,
+    store_to_pb,
+)
 
 _Response = TypeVar("_Response", bound=ProtobufMessage)
 
@@ -147,7 +186,7 @@ class Client:
 
     # Queues
 
-    async def list_queues(self, selector: str = "", page_size: int = 0) -> list[pb.Queue]:
+    async def list_queues(self, selector: str = "", page_size: int = 0) -> list[Queue]:
         """Return the queues that match a selector, in order of creation.
 
         Args:
@@ -161,12 +200,12 @@ class Client:
         Raises:
             InvalidArgument: The selector is not valid.
         """
-        queues: list[pb.Queue] = []
+        queues: list[Queue] = []
         token = ""
         while True:
             request = filled(pb.ListQueuesRequest, selector=selector, page_size=page_size, page_token=token)
             response = await self.call("ListQueues", request, pb.ListQueuesResponse)
-            queues += response.queues
+            queues += [converted("ListQueues", queue_from_pb, each) for each in response.queues]
             token = response.next_page_token
             if not token:
                 return queues
@@ -174,16 +213,16 @@ class Client:
     async def new_queue(
         self,
         *,
-        store: pb.Queue.Store | str = "MEMORY",
+        store: StoreKind | str = "MEMORY",
         limit: int = UNBOUNDED,
         tags: Iterable[Tag] = (),
         name: str = "",
-        delivery: pb.DeliverySettings | None = None,
-    ) -> pb.Queue:
+        delivery: DeliverySettings | None = None,
+    ) -> Queue:
         """Create a queue.
 
         Args:
-            store: Where messages are stored, `MEMORY` or `DISK`.
+            store: Where messages are stored, a `StoreKind` or its name, `MEMORY` or `DISK`.
             limit: The largest number of messages in the queue; -1 for unlimited.
             tags: Tags of the queue, as pairs of key and value.
             name: A unique name; empty for a queue that has only an id.
@@ -199,11 +238,17 @@ class Client:
             TooMany: The server has as many queues as it may.
         """
         request = filled(
-            pb.NewQueueRequest, store=store, limit=limit, tags=tags_to_pb(tags), name=name, delivery=delivery
+            pb.NewQueueRequest,
+            store=store_to_pb(store) if isinstance(store, StoreKind) else store,
+            limit=limit,
+            tags=tags_to_pb(tags),
+            name=name,
+            delivery=filled(delivery_to_pb, delivery=delivery) if delivery else None,
         )
-        return (await self.call("NewQueue", request, pb.NewQueueResponse)).queue
+        response = await self.call("NewQueue", request, pb.NewQueueResponse)
+        return converted("NewQueue", queue_from_pb, response.queue)
 
-    async def get_queue(self, queue: str) -> pb.Queue:
+    async def get_queue(self, queue: str) -> Queue:
         """Return a queue with its settings and message counts.
 
         Args:
@@ -215,7 +260,8 @@ class Client:
         Raises:
             QueueNotFound: There is no such queue.
         """
-        return (await self.call("GetQueue", filled(pb.GetQueueRequest, queue_id=queue), pb.GetQueueResponse)).queue
+        response = await self.call("GetQueue", filled(pb.GetQueueRequest, queue_id=queue), pb.GetQueueResponse)
+        return converted("GetQueue", queue_from_pb, response.queue)
 
     async def delete_queue(self, queue: str) -> None:
         """Delete a queue and its messages. Do nothing if there is no such queue.
@@ -251,59 +297,90 @@ class Client:
         request = filled(pb.DeleteQueueTagRequest, queue_id=queue, tag=tags_to_pb([tag])[0])
         await self.call("DeleteQueueTag", request, pb.DeleteQueueTagResponse)
 
-    async def declare_queues(self, declarations: Sequence[pb.QueueDeclaration]) -> list[pb.DeclareResult]:
+    async def declare_queues(
+        self, declarations: Sequence[QueueDefinition | QueueDeclaration]
+    ) -> list[DeclareResult]:
         """Create or update queues so that they match their declarations.
 
         Args:
-            declarations: The desired queues, as `queuelet.v1.queue_pb2.QueueDeclaration`.
+            declarations: The desired queues, at least one: their definitions, which need a name, or declarations, which
+                can also set the ID of a new queue and adopt the queue of another owner.
 
         Returns:
             The result of each declaration, in the same order: what changed, or an error.
-        """
-        request = filled(pb.DeclareQueuesRequest, queues=declarations)
-        return list((await self.call("DeclareQueues", request, pb.DeclareQueuesResponse)).results)
 
-    async def remove_queues(self, removals: Sequence[pb.QueueRemoval]) -> list[pb.RemoveResult]:
-        """Delete queues that belong to an owner.
+        Raises:
+            InvalidArgument: There are no declarations, or too many.
+            StoreFailed: A store failed before the changes were committed.
+        """
+        desired = [
+            QueueDeclaration(definition=each) if isinstance(each, QueueDefinition) else each for each in declarations
+        ]
+        queues = [filled(declaration_to_pb, declaration=each) for each in desired]
+        request = filled(pb.DeclareQueuesRequest, queues=queues)
+        response = await self.call("DeclareQueues", request, pb.DeclareQueuesResponse)
+        return [converted("DeclareQueues", declare_result_from_pb, each) for each in response.results]
+
+    async def remove_queues(self, removals: Sequence[QueueRemoval]) -> list[RemoveResult]:
+        """Delete queues, each only if it belongs to the given owner.
 
         Args:
-            removals: The queues to delete, as `queuelet.v1.queue_pb2.QueueRemoval`.
+            removals: The queues to delete, at least one.
 
         Returns:
-            The result of each removal, in the same order.
-        """
-        request = filled(pb.RemoveQueuesRequest, queues=removals)
-        return list((await self.call("RemoveQueues", request, pb.RemoveQueuesResponse)).results)
+            The result of each removal, in the same order: the number of messages deleted with the queue, or an error.
 
-    async def watch_queues(self, selector: str = "") -> AsyncIterator[pb.WatchQueuesResponse]:
+        Raises:
+            InvalidArgument: There are no removals, or too many.
+            StoreFailed: A store failed before the removals were committed.
+        """
+        queues = [filled(removal_to_pb, removal=each) for each in removals]
+        request = filled(pb.RemoveQueuesRequest, queues=queues)
+        response = await self.call("RemoveQueues", request, pb.RemoveQueuesResponse)
+        return [converted("RemoveQueues", remove_result_from_pb, each) for each in response.results]
+
+    async def watch_queues(self, selector: str = "") -> AsyncIterator[QueueChanges]:
         """Watch queues for changes.
 
         Args:
             selector: Tags to match, in the syntax of kubectl's selectors; empty matches all queues.
 
         Yields:
-            Batches of events: first a snapshot of the queues, then their changes, until the iteration is left.
+            Batches of changes: first a snapshot of the queues, then their changes, until the iteration is left.
 
         Raises:
             InvalidArgument: The selector is not valid.
         """
         request = filled(pb.WatchQueuesRequest, selector=selector)
         async for batch in self.stream("WatchQueues", request, pb.WatchQueuesResponse):
-            yield batch
+            yield converted("WatchQueues", changes_from_pb, batch)
 
-    async def stats(self, queue: str = "") -> pb.GetStatsResponse:
-        """Return statistics of the server or of one queue.
+    async def stats(self, queue: str) -> QueueStats:
+        """Return the statistics of a queue.
 
         Args:
-            queue: The queue's name or id; empty for the server.
+            queue: The queue's name or id.
 
         Returns:
-            Counters and gauges as the server has them.
+            The queue's counters and gauges.
 
         Raises:
             QueueNotFound: There is no such queue.
+            InvalidArgument: The name is empty.
         """
-        return await self.call("GetStats", filled(pb.GetStatsRequest, queue_id=queue), pb.GetStatsResponse)
+        if not queue:
+            raise InvalidArgument("queue: empty; give a name or an id, or use server_stats", field="queue")
+        response = await self.call("GetStats", filled(pb.GetStatsRequest, queue_id=queue), pb.GetStatsResponse)
+        return converted("GetStats", queue_stats_from_pb, response.queue)
+
+    async def server_stats(self) -> ServerStats:
+        """Return the statistics of the server.
+
+        Returns:
+            The server's counters and gauges.
+        """
+        response = await self.call("GetStats", pb.GetStatsRequest(), pb.GetStatsResponse)
+        return converted("GetStats", server_stats_from_pb, response.server)
 
     # Messages
 
@@ -356,27 +433,28 @@ class Client:
         return Message((await self.call("Add", request, pb.AddResponse, repeat=bool(message_id))).message)
 
     async def add_batch(
-        self, queue: str, messages: Sequence[pb.NewMessage], *, wait: bool = False, request_id: str = ""
-    ) -> list[pb.AddResult]:
+        self, queue: str, messages: Sequence[NewMessage], *, wait: bool = False, request_id: str = ""
+    ) -> list[Added | QueueletError]:
         """Add messages in their order.
 
         Args:
             queue: The queue's name or id.
-            messages: The messages, as `queuelet.v1.queue_pb2.NewMessage`.
+            messages: The messages, at least one.
             wait: Whether to wait until the queue has space if it is full, until the timeout.
             request_id: A text that makes the call idempotent: repeated with it within a minute, the call adds nothing
                 and returns the first results.
 
         Returns:
-            The result of each message, in the same order: its ID, or why it was not added.
+            For each message, in the same order, what was added, or why it was not added.
 
         Raises:
             QueueNotFound: There is no such queue.
             InvalidArgument: The request is not valid, so none of its messages was added.
         """
-        request = filled(pb.AddBatchRequest, queue_id=queue, messages=messages, wait=wait, request_id=request_id)
-        may_repeat = bool(request_id) or all(message.id for message in messages)
-        return list((await self.call("AddBatch", request, pb.AddBatchResponse, repeat=may_repeat)).results)
+        new = list(map(new_message_to_pb, messages))
+        request = filled(pb.AddBatchRequest, queue_id=queue, messages=new, wait=wait, request_id=request_id)
+        may_repeat = bool(request_id) or all(message.id for message in new)
+        return added_from_pb(await self.call("AddBatch", request, pb.AddBatchResponse, repeat=may_repeat))
 
     async def pop(self, queue: str, *, wait: Seconds = 0, request_id: str = "") -> Message:
         """Remove and return the first ready message.
@@ -460,8 +538,8 @@ class Client:
         return list(map(Message, (await self.call("PeekBatch", request, pb.PeekBatchResponse)).messages))
 
     async def browse(
-        self, queue: str, *, selector: str = "", states: Sequence[pb.MessageState] = (), page_size: int = 0
-    ) -> AsyncIterator[pb.BrowsedMessage]:
+        self, queue: str, *, selector: str = "", states: Sequence[MessageState] = (), page_size: int = 0
+    ) -> AsyncIterator[BrowsedMessage]:
         """Iterate over the messages of a queue in order, page by page, without changing anything.
 
         Args:
@@ -483,13 +561,13 @@ class Client:
                 pb.BrowseRequest,
                 queue_id=queue,
                 selector=selector,
-                states=states,
+                states=filled(states_to_pb, states=states),
                 page_size=page_size,
                 page_token=token,
             )
             response = await self.call("Browse", request, pb.BrowseResponse)
             for message in response.messages:
-                yield message
+                yield converted("Browse", browsed_from_pb, message)
             token = response.next_page_token
             if not token:
                 return
@@ -501,7 +579,7 @@ class Client:
         ids: Sequence[str] = (),
         selector: str = "",
         everything: bool = False,
-        states: Sequence[pb.MessageState] = (),
+        states: Sequence[MessageState] = (),
     ) -> int:
         """Remove messages from a queue by ID, by selector, or all of them.
 
@@ -519,7 +597,14 @@ class Client:
             QueueNotFound: There is no such queue.
             InvalidArgument: Not exactly one of `ids`, `selector` and `everything` is given, or one is not valid.
         """
-        request = filled(pb.PurgeRequest, queue_id=queue, ids=ids, selector=selector, all=everything, states=states)
+        request = filled(
+            pb.PurgeRequest,
+            queue_id=queue,
+            ids=ids,
+            selector=selector,
+            all=everything,
+            states=filled(states_to_pb, states=states),
+        )
         return (await self.call("Purge", request, pb.PurgeResponse)).purged
 
     # Leases
@@ -709,7 +794,7 @@ class Client:
         everything: bool = False,
         rate: int = 0,
         dry_run: bool = False,
-    ) -> AsyncIterator[pb.RedriveResponse]:
+    ) -> AsyncIterator[RedriveProgress]:
         """Make dead messages ready again by ID, by selector, or all of them. It stops when the iteration is left.
 
         Args:
@@ -731,7 +816,7 @@ class Client:
             pb.RedriveRequest, queue_id=queue, ids=ids, selector=selector, all=everything, rate=rate, dry_run=dry_run
         )
         async for progress in self.stream("Redrive", request, pb.RedriveResponse):
-            yield progress
+            yield progress_from_pb(progress)
 
     # Any call
 
@@ -744,7 +829,7 @@ class Client:
         extra: float = 0,
         repeat: bool = False,
     ) -> _Response:
-        """Make a call by its name, with protobuf messages.
+        """Make a call by its name, with generated classes, for what the other methods do not offer.
 
         Args:
             name: The RPC, such as `GetQueue`.
@@ -783,7 +868,7 @@ class Client:
         return await self._call_once(name, request, timeout)
 
     async def stream(self, name: str, request: ProtobufMessage, response: type[_Response]) -> AsyncIterator[_Response]:
-        """Make a call with a stream of responses by its name, with protobuf messages.
+        """Make a call with a stream of responses by its name, with generated classes.
 
         Args:
             name: The RPC, such as `WatchQueues`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -20,8 +20,11 @@ from queuelet.client.forks import check_usable, note_channel
 from queuelet.client.validation import Seconds
 from queuelet.errors import MessageTooLarge, QueueletError, Unauthenticated, Unreachable
 from queuelet.wire.errors import STATUS_DETAILS, error_of
+from queuelet.wire.values import UNREADABLE
 
 _Response = TypeVar("_Response", bound=ProtobufMessage)
+_Part = TypeVar("_Part", bound=ProtobufMessage)
+_Value = TypeVar("_Value")
 
 _KEEPALIVE = 10_000
 """How often to ping the server on an idle connection, in milliseconds. The server allows a ping every five seconds."""
@@ -57,6 +60,21 @@ def decoded(name: str, response: type[_Response], data: bytes) -> _Response:
             f"{name}: the response of {len(data):,} bytes is not a valid {response.__name__}, so the outcome of the "
             "call is not known; check that the address is that of a Queuelet server, and look for damaged messages in "
             "its log"
+        ) from None
+
+
+def converted(name: str, convert: Callable[[_Part], _Value], part: _Part) -> _Value:
+    """Convert a part of the response to a call to a value.
+
+    Raises:
+        BadResponse: The server is newer and sent something that this version does not know, or a value is not valid.
+    """
+    try:
+        return convert(part)
+    except UNREADABLE as error:
+        raise BadResponse(
+            f"{name}: the response has a value that this version of the client does not know ({error}), so the outcome "
+            "of the call is not known; upgrade the client if the server is newer"
         ) from None
 
 

@@ -1,25 +1,60 @@
-"""Messages, deliveries and consume responses as a program sees them. Each is a view of a protobuf message."""
+"""Messages, deliveries and consume responses as a program sees them, and the conversion to and from protobuf.
+
+`Message` and `Delivery` are views of protobuf messages, because a consumer mostly needs little of each of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from queuelet.client.pending_put import Added
 from queuelet.client.text import LONGEST_REASON, check_text, sendable
 from queuelet.client.validation import Seconds, seconds_of
+from queuelet.definition import DeathReason, MessageState, TryOutcome
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.ids import parse_uuid, why_not_uuid
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire.errors import error_from_pb
+from queuelet.wire.errors import error_from_pb, errors_from_pb
 
 _PRIORITIES = 2**31
 """The number of priorities from 0 upwards; there are as many below 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to add by `Client.add_batch`. `Client.add` and `Producer.put` have the same settings as arguments."""
+
+    payload: bytes
+    """The message's bytes."""
+
+    _: KW_ONLY
+
+    tags: Iterable[Tag] = ()
+    """Tags of the message, as pairs of key and value."""
+
+    message_id: str = ""
+    """A UUID for the message, which is not added again while a message of this ID is queued; empty for a random one."""
+
+    priority: int = 0
+    """Smaller values are delivered first; -2^31 to 2^31 - 1."""
+
+    delay: Seconds = 0
+    """How long the message is not delivered, in seconds."""
+
+    not_before: datetime | None = None
+    """The time before which the message is not delivered; a time without a zone is local time."""
+
+    ttl: Seconds = 0
+    """How many seconds after it was added the message is dead-lettered if it is still queued; 0 for the queue's
+    setting.
+    """
 
 
 @final
@@ -119,6 +154,58 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Try:
+    """A delivery after which the message was not acknowledged."""
+
+    outcome: TryOutcome
+    """How it ended."""
+
+    began: datetime
+    """When the message was delivered, by the server's clock."""
+
+    ended: datetime
+    """When the lease ended, by the server's clock."""
+
+    consumer: str
+    """The name of the consumer, as the consumer gave it; empty if it gave none."""
+
+    reason: str
+    """Why it failed, as the consumer reported; empty if it reported nothing."""
+
+    token: int
+    """The token of its lease."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrowsedMessage:
+    """A message in its queue, with its state and its delivery history."""
+
+    message: Message
+    """The message."""
+
+    state: MessageState
+    """Its state."""
+
+    count: int
+    """How often it was delivered since it was added or last redriven."""
+
+    until: datetime | None
+    """When its lease expires, or its delay is over; None if it is neither leased nor delayed."""
+
+    consumer: str
+    """The name of the consumer that has leased it, as the consumer gave it; otherwise empty."""
+
+    reason: DeathReason | None
+    """Why it is dead; None if it is not."""
+
+    died: datetime | None
+    """When it died; None if it is not dead."""
+
+    tries: Sequence[Try]
+    """Its failed deliveries, the oldest first. The server stores the last 20, also when the message is redriven."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class News:
     """A response of the server on a stream of `Client.consume`."""
 
@@ -147,6 +234,59 @@ class News:
             holder_token=response.holder_token,
             heartbeat=response.heartbeat.ToNanoseconds() / 1e9 if response.HasField("heartbeat") else 0,
         )
+
+
+def browsed_from_pb(browsed: pb.BrowsedMessage) -> BrowsedMessage:
+    """Convert a message of a Browse response. Raises `UNREADABLE`, as the functions of `wire/values.py` do."""
+    return BrowsedMessage(
+        message=Message(browsed.message),
+        state=MessageState(browsed.state),
+        count=browsed.count,
+        until=browsed.until.ToDatetime(UTC) if browsed.HasField("until") else None,
+        consumer=browsed.consumer,
+        reason=DeathReason(browsed.reason) if browsed.reason else None,
+        died=browsed.died.ToDatetime(UTC) if browsed.HasField("died") else None,
+        tries=tuple(map(_try_from_pb, browsed.tries)),
+    )
+
+
+def _try_from_pb(failed: pb.Try) -> Try:
+    return Try(
+        outcome=TryOutcome(failed.outcome),
+        began=failed.began.ToDatetime(UTC),
+        ended=failed.ended.ToDatetime(UTC),
+        consumer=failed.consumer,
+        reason=failed.reason,
+        token=failed.token,
+    )
+
+
+def added_from_pb(response: pb.AddBatchResponse) -> list[Added | QueueletError]:
+    """Return what was added, or why it was not, for each message of a batch."""
+    durable = is_durable(response)
+    errors = errors_from_pb(response.results)
+    return [
+        error or Added(result.id, result.duplicate, durable)
+        for result, error in zip(response.results, errors, strict=True)
+    ]
+
+
+def is_durable(response: pb.AddBatchResponse) -> bool:
+    """Return whether the messages of a batch are on disk."""
+    return response.durability == pb.DURABILITY_DISK
+
+
+def new_message_to_pb(new: NewMessage) -> pb.NewMessage:
+    """Return the protobuf form of a message to add. Raises as `new_message` does."""
+    return new_message(
+        payload=new.payload,
+        tags=new.tags,
+        message_id=new.message_id,
+        priority=new.priority,
+        delay=new.delay,
+        not_before=new.not_before,
+        ttl=new.ttl,
+    )
 
 
 def new_message(  # noqa: PLR0913  # independent arguments, all keyword-only

@@ -33,8 +33,8 @@ from queuelet.client.producer import Producer
 from queuelet.client.retries import UNAVAILABLE
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.validation import Seconds, check_at_least, seconds_of
+from queuelet.definition import Counts, DeliverySettings, StoreKind
 from queuelet.errors import QueueExists, QueueletError, QueueNotFound
-from queuelet.v1 import queue_pb2 as pb
 
 
 class _Run:
@@ -99,9 +99,9 @@ class Sharder(Generic[Item]):
         name: str,
         *,
         shards: int = ...,
-        store: pb.Queue.Store | str = ...,
+        store: StoreKind | str = ...,
         limit: int = ...,
-        delivery: pb.DeliverySettings | None = ...,
+        delivery: DeliverySettings | None = ...,
         look_every: Seconds = ...,
         **options: Unpack[ProducerOptions],
     ) -> None: ...
@@ -114,9 +114,9 @@ class Sharder(Generic[Item]):
         serializer: Serializer[Item],
         *,
         shards: int = ...,
-        store: pb.Queue.Store | str = ...,
+        store: StoreKind | str = ...,
         limit: int = ...,
-        delivery: pb.DeliverySettings | None = ...,
+        delivery: DeliverySettings | None = ...,
         look_every: Seconds = ...,
         **options: Unpack[ProducerOptions],
     ) -> None: ...
@@ -128,9 +128,9 @@ class Sharder(Generic[Item]):
         serializer: Serializer[Any] = BYTES,
         *,
         shards: int = 1,
-        store: pb.Queue.Store | str = "MEMORY",
+        store: StoreKind | str = "MEMORY",
         limit: int = UNBOUNDED,
-        delivery: pb.DeliverySettings | None = None,
+        delivery: DeliverySettings | None = None,
         look_every: Seconds = 1.0,
         **options: Unpack[ProducerOptions],
     ) -> None:
@@ -141,7 +141,7 @@ class Sharder(Generic[Item]):
             name: The prefix of the shards' names.
             serializer: Converts items to bytes and back.
             shards: The smallest number of shards.
-            store: Where new shards store their messages, `MEMORY` or `DISK`.
+            store: Where new shards store their messages, a `StoreKind` or its name, `MEMORY` or `DISK`.
             limit: The largest number of messages in a new shard; -1 for unlimited.
             delivery: The delivery settings of new shards; None for the server's defaults.
             look_every: How often to look for new shards and at the number of messages in each, in seconds.
@@ -309,11 +309,11 @@ class Sharder(Generic[Item]):
                 if shard not in self._producers:
                     return
                 await self._make(shard)
-                counts = pb.MessageCounts()
+                counts = Counts()
             if shard not in self._producers:
                 await self._adopt(shard)
             in_flight = self._producers[shard].unsettled
-            self._messages[shard] = counts.ready + counts.delayed + counts.leased + counts.dead + in_flight
+            self._messages[shard] = counts.total + in_flight
 
     async def _adopt(self, shard: str) -> None:
         """Open a producer for a shard, and start to consume it where `run` is active."""

@@ -6,9 +6,10 @@ or a time that Python cannot represent.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC
 
-from queuelet.definition import Counts, DeliverySettings, Owner, StoreKind
+from queuelet.definition import Counts, DeliverySettings, MessageState, Owner, StoreKind
 from queuelet.errors import InvalidArgument
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
@@ -69,6 +70,19 @@ def store_from_pb(number: int) -> StoreKind:
         return StoreKind(number)
     except ValueError:
         raise InvalidArgument(f"store: there is no store {number}; use MEMORY (1) or DISK (2)", field="store") from None
+
+
+_STATES = {
+    MessageState.READY: pb.MESSAGE_STATE_READY,
+    MessageState.DELAYED: pb.MESSAGE_STATE_DELAYED,
+    MessageState.LEASED: pb.MESSAGE_STATE_LEASED,
+    MessageState.DEAD: pb.MESSAGE_STATE_DEAD,
+}
+
+
+def states_to_pb(states: Iterable[MessageState]) -> list[pb.MessageState]:
+    """Return states of messages as protobuf. Raises `ValueError` for anything else."""
+    return [_STATES[MessageState(state)] for state in states]
 
 
 def tag_from_pb(tag: pb.Tag) -> Tag:
