@@ -8,10 +8,9 @@ from time import monotonic
 import structlog
 
 from queuelet import clock
-from queuelet.errors import StoreFailed
-from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire.errors import Code
-from queuelet.wire.values import owner_to_pb
+from queuelet.errors import QueueletError, StoreFailed
+from queuelet.values import DeclareOutcome, QueueRemoval, RemoveOutcome
+from queuelet.wire.errors import Code, code_of, reason_of
 from queuelet_operator.deletion_context import DeletionContextReader
 from queuelet_operator.event_recorder import EventRecorder
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
@@ -26,13 +25,12 @@ from queuelet_operator.plan.model import (
     DropFinalizer,
     LookAround,
     Refusal,
-    Removal,
     Remove,
     Removed,
     Step,
     WriteStatus,
 )
-from queuelet_operator.plan.observed import counts_from_pb, declaration_to_pb, queue_from_pb
+from queuelet_operator.plan.observed import observed_queue
 from queuelet_operator.plan.resources import FINALIZER, Body, QueueObject, queue_of
 from queuelet_operator.plan.status import status_patch
 from queuelet_operator.server_link import ServerLink
@@ -124,14 +122,13 @@ class Actions:
 
     async def _declare(self, entry: Entry, step: Declare) -> None:
         asked = entry.object.reconcile_requested_at
-        declaration = declaration_to_pb(step.definition, queue_id=entry.object.uid, adopt=step.adopt)
-        result = await self._link.declare(declaration)
-        if result.HasField("queue"):
-            self._link.observe(queue_from_pb(result.queue))
-            if not result.queue.owner.namespace_uid:
+        result = await self._link.declare(step.definition.declaration(queue_id=entry.object.uid, adopt=step.adopt))
+        if result.queue:
+            self._link.observe(observed_queue(result.queue))
+            if not (result.queue.owner and result.queue.owner.namespace_uid):
                 # The server runs an earlier version, which does not store it.
                 entry.namespace_uid = ""
-        if result.outcome == pb.DeclareResult.OUTCOME_REFUSED:
+        if result.error:
             _check_store(result.error)
             self._refused(entry, result.error)
             return
@@ -139,32 +136,32 @@ class Actions:
         entry.handled_request = asked
         entry.obtained_by = how_obtained(entry.obtained_by, step.cause, result.outcome)
         self._metrics.declarations.labels(step.cause.value).inc()
-        previous = result.previous_owner.name if result.HasField("previous_owner") else ""
+        previous = result.previous_owner.name if result.previous_owner else ""
         notice = notice_of_declaration(step, previous)
-        if notice and result.outcome != pb.DeclareResult.OUTCOME_UNCHANGED:
+        if notice and result.outcome is not DeclareOutcome.UNCHANGED:
             self._recorder.post(entry.object, notice)
 
-    def _refused(self, entry: Entry, error: pb.Error) -> None:
+    def _refused(self, entry: Entry, error: QueueletError) -> None:
         entry.refusals += 1
-        message = error.message or f"the server refused the declaration: {error.reason}"
+        reason = reason_of(error)
         entry.refusal = Refusal(
-            reason=error.reason,
-            message=message,
-            is_final=error.code in _FINAL,
+            reason=reason,
+            message=error.message,
+            is_final=code_of(error) in _FINAL,
             retry_at=clock.now() + backoff(entry.refusals),
         )
-        log.warning("declaration refused", queue=str(entry.object.key), reason=error.reason, error=message)
+        log.warning("declaration refused", queue=str(entry.object.key), reason=reason, error=error.message)
 
     async def _remove(self, entry: Entry, step: Remove) -> None:
         name = entry.object.key.queue_name
-        result = await self._link.remove(pb.QueueRemoval(queue_id=name, owner=owner_to_pb(step.owner)))
-        removal = _REMOVALS[result.outcome]
-        if removal is Removal.REFUSED:
+        result = await self._link.remove(QueueRemoval(queue=name, owner=step.owner))
+        if result.error:
             _check_store(result.error)
-        self._metrics.removals.labels(removal.value).inc()
-        if removal is not Removal.REFUSED:
+        self._metrics.removals.labels(result.outcome.value).inc()
+        if result.outcome is not RemoveOutcome.REFUSED:
             self._link.forget(name)
-        entry.removed = Removed(removal=removal, dropped=counts_from_pb(result.dropped), why=result.error.message)
+        why = result.error.message if result.error else ""
+        entry.removed = Removed(outcome=result.outcome, dropped=result.dropped, why=why)
 
     async def _set_finalizers(self, entry: Entry, finalizers: tuple[str, ...]) -> bool:
         """Set the finalizers of an object. Return False if it changed meanwhile; then the entry has the new version."""
@@ -230,22 +227,15 @@ class Actions:
             entry.object = received
 
 
-def how_obtained(before: Cause | None, cause: Cause, outcome: pb.DeclareResult.Outcome) -> Cause | None:
+def how_obtained(before: Cause | None, cause: Cause, outcome: DeclareOutcome) -> Cause | None:
     """Return how an object obtained its queue, after a declaration that the server accepted."""
-    if before is Cause.ADOPTED or not cause.gets_queue or outcome == pb.DeclareResult.OUTCOME_UNCHANGED:
+    if before is Cause.ADOPTED or not cause.gets_queue or outcome is DeclareOutcome.UNCHANGED:
         return before
     # A queue that was to be adopted may have been deleted before: then the declaration created a new one.
-    return Cause.CREATED if outcome == pb.DeclareResult.OUTCOME_CREATED else cause
+    return Cause.CREATED if outcome is DeclareOutcome.CREATED else cause
 
 
-def _check_store(error: pb.Error) -> None:
-    """Raise `StoreFailed` if the server refused for that reason, so that the call is retried after the recovery."""
-    if error.reason == StoreFailed.reason:
-        raise StoreFailed(error.message)
-
-
-_REMOVALS = {
-    pb.RemoveResult.OUTCOME_REMOVED: Removal.REMOVED,
-    pb.RemoveResult.OUTCOME_ABSENT: Removal.ABSENT,
-    pb.RemoveResult.OUTCOME_REFUSED: Removal.REFUSED,
-}
+def _check_store(error: QueueletError) -> None:
+    """Raise the error if a store failed, so that the call is retried after the recovery."""
+    if isinstance(error, StoreFailed):
+        raise error

@@ -16,10 +16,12 @@ import structlog
 
 from queuelet import clock
 from queuelet.client import Client, Connection
+from queuelet.definition import StoreKind
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.tasks import first_ended
-from queuelet.v1 import queue_pb2 as pb
-from queuelet_operator.plan.observed import ObservedQueue, Server, queue_from_pb, server_away, server_with
+from queuelet.values import DeclareResult, QueueChanges, QueueDeclaration, QueueRemoval, RemoveResult, StoreState
+from queuelet.wire.values import declaration_to_pb, removal_to_pb
+from queuelet_operator.plan.observed import ObservedQueue, Server, observed_queue, server_away, server_with
 
 log = structlog.get_logger()
 
@@ -40,8 +42,8 @@ LARGEST_BATCH = 500
 LARGEST_BATCH_BYTES = 1024**2
 """The largest batch, in items and bytes: far below the server's limit, so that its response fits into that too."""
 
-_Item = TypeVar("_Item", pb.QueueDeclaration, pb.QueueRemoval)
-_Result = TypeVar("_Result", pb.DeclareResult, pb.RemoveResult)
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class ServerLink:
@@ -67,8 +69,8 @@ class ServerLink:
         self._client: Client | None = None
         self.may_call: Callable[[], bool] = lambda: True
         """Returns whether calls are allowed, which they are only while this operator holds the Lease."""
-        self._declares: _Batcher[pb.QueueDeclaration, pb.DeclareResult] = _Batcher(self._declare)
-        self._removes: _Batcher[pb.QueueRemoval, pb.RemoveResult] = _Batcher(self._remove)
+        self._declares = _Batcher(self._declare, _declaration_bytes)
+        self._removes = _Batcher(self._remove, _removal_bytes)
         self.server = Server(away_since=clock.now())
         """The state of the server."""
         self.queues: dict[str, ObservedQueue] = {}
@@ -81,11 +83,11 @@ class ServerLink:
             tasks.create_task(self._removes.run(), name="removals")
             tasks.create_task(self._stay_connected(), name="watch of the server")
 
-    async def declare(self, declaration: pb.QueueDeclaration) -> pb.DeclareResult:
+    async def declare(self, declaration: QueueDeclaration) -> DeclareResult:
         """Declare a queue, in a batch with others, and return the result. Raises `QueueletError`."""
         return await self._declares.call(declaration)
 
-    async def remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
+    async def remove(self, removal: QueueRemoval) -> RemoveResult:
         """Remove a queue, in a batch with others, and return the result. Raises `QueueletError`."""
         return await self._removes.call(removal)
 
@@ -131,12 +133,12 @@ class ServerLink:
     async def _heartbeat(self, client: Client) -> None:
         """Call the server periodically, because a stream to a lost machine never ends. Raises `QueueletError`."""
         while True:
-            await client.call("ListQueues", pb.ListQueuesRequest(page_size=1), pb.ListQueuesResponse)
+            await client.ping()
             await asyncio.sleep(HEARTBEAT)
 
     async def _follow(self, client: Client) -> None:
         snapshot: dict[str, ObservedQueue] | None = {}
-        stores: dict[pb.Queue.Store, pb.StoreEpoch] = {}
+        stores: dict[StoreKind, StoreState] = {}
         async for batch in client.watch_queues():
             stores |= {each.store: each for each in batch.stores}
             if snapshot is None:
@@ -145,7 +147,7 @@ class ServerLink:
                     self._handle_report(server_with(stores.values(), self.server, clock.now()))
                 continue
             # Changes may arrive before the snapshot is complete.
-            snapshot |= {each.name: queue_from_pb(each) for each in batch.queues if each.name}
+            snapshot |= {each.name: observed_queue(each) for each in batch.queues if each.name}
             for gone in batch.removed:
                 snapshot.pop(gone.name, None)
             if batch.snapshot_complete:
@@ -153,7 +155,7 @@ class ServerLink:
                 log.info("connected to the server", server=self._connection.server, queues=len(self.queues))
                 self._handle_report(server_with(stores.values(), self.server, clock.now()))
 
-    def _apply(self, batch: pb.WatchQueuesResponse) -> None:
+    def _apply(self, batch: QueueChanges) -> None:
         for gone in batch.removed:
             known = self.queues.get(gone.name)
             if known and known.id == gone.id:
@@ -161,7 +163,7 @@ class ServerLink:
                 self._changed(gone.name)
         for each in batch.queues:
             if each.name:
-                self.observe(queue_from_pb(each))
+                self.observe(observed_queue(each))
                 self._changed(each.name)
 
     def _handle_report(self, server: Server) -> None:
@@ -198,25 +200,29 @@ class ServerLink:
             raise Unreachable(f"the server at {self._connection.server} is unreachable")
         return self._client
 
-    async def _declare(self, declarations: Sequence[pb.QueueDeclaration]) -> Sequence[pb.DeclareResult]:
+    async def _declare(self, declarations: Sequence[QueueDeclaration]) -> Sequence[DeclareResult]:
         return await self._connected().declare_queues(declarations)
 
-    async def _remove(self, removals: Sequence[pb.QueueRemoval]) -> Sequence[pb.RemoveResult]:
+    async def _remove(self, removals: Sequence[QueueRemoval]) -> Sequence[RemoveResult]:
         return await self._connected().remove_queues(removals)
 
 
 class _Batcher(Generic[_Item, _Result]):
     """Combines items into one call. Items that arrive during a call go into the next one."""
 
-    def __init__(self, call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]]) -> None:
-        self._call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]] = call
-        self._waiting: list[tuple[_Item, asyncio.Future[_Result]]] = []
+    def __init__(
+        self, call: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]], bytes_of: Callable[[_Item], int]
+    ) -> None:
+        self._call = call
+        self._bytes_of = bytes_of
+        self._waiting: list[tuple[_Item, int, asyncio.Future[_Result]]] = []
+        """The items of the next batches, with their sizes in bytes."""
         self._news = asyncio.Event()
 
     async def call(self, item: _Item) -> _Result:
-        """Return the result of an item. Raises what the call raised."""
+        """Return the result of an item. Raises what the call raised, and `ValueError` if the item cannot be encoded."""
         result: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, result))
+        self._waiting.append((item, self._bytes_of(item), result))
         self._news.set()
         return await result
 
@@ -239,11 +245,21 @@ class _Batcher(Generic[_Item, _Result]):
 
     def _next_batch(self) -> list[tuple[_Item, asyncio.Future[_Result]]]:
         size = 0
-        for count, (item, _) in enumerate(self._waiting):
-            size += item.ByteSize()
+        end = len(self._waiting)
+        for count, (_, item_bytes, _) in enumerate(self._waiting):
+            size += item_bytes
             if count and (size > LARGEST_BATCH_BYTES or count == LARGEST_BATCH):
-                batch, self._waiting = self._waiting[:count], self._waiting[count:]
-                return batch
-        batch, self._waiting = self._waiting, []
-        self._news.clear()
-        return batch
+                end = count
+                break
+        batch, self._waiting = self._waiting[:end], self._waiting[end:]
+        if not self._waiting:
+            self._news.clear()
+        return [(item, result) for item, _, result in batch]
+
+
+def _declaration_bytes(declaration: QueueDeclaration) -> int:
+    return declaration_to_pb(declaration).ByteSize()
+
+
+def _removal_bytes(removal: QueueRemoval) -> int:
+    return removal_to_pb(removal).ByteSize()

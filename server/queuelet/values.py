@@ -121,7 +121,7 @@ class DeclareResult:
     """The previous owner, if the owner or its uid has changed."""
 
     error: QueueletError | None = None
-    """Why the declaration was refused."""
+    """Why the declaration was refused; None if it was not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,7 +161,7 @@ class RemoveResult:
     """The messages that were deleted with the queue."""
 
     error: QueueletError | None = None
-    """Why the removal was refused."""
+    """Why the removal was refused; None if it was not."""
 
 
 # Changes

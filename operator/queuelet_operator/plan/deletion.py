@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from queuelet.values import RemoveOutcome
 from queuelet_operator.plan.conditions import (
     is_of_object,
     is_owned,
@@ -26,7 +27,6 @@ from queuelet_operator.plan.model import (
     Notice,
     Policy,
     Reason,
-    Removal,
     Remove,
     Removed,
     Step,
@@ -182,7 +182,7 @@ def _never_owned(known: Known, policy: Policy) -> bool:
 
 def _notice_of_removal(known: Known, policy: Policy, removed: Removed) -> Notice | None:
     name = known.object.key.queue_name
-    if removed.removal is Removal.REFUSED:
+    if removed.outcome is RemoveOutcome.REFUSED:
         if _never_owned(known, policy):
             return None
         return Notice(reason=LEFT, message=f"queue {name} remains on the server: {removed.why}", is_warning=True)

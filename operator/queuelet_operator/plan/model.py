@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 from queuelet.definition import Counts, Owner
+from queuelet.values import RemoveOutcome
 from queuelet_operator.plan.declared import Declared
 from queuelet_operator.plan.observed import ObservedQueue, Server, StoreProblem
 from queuelet_operator.plan.resources import QueueObject
@@ -56,19 +57,11 @@ class Cause(StrEnum):
         return self in {Cause.CREATED, Cause.DELETED, Cause.STATE_LOST, Cause.ADOPTED, Cause.TAKEN_OVER}
 
 
-class Removal(Enum):
-    """The outcome of a removal."""
-
-    REMOVED = "removed"
-    ABSENT = "absent"
-    REFUSED = "refused"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removed:
     """The server's response to a removal."""
 
-    removal: Removal
+    outcome: RemoveOutcome
     dropped: Counts | None = None
     why: str = ""
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from queuelet.definition import Counts, DeliverySettings, Owner, StoreKind
+from queuelet.definition import Counts, StoreKind
 from queuelet.errors import StoreFull
-from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire.values import delivery_to_pb, owner_to_pb, store_from_pb, store_to_pb, tag_from_pb
+from queuelet.values import Queue, StoreState
 from queuelet_operator.packed_tags import PackedTags
 from queuelet_operator.plan.declared import Declared
 
@@ -87,17 +86,16 @@ def server_away(why: str, before: Server, now: float, *, lasts: float) -> Server
     return Server(away_since=before.away_since, why_away=why)
 
 
-def server_with(stores: Iterable[pb.StoreEpoch], before: Server, now: float) -> Server:
+def server_with(stores: Iterable[StoreState], before: Server, now: float) -> Server:
     """Return the state of a server that reported these stores. A problem that continues keeps its start time."""
     epochs: dict[StoreKind, str] = {}
     problems: dict[StoreKind, StoreProblem] = {}
     for each in stores:
-        kind = store_from_pb(each.store)
-        epochs[kind] = each.epoch
+        epochs[each.store] = each.epoch
         if each.problem:
             # A reason of a later server version counts as a failed store, because then the operator tries nothing.
             is_full = each.reason == StoreFull.reason
-            problems[kind] = _problem(is_full, each.problem, before.problems.get(kind), now)
+            problems[each.store] = _problem(is_full, each.problem, before.problems.get(each.store), now)
     return Server(epochs=epochs, problems=problems)
 
 
@@ -109,49 +107,20 @@ def _problem(is_full: bool, message: str, old: StoreProblem | None, now: float) 
     return replace(old, message=message, message_since=now)
 
 
-def queue_from_pb(queue: pb.Queue) -> ObservedQueue:
-    """Convert a queue from protobuf."""
-    delivery = queue.delivery
+def observed_queue(queue: Queue) -> ObservedQueue:
+    """Return what the operator stores of a queue that the server reported."""
     return ObservedQueue(
-        id=queue.meta.id,
+        id=queue.id,
         definition=Declared(
-            store=StoreKind(queue.store),
+            store=queue.store,
             name=queue.name,
             limit=queue.limit,
-            tags=PackedTags(map(tag_from_pb, queue.meta.tags)),
-            owner=_owner_from_pb(queue.owner) if queue.HasField("owner") else None,
-            delivery=DeliverySettings(
-                lease_seconds=delivery.lease_seconds,
-                max_deliveries=delivery.max_deliveries,
-                message_ttl_seconds=delivery.message_ttl_seconds if delivery.HasField("message_ttl_seconds") else None,
-            ),
+            tags=PackedTags(queue.tags),
+            owner=queue.owner,
+            delivery=queue.delivery,
             draining=queue.draining,
         ),
         revision=queue.revision,
-        counts=counts_from_pb(queue.messages),
+        counts=queue.messages,
         epoch=queue.epoch,
-    )
-
-
-def _owner_from_pb(owner: pb.Owner) -> Owner:
-    return Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
-
-
-def counts_from_pb(counts: pb.MessageCounts) -> Counts:
-    """Convert message counts from protobuf."""
-    return Counts(ready=counts.ready, delayed=counts.delayed, leased=counts.leased, dead=counts.dead)
-
-
-def declaration_to_pb(definition: Declared, *, queue_id: str, adopt: bool) -> pb.QueueDeclaration:
-    """Return the declaration of a queue as protobuf. The server uses `queue_id` only if it has to create the queue."""
-    return pb.QueueDeclaration(
-        name=definition.name,
-        id=queue_id,
-        store=store_to_pb(definition.store),
-        limit=definition.limit,
-        tags=[pb.Tag(key=tag.key, value=tag.value) for tag in definition.tags],
-        owner=owner_to_pb(definition.owner) if definition.owner else None,
-        adopt=adopt,
-        delivery=delivery_to_pb(definition.delivery),
-        draining=definition.draining,
     )

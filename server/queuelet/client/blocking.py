@@ -366,6 +366,7 @@ class Client:
             self.thread.stop()
             _clients.discard(self)
 
+    ping = _blocking(aio.Client.ping)
     list_queues = _blocking(aio.Client.list_queues)
     new_queue = _blocking(aio.Client.new_queue)
     get_queue = _blocking(aio.Client.get_queue)

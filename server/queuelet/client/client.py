@@ -76,6 +76,9 @@ _Response = TypeVar("_Response", bound=ProtobufMessage)
 
 _NOT_OPEN = "the client is not open; use it inside `async with`"
 
+_PING = pb.ListQueuesRequest(page_size=1)
+"""The cheapest call there is."""
+
 _REPEATABLE = frozenset({"ListQueues", "GetQueue", "GetStats", "Peek", "PeekBatch", "Browse", "Ack", "Extend"})
 """Idempotent calls: making one twice has the same effect as making it once, whatever other clients do in between.
 
@@ -183,6 +186,15 @@ class Client:
     def state(self) -> ConnectionState | None:
         """The latest state of the connection; None before the first change and without a listener."""
         return self._watch.state if self._watch else None
+
+    async def ping(self) -> None:
+        """Make a call that changes nothing, to find out whether the server responds.
+
+        Raises:
+            Unreachable: The server could not be reached, or went away during the call.
+            DeadlineExceeded: The server did not respond within the timeout.
+        """
+        await self.call("ListQueues", _PING, pb.ListQueuesResponse)
 
     # Queues
 
@@ -929,7 +941,7 @@ class Client:
         if self._open_channel().get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
             return
         try:
-            await self._call_once("ListQueues", filled(pb.ListQueuesRequest, page_size=1).SerializeToString(), timeout)
+            await self._call_once("ListQueues", _PING.SerializeToString(), timeout)
         except UNAVAILABLE as error:
             raise NotSent(f"no connection to the server: {error.message}") from None
 

@@ -179,20 +179,22 @@ def declare_outcome_to_pb(outcome: DeclareOutcome) -> pb.DeclareResult.Outcome:
 
 def declare_result_from_pb(result: pb.DeclareResult) -> DeclareResult:
     """Return the result of a declaration from protobuf."""
+    outcome = _DECLARE_OUTCOMES[result.outcome]
     return DeclareResult(
-        outcome=_DECLARE_OUTCOMES[result.outcome],
+        outcome=outcome,
         queue=queue_from_pb(result.queue) if result.HasField("queue") else None,
         previous_owner=owner_from_pb(result.previous_owner) if result.HasField("previous_owner") else None,
-        error=error_from_pb(result.error) if result.HasField("error") else None,
+        error=error_from_pb(result.error) if outcome is DeclareOutcome.REFUSED else None,
     )
 
 
 def remove_result_from_pb(result: pb.RemoveResult) -> RemoveResult:
     """Return the result of a removal from protobuf."""
+    outcome = _REMOVE_OUTCOMES[result.outcome]
     return RemoveResult(
-        outcome=_REMOVE_OUTCOMES[result.outcome],
+        outcome=outcome,
         dropped=counts_from_pb(result.dropped),
-        error=error_from_pb(result.error) if result.HasField("error") else None,
+        error=error_from_pb(result.error) if outcome is RemoveOutcome.REFUSED else None,
     )
 
 

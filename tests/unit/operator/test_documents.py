@@ -15,11 +15,12 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 import queuelet_operator
+from queuelet.values import RemoveOutcome
 from queuelet_operator import class_keeper
 from queuelet_operator.__main__ import main
 from queuelet_operator.metrics import Metrics
 from queuelet_operator.plan import conditions, deletion, events, resources, situation
-from queuelet_operator.plan.model import Cause, Reason, Removal
+from queuelet_operator.plan.model import Cause, Reason
 from queuelet_operator.plan.resources import API_VERSION, FINALIZER, GROUP, DeletionPolicy
 from queuelet_operator.plan.status import READY, RECONCILING, STALLED
 from queuelet_operator.settings import Settings
@@ -169,7 +170,7 @@ def test_it_names_causes_and_results_that_there_are() -> None:
     described = {names(row[0])[0]: names(row[2]) for row in table("Metrics")}
     repairs = [cause.value for cause in Cause if cause.is_repair]
     assert described["queuelet_operator_declarations_total"] == repairs
-    assert described["queuelet_operator_removals_total"] == [removal.value for removal in Removal]
+    assert described["queuelet_operator_removals_total"] == [outcome.value for outcome in RemoveOutcome]
 
 
 # Flags

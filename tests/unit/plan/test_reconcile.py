@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from queuelet.definition import Counts, DeliverySettings, Owner, StoreKind
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.tags import Tag
-from queuelet.v1 import queue_pb2 as pb
+from queuelet.values import DeclareOutcome, RemoveOutcome, StoreState
 from queuelet_operator.actions import how_obtained
 from queuelet_operator.packed_tags import PackedTags
 from queuelet_operator.plan import situation
@@ -32,7 +32,6 @@ from queuelet_operator.plan.model import (
     Policy,
     Reason,
     Refusal,
-    Removal,
     Remove,
     Removed,
     Step,
@@ -692,8 +691,8 @@ def test_a_deletion_waits_for_a_store_that_has_failed() -> None:
 
 def test_a_problem_is_as_old_as_it_was_before() -> None:
     def told(now: float, before: Server, problem: str = "", reason: str = "") -> Server:
-        disk = pb.StoreEpoch(store=pb.Queue.DISK, epoch="epoch-2", problem=problem, reason=reason)
-        return server_with([pb.StoreEpoch(store=pb.Queue.MEMORY, epoch="epoch-1"), disk], before, now)
+        disk = StoreState(store=StoreKind.DISK, epoch="epoch-2", problem=problem, reason=reason)
+        return server_with([StoreState(store=StoreKind.MEMORY, epoch="epoch-1"), disk], before, now)
 
     well = told(1, away(1))
     assert well == Server(epochs={StoreKind.MEMORY: "epoch-1", StoreKind.DISK: "epoch-2"})
@@ -806,7 +805,7 @@ def test_a_deletion_without_our_finalizer_is_no_matter_of_ours() -> None:
 def test_delete_removes_the_queue_and_then_lets_go() -> None:
     assert next_step(known(deleting()), POLICY, NOW) == Remove(owner=OURS)
     assert next_step(known(deleting(is_paused=True)), POLICY, NOW) == Remove(owner=OURS), "though it is paused"
-    absent = Removed(removal=Removal.ABSENT)
+    absent = Removed(outcome=RemoveOutcome.ABSENT)
     assert next_step(known(deleting(), queue=None, removed=absent), POLICY, NOW) == DropFinalizer()
 
 
@@ -823,11 +822,15 @@ def test_retain_lets_go_at_once_whatever_the_server_does() -> None:
 @pytest.mark.parametrize(
     ("removed", "reason", "message"),
     [
-        (Removed(removal=Removal.REMOVED, dropped=Counts()), None, ""),
-        (Removed(removal=Removal.REMOVED, dropped=Counts(ready=1, dead=1)), "MessagesDropped", "2 messages: 1 ready"),
-        (Removed(removal=Removal.REMOVED, dropped=Counts(dead=1)), "MessagesDropped", "with 1 message: 0 ready"),
-        (Removed(removal=Removal.ABSENT), None, ""),
-        (Removed(removal=Removal.REFUSED, why="it belongs to another"), LEFT, "it belongs to another"),
+        (Removed(outcome=RemoveOutcome.REMOVED, dropped=Counts()), None, ""),
+        (
+            Removed(outcome=RemoveOutcome.REMOVED, dropped=Counts(ready=1, dead=1)),
+            "MessagesDropped",
+            "2 messages: 1 ready",
+        ),
+        (Removed(outcome=RemoveOutcome.REMOVED, dropped=Counts(dead=1)), "MessagesDropped", "with 1 message: 0 ready"),
+        (Removed(outcome=RemoveOutcome.ABSENT), None, ""),
+        (Removed(outcome=RemoveOutcome.REFUSED, why="it belongs to another"), LEFT, "it belongs to another"),
     ],
 )
 def test_an_event_tells_of_what_was_lost_or_left(removed: Removed, reason: str | None, message: str) -> None:
@@ -838,7 +841,7 @@ def test_an_event_tells_of_what_was_lost_or_left(removed: Removed, reason: str |
 
 
 def test_no_event_tells_of_a_queue_that_was_never_the_objects() -> None:
-    refused = Removed(removal=Removal.REFUSED, why="it belongs to another")
+    refused = Removed(outcome=RemoveOutcome.REFUSED, why="it belongs to another")
     for status, is_told in ((QueueStatus(), False), (ready_status(), True)):
         was = known(deleting(status=status), queue=a_queue(THEIRS), removed=refused)
         step = next_step(was, POLICY, NOW)
@@ -847,7 +850,7 @@ def test_no_event_tells_of_a_queue_that_was_never_the_objects() -> None:
 
 
 def test_a_removal_that_was_answered_lets_go_though_the_server_is_away_now() -> None:
-    removed = Removed(removal=Removal.REMOVED, dropped=Counts())
+    removed = Removed(outcome=RemoveOutcome.REMOVED, dropped=Counts())
     assert next_step(known(deleting(), removed=removed, server=away(1)), POLICY, NOW) == DropFinalizer()
 
 
@@ -1117,7 +1120,7 @@ class World:
             self.refusal = replace(refusal, retry_at=self.now + 1)
             return
         self.refusal, self.handled_request = None, self.an_object.reconcile_requested_at
-        outcome = pb.DeclareResult.OUTCOME_UPDATED if queue else pb.DeclareResult.OUTCOME_CREATED
+        outcome = DeclareOutcome.UPDATED if queue else DeclareOutcome.CREATED
         self.obtained_by = how_obtained(self.obtained_by, step.cause, outcome)
         new = ObservedQueue(id="uid-1", definition=wanted, revision=1, counts=Counts(), epoch=epoch or "")
         self.queue = replace(queue, definition=wanted) if queue else new
@@ -1125,11 +1128,11 @@ class World:
     def _remove(self, step: Remove) -> None:
         assert not self.server.is_away
         if self.queue is None:
-            self.removed = Removed(removal=Removal.ABSENT)
+            self.removed = Removed(outcome=RemoveOutcome.ABSENT)
         elif self.queue.definition.owner != step.owner:
-            self.removed = Removed(removal=Removal.REFUSED, why="it belongs to another")
+            self.removed = Removed(outcome=RemoveOutcome.REFUSED, why="it belongs to another")
         else:
-            self.removed = Removed(removal=Removal.REMOVED, dropped=self.queue.counts)
+            self.removed = Removed(outcome=RemoveOutcome.REMOVED, dropped=self.queue.counts)
             self.queue = None
 
     def _write(self, step: WriteStatus) -> None:
