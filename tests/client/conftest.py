@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from queuelet.client import Client
-from queuelet.v1 import queue_pb2 as pb
+from queuelet.client import Client, DeliverySettings
 from support.rpc import unique_name
 from support.server_process import ServerProcess
 
@@ -31,7 +30,7 @@ async def client(server: ServerProcess) -> AsyncIterator[Client]:
 @pytest.fixture
 async def queue(client: Client) -> AsyncIterator[str]:
     """The name of a new, unlimited queue with the largest number of deliveries."""
-    patient = pb.DeliverySettings(max_deliveries=1_000)
+    patient = DeliverySettings(max_deliveries=1_000)
     made = await client.new_queue(name=unique_name(), delivery=patient)
     yield made.name
     await client.delete_queue(made.name)

@@ -18,12 +18,22 @@ from typing import get_type_hints
 import pytest
 
 from queuelet import client as aio
-from queuelet.client import JSON, Added, Closed, Connection, ConnectionState, OnError, PutsFailed, Received
+from queuelet.client import (
+    JSON,
+    Added,
+    Closed,
+    Connection,
+    ConnectionState,
+    MessageState,
+    NewMessage,
+    OnError,
+    PutsFailed,
+    Received,
+)
 from queuelet.client.blocking import Client, Consumer, Producer
 from queuelet.client.messages import new_message
 from queuelet.client.options import ConsumerOptions, MessageOptions, ProducerOptions, PutOptions
 from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, QueueNotFound, Unreachable
-from queuelet.v1 import queue_pb2 as pb
 from support.patience import patient
 from support.rpc import eventually, unique_name
 from support.server_process import ServerProcess
@@ -106,7 +116,7 @@ def test_options_are_what_the_async_ones_take_by_name(options: type, taken_by: C
 def test_calls_return_when_they_are_done(client: Client, queue: str) -> None:
     added = client.add(queue, b"x", priority=3)
     assert client.peek(queue) == added
-    assert [each.message.meta.id for each in client.browse(queue, page_size=1)] == [added.id]
+    assert [each.message.id for each in client.browse(queue, page_size=1)] == [added.id]
     assert client.get_queue(queue).messages.ready == 1
     assert client.pop(queue, wait=30).payload == b"x"
 
@@ -176,7 +186,7 @@ def test_a_call_that_waits_when_the_client_is_closed_ends(server: ServerProcess,
     with Client(server.address) as other:
         thread = threading.Thread(target=wait, args=[other])
         thread.start()
-        eventually(lambda: other.stats(queue).queue.waiting_calls == 1, "it waits")
+        eventually(lambda: other.stats(queue).waiting_calls == 1, "it waits")
     thread.join()
     assert isinstance(raised[0], Closed | Unreachable)
 
@@ -268,13 +278,13 @@ def test_iterating_hands_each_message_to_the_caller_and_acknowledges_it(client: 
     with Consumer(client, queue, serializer=JSON, max_messages=3) as consumer:
         assert [received.item for received in consumer] == [0, 1, 2]
     assert (consumer.done, consumer.failed, consumer.lost) == (3, 0, 0)
-    assert client.stats(queue).queue.acked == 3
+    assert client.stats(queue).acked == 3
 
 
 def test_iterating_needs_no_with(client: Client, queue: str) -> None:
     client.add(queue, b"x")
     assert [received.item for received in Consumer(client, queue, until_empty=True)] == [b"x"]
-    assert client.stats(queue).queue.acked == 1
+    assert client.stats(queue).acked == 1
 
 
 def test_a_message_can_be_settled_by_hand(client: Client, queue: str) -> None:
@@ -285,10 +295,10 @@ def test_a_message_can_be_settled_by_hand(client: Client, queue: str) -> None:
         for received in consumer:
             if received.item == b"1":
                 received.ack()
-                eventually(lambda: client.stats(queue).queue.acked == 1, "it is acknowledged")
+                eventually(lambda: client.stats(queue).acked == 1, "it is acknowledged")
             else:
                 received.nack(dead=True, reason="it is no use")
-    (dead,) = client.browse(queue, states=[pb.MESSAGE_STATE_DEAD])
+    (dead,) = client.browse(queue, states=[MessageState.DEAD])
     assert dead.tries[0].reason == "it is no use"
 
 
@@ -315,7 +325,7 @@ def test_an_interrupt_in_the_loop_gives_the_message_back_and_goes_through(client
 
 
 def test_handlers_run_in_as_many_threads_as_the_concurrency_says(client: Client, queue: str) -> None:
-    client.add_batch(queue, [pb.NewMessage(payload=b"x")] * 4)
+    client.add_batch(queue, [NewMessage(b"x")] * 4)
     together = threading.Barrier(4, timeout=30)
     names: set[str] = set()
 
@@ -327,7 +337,7 @@ def test_handlers_run_in_as_many_threads_as_the_concurrency_says(client: Client,
     Consumer(client, queue, handle, concurrency=4, max_messages=4).run()
     assert len(names) == 4
     assert own_threads() == {"queuelet-client"}
-    assert client.stats(queue).queue.acked == 4
+    assert client.stats(queue).acked == 4
 
 
 def test_a_handler_that_raises_gives_the_message_back(client: Client, queue: str) -> None:
@@ -464,7 +474,7 @@ def test_ctrl_c_lets_the_work_end_and_goes_through(
     assert "KeyboardInterrupt" in told
     assert program.returncode == -signal.SIGINT
     assert client.get_queue(queue).messages.leased == 0
-    assert client.stats(queue).queue.acked == (1 if where == "handler" else 0)
+    assert client.stats(queue).acked == (1 if where == "handler" else 0)
 
 
 INTERRUPTED_EVERYWHERE = """

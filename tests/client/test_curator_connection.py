@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from queuelet.client import Client, Connection, ConnectionState, Consumer, Producer, Received
+from queuelet.client import Client, Connection, ConnectionState, Consumer, Producer, Received, StoreKind
 from queuelet.errors import QueueletError, Unreachable
-from queuelet.v1 import queue_pb2 as pb
 from support.polling import until
 from support.ports import lasting_port
 from support.server_process import ServerProcess
@@ -88,7 +87,7 @@ async def test_c41_while_the_server_is_away_nothing_is_taken_for_done(servers: S
     heard = Heard()
     server = servers()
     async with Client(server.address) as client:
-        name = (await client.new_queue(store=pb.Queue.DISK, name="orders")).name
+        name = (await client.new_queue(store=StoreKind.DISK, name="orders")).name
         client.listen(heard)
         async with Producer(client, name) as producer:
             await producer.put(b"1")
@@ -105,7 +104,7 @@ async def test_c41_while_the_server_is_away_nothing_is_taken_for_done(servers: S
 async def test_c41_a_call_that_may_not_be_repeated_is_told_that_the_server_is_away(servers: Servers) -> None:
     server = servers()
     async with Client(server.address) as client:
-        name = (await client.new_queue()).meta.id
+        name = (await client.new_queue()).id
         server.kill()
         with pytest.raises(Unreachable):
             await client.pop(name)
@@ -135,7 +134,7 @@ async def test_c19_a_consumer_gets_items_again_after_the_connection_was_lost(ser
     got: list[bytes] = []
     server = servers()
     async with Client(Connection(server=server.address, lost_after=0.1)) as client:
-        name = (await client.new_queue(store=pb.Queue.DISK, name="orders")).name
+        name = (await client.new_queue(store=StoreKind.DISK, name="orders")).name
         await client.add(name, b"before")
         client.listen(heard)
 
@@ -176,7 +175,7 @@ async def test_cx9_work_that_outlives_its_server_knows_that_others_may_have_its_
     """The token of its redelivery is larger, so that systems that the work writes to can refuse the old one."""
     server = servers()
     async with Client(server.address) as client:
-        name = (await client.new_queue(store=pb.Queue.DISK, name="orders")).name
+        name = (await client.new_queue(store=StoreKind.DISK, name="orders")).name
         await client.add(name, b"x")
         async with Consumer(client, name) as consumer:
             received = await anext(aiter(consumer))

@@ -8,9 +8,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from queuelet.client import JSON, Client, Consumer, OnError, Producer, Received
+from queuelet.client import JSON, Client, Consumer, MessageState, OnError, Producer, Received
 from queuelet.errors import LeaseLost, QueueEmpty
-from queuelet.v1 import queue_pb2 as pb
 from support.patience import patient
 from support.server_process import ServerProcess
 
@@ -206,7 +205,7 @@ async def test_c14_dead_lettered_is_kept_with_its_reason_after_one_call(client: 
     handled = Handled(0)
     await Consumer(client, queue, handled, serializer=JSON, on_error=OnError.DEAD_LETTER, until_empty=True).run()
     assert handled.calls == [0]
-    (dead,) = [each async for each in client.browse(queue, states=[pb.MESSAGE_STATE_DEAD])]
+    (dead,) = [each async for each in client.browse(queue, states=[MessageState.DEAD])]
     assert dead.tries[0].reason == "RuntimeError: it fails"
 
 
@@ -311,7 +310,7 @@ async def test_cx7_an_item_that_cannot_be_read_is_kept_among_the_dead_with_the_r
 ) -> None:
     await client.add(queue, b"{")
     await Consumer(client, queue, Handled(), serializer=JSON, until_empty=True).run()
-    (dead,) = [each async for each in client.browse(queue, states=[pb.MESSAGE_STATE_DEAD])]
+    (dead,) = [each async for each in client.browse(queue, states=[MessageState.DEAD])]
     assert dead.message.payload == b"{"
     assert "cannot be read" in dead.tries[0].reason
 

@@ -6,9 +6,8 @@ import asyncio
 
 import pytest
 
-from queuelet.client import Client, Closed, Consumer, Producer, PutsFailed, Received
+from queuelet.client import Client, Closed, Consumer, DeclareOutcome, Producer, PutsFailed, Received
 from queuelet.errors import InvalidArgument, QueueFull, QueueNotFound
-from queuelet.v1 import queue_pb2 as pb
 from support.patience import patient
 
 
@@ -44,9 +43,9 @@ async def test_c01_a_second_start_is_refused(client: Client, queue: str) -> None
 async def test_c02_declaring_a_queue_that_is_there_leaves_it_as_it_is(client: Client, queue: str) -> None:
     await client.add(queue, b"kept")
     made = await client.get_queue(queue)
-    declaration = pb.QueueDeclaration(name=queue, store=made.store, limit=made.limit, delivery=made.delivery)
-    (result,) = await client.declare_queues([declaration])
-    assert result.outcome == pb.DeclareResult.OUTCOME_UNCHANGED
+    (result,) = await client.declare_queues([made.definition])
+    assert result.outcome is DeclareOutcome.UNCHANGED
+    assert result.queue
     assert result.queue.messages.ready == 1
 
 
@@ -62,7 +61,7 @@ async def test_c02_a_queue_that_nobody_made_is_refused_and_not_made_by_mistake(c
 async def test_c03_a_producer_alone_takes_nothing(client: Client, queue: str) -> None:
     async with Producer(client, queue) as producer:
         await producer.put_many([b"1", b"2"])
-    stats = (await client.stats(queue)).queue
+    stats = await client.stats(queue)
     assert stats.queue.messages.ready == 2
     assert stats.leased == stats.consumed == 0
 

@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from queuelet.client import JSON, Client, Consumer, Producer, Received
+from queuelet.client import JSON, Client, Consumer, MessageState, Producer, Received
 from queuelet.errors import InvalidArgument, QueueEmpty
 from queuelet.tags import Tag
-from queuelet.v1 import queue_pb2 as pb
 from support.patience import patient
 
-WAITING = (pb.MESSAGE_STATE_READY, pb.MESSAGE_STATE_DELAYED)
+WAITING = (MessageState.READY, MessageState.DELAYED)
 """The states of messages that are neither leased nor dead."""
 
 INT32 = 1 << 31

@@ -63,7 +63,7 @@ async def test_c36_a_take_does_not_hang_where_its_queue_goes_away(client: Client
     taking = asyncio.create_task(client.pop(queue, wait=30))
 
     async def is_waiting() -> int:
-        return (await client.stats(queue)).queue.waiting_calls
+        return (await client.stats(queue)).waiting_calls
 
     await until(is_waiting)
     await client.delete_queue(queue)

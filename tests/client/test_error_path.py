@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from queuelet.client import Client, Consumer, OnError, Producer, Received, blocking
-from queuelet.v1 import queue_pb2 as pb
+from queuelet.client import Client, Consumer, MessageState, OnError, Producer, Received, blocking
 from support.server_process import ServerProcess
 
 SURROGATE = b"men\xfc".decode(errors="surrogateescape")
@@ -95,7 +94,7 @@ def choking_log() -> Iterator[None]:
 
 async def failed(client: Client, queue: str) -> list[tuple[bytes, str]]:
     """Return the dead messages, each with its reason."""
-    dead = [each async for each in client.browse(queue, states=[pb.MESSAGE_STATE_DEAD])]
+    dead = [each async for each in client.browse(queue, states=[MessageState.DEAD])]
     return [(each.message.payload, each.tries[-1].reason) for each in dead]
 
 
@@ -232,7 +231,7 @@ async def test_a_name_or_reason_that_cannot_be_sent_is_escaped(client: Client, q
     await client.add(queue, b"1")
     async with asyncio.timeout(60):
         await Consumer(client, queue, handle, name=SURROGATE + "z" * 5_000, until_empty=True).run()
-    (dead,) = [each async for each in client.browse(queue, states=[pb.MESSAGE_STATE_DEAD])]
+    (dead,) = [each async for each in client.browse(queue, states=[MessageState.DEAD])]
     assert dead.tries[0].reason.startswith("men\\udcfcyyy")
     assert dead.tries[0].consumer.startswith("men\\udcfczzz")
     assert len(dead.tries[0].consumer) == 256

@@ -7,9 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from queuelet.client import Client, Consumer, OnError, Producer, Received, blocking
+from queuelet.client import Client, Consumer, MessageState, OnError, Producer, Received, blocking
 from queuelet.client.consumer import Handler
-from queuelet.v1 import queue_pb2 as pb
 from support.patience import patient
 from support.server_process import ServerProcess
 
@@ -49,7 +48,7 @@ async def test_what_returns_a_coroutine_is_no_handler_of_a_blocking_consumer(
 
     with pytest.raises(TypeError, match=r"use queuelet\.client\.Consumer"):
         await asyncio.to_thread(consume)
-    assert pb.MESSAGE_STATE_DEAD not in [each.state async for each in client.browse(queue)]
+    assert MessageState.DEAD not in [each.state async for each in client.browse(queue)]
     assert sum(await left(client, queue)) == 1
 
 
@@ -87,7 +86,7 @@ async def test_a_handler_that_cancels_its_task_fails_and_the_next_message_is_han
         await consumer.run()
     assert handled == [b"2"]
     assert (consumer.done, consumer.failed) == (1, 1)
-    (dead,) = [each async for each in client.browse(queue, states=[pb.MESSAGE_STATE_DEAD])]
+    (dead,) = [each async for each in client.browse(queue, states=[MessageState.DEAD])]
     assert dead.message.payload == b"1"
     assert dead.tries[0].reason == "CancelledError"
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from queuelet.client import Client, Connection, Consumer, Producer, Received
-from queuelet.v1 import queue_pb2 as pb
+from queuelet.client import Client, Connection, Consumer, DeliverySettings, Producer, Received
 from support.ports import lasting_port
 from support.server_process import ServerProcess
 
@@ -31,7 +30,7 @@ def test_after_a_kill_it_begins_again_at_the_first_that_is_not_done(tmp_path: Pa
     async def main() -> None:
         async with Client(Connection(server=f"127.0.0.1:{port}")) as client:
             with ServerProcess(*flags, free_ports=False) as server:
-                await client.new_queue(store="DISK", name="orders", delivery=pb.DeliverySettings(lease_seconds=600))
+                await client.new_queue(store="DISK", name="orders", delivery=DeliverySettings(lease_seconds=600))
                 async with Producer(client, "orders") as producer:
                     await producer.put_many(b"%d" % number for number in range(COUNT))
                 consumer = Consumer(client, "orders", handle, prefetch=30, exclusive=exclusive, max_messages=COUNT)

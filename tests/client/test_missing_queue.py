@@ -7,17 +7,16 @@ from functools import partial
 
 import pytest
 
-from queuelet.client import Client, Consumer, Producer, Received, blocking
+from queuelet.client import Client, Consumer, Producer, QueueDefinition, Received, blocking
 from queuelet.errors import QueueNotFound
-from queuelet.v1 import queue_pb2 as pb
 from support.polling import until
 from support.rpc import unique_name
 from support.server_process import ServerProcess
 
 
 async def declare(client: Client, name: str) -> None:
-    (result,) = await client.declare_queues([pb.QueueDeclaration(name=name, store="MEMORY", limit=-1)])
-    assert not result.HasField("error")
+    (result,) = await client.declare_queues([QueueDefinition(name=name)])
+    assert not result.error
 
 
 async def test_consumers_and_producers_go_on_with_a_queue_that_is_declared_again(client: Client) -> None:

@@ -63,7 +63,7 @@ async def test_pairs_and_uuids_of_python_will_do(client: Client, queue: str) -> 
 
 @pytest.mark.parametrize("is_awaited", [False, True], ids=["sent", "put"])
 async def test_closing_while_the_queue_is_full_tells_that_of_each_message(client: Client, is_awaited: bool) -> None:  # noqa: FBT001  # pytest gives it
-    queue = (await client.new_queue(limit=1)).meta.id
+    queue = (await client.new_queue(limit=1)).id
     await client.add(queue, b"first")
     puts: list[asyncio.Task[object]] = []
     with suppress(PutsFailed):
@@ -123,7 +123,7 @@ async def test_a_busy_task_leaves_room_to_others(client: Client, queue: str) -> 
 async def test_batches_are_as_small_as_the_server_wants_them() -> None:
     with ServerProcess("--max-batch", "7", "--max-message-bytes", "16Ki") as server:
         async with Client(server.address) as client:
-            queue = (await client.new_queue()).meta.id
+            queue = (await client.new_queue()).id
             async with Producer(client, queue) as producer:
                 outcomes = await producer.put_many(b"%d" % number for number in range(100))
             assert len({outcome.id for outcome in outcomes}) == 100
@@ -232,7 +232,7 @@ async def test_what_lost_its_answer_may_be_in_the_queue() -> None:
 
 async def is_waited(client: Client, queue: str) -> bool:
     """Return whether a call waits for space."""
-    return (await client.stats(queue)).queue.waiting_calls == 1
+    return (await client.stats(queue)).waiting_calls == 1
 
 
 # Closed clients and unexpected errors
@@ -298,7 +298,7 @@ async def test_a_call_whose_client_is_closed_is_told(server: ServerProcess, queu
     async with Client(server.address) as other:
 
         async def is_begun() -> bool:
-            return (await other.stats(queue)).queue.waiting_calls == 2
+            return (await other.stats(queue)).waiting_calls == 2
 
         await until(is_begun)
     cancelled.cancel()

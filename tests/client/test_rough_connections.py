@@ -10,8 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from queuelet.client import Client, Connection, Consumer, Producer, Received, Sent
-from queuelet.v1 import queue_pb2 as pb
+from queuelet.client import Client, Connection, Consumer, DeliverySettings, Producer, Received, Sent
 from support.counts import soaked
 from support.rough_proxy import RoughProxy
 from support.server_process import ServerProcess
@@ -110,8 +109,8 @@ def test_whatever_becomes_of_connections_each_message_is_handled_and_in_order() 
             before = len(tasks())
             async with Client(server.address) as client:
                 # Each broken connection uses up a delivery of the leased messages.
-                settings = pb.DeliverySettings(max_deliveries=1_000)
-                made = {name: (await client.new_queue(delivery=settings)).meta.id for name in QUEUES}
+                settings = DeliverySettings(max_deliveries=1_000)
+                made = {name: (await client.new_queue(delivery=settings)).id for name in QUEUES}
                 async with RoughProxy(server.port, seed=1) as proxy:
                     handled = await run(proxy, made)
                 left = [await client.get_queue(queue) for queue in made.values()]

@@ -9,10 +9,9 @@ from math import nan
 
 import pytest
 
-from queuelet.client import JSON, Client, Closed, PutsFailed, Received, Sharder
+from queuelet.client import JSON, Client, Closed, PutsFailed, Queue, Received, Sharder
 from queuelet.client.sharder import shard_of
 from queuelet.errors import QueueNotFound
-from queuelet.v1 import queue_pb2 as pb
 from support.patience import patient
 from support.polling import until
 from support.rpc import unique_name
@@ -124,7 +123,7 @@ class LookingClient(Client):
         super().__init__(address)
         self.looks: list[str] = []
 
-    async def get_queue(self, queue: str) -> pb.Queue:
+    async def get_queue(self, queue: str) -> Queue:
         found = await super().get_queue(queue)
         self.looks.append(queue)
         return found

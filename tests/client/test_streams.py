@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from queuelet.client import Client, Consumer, Producer, Received
+from queuelet.client import Client, Consumer, DeliverySettings, Producer, Received
 from queuelet.client.finished import Finished
 from queuelet.client.messages import Delivery
 from queuelet.v1 import queue_pb2 as pb
@@ -71,7 +71,7 @@ async def test_a_lone_consumer_handles_in_order_what_it_had_handed_back(client: 
 
     await Consumer(client, queue, handle, prefetch=20, prefetch_seconds=0.1, until_empty=True).run()
     assert handled == list(range(200))
-    stats = (await client.stats(queue)).queue
+    stats = await client.stats(queue)
     assert stats.redelivered > 0, "some were handed back"
     assert stats.redelivered < 200, "and not again and again"
 
@@ -83,14 +83,14 @@ async def test_an_exclusive_consumer_hands_nothing_back(client: Client, queue: s
         await asyncio.sleep(0.03)
 
     await Consumer(client, queue, handle, prefetch=20, prefetch_seconds=0.1, exclusive=True, until_empty=True).run()
-    assert (await client.stats(queue)).queue.redelivered == 0
+    assert (await client.stats(queue)).redelivered == 0
 
 
 async def test_messages_that_nobody_asks_for_go_back(client: Client, queue: str) -> None:
     await put(client, queue, b"1", b"2")
 
     async def is_back() -> bool:
-        return (await client.stats(queue)).queue.nacked > 0 and (await client.get_queue(queue)).messages.ready == 2
+        return (await client.stats(queue)).nacked > 0 and (await client.get_queue(queue)).messages.ready == 2
 
     async with Consumer(client, queue, prefetch_seconds=0.1) as consumer:
         await until(is_back)
@@ -111,7 +111,7 @@ async def test_no_more_bytes_are_fetched_ahead_than_may_be(client: Client, queue
     async with Consumer(client, queue, wait, prefetch=100, prefetch_bytes=3 * MIB, until_empty=True) as consumer:
         await until(lambda: is_at_work(consumer))
         await until(lambda: holds(leased, 3))
-        await client.stats()
+        await client.server_stats()
         assert await leased() <= 4
         may_end.set()
         await consumer.wait()
@@ -147,9 +147,9 @@ asyncio.run(main())
 @pytest.fixture
 async def frail(client: Client) -> AsyncIterator[str]:
     """A queue that dead-letters messages after two deliveries."""
-    made = await client.new_queue(delivery=pb.DeliverySettings(max_deliveries=2))
-    yield made.meta.id
-    await client.delete_queue(made.meta.id)
+    made = await client.new_queue(delivery=DeliverySettings(max_deliveries=2))
+    yield made.id
+    await client.delete_queue(made.id)
 
 
 async def test_a_frozen_worker_uses_up_no_delivery_of_a_message_that_it_never_read(
@@ -161,19 +161,19 @@ async def test_a_frozen_worker_uses_up_no_delivery_of_a_message_that_it_never_re
         try:
             assert await asyncio.to_thread(worker.stdout.readline) == b"ready\n"
             rpc_waits = await client.stats(frail)
-            while not rpc_waits.queue.waiting_calls:
+            while not rpc_waits.waiting_calls:
                 rpc_waits = await client.stats(frail)
             os.kill(worker.pid, signal.SIGSTOP)
             await client.add(frail, b"x")
 
             async def is_back() -> bool:
                 queue = await client.get_queue(frail)
-                return (await client.stats(frail)).queue.leased > 0 and queue.messages.ready > 0
+                return (await client.stats(frail)).leased > 0 and queue.messages.ready > 0
 
             await until(is_back)
             (delivery,) = await client.receive(frail)
             assert delivery.count == 1
-            assert (await client.stats(frail)).queue.expired == 0
+            assert (await client.stats(frail)).expired == 0
         finally:
             worker.kill()
 
@@ -234,7 +234,7 @@ async def test_a_consumer_whose_server_is_silent_connects_again(
             running = asyncio.create_task(consumer.run())
 
             async def waits() -> bool:
-                return (await client.stats(queue)).queue.waiting_calls > 0
+                return (await client.stats(queue)).waiting_calls > 0
 
             await until(waits)
             await asyncio.sleep(0.7)  # some beats
@@ -280,7 +280,7 @@ async def test_consumers_for_which_there_is_no_room_back_off(caplog: pytest.LogC
     with ServerProcess("--max-waiting", "1") as crowded:
         async with Client(crowded.address) as client:
             made = await client.new_queue()
-            consumers = [Consumer(client, made.meta.id, handle) for _ in range(4)]
+            consumers = [Consumer(client, made.id, handle) for _ in range(4)]
             running = [asyncio.create_task(consumer.run()) for consumer in consumers]
             await asyncio.sleep(3)
             for consumer in consumers:
@@ -298,9 +298,10 @@ async def test_consumers_for_which_there_is_no_room_back_off(caplog: pytest.LogC
 
 async def test_a_server_that_knows_of_no_heartbeat_may_be_silent(client: Client) -> None:
     streams: list[pb.ConsumeStart] = []
+    made = pb.Queue(store=pb.Queue.MEMORY, delivery=pb.DeliverySettings(lease_seconds=30))
 
     async def get_queue(_: bytes, __: object) -> bytes:
-        return pb.GetQueueResponse(queue=pb.Queue(delivery=pb.DeliverySettings(lease_seconds=30))).SerializeToString()
+        return pb.GetQueueResponse(queue=made).SerializeToString()
 
     async def consume(requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
         streams.append(pb.ConsumeRequest.FromString(await anext(requests)).start)

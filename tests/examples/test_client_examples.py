@@ -17,8 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from queuelet.client import Client
-from queuelet.v1 import queue_pb2 as pb
+from queuelet.client import Client, Counts
 from support.documents import ROOT, free_ports
 from support.patience import patient
 from support.server_process import ServerProcess
@@ -51,10 +50,10 @@ def run(server: ServerProcess, name: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def counts(server: ServerProcess, queue: str) -> pb.MessageCounts:
+def counts(server: ServerProcess, queue: str) -> Counts:
     """Return how many messages in a state a queue has."""
 
-    async def ask() -> pb.MessageCounts:
+    async def ask() -> Counts:
         async with Client(server.address) as client:
             return (await client.get_queue(queue)).messages
 
