@@ -49,7 +49,7 @@ def run(cases: list[str], *, turns: int, progress: Progress) -> list[Row]:
 async def _run(case: str, address: str, turns: int) -> list[Row]:
     store = case.removeprefix("alone-").upper()
     async with Client(address) as client, grpc.aio.insecure_channel(address) as channel:
-        queue = (await client.new_queue(store=store)).meta.id
+        queue = (await client.new_queue(store=store)).id
         async with Producer(client, queue) as producer:
             ways: dict[str, _Way] = {
                 PUT: producer.put,

@@ -41,7 +41,7 @@ class QueueletClient(Contender):
     async def make_queue(self, address: str, bounds: Bounds) -> str:  # noqa: ARG002  # the client enforces the bounds
         """Create a queue without a limit."""
         async with Client(address) as client:
-            return (await client.new_queue(store=self.store.upper())).meta.id
+            return (await client.new_queue(store=self.store.upper())).id
 
     @asynccontextmanager
     async def putter(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Putter]:
@@ -72,8 +72,7 @@ class QueueletClient(Contender):
     async def left(self, address: str, queue: str) -> int:
         """Return the number of messages in the queue, dead letters included."""
         async with Client(address) as client:
-            counts = (await client.get_queue(queue)).messages
-        return counts.ready + counts.leased + counts.delayed + counts.dead
+            return (await client.get_queue(queue)).messages.total
 
 
 class _Putter(Putter):
