@@ -5,30 +5,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable
 
 from queuelet.cli.failures import Failure
-from queuelet.v1 import queue_pb2 as pb
 
 KIND = "queues.queuelet.dev"
 
 
-def orphans(queues: Iterable[pb.Queue], objects: set[tuple[str, str]], instance: str) -> list[pb.Queue]:
-    """Return the queues whose owner is a Queue object that does not exist.
+def is_orphan(owner: str, objects: set[tuple[str, str]], instance: str) -> bool:
+    """Return whether the owner of a queue is a Queue object that does not exist.
 
     Args:
-        queues: all queues of the server.
+        owner: the name of the queue's owner; empty if it has none.
         objects: namespace and name of each Queue object.
-        instance: the instance of an operator, to return only its queues; empty for the queues of all operators.
+        instance: the instance of an operator, to find only its queues; empty for the queues of all operators.
     """
-    return [
-        queue
-        for queue in queues
-        if queue.HasField("owner")
-        and (owner := _object_of(queue.owner.name)) is not None
-        and owner[1:] not in objects
-        and instance in {"", owner[0]}
-    ]
+    found = _object_of(owner)
+    return found is not None and found[1:] not in objects and instance in {"", found[0]}
 
 
 def _object_of(owner: str) -> tuple[str, str, str] | None:

@@ -16,8 +16,8 @@ from queuelet.cli.options import (
     selector_option,
     tag_option,
 )
-from queuelet.cli.orphans import orphans, queue_objects
-from queuelet.cli.session import connect
+from queuelet.cli.orphans import is_orphan, queue_objects
+from queuelet.cli.session import Session, connect
 from queuelet.cli.show import show
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
@@ -66,9 +66,10 @@ def list_queues(options: Options, selector: str, instance: str, *, only_orphans:
         raise click.UsageError("--instance: only allowed together with --orphans.")
     # Queues are listed before objects, because the queue of an object created in between would look like an orphan.
     with connect(options) as server:
-        queues = server.list_queues(selector)
+        queues = _all_queues(server, selector)
     if only_orphans:
-        queues = orphans(queues, queue_objects(), instance)
+        objects = queue_objects()
+        queues = [queue for queue in queues if is_orphan(queue.owner.name, objects, instance)]
     show(pb.ListQueuesResponse(queues=queues), as_json=options.json)
 
 
@@ -196,6 +197,18 @@ def stats(options: Options, queue: str) -> None:
     with connect(options) as server:
         response = server.call("GetStats", pb.GetStatsRequest(queue_id=queue), pb.GetStatsResponse)
     show(response, as_json=options.json)
+
+
+def _all_queues(server: Session, selector: str) -> list[pb.Queue]:
+    """Return the queues that the selector selects, from all pages."""
+    queues: list[pb.Queue] = []
+    request = pb.ListQueuesRequest(selector=selector)
+    while True:
+        page = server.call("ListQueues", request, pb.ListQueuesResponse)
+        queues += page.queues
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            return queues
 
 
 def store_number(store: str) -> pb.Queue.Store:

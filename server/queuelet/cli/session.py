@@ -12,7 +12,6 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.cli.options import Options
 from queuelet.errors import DeadlineExceeded
-from queuelet.v1 import queue_pb2 as pb
 
 if TYPE_CHECKING:
     from queuelet.client import Client, Producer
@@ -51,10 +50,6 @@ class Session:
             yield producer
         finally:
             self._runner.run(producer.close())
-
-    def list_queues(self, selector: str) -> list[pb.Queue]:
-        """Return all queues that the selector selects, from all pages."""
-        return self._run(self._client.list_queues(selector))
 
     def _run(self, call: Coroutine[Any, Any, _Result], wait: float = 0) -> _Result:
         try:
