@@ -138,12 +138,17 @@ def _drawn(each: Panel, x: float, y: float) -> Iterator[str]:
 
 def rules() -> str:
     """Return a table of the contracts that forbid imports."""
-    rows = [
-        f"| {each['name']}. | {_names(each['source_modules'])} | {_names(each['forbidden_modules'])}{_except(each)} |"
-        for each in contracts()
-        if each["type"] == "forbidden"
-    ]
+    rows = [_rule(each) for each in contracts() if each["type"] in {"forbidden", "protected"}]
     return "\n".join(["| rule | this | does not import |", "| --- | --- | --- |", *rows, ""])
+
+
+def _rule(contract: dict[str, Any]) -> str:
+    """Return the row of a contract."""
+    if contract["type"] == "protected":
+        allowed = _names(contract["allowed_importers"])
+        return f"| {contract['name']}. | all modules | {_names(contract['protected_modules'])}, except in {allowed} |"
+    forbidden = f"{_names(contract['forbidden_modules'])}{_except(contract)}"
+    return f"| {contract['name']}. | {_names(contract['source_modules'])} | {forbidden} |"
 
 
 def _except(contract: dict[str, Any]) -> str:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from queuelet.client import Client, Delivery
-from queuelet.errors import InvalidArgument, LeaseLost, MessageNotFound, QueueNotFound
+from queuelet.client import (
+    Added,
+    Client,
+    Counts,
+    DeathReason,
+    DeclareOutcome,
+    Delivery,
+    MessageState,
+    NewMessage,
+    Owner,
+    QueueDeclaration,
+    QueueDefinition,
+    QueueRemoval,
+    RemoveOutcome,
+    StoreKind,
+    TryOutcome,
+)
+from queuelet.errors import InvalidArgument, LeaseLost, MessageNotFound, NotOwner, QueueFull, QueueNotFound
+from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+from support.rpc import unique_name
 from support.server_process import ServerProcess
 
 
@@ -52,6 +71,87 @@ async def test_redrive_yields_how_far_it_is(client: Client, queue: pb.Queue) -> 
         await client.nack(name, [delivery.token])
     *_, last = [answer async for answer in client.redrive(name, everything=True)]
     assert (last.redriven, last.remaining) == (1, 0)
+
+
+async def test_a_queue_is_declared_browsed_watched_and_removed_with_values(client: Client) -> None:
+    name = unique_name()
+    (created,) = await client.declare_queues([QueueDefinition(name=name, limit=1, tags=(Tag("team", "a"),))])
+    assert created.outcome is DeclareOutcome.CREATED
+    assert created.queue
+    assert created.queue == await client.get_queue(name)
+    wanted = replace(created.queue.definition, limit=2, owner=Owner(name="a/b/c", uid="1"))
+    unchanged, updated, refused = await client.declare_queues([
+        created.queue.definition,
+        QueueDeclaration(definition=wanted, adopt=True),
+        QueueDefinition(name=name, store=StoreKind.MEMORY, owner=Owner(name="x/y/z")),
+    ])
+    assert unchanged.outcome is DeclareOutcome.UNCHANGED
+    assert (updated.outcome, updated.previous_owner) == (DeclareOutcome.UPDATED, None)
+    assert refused.outcome is DeclareOutcome.REFUSED
+    assert isinstance(refused.error, NotOwner)
+    assert refused.queue
+    assert refused.queue.definition == wanted
+
+    batch = [NewMessage(b"1", delay=600), NewMessage(b"2"), NewMessage(b"3")]
+    first, second, third = await client.add_batch(name, batch)
+    assert isinstance(first, Added)
+    assert isinstance(second, Added)
+    assert isinstance(third, QueueFull)
+    delayed, ready = [each async for each in client.browse(name)]
+    assert (delayed.message.id, delayed.state, ready.state) == (first.id, MessageState.DELAYED, MessageState.READY)
+    assert delayed.until
+    assert (ready.until, ready.reason, ready.died, ready.tries) == (None, None, None, ())
+    assert [each.name for each in await client.list_queues("team=a") if each.name == name] == [name]
+    changes = await anext(client.watch_queues())
+    (memory,) = [each for each in changes.stores if each.store is StoreKind.MEMORY]
+    assert (memory.epoch, memory.problem) == (created.queue.epoch, "")
+
+    kept, gone, absent = await client.remove_queues([
+        QueueRemoval(queue=name, owner=Owner(name="x/y/z")),
+        QueueRemoval(queue=name, owner=wanted.owner),
+        QueueRemoval(queue=name),
+    ])
+    assert kept.outcome is RemoveOutcome.REFUSED
+    assert isinstance(kept.error, NotOwner)
+    assert (gone.outcome, gone.dropped) == (RemoveOutcome.REMOVED, Counts(ready=1, delayed=1))
+    assert absent.outcome is RemoveOutcome.ABSENT
+
+
+async def test_a_dead_message_tells_its_history(client: Client, queue: pb.Queue) -> None:
+    name = queue.meta.id
+    await client.add(name, b"x")
+    (delivery,) = await client.receive(name, consumer="me")
+    await client.nack(name, [delivery.token], dead=True, reason="no use")
+    (dead,) = [each async for each in client.browse(name, states=[MessageState.DEAD])]
+    assert (dead.reason, dead.count) == (DeathReason.REJECTED, 1)
+    (failed,) = dead.tries
+    assert (failed.outcome, failed.consumer, failed.reason) == (TryOutcome.NACKED, "me", "no use")
+    assert failed.token == delivery.token
+    assert dead.died
+    assert failed.began <= failed.ended <= dead.died
+    assert await client.purge(name, everything=True, states=[MessageState.READY]) == 0
+    assert await client.purge(name, everything=True, states=[MessageState.DEAD]) == 1
+
+
+async def test_statistics_are_those_of_a_queue_or_of_the_server(client: Client, queue: pb.Queue) -> None:
+    await client.ping()
+    await client.add(queue.meta.id, b"x")
+    stats = await client.stats(queue.meta.id)
+    assert (stats.enqueued, stats.queue.messages.ready) == (1, 1)
+    assert stats.oldest_ready_age is not None
+    server = await client.server_stats()
+    assert server.queues >= 1
+    assert 0 < server.memory_bytes < server.memory_watermark_bytes
+    assert server.started < datetime.now(UTC)
+    with pytest.raises(InvalidArgument, match=r"^queue: empty"):
+        await client.stats("")
+
+
+async def test_a_value_that_cannot_be_sent_is_named(client: Client) -> None:
+    with pytest.raises(InvalidArgument, match=r"^declaration: .*cannot be encoded in UTF-8"):
+        await client.declare_queues([QueueDefinition(name="men\udcfc")])
+    with pytest.raises(InvalidArgument, match=r"^states: "):
+        await client.purge("orders", everything=True, states=[9])  # type: ignore[list-item]  # the mistake
 
 
 async def deliveries(client: Client, queue: str, count: int) -> list[Delivery]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, assert_type
 
@@ -18,18 +18,29 @@ from queuelet.client import (
     Connection,
     ConnectionState,
     Consumer,
+    DeathReason,
+    DeclareOutcome,
     Delivery,
+    DeliverySettings,
     Handler,
     Message,
+    MessageState,
     ModelSerializer,
+    NewMessage,
     NotSent,
     OnError,
     Producer,
     PutsFailed,
+    Queue,
+    QueueChanges,
+    QueueDeclaration,
+    QueueRemoval,
     Received,
+    RemoveResult,
     Sent,
     Serializer,
     Sharder,
+    StoreKind,
     blocking,
 )
 from queuelet.errors import QueueFull, QueueletError
@@ -152,8 +163,23 @@ async def call(client: Client) -> None:
     for delivery in await client.receive("orders", 10, lease=60):
         assert_type(delivery, Delivery)
         assert_type(await client.ack("orders", [delivery.token]), list[QueueletError | None])
-    async for browsed in client.browse("orders", selector="a=b"):
+    assert_type(await client.add_batch("orders", [NewMessage(b"x", ttl=60)]), list[Added | QueueletError])
+    async for browsed in client.browse("orders", selector="a=b", states=[MessageState.DEAD]):
         assert_type(browsed.message.payload, bytes)
+        assert_type(browsed.reason, DeathReason | None)
+    queue = await client.new_queue(name="orders", store=StoreKind.DISK, delivery=DeliverySettings(max_deliveries=3))
+    assert_type(queue, Queue)
+    assert_type(queue.messages.ready, int)
+    for result in await client.declare_queues([queue.definition, QueueDeclaration(definition=queue.definition)]):
+        assert_type(result.outcome, DeclareOutcome)
+        assert_type(result.queue, Queue | None)
+    assert_type(await client.remove_queues([QueueRemoval(queue="orders")]), list[RemoveResult])
+    assert_type((await client.stats("orders")).oldest_ready_age, timedelta | None)
+    assert_type((await client.server_stats()).memory_bytes, int)
+    async for changes in client.watch_queues():
+        assert_type(changes, QueueChanges)
+    async for progress in client.redrive("orders", everything=True):
+        assert_type(progress.remaining, int)
 
 
 async def main() -> None:
