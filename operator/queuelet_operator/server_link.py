@@ -69,8 +69,8 @@ class ServerLink:
         self._client: Client | None = None
         self.may_call: Callable[[], bool] = lambda: True
         """Returns whether calls are allowed, which they are only while this operator holds the Lease."""
-        self._declares = _Batcher(self._declare, _declaration_bytes)
-        self._removes = _Batcher(self._remove, _removal_bytes)
+        self._declares = Batcher(self._declare, declaration_bytes)
+        self._removes = Batcher(self._remove, removal_bytes)
         self.server = Server(away_since=clock.now())
         """The state of the server."""
         self.queues: dict[str, ObservedQueue] = {}
@@ -207,7 +207,7 @@ class ServerLink:
         return await self._connected().remove_queues(removals)
 
 
-class _Batcher(Generic[_Item, _Result]):
+class Batcher(Generic[_Item, _Result]):
     """Combines items into one call. Items that arrive during a call go into the next one."""
 
     def __init__(
@@ -257,9 +257,11 @@ class _Batcher(Generic[_Item, _Result]):
         return [(item, result) for item, _, result in batch]
 
 
-def _declaration_bytes(declaration: QueueDeclaration) -> int:
+def declaration_bytes(declaration: QueueDeclaration) -> int:
+    """Return the size of a declaration in a request. Raises `ValueError` if it cannot be encoded."""
     return declaration_to_pb(declaration).ByteSize()
 
 
-def _removal_bytes(removal: QueueRemoval) -> int:
+def removal_bytes(removal: QueueRemoval) -> int:
+    """Return the size of a removal in a request. Raises `ValueError` if it cannot be encoded."""
     return removal_to_pb(removal).ByteSize()

@@ -132,9 +132,7 @@ class QueueRemoval:
     """The queue's name or ID."""
 
     owner: Owner | None = None
-    """The owner that removes it, so that a queue of another owner, or of none, is not deleted; None to delete it
-    whoever owns it.
-    """
+    """The owner that removes it: a queue of another owner, or of none, is then refused. None to ignore the owner."""
 
 
 class RemoveOutcome(Enum):
