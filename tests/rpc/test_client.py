@@ -80,11 +80,13 @@ async def test_a_queue_is_declared_browsed_watched_and_removed_with_values(clien
     assert created.queue
     assert created.queue == await client.get_queue(name)
     wanted = replace(created.queue.definition, limit=2, owner=Owner(name="a/b/c", uid="1"))
-    unchanged, updated, refused = await client.declare_queues([
-        created.queue.definition,
-        QueueDeclaration(definition=wanted, adopt=True),
-        QueueDefinition(name=name, store=StoreKind.MEMORY, owner=Owner(name="x/y/z")),
-    ])
+    unchanged, updated, refused = await client.declare_queues(
+        [
+            created.queue.definition,
+            QueueDeclaration(definition=wanted, adopt=True),
+            QueueDefinition(name=name, store=StoreKind.MEMORY, owner=Owner(name="x/y/z")),
+        ]
+    )
     assert unchanged.outcome is DeclareOutcome.UNCHANGED
     assert (updated.outcome, updated.previous_owner) == (DeclareOutcome.UPDATED, None)
     assert refused.outcome is DeclareOutcome.REFUSED
@@ -106,11 +108,13 @@ async def test_a_queue_is_declared_browsed_watched_and_removed_with_values(clien
     (memory,) = [each for each in changes.stores if each.store is StoreKind.MEMORY]
     assert (memory.epoch, memory.problem) == (created.queue.epoch, "")
 
-    kept, gone, absent = await client.remove_queues([
-        QueueRemoval(queue=name, owner=Owner(name="x/y/z")),
-        QueueRemoval(queue=name, owner=wanted.owner),
-        QueueRemoval(queue=name),
-    ])
+    kept, gone, absent = await client.remove_queues(
+        [
+            QueueRemoval(queue=name, owner=Owner(name="x/y/z")),
+            QueueRemoval(queue=name, owner=wanted.owner),
+            QueueRemoval(queue=name),
+        ]
+    )
     assert kept.outcome is RemoveOutcome.REFUSED
     assert isinstance(kept.error, NotOwner)
     assert (gone.outcome, gone.dropped) == (RemoveOutcome.REMOVED, Counts(ready=1, delayed=1))

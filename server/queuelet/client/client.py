@@ -309,9 +309,7 @@ class Client:
         request = filled(pb.DeleteQueueTagRequest, queue_id=queue, tag=tags_to_pb([tag])[0])
         await self.call("DeleteQueueTag", request, pb.DeleteQueueTagResponse)
 
-    async def declare_queues(
-        self, declarations: Sequence[QueueDefinition | QueueDeclaration]
-    ) -> list[DeclareResult]:
+    async def declare_queues(self, declarations: Sequence[QueueDefinition | QueueDeclaration]) -> list[DeclareResult]:
         """Create or update queues so that they match their declarations.
 
         Args:
