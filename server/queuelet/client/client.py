@@ -312,9 +312,10 @@ class Client:
     async def declare_queues(self, declarations: Sequence[QueueDefinition | QueueDeclaration]) -> list[DeclareResult]:
         """Create or update queues so that they match their declarations.
 
+        A `QueueDeclaration` can also set the ID of a new queue, and adopt a queue of another owner.
+
         Args:
-            declarations: The desired queues, at least one: their definitions, which need a name, or declarations, which
-                can also set the ID of a new queue and adopt the queue of another owner.
+            declarations: The desired queues, at least one, by their definitions, which need a name.
 
         Returns:
             The result of each declaration, in the same order: what changed, or an error.
