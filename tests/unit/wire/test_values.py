@@ -119,7 +119,7 @@ def test_what_is_absent_is_none() -> None:
 
 
 def test_the_statistics_of_a_queue_are_all_there() -> None:
-    counters = {field.name: number for number, field in enumerate(pb.QueueStats.DESCRIPTOR.fields, 1)}
+    counters = {name: number for number, name in enumerate(pb.QueueStats.DESCRIPTOR.fields_by_name, 1)}
     del counters["queue"], counters["oldest_ready_age"]
     stats = queue_stats_from_pb(pb.QueueStats(queue=queue_to_pb(), **counters))  # type: ignore[arg-type]  # all of them are numbers
     assert {name: getattr(stats, name) for name in counters} == counters
