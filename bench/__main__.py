@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import delivery, micro, server
+from bench.contenders import BASELINES, NEGZ
 from bench.cycle import cases as cycle
+from bench.errors import Failed, NotHere
 from bench.profile import profile
 from bench.report import Progress, Result, as_json, machine_line, rates_table, targets, times_table
-from bench.system import Failed, NotHere
-from bench.systems import BASELINES, NEGZ
 from queuelet.logs import configure_logs
 
 

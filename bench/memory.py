@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 from bench import plain_protobuf
+from bench.errors import Failed
 from bench.handlers import our_handlers, requests
-from bench.system import Failed
 from queuelet.server.memory import resident_bytes
 
 MESSAGES = 1_000_000

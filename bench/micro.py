@@ -12,9 +12,9 @@ from typing import Any
 from uuid import uuid4
 
 from bench import memory, plain_protobuf
+from bench.contender import size_text
 from bench.handlers import Handlers, our_handlers, requests
 from bench.report import Progress, Result
-from bench.system import size_text
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.stored_form import NewMessage
 from queuelet.ids import MessageIds, new_id_prefix

@@ -13,11 +13,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from bench.system import NotHere
+from bench.errors import NotHere
 
 HOST = "127.0.0.1"
 _STOP_SECONDS = 10.0
+
+
+class RunningServer(NamedTuple):
+    """A running server."""
+
+    address: str
+    """`host:port`."""
+    pid: int | None = None
+    """Its process, if we started it."""
 
 
 def free_port() -> int:
@@ -63,8 +73,16 @@ def started(
 
 
 @contextmanager
-def started_python(arguments: Sequence[str], folder: Path) -> Iterator[tuple[str, int]]:
-    """Run a server of ours, which logs its address in a line `serving`; return address and process id."""
+def started_server(command: Sequence[str], folder: Path, port: int) -> Iterator[RunningServer]:
+    """Run a server that listens on a given port, and wait until it does."""
+    with started(command, folder) as process:
+        wait_for_port(port, process, folder)
+        yield RunningServer(f"{HOST}:{port}", process.pid)
+
+
+@contextmanager
+def started_python(arguments: Sequence[str], folder: Path) -> Iterator[RunningServer]:
+    """Run a server of ours, which logs its address in a line `serving`."""
     command = [sys.executable, *arguments]
     environment = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
     with started(command, folder, environment) as process:
@@ -72,7 +90,7 @@ def started_python(arguments: Sequence[str], folder: Path) -> Iterator[tuple[str
         while True:
             for line in (folder / "output").read_text().splitlines():
                 if '"serving"' in line:
-                    yield f"{HOST}:{json.loads(line)['port']}", process.pid
+                    yield RunningServer(f"{HOST}:{json.loads(line)['port']}", process.pid)
                     return
             _check(process, folder, deadline)
 

@@ -11,13 +11,14 @@ import cProfile
 import io
 import pstats
 
+from bench.contender import Load
+from bench.contenders import OURS
 from bench.driver import Drivers, Span
+from bench.errors import NotHere
 from bench.handlers import our_handlers, requests
 from bench.process import HOST
 from bench.report import Progress
 from bench.server import LOADS
-from bench.system import Load, NotHere
-from bench.systems import OURS
 from queuelet.server import Server, Settings
 
 LINES = 25

@@ -1,6 +1,6 @@
 """The server and its baselines over sockets: each case in rounds of alternating order.
 
-Every other round runs the systems in the opposite order, so that none always follows the same neighbour.
+Every other round runs the contenders in the opposite order, so that none always follows the same neighbour.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.contender import Contender, Load
+from bench.contenders import NEGZ, OURS, contender
 from bench.driver import Drivers, Span
-from bench.process import cpu_seconds
+from bench.errors import Failed, NotHere
+from bench.process import RunningServer, cpu_seconds
 from bench.report import Progress, Result
-from bench.system import Failed, Lifecycle, Load, NotHere, System
-from bench.systems import NEGZ, OURS, system
 
 BATCHES = (1, 10, 100, 1_000)
 SIZES = (128, 1_024)
@@ -44,16 +45,16 @@ class Plan:
 
 @dataclass(slots=True)
 class _Measured:
-    """Results of one system with one load."""
+    """Results of one contender with one load."""
 
     rates: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
-class _Contender:
-    """A running system with its drivers."""
+class _Entrant:
+    """A running contender with its drivers."""
 
-    def __init__(self, target: System, running: Lifecycle, drivers: Drivers) -> None:
+    def __init__(self, target: Contender, running: RunningServer, drivers: Drivers) -> None:
         self.name = target.name
         self.can = target.can
         self._pid = running.pid
@@ -86,57 +87,57 @@ def measure(loads: Sequence[Load], baselines: Sequence[str], plan: Plan, progres
     """Run all loads on our server and on the available baselines."""
     results: list[Result] = []
     with TemporaryDirectory(prefix="bench-") as folder, ExitStack() as running:
-        contenders: list[_Contender] = []
+        entrants: list[_Entrant] = []
         progress.begin("starting")
         for name in (OURS, *baselines, *([NEGZ] if plan.peer_negz else [])):
             progress.step(name)
             try:
-                contenders.append(running.enter_context(_contender(name, Path(folder) / name, plan)))
+                entrants.append(running.enter_context(_entrant(name, Path(folder) / name, plan)))
             except NotHere as missing:
                 if name == OURS:
                     raise
                 progress.say(f"skipped {name}: {missing}")
         for number, load in enumerate(loads, 1):
-            able = [contender for contender in contenders if contender.can(load)]
+            able = [entrant for entrant in entrants if entrant.can(load)]
             progress.begin(f"case {number} of {len(loads)}, {load.name}")
             measured = _alternate(able, load, plan, progress)
             results += _results(load, measured)
-            contenders = [contender for contender in contenders if contender not in able or contender.name in measured]
+            entrants = [entrant for entrant in entrants if entrant not in able or entrant.name in measured]
     return results
 
 
 @contextmanager
-def _contender(name: str, folder: Path, plan: Plan) -> Iterator[_Contender]:
-    target = system(name)
+def _entrant(name: str, folder: Path, plan: Plan) -> Iterator[_Entrant]:
+    target = contender(name)
     folder.mkdir()
     with ExitStack() as running:
-        server = Lifecycle(plan.peer_negz) if name == NEGZ else running.enter_context(target.start(folder))
-        yield _Contender(target, server, running.enter_context(Drivers(name, server.address, plan.drivers)))
+        server = RunningServer(plan.peer_negz) if name == NEGZ else running.enter_context(target.start(folder))
+        yield _Entrant(target, server, running.enter_context(Drivers(name, server.address, plan.drivers)))
 
 
-def _alternate(contenders: Sequence[_Contender], load: Load, plan: Plan, progress: Progress) -> dict[str, _Measured]:
-    """Run each system in turn, round by round. One that fails is reported and skipped."""
+def _alternate(entrants: Sequence[_Entrant], load: Load, plan: Plan, progress: Progress) -> dict[str, _Measured]:
+    """Run each contender in turn, round by round. One that fails is reported and skipped."""
     measured: dict[str, _Measured] = {}
-    for contender in contenders:
-        progress.step(f"{contender.name} connects")
+    for entrant in entrants:
+        progress.step(f"{entrant.name} connects")
         try:
-            contender.open(load)
+            entrant.open(load)
         except Failed as failure:
-            progress.say(f"dropped {contender.name} at {load.name}: {failure}")
+            progress.say(f"dropped {entrant.name} at {load.name}: {failure}")
         else:
-            measured[contender.name] = _Measured()
+            measured[entrant.name] = _Measured()
     for number in range(1, plan.rounds + 1):
-        for contender in contenders if number % 2 else reversed(contenders):
-            if contender.name in measured:
-                progress.step(f"round {number} of {plan.rounds}, {contender.name}")
+        for entrant in entrants if number % 2 else reversed(entrants):
+            if entrant.name in measured:
+                progress.step(f"round {number} of {plan.rounds}, {entrant.name}")
                 try:
-                    contender.round(plan.seconds, measured[contender.name])
+                    entrant.round(plan.seconds, measured[entrant.name])
                 except Failed as failure:
-                    del measured[contender.name]
-                    progress.say(f"dropped {contender.name} at {load.name}: {failure}")
-    for contender in contenders:
-        if contender.name in measured:
-            contender.close()
+                    del measured[entrant.name]
+                    progress.say(f"dropped {entrant.name} at {load.name}: {failure}")
+    for entrant in entrants:
+        if entrant.name in measured:
+            entrant.close()
     return measured
 
 

@@ -22,8 +22,8 @@ from bench.control_loop.cluster import Cluster
 from bench.control_loop.contenders import QUICK_LEASE, Nack, Ours
 from bench.control_loop.figures import Creation, Figure
 from bench.control_loop.processes import needs_linux
+from bench.errors import Failed, NotHere
 from bench.report import Progress, machine_line
-from bench.system import Failed, NotHere
 from tools.control_plane import ControlPlane, ControlPlaneError
 
 PARTS = ("create", "nack", "pickup", "restart", "loss", "idle")

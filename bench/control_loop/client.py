@@ -11,8 +11,8 @@ from time import monotonic
 import aiohttp
 
 from bench.control_loop.cluster import Cluster, Kind, Object
+from bench.errors import Failed
 from bench.report import Progress
-from bench.system import Failed
 
 WRITERS = 32
 """Concurrent requests that create objects."""

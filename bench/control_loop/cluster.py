@@ -17,7 +17,7 @@ import aiohttp
 import yaml
 
 from bench.control_loop import nack
-from bench.system import Failed
+from bench.errors import Failed
 from tools.control_plane import ControlPlane
 
 NAMESPACE = "bench"

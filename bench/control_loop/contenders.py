@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.control_loop import nack
 from bench.control_loop.cluster import QUEUES, STREAMS, Cluster, Kind
 from bench.control_loop.processes import Child
+from bench.errors import Failed, NotHere
 from bench.process import HOST, free_port, program
-from bench.system import Failed, NotHere
 
 QUICK_LEASE = ("--lease-duration", "4", "--lease-renew-deadline", "3", "--lease-retry-period", "0.3")
 """Flags for a short Lease that is still renewed in time when all CPUs are busy."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from bench.system import NotHere
+from bench.errors import NotHere
 from tools.control_plane import Api, ControlPlaneError, binaries, go
 
 PROGRAM = "jetstream-controller"

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bench.system import Failed, NotHere
+from bench.errors import Failed, NotHere
 
 LogLine = dict[str, Any]
 

@@ -12,12 +12,11 @@ from typing import Any
 import grpc
 import uvloop
 
-from bench.cycle.contender import STORES
-from bench.cycle.record import message
-from bench.cycle.systems import contender
+from bench.contender import STORES
+from bench.contenders import OURS, contender
 from bench.delivery import Row
+from bench.record import message
 from bench.report import Progress
-from bench.systems import OURS
 from queuelet.client import Client, Producer
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bench.contenders import RIVALS
 from bench.cycle import alone, figures, race
 from bench.cycle.race import Plan
-from bench.cycle.systems import RIVALS
 from bench.delivery import delivery_table
 from bench.report import Progress
 

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from bench.cycle.contender import DISK
+from bench.contender import DISK
+from bench.contenders import OURS
 from bench.cycle.pair import Trip
 from bench.cycle.race import CASES, Measured
 from bench.delivery import Row
 from bench.report import table
-from bench.systems import OURS
 
 _BEST = {"memory": 1.2, "disk": 1.0}
 """Target: how many times as fast as the best other system."""

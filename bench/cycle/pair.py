@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import signal
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from time import monotonic_ns
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import uvloop
 
-from bench.cycle.contender import Bounds, Contender, LongPoll, Putter
-from bench.cycle.record import Record, message
-from bench.cycle.systems import contender
-from bench.process import cpu_seconds
-from bench.system import Failed
+from bench.contender import Bounds, Consumer, Contender, Producer
+from bench.contenders import contender
+from bench.errors import Failed
+from bench.process import RunningServer, cpu_seconds
+from bench.record import Record, message
+from bench.worker import Commands, Worker, obey
 
-_PATIENCE = 60.0
-"""Seconds that an action may take in addition to its intended time, before the system counts as hung."""
-
-_LOOK, _LOOKS = 0.05, 200
-"""Checks whether a server has removed acknowledged messages: their number, and the seconds between them."""
+_LOOK_SECONDS, _LOOKS = 0.05, 200
+"""Checks whether a server has removed acknowledged messages: the seconds between two, and their number."""
 
 _ON_TIME = 2_000_000
 """Nanoseconds that a paced put may be late before it counts as delayed, because timers are no more precise."""
@@ -69,28 +65,29 @@ class Trip(NamedTuple):
 class Pair:
     """Both processes, connected to one server."""
 
-    def __init__(self, target: Contender, address: str, server_pid: int | None) -> None:
-        self._producer = _Process(_produce, target, address)
-        self._consumer = _Process(_consume, target, address)
-        self._server_pid = server_pid
+    def __init__(self, target: Contender, server: RunningServer) -> None:
+        arguments = (target.name, target.store, server.address)
+        self._producer = Worker(_run, _ProducerCommands, *arguments)
+        self._consumer = Worker(_run, _ConsumerCommands, *arguments)
+        self._server_pid = server.pid
         self._queue = ""
+        self._running = ExitStack()
 
     def __enter__(self) -> Self:
         """Start the processes."""
-        self._producer.start()
-        self._consumer.start()
+        self._running.enter_context(self._producer)
+        self._running.enter_context(self._consumer)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the processes."""
-        self._producer.end()
-        self._consumer.end()
+        self._running.close()
 
     def open(self, bounds: Bounds) -> None:
         """Connect both to a new queue."""
-        self._queue = self._producer.ask("make_queue", bounds)
+        self._queue = self._producer.ask("make_queue")
         for process in (self._consumer, self._producer):
             process.ask("open", self._queue, bounds)
 
@@ -99,10 +96,10 @@ class Pair:
         before = self._cpu()
         seconds = count / pace.rate if pace.rate else 0.0
         self._consumer.ask("expect", count)
-        self._consumer.send("take")
+        self._consumer.send("consume")
         try:
             start = self._producer.ask("put", count, pace, seconds=seconds)
-            end, handled, p50, p99 = self._consumer.answer("take", seconds)
+            end, handled, p50, p99 = self._consumer.result("consume", seconds)
         finally:
             used = [after - earlier for after, earlier in zip(self._cpu(), before, strict=True)]
         if handled != count:
@@ -113,152 +110,98 @@ class Pair:
         """Disconnect both; return how many messages are still in the queue."""
         for process in (self._producer, self._consumer):
             process.ask("close")
-        left: int = self._producer.ask("left", self._queue)
+        left: int = self._producer.ask("count_left", self._queue)
         return left
 
     def _cpu(self) -> list[float]:
         return [cpu_seconds(pid) or 0.0 for pid in (self._producer.pid, self._consumer.pid, self._server_pid)]
 
 
-class _Process:
-    """One of the two processes, and its pipe."""
-
-    def __init__(self, main: Callable[..., Coroutine[Any, Any, None]], target: Contender, address: str) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self._pipe, self._theirs = spawn.Pipe()
-        arguments = (self._theirs, main, target.name, target.store, address)
-        self._process = spawn.Process(target=_be, args=arguments, daemon=True)
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
-
-    def start(self) -> None:
-        self._process.start()
-        self._theirs.close()
-
-    def end(self) -> None:
-        self._pipe.close()
-        self._process.join(5)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-
-    def ask(self, command: str, *arguments: object, seconds: float = 0.0) -> Any:  # noqa: ANN401  # as the command says
-        self.send(command, *arguments)
-        return self.answer(command, seconds)
-
-    def send(self, command: str, *arguments: object) -> None:
-        self._pipe.send((command, *arguments))
-
-    def answer(self, command: str, seconds: float = 0.0) -> Any:  # noqa: ANN401  # as the command says
-        if not self._pipe.poll(seconds + _PATIENCE):
-            raise Failed(f"{command!r} did not end within {seconds + _PATIENCE:.0f} s")
-        try:
-            answer = self._pipe.recv()
-        except EOFError:
-            raise Failed(f"a process ended during {command!r}") from None
-        if isinstance(answer, Failed):
-            raise answer
-        return answer
-
-
-def _be(pipe: Connection, main: Callable[..., Coroutine[Any, Any, None]], name: str, store: str, address: str) -> None:
-    """Run one of the processes, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _run(pipe: Connection, commands: Callable[[Contender, str], Commands], name: str, store: str, address: str) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(pipe, contender(name, store), address))
+        runner.run(obey(pipe, commands(contender(name, store), address)))
 
 
-async def _produce(pipe: Connection, target: Contender, address: str) -> None:
-    putter: Putter | None = None
-    bounds: Bounds | None = None
-    async with AsyncExitStack() as opened:
+class _ProducerCommands:
+    """The commands of the producer process."""
 
-        async def do(command: str, *arguments: Any) -> object:  # noqa: ANN401  # as the command says
-            nonlocal putter, bounds
-            match command:
-                case "make_queue":
-                    return await target.make_queue(address, *arguments)
-                case "open":
-                    queue, bounds = arguments
-                    putter = await opened.enter_async_context(target.putter(address, queue, bounds))
-                case "put":
-                    assert putter
-                    assert bounds
-                    return await _put(putter, bounds.batch, *arguments)
-                case "close":
-                    await opened.aclose()
-                case "left":
-                    return await _left(target, address, *arguments)
-            return None
+    def __init__(self, target: Contender, address: str) -> None:
+        self._target = target
+        self._address = address
+        self._opened = AsyncExitStack()
+        self._producer: Producer | None = None
+        self._batch = 0
 
-        await _obey(pipe, do)
+    async def make_queue(self) -> str:
+        return await self._target.make_queue(self._address)
 
+    async def open(self, queue: str, bounds: Bounds) -> None:
+        self._batch = bounds.batch
+        self._producer = await self._opened.enter_async_context(self._target.producer(self._address, queue, bounds))
 
-async def _consume(pipe: Connection, target: Contender, address: str) -> None:
-    taker: LongPoll | None = None
-    record = Record()
-    async with AsyncExitStack() as opened:
+    async def put(self, count: int, pace: Pace) -> int:
+        """Put messages; return when the first put began."""
+        assert self._producer
+        start = monotonic_ns()
+        if pace.rate is None:
+            await _put_at_once(self._producer, self._batch, count)
+        else:
+            await _put_at_rate(self._producer, self._batch, count, pace, start)
+        await self._producer.flush()
+        return start
 
-        async def do(command: str, *arguments: Any) -> object:  # noqa: ANN401  # as the command says
-            nonlocal taker
-            match command:
-                case "open":
-                    queue, bounds = arguments
-                    taker = await opened.enter_async_context(target.taker(address, queue, bounds, record))
-                case "expect":
-                    record.expect(*arguments)
-                case "take":
-                    assert taker
-                    await taker.take()
-                    return monotonic_ns(), record.handled, record.age(0.5), record.age(0.99)
-                case "close":
-                    await opened.aclose()
-            return None
+    async def close(self) -> None:
+        await self._opened.aclose()
 
-        await _obey(pipe, do)
+    async def count_left(self, queue: str) -> int:
+        """Return how many messages are in a queue, once it is empty or after a timeout."""
+        for _ in range(_LOOKS):
+            if not await self._target.count_messages(self._address, queue):
+                return 0
+            await asyncio.sleep(_LOOK_SECONDS)
+        return await self._target.count_messages(self._address, queue)
 
 
-async def _obey(pipe: Connection, do: Callable[..., Coroutine[Any, Any, object]]) -> None:
-    """Execute commands until the pipe closes."""
-    while True:
-        try:
-            command = await asyncio.to_thread(pipe.recv)
-        except (EOFError, OSError):
-            return
-        try:
-            answer = await do(*command)
-        except Exception as error:  # noqa: BLE001  # report whatever a client raises, and go on with the benchmark
-            answer = Failed(" ".join(f"{type(error).__name__}: {error}".split())[:200])
-        pipe.send(answer)
+class _ConsumerCommands:
+    """The commands of the consumer process."""
+
+    def __init__(self, target: Contender, address: str) -> None:
+        self._target = target
+        self._address = address
+        self._opened = AsyncExitStack()
+        self._record = Record()
+        self._consumer: Consumer | None = None
+
+    async def open(self, queue: str, bounds: Bounds) -> None:
+        opening = self._target.consumer(self._address, queue, bounds, self._record)
+        self._consumer = await self._opened.enter_async_context(opening)
+
+    async def expect(self, count: int) -> None:
+        self._record.expect(count)
+
+    async def consume(self) -> tuple[int, int, float, float]:
+        assert self._consumer
+        await self._consumer.consume()
+        return monotonic_ns(), self._record.handled, self._record.age(0.5), self._record.age(0.99)
+
+    async def close(self) -> None:
+        await self._opened.aclose()
 
 
-async def _put(putter: Putter, batch: int, count: int, pace: Pace) -> int:
-    """Put messages; return when the first put began."""
-    start = monotonic_ns()
-    if pace.rate is None:
-        await _put_at_once(putter, batch, count)
-    else:
-        await _put_at_rate(putter, batch, count, pace, start)
-    await putter.flush()
-    return start
-
-
-async def _put_at_once(putter: Putter, batch: int, count: int) -> None:
+async def _put_at_once(producer: Producer, batch: int, count: int) -> None:
     for first in range(0, count, batch):
-        await putter.put([message(number, monotonic_ns()) for number in range(first, min(first + batch, count))])
+        await producer.put([message(number, monotonic_ns()) for number in range(first, min(first + batch, count))])
         await asyncio.sleep(0)  # not every client yields to its connection
 
 
-async def _put_at_rate(putter: Putter, batch: int, count: int, pace: Pace, start: int) -> None:
+async def _put_at_rate(producer: Producer, batch: int, count: int, pace: Pace, start: int) -> None:
     """Put each message when it is due, whether or not earlier puts are confirmed.
 
     The age of a message that became due while the producer was blocked counts from its due time, so that a pause is not
     lost.
     """
     assert pace.rate
-    put = putter.put_awaited if pace.is_awaited else putter.put
+    put = producer.put_awaited if pace.is_awaited else producer.put
     apart = 1e9 / pace.rate
     done = 0
     while done < count:
@@ -273,12 +216,3 @@ async def _put_at_rate(putter: Putter, batch: int, count: int, pace: Pace, start
         ]
         await put(payloads)
         done = due
-
-
-async def _left(target: Contender, address: str, queue: str) -> int:
-    """Return how many messages are in a queue, once it is empty or after a timeout."""
-    for _ in range(_LOOKS):
-        if not await target.left(address, queue):
-            return 0
-        await asyncio.sleep(_LOOK)
-    return await target.left(address, queue)

@@ -10,12 +10,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Self
 
-from bench.cycle.contender import BOUNDS, STORES, Bounds, Contender
+from bench.contender import BOUNDS, STORES, Bounds, Contender
+from bench.contenders import OURS, contender
 from bench.cycle.pair import FULL_SPEED, Pace, Pair, Trip
-from bench.cycle.systems import contender
+from bench.errors import Failed, NotHere
 from bench.report import Progress
-from bench.system import Failed, NotHere
-from bench.systems import OURS
 
 _FIRST = 200
 """Messages of the first trip, which gives a first estimate of a system's speed."""
@@ -173,7 +172,7 @@ class _Race:
                 target: Contender = contender(name, self._store)
                 folder = Path(opening.enter_context(TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
                 server = opening.enter_context(target.start(folder))
-                pair = opening.enter_context(Pair(target, server.address, server.pid))
+                pair = opening.enter_context(Pair(target, server))
                 pair.open(bounds)
                 measured = Measured(case=self._case, name=name, versions=target.versions)
             except (NotHere, Failed) as failure:

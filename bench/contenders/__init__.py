@@ -1,0 +1,39 @@
+"""The contenders by name, one module for each server."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from bench.contender import MEMORY, Contender
+from bench.errors import NotHere
+
+OURS = "queuelet"
+NEGZ = "negz"
+"""A server of negz/q's protocol that is already running."""
+
+_CLASSES = {
+    OURS: ("queuelet", "Queuelet"),
+    "plain": ("queuelet", "Plain"),
+    NEGZ: ("queuelet", "Negz"),
+    "redis": ("redis", "Redis"),
+    "redis-variadic": ("redis", "RedisVariadic"),
+    "beanstalkd": ("beanstalkd", "Beanstalkd"),
+    "nats": ("nats", "Nats"),
+    "rabbitmq": ("rabbitmq", "RabbitMQ"),
+}
+
+BASELINES = tuple(name for name in _CLASSES if name not in {OURS, NEGZ})
+"""The contenders that our server is compared with by default."""
+
+RIVALS = tuple(name for name in BASELINES if name not in {"plain", "redis-variadic"})
+"""Those of them that have a client for a producer and a consumer."""
+
+
+def contender(name: str, store: str = MEMORY) -> Contender:
+    """Return a contender with a store; raise `NotHere` if its client is not installed."""
+    module, kind = _CLASSES[name]
+    try:
+        found: Contender = getattr(import_module(f"bench.contenders.{module}"), kind)(name, store)
+    except ModuleNotFoundError as error:
+        raise NotHere(f"the Python package {error.name} is missing: uv sync --all-extras --group bench") from None
+    return found

@@ -1,0 +1,275 @@
+"""A queue of RabbitMQ, by pika: classic and transient in memory, a quorum queue on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from pika import BasicProperties, ConnectionParameters  # type: ignore[import-untyped]
+from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
+from pika.channel import Channel  # type: ignore[import-untyped]
+from pika.frame import Method  # type: ignore[import-untyped]
+from pika.spec import Basic  # type: ignore[import-untyped]
+
+from bench.contender import Bounds, Caller, Consumer, Contender, Load, Producer, first_line_of
+from bench.errors import Failed
+from bench.process import HOST, RunningServer, free_port, program, started, wait_for_port
+from bench.record import Record
+
+_INSTALL = "apt-get install rabbitmq-server"
+_WRAPPED = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+"""The server itself, because the program on the path may be a wrapper that requires the user `rabbitmq`."""
+
+_IDLE_SECONDS = 0.5
+"""How long a caller waits for messages before the queue counts as empty."""
+
+
+class RabbitMQ(Contender):
+    """Publisher confirms; one channel per caller, and per producer and consumer.
+
+    A caller publishes a batch with all confirms in flight, and pops it by a consumer whose prefetch is the batch. It
+    pops a single message by basic.get without acknowledgement. Consumers acknowledge together what arrived together.
+    """
+
+    packages = ("pika",)
+
+    @contextmanager
+    def start(self, folder: Path) -> Iterator[RunningServer]:
+        """Run the server, and the port mapper that Erlang needs."""
+        binary = program("rabbitmq-server", _INSTALL)
+        mapper = program("epmd", _INSTALL)
+        port, mapper_port, mapper_folder = free_port(), free_port(), folder / "epmd"
+        mapper_folder.mkdir()
+        environment = {
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(mapper_port),
+            "RABBITMQ_NODENAME": "bench@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            # Without these flags its schedulers spin while they wait, and take CPU from everything else.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
+        }
+        with (
+            started([mapper, "-port", str(mapper_port)], mapper_folder),
+            started([str(_WRAPPED) if _WRAPPED.exists() else binary], folder, environment) as process,
+        ):
+            wait_for_port(port, process, folder)
+            yield RunningServer(f"{HOST}:{port}", int((folder / "pid").read_text()))
+
+    def server_version(self) -> str:
+        """Return the version of the Debian package, because the server reports its version only while it runs."""
+        program("rabbitmq-server", _INSTALL)
+        version = first_line_of(["dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"])
+        return f"rabbitmq-server {version.partition('-')[0]}"
+
+    async def make_queue(self, address: str) -> str:
+        """Declare a queue."""
+        name = f"bench-{uuid4()}"
+        kind = {"durable": True, "arguments": {"x-queue-type": "quorum"}} if self.is_disk else {}
+        async with _connection(address) as connection:
+            await _called((await _channel(connection)).queue_declare, name, **kind)
+        return name
+
+    @asynccontextmanager
+    async def callers(self, address: str, queue: str, load: Load) -> AsyncIterator[Sequence[Caller]]:
+        """Connect once for all callers of this driver, with a channel for each."""
+        async with _connection(address) as connection:
+            callers = [_Caller(await _channel(connection), queue, load, self._properties) for _ in range(load.callers)]
+            for caller in callers:
+                await caller.prepare()
+            yield callers
+
+    @asynccontextmanager
+    async def producer(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Producer]:
+        """Connect, and enable confirms."""
+        async with _connection(address) as connection:
+            producer = _Producer(await _channel(connection), queue, bounds.in_flight, self._properties)
+            await producer.prepare()
+            yield producer
+
+    @asynccontextmanager
+    async def consumer(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Consumer]:
+        """Connect and consume."""
+        async with _connection(address) as connection:
+            channel = await _channel(connection)
+            await _called(channel.basic_qos, prefetch_count=bounds.held)
+            consumer = _Consumer(channel, queue, record)
+            channel.basic_consume(queue, consumer.on_message)
+            yield consumer
+
+    async def count_messages(self, address: str, queue: str) -> int:
+        """Return how many messages are in the queue. Unacknowledged ones have been requeued by now."""
+        async with _connection(address) as connection:
+            declared = await _called((await _channel(connection)).queue_declare, queue, passive=True)
+        count: int = declared.method.message_count
+        return count
+
+    @property
+    def _properties(self) -> BasicProperties:
+        return BasicProperties(delivery_mode=2 if self.is_disk else 1)
+
+
+# pika reports everything by callbacks. These functions make its calls awaitable.
+
+
+@asynccontextmanager
+async def _connection(address: str) -> AsyncIterator[AsyncioConnection]:
+    """Open a connection to `host:port`. Raises `Failed` if there is no server."""
+    host, port = address.split(":")
+    opened: asyncio.Future[AsyncioConnection] = asyncio.get_running_loop().create_future()
+    AsyncioConnection(
+        ConnectionParameters(host, int(port), heartbeat=0),
+        on_open_callback=opened.set_result,
+        on_open_error_callback=lambda _, error: opened.set_exception(Failed(f"RabbitMQ cannot be reached: {error}")),
+        custom_ioloop=asyncio.get_running_loop(),
+    )
+    connection = await opened
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+async def _channel(connection: AsyncioConnection) -> Channel:
+    opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+    connection.channel(on_open_callback=opened.set_result)
+    return await opened
+
+
+async def _called(method: Callable[..., object], *arguments: object, **named: object) -> Method:
+    """Call a method that responds by a callback, and return the response."""
+    done: asyncio.Future[Method] = asyncio.get_running_loop().create_future()
+    method(*arguments, callback=done.set_result, **named)
+    return await done
+
+
+class _Producer(Producer):
+    def __init__(self, channel: Channel, queue: str, in_flight: int, properties: BasicProperties) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._most = in_flight
+        self._properties = properties
+        self._last_tag = 0
+        self._first_open = 1
+        self._open: set[int] = set()
+        self._confirmed = asyncio.Event()
+        self._is_refused = False
+
+    async def prepare(self) -> None:
+        """Enable confirms."""
+        await _called(self._channel.confirm_delivery, self._on_confirm)
+
+    async def put(self, payloads: Sequence[bytes]) -> None:
+        await self._wait_until_open(self._most - len(payloads))
+        for payload in payloads:
+            self._last_tag += 1
+            self._open.add(self._last_tag)
+            self._channel.basic_publish("", self._queue, payload, self._properties)
+
+    async def flush(self) -> None:
+        await self._wait_until_open(0)
+
+    async def _wait_until_open(self, most: int) -> None:
+        while len(self._open) > most and not self._is_refused:
+            self._confirmed.clear()
+            await self._confirmed.wait()
+        if self._is_refused:
+            raise Failed("RabbitMQ refused a message")
+
+    def _on_confirm(self, frame: Method) -> None:
+        method = frame.method
+        self._is_refused = self._is_refused or isinstance(method, Basic.Nack)
+        if method.multiple:
+            self._open.difference_update(range(self._first_open, method.delivery_tag + 1))
+            self._first_open = max(self._first_open, method.delivery_tag + 1)
+        else:
+            self._open.discard(method.delivery_tag)
+        self._confirmed.set()
+
+
+class _Caller:
+    def __init__(self, channel: Channel, queue: str, load: Load, properties: BasicProperties) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._payloads = [load.payload] * load.batch
+        self._producer = _Producer(channel, queue, load.batch, properties)
+        self._responses: asyncio.Queue[int] = asyncio.Queue()
+        self._consumer = ""
+        self._arrived = asyncio.Event()
+        self._count = 0
+        self._delivery_tag = 0
+
+    async def prepare(self) -> None:
+        """Enable confirms, limit the prefetch, and record empty responses."""
+        await self._producer.prepare()
+        await _called(self._channel.basic_qos, prefetch_count=len(self._payloads))
+        self._channel.add_callback(lambda _: self._responses.put_nowait(0), [Basic.GetEmpty], one_shot=False)
+
+    async def add(self) -> None:
+        await self._producer.put(self._payloads)
+        await self._producer.flush()
+
+    async def pop(self) -> int:
+        return await (self._get() if len(self._payloads) == 1 else self._consume())
+
+    async def _get(self) -> int:
+        self._channel.basic_get(self._queue, lambda *_: self._responses.put_nowait(1), auto_ack=True)
+        return await self._responses.get()
+
+    async def _consume(self) -> int:
+        if not self._consumer:
+            self._consumer = self._channel.basic_consume(self._queue, self._on_message)
+        try:
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await self._arrived.wait()
+        except TimeoutError:
+            await _called(self._channel.basic_cancel, self._consumer)
+            self._consumer = ""
+            if not self._count:  # messages may arrive until the consumer is cancelled
+                return 0
+        self._arrived.clear()
+        count, self._count = self._count, 0
+        self._channel.basic_ack(self._delivery_tag, multiple=True)
+        return count
+
+    def _on_message(self, _: Channel, method: Basic.Deliver, *__: object) -> None:
+        self._count += 1
+        self._delivery_tag = method.delivery_tag
+        self._arrived.set()
+
+
+class _Consumer(Consumer):
+    def __init__(self, channel: Channel, queue: str, record: Record) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._record = record
+        self._loop = asyncio.get_running_loop()
+        self._last_tag = 0
+        self._acknowledged = 0
+
+    async def consume(self) -> None:
+        await self._record.complete.wait()
+        self._acknowledge()
+        # An acknowledgement has no response. This call has one, and a channel processes commands in order.
+        await _called(self._channel.queue_declare, self._queue, passive=True)
+
+    def on_message(self, _: Channel, method: Basic.Deliver, __: BasicProperties, body: bytes) -> None:
+        """Handle a message, and acknowledge it together with those that arrived with it."""
+        self._record.handle(body)
+        if self._last_tag == self._acknowledged:
+            self._loop.call_soon(self._acknowledge)
+        self._last_tag = method.delivery_tag
+
+    def _acknowledge(self) -> None:
+        if self._last_tag > self._acknowledged:
+            self._acknowledged = self._last_tag
+            self._channel.basic_ack(self._last_tag, multiple=True)
