@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,11 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from bench import delivery, micro, server
-from bench.contenders import BASELINES, NEGZ
+from bench.contenders import BASELINES
 from bench.cycle import cases as cycle
 from bench.errors import Failed, NotHere
 from bench.profile import profile
-from bench.report import Progress, Result, as_json, machine_line, rates_table, targets, times_table
+from bench.report import (
+    Figure,
+    Progress,
+    machine_line,
+    table_by_contender,
+    table_by_figure,
+    targets_table,
+    write_json,
+)
 from queuelet.logs import configure_logs
 
 
@@ -55,54 +62,43 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
     if not (micro_cases or loads or with_delivery or cycle_cases):
         raise NotHere(f"no case matches {' or '.join(only)}; see --list")
 
-    results: list[Result] = []
-    if micro_cases:
-        results += micro.run(micro_cases, rounds=rounds, progress=progress)
+    figures: list[Figure] = []
+    trips: list[dict[str, Any]] = []
+
+    def show(title: str, found: Sequence[Figure], text: str) -> None:
         progress.clear()
-        print(f"The handlers alone, without a socket\n\n{times_table(results)}\n", flush=True)
+        print(f"{title}\n\n{text}\n", flush=True)
+        figures.extend(found)
+
+    if micro_cases:
+        found = micro.run(micro_cases, rounds=rounds, progress=progress)
+        show("The handlers alone, without a socket", found, table_by_figure(found))
     if loads:
         plan = server.Plan(seconds=seconds, rounds=rounds, drivers=arguments.drivers, peer_negz=arguments.peer_negz)
-        rates = server.measure([server.LOADS[name] for name in loads], arguments.against, plan, progress)
-        progress.clear()
-        for name in (*arguments.against, NEGZ):
-            if any(result.baseline == name for result in rates):
-                print(f"The server and {name}\n\n{rates_table(rates, name)}\n")
-        results += rates
+        found = server.measure([server.LOADS[name] for name in loads], arguments.against, plan, progress)
+        show("The server over its socket", found, table_by_contender(found))
     if with_delivery:
-        rows = delivery.run(rounds=rounds, quick=quick, progress=progress)
-        progress.clear()
-        print(f"Leases and the Disk store\n\n{delivery.delivery_table(rows)}\n", flush=True)
-    cycle_facts = _measure_cycle(cycle_cases, arguments, rounds, progress)
-    if reached := targets(results):
-        print(f"Aims\n\n{reached}\n")
-    print(_how(rounds, seconds) if results or with_delivery else "", end="")
+        found = delivery.run(rounds=rounds, quick=quick, progress=progress)
+        show("Leases and the Disk store", found, table_by_figure(found))
+    if cycle_cases:
+        length = arguments.seconds or (1 if quick else 3)
+        rivals = [name for name in cycle.RIVALS if name in arguments.against]
+        cycle_plan = cycle.Plan(seconds=length, rounds=rounds, rivals=rivals)
+        text, found, trips = cycle.run(cycle_cases, cycle_plan, progress)
+        show("The full cycle", found, text)
+    if reached := targets_table(figures):
+        print(f"Targets\n\n{reached}\n")
+    print(f"Medians of {rounds} rounds; more than 1.00x means that queuelet is faster.")
     print(machine_line())
     if arguments.json:
         settings = {"rounds": rounds, "seconds": seconds, "drivers": arguments.drivers}
-        arguments.json.write_text(json.dumps(as_json(results, settings) | {"cycle": cycle_facts}, indent=1) + "\n")
-
-
-def _how(rounds: int, seconds: float) -> str:
-    return f"Ratios are medians over {rounds} rounds of {seconds:g} s; more than 1.00x means that queuelet is faster.\n"
+        write_json(arguments.json, settings, figures, cycle=trips)
 
 
 def _cycle_cases(arguments: argparse.Namespace) -> list[str]:
     if arguments.what not in {"all", "cycle"}:
         return []
     return _chosen(cycle.QUICK if arguments.quick and not arguments.only else cycle.CASES, arguments.only)
-
-
-def _measure_cycle(
-    cases: Sequence[str], arguments: argparse.Namespace, rounds: int, progress: Progress
-) -> list[dict[str, Any]]:
-    if not cases:
-        return []
-    seconds = arguments.seconds or (1 if arguments.quick else 3)
-    rivals = [name for name in cycle.RIVALS if name in arguments.against]
-    text, facts = cycle.run(cases, cycle.Plan(seconds=seconds, rounds=rounds, rivals=rivals), progress)
-    progress.clear()
-    print(f"The full cycle\n\n{text}\n", flush=True)
-    return facts
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
@@ -20,7 +19,7 @@ import grpc
 
 from bench.bare_sqlite import bare_sqlite
 from bench.process import cpu_seconds, started_python
-from bench.report import Progress, table
+from bench.report import Figure, Progress
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE
 
@@ -36,35 +35,6 @@ _HOUR = 3_600
 
 _FILL = 1_000
 """Messages per call while a queue is filled."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """A row of the table: a measurement, and its target if it has one."""
-
-    case: str
-    what: str
-    values: Sequence[float]
-    unit: str
-    target: float | None = None
-    more_is_better: bool = False
-
-    @property
-    def cells(self) -> list[str]:
-        """The row as text."""
-        measured = median(self.values)
-        digits = 0 if measured >= 1_000 else 2
-        target, met = "-", "-"
-        if self.target is not None:
-            target = f"{'>=' if self.more_is_better else '<='} {self.target:g}"
-            met = "yes" if (measured >= self.target if self.more_is_better else measured <= self.target) else "NO"
-        spread = f"{min(self.values):,.{digits}f}-{max(self.values):,.{digits}f}"
-        return [self.case, self.what, f"{measured:,.{digits}f}", self.unit, spread, target, met]
-
-
-def delivery_table(rows: Sequence[Row]) -> str:
-    """Return all that was measured."""
-    return table(["case", "", "median", "unit", "lowest-highest", "target", "met"], [row.cells for row in rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +121,7 @@ class _Load:
         await self._server.call("Ack", pb.AckRequest(queue_id=self._queue, tokens=tokens).SerializeToString())
 
 
-def run(*, rounds: int, quick: bool, progress: Progress) -> list[Row]:
+def run(*, rounds: int, quick: bool, progress: Progress) -> list[Figure]:
     """Measure everything."""
     with TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -161,8 +131,8 @@ def run(*, rounds: int, quick: bool, progress: Progress) -> list[Row]:
 
 async def _run(  # noqa: PLR0913  # each argument is a setting of the measurement
     address: str, pid: int, folder: Path, *, rounds: int, quick: bool, progress: Progress
-) -> list[Row]:
-    rows: list[Row] = []
+) -> list[Figure]:
+    rows: list[Figure] = []
     async with grpc.aio.insecure_channel(address, _OPTIONS) as channel:
         server = _Server(channel, pid)
         for store in STORES:
@@ -180,7 +150,7 @@ async def _run(  # noqa: PLR0913  # each argument is a setting of the measuremen
 
 async def _leases(  # noqa: PLR0913, PLR0917  # as above
     server: _Server, store: str, batch: int, callers: int, rounds: int, messages: int
-) -> list[Row]:
+) -> list[Figure]:
     """Measure a lease and its ack after the Add before it."""
     load = _Load(server, await server.new_queue(store), batch)
     spans: list[tuple[_Span, _Span, _Span]] = []
@@ -194,23 +164,23 @@ async def _leases(  # noqa: PLR0913, PLR0917  # as above
     case = f"{store.lower()}-batch{batch}-{callers}"
     target = 1.0 if store == "MEMORY" else 2.0
     return [
-        Row(case=case, what="add", values=[a.rate for a, _, _ in spans], unit="msg/s"),
-        Row(case=case, what="pop", values=[p.rate for _, p, _ in spans], unit="msg/s"),
-        Row(case=case, what="receive and ack", values=[r.rate for _, _, r in spans], unit="msg/s"),
-        Row(case=case, what="CPU: add", values=[a.cpu_each for a, _, _ in spans], unit="us"),
-        Row(case=case, what="CPU: receive and ack", values=[r.cpu_each for _, _, r in spans], unit="us"),
-        Row(
+        Figure(case=case, what="add", values=[a.rate for a, _, _ in spans], unit="msg/s"),
+        Figure(case=case, what="pop", values=[p.rate for _, p, _ in spans], unit="msg/s"),
+        Figure(case=case, what="receive and ack", values=[r.rate for _, _, r in spans], unit="msg/s"),
+        Figure(case=case, what="CPU: add", values=[a.cpu_each for a, _, _ in spans], unit="us"),
+        Figure(case=case, what="CPU: receive and ack", values=[r.cpu_each for _, _, r in spans], unit="us"),
+        Figure(
             case=case,
             what="CPU: receive and ack / add",
             values=[r.cpu_each / a.cpu_each for a, _, r in spans],
             unit="x",
             target=target,
         ),
-        Row(case=case, what="time: receive and ack / add", values=[r.each / a.each for a, _, r in spans], unit="x"),
+        Figure(case=case, what="time: receive and ack / add", values=[r.each / a.each for a, _, r in spans], unit="x"),
     ]
 
 
-async def _compare_with_bare(server: _Server, folder: Path, rounds: int, *, quick: bool) -> list[Row]:
+async def _compare_with_bare(server: _Server, folder: Path, rounds: int, *, quick: bool) -> list[Figure]:
     """Measure the Disk store and SQLite in turns, with the same rows in transactions of the same sizes."""
     memory = _Load(server, await server.new_queue("MEMORY"), 100)
     disk = _Load(server, await server.new_queue("DISK"), 100)
@@ -233,9 +203,16 @@ async def _compare_with_bare(server: _Server, folder: Path, rounds: int, *, quic
                 shares.append(theirs / ours.seconds)
                 excesses.append(on_disk.each / (in_memory.each + 1.4 * commit))
     return [
-        Row(case="disk-64x100", what="messages a transaction", values=sizes, unit="messages"),
-        Row(case="disk-64x100", what="of bare SQLite's rate", values=shares, unit="x", target=0.5, more_is_better=True),
-        Row(case="disk-1x1", what="time / (memory + 1.4 commits)", values=excesses, unit="x", target=1.0),
+        Figure(case="disk-64x100", what="messages a transaction", values=sizes, unit="messages"),
+        Figure(
+            case="disk-64x100",
+            what="of bare SQLite's rate",
+            values=shares,
+            unit="x",
+            target=0.5,
+            more_is_better=True,
+        ),
+        Figure(case="disk-1x1", what="time / (memory + 1.4 commits)", values=excesses, unit="x", target=1.0),
     ]
 
 
@@ -247,7 +224,7 @@ def _commits(folder: Path) -> int:
     return int(float(next(line for line in lines if line.startswith("queuelet_disk_commit_seconds_count")).split()[1]))
 
 
-async def _by_depth(server: _Server, store: str, rounds: int, progress: Progress, *, quick: bool) -> list[Row]:
+async def _by_depth(server: _Server, store: str, rounds: int, progress: Progress, *, quick: bool) -> list[Figure]:
     """Measure the same load on queues of growing size, in turns."""
     depths = (0, 20_000, 100_000) if quick else (0, 100_000, 1_000_000)
     apart = depths[1] // 2 if quick else 100_000
@@ -268,7 +245,7 @@ async def _by_depth(server: _Server, store: str, rounds: int, progress: Progress
                 rates[depth]["add"].append(added.rate)
                 rates[depth]["receive and ack"].append(leased.rate)
     return [
-        Row(
+        Figure(
             case=f"{store.lower()}, {depth:,} in the queue",
             what=f"{what}, of the rate when empty",
             values=[full / empty for full, empty in zip(rates[depth][what], rates[0][what], strict=True)],

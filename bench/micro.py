@@ -14,7 +14,7 @@ from uuid import uuid4
 from bench import memory, plain_protobuf
 from bench.contender import size_text
 from bench.handlers import Handlers, our_handlers, requests
-from bench.report import Progress, Result
+from bench.report import Figure, Progress
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.stored_form import NewMessage
 from queuelet.ids import MessageIds, new_id_prefix
@@ -27,6 +27,14 @@ SIZES = (128, 1_024)
 QUICK = ("handler-unary-128B", "handler-batch1000-128B", "memory")
 """The cases of a quick run."""
 
+TARGETS = {
+    ("handler-unary-128B", "Add"): 5.0,
+    ("handler-unary-128B", "Pop"): 1.5,
+    ("handler-batch1000-128B", "AddBatch"): 3.0,
+    ("handler-batch1000-128B", "PopBatch"): 0.3,
+}
+"""The most microseconds that a message should take."""
+
 MESSAGES = 20_000
 """Messages per round."""
 
@@ -34,9 +42,9 @@ Side = Callable[[], dict[str, float]]
 """One turn of one side: the microseconds of each action."""
 
 
-def cases() -> dict[str, Callable[[int, Progress], list[Result]]]:
+def cases() -> dict[str, Callable[[int, Progress], list[Figure]]]:
     """Return the cases by name; each takes the number of rounds."""
-    found: dict[str, Callable[[int, Progress], list[Result]]] = {}
+    found: dict[str, Callable[[int, Progress], list[Figure]]] = {}
     for batch in BATCHES:
         for size in SIZES:
             name = f"handler-{'unary' if batch == 1 else f'batch{batch}'}-{size_text(size)}"
@@ -48,8 +56,8 @@ def cases() -> dict[str, Callable[[int, Progress], list[Result]]]:
     return found
 
 
-def _handler_case(name: str, batch: int, size: int) -> Callable[[int, Progress], list[Result]]:
-    def run(rounds: int, progress: Progress) -> list[Result]:
+def _handler_case(name: str, batch: int, size: int) -> Callable[[int, Progress], list[Figure]]:
+    def run(rounds: int, progress: Progress) -> list[Figure]:
         ours, queue = our_handlers()
         plain = plain_protobuf.handlers()
         calls = requests(queue, batch, size)
@@ -62,7 +70,7 @@ def _handler_case(name: str, batch: int, size: int) -> Callable[[int, Progress],
     return run
 
 
-def _steps_case(name: str, size: int) -> Callable[[int, Progress], list[Result]]:
+def _steps_case(name: str, size: int) -> Callable[[int, Progress], list[Figure]]:
     payload = b"x" * size
     new = pb.NewMessage(payload=payload)
     request = pb.AddRequest(queue_id=str(uuid4()), message=new).SerializeToString()
@@ -103,26 +111,25 @@ def _steps_case(name: str, size: int) -> Callable[[int, Progress], list[Result]]
     return lambda rounds, progress: _alternate(name, rounds, progress, ours=ours, plain=plain)
 
 
-def _memory_case(rounds: int, progress: Progress) -> list[Result]:
+def _memory_case(rounds: int, progress: Progress) -> list[Figure]:
     """Measure once, because memory does not vary between runs."""
     progress.begin("memory")
     messages = memory.MESSAGES if rounds > 2 else memory.MESSAGES // 5
     ours = memory.overhead("ours", messages)
     plain = memory.overhead("plain", messages)
+    return _both("memory", "beyond the payload", [ours], [plain], "bytes/message", 300)
+
+
+def _both(  # noqa: PLR0913, PLR0917  # each argument is a field of the figures
+    case: str, what: str, ours: Sequence[float], plain: Sequence[float], unit: str, target: float | None
+) -> list[Figure]:
     return [
-        Result(
-            case="memory",
-            what="overhead",
-            baseline="plain",
-            ours=[ours],
-            theirs=[plain],
-            unit="bytes/message",
-            more_is_better=False,
-        )
+        Figure(case=case, what=what, values=ours, unit=unit, target=target),
+        Figure(case=case, what=what, values=plain, unit=unit, who="plain"),
     ]
 
 
-def _alternate(name: str, rounds: int, progress: Progress, *, ours: Side, plain: Side) -> list[Result]:
+def _alternate(name: str, rounds: int, progress: Progress, *, ours: Side, plain: Side) -> list[Figure]:
     """Run both sides in turns, after one turn that is not counted."""
     progress.begin(name)
     ours()
@@ -133,16 +140,16 @@ def _alternate(name: str, rounds: int, progress: Progress, *, ours: Side, plain:
         with _collector_as_in_server():
             turns.append((ours(), plain()))
     return [
-        Result(
-            case=name,
-            what=what,
-            baseline="plain",
-            ours=[turn[0][what] for turn in turns],
-            theirs=[turn[1][what] for turn in turns],
-            unit="us/message",
-            more_is_better=False,
-        )
+        figure
         for what in turns[0][0]
+        for figure in _both(
+            name,
+            what,
+            [turn[0][what] for turn in turns],
+            [turn[1][what] for turn in turns],
+            "us/message",
+            TARGETS.get((name, what)),
+        )
     ]
 
 
@@ -168,7 +175,7 @@ def _collector_as_in_server() -> Iterator[None]:
         gc.unfreeze()
 
 
-def run(names: Sequence[str], *, rounds: int, progress: Progress) -> list[Result]:
+def run(names: Sequence[str], *, rounds: int, progress: Progress) -> list[Figure]:
     """Run the cases of these names."""
     chosen = cases()
-    return [result for name in names for result in chosen[name](rounds, progress)]
+    return [figure for name in names for figure in chosen[name](rounds, progress)]

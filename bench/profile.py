@@ -12,12 +12,11 @@ import io
 import pstats
 
 from bench.contender import Load
-from bench.contenders import OURS
 from bench.driver import Drivers, Span
 from bench.errors import NotHere
 from bench.handlers import our_handlers, requests
 from bench.process import HOST
-from bench.report import Progress
+from bench.report import OURS, Progress
 from bench.server import LOADS
 from queuelet.server import Server, Settings
 

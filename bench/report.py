@@ -1,12 +1,13 @@
-"""Reports results: progress on standard error, tables on standard output, and everything as JSON."""
+"""Reports figures: progress on standard error, tables on standard output, and everything as JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -16,64 +17,87 @@ import google.protobuf
 import grpc
 from google.protobuf.internal import api_implementation
 
+OURS = "queuelet"
+"""The contender that all others are compared with."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """One measurement and its baseline, round by round in the same order."""
+class Figure:
+    """One quantity of one contender, by round."""
 
     case: str
     what: str
-    baseline: str
-    ours: Sequence[float]
-    theirs: Sequence[float] = ()
-    unit: str = "msg/s"
-    more_is_better: bool = True
-    our_cpu: Sequence[float] = field(default=())
-    """Microseconds of our server's CPU per message."""
-    their_cpu: Sequence[float] = field(default=())
+    values: Sequence[float]
+    unit: str = ""
+    who: str = OURS
+    target: float | None = None
+    """The bound that the median should reach. Missing it is reported, but is not a failure."""
+    more_is_better: bool = False
+    is_compared: bool = False
+    """Whether a table by contender shows how many times better ours is."""
 
     @property
-    def ratios(self) -> list[float]:
-        """How many times better ours is, in each round."""
-        pairs = zip(self.ours, self.theirs, strict=False)
-        return [ours / theirs if self.more_is_better else theirs / ours for ours, theirs in pairs]
+    def median(self) -> float:
+        """The median of all rounds."""
+        return median(self.values)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target was reached, None if there is none."""
+        if self.target is None:
+            return None
+        return self.median >= self.target if self.more_is_better else self.median <= self.target
 
 
-def rates_table(results: Sequence[Result], baseline: str) -> str:
-    """Return a table of messages a second, ours and one baseline's."""
+def ratios(ours: Figure, other: Figure) -> list[float]:
+    """Return how many times better ours is, in each round."""
+    pairs = zip(ours.values, other.values, strict=False)
+    return [mine / theirs if ours.more_is_better else theirs / mine for mine, theirs in pairs]
+
+
+def table_by_figure(figures: Sequence[Figure]) -> str:
+    """Return a line for each figure, with its target if it has one."""
+    heads = ["case", "what", "who", "median", "unit", "lowest-highest", "queuelet is", "target", "met"]
     rows = [
         [
-            result.case,
-            result.what,
-            f"{median(result.ours):,.0f}",
-            f"{median(result.theirs):,.0f}",
-            _ratio(result),
-            _spread(result),
-            _cpu(result.our_cpu),
-            _cpu(result.their_cpu),
+            figure.case,
+            figure.what,
+            figure.who,
+            _number(figure.median),
+            figure.unit,
+            f"{_number(min(figure.values))}-{_number(max(figure.values))}" if len(figure.values) > 1 else "-",
+            _comparison(figure, figures),
+            "-" if figure.target is None else f"{'>=' if figure.more_is_better else '<='} {_number(figure.target)}",
+            {True: "yes", False: "NO", None: "-"}[figure.met],
         ]
-        for result in results
-        if result.baseline == baseline
+        for figure in figures
     ]
-    heads = ["case", "", "queuelet/s", f"{baseline}/s", "ratio", "lowest-highest", "our CPU us", "its CPU us"]
     return table(heads, rows)
 
 
-def times_table(results: Sequence[Result]) -> str:
-    """Return a table of time or memory per message, ours and the plain baseline's."""
-    rows = [
-        [
-            result.case,
-            result.what,
-            f"{median(result.ours):,.2f}",
-            f"{median(result.theirs):,.2f}" if result.theirs else "-",
-            _ratio(result),
-            _spread(result),
-            result.unit,
-        ]
-        for result in results
-    ]
-    return table(["case", "", "queuelet", "plain", "ratio", "lowest-highest", "unit"], rows)
+def table_by_contender(figures: Sequence[Figure]) -> str:
+    """Return a line for each contender in each case, with a column for each quantity."""
+    cells = {(figure.case, figure.who, figure.what): figure for figure in figures}
+    columns = {figure.what: figure for figure in figures}
+    heads = ["case", "who"]
+    for what, figure in columns.items():
+        heads += [f"{what} {figure.unit}".rstrip(), *(["queuelet is"] if figure.is_compared else [])]
+    rows: list[list[str]] = []
+    for case, who in dict.fromkeys((figure.case, figure.who) for figure in figures):
+        row = [case, who]
+        for what, column in columns.items():
+            found = cells.get((case, who, what))
+            row.append(_number(found.median) if found else "-")
+            if column.is_compared:
+                row.append(_comparison(found, figures) if found else "-")
+        rows.append(row)
+    return table(heads, rows)
+
+
+def targets_table(figures: Sequence[Figure]) -> str:
+    """Return the figures that have a target, or an empty text if none was measured."""
+    found = [figure for figure in figures if figure.target is not None]
+    return table_by_figure(found) if found else ""
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -86,42 +110,6 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for row in [heads, ["-" * width for width in widths], *rows]
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A target. The report says whether it was reached, but missing it is not a failure."""
-
-    text: str
-    case: str
-    what: str
-    bound: float
-    unit: str
-
-
-TARGETS = (
-    Target("unary Add, handler", "handler-unary-128B", "Add", 5, "us"),
-    Target("unary Pop, handler", "handler-unary-128B", "Pop", 1.5, "us"),
-    Target("a message in AddBatch of 1,000, handler", "handler-batch1000-128B", "AddBatch", 3, "us"),
-    Target("a message in PopBatch of 1,000, handler", "handler-batch1000-128B", "PopBatch", 0.3, "us"),
-    Target("memory beyond the payload", "memory", "overhead", 300, "bytes"),
-    Target("added in batches of 1,000, server", "batch1000-128B-1", "add", 200_000, "msg/s"),
-    Target("popped in batches of 1,000, server", "batch1000-128B-1", "pop", 400_000, "msg/s"),
-)
-
-
-def targets(results: Sequence[Result]) -> str:
-    """Return which targets were reached, or an empty text if none was measured."""
-    rows = []
-    for target in TARGETS:
-        found = [result for result in results if (result.case, result.what) == (target.case, target.what)]
-        if found:
-            measured = median(found[0].ours)
-            more = found[0].more_is_better
-            reached = measured >= target.bound if more else measured <= target.bound
-            bound = f"{'>=' if more else '<='} {target.bound:,} {target.unit}"
-            rows.append([target.text, "yes" if reached else "NO", bound, f"{measured:,.{0 if more else 2}f}"])
-    return table(["target", "met", "bound", "measured"], rows) if rows else ""
 
 
 class Progress:
@@ -182,21 +170,31 @@ def machine_line() -> str:
     )
 
 
-def as_json(results: Sequence[Result], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that was measured."""
-    return {"machine": machine(), "settings": settings, "results": [asdict(result) for result in results]}
+def write_json(path: Path, settings: Mapping[str, Any], figures: Sequence[Figure], **more: object) -> None:
+    """Write everything that was measured."""
+    facts = {
+        "machine": machine(),
+        "settings": settings,
+        "figures": [asdict(figure) | {"median": figure.median, "met": figure.met} for figure in figures],
+        **more,
+    }
+    path.write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def _ratio(result: Result) -> str:
-    return f"{median(result.ratios):.2f}x" if result.theirs else "-"
+def _comparison(figure: Figure, figures: Sequence[Figure]) -> str:
+    """Return how many times better ours is: the median of the rounds, with the lowest and the highest."""
+    if figure.who == OURS:
+        return "-"
+    key = (figure.case, figure.what, OURS)
+    ours = next((other for other in figures if (other.case, other.what, other.who) == key), None)
+    if not ours:
+        return "-"
+    found = ratios(ours, figure)
+    return f"{median(found):.2f}x ({min(found):.2f}-{max(found):.2f})"
 
 
-def _spread(result: Result) -> str:
-    return f"{min(result.ratios):.2f}-{max(result.ratios):.2f}" if result.theirs else "-"
-
-
-def _cpu(microseconds: Sequence[float]) -> str:
-    return f"{median(microseconds):,.2f}" if microseconds else "-"
+def _number(value: float) -> str:
+    return f"{value:,.{0 if abs(value) >= 1_000 or value == int(value) else 2}f}"
 
 
 def _cpu_name() -> str:

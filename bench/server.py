@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.contender import Contender, Load
-from bench.contenders import NEGZ, OURS, contender
+from bench.contenders import NEGZ, contender
 from bench.driver import Drivers, Span
 from bench.errors import Failed, NotHere
 from bench.process import RunningServer, cpu_seconds
-from bench.report import Progress, Result
+from bench.report import OURS, Figure, Progress
 
 BATCHES = (1, 10, 100, 1_000)
 SIZES = (128, 1_024)
@@ -28,6 +28,11 @@ LOADS = {load.name: load for load in (Load(b, s, c) for b in BATCHES for s in SI
 
 QUICK = ("unary-128B-1", "unary-128B-64", "batch100-128B-64", "batch1000-128B-1")
 """The cases of a quick run."""
+
+TARGETS = {("batch1000-128B-1", "add"): 200_000.0, ("batch1000-128B-1", "pop"): 400_000.0}
+"""The fewest messages a second."""
+
+_RATES = ("add", "pop")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,12 +48,8 @@ class Plan:
     """The address of a running server of negz/q's protocol; empty for none."""
 
 
-@dataclass(slots=True)
-class _Measured:
-    """Results of one contender with one load."""
-
-    rates: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+_Measured = defaultdict[str, list[float]]
+"""Quantities of one contender with one load, by round."""
 
 
 class _Entrant:
@@ -83,9 +84,9 @@ class _Entrant:
         self._drivers.close()
 
 
-def measure(loads: Sequence[Load], baselines: Sequence[str], plan: Plan, progress: Progress) -> list[Result]:
+def measure(loads: Sequence[Load], baselines: Sequence[str], plan: Plan, progress: Progress) -> list[Figure]:
     """Run all loads on our server and on the available baselines."""
-    results: list[Result] = []
+    figures: list[Figure] = []
     with TemporaryDirectory(prefix="bench-") as folder, ExitStack() as running:
         entrants: list[_Entrant] = []
         progress.begin("starting")
@@ -101,9 +102,9 @@ def measure(loads: Sequence[Load], baselines: Sequence[str], plan: Plan, progres
             able = [entrant for entrant in entrants if entrant.can(load)]
             progress.begin(f"case {number} of {len(loads)}, {load.name}")
             measured = _alternate(able, load, plan, progress)
-            results += _results(load, measured)
+            figures += _figures(load, measured)
             entrants = [entrant for entrant in entrants if entrant not in able or entrant.name in measured]
-    return results
+    return figures
 
 
 @contextmanager
@@ -125,7 +126,7 @@ def _alternate(entrants: Sequence[_Entrant], load: Load, plan: Plan, progress: P
         except Failed as failure:
             progress.say(f"dropped {entrant.name} at {load.name}: {failure}")
         else:
-            measured[entrant.name] = _Measured()
+            measured[entrant.name] = _Measured(list)
     for number in range(1, plan.rounds + 1):
         for entrant in entrants if number % 2 else reversed(entrants):
             if entrant.name in measured:
@@ -141,27 +142,32 @@ def _alternate(entrants: Sequence[_Entrant], load: Load, plan: Plan, progress: P
     return measured
 
 
-def _results(load: Load, measured: dict[str, _Measured]) -> list[Result]:
-    ours = measured.get(OURS)
-    if ours is None:
+def _figures(load: Load, measured: dict[str, _Measured]) -> list[Figure]:
+    if OURS not in measured:
         raise Failed("our own server does not serve the load")
-    return [
-        Result(
-            case=load.name,
-            what=what,
-            baseline=name,
-            ours=ours.rates[what],
-            theirs=theirs.rates[what],
-            our_cpu=ours.cpu[what],
-            their_cpu=theirs.cpu[what],
-        )
-        for name, theirs in measured.items()
-        if name != OURS or len(measured) == 1
-        for what in ("add", "pop")
-    ]
+    figures: list[Figure] = []
+    for who, quantities in measured.items():
+        for what, values in quantities.items():
+            if what in _RATES:
+                target = TARGETS.get((load.name, what)) if who == OURS else None
+                figures.append(
+                    Figure(
+                        case=load.name,
+                        what=what,
+                        values=values,
+                        unit="msg/s",
+                        who=who,
+                        target=target,
+                        more_is_better=True,
+                        is_compared=True,
+                    )
+                )
+            else:
+                figures.append(Figure(case=load.name, what=what, values=values, unit="us", who=who))
+    return figures
 
 
 def _note(measured: _Measured, what: str, span: Span, before: float | None, after: float | None) -> None:
-    measured.rates[what].append(span.rate)
+    measured[what].append(span.rate)
     if before is not None and after is not None:
-        measured.cpu[what].append((after - before) / span.messages * 1e6)
+        measured[f"{what} CPU"].append((after - before) / span.messages * 1e6)

@@ -6,8 +6,8 @@ from importlib import import_module
 
 from bench.contender import MEMORY, Contender
 from bench.errors import NotHere
+from bench.report import OURS
 
-OURS = "queuelet"
 NEGZ = "negz"
 """A server of negz/q's protocol that is already running."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,10 +19,10 @@ from bench.control_loop import creation, existing, figures
 from bench.control_loop.client import WRITERS
 from bench.control_loop.cluster import Cluster
 from bench.control_loop.contenders import QUICK_LEASE, Nack, Ours
-from bench.control_loop.figures import Creation, Figure
+from bench.control_loop.figures import Creation
 from bench.control_loop.processes import needs_linux
 from bench.errors import Failed, NotHere
-from bench.report import Progress, machine_line
+from bench.report import Figure, Progress, machine_line, table_by_contender, table_by_figure, write_json
 from tools.control_plane import ControlPlane, ControlPlaneError
 
 PARTS = ("create", "nack", "pickup", "restart", "loss", "idle")
@@ -190,16 +189,18 @@ async def _measure_existing(cluster: Cluster, folder: Path, only: set[str], coun
 def _report(run: _Run) -> None:
     arguments = run.arguments
     run.progress.clear()
-    if run.creations:
+    created = figures.of_creations(run.creations)
+    if created:
         print(f"{WRITERS} writers; from POST to Ready, as seen by a watch\n")
-        print(f"{figures.creations_table(run.creations)}\n")
-    shown = figures.ratios(run.creations, Ours.name, Nack.name) + run.figures
-    if shown:
-        print(f"{figures.figures_table(shown)}\n")
+        print(f"{table_by_contender(created)}\n")
+    compared = figures.targets(run.creations, Ours.name, Nack.name) + run.figures
+    if compared:
+        print(f"{table_by_figure(compared)}\n")
         print(machine_line())
     if arguments.json:
         settings = {name: value for name, value in vars(arguments).items() if name != "json"} | {"writers": WRITERS}
-        arguments.json.write_text(json.dumps(figures.as_json(run.creations, shown, settings), indent=1) + "\n")
+        creations = [asdict(each) for each in run.creations]
+        write_json(arguments.json, settings, created + compared, creations=creations)
 
 
 if __name__ == "__main__":

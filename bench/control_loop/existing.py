@@ -12,10 +12,10 @@ import aiohttp
 from bench.control_loop.client import Watch, create, is_ready, watching
 from bench.control_loop.cluster import QUEUES, WRITES, Cluster, Object, writes
 from bench.control_loop.contenders import Ours
-from bench.control_loop.figures import Figure, percentile
+from bench.control_loop.figures import figure, percentile
 from bench.control_loop.processes import memory
 from bench.process import cpu_seconds
-from bench.report import Progress
+from bench.report import Figure, Progress
 from queuelet.client import Client
 from queuelet.errors import QueueletError
 
@@ -83,7 +83,7 @@ async def make(
 def after_creation(existing: Existing) -> list[Figure]:
     """Report the memory of the operator after it has created all of them."""
     resident, _ = memory(existing.ours.operator.pid)
-    return [_memory(f"created {existing.count:,}", "operator's memory", resident, bound=_MEMORY)]
+    return [_memory(f"created {existing.count:,}", "operator's memory", resident, target=_MEMORY)]
 
 
 async def pick_up(existing: Existing, seconds: int) -> list[Figure]:
@@ -102,11 +102,11 @@ async def pick_up(existing: Existing, seconds: int) -> list[Figure]:
         elapsed = monotonic() - began
     ordered = sorted(task.result() for task in taken)
     return [
-        Figure(part=part, what="p50", value=percentile(ordered, 50), unit="s"),
-        Figure(part=part, what="p99", value=percentile(ordered, 99), unit="s", bound=1.0),
-        Figure(part=part, what="longest", value=ordered[-1], unit="s"),
+        figure(part, "p50", percentile(ordered, 50), unit="s"),
+        figure(part, "p99", percentile(ordered, 99), unit="s", target=1.0),
+        figure(part, "longest", ordered[-1], unit="s"),
         # Nearly all of it is for checking the others.
-        Figure(part=part, what="operator's CPU meanwhile, share of a core", value=cpu / elapsed, unit="share"),
+        figure(part, "operator's CPU meanwhile, share of a core", cpu / elapsed, unit="share"),
     ]
 
 
@@ -133,10 +133,10 @@ async def restart(existing: Existing) -> list[Figure]:
     # POST, finalizer and status of the new one.
     needless = writes(before, after, QUEUES.plural, "events") - 3
     return [
-        Figure(part=part, what="kill to leading: the Lease runs out", value=leads - killed, unit="s"),
-        Figure(part=part, what="leading to a new Queue ready", value=new_ready - leads, unit="s"),
-        Figure(part=part, what="leading to all checked", value=checked - leads, unit="s"),
-        Figure(part=part, what="API writes for existing Queues", value=needless, bound=0),
+        figure(part, "kill to leading: the Lease runs out", leads - killed, unit="s"),
+        figure(part, "leading to a new Queue ready", new_ready - leads, unit="s"),
+        figure(part, "leading to all checked", checked - leads, unit="s"),
+        figure(part, "API writes for existing Queues", needless, target=0),
     ]
 
 
@@ -168,11 +168,11 @@ async def loss(existing: Existing) -> list[Figure]:
     after = existing.cluster.requests()
     written = writes(before, after, QUEUES.plural) / existing.count
     return [
-        Figure(part=part, what="kill to serving again", value=serves - killed, unit="s"),
-        Figure(part=part, what="serving to all queues in the server", value=back.result() - serves, unit="s"),
-        Figure(part=part, what="serving to all statuses Ready", value=max(watch.ready.values()) - serves, unit="s"),
-        Figure(part=part, what="API writes a Queue (lost, ready again)", value=written, unit="", bound=2.0),
-        Figure(part=part, what="operator's CPU", value=cpu, unit="s"),
+        figure(part, "kill to serving again", serves - killed, unit="s"),
+        figure(part, "serving to all queues in the server", back.result() - serves, unit="s"),
+        figure(part, "serving to all statuses Ready", max(watch.ready.values()) - serves, unit="s"),
+        figure(part, "API writes a Queue (lost, ready again)", written, unit="", target=2.0),
+        figure(part, "operator's CPU", cpu, unit="s"),
     ]
 
 
@@ -207,24 +207,24 @@ async def idle(existing: Existing, seconds: float) -> list[Figure]:
     )
     gets = sum(number for request, number in difference.items() if request == ("queues", "GET"))
     leases = sum(number for request, number in difference.items() if request.resource == "leases")
-    bounds = {"get": _at_most(seconds, _LIST_EVERY), "watch": _at_most(seconds, _WATCH_EVERY)}
+    targets = {"get": _at_most(seconds, _LIST_EVERY), "watch": _at_most(seconds, _WATCH_EVERY)}
     return [
-        *(Figure(part=part, what=f"CPU of the {name}", value=each, unit="s") for name, each in taken.items()),
-        _memory(part, "operator's memory", resident, bound=_MEMORY),
+        *(figure(part, f"CPU of the {name}", each, unit="s") for name, each in taken.items()),
+        _memory(part, "operator's memory", resident, target=_MEMORY),
         _memory(part, "operator's peak memory since its restart", most),
         _memory(part, "server's memory", memory(ours.server.pid)[0]),
         *(
-            Figure(part=part, what=f"operator's requests, {verb}", value=own.get(verb, 0), bound=bounds.get(verb, 0))
-            for verb in sorted({*own, *bounds})
+            figure(part, f"operator's requests, {verb}", own.get(verb, 0), target=targets.get(verb, 0))
+            for verb in sorted({*own, *targets})
         ),
-        Figure(part=part, what="reads of single Queues, all clients", value=gets, bound=0),
-        Figure(part=part, what="writes of Queues, all clients", value=changed, bound=0),
-        Figure(part=part, what="requests for Leases, all clients", value=leases),
+        figure(part, "reads of single Queues, all clients", gets, target=0),
+        figure(part, "writes of Queues, all clients", changed, target=0),
+        figure(part, "requests for Leases, all clients", leases),
     ]
 
 
-def _memory(part: str, what: str, resident: int, bound: float | None = None) -> Figure:
-    return Figure(part=part, what=what, value=resident / 2**20, unit="MiB", bound=bound)
+def _memory(part: str, what: str, resident: int, target: float | None = None) -> Figure:
+    return figure(part, what, resident / 2**20, unit="MiB", target=target)
 
 
 def _at_most(seconds: float, every: float) -> int:

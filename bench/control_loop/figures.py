@@ -1,36 +1,15 @@
-"""Results and their report: tables, each figure with its target, and everything as JSON."""
+"""Figures of objects that were created at once, and how ours compares with its targets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
-from bench.report import machine, table
+from bench.report import Figure
 
 FLOOR = "floor"
 """The name of the client that only writes."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Figure:
-    """One figure. It has a target if it has a bound."""
-
-    part: str
-    what: str
-    value: float
-    unit: str = ""
-    bound: float | None = None
-    at_least: bool = False
-    """Whether the bound is a minimum."""
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the target was reached, None if there is none."""
-        if self.bound is None:
-            return None
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +34,15 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[max(0, -int(-len(ordered) * percent // 100) - 1)]
 
 
-def ratios(creations: Sequence[Creation], ours: str, nack: str) -> list[Figure]:
+def of_creations(creations: Sequence[Creation]) -> list[Figure]:
+    """Return what each contender did: times, writes, and the resources of its processes."""
+    groups: dict[tuple[int, str], list[Creation]] = {}
+    for each in creations:
+        groups.setdefault((each.count, each.who), []).append(each)
+    return [figure for group in groups.values() for figure in _of_group(group)]
+
+
+def targets(creations: Sequence[Creation], ours: str, nack: str) -> list[Figure]:
     """Return how ours compares, by number of objects: medians over the rounds."""
     figures: list[Figure] = []
     for count in sorted({each.count for each in creations}):
@@ -63,72 +50,53 @@ def ratios(creations: Sequence[Creation], ours: str, nack: str) -> list[Figure]:
         for each in creations:
             if each.count == count:
                 by_name.setdefault(each.who, []).append(each)
-        part = f"create {count:,}"
+        case = _case(count)
         mine = by_name.get(ours, [])
         if not mine:
             continue
         if floor := by_name.get(FLOOR):
-            times = median(a.makespan / b.makespan for a, b in zip(mine, floor, strict=False))
-            figures.append(Figure(part=part, what="makespan / floor", value=times, unit="x", bound=1.5))
+            times = [a.makespan / b.makespan for a, b in zip(mine, floor, strict=False)]
+            figures.append(Figure(case=case, what="makespan / floor", values=times, unit="x", who=ours, target=1.5))
         if theirs := by_name.get(nack):
-            faster = median(b.makespan for b in theirs) / median(a.makespan for a in mine)
+            what = f"makespan of {nack} / ours"
+            faster = [median(b.makespan for b in theirs) / median(a.makespan for a in mine)]
             figures.append(
-                Figure(part=part, what=f"makespan of {nack} / ours", value=faster, unit="x", bound=2.5, at_least=True)
+                Figure(case=case, what=what, values=faster, unit="x", who=ours, target=2.5, more_is_better=True)
             )
-            fewer = median(a.writes for a in mine) / median(b.writes for b in theirs)
-            figures.append(Figure(part=part, what=f"API writes / {nack}", value=fewer, unit="x", bound=0.5))
+            fewer = [median(a.writes for a in mine) / median(b.writes for b in theirs)]
+            figures.append(
+                Figure(case=case, what=f"API writes / {nack}", values=fewer, unit="x", who=ours, target=0.5)
+            )
     return figures
 
 
-def creations_table(creations: Sequence[Creation]) -> str:
-    """Return the times of each contender, and the resources of its processes."""
-    heads = ["queues", "who", "p50 s", "p95 s", "p99 s", "makespan s", "a second", "writes each"]
-    processes = list(dict.fromkeys(name for each in creations for name in each.cpu))
-    rows = [
-        [
-            f"{each.count:,}",
-            each.who,
-            *(f"{percentile(each.seconds, percent):.3f}" for percent in (50, 95, 99)),
-            f"{each.makespan:.2f}",
-            f"{each.count / each.makespan:,.0f}",
-            f"{each.writes / each.count:.2f}",
-            *(f"{each.cpu[name]:.2f}" if name in each.cpu else "-" for name in processes),
-        ]
-        for each in creations
-    ]
-    return table([*heads, *(f"CPU s: {name}" for name in processes)], rows)
+def figure(  # noqa: PLR0913  # each argument is a field of the figure
+    case: str,
+    what: str,
+    value: float,
+    *,
+    unit: str = "",
+    target: float | None = None,
+    who: str = "Queuelet",
+) -> Figure:
+    """Return a figure that was measured once."""
+    return Figure(case=case, what=what, values=[value], unit=unit, target=target, who=who)
 
 
-def figures_table(figures: Sequence[Figure]) -> str:
-    """Return each figure with its target, and whether it was reached."""
-    rows = [
-        [
-            each.part,
-            each.what,
-            _formatted(each.value, each.unit),
-            "-" if each.bound is None else f"{'>=' if each.at_least else '<='} {_formatted(each.bound, each.unit)}",
-            {True: "yes", False: "NO", None: "-"}[each.met],
-        ]
-        for each in figures
-    ]
-    return table(["part", "what", "measured", "target", "met"], rows)
-
-
-def as_json(creations: Sequence[Creation], figures: Sequence[Figure], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that was measured."""
-    return {
-        "machine": machine(),
-        "settings": settings,
-        "creations": [asdict(each) for each in creations],
-        "figures": [asdict(each) | {"met": each.met} for each in figures],
+def _of_group(group: Sequence[Creation]) -> Iterator[Figure]:
+    count, who = group[0].count, group[0].who
+    quantities: dict[tuple[str, str], list[float]] = {
+        **{
+            (f"p{percent}", "s"): [percentile(each.seconds, percent) for each in group] for percent in (50, 95, 99)
+        },
+        ("makespan", "s"): [each.makespan for each in group],
+        ("a second", ""): [count / each.makespan for each in group],
+        ("writes each", ""): [each.writes / count for each in group],
+        **{(f"CPU {process}", "s"): [each.cpu[process] for each in group] for process in group[0].cpu},
     }
+    for (what, unit), values in quantities.items():
+        yield Figure(case=_case(count), what=what, values=values, unit=unit, who=who)
 
 
-def _formatted(value: float, unit: str) -> str:
-    if unit in {"x", "s", "share"}:
-        return f"{value:,.2f}{_UNITS.get(unit, ' ' + unit)}"
-    whole = abs(value) >= 10 or value == int(value)
-    return f"{value:,.{0 if whole else 2}f} {unit}".rstrip()
-
-
-_UNITS = {"x": "x", "share": ""}
+def _case(count: int) -> str:
+    return f"create {count:,}"

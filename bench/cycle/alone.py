@@ -13,10 +13,9 @@ import grpc
 import uvloop
 
 from bench.contender import STORES
-from bench.contenders import OURS, contender
-from bench.delivery import Row
+from bench.contenders import contender
 from bench.record import message
-from bench.report import Progress
+from bench.report import OURS, Figure, Progress
 from queuelet.client import Client, Producer
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE
@@ -30,9 +29,9 @@ CASES = tuple(f"alone-{store}" for store in STORES)
 _Way = Callable[[bytes], Awaitable[object]]
 
 
-def run(cases: list[str], *, turns: int, progress: Progress) -> list[Row]:
+def run(cases: list[str], *, turns: int, progress: Progress) -> list[Figure]:
     """Measure this many turns of each way; return their figures."""
-    rows: list[Row] = []
+    rows: list[Figure] = []
     for case in cases:
         progress.begin(f"cycle {case}")
         ours = contender(OURS, case.removeprefix("alone-"))
@@ -45,7 +44,7 @@ def run(cases: list[str], *, turns: int, progress: Progress) -> list[Row]:
     return rows
 
 
-async def _run(case: str, address: str, turns: int) -> list[Row]:
+async def _run(case: str, address: str, turns: int) -> list[Figure]:
     store = case.removeprefix("alone-").upper()
     async with Client(address) as client, grpc.aio.insecure_channel(address) as channel:
         queue = (await client.new_queue(store=store)).id
@@ -66,10 +65,16 @@ async def _run(case: str, address: str, turns: int) -> list[Row]:
     times = {name: [time for time, _ in each] for name, each in spans.items()}
     cpu = {name: [used for _, used in each] for name, each in spans.items()}
     return [
-        *(Row(case=case, what=f"{name}, time", values=times[name], unit="us") for name in ways),
-        *(Row(case=case, what=f"{name}, CPU of the client", values=cpu[name], unit="us") for name in ways),
+        *(Figure(case=case, what=f"{name}, time", values=times[name], unit="us") for name in ways),
+        *(Figure(case=case, what=f"{name}, CPU of the client", values=cpu[name], unit="us") for name in ways),
         *(
-            Row(case=case, what=f"time: {PUT} / {name}", values=_ratios(times[PUT], times[name]), unit="x", target=1.0)
+            Figure(
+                case=case,
+                what=f"time: {PUT} / {name}",
+                values=_ratios(times[PUT], times[name]),
+                unit="x",
+                target=1.0,
+            )
             for name in (ADD, PLAIN)
         ),
     ]

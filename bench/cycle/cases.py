@@ -1,4 +1,4 @@
-"""The cases of the full cycle: the races of the systems, and single puts."""
+"""The cases of the full cycle: the races of the contenders, and single puts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 from bench.contenders import RIVALS
 from bench.cycle import alone, figures, race
 from bench.cycle.race import Plan
-from bench.delivery import delivery_table
-from bench.report import Progress
+from bench.report import Figure, Progress, table_by_contender, table_by_figure
 
 CASES = (*race.CASES, *alone.CASES)
 QUICK = (*race.QUICK, *alone.CASES)
@@ -20,19 +19,20 @@ _TURNS_A_SECOND = 30
 __all__ = ["CASES", "QUICK", "RIVALS", "Plan", "run"]
 
 
-def run(cases: Sequence[str], plan: Plan, progress: Progress) -> tuple[str, list[dict[str, Any]]]:
-    """Measure cases; return the text to print, and all results of the systems."""
+def run(cases: Sequence[str], plan: Plan, progress: Progress) -> tuple[str, list[Figure], list[dict[str, Any]]]:
+    """Measure cases; return the text to print, all figures, and all trips of the contenders."""
     races = [case for case in cases if case in race.CASES]
     measured = race.run(races, plan, progress)
     turns = max(1, int(plan.rounds * plan.seconds * _TURNS_A_SECOND))
-    rows = alone.run([case for case in cases if case in alone.CASES], turns=turns, progress=progress)
+    single = alone.run([case for case in cases if case in alone.CASES], turns=turns, progress=progress)
+    of_contenders = figures.of_contenders(measured)
     texts = []
     if races:
         texts += [
-            figures.systems_table(measured),
+            table_by_contender(of_contenders),
             f"Medians of {plan.rounds} rounds of {plan.seconds:g} s.\n{figures.settings(races)}",
             f"Run were: {figures.versions(measured)}.",
         ]
-    if rows := [*figures.targets(measured), *rows]:
-        texts.append(delivery_table(rows))
-    return "\n\n".join(texts), figures.as_facts(measured)
+    if compared := [*figures.targets(measured), *single]:
+        texts.append(table_by_figure(compared))
+    return "\n\n".join(texts), [*of_contenders, *compared], figures.as_facts(measured)

@@ -1,4 +1,4 @@
-"""Results of the full cycle: a table of the systems, and the targets."""
+"""Figures of the full cycle: those of each contender, and how ours compares with its targets."""
 
 from __future__ import annotations
 
@@ -8,32 +8,40 @@ from statistics import median
 from typing import Any
 
 from bench.contender import DISK
-from bench.contenders import OURS
 from bench.cycle.pair import Trip
 from bench.cycle.race import CASES, Measured
-from bench.delivery import Row
-from bench.report import table
+from bench.report import OURS, Figure, ratios
 
 _BEST = {"memory": 1.2, "disk": 1.0}
-"""Target: how many times as fast as the best other system."""
+"""Target: how many times as fast as the best other contender."""
 
 _SYNCED = {"nats": 3.0, "beanstalkd": 3.0, "rabbitmq": 3.0}
 """Targets for messages on disk."""
 
-_HEADS = (
-    "case", "system", "msg/s", "lowest-highest", "queuelet is", "p50 ms", "p99 ms", "level p50", "level p99",
-    "CPU put", "CPU take", "CPU server",
-)  # fmt: skip
+_RATE = "rate"
+
+_QUANTITIES: dict[str, tuple[str, str, Callable[[Trip], float]]] = {
+    "p50": ("paced", "ms", lambda trip: trip.p50),
+    "p99": ("paced", "ms", lambda trip: trip.p99),
+    "level p50": ("level", "ms", lambda trip: trip.p50),
+    "level p99": ("level", "ms", lambda trip: trip.p99),
+    "not awaited p50": ("unawaited", "ms", lambda trip: trip.p50),
+    "not awaited p99": ("unawaited", "ms", lambda trip: trip.p99),
+    "CPU producer": ("full", "us", lambda trip: trip.producer_cpu / trip.put * 1e6),
+    "CPU consumer": ("full", "us", lambda trip: trip.consumer_cpu / trip.put * 1e6),
+    "CPU server": ("full", "us", lambda trip: trip.server_cpu / trip.put * 1e6),
+}
+"""By name: the trips that they are taken from, the unit, and the value of a trip."""
 
 
-def systems_table(measured: Sequence[Measured]) -> str:
-    """Return what each system did: rates at full speed, and ages at a tenth of that."""
-    return table(_HEADS, [row for each in measured for row in _lines(each, measured)])
+def of_contenders(measured: Sequence[Measured]) -> list[Figure]:
+    """Return what each contender did: rates at full speed, and ages at a tenth of that."""
+    return [figure for each in measured for figure in (_rate(each), *_others(each))]
 
 
-def targets(measured: Sequence[Measured]) -> list[Row]:
+def targets(measured: Sequence[Measured]) -> list[Figure]:
     """Return the ratio of our rate to each other's, in the same rounds."""
-    return [row for each in measured if each.name == OURS for row in _targets(each, _rivals(each, measured))]
+    return [figure for each in measured if each.name == OURS for figure in _targets(each, _rivals(each, measured))]
 
 
 def settings(cases: Sequence[str]) -> str:
@@ -47,14 +55,15 @@ def settings(cases: Sequence[str]) -> str:
     return "\n".join(
         [
             *lines,
-            "p50, p99: put to handler, at a tenth of the system's own rate; level: all at a tenth of the slowest's.",
-            "CPU: seconds per 1,000 messages at full speed, of the producer, the consumer and the server.",
+            "p50, p99: put to handler, at a tenth of the contender's own rate; level: all at a tenth of the slowest's;",
+            "not awaited: like p50, but the puts are not awaited, so that our producer may hold a message briefly.",
+            "CPU: per message at full speed.",
         ]
     )
 
 
 def versions(measured: Sequence[Measured]) -> str:
-    """Return the versions of all systems."""
+    """Return the versions of all contenders."""
     return "; ".join(sorted({each.versions for each in measured}))
 
 
@@ -66,56 +75,41 @@ def as_facts(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     ]
 
 
-def _lines(each: Measured, measured: Sequence[Measured]) -> Iterator[list[str]]:
-    ours = next((other for other in measured if (other.case, other.name) == (each.case, OURS)), None)
-    ratio = f"{median(_ratios(ours, each)):.2f}x" if ours and ours is not each else "-"
-    spread = f"{min(each.rates):,.0f}-{max(each.rates):,.0f}"
-    yield [
-        each.case,
-        each.name,
-        f"{median(each.rates):,.0f}",
-        spread,
-        ratio,
-        _ages(each.paced, lambda trip: trip.p50),
-        _ages(each.paced, lambda trip: trip.p99),
-        _ages(each.level, lambda trip: trip.p50),
-        _ages(each.level, lambda trip: trip.p99),
-        _cpu(each, lambda trip: trip.producer_cpu),
-        _cpu(each, lambda trip: trip.consumer_cpu),
-        _cpu(each, lambda trip: trip.server_cpu),
-    ]
-    if each.unawaited:
-        ages = [_ages(each.unawaited, lambda trip: trip.p50), _ages(each.unawaited, lambda trip: trip.p99)]
-        yield [each.case, f"{each.name}, puts not awaited", "-", "-", "-", *ages, *["-"] * 5]
+def _rate(each: Measured) -> Figure:
+    return Figure(
+        case=each.case,
+        what=_RATE,
+        values=each.rates,
+        unit="msg/s",
+        who=each.name,
+        more_is_better=True,
+        is_compared=True,
+    )
 
 
-def _targets(ours: Measured, rivals: Sequence[Measured]) -> Iterator[Row]:
+def _others(each: Measured) -> Iterator[Figure]:
+    for what, (kind, unit, value) in _QUANTITIES.items():
+        trips: Sequence[Trip] = getattr(each, kind)
+        if trips:
+            yield Figure(case=each.case, what=what, values=[value(trip) for trip in trips], unit=unit, who=each.name)
+
+
+def _targets(ours: Measured, rivals: Sequence[Measured]) -> Iterator[Figure]:
     if not rivals:
         return
     store, _ = CASES[ours.case]
     best = max(rivals, key=lambda rival: median(rival.rates))
-    yield _target(ours, best, f"messages a second, of the best other ({best.name})", _BEST[store])
+    yield _target(ours, best, f"{_RATE}, of the best other ({best.name})", _BEST[store])
     if store == DISK:
         for rival in rivals:
             if rival.name in _SYNCED:
-                yield _target(ours, rival, f"messages a second, of {rival.name}", _SYNCED[rival.name])
+                yield _target(ours, rival, f"{_RATE}, of {rival.name}", _SYNCED[rival.name])
 
 
-def _target(ours: Measured, rival: Measured, what: str, bound: float) -> Row:
-    return Row(case=ours.case, what=what, values=_ratios(ours, rival), unit="x", target=bound, more_is_better=True)
+def _target(ours: Measured, rival: Measured, what: str, bound: float) -> Figure:
+    values = ratios(_rate(ours), _rate(rival))
+    return Figure(case=ours.case, what=what, values=values, unit="x", target=bound, more_is_better=True)
 
 
 def _rivals(ours: Measured, measured: Sequence[Measured]) -> list[Measured]:
     return [each for each in measured if each.case == ours.case and each is not ours]
-
-
-def _ratios(ours: Measured, rival: Measured) -> list[float]:
-    return [mine / theirs for mine, theirs in zip(ours.rates, rival.rates, strict=True)]
-
-
-def _ages(trips: Sequence[Trip], age: Callable[[Trip], float]) -> str:
-    return f"{median(map(age, trips)):,.2f}" if trips else "-"
-
-
-def _cpu(each: Measured, seconds: Callable[[Trip], float]) -> str:
-    return f"{median(seconds(trip) / trip.put * 1_000 for trip in each.full):.4f}"

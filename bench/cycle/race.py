@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Self
 
 from bench.contender import BOUNDS, STORES, Bounds, Contender
-from bench.contenders import OURS, contender
+from bench.contenders import contender
 from bench.cycle.pair import FULL_SPEED, Pace, Pair, Trip
 from bench.errors import Failed, NotHere
-from bench.report import Progress
+from bench.report import OURS, Progress
 
 _FIRST = 200
 """Messages of the first trip, which gives a first estimate of a system's speed."""

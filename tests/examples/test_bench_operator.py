@@ -29,7 +29,7 @@ def test_the_operator_and_a_client_that_only_writes_are_measured(tmp_path: Path)
     assert writes == {"floor": 2 * QUEUES, "Queuelet": 2 * QUEUES}
 
     counted = {
-        (each["part"].partition(",")[0], each["what"]): each["value"]
+        (each["case"].partition(",")[0], each["what"]): each["median"]
         for each in measured["figures"]
         if not each["unit"]
     }
