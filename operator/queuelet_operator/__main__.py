@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from queuelet.addresses import split_address
-from queuelet.cli.options import Seconds, http_hosts_option
+from queuelet.cli.options import Seconds, http_hosts_option, name_variables
 from queuelet_operator.settings import Settings
 
 _DEFAULT = Settings()
@@ -37,15 +37,12 @@ class _Command(click.Command):
 
     def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401  # click's
         super().__init__(*args, **settings)
-        for option in self.params:
-            if isinstance(option, click.Option):
-                option.show_envvar = True
+        name_variables(self.params, "QUEUELET_OPERATOR")
 
 
 @click.command(
     cls=_Command,
     context_settings={
-        "auto_envvar_prefix": "QUEUELET_OPERATOR",
         "show_default": True,
         "max_content_width": 120,
         "help_option_names": ["-h", "--help"],
@@ -87,6 +84,7 @@ class _Command(click.Command):
     "--namespace",
     "namespaces",
     multiple=True,
+    envvar="QUEUELET_OPERATOR_NAMESPACES",
     metavar="NAME",
     show_default="all",
     help="Serve only Queues of this namespace; can be repeated. In the environment, separate names by spaces.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -183,6 +183,24 @@ GLOBAL = (
 """The options that are allowed before and after a command."""
 
 
+def name_variables(parameters: Iterable[click.Parameter], prefix: str) -> None:
+    """Let each flag be set by an environment variable too, and show it in the help.
+
+    Its name is the prefix and the flag: `QUEUELET_ADD` and `--request-id` make `QUEUELET_ADD_REQUEST_ID`. A flag that
+    names a variable itself has both.
+
+    Args:
+        parameters: the parameters of a command.
+        prefix: what the variables begin with.
+    """
+    for option in parameters:
+        if isinstance(option, click.Option):
+            flag = max(option.opts, key=len).lstrip("-")
+            variable = f"{prefix}_{flag}".replace("-", "_").upper()
+            option.envvar = [variable, *([str(option.envvar)] if option.envvar else [])]
+            option.show_envvar = True
+
+
 class Command(click.Command):
     """A command whose flags can be set by environment variables, and whose errors begin with `cannot` and a verb."""
 
@@ -207,15 +225,7 @@ class Command(click.Command):
         self.verb = verb or str(self.name)
         self.under = under
         self.examples = dedent(examples).strip()
-        for option in self.params:
-            if isinstance(option, click.Option):
-                option.envvar = [self._variable(option), *([str(option.envvar)] if option.envvar else [])]
-                option.show_envvar = True
-
-    def _variable(self, option: click.Option) -> str:
-        flag = max(option.opts, key=len).lstrip("-")
-        command = f"{self.under}_{self.name}" if self.under else self.name
-        return f"QUEUELET_{command}_{flag}".replace("-", "_").upper()
+        name_variables(self.params, f"QUEUELET_{under}_{self.name}" if under else f"QUEUELET_{self.name}")
 
     def invoke(self, context: click.Context) -> object:
         """Run the command."""
