@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from queuelet.fairness import TimeSlice
 from queuelet.web.connections import HttpConnections
-from queuelet.web.guard import refuse_web_pages
+from queuelet.web.port import HttpPort
 from queuelet_operator.controller import Controller
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
@@ -104,27 +104,18 @@ class Health:
                 self.count_compared(differs=there_are != self.controller.seen)
 
 
-class HttpEndpoints:
+class OperatorEndpoints(HttpPort):
     """The HTTP port with `/metrics`, `/healthz` and `/readyz`. `hosts` are additional accepted values of Host."""
 
     def __init__(self, health: Health, metrics: Metrics, hosts: Collection[str] = ()) -> None:
         self._health = health
         self._metrics = metrics
-        self._connections = HttpConnections()
-        application = web.Application(middlewares=[self._connections.middleware, refuse_web_pages(hosts)])
-        application.router.add_get("/metrics", self._exposition)
-        application.router.add_get("/healthz", self._healthz)
-        application.router.add_get("/readyz", self._readyz)
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-
-    async def listen(self, host: str, port: int) -> int:
-        """Open the port and return its number. Raises `OSError` if that fails."""
-        return await self._connections.listen(self._runner, host, port)
-
-    async def stop(self) -> None:
-        """Close the port."""
-        self._connections.close()
-        await self._runner.cleanup()
+        routes = [
+            web.get("/metrics", self._exposition),
+            web.get("/healthz", self._healthz),
+            web.get("/readyz", self._readyz),
+        ]
+        super().__init__(routes, HttpConnections(), hosts)
 
     async def _healthz(self, _: web.Request) -> web.Response:
         failure = self._health.failure()

@@ -15,7 +15,8 @@ from queuelet.core.manager import Manager
 from queuelet.fairness import Line, TimeSlice
 from queuelet.server.metrics import exposition
 from queuelet.web.connections import HttpConnections
-from queuelet.web.guard import is_loopback, names_loopback, refuse_web_pages
+from queuelet.web.guard import is_loopback, names_loopback
+from queuelet.web.port import HttpPort
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ median.
 """
 
 
-class HttpEndpoints:
+class ServerEndpoints(HttpPort):
     """`/metrics`, `/healthz`, `/readyz` and `/quitquitquit`."""
 
     def __init__(  # noqa: PLR0913  # each is a part of its own, and all are named
@@ -46,7 +47,7 @@ class HttpEndpoints:
         hosts: Collection[str] = (),
         tag_keys: Collection[str] = (),
     ) -> None:
-        """Make the endpoints; `listen` opens a port for them.
+        """Make the endpoints; `listen` opens the port.
 
         Args:
             manager: the queues whose metrics are served.
@@ -60,7 +61,6 @@ class HttpEndpoints:
             tag_keys: the keys of queue tags that get series in the metrics.
         """
         self._manager = manager
-        self._connections = connections
         self._registry = registry
         self._is_ready = is_ready
         self._problems = problems
@@ -69,22 +69,13 @@ class HttpEndpoints:
         self._hosts = hosts
         self._tag_keys = frozenset(tag_keys)
         self._scrapes = Line(_SCRAPES_SHARE)
-        application = web.Application(middlewares=[connections.middleware, refuse_web_pages(hosts)])
-        application.router.add_get("/metrics", self._metrics)
-        application.router.add_get("/healthz", self._healthz)
-        application.router.add_get("/readyz", self._readyz)
-        application.router.add_route("*", "/quitquitquit", self._quit)
-        # The timeout is short because a client that does not read its response must not delay the shutdown.
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-
-    async def listen(self, host: str, port: int) -> int:
-        """Open a port; return its number. Raises OSError if that fails."""
-        return await self._connections.listen(self._runner, host, port)
-
-    async def stop(self) -> None:
-        """Close the port."""
-        self._connections.close()
-        await self._runner.cleanup()
+        routes = [
+            web.get("/metrics", self._metrics),
+            web.get("/healthz", self._healthz),
+            web.get("/readyz", self._readyz),
+            web.route("*", "/quitquitquit", self._quit),
+        ]
+        super().__init__(routes, connections, hosts)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         headers = {"Content-Type": CONTENT_TYPE_LATEST}

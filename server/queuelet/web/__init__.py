@@ -1,4 +1,5 @@
 """Parts that the HTTP ports of server and operator share.
 
-`connections.py` limits connections, and `guard.py` refuses requests of foreign web pages.
+`port.py` serves routes on a port. `connections.py` limits its connections, and `guard.py` refuses requests of foreign
+web pages.
 """
