@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from support.kube_queues import KubeQueues
+from support.programs import need
+from support.workers import keep_on_one_worker
 from tools.control_plane import Api, ApiError, ControlPlane, binaries
 
 HERE = Path(__file__).parent
@@ -22,24 +24,19 @@ NewNamespace = Callable[..., str]
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests here on one worker, that of the cluster tests, because they share a control plane."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+    keep_on_one_worker(items, HERE, "cluster")
 
 
 @pytest.fixture(scope="session")
 def helm_is_there() -> None:
     """Fail if helm is missing. Building it would exceed a test's timeout."""
-    if not binaries.find("helm"):
-        pytest.fail("helm must be built first: make test does it, or make binaries")
+    need("helm")
 
 
 @pytest.fixture(scope="session")
 def chart_control_plane(helm_is_there: None) -> Iterator[ControlPlane]:
     """A control plane with our kind, and the kinds of others that the chart can create objects of."""
-    missing = [name for name in binaries.SERVERS if not binaries.find(name)]
-    if missing:
-        pytest.fail(f"{', '.join(missing)} must be built first: make test does it, or make binaries")
+    need(*binaries.SERVERS)
     with ControlPlane() as started:
         for manifest in sorted(CRDS.glob("*.yaml")):
             started.api.define(manifest)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from queuelet.client import Client, DeliverySettings
 from support.rpc import unique_name
 from support.server_process import ServerProcess
+from support.shared_server import server
 
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[ServerProcess]:
-    """A server shared by the tests of a worker. A test must not stop it, or touch queues that it did not create."""
-    with ServerProcess() as process:
-        yield process
-        assert process.stop() == 0
-        assert not [line for line in process.log() if "exception" in line], "no test has found a defect in the server"
+__all__ = ["server"]
 
 
 @pytest.fixture

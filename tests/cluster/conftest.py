@@ -15,6 +15,7 @@ from support.apart import Apart, Release
 from support.faulty_api import FaultyApi
 from support.kube_queues import KubeQueues
 from support.operator_process import OperatorProcess
+from support.programs import need
 from support.rpc import Rpc
 from support.server_process import ServerProcess
 from tools.control_plane import Api, ApiError, ControlPlane, binaries
@@ -36,9 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def built() -> None:
     """Fail if a program is missing, because building it would take longer than a test may."""
-    missing = [name for name in (*binaries.SERVERS, "kubectl") if not binaries.find(name)]
-    if missing:
-        pytest.fail(f"{', '.join(missing)} must be built first: make test does it, or make binaries")
+    need(*binaries.SERVERS, "kubectl")
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,11 @@ import pytest
 from support.commands import Cli
 from support.curator_place import Place, zookeeper_client
 from support.rpc import Rpc
-from support.server_process import ServerProcess
+from support.shared_server import cli, rpc, server
+from support.workers import keep_on_one_worker
 from tools.zookeeper import Curator, jars, why_not
+
+__all__ = ["cli", "rpc", "server"]
 
 HERE = Path(__file__).parent
 
@@ -22,11 +25,7 @@ TIMEOUT = 180.0
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep these tests on one of several workers, because they share a ZooKeeper."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("curator"))
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(TIMEOUT))
+    keep_on_one_worker(items, HERE, "curator", timeout=TIMEOUT)
 
 
 @pytest.fixture(scope="session")
@@ -42,28 +41,6 @@ def curator(jdk: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cur
     """A ZooKeeper shared by the tests. Each test has its own paths, and must not stop it."""
     with Curator(tmp_path_factory.mktemp("zookeeper")) as process:
         yield process
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[ServerProcess]:
-    """A server shared by the tests."""
-    with ServerProcess() as process:
-        yield process
-        assert process.stop() == 0
-
-
-@pytest.fixture(scope="session")
-def rpc(server: ServerProcess) -> Iterator[Rpc]:
-    """A client of the shared server."""
-    client = Rpc(server.address)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def cli(server: ServerProcess) -> Cli:
-    """Commands that use the shared server."""
-    return Cli(server.address)
 
 
 @pytest.fixture

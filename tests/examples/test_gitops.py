@@ -26,6 +26,7 @@ from support.helm import CHART, helm, template
 from support.kstatus import ARGOCD_CM, Health, Kstatus, argo_health, kstatus
 from support.kube_queues import KubeQueues
 from support.operator_process import OperatorProcess
+from support.programs import need
 from support.server_process import ServerProcess
 from tools.control_plane import Api, ControlPlane, binaries
 
@@ -49,9 +50,7 @@ def relative(path: Path) -> str:
 @pytest.fixture(scope="module")
 def control_plane() -> Iterator[ControlPlane]:
     """A control plane with our kind, and those of Flux and Argo CD."""
-    missing = [name for name in (*binaries.SERVERS, "kubectl", "helm") if not binaries.find(name)]
-    if missing:
-        pytest.fail(f"{', '.join(missing)} must be built first: make test does it, or make binaries")
+    need(*binaries.SERVERS, "kubectl", "helm")
     with ControlPlane() as started:
         for manifest in sorted((ROOT / "crds").glob("*.yaml")):
             started.api.define(manifest)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from support.programs import need
+from support.workers import keep_on_one_worker
 from tools.control_plane import Api, binaries
 from tools.image.dockerfile import parse
 from tools.node import Node, why_not
@@ -31,11 +33,7 @@ TIMEOUT = 600.0
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests here on one worker, because they share a node, and set their timeout."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("node"))
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(TIMEOUT))
+    keep_on_one_worker(items, HERE, "node", timeout=TIMEOUT)
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +41,7 @@ def able() -> None:
     """Skip if the machine can't run a node; fail if a program is missing that takes minutes to build."""
     if reason := why_not():
         pytest.skip(reason)
-    missing = [name for name in (*binaries.SERVERS, *binaries.OF_A_NODE, "kubectl", "helm") if not binaries.find(name)]
-    if missing:
-        pytest.fail(f"{', '.join(missing)} must be built first: make test-node does it")
+    need(*binaries.SERVERS, *binaries.OF_A_NODE, "kubectl", "helm", made_by="make test-node does it")
 
 
 @pytest.fixture(scope="session")

@@ -8,26 +8,11 @@ import grpc
 import pytest
 
 from queuelet.v1 import queue_pb2 as pb
-from support.commands import Cli
 from support.rpc import Rpc, unique_name
 from support.server_process import ServerProcess
+from support.shared_server import cli, rpc, server
 
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[ServerProcess]:
-    """A server that the tests of a worker share: none may end it, or use queues that are not its own."""
-    with ServerProcess() as process:
-        yield process
-        assert process.stop() == 0
-        assert not [line for line in process.log() if "exception" in line], "the server logged no defect"
-
-
-@pytest.fixture(scope="session")
-def rpc(server: ServerProcess) -> Iterator[Rpc]:
-    """A client of the shared server."""
-    client = Rpc(server.address)
-    yield client
-    client.close()
+__all__ = ["cli", "rpc", "server"]
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +28,6 @@ def queue(rpc: Rpc) -> Iterator[pb.Queue]:
     made = rpc.new_queue()
     yield made
     rpc.delete_queue(made.meta.id)
-
-
-@pytest.fixture
-def cli(server: ServerProcess) -> Cli:
-    """Commands that use the shared server."""
-    return Cli(server.address)
 
 
 @pytest.fixture
