@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 SOURCE = ROOT / "dist" / "site-source"
 
-PAGES = ("*.md", "docs/**/*.md", "helm/*/README.md", "bench/README.md", "newsfragments/README.md")
+PAGES = ("*.md", "docs/**/*.md", "helm/*/README.md", "bench/README.md", "tools/README.md", "newsfragments/README.md")
 """The folders and files of the pages."""
 
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)(?=[)#])")
