@@ -223,7 +223,6 @@ class Command(click.Command):
         """
         super().__init__(*args, **{**settings, "context_settings": SETTINGS})
         self.verb = verb or str(self.name)
-        self.under = under
         self.examples = dedent(examples).strip()
         name_variables(self.params, f"QUEUELET_{under}_{self.name}" if under else f"QUEUELET_{self.name}")
 
