@@ -90,8 +90,7 @@ class Queuelet(Contender):
     async def count_messages(self, address: str, queue: str) -> int:
         """Return the number of messages in the queue, dead letters included."""
         async with client.Client(address) as connected:
-            counts = (await connected.get_queue(queue)).messages
-        return counts.ready + counts.leased + counts.delayed + counts.dead
+            return (await connected.get_queue(queue)).messages.total
 
 
 class Plain(Queuelet):
