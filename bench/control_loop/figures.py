@@ -64,9 +64,7 @@ def targets(creations: Sequence[Creation], ours: str, nack: str) -> list[Figure]
                 Figure(case=case, what=what, values=faster, unit="x", who=ours, target=2.5, more_is_better=True)
             )
             fewer = [median(a.writes for a in mine) / median(b.writes for b in theirs)]
-            figures.append(
-                Figure(case=case, what=f"API writes / {nack}", values=fewer, unit="x", who=ours, target=0.5)
-            )
+            figures.append(Figure(case=case, what=f"API writes / {nack}", values=fewer, unit="x", who=ours, target=0.5))
     return figures
 
 
@@ -86,9 +84,7 @@ def figure(  # noqa: PLR0913  # each argument is a field of the figure
 def _of_group(group: Sequence[Creation]) -> Iterator[Figure]:
     count, who = group[0].count, group[0].who
     quantities: dict[tuple[str, str], list[float]] = {
-        **{
-            (f"p{percent}", "s"): [percentile(each.seconds, percent) for each in group] for percent in (50, 95, 99)
-        },
+        **{(f"p{percent}", "s"): [percentile(each.seconds, percent) for each in group] for percent in (50, 95, 99)},
         ("makespan", "s"): [each.makespan for each in group],
         ("a second", ""): [count / each.makespan for each in group],
         ("writes each", ""): [each.writes / count for each in group],

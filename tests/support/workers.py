@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 
-def keep_on_one_worker(
-    items: Iterable[pytest.Item], folder: Path, group: str, *, timeout: float | None = None
-) -> None:
+def keep_on_one_worker(items: Iterable[pytest.Item], folder: Path, group: str, *, timeout: float | None = None) -> None:
     """Put the tests of a folder into a group of pytest-xdist.
 
     Args:
