@@ -11,10 +11,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from time import monotonic
+from typing import TypeVar
+
+T = TypeVar("T")
 
 SLICE = 0.005
 """The length of a time slice, in seconds. A short call takes about a tenth of that."""
+
+MANY = 2_000
+"""Work on more items than this is long: it takes several milliseconds."""
 
 _TICK = 0.001
 """The resolution of timers, in seconds: a shorter pause is skipped, and added to the next one."""
@@ -133,3 +140,17 @@ class TimeSlice:
         now = monotonic()
         self._began += now - self._counted
         self._counted = now
+
+
+async def in_turn(peer: str, work: Callable[[], T]) -> T:
+    """Do work that cannot be split into slices, once earlier long work has had its slices; return its result.
+
+    Args:
+        peer: the address of the client that asked for the work.
+        work: the work; about as long as a few slices.
+    """
+    time_slice = TimeSlice(peer)
+    await time_slice.begin()
+    result = work()
+    time_slice.count()
+    return result

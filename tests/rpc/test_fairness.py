@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
+from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.v1 import queue_pb2 as pb
 from support.pages import samples
@@ -127,6 +128,35 @@ def test_the_long_work_of_one_address_does_not_wait_for_all_that_another_asks_fo
         for call in calls:
             call.cancel()
         eventually(lambda: samples(url, "queuelet_long_work_waiting")[""] == 0, "none is left")
+
+
+LARGEST = 10_000
+"""The most items of one request."""
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("AddBatch", pb.AddBatchRequest(queue_id="full", messages=[pb.NewMessage()] * LARGEST)),
+        ("Ack", pb.AckRequest(queue_id="full", tokens=range(1, LARGEST + 1))),
+        ("Nack", pb.NackRequest(queue_id="full", tokens=range(1, LARGEST + 1))),
+        ("Extend", pb.ExtendRequest(queue_id="full", tokens=range(1, LARGEST + 1))),
+    ],
+    ids=["AddBatch", "Ack", "Nack", "Extend"],
+)
+def test_other_calls_are_served_between_many_of_the_largest_requests(method: str, request_: ProtobufMessage) -> None:
+    with ServerProcess() as server, closing(Rpc(server.address)) as greedy:
+        greedy.new_queue("full", limit=1)
+        greedy.add("full")
+        with closing(Rpc(server.address, options=[("grpc.use_local_subchannel_pool", 1)])) as modest:
+            modest.new_queue("other")
+            calls = [greedy.start(method, request_, timeout=None) for _ in range(MANY)]
+            answered = 0
+            while not all(call.done() for call in calls):
+                modest.add("other")
+                answered += 1
+        # Without time slices, one call waits for most of them.
+        assert answered >= MANY // 4
 
 
 def test_a_batch_that_a_full_queue_refuses_has_a_result_for_each_message_and_one_sentence(place: str) -> None:

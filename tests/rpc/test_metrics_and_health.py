@@ -297,6 +297,30 @@ def test_health_of_an_unknown_service_is_not_found(rpc: Rpc) -> None:
     assert caught.value.code is grpc.StatusCode.NOT_FOUND
 
 
+def test_one_connection_can_have_ten_streams_of_health_and_reflection(server: ServerProcess) -> None:
+    """They need no token, and 20,000 of them made other calls wait for a second."""
+    path, request = "grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest().SerializeToString()
+    with closing(Rpc(server.address, options=[("grpc.use_local_subchannel_pool", 1)])) as rpc:
+        watches = [rpc.stream(path, request) for _ in range(10)]
+        for watch in watches:
+            next(watch)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(rpc.stream(path, request))
+        assert cast("grpc.Call", caught.value).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        watches[0].cancel()
+        eventually(lambda: _can_watch(rpc, path, request), "a watch has ended, so that another may begin")
+
+
+def _can_watch(rpc: Rpc, path: str, request: bytes) -> bool:
+    try:
+        watch = rpc.stream(path, request)
+        next(watch)
+        watch.cancel()
+    except grpc.RpcError:
+        return False
+    return True
+
+
 # Reflection
 
 METHODS = {

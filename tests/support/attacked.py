@@ -73,9 +73,9 @@ class Attacked:
         self._worker.join()
         assert not self.failures
         assert self._may_retry or not self.retried
-        assert self.slowest < patient(1.0) + 10 * self.idle_slowest
         with closing(self.client()) as rpc:
             assert len(rpc.pop_all("good")) == self.acknowledged
+        assert self.slowest < patient(1.0) + 10 * self.idle_slowest
 
     def figures(self) -> Mapping[str, float]:
         """Return the resources that it used."""

@@ -127,10 +127,10 @@ class Connection:
                     self._windows[stream] += window - self._initial_window
                 self._initial_window = window
                 self._socket.sendall(SettingsFrame(0, flags=["ACK"]).serialize())
-            elif isinstance(frame, HeadersFrame) and "END_STREAM" in frame.flags:
-                self.ended[frame.stream_id] = b" ".join(
-                    b"%s: %s" % (name, value) for name, value in self._decoded(frame)
-                )
+            elif isinstance(frame, HeadersFrame):
+                headers = self._decoded(frame)  # also those that are not used, because the next ones refer to them
+                if "END_STREAM" in frame.flags:
+                    self.ended[frame.stream_id] = b" ".join(b"%s: %s" % header for header in headers)
             elif isinstance(frame, RstStreamFrame):
                 self.resets += 1
                 self._windows.pop(frame.stream_id, None)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, cast
 
@@ -278,6 +279,25 @@ class _Reader:
             flow.calls -= 1
         return b""
 
+    @contextmanager
+    def unguarded(self, context: _Context) -> Iterator[bool]:
+        """Count a stream that needs no token while it is open; yield False if its connection has too many of them.
+
+        20,000 such streams made other calls wait a second, when they were opened and when they all ended.
+        """
+        flow = self.flow(context)
+        is_allowed = flow.unguarded < _UNGUARDED_STREAMS
+        if not is_allowed:
+            context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
+            context.set_details(
+                f"this connection has {_UNGUARDED_STREAMS} open streams of health and reflection; end one of them first"
+            )
+        flow.unguarded += 1
+        try:
+            yield is_allowed
+        finally:
+            flow.unguarded -= 1
+
     def end_overdue(self) -> None:
         """Cancel the calls whose request has not arrived in time."""
         now = monotonic()
@@ -302,6 +322,9 @@ class _Reader:
 
 
 _OVERDUE = 0.0
+
+_UNGUARDED_STREAMS = 10
+"""The most open streams of health and reflection on one connection. A client needs one of each."""
 
 _LONGEST_SERVICE = 256
 """The longest service name in a health check, in characters."""
@@ -396,7 +419,9 @@ def _bind_health(servicer: _Health, reader: _Reader) -> dict[str, grpc.RpcMethod
                 await servicer.Watch(parsed, context)
             return b""
 
-        await reader.only(context, serve)
+        with reader.unguarded(context) as is_allowed:
+            if is_allowed:
+                await reader.only(context, serve)
 
     serializer = cast("Any", health_pb2.HealthCheckResponse.SerializeToString)
     return {
@@ -423,6 +448,11 @@ def _bind_reflection(names: Iterable[str], reader: _Reader) -> dict[str, grpc.Rp
     servicer = cast("Any", reflection.aio.ReflectionServicer(names))
 
     async def info(_: AsyncIterator[bytes], context: _Context) -> None:
+        with reader.unguarded(context) as is_allowed:
+            if is_allowed:
+                await serve(context)
+
+    async def serve(context: _Context) -> None:
         flow = reader.flow(context)
         missed: list[bool] = []
 

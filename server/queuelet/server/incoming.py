@@ -46,12 +46,14 @@ _UNCROWDED = 0.8
 class Flow:
     """The bytes of one connection."""
 
-    __slots__ = ("calls", "handed_over", "held", "peer", "spared")
+    __slots__ = ("calls", "handed_over", "held", "peer", "spared", "unguarded")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.calls = 0
         """Open calls."""
+        self.unguarded = 0
+        """Open streams among them that need no token."""
         self.handed_over = 0
         """Bytes of complete requests, with the overhead of each."""
         self.spared = 0

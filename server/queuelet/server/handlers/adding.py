@@ -13,7 +13,7 @@ from queuelet.core.queue import Queue
 from queuelet.core.stored_form import NewMessage, added, id_of, same_content
 from queuelet.core.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
-from queuelet.fairness import LINE, TimeSlice
+from queuelet.fairness import LINE, MANY, TimeSlice, in_turn
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import DURABILITY_2, DURABILITY_3, about_one, after_commit
 from queuelet.server.handlers.long_poll import request_key, wait_budget
@@ -67,6 +67,8 @@ class AddRpcs:
             request = pb.AddBatchRequest.FromString(plain.rest)
             queue = self._manager.get(request.queue_id)
             check_batch(plain.messages, "messages", self._bounds)
+            if len(plain.messages) > MANY:
+                return self._add_many(queue, request, plain.messages, call)
             return self._add_batch(queue, request, plain.messages, call)
         if len(data) > _LARGE and LINE.is_busy:
             return self._add_later(data, call)
@@ -91,6 +93,19 @@ class AddRpcs:
         check_batch(request.messages, "messages", self._bounds)
         return await self._add_large_batch(queue, request, [], call, time_slice)
 
+    async def _add_many(
+        self, queue: Queue, request: pb.AddBatchRequest, messages: Sequence[NewMessage], call: Call
+    ) -> bytes:
+        """Add a large plain batch once earlier long work has had its time slices."""
+
+        def add() -> bytes | Awaitable[bytes]:
+            self._lifecycle.check()
+            queue.check_exists()
+            return self._add_batch(queue, request, messages, call)
+
+        response = await in_turn(call.peer_host, add)
+        return response if isinstance(response, bytes) else await response
+
     async def _add_large_batch(
         self, queue: Queue, request: pb.AddBatchRequest, messages: list[NewMessage], call: Call, time_slice: TimeSlice
     ) -> bytes:
@@ -101,6 +116,7 @@ class AddRpcs:
         self._lifecycle.check()
         queue.check_exists()
         response = self._add_batch(queue, request, messages, call)
+        time_slice.count()
         return response if isinstance(response, bytes) else await response
 
     def _add_batch(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from queuelet.clock import CLOCK, now_ns
 from queuelet.core.leases import Leased
 from queuelet.core.manager import Manager
+from queuelet.core.queue import Queue
 from queuelet.core.stored_form import DELIVERY_ENVELOPE, delivered
 from queuelet.errors import InvalidArgument, QueueletError
+from queuelet.fairness import MANY, in_turn
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import DURABILITY_2, after_commit
 from queuelet.server.handlers.long_poll import LongPoll
@@ -64,8 +66,12 @@ class LeaseRpcs:
         request = pb.AckRequest.FromString(data)
         queue = self._manager.get(request.queue_id)
         check_batch(request.tokens, "tokens", self._bounds)
-        response = _results(queue.ack(request.tokens, now_ns()))
-        return after_commit(queue, response + DURABILITY_2[queue.is_durable])
+
+        def ack() -> bytes | Awaitable[bytes]:
+            response = _results(queue.ack(request.tokens, now_ns()))
+            return after_commit(queue, response + DURABILITY_2[queue.is_durable])
+
+        return _in_turn(queue, len(request.tokens), call, ack)
 
     def nack(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Return leased messages to the queue.
@@ -78,22 +84,47 @@ class LeaseRpcs:
         check_batch(request.tokens, "tokens", self._bounds)
         delay = nack_delay_from_pb(request)
         reason = text_from_pb(request.reason, "reason", LONGEST_REASON)
-        buried = queue.tally.buried
-        response = _results(
-            queue.nack(request.tokens, now_ns(), delay=delay, reason=reason, dead=request.dead, unused=request.unused)
-        )
-        return after_commit(queue, response) if delay or queue.tally.buried > buried else response
 
-    def extend(self, data: bytes, call: Call) -> bytes:
+        def nack() -> bytes | Awaitable[bytes]:
+            buried = queue.tally.buried
+            results = queue.nack(
+                request.tokens, now_ns(), delay=delay, reason=reason, dead=request.dead, unused=request.unused
+            )
+            response = _results(results)
+            return after_commit(queue, response) if delay or queue.tally.buried > buried else response
+
+        return _in_turn(queue, len(request.tokens), call, nack)
+
+    def extend(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Extend leases."""
         request = pb.ExtendRequest.FromString(data)
         queue = self._manager.get(request.queue_id)
         check_batch(request.tokens, "tokens", self._bounds)
         lease = lease_from_pb(request.lease) if request.HasField("lease") else 0
-        results, deadline = queue.extend(request.tokens, now_ns(), lease=lease)
-        response = pb.ExtendResponse()
-        response.deadline.FromNanoseconds(CLOCK.shown(deadline))
-        return _results(results) + response.SerializeToString()
+
+        def extend() -> bytes:
+            results, deadline = queue.extend(request.tokens, now_ns(), lease=lease)
+            response = pb.ExtendResponse()
+            response.deadline.FromNanoseconds(CLOCK.shown(deadline))
+            return _results(results) + response.SerializeToString()
+
+        return _in_turn(queue, len(request.tokens), call, extend)
+
+
+def _in_turn(
+    queue: Queue, tokens: int, call: Call, work: Callable[[], bytes | Awaitable[bytes]]
+) -> bytes | Awaitable[bytes]:
+    """Do the work of a call at once, or in the line of long work if it is about many tokens."""
+    return work() if tokens <= MANY else _in_line(queue, call, work)
+
+
+async def _in_line(queue: Queue, call: Call, work: Callable[[], bytes | Awaitable[bytes]]) -> bytes:
+    def work_if_it_exists() -> bytes | Awaitable[bytes]:
+        queue.check_exists()
+        return work()
+
+    response = await in_turn(call.peer_host, work_if_it_exists)
+    return response if isinstance(response, bytes) else await response
 
 
 def nack_delay_from_pb(request: pb.NackRequest | pb.ConsumeNack, field: str = "delay") -> int:
