@@ -61,7 +61,7 @@ def test_server_md_lists_every_metric() -> None:
     queue.add_batch([NewMessage(b"x")] * 3, now=1)
     queue.pop(now=1)
     queue.purge([2], now=1)
-    queue.refused_waiting += 1
+    queue.waiters.refused += 1
     latencies = Latencies()
     latencies.of("service", "Method").observe_refused(0.1, "NOT_FOUND")
     registry = server_registry(

@@ -664,7 +664,7 @@ async def test_a_stream_that_lost_its_credit_before_its_turn_passes_it_on() -> N
     stream = Driven()
     called: list[str] = []
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=1))
-    stream.queue.wait_for_message(Waiter(lambda: called.append("next")))
+    stream.queue.waiters.wait_for_message(Waiter(lambda: called.append("next")))
     stream.requests.put_nowait(pb.ConsumeRequest(revoke=True).SerializeToString())
     stream.queue.add(NewMessage(b"x"), 2)
     await stream.rest()
@@ -713,7 +713,7 @@ async def test_a_store_that_is_opened_anew_ends_its_streams_and_the_calls_that_w
     assert not isinstance(waits, bytes)
     waiting = asyncio.ensure_future(waits)
     await stream.rest()
-    assert stream.queue.waiting == 1
+    assert len(stream.queue.waiters) == 1
     stream.queue.close(StoreFailed())
     for ended in (stream.serving, waiting):
         with pytest.raises(StoreFailed):

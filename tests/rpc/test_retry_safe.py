@@ -8,11 +8,9 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from queuelet.core.budget import MemoryBudget
-from queuelet.core.request_ids import ResponseCache
 from queuelet.errors import TooManyAnswers
-from queuelet.stores.memory import MemoryMessages
 from queuelet.v1 import queue_pb2 as pb
+from support.queues import make_queue
 from support.rpc import Refused, Rpc, eventually, outcome
 
 Ask = Callable[[Rpc, str, str], bytes]
@@ -121,7 +119,7 @@ def test_a_queue_keeps_1000_answers_and_takes_no_message_past_them(rpc: Rpc, que
 
 def test_an_answer_is_kept_for_a_minute() -> None:
     """With a clock that the test sets."""
-    answers = ResponseCache(MemoryMessages(MemoryBudget(1 << 30)), "orders")
+    answers = make_queue().responses
     second = 10**9
     for number in range(1_000):
         answers.keep(b"%d" % number, b"answer", number)

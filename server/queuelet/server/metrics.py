@@ -147,11 +147,11 @@ _FAMILIES = (
         "queuelet_queue_limit", "The most messages the queue holds; -1 if unlimited.", lambda q, _: q.definition.limit
     ),
     _gauge("queuelet_queue_stored_bytes", "Bytes of the stored messages.", lambda queue, _: queue.stored_bytes),
-    _gauge("queuelet_queue_waiting_calls", "Calls that wait on the queue.", lambda queue, _: queue.waiting),
+    _gauge("queuelet_queue_waiting_calls", "Calls that wait on the queue.", lambda queue, _: len(queue.waiters)),
     _counter(
         "queuelet_queue_waiting_refused",
         "Calls that were refused because too many wait on the queue, in total or of one address.",
-        lambda queue: queue.refused_waiting,
+        lambda queue: queue.waiters.refused,
     ),
     _QueueFamily(
         lambda: GaugeMetricFamily(

@@ -73,7 +73,7 @@ def test_a_delayed_message_can_be_purged_and_acknowledged() -> None:
 def test_a_waiting_call_is_woken_when_a_delay_ends_and_not_before() -> None:
     queue = TimedQueue()
     woken: list[str] = []
-    queue.queue.wait_for_message(Waiter(lambda: woken.append("woken")))
+    queue.queue.waiters.wait_for_message(Waiter(lambda: woken.append("woken")))
     queue.add(b"a", delay=10)
     assert woken == []
     queue.wait(10)

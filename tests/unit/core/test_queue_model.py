@@ -212,7 +212,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.peek_batch(1, 0, self.now())
         if not self.model.first(1):
             self.takers.append(LongPoll())
-            self.queue.wait_for_message(Waiter(self.takers[-1].wake))
+            self.queue.waiters.wait_for_message(Waiter(self.takers[-1].wake))
 
     @precondition(lambda self: self.takers)
     @rule(data=st.data())
@@ -220,7 +220,7 @@ class QueueMachine(RuleBasedStateMachine):
         taker = data.draw(st.sampled_from(self.takers))
         self.takers.remove(taker)
         self.queue.advance(self.now())
-        self.queue.give_up_waiting(Waiter(taker.wake))
+        self.queue.waiters.give_up_waiting(Waiter(taker.wake))
 
     # Leases
 
@@ -294,11 +294,11 @@ class QueueMachine(RuleBasedStateMachine):
         claim = Claim(lambda: None, is_exclusive=is_exclusive)
         if self.holder and not is_exclusive:
             with pytest.raises(QueueHeld):
-                self.queue.claim(claim)
+                self.queue.claims.add(claim)
             return
         before = self.holder
         self.claims.append(claim)
-        self.queue.claim(claim)
+        self.queue.claims.add(claim)
         self.note_holder(before)
 
     @precondition(lambda self: self.claims)
@@ -307,7 +307,7 @@ class QueueMachine(RuleBasedStateMachine):
         claim = data.draw(st.sampled_from(self.claims))
         before = self.holder
         self.claims.remove(claim)
-        self.queue.release_claim(claim)
+        self.queue.claims.drop(claim)
         self.note_holder(before)
 
     def note_holder(self, before: Claim | None) -> None:
@@ -358,10 +358,10 @@ class QueueMachine(RuleBasedStateMachine):
     def answer_once(self, key: bytes, answer: bytes) -> None:
         until, kept = self.answers.get(key, (0, b""))
         if until > self.clock:
-            assert self.queue.answers.lookup_or_admit(key, self.clock) == kept
+            assert self.queue.responses.lookup_or_admit(key, self.clock) == kept
         else:
-            assert self.queue.answers.lookup_or_admit(key, self.clock) is None
-            self.queue.answers.keep(key, answer, self.clock)
+            assert self.queue.responses.lookup_or_admit(key, self.clock) is None
+            self.queue.responses.keep(key, answer, self.clock)
             self.answers[key] = self.clock + 60 * SECOND, answer
 
     # Changing
@@ -444,11 +444,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_first_claim_holds_the_queue_and_tokens_grow(self) -> None:
-        assert self.queue.is_held == (self.holder is not None)
+        assert self.queue.claims.is_held == (self.holder is not None)
         if self.holder and self.holder.token not in self.tokens:
             assert self.holder.token > max(self.tokens)
             self.tokens.append(self.holder.token)
-        assert self.queue.waiting == (
+        assert len(self.queue.waiters) == (
             len(self.waiters)
             + sum(not taker.is_woken for taker in self.takers)
             + sum(claim.is_exclusive and claim is not self.holder for claim in self.claims)

@@ -10,7 +10,7 @@ from support.queues import budget_of, make_queue
 
 
 def test_a_response_is_stored_for_a_minute() -> None:
-    answers = make_queue().answers
+    answers = make_queue().responses
     assert answers.lookup_or_admit(b"key", 5) is None
     answers.keep(b"key", b"answer", 5)
     assert answers.lookup_or_admit(b"key", 5 + RETENTION_NS - 1) == b"answer"
@@ -18,7 +18,7 @@ def test_a_response_is_stored_for_a_minute() -> None:
 
 
 def test_responses_are_bounded_and_expired_ones_make_room() -> None:
-    answers = make_queue().answers
+    answers = make_queue().responses
     for number in range(MAX_RESPONSES):
         answers.keep(b"%d" % number, b"answer", 5 + number)
     with pytest.raises(TooManyAnswers, match="orders"):
@@ -31,7 +31,7 @@ def test_responses_count_in_the_memory_budget_until_they_are_dropped() -> None:
     queue = make_queue()
     budget = budget_of(queue)
     before = budget.used
-    queue.answers.keep(b"key", b"answer" * 100, 5)
+    queue.responses.keep(b"key", b"answer" * 100, 5)
     assert budget.used > before + 600
-    queue.answers.lookup_or_admit(b"other", 5 + RETENTION_NS)
+    queue.responses.lookup_or_admit(b"other", 5 + RETENTION_NS)
     assert budget.used == before

@@ -123,11 +123,11 @@ class AddRpcs:
         self, queue: Queue, request: pb.AddBatchRequest, messages: Sequence[NewMessage], call: Call
     ) -> bytes | Awaitable[bytes]:
         if request.settled_request_id:
-            queue.answers.forget(request_key(_ADD_BATCH, request.settled_request_id))
+            queue.responses.forget(request_key(_ADD_BATCH, request.settled_request_id))
         key = request_key(_ADD_BATCH, request.request_id) if request.request_id else b""
         if key:
             self._end_first_try(queue, key)
-            cached = queue.answers.lookup_or_admit(key, now_ns())
+            cached = queue.responses.lookup_or_admit(key, now_ns())
             if cached is not None:
                 return after_commit(queue, cached)
         respond = partial(_add_batch_response, key)
@@ -226,7 +226,7 @@ def _add_batch_response(
     """Return the response of a batch; cache it if there is a key and at least one message was added."""
     response = _batch_response(queue, messages, results)
     if key and not queue.has_ended and any(not isinstance(result, QueueletError) for result in results):
-        queue.keep_answer(key, response, now_ns())
+        queue.responses.keep(key, response, now_ns())
     return response
 
 

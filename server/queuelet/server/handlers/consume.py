@@ -224,7 +224,7 @@ class _Stream:
 
     async def run(self, first: pb.ConsumeRequest, requests: AsyncIterator[bytes]) -> None:
         """Serve the stream until it ends, then release everything it holds."""
-        self._queue.claim(self._claim)
+        self._queue.claims.add(self._claim)
         try:
             self._apply(first)
             if self._beat_ns:
@@ -246,7 +246,7 @@ class _Stream:
                 started.cancel()
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        self._queue.give_up_waiting(self._waiter)
+        self._queue.waiters.give_up_waiting(self._waiter)
         # Tokens grow, so the messages that the client received first, and may have started to process, come first.
         held = sorted(self._held)
         confirmed = bisect_right(held, self._received) if self._beat_ns else len(held)
@@ -264,7 +264,7 @@ class _Stream:
             if held:
                 asyncio.get_running_loop().call_soon(self._return_leases, held, max(0, used - len(step)))
                 return
-        self._queue.release_claim(self._claim)
+        self._queue.claims.drop(self._claim)
 
     def _start_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Start a task; the send loop is woken when it ends."""
@@ -354,7 +354,7 @@ class _Stream:
                 task.result()
         self._queue.check_exists()
         if not self._start.is_exclusive:
-            self._queue.check_free()
+            self._queue.claims.check_free()
 
     def _responses(self) -> list[bytes]:
         """Return the responses to send: results and newly leased messages, in one response if they fit."""
@@ -439,21 +439,21 @@ class _Stream:
     def _update_waiting(self) -> None:
         """Join the queue's waiters if the client may get messages; leave them if not."""
         if self._wants_messages and not self._is_waiting:
-            self._queue.wait_for_message(self._waiter, first=self._was_called)
+            self._queue.waiters.wait_for_message(self._waiter, first=self._was_called)
             self._is_waiting = True
         elif self._is_waiting and not self._wants_messages:
             self._is_waiting = False
-            self._queue.give_up_waiting(self._waiter)
+            self._queue.waiters.give_up_waiting(self._waiter)
         elif self._was_called and not self._wants_messages:
             # It was called for a message, but has no credit left to lease it.
             self._was_called = False
-            self._queue.pass_turn()
+            self._queue.waiters.pass_turn()
 
     def _called(self) -> None:
         """Try to lease a message. If the stream is sending, which may take long, call the next waiter instead."""
         self._is_waiting = False
         if self._is_sending:
-            self._queue.pass_turn()
+            self._queue.waiters.pass_turn()
             return
         self._was_called = True
         self._wake()

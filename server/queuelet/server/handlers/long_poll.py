@@ -44,9 +44,9 @@ class LongPoll:
             take: takes messages and returns the response.
         """
         key = request_key(kind, request_id) if request_id else b""
-        must_wait = wait and not queue.has_ready(now_ns()) and not queue.is_held
+        must_wait = wait and not queue.has_ready(now_ns()) and not queue.claims.is_held
         if key:
-            if must_wait and (cached := queue.answers.lookup_or_admit(key, now_ns())) is not None:
+            if must_wait and (cached := queue.responses.lookup_or_admit(key, now_ns())) is not None:
                 return cached
             take = _first_time(queue, key, take)
         return self._wait(queue, wait, call, key, take) if must_wait else take()
@@ -59,9 +59,9 @@ class LongPoll:
         came_too_late = False
         taken = queue.taken
         try:
-            while not (queue.has_ended or queue.is_held or queue.has_ready(now_ns())) and loop.time() < deadline:
+            while not (queue.has_ended or queue.claims.is_held or queue.has_ready(now_ns())) and loop.time() < deadline:
                 self._lifecycle.check()
-                if key and queue.answers.lookup_or_admit(key, now_ns()) is not None:
+                if key and queue.responses.lookup_or_admit(key, now_ns()) is not None:
                     break
                 await self._until_woken(queue, peer, deadline, key, first=came_too_late)
                 came_too_late = True
@@ -73,7 +73,7 @@ class LongPoll:
         finally:
             if queue.taken == taken:
                 # It took no message: it got a cached response, was refused or cancelled. Wake the next waiter instead.
-                queue.pass_turn()
+                queue.waiters.pass_turn()
             for wake in self._repeated.get((queue.id, key), ()):
                 wake()
 
@@ -81,7 +81,7 @@ class LongPoll:
         """Wait for a message, or until another call with the same request ID has its response."""
         woken = asyncio.Event()
         waiter = Waiter(woken.set, peer)
-        queue.wait_for_message(waiter, first=first)
+        queue.waiters.wait_for_message(waiter, first=first)
         repeated = self._repeated.setdefault((queue.id, key), []) if key else []
         repeated.append(waiter.wake)
         try:
@@ -90,7 +90,7 @@ class LongPoll:
         except TimeoutError:
             pass
         finally:
-            queue.stop_waiting(waiter)
+            queue.waiters.stop_waiting(waiter)
             repeated.remove(waiter.wake)
             if key and not repeated:
                 del self._repeated[queue.id, key]
@@ -106,7 +106,7 @@ def _first_time(queue: Queue, key: bytes, take: Callable[[], bytes]) -> Callable
     """Return a `take` that caches its response, or returns the cached one if there is one by then."""
 
     def take_once() -> bytes:
-        return queue.take_once(key, take, now_ns())
+        return queue.responses.take_once(key, take, now_ns())
 
     return take_once
 

@@ -242,7 +242,7 @@ def _queue_stats(queue: Queue) -> pb.QueueStats:
         purged=tally.purged,
         refused_full=queue.refused_full,
         stored_bytes=queue.stored_bytes,
-        waiting_calls=queue.waiting,
+        waiting_calls=len(queue.waiters),
         leased=tally.leased,
         redelivered=tally.redelivered,
         acked=tally.acked,
