@@ -12,7 +12,9 @@ from queuelet.errors import (
     QueueDraining,
     QueueEmpty,
     QueueFull,
+    QueueletError,
     QueueNotFound,
+    StoreFailed,
 )
 from support.drafts import draft, id_of, payload_of
 from support.queues import add, budget_of, make_queue, pop_all
@@ -97,3 +99,17 @@ def test_an_error_of_a_deleted_queue_names_it() -> None:
     queue.delete()
     assert isinstance(waiting.results[0], QueueNotFound)
     assert "orders" in waiting.results[0].message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [QueueNotFound("queue orders was deleted"), StoreFailed("store Disk failed")],
+    ids=["deleted", "store failed"],
+)
+def test_a_closed_queue_refuses_a_whole_batch_and_adds_nothing(error: QueueletError) -> None:
+    queue = make_queue()
+    add(queue, b"a")
+    queue.close(error)
+    with pytest.raises(type(error), match=error.message):
+        queue.add_batch([draft(b"b"), draft(b"c")], now=1)
+    assert (queue.depth, queue.tally.enqueued) == (1, 1)
