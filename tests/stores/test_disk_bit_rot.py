@@ -184,7 +184,7 @@ def test_a_backup_leaves_out_the_message_whose_rank_or_delivery_is_damaged(
     messages.keep(1, b"ranked", Rank(1, 2, 3, 4))
     messages.append(2, b"leased")
     messages.append(3, b"good")
-    messages.keep_answer(b"key", 1, b"answer")
+    messages.store_response(b"key", 1, b"response")
     messages.checkout_many(1, 0)
     messages.deliveries[2] = Delivery(MessageState.LEASED, 1, 99)
     messages.mark_changed([2])

@@ -190,8 +190,8 @@ def test_messages_of_before_a_failure_refuse_every_call(harness: DiskHarness, di
         lambda: messages.seq_of(b"id"),
         lambda: messages.mark_changed([1]),
         lambda: messages.return_to_line(1),
-        lambda: messages.answer(b"key"),
-        lambda: messages.keep_answer(b"key", 1, b"answer"),
+        lambda: messages.response(b"key"),
+        lambda: messages.store_response(b"key", 1, b"response"),
         messages.clear,
         messages.commit,
     ):

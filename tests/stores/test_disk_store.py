@@ -101,7 +101,7 @@ def test_a_queue_may_come_again_under_the_id_of_one_that_was_dropped(harness: Di
 def test_a_dropped_queue_leaves_no_rows(harness: DiskHarness) -> None:
     messages = harness.open()
     messages.append(1, bytes(100_000))
-    messages.keep_answer(b"key", 1, b"answer")
+    messages.store_response(b"key", 1, b"response")
     messages.checkout_many(1, 0)
     messages.deliveries[1] = Delivery(MessageState.LEASED)
     messages.mark_changed([1])

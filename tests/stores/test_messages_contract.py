@@ -322,13 +322,13 @@ def test_an_id_is_made_from_a_prefix_that_stays(messages: Messages) -> None:
 
 
 def test_a_response_is_saved_until_it_is_forgotten(messages: Messages) -> None:
-    messages.keep_answer(b"first", 10, b"one")
-    messages.keep_answer(b"second", 20, b"two")
-    assert list(messages.answers.items()) == [(b"first", 10), (b"second", 20)]
-    messages.forget_answers([b"first", b"never kept"])
-    assert messages.answer(b"first") is None
-    assert messages.answer(b"second") == b"two"
-    assert list(messages.answers) == [b"second"]
+    messages.store_response(b"first", 10, b"one")
+    messages.store_response(b"second", 20, b"two")
+    assert list(messages.responses.items()) == [(b"first", 10), (b"second", 20)]
+    messages.forget_responses([b"first", b"never kept"])
+    assert messages.response(b"first") is None
+    assert messages.response(b"second") == b"two"
+    assert list(messages.responses) == [b"second"]
 
 
 # All of them
@@ -338,13 +338,13 @@ def test_clear_removes_everything_and_new_messages_start_a_new_line(messages: Me
     fill(messages, 3)
     messages.keep(4, body_of(4), RANK, OWN_ID)
     deliver(messages, 1)
-    messages.keep_answer(b"key", 10, b"answer")
+    messages.store_response(b"key", 10, b"response")
     messages.clear()
     assert (len(messages), messages.stored_bytes) == (0, 0)
     assert not messages.ranks
     assert not messages.deliveries
-    assert not messages.answers
-    assert [messages.answer(b"key"), messages.seq_of(OWN_ID), messages.get(1)] == [None, None, None]
+    assert not messages.responses
+    assert [messages.response(b"key"), messages.seq_of(OWN_ID), messages.get(1)] == [None, None, None]
     assert messages.take() is None
     assert stored_in(messages) == []
     messages.append(9, b"new")
@@ -360,7 +360,7 @@ def test_the_budget_is_as_before_once_everything_is_removed(harness: Harness, en
     messages.keep(8, body_of(8), RANK, OWN_ID[:-1] + b"7")
     messages.checkout_many(3, 1_000)
     messages.return_to_line(2)
-    messages.keep_answer(b"key", 10, b"answer")
+    messages.store_response(b"key", 10, b"response")
     assert harness.budget.used > idle
     if end == "clear":
         messages.clear()
@@ -370,7 +370,7 @@ def test_the_budget_is_as_before_once_everything_is_removed(harness: Harness, en
         for seq in (1, 3, 6, 7, 8):
             messages.discard(seq)
         messages.ranks.clear()
-        messages.forget_answers([b"key"])
+        messages.forget_responses([b"key"])
     harness.commit()
     assert harness.budget.used == idle
 
@@ -407,16 +407,16 @@ def test_committed_messages_are_stored_when_the_store_is_reopened(durable: Harne
     messages.append(4, body_of(4))
     messages.discard(3)
     messages.tally.next_seq, messages.tally.enqueued = 5, 4
-    messages.keep_answer(b"first", 10, b"one")
-    messages.keep_answer(b"second", 20, b"two")
+    messages.store_response(b"first", 10, b"one")
+    messages.store_response(b"second", 20, b"two")
     messages = reopened(durable)
     assert messages.after(0, 10, 1 << 40) == [(1, body_of(1)), (2, body_of(2)), (4, body_of(4))]
     assert messages.ranks == {2: RANK}
     assert messages.seq_of(OWN_ID) == 1
     assert messages.tally.enqueued == 4
     assert messages.tally.next_seq >= 5
-    assert list(messages.answers.items()) == [(b"first", 10), (b"second", 20)]
-    assert messages.answer(b"first") == b"one"
+    assert list(messages.responses.items()) == [(b"first", 10), (b"second", 20)]
+    assert messages.response(b"first") == b"one"
     assert (len(messages), messages.stored_bytes, messages.id_prefix) == (3, 30, prefix)
 
 
@@ -425,7 +425,7 @@ def test_the_budget_is_as_before_once_stored_messages_are_removed(durable: Harne
     idle = durable.budget.used
     fill(messages, 3)
     deliver(messages, 1)
-    messages.keep_answer(b"key", 10, b"answer")
+    messages.store_response(b"key", 10, b"response")
     messages = reopened(durable)
     messages.first_many(5, 1_000)
     messages.clear()
@@ -457,7 +457,7 @@ class MessagesMachine(RuleBasedStateMachine):
         self.ids: dict[bytes, int] = {}
         self.ranks: dict[int, Rank] = {}
         self.deliveries: dict[int, Delivery] = {}
-        self.answers: dict[bytes, tuple[int, bytes]] = {}
+        self.responses: dict[bytes, tuple[int, bytes]] = {}
 
     # Adding
 
@@ -562,21 +562,21 @@ class MessagesMachine(RuleBasedStateMachine):
         delivery.history += failed_try(TryOutcome.NACKED, delivery, 60, reason)
         self.messages.mark_changed([seq])
 
-    # Answers
+    # Responses
 
-    @rule(key=st.sampled_from(KEYS), answer=st.binary(max_size=8), until=st.integers(0, 1 << 62))
-    def keep_answer(self, key: bytes, answer: bytes, until: int) -> None:
-        if key not in self.answers:
+    @rule(key=st.sampled_from(KEYS), response=st.binary(max_size=8), until=st.integers(0, 1 << 62))
+    def store_response(self, key: bytes, response: bytes, until: int) -> None:
+        if key not in self.responses:
             # Responses that are saved later expire later, because the clock does not go back.
-            until = max([until, *(kept for kept, _ in self.answers.values())])
-            self.answers[key] = until, answer
-            self.messages.keep_answer(key, until, answer)
+            until = max([until, *(kept for kept, _ in self.responses.values())])
+            self.responses[key] = until, response
+            self.messages.store_response(key, until, response)
 
     @rule(keys=st.sets(st.sampled_from(KEYS)))
-    def forget_answers(self, keys: set[bytes]) -> None:
-        self.messages.forget_answers(keys)
+    def forget_responses(self, keys: set[bytes]) -> None:
+        self.messages.forget_responses(keys)
         for key in keys:
-            self.answers.pop(key, None)
+            self.responses.pop(key, None)
 
     # All
 
@@ -584,7 +584,7 @@ class MessagesMachine(RuleBasedStateMachine):
     @rule()
     def clear(self) -> None:
         self.messages.clear()
-        for known in (self.bodies, self.line, self.ids, self.ranks, self.deliveries, self.answers):
+        for known in (self.bodies, self.line, self.ids, self.ranks, self.deliveries, self.responses):
             known.clear()
 
     @rule()
@@ -618,8 +618,9 @@ class MessagesMachine(RuleBasedStateMachine):
         assert self.messages.ranks == self.ranks
         assert self.messages.deliveries == self.deliveries
         assert [self.messages.seq_of(each) for each in IDS] == [self.ids.get(each) for each in IDS]
-        assert list(self.messages.answers.items()) == [(key, until) for key, (until, _) in self.answers.items()]
-        assert [self.messages.answer(key) for key in self.answers] == [answer for _, answer in self.answers.values()]
+        assert list(self.messages.responses.items()) == [(key, until) for key, (until, _) in self.responses.items()]
+        stored = [response for _, response in self.responses.values()]
+        assert [self.messages.response(key) for key in self.responses] == stored
 
     def teardown(self) -> None:
         self.messages.clear()

@@ -293,7 +293,7 @@ def _status(situation: Situation, verdict: Verdict) -> QueueStatus:
     generation = old.observed_generation if is_paused else an_object.generation
     asked = an_object.reconcile_requested_at
     # A paused or stalled object is not declared. The request counts as handled, because the operator looked at it.
-    is_answered = asked and (is_paused or verdict.stalled or asked == known.handled_request)
+    is_handled = asked and (is_paused or verdict.stalled or asked == known.handled_request)
     new = replace(
         old,
         observed_generation=generation,
@@ -301,7 +301,7 @@ def _status(situation: Situation, verdict: Verdict) -> QueueStatus:
         queue_name=an_object.key.queue_name,
         address=policy.address,
         adopted_at=old.adopted_at or (now if _has_adopted(known, policy) else ""),
-        last_handled_reconcile_at=asked if is_answered else old.last_handled_reconcile_at,
+        last_handled_reconcile_at=asked if is_handled else old.last_handled_reconcile_at,
     )
     if verdict.clears_queue:
         return replace(new, queue_id="", effective=None, messages=None, epoch="")

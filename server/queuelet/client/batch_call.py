@@ -38,7 +38,7 @@ from queuelet.errors import (
     MessageTooLarge,
     QueueletError,
     QueueNotFound,
-    TooManyAnswers,
+    TooManyResponses,
     Unreachable,
 )
 from queuelet.v1 import queue_pb2 as pb
@@ -95,7 +95,7 @@ class BatchCall:
             request = self._request = self._request or self._new_request()
             try:
                 response = await self._call(request)
-            except TooManyAnswers:
+            except TooManyResponses:
                 # Many producers put at the same time, so the queue can remember no more request IDs. Put without one.
                 request.request_id = ""
                 continue

@@ -1,4 +1,4 @@
-"""Idempotent calls: the responses to calls with a request ID are stored, and a retry gets the stored response.
+"""Idempotent calls: the response cache stores the responses to calls with a request ID, and a retry gets them again.
 
 Without this, a Pop that is retried because its response was lost would take a second message.
 """
@@ -11,7 +11,7 @@ from queuelet.core.deadlines import NEVER
 from queuelet.core.host import Host
 from queuelet.core.intake import Intake
 from queuelet.core.storage import Messages
-from queuelet.errors import TooManyAnswers
+from queuelet.errors import TooManyResponses
 
 RETENTION_NS = 60 * 1_000_000_000
 """How long a response is stored, in nanoseconds."""
@@ -21,7 +21,7 @@ MAX_RESPONSES = 1_000
 
 
 class ResponseCache:
-    """The stored responses of one queue. A key consists of the kind of call and its request ID."""
+    """The response cache of one queue. A key consists of the kind of call and its request ID."""
 
     __slots__ = ("_intake", "_messages", "_queue", "is_storing")
 
@@ -39,7 +39,7 @@ class ResponseCache:
         proceed in between, because otherwise the store might commit the removal of messages without the response.
 
         Raises:
-            TooManyAnswers: the response could not be stored.
+            TooManyResponses: the response could not be stored.
             QueueletError: also the errors of `take`.
         """
         stored = self.lookup_or_admit(key, now)
@@ -49,7 +49,7 @@ class ResponseCache:
         try:
             response = take()
             if response:
-                self.keep(key, response, now)
+                self.store(key, response, now)
         finally:
             self.is_storing = self._intake.is_paused = False
             self._intake.wake_waiting(now)
@@ -59,43 +59,43 @@ class ResponseCache:
         """Return the stored response to a retry, or None if the call is new.
 
         Raises:
-            TooManyAnswers: the call is new, and its response could not be stored.
+            TooManyResponses: the call is new, and its response could not be stored.
         """
-        until = self._messages.answers
+        until = self._messages.responses
         if until:
             self.drop_old(now)
             if key in until:
-                return self._messages.answer(key)
+                return self._messages.response(key)
         if len(until) >= MAX_RESPONSES:
-            raise TooManyAnswers(
+            raise TooManyResponses(
                 f"queue {self._queue.label}: {MAX_RESPONSES:,} responses to calls with a request ID are stored, the "
                 f"maximum for {RETENTION_NS // 10**9} seconds; retry later, or omit request_id",
             )
         return None
 
-    def keep(self, key: bytes, response: bytes, now: int) -> None:
+    def store(self, key: bytes, response: bytes, now: int) -> None:
         """Store the response of a call, in the same commit as the changes that the call made."""
         self.forget(key)
-        self._messages.keep_answer(key, now + RETENTION_NS, response)
+        self._messages.store_response(key, now + RETENTION_NS, response)
         self._queue.set_alarm(self.next_at)
 
     def forget(self, key: bytes) -> None:
         """Drop the response to a call that will not be retried. Dropping an unknown key does nothing."""
-        if key in self._messages.answers:
-            self._messages.forget_answers([key])
+        if key in self._messages.responses:
+            self._messages.forget_responses([key])
 
     @property
     def next_at(self) -> int:
         """When the oldest response expires, in nanoseconds since 1970; `NEVER` if there is none."""
-        return next(iter(self._messages.answers.values()), NEVER)
+        return next(iter(self._messages.responses.values()), NEVER)
 
     def drop_old(self, now: int) -> None:
         """Drop the responses that have expired."""
         # The mapping is in the order of insertion, so the oldest responses come first.
         old = []
-        for key, until in self._messages.answers.items():
+        for key, until in self._messages.responses.items():
             if until > now:
                 break
             old.append(key)
         if old:
-            self._messages.forget_answers(old)
+            self._messages.forget_responses(old)

@@ -36,8 +36,8 @@ class Messages(Protocol):
         """The counters of the queue. They are saved with every commit."""
 
     @property
-    def answers(self) -> MutableMapping[bytes, int]:
-        """The expiry times of the stored responses, by key, in the order of `keep_answer`."""
+    def responses(self) -> MutableMapping[bytes, int]:
+        """The expiry times of the stored responses, by key, in the order of `store_response`."""
 
     @property
     def id_prefix(self) -> bytes:
@@ -120,13 +120,13 @@ class Messages(Protocol):
 
     # Responses for retries of idempotent calls
 
-    def keep_answer(self, key: bytes, until: int, answer: bytes) -> None:
-        """Store a response, in the same commit as the changes of its call. `until` goes into `answers`."""
+    def store_response(self, key: bytes, until: int, response: bytes) -> None:
+        """Store a response, in the same commit as the changes of its call. `until` goes into `responses`."""
 
-    def answer(self, key: bytes) -> bytes | None:
+    def response(self, key: bytes) -> bytes | None:
         """Return a stored response, or None."""
 
-    def forget_answers(self, keys: Iterable[bytes]) -> None:
+    def forget_responses(self, keys: Iterable[bytes]) -> None:
         """Drop stored responses."""
 
     # Everything

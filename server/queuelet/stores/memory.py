@@ -31,20 +31,20 @@ class MemoryMessages:
     """
 
     __slots__ = (
-        "_answers",
         "_bodies",
         "_budget",
         "_head",
         "_jumps",
         "_line_jumps",
         "_own_ids",
+        "_responses",
         "_returned",
         "_seq_of_own_id",
         "_seqs",
-        "answers",
         "deliveries",
         "id_prefix",
         "ranks",
+        "responses",
         "stored_bytes",
         "tally",
     )
@@ -59,10 +59,10 @@ class MemoryMessages:
         self._returned: list[int] = []
         self._own_ids: dict[int, bytes] = {}
         self._seq_of_own_id: dict[bytes, int] = {}
-        self._answers: dict[bytes, bytes] = {}
+        self._responses: dict[bytes, bytes] = {}
         self.ranks: dict[int, Rank] = {}
         self.deliveries: dict[int, Delivery] = {}
-        self.answers: dict[bytes, int] = {}
+        self.responses: dict[bytes, int] = {}
         self.tally = Tally()
         self.id_prefix = new_id_prefix()
         self.stored_bytes = 0
@@ -210,23 +210,23 @@ class MemoryMessages:
 
     # Responses
 
-    def keep_answer(self, key: bytes, until: int, answer: bytes) -> None:
+    def store_response(self, key: bytes, until: int, response: bytes) -> None:
         """Save the response to a request."""
-        self.answers[key] = until
-        self._answers[key] = answer
-        self._budget.used += len(answer) + OWN_ID_OVERHEAD
+        self.responses[key] = until
+        self._responses[key] = response
+        self._budget.used += len(response) + OWN_ID_OVERHEAD
 
-    def answer(self, key: bytes) -> bytes | None:
+    def response(self, key: bytes) -> bytes | None:
         """Return a saved response, None if there is none."""
-        return self._answers.get(key)
+        return self._responses.get(key)
 
-    def forget_answers(self, keys: Iterable[bytes]) -> None:
+    def forget_responses(self, keys: Iterable[bytes]) -> None:
         """Remove saved responses."""
         for key in list(keys):
-            self.answers.pop(key, None)
-            answer = self._answers.pop(key, None)
-            if answer is not None:
-                self._budget.used -= len(answer) + OWN_ID_OVERHEAD
+            self.responses.pop(key, None)
+            response = self._responses.pop(key, None)
+            if response is not None:
+                self._budget.used -= len(response) + OWN_ID_OVERHEAD
 
     # All
 
@@ -234,7 +234,7 @@ class MemoryMessages:
         """Remove all messages and saved responses."""
         self._budget.used -= self.stored_bytes
         self._budget.used -= len(self._bodies) * MESSAGE_OVERHEAD + len(self._own_ids) * OWN_ID_OVERHEAD
-        self.forget_answers(self._answers)
+        self.forget_responses(self._responses)
         self.stored_bytes = 0
         self._bodies, self._seqs, self._head, self._jumps, self._line_jumps = {}, [], 0, {}, {}
         self._own_ids, self._seq_of_own_id = {}, {}

@@ -63,7 +63,7 @@ CODES: dict[type[QueueletError], Code] = {
     errors.MessageNotFound: Code.NOT_FOUND,
     errors.LeaseLost: Code.FAILED_PRECONDITION,
     errors.QueueHeld: Code.FAILED_PRECONDITION,
-    errors.TooManyAnswers: Code.FAILED_PRECONDITION,
+    errors.TooManyResponses: Code.FAILED_PRECONDITION,
     errors.ServerDraining: Code.UNAVAILABLE,
     errors.Unauthenticated: Code.UNAUTHENTICATED,
     errors.Unreachable: Code.UNAVAILABLE,

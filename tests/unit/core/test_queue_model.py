@@ -90,7 +90,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.takers: list[LongPoll] = []
         self.claims: list[Claim] = []
         self.tokens = [-1]  # and one that was never granted
-        self.answers: dict[bytes, tuple[int, bytes]] = {}
+        self.responses: dict[bytes, tuple[int, bytes]] = {}
         self.is_settled = True
 
     @initialize(limit=st.sampled_from([3, 6, -1]))
@@ -354,15 +354,15 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Responses
 
-    @rule(key=st.sampled_from([b"a", b"b"]), answer=st.binary(min_size=1, max_size=5))
-    def answer_once(self, key: bytes, answer: bytes) -> None:
-        until, kept = self.answers.get(key, (0, b""))
+    @rule(key=st.sampled_from([b"a", b"b"]), response=st.binary(min_size=1, max_size=5))
+    def respond_once(self, key: bytes, response: bytes) -> None:
+        until, kept = self.responses.get(key, (0, b""))
         if until > self.clock:
             assert self.queue.responses.lookup_or_admit(key, self.clock) == kept
         else:
             assert self.queue.responses.lookup_or_admit(key, self.clock) is None
-            self.queue.responses.keep(key, answer, self.clock)
-            self.answers[key] = self.clock + 60 * SECOND, answer
+            self.queue.responses.store(key, response, self.clock)
+            self.responses[key] = self.clock + 60 * SECOND, response
 
     # Changing
 
@@ -457,7 +457,11 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_memory_accounts_balance(self) -> None:
         records = self.model.records
-        kept = [len(answer) + OWN_ID_OVERHEAD for key, (_, answer) in self.answers.items() if key in self.kept_answers]
+        kept = [
+            len(response) + OWN_ID_OVERHEAD
+            for key, (_, response) in self.responses.items()
+            if key in self.stored_responses
+        ]
         assert (
             self.manager.budget.used - self.idle - self.queue_cost
             == (
@@ -472,9 +476,9 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     @property
-    def kept_answers(self) -> set[bytes]:
+    def stored_responses(self) -> set[bytes]:
         """The keys of the stored responses; expired ones are dropped at the next lookup."""
-        return set(self.queue._messages.answers)  # noqa: SLF001  # expired ones are still there
+        return set(self.queue._messages.responses)  # noqa: SLF001  # expired ones are still there
 
     def teardown(self) -> None:
         if hasattr(self, "queue"):

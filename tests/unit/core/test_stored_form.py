@@ -78,8 +78,8 @@ def test_plain_messages_have_the_same_form_together_as_alone(
 @given(st.lists(st.tuples(payloads, tags), max_size=4))
 def test_concatenated_stored_messages_are_a_batch_response(messages: list[tuple[bytes, tuple[Tag, ...]]]) -> None:
     stored = [NewMessage(payload, encode_tags(given_tags)).stored(ID.encode(), 7) for payload, given_tags in messages]
-    answer = pb.PopBatchResponse(messages=[expected(payload, given_tags, 7) for payload, given_tags in messages])
-    assert b"".join(stored) == answer.SerializeToString(deterministic=True)
+    response = pb.PopBatchResponse(messages=[expected(payload, given_tags, 7) for payload, given_tags in messages])
+    assert b"".join(stored) == response.SerializeToString(deterministic=True)
 
 
 @given(payloads, tags, times, terms)
@@ -115,12 +115,12 @@ def test_concatenated_leased_messages_are_the_response_to_receive(
     leased: list[tuple[bytes, int]], first_token: int, deadline: int
 ) -> None:
     stored = [NewMessage(payload).stored(ID.encode(), 7) for payload, _ in leased]
-    answer = pb.ReceiveResponse()
+    response = pb.ReceiveResponse()
     for token, (payload, count) in enumerate(leased, first_token):
-        delivery = answer.deliveries.add(message=expected(payload, (), 7), token=token, count=count)
+        delivery = response.deliveries.add(message=expected(payload, (), 7), token=token, count=count)
         delivery.deadline.FromNanoseconds(deadline)
     given_bytes = delivered(stored, first_token, [count for _, count in leased], deadline)
-    assert given_bytes == answer.SerializeToString(deterministic=True)
+    assert given_bytes == response.SerializeToString(deterministic=True)
     assert len(given_bytes) <= sum(len(body) + DELIVERY_ENVELOPE for body in stored)
 
 
@@ -183,8 +183,8 @@ def test_no_response_is_larger_than_the_size_that_add_checks(
 
 @given(st.lists(st.uuids().map(str), max_size=5))
 def test_concatenated_ids_are_the_response_to_a_batch_that_was_added(ids: list[str]) -> None:
-    answer = pb.AddBatchResponse(results=[pb.AddResult(id=message_id) for message_id in ids])
-    assert added([message_id.encode() for message_id in ids]) == answer.SerializeToString()
+    response = pb.AddBatchResponse(results=[pb.AddResult(id=message_id) for message_id in ids])
+    assert added([message_id.encode() for message_id in ids]) == response.SerializeToString()
 
 
 @given(st.integers(1, 1 << 50))

@@ -226,7 +226,7 @@ def _add_batch_response(
     """Return the response of a batch; cache it if there is a key and at least one message was added."""
     response = _batch_response(queue, messages, results)
     if key and not queue.has_ended and any(not isinstance(result, QueueletError) for result in results):
-        queue.responses.keep(key, response, now_ns())
+        queue.responses.store(key, response, now_ns())
     return response
 
 

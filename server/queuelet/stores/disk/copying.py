@@ -15,7 +15,7 @@ import apsw
 
 from queuelet.stores.disk.loading import LoadedStore, load_store
 from queuelet.stores.disk.migrations import make_empty
-from queuelet.stores.disk.rows import FAR, answer_row, tally_row
+from queuelet.stores.disk.rows import FAR, response_row, tally_row
 from queuelet.stores.disk.schema import SEQ_BITS, first_place
 from queuelet.stores.disk.verified_rows import Damage, read_messages, read_rows, with_checksum
 
@@ -78,8 +78,8 @@ class _Copy:
                     if row and place not in left_out and not self._is_dropped(place)
                 ),
             )
-        answers = (row for _, row in read_rows(self._source, "answers") if row and row[0] not in self._dropped)
-        self._insert("answers (number, key, until, answer, checksum)", (answer_row(*row) for row in answers))
+        responses = (row for _, row in read_rows(self._source, "answers") if row and row[0] not in self._dropped)
+        self._insert("answers (number, key, until, answer, checksum)", (response_row(*row) for row in responses))
         return Copied(sum(self._counts.values()), len(left_out))
 
     def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:

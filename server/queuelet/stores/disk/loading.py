@@ -58,7 +58,7 @@ class LoadedQueue:
     """When it was last written, in ns of the store's clock."""
     ranks: dict[int, Rank] = field(default_factory=dict)
     deliveries: dict[int, Delivery] = field(default_factory=dict)
-    answers: dict[bytes, int] = field(default_factory=dict)
+    responses: dict[bytes, int] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)
     """Messages that were set aside before."""
     unsound: dict[int, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class LoadedStore:
     """In order of creation."""
     dropped: list[int]
     """Numbers of dropped queues, whose rows are still to be deleted."""
-    damaged_answers: int
+    damaged_responses: int
     """How many saved responses are left out because they are damaged."""
 
 
@@ -120,7 +120,7 @@ def load_store(connection: apsw.Connection) -> LoadedStore:
             highest_first_seq=_number(meta, "highest_first_seq", MOST_SEQ),
             queues=list(queues.values()),
             dropped=dropped,
-            damaged_answers=_load_answers(connection, queues),
+            damaged_responses=_load_responses(connection, queues),
         )
     except _UNSOUND as error:
         raise apsw.CorruptError(f"the metadata of the store is invalid: {error}") from error
@@ -226,12 +226,12 @@ def _load_deliveries(connection: apsw.Connection, queues: dict[int, LoadedQueue]
         queue.unsound.setdefault(seq, "the record of its deliveries is damaged")
 
 
-def _load_answers(connection: apsw.Connection, queues: dict[int, LoadedQueue]) -> int:
+def _load_responses(connection: apsw.Connection, queues: dict[int, LoadedQueue]) -> int:
     damaged = 0
     for number, row in read_rows(connection, "answers"):
         queue = queues.get(number)
         if row is None:
             damaged += 1
         elif queue:
-            queue.answers[row[1]] = checked_int(row[2], 0, 1 << 63, "until")
+            queue.responses[row[1]] = checked_int(row[2], 0, 1 << 63, "until")
     return damaged

@@ -14,12 +14,12 @@ from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
 from queuelet.stores.disk.groups import Changes, Group, Groups
 from queuelet.stores.disk.reader import Reader
-from queuelet.stores.disk.rows import QueueRecord, answer_row, delivery_row, rank_row, tally_row, tally_to_json
+from queuelet.stores.disk.rows import QueueRecord, delivery_row, rank_row, response_row, tally_row, tally_to_json
 from queuelet.stores.disk.schema import end_place, first_place
 from queuelet.stores.disk.verified_rows import Damage
 from queuelet.stores.disk.window import OVERHEAD, Window, WindowBudget
 
-ANSWER_OVERHEAD = 160
+RESPONSE_OVERHEAD = 160
 """Memory that a saved response takes in addition to its bytes, in bytes."""
 
 _UNKNOWN = -1
@@ -61,7 +61,6 @@ class DiskMessages:
     """
 
     __slots__ = (
-        "_answers",
         "_count",
         "_damaged",
         "_failure",
@@ -74,15 +73,16 @@ class DiskMessages:
         "_out_of_line",
         "_own_ids",
         "_removed",
+        "_responses",
         "_sealed",
         "_shared",
         "_stored_deliveries",
         "_window",
-        "answers",
         "changes",
         "deliveries",
         "ranks",
         "record",
+        "responses",
         "stored_bytes",
         "tally",
     )
@@ -106,10 +106,10 @@ class DiskMessages:
         self._forget: Callable[[int], None] | None = None
         self._out_of_line: dict[int, int] = {}
         self._own_ids: dict[bytes, int] = {}
-        self._answers: dict[bytes, bytes] = {}
+        self._responses: dict[bytes, bytes] = {}
         self.ranks: dict[int, Rank] = {}
         self.deliveries: dict[int, Delivery] = {}
-        self.answers: dict[bytes, int] = {}
+        self.responses: dict[bytes, int] = {}
         self._has_ranks = False
         """Whether there may be rows of ranks on the disk."""
         self._stored_deliveries: set[int] = set()
@@ -128,7 +128,7 @@ class DiskMessages:
         damaged: Iterable[int] = (),
         unsound: Mapping[int, str] | None = None,
     ) -> None:
-        """Set the state that was loaded when the store was opened, after `ranks`, `deliveries` and `answers`.
+        """Set the state that was loaded when the store was opened, after `ranks`, `deliveries` and `responses`.
 
         The messages in `damaged` were set aside before; those in `unsound` are set aside now, for the given reasons.
         """
@@ -139,7 +139,7 @@ class DiskMessages:
         self._stored_deliveries = set(self.deliveries)
         self._has_own_ids = has_own_ids
         self._out_of_line = dict.fromkeys([*self.ranks, *self.deliveries], _UNKNOWN)
-        self._charge(len(self.answers) * ANSWER_OVERHEAD)
+        self._charge(len(self.responses) * RESPONSE_OVERHEAD)
         self._damaged = set(damaged)
         for seq, reason in (unsound or {}).items():
             size = self._shared.reader.size(self._place(seq))
@@ -316,31 +316,31 @@ class DiskMessages:
 
     # Responses
 
-    def keep_answer(self, key: bytes, until: int, answer: bytes) -> None:
+    def store_response(self, key: bytes, until: int, response: bytes) -> None:
         """Save the response to a request, in the transaction of its changes."""
-        self.forget_answers((key,))
-        kept = (self.changes or self._begin()).answers
+        self.forget_responses((key,))
+        kept = (self.changes or self._begin()).responses
         kept.pop(key, None)  # so that it becomes the last one
-        kept[key] = (until, answer)
-        self.answers[key] = until
-        self._answers[key] = answer
-        self._charge(len(answer) + ANSWER_OVERHEAD)
+        kept[key] = (until, response)
+        self.responses[key] = until
+        self._responses[key] = response
+        self._charge(len(response) + RESPONSE_OVERHEAD)
 
-    def answer(self, key: bytes) -> bytes | None:
+    def response(self, key: bytes) -> bytes | None:
         """Return a saved response, None if there is none."""
         self._check()
-        if key not in self.answers:
+        if key not in self.responses:
             return None
-        answer = self._answers.get(key)
-        return self._shared.reader.answer(self.record.number, key) if answer is None else answer
+        response = self._responses.get(key)
+        return self._shared.reader.response(self.record.number, key) if response is None else response
 
-    def forget_answers(self, keys: Iterable[bytes]) -> None:
+    def forget_responses(self, keys: Iterable[bytes]) -> None:
         """Remove saved responses."""
         changes = self.changes or self._begin()
         for key in keys:
-            if self.answers.pop(key, None) is not None:
-                changes.answers[key] = None
-                self._charge(-len(self._answers.pop(key, b"")) - ANSWER_OVERHEAD)
+            if self.responses.pop(key, None) is not None:
+                changes.responses[key] = None
+                self._charge(-len(self._responses.pop(key, b"")) - RESPONSE_OVERHEAD)
 
     # All
 
@@ -378,11 +378,11 @@ class DiskMessages:
         found_ns = time_ns()
         batch.damaged += [(base + seq, found_ns, reason) for seq, reason in changes.damaged.items()]
         self._write_ranks_and_deliveries(changes, batch, removed)
-        for key, answer in changes.answers.items():
-            if answer is None:
-                batch.answers_gone.append((number, key))
+        for key, response in changes.responses.items():
+            if response is None:
+                batch.responses_gone.append((number, key))
             else:
-                batch.answers.append(answer_row(number, key, *answer))
+                batch.responses.append(response_row(number, key, *response))
         counts = tally_to_json(self.tally, now_ns())
         batch.tallies.append(tally_row(self.record.ordinal, self._count, self.stored_bytes, counts))
 
@@ -397,9 +397,9 @@ class DiskMessages:
             if self._own_ids.get(own_id) == seq:
                 del self._own_ids[own_id]
         self._removed.difference_update(changes.removed)
-        for key, kept in changes.answers.items():
-            if kept and self._answers.get(key) is kept[1]:
-                del self._answers[key]
+        for key, kept in changes.responses.items():
+            if kept and self._responses.get(key) is kept[1]:
+                del self._responses[key]
                 size += len(kept[1])
         self._charge(-size)
 
@@ -416,12 +416,12 @@ class DiskMessages:
         self._window.evict()
         self._window = Window(self._shared.window_budget)
         self._charge(-sum(len(body) + OVERHEAD for body in self._fresh.values()))
-        self._charge(-sum(map(len, self._answers.values())) - len(self.answers) * ANSWER_OVERHEAD)
-        self._fresh, self._removed, self._out_of_line, self._own_ids, self._answers = {}, set(), {}, {}, {}
+        self._charge(-sum(map(len, self._responses.values())) - len(self.responses) * RESPONSE_OVERHEAD)
+        self._fresh, self._removed, self._out_of_line, self._own_ids, self._responses = {}, set(), {}, {}, {}
         self._noted_leases, self._stored_deliveries, self._damaged = {}, set(), set()
         self.ranks.clear()
         self.deliveries.clear()
-        self.answers.clear()
+        self.responses.clear()
         self._has_ranks = self._has_own_ids = False
         self._count = self.stored_bytes = self._lost = 0
 

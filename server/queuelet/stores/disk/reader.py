@@ -67,15 +67,15 @@ class Reader:
             ).fetchall()
         return cast("int | None", rows[0][0])
 
-    def answer(self, number: int, key: bytes) -> bytes | None:
+    def response(self, number: int, key: bytes) -> bytes | None:
         """Return a saved response, None if there is none or it is damaged."""
         with self._reading():
             rows = self._connection.execute(
                 "SELECT until, CAST(answer AS BLOB), checksum FROM answers WHERE number = ? AND key = ?", (number, key)
             ).fetchall()
-        for until, answer, checksum in cast("list[tuple[int, bytes, int]]", rows):
-            if checksums.of_row(number, key, until, answer) == checksum:
-                return answer
+        for until, response, checksum in cast("list[tuple[int, bytes, int]]", rows):
+            if checksums.of_row(number, key, until, response) == checksum:
+                return response
         return None
 
     @contextmanager

@@ -39,7 +39,7 @@ DeliveryRow = tuple[int, int, int, int, int, int, str, str, int, bytes, int, int
 RankRow = tuple[int, int, int, int, int, int]
 QueueRow = tuple[int, int, str, int, int, str, bytes, int]
 TallyRow = tuple[int, int, int, str, int]
-AnswerRow = tuple[int, bytes, int, bytes, int]
+ResponseRow = tuple[int, bytes, int, bytes, int]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -251,9 +251,9 @@ def tally_row(ordinal: int, depth: int, stored_bytes: int, counts: str) -> Tally
     return ordinal, depth, stored_bytes, counts, checksums.of_row(ordinal, depth, stored_bytes, counts.encode())
 
 
-def answer_row(number: int, key: bytes, until: int, answer: bytes) -> AnswerRow:
+def response_row(number: int, key: bytes, until: int, response: bytes) -> ResponseRow:
     """Return a row of `answers` with its checksum, but without the column `kept`."""
-    return number, key, until, answer, checksums.of_row(number, key, until, answer)
+    return number, key, until, response, checksums.of_row(number, key, until, response)
 
 
 def dropped_row(number: int) -> tuple[int, int]:
