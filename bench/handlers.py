@@ -46,9 +46,9 @@ def our_handlers() -> tuple[Handlers, str]:
     table = Service(manager, lifecycle, started=0).tables()[SERVICE]
     endpoints = [Endpoint(SERVICE, method, lifecycle=lifecycle, latencies=latencies) for method in table]
     handlers = {endpoint.method.name: bound(endpoint) for endpoint in endpoints}
-    answer = handlers["NewQueue"](pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=1_000_000_000).SerializeToString())
-    assert isinstance(answer, bytes)
-    return handlers, pb.NewQueueResponse.FromString(answer).queue.meta.id
+    response = handlers["NewQueue"](pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=1_000_000_000).SerializeToString())
+    assert isinstance(response, bytes)
+    return handlers, pb.NewQueueResponse.FromString(response).queue.meta.id
 
 
 def requests(queue: str, batch: int, size: int) -> dict[str, bytes]:

@@ -147,7 +147,7 @@ async def _serve() -> None:
         name: grpc.unary_unary_rpc_method_handler(
             _served(method),
             request_deserializer=request_class.FromString,
-            response_serializer=lambda answer: answer.SerializeToString(),
+            response_serializer=lambda response: response.SerializeToString(),
         )
         for name, (method, request_class) in methods(PlainQueues()).items()
     }

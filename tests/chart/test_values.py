@@ -493,8 +493,8 @@ def test_alerts_ask_for_metrics_that_there_are(tmp_path: Path) -> None:
         # The metric families of queues and calls exist from the start.
         rpc.new_queue("orders")
         rpc.close()
-        with urlopen(f"{process.metrics_url}/metrics") as answer:  # noqa: S310  # a URL of our own
-            exposed: str = answer.read().decode()
+        with urlopen(f"{process.metrics_url}/metrics") as response:  # noqa: S310  # a URL of our own
+            exposed: str = response.read().decode()
     there_are = set(re.findall(r"^# TYPE (\S+)", exposed, re.MULTILINE))
     for family in Metrics().registry.collect():
         there_are |= {family.name, f"{family.name}_total"}

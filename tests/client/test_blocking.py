@@ -155,7 +155,7 @@ def test_threads_may_share_a_client(client: Client, queue: str) -> None:
     assert client.get_queue(queue).messages.ready == 200
 
 
-def test_listeners_are_told_of_the_connection(client: Client) -> None:
+def test_listeners_are_notified_of_the_connection(client: Client) -> None:
     heard: list[ConnectionState] = []
     leave = client.listen(heard.append)
     eventually(lambda: heard == [ConnectionState.CONNECTED], "it is connected")
@@ -236,17 +236,17 @@ def test_puts_are_kept_when_they_return(client: Client, queue: str) -> None:
 
 
 def test_puts_in_the_background_have_an_outcome(client: Client, queue: str) -> None:
-    told: list[Added | QueueletError] = []
+    reported: list[Added | QueueletError] = []
     with Producer(client, queue) as producer:
         sent = producer.send(b"1")
-        sent.add_done_callback(told.append)
+        sent.add_done_callback(reported.append)
         refused = producer.send(b"2", delay=4e8)
         with pytest.raises(InvalidArgument):
             refused.result(timeout=30)
         assert producer.flush()
         assert producer.unsettled == 0
         assert sent.done()
-        assert told == [sent.result()]
+        assert reported == [sent.result()]
 
 
 def test_a_result_that_is_not_there_in_time_is_still_on_its_way(client: Client) -> None:
@@ -261,7 +261,7 @@ def test_a_result_that_is_not_there_in_time_is_still_on_its_way(client: Client) 
     client.delete_queue(name)
 
 
-def test_leaving_tells_what_was_not_put(client: Client, queue: str) -> None:
+def test_leaving_reports_what_was_not_put(client: Client, queue: str) -> None:
     with pytest.raises(PutsFailed), Producer(client, queue) as producer:
         producer.send(b"x", delay=4e8)
     with pytest.raises(Closed):
@@ -367,7 +367,7 @@ def test_a_handler_may_settle_its_message_and_stop_the_consumer(client: Client, 
     assert (messages.ready, messages.delayed) == (1, 1)
 
 
-def test_a_handler_that_exits_ends_the_consumer_and_is_told(client: Client, queue: str) -> None:
+def test_a_handler_that_exits_ends_the_consumer_and_is_reported(client: Client, queue: str) -> None:
     client.add(queue, b"x")
     with pytest.raises(SystemExit):
         Consumer(client, queue, lambda _: sys.exit(3)).run()
@@ -468,10 +468,10 @@ def test_ctrl_c_lets_the_work_end_and_goes_through(
                 program.stdin.flush()
                 assert program.stdout.readline() == "ended\n"
             assert program.stdout.readline() == f"interrupted {queue}\n"
-            _, told = program.communicate(timeout=patient(30))
+            _, reported = program.communicate(timeout=patient(30))
         finally:
             program.kill()
-    assert "KeyboardInterrupt" in told
+    assert "KeyboardInterrupt" in reported
     assert program.returncode == -signal.SIGINT
     assert client.get_queue(queue).messages.leased == 0
     assert client.stats(queue).acked == (1 if where == "handler" else 0)

@@ -210,7 +210,7 @@ def test_remove_drops_queues_of_an_owner_only(cli: Cli, rpc: Rpc) -> None:
     assert cli("remove", other, "-o", "table") == Ended(0, f"{other}  removed with 1 message\n".encode(), "")
 
 
-def test_stats_tells_of_the_server_or_of_a_queue(cli: Cli, rpc: Rpc, name: str) -> None:
+def test_stats_shows_the_server_or_a_queue(cli: Cli, rpc: Rpc, name: str) -> None:
     """The whole response, as JSON."""
     rpc.add(name, b"x")
     assert cli("stats").json["server"]["stores"][0]["store"] == "MEMORY"
@@ -262,8 +262,8 @@ def test_add_takes_the_payload_from_a_flag_or_a_file(cli: Cli, rpc: Rpc, name: s
 def test_add_with_an_id_adds_once(cli: Cli, rpc: Rpc, name: str) -> None:
     """The second time it returns the first message, marked as a duplicate."""
     own = "6f9c1d8e-0b1a-4f0e-9c55-3a1f0c9be001"
-    answers = [cli("add", name, "--payload", "x", "--id", own).json for _ in range(2)]
-    assert [answer["duplicate"] for answer in answers] == [False, True]
+    responses = [cli("add", name, "--payload", "x", "--id", own).json for _ in range(2)]
+    assert [response["duplicate"] for response in responses] == [False, True]
     assert payloads(rpc, name) == [b"x"]
     assert_failed(cli("add", name, "--payload", "y", "--id", own), 1, "cannot add: ")
 
@@ -356,14 +356,14 @@ def test_add_refuses_flags_that_do_not_go_together(cli: Cli, name: str, flags: l
     assert_failed(cli("add", name, *flags), 2, "cannot add: ", "(see 'queuelet add --help')")
 
 
-def test_add_lines_tells_that_nothing_was_added_when_the_server_is_away() -> None:
+def test_add_lines_reports_that_nothing_was_added_when_the_server_is_away() -> None:
     """And exits with 3."""
     ended = Cli("127.0.0.1:1")("add", "orders", "--lines", stdin=b"1\n2\n")
     assert_failed(ended, 3, "cannot reach the server at 127.0.0.1:1", "; 0 messages added")
     assert "may have been" not in ended.err
 
 
-def test_add_lines_tells_which_lines_are_in_doubt_when_no_answer_comes() -> None:
+def test_add_lines_reports_which_lines_are_in_doubt_when_no_response_comes() -> None:
     """And exits with 3."""
     with ServerProcess() as server:
         Cli(server.address)("new", "memory", "--name", "orders")
@@ -375,10 +375,10 @@ def test_add_lines_tells_which_lines_are_in_doubt_when_no_answer_comes() -> None
         adding.stdin.flush()
         eventually(lambda: Cli(server.address)("peek", "orders").code == 0, "the first line is added")
         server.signal(signal.SIGSTOP)
-        _, told = adding.communicate(b"2\n", timeout=PATIENCE)
+        _, printed = adding.communicate(b"2\n", timeout=PATIENCE)
         server.signal(signal.SIGCONT)
     assert adding.returncode == 3
-    assert "1 message added, and lines 2 to 2 may have been" in told.decode()
+    assert "1 message added, and lines 2 to 2 may have been" in printed.decode()
 
 
 # Consuming
@@ -605,7 +605,7 @@ def test_an_unreachable_server_exits_with_3() -> None:
     assert_failed(Cli()("list", "-s", "127.0.0.1:1"), 3, "cannot list queues: cannot reach the server at 127.0.0.1:1")
 
 
-def test_a_server_that_does_not_answer_exits_with_3() -> None:
+def test_a_server_that_does_not_respond_exits_with_3() -> None:
     """After --timeout."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
@@ -677,7 +677,7 @@ def test_bad_usage_exits_with_2(
     assert_failed(Ended(code, out.encode(), err), 2, complaint)
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(server: ServerProcess) -> None:
+def test_a_port_that_is_taken_is_reported_in_one_line(server: ServerProcess) -> None:
     """Without the log lines of gRPC."""
     ended = Cli()("server", "--listen", server.address, "--metrics", "127.0.0.1:0")
     assert_failed(ended, 1, f"cannot serve: cannot listen on {server.address}")

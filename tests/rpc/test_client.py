@@ -49,7 +49,7 @@ async def test_receive_returns_deliveries_as_plain_values(client: Client, queue:
     assert await client.ack(name, [delivery.token]) == [None]
 
 
-async def test_settling_tells_for_each_lease_what_was_wrong(client: Client, queue: pb.Queue) -> None:
+async def test_settling_reports_the_error_of_each_lease(client: Client, queue: pb.Queue) -> None:
     name = queue.meta.id
     await client.add(name, b"x")
     (delivery,) = await client.receive(name)
@@ -69,7 +69,7 @@ async def test_redrive_yields_how_far_it_is(client: Client, queue: pb.Queue) -> 
     for _ in range(queue.delivery.max_deliveries):
         (delivery,) = await client.receive(name)
         await client.nack(name, [delivery.token])
-    *_, last = [answer async for answer in client.redrive(name, everything=True)]
+    *_, last = [response async for response in client.redrive(name, everything=True)]
     assert (last.redriven, last.remaining) == (1, 0)
 
 
@@ -121,7 +121,7 @@ async def test_a_queue_is_declared_browsed_watched_and_removed_with_values(clien
     assert absent.outcome is RemoveOutcome.ABSENT
 
 
-async def test_a_dead_message_tells_its_history(client: Client, queue: pb.Queue) -> None:
+async def test_a_dead_message_has_its_history(client: Client, queue: pb.Queue) -> None:
     name = queue.meta.id
     await client.add(name, b"x")
     (delivery,) = await client.receive(name, consumer="me")
@@ -196,7 +196,7 @@ async def test_what_becomes_of_a_lease_is_news(client: Client, queue: pb.Queue) 
         assert isinstance((await anext(stream)).refused[7], MessageNotFound)
 
 
-async def test_an_exclusive_consumer_is_told_its_token(client: Client, queue: pb.Queue) -> None:
+async def test_an_exclusive_consumer_gets_its_token(client: Client, queue: pb.Queue) -> None:
     async with client.consume(queue.meta.id, exclusive=True) as stream:
         first = (await anext(stream)).holder_token
     async with client.consume(queue.meta.id, exclusive=True) as stream:

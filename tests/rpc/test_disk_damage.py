@@ -24,7 +24,7 @@ def spoil_a_page(database: Path) -> None:
     database.write_bytes(content)
 
 
-def test_a_damaged_page_is_told_with_what_to_do_and_stays_told(tmp_path: Path) -> None:
+def test_a_damaged_page_is_reported_with_what_to_do_and_stays_reported(tmp_path: Path) -> None:
     flags = ("--data-dir", str(tmp_path / "data"))
     with ServerProcess(*flags) as server, closing(Rpc(server.address)) as rpc:
         rpc.call("NewQueue", pb.NewQueueRequest(name="disk", store=pb.Queue.DISK, limit=-1), pb.NewQueueResponse)

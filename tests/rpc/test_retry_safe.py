@@ -234,14 +234,14 @@ def test_a_batch_that_found_no_room_may_find_some_when_repeated(rpc: Rpc) -> Non
     rpc.delete_queue(queue)
 
 
-def test_a_batch_that_waits_for_room_and_is_repeated_tells_what_it_has_added(rpc: Rpc) -> None:
+def test_a_batch_that_waits_for_room_and_is_repeated_reports_what_it_has_added(rpc: Rpc) -> None:
     """The server may still serve the first caller, which is gone. The retry ends its call and gets the response."""
     queue = rpc.new_queue(limit=1).meta.id
     request = batch(queue, b"0", b"1", wait=True)
     first = rpc.start("AddBatch", request)
     eventually(lambda: rpc.stats(queue).waiting_calls == 1, "it waits")
-    told = rpc.raw("AddBatch", request)
-    added, refused = pb.AddBatchResponse.FromString(told).results
+    response = rpc.raw("AddBatch", request)
+    added, refused = pb.AddBatchResponse.FromString(response).results
     assert (bool(added.id), refused.error.reason) == (True, "QUEUE_FULL")
     assert rpc.stats(queue).waiting_calls == 0
     rpc.pop(queue)
@@ -250,7 +250,7 @@ def test_a_batch_that_waits_for_room_and_is_repeated_tells_what_it_has_added(rpc
     rpc.delete_queue(queue)
 
 
-def test_a_batch_whose_caller_went_away_tells_the_next_call_what_it_has_added(rpc: Rpc) -> None:
+def test_a_batch_whose_caller_went_away_reports_to_the_next_call_what_it_has_added(rpc: Rpc) -> None:
     queue = rpc.new_queue(limit=1).meta.id
     request = batch(queue, b"0", b"1", wait=True)
     first = rpc.start("AddBatch", request)

@@ -358,10 +358,10 @@ def _message_cases() -> Iterable[Case]:
 def _size_cases() -> Iterable[Case]:
     too_large = pb.NewMessage(payload=bytes(LARGEST))
     says = r"takes up to [\d,]+ bytes with its metadata, more than the 4,194,304 bytes of a response; make it smaller"
-    yield case("a message that fits a request but no answer", "Add", adding(too_large), f"message: {says}")
-    yield case("a message that fits no answer", "AddBatch", adding(too_large), f"messages.*: {says}")
+    yield case("a message that fits a request but no response", "Add", adding(too_large), f"message: {says}")
+    yield case("a message that fits no response", "AddBatch", adding(too_large), f"messages.*: {says}")
     both = pb.NewMessage(payload=bytes(LARGEST - 500), tags=[pb.Tag(key="k", value="v" * 600)])
-    yield case("tags and payload that together fit no answer", "Add", adding(both), f"message: {says}")
+    yield case("tags and payload that together fit no response", "Add", adding(both), f"message: {says}")
     huge = pb.NewMessage(payload=bytes(LARGEST + 1_000_000))
     yield case("a request larger than any message", "Add", adding(huge), ".*larger than max", FULL)
     says = "messages: {} in one batch; send 1 to 10,000"

@@ -20,7 +20,7 @@ from uuid import UUID
 import grpc
 
 from queuelet.v1 import queue_pb2 as pb
-from support.rpc import Answer, Refused, Rpc, add_batch_request
+from support.rpc import Refused, Response, Rpc, add_batch_request
 
 UNKNOWN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 """Status codes of a call that leave its outcome unknown."""
@@ -61,12 +61,12 @@ class Worker:
             time.sleep(PAUSE)
 
     def ask(
-        self, path: str, request: Request, answer: type[Answer], repeated: Callable[[], None] = lambda: None
-    ) -> Answer:
+        self, path: str, request: Request, response: type[Response], repeated: Callable[[], None] = lambda: None
+    ) -> Response:
         """Call until the outcome is known, and print each retry. Raises Refused."""
         while True:
             try:
-                return self.rpc.call(path, request, answer, timeout=10)
+                return self.rpc.call(path, request, response, timeout=10)
             except Refused as refused:
                 if refused.code not in UNKNOWN:
                     raise

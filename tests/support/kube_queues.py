@@ -220,9 +220,9 @@ class History:
             for line in self._stream:
                 if self._ends:
                     return
-                told = json.loads(line)
-                body = told["object"]
-                if told["type"] in {"ADDED", "MODIFIED"}:
+                event = json.loads(line)
+                body = event["object"]
+                if event["type"] in {"ADDED", "MODIFIED"}:
                     self.states.setdefault(body["metadata"]["name"], []).append(body)
 
 

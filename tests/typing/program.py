@@ -84,7 +84,7 @@ def listener(state: ConnectionState) -> None:
     assert_type(state, ConnectionState)
 
 
-def told(outcome: Added | QueueletError) -> None:
+def report(outcome: Added | QueueletError) -> None:
     """Accept the outcome of a put."""
 
 
@@ -112,7 +112,7 @@ async def produce(client: Client) -> None:
         assert_type(await producer.put(b"x", tags=[Tag("a", "b")], priority=-1, ttl=60), Added)
         sent = await producer.send(b"x", not_before=datetime.now(UTC), timeout=1)
         assert_type(sent, Sent)
-        sent.add_done_callback(told)
+        sent.add_done_callback(report)
         assert_type((await sent).is_durable, bool)
         assert_type(await producer.flush(1), bool)
     async with Producer(client, "orders", ORDERS) as orders:

@@ -139,7 +139,7 @@ def test_counts_are_those_of_the_server() -> None:
     assert list(Counts._fields) == [field.name for field in pb.MessageCounts.DESCRIPTOR.fields]
 
 
-def test_what_is_effective_is_told_in_the_words_of_the_spec() -> None:
+def test_effective_values_have_the_names_of_the_spec() -> None:
     effective = STATUS["effective"]["properties"]
     assert [name for name in effective if name not in SPEC] == ["tagCount", "tagsHash"]
     for name in effective.keys() & SPEC.keys():

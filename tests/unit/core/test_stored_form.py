@@ -132,28 +132,29 @@ def test_a_browsed_message_has_its_state_and_delivery(
         return
     stored = NewMessage(b"x", encode_tags(given_tags)).stored(ID.encode(), created)
     page = pb.BrowseResponse.FromString(browsed(stored, state, until, delivery, 1 << 22) + next_page("7"))
-    told = page.messages[0]
+    decoded = page.messages[0]
     assert page.next_page_token == "7"
-    assert told.message == expected(b"x", given_tags, created)
-    assert int(told.state) == state
-    assert told.until.ToNanoseconds() == until
-    assert told.count == (delivery.count if delivery else 0)
-    assert told.consumer == (delivery.consumer if delivery and state is MessageState.LEASED else "")
+    assert decoded.message == expected(b"x", given_tags, created)
+    assert int(decoded.state) == state
+    assert decoded.until.ToNanoseconds() == until
+    assert decoded.count == (delivery.count if delivery else 0)
+    assert decoded.consumer == (delivery.consumer if delivery and state is MessageState.LEASED else "")
     if delivery and state is MessageState.DEAD:
-        assert int(told.reason) == delivery.reason
-        assert told.died.ToNanoseconds() == delivery.since
+        assert int(decoded.reason) == delivery.reason
+        assert decoded.died.ToNanoseconds() == delivery.since
     if delivery:
-        assert b"".join(pb.BrowsedMessage(tries=[each]).SerializeToString() for each in told.tries) == delivery.history
+        tries = b"".join(pb.BrowsedMessage(tries=[each]).SerializeToString() for each in decoded.tries)
+        assert tries == delivery.history
 
 
 @given(deliveries.filter(bool), times, st.sampled_from(TryOutcome), texts)
 def test_a_failed_try_names_the_consumer_and_the_reason(
     delivery: Delivery, ended: int, outcome: TryOutcome, reason: str
 ) -> None:
-    (told,) = pb.BrowsedMessage.FromString(failed_try(outcome, delivery, ended, reason)).tries
-    assert (int(told.outcome), told.consumer, told.reason) == (outcome, delivery.consumer, reason)
-    assert (told.began.ToNanoseconds(), told.ended.ToNanoseconds()) == (delivery.since, ended)
-    assert told.token == delivery.token
+    (decoded,) = pb.BrowsedMessage.FromString(failed_try(outcome, delivery, ended, reason)).tries
+    assert (int(decoded.outcome), decoded.consumer, decoded.reason) == (outcome, delivery.consumer, reason)
+    assert (decoded.began.ToNanoseconds(), decoded.ended.ToNanoseconds()) == (delivery.since, ended)
+    assert decoded.token == delivery.token
 
 
 def test_the_newest_tries_are_kept() -> None:

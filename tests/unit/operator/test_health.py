@@ -232,7 +232,7 @@ def comparing(health: Health, monkeypatch: pytest.MonkeyPatch) -> Compare:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 1_000])
-async def test_it_compares_all_that_there_are_with_all_that_it_was_told_of(
+async def test_it_compares_all_objects_with_all_that_it_was_notified_of(
     count: int, comparing: Compare, health: Health, controller: Controller
 ) -> None:
     for number in range(count):
@@ -317,7 +317,7 @@ async def get(port: int, path: str, **headers: str) -> tuple[int, str]:
         return response.status, await response.text()
 
 
-async def test_healthz_tells_of_trouble(health: Health, controller: Controller, clock: Clock, metrics: Metrics) -> None:
+async def test_healthz_reports_trouble(health: Health, controller: Controller, clock: Clock, metrics: Metrics) -> None:
     endpoints = OperatorEndpoints(health, metrics)
     port = await endpoints.listen("127.0.0.1", 0)
     try:
@@ -344,7 +344,7 @@ async def test_readyz_is_for_a_standby_too(clock: Clock, metrics: Metrics) -> No
         await endpoints.stop()
 
 
-async def test_metrics_tell_what_waits_and_how_queues_stand(
+async def test_metrics_show_what_waits_and_the_state_of_queues(
     health: Health, controller: Controller, clock: Clock, metrics: Metrics
 ) -> None:
     endpoints = OperatorEndpoints(health, metrics)

@@ -324,7 +324,7 @@ async def test_a_key_that_was_forgotten_can_come_anew(queue: WorkQueue[str]) -> 
 # How long it waits
 
 
-async def test_it_tells_how_long_the_one_that_waits_longest_has_waited(queue: WorkQueue[str], clock: Clock) -> None:
+async def test_it_shows_how_long_the_oldest_key_has_waited(queue: WorkQueue[str], clock: Clock) -> None:
     assert queue.oldest() == 0
     queue.add("a", Priority.RESYNC)
     clock.now += 5
@@ -345,7 +345,7 @@ async def test_nobody_has_waited_for_less_than_no_time() -> None:
     assert (queue.oldest(), queue.longest_in_progress()) == (0, 0)
 
 
-async def test_it_tells_when_a_key_was_last_done_with(queue: WorkQueue[str], clock: Clock) -> None:
+async def test_it_shows_when_a_key_was_last_done(queue: WorkQueue[str], clock: Clock) -> None:
     queue.add("a", Priority.CHANGE)
     await take(queue)
     clock.now += 7
