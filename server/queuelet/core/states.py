@@ -24,7 +24,7 @@ to call `advance` then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 from sortedcontainers import SortedList
@@ -285,14 +285,11 @@ class States:
         unused: bool,
     ) -> list[QueueletError | None]:
         """End the leases of tokens without an ack, as `end_try` does. Return an error or None for each."""
-        results: list[QueueletError | None] = []
-        for token in tokens:
-            held = self.held_by(token)
-            if isinstance(held, QueueletError):
-                results.append(held)
-                continue
-            self.end_try(*held, now, outcome, reason, wake, dead=dead, unused=unused)
-            results.append(None)
+
+        def end(_: int, seq: int, delivery: Delivery) -> None:
+            self.end_try(seq, delivery, now, outcome, reason, wake, dead=dead, unused=unused)
+
+        results = self._change_leases(tokens, end)
         tally = self._messages.tally
         if outcome is TryOutcome.NACKED:
             tally.nacked += results.count(None)
@@ -302,17 +299,13 @@ class States:
 
     def extend(self, tokens: Iterable[int], deadline: int) -> list[QueueletError | None]:
         """Change the deadline of leases. Return an error or None for each token."""
-        results: list[QueueletError | None] = []
-        for token in tokens:
-            held = self.held_by(token)
-            if isinstance(held, QueueletError):
-                results.append(held)
-                continue
-            seq, delivery = held
+
+        def extend(token: int, seq: int, delivery: Delivery) -> None:
             delivery.until = deadline
             self.leases.extend(token, deadline)
             self._messages.mark_changed((seq,))
-            results.append(None)
+
+        results = self._change_leases(tokens, extend)
         self._messages.tally.extended += results.count(None)
         return results
 
@@ -425,6 +418,20 @@ class States:
         return self.expiries.set_ttl(settings.message_ttl_seconds)
 
     # Internals
+
+    def _change_leases(
+        self, tokens: Iterable[int], change: Callable[[int, int, Delivery], None]
+    ) -> list[QueueletError | None]:
+        """Call `change` with each token, its message and its delivery. Return an error or None for each token."""
+        results: list[QueueletError | None] = []
+        for token in tokens:
+            held = self.held_by(token)
+            if isinstance(held, QueueletError):
+                results.append(held)
+            else:
+                change(token, *held)
+                results.append(None)
+        return results
 
     def _redrive(self, seq: int, now: int) -> None:
         self.dead.remove(seq)
