@@ -169,5 +169,8 @@ def test_a_whole_number_has_its_width() -> None:
     assert [path for path, schema in ALL.items() if schema["type"] == "integer" and "format" not in schema] == []
 
 
-def test_an_uninstall_leaves_it() -> None:
-    assert DEFINITION["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+def test_an_uninstall_leaves_it_and_argo_cd_does_not_prune_it() -> None:
+    assert DEFINITION["metadata"]["annotations"] == {
+        "helm.sh/resource-policy": "keep",
+        "argocd.argoproj.io/sync-options": "Prune=false",
+    }
