@@ -32,7 +32,7 @@ class FakeCall:
 
 
 def our_handlers() -> tuple[Handlers, str]:
-    """Return our server's methods as functions from request bytes to response bytes, and the id of a queue."""
+    """Return our server's methods as functions from request bytes to response bytes, and the ID of a queue."""
     budget = MemoryBudget(1 << 50)
     stores = {StoreKind.MEMORY: MemoryStore(budget)}
     manager = Manager(stores, bounds=Bounds(), budget=budget, tokens=Tokens(1))

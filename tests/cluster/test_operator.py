@@ -356,7 +356,7 @@ def test_adoption_happens_once(kube: KubeQueues, rpc: Rpc) -> None:
 
 
 def test_a_queue_that_was_made_for_the_object_is_adopted_back_once(kube: KubeQueues, rpc: Rpc) -> None:
-    """The queue's id is the object's uid before and after the adoption, so the id does not show it."""
+    """The queue's ID is the object's uid before and after the adoption, so the ID does not show it."""
     name = kube.server_name("orders")
     kube.create(annotations={"queuelet.dev/adopt": "true"})
     assert "adoptedAt" not in kube.wait_ready()["status"]

@@ -327,7 +327,7 @@ def test_names_that_do_not_show_their_recipe_need_a_flag(place: Place) -> None:
     """A wrong guess could lose IDs or delays."""
     place.put("id", (b"a", "15551234567"))
     ended = place.bring()
-    assert_failed(ended, 2, "may be a time or an id", "--recipe", "(see 'queuelet import-curator --help')")
+    assert_failed(ended, 2, "may be a time or an ID", "--recipe", "(see 'queuelet import-curator --help')")
     assert place.bring("--recipe", "id").code == 0
     assert facts(place) == [(b"a", 0, [("curator-id", "15551234567")])]
 

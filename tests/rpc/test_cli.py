@@ -71,7 +71,7 @@ def test_q42_new_refuses_a_store_it_does_not_know(cli: Cli) -> None:
 
 @pytest.mark.parametrize("reference", ["name", "id"])
 def test_q42_get_prints_a_queue(cli: Cli, rpc: Rpc, name: str, reference: str) -> None:
-    """By its id, or by its name."""
+    """By its ID, or by its name."""
     made = rpc.get_queue(name)
     assert cli("get", name if reference == "name" else made.meta.id).json["queue"]["meta"]["id"] == made.meta.id
 

@@ -44,7 +44,7 @@ class OnDisk:
         return page.status, page.text
 
     def add(self, size: int = 1_000, queue: str = "disk") -> str:
-        """Add a message; return its id."""
+        """Add a message; return its ID."""
         return self.rpc.add(queue, bytes(size)).meta.id
 
     def why_not_added(self, size: int = 1_000) -> str:

@@ -261,7 +261,7 @@ def _queue_cases() -> Iterable[Case]:
 
 
 def _by_id_cases() -> Iterable[Case]:
-    says = "queue_id: give the id or the name of a queue"
+    says = "queue_id: give the ID or the name of a queue"
     negz = "cannot parse ID: cannot parse ID  as a UUID: invalid UUID length: 0"
     with_id = {"AddQueueTag": text(2, text(1, "k")), "DeleteQueueTag": text(2, text(1, "k"))}
     for method in (*BY_ID, *OUR_BY_ID):
@@ -572,7 +572,7 @@ def _consume_cases() -> Iterable[Case]:
     yield case("the start as a number", "Consume", integer(1, 1), says)
     for what, request in UNREADABLE.items():
         yield case(what, "Consume", text(1, request) if b"\xff" in request else request, UNREADABLE_SAYS)
-    says = "start.queue_id: give the id or the name of a queue"
+    says = "start.queue_id: give the ID or the name of a queue"
     yield case("no queue_id", "Consume", consuming(queue_id=""), says)
     for what, unknown in (("an unknown id", UNKNOWN_ID), ("an unknown name", "nobody")):
         yield case(what, "Consume", consuming(queue_id=unknown), f"there is no queue {unknown}", MISSING)
@@ -701,7 +701,7 @@ def _removals() -> Iterable[Item]:
     def removal(what: str, says: str, code: grpc.StatusCode, build: Callable[[Place], pb.QueueRemoval]) -> Item:
         return Item(what=what, item=build, code=code, says=says)
 
-    yield removal("no queue_id", "queue_id: give the id or the name of a queue", INVALID, lambda _: pb.QueueRemoval())
+    yield removal("no queue_id", "queue_id: give the ID or the name of a queue", INVALID, lambda _: pb.QueueRemoval())
     yield removal(
         "a uid without an owner",
         "owner.name: missing; give the owner's name",

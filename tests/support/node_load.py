@@ -2,7 +2,7 @@
 
     python node_load.py ADDRESS QUEUE
 
-It runs in a Pod, with the client of our image. A refused message is retried under the same id. At the end it prints the
+It runs in a Pod, with the client of our image. A refused message is retried under the same ID. At the end it prints the
 outcomes of its calls, as JSON.
 """
 

@@ -413,7 +413,7 @@ def refusal(error: grpc.RpcError) -> Refused:
 
 
 def add_batch_request(queue: str, messages: Iterable[tuple[str, bytes]]) -> pb.AddBatchRequest:
-    """Return a request to add messages under their producer's ids."""
+    """Return a request to add messages under their producer's IDs."""
     return pb.AddBatchRequest(
         queue_id=queue, messages=[pb.NewMessage(id=message_id, payload=payload) for message_id, payload in messages]
     )

@@ -73,7 +73,7 @@ class Curator:
     # Curator's commands
 
     def put(self, recipe: str, path: str, items: Iterable[tuple[bytes, str | int]]) -> None:
-        """Put items into a queue, each with its priority, its epoch in milliseconds or its id; '' if it has none."""
+        """Put items into a queue, each with its priority, its epoch in milliseconds or its ID; '' if it has none."""
         self._ask("put", recipe, path, *(word for item, about in items for word in (item.hex(), str(about))))
 
     def put_multi(self, path: str, items: Iterable[bytes]) -> None:

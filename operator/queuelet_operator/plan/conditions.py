@@ -110,7 +110,7 @@ def _has_adopted(known: Known, policy: Policy) -> bool:
     if known.obtained_by:
         return known.obtained_by is Cause.ADOPTED
     # The operator that adopted the queue may have stopped before it wrote the status. Two signs show it then: the queue
-    # has the id of another object, or the status still says NotOwner. If in doubt, the adoption counts as used, because
+    # has the ID of another object, or the status still says NotOwner. If in doubt, the adoption counts as used, because
     # it must not happen twice.
     an_object, queue = known.object, known.queue
     if not (an_object.adopts and queue and is_of_object(queue, policy.owner(an_object))):

@@ -520,7 +520,7 @@ class Producer(Generic[Item]):
 
         Args:
             client: An open client.
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             serializer: Converts items to bytes.
             **options: Settings, as for `queuelet.client.Producer`.
 
@@ -708,7 +708,7 @@ class Consumer(Generic[Item]):
 
         Args:
             client: An open client.
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             handler: A plain function that does the work of a message; None to loop over the messages.
             serializer: Converts bytes to items.
             **options: Settings, as for `queuelet.client.Consumer`.

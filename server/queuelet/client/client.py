@@ -237,7 +237,7 @@ class Client:
             store: Where messages are stored, a `StoreKind` or its name, `MEMORY` or `DISK`.
             limit: The largest number of messages in the queue; -1 for unlimited.
             tags: Tags of the queue, as pairs of key and value.
-            name: A unique name; empty for a queue that has only an id.
+            name: A unique name; empty for a queue that has only an ID.
             delivery: Leases, number of deliveries and time to live; None for the server's defaults.
 
         Returns:
@@ -264,7 +264,7 @@ class Client:
         """Return a queue with its settings and message counts.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
 
         Returns:
             The queue as it is now.
@@ -279,7 +279,7 @@ class Client:
         """Delete a queue and its messages. Do nothing if there is no such queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
         """
         await self.call("DeleteQueue", filled(pb.DeleteQueueRequest, queue_id=queue), pb.DeleteQueueResponse)
 
@@ -287,7 +287,7 @@ class Client:
         """Add a tag to a queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             tag: A pair of key and value.
 
         Raises:
@@ -300,7 +300,7 @@ class Client:
         """Remove a tag from a queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             tag: A pair of key and value.
 
         Raises:
@@ -370,7 +370,7 @@ class Client:
         """Return the statistics of a queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
 
         Returns:
             The queue's counters and gauges.
@@ -380,7 +380,7 @@ class Client:
             InvalidArgument: The name is empty.
         """
         if not queue:
-            raise InvalidArgument("queue: empty; give a name or an id, or use server_stats", field="queue")
+            raise InvalidArgument("queue: empty; give a name or an ID, or use server_stats", field="queue")
         response = await self.call("GetStats", filled(pb.GetStatsRequest, queue_id=queue), pb.GetStatsResponse)
         return converted("GetStats", queue_stats_from_pb, response.queue)
 
@@ -414,7 +414,7 @@ class Client:
         `Producer` has no such gap, because it sends a request ID.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             payload: The message's bytes.
             tags: Tags of the message, as pairs of key and value.
             message_id: A UUID for the message; it is not added again while a message of this ID is queued.
@@ -449,7 +449,7 @@ class Client:
         """Add messages in their order.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             messages: The messages, at least one.
             wait: Whether to wait until the queue has space if it is full, until the timeout.
             request_id: A text that makes the call idempotent: repeated with it within a minute, the call adds nothing
@@ -471,7 +471,7 @@ class Client:
         """Remove and return the first ready message.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             wait: How long to wait for a message if none is ready, in seconds. This is added to the timeout.
             request_id: A text that makes the call idempotent: repeated with it within a minute, the call returns the
                 same message.
@@ -496,7 +496,7 @@ class Client:
         """Remove and return the first ready messages.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             maximum: The largest number of messages; 0 for as many as fit into a response.
             wait: How long to wait for the first message if none is ready, in seconds. This is added to the timeout.
             request_id: A text that makes the call idempotent: repeated with it within a minute, the call returns the
@@ -521,7 +521,7 @@ class Client:
         """Return the first ready message and leave it in the queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
 
         Returns:
             The message that Pop would return now.
@@ -536,7 +536,7 @@ class Client:
         """Return the first ready messages and leave them in the queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             maximum: The largest number of messages; 0 for as many as fit into a response.
 
         Returns:
@@ -554,7 +554,7 @@ class Client:
         """Iterate over the messages of a queue in order, page by page, without changing anything.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             selector: Tags to match, in the syntax of kubectl's selectors; empty matches all messages.
             states: Only messages in these states; empty for all states.
             page_size: How many messages to ask for at once; 0 for the server's default.
@@ -595,7 +595,7 @@ class Client:
         """Remove messages from a queue by ID, by selector, or all of them.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             ids: IDs of messages to remove.
             selector: Tags to match, in the syntax of kubectl's selectors.
             everything: Whether to remove all messages.
@@ -633,7 +633,7 @@ class Client:
         """Lease the first ready messages.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             maximum: The largest number of messages; 0 for as many as fit into a response.
             wait: How long to wait for the first message if none is ready, in seconds. This is added to the timeout.
             lease: How long the leases last, in seconds; 0 for the queue's setting.
@@ -667,7 +667,7 @@ class Client:
         """Acknowledge messages: their work is done, so the queue removes them.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             tokens: The tokens of their leases.
 
         Returns:
@@ -697,7 +697,7 @@ class Client:
         """Give leased messages back to the queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             tokens: The tokens of their leases.
             delay: How long the messages are not delivered again, in seconds.
             reason: Why they failed, which their history shows.
@@ -728,7 +728,7 @@ class Client:
         """Extend leases.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             tokens: The tokens of the leases.
             lease: How long the leases last from now, in seconds; 0 for the queue's setting.
 
@@ -761,7 +761,7 @@ class Client:
         A `Consumer` does this for you, reconnects, and extends leases.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             credit: How many messages the server may send before it gets more credit.
             lease: How long leases last, in seconds; 0 for the queue's setting.
             maximum: The largest number of messages in one response; 0 lets the server choose.
@@ -809,7 +809,7 @@ class Client:
         """Make dead messages ready again by ID, by selector, or all of them. It stops when the iteration is left.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             ids: IDs of messages to redrive.
             selector: Tags to match, in the syntax of kubectl's selectors.
             everything: Whether to redrive all dead messages.

@@ -103,7 +103,7 @@ class Consumer(Generic[Item]):
 
         Args:
             client: An open client.
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             handler: Does the work of a message; None to iterate over the messages instead.
             serializer: Converts bytes to items.
             concurrency: How many messages to handle at a time.

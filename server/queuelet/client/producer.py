@@ -77,7 +77,7 @@ class Producer(Generic[Item]):
 
         Args:
             client: An open client.
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             serializer: Converts items to bytes.
             batch_messages: The largest number of messages in one call.
             batch_bytes: About the largest number of bytes in one call; a larger message is sent alone.

@@ -339,7 +339,7 @@ async def _all(commits: Sequence[Awaitable[None]]) -> None:
 
 def _check_given(reference: str, field: str) -> None:
     if not reference:
-        raise InvalidArgument(f"{field}: give the id or the name of a queue", field=field)
+        raise InvalidArgument(f"{field}: give the ID or the name of a queue", field=field)
 
 
 def _owner_after(present: Owner | None, declared: Owner | None) -> Owner | None:

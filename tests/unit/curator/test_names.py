@@ -160,9 +160,9 @@ def test_names_show_their_recipe(nodes: list[str], recipe: Recipe | None) -> Non
     [
         (
             ["queue-|DEADBEEF|0000000003"],
-            "the text between the bars of queue-|DEADBEEF|0000000003 may be a time or an id",
+            "the text between the bars of queue-|DEADBEEF|0000000003 may be a time or an ID",
         ),
-        (["queue-|15551234567|0000000003"], "may be a time or an id"),
+        (["queue-|15551234567|0000000003"], "may be a time or an ID"),
         (["qn-0000000001", "queue-0000000001"], "there are both qn-0000000001 and queue-0000000001"),
         (["queue-1000000050000000003", "queue-|a|0000000003"], "no recipe creates both"),
     ],

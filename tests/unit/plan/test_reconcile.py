@@ -363,7 +363,7 @@ def test_a_queue_made_for_the_object_was_not_adopted() -> None:
 
 
 def test_what_is_taken_from_the_object_is_taken_back_once_though_the_queue_was_made_for_it() -> None:
-    """Its id is the object's uid, so only the operator that took it back knows of it until the status says so."""
+    """Its ID is the object's uid, so only the operator that took it back knows of it until the status says so."""
     world = World(server=HERE, queue=None, an_object=an_object(adopts=True))
     world.look()
     assert world.an_object.status.adopted_at == ""
