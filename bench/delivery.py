@@ -148,7 +148,7 @@ async def _run(  # noqa: PLR0913  # each argument is a setting of the measuremen
     return rows
 
 
-async def _leases(  # noqa: PLR0913, PLR0917  # as above
+async def _leases(  # noqa: PLR0913, PLR0917  # each argument is a setting of the measurement
     server: _Server, store: str, batch: int, callers: int, rounds: int, messages: int
 ) -> list[Figure]:
     """Measure a lease and its ack after the Add before it."""

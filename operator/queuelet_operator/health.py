@@ -25,8 +25,8 @@ log = structlog.get_logger()
 STUCK_AFTER = 120.0
 """Seconds after which work that waits without any progress is a failure. A step takes 30 at most."""
 
-LONGEST_LOOK = 600.0
-"""Seconds that reconciling one Queue may take: twice the time of eight steps of 30."""
+LONGEST_RECONCILE = 600.0
+"""Seconds that reconciling one Queue may take: more than twice the time of eight steps of 30."""
 
 WATCH_IS_OLD_AFTER = RESTART_EVERY + 130.0
 """Seconds after which a watch must have restarted, which it normally does every five minutes."""
@@ -74,7 +74,7 @@ class Health:
         queue = controller.queue
         if queue.oldest() > STUCK_AFTER and now - queue.last_done > STUCK_AFTER:
             return f"{len(queue)} Queues are waiting and none was processed for {now - queue.last_done:.0f} s"
-        if queue.longest_in_progress() > LONGEST_LOOK:
+        if queue.longest_in_progress() > LONGEST_RECONCILE:
             return f"a Queue has been in progress for {queue.longest_in_progress():.0f} s"
         return ""
 

@@ -1,4 +1,4 @@
-"""The limits that a server enforces on sizes, counts and times, all in one place."""
+"""The limits that an administrator can set, on sizes, counts and times; `limits.py` has the fixed ones."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class DeliverySettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueDefinition:
-    """The definition of a queue. Everything except its store can be changed later."""
+    """The definition of a queue. Everything except its store and its name can be changed later."""
 
     store: StoreKind = StoreKind.MEMORY
     """Where the messages are stored."""

@@ -56,7 +56,7 @@ class Queue:
     """Grows with each change of the settings. Messages do not change it."""
 
     epoch: str
-    """The epoch of its store. A store with another epoch has lost its queues."""
+    """The epoch of its store. A changed epoch means that the store lost or replaced its contents."""
 
     @property
     def definition(self) -> QueueDefinition:

@@ -39,7 +39,7 @@ from support.rpc import eventually, unique_name
 from support.server_process import ServerProcess
 
 NOT_BLOCKING = {"park", "call", "call_once", "stream", "consume"}
-"""Methods that take or return encoded requests."""
+"""Methods that take or return generated classes or encoded requests."""
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def public_names(kind: type) -> set[str]:
 
 
 def test_a_client_has_every_call_of_the_async_one() -> None:
-    """All but those for encoded requests, and each with the same arguments."""
+    """All but those for generated classes and encoded requests, and each with the same arguments."""
     names = public_names(aio.Client) - NOT_BLOCKING
     assert public_names(Client) == names
     for name in names - {"connection", "state", "listen"}:

@@ -212,7 +212,7 @@ class History:
             headers={"Authorization": f"Bearer {user['token']}"},
         )
         context = ssl.create_default_context(cafile=str(self._control_plane.certificates.authority))
-        opened: HTTPResponse = urlopen(request, context=context)  # noqa: S310  # as above
+        opened: HTTPResponse = urlopen(request, context=context)  # noqa: S310  # a URL of our own
         return opened
 
     def _read(self) -> None:

@@ -15,7 +15,8 @@ A loop over a consumer runs in your own thread. A handler runs in a pool of as m
 `concurrency`. Serializers and the callbacks of `Client.listen` and `Sent` run in the client's thread, so they must not
 block and cannot call anything of this module.
 
-The methods of `queuelet.client.Client` that take or return encoded requests are not here: `call`, `stream`, `consume`.
+The methods of `queuelet.client.Client` that take or return generated classes or encoded requests are not here: `call`,
+`call_once`, `stream`, `consume`.
 """
 
 from __future__ import annotations

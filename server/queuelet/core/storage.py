@@ -63,7 +63,13 @@ class Messages(Protocol):
     # Adding
 
     def append(self, seq: int, body: bytes, own_id: bytes = b"") -> None:
-        """Add a message to the end of the line. `seq` is larger than any before; `own_id` is the producer's ID."""
+        """Add a message to the end of the line.
+
+        Args:
+            seq: the sequence number, which is larger than any before.
+            body: the message in its stored form.
+            own_id: the ID that the producer gave to the message, empty if the server made it.
+        """
 
     def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
         """Add messages to the end of the line, numbered from `first` on, which is larger than any before."""
@@ -160,7 +166,7 @@ class Store(Protocol):
 
     @property
     def epoch(self) -> str:
-        """An ID that changes if the store has lost its contents, and only then."""
+        """A random ID. A changed one means that the store lost or replaced its contents, as a restore does."""
 
     @property
     def is_durable(self) -> bool:

@@ -333,7 +333,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert found == expected
 
     @rule(data=st.data(), by_id=st.booleans(), states=st.one_of(st.just(set()), some_states))
-    def purge(self, data: st.DataObject, by_id: bool, states: set[MessageState]) -> None:  # noqa: FBT001  # as above
+    def purge(self, data: st.DataObject, by_id: bool, states: set[MessageState]) -> None:  # noqa: FBT001  # hypothesis passes it by name
         now = self.now()
         rows = {each.seq: each.body for each in self.queue.browse(0, 1_000, now=now).messages}
         chosen = data.draw(st.sets(st.sampled_from(list(rows)))) if rows else set()
@@ -367,7 +367,7 @@ class QueueMachine(RuleBasedStateMachine):
     # Changing
 
     @rule(limit=st.one_of(st.just(-1), st.integers(1, 6)), draining=st.booleans())
-    def redefine(self, limit: int, draining: bool) -> None:  # noqa: FBT001  # as above
+    def redefine(self, limit: int, draining: bool) -> None:  # noqa: FBT001  # hypothesis passes it by name
         self.model.limit, self.model.is_draining = limit, draining
         if draining:
             for waiter in self.waiters:

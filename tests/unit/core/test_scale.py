@@ -95,7 +95,7 @@ def busy_queue() -> Queue:
             queue.add(draft(b"x", terms=terms), NOW)
     messages = queue._messages  # noqa: SLF001  # the test counts lookups inside
     assert isinstance(messages, MemoryMessages)
-    messages._bodies = CountedMessages(messages._bodies)  # noqa: SLF001  # as above
+    messages._bodies = CountedMessages(messages._bodies)  # noqa: SLF001  # the test counts lookups inside
     messages.ranks = CountedMessages(messages.ranks)
     messages.deliveries = CountedMessages(messages.deliveries)
     return queue
