@@ -18,10 +18,10 @@ connection.
 `client.py` has the calls, over the channel of `connection.py`, `connection_state.py` and `cached_files.py`;
 `retries.py` says which errors to retry, and `forks.py` detects forks. `producer.py` fills `send_buffer.py` with
 `pending_put.py`, and sends its batches by `batch_call.py`, with `encoding.py` and `put_failures.py`. `consumer.py`
-takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`, which `lease_session.py` fills by
-`consume_stream.py`, with `finished.py`. `messages.py`, `serializers.py`, `options.py` and `errors.py` are the types
-that programs see, checked by `validation.py` and `text.py`; those about queues are in `queuelet.values` and
-`queuelet.definition`. `sharder.py` and `blocking.py` build on all of these.
+takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`. `lease_session.py` fills it, and
+reconnects after an outage, by `consume_stream.py`, with `finished.py`. `messages.py`, `serializers.py`, `options.py`
+and `errors.py` are the types that programs see, checked by `validation.py` and `text.py`; those about queues are in
+`queuelet.values` and `queuelet.definition`. `sharder.py` and `blocking.py` build on all of these.
 """
 
 import os

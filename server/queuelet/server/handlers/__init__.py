@@ -2,7 +2,8 @@
 
 `adding.py` has the RPCs that add messages, `messages.py` those that remove and show them. `queues.py`, `leases.py`,
 `redrive.py` and `watch.py` have the RPCs of those names; `consume.py` has the Consume stream, with its `heartbeat.py`.
-`long_poll.py` waits for a message, `durability.py` for a commit.
+`long_poll.py` waits for a message, and gives a retried call its first response (`Queue.take_once`). `durability.py`
+waits for a commit.
 """
 
 from __future__ import annotations
