@@ -120,7 +120,7 @@ class ServerLink:
                 self._went_away(why)
             else:
                 self._is_still_away(why)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  # it guards nothing
+            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  # jitter needs no secure randomness
             backoff = min(backoff * 2, LAST_BACKOFF)
 
     async def _watch(self, client: Client) -> None:

@@ -77,7 +77,7 @@ def test_a_flipped_bit_is_found_and_the_message_is_set_aside_alone(harness: Disk
     assert messages.checkout_many(5, 1 << 30) == tuple(map(list, zip(*good[:5], strict=True)))
     assert list(zip(*messages.take_many(COUNT, 1 << 30), strict=True)) == good[5:]
     assert forgotten == [each + 1 for each in rotten]
-    assert (len(messages), messages.damaged, messages.first_in_line) == (5, 10, 0)
+    assert (len(messages), messages.damaged, messages.first_many(1, 0)) == (5, 10, ([], []))
     harness.commit()
     assert harness.store.stats().damaged_found == 10
 

@@ -183,7 +183,7 @@ def test_messages_of_before_a_failure_refuse_every_call(harness: DiskHarness, di
     for call in (
         lambda: messages.append(3, b"three"),
         messages.take,
-        lambda: messages.first_in_line,
+        lambda: messages.first_many(1, 0),
         lambda: messages.get(1),
         lambda: messages.discard(1),
         lambda: messages.after(0, 10, 1 << 40),

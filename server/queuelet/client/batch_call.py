@@ -51,7 +51,7 @@ _GRACE = 5.0
 """How much longer than its messages may wait for space a call may take, in seconds, so that it gets a response."""
 
 _LONGEST_WAIT = 3_600.0
-"""From this time on, in seconds, a wait for space needs no limit of its own, because the call's is shorter."""
+"""A wait longer than this, in seconds, is not sent, because the call's own timeout is shorter."""
 
 
 class BatchCall:

@@ -831,7 +831,7 @@ class Client:
 
     # Any call
 
-    async def call(  # as `receive`
+    async def call(
         self,
         name: str,
         request: ProtobufMessage,
@@ -903,7 +903,7 @@ class Client:
 
     # Internals
 
-    async def _call(  # as `call`
+    async def _call(
         self,
         name: str,
         request: ProtobufMessage,

@@ -79,10 +79,6 @@ class Messages(Protocol):
 
     # The line
 
-    @property
-    def first_in_line(self) -> int:
-        """The sequence number of the first message in line, 0 if the line is empty."""
-
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return the first messages in line: at most `count`, and at most `max_bytes` unless the first is larger."""
 

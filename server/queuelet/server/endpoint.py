@@ -77,7 +77,7 @@ class Method:
 
     name: str
     event: str
-    """The log message of its calls: negz/q's if it has one (Q33)."""
+    """The log message of its calls: negz/q's if it has one (docs/compatibility.md, Q33)."""
     unary: UnaryHandler | None = None
     stream: StreamHandler | None = None
 

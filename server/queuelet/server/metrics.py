@@ -1,8 +1,8 @@
 """Metrics, collected at scrape time from plain integers.
 
 The path of a message uses no metrics library: queues and latencies count in integers, and this module turns them into
-Prometheus families. The first three have negz/q's names, labels and help texts, word for word (Q30, Q31), so that its
-dashboards keep working.
+Prometheus families. The first three have negz/q's names, labels and help texts, word for word (docs/compatibility.md,
+Q30 and Q31), so that its dashboards keep working.
 """
 
 from __future__ import annotations

@@ -108,12 +108,6 @@ class MemoryMessages:
 
     # The line
 
-    @property
-    def first_in_line(self) -> int:
-        """The sequence number of the first message in line, 0 if there is none."""
-        seqs = self.first_many(1, 0)[0]
-        return seqs[0] if seqs else 0
-
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return the first messages in line."""
         seqs, bodies, _ = self._first(count, max_bytes)

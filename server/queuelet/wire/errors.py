@@ -108,7 +108,10 @@ def status_of(error: QueueletError) -> Status:
 
 
 def negz_status_of(error: QueueletError, method: str) -> Status:
-    """Return the status of an error for negz/q's clients, with the text of negz/q if it has one (Q12, Q14-Q17, Q20)."""
+    """Return the status of an error for negz/q's clients, with the text of negz/q if it has one.
+
+    See docs/compatibility.md, Q12, Q14-Q17 and Q20.
+    """
     status = status_of(error)
     queue = error.facts.get("queue", "")
     match error:

@@ -40,7 +40,7 @@ Respond = Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes]
 
 
 class AddRpcs:
-    """The handlers."""
+    """The RPCs that add messages."""
 
     def __init__(self, manager: Manager, lifecycle: Lifecycle) -> None:
         self._manager = manager

@@ -68,7 +68,7 @@ _BEATS_PER_LEASE = 5
 
 
 class ConsumeRpcs:
-    """The handler."""
+    """The RPC of the Consume stream."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
@@ -216,7 +216,7 @@ class _Stream:
         self._is_waiting = False
         """Whether the stream's waiter is in the queue's line of waiters."""
         self._was_called = False
-        """Whether the waiter was called for a message that the stream has not leased yet."""
+        """Whether the queue woke this stream, and it has not leased a message since."""
         self._is_sending = False
         self._was_heard = True
         """Whether the client has sent a request, other than a receipt, since the last response."""

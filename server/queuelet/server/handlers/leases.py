@@ -39,7 +39,7 @@ _SMALLEST = 96
 
 
 class LeaseRpcs:
-    """The handlers."""
+    """The RPCs that lease messages, and end or extend leases."""
 
     def __init__(self, manager: Manager, long_poll: LongPoll) -> None:
         self._manager = manager

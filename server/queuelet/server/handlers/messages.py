@@ -33,7 +33,7 @@ _STEP = 100
 
 
 class MessageRpcs:
-    """The handlers."""
+    """The RPCs that remove and show messages."""
 
     def __init__(self, manager: Manager, long_poll: LongPoll) -> None:
         self._manager = manager

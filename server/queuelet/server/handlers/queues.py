@@ -47,7 +47,7 @@ _PAGE_OVERHEAD = 32
 
 
 class QueueRpcs:
-    """The handlers."""
+    """The RPCs about queues, and the statistics."""
 
     def __init__(self, manager: Manager, *, started: int) -> None:
         """Make the handlers; `started` is when the server started, in nanoseconds since 1970."""
@@ -102,7 +102,10 @@ class QueueRpcs:
         return pb.GetQueueResponse(queue=queue_to_pb(queue)).SerializeToString()
 
     def delete_queue(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Delete a queue. As in negz/q, deleting an unknown queue succeeds (Q16), but a malformed ID does not (Q14)."""
+        """Delete a queue. As in negz/q, deleting an unknown queue succeeds, but a malformed ID does not.
+
+        See docs/compatibility.md, Q16 and Q14.
+        """
         reference = pb.DeleteQueueRequest.FromString(data).queue_id
         try:
             queue = self._manager.get(reference)

@@ -23,7 +23,7 @@ _OVERHEAD = 64
 
 
 class WatchRpcs:
-    """The handler."""
+    """The RPC that watches queues."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager

@@ -199,15 +199,6 @@ class DiskMessages:
 
     # The line
 
-    @property
-    def first_in_line(self) -> int:
-        """The sequence number of the first message in line, 0 if there is none."""
-        self._check()
-        seqs = self._window.seqs
-        if seqs:
-            return seqs[0]
-        return seqs[0] if self._fill(1, 0) else 0
-
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return the first messages in line: at most `count`, of at most `max_bytes` in total but at least one."""
         self._check()
