@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from queuelet.cli.failures import refused
+from queuelet.limits import LONGEST_LEASE, LONGEST_TIME
 from queuelet.tags import Tag
 
 SETTINGS: dict[str, Any] = {"show_default": True, "max_content_width": 120, "help_option_names": ["-h", "--help"]}
@@ -33,16 +34,13 @@ LARGEST_TOKEN = 2**64 - 1
 YEAR = 365 * 86_400
 """A year in seconds, the longest wait."""
 
-LONGEST = 10 * YEAR
-"""The longest delay or time to live that a server accepts, in seconds."""
-
 
 class Seconds(click.FloatRange):
     """A duration in seconds: a plain number, or numbers with units, such as 250ms, 5m or 1h30m."""
 
     name = "duration"
 
-    def __init__(self, least: float = 0, most: float = LONGEST, *, above: bool = False) -> None:
+    def __init__(self, least: float = 0, most: float = LONGEST_TIME, *, above: bool = False) -> None:
         """Make a type with bounds in seconds; `above` excludes the lower one."""
         super().__init__(min=least, max=most, min_open=above)
 
@@ -318,9 +316,6 @@ selector_option = click.option(
 tag_option = click.option(
     "-t", "--tag", "tags", type=TagType(), multiple=True, metavar="KEY=VALUE", help="A tag; repeatable."
 )
-
-LONGEST_LEASE = 12 * 3600
-"""The longest lease that a server accepts, in seconds."""
 
 lease_option = click.option(
     "--lease",

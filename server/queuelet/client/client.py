@@ -39,10 +39,11 @@ from queuelet.client.messages import (
 )
 from queuelet.client.pending_put import Added
 from queuelet.client.retries import UNAVAILABLE, Backoff
-from queuelet.client.text import LONGEST_CONSUMER, LONGEST_REASON, filled, sendable
+from queuelet.client.text import filled, sendable
 from queuelet.client.validation import Seconds, seconds_of, timeout_of
 from queuelet.definition import DeliverySettings, MessageState, QueueDefinition, StoreKind
 from queuelet.errors import InvalidArgument, MessageNotFound, QueueletError, Unreachable
+from queuelet.limits import LONGEST_CONSUMER, LONGEST_REASON
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.values import (

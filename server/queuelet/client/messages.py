@@ -14,11 +14,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from queuelet.client.pending_put import Added
-from queuelet.client.text import LONGEST_REASON, check_text, sendable
+from queuelet.client.text import check_text, sendable
 from queuelet.client.validation import Seconds, seconds_of
 from queuelet.definition import DeathReason, MessageState, TryOutcome
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.ids import parse_uuid, why_not_uuid
+from queuelet.limits import LONGEST_REASON
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import error_from_pb, errors_from_pb

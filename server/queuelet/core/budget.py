@@ -11,6 +11,12 @@ and the line.
 Measured with 1,000,000 messages; test_memory_overhead.py checks it.
 """
 
+OWN_ID_OVERHEAD = 160
+"""Memory that an ID given by a producer takes in addition, in bytes: it is indexed in both directions."""
+
+RESPONSE_OVERHEAD = 160
+"""Memory that a stored response takes in addition to its bytes, in bytes."""
+
 
 class MemoryBudget:
     """Counts the memory in use, and refuses more than the watermark.

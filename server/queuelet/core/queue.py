@@ -33,11 +33,10 @@ from queuelet.core.waiting import AddResult, Draft, Duplicate, TakerLine, Waitin
 from queuelet.definition import Counts, MessageState, QueueDefinition, TryOutcome
 from queuelet.errors import LeaseLost, QueueletError
 from queuelet.ids import MessageIds
+from queuelet.limits import SECOND_NS
 
 QUEUE_OVERHEAD = 4_096
 """The memory of an empty queue without tags, in bytes."""
-
-_SECOND = 1_000_000_000
 
 
 class Queue:
@@ -335,7 +334,7 @@ class Queue:
             self._catch_up(now)
         if self.claims.holder is not None and self.claims.holder is not claim:
             raise refusals.held(self)
-        deadline = now + (lease or self.definition.delivery.lease_seconds * _SECOND)
+        deadline = now + (lease or self.definition.delivery.lease_seconds * SECOND_NS)
         if self._states.is_voiding:
             return Leased([], 0, [], deadline)  # voided messages return, and may come before the first
         seqs, bodies = self._order.checkout_many(maximum, max_bytes)
@@ -397,7 +396,7 @@ class Queue:
         """
         if now >= self.next_event:
             self.advance(now)
-        deadline = now + (lease or self.definition.delivery.lease_seconds * _SECOND)
+        deadline = now + (lease or self.definition.delivery.lease_seconds * SECOND_NS)
         results = self._states.extend(tokens, deadline)
         self.set_alarm(deadline)
         return results, deadline

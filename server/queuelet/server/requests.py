@@ -17,6 +17,7 @@ from queuelet.core.stored_form import NewMessage, encode_tags
 from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition
 from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
+from queuelet.limits import END_OF_TIME, LONGEST_LEASE, LONGEST_TIME, MAX_DELIVERIES, SECOND_NS
 from queuelet.tags import Tags, checked_tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.values import QueueDeclaration
@@ -59,8 +60,8 @@ def delivery_from_pb(delivery: pb.DeliverySettings) -> DeliverySettings:
     given = {field.name: value for field, value in delivery.ListFields()}
     for field, most in (
         ("lease_seconds", LONGEST_LEASE),
-        ("max_deliveries", 1_000),
-        ("message_ttl_seconds", _LONGEST),
+        ("max_deliveries", MAX_DELIVERIES),
+        ("message_ttl_seconds", LONGEST_TIME),
     ):
         if field in given and not 1 <= given[field] <= most:
             raise InvalidArgument(
@@ -139,16 +140,9 @@ def number_from_token(token: str) -> int:
 def seconds_from_pb(duration: Duration, field: str) -> float:
     """Return how long a call may wait, in seconds. Values above ten years become ten years."""
     _check_nanos(duration, field)
-    if duration.seconds > _LONGEST:
-        return float(_LONGEST)
-    return nanoseconds_from_pb(duration, field, _LONGEST) / 1e9
-
-
-_SECOND = 1_000_000_000
-"""Nanoseconds in a second."""
-
-_LONGEST = 3650 * 86_400
-"""The longest wait, delay or time to live, in seconds: ten years."""
+    if duration.seconds > LONGEST_TIME:
+        return float(LONGEST_TIME)
+    return nanoseconds_from_pb(duration, field, LONGEST_TIME) / 1e9
 
 
 def nanoseconds_from_pb(duration: Duration, field: str, most: int) -> int:
@@ -158,11 +152,7 @@ def nanoseconds_from_pb(duration: Duration, field: str, most: int) -> int:
         raise InvalidArgument(f"{field}: negative; use 0 s or more", field=field)
     if duration.seconds > most:
         raise InvalidArgument(f"{field}: {duration.seconds:,} s is too long; use at most {most:,} s", field=field)
-    return duration.seconds * 1_000_000_000 + duration.nanos
-
-
-LONGEST_LEASE = 12 * 3600
-"""The longest lease, in seconds."""
+    return duration.seconds * SECOND_NS + duration.nanos
 
 
 def lease_from_pb(duration: Duration, field: str = "lease") -> int:
@@ -179,7 +169,7 @@ def lease_from_pb(duration: Duration, field: str = "lease") -> int:
 
 def _check_nanos(time: Duration | Timestamp, field: str) -> None:
     """Raise `InvalidArgument` if the nanoseconds are a second or more, which protobuf's specification forbids."""
-    if time.nanos >= _SECOND:
+    if time.nanos >= SECOND_NS:
         raise InvalidArgument(
             f"{field}: {time.nanos:,} ns is out of range; use at most 999,999,999 ns in addition to the seconds",
             field=field,
@@ -188,7 +178,7 @@ def _check_nanos(time: Duration | Timestamp, field: str) -> None:
 
 def delay_from_pb(duration: Duration, field: str = "delay") -> int:
     """Return a delay in nanoseconds."""
-    return nanoseconds_from_pb(duration, field, _LONGEST)
+    return nanoseconds_from_pb(duration, field, LONGEST_TIME)
 
 
 def text_from_pb(text: str, field: str, most: int) -> str:
@@ -245,19 +235,15 @@ def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
         raise InvalidArgument(f"{field}: give not_before or delay, not both", field=f"{field}.delay")
     _check_nanos(message.not_before, f"{field}.not_before")
     # Computed by hand, because protobuf's own conversions raise for times that it cannot represent.
-    not_before = message.not_before.seconds * 1_000_000_000 + message.not_before.nanos if has_time else 0
-    if message.not_before.nanos < 0 or not 0 <= not_before < _END_OF_TIME:
+    not_before = message.not_before.seconds * SECOND_NS + message.not_before.nanos if has_time else 0
+    if message.not_before.nanos < 0 or not 0 <= not_before < END_OF_TIME:
         raise InvalidArgument(
             f"{field}.not_before: the time is out of range; use one from 1970 to 2200", field=f"{field}.not_before"
         )
     if not_before:
         # It is a wall-clock time, and the server's own clock may be behind.
         not_before = max(0, not_before - CLOCK.behind_ns())
-    ttl = nanoseconds_from_pb(message.ttl, f"{field}.ttl", _LONGEST)
+    ttl = nanoseconds_from_pb(message.ttl, f"{field}.ttl", LONGEST_TIME)
     if has_ttl and not ttl:
         raise InvalidArgument(f"{field}.ttl: 0 is not allowed; use more, or leave it out", field=f"{field}.ttl")
     return Terms(message.priority, not_before, delay_from_pb(message.delay, f"{field}.delay"), ttl)
-
-
-_END_OF_TIME = 7_258_118_400 * 1_000_000_000
-"""2200-01-01, in nanoseconds since 1970; not much later the number would no longer fit 64 bits."""

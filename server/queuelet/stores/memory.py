@@ -6,14 +6,11 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
-from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
+from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD, RESPONSE_OVERHEAD, MemoryBudget
 from queuelet.core.message import Delivery, Rank, Tally
 from queuelet.core.storage import Messages, StoredQueue
 from queuelet.definition import QueueDefinition
 from queuelet.ids import new_id_prefix
-
-OWN_ID_OVERHEAD = 160
-"""Memory that an ID given by a producer takes in addition, in bytes: it is indexed in both directions."""
 
 _SLACK = 1_024
 """How many empty positions the line may have before compacting it is worth the time."""
@@ -208,7 +205,7 @@ class MemoryMessages:
         """Save the response to a request."""
         self.responses[key] = until
         self._responses[key] = response
-        self._budget.used += len(response) + OWN_ID_OVERHEAD
+        self._budget.used += len(response) + RESPONSE_OVERHEAD
 
     def response(self, key: bytes) -> bytes | None:
         """Return a saved response, None if there is none."""
@@ -220,7 +217,7 @@ class MemoryMessages:
             self.responses.pop(key, None)
             response = self._responses.pop(key, None)
             if response is not None:
-                self._budget.used -= len(response) + OWN_ID_OVERHEAD
+                self._budget.used -= len(response) + RESPONSE_OVERHEAD
 
     # All
 

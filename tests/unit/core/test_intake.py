@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from queuelet.core.budget import MESSAGE_OVERHEAD
+from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD
 from queuelet.core.waiting import AddResult, Duplicate
 from queuelet.errors import InvalidArgument, MemoryExhausted, QueueFull
-from queuelet.stores.memory import OWN_ID_OVERHEAD
 from support.drafts import draft, id_of, payload_of
 from support.queues import add, budget_of, make_queue, pop_all
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from queuelet.core.budget import MESSAGE_OVERHEAD
+from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD, RESPONSE_OVERHEAD
 from queuelet.core.consumers import Claim
 from queuelet.core.leases import LEASE_OVERHEAD
 from queuelet.core.message import Terms
@@ -19,7 +19,6 @@ from queuelet.core.stored_form import NewMessage
 from queuelet.core.waiting import AddResult, Duplicate, Waiter, WaitingAdd
 from queuelet.definition import Counts, DeliverySettings, MessageState, QueueDefinition, TryOutcome
 from queuelet.errors import QueueEmpty, QueueHeld, QueueletError
-from queuelet.stores.memory import OWN_ID_OVERHEAD
 from support.drafts import draft, id_of, payload_of, tries_of
 from support.naive_queue import NEVER, NaiveQueue
 from support.queues import make_manager
@@ -458,7 +457,7 @@ class QueueMachine(RuleBasedStateMachine):
     def the_memory_accounts_balance(self) -> None:
         records = self.model.records
         kept = [
-            len(response) + OWN_ID_OVERHEAD
+            len(response) + RESPONSE_OVERHEAD
             for key, (_, response) in self.responses.items()
             if key in self.stored_responses
         ]

@@ -29,9 +29,10 @@ from queuelet.core.queue import Queue
 from queuelet.core.waiting import Waiter
 from queuelet.definition import TryOutcome
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
+from queuelet.limits import LONGEST_CONSUMER, LONGEST_HEARTBEAT, LONGEST_REASON, SECOND_NS, SHORTEST_HEARTBEAT
 from queuelet.server.endpoint import Call, Send
 from queuelet.server.handlers.heartbeat import MISSED, Heartbeat
-from queuelet.server.handlers.leases import LONGEST_CONSUMER, LONGEST_REASON, deliveries, fitting, nack_delay_from_pb
+from queuelet.server.handlers.leases import deliveries, fitting, nack_delay_from_pb
 from queuelet.server.requests import check_at_most, lease_from_pb, nanoseconds_from_pb, page_size_from_pb, text_from_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import BatchErrors
@@ -58,10 +59,8 @@ With a credit of a thousand, a client then processes one response while the next
 _MOST_UNREPORTED = 10_000
 """If this many results wait to be sent, because the client does not read, its requests are not read either."""
 
-_SECOND = 1_000_000_000
-
-_FASTEST_BEAT, _SLOWEST_BEAT = 100_000_000, 3_600_000_000_000
-"""The range of a heartbeat, in nanoseconds."""
+_FASTEST_BEAT = round(SHORTEST_HEARTBEAT * SECOND_NS)
+"""The shortest time between two heartbeats, in nanoseconds."""
 
 _BEATS_PER_LEASE = 5
 """The least heartbeats in a lease: three are missed before a lease that was extended after a third expires."""
@@ -124,13 +123,11 @@ def _read_start(start: pb.ConsumeStart) -> _Start:
             field="start.max_bytes",
         )
     heartbeat = (
-        nanoseconds_from_pb(start.heartbeat, "start.heartbeat", _SLOWEST_BEAT // _SECOND)
-        if start.HasField("heartbeat")
-        else 0
+        nanoseconds_from_pb(start.heartbeat, "start.heartbeat", LONGEST_HEARTBEAT) if start.HasField("heartbeat") else 0
     )
-    if heartbeat and not _FASTEST_BEAT <= heartbeat <= _SLOWEST_BEAT:
+    if heartbeat and not _FASTEST_BEAT <= heartbeat <= LONGEST_HEARTBEAT * SECOND_NS:
         raise InvalidArgument(
-            f"start.heartbeat: {heartbeat / _SECOND:g} s is out of range; use 0.1 s to 1 h, or leave it out",
+            f"start.heartbeat: {heartbeat / SECOND_NS:g} s is out of range; use 0.1 s to 1 h, or leave it out",
             field="start.heartbeat",
         )
     return _Start(
@@ -205,7 +202,7 @@ class _Stream:
         self._unheard = 0
         """The first token that was leased since the client's last request, 0 if there is none."""
         self._next_check = _STEP
-        lease = start.lease or queue.definition.delivery.lease_seconds * _SECOND
+        lease = start.lease or queue.definition.delivery.lease_seconds * SECOND_NS
         self._beat_ns = _agreed(start.heartbeat, lease)
         self._heartbeat: Heartbeat | None = None
         self._is_beat_due = self._is_silent = self._has_ended = False
@@ -228,7 +225,7 @@ class _Stream:
         try:
             self._apply(first)
             if self._beat_ns:
-                self._heartbeat = Heartbeat(self._beat_ns / _SECOND, self._beat, self._miss)
+                self._heartbeat = Heartbeat(self._beat_ns / SECOND_NS, self._beat, self._miss)
             self._reader = self._start_task(self._read(requests))
             if not self._queue.ready:
                 self._update_waiting()  # before any response, so that a stream refused with TooMany gets none
@@ -299,7 +296,7 @@ class _Stream:
         self._wake()
 
     def _silence(self) -> ClientSilent:
-        seconds = MISSED * self._beat_ns / _SECOND
+        seconds = MISSED * self._beat_ns / SECOND_NS
         return ClientSilent(
             f"the client was silent for {seconds:g} s: its process or its machine is frozen, or its handler blocks "
             "the event loop; its leases ended, and the messages are redelivered",

@@ -11,6 +11,7 @@ from queuelet.core.queue import Queue
 from queuelet.core.stored_form import DELIVERY_ENVELOPE, delivered
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.fairness import MANY, in_turn
+from queuelet.limits import LONGEST_CONSUMER, LONGEST_REASON
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import DURABILITY_2, after_commit
 from queuelet.server.handlers.long_poll import LongPoll
@@ -24,12 +25,6 @@ from queuelet.server.requests import (
 )
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import BatchErrors
-
-LONGEST_CONSUMER = 256
-"""The longest name of a consumer, in bytes."""
-
-LONGEST_REASON = 1_024
-"""The longest reason of a Nack, in bytes."""
 
 _DONE = b"\x0a\x00"
 """A field `results = 1` without an error."""

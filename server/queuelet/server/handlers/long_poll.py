@@ -9,14 +9,12 @@ from queuelet.clock import now_ns
 from queuelet.core.queue import Queue
 from queuelet.core.waiting import Waiter
 from queuelet.errors import InvalidArgument
+from queuelet.limits import LONGEST_REQUEST_ID
 from queuelet.server.endpoint import Call
 from queuelet.server.lifecycle import Lifecycle
 
 _MARGIN = 0.1
 """A waiting call responds this many seconds before its deadline, or a tenth of its remaining time if that is less."""
-
-_LONGEST_REQUEST_ID = 64
-"""The longest request ID, in bytes."""
 
 
 class LongPoll:
@@ -118,9 +116,9 @@ def request_key(kind: bytes, request_id: str) -> bytes:
         InvalidArgument: the request ID is too long.
     """
     key = request_id.encode()
-    if len(key) > _LONGEST_REQUEST_ID:
+    if len(key) > LONGEST_REQUEST_ID:
         raise InvalidArgument(
-            f"request_id: {len(key):,} bytes are too many; use at most {_LONGEST_REQUEST_ID}, such as a UUID",
+            f"request_id: {len(key):,} bytes are too many; use at most {LONGEST_REQUEST_ID}, such as a UUID",
             field="request_id",
         )
     return kind + key

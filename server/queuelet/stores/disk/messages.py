@@ -9,6 +9,7 @@ from itertools import islice, takewhile
 from time import time_ns
 
 from queuelet.clock import now_ns
+from queuelet.core.budget import MESSAGE_OVERHEAD, RESPONSE_OVERHEAD
 from queuelet.core.message import Delivery, Rank, Tally
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
@@ -17,10 +18,7 @@ from queuelet.stores.disk.reader import Reader
 from queuelet.stores.disk.rows import QueueRecord, delivery_row, rank_row, response_row, tally_row, tally_to_json
 from queuelet.stores.disk.schema import end_place, first_place
 from queuelet.stores.disk.verified_rows import Damage
-from queuelet.stores.disk.window import OVERHEAD, Window, WindowBudget
-
-RESPONSE_OVERHEAD = 160
-"""Memory that a saved response takes in addition to its bytes, in bytes."""
+from queuelet.stores.disk.window import Window, WindowBudget
 
 _UNKNOWN = -1
 """The size of a message out of line that was not read since the store was opened."""
@@ -185,7 +183,7 @@ class DiskMessages:
         self._fresh.update(added)
         self._count += count
         self.stored_bytes += size
-        self._charge(size + count * OVERHEAD)
+        self._charge(size + count * MESSAGE_OVERHEAD)
         for seq, body in added.items():
             if not (is_next and window.fits(len(body))):
                 break
@@ -383,7 +381,7 @@ class DiskMessages:
         for seq in changes.added:
             body = fresh.pop(seq, None)
             if body is not None:
-                size += len(body) + OVERHEAD
+                size += len(body) + MESSAGE_OVERHEAD
         for seq, own_id in changes.own_ids.items():
             if self._own_ids.get(own_id) == seq:
                 del self._own_ids[own_id]
@@ -406,7 +404,7 @@ class DiskMessages:
         """Release all memory."""
         self._window.evict()
         self._window = Window(self._shared.window_budget)
-        self._charge(-sum(len(body) + OVERHEAD for body in self._fresh.values()))
+        self._charge(-sum(len(body) + MESSAGE_OVERHEAD for body in self._fresh.values()))
         self._charge(-sum(map(len, self._responses.values())) - len(self.responses) * RESPONSE_OVERHEAD)
         self._fresh, self._removed, self._out_of_line, self._own_ids, self._responses = {}, set(), {}, {}, {}
         self._noted_leases, self._stored_deliveries, self._damaged = {}, set(), set()
@@ -470,7 +468,7 @@ class DiskMessages:
         self._fresh[seq] = body
         self._count += 1
         self.stored_bytes += size
-        self._charge(size + OVERHEAD)
+        self._charge(size + MESSAGE_OVERHEAD)
         return changes
 
     def _remove(self, seq: int, size: int) -> None:
@@ -486,7 +484,7 @@ class DiskMessages:
             if self._own_ids.get(own_id) == seq:
                 del self._own_ids[own_id]
         if self._fresh.pop(seq, None) is not None:
-            self._charge(-size - OVERHEAD)
+            self._charge(-size - MESSAGE_OVERHEAD)
         self._count -= 1
         self.stored_bytes -= size
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError
 
 from queuelet.bounds import UNBOUNDED
-from queuelet.clock import END_OF_TIME
 from queuelet.core.message import Delivery, Rank, Tally
 from queuelet.definition import DeathReason, DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
+from queuelet.limits import END_OF_TIME
 from queuelet.stores.disk import checksums
 from queuelet.stores.disk.schema import MOST_NUMBERS, SEQ_BITS
 from queuelet.tags import Tag
