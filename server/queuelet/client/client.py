@@ -32,10 +32,10 @@ from queuelet.client.messages import (
     NewMessage,
     added_from_pb,
     browsed_from_pb,
+    checked_tags_to_pb,
     duration_to_pb,
     new_message,
     new_message_to_pb,
-    tags_to_pb,
 )
 from queuelet.client.pending_put import Added
 from queuelet.client.retries import UNAVAILABLE, Backoff
@@ -254,7 +254,7 @@ class Client:
             pb.NewQueueRequest,
             store=store_to_pb(store) if isinstance(store, StoreKind) else store,
             limit=limit,
-            tags=tags_to_pb(tags),
+            tags=checked_tags_to_pb(tags),
             name=name,
             delivery=filled(delivery_to_pb, delivery=delivery) if delivery else None,
         )
@@ -294,7 +294,7 @@ class Client:
         Raises:
             QueueNotFound: There is no such queue.
         """
-        request = filled(pb.AddQueueTagRequest, queue_id=queue, tag=tags_to_pb([tag])[0])
+        request = filled(pb.AddQueueTagRequest, queue_id=queue, tag=checked_tags_to_pb([tag])[0])
         await self.call("AddQueueTag", request, pb.AddQueueTagResponse)
 
     async def untag_queue(self, queue: str, tag: Tag) -> None:
@@ -307,7 +307,7 @@ class Client:
         Raises:
             QueueNotFound: There is no such queue.
         """
-        request = filled(pb.DeleteQueueTagRequest, queue_id=queue, tag=tags_to_pb([tag])[0])
+        request = filled(pb.DeleteQueueTagRequest, queue_id=queue, tag=checked_tags_to_pb([tag])[0])
         await self.call("DeleteQueueTag", request, pb.DeleteQueueTagResponse)
 
     async def declare_queues(self, declarations: Sequence[QueueDefinition | QueueDeclaration]) -> list[DeclareResult]:

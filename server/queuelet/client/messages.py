@@ -317,7 +317,7 @@ def new_message(  # noqa: PLR0913  # independent arguments, all keyword-only
         raise _invalid("priority", f"{priority} is out of range; use -2^31 to 2^31 - 1")
     message = pb.NewMessage(payload=payload, id=message_id, priority=priority)
     if tags:
-        message.tags.extend(tags_to_pb(tags))
+        message.tags.extend(checked_tags_to_pb(tags))
     for field, time in (("delay", delay), ("ttl", ttl)):
         if (duration := duration_to_pb(time, field)) is not None:
             getattr(message, field).CopyFrom(duration)
@@ -370,8 +370,8 @@ def nack_to_pb(
     )
 
 
-def tags_to_pb(tags: Iterable[Tag]) -> list[pb.Tag]:
-    """Convert tags. Raises `InvalidArgument` for anything but pairs of strings."""
+def checked_tags_to_pb(tags: Iterable[Tag]) -> list[pb.Tag]:
+    """Return tags from a program as protobuf. Raises `InvalidArgument` for anything but pairs of strings."""
     return list(map(_tag_to_pb, tags))
 
 

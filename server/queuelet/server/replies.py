@@ -5,14 +5,14 @@ from __future__ import annotations
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire.values import counts_to_pb, delivery_to_pb, owner_to_pb, store_to_pb
+from queuelet.wire.values import counts_to_pb, delivery_to_pb, owner_to_pb, store_to_pb, tags_to_pb
 
 
 def queue_to_pb(queue: Queue) -> pb.Queue:
     """Return a queue as protobuf."""
     definition = queue.definition
     message = pb.Queue(
-        meta=pb.Metadata(id=queue.id, tags=[pb.Tag(key=tag.key, value=tag.value) for tag in definition.tags]),
+        meta=pb.Metadata(id=queue.id, tags=tags_to_pb(definition.tags)),
         store=store_to_pb(definition.store),
         name=definition.name,
         limit=definition.limit,

@@ -90,7 +90,8 @@ def tag_from_pb(tag: pb.Tag) -> Tag:
     return Tag(tag.key, tag.value)
 
 
-def _tags_to_pb(tags: Tags) -> list[pb.Tag]:
+def tags_to_pb(tags: Tags) -> list[pb.Tag]:
+    """Return tags as protobuf."""
     return [pb.Tag(key=key, value=value) for key, value in tags]
 
 
@@ -123,7 +124,7 @@ def declaration_to_pb(declaration: QueueDeclaration) -> pb.QueueDeclaration:
         id=declaration.queue_id,
         store=store_to_pb(definition.store),
         limit=definition.limit,
-        tags=_tags_to_pb(definition.tags),
+        tags=tags_to_pb(definition.tags),
         owner=owner_to_pb(definition.owner) if definition.owner else None,
         adopt=declaration.adopt,
         delivery=delivery_to_pb(definition.delivery),
