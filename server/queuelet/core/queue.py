@@ -237,8 +237,7 @@ class Queue:
             TooMany: the maximum number of calls wait on this queue, in all or from this address.
             MemoryExhausted: the memory budget has no room for the messages while they wait.
         """
-        if now >= self.next_event:
-            self.advance(now)
+        self._advance_if_due(now)
         return self._intake.wait_to_add(drafts, done, now, peer)
 
     def give_up_adding(self, waiting: WaitingAdd, now: int) -> None:
@@ -383,8 +382,7 @@ class Queue:
             dead: whether the messages die immediately.
             unused: whether the deliveries are not counted, because no handler got the messages.
         """
-        if now >= self.next_event:
-            self.advance(now)
+        self._advance_if_due(now)
         results = self._states.nack(tokens, now, outcome, reason, now + delay, dead=dead, unused=unused)
         self.set_alarm(self._states.next_at)
         return results
@@ -394,8 +392,7 @@ class Queue:
 
         Return an error or None for each token, and the new deadline.
         """
-        if now >= self.next_event:
-            self.advance(now)
+        self._advance_if_due(now)
         deadline = now + (lease or self.definition.delivery.lease_seconds * SECOND_NS)
         results = self._states.extend(tokens, deadline)
         self.set_alarm(deadline)
@@ -420,8 +417,7 @@ class Queue:
 
         No states mean all states. Messages in line are only read if READY is among the states.
         """
-        if now >= self.next_event:
-            self.advance(now)
+        self._advance_if_due(now)
         return self._browser.page(after, count, states)
 
     def purge_ids(self, message_ids: Iterable[bytes], now: int, states: Iterable[MessageState] = ()) -> int:
@@ -433,8 +429,7 @@ class Queue:
 
         No states mean all states.
         """
-        if now >= self.next_event:
-            self.advance(now)
+        self._advance_if_due(now)
         count = self._states.purge(seqs, set(states))
         self._intake.wake_waiting(now)
         return count
@@ -448,8 +443,7 @@ class Queue:
 
         They keep their priority and their history. The tokens of their earlier leases become invalid.
         """
-        if now >= self.next_event:
-            self.advance(now)
+        self._advance_if_due(now)
         count = self._states.redrive(seqs, now)
         self.set_alarm(self._states.next_at)
         self._waiting_takers.wake(count)
@@ -523,6 +517,11 @@ class Queue:
         self._intake.wake_waiting(now)
         self.next_event = NEVER
         self.set_alarm(min(self._states.next_at, self.responses.next_at))
+
+    def _advance_if_due(self, now: int) -> None:
+        """Make overdue transitions if there are any. Frequent calls, such as Add and Ack, have the condition inline."""
+        if now >= self.next_event:
+            self.advance(now)
 
     def _catch_up(self, now: int) -> None:
         """Make all overdue transitions that matter for a delivery: expired messages must not be delivered.
