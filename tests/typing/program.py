@@ -29,6 +29,7 @@ from queuelet.client import (
     NewMessage,
     NotSent,
     OnError,
+    PendingPut,
     Producer,
     PutsFailed,
     Queue,
@@ -37,7 +38,6 @@ from queuelet.client import (
     QueueRemoval,
     Received,
     RemoveResult,
-    Sent,
     Serializer,
     Sharder,
     StoreKind,
@@ -111,7 +111,7 @@ async def produce(client: Client) -> None:
         assert_type(producer, Producer[bytes])
         assert_type(await producer.put(b"x", tags=[Tag("a", "b")], priority=-1, ttl=60), Added)
         sent = await producer.send(b"x", not_before=datetime.now(UTC), timeout=1)
-        assert_type(sent, Sent)
+        assert_type(sent, PendingPut)
         sent.add_done_callback(report)
         assert_type((await sent).is_durable, bool)
         assert_type(await producer.flush(1), bool)

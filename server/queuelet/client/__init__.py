@@ -36,9 +36,9 @@ from queuelet.client.connection_state import ConnectionState
 from queuelet.client.consume_stream import Consumption
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.errors import BadResponse, Closed, Forked, NotSent, PutsFailed
-from queuelet.client.messages import BrowsedMessage, Delivery, Message, NewMessage, News, Try
+from queuelet.client.messages import BrowsedMessage, ConsumeUpdate, Delivery, Message, NewMessage, Try
 from queuelet.client.options import OnError
-from queuelet.client.pending_put import Added, Sent
+from queuelet.client.pending_put import Added, PendingPut
 from queuelet.client.producer import Producer
 from queuelet.client.received_message import Received
 from queuelet.client.serializers import BYTES, JSON, TEXT, ModelSerializer, Serializer
@@ -71,9 +71,10 @@ from queuelet.values import (
 
 __all__ = [
     "BYTES", "JSON", "TEXT", "Added", "BadResponse", "BrowsedMessage", "Client", "Closed", "Connection",
-    "ConnectionState", "Consumer", "Consumption", "Counts", "DeathReason", "DeclareOutcome", "DeclareResult",
-    "Delivery", "DeliverySettings", "Forked", "Handler", "Message", "MessageState", "ModelSerializer", "NewMessage",
-    "News", "NotSent", "OnError", "Owner", "Producer", "PutsFailed", "Queue", "QueueChanges", "QueueDeclaration",
-    "QueueDefinition", "QueueRemoval", "QueueStats", "Received", "RedriveProgress", "RemoveOutcome", "RemoveResult",
-    "RemovedQueue", "Sent", "Serializer", "ServerStats", "Sharder", "StoreKind", "StoreState", "Try", "TryOutcome",
+    "ConnectionState", "ConsumeUpdate", "Consumer", "Consumption", "Counts", "DeathReason", "DeclareOutcome",
+    "DeclareResult", "Delivery", "DeliverySettings", "Forked", "Handler", "Message", "MessageState",
+    "ModelSerializer", "NewMessage", "NotSent", "OnError", "Owner", "PendingPut", "Producer", "PutsFailed", "Queue",
+    "QueueChanges", "QueueDeclaration", "QueueDefinition", "QueueRemoval", "QueueStats", "Received",
+    "RedriveProgress", "RemoveOutcome", "RemoveResult", "RemovedQueue", "Serializer", "ServerStats", "Sharder",
+    "StoreKind", "StoreState", "Try", "TryOutcome",
 ]  # fmt: skip

@@ -30,7 +30,7 @@ from queuelet.client.connection import decoded
 from queuelet.client.encoding import request_bytes
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.messages import is_durable
-from queuelet.client.pending_put import Added, Sent
+from queuelet.client.pending_put import Added, PendingPut
 from queuelet.client.retries import FULL, UNAVAILABLE, Backoff
 from queuelet.client.send_buffer import SendBuffer
 from queuelet.errors import (
@@ -69,13 +69,13 @@ class BatchCall:
         self._count = 0
         self._settled_request_id = ""
         """The ID of the last request with a response, which the server need not remember any more."""
-        self.in_flight: list[Sent] = []
+        self.in_flight: list[PendingPut] = []
         """The batch."""
         self._request: pb.AddBatchRequest | None = None
         """Its request, once there is one."""
         self.doubt: QueueletError | None = None
         """Why it is unknown whether the batch was added; None while it certainly was not."""
-        self._added: list[Sent] = []
+        self._added: list[PendingPut] = []
         """The messages of the last call, all added, if they are not settled yet."""
         self._added_response = pb.AddBatchResponse()
 
@@ -177,7 +177,7 @@ class BatchCall:
             else:
                 self.settle_added()
             return
-        rest: list[Sent] = []
+        rest: list[PendingPut] = []
         errors = errors_from_pb(response.results)
         for put, result, error in zip(self.in_flight, response.results, errors, strict=True):
             if isinstance(error, FULL) and self._wait_for_room and not put.done():

@@ -12,8 +12,8 @@ from any thread to it and wait for the result. Unless documented otherwise, they
 Leaving `with` ends the thread.
 
 A loop over a consumer runs in your own thread. A handler runs in a pool of as many threads as the consumer's
-`concurrency`. Serializers and the callbacks of `Client.listen` and `Sent` run in the client's thread, so they must not
-block and cannot call anything of this module.
+`concurrency`. Serializers and the callbacks of `Client.listen` and `PendingPut` run in the client's thread, so they
+must not block and cannot call anything of this module.
 
 The methods of `queuelet.client.Client` that take or return generated classes or encoded requests are not here: `call`,
 `call_once`, `stream`, `consume`.
@@ -53,7 +53,7 @@ from queuelet.v1 import queue_pb2 as pb
 if TYPE_CHECKING:
     from queuelet.client.lease_session import LeaseSession
 
-__all__ = ["Client", "Consumer", "Handler", "Producer", "Sent"]
+__all__ = ["Client", "Consumer", "Handler", "PendingPut", "Producer"]
 
 _log = logging.getLogger("queuelet.client")
 
@@ -450,10 +450,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_begin_child)
 
 
-class Sent:
+class PendingPut:
     """A put that is in flight. Its `result` is `Added`, or the error that prevented it."""
 
-    def __init__(self, sent: aio.Sent, thread: _LoopThread) -> None:
+    def __init__(self, sent: aio.PendingPut, thread: _LoopThread) -> None:
         self._sent = sent
         self._thread = thread
         self._generation = forks.generation()
@@ -595,7 +595,7 @@ class Producer(Generic[Item]):
         """
         return self._thread.run(self._ours().put_many, list(items))
 
-    def send(self, item: Item, **options: Unpack[PutOptions]) -> Sent:
+    def send(self, item: Item, **options: Unpack[PutOptions]) -> PendingPut:
         """Put an item into the queue, and return before it is sent.
 
         Args:
@@ -608,7 +608,7 @@ class Producer(Generic[Item]):
         Raises:
             QueueletError: The errors of `queuelet.client.Producer.send`.
         """
-        return Sent(self._thread.run(self._ours().send, item, **options), self._thread)
+        return PendingPut(self._thread.run(self._ours().send, item, **options), self._thread)
 
     def flush(self, timeout: Seconds | None = None) -> bool:
         """Wait until all puts so far have an outcome.

@@ -207,7 +207,7 @@ class BrowsedMessage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class News:
+class ConsumeUpdate:
     """A response of the server on a stream of `Client.consume`."""
 
     deliveries: Sequence[Delivery] = ()
@@ -226,7 +226,7 @@ class News:
     """Set once, in the first response of a stream with a heartbeat: the longest silence of either side, in seconds."""
 
     @classmethod
-    def of(cls, response: pb.ConsumeResponse) -> News:
+    def of(cls, response: pb.ConsumeResponse) -> ConsumeUpdate:
         """Convert a response."""
         return cls(
             deliveries=tuple(map(Delivery, response.deliveries)),

@@ -30,7 +30,7 @@ from queuelet.client.encoding import encode_message, encode_payload
 from queuelet.client.errors import Closed
 from queuelet.client.messages import new_message
 from queuelet.client.options import MessageOptions, ProducerOptions
-from queuelet.client.pending_put import Added, Sent
+from queuelet.client.pending_put import Added, PendingPut
 from queuelet.client.send_buffer import NEVER, SendBuffer
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.text import check_text
@@ -195,7 +195,7 @@ class Producer(Generic[Item]):
             item, tags=tags, message_id=message_id, priority=priority, delay=delay, not_before=not_before, ttl=ttl,
             timeout=timeout,
         )  # fmt: skip
-        sent.is_asked_after = True
+        sent.was_awaited = True
         try:
             if not self._is_sent_by_caller and not self._batch.in_flight and len(self._buffer.buffered) == 1:
                 await self._send_here()
@@ -225,7 +225,7 @@ class Producer(Generic[Item]):
         *,
         timeout: Seconds | None = None,  # noqa: ASYNC109  # as `put`
         **options: Unpack[MessageOptions],
-    ) -> Sent:
+    ) -> PendingPut:
         """Put an item into the queue, and return before it is sent. Blocks while too many messages are unsettled.
 
         Await the returned put for its outcome, or leave it: closing the producer raises errors that were never awaited.
@@ -260,7 +260,7 @@ class Producer(Generic[Item]):
         loop = self._loop
         seconds = self._timeout if seconds is None else seconds
         deadline = NEVER if seconds is None else loop.time() + seconds
-        sent = Sent(message, deadline, buffer.hurry)
+        sent = PendingPut(message, deadline, buffer.hurry)
         if buffer.callers or buffer.is_full(sent.size):
             await buffer.wait_for_space(sent.size, deadline)
         if timeout is not None:
