@@ -23,7 +23,7 @@ from queuelet_operator.plan.model import (
     Declare,
     DeletionContext,
     DropFinalizer,
-    LookAround,
+    ReadDeletionContext,
     Refusal,
     Remove,
     Removed,
@@ -106,7 +106,7 @@ class Actions:
                     await self._declare(entry, step)
                 case Remove():
                     await self._remove(entry, step)
-                case LookAround():
+                case ReadDeletionContext():
                     entry.deletion_context = await self._contexts.read(entry.object.key.namespace)
                 case WriteStatus():
                     await self._write_status(entry, step)

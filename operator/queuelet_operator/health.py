@@ -104,7 +104,7 @@ class Health:
                 self.count_compared(differs=there_are != self.controller.seen)
 
 
-class OperatorEndpoints(HttpPort):
+class OperatorHttpPort(HttpPort):
     """The HTTP port with `/metrics`, `/healthz` and `/readyz`. `hosts` are additional accepted values of Host."""
 
     def __init__(self, health: Health, metrics: Metrics, hosts: Collection[str] = ()) -> None:

@@ -18,7 +18,7 @@ from queuelet.tasks import first_ended
 from queuelet_operator.class_keeper import ClassKeeper
 from queuelet_operator.controller import Controller
 from queuelet_operator.event_recorder import EventRecorder
-from queuelet_operator.health import Health, OperatorEndpoints
+from queuelet_operator.health import Health, OperatorHttpPort
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi, login, open_session
 from queuelet_operator.leader import identity, lead
 from queuelet_operator.metrics import Metrics
@@ -37,7 +37,7 @@ async def operate(settings: Settings) -> int:
     configuration = await login()
     metrics, health = Metrics(), Health()
     metrics.watch_files(settings.connection.file_problems)
-    http = OperatorEndpoints(health, metrics, settings.http_hosts)
+    http = OperatorHttpPort(health, metrics, settings.http_hosts)
     metrics_port = await http.listen(*split_address(settings.metrics))
     session = open_session(configuration, metrics, connections=settings.workers + 8, watch_began=health.watch_began)
     try:

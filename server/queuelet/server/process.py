@@ -33,7 +33,7 @@ from queuelet.server.credentials import BearerToken, Credentials, TlsFiles
 from queuelet.server.endpoint import Endpoint
 from queuelet.server.grpc_transport import GrpcTransport
 from queuelet.server.handlers import Service
-from queuelet.server.http import ServerEndpoints
+from queuelet.server.http import ServerHttpPort
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Lifecycle
@@ -139,7 +139,7 @@ class Server:
             incoming,
         )
         connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
-        self._http = ServerEndpoints(
+        self._http = ServerHttpPort(
             manager=self.manager,
             connections=connections,
             registry=server_registry(

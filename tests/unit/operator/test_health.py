@@ -18,7 +18,7 @@ from queuelet_operator.health import (
     STUCK_AFTER,
     WATCH_IS_OLD_AFTER,
     Health,
-    OperatorEndpoints,
+    OperatorHttpPort,
 )
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
@@ -318,7 +318,7 @@ async def get(port: int, path: str, **headers: str) -> tuple[int, str]:
 
 
 async def test_healthz_reports_trouble(health: Health, controller: Controller, clock: Clock, metrics: Metrics) -> None:
-    endpoints = OperatorEndpoints(health, metrics)
+    endpoints = OperatorHttpPort(health, metrics)
     port = await endpoints.listen("127.0.0.1", 0)
     try:
         assert await get(port, "/healthz") == (200, "ok\n")
@@ -332,7 +332,7 @@ async def test_healthz_reports_trouble(health: Health, controller: Controller, c
 
 async def test_readyz_is_for_a_standby_too(clock: Clock, metrics: Metrics) -> None:
     health = Health()
-    endpoints = OperatorEndpoints(health, metrics)
+    endpoints = OperatorHttpPort(health, metrics)
     port = await endpoints.listen("127.0.0.1", 0)
     try:
         assert (await get(port, "/readyz"))[0] == 503
@@ -347,7 +347,7 @@ async def test_readyz_is_for_a_standby_too(clock: Clock, metrics: Metrics) -> No
 async def test_metrics_show_what_waits_and_the_state_of_queues(
     health: Health, controller: Controller, clock: Clock, metrics: Metrics
 ) -> None:
-    endpoints = OperatorEndpoints(health, metrics)
+    endpoints = OperatorHttpPort(health, metrics)
     port = await endpoints.listen("127.0.0.1", 0)
     try:
         controller.object_seen(a_body())
@@ -367,7 +367,7 @@ async def test_metrics_show_what_waits_and_the_state_of_queues(
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
 async def test_web_pages_are_refused_as_by_the_server(path: str, metrics: Metrics) -> None:
-    endpoints = OperatorEndpoints(Health(is_ready=True), metrics, ["operator.example.com"])
+    endpoints = OperatorHttpPort(Health(is_ready=True), metrics, ["operator.example.com"])
     port = await endpoints.listen("127.0.0.1", 0)
     try:
         assert (await get(port, path, Origin="https://evil.example"))[0] == 403

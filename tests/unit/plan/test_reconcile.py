@@ -27,9 +27,9 @@ from queuelet_operator.plan.model import (
     DeletionContext,
     DropFinalizer,
     Known,
-    LookAround,
     Nothing,
     Policy,
+    ReadDeletionContext,
     Reason,
     Refusal,
     Remove,
@@ -683,7 +683,7 @@ def test_nothing_is_declared_in_a_store_that_has_failed() -> None:
 def test_a_deletion_waits_for_a_store_that_has_failed() -> None:
     an = replace(deleting(), spec=DISK)
     was = on_disk(with_problem(30, is_full=False), an=an)
-    assert next_step(was, POLICY, NOW) == LookAround()
+    assert next_step(was, POLICY, NOW) == ReadDeletionContext()
     status = written(next_step(replace(was, deletion_context=context()), POLICY, NOW))
     assert shown(status)[RECONCILING] == ("True", "StoreFailed")
     assert next_step(replace(was, server=with_problem(30, is_full=True)), POLICY, NOW) == Remove(owner=OURS)
@@ -867,10 +867,10 @@ def context(seen_before: float = 0.0, *, terminating: bool = False, server_is_go
 @pytest.mark.parametrize("policy", [DeletionPolicy.DELETE, DeletionPolicy.DRAIN])
 def test_a_deletion_waits_for_the_server_and_looks_around(policy: DeletionPolicy) -> None:
     was = known(deleting(policy), server=away(5), queue=None)
-    assert next_step(was, POLICY, NOW) == LookAround()
+    assert next_step(was, POLICY, NOW) == ReadDeletionContext()
     waits = replace(was, deletion_context=context())
     assert next_step(waits, POLICY, NOW) == Nothing(until=NOW + 5), "until the outage is reported"
-    assert next_step(replace(was, deletion_context=context(CONTEXT_MAX_AGE)), POLICY, NOW) == LookAround()
+    assert next_step(replace(was, deletion_context=context(CONTEXT_MAX_AGE)), POLICY, NOW) == ReadDeletionContext()
 
 
 def test_a_deletion_that_waits_reports_the_outage_and_waits_on() -> None:
@@ -953,7 +953,7 @@ def test_a_drain_ends_though_the_server_would_not_take_the_object_any_more() -> 
 
 def test_a_drain_looks_around_and_reports_what_it_waits_for() -> None:
     was = known(deleting(DeletionPolicy.DRAIN), queue=draining())
-    assert next_step(was, POLICY, NOW) == LookAround()
+    assert next_step(was, POLICY, NOW) == ReadDeletionContext()
     was = replace(was, deletion_context=context())
     status = written(next_step(was, POLICY, NOW))
     assert shown(status) == {READY: ("False", "WaitingForDrain"), RECONCILING: ("True", "WaitingForDrain")}
@@ -1095,7 +1095,7 @@ class World:
                 self._declare(step)
             case Remove():
                 self._remove(step)
-            case LookAround():
+            case ReadDeletionContext():
                 self.around = DeletionContext(
                     namespace_is_terminating=self.namespace_is_terminating,
                     server_is_gone=self.service_is_gone,
