@@ -38,7 +38,7 @@ def tags_from_pb(tags: Sequence[pb.Tag], bounds: Bounds, field: str = "tags") ->
     return checked_tags(map(tag_from_pb, tags), bounds, field)
 
 
-def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
+def checked_owner(owner: pb.Owner, bounds: Bounds) -> Owner | None:
     """Return an owner, None if all of its fields are empty."""
     if not owner.name and not owner.uid and not owner.namespace_uid:
         return None
@@ -54,7 +54,7 @@ def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
     return Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
 
 
-def delivery_from_pb(delivery: pb.DeliverySettings) -> DeliverySettings:
+def checked_delivery(delivery: pb.DeliverySettings) -> DeliverySettings:
     """Return delivery settings with the defaults filled in."""
     default = DeliverySettings()
     given = {field.name: value for field, value in delivery.ListFields()}
@@ -82,7 +82,7 @@ def new_queue_from_pb(request: pb.NewQueueRequest, bounds: Bounds) -> QueueDefin
         limit=limit_from_pb(request.limit),
         tags=tags_from_pb(request.tags, bounds),
         name=checked_name(request.name, bounds) if request.name else "",
-        delivery=delivery_from_pb(request.delivery),
+        delivery=checked_delivery(request.delivery),
     )
 
 
@@ -95,8 +95,8 @@ def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> QueueD
         name=checked_name(declared.name, bounds),
         limit=limit_from_pb(declared.limit),
         tags=tags_from_pb(declared.tags, bounds),
-        owner=owner_from_pb(declared.owner, bounds),
-        delivery=delivery_from_pb(declared.delivery),
+        owner=checked_owner(declared.owner, bounds),
+        delivery=checked_delivery(declared.delivery),
         draining=declared.draining,
     )
     queue_id = checked_uuid(declared.id, "id") if declared.id else ""

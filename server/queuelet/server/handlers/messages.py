@@ -95,13 +95,15 @@ class MessageRpcs:
         pieces: list[bytes] = []
         most_bytes = self._bounds.message_bytes - _PAGE_OVERHEAD
         space = most_bytes
-        ahead = CLOCK.behind_ns()
+        behind = CLOCK.behind_ns()
         looked_at = 0
         while looked_at < self._bounds.scan:
             found = queue.browse(after, _STEP, states, now=now_ns())
             for each in found.messages:
                 if selects is None or selects(tags_of(each.body)):
-                    piece = browsed(each.body, each.state, each.until and each.until + ahead, each.delivery, most_bytes)
+                    piece = browsed(
+                        each.body, each.state, each.until and each.until + behind, each.delivery, most_bytes
+                    )
                     space -= len(piece)
                     if pieces and (len(pieces) == most or space < 0):
                         return b"".join([*pieces, next_page(str(after))])

@@ -21,10 +21,10 @@ from queuelet.server.metrics import oldest_ready_age
 from queuelet.server.replies import queue_to_pb, store_epochs
 from queuelet.server.requests import (
     check_batch,
+    checked_owner,
     declaration_from_pb,
     new_queue_from_pb,
     number_from_token,
-    owner_from_pb,
     page_size_from_pb,
     tags_from_pb,
 )
@@ -190,7 +190,7 @@ class QueueRpcs:
 
     def _remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
         try:
-            dropped = self._manager.remove(removal.queue_id, owner_from_pb(removal.owner, self._bounds), now=now_ns())
+            dropped = self._manager.remove(removal.queue_id, checked_owner(removal.owner, self._bounds), now=now_ns())
         except QueueletError as error:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REFUSED, error=error_to_pb(error))
         if dropped is None:
