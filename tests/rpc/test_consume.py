@@ -24,7 +24,7 @@ from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.core.stored_form import NewMessage
 from queuelet.core.tokens import Tokens
-from queuelet.core.waiting import Waiter
+from queuelet.core.waiting import Taker
 from queuelet.definition import QueueDefinition, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.endpoint import Call
@@ -664,7 +664,7 @@ async def test_a_stream_that_lost_its_credit_before_its_turn_passes_it_on() -> N
     stream = Driven()
     called: list[str] = []
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=1))
-    stream.queue.waiters.wait_for_message(Waiter(lambda: called.append("next")))
+    stream.queue.waiters.wait_for_message(Taker(lambda: called.append("next")))
     stream.requests.put_nowait(pb.ConsumeRequest(revoke=True).SerializeToString())
     stream.queue.add(NewMessage(b"x"), 2)
     await stream.rest()

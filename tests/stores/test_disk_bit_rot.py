@@ -11,7 +11,7 @@ from random import Random
 import apsw
 import pytest
 
-from queuelet.core.message import Delivery, Rank
+from queuelet.core.message import DeliveryRecord, Rank
 from queuelet.definition import MessageState
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.backup import back_up, restore
@@ -115,7 +115,7 @@ def test_a_message_whose_rank_or_delivery_is_damaged_is_set_aside(harness: DiskH
     messages.append(2, b"leased")
     messages.append(3, b"good")
     messages.checkout_many(1, 0)
-    messages.deliveries[2] = Delivery(MessageState.LEASED, 1, 99)
+    messages.deliveries[2] = DeliveryRecord(MessageState.LEASED, 1, 99)
     messages.mark_changed([2])
     harness.commit()
     harness.loop.run_until_complete(harness.store.close())
@@ -186,7 +186,7 @@ def test_a_backup_leaves_out_the_message_whose_rank_or_delivery_is_damaged(
     messages.append(3, b"good")
     messages.store_response(b"key", 1, b"response")
     messages.checkout_many(1, 0)
-    messages.deliveries[2] = Delivery(MessageState.LEASED, 1, 99)
+    messages.deliveries[2] = DeliveryRecord(MessageState.LEASED, 1, 99)
     messages.mark_changed([2])
     harness.commit()
     spoil(harness, f"UPDATE {table} SET checksum = checksum + 1")  # noqa: S608

@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 import pytest
 
-from queuelet.core.message import Delivery
+from queuelet.core.message import DeliveryRecord
 from queuelet.definition import MessageState
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.stores.disk import DiskSettings, check, commits, reserve, schedule, writer
@@ -97,7 +97,7 @@ def test_leases_are_kept_on_a_full_disk(harness: DiskHarness, disk: FaultyDisk) 
     fill_disk(harness, disk)
     seqs, _ = messages.checkout_many(100, 1 << 30)
     for seq in seqs:
-        messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, seq, 50, 40, "worker")
+        messages.deliveries[seq] = DeliveryRecord(MessageState.LEASED, 1, seq, 50, 40, "worker")
     messages.mark_changed(seqs)
     harness.commit()
     assert sorted(harness.reopen().deliveries) == seqs

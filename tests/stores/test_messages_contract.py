@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.core.message import Delivery, Rank
+from queuelet.core.message import DeliveryRecord, Rank
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import failed_try
 from queuelet.definition import MessageState, QueueDefinition, TryOutcome
@@ -123,7 +123,7 @@ def deliver(messages: Messages, count: int) -> list[int]:
     """Lease the first messages, as a queue does."""
     seqs, _ = messages.checkout_many(count, 1 << 20)
     for seq in seqs:
-        messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, 100 + seq, 50, 40, "worker")
+        messages.deliveries[seq] = DeliveryRecord(MessageState.LEASED, 1, 100 + seq, 50, 40, "worker")
     messages.mark_changed(seqs)
     return seqs
 
@@ -138,9 +138,9 @@ def stored_in(messages: Messages) -> list[int]:
     return [seq for seq, _ in messages.after(0, 1_000_000, 1 << 40)]
 
 
-def facts_of(delivery: Delivery) -> list[object]:
+def facts_of(delivery: DeliveryRecord) -> list[object]:
     """Return all fields of a delivery."""
-    return [getattr(delivery, name) for name in Delivery.__slots__]
+    return [getattr(delivery, name) for name in DeliveryRecord.__slots__]
 
 
 # The line
@@ -456,7 +456,7 @@ class MessagesMachine(RuleBasedStateMachine):
         self.line: set[int] = set()
         self.ids: dict[bytes, int] = {}
         self.ranks: dict[int, Rank] = {}
-        self.deliveries: dict[int, Delivery] = {}
+        self.deliveries: dict[int, DeliveryRecord] = {}
         self.responses: dict[bytes, tuple[int, bytes]] = {}
 
     # Adding
@@ -509,7 +509,7 @@ class MessagesMachine(RuleBasedStateMachine):
         self.line.difference_update(expected)
         if is_delivered:
             for seq in expected:
-                delivery = Delivery(MessageState.LEASED, 1, seq + 1_000_000, 50, 40, "worker")
+                delivery = DeliveryRecord(MessageState.LEASED, 1, seq + 1_000_000, 50, 40, "worker")
                 self.deliveries[seq] = self.messages.deliveries[seq] = delivery
             self.messages.mark_changed(expected)
 
@@ -601,7 +601,7 @@ class MessagesMachine(RuleBasedStateMachine):
         self.durable.commit()
         self.messages = self.durable.reopen()
         assert self.messages.tally.next_seq >= self.next_seq
-        # A queue changes the `Delivery` objects that the store has loaded.
+        # A queue changes the `DeliveryRecord` objects that the store has loaded.
         assert {seq: facts_of(each) for seq, each in self.messages.deliveries.items()} == {
             seq: facts_of(each) for seq, each in self.deliveries.items()
         }

@@ -8,7 +8,7 @@ from heapq import merge, nsmallest
 from itertools import islice
 from typing import NamedTuple
 
-from queuelet.core.message import Delivery
+from queuelet.core.message import DeliveryRecord
 from queuelet.core.states import States
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import id_of
@@ -33,7 +33,7 @@ class Browsed(NamedTuple):
     state: MessageState
     until: int
     """LEASED: when the lease ends. DELAYED: when the delay ends. Otherwise 0."""
-    delivery: Delivery | None
+    delivery: DeliveryRecord | None
 
 
 class Page(NamedTuple):

@@ -35,7 +35,7 @@ STORE_FLAGS = {StoreKind.DISK: "--data-dir"}
 """The flags that enable the stores that are optional."""
 
 
-class Declared(NamedTuple):
+class DeclaredQueue(NamedTuple):
     """The outcome of a declaration, and its queue."""
 
     outcome: DeclareOutcome
@@ -238,7 +238,7 @@ class Manager:
         if tag in tags:
             self.redefine(queue, replace(queue.definition, tags=tuple(t for t in tags if t != tag)), now=now)
 
-    def declare(self, declaration: QueueDeclaration, *, now: int) -> Declared:
+    def declare(self, declaration: QueueDeclaration, *, now: int) -> DeclaredQueue:
         """Create a queue or change it so that it matches its declaration.
 
         A declaration without an owner does not change the owner. The order of tags does not matter.
@@ -258,7 +258,7 @@ class Manager:
                 uid=wanted.owner.uid,
             )
         if queue is None:
-            return Declared(DeclareOutcome.CREATED, self.new(wanted, now=now, queue_id=declaration.queue_id))
+            return DeclaredQueue(DeclareOutcome.CREATED, self.new(wanted, now=now, queue_id=declaration.queue_id))
         present = queue.definition
         if wanted.owner and not declaration.adopt and not (present.owner and present.owner.may_be(wanted.owner)):
             raise _not_owner(queue, wanted.owner, "set adopt to take it over")
@@ -273,10 +273,10 @@ class Manager:
             wanted = replace(wanted, tags=present.tags)
         wanted = replace(wanted, owner=_owner_after(present.owner, wanted.owner))
         if wanted == present:
-            return Declared(DeclareOutcome.UNCHANGED, queue)
+            return DeclaredQueue(DeclareOutcome.UNCHANGED, queue)
         self.redefine(queue, wanted, now=now)
         previous = present.owner if wanted.owner != present.owner else None
-        return Declared(DeclareOutcome.UPDATED, queue, previous)
+        return DeclaredQueue(DeclareOutcome.UPDATED, queue, previous)
 
     def remove(self, reference: str, owner: Owner | None, *, now: int) -> Counts | None:
         """Delete a queue if it has this owner, or if no owner is given. Return its counts; None if it did not exist.

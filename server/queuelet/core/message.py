@@ -48,7 +48,7 @@ class Rank(NamedTuple):
     """Its own time to live, in nanoseconds; 0 for none."""
 
 
-class Delivery:
+class DeliveryRecord:
     """The deliveries of a message that was delivered or is dead. Messages that were never delivered have none."""
 
     __slots__ = (

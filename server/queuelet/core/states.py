@@ -16,7 +16,7 @@
 
 A message that is popped, acked or purged has no state any more. Ready messages are in the `ReadyOrder`, delayed ones in
 `Delays` and dead ones in `dead`; `Leases` has the tokens and deadlines of leases. A message that was delivered or died
-has a `Delivery`. The store saves deliveries and ranks, and `restore` rebuilds everything else from them.
+has a `DeliveryRecord`. The store saves deliveries and ranks, and `restore` rebuilds everything else from them.
 
 `advance` makes the transitions that are due at a certain time, and `next_at` is the time of the next one. The queue has
 to call `advance` then.
@@ -33,7 +33,7 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.delays import Delays
 from queuelet.core.expiry import Expiries
 from queuelet.core.leases import LEASE_OVERHEAD, Leases
-from queuelet.core.message import Delivery, Rank
+from queuelet.core.message import DeliveryRecord, Rank
 from queuelet.core.order import RANK_OVERHEAD, ReadyOrder
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import HISTORY, failed_try, newest_tries
@@ -121,7 +121,7 @@ class States:
             return delivery.state
         return MessageState.DELAYED if seq in self.delays.until else MessageState.READY
 
-    def held_by(self, token: int) -> tuple[int, Delivery] | QueueletError:
+    def held_by(self, token: int) -> tuple[int, DeliveryRecord] | QueueletError:
         """Return the leased message of a token and its delivery, or the error if there is none."""
         seq = self.leases.seqs.get(token)
         if seq is None:
@@ -144,7 +144,7 @@ class States:
         self.order.put(seq)
         return expiry
 
-    def leave(self, seq: int, delivery: Delivery | None) -> None:
+    def leave(self, seq: int, delivery: DeliveryRecord | None) -> None:
         """Remove a message from its current state. It stays stored, and in the line until it is discarded."""
         if delivery is not None and delivery.state is MessageState.LEASED:
             self.leased -= 1
@@ -174,7 +174,7 @@ class States:
         """Rebuild the states of messages outside the line from the deliveries and ranks that the store has loaded."""
         messages = self._messages
         self._budget.used += self._overhead
-        ended: list[tuple[int, Delivery]] = []
+        ended: list[tuple[int, DeliveryRecord]] = []
         for seq, delivery in messages.deliveries.items():
             self.leases.restore(seq, delivery.token, delivery.superseded)
             if delivery.state is MessageState.LEASED:
@@ -226,7 +226,7 @@ class States:
         for seq in seqs:
             delivery = deliveries.get(seq)
             if delivery is None:
-                delivery = deliveries[seq] = Delivery(MessageState.LEASED, 1, token, deadline, now, consumer)
+                delivery = deliveries[seq] = DeliveryRecord(MessageState.LEASED, 1, token, deadline, now, consumer)
                 counts.append(1)
             else:
                 self._messages.tally.redelivered += 1
@@ -286,7 +286,7 @@ class States:
     ) -> list[QueueletError | None]:
         """End the leases of tokens without an ack, as `end_try` does. Return an error or None for each."""
 
-        def end(_: int, seq: int, delivery: Delivery) -> None:
+        def end(_: int, seq: int, delivery: DeliveryRecord) -> None:
             self.end_try(seq, delivery, now, outcome, reason, wake, dead=dead, unused=unused)
 
         results = self._change_leases(tokens, end)
@@ -300,7 +300,7 @@ class States:
     def extend(self, tokens: Iterable[int], deadline: int) -> list[QueueletError | None]:
         """Change the deadline of leases. Return an error or None for each token."""
 
-        def extend(token: int, seq: int, delivery: Delivery) -> None:
+        def extend(token: int, seq: int, delivery: DeliveryRecord) -> None:
             delivery.until = deadline
             self.leases.extend(token, deadline)
             self._messages.mark_changed((seq,))
@@ -312,7 +312,7 @@ class States:
     def end_try(  # noqa: PLR0913, PLR0917  # each is a fact of its own
         self,
         seq: int,
-        delivery: Delivery,
+        delivery: DeliveryRecord,
         now: int,
         outcome: TryOutcome,
         reason: str,
@@ -420,7 +420,7 @@ class States:
     # Internals
 
     def _change_leases(
-        self, tokens: Iterable[int], change: Callable[[int, int, Delivery], None]
+        self, tokens: Iterable[int], change: Callable[[int, int, DeliveryRecord], None]
     ) -> list[QueueletError | None]:
         """Call `change` with each token, its message and its delivery. Return an error or None for each token."""
         results: list[QueueletError | None] = []
@@ -447,7 +447,7 @@ class States:
         self.expiries.watch(seq)
         self.order.put(seq)
 
-    def _supersede(self, seq: int, delivery: Delivery) -> None:
+    def _supersede(self, seq: int, delivery: DeliveryRecord) -> None:
         """Mark the newest token of a message as superseded. Only the last `HISTORY` ones are remembered."""
         if not delivery.token:
             return
@@ -457,7 +457,7 @@ class States:
         self.leases.supersede(seq, (last,))
         delivery.superseded = kept
 
-    def _bury(self, seq: int, delivery: Delivery, reason: DeathReason, now: int) -> None:
+    def _bury(self, seq: int, delivery: DeliveryRecord, reason: DeathReason, now: int) -> None:
         """Make a message dead that was removed from its state."""
         delivery.state = MessageState.DEAD
         delivery.reason = reason
@@ -514,7 +514,7 @@ class States:
                 continue  # it will be tracked again if it becomes ready
             self.leave(seq, delivery)
             if delivery is None:
-                delivery = self._messages.deliveries[seq] = Delivery(MessageState.DEAD)
+                delivery = self._messages.deliveries[seq] = DeliveryRecord(MessageState.DEAD)
                 self._budget.used += LEASE_OVERHEAD
             self._bury(seq, delivery, DeathReason.EXPIRED, now)
 

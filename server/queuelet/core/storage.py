@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Seque
 from dataclasses import dataclass
 from typing import Protocol
 
-from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.definition import QueueDefinition
 
 
@@ -28,7 +28,7 @@ class Messages(Protocol):
         """The ranks of messages that have one, by sequence number. The queue changes them and calls `mark_changed`."""
 
     @property
-    def deliveries(self) -> MutableMapping[int, Delivery]:
+    def deliveries(self) -> MutableMapping[int, DeliveryRecord]:
         """The deliveries of messages, by sequence number. The queue changes them and calls `mark_changed`."""
 
     @property

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from queuelet.core.message import Delivery, Terms
+from queuelet.core.message import DeliveryRecord, Terms
 from queuelet.definition import MessageState, TryOutcome
 from queuelet.ids import MessageIds
 from queuelet.tags import Tag, Tags
@@ -145,7 +145,7 @@ def id_of(body: bytes) -> bytes:
     return body[place + 3 : place + 3 + _UUID_LENGTH]
 
 
-def browsed(body: bytes, state: MessageState, until: int, delivery: Delivery | None, most: int) -> bytes:
+def browsed(body: bytes, state: MessageState, until: int, delivery: DeliveryRecord | None, most: int) -> bytes:
     """Return a stored message with its state and delivery, as a field `messages = 1` of `BrowseResponse`.
 
     The oldest tries are omitted if the result would be larger than `most` bytes otherwise.
@@ -197,7 +197,7 @@ DELIVERY_ENVELOPE = _KEY_AND_LENGTH + 9 + _TIME + 6
 """The maximum number of bytes around a message in the response to Receive."""
 
 
-def failed_try(outcome: TryOutcome, delivery: Delivery, ended: int, reason: str) -> bytes:
+def failed_try(outcome: TryOutcome, delivery: DeliveryRecord, ended: int, reason: str) -> bytes:
     """Return a failed delivery as a field `tries = 8` of `BrowsedMessage`."""
     fields = b"\x08%c%b%b" % (outcome, _field(0x12, _time(delivery.since)), _field(0x1A, _time(ended)))
     if delivery.consumer:

@@ -8,7 +8,7 @@ from typing import Protocol
 from queuelet.core import refusals
 from queuelet.core.host import Host
 from queuelet.core.states import States
-from queuelet.core.waiting import TakerLine, Waiter
+from queuelet.core.waiting import Taker, TakerLine
 
 
 class Caller(Protocol):
@@ -64,31 +64,31 @@ class Waiters:
                 self.refused += 1
                 raise refusals.too_many_of_peer(self._queue, peer, of_peer)
 
-    def wait_for_message(self, waiter: Waiter, *, first: bool = False) -> None:
-        """Wake a waiter when a message is ready. Another call may take that message first.
+    def wait_for_message(self, taker: Taker, *, first: bool = False) -> None:
+        """Wake a taker when a message is ready. Another call may take that message first.
 
         Args:
-            waiter: woken at most once.
+            taker: woken at most once.
             first: whether to wait before the others, because it was woken and another call took the message.
 
         Raises:
             TooMany: the maximum number of calls wait on this queue, in all or from this address.
         """
-        self.check(waiter.peer)
+        self.check(taker.peer)
         if first:
-            self.takers.appendleft(waiter)
+            self.takers.appendleft(taker)
         else:
-            self.takers.append(waiter)
+            self.takers.append(taker)
 
-    def stop_waiting(self, waiter: Waiter) -> bool:
-        """Stop waiting for a message. Return whether the waiter was still waiting, that is, not woken before."""
-        return self.takers.leave(waiter)
+    def stop_waiting(self, taker: Taker) -> bool:
+        """Stop waiting for a message. Return whether the taker was still waiting, that is, not woken before."""
+        return self.takers.leave(taker)
 
-    def give_up_waiting(self, waiter: Waiter) -> None:
-        """Stop waiting for a message. If the waiter was woken already, wake the next one instead."""
-        if not self.stop_waiting(waiter):
+    def give_up_waiting(self, taker: Taker) -> None:
+        """Stop waiting for a message. If the taker was woken already, wake the next one instead."""
+        if not self.stop_waiting(taker):
             self.pass_turn()
 
     def pass_turn(self) -> None:
-        """Wake the next waiter if a message is ready, because the last one that was woken may have taken none."""
+        """Wake the next taker if a message is ready, because the last one that was woken may have taken none."""
         self.takers.wake(min(1, self._states.ready))

@@ -117,7 +117,7 @@ class AddLine(deque[WaitingAdd]):
             self.complete_first()
 
 
-class Waiter(NamedTuple):
+class Taker(NamedTuple):
     """A call that waits for a message."""
 
     wake: Callable[[], None]
@@ -126,24 +126,24 @@ class Waiter(NamedTuple):
     """The address that the call comes from."""
 
 
-class TakerLine(deque[Waiter]):
+class TakerLine(deque[Taker]):
     """The calls that wait for a message. A call that is woken may find the message taken, and then waits again."""
 
     __slots__ = ()
 
-    def leave(self, waiter: Waiter) -> bool:
-        """Remove a waiter that waits no longer. Return whether the waiter was in the line."""
+    def leave(self, taker: Taker) -> bool:
+        """Remove a taker that waits no longer. Return whether the taker was in the line."""
         try:
-            self.remove(waiter)
+            self.remove(taker)
         except ValueError:
             return False
         return True
 
     def wake(self, count: int) -> None:
-        """Wake the first `count` waiters once each. A waiter may wake the next one or wait again meanwhile."""
+        """Wake the first `count` waiters once each. A taker may wake the next one or wait again meanwhile."""
         first = [self.popleft() for _ in range(min(count, len(self)))]
-        for waiter in first:
-            waiter.wake()
+        for taker in first:
+            taker.wake()
 
     def wake_all(self) -> None:
         """Wake all current waiters."""

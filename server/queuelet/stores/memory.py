@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
 from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD, RESPONSE_OVERHEAD, MemoryBudget
-from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.core.storage import Messages, StoredQueue
 from queuelet.definition import QueueDefinition
 from queuelet.ids import new_id_prefix
@@ -58,7 +58,7 @@ class MemoryMessages:
         self._seq_of_own_id: dict[bytes, int] = {}
         self._responses: dict[bytes, bytes] = {}
         self.ranks: dict[int, Rank] = {}
-        self.deliveries: dict[int, Delivery] = {}
+        self.deliveries: dict[int, DeliveryRecord] = {}
         self.responses: dict[bytes, int] = {}
         self.tally = Tally()
         self.id_prefix = new_id_prefix()

@@ -16,7 +16,7 @@ from queuelet.core.message import Terms
 from queuelet.core.order import RANK_OVERHEAD
 from queuelet.core.plain_batch import PlainBatch
 from queuelet.core.stored_form import NewMessage
-from queuelet.core.waiting import AddResult, Duplicate, Waiter, WaitingAdd
+from queuelet.core.waiting import AddResult, Duplicate, Taker, WaitingAdd
 from queuelet.definition import Counts, DeliverySettings, MessageState, QueueDefinition, TryOutcome
 from queuelet.errors import QueueEmpty, QueueHeld, QueueletError
 from support.drafts import draft, id_of, payload_of, tries_of
@@ -211,7 +211,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.peek_batch(1, 0, self.now())
         if not self.model.first(1):
             self.takers.append(LongPoll())
-            self.queue.waiters.wait_for_message(Waiter(self.takers[-1].wake))
+            self.queue.waiters.wait_for_message(Taker(self.takers[-1].wake))
 
     @precondition(lambda self: self.takers)
     @rule(data=st.data())
@@ -219,7 +219,7 @@ class QueueMachine(RuleBasedStateMachine):
         taker = data.draw(st.sampled_from(self.takers))
         self.takers.remove(taker)
         self.queue.advance(self.now())
-        self.queue.waiters.give_up_waiting(Waiter(taker.wake))
+        self.queue.waiters.give_up_waiting(Taker(taker.wake))
 
     # Leases
 

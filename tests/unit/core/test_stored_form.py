@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.bounds import Bounds
-from queuelet.core.message import Delivery, Terms
+from queuelet.core.message import DeliveryRecord, Terms
 from queuelet.core.stored_form import (
     DELIVERY_ENVELOPE,
     NewMessage,
@@ -41,8 +41,9 @@ times = st.one_of(st.just(0), st.integers(0, 4_102_444_800_000_000_000))
 spans = st.one_of(st.just(0), st.integers(0, 10**17))
 terms = st.builds(Terms, st.integers(-(2**31), 2**31 - 1), st.just(0), spans, spans)
 deliveries = st.none() | st.builds(
-    Delivery, st.just(MessageState.LEASED), st.integers(1, 1_000), st.integers(1, 1 << 62), times, times, texts,
-    st.just(()), st.integers(1, 2), st.just(failed_try(TryOutcome.RELEASED, Delivery(token=3, consumer="a"), 5, "why")),
+    DeliveryRecord, st.just(MessageState.LEASED), st.integers(1, 1_000), st.integers(1, 1 << 62), times, times, texts,
+    st.just(()), st.integers(1, 2),
+    st.just(failed_try(TryOutcome.RELEASED, DeliveryRecord(token=3, consumer="a"), 5, "why")),
 )  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def test_concatenated_leased_messages_are_the_response_to_receive(
 
 @given(tags, times, st.sampled_from(MessageState), times, deliveries)
 def test_a_browsed_message_has_its_state_and_delivery(
-    given_tags: tuple[Tag, ...], created: int, state: MessageState, until: int, delivery: Delivery | None
+    given_tags: tuple[Tag, ...], created: int, state: MessageState, until: int, delivery: DeliveryRecord | None
 ) -> None:
     if state in {MessageState.LEASED, MessageState.DEAD} and delivery is None:
         return
@@ -149,7 +150,7 @@ def test_a_browsed_message_has_its_state_and_delivery(
 
 @given(deliveries.filter(bool), times, st.sampled_from(TryOutcome), texts)
 def test_a_failed_try_names_the_consumer_and_the_reason(
-    delivery: Delivery, ended: int, outcome: TryOutcome, reason: str
+    delivery: DeliveryRecord, ended: int, outcome: TryOutcome, reason: str
 ) -> None:
     (decoded,) = pb.BrowsedMessage.FromString(failed_try(outcome, delivery, ended, reason)).tries
     assert (int(decoded.outcome), decoded.consumer, decoded.reason) == (outcome, delivery.consumer, reason)
@@ -159,10 +160,11 @@ def test_a_failed_try_names_the_consumer_and_the_reason(
 
 def test_the_newest_tries_are_kept() -> None:
     history = b"".join(
-        failed_try(TryOutcome.NACKED, Delivery(MessageState.LEASED, n, n), n, "x" * (n % 300)) for n in range(1, 31)
+        failed_try(TryOutcome.NACKED, DeliveryRecord(MessageState.LEASED, n, n), n, "x" * (n % 300))
+        for n in range(1, 31)
     )
     assert [each.token for each in pb.BrowsedMessage.FromString(newest_tries(history)).tries] == list(range(11, 31))
-    last = failed_try(TryOutcome.NACKED, Delivery(MessageState.LEASED, 30, 30), 30, "x" * 30)
+    last = failed_try(TryOutcome.NACKED, DeliveryRecord(MessageState.LEASED, 30, 30), 30, "x" * 30)
     assert newest_tries(history, len(last)) == last
     assert newest_tries(history, len(last) - 1) == b""
 
@@ -174,7 +176,7 @@ def test_no_response_is_larger_than_the_size_that_add_checks(
     for given_terms in (None, Terms(-1, not_before=created + 10**18 - 1, ttl=10**17 + 1)):
         new = NewMessage(payload, encode_tags(given_tags), ID.encode(), given_terms)
         stored = new.stored(ID.encode(), created)
-        failed = Delivery(MessageState.DEAD, 1_000, 1 << 62, created, created, "c" * 256, (), 1, b"")
+        failed = DeliveryRecord(MessageState.DEAD, 1_000, 1 << 62, created, created, "c" * 256, (), 1, b"")
         failed.history = failed_try(TryOutcome.NACKED, failed, created, "r" * 1_024)
         assert len(delivered([stored], 1 << 62, [1_000], created)) <= new.size
         assert len(browsed(stored, MessageState.READY, created, None, new.size)) <= new.size

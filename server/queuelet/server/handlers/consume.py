@@ -26,7 +26,7 @@ from queuelet.clock import now_ns
 from queuelet.core.consumers import Claim
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
-from queuelet.core.waiting import Waiter
+from queuelet.core.waiting import Taker
 from queuelet.definition import TryOutcome
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
 from queuelet.limits import LONGEST_CONSUMER, LONGEST_HEARTBEAT, LONGEST_REASON, SECOND_NS, SHORTEST_HEARTBEAT
@@ -190,7 +190,7 @@ class _Stream:
         self._send = send
         self._bounds = bounds
         self._claim = Claim(self._wake, is_exclusive=start.is_exclusive, peer=peer)
-        self._waiter = Waiter(self._called, peer)
+        self._taker = Taker(self._called, peer)
         self._is_announced = self._is_beat_announced = False
         self._credit = 0
         self._unreported = _Unreported()
@@ -211,7 +211,7 @@ class _Stream:
         self._reader: asyncio.Task[None] | None = None
         self._committer: asyncio.Task[None] | None = None
         self._is_waiting = False
-        """Whether the stream's waiter is in the queue's line of waiters."""
+        """Whether the stream's taker is in the queue's line."""
         self._was_called = False
         """Whether the queue woke this stream, and it has not leased a message since."""
         self._is_sending = False
@@ -243,7 +243,7 @@ class _Stream:
                 started.cancel()
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        self._queue.waiters.give_up_waiting(self._waiter)
+        self._queue.waiters.give_up_waiting(self._taker)
         # Tokens grow, so the messages that the client received first, and may have started to process, come first.
         held = sorted(self._held)
         confirmed = bisect_right(held, self._received) if self._beat_ns else len(held)
@@ -436,11 +436,11 @@ class _Stream:
     def _update_waiting(self) -> None:
         """Join the queue's waiters if the client may get messages; leave them if not."""
         if self._wants_messages and not self._is_waiting:
-            self._queue.waiters.wait_for_message(self._waiter, first=self._was_called)
+            self._queue.waiters.wait_for_message(self._taker, first=self._was_called)
             self._is_waiting = True
         elif self._is_waiting and not self._wants_messages:
             self._is_waiting = False
-            self._queue.waiters.give_up_waiting(self._waiter)
+            self._queue.waiters.give_up_waiting(self._taker)
         elif self._was_called and not self._wants_messages:
             # It was called for a message, but has no credit left to lease it.
             self._was_called = False

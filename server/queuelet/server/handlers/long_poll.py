@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from queuelet.clock import now_ns
 from queuelet.core.queue import Queue
-from queuelet.core.waiting import Waiter
+from queuelet.core.waiting import Taker
 from queuelet.errors import InvalidArgument
 from queuelet.limits import LONGEST_REQUEST_ID
 from queuelet.server.endpoint import Call
@@ -70,7 +70,7 @@ class LongPoll:
             return take()
         finally:
             if queue.taken == taken:
-                # It took no message: it got a cached response, was refused or cancelled. Wake the next waiter instead.
+                # It took no message: it got a cached response, was refused or cancelled. Wake the next taker instead.
                 queue.waiters.pass_turn()
             for wake in self._repeated.get((queue.id, key), ()):
                 wake()
@@ -78,18 +78,18 @@ class LongPoll:
     async def _until_woken(self, queue: Queue, peer: str, deadline: float, key: bytes, *, first: bool) -> None:
         """Wait for a message, or until another call with the same request ID has its response."""
         woken = asyncio.Event()
-        waiter = Waiter(woken.set, peer)
-        queue.waiters.wait_for_message(waiter, first=first)
+        taker = Taker(woken.set, peer)
+        queue.waiters.wait_for_message(taker, first=first)
         repeated = self._repeated.setdefault((queue.id, key), []) if key else []
-        repeated.append(waiter.wake)
+        repeated.append(taker.wake)
         try:
             async with asyncio.timeout_at(deadline):
                 await woken.wait()
         except TimeoutError:
             pass
         finally:
-            queue.waiters.stop_waiting(waiter)
-            repeated.remove(waiter.wake)
+            queue.waiters.stop_waiting(taker)
+            repeated.remove(taker.wake)
             if key and not repeated:
                 del self._repeated[queue.id, key]
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import apsw
 
 from queuelet.clock import STEADY, Mark, boot_id, continued
-from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.stores.disk.database import set_meta, value
 from queuelet.stores.disk.rows import (
     MOST_SEQ,
@@ -57,7 +57,7 @@ class LoadedQueue:
     written: int
     """When it was last written, in ns of the store's clock."""
     ranks: dict[int, Rank] = field(default_factory=dict)
-    deliveries: dict[int, Delivery] = field(default_factory=dict)
+    deliveries: dict[int, DeliveryRecord] = field(default_factory=dict)
     responses: dict[bytes, int] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)
     """Messages that were set aside before."""

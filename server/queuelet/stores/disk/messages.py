@@ -10,7 +10,7 @@ from time import time_ns
 
 from queuelet.clock import now_ns
 from queuelet.core.budget import MESSAGE_OVERHEAD, RESPONSE_OVERHEAD
-from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
 from queuelet.stores.disk.groups import Changes, Group, Groups
@@ -106,7 +106,7 @@ class DiskMessages:
         self._own_ids: dict[bytes, int] = {}
         self._responses: dict[bytes, bytes] = {}
         self.ranks: dict[int, Rank] = {}
-        self.deliveries: dict[int, Delivery] = {}
+        self.deliveries: dict[int, DeliveryRecord] = {}
         self.responses: dict[bytes, int] = {}
         self._has_ranks = False
         """Whether there may be rows of ranks on the disk."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError
 
 from queuelet.bounds import UNBOUNDED
-from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.definition import DeathReason, DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
 from queuelet.limits import END_OF_TIME
 from queuelet.stores.disk import checksums
@@ -166,7 +166,7 @@ def definition_of_json(text: str) -> QueueDefinition:
     )
 
 
-def delivery_row(place: int, delivery: Delivery) -> DeliveryRow:
+def delivery_row(place: int, delivery: DeliveryRecord) -> DeliveryRow:
     """Return the row of `deliveries` for a delivery."""
     row = (
         place,
@@ -202,7 +202,7 @@ def delivery_checksum(  # noqa: PLR0913, PLR0917  # the columns of the table
     return checksums.of_delivery(numbers, consumer.encode(), superseded.encode(), history)
 
 
-def delivery_of_row(row: Sequence[Any]) -> Delivery:
+def delivery_of_row(row: Sequence[Any]) -> DeliveryRecord:
     """Return the delivery of a row of `deliveries` without its checksum.
 
     Raises:
@@ -214,7 +214,7 @@ def delivery_of_row(row: Sequence[Any]) -> Delivery:
         pb.BrowsedMessage.FromString(history)
     except DecodeError as error:
         raise ValueError("history is not a list of delivery attempts") from error
-    return Delivery(
+    return DeliveryRecord(
         MessageState(state),
         checked_int(count, 0, _MOST_COUNT, "count"),
         checked_int(token, 0, FAR, "token"),
