@@ -114,7 +114,7 @@ class DeclareResult:
 
     queue: Queue | None = None
     """The queue as it is now; if the declaration was refused, the queue that prevents it. None if there is no such
-    queue, or the response had no space for it.
+    queue, or the response had no room for it.
     """
 
     previous_owner: Owner | None = None
@@ -265,7 +265,7 @@ class QueueStats:
     """How long ago the first ready message was added; None if no message is ready."""
 
     waiting_calls: int
-    """Calls that wait for a message, or for space in the queue."""
+    """Calls that wait for a message, or for room in the queue."""
 
     leased: int
     """Leases granted, including redeliveries."""

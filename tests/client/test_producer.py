@@ -106,7 +106,7 @@ async def test_a_payload_that_is_not_bytes_is_refused_by_its_name(client: Client
 
 
 async def test_a_busy_task_leaves_room_to_others(client: Client, queue: str) -> None:
-    """Calls that wait for space in the buffer get it in FIFO order."""
+    """Calls that wait for room in the buffer get it in FIFO order."""
     async with Producer(client, queue, buffer_messages=10) as producer:
 
         async def keep_busy() -> None:
@@ -231,7 +231,7 @@ async def test_a_message_whose_response_was_lost_may_be_in_the_queue() -> None:
 
 
 async def is_waited(client: Client, queue: str) -> bool:
-    """Return whether a call waits for space."""
+    """Return whether a call waits for room."""
     return (await client.stats(queue)).waiting_calls == 1
 
 
@@ -271,7 +271,7 @@ async def test_a_client_that_is_closed_ends_a_put_of_one_message(server: ServerP
 
 
 async def test_closing_ends_a_put_of_one_message(client: Client, small: str) -> None:
-    """The server would still wait for space, so the call is repeated without a wait."""
+    """The server would still wait for room, so the call is repeated without a wait."""
     async with Producer(client, small, timeout=None, close_timeout=0) as producer:
         await producer.put(b"in the way")
         putting = asyncio.create_task(producer.put(b"under way"))

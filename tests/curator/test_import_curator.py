@@ -129,7 +129,7 @@ def test_a_copy_leaves_zookeeper_as_it_is_and_can_be_made_again(place: Place) ->
 
 
 def test_an_import_that_is_killed_and_run_again_adds_each_item_once(place: Place) -> None:
-    """It is killed while it waits for space, with some items added and none of their nodes removed."""
+    """It is killed while it waits for room, with some items added and none of their nodes removed."""
     place.limit(7)
     place.put("queue", *TWENTY)
     importing = place.start_to_bring("--remove")

@@ -1,4 +1,4 @@
-"""Calls that wait, for a message or for space, and the limits: of messages, waiting calls and memory."""
+"""Calls that wait, for a message or for room, and the limits: of messages, waiting calls and memory."""
 
 from __future__ import annotations
 

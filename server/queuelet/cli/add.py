@@ -73,7 +73,7 @@ class Moment(click.ParamType[datetime]):
     metavar="UUID",
     help="Your own ID for the message. Adding the same ID again does nothing while the message is queued.",
 )
-@click.option("--wait", is_flag=True, help="If the queue is full, wait for space, for at most --timeout.")
+@click.option("--wait", is_flag=True, help="If the queue is full, wait for room, for at most --timeout.")
 @click.option(
     "--priority",
     type=WholeNumber(-(2**31), 2**31 - 1),

@@ -48,7 +48,7 @@ _PLACE = re.compile(r"messages\[(\d+)\]")
 """How the server names an invalid message of a batch."""
 
 _GRACE = 5.0
-"""How much longer than its messages may wait for space a call may take, in seconds, so that it gets a response."""
+"""How much longer than its messages may wait for room a call may take, in seconds, so that it gets a response."""
 
 _LONGEST_WAIT = 3_600.0
 """A wait longer than this, in seconds, is not sent, because the call's own timeout is shorter."""
@@ -126,7 +126,7 @@ class BatchCall:
         before = self.doubt
         self.doubt = before or Unreachable("the message was sent, but its outcome is not known")
         try:
-            # Longer than the server waits for space, so that there is a response.
+            # Longer than the server waits for room, so that there is a response.
             response = await self._client.call_once("AddBatch", data, at_most=time_left + _GRACE)
         except (NotSent, Closed):
             self.doubt = before

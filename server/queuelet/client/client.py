@@ -424,7 +424,7 @@ class Client:
             not_before: The time before which the message is not delivered; a time without a zone is local time.
             ttl: How many seconds after it was added the message is dead-lettered if it is still queued; 0 for the
                 queue's setting.
-            wait: Whether to wait until the queue has space if it is full, until the timeout.
+            wait: Whether to wait until the queue has room if it is full, until the timeout.
 
         Returns:
             The message as it is stored.
@@ -435,7 +435,7 @@ class Client:
             MessageTooLarge: The message is larger than the server allows.
             InvalidArgument: An argument is not valid.
             MessageExists: A message of this ID is queued with another payload or other tags.
-            MemoryExhausted, StoreFull: The server has no space for the message.
+            MemoryExhausted, StoreFull: The server has no room for the message.
         """
         message = new_message(
             payload=payload, tags=tags, message_id=message_id, priority=priority, delay=delay, not_before=not_before,
@@ -452,7 +452,7 @@ class Client:
         Args:
             queue: The queue's name or ID.
             messages: The messages, at least one.
-            wait: Whether to wait until the queue has space if it is full, until the timeout.
+            wait: Whether to wait until the queue has room if it is full, until the timeout.
             request_id: A text that makes the call idempotent: repeated with it within a minute, the call adds nothing
                 and returns the first results.
 

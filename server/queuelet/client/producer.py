@@ -185,7 +185,7 @@ class Producer(Generic[Item]):
 
         Raises:
             NotSent: The message could not be sent in time, and is not in the queue.
-            QueueFull: There was no space for the message in time.
+            QueueFull: There was no room for the message in time.
             MessageTooLarge: The message is larger than the server allows.
             Unreachable: The server went away during the call, so the message may or may not be in the queue.
             Closed: The producer or its client is closed; the message is not in the queue.
@@ -262,7 +262,7 @@ class Producer(Generic[Item]):
         deadline = NEVER if seconds is None else loop.time() + seconds
         sent = PendingPut(message, deadline, buffer.hurry)
         if buffer.callers or buffer.is_full(sent.size):
-            await buffer.wait_for_space(sent.size, deadline)
+            await buffer.wait_for_room(sent.size, deadline)
         if timeout is not None:
             # Other deadlines are checked when their batch is built, which is soon enough for the producer's timeout.
             loop.call_at(deadline, buffer.expire, sent)
@@ -352,7 +352,7 @@ class Producer(Generic[Item]):
     # Closing
 
     async def _retry_last(self) -> None:
-        """Repeat the call in flight once more without waiting for space, to learn its outcome."""
+        """Repeat the call in flight once more without waiting for room, to learn its outcome."""
         if self._task is None or not self._batch.is_idempotent:
             return
         now = self._loop.time()

@@ -24,7 +24,7 @@ A call that is not a stream had no effect if it ended with `ServerDraining`. Aft
 """
 
 FULL = (QueueFull, MemoryExhausted, StoreFull, TooMany)
-"""There is no space now. The call had no effect, and a retry may succeed later."""
+"""There is no room now. The call had no effect, and a retry may succeed later."""
 
 
 class Backoff:

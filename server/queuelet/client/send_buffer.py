@@ -1,4 +1,4 @@
-"""The buffer of a producer: messages that wait to be sent, and callers that wait for space."""
+"""The buffer of a producer: messages that wait to be sent, and callers that wait for room."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SendBuffer:
         """The number of messages without an outcome: those here, and those in flight."""
         self._unsettled_bytes = 0
         self.callers: deque[object] = deque()
-        """The calls that wait for space, in FIFO order. A new call waits behind them."""
+        """The calls that wait for room, in FIFO order. A new call waits behind them."""
         self._is_hurried = False
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
@@ -47,16 +47,16 @@ class SendBuffer:
     # Adding messages
 
     def is_full(self, size: int) -> bool:
-        """Return whether there is no space for a message of this size."""
+        """Return whether there is no room for a message of this size."""
         count = self.unsettled
         return count >= self._max_messages or (count > 0 and self._unsettled_bytes + size > self._max_bytes)
 
-    async def wait_for_space(self, size: int, deadline: float) -> None:
-        """Wait for space for a message, in FIFO order, so that one busy task does not starve others.
+    async def wait_for_room(self, size: int, deadline: float) -> None:
+        """Wait for room for a message, in FIFO order, so that one busy task does not starve others.
 
         Raises:
             Closed: The producer was closed meanwhile.
-            QueueletError: There was no space until the deadline.
+            QueueletError: There was no room until the deadline.
         """
         self.hurry()
         place = object()

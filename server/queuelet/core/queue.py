@@ -182,7 +182,7 @@ class Queue:
         tally = self.tally
         return (
             tally.enqueued + tally.consumed + tally.purged + tally.leased + tally.acked + tally.nacked
-            + tally.released + tally.expired + tally.buried + tally.redriven + self._states.woken
+            + tally.released + tally.expired + tally.buried + tally.redriven + self._states.delays_ended
         )  # fmt: skip
 
     @property

@@ -61,11 +61,11 @@ class States:
         "_voided",
         "dead",
         "delays",
+        "delays_ended",
         "expiries",
         "leased",
         "leases",
         "order",
-        "woken",
     )
 
     def __init__(
@@ -88,7 +88,7 @@ class States:
         self.delays = Delays()
         self.dead: SortedList[int] = SortedList()
         self.expiries = Expiries(messages, self.delays, settings.message_ttl_seconds)
-        self.woken = 0
+        self.delays_ended = 0
         """The number of delays that have ended."""
         self._voided: list[int] = []
         """The tokens of leases that still have to be voided."""
@@ -279,7 +279,7 @@ class States:
         now: int,
         outcome: TryOutcome,
         reason: str,
-        wake: int,
+        ready_at: int,
         *,
         dead: bool,
         unused: bool,
@@ -287,7 +287,7 @@ class States:
         """End the leases of tokens without an ack, as `end_try` does. Return an error or None for each."""
 
         def end(_: int, seq: int, delivery: DeliveryRecord) -> None:
-            self.end_try(seq, delivery, now, outcome, reason, wake, dead=dead, unused=unused)
+            self.end_try(seq, delivery, now, outcome, reason, ready_at, dead=dead, unused=unused)
 
         results = self._change_leases(tokens, end)
         tally = self._messages.tally
@@ -316,7 +316,7 @@ class States:
         now: int,
         outcome: TryOutcome,
         reason: str,
-        wake: int,
+        ready_at: int,
         *,
         dead: bool = False,
         unused: bool = False,
@@ -329,7 +329,7 @@ class States:
             now: the time.
             outcome: how the lease ended, for the history.
             reason: why, for the history.
-            wake: when the message becomes ready; not later than `now` for immediately.
+            ready_at: when the message becomes ready; not later than `now` for immediately.
             dead: whether the message dies.
             unused: whether the message was never handed to the consumer's handler. Such a delivery is not counted and
                 not added to the history.
@@ -346,10 +346,10 @@ class States:
         if delivery.count >= self._settings.max_deliveries:
             self._bury(seq, delivery, DeathReason.MAX_DELIVERIES, now)
             return
-        if wake > now:
+        if ready_at > now:
             delivery.state = MessageState.DELAYED
-            delivery.until = wake
-            self.delays.add(seq, wake)
+            delivery.until = ready_at
+            self.delays.add(seq, ready_at)
         else:
             delivery.state = MessageState.READY
             self.order.put(seq)
@@ -501,7 +501,7 @@ class States:
                 delivery.state = MessageState.READY
                 self._messages.mark_changed((seq,))
             self.order.put(seq)
-            self.woken += 1
+            self.delays_ended += 1
             self._takers.wake(1)
 
     def _bury_expired(self, now: int) -> None:

@@ -188,7 +188,7 @@ class HttpFigures(Protocol):
     """The counters of the HTTP port."""
 
     open: int
-    stood_still: int
+    stalled: int
     too_many: int
 
 
@@ -276,7 +276,7 @@ def _http_families(http: HttpFigures) -> Iterator[Metric]:
     closed = CounterMetricFamily(
         "queuelet_http_connections_closed", "Connections to the HTTP port that the server closed.", labels=["reason"]
     )
-    closed.add_metric(["stood_still"], http.stood_still)
+    closed.add_metric(["stood_still"], http.stalled)
     closed.add_metric(["too_many"], http.too_many)
     yield closed
 

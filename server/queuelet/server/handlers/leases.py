@@ -142,7 +142,7 @@ def nack_delay_from_pb(request: pb.NackRequest | pb.ConsumeNack, field: str = "d
 def fitting(most: int, message_bytes: int) -> tuple[int, int]:
     """Return the most messages to lease for one response, and their most bytes, so that it fits `message_bytes`.
 
-    The bytes leave space for the lease fields around each message.
+    The bytes leave room for the lease fields around each message.
     """
     count = max(1, min(most, message_bytes // _SMALLEST))
     return count, message_bytes - count * DELIVERY_ENVELOPE

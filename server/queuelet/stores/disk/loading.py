@@ -130,7 +130,7 @@ def _epoch(meta: dict[Any, tuple[Any, ...]]) -> str:
     if "epoch" not in meta:
         raise apsw.CorruptError("the store has no epoch")
     epoch = meta["epoch"][1]
-    if not isinstance(epoch, str) or not 0 < len(epoch) <= 64:  # noqa: PLR2004  # a UUID has 36 letters
+    if not isinstance(epoch, str) or not 0 < len(epoch) <= 64:  # noqa: PLR2004  # a UUID has 36 characters
         raise ValueError("the epoch is not a short text")
     return epoch
 

@@ -524,7 +524,7 @@ class DiskMessages:
     def _fill(self, count: int, max_bytes: int) -> bool:
         """Read messages after the cursor into the window; return whether there were any.
 
-        It reads more than `count` if the window has space, because one read of many rows is faster than many reads.
+        It reads more than `count` if the window has room, because one read of many rows is faster than many reads.
         """
         window, out_of_line = self._window, self._out_of_line
         if self._has_all_in_memory:
