@@ -1,4 +1,7 @@
-"""The queues of a server: looked up by ID or name, created and deleted by calls or by declarations."""
+"""The queues of a server: looked up by ID or name, created and deleted by calls or by declarations.
+
+`declarations.py` decides what a declaration changes and who may make it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import NamedTuple
 from queuelet.bounds import Bounds
 from queuelet.core.alarms import Alarms
 from queuelet.core.budget import MemoryBudget
+from queuelet.core.declarations import check_removal, definition_after, owner_removed
 from queuelet.core.queue import QUEUE_OVERHEAD, Queue
 from queuelet.core.removed_owners import RemovedOwners
 from queuelet.core.storage import Store, StoredQueue
@@ -17,13 +21,10 @@ from queuelet.core.tokens import Tokens
 from queuelet.definition import Counts, Owner, QueueDefinition, StoreKind
 from queuelet.errors import (
     InvalidArgument,
-    NotOwner,
-    OwnerRemoved,
     QueueExists,
     QueueletError,
     QueueNotFound,
     StoreFailed,
-    StoreMismatch,
     StoreUnavailable,
     TooMany,
 )
@@ -239,39 +240,19 @@ class Manager:
             self.redefine(queue, replace(queue.definition, tags=tuple(t for t in tags if t != tag)), now=now)
 
     def declare(self, declaration: QueueDeclaration, *, now: int) -> DeclaredQueue:
-        """Create a queue or change it so that it matches its declaration.
-
-        A declaration without an owner does not change the owner. The order of tags does not matter.
+        """Create a queue or change it so that it matches its declaration, as `definition_after` says.
 
         Raises:
-            NotOwner: the queue has another owner, or none, and the declaration does not adopt it.
             OwnerRemoved: the queue of the owner's object was removed recently.
-            StoreMismatch: the queue is in another store.
-            QueueletError: also the errors of `new` and `redefine`.
+            QueueletError: also the errors of `definition_after`, `new` and `redefine`.
         """
         wanted = declaration.definition
-        queue = self._by_name.get(wanted.name)
         if wanted.owner and self._removed_owners.has(wanted.owner.uid, now):
-            raise OwnerRemoved(
-                f"queue {wanted.name} was removed along with its object {wanted.owner.name}, uid {wanted.owner.uid}; "
-                "declare it for an object that exists, or retry in a minute",
-                uid=wanted.owner.uid,
-            )
+            raise owner_removed(wanted, wanted.owner)
+        queue = self._by_name.get(wanted.name)
         if queue is None:
             return DeclaredQueue(DeclareOutcome.CREATED, self.new(wanted, now=now, queue_id=declaration.queue_id))
-        present = queue.definition
-        if wanted.owner and not declaration.adopt and not (present.owner and present.owner.may_be(wanted.owner)):
-            raise _not_owner(queue, wanted.owner, "set adopt to take it over")
-        if wanted.store != present.store:
-            raise StoreMismatch(
-                f"queue {queue.label} is in store {present.store.name} and cannot move to {wanted.store.name}; "
-                "delete it first, or use another name for the new queue",
-                queue=queue.id,
-                store=present.store.name,
-            )
-        if set(wanted.tags) == set(present.tags):
-            wanted = replace(wanted, tags=present.tags)
-        wanted = replace(wanted, owner=_owner_after(present.owner, wanted.owner))
+        present, wanted = queue.definition, definition_after(queue, declaration)
         if wanted == present:
             return DeclaredQueue(DeclareOutcome.UNCHANGED, queue)
         self.redefine(queue, wanted, now=now)
@@ -288,10 +269,7 @@ class Manager:
         _check_given(reference, "queue_id")
         queue = self.find(reference)
         if queue and owner:
-            present = queue.definition.owner
-            same_object = present and (not owner.uid or not present.uid or owner.uid == present.uid)
-            if not present or not present.may_be(owner) or not same_object:
-                raise _not_owner(queue, owner, "omit the owner to remove it anyway")
+            check_removal(queue, owner)
         if owner and owner.uid:
             self._removed_owners.note(owner.uid, now)
         return self.delete(queue) if queue else None
@@ -342,28 +320,5 @@ def _check_given(reference: str, field: str) -> None:
         raise InvalidArgument(f"{field}: give the ID or the name of a queue", field=field)
 
 
-def _owner_after(present: Owner | None, declared: Owner | None) -> Owner | None:
-    """Return the owner after a declaration. A known uid of the namespace stays if the declaration has none."""
-    if present and declared and present.name == declared.name and not declared.namespace_uid:
-        return replace(declared, namespace_uid=present.namespace_uid)
-    return declared or present
-
-
 def _cost(definition: QueueDefinition) -> int:
     return QUEUE_OVERHEAD + sum(len(key) + len(value) for key, value in definition.tags)
-
-
-def _not_owner(queue: Queue, owner: Owner, remedy: str) -> NotOwner:
-    present = queue.definition.owner
-    return NotOwner(
-        f"queue {queue.label} belongs to {_described(present)}, not to {_described(owner)}; {remedy}",
-        queue=queue.id,
-        owner=present.name if present else "",
-        uid=present.uid if present else "",
-    )
-
-
-def _described(owner: Owner | None) -> str:
-    if owner is None:
-        return "no owner"
-    return f"{owner.name} of namespace {owner.namespace_uid}" if owner.namespace_uid else owner.name
