@@ -10,7 +10,7 @@ from queuelet.core.manager import Manager
 from queuelet.core.tokens import Tokens
 from queuelet.definition import StoreKind
 from queuelet.server.endpoint import Endpoint
-from queuelet.server.handlers import Service
+from queuelet.server.handlers.service import Service
 from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Lifecycle
 from queuelet.stores.memory import MemoryStore

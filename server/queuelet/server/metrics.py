@@ -27,8 +27,7 @@ from queuelet import __version__
 from queuelet.certificates import FileFigures
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.queue import Queue
-from queuelet.core.stored_form import created_of
-from queuelet.errors import StoreFailed
+from queuelet.server.ages import oldest_lease_age, oldest_ready_age
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.stores.disk.stats import DiskStats, Distribution
@@ -74,21 +73,6 @@ def _info(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
     definition = queue.definition
     namespace = definition.owner.name.split("/")[-2] if definition.owner and "/" in definition.owner.name else ""
     return [([queue.id, definition.name, namespace, definition.store.name.capitalize()], 1)]
-
-
-def oldest_ready_age(queue: Queue, now: int) -> float | None:
-    """Return the age of the first ready message in seconds; None if there is none, or the store has failed."""
-    try:
-        first = queue.peek_batch(1, 0, now)
-    except StoreFailed:
-        return None
-    return max(0, now - created_of(first[0])) / 1e9 if first else None
-
-
-def oldest_lease_age(queue: Queue, now: int) -> float | None:
-    """Return the age of the oldest lease in seconds; None if there is none."""
-    began = queue.oldest_lease
-    return max(0, now - began) / 1e9 if began else None
 
 
 _FAMILIES = (

@@ -32,7 +32,7 @@ from queuelet.server.call_log import logged
 from queuelet.server.credentials import BearerToken, Credentials, TlsFiles
 from queuelet.server.endpoint import Endpoint
 from queuelet.server.grpc_transport import GrpcTransport
-from queuelet.server.handlers import Service
+from queuelet.server.handlers.service import Service
 from queuelet.server.http import ServerHttpPort
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
@@ -124,6 +124,7 @@ class Server:
             CLOCK.offset = disk.clock.offset
         self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=now_ns())
         self._alarm_timer = AlarmTimer(self.manager.alarms)
+        LINE.share = bounds.long_work_share
         self._lifecycle = Lifecycle()
         self._service = Service(self.manager, self._lifecycle, started=time_ns())
         latencies = Latencies()

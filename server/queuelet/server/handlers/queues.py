@@ -15,9 +15,9 @@ from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
 from queuelet.fairness import TimeSlice
 from queuelet.ids import parse_uuid
 from queuelet.selector import Selector, parse_selector
+from queuelet.server.ages import oldest_ready_age
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import once_defined
-from queuelet.server.metrics import oldest_ready_age
 from queuelet.server.replies import queue_to_pb, store_epochs
 from queuelet.server.requests import (
     check_batch,
