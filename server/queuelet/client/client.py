@@ -685,7 +685,7 @@ class Client:
         # A message that is gone was most likely acknowledged by an earlier try whose response was lost.
         return [None if isinstance(error, MessageNotFound) else error for error in errors]
 
-    async def nack(  # noqa: PLR0913  # as `receive`
+    async def nack(  # noqa: PLR0913  # independent arguments, most keyword-only
         self,
         queue: str,
         tokens: Sequence[int],
@@ -744,7 +744,7 @@ class Client:
         response = await self.call("Extend", request, pb.ExtendResponse)
         return response.deadline.ToDatetime(UTC), errors_from_pb(response.results)
 
-    def consume(  # noqa: PLR0913  # as `receive`
+    def consume(  # noqa: PLR0913  # independent arguments, most keyword-only
         self,
         queue: str,
         *,
@@ -797,7 +797,7 @@ class Client:
         self._streams.add(stream)
         return stream
 
-    async def redrive(  # noqa: PLR0913  # as `receive`
+    async def redrive(  # noqa: PLR0913  # independent arguments, most keyword-only
         self,
         queue: str,
         *,
@@ -932,7 +932,7 @@ class Client:
             else:
                 return decoded(name, response, data), tries
 
-    async def _ensure_connected(self, timeout: float | None) -> None:  # noqa: ASYNC109  # as `_call_once`
+    async def _ensure_connected(self, timeout: float | None) -> None:  # noqa: ASYNC109  # gRPC's own
         """Connect if there is no connection, or raise `NotSent`.
 
         gRPC reports a call that found no connection in the same way as one whose response was lost. So, without a

@@ -160,7 +160,7 @@ class Consumption:
         """
         await self.send(pb.ConsumeRequest(ack=tokens, credit=credit))
 
-    async def nack(  # noqa: PLR0913  # as `Client.nack`
+    async def nack(  # noqa: PLR0913  # independent arguments, most keyword-only
         self,
         token: int,
         *,

@@ -223,7 +223,7 @@ class Producer(Generic[Item]):
         self,
         item: Item,
         *,
-        timeout: Seconds | None = None,  # noqa: ASYNC109  # as `put`
+        timeout: Seconds | None = None,  # noqa: ASYNC109  # it decides the outcome of the message, not only the wait
         **options: Unpack[MessageOptions],
     ) -> PendingPut:
         """Put an item into the queue, and return before it is sent. Blocks while too many messages are unsettled.

@@ -360,7 +360,7 @@ class Queue:
             self._intake.wake_waiting(now)
         return results
 
-    def nack(  # noqa: PLR0913  # as `receive`
+    def nack(  # noqa: PLR0913  # each is a fact of its own, and all are named
         self,
         tokens: Iterable[int],
         now: int,

@@ -273,7 +273,7 @@ class States:
         messages.tally.acked += acked
         return results, acked
 
-    def nack(  # noqa: PLR0913  # as `Queue.nack`, of which it is a part
+    def nack(  # noqa: PLR0913  # each is a fact of its own
         self,
         tokens: Iterable[int],
         now: int,

@@ -212,7 +212,11 @@ class ServerMetrics(Collector):
         yield from self._latencies.collect()
         yield from _families(
             GaugeMetricFamily,
-            ("memory_accounted_bytes", "Memory accounted to messages, queues and waiting calls.", self._budget.used),
+            (
+                "memory_accounted_bytes",
+                "Memory of the process at its start, plus that of messages, queues and waiting calls.",
+                self._budget.used,
+            ),
             ("memory_watermark_bytes", "Accounted memory above which messages are refused.", self._budget.watermark),
         )
         yield from _incoming_families(self._incoming)

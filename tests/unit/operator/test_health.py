@@ -318,8 +318,8 @@ async def get(port: int, path: str, **headers: str) -> tuple[int, str]:
 
 
 async def test_healthz_reports_trouble(health: Health, controller: Controller, clock: Clock, metrics: Metrics) -> None:
-    endpoints = OperatorHttpPort(health, metrics)
-    port = await endpoints.listen("127.0.0.1", 0)
+    http = OperatorHttpPort(health, metrics)
+    port = await http.listen("127.0.0.1", 0)
     try:
         assert await get(port, "/healthz") == (200, "ok\n")
         controller.queue.add(ORDERS, Priority.CHANGE)
@@ -327,13 +327,13 @@ async def test_healthz_reports_trouble(health: Health, controller: Controller, c
         code, text = await get(port, "/healthz")
         assert (code, "1 Queues are waiting" in text) == (503, True)
     finally:
-        await endpoints.stop()
+        await http.stop()
 
 
 async def test_readyz_is_for_a_standby_too(clock: Clock, metrics: Metrics) -> None:
     health = Health()
-    endpoints = OperatorHttpPort(health, metrics)
-    port = await endpoints.listen("127.0.0.1", 0)
+    http = OperatorHttpPort(health, metrics)
+    port = await http.listen("127.0.0.1", 0)
     try:
         assert (await get(port, "/readyz"))[0] == 503
         health.is_ready = True
@@ -341,14 +341,14 @@ async def test_readyz_is_for_a_standby_too(clock: Clock, metrics: Metrics) -> No
         assert await get(port, "/healthz") == (200, "ok\n")
         assert "queuelet_operator_work_queue_oldest_seconds 0.0" in (await get(port, "/metrics"))[1]
     finally:
-        await endpoints.stop()
+        await http.stop()
 
 
 async def test_metrics_show_what_waits_and_the_state_of_queues(
     health: Health, controller: Controller, clock: Clock, metrics: Metrics
 ) -> None:
-    endpoints = OperatorHttpPort(health, metrics)
-    port = await endpoints.listen("127.0.0.1", 0)
+    http = OperatorHttpPort(health, metrics)
+    port = await http.listen("127.0.0.1", 0)
     try:
         controller.object_seen(a_body())
         clock.now += 7
@@ -362,16 +362,16 @@ async def test_metrics_show_what_waits_and_the_state_of_queues(
         assert 'queuelet_operator_work_queue_length{priority="change"} 0.0' in text
         assert "queuelet_operator_queues{" not in text
     finally:
-        await endpoints.stop()
+        await http.stop()
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
 async def test_web_pages_are_refused_as_by_the_server(path: str, metrics: Metrics) -> None:
-    endpoints = OperatorHttpPort(Health(is_ready=True), metrics, ["operator.example.com"])
-    port = await endpoints.listen("127.0.0.1", 0)
+    http = OperatorHttpPort(Health(is_ready=True), metrics, ["operator.example.com"])
+    port = await http.listen("127.0.0.1", 0)
     try:
         assert (await get(port, path, Origin="https://evil.example"))[0] == 403
         assert (await get(port, path, Host="evil.example"))[0] == 403
         assert (await get(port, path, Host="operator.example.com"))[0] == 200
     finally:
-        await endpoints.stop()
+        await http.stop()
