@@ -103,7 +103,7 @@ def test_info_joins_id_name_namespace_and_store(server: ServerProcess, rpc: Rpc,
         {"queue": queue.meta.id, "name": "", "namespace": "", "store": "Memory"}
     ]
     name = unique_name("shop.orders")
-    owner = pb.Owner(name="queuelet/default/shop/orders", uid="1")
+    owner = pb.Owner(name="queuelet/default/shop/orders", uid=unique_name("uid"))
     declared = pb.QueueDeclaration(name=name, store=pb.Queue.MEMORY, limit=-1, owner=owner)
     request = pb.DeclareQueuesRequest(queues=[declared])
     (result,) = rpc.call("DeclareQueues", request, pb.DeclareQueuesResponse).results
