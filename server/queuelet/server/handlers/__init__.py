@@ -1,7 +1,8 @@
 """The handlers: one short function per RPC, from request bytes to response bytes, and the tables that list them.
 
-`adding.py` has the RPCs that add messages, `messages.py` those that remove and show them. `queues.py`, `leases.py`,
-`redrive.py` and `watch.py` have the RPCs of those names; `consume.py` has the Consume stream, with its `heartbeat.py`.
+`adding.py` has the RPCs that add messages, `messages.py` those that remove or show the first ones. `queues.py`,
+`leases.py`, `browse.py`, `purge.py`, `redrive.py` and `watch.py` have the RPCs of those names; `consume.py` has the
+Consume stream, with its `heartbeat.py`.
 `long_poll.py` waits for a message, `durability.py` for a commit.
 """
 
@@ -12,10 +13,12 @@ from queuelet.errors import ServerDraining
 from queuelet.fairness import LINE
 from queuelet.server.endpoint import Method
 from queuelet.server.handlers.adding import AddRpcs
+from queuelet.server.handlers.browse import BrowseRpcs
 from queuelet.server.handlers.consume import ConsumeRpcs
 from queuelet.server.handlers.leases import LeaseRpcs
 from queuelet.server.handlers.long_poll import LongPoll
 from queuelet.server.handlers.messages import MessageRpcs
+from queuelet.server.handlers.purge import PurgeRpcs
 from queuelet.server.handlers.queues import QueueRpcs
 from queuelet.server.handlers.redrive import RedriveRpcs
 from queuelet.server.handlers.watch import WatchRpcs
@@ -43,6 +46,8 @@ class Service:
         self._messages = MessageRpcs(manager, long_poll)
         self._leases = LeaseRpcs(manager, long_poll)
         self._consume = ConsumeRpcs(manager)
+        self._browse = BrowseRpcs(manager)
+        self._purge = PurgeRpcs(manager)
         self._redrive = RedriveRpcs(manager)
         self._watch = WatchRpcs(manager)
 
@@ -70,8 +75,8 @@ class Service:
             Method(name="Extend", event="extend", unary=leases.extend),
             Method(name="Consume", event="consume", stream=self._consume.consume),
             Method(name="Redrive", event="redrive", stream=self._redrive.redrive),
-            Method(name="Browse", event="browse", unary=messages.browse),
-            Method(name="Purge", event="purge", unary=messages.purge),
+            Method(name="Browse", event="browse", unary=self._browse.browse),
+            Method(name="Purge", event="purge", unary=self._purge.purge),
             Method(name="DeclareQueues", event="declare queues", unary=queues.declare_queues),
             Method(name="RemoveQueues", event="remove queues", unary=queues.remove_queues),
             Method(name="WatchQueues", event="watch queues", stream=self._watch.watch_queues),
