@@ -42,6 +42,12 @@ class Bounds:
     scan: int = 10_000
     """The maximum number of messages that are read for one page of Browse."""
 
+    scan_bytes: int = 64 * 1024 * 1024
+    """About the maximum number of bytes of messages that are read for one page of Browse."""
+
+    contains_bytes: int = 256
+    """The longest text that Browse searches payloads for, in bytes of UTF-8."""
+
     long_work_share: float = 0.8
     """The share of the event loop's time that all long work may use together; above 0, at most 1."""
 

@@ -117,6 +117,9 @@ def test_calls_return_when_they_are_done(client: Client, queue: str) -> None:
     added = client.add(queue, b"x", priority=3)
     assert client.peek(queue) == added
     assert [each.message.id for each in client.browse(queue, page_size=1)] == [added.id]
+    (cut,) = client.browse(queue, ids=[added.id], contains="x", newest_first=True, payload_bytes=0)
+    assert (cut.message.payload, cut.payload_size) == (b"", 1)
+    assert client.purge(queue, everything=True, dry_run=True) == 1
     assert client.get_queue(queue).messages.ready == 1
     assert client.pop(queue, wait=30).payload == b"x"
 

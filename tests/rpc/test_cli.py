@@ -461,6 +461,35 @@ def test_browse_prints_every_page_and_takes_nothing(cli: Cli, rpc: Rpc, name: st
     assert cli("browse", name, "--state", "dead", "--state", "leased") == Ended(0, b"", "")
 
 
+def test_browse_finds_messages_by_id_and_content_and_begins_with_the_newest(cli: Cli, rpc: Rpc, name: str) -> None:
+    added = [rpc.add(name, b"order %d" % number).meta.id for number in range(3)]
+    assert [each["message"]["meta"]["id"] for each in cli("browse", name, "--newest-first").lines] == added[::-1]
+    (found,) = cli("browse", name, "--contains", "r 1").lines
+    assert (found["message"]["meta"]["id"], found["payloadSize"]) == (added[1], "7")
+    two = cli("browse", name, "--id", added[2], "--id", added[0], "--newest-first", "--max", "1").lines
+    assert [each["message"]["meta"]["id"] for each in two] == [added[2]]
+    assert_failed(cli("browse", name, "--id", "mine"), 1, "ids: 'mine' is not a UUID")
+    assert_failed(cli("browse", name, "--contains", "x" * 257), 1, "contains: 257 bytes are too many; use at most 256")
+
+
+def test_browse_shows_the_beginning_and_the_size_of_a_payload_that_is_cut(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Also if it is cut within a character, or is no text."""
+    rpc.add(name, "käse".encode() * 1_000)
+    rpc.add(name, b"\xff" * 9)
+    rpc.add(name, b"12")
+    cut = cli("browse", name, "--payload-bytes", "2").lines
+    assert [base64.b64decode(each["message"]["payload"]) for each in cut] == [b"k\xc3", b"\xff\xff", b"12"]
+    assert [each["payloadSize"] for each in cut] == ["5000", "9", "2"]
+    rows = cli("browse", name, "--payload-bytes", "2", "-o", "table").out.decode().splitlines()[1:]
+    assert [row.partition(" UTC      0 ")[2].strip() for row in rows] == [
+        "k ... (5,000 bytes)",
+        "//8=  (base64: 2 bytes, not text) ... (9 bytes)",
+        "12",
+    ]
+    rows = cli("browse", name, "--payload-bytes", "0", "-o", "table").out.decode().splitlines()[1:]
+    assert [row.rpartition("  ")[2] for row in rows] == ["(5,000 bytes)", "(9 bytes)", "(2 bytes)"]
+
+
 def test_browse_ends_quietly_when_nobody_reads_on(cli: Cli, rpc: Rpc, name: str) -> None:
     """`queuelet browse orders | head -1` works as with other Unix programs."""
     rpc.add_batch(name, [b"x" * 100] * 5_000)
@@ -479,6 +508,8 @@ def test_purge_removes_by_id_by_tag_or_all(cli: Cli, rpc: Rpc, name: str) -> Non
     first = rpc.add(name, b"1")
     rpc.add(name, b"2", tags=[("tier", "test")])
     rpc.add_batch(name, [b"3", b"4"])
+    assert cli("purge", name, "--all", "--dry-run").json == {"purged": "4"}
+    assert cli("purge", name, "-l", "tier=test", "--dry-run", "-o", "table").out == b"would purge 1 message\n"
     assert cli("purge", name, "--id", first.meta.id).json == {"purged": "1"}
     assert cli("purge", name, "-l", "tier=test").json == {"purged": "1"}
     assert cli("purge", name, "--all", "-o", "table").out == b"purged 2 messages\n"

@@ -279,6 +279,7 @@ def test_a_terminal_shows_how_far_a_redrive_is(cli: Cli, graveyard: str) -> None
 
 def test_dead_purge_touches_no_other_message(cli: Cli, rpc: Rpc, graveyard: str) -> None:
     """By tag, or all; other messages stay."""
+    assert cli("dead", "purge", graveyard, "--all", "--dry-run", "-o", "table").out == b"would purge 3 messages\n"
     assert cli("dead", "purge", graveyard, "-l", "tier=gold").json == {"purged": "1"}
     assert cli("dead", "purge", graveyard, "--all", "-o", "table").out == b"purged 2 messages\n"
     assert payloads(rpc, graveyard) == [b"alive"]

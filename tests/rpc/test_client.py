@@ -137,6 +137,35 @@ async def test_a_dead_message_has_its_history(client: Client, queue: pb.Queue) -
     assert await client.purge(name, everything=True, states=[MessageState.DEAD]) == 1
 
 
+async def test_messages_are_found_by_id_and_content_newest_first_with_cut_payloads(
+    client: Client, queue: pb.Queue
+) -> None:
+    name = queue.meta.id
+    results = await client.add_batch(name, [NewMessage(b"toast %d" % number) for number in range(5)])
+    ids = [each.id for each in results if isinstance(each, Added)]
+    browsed = [each async for each in client.browse(name, newest_first=True, payload_bytes=3, page_size=2)]
+    assert [each.message.id for each in browsed] == ids[::-1]
+    assert {(each.message.payload, each.payload_size) for each in browsed} == {(b"toa", 7)}
+    assert [each.message.payload async for each in client.browse(name, contains="t 3")] == [b"toast 3"]
+    found = client.browse(name, ids=[ids[3], ids[1]], page_size=1)
+    assert [each.message.payload async for each in found] == [b"toast 1", b"toast 3"]
+    with pytest.raises(InvalidArgument, match="payload_bytes: -1 is negative") as refused:
+        await anext(client.browse(name, payload_bytes=-1))
+    assert refused.value.facts["field"] == "payload_bytes"
+    with pytest.raises(InvalidArgument, match=r"^contains: .* cannot be encoded"):
+        await anext(client.browse(name, contains="\ud800"))
+    with pytest.raises(InvalidArgument, match="contains: 257 bytes are too many; use at most 256"):
+        await anext(client.browse(name, contains="x" * 257))
+
+
+async def test_a_dry_run_counts_what_purge_then_removes(client: Client, queue: pb.Queue) -> None:
+    name = queue.meta.id
+    await client.add_batch(name, [NewMessage(b"%d" % number, tags=[Tag("n", str(number % 2))]) for number in range(5)])
+    assert await client.purge(name, selector="n=1", dry_run=True) == 2
+    assert (await client.get_queue(name)).messages.ready == 5
+    assert await client.purge(name, selector="n=1") == 2
+
+
 async def test_statistics_are_those_of_a_queue_or_of_the_server(client: Client, queue: pb.Queue) -> None:
     await client.ping()
     await client.add(queue.meta.id, b"x")

@@ -294,6 +294,36 @@ def test_after_accepts_the_sequence_number_of_a_removed_message(messages: Messag
     assert messages.after(5, 10, 1 << 40) == []
 
 
+def test_before_returns_the_newest_messages_first(messages: Messages) -> None:
+    fill(messages, 5)
+    assert messages.before(6, 2, 1 << 40) == [(5, body_of(5)), (4, body_of(4))]
+    assert messages.before(4, 9, 1 << 40) == [(3, body_of(3)), (2, body_of(2)), (1, body_of(1))]
+    assert messages.before(1, 9, 1 << 40) == messages.before(0, 9, 1 << 40) == []
+    assert [seq for seq, _ in messages.before(1 << 60, 9, 1 << 40)] == [5, 4, 3, 2, 1]
+
+
+def test_before_stops_before_max_bytes_is_exceeded_and_returns_at_least_one_message(messages: Messages) -> None:
+    fill(messages, 5, size=10)
+    assert [seq for seq, _ in messages.before(6, 5, 29)] == [5, 4]
+    assert [seq for seq, _ in messages.before(4, 5, 1)] == [3]
+
+
+def test_before_accepts_the_sequence_number_of_a_removed_message_and_includes_those_out_of_line(
+    harness: Harness,
+) -> None:
+    messages = harness.open()
+    fill(messages, 4)
+    messages.checkout_many(1, 0)
+    messages.keep(5, body_of(5), RANK)
+    harness.commit()
+    messages.append(6, body_of(6))
+    messages.append(7, body_of(7))
+    messages.discard(7)
+    messages.discard(3)
+    assert [seq for seq, _ in messages.before(8, 9, 1 << 40)] == [6, 5, 4, 2, 1]
+    assert [seq for seq, _ in messages.before(3, 9, 1 << 40)] == [2, 1]
+
+
 def test_a_message_is_found_by_the_id_its_producer_gave_until_it_is_removed(messages: Messages) -> None:
     other = OWN_ID[:-1] + b"7"
     messages.append(1, body_of(1), OWN_ID)
@@ -410,7 +440,9 @@ def test_committed_messages_are_stored_when_the_store_is_reopened(durable: Harne
     messages.store_response(b"first", 10, b"one")
     messages.store_response(b"second", 20, b"two")
     messages = reopened(durable)
-    assert messages.after(0, 10, 1 << 40) == [(1, body_of(1)), (2, body_of(2)), (4, body_of(4))]
+    stored = [(1, body_of(1)), (2, body_of(2)), (4, body_of(4))]
+    assert messages.after(0, 10, 1 << 40) == stored
+    assert messages.before(5, 10, 1 << 40) == stored[::-1]
     assert messages.ranks == {2: RANK}
     assert messages.seq_of(OWN_ID) == 1
     assert messages.tally.enqueued == 4
@@ -546,6 +578,12 @@ class MessagesMachine(RuleBasedStateMachine):
         start = data.draw(st.integers(0, self.next_seq))
         expected = [(seq, body) for seq, body in self.bodies.items() if seq > start][:count]
         assert self.messages.after(start, count, 1 << 40) == expected
+
+    @rule(data=st.data(), count=st.integers(1, 20))
+    def before(self, data: st.DataObject, count: int) -> None:
+        start = data.draw(st.integers(0, self.next_seq))
+        expected = [(seq, body) for seq, body in reversed(self.bodies.items()) if seq < start][:count]
+        assert self.messages.before(start, count, 1 << 40) == expected
 
     @rule(data=st.data())
     def get(self, data: st.DataObject) -> None:

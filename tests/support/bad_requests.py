@@ -407,6 +407,26 @@ def _looking_cases() -> Iterable[Case]:
         says = f"states: .*{state}.*; use 1 .* or 4"
         yield case(f"unknown state {state}", "Browse", about(integer(2, state)), says)
         yield case(f"unknown state {state}", "Purge", about(integer(4, 1) + integer(5, state)), says)
+    yield from _browsing_cases()
+
+
+def _browsing_cases() -> Iterable[Case]:
+    says = "payload_bytes: -1 is negative; use 0 or more, or leave it out for whole payloads"
+    yield case("a negative payload_bytes", "Browse", about(integer(6, -1)), says)
+    says = r"ids: 'mine' is not a UUID \(invalid UUID length: 4\)"
+    yield case("an id that is no UUID", "Browse", about(text(7, UNKNOWN_ID) + text(7, "mine")), says)
+    says = "ids: 10,001 are too many; send at most 10,000"
+    yield case("10,001 ids", "Browse", about(text(7, UNKNOWN_ID) * 10_001), says)
+    says = "contains: 257 bytes are too many; use at most 256"
+    yield case("a long text to find", "Browse", about(text(8, "ä" * 128 + "b")), says)
+    for kind in ("d", "d-1", "dd1", "d1x", "d" + "9" * 20):
+        yield case(f"{kind} as a page_token", "Browse", about(text(5, kind) + integer(9, 1)), TOKEN_SAYS)
+    says = (
+        "page_token: '7' continues pages with the oldest messages first; send it with the descending of its first page"
+    )
+    yield case("a page_token of the other order", "Browse", about(text(5, "7") + integer(9, 1)), says)
+    says = "page_token: 'd7' continues pages with the newest messages first; .* or leave it out to start again"
+    yield case("a page_token of descending order", "Browse", about(text(5, "d7")), says)
 
 
 NOT_ONE_OF = {

@@ -167,6 +167,9 @@ async def call(client: Client) -> None:
     async for browsed in client.browse("orders", selector="a=b", states=[MessageState.DEAD]):
         assert_type(browsed.message.payload, bytes)
         assert_type(browsed.reason, DeathReason | None)
+    async for browsed in client.browse("orders", ids=["6f9c"], contains="x", newest_first=True, payload_bytes=0):
+        assert_type(browsed.payload_size, int)
+    assert_type(await client.purge("orders", everything=True, dry_run=True), int)
     queue = await client.new_queue(name="orders", store=StoreKind.DISK, delivery=DeliverySettings(max_deliveries=3))
     assert_type(queue, Queue)
     assert_type(queue.messages.ready, int)

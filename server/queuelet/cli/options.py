@@ -31,6 +31,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 LARGEST_TOKEN = 2**64 - 1
 
+LARGEST_SIZE = 2**31 - 1
+"""The largest number of bytes that a request can ask for."""
+
 YEAR = 365 * 86_400
 """A year in seconds, the longest wait."""
 
@@ -336,6 +339,7 @@ id_option = click.option("--id", "ids", multiple=True, metavar="UUID", help="The
 
 all_option = click.option("--all", "everything", is_flag=True, help="All messages that are in the queue now.")
 
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only count the messages.")
 
 request_id_option = click.option(
     "--request-id",

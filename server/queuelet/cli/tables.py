@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from base64 import b64encode
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 
@@ -13,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from queuelet.cli.output import messages, outcome_word, reason_word, state_word, write
+from queuelet.cli.output import outcome_word, reason_word, state_word, write
 from queuelet.printable import printable
 from queuelet.v1 import queue_pb2 as pb
 
@@ -53,8 +54,6 @@ def _view(response: ProtobufMessage) -> RenderableType:
             view = _message_table(response.messages)
         case pb.Delivery():
             view = _record(_delivery_facts(response))
-        case pb.PurgeResponse():
-            view = f"purged {messages(response.purged)}"
         case pb.GetStatsResponse():
             view = _record(
                 _queue_facts(response.queue) if response.HasField("queue") else _server_facts(response.server)
@@ -140,8 +139,7 @@ def _message_table(browsed: Iterable[pb.BrowsedMessage]) -> Table:
     table.add_column("PAYLOAD", no_wrap=True, overflow="ellipsis")
     for each in browsed:
         message = each.message
-        first, *more = _payload(message.payload).plain.split("\n")
-        cut = Text(f"{first[:WIDE]} ..." if more else first[:WIDE])
+        cut = _first_line(message.payload, each.payload_size)
         facts = (state_word(each.state), printable(message.meta.id), _moment(message.meta.created), f"{each.count:,}")
         table.add_row(*facts, _details(each), _tags(message.meta.tags), cut)
     return table
@@ -160,6 +158,22 @@ def _details(browsed: pb.BrowsedMessage) -> Text:
         last = browsed.tries[-1]
         details.append(f"last {outcome_word(last.outcome)}" + (f": {last.reason}" if last.reason else ""))
     return Text(printable(", ".join(details)).replace("\n", " "))
+
+
+def _first_line(data: bytes, size: int) -> Text:
+    """Return the first line of a payload, of which the data may be only the beginning."""
+    if size <= len(data):
+        first, *more = _payload(data).plain.split("\n")
+        return Text(f"{first[:WIDE]} ..." if more else first[:WIDE])
+    whole = Text(f"({size:,} bytes)", style="dim")
+    if not data:
+        return whole
+    try:
+        text = getincrementaldecoder("utf-8")().decode(data)  # leaves out a character that is cut
+    except UnicodeDecodeError:
+        text = ""
+    first = _payload(text.encode() or data).plain.split("\n")[0]
+    return Text.assemble(f"{first[:WIDE]} ... ", whole)
 
 
 def _payload(data: bytes) -> Text:

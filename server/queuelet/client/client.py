@@ -549,15 +549,31 @@ class Client:
         request = filled(pb.PeekBatchRequest, queue_id=queue, max=maximum)
         return list(map(Message, (await self.call("PeekBatch", request, pb.PeekBatchResponse)).messages))
 
-    async def browse(
-        self, queue: str, *, selector: str = "", states: Sequence[MessageState] = (), page_size: int = 0
+    async def browse(  # noqa: PLR0913  # as `receive`
+        self,
+        queue: str,
+        *,
+        ids: Sequence[str] = (),
+        selector: str = "",
+        contains: str = "",
+        states: Sequence[MessageState] = (),
+        newest_first: bool = False,
+        payload_bytes: int | None = None,
+        page_size: int = 0,
     ) -> AsyncIterator[BrowsedMessage]:
         """Iterate over the messages of a queue in order, page by page, without changing anything.
 
+        A message has to meet all of the conditions that are given.
+
         Args:
             queue: The queue's name or ID.
+            ids: Only the messages with these IDs, at most 10,000; empty for messages with any ID.
             selector: Tags to match, in the syntax of kubectl's selectors; empty matches all messages.
+            contains: Only messages whose payload contains this text, of up to 256 bytes in UTF-8. Upper and lower case
+                differ. Empty for messages with any payload.
             states: Only messages in these states; empty for all states.
+            newest_first: Whether to begin with the message that was added last, instead of first.
+            payload_bytes: The largest number of bytes of each payload; a longer one is cut. None for whole payloads.
             page_size: How many messages to ask for at once; 0 for the server's default.
 
         Yields:
@@ -565,26 +581,28 @@ class Client:
 
         Raises:
             QueueNotFound: There is no such queue.
-            InvalidArgument: The selector is not valid.
+            InvalidArgument: One of the conditions is not valid.
         """
-        token = ""
+        request = filled(
+            pb.BrowseRequest,
+            queue_id=queue,
+            ids=ids,
+            selector=selector,
+            contains=contains,
+            states=filled(states_to_pb, states=states),
+            descending=newest_first,
+            payload_bytes=payload_bytes,
+            page_size=page_size,
+        )
         while True:
-            request = filled(
-                pb.BrowseRequest,
-                queue_id=queue,
-                selector=selector,
-                states=filled(states_to_pb, states=states),
-                page_size=page_size,
-                page_token=token,
-            )
             response = await self.call("Browse", request, pb.BrowseResponse)
             for message in response.messages:
                 yield converted("Browse", browsed_from_pb, message)
-            token = response.next_page_token
-            if not token:
+            request.page_token = response.next_page_token
+            if not request.page_token:
                 return
 
-    async def purge(
+    async def purge(  # noqa: PLR0913  # as `receive`
         self,
         queue: str,
         *,
@@ -592,6 +610,7 @@ class Client:
         selector: str = "",
         everything: bool = False,
         states: Sequence[MessageState] = (),
+        dry_run: bool = False,
     ) -> int:
         """Remove messages from a queue by ID, by selector, or all of them.
 
@@ -601,9 +620,10 @@ class Client:
             selector: Tags to match, in the syntax of kubectl's selectors.
             everything: Whether to remove all messages.
             states: Only messages in these states; empty for all states.
+            dry_run: Whether only to count the messages instead of removing them.
 
         Returns:
-            The number of messages that were removed.
+            The number of messages that were removed, or that would be.
 
         Raises:
             QueueNotFound: There is no such queue.
@@ -616,8 +636,9 @@ class Client:
             selector=selector,
             all=everything,
             states=filled(states_to_pb, states=states),
+            dry_run=dry_run,
         )
-        return (await self.call("Purge", request, pb.PurgeResponse)).purged
+        return (await self.call("Purge", request, pb.PurgeResponse, repeat=dry_run)).purged
 
     # Leases
 

@@ -205,6 +205,9 @@ class BrowsedMessage:
     tries: Sequence[Try]
     """Its failed deliveries, the oldest first. The server stores the last 20, also when the message is redriven."""
 
+    payload_size: int
+    """The size of the whole payload in bytes, also if the payload of the message was cut."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConsumeUpdate:
@@ -248,6 +251,7 @@ def browsed_from_pb(browsed: pb.BrowsedMessage) -> BrowsedMessage:
         reason=DeathReason(browsed.reason) if browsed.reason else None,
         died=browsed.died.ToDatetime(UTC) if browsed.HasField("died") else None,
         tries=tuple(map(_try_from_pb, browsed.tries)),
+        payload_size=browsed.payload_size,
     )
 
 

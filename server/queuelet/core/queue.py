@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from queuelet.core import refusals
 from queuelet.core.alarms import Alarms
-from queuelet.core.browsing import Browser, Page
+from queuelet.core.browsing import Browser, Located, Page
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.consumers import Claim, Claims
 from queuelet.core.deadlines import NEVER
@@ -412,13 +412,33 @@ class Queue:
         """Return the queued message with this ID (in canonical form), or None."""
         return self._browser.find(message_id)
 
-    def browse(self, after: int, count: int, states: Iterable[MessageState] = (), *, now: int) -> Page:
+    def locate(self, message_ids: Iterable[bytes]) -> list[Located]:
+        """Return where the messages with these IDs are, for `browse`. Some of them may not be stored."""
+        return self._browser.locate(message_ids)
+
+    def browse(  # noqa: PLR0913  # each is a fact of its own, and most are named
+        self,
+        place: int,
+        count: int,
+        states: Iterable[MessageState] = (),
+        *,
+        now: int,
+        descending: bool = False,
+        among: Sequence[Located] | None = None,
+    ) -> Page:
         """Read up to `count` messages after a sequence number, in the order of the numbers. Return those in `states`.
 
-        No states mean all states. Messages in line are only read if READY is among the states.
+        No states mean all states. Messages in line are only read if READY is among the states. If `descending`, the
+        messages before the number are read, in the reverse order. `among` limits them to some that were located, in the
+        order of their numbers.
         """
         self._advance_if_due(now)
-        return self._browser.page(after, count, states)
+        return self._browser.page(place, count, states, descending=descending, among=among)
+
+    def count_ids(self, message_ids: Iterable[bytes], now: int, states: Iterable[MessageState] = ()) -> int:
+        """Return how many messages `purge_ids` would remove. The IDs must differ."""
+        self._advance_if_due(now)
+        return self._states.count_among(self._browser.seqs_of(message_ids), set(states))
 
     def purge_ids(self, message_ids: Iterable[bytes], now: int, states: Iterable[MessageState] = ()) -> int:
         """Remove the messages with these IDs, if they are in `states`. Return how many were removed."""

@@ -391,6 +391,10 @@ class States:
         messages.tally.purged += count
         return count
 
+    def count_among(self, seqs: Iterable[int], states: AbstractSet[MessageState]) -> int:
+        """Return how many of these messages are stored and in `states`; no states mean all."""
+        return sum(self._messages.get(seq) is not None and (not states or self.of(seq) in states) for seq in seqs)
+
     # Time
 
     @property

@@ -111,6 +111,9 @@ class Messages(Protocol):
         It returns at most `count`, and at most `max_bytes` together unless the first is larger.
         """
 
+    def before(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """Return the messages before a sequence number, as `after` does, but in the reverse order: the newest first."""
+
     def seq_of(self, own_id: bytes) -> int | None:
         """Return the sequence number of the message with this ID from a producer, or None."""
 

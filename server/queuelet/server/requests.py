@@ -126,15 +126,59 @@ _TOKEN_DIGITS = 18
 """The most digits of a page token; the number of a queue or message has fewer."""
 
 
+_DESCENDING = "d"
+"""What a page token begins with if the pages are in descending order."""
+
+
 def number_from_token(token: str) -> int:
     """Return the number of the queue or message after which a page starts."""
-    if token and not (token.isascii() and token.isdecimal() and len(token) <= _TOKEN_DIGITS):
+    if token and not _is_number(token):
+        raise _not_a_token(token)
+    return int(token or 0)
+
+
+def place_from_token(token: str, *, descending: bool) -> int | None:
+    """Return the number of the message after which a page starts, or before which if `descending`. None: no token."""
+    if not token:
+        return None
+    number = token.removeprefix(_DESCENDING)
+    if not _is_number(number):
+        raise _not_a_token(token)
+    if token.startswith(_DESCENDING) != descending:
+        first = "oldest" if descending else "newest"
         raise InvalidArgument(
-            f"page_token: {token[:40]!r} is not a token of this server; "
-            "send a next_page_token, or leave it out for the first page",
+            f"page_token: {token!r} continues pages with the {first} messages first; "
+            "send it with the descending of its first page, or leave it out to start again",
             field="page_token",
         )
-    return int(token or 0)
+    return int(number)
+
+
+def token_of_place(place: int, *, descending: bool) -> str:
+    """Return the token for which `place_from_token` returns a number."""
+    return f"{_DESCENDING}{place}" if descending else str(place)
+
+
+def _is_number(token: str) -> bool:
+    return token.isascii() and token.isdecimal() and len(token) <= _TOKEN_DIGITS
+
+
+def _not_a_token(token: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"page_token: {token[:40]!r} is not a token of this server; "
+        "send a next_page_token, or leave it out for the first page",
+        field="page_token",
+    )
+
+
+def payload_bytes_from_pb(size: int) -> int:
+    """Return the maximum number of bytes of a payload."""
+    if size < 0:
+        raise InvalidArgument(
+            f"payload_bytes: {size} is negative; use 0 or more, or leave it out for whole payloads",
+            field="payload_bytes",
+        )
+    return size
 
 
 def seconds_from_pb(duration: Duration, field: str) -> float:

@@ -21,13 +21,14 @@ class MemoryMessages:
 
     The line starts at position `_head` of that list and skips positions whose message was removed or has a rank.
     Messages that were returned to the line come before it, in `_returned`. Taking the first message moves `_head`.
-    `_jumps` remembers where a run of positions without a message ends, `_line_jumps` where a run without a message in
-    line ends. The list is compacted once most of its positions are empty, so each operation is O(1) amortised, and
-    `after` is O(log n). A message is stored as an int and bytes, because the garbage collector does not have to
-    traverse those.
+    `_jumps` remembers where a run of positions without a message ends, `_back_jumps` where it ends towards the front,
+    and `_line_jumps` where a run without a message in line ends. The list is compacted once most of its positions are
+    empty, so each operation is O(1) amortised, and `after` and `before` are O(log n). A message is stored as an int and
+    bytes, because the garbage collector does not have to traverse those.
     """
 
     __slots__ = (
+        "_back_jumps",
         "_bodies",
         "_budget",
         "_head",
@@ -52,6 +53,7 @@ class MemoryMessages:
         self._seqs: list[int] = []
         self._head = 0
         self._jumps: dict[int, int] = {}
+        self._back_jumps: dict[int, int] = {}
         self._line_jumps: dict[int, int] = {}
         self._returned: list[int] = []
         self._own_ids: dict[int, bytes] = {}
@@ -189,6 +191,21 @@ class MemoryMessages:
             place = self._stored_from(place + 1)
         return found
 
+    def before(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """Return messages before a sequence number, the newest first."""
+        found: list[tuple[int, bytes]] = []
+        size = 0
+        place = self._stored_up_to(bisect_left(self._seqs, seq) - 1)
+        while place >= 0 and len(found) < count:
+            seq = self._seqs[place]
+            body = self._bodies[seq]
+            size += len(body)
+            if size > max_bytes and found:
+                break
+            found.append((seq, body))
+            place = self._stored_up_to(place - 1)
+        return found
+
     def seq_of(self, own_id: bytes) -> int | None:
         """Return the sequence number of the message to which its producer gave this ID, None if there is none."""
         return self._seq_of_own_id.get(own_id)
@@ -227,7 +244,8 @@ class MemoryMessages:
         self._budget.used -= len(self._bodies) * MESSAGE_OVERHEAD + len(self._own_ids) * OWN_ID_OVERHEAD
         self.forget_responses(self._responses)
         self.stored_bytes = 0
-        self._bodies, self._seqs, self._head, self._jumps, self._line_jumps = {}, [], 0, {}, {}
+        self._bodies, self._seqs, self._head = {}, [], 0
+        self._jumps, self._back_jumps, self._line_jumps = {}, {}, {}
         self._own_ids, self._seq_of_own_id = {}, {}
         self._returned.clear()
         self.ranks.clear()
@@ -279,6 +297,17 @@ class MemoryMessages:
         self._jumps[start] = place
         return place
 
+    def _stored_up_to(self, place: int) -> int:
+        """Return the last position up to `place` whose message is stored, or -1."""
+        seqs, bodies = self._seqs, self._bodies
+        if place < 0 or seqs[place] in bodies:
+            return place
+        start = place
+        while place >= 0 and seqs[place] not in bodies:
+            place = self._back_jumps.get(place, place - 1)
+        self._back_jumps[start] = place
+        return place
+
     def _in_line_from(self, place: int) -> int:
         """Return the first position from `place` on whose message is in line, or the end of the list."""
         seqs, bodies, ranks, end = self._seqs, self._bodies, self.ranks, len(self._seqs)
@@ -313,7 +342,8 @@ class MemoryMessages:
             before = [seq for seq in self._seqs[: self._head] if seq in bodies]
             self._seqs = before + [seq for seq in self._seqs[self._head :] if seq in bodies]
             self._bodies = dict(bodies)
-            self._head, self._jumps, self._line_jumps = len(before), {}, {}
+            self._head = len(before)
+            self._jumps, self._back_jumps, self._line_jumps = {}, {}, {}
 
 
 class MemoryStore:

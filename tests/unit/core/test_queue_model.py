@@ -26,6 +26,7 @@ from support.queues import make_manager
 SECOND = 1_000_000_000
 BEGIN = 1_000 * SECOND
 OWN_IDS = [b"%08d-1111-4222-8333-444455556666" % number for number in range(4)]
+UNKNOWN_ID = b"99999999-1111-4222-8333-444455556666"
 
 seconds = st.sampled_from([0, 1, 2, 3, 5, 8])
 some_terms = st.builds(
@@ -317,28 +318,57 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Browsing, purging and redriving
 
-    @rule(after=st.integers(0, 8), count=st.integers(1, 5), states=some_states)
-    def browse(self, after: int, count: int, states: set[MessageState]) -> None:
+    @rule(
+        data=st.data(),
+        place=st.integers(0, 8),
+        count=st.integers(1, 5),
+        states=some_states,
+        descending=st.booleans(),
+        by_id=st.booleans(),
+    )
+    def browse(
+        self,
+        data: st.DataObject,
+        place: int,
+        count: int,
+        states: set[MessageState],
+        *,
+        descending: bool,
+        by_id: bool,
+    ) -> None:
         now = self.now()
+        among = None
+        chosen = {record.seq for record in self.model.records}
+        if by_id:
+            rows = {each.seq: each.body for each in self.queue.browse(0, 1_000, now=now).messages}
+            chosen = data.draw(st.sets(st.sampled_from(list(rows)))) if rows else set()
+            among = sorted(self.queue.locate([*(id_of(rows[seq]) for seq in chosen), UNKNOWN_ID]))
         expected = [
-            record.seq for record in self.model.records if record.seq > after and (not states or record.state in states)
+            record.seq
+            for record in self.model.records
+            if (record.seq < place if descending else record.seq > place)
+            and record.seq in chosen
+            and (not states or record.state in states)
         ]
         found: list[int] = []
         is_end = False
         while not is_end:
-            page = self.queue.browse(after, count, states, now=now)
+            page = self.queue.browse(place, count, states, now=now, descending=descending, among=among)
             found += [each.seq for each in page.messages]
-            after, is_end = page.last, page.is_end
-        assert found == expected
+            place, is_end = page.last, page.is_end
+        assert found == (expected[::-1] if descending else expected)
 
     @rule(data=st.data(), by_id=st.booleans(), states=st.one_of(st.just(set()), some_states))
     def purge(self, data: st.DataObject, by_id: bool, states: set[MessageState]) -> None:  # noqa: FBT001  # hypothesis passes it by name
         now = self.now()
         rows = {each.seq: each.body for each in self.queue.browse(0, 1_000, now=now).messages}
         chosen = data.draw(st.sets(st.sampled_from(list(rows)))) if rows else set()
+        ids = [id_of(rows[seq]) for seq in chosen]
+        counted = self.queue.count_ids([*ids, UNKNOWN_ID], now, states)
         expected = self.model.purge([record for record in self.model.records if record.seq in chosen], states)
+        assert counted == expected
         if by_id:
-            assert self.queue.purge_ids([id_of(rows[seq]) for seq in chosen], now, states) == expected
+            assert self.queue.purge_ids(ids, now, states) == expected
         else:
             assert self.queue.purge([*chosen, 1_000_000], now, states) == expected
         self.model_admit()

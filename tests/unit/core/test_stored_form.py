@@ -20,6 +20,7 @@ from queuelet.core.stored_form import (
     id_of,
     newest_tries,
     next_page,
+    payload_contains,
     same_content,
     stored_plain,
     tags_of,
@@ -136,6 +137,7 @@ def test_a_browsed_message_has_its_state_and_delivery(
     decoded = page.messages[0]
     assert page.next_page_token == "7"
     assert decoded.message == expected(b"x", given_tags, created)
+    assert decoded.payload_size == 1
     assert int(decoded.state) == state
     assert decoded.until.ToNanoseconds() == until
     assert decoded.count == (delivery.count if delivery else 0)
@@ -146,6 +148,32 @@ def test_a_browsed_message_has_its_state_and_delivery(
     if delivery:
         tries = b"".join(pb.BrowsedMessage(tries=[each]).SerializeToString() for each in decoded.tries)
         assert tries == delivery.history
+
+
+@given(payloads, tags, st.none() | terms, st.none() | st.integers(0, 400))
+def test_only_the_payload_of_a_browsed_message_is_cut(
+    payload: bytes, given_tags: tuple[Tag, ...], given_terms: Terms | None, most: int | None
+) -> None:
+    stored = NewMessage(payload, encode_tags(given_tags), b"", given_terms).stored(ID.encode(), 7)
+    whole = decode(stored)
+    page = pb.BrowseResponse.FromString(browsed(stored, MessageState.READY, 0, None, 1 << 22, most))
+    (decoded,) = page.messages
+    assert (decoded.message.payload, decoded.payload_size) == (payload[:most], len(payload))
+    whole.payload = payload[:most]
+    assert decoded.message == whole
+
+
+@given(payloads, st.binary(min_size=1, max_size=3), tags, st.none() | terms, st.data())
+def test_a_text_is_found_in_the_payload_and_nowhere_else(
+    payload: bytes, part: bytes, given_tags: tuple[Tag, ...], given_terms: Terms | None, data: st.DataObject
+) -> None:
+    if data.draw(st.booleans()):
+        place = data.draw(st.integers(0, len(payload)))
+        payload = payload[:place] + part + payload[place:]
+    stored = NewMessage(payload, encode_tags(given_tags), b"", given_terms).stored(ID.encode(), 7)
+    assert payload_contains(stored, part) == (part in payload)
+    assert not payload_contains(NewMessage(b"").stored(ID.encode(), 7), part)
+    assert not payload_contains(stored, ID.encode())
 
 
 @given(deliveries.filter(bool), times, st.sampled_from(TryOutcome), texts)
@@ -180,8 +208,9 @@ def test_no_response_is_larger_than_the_size_that_add_checks(
         failed.history = failed_try(TryOutcome.NACKED, failed, created, "r" * 1_024)
         assert len(delivered([stored], 1 << 62, [1_000], created)) <= new.size
         assert len(browsed(stored, MessageState.READY, created, None, new.size)) <= new.size
-        # Its history is omitted if there is no space for it.
+        # Its history is omitted if there is no space for it, and so is the consumer's name.
         assert len(browsed(stored, MessageState.DEAD, 0, failed, new.size)) <= new.size
+        assert len(browsed(stored, MessageState.LEASED, created, failed, new.size)) <= new.size
 
 
 @given(st.lists(st.uuids().map(str), max_size=5))

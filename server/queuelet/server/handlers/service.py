@@ -6,10 +6,12 @@ from queuelet.core.manager import Manager
 from queuelet.errors import ServerDraining
 from queuelet.server.endpoint import Method
 from queuelet.server.handlers.adding import AddRpcs
+from queuelet.server.handlers.browse import BrowseRpcs
 from queuelet.server.handlers.consume import ConsumeRpcs
 from queuelet.server.handlers.leases import LeaseRpcs
 from queuelet.server.handlers.long_poll import LongPoll
 from queuelet.server.handlers.messages import MessageRpcs
+from queuelet.server.handlers.purge import PurgeRpcs
 from queuelet.server.handlers.queues import QueueRpcs
 from queuelet.server.handlers.redrive import RedriveRpcs
 from queuelet.server.handlers.watch import WatchRpcs
@@ -36,6 +38,8 @@ class Service:
         self._messages = MessageRpcs(manager, long_poll)
         self._leases = LeaseRpcs(manager, long_poll)
         self._consume = ConsumeRpcs(manager)
+        self._browse = BrowseRpcs(manager)
+        self._purge = PurgeRpcs(manager)
         self._redrive = RedriveRpcs(manager)
         self._watch = WatchRpcs(manager)
 
@@ -63,8 +67,8 @@ class Service:
             Method(name="Extend", event="extend", unary=leases.extend),
             Method(name="Consume", event="consume", stream=self._consume.consume),
             Method(name="Redrive", event="redrive", stream=self._redrive.redrive),
-            Method(name="Browse", event="browse", unary=messages.browse),
-            Method(name="Purge", event="purge", unary=messages.purge),
+            Method(name="Browse", event="browse", unary=self._browse.browse),
+            Method(name="Purge", event="purge", unary=self._purge.purge),
             Method(name="DeclareQueues", event="declare queues", unary=queues.declare_queues),
             Method(name="RemoveQueues", event="remove queues", unary=queues.remove_queues),
             Method(name="WatchQueues", event="watch queues", stream=self._watch.watch_queues),

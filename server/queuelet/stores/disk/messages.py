@@ -269,14 +269,14 @@ class DiskMessages:
     def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
         """Return messages after a sequence number, in line or not, in order of their sequence numbers."""
         self._check()
-        found: list[tuple[int, bytes]] = []
-        size = 0
-        for row in islice(self._scan(seq + 1, min(count, _READ), min(max_bytes, _READ_BYTES)), count):
-            size += len(row[1])
-            if size > max_bytes and found:
-                break
-            found.append(row)
-        return found
+        rows = self._scan(seq + 1, min(count, _READ), min(max_bytes, _READ_BYTES))
+        return _first_of(rows, count, max_bytes)
+
+    def before(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """Return messages before a sequence number, in line or not, the newest first."""
+        self._check()
+        rows = self._scan_back(seq, min(count, _READ), min(max_bytes, _READ_BYTES))
+        return _first_of(rows, count, max_bytes)
 
     def seq_of(self, own_id: bytes) -> int | None:
         """Return the sequence number of the message to which its producer gave this ID, None if there is none."""
@@ -606,3 +606,44 @@ class DiskMessages:
         for fresh, body in self._fresh.items():
             if fresh >= seq and fresh not in without:
                 yield fresh, body
+
+    def _scan_back(self, seq: int, count: int, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the stored messages before a sequence number, the newest first.
+
+        Those that are not committed come first, because they are newer. Then the disk is read in batches.
+        """
+        for fresh, stored in reversed(self._fresh.items()):
+            if fresh < seq:
+                yield fresh, stored
+        removed, damaged, base = self._removed, self._damaged, self._place(0)
+        seq = min(seq, next(iter(self._fresh), seq), end_place(self.record.number) - base)
+        while True:
+            while seq - 1 in removed or seq - 1 in damaged:  # as in `_scan`
+                seq -= 1
+            if seq <= 1:
+                return
+            rows = self._shared.reader.bodies(base + 1, base + seq, count, max_bytes, descending=True)
+            if not rows:
+                return
+            for place, body in rows:
+                found = place - base
+                if found in removed or found in damaged:
+                    continue
+                if isinstance(body, Damage):
+                    self._lose(found, body)
+                else:
+                    yield found, body
+            sound = [place for place, body in rows if not isinstance(body, Damage)]
+            seq = min(seq - 1, (sound[-1] if sound else min(place for place, _ in rows)) - base)
+
+
+def _first_of(rows: Iterator[tuple[int, bytes]], count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+    """Return the first messages: at most `count`, and at most `max_bytes` together unless the first is larger."""
+    found: list[tuple[int, bytes]] = []
+    size = 0
+    for row in islice(rows, count):
+        size += len(row[1])
+        if size > max_bytes and found:
+            break
+        found.append(row)
+    return found
