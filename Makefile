@@ -7,6 +7,10 @@
 UV := tools/uv
 RUN := $(UV) run --no-sync
 SYNCED := .venv/.synced
+# google/api/annotations.proto and http.proto, which queue.proto imports, come with a Python package.
+GOOGLEAPIS = $(shell .venv/bin/python -c 'import google.api; print(google.api.__path__[0] + "/../..")')
+PROTOC = $(RUN) python -m grpc_tools.protoc -I $(GOOGLEAPIS)
+IMAGE := --include_imports --include_source_info
 GRPCURL := .tools/bin/grpcurl
 ACTIONLINT := .tools/bin/actionlint
 # Programs of Kubernetes for the tests of the operator and of the chart.
@@ -41,8 +45,8 @@ $(SYNCED): pyproject.toml uv.lock
 
 .PHONY: generate
 generate: $(SYNCED) ## Generate code from the .proto files, the client's reference, the architecture, the chart's CRDs
-	$(RUN) python -m grpc_tools.protoc -I server --python_out=server --pyi_out=server queuelet/v1/queue.proto
-	$(RUN) python -m grpc_tools.protoc -I server/queuelet/compat \
+	$(PROTOC) -I server --python_out=server --pyi_out=server queuelet/v1/queue.proto
+	$(PROTOC) -I server/queuelet/compat \
 		--python_out=server/queuelet/compat --pyi_out=server/queuelet/compat q.proto
 	$(RUN) python -m tools.api_reference docs/client-api.md
 	$(RUN) python -m tools.architecture
@@ -56,11 +60,17 @@ check: $(SYNCED) ## Check everything without running it: style, types, layers, w
 	$(RUN) mypy --strict --config-file= --cache-dir=.mypy_cache/program tests/typing/program.py
 	$(RUN) basedpyright --project tests/typing --pythonpath .venv/bin/python --level error
 	$(RUN) lint-imports --no-logo
-	$(RUN) buf lint
+	mkdir -p build
+	$(PROTOC) $(IMAGE) -I server -o build/wire.binpb queuelet/v1/queue.proto
+	$(RUN) buf lint build/wire.binpb --path queuelet/v1
+	$(RUN) buf lint server/queuelet/compat
 ifeq ($(TAG),)
 	@echo "buf breaking: skipped, no tag to compare with"
 else
-	$(RUN) buf breaking --against '.git#tag=$(TAG)'
+	mkdir -p build/before
+	git archive $(TAG) server/queuelet/v1/queue.proto | tar -x -C build/before
+	$(PROTOC) $(IMAGE) -I build/before/server -o build/before/wire.binpb queuelet/v1/queue.proto
+	$(RUN) buf breaking build/wire.binpb --against build/before/wire.binpb --path queuelet/v1
 endif
 	$(RUN) deptry server operator
 	$(RUN) codespell

@@ -1,5 +1,6 @@
 import datetime
 
+from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -443,18 +444,26 @@ class PeekBatchResponse(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ...) -> None: ...
 
 class BrowseRequest(_message.Message):
-    __slots__ = ("queue_id", "states", "selector", "page_size", "page_token")
+    __slots__ = ("queue_id", "states", "selector", "page_size", "page_token", "payload_bytes", "ids", "contains", "descending")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    CONTAINS_FIELD_NUMBER: _ClassVar[int]
+    DESCENDING_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     states: _containers.RepeatedScalarFieldContainer[MessageState]
     selector: str
     page_size: int
     page_token: str
-    def __init__(self, queue_id: _Optional[str] = ..., states: _Optional[_Iterable[_Union[MessageState, str]]] = ..., selector: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    payload_bytes: int
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    contains: str
+    descending: bool
+    def __init__(self, queue_id: _Optional[str] = ..., states: _Optional[_Iterable[_Union[MessageState, str]]] = ..., selector: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., payload_bytes: _Optional[int] = ..., ids: _Optional[_Iterable[str]] = ..., contains: _Optional[str] = ..., descending: _Optional[bool] = ...) -> None: ...
 
 class BrowseResponse(_message.Message):
     __slots__ = ("messages", "next_page_token")
@@ -465,7 +474,7 @@ class BrowseResponse(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[BrowsedMessage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class BrowsedMessage(_message.Message):
-    __slots__ = ("message", "state", "count", "until", "consumer", "reason", "died", "tries")
+    __slots__ = ("message", "state", "count", "until", "consumer", "reason", "died", "tries", "payload_size")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -474,6 +483,7 @@ class BrowsedMessage(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     DIED_FIELD_NUMBER: _ClassVar[int]
     TRIES_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_SIZE_FIELD_NUMBER: _ClassVar[int]
     message: Message
     state: MessageState
     count: int
@@ -482,7 +492,8 @@ class BrowsedMessage(_message.Message):
     reason: DeathReason
     died: _timestamp_pb2.Timestamp
     tries: _containers.RepeatedCompositeFieldContainer[Try]
-    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., state: _Optional[_Union[MessageState, str]] = ..., count: _Optional[int] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., reason: _Optional[_Union[DeathReason, str]] = ..., died: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tries: _Optional[_Iterable[_Union[Try, _Mapping]]] = ...) -> None: ...
+    payload_size: int
+    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., state: _Optional[_Union[MessageState, str]] = ..., count: _Optional[int] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., reason: _Optional[_Union[DeathReason, str]] = ..., died: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tries: _Optional[_Iterable[_Union[Try, _Mapping]]] = ..., payload_size: _Optional[int] = ...) -> None: ...
 
 class Try(_message.Message):
     __slots__ = ("outcome", "began", "ended", "consumer", "reason", "token")
@@ -511,18 +522,20 @@ class Try(_message.Message):
     def __init__(self, outcome: _Optional[_Union[Try.Outcome, str]] = ..., began: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., reason: _Optional[str] = ..., token: _Optional[int] = ...) -> None: ...
 
 class PurgeRequest(_message.Message):
-    __slots__ = ("queue_id", "ids", "selector", "all", "states")
+    __slots__ = ("queue_id", "ids", "selector", "all", "states", "dry_run")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
     ALL_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     ids: _containers.RepeatedScalarFieldContainer[str]
     selector: str
     all: bool
     states: _containers.RepeatedScalarFieldContainer[MessageState]
-    def __init__(self, queue_id: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., selector: _Optional[str] = ..., all: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MessageState, str]]] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, queue_id: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., selector: _Optional[str] = ..., all: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MessageState, str]]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class PurgeResponse(_message.Message):
     __slots__ = ("purged",)
@@ -629,22 +642,42 @@ class RemoveResult(_message.Message):
     def __init__(self, outcome: _Optional[_Union[RemoveResult.Outcome, str]] = ..., dropped: _Optional[_Union[MessageCounts, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class WatchQueuesRequest(_message.Message):
-    __slots__ = ("selector",)
+    __slots__ = ("selector", "counts_apart")
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_APART_FIELD_NUMBER: _ClassVar[int]
     selector: str
-    def __init__(self, selector: _Optional[str] = ...) -> None: ...
+    counts_apart: bool
+    def __init__(self, selector: _Optional[str] = ..., counts_apart: _Optional[bool] = ...) -> None: ...
 
 class WatchQueuesResponse(_message.Message):
-    __slots__ = ("stores", "queues", "removed", "snapshot_complete")
+    __slots__ = ("stores", "queues", "removed", "snapshot_complete", "counts")
     STORES_FIELD_NUMBER: _ClassVar[int]
     QUEUES_FIELD_NUMBER: _ClassVar[int]
     REMOVED_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
     stores: _containers.RepeatedCompositeFieldContainer[StoreEpoch]
     queues: _containers.RepeatedCompositeFieldContainer[Queue]
     removed: _containers.RepeatedCompositeFieldContainer[RemovedQueue]
     snapshot_complete: bool
-    def __init__(self, stores: _Optional[_Iterable[_Union[StoreEpoch, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., removed: _Optional[_Iterable[_Union[RemovedQueue, _Mapping]]] = ..., snapshot_complete: _Optional[bool] = ...) -> None: ...
+    counts: _containers.RepeatedCompositeFieldContainer[QueueCounts]
+    def __init__(self, stores: _Optional[_Iterable[_Union[StoreEpoch, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., removed: _Optional[_Iterable[_Union[RemovedQueue, _Mapping]]] = ..., snapshot_complete: _Optional[bool] = ..., counts: _Optional[_Iterable[_Union[QueueCounts, _Mapping]]] = ...) -> None: ...
+
+class QueueCounts(_message.Message):
+    __slots__ = ("id", "messages", "enqueued", "consumed", "acked", "oldest_ready")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    ENQUEUED_FIELD_NUMBER: _ClassVar[int]
+    CONSUMED_FIELD_NUMBER: _ClassVar[int]
+    ACKED_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_READY_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    messages: MessageCounts
+    enqueued: int
+    consumed: int
+    acked: int
+    oldest_ready: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., messages: _Optional[_Union[MessageCounts, _Mapping]] = ..., enqueued: _Optional[int] = ..., consumed: _Optional[int] = ..., acked: _Optional[int] = ..., oldest_ready: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class StoreEpoch(_message.Message):
     __slots__ = ("store", "epoch", "problem", "reason")
@@ -665,6 +698,142 @@ class RemovedQueue(_message.Message):
     id: str
     name: str
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class ListConsumersRequest(_message.Message):
+    __slots__ = ("queue_id",)
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    queue_id: str
+    def __init__(self, queue_id: _Optional[str] = ...) -> None: ...
+
+class ListConsumersResponse(_message.Message):
+    __slots__ = ("consumers", "waiting_for_message", "waiting_for_space", "other_leases")
+    CONSUMERS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FOR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FOR_SPACE_FIELD_NUMBER: _ClassVar[int]
+    OTHER_LEASES_FIELD_NUMBER: _ClassVar[int]
+    consumers: _containers.RepeatedCompositeFieldContainer[Consumer]
+    waiting_for_message: int
+    waiting_for_space: int
+    other_leases: int
+    def __init__(self, consumers: _Optional[_Iterable[_Union[Consumer, _Mapping]]] = ..., waiting_for_message: _Optional[int] = ..., waiting_for_space: _Optional[int] = ..., other_leases: _Optional[int] = ...) -> None: ...
+
+class Consumer(_message.Message):
+    __slots__ = ("kind", "name", "peer", "since", "exclusive", "holds_queue", "credit", "leases", "last_settled", "next_deadline")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[Consumer.Kind]
+        KIND_STREAM: _ClassVar[Consumer.Kind]
+        KIND_RECEIVE: _ClassVar[Consumer.Kind]
+    KIND_UNSPECIFIED: Consumer.Kind
+    KIND_STREAM: Consumer.Kind
+    KIND_RECEIVE: Consumer.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    EXCLUSIVE_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_QUEUE_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    LAST_SETTLED_FIELD_NUMBER: _ClassVar[int]
+    NEXT_DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    kind: Consumer.Kind
+    name: str
+    peer: str
+    since: _timestamp_pb2.Timestamp
+    exclusive: bool
+    holds_queue: bool
+    credit: int
+    leases: int
+    last_settled: _timestamp_pb2.Timestamp
+    next_deadline: _timestamp_pb2.Timestamp
+    def __init__(self, kind: _Optional[_Union[Consumer.Kind, str]] = ..., name: _Optional[str] = ..., peer: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exclusive: _Optional[bool] = ..., holds_queue: _Optional[bool] = ..., credit: _Optional[int] = ..., leases: _Optional[int] = ..., last_settled: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class TailRequest(_message.Message):
+    __slots__ = ("queue_id", "selector", "payload_bytes", "per_second")
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    queue_id: str
+    selector: str
+    payload_bytes: int
+    per_second: int
+    def __init__(self, queue_id: _Optional[str] = ..., selector: _Optional[str] = ..., payload_bytes: _Optional[int] = ..., per_second: _Optional[int] = ...) -> None: ...
+
+class TailResponse(_message.Message):
+    __slots__ = ("events", "skipped")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[TailEvent]
+    skipped: int
+    def __init__(self, events: _Optional[_Iterable[_Union[TailEvent, _Mapping]]] = ..., skipped: _Optional[int] = ...) -> None: ...
+
+class TailEvent(_message.Message):
+    __slots__ = ("kind", "time", "message", "payload_size", "consumer", "held")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[TailEvent.Kind]
+        KIND_ADDED: _ClassVar[TailEvent.Kind]
+        KIND_LEASED: _ClassVar[TailEvent.Kind]
+        KIND_POPPED: _ClassVar[TailEvent.Kind]
+        KIND_ACKED: _ClassVar[TailEvent.Kind]
+        KIND_RETURNED: _ClassVar[TailEvent.Kind]
+        KIND_DIED: _ClassVar[TailEvent.Kind]
+        KIND_REDRIVEN: _ClassVar[TailEvent.Kind]
+        KIND_PURGED: _ClassVar[TailEvent.Kind]
+    KIND_UNSPECIFIED: TailEvent.Kind
+    KIND_ADDED: TailEvent.Kind
+    KIND_LEASED: TailEvent.Kind
+    KIND_POPPED: TailEvent.Kind
+    KIND_ACKED: TailEvent.Kind
+    KIND_RETURNED: TailEvent.Kind
+    KIND_DIED: TailEvent.Kind
+    KIND_REDRIVEN: TailEvent.Kind
+    KIND_PURGED: TailEvent.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    kind: TailEvent.Kind
+    time: _timestamp_pb2.Timestamp
+    message: Message
+    payload_size: int
+    consumer: str
+    held: _duration_pb2.Duration
+    def __init__(self, kind: _Optional[_Union[TailEvent.Kind, str]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[_Union[Message, _Mapping]] = ..., payload_size: _Optional[int] = ..., consumer: _Optional[str] = ..., held: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class GetHistoryRequest(_message.Message):
+    __slots__ = ("queue_id", "after", "max_points")
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    MAX_POINTS_FIELD_NUMBER: _ClassVar[int]
+    queue_id: str
+    after: _timestamp_pb2.Timestamp
+    max_points: int
+    def __init__(self, queue_id: _Optional[str] = ..., after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_points: _Optional[int] = ...) -> None: ...
+
+class GetHistoryResponse(_message.Message):
+    __slots__ = ("points", "since")
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    points: _containers.RepeatedCompositeFieldContainer[HistoryPoint]
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, points: _Optional[_Iterable[_Union[HistoryPoint, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class HistoryPoint(_message.Message):
+    __slots__ = ("time", "messages", "enqueued", "removed")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    ENQUEUED_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    messages: MessageCounts
+    enqueued: int
+    removed: int
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., messages: _Optional[_Union[MessageCounts, _Mapping]] = ..., enqueued: _Optional[int] = ..., removed: _Optional[int] = ...) -> None: ...
 
 class GetStatsRequest(_message.Message):
     __slots__ = ("queue_id",)
