@@ -194,11 +194,37 @@ class RemovedQueue:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QueueCounts:
+    """The numbers of a queue that change with its messages. Totals count from the creation of the queue."""
+
+    id: str
+    """The queue's ID, a UUID."""
+
+    messages: Counts
+    """The number of messages in each state."""
+
+    enqueued: int
+    """Messages added."""
+
+    consumed: int
+    """Messages popped."""
+
+    acked: int
+    """Messages acknowledged."""
+
+    oldest_ready: datetime | None = None
+    """When the first ready message was added; None if no message is ready."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QueueChanges:
     """A batch of changes to queues, or of the snapshot that comes before them."""
 
     queues: Sequence[Queue] = ()
     """Queues of the snapshot, then new and changed ones. Message counts come at most once per second and queue."""
+
+    counts: Sequence[QueueCounts] = ()
+    """Counts and totals, if the watch has them apart: of each queue of the snapshot, then of those that changed."""
 
     removed: Sequence[RemovedQueue] = ()
     """Queues that were deleted, or that the selector no longer selects."""

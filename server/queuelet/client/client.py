@@ -350,11 +350,13 @@ class Client:
         response = await self.call("RemoveQueues", request, pb.RemoveQueuesResponse)
         return [converted("RemoveQueues", remove_result_from_pb, each) for each in response.results]
 
-    async def watch_queues(self, selector: str = "") -> AsyncIterator[QueueChanges]:
+    async def watch_queues(self, selector: str = "", *, counts_apart: bool = False) -> AsyncIterator[QueueChanges]:
         """Watch queues for changes.
 
         Args:
             selector: Tags to match, in the syntax of kubectl's selectors; empty matches all queues.
+            counts_apart: Whether to get changed counts as `QueueChanges.counts`, with totals, instead of as whole
+                queues. It is cheaper for many busy queues. A server that does not know it sends whole queues.
 
         Yields:
             Batches of changes: first a snapshot of the queues, then their changes, until the iteration is left.
@@ -362,7 +364,7 @@ class Client:
         Raises:
             InvalidArgument: The selector is not valid.
         """
-        request = filled(pb.WatchQueuesRequest, selector=selector)
+        request = filled(pb.WatchQueuesRequest, selector=selector, counts_apart=counts_apart)
         async for batch in self.stream("WatchQueues", request, pb.WatchQueuesResponse):
             yield converted("WatchQueues", changes_from_pb, batch)
 

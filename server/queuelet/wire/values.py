@@ -18,6 +18,7 @@ from queuelet.values import (
     DeclareResult,
     Queue,
     QueueChanges,
+    QueueCounts,
     QueueDeclaration,
     QueueRemoval,
     QueueStats,
@@ -198,10 +199,23 @@ def remove_result_from_pb(result: pb.RemoveResult) -> RemoveResult:
     )
 
 
+def queue_counts_from_pb(counts: pb.QueueCounts) -> QueueCounts:
+    """Return the counts and totals of a queue from protobuf."""
+    return QueueCounts(
+        id=counts.id,
+        messages=counts_from_pb(counts.messages),
+        enqueued=counts.enqueued,
+        consumed=counts.consumed,
+        acked=counts.acked,
+        oldest_ready=counts.oldest_ready.ToDatetime(UTC) if counts.HasField("oldest_ready") else None,
+    )
+
+
 def changes_from_pb(response: pb.WatchQueuesResponse) -> QueueChanges:
     """Return a batch of changes from protobuf."""
     return QueueChanges(
         queues=tuple(map(queue_from_pb, response.queues)),
+        counts=tuple(map(queue_counts_from_pb, response.counts)),
         removed=tuple(RemovedQueue(id=each.id, name=each.name) for each in response.removed),
         stores=tuple(map(_store_state_from_pb, response.stores)),
         snapshot_complete=response.snapshot_complete,
