@@ -321,6 +321,74 @@ class QueueStats:
     """Messages that are set aside, because they are damaged on the disk. `queue.messages` does not count them."""
 
 
+# Consumers
+
+
+class ConsumerKind(Enum):
+    """How a consumer takes messages."""
+
+    STREAM = "stream"
+    """By a Consume stream, as `Consumer` does."""
+
+    RECEIVE = "receive"
+    """By a Receive call that waits for a message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsumerInfo:
+    """A consumer of a queue, as the server sees it."""
+
+    kind: ConsumerKind
+    """How it takes messages."""
+
+    name: str
+    """The name that it gave itself; empty for none."""
+
+    peer: str
+    """Its address and port."""
+
+    since: datetime
+    """When its stream or call began."""
+
+    exclusive: bool
+    """Whether it asked to be the only consumer."""
+
+    holds_queue: bool
+    """Whether it is the exclusive consumer now. If not, and `exclusive` is true, it waits for its turn."""
+
+    credit: int
+    """How many more messages it may be sent."""
+
+    leases: int
+    """The number of leases that it holds."""
+
+    last_settled: datetime | None
+    """When it last acknowledged or gave back a message; None for not yet."""
+
+    next_deadline: datetime | None
+    """When the first of its leases ends; None if it holds none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueConsumers:
+    """The consumers of a queue. Producers are not included, because the server does not track them."""
+
+    consumers: Sequence[ConsumerInfo]
+    """Open streams and waiting Receive calls, the oldest first, at most 1,000."""
+
+    waiting_for_message: int
+    """Streams and calls that wait for a message."""
+
+    waiting_for_space: int
+    """Calls that wait to add messages."""
+
+    other_leases: int
+    """Leases that belong to no open stream, but to Receive calls."""
+
+
+# Progress
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RedriveProgress:
     """The progress of a redrive."""

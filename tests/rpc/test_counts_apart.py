@@ -6,35 +6,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import pytest
-
 from queuelet.client import Client
+from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
+from support import both_stores
+from support.both_stores import both, client, rpc, store
 from support.rpc import Rpc, Watch, unique_name
 from support.server_process import ServerProcess
 
-STORES = [pb.Queue.MEMORY, pb.Queue.DISK]
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server with both stores."""
-    with ServerProcess("--data-dir", str(tmp_path_factory.mktemp("data"))) as process:
-        yield process
-
-
-@pytest.fixture
-def rpc(both: ServerProcess) -> Iterator[Rpc]:
-    """A client of that server."""
-    with closing(Rpc(both.address)) as client:
-        yield client
-
-
-@pytest.fixture(params=STORES, ids=["memory", "disk"])
-def store(request: pytest.FixtureRequest) -> pb.Queue.Store:
-    """Each store in turn."""
-    chosen: pb.Queue.Store = request.param
-    return chosen
+__all__ = ["both", "client", "rpc", "store"]
 
 
 @contextmanager
@@ -48,9 +28,8 @@ def watching(rpc: Rpc, tag: str) -> Iterator[Watch]:
 
 
 def new_queue(rpc: Rpc, store: pb.Queue.Store, tag: str) -> str:
-    """Create a queue and return its ID."""
-    request = pb.NewQueueRequest(store=store, limit=-1, tags=[pb.Tag(key="test", value=tag)])
-    return rpc.call("NewQueue", request, pb.NewQueueResponse).queue.meta.id
+    """Create a queue with a tag and return its ID."""
+    return rpc.get_queue(both_stores.new_queue(rpc, store, tag)).meta.id
 
 
 def counts(*batches: pb.WatchQueuesResponse) -> dict[str, pb.QueueCounts]:
@@ -150,18 +129,11 @@ def test_counts_survive_a_restart_with_their_totals(tmp_path: Path) -> None:
                 assert counts(*batches)[queue].enqueued == enqueued
 
 
-async def test_the_client_returns_counts_as_values(both: ServerProcess) -> None:
-    async with Client(both.address) as client:
-        queue = await client.new_queue(tags=[("test", tag := unique_name())])
-        await client.add(queue.id, b"x")
-        async for changes in client.watch_queues(f"test={tag}", counts_apart=True):
-            for each in changes.counts:
-                assert (each.id, each.messages.ready, each.enqueued, each.consumed, each.acked) == (
-                    queue.id,
-                    1,
-                    1,
-                    0,
-                    0,
-                )
-                assert each.oldest_ready
-                return
+async def test_the_client_returns_counts_as_values(client: Client) -> None:
+    queue = await client.new_queue(tags=[Tag("test", tag := unique_name())])
+    await client.add(queue.id, b"x")
+    async for changes in client.watch_queues(f"test={tag}", counts_apart=True):
+        for each in changes.counts:
+            assert (each.id, each.messages.ready, each.enqueued, each.consumed, each.acked) == (queue.id, 1, 1, 0, 0)
+            assert each.oldest_ready
+            return

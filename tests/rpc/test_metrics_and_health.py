@@ -389,6 +389,7 @@ def _requests(queue: str, message_id: str) -> dict[str, dict[str, object]]:
         "RemoveQueues": {"queues": [{"queue_id": "nobody"}]},
         "WatchQueues": {"selector": "never=there"},
         "GetStats": {"queue_id": queue},
+        "ListConsumers": {"queue_id": queue},
     }
 
 

@@ -54,10 +54,13 @@ from queuelet.definition import (
     TryOutcome,
 )
 from queuelet.values import (
+    ConsumerInfo,
+    ConsumerKind,
     DeclareOutcome,
     DeclareResult,
     Queue,
     QueueChanges,
+    QueueConsumers,
     QueueCounts,
     QueueDeclaration,
     QueueRemoval,
@@ -72,10 +75,10 @@ from queuelet.values import (
 
 __all__ = [
     "BYTES", "JSON", "TEXT", "Added", "BadResponse", "BrowsedMessage", "Client", "Closed", "Connection",
-    "ConnectionState", "Consumer", "Consumption", "Counts", "DeathReason", "DeclareOutcome", "DeclareResult",
-    "Delivery", "DeliverySettings", "Forked", "Handler", "Message", "MessageState", "ModelSerializer", "NewMessage",
-    "News", "NotSent", "OnError", "Owner", "Producer", "PutsFailed", "Queue", "QueueChanges", "QueueCounts",
-    "QueueDeclaration", "QueueDefinition", "QueueRemoval", "QueueStats", "Received", "RedriveProgress", "RemoveOutcome",
-    "RemoveResult", "RemovedQueue", "Sent", "Serializer", "ServerStats", "Sharder", "StoreKind", "StoreState", "Try",
-    "TryOutcome",
+    "ConnectionState", "Consumer", "ConsumerInfo", "ConsumerKind", "Consumption", "Counts", "DeathReason",
+    "DeclareOutcome", "DeclareResult", "Delivery", "DeliverySettings", "Forked", "Handler", "Message", "MessageState",
+    "ModelSerializer", "NewMessage", "News", "NotSent", "OnError", "Owner", "Producer", "PutsFailed", "Queue",
+    "QueueChanges", "QueueConsumers", "QueueCounts", "QueueDeclaration", "QueueDefinition", "QueueRemoval",
+    "QueueStats", "Received", "RedriveProgress", "RemoveOutcome", "RemoveResult", "RemovedQueue", "Sent", "Serializer",
+    "ServerStats", "Sharder", "StoreKind", "StoreState", "Try", "TryOutcome",
 ]  # fmt: skip

@@ -49,6 +49,7 @@ from queuelet.values import (
     DeclareResult,
     Queue,
     QueueChanges,
+    QueueConsumers,
     QueueDeclaration,
     QueueRemoval,
     QueueStats,
@@ -59,6 +60,7 @@ from queuelet.values import (
 from queuelet.wire.errors import SERVICE, errors_from_pb
 from queuelet.wire.values import (
     changes_from_pb,
+    consumers_from_pb,
     declaration_to_pb,
     declare_result_from_pb,
     delivery_to_pb,
@@ -79,7 +81,9 @@ _NOT_OPEN = "the client is not open; use it inside `async with`"
 _PING = pb.ListQueuesRequest(page_size=1)
 """The cheapest call there is."""
 
-_REPEATABLE = frozenset({"ListQueues", "GetQueue", "GetStats", "Peek", "PeekBatch", "Browse", "Ack", "Extend"})
+_REPEATABLE = frozenset(
+    {"ListQueues", "GetQueue", "GetStats", "ListConsumers", "Peek", "PeekBatch", "Browse", "Ack", "Extend"}
+)
 """Idempotent calls: making one twice has the same effect as making it once, whatever other clients do in between.
 
 Purge and DeleteQueue are not here: a second Purge would remove messages added since, and a second DeleteQueue a new
@@ -385,6 +389,22 @@ class Client:
             raise InvalidArgument("queue: empty; give a name or an id, or use server_stats", field="queue")
         response = await self.call("GetStats", filled(pb.GetStatsRequest, queue_id=queue), pb.GetStatsResponse)
         return converted("GetStats", queue_stats_from_pb, response.queue)
+
+    async def list_consumers(self, queue: str) -> QueueConsumers:
+        """List who takes messages from a queue now: the open streams, and the Receive calls that wait.
+
+        Args:
+            queue: The queue's name or id.
+
+        Returns:
+            The consumers, and the numbers of calls that wait.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
+        request = filled(pb.ListConsumersRequest, queue_id=queue)
+        response = await self.call("ListConsumers", request, pb.ListConsumersResponse)
+        return converted("ListConsumers", consumers_from_pb, response)
 
     async def server_stats(self) -> ServerStats:
         """Return the statistics of the server.

@@ -6,25 +6,56 @@ Each stream has a claim to the queue. An exclusive claim that holds the queue is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
 
 from queuelet.core.tokens import Tokens
+
+
+class Consumer(NamedTuple):
+    """What a consumer knows of itself: a stream, or a call that waits for a message."""
+
+    since: int
+    """When it began, in ns since 1970."""
+    peer: str
+    """Its address and port, as the transport writes them."""
+    name: str = ""
+    """The name that it gave itself."""
+    credit: int = 0
+    """How many more messages it may be sent."""
+    tokens: Collection[int] = ()
+    """The leases that it was given and has not settled. Some of them may have ended."""
+    last_settled: int = 0
+    """When it last settled a lease, in ns since 1970; 0 for never."""
+
+
+Describe = Callable[[], Consumer]
+"""Returns what a consumer knows of itself now."""
 
 
 class Claim:
     """A consumer's claim to the messages of a queue, shared with other consumers or exclusive."""
 
-    __slots__ = ("changed", "is_exclusive", "peer", "token")
+    __slots__ = ("changed", "describe", "is_exclusive", "peer", "token")
 
-    def __init__(self, changed: Callable[[], None], *, is_exclusive: bool = False, peer: str = "") -> None:
+    def __init__(
+        self,
+        changed: Callable[[], None],
+        *,
+        is_exclusive: bool = False,
+        peer: str = "",
+        describe: Describe | None = None,
+    ) -> None:
         """Make a claim.
 
         Args:
             changed: called when the queue gets a holder, this claim or another, and when the queue is closed.
             is_exclusive: whether the consumer wants to be the only one.
             peer: the address of the consumer.
+            describe: describes the consumer, if it is to be listed.
         """
         self.changed = changed
+        self.describe = describe
         self.peer = peer
         self.is_exclusive = is_exclusive
         self.token = 0
@@ -52,6 +83,13 @@ class Claims:
         """Return how many claims from one address wait to hold the queue."""
         return sum(claim.peer == peer for claim in self._line)
 
+    def __iter__(self) -> Iterator[Claim]:
+        """Iterate over all claims: the holder, those in line, and the shared ones."""
+        if self.holder is not None:
+            yield self.holder
+        yield from self._line
+        yield from self._shared
+
     def add(self, claim: Claim) -> None:
         """Add a claim. An exclusive one becomes the holder now if there is none, otherwise after those before it."""
         if not claim.is_exclusive:
@@ -76,8 +114,7 @@ class Claims:
 
     def notify_all(self) -> None:
         """Call `changed` of every claim."""
-        holder = () if self.holder is None else (self.holder,)
-        for claim in (*holder, *self._line, *self._shared):
+        for claim in list(self):
             claim.changed()
 
     def _grant(self) -> None:

@@ -441,6 +441,11 @@ class Queue:
         """Return whether the lease of this token has not ended."""
         return not isinstance(self._states.held_by(token), QueueletError)
 
+    def deadline_of(self, token: int) -> int:
+        """Return when the lease of this token ends, in ns since 1970; 0 if it has ended."""
+        held = self._states.held_by(token)
+        return 0 if isinstance(held, QueueletError) else held[1].until
+
     def has_lost(self, token: int) -> bool:
         """Return whether the lease of this token has expired or was superseded by a newer one."""
         return isinstance(self._states.held_by(token), LeaseLost)
@@ -488,6 +493,25 @@ class Queue:
             self._void_leases()
         else:
             self._waiting_takers.wake(self.ready)
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims of all streams."""
+        return list(self._claims)
+
+    def holds(self, claim: Claim) -> bool:
+        """Return whether a claim holds the queue."""
+        return self._claims.holder is claim
+
+    @property
+    def waiting_takers(self) -> list[Waiter]:
+        """The calls and streams that wait for a message."""
+        return list(self._waiting_takers)
+
+    @property
+    def waiting_adds(self) -> int:
+        """The number of calls that wait for room."""
+        return len(self._waiting_adds)
 
     # Browsing, purging and redriving
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from queuelet.core.budget import MemoryBudget
+from queuelet.core.consumers import Describe
 from queuelet.core.message import Terms
 from queuelet.errors import QueueletError
 
@@ -124,6 +125,8 @@ class Waiter(NamedTuple):
     """Called when there is a message that the call can try to take."""
     peer: str = ""
     """The address that the call comes from."""
+    describe: Describe | None = None
+    """Describes the consumer; None for a call that is not listed, or is listed by its claim."""
 
 
 class TakerLine(deque[Waiter]):

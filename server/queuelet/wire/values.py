@@ -14,10 +14,13 @@ from queuelet.errors import InvalidArgument
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.values import (
+    ConsumerInfo,
+    ConsumerKind,
     DeclareOutcome,
     DeclareResult,
     Queue,
     QueueChanges,
+    QueueConsumers,
     QueueCounts,
     QueueDeclaration,
     QueueRemoval,
@@ -259,6 +262,37 @@ def queue_stats_from_pb(stats: pb.QueueStats) -> QueueStats:
         buried=stats.buried,
         redriven=stats.redriven,
         damaged=stats.damaged,
+    )
+
+
+_CONSUMER_KINDS = {
+    pb.Consumer.KIND_STREAM: ConsumerKind.STREAM,
+    pb.Consumer.KIND_RECEIVE: ConsumerKind.RECEIVE,
+}
+
+
+def consumers_from_pb(response: pb.ListConsumersResponse) -> QueueConsumers:
+    """Return the consumers of a queue from protobuf."""
+    return QueueConsumers(
+        consumers=tuple(map(_consumer_from_pb, response.consumers)),
+        waiting_for_message=response.waiting_for_message,
+        waiting_for_space=response.waiting_for_space,
+        other_leases=response.other_leases,
+    )
+
+
+def _consumer_from_pb(consumer: pb.Consumer) -> ConsumerInfo:
+    return ConsumerInfo(
+        kind=_CONSUMER_KINDS[consumer.kind],
+        name=consumer.name,
+        peer=consumer.peer,
+        since=consumer.since.ToDatetime(UTC),
+        exclusive=consumer.exclusive,
+        holds_queue=consumer.holds_queue,
+        credit=consumer.credit,
+        leases=consumer.leases,
+        last_settled=consumer.last_settled.ToDatetime(UTC) if consumer.HasField("last_settled") else None,
+        next_deadline=consumer.next_deadline.ToDatetime(UTC) if consumer.HasField("next_deadline") else None,
     )
 
 

@@ -1,8 +1,8 @@
 """The handlers: one short function per RPC, from request bytes to response bytes, and the tables that list them.
 
 `adding.py` has the RPCs that add messages, `messages.py` those that remove and show them. `queues.py`, `leases.py`,
-`redrive.py` and `watch.py` have the RPCs of those names; `consume.py` has the Consume stream, with its `heartbeat.py`.
-`long_poll.py` waits for a message, `durability.py` for a commit.
+`redrive.py` and `watch.py` have the RPCs of those names; `consume.py` has the Consume stream, with its `heartbeat.py`,
+and `consumers.py` lists them. `long_poll.py` waits for a message, `durability.py` for a commit.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from queuelet.fairness import LINE
 from queuelet.server.endpoint import Method
 from queuelet.server.handlers.adding import AddRpcs
 from queuelet.server.handlers.consume import ConsumeRpcs
+from queuelet.server.handlers.consumers import ConsumersRpcs
 from queuelet.server.handlers.leases import LeaseRpcs
 from queuelet.server.handlers.long_poll import LongPoll
 from queuelet.server.handlers.messages import MessageRpcs
@@ -45,6 +46,7 @@ class Service:
         self._consume = ConsumeRpcs(manager)
         self._redrive = RedriveRpcs(manager)
         self._watch = WatchRpcs(manager)
+        self._consumers = ConsumersRpcs(manager)
 
     def tables(self) -> dict[str, list[Method]]:
         """Return the methods by service: all of them for Queuelet's, and the nine that negz/q has for negz/q's."""
@@ -76,6 +78,7 @@ class Service:
             Method(name="RemoveQueues", event="remove queues", unary=queues.remove_queues),
             Method(name="WatchQueues", event="watch queues", stream=self._watch.watch_queues),
             Method(name="GetStats", event="get stats", unary=queues.get_stats),
+            Method(name="ListConsumers", event="list consumers", unary=self._consumers.list_consumers),
         ]
         return {SERVICE: [*negz, *ours], NEGZ_SERVICE: negz}
 
