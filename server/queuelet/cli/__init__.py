@@ -40,6 +40,7 @@ SECTIONS = {
         "pop": ("messages:pop", "Remove messages from a queue and print them."),
         "peek": ("messages:peek", "Print the first message of a queue."),
         "browse": ("messages:browse", "Print the messages of a queue."),
+        "tail": ("observe:tail", "Follow what happens to the messages of a queue."),
         "purge": ("messages:purge", "Delete messages."),
         "dead": ("dead:dead", "List, redrive or purge dead messages."),
     },

@@ -36,7 +36,7 @@ from queuelet.client.connection_state import ConnectionState
 from queuelet.client.consume_stream import Consumption
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.errors import BadResponse, Closed, Forked, NotSent, PutsFailed
-from queuelet.client.messages import BrowsedMessage, Delivery, Message, NewMessage, News, Try
+from queuelet.client.messages import BrowsedMessage, Delivery, Message, NewMessage, News, TailBatch, TailEvent, Try
 from queuelet.client.options import OnError
 from queuelet.client.pending_put import Added, Sent
 from queuelet.client.producer import Producer
@@ -47,6 +47,7 @@ from queuelet.definition import (
     Counts,
     DeathReason,
     DeliverySettings,
+    EventKind,
     MessageState,
     Owner,
     QueueDefinition,
@@ -76,9 +77,9 @@ from queuelet.values import (
 __all__ = [
     "BYTES", "JSON", "TEXT", "Added", "BadResponse", "BrowsedMessage", "Client", "Closed", "Connection",
     "ConnectionState", "Consumer", "ConsumerInfo", "ConsumerKind", "Consumption", "Counts", "DeathReason",
-    "DeclareOutcome", "DeclareResult", "Delivery", "DeliverySettings", "Forked", "Handler", "Message", "MessageState",
-    "ModelSerializer", "NewMessage", "News", "NotSent", "OnError", "Owner", "Producer", "PutsFailed", "Queue",
-    "QueueChanges", "QueueConsumers", "QueueCounts", "QueueDeclaration", "QueueDefinition", "QueueRemoval",
+    "DeclareOutcome", "DeclareResult", "Delivery", "DeliverySettings", "EventKind", "Forked", "Handler", "Message",
+    "MessageState", "ModelSerializer", "NewMessage", "News", "NotSent", "OnError", "Owner", "Producer", "PutsFailed",
+    "Queue", "QueueChanges", "QueueConsumers", "QueueCounts", "QueueDeclaration", "QueueDefinition", "QueueRemoval",
     "QueueStats", "Received", "RedriveProgress", "RemoveOutcome", "RemoveResult", "RemovedQueue", "Sent", "Serializer",
-    "ServerStats", "Sharder", "StoreKind", "StoreState", "Try", "TryOutcome",
+    "ServerStats", "Sharder", "StoreKind", "StoreState", "TailBatch", "TailEvent", "Try", "TryOutcome",
 ]  # fmt: skip

@@ -392,6 +392,7 @@ class Client:
     nack = _blocking(aio.Client.nack)
     extend = _blocking(aio.Client.extend)
     redrive = _iterating(aio.Client.redrive)
+    tail = _iterating(aio.Client.tail)
 
     def listen(self, listener: StateListener) -> Callable[[], None]:
         """Call a function at each change of the connection's state.

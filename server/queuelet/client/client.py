@@ -30,12 +30,14 @@ from queuelet.client.messages import (
     Delivery,
     Message,
     NewMessage,
+    TailBatch,
     added_from_pb,
     browsed_from_pb,
     duration_to_pb,
     new_message,
     new_message_to_pb,
     tags_to_pb,
+    tail_from_pb,
 )
 from queuelet.client.pending_put import Added
 from queuelet.client.retries import UNAVAILABLE, Backoff
@@ -850,6 +852,31 @@ class Client:
         )
         async for progress in self.stream("Redrive", request, pb.RedriveResponse):
             yield progress_from_pb(progress)
+
+    async def tail(
+        self, queue: str, *, selector: str = "", payload_bytes: int | None = None, per_second: int = 0
+    ) -> AsyncIterator[TailBatch]:
+        """Watch a sample of what happens to the messages of a queue, from now on. It does not slow the queue down.
+
+        Args:
+            queue: The queue's name or id.
+            selector: Tags of messages to match, in the syntax of kubectl's selectors; empty matches all messages.
+            payload_bytes: The most bytes of each payload, at most 65,536; None for 256, 0 for none.
+            per_second: The most events a second, at most 1,000; 0 for 20. The others are skipped and counted.
+
+        Yields:
+            Batches of events, until the iteration is left. The first one is empty, and comes at once.
+
+        Raises:
+            QueueNotFound: There is no such queue, or it was deleted.
+            TooMany: The server has as many of these streams as it may.
+            InvalidArgument: An argument is not valid.
+        """
+        request = filled(
+            pb.TailRequest, queue_id=queue, selector=selector, payload_bytes=payload_bytes, per_second=per_second
+        )
+        async for batch in self.stream("Tail", request, pb.TailResponse):
+            yield converted("Tail", tail_from_pb, batch)
 
     # Any call
 

@@ -7,6 +7,6 @@ are delivered, and `expiry.py`, `delays.py` and `leases.py` the times at which s
 that are stored for retries. `manager.py` has the queues of a server, `alarms.py` their next due times, and
 `removed_owners.py` the owners whose queues were removed recently. `stored_form.py` encodes one message,
 `plain_batch.py` many at once, and `message.py` has the metadata of messages. `storage.py` is the interface of stores.
-`budget.py` counts memory, `tokens.py` hands out increasing numbers, `refusals.py` has error texts, and `browsing.py`
-reads messages in any state.
+`budget.py` counts memory, `tokens.py` hands out increasing numbers, `refusals.py` has error texts, `browsing.py` reads
+messages in any state, and `tailing.py` samples what happens to them.
 """

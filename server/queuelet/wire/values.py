@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC
 
-from queuelet.definition import Counts, DeliverySettings, MessageState, Owner, StoreKind
+from queuelet.definition import Counts, DeliverySettings, EventKind, MessageState, Owner, StoreKind
 from queuelet.errors import InvalidArgument
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
@@ -87,6 +87,23 @@ _STATES = {
 def states_to_pb(states: Iterable[MessageState]) -> list[pb.MessageState]:
     """Return states of messages as protobuf. Raises `ValueError` for anything else."""
     return [_STATES[MessageState(state)] for state in states]
+
+
+_EVENT_KINDS = {
+    EventKind.ADDED: pb.TailEvent.KIND_ADDED,
+    EventKind.LEASED: pb.TailEvent.KIND_LEASED,
+    EventKind.POPPED: pb.TailEvent.KIND_POPPED,
+    EventKind.ACKED: pb.TailEvent.KIND_ACKED,
+    EventKind.RETURNED: pb.TailEvent.KIND_RETURNED,
+    EventKind.DIED: pb.TailEvent.KIND_DIED,
+    EventKind.REDRIVEN: pb.TailEvent.KIND_REDRIVEN,
+    EventKind.PURGED: pb.TailEvent.KIND_PURGED,
+}
+
+
+def event_kind_to_pb(kind: EventKind) -> pb.TailEvent.Kind:
+    """Return what happened to a message as protobuf."""
+    return _EVENT_KINDS[kind]
 
 
 def tag_from_pb(tag: pb.Tag) -> Tag:

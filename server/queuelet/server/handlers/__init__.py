@@ -1,8 +1,8 @@
 """The handlers: one short function per RPC, from request bytes to response bytes, and the tables that list them.
 
 `adding.py` has the RPCs that add messages, `messages.py` those that remove and show them. `queues.py`, `leases.py`,
-`redrive.py` and `watch.py` have the RPCs of those names; `consume.py` has the Consume stream, with its `heartbeat.py`,
-and `consumers.py` lists them. `long_poll.py` waits for a message, `durability.py` for a commit.
+`redrive.py`, `tail.py` and `watch.py` have the RPCs of those names; `consume.py` has the Consume stream, with its
+`heartbeat.py`, and `consumers.py` lists them. `long_poll.py` waits for a message, `durability.py` for a commit.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from queuelet.server.handlers.long_poll import LongPoll
 from queuelet.server.handlers.messages import MessageRpcs
 from queuelet.server.handlers.queues import QueueRpcs
 from queuelet.server.handlers.redrive import RedriveRpcs
+from queuelet.server.handlers.tail import TailRpcs
 from queuelet.server.handlers.watch import WatchRpcs
 from queuelet.server.lifecycle import Lifecycle
 from queuelet.wire.errors import NEGZ_SERVICE, SERVICE
@@ -47,6 +48,7 @@ class Service:
         self._redrive = RedriveRpcs(manager)
         self._watch = WatchRpcs(manager)
         self._consumers = ConsumersRpcs(manager)
+        self._tail = TailRpcs(manager)
 
     def tables(self) -> dict[str, list[Method]]:
         """Return the methods by service: all of them for Queuelet's, and the nine that negz/q has for negz/q's."""
@@ -79,6 +81,7 @@ class Service:
             Method(name="WatchQueues", event="watch queues", stream=self._watch.watch_queues),
             Method(name="GetStats", event="get stats", unary=queues.get_stats),
             Method(name="ListConsumers", event="list consumers", unary=self._consumers.list_consumers),
+            Method(name="Tail", event="tail", stream=self._tail.tail),
         ]
         return {SERVICE: [*negz, *ours], NEGZ_SERVICE: negz}
 
