@@ -588,6 +588,7 @@ class MessagesMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def get(self, data: st.DataObject) -> None:
         seq = data.draw(st.integers(0, self.next_seq))
+        assert self.messages.look(seq) == self.bodies.get(seq)
         assert self.messages.get(seq) == self.bodies.get(seq)
 
     @precondition(lambda self: self.deliveries)

@@ -33,7 +33,7 @@ OWN_ID = str(uuid4())
 LARGEST = 4 * 1024 * 1024
 """The largest message that a client receives by default."""
 
-STREAMS = ("Consume", "Redrive", "WatchQueues")
+STREAMS = ("Consume", "Redrive", "Tail", "WatchQueues")
 """Methods with many responses."""
 
 NEGZ_METHODS = (
@@ -399,10 +399,20 @@ def _looking_cases() -> Iterable[Case]:
         yield case(what, "Browse", about(text(3, selector)), SELECTOR_SAYS)
         yield case(what, "Purge", about(text(3, selector)), SELECTOR_SAYS)
         yield case(what, "Redrive", about(text(3, selector)), SELECTOR_SAYS)
+        yield case(what, "Tail", about(text(2, selector)), SELECTOR_SAYS)
         yield case(what, "WatchQueues", text(1, selector), SELECTOR_SAYS)
     yield case("a selector in invalid UTF-8", "ListQueues", text(3, NOT_UTF8), UNREADABLE_SAYS, ours_only=True)
     yield case("a selector in invalid UTF-8", "WatchQueues", text(1, NOT_UTF8), UNREADABLE_SAYS)
     yield case("garbage", "WatchQueues", UNREADABLE["garbage"], UNREADABLE_SAYS)
+    for rate in (-1, 1_001):
+        says = f"per_second: {rate:,} is out of range; use 1 to 1,000, or 0 for 20"
+        yield case(f"{rate} events a second", "Tail", about(integer(4, rate)), says)
+    for points in (-1, 10_001):
+        says = f"max_points: {points:,} is out of range; use 1 to 10,000, or 0 for 360"
+        yield case(f"{points} points", "GetHistory", about(integer(3, points)), says)
+    for size in (-1, 65_537):
+        says = f"payload_bytes: {size:,} is out of range; use 0 to 65,536, or leave it out for 256"
+        yield case(f"{size} bytes of payloads", "Tail", about(integer(3, size)), says)
     for state in (0, 5, 99, -1):
         says = f"states: .*{state}.*; use 1 .* or 4"
         yield case(f"unknown state {state}", "Browse", about(integer(2, state)), says)

@@ -242,9 +242,9 @@ class Rpc:
         consumer.say(start=pb.ConsumeStart(queue_id=queue, **start), credit=credit)
         return consumer
 
-    def watch(self, selector: str = "", *, timeout: float | None = TIMEOUT) -> Watch:
+    def watch(self, selector: str = "", *, counts_apart: bool = False, timeout: float | None = TIMEOUT) -> Watch:
         """Start to watch queues."""
-        request = pb.WatchQueuesRequest(selector=selector).SerializeToString()
+        request = pb.WatchQueuesRequest(selector=selector, counts_apart=counts_apart).SerializeToString()
         return Watch(self.stream("WatchQueues", request, timeout=timeout))
 
 

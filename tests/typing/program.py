@@ -181,6 +181,8 @@ async def call(client: Client) -> None:
     assert_type((await client.server_stats()).memory_bytes, int)
     async for changes in client.watch_queues():
         assert_type(changes, QueueChanges)
+    async for changes in client.watch_queues(counts_apart=True):
+        assert_type([each.oldest_ready for each in changes.counts], list[datetime | None])
     async for progress in client.redrive("orders", everything=True):
         assert_type(progress.remaining, int)
 

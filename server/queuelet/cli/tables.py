@@ -54,6 +54,8 @@ def _view(response: ProtobufMessage) -> RenderableType:
             view = _message_table(response.messages)
         case pb.Delivery():
             view = _record(_delivery_facts(response))
+        case pb.ListConsumersResponse():
+            view = _consumers(response)
         case pb.GetStatsResponse():
             view = _record(
                 _queue_facts(response.queue) if response.HasField("queue") else _server_facts(response.server)
@@ -187,6 +189,23 @@ def _payload(data: bytes) -> Text:
     if not data:
         return Text("(empty)", style="dim")
     return Text.assemble(b64encode(data).decode(), (f"  (base64: {len(data):,} bytes, not text)", "dim"))
+
+
+def _consumers(response: pb.ListConsumersResponse) -> RenderableType:
+    """Return a table of consumers, and below it what else takes messages or waits."""
+    table = _columns("CONSUMER", "ADDRESS", "KIND", "SINCE", "LEASES", "CREDIT", "SETTLED", right=["LEASES", "CREDIT"])
+    for each in response.consumers:
+        kind = "receive" if each.kind == pb.Consumer.KIND_RECEIVE else "stream"
+        if each.exclusive:
+            kind = "exclusive" if each.holds_queue else "in line"
+        settled = _moment(each.last_settled) if each.HasField("last_settled") else "-"
+        facts = (printable(each.name) or "-", printable(each.peer), kind, _moment(each.since))
+        table.add_row(*facts, f"{each.leases:,}", f"{each.credit:,}", settled)
+    rest = (
+        f"{response.waiting_for_message:,} waiting for a message, {response.waiting_for_space:,} for space; "
+        f"{response.other_leases:,} leases of Receive calls"
+    )
+    return Group(table, rest) if response.consumers else f"There are no consumers: {rest}."
 
 
 def _queue_facts(stats: pb.QueueStats) -> dict[str, RenderableType]:

@@ -37,7 +37,16 @@ from queuelet.client.connection_state import ConnectionState
 from queuelet.client.consume_stream import Consumption
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.errors import BadResponse, Closed, Forked, NotSent, PutsFailed
-from queuelet.client.messages import BrowsedMessage, ConsumeUpdate, Delivery, Message, NewMessage, Try
+from queuelet.client.messages import (
+    BrowsedMessage,
+    ConsumeUpdate,
+    Delivery,
+    Message,
+    NewMessage,
+    TailBatch,
+    TailEvent,
+    Try,
+)
 from queuelet.client.options import OnError
 from queuelet.client.pending_put import Added, PendingPut
 from queuelet.client.producer import Producer
@@ -48,6 +57,7 @@ from queuelet.definition import (
     Counts,
     DeathReason,
     DeliverySettings,
+    EventKind,
     MessageState,
     Owner,
     QueueDefinition,
@@ -55,11 +65,17 @@ from queuelet.definition import (
     TryOutcome,
 )
 from queuelet.values import (
+    ConsumerInfo,
+    ConsumerKind,
     DeclareOutcome,
     DeclareResult,
+    HistoryPoint,
     Queue,
     QueueChanges,
+    QueueConsumers,
+    QueueCounts,
     QueueDeclaration,
+    QueueHistory,
     QueueRemoval,
     QueueStats,
     RedriveProgress,
@@ -72,10 +88,11 @@ from queuelet.values import (
 
 __all__ = [
     "BYTES", "JSON", "TEXT", "Added", "BadResponse", "BrowsedMessage", "Client", "Closed", "Connection",
-    "ConnectionState", "ConsumeUpdate", "Consumer", "Consumption", "Counts", "DeathReason", "DeclareOutcome",
-    "DeclareResult", "Delivery", "DeliverySettings", "Forked", "Handler", "Message", "MessageState",
-    "ModelSerializer", "NewMessage", "NotSent", "OnError", "Owner", "PendingPut", "Producer", "PutsFailed", "Queue",
-    "QueueChanges", "QueueDeclaration", "QueueDefinition", "QueueRemoval", "QueueStats", "Received",
+    "ConnectionState", "ConsumeUpdate", "Consumer", "ConsumerInfo", "ConsumerKind", "Consumption", "Counts",
+    "DeathReason", "DeclareOutcome", "DeclareResult", "Delivery", "DeliverySettings", "EventKind", "Forked", "Handler",
+    "HistoryPoint", "Message", "MessageState", "ModelSerializer", "NewMessage", "NotSent", "OnError", "Owner",
+    "PendingPut", "Producer", "PutsFailed", "Queue", "QueueChanges", "QueueConsumers", "QueueCounts",
+    "QueueDeclaration", "QueueDefinition", "QueueHistory", "QueueRemoval", "QueueStats", "Received",
     "RedriveProgress", "RemoveOutcome", "RemoveResult", "RemovedQueue", "Serializer", "ServerStats", "Sharder",
-    "StoreKind", "StoreState", "Try", "TryOutcome",
+    "StoreKind", "StoreState", "TailBatch", "TailEvent", "Try", "TryOutcome",
 ]  # fmt: skip

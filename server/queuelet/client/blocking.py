@@ -138,6 +138,8 @@ class Client:
     remove_queues = _blocking(aio.Client.remove_queues)
     watch_queues = _iterating(aio.Client.watch_queues)
     stats = _blocking(aio.Client.stats)
+    history = _blocking(aio.Client.history)
+    list_consumers = _blocking(aio.Client.list_consumers)
     server_stats = _blocking(aio.Client.server_stats)
     add = _blocking(aio.Client.add)
     add_batch = _blocking(aio.Client.add_batch)
@@ -152,6 +154,7 @@ class Client:
     nack = _blocking(aio.Client.nack)
     extend = _blocking(aio.Client.extend)
     redrive = _iterating(aio.Client.redrive)
+    tail = _iterating(aio.Client.tail)
 
     def listen(self, listener: StateListener) -> Callable[[], None]:
         """Call a function at each change of the connection's state.

@@ -30,12 +30,15 @@ from queuelet.client.messages import (
     Delivery,
     Message,
     NewMessage,
+    TailBatch,
     added_from_pb,
     browsed_from_pb,
     checked_tags_to_pb,
     duration_to_pb,
     new_message,
     new_message_to_pb,
+    tail_from_pb,
+    timestamp_to_pb,
 )
 from queuelet.client.pending_put import Added
 from queuelet.client.retries import UNAVAILABLE, Backoff
@@ -50,7 +53,9 @@ from queuelet.values import (
     DeclareResult,
     Queue,
     QueueChanges,
+    QueueConsumers,
     QueueDeclaration,
+    QueueHistory,
     QueueRemoval,
     QueueStats,
     RedriveProgress,
@@ -60,9 +65,11 @@ from queuelet.values import (
 from queuelet.wire.errors import SERVICE, errors_from_pb
 from queuelet.wire.values import (
     changes_from_pb,
+    consumers_from_pb,
     declaration_to_pb,
     declare_result_from_pb,
     delivery_to_pb,
+    history_from_pb,
     progress_from_pb,
     queue_from_pb,
     queue_stats_from_pb,
@@ -80,7 +87,20 @@ _NOT_OPEN = "the client is not open; use it inside `async with`"
 _PING = pb.ListQueuesRequest(page_size=1)
 """The cheapest call there is."""
 
-_REPEATABLE = frozenset({"ListQueues", "GetQueue", "GetStats", "Peek", "PeekBatch", "Browse", "Ack", "Extend"})
+_REPEATABLE = frozenset(
+    {
+        "ListQueues",
+        "GetQueue",
+        "GetHistory",
+        "GetStats",
+        "ListConsumers",
+        "Peek",
+        "PeekBatch",
+        "Browse",
+        "Ack",
+        "Extend",
+    }
+)
 """Idempotent calls: making one twice has the same effect as making it once, whatever other clients do in between.
 
 Purge and DeleteQueue are not here: a second Purge would remove messages added since, and a second DeleteQueue a new
@@ -351,11 +371,13 @@ class Client:
         response = await self.call("RemoveQueues", request, pb.RemoveQueuesResponse)
         return [converted("RemoveQueues", remove_result_from_pb, each) for each in response.results]
 
-    async def watch_queues(self, selector: str = "") -> AsyncIterator[QueueChanges]:
+    async def watch_queues(self, selector: str = "", *, counts_apart: bool = False) -> AsyncIterator[QueueChanges]:
         """Watch queues for changes.
 
         Args:
             selector: Tags to match, in the syntax of kubectl's selectors; empty matches all queues.
+            counts_apart: Whether to get changed counts as `QueueChanges.counts`, with totals, instead of as whole
+                queues. It is cheaper for many busy queues. A server that does not know it sends whole queues.
 
         Yields:
             Batches of changes: first a snapshot of the queues, then their changes, until the iteration is left.
@@ -363,7 +385,7 @@ class Client:
         Raises:
             InvalidArgument: The selector is not valid.
         """
-        request = filled(pb.WatchQueuesRequest, selector=selector)
+        request = filled(pb.WatchQueuesRequest, selector=selector, counts_apart=counts_apart)
         async for batch in self.stream("WatchQueues", request, pb.WatchQueuesResponse):
             yield converted("WatchQueues", changes_from_pb, batch)
 
@@ -384,6 +406,47 @@ class Client:
             raise InvalidArgument("queue: empty; give a name or an ID, or use server_stats", field="queue")
         response = await self.call("GetStats", filled(pb.GetStatsRequest, queue_id=queue), pb.GetStatsResponse)
         return converted("GetStats", queue_stats_from_pb, response.queue)
+
+    async def history(self, queue: str, *, after: datetime | None = None, max_points: int = 0) -> QueueHistory:
+        """Return how the numbers of a queue changed: every 10 seconds for an hour, every 2 minutes for 24 hours.
+
+        The server keeps it in memory, as far as its memory for histories allows. A restart begins a new history.
+
+        Args:
+            queue: The queue's name or id.
+            after: Only points after this time; None for all.
+            max_points: The most points, at most 10,000; more points are joined into longer steps. 0 for 360.
+
+        Returns:
+            The points, and when the history begins.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidArgument: The time or the number is not valid.
+        """
+        request = filled(
+            pb.GetHistoryRequest,
+            queue_id=queue,
+            after=None if after is None else timestamp_to_pb(after, "after"),
+            max_points=max_points,
+        )
+        return converted("GetHistory", history_from_pb, await self.call("GetHistory", request, pb.GetHistoryResponse))
+
+    async def list_consumers(self, queue: str) -> QueueConsumers:
+        """List who takes messages from a queue now: the open streams, and the Receive calls that wait.
+
+        Args:
+            queue: The queue's name or id.
+
+        Returns:
+            The consumers, and the numbers of calls that wait.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
+        request = filled(pb.ListConsumersRequest, queue_id=queue)
+        response = await self.call("ListConsumers", request, pb.ListConsumersResponse)
+        return converted("ListConsumers", consumers_from_pb, response)
 
     async def server_stats(self) -> ServerStats:
         """Return the statistics of the server.
@@ -850,6 +913,31 @@ class Client:
         )
         async for progress in self.stream("Redrive", request, pb.RedriveResponse):
             yield progress_from_pb(progress)
+
+    async def tail(
+        self, queue: str, *, selector: str = "", payload_bytes: int | None = None, per_second: int = 0
+    ) -> AsyncIterator[TailBatch]:
+        """Watch a sample of what happens to the messages of a queue, from now on. It does not slow the queue down.
+
+        Args:
+            queue: The queue's name or id.
+            selector: Tags of messages to match, in the syntax of kubectl's selectors; empty matches all messages.
+            payload_bytes: The most bytes of each payload, at most 65,536; None for 256, 0 for none.
+            per_second: The most events a second, at most 1,000; 0 for 20. The others are skipped and counted.
+
+        Yields:
+            Batches of events, until the iteration is left. The first one is empty, and comes at once.
+
+        Raises:
+            QueueNotFound: There is no such queue, or it was deleted.
+            TooMany: The server has as many of these streams as it may.
+            InvalidArgument: An argument is not valid.
+        """
+        request = filled(
+            pb.TailRequest, queue_id=queue, selector=selector, payload_bytes=payload_bytes, per_second=per_second
+        )
+        async for batch in self.stream("Tail", request, pb.TailResponse):
+            yield converted("Tail", tail_from_pb, batch)
 
     # Any call
 

@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from queuelet.client.pending_put import Added
 from queuelet.client.text import check_text, sendable
 from queuelet.client.validation import Seconds, seconds_of
-from queuelet.definition import DeathReason, MessageState, TryOutcome
+from queuelet.definition import DeathReason, EventKind, MessageState, TryOutcome
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.ids import parse_uuid, why_not_uuid
 from queuelet.limits import LONGEST_REASON
@@ -210,6 +210,40 @@ class BrowsedMessage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TailEvent:
+    """What happened to one message of a queue."""
+
+    kind: EventKind
+    """What happened."""
+
+    time: datetime
+    """When it happened, by the server's clock."""
+
+    message: Message
+    """The message. Its payload may be cut."""
+
+    payload_size: int
+    """The size of the whole payload, in bytes."""
+
+    consumer: str
+    """The name of the consumer that has or had the message; empty if it has none or is not known."""
+
+    held: timedelta | None
+    """How long the message was leased, if it was acknowledged or returned; None if that is not known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TailBatch:
+    """Events of a queue in the order in which they happened."""
+
+    events: Sequence[TailEvent] = ()
+    """The events. The first batch has none: it says that the stream has begun."""
+
+    skipped: int = 0
+    """How many events were skipped since the previous batch, because of the rate or because they were read slowly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ConsumeUpdate:
     """A response of the server on a stream of `Client.consume`."""
 
@@ -252,6 +286,22 @@ def browsed_from_pb(browsed: pb.BrowsedMessage) -> BrowsedMessage:
         died=browsed.died.ToDatetime(UTC) if browsed.HasField("died") else None,
         tries=tuple(map(_try_from_pb, browsed.tries)),
         payload_size=browsed.payload_size,
+    )
+
+
+def tail_from_pb(response: pb.TailResponse) -> TailBatch:
+    """Convert a batch of events. Raises `UNREADABLE`, as the functions of `wire/values.py` do."""
+    return TailBatch(events=tuple(map(_event_from_pb, response.events)), skipped=response.skipped)
+
+
+def _event_from_pb(event: pb.TailEvent) -> TailEvent:
+    return TailEvent(
+        kind=EventKind(event.kind),
+        time=event.time.ToDatetime(UTC),
+        message=Message(event.message),
+        payload_size=event.payload_size,
+        consumer=event.consumer,
+        held=event.held.ToTimedelta() if event.HasField("held") else None,
     )
 
 
@@ -326,7 +376,7 @@ def new_message(  # noqa: PLR0913  # independent arguments, all keyword-only
         if (duration := duration_to_pb(time, field)) is not None:
             getattr(message, field).CopyFrom(duration)
     if not_before is not None:
-        message.not_before.CopyFrom(_timestamp(not_before))
+        message.not_before.CopyFrom(timestamp_to_pb(not_before, "not_before"))
     return message
 
 
@@ -334,15 +384,16 @@ def _invalid(field: str, why: str) -> InvalidArgument:
     return InvalidArgument(f"{field}: {why}", field=field)
 
 
-def _timestamp(moment: datetime) -> Timestamp:
+def timestamp_to_pb(moment: datetime, field: str) -> Timestamp:
     """Convert a time. One without a time zone is local time, as elsewhere in Python."""
     if not isinstance(moment, datetime):
-        raise TypeError(f"not_before: {moment!r:.80} is not a datetime; use delay for a duration")
+        instead = "; use delay for a duration" if field == "not_before" else ""
+        raise TypeError(f"{field}: {moment!r:.80} is not a datetime{instead}")
     timestamp = Timestamp()
     try:
         timestamp.FromDatetime(moment.astimezone(UTC))
     except (ValueError, OverflowError):
-        raise _invalid("not_before", f"{moment} is out of range; use a time from 1970 to 2200") from None
+        raise _invalid(field, f"{moment} is out of range; use a time from 1970 to 2200") from None
     return timestamp
 
 

@@ -10,5 +10,6 @@ and remove them, `alarms.py` their next due times, and `removed_owners.py` the o
 recently. `stored_form.py` encodes one message and the history of its failed tries, of which it keeps the last 20
 (`HISTORY`), `plain_batch.py` encodes many at once, and `message.py` has the metadata of messages. `storage.py` is the
 interface of stores. `budget.py` counts memory and refuses Adds above the watermark, `tokens.py` hands out increasing
-numbers, `refusals.py` has error texts, and `browsing.py` reads messages in any state.
+numbers, `refusals.py` has error texts, `browsing.py` reads messages in any state, and `tailing.py` samples what happens
+to them. `history.py` has the numbers of queues over time.
 """

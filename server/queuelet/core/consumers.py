@@ -6,29 +6,39 @@ Each stream has a claim to the queue. An exclusive claim that holds the queue is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from queuelet.core import refusals
 from queuelet.core.host import Host
 from queuelet.core.states import States
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiters import Waiters
+from queuelet.core.waiting import Describe
 
 
 class Claim:
     """A consumer's claim to the messages of a queue, shared with other consumers or exclusive."""
 
-    __slots__ = ("changed", "is_exclusive", "peer", "token")
+    __slots__ = ("changed", "describe", "is_exclusive", "peer", "token")
 
-    def __init__(self, changed: Callable[[], None], *, is_exclusive: bool = False, peer: str = "") -> None:
+    def __init__(
+        self,
+        changed: Callable[[], None],
+        *,
+        is_exclusive: bool = False,
+        peer: str = "",
+        describe: Describe | None = None,
+    ) -> None:
         """Make a claim.
 
         Args:
             changed: called when the queue gets a holder, this claim or another, and when the queue is closed.
             is_exclusive: whether the consumer wants to be the only one.
             peer: the address of the consumer.
+            describe: describes the consumer, if it is to be listed.
         """
         self.changed = changed
+        self.describe = describe
         self.peer = peer
         self.is_exclusive = is_exclusive
         self.token = 0
@@ -60,6 +70,13 @@ class Claims:
         """Raise `QueueHeld` if an exclusive consumer holds the queue."""
         if self.is_held:
             raise refusals.held(self._queue)
+
+    def __iter__(self) -> Iterator[Claim]:
+        """Iterate over all claims: the holder, those in line, and the shared ones."""
+        if self.holder is not None:
+            yield self.holder
+        yield from self._line
+        yield from self._shared
 
     def add(self, claim: Claim) -> None:
         """Add a claim. An exclusive one becomes the holder now if there is none, otherwise after those before it.
@@ -99,8 +116,7 @@ class Claims:
 
     def notify_all(self) -> None:
         """Call `changed` of every claim."""
-        holder = () if self.holder is None else (self.holder,)
-        for claim in (*holder, *self._line, *self._shared):
+        for claim in list(self):
             claim.changed()
 
     def _grant(self) -> None:

@@ -18,7 +18,7 @@ from queuelet.core.states import States
 from queuelet.core.storage import Messages, Store
 from queuelet.core.waiters import Waiters
 from queuelet.core.waiting import AddLine, AddResult, Draft, Duplicate, WaitingAdd
-from queuelet.definition import QueueDefinition
+from queuelet.definition import EventKind, QueueDefinition
 from queuelet.errors import InvalidArgument, MemoryExhausted, QueueFull, QueueletError
 from queuelet.ids import MessageIds
 
@@ -213,6 +213,8 @@ class Intake:
             at = self._states.add_ranked(seq, body, draft.terms.rank(now), own_id, now)
         if at < self._queue.next_event:
             self._queue.set_alarm(at)
+        if self._states.tails is not None:
+            self._states.tails.report(EventKind.ADDED, (seq,), (body,), now)
         if self._takers and seq not in self._states.delays.until:
             self._takers.wake(1)
         return body
@@ -232,6 +234,8 @@ class Intake:
         tally, count = self._tally, len(batch)
         bodies = batch.stored(self._ids, tally.next_seq, now)
         self._messages.append_many(tally.next_seq, bodies)
+        if self._states.tails is not None:
+            self._states.tails.report(EventKind.ADDED, range(tally.next_seq, tally.next_seq + count), bodies, now)
         tally.next_seq += count
         tally.enqueued += count
         self._queue.set_alarm(now + self._expiries.ttl)

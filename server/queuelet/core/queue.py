@@ -27,10 +27,11 @@ from queuelet.core.leases import Leased
 from queuelet.core.request_ids import ResponseCache
 from queuelet.core.states import States
 from queuelet.core.storage import Messages, Store
+from queuelet.core.tailing import Event, Tail, Tails
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiters import Waiters
 from queuelet.core.waiting import AddResult, Draft, Duplicate, TakerLine, WaitingAdd
-from queuelet.definition import Counts, MessageState, QueueDefinition, TryOutcome
+from queuelet.definition import Counts, EventKind, MessageState, QueueDefinition, TryOutcome
 from queuelet.errors import LeaseLost, QueueletError
 from queuelet.ids import MessageIds
 from queuelet.limits import SECOND_NS
@@ -94,6 +95,7 @@ class Queue:
         self.next_event = NEVER
         self._last_counts: Counts | None = None
         self._messages = messages
+        self._budget = budget
         self._alarms = alarms
         self._waiting_takers = TakerLine()
         self._ended: QueueletError | None = None
@@ -269,6 +271,8 @@ class Queue:
             taken = first
         seq, body = taken
         self.tally.consumed += 1
+        if self._states.tails is not None:
+            self._states.tails.report(EventKind.POPPED, (seq,), (body,), now)
         if messages.deliveries or messages.ranks:
             self._states.forget(seq)
         if self._waiting_adds:
@@ -289,6 +293,8 @@ class Queue:
             raise refusals.held(self)
         seqs, bodies = self._order.take_many(maximum, max_bytes)
         self.tally.consumed += len(bodies)
+        if self._states.tails is not None:
+            self._states.tails.report(EventKind.POPPED, seqs, bodies, now)
         if self._messages.deliveries or self._messages.ranks:
             for seq in seqs:
                 self._states.forget(seq)
@@ -340,6 +346,8 @@ class Queue:
         if not seqs:
             return Leased([], 0, [], deadline)
         first, counts = self._states.lease(seqs, deadline, now, consumer, by_stream=claim is not None)
+        if self._states.tails is not None:
+            self._states.tails.report(EventKind.LEASED, seqs, bodies, now, consumer)
         if self.responses.is_storing:
             self._messages.mark_changed(seqs)  # a durable response is useless without its leases
         else:
@@ -347,7 +355,7 @@ class Queue:
         self.set_alarm(deadline)
         return Leased(bodies, first, counts, deadline)
 
-    def ack(self, tokens: Iterable[int], now: int) -> list[QueueletError | None]:
+    def ack(self, tokens: Sequence[int], now: int) -> list[QueueletError | None]:
         """Remove the messages of these leases. Return an error or None for each token.
 
         The newest token of a message is valid even after its lease has ended, until the message is redelivered,
@@ -355,6 +363,8 @@ class Queue:
         """
         if now >= self.next_event:
             self.advance(now)
+        if self._states.tails is not None:
+            self._states.report_acked(self._states.tails, tokens, now)
         results, acked = self._states.ack(tokens)
         if acked:
             self._intake.wake_waiting(now)
@@ -402,9 +412,19 @@ class Queue:
         """Return whether the lease of this token has not ended."""
         return not isinstance(self._states.held_by(token), QueueletError)
 
+    def deadline_of(self, token: int) -> int:
+        """Return when the lease of this token ends, in ns since 1970; 0 if it has ended."""
+        held = self._states.held_by(token)
+        return 0 if isinstance(held, QueueletError) else held[1].until
+
     def has_lost(self, token: int) -> bool:
         """Return whether the lease of this token has expired or was superseded by a newer one."""
         return isinstance(self._states.held_by(token), LeaseLost)
+
+    @property
+    def waiting_adds(self) -> int:
+        """The number of calls that wait for room."""
+        return len(self._waiting_adds)
 
     # Browsing, purging and redriving
 
@@ -450,7 +470,7 @@ class Queue:
         No states mean all states.
         """
         self._advance_if_due(now)
-        count = self._states.purge(seqs, set(states))
+        count = self._states.purge(seqs, set(states), now)
         self._intake.wake_waiting(now)
         return count
 
@@ -468,6 +488,29 @@ class Queue:
         self.set_alarm(self._states.next_at)
         self._waiting_takers.wake(count)
         return count
+
+    # Tailing
+
+    def tail(self, tail: Tail) -> None:
+        """Report to a tail what happens to the messages from now on."""
+        if self._states.tails is None:
+            self._states.tails = Tails(self._messages, self._budget)
+        self._states.tails.add(tail)
+
+    def end_tail(self, tail: Tail) -> None:
+        """Report to a tail no longer."""
+        tails = self._states.tails
+        if tails is not None:
+            tails.remove(tail)
+            if not tails:
+                self._states.tails = None
+
+    def take_events(self, tail: Tail, count: int) -> list[Event]:
+        """Return what was reported to a tail, at most `count` events, with the messages that are still stored."""
+        return [
+            event if event.body is not None else event._replace(body=self._messages.look(event.seq))
+            for event in tail.take(count, self._budget)
+        ]
 
     # Committing, changing and closing
 
@@ -504,6 +547,8 @@ class Queue:
         self._ended = error
         self.next_event = 0  # so that every call runs `advance`, which raises the error
         self._states.clear()
+        if self._states.tails is not None:
+            self._states.tails.wake()
         self.end_waiting(error)
 
     def check_exists(self) -> None:

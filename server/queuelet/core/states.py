@@ -37,9 +37,10 @@ from queuelet.core.message import DeliveryRecord, Rank
 from queuelet.core.order import RANK_OVERHEAD, ReadyOrder
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import HISTORY, failed_try, newest_tries
+from queuelet.core.tailing import Tails
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiting import TakerLine
-from queuelet.definition import Counts, DeathReason, DeliverySettings, MessageState, TryOutcome
+from queuelet.definition import Counts, DeathReason, DeliverySettings, EventKind, MessageState, TryOutcome
 from queuelet.errors import LeaseLost, QueueletError
 
 _SLICE = 1_000
@@ -66,6 +67,7 @@ class States:
         "leased",
         "leases",
         "order",
+        "tails",
     )
 
     def __init__(
@@ -90,6 +92,8 @@ class States:
         self.expiries = Expiries(messages, self.delays, settings.message_ttl_seconds)
         self.delays_ended = 0
         """The number of delays that have ended."""
+        self.tails: Tails | None = None
+        """Who is told what happens to messages; None for nobody."""
         self._voided: list[int] = []
         """The tokens of leases that still have to be voided."""
         messages.report_damaged(self._lose)
@@ -273,6 +277,11 @@ class States:
         messages.tally.acked += acked
         return results, acked
 
+    def report_acked(self, tails: Tails, tokens: Iterable[int], now: int) -> None:
+        """Report the messages of tokens that are about to be acked."""
+        seqs = self.leases.seqs
+        tails.report_removals(EventKind.ACKED, [seqs[token] for token in dict.fromkeys(tokens) if token in seqs], now)
+
     def nack(  # noqa: PLR0913  # each is a fact of its own
         self,
         tokens: Iterable[int],
@@ -346,6 +355,8 @@ class States:
         if delivery.count >= self._settings.max_deliveries:
             self._bury(seq, delivery, DeathReason.MAX_DELIVERIES, now)
             return
+        if self.tails is not None:
+            self.tails.report_change(EventKind.RETURNED, seq, delivery, now, now - delivery.since)
         if ready_at > now:
             delivery.state = MessageState.DELAYED
             delivery.until = ready_at
@@ -377,13 +388,15 @@ class States:
         self._messages.tally.redriven += count
         return count
 
-    def purge(self, seqs: Iterable[int], states: AbstractSet[MessageState]) -> int:
+    def purge(self, seqs: Iterable[int], states: AbstractSet[MessageState], now: int) -> int:
         """Remove messages, if they are in `states`; no states mean all. Return how many were removed."""
         messages = self._messages
         count = 0
         for seq in seqs:
             if states and messages.get(seq) is not None and self.of(seq) not in states:
                 continue
+            if self.tails is not None:
+                self.tails.report_removals(EventKind.PURGED, (seq,), now)
             self.leave(seq, messages.deliveries.get(seq))
             if messages.discard(seq) is not None:
                 count += 1
@@ -447,6 +460,8 @@ class States:
         delivery = messages.deliveries[seq]
         self._supersede(seq, delivery)
         delivery.state, delivery.count, delivery.token, delivery.reason = MessageState.READY, 0, 0, 0
+        if self.tails is not None:
+            self.tails.report_change(EventKind.REDRIVEN, seq, delivery, now)
         messages.mark_changed((seq,))
         self.expiries.watch(seq)
         self.order.put(seq)
@@ -463,6 +478,8 @@ class States:
 
     def _bury(self, seq: int, delivery: DeliveryRecord, reason: DeathReason, now: int) -> None:
         """Make a message dead that was removed from its state."""
+        if self.tails is not None:
+            self.tails.report_change(EventKind.DIED, seq, delivery, now)
         delivery.state = MessageState.DEAD
         delivery.reason = reason
         delivery.since = now

@@ -99,6 +99,9 @@ class Messages(Protocol):
     def get(self, seq: int) -> bytes | None:
         """Return the message with this sequence number, or None if it is not stored or is damaged."""
 
+    def look(self, seq: int) -> bytes | None:
+        """Return the message, as `get` does, but do not set a damaged one aside, so that nothing changes."""
+
     def discard(self, seq: int) -> int | None:
         """Remove a message, in line or not. Return its size in bytes, or None if it is not stored.
 

@@ -35,6 +35,9 @@ _TERMS = 11 + _TIME + 2 * 11 + 2
 HISTORY = 20
 """The maximum number of failed tries in the history of a message."""
 
+_PAYLOAD_KEY = 0x12
+"""The key of the field `payload = 2` of `Message`."""
+
 _TRY = 0x42
 """The key of the field `tries = 8` of `BrowsedMessage`."""
 
@@ -216,6 +219,20 @@ def delivered(bodies: Iterable[bytes], first_token: int, counts: Iterable[int], 
         add(body)
         add(b"\x11%b%b" % (token.to_bytes(8, "little"), tail))
     return b"".join(pieces)
+
+
+def cut_payload(body: bytes, most: int) -> tuple[bytes, int]:
+    """Return a stored message with at most `most` bytes of its payload, and the size of the whole payload in bytes."""
+    place = _metadata_length_place(body)
+    length, start = varint_at(body, place)
+    metadata_end = start + length
+    if metadata_end == len(body) or body[metadata_end] != _PAYLOAD_KEY:
+        return body, 0
+    size, begin = varint_at(body, metadata_end + 1)
+    if size <= most:
+        return body, size
+    payload = _field(_PAYLOAD_KEY, body[begin : begin + most]) if most else b""
+    return _field(0x0A, b"%b%b%b" % (body[place - 1 : metadata_end], payload, body[begin + size :])), size
 
 
 DELIVERY_ENVELOPE = _KEY_AND_LENGTH + 9 + _TIME + 6

@@ -6,12 +6,33 @@ Nothing blocks here. A waiting call leaves a callback, which is called when it i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.message import Terms
 from queuelet.errors import QueueletError
+
+
+class Consumer(NamedTuple):
+    """What a consumer knows of itself: a stream, or a call that waits for a message."""
+
+    since: int
+    """When it began, in ns since 1970."""
+    peer: str
+    """Its address and port, as the transport writes them."""
+    name: str = ""
+    """The name that it gave itself."""
+    credit: int = 0
+    """How many more messages it may be sent."""
+    tokens: Collection[int] = ()
+    """The leases that it was given and has not settled. Some of them may have ended."""
+    last_settled: int = 0
+    """When it last settled a lease, in ns since 1970; 0 for never."""
+
+
+Describe = Callable[[], Consumer]
+"""Returns what a consumer knows of itself now."""
 
 
 class Draft(Protocol):
@@ -124,6 +145,8 @@ class Taker(NamedTuple):
     """Called when there is a message that the call can try to take."""
     peer: str = ""
     """The address that the call comes from."""
+    describe: Describe | None = None
+    """Describes the consumer; None for a call that is not listed, or is listed by its claim."""
 
 
 class TakerLine(deque[Taker]):

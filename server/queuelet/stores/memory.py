@@ -158,6 +158,10 @@ class MemoryMessages:
         """Return the message with this sequence number, None if it is not stored."""
         return self._bodies.get(seq)
 
+    def look(self, seq: int) -> bytes | None:
+        """Return the message with this sequence number, None if it is not stored."""
+        return self._bodies.get(seq)
+
     def discard(self, seq: int) -> int | None:
         """Remove a message and return its size in bytes, None if it is not stored."""
         body = self._bodies.pop(seq, None)

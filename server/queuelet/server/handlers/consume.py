@@ -26,7 +26,7 @@ from queuelet.clock import now_ns
 from queuelet.core.consumers import Claim
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
-from queuelet.core.waiting import Taker
+from queuelet.core.waiting import Consumer, Taker
 from queuelet.definition import TryOutcome
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
 from queuelet.limits import LONGEST_CONSUMER, LONGEST_HEARTBEAT, LONGEST_REASON, SECOND_NS, SHORTEST_HEARTBEAT
@@ -91,7 +91,7 @@ class ConsumeRpcs:
             raise InvalidArgument("start: missing; the first request of a stream has to contain it", field="start")
         queue = self._manager.get(first.start.queue_id, "start.queue_id")
         start = _read_start(first.start)
-        await _Stream(queue, start, send, self._manager.bounds, call.peer_host).run(first, requests)
+        await _Stream(queue, start, send, self._manager.bounds, call).run(first, requests)
 
 
 class _Start(NamedTuple):
@@ -184,12 +184,16 @@ class _Unreported:
 class _Stream:
     """One stream."""
 
-    def __init__(self, queue: Queue, start: _Start, send: Send, bounds: Bounds, peer: str) -> None:
+    def __init__(self, queue: Queue, start: _Start, send: Send, bounds: Bounds, call: Call) -> None:
+        peer = call.peer_host
+        self._call = call
+        self._since = now_ns()
+        self._last_settled = 0
         self._queue = queue
         self._start = start
         self._send = send
         self._bounds = bounds
-        self._claim = Claim(self._wake, is_exclusive=start.is_exclusive, peer=peer)
+        self._claim = Claim(self._wake, is_exclusive=start.is_exclusive, peer=peer, describe=self._describe)
         self._taker = Taker(self._called, peer)
         self._is_announced = self._is_beat_announced = False
         self._credit = 0
@@ -276,6 +280,16 @@ class _Stream:
 
     def _wake(self) -> None:
         self._woken.set()
+
+    def _describe(self) -> Consumer:
+        return Consumer(
+            since=self._since,
+            peer=self._call.peer,
+            name=self._start.consumer,
+            credit=self._credit,
+            tokens=self._held.keys(),
+            last_settled=self._last_settled,
+        )
 
     # Heartbeat
 
@@ -496,7 +510,8 @@ class _Stream:
             tokens = [each.token for each in few]
             self._drop(tokens)
             buried = self._queue.tally.buried
-            results = self._queue.nack(tokens, now_ns(), delay=delay, reason=reason, dead=dead, unused=unused)
+            self._last_settled = now = now_ns()
+            results = self._queue.nack(tokens, now, delay=delay, reason=reason, dead=dead, unused=unused)
             is_promise = delay > 0 or self._queue.tally.buried > buried
             self._settle(self._unreported.sort(tokens, results), is_promise=is_promise)
         if request.extend:
@@ -505,7 +520,8 @@ class _Stream:
 
     def _ack(self, tokens: Sequence[int]) -> None:
         self._drop(tokens)
-        self._settle(self._unreported.sort(tokens, self._queue.ack(tokens, now_ns())), is_promise=True)
+        self._last_settled = now = now_ns()
+        self._settle(self._unreported.sort(tokens, self._queue.ack(tokens, now)), is_promise=True)
 
     def _settle(self, tokens: Sequence[int], *, is_promise: bool) -> None:
         """Report settled leases: at once, or after a commit if the result must survive a restart of the server."""

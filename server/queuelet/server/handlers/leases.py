@@ -54,7 +54,7 @@ class LeaseRpcs:
         def receive() -> bytes:
             return deliveries(queue.receive(count, size, now_ns(), lease=lease, consumer=consumer))
 
-        return self._long_poll.take(queue, wait, call, b"r", request.request_id, receive)
+        return self._long_poll.take(queue, wait, call, b"r", request.request_id, receive, consumer)
 
     def ack(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Remove the messages of the given tokens."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from queuelet.core.history import Histories
 from queuelet.core.manager import Manager
 from queuelet.errors import ServerDraining
 from queuelet.server.endpoint import Method
 from queuelet.server.handlers.adding import AddRpcs
 from queuelet.server.handlers.browse import BrowseRpcs
 from queuelet.server.handlers.consume import ConsumeRpcs
+from queuelet.server.handlers.consumers import ConsumersRpcs
+from queuelet.server.handlers.history import HistoryRpcs
 from queuelet.server.handlers.leases import LeaseRpcs
 from queuelet.server.handlers.long_poll import LongPoll
 from queuelet.server.handlers.messages import MessageRpcs
 from queuelet.server.handlers.purge import PurgeRpcs
 from queuelet.server.handlers.queues import QueueRpcs
 from queuelet.server.handlers.redrive import RedriveRpcs
+from queuelet.server.handlers.tail import TailRpcs
 from queuelet.server.handlers.watch import WatchRpcs
 from queuelet.server.lifecycle import Lifecycle
 from queuelet.wire.errors import NEGZ_SERVICE, SERVICE
@@ -42,6 +46,11 @@ class Service:
         self._purge = PurgeRpcs(manager)
         self._redrive = RedriveRpcs(manager)
         self._watch = WatchRpcs(manager)
+        self._consumers = ConsumersRpcs(manager)
+        self._tail = TailRpcs(manager)
+        self.histories = Histories(manager.bounds.history_bytes, manager.budget)
+        """The histories of the queues, which `HistorySampler` records."""
+        self._history = HistoryRpcs(manager, self.histories)
 
     def tables(self) -> dict[str, list[Method]]:
         """Return the methods by service: all of them for Queuelet's, and the nine that negz/q has for negz/q's."""
@@ -73,6 +82,9 @@ class Service:
             Method(name="RemoveQueues", event="remove queues", unary=queues.remove_queues),
             Method(name="WatchQueues", event="watch queues", stream=self._watch.watch_queues),
             Method(name="GetStats", event="get stats", unary=queues.get_stats),
+            Method(name="ListConsumers", event="list consumers", unary=self._consumers.list_consumers),
+            Method(name="GetHistory", event="get history", unary=self._history.get_history),
+            Method(name="Tail", event="tail", stream=self._tail.tail),
         ]
         return {SERVICE: [*negz, *ours], NEGZ_SERVICE: negz}
 

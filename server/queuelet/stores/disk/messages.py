@@ -255,6 +255,17 @@ class DiskMessages:
             raise self._shared.reader.missing(self._place(seq))
         return stored
 
+    def look(self, seq: int) -> bytes | None:
+        """Return the message as `get` does, but set nothing aside."""
+        self._check()
+        body = self._fresh.get(seq)
+        if body is None:
+            body = self._window.bodies.get(seq)
+        if body is not None or seq in self._removed or seq in self._damaged:
+            return body
+        stored = self._shared.reader.body(self._place(seq))
+        return None if isinstance(stored, Damage) else stored
+
     def discard(self, seq: int) -> int | None:
         """Remove a message, in line or not, and return its size in bytes; None if it is not stored."""
         self._check()
