@@ -60,6 +60,9 @@ class Bounds:
     http_seconds: float = 10.0
     """The time in which a client of the HTTP port has to send a complete request, or to read more of a response."""
 
+    history_bytes: int = 32 * 1024 * 1024
+    """The maximum memory for the histories of all queues; 0 for no histories."""
+
     incoming_bytes: int = 0
     """The approximate number of bytes of incomplete requests that all connections together may buffer.
 

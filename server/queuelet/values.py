@@ -321,6 +321,34 @@ class QueueStats:
     """Messages that are set aside, because they are damaged on the disk. `queue.messages` does not count them."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryPoint:
+    """The numbers of a queue from one time on, until the next point."""
+
+    time: datetime
+    """The end of the step in which they changed."""
+
+    messages: Counts
+    """The number of messages in each state."""
+
+    enqueued: int
+    """Messages added since the queue was created."""
+
+    removed: int
+    """Messages popped or acknowledged since the queue was created."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueHistory:
+    """How the numbers of a queue changed over time."""
+
+    points: Sequence[HistoryPoint]
+    """The points, the oldest first. Between two points nothing changed."""
+
+    since: datetime
+    """When the history begins."""
+
+
 # Consumers
 
 

@@ -390,6 +390,8 @@ def _requests(queue: str, message_id: str) -> dict[str, dict[str, object]]:
         "WatchQueues": {"selector": "never=there"},
         "GetStats": {"queue_id": queue},
         "ListConsumers": {"queue_id": queue},
+        "GetHistory": {"queue_id": queue},
+        "Tail": {"queue_id": queue},
     }
 
 
@@ -423,10 +425,12 @@ def test_grpcurl_calls_every_method(
     described = [name.rpartition(".")[2] for name in grpcurl(server.address, "list", service).stdout.split()]
     assert described
     for method in described:
-        limit = ("-max-time", "2") if method == "WatchQueues" else ()
+        limit = ("-max-time", "2") if method in {"Tail", "WatchQueues"} else ()
         ran = grpcurl(*limit, "-d", json.dumps(requests[method]), server.address, f"{service}/{method}")
         if method == "WatchQueues":
             assert '"snapshot_complete": true' in ran.stdout, ran.stderr
+        elif method == "Tail":
+            assert json.loads(ran.stdout) == {}, ran.stderr
         else:
             assert ran.returncode == 0, (method, ran.stderr)
             json.loads(ran.stdout)

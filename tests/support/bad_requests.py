@@ -407,6 +407,9 @@ def _looking_cases() -> Iterable[Case]:
     for rate in (-1, 1_001):
         says = f"per_second: {rate:,} is out of range; use 1 to 1,000, or 0 for 20"
         yield case(f"{rate} events a second", "Tail", about(integer(4, rate)), says)
+    for points in (-1, 10_001):
+        says = f"max_points: {points:,} is out of range; use 1 to 10,000, or 0 for 360"
+        yield case(f"{points} points", "GetHistory", about(integer(3, points)), says)
     for size in (-1, 65_537):
         says = f"payload_bytes: {size:,} is out of range; use 0 to 65,536, or leave it out for 256"
         yield case(f"{size} bytes of payloads", "Tail", about(integer(3, size)), says)

@@ -377,6 +377,7 @@ class Client:
     remove_queues = _blocking(aio.Client.remove_queues)
     watch_queues = _iterating(aio.Client.watch_queues)
     stats = _blocking(aio.Client.stats)
+    history = _blocking(aio.Client.history)
     list_consumers = _blocking(aio.Client.list_consumers)
     server_stats = _blocking(aio.Client.server_stats)
     add = _blocking(aio.Client.add)

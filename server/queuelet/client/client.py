@@ -38,6 +38,7 @@ from queuelet.client.messages import (
     new_message_to_pb,
     tags_to_pb,
     tail_from_pb,
+    timestamp_to_pb,
 )
 from queuelet.client.pending_put import Added
 from queuelet.client.retries import UNAVAILABLE, Backoff
@@ -53,6 +54,7 @@ from queuelet.values import (
     QueueChanges,
     QueueConsumers,
     QueueDeclaration,
+    QueueHistory,
     QueueRemoval,
     QueueStats,
     RedriveProgress,
@@ -66,6 +68,7 @@ from queuelet.wire.values import (
     declaration_to_pb,
     declare_result_from_pb,
     delivery_to_pb,
+    history_from_pb,
     progress_from_pb,
     queue_from_pb,
     queue_stats_from_pb,
@@ -84,7 +87,18 @@ _PING = pb.ListQueuesRequest(page_size=1)
 """The cheapest call there is."""
 
 _REPEATABLE = frozenset(
-    {"ListQueues", "GetQueue", "GetStats", "ListConsumers", "Peek", "PeekBatch", "Browse", "Ack", "Extend"}
+    {
+        "ListQueues",
+        "GetQueue",
+        "GetHistory",
+        "GetStats",
+        "ListConsumers",
+        "Peek",
+        "PeekBatch",
+        "Browse",
+        "Ack",
+        "Extend",
+    }
 )
 """Idempotent calls: making one twice has the same effect as making it once, whatever other clients do in between.
 
@@ -391,6 +405,31 @@ class Client:
             raise InvalidArgument("queue: empty; give a name or an id, or use server_stats", field="queue")
         response = await self.call("GetStats", filled(pb.GetStatsRequest, queue_id=queue), pb.GetStatsResponse)
         return converted("GetStats", queue_stats_from_pb, response.queue)
+
+    async def history(self, queue: str, *, after: datetime | None = None, max_points: int = 0) -> QueueHistory:
+        """Return how the numbers of a queue changed: every 10 seconds for an hour, every 2 minutes for 24 hours.
+
+        The server keeps it in memory, as far as its memory for histories allows. A restart begins a new history.
+
+        Args:
+            queue: The queue's name or id.
+            after: Only points after this time; None for all.
+            max_points: The most points, at most 10,000; more points are joined into longer steps. 0 for 360.
+
+        Returns:
+            The points, and when the history begins.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidArgument: The time or the number is not valid.
+        """
+        request = filled(
+            pb.GetHistoryRequest,
+            queue_id=queue,
+            after=None if after is None else timestamp_to_pb(after, "after"),
+            max_points=max_points,
+        )
+        return converted("GetHistory", history_from_pb, await self.call("GetHistory", request, pb.GetHistoryResponse))
 
     async def list_consumers(self, queue: str) -> QueueConsumers:
         """List who takes messages from a queue now: the open streams, and the Receive calls that wait.

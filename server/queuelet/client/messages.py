@@ -371,7 +371,7 @@ def new_message(  # noqa: PLR0913  # independent arguments, all keyword-only
         if (duration := duration_to_pb(time, field)) is not None:
             getattr(message, field).CopyFrom(duration)
     if not_before is not None:
-        message.not_before.CopyFrom(_timestamp(not_before))
+        message.not_before.CopyFrom(timestamp_to_pb(not_before, "not_before"))
     return message
 
 
@@ -379,15 +379,16 @@ def _invalid(field: str, why: str) -> InvalidArgument:
     return InvalidArgument(f"{field}: {why}", field=field)
 
 
-def _timestamp(moment: datetime) -> Timestamp:
+def timestamp_to_pb(moment: datetime, field: str) -> Timestamp:
     """Convert a time. One without a time zone is local time, as elsewhere in Python."""
     if not isinstance(moment, datetime):
-        raise TypeError(f"not_before: {moment!r:.80} is not a datetime; use delay for a duration")
+        instead = "; use delay for a duration" if field == "not_before" else ""
+        raise TypeError(f"{field}: {moment!r:.80} is not a datetime{instead}")
     timestamp = Timestamp()
     try:
         timestamp.FromDatetime(moment.astimezone(UTC))
     except (ValueError, OverflowError):
-        raise _invalid("not_before", f"{moment} is out of range; use a time from 1970 to 2200") from None
+        raise _invalid(field, f"{moment} is out of range; use a time from 1970 to 2200") from None
     return timestamp
 
 

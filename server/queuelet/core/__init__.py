@@ -8,5 +8,5 @@ that are stored for retries. `manager.py` has the queues of a server, `alarms.py
 `removed_owners.py` the owners whose queues were removed recently. `stored_form.py` encodes one message,
 `plain_batch.py` many at once, and `message.py` has the metadata of messages. `storage.py` is the interface of stores.
 `budget.py` counts memory, `tokens.py` hands out increasing numbers, `refusals.py` has error texts, `browsing.py` reads
-messages in any state, and `tailing.py` samples what happens to them.
+messages in any state, and `tailing.py` samples what happens to them. `history.py` has the numbers of queues over time.
 """

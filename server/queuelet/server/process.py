@@ -33,6 +33,7 @@ from queuelet.server.credentials import BearerToken, Credentials, TlsFiles
 from queuelet.server.endpoint import Endpoint
 from queuelet.server.grpc_transport import GrpcTransport
 from queuelet.server.handlers import Service
+from queuelet.server.history import HistorySampler
 from queuelet.server.http import ServerEndpoints
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
@@ -126,6 +127,7 @@ class Server:
         self._alarm_timer = AlarmTimer(self.manager.alarms)
         self._lifecycle = Lifecycle()
         self._service = Service(self.manager, self._lifecycle, started=time_ns())
+        self._sampler = HistorySampler(self.manager, self._service.histories)
         latencies = Latencies()
         guard = token.check if token else None
         tables = logged(self._service.tables()) if settings.debug else self._service.tables()
@@ -169,6 +171,7 @@ class Server:
         self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
         self._alarm_timer.start()
+        self._sampler.start()
         self._watch = asyncio.create_task(self._check_credentials())
         await self._transport.start()
         log.info(
@@ -246,6 +249,7 @@ class Server:
         await self._lifecycle.quiet(min(LINGER, self._settings.grace))
         await self._transport.stop(self._settings.grace)
         self._alarm_timer.stop()
+        self._sampler.stop()
         self._watch.cancel()
         held = {queue.label: queue.depth for queue in self.manager if queue.depth and not queue.is_durable}
         if self._disk:

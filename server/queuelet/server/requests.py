@@ -186,6 +186,16 @@ def _check_nanos(time: Duration | Timestamp, field: str) -> None:
         )
 
 
+def time_from_pb(time: Timestamp, field: str) -> int:
+    """Return a time in nanoseconds since 1970."""
+    _check_nanos(time, field)
+    # Computed by hand, because protobuf's own conversions raise for times that it cannot represent.
+    nanoseconds = time.seconds * _SECOND + time.nanos
+    if time.nanos < 0 or not 0 <= nanoseconds < _END_OF_TIME:
+        raise InvalidArgument(f"{field}: the time is out of range; use one from 1970 to 2200", field=field)
+    return nanoseconds
+
+
 def delay_from_pb(duration: Duration, field: str = "delay") -> int:
     """Return a delay in nanoseconds."""
     return nanoseconds_from_pb(duration, field, _LONGEST)

@@ -18,11 +18,13 @@ from queuelet.values import (
     ConsumerKind,
     DeclareOutcome,
     DeclareResult,
+    HistoryPoint,
     Queue,
     QueueChanges,
     QueueConsumers,
     QueueCounts,
     QueueDeclaration,
+    QueueHistory,
     QueueRemoval,
     QueueStats,
     RedriveProgress,
@@ -280,6 +282,20 @@ def queue_stats_from_pb(stats: pb.QueueStats) -> QueueStats:
         redriven=stats.redriven,
         damaged=stats.damaged,
     )
+
+
+def history_from_pb(response: pb.GetHistoryResponse) -> QueueHistory:
+    """Return the history of a queue from protobuf."""
+    points = (
+        HistoryPoint(
+            time=point.time.ToDatetime(UTC),
+            messages=counts_from_pb(point.messages),
+            enqueued=point.enqueued,
+            removed=point.removed,
+        )
+        for point in response.points
+    )
+    return QueueHistory(points=tuple(points), since=response.since.ToDatetime(UTC))
 
 
 _CONSUMER_KINDS = {

@@ -1,12 +1,14 @@
 """The handlers: one short function per RPC, from request bytes to response bytes, and the tables that list them.
 
 `adding.py` has the RPCs that add messages, `messages.py` those that remove and show them. `queues.py`, `leases.py`,
-`redrive.py`, `tail.py` and `watch.py` have the RPCs of those names; `consume.py` has the Consume stream, with its
-`heartbeat.py`, and `consumers.py` lists them. `long_poll.py` waits for a message, `durability.py` for a commit.
+`history.py`, `redrive.py`, `tail.py` and `watch.py` have the RPCs of those names; `consume.py` has the Consume stream,
+with its `heartbeat.py`, and `consumers.py` lists them. `long_poll.py` waits for a message, `durability.py` for a
+commit.
 """
 
 from __future__ import annotations
 
+from queuelet.core.history import Histories
 from queuelet.core.manager import Manager
 from queuelet.errors import ServerDraining
 from queuelet.fairness import LINE
@@ -14,6 +16,7 @@ from queuelet.server.endpoint import Method
 from queuelet.server.handlers.adding import AddRpcs
 from queuelet.server.handlers.consume import ConsumeRpcs
 from queuelet.server.handlers.consumers import ConsumersRpcs
+from queuelet.server.handlers.history import HistoryRpcs
 from queuelet.server.handlers.leases import LeaseRpcs
 from queuelet.server.handlers.long_poll import LongPoll
 from queuelet.server.handlers.messages import MessageRpcs
@@ -49,6 +52,9 @@ class Service:
         self._watch = WatchRpcs(manager)
         self._consumers = ConsumersRpcs(manager)
         self._tail = TailRpcs(manager)
+        self.histories = Histories(manager.bounds.history_bytes, manager.budget)
+        """The histories of the queues, which somebody else records."""
+        self._history = HistoryRpcs(manager, self.histories)
 
     def tables(self) -> dict[str, list[Method]]:
         """Return the methods by service: all of them for Queuelet's, and the nine that negz/q has for negz/q's."""
@@ -81,6 +87,7 @@ class Service:
             Method(name="WatchQueues", event="watch queues", stream=self._watch.watch_queues),
             Method(name="GetStats", event="get stats", unary=queues.get_stats),
             Method(name="ListConsumers", event="list consumers", unary=self._consumers.list_consumers),
+            Method(name="GetHistory", event="get history", unary=self._history.get_history),
             Method(name="Tail", event="tail", stream=self._tail.tail),
         ]
         return {SERVICE: [*negz, *ours], NEGZ_SERVICE: negz}
