@@ -15,10 +15,10 @@ import pytest
 
 from queuelet.client import Client, EventKind, TailEvent
 from queuelet.errors import QueueNotFound
-from queuelet.server.handlers.tail import MOST_TAILS
+from queuelet.server.handlers.tail import MOST_OF_QUEUE, MOST_TAILS
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
-from support.both_stores import both, cli, client, name, rpc, store
+from support.both_stores import both, cli, client, name, new_queue, rpc, store
 from support.commands import PATIENCE, Cli, Terminal, assert_failed
 from support.rpc import Refused, Rpc, Stream, eventually, refusal
 from support.server_process import ServerProcess
@@ -251,28 +251,35 @@ def test_tailing_an_unknown_queue_is_not_found(rpc: Rpc) -> None:
         Tailed(rpc.stream("Tail", pb.TailRequest(queue_id="nobody").SerializeToString())).read()
 
 
-def test_the_number_of_tails_is_bounded_and_an_ended_one_makes_room(rpc: Rpc, name: str) -> None:
-    request = pb.TailRequest(queue_id=name).SerializeToString()
-    calls = [rpc.stream("Tail", request) for _ in range(MOST_TAILS)]
-    for call in calls:
-        next(call)
+def test_the_number_of_tails_is_bounded_and_an_ended_one_makes_room(rpc: Rpc, store: pb.Queue.Store) -> None:
+    queues = [new_queue(rpc, store) for _ in range(MOST_TAILS // MOST_OF_QUEUE)]
+    requests = [pb.TailRequest(queue_id=queue).SerializeToString() for queue in queues]
+    calls: list[Stream] = []
+    for request in requests:
+        calls += [rpc.stream("Tail", request) for _ in range(MOST_OF_QUEUE)]
+        for call in calls[-MOST_OF_QUEUE:]:
+            next(call)
+        if len(calls) == MOST_OF_QUEUE:
+            with pytest.raises(Refused, match=f"RESOURCE_EXHAUSTED: queue {queues[0]} has 10 Tail streams"):
+                Tailed(rpc.stream("Tail", request)).read()
     with pytest.raises(Refused, match="RESOURCE_EXHAUSTED: the server has 100 Tail streams"):
-        Tailed(rpc.stream("Tail", request)).read()
-    calls[0].cancel()
+        Tailed(rpc.stream("Tail", requests[0])).read()
+    calls.pop(0).cancel()
 
     def has_room() -> bool:
-        calls.append(rpc.stream("Tail", request))
+        call = rpc.stream("Tail", requests[0])
         try:
-            Tailed(calls[-1]).read()
+            Tailed(call).read()
         except Refused:
             return False
+        calls.append(call)
         return True
 
     eventually(has_room, "another may tail")
-    rpc.add(name)
-    for call in calls[1:MOST_TAILS]:
-        assert pb.TailResponse.FromString(next(call)).events
+    for queue in queues:
+        rpc.add(queue)
     for call in calls:
+        assert pb.TailResponse.FromString(next(call)).events
         call.cancel()
 
 

@@ -18,10 +18,13 @@ from queuelet.client import (
     Connection,
     ConnectionState,
     Consumer,
+    ConsumerKind,
+    Counts,
     DeathReason,
     DeclareOutcome,
     Delivery,
     DeliverySettings,
+    EventKind,
     Handler,
     Message,
     MessageState,
@@ -183,6 +186,10 @@ async def call(client: Client) -> None:
         assert_type(changes, QueueChanges)
     async for changes in client.watch_queues(counts_apart=True):
         assert_type([each.oldest_ready for each in changes.counts], list[datetime | None])
+    assert_type([each.kind for each in (await client.list_consumers("orders")).consumers], list[ConsumerKind])
+    assert_type([each.messages for each in (await client.history("orders")).points], list[Counts])
+    async for batch in client.tail("orders", per_second=100):
+        assert_type([(each.kind, each.held) for each in batch.events], list[tuple[EventKind, timedelta | None]])
     async for progress in client.redrive("orders", everything=True):
         assert_type(progress.remaining, int)
 

@@ -497,6 +497,11 @@ class Queue:
             self._states.tails = Tails(self._messages, self._budget)
         self._states.tails.add(tail)
 
+    @property
+    def tails(self) -> int:
+        """The number of tails."""
+        return 0 if self._states.tails is None else len(self._states.tails)
+
     def end_tail(self, tail: Tail) -> None:
         """Report to a tail no longer."""
         tails = self._states.tails

@@ -25,6 +25,10 @@ BUFFERED_BYTES = 1024**2
 """The most bytes of messages in the buffer of one tail, unless the first is larger."""
 
 
+_DRY = 1_000_000
+"""For how long no tail is looked at after none had room, in ns, so that a busy queue pays nothing for each of them."""
+
+
 class Event(NamedTuple):
     """What happened to one message."""
 
@@ -65,7 +69,7 @@ class Bucket:
 class Tail:
     """One reader of the events of a queue, with a rate, a bounded buffer and a count of what was skipped."""
 
-    __slots__ = ("_bytes", "_events", "_own", "_shared", "_wake", "skipped")
+    __slots__ = ("_bytes", "_events", "_own", "_shared", "_skipped", "_skipped_by_all", "_wake")
 
     def __init__(self, own: Bucket, shared: Bucket, wake: Callable[[], None]) -> None:
         """Make a tail.
@@ -80,8 +84,18 @@ class Tail:
         self._wake = wake
         self._events: deque[Event] = deque()
         self._bytes = 0
-        self.skipped = 0
+        self._skipped = 0
+        self._skipped_by_all: Callable[[], int] = int
+
+    def begin(self, skipped_by_all: Callable[[], int]) -> None:
+        """Note a function that returns how many events all tails of the queue skipped together."""
+        before = skipped_by_all()
+        self._skipped_by_all = lambda: skipped_by_all() - before
+
+    @property
+    def skipped(self) -> int:
         """How many events were skipped since the tail began."""
+        return self._skipped + self._skipped_by_all()
 
     def room(self, now: int) -> int:
         """Return how many events fit now."""
@@ -104,7 +118,7 @@ class Tail:
             taken += 1
         self._own.take(taken)
         self._shared.take(taken)
-        self.skipped += total - taken
+        self._skipped += total - taken
         if taken and was_empty:
             self._wake()
 
@@ -124,12 +138,16 @@ class Tail:
 class Tails:
     """The tails of one queue, at least one. The queue reports to them what happens."""
 
-    __slots__ = ("_budget", "_messages", "_tails")
+    __slots__ = ("_budget", "_dry_until", "_messages", "_skipped", "_tails")
 
     def __init__(self, messages: Messages, budget: MemoryBudget) -> None:
         self._messages = messages
         self._budget = budget
         self._tails: list[Tail] = []
+        self._dry_until = 0
+        """Until when no tail is looked at, in ns since 1970."""
+        self._skipped = 0
+        """How many events all tails skipped meanwhile."""
 
     def __len__(self) -> int:
         return len(self._tails)
@@ -137,6 +155,8 @@ class Tails:
     def add(self, tail: Tail) -> None:
         """Report to a tail from now on."""
         self._tails.append(tail)
+        self._dry_until = 0
+        tail.begin(lambda: self._skipped)
 
     def remove(self, tail: Tail) -> None:
         """Report to a tail no longer, and drop what it has buffered."""
@@ -153,6 +173,9 @@ class Tails:
     ) -> None:
         """Report what happened to several messages."""
         room = self._room(now)
+        if not room:
+            self._skipped += len(seqs)
+            return
         events = [Event(kind, now, seq, body, consumer) for seq, body in zip(seqs[:room], bodies, strict=False)]
         self._offer(events, len(seqs), now)
 
@@ -160,11 +183,17 @@ class Tails:
         self, kind: EventKind, seq: int, delivery: DeliveryRecord, now: int, held: int | None = None
     ) -> None:
         """Report what happened to a message that stays stored."""
+        if not self._room(now):
+            self._skipped += 1
+            return
         self._offer([Event(kind, now, seq, None, delivery.consumer, held)], 1, now)
 
     def report_removals(self, kind: EventKind, seqs: Iterable[int], now: int) -> None:
         """Report messages that are about to be removed. Those that are not stored are ignored."""
         room = self._room(now)
+        if not room:
+            self._skipped += sum(1 for _ in seqs)
+            return
         events: list[Event] = []
         total = 0
         for seq in seqs:
@@ -182,7 +211,13 @@ class Tails:
         self._offer(events, total, now)
 
     def _room(self, now: int) -> int:
-        return max(tail.room(now) for tail in self._tails)
+        """Return how many events the tail with the most room can take; 0 for a while after none had any."""
+        if now < self._dry_until:
+            return 0
+        room = max(tail.room(now) for tail in self._tails)
+        if not room:
+            self._dry_until = now + _DRY
+        return room
 
     def _offer(self, events: Sequence[Event], total: int, now: int) -> None:
         for tail in self._tails:

@@ -103,6 +103,19 @@ def test_tails_share_the_rate_of_the_server() -> None:
 # Queues
 
 
+def test_while_no_tail_has_room_events_are_only_counted_for_each_of_them() -> None:
+    queue, first = make_queue(), Reader(rate=2)
+    queue.tail(first.tail)
+    for _ in range(10):
+        queue.add(draft(b"x"), now=1)
+    late = Reader(rate=2)
+    queue.tail(late.tail)
+    for number in range(4):
+        queue.add(draft(b"x"), now=SECOND * number)
+    assert (len(queue.take_events(first.tail, 100)), first.tail.skipped) == (2 + 3, 8 + 1)
+    assert (len(queue.take_events(late.tail, 100)), late.tail.skipped) == (4, 0)
+
+
 def test_a_queue_has_no_tails_unless_somebody_tails_it() -> None:
     queue, first, second = make_queue(), Reader(), Reader()
     states = queue._states  # noqa: SLF001  # only tests need it

@@ -23,8 +23,8 @@ from queuelet.server.endpoint import Call, Send
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.values import event_kind_to_pb
 
-MOST_TAILS = 100
-"""The most streams in the server."""
+MOST_TAILS, MOST_OF_QUEUE = 100, 10
+"""The most streams in the server, and on one queue."""
 
 ALL_PER_SECOND = 5_000
 """The most events a second that all streams of the server sample together: about a twentieth of a core."""
@@ -73,6 +73,10 @@ class TailRpcs:
         selects = parse_selector(request.selector) if request.selector.strip() else None
         if self._open >= MOST_TAILS:
             raise TooMany(f"the server has {self._open} Tail streams, the maximum; end one of them", streams=self._open)
+        if queue.tails >= MOST_OF_QUEUE:
+            raise TooMany(
+                f"queue {queue.label} has {queue.tails} Tail streams, the maximum; end one of them", queue=queue.id
+            )
         stream = _Stream(queue, send, call.peer_host, selects, rate, payload_bytes, self._manager.bounds.message_bytes)
         self._open += 1
         try:
