@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from queuelet.bounds import Bounds
 from queuelet.cli.failures import Failure
-from queuelet.cli.options import FILE, GLOBAL, Command, Seconds, WholeNumber, http_hosts_option
+from queuelet.cli.options import FILE, GLOBAL, Command, Seconds, WholeNumber, cors_option, http_hosts_option
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -114,6 +114,12 @@ AT_LEAST_1 = WholeNumber(min=1)
     "--listen", cls=SettingOption, envvar="Q_LISTEN", help="Address of the gRPC port; :port for all addresses."
 )
 @click.option("--metrics", cls=SettingOption, envvar="Q_METRICS", help="Address of the HTTP port: metrics and health.")
+@click.option(
+    "--http",
+    cls=SettingOption,
+    show_default="127.0.0.1:8080, or none if that port is taken",
+    help="Address of the REST API; '' for none.",
+)
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -234,6 +240,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     "In the environment variable, separate keys with spaces.",
 )
 @http_hosts_option
+@cors_option
 @click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate; reloaded when the file changes.")
 @click.option("--tls-key", type=FILE, help="The certificate's key.")
 @click.option("--tls-client-ca", type=FILE, help="Accept only clients with a certificate of this authority.")

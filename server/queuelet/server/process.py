@@ -26,6 +26,7 @@ from queuelet.core.tokens import Tokens
 from queuelet.definition import StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.fairness import LINE
+from queuelet.gateway.application import GatewayPort
 from queuelet.logs import configure_logs
 from queuelet.reminders import REMIND_EVERY
 from queuelet.server.call_log import logged
@@ -37,6 +38,7 @@ from queuelet.server.http import ServerEndpoints
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Lifecycle
+from queuelet.server.local_calls import LocalCalls
 from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
 from queuelet.server.timer import AlarmTimer
@@ -53,6 +55,12 @@ A call that reaches gRPC while the port closes ends with CANCELLED instead, from
 the call was not executed.
 """
 
+USUAL_HTTP = "127.0.0.1:8080"
+"""The address of the gateway unless another is given: only for this machine, or for this Pod."""
+
+IDLE_HTTP = 75.0
+"""Seconds that a connection to the gateway may be idle between two requests."""
+
 YOUNG_OBJECTS = 10_000
 """New objects between two runs of the garbage collector: runs are rare, and each pauses the process 2 ms at most."""
 
@@ -66,6 +74,9 @@ class Settings:
 
     metrics: str = ":10003"
     """The address of the HTTP port with metrics and health."""
+
+    http: str | None = None
+    """The address of the gateway: the REST API. Empty for none; if None, `USUAL_HTTP` unless that port is taken."""
 
     data_dir: Path | None = None
     """The folder of the Disk store; if None, there is no Disk store."""
@@ -87,6 +98,9 @@ class Settings:
 
     http_hosts: tuple[str, ...] = ()
     """Names that the `Host` of an HTTP request may have, in addition to IP addresses and names of local networks."""
+
+    cors: tuple[str, ...] = ()
+    """Origins of other sites whose pages may use the gateway."""
 
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -129,15 +143,12 @@ class Server:
         latencies = Latencies()
         guard = token.check if token else None
         tables = logged(self._service.tables()) if settings.debug else self._service.tables()
-        self._transport = GrpcTransport(
-            [
-                Endpoint(service, method, lifecycle=self._lifecycle, latencies=latencies, guard=guard)
-                for service, methods in tables.items()
-                for method in methods
-            ],
-            settings.bounds,
-            incoming,
-        )
+        endpoints = [
+            Endpoint(service, method, lifecycle=self._lifecycle, latencies=latencies, guard=guard)
+            for service, methods in tables.items()
+            for method in methods
+        ]
+        self._transport = GrpcTransport(endpoints, settings.bounds, incoming)
         connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
         self._http = ServerEndpoints(
             manager=self.manager,
@@ -158,16 +169,27 @@ class Server:
             hosts=settings.http_hosts,
             tag_keys=settings.metrics_tags,
         )
+        self._gateway = GatewayPort(
+            caller=LocalCalls(endpoints),
+            connections=HttpConnections(bounds.http_seconds, bounds.http_connections, idle_seconds=IDLE_HTTP),
+            bounds=bounds,
+            hosts=settings.http_hosts,
+            origins=settings.cors,
+            shutdown_timeout=settings.grace,
+        )
         self._stop = asyncio.Event()
         self.port = 0
         """The gRPC port; 0 before `start`."""
         self.metrics_port = 0
         """The HTTP port; 0 before `start`."""
+        self.gateway_port = 0
+        """The gateway's port; 0 before `start`, and if there is none."""
 
     async def start(self) -> None:
         """Open the ports and serve. Raises OSError if a port cannot be opened."""
         self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
+        self.gateway_port = await self._listen_gateway()
         self._alarm_timer.start()
         self._watch = asyncio.create_task(self._check_credentials())
         await self._transport.start()
@@ -178,6 +200,8 @@ class Server:
             port=self.port,
             metrics=self._settings.metrics,
             metrics_port=self.metrics_port,
+            http=USUAL_HTTP if self._settings.http is None else self._settings.http,
+            http_port=self.gateway_port,
             data_dir=str(self._settings.data_dir or ""),
             tls=self._tls is not None,
             memory_watermark=self.manager.budget.watermark,
@@ -189,6 +213,24 @@ class Server:
             )
         if self._tls is None and not _is_loopback(self._settings.listen):
             log.warning("serving plain text on more than loopback; use --tls-cert and --tls-key, or a trusted network")
+
+    async def _listen_gateway(self) -> int:
+        """Open the gateway's port, if there is one; return its number."""
+        address = USUAL_HTTP if self._settings.http is None else self._settings.http
+        if not address:
+            return 0
+        try:
+            return await self._gateway.listen(*split_address(address))
+        except OSError as error:
+            if self._settings.http is not None:
+                raise
+            log.warning(
+                "serving without REST, because its usual port cannot be opened; give another one with --http, "
+                "or --http '' for none",
+                http=address,
+                error=os.strerror(error.errno) if error.errno else str(error),
+            )
+            return 0
 
     def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore:
         disk = DiskStore(
@@ -244,7 +286,7 @@ class Server:
         await self._transport.not_serving()
         self._service.stop()
         await self._lifecycle.quiet(min(LINGER, self._settings.grace))
-        await self._transport.stop(self._settings.grace)
+        await asyncio.gather(self._transport.stop(self._settings.grace), self._gateway.stop())
         self._alarm_timer.stop()
         self._watch.cancel()
         held = {queue.label: queue.depth for queue in self.manager if queue.depth and not queue.is_durable}

@@ -1,0 +1,4 @@
+"""The gateway: the HTTP port with the REST API and all that is mounted beside it.
+
+`application.py` composes the port. The server has it as one of its ports, and `queuelet rest` runs it alone.
+"""
