@@ -100,6 +100,34 @@ class SettingOption(click.Option):
 AT_LEAST_1 = WholeNumber(min=1)
 
 
+message_bytes_option = click.option(
+    "--max-message-bytes",
+    "message_bytes",
+    type=MessageSize(),
+    default=BOUNDS.message_bytes,
+    metavar="SIZE",
+    help="The largest request or response. Above the default, clients have to raise their own limit too.",
+)
+
+
+gateway_connections_option = click.option(
+    "--max-gateway-connections",
+    "gateway_connections",
+    type=AT_LEAST_1,
+    default=BOUNDS.gateway_connections,
+    help="The most connections to the REST API; above it, connections of the address with the most are closed.",
+)
+
+http_timeout_option = click.option(
+    "--http-timeout",
+    "http_seconds",
+    type=Seconds(above=True),
+    default=BOUNDS.http_seconds,
+    metavar="DURATION",
+    help="How long an HTTP connection may take to send a complete request, or stall while it reads a response.",
+)
+
+
 @click.command(
     cls=Command,
     verb="serve",
@@ -141,14 +169,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     show_default="80%",
     help="Refuse new messages above this memory usage: 512Mi, 2G, or a share of the process's memory limit.",
 )
-@click.option(
-    "--max-message-bytes",
-    "message_bytes",
-    type=MessageSize(),
-    default=BOUNDS.message_bytes,
-    metavar="SIZE",
-    help="The largest request or response. Above the default, clients have to raise their own limit too.",
-)
+@message_bytes_option
 @click.option("--max-queues", "queues", type=AT_LEAST_1, default=BOUNDS.queues, help="The most queues.")
 @click.option("--max-batch", "batch", type=AT_LEAST_1, default=BOUNDS.batch, help="The most items in one call.")
 @click.option(
@@ -207,14 +228,8 @@ AT_LEAST_1 = WholeNumber(min=1)
     default=BOUNDS.http_connections,
     help="The most connections to the HTTP port; above it, connections of the address with the most are closed.",
 )
-@click.option(
-    "--http-timeout",
-    "http_seconds",
-    type=Seconds(above=True),
-    default=BOUNDS.http_seconds,
-    metavar="DURATION",
-    help="How long an HTTP connection may take to send a complete request, or stall while it reads a response.",
-)
+@gateway_connections_option
+@http_timeout_option
 @click.option("--max-tags", "tags", type=AT_LEAST_1, default=BOUNDS.tags, help="The most tags on a queue or message.")
 @click.option(
     "--max-tag-key-bytes",

@@ -21,7 +21,8 @@ connection.
 takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`, which `lease_session.py` fills by
 `consume_stream.py`, with `finished.py`. `messages.py`, `serializers.py`, `options.py` and `errors.py` are the types
 that programs see, checked by `validation.py` and `text.py`; those about queues are in `queuelet.values` and
-`queuelet.definition`. `sharder.py` and `blocking.py` build on all of these.
+`queuelet.definition`. `sharder.py` and `blocking.py` build on all of these. `raw_calls.py` passes on encoded calls, for
+the REST gateway.
 """
 
 import os

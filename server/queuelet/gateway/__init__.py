@@ -1,4 +1,5 @@
 """The gateway: the HTTP port with the REST API and all that is mounted beside it.
 
-`application.py` composes the port. The server has it as one of its ports, and `queuelet rest` runs it alone.
+`application.py` composes the port. The server has it as one of its ports, and `queuelet rest` runs it alone:
+`process.py` is that process, `remote_calls.py` its calls to a server, and `figures.py` its metrics.
 """

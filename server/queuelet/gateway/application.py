@@ -22,6 +22,9 @@ from queuelet.web.port import HttpPort
 
 log = structlog.get_logger()
 
+IDLE_SECONDS = 75.0
+"""How long a connection may be idle between two requests."""
+
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -45,6 +48,7 @@ class GatewayPort(HttpPort):
         hosts: Collection[str] = (),
         origins: Collection[str] = (),
         shutdown_timeout: float = 1.0,
+        outermost: Iterable[Middleware] = (),
         more: Iterable[web.AbstractRouteDef] = (),
     ) -> None:
         """Prepare the port; `listen` opens it.
@@ -56,12 +60,14 @@ class GatewayPort(HttpPort):
             hosts: names of this process, in addition to those that `web/guard.py` allows.
             origins: origins of other sites whose pages may use the port.
             shutdown_timeout: seconds that requests get at a shutdown.
+            outermost: middlewares around all others.
             more: routes that only this process has.
         """
         super().__init__(
             [*_routes(caller, connections, bounds), *more],
             connections,
             middlewares=[
+                *outermost,
                 _errors,
                 refuse_web_pages(hosts, origins, refused=lambda why: refused(foreign(why))),
                 _cross_origin(frozenset(origins)),

@@ -14,6 +14,7 @@ from contextlib import suppress
 from aiohttp import web
 from google.protobuf.message import Message
 
+from queuelet.rest.held_bytes import Holder
 from queuelet.rest.json_form import to_json
 from queuelet.rest.refusals import Refusal
 from queuelet.v1 import queue_pb2 as pb
@@ -36,17 +37,21 @@ _HEADERS = {
 class EventStream:
     """The response to one request. Its headers are sent with the first event."""
 
-    def __init__(self, request: web.Request, response: type[Message], connections: HttpConnections) -> None:
+    def __init__(
+        self, request: web.Request, response: type[Message], connections: HttpConnections, holder: Holder
+    ) -> None:
         """Make a stream.
 
         Args:
             request: the request.
             response: the class of the responses.
             connections: notes when the client reads.
+            holder: counts the bytes that wait for it.
         """
         self._request = request
         self._parse: Callable[[bytes], Message] = response.FromString
         self._connections = connections
+        self._holder = holder
         self._http = web.StreamResponse(headers=_HEADERS)
         self._number = 0
         self._lock = asyncio.Lock()
@@ -96,6 +101,8 @@ class EventStream:
 
     async def _write(self, data: bytes) -> None:
         async with self._lock:
+            self._holder.hold(len(data))
             for start in range(0, len(data), _PIECE):
                 with self._connections.writing(self._request):
                     await self._http.write(data[start : start + _PIECE])
+            self._holder.hold(-len(data))

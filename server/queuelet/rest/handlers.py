@@ -16,6 +16,7 @@ from queuelet.bounds import Bounds
 from queuelet.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge, QueueletError
 from queuelet.rest.calls import USUAL_SECONDS, Caller, RestCall, timeout_of
 from queuelet.rest.events import EventStream
+from queuelet.rest.held_bytes import HeldBytes, Holder
 from queuelet.rest.json_form import read_json, read_texts, to_json
 from queuelet.rest.refusals import Refusal, foreign, no_such_path, refusal_of, refusal_of_error, wrong_verb
 from queuelet.rest.routes import Match, NoRoute, Route, Routes, WrongVerb, queue_routes
@@ -26,6 +27,12 @@ log = structlog.get_logger()
 
 _LARGE = 64 * 1024
 """Bodies above this many bytes are read, written and converted in pieces or in a thread."""
+
+_BODIES = 64 * 1024 * 1024
+"""The most bytes of bodies that the gateway holds, unless messages may be so large that it needs more."""
+
+_CONVERSIONS = 4
+"""How many large bodies are converted at a time, because that takes several times their size."""
 
 _REQUEST_OVERHEAD = 4_096
 """Bytes that a request may have in addition to the largest message, as over gRPC."""
@@ -54,6 +61,8 @@ class RestHandlers:
         # JSON has bytes as base64, which takes a third more.
         self._most_json = self._most * 4 // 3 + _LARGE
         self._routes = Routes(queue_routes())
+        self._bodies = HeldBytes(max(_BODIES, 4 * self._most_json))
+        self._conversions = asyncio.Semaphore(_CONVERSIONS)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes for aiohttp: one for all paths of the API, because `routes.py` finds their routes."""
@@ -75,11 +84,12 @@ class RestHandlers:
         if route.method == "Pop" and request.method == hdrs.METH_GET and (why := why_not_consumed(request)):
             return refused(foreign(why))
         try:
-            return await self._call(request, match)
+            with self._bodies.holder(request.remote or "", lambda: _abort(request)) as holder:
+                return await self._call(request, match, holder)
         except QueueletError as error:
             return refused(refusal_of_error(error, negz=route.is_negz))
 
-    async def _call(self, request: web.Request, match: Match) -> web.StreamResponse:
+    async def _call(self, request: web.Request, match: Match, holder: Holder) -> web.StreamResponse:
         route = match.route
         timeout = timeout_of(request.headers.get("Grpc-Timeout"))
         if timeout is None and not route.streams:
@@ -88,25 +98,30 @@ class RestHandlers:
         status = self._caller.admit(route.call, call)
         if status is not None:
             return refused(refusal_of(status, negz=route.is_negz))
-        data = await self._request(request, match)
+        data = await self._request(request, match, holder)
         with self._connections.serving(request):
             if route.streams:
-                return await self._stream(request, route, data, call, timeout)
+                return await self._stream(request, route, data, call, timeout, holder)
             async with _deadline(timeout):
                 response = await self._caller.unary(route.call, data, call)
             if not isinstance(response, bytes):
                 return refused(refusal_of(response, negz=route.is_negz))
             if len(response) > _LARGE:
-                text = await asyncio.to_thread(lambda: to_json(route.response.FromString(response)))
-                return await self._large(request, text.encode())
+                return await self._large(request, route, response, holder)
             return as_json(to_json(route.response.FromString(response)))
 
-    async def _stream(
-        self, request: web.Request, route: Route, data: bytes, call: RestCall, seconds: float | None
+    async def _stream(  # noqa: PLR0913, PLR0917  # all that is known of the call
+        self,
+        request: web.Request,
+        route: Route,
+        data: bytes,
+        call: RestCall,
+        seconds: float | None,
+        holder: Holder,
     ) -> web.StreamResponse:
         if request.headers.get(hdrs.ACCEPT, "").partition(";")[0].strip() == JSON:
             return await self._last_of_stream(route, data, call, seconds)
-        events = EventStream(request, route.response, self._connections)
+        events = EventStream(request, route.response, self._connections, holder)
         try:
             async with _deadline(seconds):
                 status = await self._caller.stream(route.call, data, events.send, call)
@@ -139,8 +154,11 @@ class RestHandlers:
             return refused(refusal_of(status))
         return as_json(to_json(route.response.FromString(last)))
 
-    async def _large(self, request: web.Request, body: bytes) -> web.StreamResponse:
-        """Send a large body in pieces, so that a slow client can be distinguished from one that does not read."""
+    async def _large(self, request: web.Request, route: Route, data: bytes, holder: Holder) -> web.StreamResponse:
+        """Send a large response in pieces, so that a slow client can be distinguished from one that does not read."""
+        async with self._conversions:
+            body = await asyncio.to_thread(lambda: to_json(route.response.FromString(data)).encode())
+        holder.hold(len(body))
         response = web.StreamResponse(headers={"Content-Type": JSON})
         response.content_length = len(body)
         await response.prepare(request)
@@ -153,17 +171,18 @@ class RestHandlers:
 
     # From the request to protobuf
 
-    async def _request(self, request: web.Request, match: Match) -> bytes:
+    async def _request(self, request: web.Request, match: Match, holder: Holder) -> bytes:
         """Return the request of the call: from the path, the query and the body."""
         route, message = match.route, match.route.request()
-        body = await self._body(request)
+        body = await self._body(request, holder)
         if not route.body:
             if body.strip():
                 raise InvalidArgument(
                     f"body: not allowed with {route.verb} {route.template}; give the fields in the query", field="body"
                 )
         elif len(body) > _LARGE:
-            await asyncio.to_thread(_read_body, body, route, message)
+            async with self._conversions:
+                await asyncio.to_thread(_read_body, body, route, message)
         else:
             _read_body(body, route, message)
         if route.body == "*":
@@ -182,7 +201,7 @@ class RestHandlers:
             raise self._too_large(len(data), self._most)
         return data
 
-    async def _body(self, request: web.Request) -> bytes:
+    async def _body(self, request: web.Request, holder: Holder) -> bytes:
         """Return the body. It may not be too large, or take too long to arrive."""
         if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
             raise InvalidArgument(
@@ -203,6 +222,7 @@ class RestHandlers:
                     self._connections.moved(request)
                     pieces.append(piece)
                     size += len(piece)
+                    holder.hold(len(piece))
                     if size > self._most_json:
                         raise self._too_large(size, self._most_json)
         except TimeoutError:
@@ -236,6 +256,11 @@ def _read_body(body: bytes, route: Route, message: Message) -> None:
         read_json(body, part, route.body)
 
 
+def _abort(request: web.Request) -> None:
+    if request.transport:
+        request.transport.abort()
+
+
 def rest_call(request: web.Request, service: str, timeout: float | None) -> RestCall:
     """Return the call that a request makes.
 
@@ -250,7 +275,8 @@ def rest_call(request: web.Request, service: str, timeout: float | None) -> Rest
         service=service,
         peer_host=host,
         peer_port=port,
-        metadata={name: request.headers[name] for name in _METADATA if name in request.headers},
+        # One that is not ASCII is never right, and could not be sent over gRPC.
+        metadata={name: text for name in _METADATA if (text := request.headers.get(name, "")).isascii() and text},
         deadline=None if timeout is None else monotonic() + timeout,
     )
 

@@ -22,9 +22,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from queuelet.bounds import Bounds
 from queuelet.compat import q_pb2  # noqa: F401  # puts proto.Q where reflection finds it
 from queuelet.errors import ServerDraining
-from queuelet.server.credentials import TlsFiles
 from queuelet.server.endpoint import ClientGone, Endpoint
 from queuelet.server.incoming import Flow, IncomingLimit
+from queuelet.tls_files import TlsFiles
 from queuelet.wire.errors import NEGZ_SERVICE, STATUS_DETAILS, WANTS_DETAILS, Status
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import resource
-import signal
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import time, time_ns
@@ -26,11 +25,11 @@ from queuelet.core.tokens import Tokens
 from queuelet.definition import StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.fairness import LINE
-from queuelet.gateway.application import GatewayPort
+from queuelet.gateway.application import IDLE_SECONDS, GatewayPort
 from queuelet.logs import configure_logs
 from queuelet.reminders import REMIND_EVERY
 from queuelet.server.call_log import logged
-from queuelet.server.credentials import BearerToken, Credentials, TlsFiles
+from queuelet.server.credentials import BearerToken, Credentials
 from queuelet.server.endpoint import Endpoint
 from queuelet.server.grpc_transport import GrpcTransport
 from queuelet.server.handlers import Service
@@ -42,9 +41,12 @@ from queuelet.server.local_calls import LocalCalls
 from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
 from queuelet.server.timer import AlarmTimer
+from queuelet.shutdown import stopped_by_signals
 from queuelet.stores.disk import DiskStore
 from queuelet.stores.memory import MemoryStore
+from queuelet.tls_files import TlsFiles
 from queuelet.web.connections import HttpConnections
+from queuelet.web.tls import ServingTls
 
 log = structlog.get_logger()
 
@@ -57,9 +59,6 @@ the call was not executed.
 
 USUAL_HTTP = "127.0.0.1:8080"
 """The address of the gateway unless another is given: only for this machine, or for this Pod."""
-
-IDLE_HTTP = 75.0
-"""Seconds that a connection to the gateway may be idle between two requests."""
 
 YOUNG_OBJECTS = 10_000
 """New objects between two runs of the garbage collector: runs are rare, and each pauses the process 2 ms at most."""
@@ -171,7 +170,7 @@ class Server:
         )
         self._gateway = GatewayPort(
             caller=LocalCalls(endpoints),
-            connections=HttpConnections(bounds.http_seconds, bounds.http_connections, idle_seconds=IDLE_HTTP),
+            connections=HttpConnections(bounds.http_seconds, bounds.gateway_connections, idle_seconds=IDLE_SECONDS),
             bounds=bounds,
             hosts=settings.http_hosts,
             origins=settings.cors,
@@ -220,7 +219,8 @@ class Server:
         if not address:
             return 0
         try:
-            return await self._gateway.listen(*split_address(address))
+            tls = ServingTls(self._tls).context if self._tls else None
+            return await self._gateway.listen(*split_address(address), tls)
         except OSError as error:
             if self._settings.http is not None:
                 raise
@@ -299,27 +299,11 @@ class Server:
 async def serve(settings: Settings) -> None:
     """Run a server until SIGTERM, SIGINT or /quitquitquit. A second signal ends the process immediately."""
     server = Server(settings)
-    loop = asyncio.get_running_loop()
-
-    def signalled(number: signal.Signals) -> None:
-        if server.is_stopping:
-            log.warning("stopped immediately by a second signal", signal=number.name)
-            os._exit(128 + number)
-        server.request_stop()
-        log.info("shutdown requested", signal=number.name)
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, signalled, number)
-    try:
+    with stopped_by_signals(server.request_stop, lambda: server.is_stopping):
         await server.start()
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS, 20, 50)
         await server.wait()
-    finally:
-        # uvloop leaves them in place when it is closed, and then the process ignores Ctrl-C.
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 def run(settings: Settings) -> None:
@@ -346,6 +330,7 @@ def _with_files_for(bounds: Bounds) -> Bounds:
             files=most,
             connections=lowered.connections,
             http_connections=lowered.http_connections,
+            gateway_connections=lowered.gateway_connections,
         )
     return lowered
 
@@ -360,8 +345,4 @@ def _is_loopback(address: str) -> bool:
 
 
 def _tls_files(settings: Settings) -> TlsFiles | None:
-    if settings.tls_cert and settings.tls_key:
-        return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-    if settings.tls_cert or settings.tls_key or settings.tls_client_ca:
-        raise ValueError("--tls-cert, --tls-key: give both or neither; --tls-client-ca needs both")
-    return None
+    return TlsFiles.of(settings.tls_cert, settings.tls_key, settings.tls_client_ca, flags="--tls")

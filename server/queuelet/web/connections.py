@@ -6,6 +6,8 @@ This is necessary because aiohttp has no time limit for a client to send headers
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -106,6 +108,8 @@ class HttpConnections:
             return server()
 
         self._listener = await asyncio.get_running_loop().create_server(accept, host or None, port, ssl=tls)
+        for each in self._listener.sockets:
+            _detect_vanished(each.fileno())
         self._watch = asyncio.ensure_future(self._check_often(server))
         return int(self._listener.sockets[0].getsockname()[1])
 
@@ -201,6 +205,17 @@ class HttpConnections:
             # Aborted instead of closed, because closing waits until the client has read the response.
             each.protocol.transport.abort()
             del self._moved_at[each.protocol]
+
+
+def _detect_vanished(listening: int) -> None:
+    """Let the kernel detect within 15 seconds that a client has vanished, for connections to a listening socket.
+
+    Otherwise a call of that client would wait for a message, and take it.
+    """
+    with socket.socket(fileno=os.dup(listening)) as shared:
+        for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 1)):
+            if hasattr(socket, option):
+                shared.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _host(protocol: web.RequestHandler) -> str:
