@@ -13,6 +13,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from queuelet.bounds import Bounds
+from queuelet.gateway.headers import add_headers
+from queuelet.gateway.protocol import GatewayProtocol
 from queuelet.rest.calls import Caller
 from queuelet.rest.handlers import RestHandlers, refused
 from queuelet.rest.refusals import foreign, no_such_path, plain, wrong_verb
@@ -24,16 +26,6 @@ log = structlog.get_logger()
 
 IDLE_SECONDS = 75.0
 """How long a connection may be idle between two requests."""
-
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-"""Headers of each response that does not set them itself."""
 
 
 class GatewayPort(HttpPort):
@@ -72,11 +64,12 @@ class GatewayPort(HttpPort):
                 refuse_web_pages(hosts, origins, refused=lambda why: refused(foreign(why))),
                 _cross_origin(frozenset(origins)),
             ],
+            protocol=GatewayProtocol,
             shutdown_timeout=shutdown_timeout,
             handler_cancellation=True,
             auto_decompress=False,
         )
-        self.application.on_response_prepare.append(_add_headers)
+        self.application.on_response_prepare.extend((add_headers, _allow_origin))
 
 
 def _routes(caller: Caller, connections: HttpConnections, bounds: Bounds) -> list[web.AbstractRouteDef]:
@@ -133,11 +126,8 @@ _ORIGIN = web.RequestKey("origin", str)
 """The origin of an allowed page of another site."""
 
 
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    headers = response.headers
-    headers[hdrs.SERVER] = "queuelet"
-    for name, value in HEADERS.items():
-        headers.setdefault(name, value)
+async def _allow_origin(request: web.Request, response: web.StreamResponse) -> None:
+    """Let the browser show a response to an allowed page of another site."""
     if _ORIGIN in request:
-        headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = request[_ORIGIN]
-        headers[hdrs.VARY] = hdrs.ORIGIN
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = request[_ORIGIN]
+        response.headers[hdrs.VARY] = hdrs.ORIGIN

@@ -98,14 +98,24 @@ class HttpConnections:
         self.too_many = 0
         """Connections that were closed because there were too many."""
 
-    async def listen(self, runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+    async def listen(
+        self,
+        runner: web.AppRunner,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        protocol: type[web.RequestHandler] = web.RequestHandler,
+    ) -> int:
         """Serve an application on a port; return its number. Raises OSError if that fails."""
         await runner.setup()
         server = cast("web.Server", runner.server)  # set up above
 
         def accept() -> web.RequestHandler:
             self._accepted.set()
-            return server()
+            accepted = server()
+            # aiohttp has no parameter for the class of its connections.
+            accepted.__class__ = protocol
+            return accepted
 
         self._listener = await asyncio.get_running_loop().create_server(accept, host or None, port, ssl=tls)
         for each in self._listener.sockets:
