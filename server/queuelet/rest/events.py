@@ -103,6 +103,7 @@ class EventStream:
         async with self._lock:
             self._holder.hold(len(data))
             for start in range(0, len(data), _PIECE):
+                piece = data[start : start + _PIECE]
                 with self._connections.writing(self._request):
-                    await self._http.write(data[start : start + _PIECE])
-            self._holder.hold(-len(data))
+                    await self._http.write(piece)
+                self._holder.hold(-len(piece))

@@ -107,7 +107,9 @@ class RestHandlers:
             if not isinstance(response, bytes):
                 return refused(refusal_of(response, negz=route.is_negz))
             if len(response) > _LARGE:
-                return await self._large(request, route, response, holder)
+                converting = self._convert(route, response, holder)
+                del response  # its memory is needed for the JSON
+                return await self._large(request, await converting, holder)
             return as_json(to_json(route.response.FromString(response)))
 
     async def _stream(  # noqa: PLR0913, PLR0917  # all that is known of the call
@@ -154,17 +156,24 @@ class RestHandlers:
             return refused(refusal_of(status))
         return as_json(to_json(route.response.FromString(last)))
 
-    async def _large(self, request: web.Request, route: Route, data: bytes, holder: Holder) -> web.StreamResponse:
-        """Send a large response in pieces, so that a slow client can be distinguished from one that does not read."""
+    async def _convert(self, route: Route, data: bytes, holder: Holder) -> bytes:
+        """Return a large response as JSON."""
+        holder.hold(len(data))
         async with self._conversions:
             body = await asyncio.to_thread(lambda: to_json(route.response.FromString(data)).encode())
-        holder.hold(len(body))
+        holder.hold(len(body) - len(data))
+        return body
+
+    async def _large(self, request: web.Request, body: bytes, holder: Holder) -> web.StreamResponse:
+        """Send a large response in pieces, so that a slow client can be distinguished from one that does not read."""
         response = web.StreamResponse(headers={"Content-Type": JSON})
         response.content_length = len(body)
         await response.prepare(request)
         for start in range(0, len(body), _LARGE):
+            piece = body[start : start + _LARGE]
             with self._connections.writing(request):
-                await response.write(body[start : start + _LARGE])
+                await response.write(piece)
+            holder.hold(-len(piece))
         with self._connections.writing(request):
             await response.write_eof()
         return response

@@ -1,6 +1,7 @@
 """Limits the memory that bodies of requests and responses take together, however slowly clients send and read.
 
-If they take more than the limit, connections are closed: each time the largest one of the address that holds the most.
+If they take more than the limit, connections are closed: each time the one that was read or written longest ago, of the
+address that holds the most. So a client that reads what it asked for keeps its connection.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 class Holder:
     """A request whose bodies are counted."""
 
-    __slots__ = ("_of", "close", "held", "host")
+    __slots__ = ("_of", "close", "held", "host", "moved")
 
     def __init__(self, of: HeldBytes, host: str, close: Callable[[], object]) -> None:
         self._of = of
@@ -21,6 +22,8 @@ class Holder:
         """Closes the connection."""
         self.held = 0
         """Bytes that it holds."""
+        self.moved = 0
+        """When its bytes last changed, as a number that grows with each change of any holder."""
 
     def hold(self, size: int) -> None:
         """Count more bytes, or fewer if `size` is negative."""
@@ -40,6 +43,7 @@ class HeldBytes:
         self._holders: set[Holder] = set()
         self.total = 0
         """Bytes that all bodies take."""
+        self._changes = 0
         self.closed = 0
         """Connections that were closed because of the limit."""
 
@@ -62,6 +66,8 @@ class HeldBytes:
         """Count more bytes of a holder, unless it was closed; close connections if they are too many."""
         if holder not in self._holders:
             return
+        self._changes += 1
+        holder.moved = self._changes
         holder.held += size
         self.total += size
         while self.total > self._most:
@@ -69,10 +75,12 @@ class HeldBytes:
             for each in self._holders:
                 by_host[each.host] = by_host.get(each.host, 0) + each.held
             host = max(by_host, key=by_host.__getitem__)
-            largest = max((each for each in self._holders if each.host == host), key=lambda each: each.held)
-            self._forget(largest)
+            chosen = min(
+                (each for each in self._holders if each.host == host and each.held), key=lambda each: each.moved
+            )
+            self._forget(chosen)
             self.closed += 1
-            largest.close()
+            chosen.close()
 
     def _forget(self, holder: Holder) -> None:
         if holder in self._holders:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 
 from queuelet.tls_files import TlsFiles
 
@@ -32,6 +33,9 @@ class ServingTls:
         """Use the newest context for a connection. OpenSSL calls this at each handshake."""
         self._files.reload()
         if self._files.version != self._version:
-            self._version = self._files.version
-            self._newest = self._load()
+            version = self._files.version
+            # The files may have changed once more, to ones that cannot be used: the next handshake tries again.
+            with suppress(OSError):
+                self._newest = self._load()
+                self._version = version
         connection.context = self._newest

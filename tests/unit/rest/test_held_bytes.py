@@ -34,6 +34,19 @@ def test_the_total_never_exceeds_the_limit(steps: list[tuple[int, int]]) -> None
     assert len(closed) == len(set(closed)) == held.closed
 
 
+def test_the_one_that_moved_longest_ago_is_closed() -> None:
+    held = HeldBytes(100)
+    closed: list[str] = []
+    with held.holder("a", lambda: closed.append("stalled")) as stalled:
+        stalled.hold(60)
+        with held.holder("a", lambda: closed.append("reading")) as reading:
+            reading.hold(40)
+            reading.hold(-20)
+            reading.hold(80)
+            assert closed == ["stalled"]
+            assert held.total == 100
+
+
 def test_a_body_that_was_sent_is_no_longer_held() -> None:
     held = HeldBytes(10)
     with held.holder("a", lambda: None) as holder:
