@@ -82,7 +82,7 @@ def test_bodies_that_never_end_take_no_more_memory_than_allowed() -> None:
             with suppress(ConnectionError):
                 opened.sendall(head + body)
         assert rest.get("/v1/queues") == {}
-        # 64 MiB of bodies, and what Python and the kernel need beside them.
+        # 64 MiB of bodies, and what Python and the kernel need for them.
         assert server.resident_bytes() - before < 200 << 20
         assert server.is_running
 

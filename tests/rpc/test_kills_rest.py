@@ -23,7 +23,7 @@ QUEUE = "/v1/queues/orders"
 
 
 class Ledger:
-    """What programs were told."""
+    """The responses that programs got."""
 
     def __init__(self) -> None:
         self.added: set[str] = set()

@@ -1,4 +1,4 @@
-"""Composes the HTTP port of the gateway: the REST API and the pages beside it, the guard, headers and errors.
+"""Composes the HTTP port of the gateway: the REST API and other pages, the guard, headers and errors.
 
 Something new is mounted in `_routes`. It gets the `Caller`, which authorizes each call that it makes.
 """

@@ -31,7 +31,7 @@ class GatewayFigures:
             "queuelet_gateway_request_seconds", "Duration of requests.", ["method", "status"], registry=registry
         )
         self._open = Gauge("queuelet_gateway_requests", "Requests in flight.", registry=registry)
-        Gauge("queuelet_http_connections", "Open connections to the HTTP port.", registry=registry).set_function(
+        Gauge("queuelet_gateway_connections", "Open connections.", registry=registry).set_function(
             lambda: connections.open
         )
 

@@ -149,6 +149,7 @@ class Server:
         ]
         self._transport = GrpcTransport(endpoints, settings.bounds, incoming)
         connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
+        gateway = HttpConnections(bounds.http_seconds, bounds.gateway_connections, idle_seconds=IDLE_SECONDS)
         self._http = ServerEndpoints(
             manager=self.manager,
             connections=connections,
@@ -157,6 +158,7 @@ class Server:
                 budget=budget,
                 incoming=incoming,
                 http=connections,
+                gateway=gateway,
                 long_work=LINE,
                 disk=self._disk.stats if self._disk else None,
                 credentials=self._file_figures,
@@ -170,7 +172,7 @@ class Server:
         )
         self._gateway = GatewayPort(
             caller=LocalCalls(endpoints),
-            connections=HttpConnections(bounds.http_seconds, bounds.gateway_connections, idle_seconds=IDLE_SECONDS),
+            connections=gateway,
             bounds=bounds,
             hosts=settings.http_hosts,
             origins=settings.cors,
