@@ -61,10 +61,13 @@ class Bounds:
     """The time in which a request has to arrive completely."""
 
     http_connections: int = 256
-    """The maximum number of connections to the HTTP port."""
+    """The maximum number of connections to the HTTP port with metrics and health."""
+
+    gateway_connections: int = 1_000
+    """The maximum number of connections to the gateway, the HTTP port with the REST API."""
 
     http_seconds: float = 10.0
-    """The time in which a client of the HTTP port has to send a complete request, or to read more of a response."""
+    """The time in which a client of an HTTP port has to send a complete request, or to read more of a response."""
 
     history_bytes: int = 32 * 1024 * 1024
     """The maximum memory for the histories of all queues; 0 for no histories."""
@@ -80,13 +83,13 @@ OWN_FILES = 100
 """Open files reserved for the server itself: it uses about 30, and connections over the limit are open for a moment."""
 
 _HTTP_SHARE = 8
-"""If the connections do not all fit, one in this many is for the HTTP port."""
+"""If the connections do not all fit, at least one in this many is for each HTTP port, if that may have so many."""
 
 
 def fitting(bounds: Bounds, files: int) -> Bounds:
     """Return the bounds with no more connections than the open-file limit of the process allows.
 
-    If the process ran out of files, neither port could accept a connection and the Disk store could not open its own.
+    If the process ran out of files, no port could accept a connection and the Disk store could not open its own.
 
     Args:
         bounds: the bounds as configured.
@@ -96,13 +99,17 @@ def fitting(bounds: Bounds, files: int) -> Bounds:
         ValueError: the limit is too low for even a few connections.
     """
     left = files - OWN_FILES
-    if bounds.connections + bounds.http_connections <= left:
+    if bounds.connections + bounds.http_connections + bounds.gateway_connections <= left:
         return bounds
-    http_connections = min(bounds.http_connections, max(left // _HTTP_SHARE, left - bounds.connections))
-    if http_connections < 1:
+    if left < _HTTP_SHARE:
         raise ValueError(
             f"open files: the limit of this process is {files:,}; raise it to at least {OWN_FILES + _HTTP_SHARE:,}, "
             "for example with ulimit -n"
         )
-    connections = min(bounds.connections, left - http_connections)
-    return replace(bounds, connections=connections, http_connections=http_connections)
+    share = left // _HTTP_SHARE
+    http = min(bounds.http_connections, share)
+    gateway = min(bounds.gateway_connections, share)
+    connections = min(bounds.connections, left - http - gateway)
+    http = min(bounds.http_connections, left - connections - gateway)
+    gateway = min(bounds.gateway_connections, left - connections - http)
+    return replace(bounds, connections=connections, http_connections=http, gateway_connections=gateway)

@@ -136,7 +136,7 @@ def test_a_server_that_may_open_few_files_is_served_on_both_ports_however_many_c
     with attacked(files=300) as subject:
         server = subject.server
         (lowered,) = server.log("connection limits lowered, because the process may open few files; raise ulimit -n")
-        assert (lowered["files"], lowered["connections"], lowered["http_connections"]) == (300, 175, 25)
+        assert (lowered["files"], lowered["connections"], lowered["http_connections"]) == (300, 150, 25)
         http = server.metrics_url.removeprefix("http://")
         with (
             subject.attack("connect_only", connections=soaked(400, 4_000)),

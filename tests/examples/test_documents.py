@@ -15,6 +15,7 @@ from queuelet.core.stored_form import NewMessage
 from queuelet.definition import Owner, QueueDefinition
 from queuelet.errors import QueueletError
 from queuelet.fairness import Line
+from queuelet.rest.routes import queue_routes
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.server.metrics import exposition, server_registry
@@ -70,6 +71,7 @@ def test_server_md_lists_every_metric() -> None:
         budget=manager.budget,
         incoming=IncomingLimit(manager.budget, 1, 1),
         http=HttpConnections(),
+        gateway=HttpConnections(),
         long_work=Line(),
         disk=lambda: STATS,
     )
@@ -108,18 +110,30 @@ def test_the_map_of_the_readme_names_every_package() -> None:
 
 
 @pytest.mark.timeout(180)
-def test_every_command_of_delivery_md_prints_what_it_shows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("document", ["docs/delivery.md", "docs/rest.md"])
+def test_every_command_of_a_document_prints_what_it_shows(tmp_path: Path, document: str) -> None:
     """All of them in one shell that stops at the first failure, on free ports."""
-    grpc, http = free_ports(2)
-    shown = transcript("docs/delivery.md")
+    grpc, http, *rest = free_ports(4)
+    shown = transcript(document)
     end = "== the next command =="
     script = "".join(f"{each.command}\nprintf '\\n{end}\\n'\n" for each in shown)
-    script = f'export PATH="{TOOLS}:$PATH"\n{script}'.replace("10002", str(grpc)).replace("10003", str(http))
+    script = f'export PATH="{TOOLS}:$PATH"\n{script}'
+    for usual, free in ((10002, grpc), (10003, http), (8080, rest[0]), (8081, rest[1])):
+        script = script.replace(str(usual), str(free))
     done = run_in_one_shell(script, tmp_path, {"QUEUELET_SERVER_ADDRESS": f"localhost:{grpc}"})
     printed = done.stdout.split(f"\n{end}\n")
     assert [(each.command, each.output) for each in shown] == [
         (each.command, text.splitlines()) for each, text in zip(shown, printed, strict=False)
     ]
+
+
+def test_rest_md_lists_every_route() -> None:
+    listed = {
+        tuple(cell.strip(" `") for cell in line.split("|")[1:4])
+        for line in (ROOT / "docs/rest.md").read_text().splitlines()
+        if line.startswith(("| GET", "| POST", "| DELETE"))
+    }
+    assert listed == {(route.verb, route.template, route.method) for route in queue_routes()}
 
 
 def test_security_md_names_flags_and_tests_that_there_are() -> None:

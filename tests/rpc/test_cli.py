@@ -820,7 +820,7 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
     flags += [f"--max-{flag.replace('_', '-')}={value}" for flag, value in bounds.items()]
     more = ["--listen=:1", "--metrics=:2", "-d", "--grace=3", "--memory-watermark=4Mi", "--quit-from-anywhere"]
     more += [f"--data-dir={tmp_path}", "--http-hosts=a.example.com", "--http-hosts=b.example.com"]
-    more += ["--metrics-tag=team", "--metrics-tag=tier"]
+    more += ["--metrics-tag=team", "--metrics-tag=tier", "--http=:3", "--cors=https://a.example.com"]
     assert run(["server", *flags, *more, "--max-tag-value-bytes=7"]) == 0
     (settings,) = started_with
     assert settings == Settings(
@@ -832,7 +832,9 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
         memory_watermark=4 * 1024 * 1024,
         quit_from_anywhere=True,
         metrics_tags=("team", "tier"),
+        http=":3",
         http_hosts=("a.example.com", "b.example.com"),
+        cors=("https://a.example.com",),
         bounds=Bounds(**bounds, tag_value_bytes=7),
         **files,
     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 from typing import cast
 
@@ -17,8 +18,10 @@ import trustme
 from grpc_health.v1 import health_pb2
 
 from queuelet.v1 import queue_pb2 as pb
+from support.gateway_process import GatewayProcess
 from support.pages import fetch, samples
 from support.patience import patient
+from support.rest import Rest
 from support.rpc import Refused, Rpc, eventually
 from support.server_process import ServerProcess
 
@@ -70,14 +73,14 @@ def trust(authority: trustme.CA, client: dict[str, bytes] | None = None) -> grpc
     )
 
 
-def served_certificate(server: ServerProcess) -> bytes:
-    """Return the certificate that a new connection gets, in DER."""
+def served_certificate(server: ServerProcess, port: int = 0) -> bytes:
+    """Return the certificate that a new connection gets, in DER: to the gRPC port, or to another one."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols(["http/1.1" if port else "h2"])
     with (
-        socket.create_connection(("127.0.0.1", server.port), timeout=patient(30)) as plain,
+        socket.create_connection(("127.0.0.1", port or server.port), timeout=patient(30)) as plain,
         context.wrap_socket(plain) as secured,
     ):
         return cast("bytes", secured.getpeercert(binary_form=True))
@@ -551,3 +554,90 @@ def test_a_port_that_is_taken_is_said_at_the_start() -> None:
         assert second.wait() != 0
         assert f"cannot listen on {first.address}" in second.output()
         assert first.is_running
+
+
+# The gateway
+
+
+def list_over_https(port: int, authority: trustme.CA, client: dict[str, Path] | None = None) -> int:
+    """List the queues over HTTPS; return the status."""
+    context = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    if client:
+        context.load_cert_chain(client["cert"], client["key"])
+    connection = HTTPSConnection("127.0.0.1", port, context=context, timeout=patient(60))
+    with closing(connection):
+        connection.request("GET", "/v1/queues")
+        return connection.getresponse().status
+
+
+def test_the_gateway_of_a_server_with_tls_serves_https(
+    secured: ServerProcess, secret: Secret, authority: trustme.CA, stranger: trustme.CA
+) -> None:
+    assert list_over_https(secured.http_port, authority) == 200
+    with pytest.raises(ssl.SSLCertVerificationError):
+        list_over_https(secured.http_port, stranger)
+    before = served_certificate(secured, secured.http_port)
+    renewed = pair(authority)
+    secret.write(**renewed)
+    assert served_certificate(secured, secured.http_port) == der(renewed["cert"]) != before
+    secret.write(**BROKEN["no certificate"](authority))
+    assert served_certificate(secured, secured.http_port) == der(renewed["cert"])
+    assert list_over_https(secured.http_port, authority) == 200
+    assert secured.stop() == 0
+
+
+def files(folder: Path, name: str, pair_of: dict[str, bytes]) -> dict[str, Path]:
+    """Write a certificate and its key to files."""
+    paths = {key: folder / f"{name}.{key}" for key in pair_of}
+    for key, content in pair_of.items():
+        paths[key].write_bytes(content)
+    return paths
+
+
+def test_the_gateway_accepts_only_clients_of_an_authority_and_follows_when_that_changes(
+    tmp_path: Path, authority: trustme.CA, stranger: trustme.CA
+) -> None:
+    ours, theirs = files(tmp_path, "ours", pair(authority)), files(tmp_path, "theirs", pair(stranger))
+    secret = Secret(tmp_path / "tls", **pair(authority), ca=authority.cert_pem.bytes())
+    flags = ("--tls-cert", secret["cert"], "--tls-key", secret["key"], "--tls-client-ca", secret["ca"])
+    with ServerProcess(*flags) as server:
+        assert list_over_https(server.http_port, authority, ours) == 200
+        for refused in (None, theirs):
+            with pytest.raises((ssl.SSLError, ConnectionError, RemoteDisconnected)):
+                list_over_https(server.http_port, authority, refused)
+        secret.write(**pair(authority), ca=stranger.cert_pem.bytes())
+        assert list_over_https(server.http_port, authority, theirs) == 200
+        with pytest.raises((ssl.SSLError, ConnectionError, RemoteDisconnected)):
+            list_over_https(server.http_port, authority, ours)
+        assert server.stop() == 0
+
+
+def test_a_gateway_alone_speaks_tls_to_its_server_and_to_its_clients(
+    secured: ServerProcess, tmp_path: Path, authority: trustme.CA
+) -> None:
+    own = files(tmp_path, "gateway", pair(authority))
+    ca = tmp_path / "ca"
+    ca.write_bytes(authority.cert_pem.bytes())
+    serve = ("--serve-tls-cert", str(own["cert"]), "--serve-tls-key", str(own["key"]))
+    with GatewayProcess(secured.address, "--tls-ca", str(ca), *serve) as gateway:
+        assert list_over_https(gateway.port, authority) == 200
+        assert gateway.stop() == 0
+    assert secured.stop() == 0
+
+
+def test_a_gateway_passes_tokens_on_and_has_one_of_its_own(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    with ServerProcess("--token-file", str(token)) as server:
+        with GatewayProcess(server.address) as gateway:
+            assert Rest(gateway.url).ask("GET", "/v1/queues").status == 401
+            assert Rest(gateway.url, {"Authorization": "Bearer wrong"}).ask("GET", "/v1/queues").status == 401
+            assert Rest(gateway.url, {"Authorization": "Bearer secret"}).get("/v1/queues") == {}
+        with GatewayProcess(server.address, "--token-file", str(token)) as gateway:
+            assert Rest(gateway.url).get("/v1/queues") == {}
+            assert Rest(gateway.url, {"Authorization": "Bearer wrong"}).ask("GET", "/v1/queues").status == 401
+        with GatewayProcess(server.address, "--token-file", str(token), "--listen", ":0") as gateway:
+            gateway.wait_for_log(
+                "requests without a token are made with that of the gateway; let only trusted clients reach it"
+            )
+        assert server.stop() == 0

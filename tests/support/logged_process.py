@@ -163,4 +163,6 @@ class LoggedProcess:
 
 def clean_environment() -> dict[str, str]:
     """Return this environment without variables that would configure our programs by accident."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("QUEUELET_", "Q_", "QCLI_"))}
+    return {
+        key: value for key, value in os.environ.items() if not key.startswith(("QUEUELET_", "Q_", "QCLI_", "QREST_"))
+    }

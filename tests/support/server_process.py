@@ -14,7 +14,7 @@ __all__ = ["OBSERVED", "LogLine", "ServerProcess", "server_command"]
 OBSERVED = (sys.executable, str(Path(__file__).with_name("observed_server.py")))
 """Starts the server with the same flags, and logs the contents of its event loop at SIGUSR1."""
 
-_EPHEMERAL = ("--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0")
+_EPHEMERAL = ("--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--http", "127.0.0.1:0")
 
 
 class ServerProcess(LoggedProcess):
@@ -34,6 +34,8 @@ class ServerProcess(LoggedProcess):
         """The gRPC port, once it serves."""
         self.metrics_port = 0
         """The HTTP port, once it serves."""
+        self.http_port = 0
+        """The gateway's port, once it serves; 0 if there is none."""
 
     def start(self) -> Self:
         """Start it and wait until it serves. Raises RuntimeError with its output if it ends instead."""
@@ -44,6 +46,7 @@ class ServerProcess(LoggedProcess):
             self.kill()
             raise
         self.port, self.metrics_port = serving["port"], serving["metrics_port"]
+        self.http_port = serving["http_port"]
         return self
 
     @property
@@ -55,6 +58,11 @@ class ServerProcess(LoggedProcess):
     def metrics_url(self) -> str:
         """The base URL of the HTTP port."""
         return f"http://127.0.0.1:{self.metrics_port}"
+
+    @property
+    def rest_url(self) -> str:
+        """The base URL of the gateway."""
+        return f"http://127.0.0.1:{self.http_port}"
 
 
 def server_command() -> list[str]:

@@ -358,6 +358,15 @@ http_hosts_option = click.option(
 )
 
 
+cors_option = click.option(
+    "--cors",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Allow pages of this origin to use the REST API, such as https://admin.example.com; repeatable. "
+    "In the environment variable, separate origins with spaces.",
+)
+
+
 def check_choice(context: click.Context, ids: object, selector: str, *, everything: bool) -> None:
     """Refuse a call unless exactly one of the options that choose messages is given."""
     if bool(ids) + bool(selector) + everything != 1:

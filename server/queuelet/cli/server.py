@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from queuelet.bounds import Bounds
 from queuelet.cli.failures import Failure
-from queuelet.cli.options import FILE, GLOBAL, Command, Seconds, WholeNumber, http_hosts_option
+from queuelet.cli.options import FILE, GLOBAL, Command, Seconds, WholeNumber, cors_option, http_hosts_option
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -108,6 +108,34 @@ class SettingOption(click.Option):
 AT_LEAST_1 = WholeNumber(min=1)
 
 
+message_bytes_option = click.option(
+    "--max-message-bytes",
+    "message_bytes",
+    type=MessageSize(),
+    default=BOUNDS.message_bytes,
+    metavar="SIZE",
+    help="The largest request or response. Above the default, clients have to raise their own limit too.",
+)
+
+
+gateway_connections_option = click.option(
+    "--max-gateway-connections",
+    "gateway_connections",
+    type=AT_LEAST_1,
+    default=BOUNDS.gateway_connections,
+    help="The most connections to the REST API; above it, connections of the address with the most are closed.",
+)
+
+http_timeout_option = click.option(
+    "--http-timeout",
+    "http_seconds",
+    type=Seconds(above=True),
+    default=BOUNDS.http_seconds,
+    metavar="DURATION",
+    help="How long an HTTP connection may take to send a complete request, or stall while it reads a response.",
+)
+
+
 @click.command(
     cls=Command,
     verb="serve",
@@ -122,6 +150,12 @@ AT_LEAST_1 = WholeNumber(min=1)
     "--listen", cls=SettingOption, envvar="Q_LISTEN", help="Address of the gRPC port; :port for all addresses."
 )
 @click.option("--metrics", cls=SettingOption, envvar="Q_METRICS", help="Address of the HTTP port: metrics and health.")
+@click.option(
+    "--http",
+    cls=SettingOption,
+    show_default="127.0.0.1:8080, or none if that port is taken",
+    help="Address of the REST API; '' for none.",
+)
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -143,14 +177,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     show_default="80%",
     help="Refuse new messages above this memory usage: 512Mi, 2G, or a share of the process's memory limit.",
 )
-@click.option(
-    "--max-message-bytes",
-    "message_bytes",
-    type=MessageSize(),
-    default=BOUNDS.message_bytes,
-    metavar="SIZE",
-    help="The largest request or response. Above the default, clients have to raise their own limit too.",
-)
+@message_bytes_option
 @click.option("--max-queues", "queues", type=AT_LEAST_1, default=BOUNDS.queues, help="The most queues.")
 @click.option("--max-batch", "batch", type=AT_LEAST_1, default=BOUNDS.batch, help="The most items in one call.")
 @click.option(
@@ -216,14 +243,8 @@ AT_LEAST_1 = WholeNumber(min=1)
     default=BOUNDS.http_connections,
     help="The most connections to the HTTP port; above it, connections of the address with the most are closed.",
 )
-@click.option(
-    "--http-timeout",
-    "http_seconds",
-    type=Seconds(above=True),
-    default=BOUNDS.http_seconds,
-    metavar="DURATION",
-    help="How long an HTTP connection may take to send a complete request, or stall while it reads a response.",
-)
+@gateway_connections_option
+@http_timeout_option
 @click.option("--max-tags", "tags", type=AT_LEAST_1, default=BOUNDS.tags, help="The most tags on a queue or message.")
 @click.option(
     "--max-tag-key-bytes",
@@ -249,6 +270,7 @@ AT_LEAST_1 = WholeNumber(min=1)
     "In the environment variable, separate keys with spaces.",
 )
 @http_hosts_option
+@cors_option
 @click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate; reloaded when the file changes.")
 @click.option("--tls-key", type=FILE, help="The certificate's key.")
 @click.option("--tls-client-ca", type=FILE, help="Accept only clients with a certificate of this authority.")

@@ -14,7 +14,7 @@ from queuelet.cli.options import Options
 from queuelet.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from queuelet.client import Client, Producer
+    from queuelet.client import Client, Connection, Producer
 
 _Response = TypeVar("_Response", bound=ProtobufMessage)
 _Result = TypeVar("_Result")
@@ -40,7 +40,7 @@ class Session:
     @contextmanager
     def producer(self, queue: str, *, wait_for_room: bool) -> Iterator[Producer[bytes]]:
         """Open a producer for a queue."""
-        # As in `open_client`.
+        # As in `connection_of`.
         from queuelet.client import Producer  # noqa: PLC0415
 
         timeout = self._options.timeout or None
@@ -71,26 +71,33 @@ class Session:
             yield one
 
 
-def open_client(options: Options) -> Client:
-    """Return a client for the server in the options, to be used in `async with`."""
+def connection_of(options: Options) -> Connection:
+    """Return how to reach the server in the options."""
     # Disable gRPC's own log lines, because they only repeat our error messages.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Imported on demand, because it takes 0.2 s, which --help should not wait for.
-    from queuelet.client import Client, Connection  # noqa: PLC0415
+    from queuelet.client import Connection  # noqa: PLC0415
 
-    return Client(
-        Connection(
-            server=options.server,
-            tls_ca=options.tls_ca,
-            tls_cert=options.tls_cert,
-            tls_key=options.tls_key,
-            token_file=options.token_file,
-            insecure=options.insecure,
-            timeout=options.timeout or None,
-            # No retries, because the user of a command should see at once that the server is unreachable.
-            retry_for=0,
-        )
+    return Connection(
+        server=options.server,
+        tls_ca=options.tls_ca,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        token_file=options.token_file,
+        insecure=options.insecure,
+        timeout=options.timeout or None,
+        # No retries, because the user of a command should see at once that the server is unreachable.
+        retry_for=0,
     )
+
+
+def open_client(options: Options) -> Client:
+    """Return a client for the server in the options, to be used in `async with`."""
+    connection = connection_of(options)
+    # As in `connection_of`.
+    from queuelet.client import Client  # noqa: PLC0415
+
+    return Client(connection)
 
 
 @contextmanager

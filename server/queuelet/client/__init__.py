@@ -22,7 +22,7 @@ takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`. `l
 reconnects after an outage, by `consume_stream.py`, with `finished.py`. `messages.py`, `serializers.py`, `options.py`
 and `errors.py` are the types that programs see, checked by `validation.py` and `text.py`; those about queues are in
 `queuelet.values` and `queuelet.definition`. `sharder.py` and `blocking.py` build on all of these, the latter with the
-event loop of `loop_thread.py`.
+event loop of `loop_thread.py`. `raw_calls.py` passes on encoded calls, for the REST gateway.
 """
 
 import os

@@ -22,10 +22,10 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from queuelet.bounds import Bounds
 from queuelet.compat import q_pb2  # noqa: F401  # puts proto.Q where reflection finds it
 from queuelet.errors import ServerDraining
-from queuelet.server.credentials import TlsFiles
 from queuelet.server.endpoint import ClientGone, Endpoint
 from queuelet.server.incoming import Flow, IncomingLimit
-from queuelet.wire.errors import STATUS_DETAILS, Status
+from queuelet.tls_files import TlsFiles
+from queuelet.wire.errors import NEGZ_SERVICE, STATUS_DETAILS, WANTS_DETAILS, Status
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -344,7 +344,7 @@ def _bind_unary(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[by
         call = _GrpcCall(service, context)
         refusal = admit(call)
         if refusal is not None:
-            _refuse(context, refusal)
+            _refuse(context, refusal, call)
             return b""
         flow = reader.flow(context)
         call.peer_host = flow.peer.host
@@ -364,7 +364,7 @@ def _bind_unary(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[by
             flow.calls -= 1
         if isinstance(response, bytes):
             return response
-        _refuse(context, response)
+        _refuse(context, response, call)
         return b""
 
     return grpc.stream_unary_rpc_method_handler(cast("Any", handle))
@@ -394,7 +394,7 @@ def _bind_stream(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[b
             if missed:
                 reader.refuse(context)
         if status is not None:
-            _refuse(context, status)
+            _refuse(context, status, call)
 
     return grpc.stream_stream_rpc_method_handler(cast("Any", handle))
 
@@ -480,10 +480,11 @@ def _refuse_bad(context: _Context, why: str) -> None:
     context.set_details(f"request: {why}")
 
 
-def _refuse(context: _Context, status: Status) -> None:
+def _refuse(context: _Context, status: Status, call: _GrpcCall) -> None:
+    """Refuse a call. Clients of negz/q get no details unless they ask for them, as our gateway does."""
     context.set_code(_CODES[status.code])
     context.set_details(status.text)
-    if status.details:
+    if call.service != NEGZ_SERVICE or WANTS_DETAILS in call.metadata:
         context.set_trailing_metadata(((STATUS_DETAILS, status.details),))
 
 

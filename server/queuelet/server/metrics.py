@@ -169,7 +169,7 @@ def _cut(value: str) -> str:
 
 
 class HttpFigures(Protocol):
-    """The counters of the HTTP port."""
+    """The counters of an HTTP port."""
 
     open: int
     stalled: int
@@ -196,6 +196,7 @@ class ServerMetrics(Collector):
         budget: MemoryBudget,
         incoming: IncomingLimit,
         http: HttpFigures,
+        gateway: HttpFigures,
         long_work: LongWork,
         disk: Callable[[], DiskStats] | None,
     ) -> None:
@@ -204,6 +205,7 @@ class ServerMetrics(Collector):
         self._budget = budget
         self._incoming = incoming
         self._http = http
+        self._gateway = gateway
         self._long_work = long_work
         self._disk = disk
 
@@ -220,7 +222,8 @@ class ServerMetrics(Collector):
             ("memory_watermark_bytes", "Accounted memory above which messages are refused.", self._budget.watermark),
         )
         yield from _incoming_families(self._incoming)
-        yield from _http_families(self._http)
+        yield from _http_families("http", "the HTTP port", self._http)
+        yield from _http_families("gateway", "the gateway", self._gateway)
         yield from _long_work_families(self._long_work)
         if self._disk:
             yield from _disk_families(self._disk())
@@ -259,13 +262,13 @@ def _incoming_families(incoming: IncomingLimit) -> Iterator[Metric]:
     )
 
 
-def _http_families(http: HttpFigures) -> Iterator[Metric]:
-    yield from _families(GaugeMetricFamily, ("http_connections", "Open connections to the HTTP port.", http.open))
+def _http_families(prefix: str, port: str, figures: HttpFigures) -> Iterator[Metric]:
+    yield from _families(GaugeMetricFamily, (f"{prefix}_connections", f"Open connections to {port}.", figures.open))
     closed = CounterMetricFamily(
-        "queuelet_http_connections_closed", "Connections to the HTTP port that the server closed.", labels=["reason"]
+        f"queuelet_{prefix}_connections_closed", f"Connections to {port} that the server closed.", labels=["reason"]
     )
-    closed.add_metric(["stood_still"], http.stalled)
-    closed.add_metric(["too_many"], http.too_many)
+    closed.add_metric(["stood_still"], figures.stalled)
+    closed.add_metric(["too_many"], figures.too_many)
     yield closed
 
 
@@ -348,6 +351,7 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
     budget: MemoryBudget,
     incoming: IncomingLimit,
     http: HttpFigures,
+    gateway: HttpFigures,
     long_work: LongWork,
     disk: Callable[[], DiskStats] | None = None,
     credentials: Callable[[], Iterable[FileFigures]] = list,
@@ -355,7 +359,15 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
     """Return the registry of all metrics but the queues': the server, its Disk store, the process and the platform."""
     registry = CollectorRegistry()
     registry.register(
-        ServerMetrics(latencies=latencies, budget=budget, incoming=incoming, http=http, long_work=long_work, disk=disk)
+        ServerMetrics(
+            latencies=latencies,
+            budget=budget,
+            incoming=incoming,
+            http=http,
+            gateway=gateway,
+            long_work=long_work,
+            disk=disk,
+        )
     )
     registry.register(CredentialMetrics(credentials))
     ProcessCollector(registry=registry)

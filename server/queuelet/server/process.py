@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import resource
-import signal
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import time, time_ns
@@ -26,10 +25,11 @@ from queuelet.core.tokens import Tokens
 from queuelet.definition import StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.fairness import LINE
+from queuelet.gateway.application import IDLE_SECONDS, GatewayPort
 from queuelet.logs import configure_logs
 from queuelet.reminders import REMIND_EVERY
 from queuelet.server.call_log import logged
-from queuelet.server.credentials import BearerToken, Credentials, TlsFiles
+from queuelet.server.credentials import BearerToken, Credentials
 from queuelet.server.endpoint import Endpoint
 from queuelet.server.grpc_transport import GrpcTransport
 from queuelet.server.handlers.service import Service
@@ -38,12 +38,16 @@ from queuelet.server.http import ServerHttpPort
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Lifecycle
+from queuelet.server.local_calls import LocalCalls
 from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
 from queuelet.server.timer import AlarmTimer
+from queuelet.shutdown import stopped_by_signals
 from queuelet.stores.disk import DiskStore
 from queuelet.stores.memory import MemoryStore
+from queuelet.tls_files import TlsFiles
 from queuelet.web.connections import HttpConnections
+from queuelet.web.tls import ServingTls
 
 log = structlog.get_logger()
 
@@ -53,6 +57,9 @@ LINGER = 2.0
 A call that reaches gRPC while the port closes ends with CANCELLED instead, from which the client cannot conclude that
 the call was not executed.
 """
+
+USUAL_HTTP = "127.0.0.1:8080"
+"""The address of the gateway unless another is given: only for this machine, or for this Pod."""
 
 YOUNG_OBJECTS = 10_000
 """New objects between two runs of the garbage collector: runs are rare, and each pauses the process 2 ms at most."""
@@ -67,6 +74,9 @@ class Settings:
 
     metrics: str = ":10003"
     """The address of the HTTP port with metrics and health."""
+
+    http: str | None = None
+    """The address of the gateway: the REST API. Empty for none; if None, `USUAL_HTTP` unless that port is taken."""
 
     data_dir: Path | None = None
     """The folder of the Disk store; if None, there is no Disk store."""
@@ -88,6 +98,9 @@ class Settings:
 
     http_hosts: tuple[str, ...] = ()
     """Names that the `Host` of an HTTP request may have, in addition to IP addresses and names of local networks."""
+
+    cors: tuple[str, ...] = ()
+    """Origins of other sites whose pages may use the gateway."""
 
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -132,16 +145,14 @@ class Server:
         latencies = Latencies()
         guard = token.check if token else None
         tables = logged(self._service.tables()) if settings.debug else self._service.tables()
-        self._transport = GrpcTransport(
-            [
-                Endpoint(service, method, lifecycle=self._lifecycle, latencies=latencies, guard=guard)
-                for service, methods in tables.items()
-                for method in methods
-            ],
-            settings.bounds,
-            incoming,
-        )
+        endpoints = [
+            Endpoint(service, method, lifecycle=self._lifecycle, latencies=latencies, guard=guard)
+            for service, methods in tables.items()
+            for method in methods
+        ]
+        self._transport = GrpcTransport(endpoints, settings.bounds, incoming)
         connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
+        gateway = HttpConnections(bounds.http_seconds, bounds.gateway_connections, idle_seconds=IDLE_SECONDS)
         self._http = ServerHttpPort(
             manager=self.manager,
             connections=connections,
@@ -150,6 +161,7 @@ class Server:
                 budget=budget,
                 incoming=incoming,
                 http=connections,
+                gateway=gateway,
                 long_work=LINE,
                 disk=self._disk.stats if self._disk else None,
                 credentials=self._file_figures,
@@ -161,16 +173,27 @@ class Server:
             hosts=settings.http_hosts,
             tag_keys=settings.metrics_tags,
         )
+        self._gateway = GatewayPort(
+            caller=LocalCalls(endpoints),
+            connections=gateway,
+            bounds=bounds,
+            hosts=settings.http_hosts,
+            origins=settings.cors,
+            shutdown_timeout=settings.grace,
+        )
         self._stop = asyncio.Event()
         self.port = 0
         """The gRPC port; 0 before `start`."""
         self.metrics_port = 0
         """The HTTP port; 0 before `start`."""
+        self.gateway_port = 0
+        """The gateway's port; 0 before `start`, and if there is none."""
 
     async def start(self) -> None:
         """Open the ports and serve. Raises OSError if a port cannot be opened."""
         self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
+        self.gateway_port = await self._listen_gateway()
         self._alarm_timer.start()
         self._sampler.start()
         self._watch = asyncio.create_task(self._check_credentials())
@@ -182,6 +205,8 @@ class Server:
             port=self.port,
             metrics=self._settings.metrics,
             metrics_port=self.metrics_port,
+            http=USUAL_HTTP if self._settings.http is None else self._settings.http,
+            http_port=self.gateway_port,
             data_dir=str(self._settings.data_dir or ""),
             tls=self._tls is not None,
             memory_watermark=self.manager.budget.watermark,
@@ -193,6 +218,25 @@ class Server:
             )
         if self._tls is None and not _is_loopback(self._settings.listen):
             log.warning("serving plain text on more than loopback; use --tls-cert and --tls-key, or a trusted network")
+
+    async def _listen_gateway(self) -> int:
+        """Open the gateway's port, if there is one; return its number."""
+        address = USUAL_HTTP if self._settings.http is None else self._settings.http
+        if not address:
+            return 0
+        try:
+            tls = ServingTls(self._tls).context if self._tls else None
+            return await self._gateway.listen(*split_address(address), tls)
+        except OSError as error:
+            if self._settings.http is not None:
+                raise
+            log.warning(
+                "serving without REST, because its usual port cannot be opened; give another one with --http, "
+                "or --http '' for none",
+                http=address,
+                error=os.strerror(error.errno) if error.errno else str(error),
+            )
+            return 0
 
     def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore:
         disk = DiskStore(
@@ -248,7 +292,7 @@ class Server:
         await self._transport.not_serving()
         self._service.stop()
         await self._lifecycle.quiet(min(LINGER, self._settings.grace))
-        await self._transport.stop(self._settings.grace)
+        await asyncio.gather(self._transport.stop(self._settings.grace), self._gateway.stop())
         self._alarm_timer.stop()
         self._sampler.stop()
         self._watch.cancel()
@@ -262,27 +306,11 @@ class Server:
 async def serve(settings: Settings) -> None:
     """Run a server until SIGTERM, SIGINT or /quitquitquit. A second signal ends the process immediately."""
     server = Server(settings)
-    loop = asyncio.get_running_loop()
-
-    def signalled(number: signal.Signals) -> None:
-        if server.is_stopping:
-            log.warning("stopped immediately by a second signal", signal=number.name)
-            os._exit(128 + number)
-        server.request_stop()
-        log.info("shutdown requested", signal=number.name)
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, signalled, number)
-    try:
+    with stopped_by_signals(server.request_stop, lambda: server.is_stopping):
         await server.start()
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS, 20, 50)
         await server.wait()
-    finally:
-        # uvloop leaves them in place when it is closed, and then the process ignores Ctrl-C.
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 def run(settings: Settings) -> None:
@@ -309,6 +337,7 @@ def _with_files_for(bounds: Bounds) -> Bounds:
             files=most,
             connections=lowered.connections,
             http_connections=lowered.http_connections,
+            gateway_connections=lowered.gateway_connections,
         )
     return lowered
 
@@ -323,8 +352,4 @@ def _is_loopback(address: str) -> bool:
 
 
 def _tls_files(settings: Settings) -> TlsFiles | None:
-    if settings.tls_cert and settings.tls_key:
-        return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-    if settings.tls_cert or settings.tls_key or settings.tls_client_ca:
-        raise ValueError("--tls-cert, --tls-key: give both or neither; --tls-client-ca needs both")
-    return None
+    return TlsFiles.of(settings.tls_cert, settings.tls_key, settings.tls_client_ca, flags="--tls")

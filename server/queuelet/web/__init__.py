@@ -1,5 +1,5 @@
 """Parts that the HTTP ports of server and operator share.
 
-`port.py` serves routes on a port. `connections.py` limits its connections, and `guard.py` refuses requests of foreign
-web pages.
+`port.py` serves routes on a port. `connections.py` limits its connections, `guard.py` refuses requests of foreign web
+pages, and `tls.py` has the port's TLS.
 """

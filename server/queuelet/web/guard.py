@@ -8,7 +8,7 @@ cluster.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from aiohttp import web
@@ -21,20 +21,42 @@ _OWN_SITE = {"same-origin", "none"}
 """`Sec-Fetch-Site` for requests of our own pages, and for addresses that the user typed."""
 
 
-def refuse_web_pages(hosts: Collection[str]) -> Middleware:
+def _as_text(why: str) -> web.Response:
+    return web.Response(text=f"{why}\n", status=403)
+
+
+def refuse_web_pages(
+    hosts: Collection[str], origins: Collection[str] = (), refused: Callable[[str], web.Response] = _as_text
+) -> Middleware:
     """Return a middleware that refuses requests of foreign web pages with 403, for all paths and methods.
 
     Args:
         hosts: names that are allowed as `Host`, in addition to IP addresses and names that only local networks have.
+        origins: origins of other sites whose pages are allowed, such as `https://admin.example.com`.
+        refused: makes the response from the reason.
     """
     allowed = frozenset(map(_normal, hosts))
+    friends = frozenset(origins)
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        why = _why_refused(request, allowed)
-        return web.Response(text=f"{why}\n", status=403) if why else await handler(request)
+        why = _why_refused(request, allowed, friends)
+        return refused(why) if why else await handler(request)
 
     return guard
+
+
+def why_not_consumed(request: web.BaseRequest) -> str:
+    """Return why a GET that takes a message is refused, empty if it is allowed.
+
+    A browser sends such a request for an address that a user opens, and even before, to load it in advance.
+    """
+    purposes = ",".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Moz"))
+    if "prefetch" in purposes.lower():
+        return "Sec-Purpose: a request in advance must not take a message; use POST"
+    if request.headers.get("Sec-Fetch-Dest", "empty") != "empty":
+        return "Sec-Fetch-Dest: opening an address in a browser must not take a message; use POST"
+    return ""
 
 
 def is_loopback(address: str) -> bool:
@@ -49,7 +71,7 @@ def names_loopback(request: web.BaseRequest, hosts: Collection[str]) -> bool:
     return host == "localhost" or is_loopback(host) or host in map(_normal, hosts)
 
 
-def _why_refused(request: web.BaseRequest, allowed: frozenset[str]) -> str:
+def _why_refused(request: web.BaseRequest, allowed: frozenset[str], friends: frozenset[str]) -> str:
     """Return why a request is refused; empty if it is allowed."""
     authorities = request.headers.getall("Host", [])
     if len(authorities) > 1:
@@ -60,9 +82,12 @@ def _why_refused(request: web.BaseRequest, allowed: frozenset[str]) -> str:
                 f"Host: {host[:80]!r} is not a known name of this server; use its IP address, "
                 "or start it with --http-hosts and the name"
             )
+    origins = request.headers.getall("Origin", [])
+    if len(origins) == 1 and origins[0] in friends:
+        return ""
     if request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITE:
         return "Sec-Fetch-Site: requests from pages of other sites are refused; send the request from a program"
-    for origin in request.headers.getall("Origin", []):
+    for origin in origins:
         if origin.partition("://")[2] not in authorities:
             return "Origin: requests from pages of other sites are refused; send the request from a program"
     return ""

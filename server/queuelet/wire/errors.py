@@ -23,10 +23,12 @@ NEGZ_SERVICE = "proto.Q"
 ERROR_DOMAIN = "queuelet.dev"
 STATUS_DETAILS = "grpc-status-details-bin"
 """The metadata key in which gRPC carries a serialized google.rpc.Status."""
+WANTS_DETAILS = "queuelet-wants-details"
+"""The metadata key of calls to negz/q's service whose refusals need a google.rpc.Status, as those of our gateway do."""
 
 
 class Code(IntEnum):
-    """The status codes of gRPC that Queuelet uses (google.rpc.Code)."""
+    """The status codes of gRPC (google.rpc.Code). Queuelet itself uses those in `CODES`."""
 
     CANCELLED = 1
     UNKNOWN = 2
@@ -34,11 +36,15 @@ class Code(IntEnum):
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
     ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
     ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
+    DATA_LOSS = 15
     UNAUTHENTICATED = 16
 
 
@@ -94,17 +100,21 @@ class Status(NamedTuple):
     code: Code
     text: str
     details: bytes = b""
-    """A serialized google.rpc.Status with an ErrorInfo; empty for clients of negz/q."""
+    """A serialized google.rpc.Status with an ErrorInfo."""
 
 
 def status_of(error: QueueletError) -> Status:
     """Return the status of an error for `queuelet.v1`."""
-    code = CODES[type(error)]
+    return _status(error, CODES[type(error)], error.message)
+
+
+def _status(error: QueueletError, code: Code, text: str) -> Status:
     info = ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata={k: str(v) for k, v in error.facts.items()})
     packed = Any()
     packed.Pack(info)
-    status = RpcStatus(code=code, message=error.message, details=[packed])
-    return Status(code, error.message, status.SerializeToString())
+    # The text is in both places, because some clients show only that in the details.
+    status = RpcStatus(code=code, message=text, details=[packed])
+    return Status(code, text, status.SerializeToString())
 
 
 def negz_status_of(error: QueueletError, method: str) -> Status:
@@ -112,7 +122,7 @@ def negz_status_of(error: QueueletError, method: str) -> Status:
 
     See docs/compatibility.md, Q12, Q14-Q17 and Q20.
     """
-    status = status_of(error)
+    code = CODES[type(error)]
     queue = error.facts.get("queue", "")
     match error:
         case errors.QueueFull(facts={"limit": limit}):
@@ -122,7 +132,7 @@ def negz_status_of(error: QueueletError, method: str) -> Status:
         case errors.QueueNotFound():
             why = error.facts.get("why") or why_not_uuid(str(queue))
             text = f"cannot parse ID: cannot parse ID {queue} as a UUID: {why}"
-            return Status(Code.INVALID_ARGUMENT, text)
+            code = Code.INVALID_ARGUMENT
         case errors.InvalidArgument(facts={"field": "queue_id"}):
             text = f"cannot parse ID: cannot parse ID  as a UUID: {why_not_uuid('')}"
         case errors.QueueEmpty():
@@ -130,8 +140,8 @@ def negz_status_of(error: QueueletError, method: str) -> Status:
         case errors.InvalidArgument(facts={"missing": "tag"}):
             text = f"did not supply a tag to {'add' if method == 'AddQueueTag' else 'delete'}"
         case _:
-            text = status.text
-    return Status(status.code, text)
+            text = error.message
+    return _status(error, code, text)
 
 
 def error_of(code: int, text: str, details: bytes = b"") -> QueueletError:

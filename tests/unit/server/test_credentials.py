@@ -8,7 +8,8 @@ import trustme
 from structlog.testing import capture_logs
 
 from queuelet.certificates import DAY
-from queuelet.server.credentials import Credentials, TlsFiles
+from queuelet.server.credentials import Credentials
+from queuelet.tls_files import TlsFiles
 
 
 @pytest.fixture

@@ -56,6 +56,8 @@ def test_a_status_of_another_server_becomes_the_nearest_kind(code: int, kind: ty
     assert type(error_of(code, "text", b"\xff garbage")) is kind
 
 
-def test_negz_q_s_clients_get_no_details() -> None:
-    assert negz_status_of(QueueNotFound(queue="x"), "Pop").details == b""
-    assert negz_status_of(QueueNotFound(queue="x"), "Pop").code is Code.INVALID_ARGUMENT
+def test_negz_q_s_clients_get_a_reason_with_their_own_text_and_code() -> None:
+    negz = negz_status_of(QueueNotFound(queue="x"), "Pop")
+    assert isinstance(error_of(*negz), QueueNotFound)
+    assert error_of(*negz).message == negz.text
+    assert negz.code is Code.INVALID_ARGUMENT

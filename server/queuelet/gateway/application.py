@@ -1,0 +1,133 @@
+"""Composes the HTTP port of the gateway: the REST API and other pages, the guard, headers and errors.
+
+Something new is mounted in `_routes`. It gets the `Caller`, which authorizes each call that it makes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from queuelet.bounds import Bounds
+from queuelet.gateway.headers import add_headers
+from queuelet.gateway.protocol import GatewayProtocol
+from queuelet.rest.calls import Caller
+from queuelet.rest.handlers import RestHandlers, refused
+from queuelet.rest.refusals import foreign, no_such_path, plain, wrong_verb
+from queuelet.web.connections import HttpConnections
+from queuelet.web.guard import refuse_web_pages
+from queuelet.web.port import HttpPort
+
+log = structlog.get_logger()
+
+IDLE_SECONDS = 75.0
+"""How long a connection may be idle between two requests."""
+
+
+class GatewayPort(HttpPort):
+    """The port. Handlers of clients that disconnect are cancelled, so that they take no message."""
+
+    def __init__(  # noqa: PLR0913  # each is a part of its own, and all are named
+        self,
+        *,
+        caller: Caller,
+        connections: HttpConnections,
+        bounds: Bounds,
+        hosts: Collection[str] = (),
+        origins: Collection[str] = (),
+        shutdown_timeout: float = 1.0,
+        outermost: Iterable[Middleware] = (),
+        more: Iterable[web.AbstractRouteDef] = (),
+    ) -> None:
+        """Prepare the port; `listen` opens it.
+
+        Args:
+            caller: makes and authorizes all calls.
+            connections: limits connections.
+            bounds: the limits on requests.
+            hosts: names of this process, in addition to those that `web/guard.py` allows.
+            origins: origins of other sites whose pages may use the port.
+            shutdown_timeout: seconds that requests get at a shutdown.
+            outermost: middlewares around all others.
+            more: routes that only this process has.
+        """
+        super().__init__(
+            [*_routes(caller, connections, bounds), *more],
+            connections,
+            middlewares=[
+                *outermost,
+                _errors,
+                refuse_web_pages(hosts, origins, refused=lambda why: refused(foreign(why))),
+                _cross_origin(frozenset(origins)),
+            ],
+            protocol=GatewayProtocol,
+            shutdown_timeout=shutdown_timeout,
+            handler_cancellation=True,
+            auto_decompress=False,
+        )
+        self.application.on_response_prepare.extend((add_headers, _allow_origin))
+
+
+def _routes(caller: Caller, connections: HttpConnections, bounds: Bounds) -> list[web.AbstractRouteDef]:
+    """Return all routes of the port."""
+    return [*RestHandlers(caller, connections, bounds).routes()]
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give all errors the shape of `refusals.py`, also those of aiohttp's router."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return refused(no_such_path(request.rel_url.raw_path))
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return refused(wrong_verb(request.method, allowed), {hdrs.ALLOW: allowed})
+    except web.HTTPException as error:
+        if error.status < 400:  # noqa: PLR2004  # a redirect is no error
+            raise
+        return refused(plain(error.status, error.text or error.reason))
+    except (ConnectionError, asyncio.CancelledError):
+        raise
+    except Exception:
+        log.exception("request failed", method=request.method, path=request.path)
+        return refused(plain(500, "internal error of the server; see its log"))
+
+
+def _cross_origin(origins: frozenset[str]) -> Middleware:
+    """Return a middleware that answers what browsers ask before a page of another site may use the port (CORS)."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        is_preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+        origin = request.headers.get(hdrs.ORIGIN, "")
+        if origin not in origins:
+            return await handler(request)
+        request[_ORIGIN] = origin
+        if not is_preflight:
+            return await handler(request)
+        return web.Response(
+            status=204,
+            headers={
+                hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, POST, DELETE",
+                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Authorization, Content-Type, Grpc-Timeout",
+                hdrs.ACCESS_CONTROL_MAX_AGE: "600",
+            },
+        )
+
+    return answer
+
+
+_ORIGIN = web.RequestKey("origin", str)
+"""The origin of an allowed page of another site."""
+
+
+async def _allow_origin(request: web.Request, response: web.StreamResponse) -> None:
+    """Let the browser show a response to an allowed page of another site."""
+    if _ORIGIN in request:
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = request[_ORIGIN]
+        response.headers[hdrs.VARY] = hdrs.ORIGIN
