@@ -5,5 +5,6 @@
 feeds objects from kopf to the controller, and `packed_tags.py` stores their tags compactly. `controller.py` takes keys
 from `workqueue.py` and executes the next step of each with `actions.py`: on the server (`server_link.py`), on objects
 (`kubernetes_api.py`) and as Events (`event_recorder.py`, rate-limited by `token_buckets.py`). `deletion_context.py`
-looks up whether a deletion may give up on the server.
+looks up whether a deletion may give up on the server. `credentials.py` reports when the certificates for the server
+expire.
 """
