@@ -160,7 +160,7 @@ class Store(Protocol):
 
     @property
     def epoch(self) -> str:
-        """An ID that changes if the store has lost its contents, and only then."""
+        """An ID that changes if the store has lost its contents, and only then. Empty if they cannot be read."""
 
     @property
     def is_durable(self) -> bool:
