@@ -6,5 +6,5 @@ feeds objects from kopf to the controller, and `packed_tags.py` stores their tag
 from `workqueue.py` and executes the next step of each with `actions.py`: on the server (`server_link.py`, which fills
 `queue_cache.py`), on objects (`kubernetes_api.py`) and as Events (`event_recorder.py`, rate-limited by
 `token_buckets.py`). `entry.py` is what both know of an object. `deletion_context.py` looks up whether a deletion may
-give up on the server.
+give up on the server. `credentials.py` reports when the certificates for the server expire.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -48,6 +48,9 @@ class Health:
     is_ready: bool = False
     waits_for: str = ""
     """What keeps this operator from becoming ready, as a sentence; empty if nothing does."""
+
+    problems: Callable[[], Iterable[str]] = tuple
+    """Returns problems that `/readyz` reports although the operator is ready, one sentence each."""
 
     _watches: dict[str, float] = field(default_factory=dict)
     """The path of each watch, and when it last began, in seconds by `monotonic`."""
@@ -123,7 +126,7 @@ class OperatorHttpPort(HttpPort):
 
     async def _readyz(self, _: web.Request) -> web.Response:
         if self._health.is_ready:
-            return web.Response(text="ok\n")
+            return web.Response(text="\n".join(["ok", *self._health.problems(), ""]))
         why = self._health.waits_for or "the API server has not been reached yet, or does not serve Queues"
         return web.Response(text=f"{why}\n", status=503)
 

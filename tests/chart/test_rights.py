@@ -39,6 +39,7 @@ IN_THE_CLUSTER: set[Right] = {
     ("get", "namespaces"),
     ("get", "clusterroles"),
     ("patch", "clusterroles"),
+    ("list", "roles"),
 }
 IN_ITS_NAMESPACE: set[Right] = {
     ("create", "leases"),

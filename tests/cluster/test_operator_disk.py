@@ -364,6 +364,37 @@ def test_a_folder_that_was_lost_is_reported_and_queues_are_made_again(
     assert after["status"]["epoch"] != before["status"]["epoch"]
 
 
+def test_a_database_that_is_damaged_at_the_start_is_reported_and_can_be_restored_meanwhile(
+    apart: Apart, kube: KubeQueues, disk: DiskServer
+) -> None:
+    with apart.operator(disk.process, *SOON):
+        before = make(kube)
+        queue = kube.server_name("orders")
+        disk.rpc.add(queue, b"saved")
+        backup = disk.folder.parent / "backup"
+        queuelet("backup", "--data-dir", str(disk.folder), str(backup))
+        kube.create("deleted", store="Disk")
+        kube.wait_ready("deleted")
+        disk.kill()
+        (disk.folder / "queuelet.db").write_bytes(bytes(100_000))
+        (disk.folder / "queuelet.db-wal").unlink(missing_ok=True)
+        disk.start_again()
+        seen = kube.wait("orders", lambda each: waits_with(each, "StoreFailed"), "told of")
+        assert "restart the server" in str(condition(seen, "Reconciling"))
+        assert seen["status"]["queueID"] == before["status"]["queueID"], "it is not taken for lost"
+        kube.create("in-memory")
+        kube.wait_ready("in-memory")
+        kube.delete("deleted")
+        kube.wait("deleted", lambda each: "deletionTimestamp" in each["metadata"], "being deleted")
+        queuelet("restore", "--data-dir", str(disk.folder), "--force", str(backup))
+        assert kube.get("deleted"), "it is not taken for removed"
+        disk.process.stop()
+        disk.start_again()
+        kube.wait("orders", lambda each: is_ready(each) and messages_of(each) == {"ready": 1}, "as it was")
+        kube.wait_gone("deleted")
+        assert disk.rpc.pop(queue).payload == b"saved"
+
+
 def test_a_backup_that_was_restored_is_reported_with_what_is_in_it(
     control_plane: ControlPlane, apart: Apart, kube: KubeQueues, disk: DiskServer
 ) -> None:

@@ -341,16 +341,17 @@ def test_an_emptied_token_of_the_operator_shows_in_its_metrics_and_log_while_it_
 
         kube.create("before")
         kube.wait_ready("before")
-        assert stale() == {f'file="{ours}"': 0}
+        labels = f'file="{ours}",role="token"'
+        assert stale() == {labels: 0}
         for spoil in (lambda: ours.write_text(""), ours.unlink):
             spoil()
-            assert stale() == {f'file="{ours}"': 1}
+            assert stale() == {labels: 1}
         kube.create()
         kube.wait_ready()
         says = "cannot read a file; using its last good content: "
         eventually(lambda: any(line["msg"].startswith(says) for line in operator.log()), "the log says so")
         ours.write_text("open sesame")
-        assert stale() == {f'file="{ours}"': 0}
+        assert stale() == {labels: 0}
 
 
 def test_the_message_follows_the_cause_of_an_outage(

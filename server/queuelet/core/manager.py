@@ -101,16 +101,24 @@ class Manager:
 
         Raises:
             QueueNotFound: there is no such queue.
+            StoreFailed: a store could not be read when the server started, and may have the queue.
             InvalidArgument: the reference is empty.
         """
         queue = self._by_id.get(reference) or self.find(reference)
         if queue is not None:
             return queue
         _check_given(reference, field)
+        self._check_complete()
         if len(reference) > self.bounds.name_length:
             shown = f"{reference[:80]}..."
             raise QueueNotFound(f"there is no queue {shown}", queue=shown, why=why_not_uuid(reference))
         raise QueueNotFound(f"there is no queue {reference}", queue=parse_uuid(reference) or reference)
+
+    def _check_complete(self) -> None:
+        """Raise `StoreFailed` if the queues of a store could not be read, because an unknown queue may exist then."""
+        for store in self.stores.values():
+            if not store.epoch:
+                raise StoreFailed(f"there is no such queue in memory, and the others cannot be read: {store.problem}")
 
     def after(self, number: int, count: int) -> list[Queue]:
         """Return up to `count` queues with larger numbers than this, in order of creation."""
@@ -264,10 +272,13 @@ class Manager:
 
         Raises:
             NotOwner: the queue has another owner or none, or its owner's object has a different uid.
+            StoreFailed: a store could not be read when the server started, and may have the queue.
             InvalidArgument: the reference is empty.
         """
         _check_given(reference, "queue_id")
         queue = self.find(reference)
+        if queue is None:
+            self._check_complete()
         if queue and owner:
             check_removal(queue, owner)
         if owner and owner.uid:

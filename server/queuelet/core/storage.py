@@ -168,7 +168,10 @@ class Store(Protocol):
 
     @property
     def epoch(self) -> str:
-        """A random ID. A changed one means that the store lost or replaced its contents, as a restore does."""
+        """A random ID. A changed one means that the store lost or replaced its contents, as a restore does.
+
+        Empty if the contents cannot be read.
+        """
 
     @property
     def is_durable(self) -> bool:

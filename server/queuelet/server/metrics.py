@@ -31,6 +31,7 @@ from queuelet.server.ages import oldest_lease_age, oldest_ready_age
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.stores.disk.stats import DiskStats, Distribution
+from queuelet.web.credential_metrics import CredentialMetrics
 
 TAG_VALUE_BYTES = 128
 """The longest tag value in a series, in bytes; the rest is cut off."""
@@ -306,33 +307,6 @@ def _histogram(name: str, text: str, seen: Distribution) -> HistogramMetricFamil
     bounds = [*map(str, seen.bounds), "+Inf"]
     family.add_metric([], list(zip(bounds, map(float, accumulate(seen.buckets)), strict=True)), seen.total)
     return family
-
-
-class CredentialMetrics(Collector):
-    """Metrics of the files with certificates and tokens."""
-
-    def __init__(self, figures: Callable[[], Iterable[FileFigures]]) -> None:
-        self._figures = figures
-
-    def collect(self) -> Iterator[Metric]:
-        """Return the metric families."""
-        labels = ["role", "file"]
-        expiry = GaugeMetricFamily(
-            "queuelet_certificate_expiry_timestamp_seconds",
-            "When the certificate in use expires, in seconds since 1970.",
-            labels=labels,
-        )
-        stale = GaugeMetricFamily(
-            "queuelet_credentials_stale",
-            "1 while a file's present content cannot be used and its last good content stays in use.",
-            labels=labels,
-        )
-        for each in self._figures():
-            stale.add_metric([each.role, each.file], float(each.is_stale))
-            if each.expires_at is not None:
-                expiry.add_metric([each.role, each.file], each.expires_at)
-        yield expiry
-        yield stale
 
 
 class _Families(Collector):

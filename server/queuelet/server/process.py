@@ -43,7 +43,7 @@ from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
 from queuelet.server.timer import AlarmTimer
 from queuelet.shutdown import stopped_by_signals
-from queuelet.stores.disk import DiskStore
+from queuelet.stores.disk import DamagedStore, DiskStore, StoreDamaged
 from queuelet.stores.memory import MemoryStore
 from queuelet.tls_files import TlsFiles
 from queuelet.web.connections import HttpConnections
@@ -129,13 +129,14 @@ class Server:
         incoming = IncomingLimit(budget, bounds.incoming_bytes or available_bytes() // 8, bounds.connections)
         self._tokens = Tokens(time_ns())
         stores: dict[StoreKind, Store] = {StoreKind.MEMORY: MemoryStore(budget)}
-        self._disk: DiskStore | None = None
+        self._disk: DiskStore | DamagedStore | None = None
         if settings.data_dir:
             disk = self._disk = self._open_disk(settings.data_dir, budget)
             stores[StoreKind.DISK] = disk
-            self._tokens.begin_at(disk.first_token)
-            # Set only once, because the clock must not step while the process runs, even if the store is reopened.
-            CLOCK.offset = disk.clock.offset
+            if isinstance(disk, DiskStore):
+                self._tokens.begin_at(disk.first_token)
+                # Set only once, because the clock must not step while the process runs, even if the store is reopened.
+                CLOCK.offset = disk.clock.offset
         self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=now_ns())
         self._alarm_timer = AlarmTimer(self.manager.alarms)
         LINE.share = bounds.long_work_share
@@ -238,17 +239,23 @@ class Server:
             )
             return 0
 
-    def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore:
-        disk = DiskStore(
-            folder,
-            budget=budget,
-            on_failed=self._disk_failed,
-            on_reopened=lambda: self._disk_reopened(disk),
-            on_progress=lambda doing: log.info("migrating the disk store", doing=doing),
-            on_damaged=lambda queue, message, why: log.error(
-                "damaged message set aside", queue=queue, message=message, error=why
-            ),
-        )
+    def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore | DamagedStore:
+        """Open the store of a data folder. If its file is damaged, the queues in memory are served without it."""
+        try:
+            disk = DiskStore(
+                folder,
+                budget=budget,
+                on_failed=self._disk_failed,
+                on_reopened=lambda: self._disk_reopened(disk),
+                on_progress=lambda doing: log.info("migrating the disk store", doing=doing),
+                on_damaged=lambda queue, message, why: log.error(
+                    "damaged message set aside", queue=queue, message=message, error=why
+                ),
+            )
+        except StoreDamaged as error:
+            damaged = DamagedStore(folder, error.message)
+            log.error("disk store damaged; serving without it", error=damaged.problem)  # noqa: TRY400  # no traceback
+            return damaged
         return disk
 
     def _disk_failed(self, why: str) -> None:

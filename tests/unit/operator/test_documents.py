@@ -15,7 +15,9 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 import queuelet_operator
+from queuelet.certificates import FileFigures
 from queuelet.values import RemoveOutcome
+from queuelet.web.credential_metrics import CredentialMetrics
 from queuelet_operator import class_keeper
 from queuelet_operator.__main__ import main
 from queuelet_operator.metrics import Metrics
@@ -161,6 +163,10 @@ def test_it_lists_every_metric_with_its_labels() -> None:
             (family,) = each.describe()
             name = f"{family.name}_total" if family.type == "counter" else family.name
             ours[name] = list(each._labelnames)  # noqa: SLF001  # there is no public way to read them
+    figures = FileFigures(file="tls.crt", role="certificate", is_stale=False, expires_at=0.0)
+    metrics.watch_files(lambda: [figures])
+    for family in CredentialMetrics(lambda: [figures], prefix="queuelet_operator").collect():
+        ours[family.name] = list(family.samples[0].labels)
     assert len(ours) == len(list(metrics.registry.collect()))
     listed = {names(row[0])[0]: [label for label in row[1].split(", ") if label] for row in table("Metrics")}
     assert listed == ours

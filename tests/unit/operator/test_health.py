@@ -338,6 +338,8 @@ async def test_readyz_is_for_a_standby_too(clock: Clock, metrics: Metrics) -> No
         assert (await get(port, "/readyz"))[0] == 503
         health.is_ready = True
         assert await get(port, "/readyz") == (200, "ok\n")
+        health.problems = lambda: ["tls.crt: the certificate expires soon"]
+        assert await get(port, "/readyz") == (200, "ok\ntls.crt: the certificate expires soon\n")
         assert await get(port, "/healthz") == (200, "ok\n")
         assert "queuelet_operator_work_queue_oldest_seconds 0.0" in (await get(port, "/metrics"))[1]
     finally:

@@ -99,10 +99,14 @@ def load_to_serve(connection: apsw.Connection) -> LoadedStore:
     return loaded
 
 
-def load_store(connection: apsw.Connection) -> LoadedStore:
-    """Load the state of a store without changing it. Raises as `load_to_serve` does."""
+def load_store(connection: apsw.Connection, *, reads_messages: bool = True) -> LoadedStore:
+    """Load the state of a store without changing it. Raises as `load_to_serve` does.
+
+    If `reads_messages` is false, it does not look at the messages themselves, because their table may be damaged. The
+    next sequence numbers may then be too low, and all queues count as having IDs from producers.
+    """
     meta = _rows(connection, "meta")
-    queues = {queue.record.number: queue for queue in _load_queues(connection)}
+    queues = {queue.record.number: queue for queue in _load_queues(connection, reads_messages=reads_messages)}
     dropped = [number for (number,) in _rows(connection, "dropped").values()]
     if doubled := set(dropped) & set(queues):
         raise apsw.CorruptError(f"number {min(doubled)} belongs to a queue and is also marked for deletion")
@@ -168,7 +172,7 @@ def _skip_numbers(connection: apsw.Connection, loaded: LoadedStore) -> None:
     set_meta(connection, "highest_first_seq", max((queue.tally.next_seq for queue in queues), default=highest))
 
 
-def _load_queues(connection: apsw.Connection) -> Iterable[LoadedQueue]:
+def _load_queues(connection: apsw.Connection, *, reads_messages: bool) -> Iterable[LoadedQueue]:
     tallies = _rows(connection, "tallies")
     numbers: set[int] = set()
     for row in _rows(connection, "queues").values():
@@ -182,17 +186,19 @@ def _load_queues(connection: apsw.Connection) -> Iterable[LoadedQueue]:
         if record.number in numbers:
             raise apsw.CorruptError(f"two queues have the number {record.number}")
         numbers.add(record.number)
-        places = (first_place(record.number), end_place(record.number))
-        last = value(connection, "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", *places)
-        # A full group may have been sealed after a message was added and before `next_seq` was raised.
-        tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
-        own_id = value(connection, _AN_OWN_ID, record.number)
+        has_own_ids = True
+        if reads_messages:
+            places = (first_place(record.number), end_place(record.number))
+            last = value(connection, "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", *places)
+            # A full group may have been sealed after a message was added and before `next_seq` was raised.
+            tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
+            has_own_ids = value(connection, _AN_OWN_ID, record.number) is not None
         yield LoadedQueue(
             record=record,
             count=count,
             stored_bytes=stored_bytes,
             tally=tally,
-            has_own_ids=own_id is not None,
+            has_own_ids=has_own_ids,
             written=time_of_json(counts),
         )
 

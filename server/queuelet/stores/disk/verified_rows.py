@@ -263,6 +263,54 @@ def _read_in_one(
     return True
 
 
+def readable_messages(
+    connection: apsw.Connection, place: int, end: int
+) -> Generator[tuple[int, bytes | Damage, bytes | None], None, None]:
+    """Yield the messages from `place` to before `end` as `read_messages` does, but skip pages that cannot be read.
+
+    After a damaged page, it may skip messages that are followed by another one, so the caller has to count.
+
+    Raises:
+        apsw.Error: the disk failed.
+    """
+    while place < end:
+        try:
+            for at, body, own_id in read_messages(connection, place, end):
+                if isinstance(body, Damage):
+                    yield at, body, own_id
+                elif at >= place:
+                    place = at + 1
+                    yield at, body, own_id
+        except _UNREAD:
+            place = _after_damage(connection, place, end)
+        else:
+            return
+
+
+def _after_damage(connection: apsw.Connection, place: int, end: int) -> int:
+    """Return the first place after a damaged page, in steps that double until one is found, and then by bisection."""
+    step = 1
+    while place + step < end and not _can_seek(connection, place + step):
+        step *= 2
+    damaged, readable = place + step // 2, min(place + step, end)
+    while readable - damaged > 1:
+        middle = (damaged + readable) // 2
+        if _can_seek(connection, middle):
+            readable = middle
+        else:
+            damaged = middle
+    return readable
+
+
+def _can_seek(connection: apsw.Connection, place: int) -> bool:
+    """Return whether the first message from a place on can be found."""
+    try:
+        connection.execute("SELECT min(place) FROM messages WHERE place >= ?", (place,)).fetchall()
+    except apsw.CorruptError:
+        return False
+    return True
+
+
 _Found = tuple[bytes | Damage, bytes | None]
 """The body of a message, or its damage, and the ID that its producer gave."""
 
