@@ -13,6 +13,7 @@ READY := $(SYNCED) $(ASSETS)
 # google/api/annotations.proto and http.proto, which queue.proto imports, come with a Python package.
 GOOGLEAPIS = $(shell .venv/bin/python -c 'import google.api; print(google.api.__path__[0] + "/../..")')
 PROTOC = $(RUN) python -m grpc_tools.protoc -I $(GOOGLEAPIS)
+OPENAPI := server/queuelet/rest/openapi.json
 IMAGE := --include_imports --include_source_info
 GRPCURL := .tools/bin/grpcurl
 ACTIONLINT := .tools/bin/actionlint
@@ -54,12 +55,13 @@ $(ASSETS): server/queuelet/console/package.json server/queuelet/console/package-
 	@touch $@
 
 .PHONY: generate
-generate: $(SYNCED) ## Generate code from the .proto files, the client's reference, the architecture, the chart's CRDs
+generate: $(SYNCED) ## Generate code from the .proto files, the client's reference, the architecture, OpenAPI, the chart's CRDs
 	$(PROTOC) -I server --python_out=server --pyi_out=server queuelet/v1/queue.proto
 	$(PROTOC) -I server/queuelet/compat \
 		--python_out=server/queuelet/compat --pyi_out=server/queuelet/compat q.proto
 	$(RUN) python -m tools.api_reference docs/client-api.md
 	$(RUN) python -m tools.architecture
+	$(RUN) python -m tools.openapi $(OPENAPI)
 	cp crds/*.yaml helm/queuelet/files/crds/
 
 .PHONY: check
@@ -82,6 +84,7 @@ else
 	$(PROTOC) $(IMAGE) -I build/before/server -o build/before/wire.binpb queuelet/v1/queue.proto
 	$(RUN) buf breaking build/wire.binpb --against build/before/wire.binpb --path queuelet/v1
 endif
+	$(RUN) python -m tools.openapi --check $(OPENAPI)
 	$(RUN) deptry server operator
 	$(RUN) codespell
 	$(RUN) yamllint --strict .
