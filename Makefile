@@ -7,9 +7,13 @@
 UV := tools/uv
 RUN := $(UV) run --no-sync
 SYNCED := .venv/.synced
+# Files from packages of npm, which the server's pages load. npm comes with a Python package.
+ASSETS := server/queuelet/console/vendor/versions.json
+READY := $(SYNCED) $(ASSETS)
 # google/api/annotations.proto and http.proto, which queue.proto imports, come with a Python package.
 GOOGLEAPIS = $(shell .venv/bin/python -c 'import google.api; print(google.api.__path__[0] + "/../..")')
 PROTOC = $(RUN) python -m grpc_tools.protoc -I $(GOOGLEAPIS)
+OPENAPI := server/queuelet/rest/openapi.json
 IMAGE := --include_imports --include_source_info
 GRPCURL := .tools/bin/grpcurl
 ACTIONLINT := .tools/bin/actionlint
@@ -37,19 +41,27 @@ help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: sync
-sync: $(SYNCED) ## Install the packages of uv.lock into .venv
+sync: $(READY) ## Install the packages of uv.lock into .venv, and the console's files from npm
 
 $(SYNCED): pyproject.toml uv.lock
 	$(UV) sync --locked --all-extras
 	@touch $@
 
+.PHONY: console-assets
+console-assets: $(ASSETS) ## Copy the files that the console needs from packages of npm
+
+$(ASSETS): server/queuelet/console/package.json server/queuelet/console/package-lock.json tools/console_assets.py | $(SYNCED)
+	$(RUN) python -m tools.console_assets
+	@touch $@
+
 .PHONY: generate
-generate: $(SYNCED) ## Generate code from the .proto files, the client's reference, the architecture, the chart's CRDs
+generate: $(SYNCED) ## Generate code from the .proto files, the client's reference, the architecture, OpenAPI, the chart's CRDs
 	$(PROTOC) -I server --python_out=server --pyi_out=server queuelet/v1/queue.proto
 	$(PROTOC) -I server/queuelet/compat \
 		--python_out=server/queuelet/compat --pyi_out=server/queuelet/compat q.proto
 	$(RUN) python -m tools.api_reference docs/client-api.md
 	$(RUN) python -m tools.architecture
+	$(RUN) python -m tools.openapi $(OPENAPI)
 	cp crds/*.yaml helm/queuelet/files/crds/
 
 .PHONY: check
@@ -72,6 +84,7 @@ else
 	$(PROTOC) $(IMAGE) -I build/before/server -o build/before/wire.binpb queuelet/v1/queue.proto
 	$(RUN) buf breaking build/wire.binpb --against build/before/wire.binpb --path queuelet/v1
 endif
+	$(RUN) python -m tools.openapi --check $(OPENAPI)
 	$(RUN) deptry server operator
 	$(RUN) codespell
 	$(RUN) yamllint --strict .
@@ -108,23 +121,28 @@ proxy-packages: $(SYNCED) ## Install Debian's nginx for the tests with a proxy
 	apt-get update
 	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.proxy packages)
 
+.PHONY: browser-packages
+browser-packages: $(SYNCED) ## Install Debian's Chromium for the tests of the console
+	apt-get update
+	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.browser packages)
+
 .PHONY: test
-test: $(SYNCED) $(GRPCURL) binaries jars ## Run the tests
+test: $(READY) $(GRPCURL) binaries jars ## Run the tests
 	$(RUN) pytest -n 2 --dist loadgroup $(ARGS)
 
 .PHONY: test-quick
-test-quick: $(SYNCED) ## Run the tests that need neither Go nor Kubernetes: under two minutes
+test-quick: $(READY) ## Run the tests that need neither Go nor Kubernetes: under two minutes
 	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/stores tests/client $(ARGS)
 
 .PHONY: coverage
-coverage: $(SYNCED) ## Run the same tests, and print their code coverage
+coverage: $(READY) ## Run the same tests, and print their code coverage
 	$(RUN) coverage erase
 	$(RUN) coverage run -m pytest -n 2 --dist loadgroup tests/unit tests/stores tests/client $(ARGS)
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 
 .PHONY: test-node
-test-node: $(SYNCED) ## Run the tests that need a real node: root on Linux
+test-node: $(READY) ## Run the tests that need a real node: root on Linux
 	@$(RUN) python -m tools.node check
 	@$(RUN) python -m tools.control_plane build $(BINARIES) $(NODE_BINARIES) >/dev/null
 	$(RUN) pytest tests/node $(ARGS)
@@ -135,11 +153,11 @@ node-packages: $(SYNCED) ## Install Debian's packages for a real node
 	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.node packages)
 
 .PHONY: soak
-soak: $(SYNCED) $(GRPCURL) binaries jars ## Run the tests with large counts: an hour and a half
+soak: $(READY) $(GRPCURL) binaries jars ## Run the tests with large counts: an hour and a half
 	QUEUELET_SOAK=1 $(RUN) pytest -n 2 --dist loadgroup --timeout 7200 $(ARGS)
 
 .PHONY: bench
-bench: ## Run the benchmarks, with other queue servers
+bench: $(ASSETS) ## Run the benchmarks, with other queue servers
 	$(UV) run --locked --all-extras --group bench python -m bench $(ARGS)
 
 .PHONY: bench-operator
@@ -147,7 +165,7 @@ bench-operator: ## Run the operator's benchmark, with a client that only writes 
 	$(UV) run --locked --all-extras --group bench python -m bench.control_loop $(ARGS)
 
 .PHONY: run
-run: $(SYNCED) binaries ## Start Kubernetes' API server, server and operator here, and the example queues
+run: $(READY) binaries ## Start Kubernetes' API server, server and operator here, and the example queues
 	$(RUN) python -m examples.run_local $(ARGS)
 
 .PHONY: lock
@@ -155,13 +173,13 @@ lock: ## Update uv.lock from pyproject.toml (ARGS=--upgrade: to the newest relea
 	$(UV) lock --default-index https://pypi.org/simple $(ARGS)
 
 .PHONY: image
-image: ## Build the container images of server and operator
+image: $(ASSETS) ## Build the container images of server and operator
 	@docker info >/dev/null 2>&1 || { echo "make image: no Docker daemon responds; start one, because it builds the images" >&2; exit 1; }
 	docker build --target server --tag queuelet-server:dev .
 	docker build --target operator --tag queuelet-operator:dev .
 
 .PHONY: dist
-dist: $(SYNCED) ## Build wheel, sdist, chart and SBOM into dist/ (REGISTRY=ghcr.io/owner names the images)
+dist: $(READY) ## Build wheel, sdist, chart and SBOM into dist/ (REGISTRY=ghcr.io/owner names the images)
 	rm -rf dist
 	$(UV) build --quiet --out-dir dist
 	$(UV) export --quiet --locked --no-dev --all-extras --format cyclonedx1.5 \
@@ -178,7 +196,7 @@ changelog: $(SYNCED) ## Collect newsfragments/ in CHANGELOG.md, for a release
 
 .PHONY: clean
 clean: ## Remove everything that was built here, except the generated code
-	rm -rf .venv .tools .coverage* dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools .coverage* build dist server/queuelet/console/vendor .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find server operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(GRPCURL) $(ACTIONLINT): tools/go_program.sh

@@ -224,3 +224,16 @@ def test_a_stop_lets_a_long_poll_end_and_ends_streams(server: ServerProcess, rpc
             rpc.add(name, b"x")
             assert pop.result()["message"]["payload"] == "eA=="
         assert gateway.wait() == 0
+
+
+def test_q50_the_list_of_queues_has_pages_if_the_request_asks_for_them(rest: Rest, queue: str) -> None:
+    """negz/q's list has none, so that its scripts get all queues at once."""
+    rest.new_queue()
+    first = rest.get("/v1/queues?page_size=1")
+    assert len(first["queues"]) == 1
+    rest_of_them = rest.get(f"/v1/queues?page_token={first['next_page_token']}")
+    everything = rest.get("/v1/queues")
+    assert "next_page_token" not in everything
+    assert [each["meta"]["id"] for each in first["queues"] + rest_of_them["queues"]] == [
+        each["meta"]["id"] for each in everything["queues"]
+    ]

@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from queuelet.bounds import Bounds
+from queuelet.console.api_page import ApiPage
 from queuelet.gateway.headers import add_headers
 from queuelet.gateway.protocol import GatewayProtocol
 from queuelet.rest.calls import Caller
@@ -74,7 +75,7 @@ class GatewayPort(HttpPort):
 
 def _routes(caller: Caller, connections: HttpConnections, bounds: Bounds) -> list[web.AbstractRouteDef]:
     """Return all routes of the port."""
-    return [*RestHandlers(caller, connections, bounds).routes()]
+    return [*RestHandlers(caller, connections, bounds).routes(), *ApiPage(connections).routes()]
 
 
 @web.middleware
