@@ -1,0 +1,81 @@
+/** The history of a queue as charts: messages by state, dead ones on a strip of their own, and rates. */
+import { html, useEffect, useMemo, useRef, useState } from "../html.mjs";
+import { call, of } from "../api.mjs";
+import { now, tick } from "../board.mjs";
+import { millis } from "../format.mjs";
+import { route, setQuery } from "../router.mjs";
+import { Chart } from "../parts/chart.mjs";
+
+/** @typedef {import("../board.mjs").Queue} Queue */
+/** @typedef {{at: number, ready: number, delayed: number, leased: number, dead: number, added: number, removed: number}} Point */
+
+const SPANS = { "15m": { ms: 900_000, text: "15 min" }, "1h": { ms: 3_600_000, text: "1 h" }, "24h": { ms: 86_400_000, text: "24 h" } };
+const STACK = [
+  { label: "Ready", stroke: "--ready", fill: "--ready-f" },
+  { label: "Delayed", stroke: "--delayed", fill: "--delayed-f" },
+  { label: "Leased", stroke: "--leased", fill: "--leased-f" },
+];
+const DEAD = [{ label: "Dead", stroke: "--dead", fill: "--dead-f" }];
+const RATES = [{ label: "In", stroke: "--ready" }, { label: "Out", stroke: "--leased" }];
+/** The most points that come from the stream on top of the server's history. */
+const LIVE = 2000;
+/** Milliseconds between two points that come from the stream. */
+const STEP = 2000;
+
+/** @param {{queue: Queue}} props */
+export function History({ queue }) {
+  const span = route.value.query.get("span") ?? "1h";
+  const { ms, text } = SPANS[span] ?? SPANS["1h"];
+  const [past, setPast] = useState(/** @type {Point[]} */ ([]));
+  const live = useRef(/** @type {Point[]} */ ([]));
+  useEffect(() => {
+    const stop = new AbortController();
+    const after = new Date(now() - SPANS["24h"].ms < 0 ? 0 : now() - ms).toISOString();
+    call("GET", `${of(queue.id)}/history`, { query: { after, max_points: 360 }, signal: stop.signal })
+      .then(({ points = [] }) => setPast(points.map(pointOf)))
+      .catch(() => {}); // The charts then begin with what the page sees.
+    return () => stop.abort();
+  }, [queue.id, span]);
+  tick.value;
+  const last = live.current.at(-1);
+  if (!last || now() - last.at >= STEP) live.current = [...live.current, snapshot(queue)].slice(-LIVE);
+  const newest = live.current.at(-1);
+  const charts = useMemo(() => draw([...past, ...live.current.filter(({ at }) => at > (past.at(-1)?.at ?? 0))], now() - ms), [past, newest, ms]);
+  return html`<div class="card pane"><div class="chart-head"><h2>Messages by state, last ${text}</h2>
+      <span class="legend">${["ready", "delayed", "leased", "dead"].map((state) => html`<span><i class=${`key ${state}`}></i>${state}</span>`)}</span>
+      <span class="bar spans">${Object.entries(SPANS).map(([id, each]) => html`<button class="chip small" aria-pressed=${id === span} onClick=${() => setQuery({ span: id })}>${each.text}</button>`)}</span></div>
+    <${Chart} data=${charts.stack} lines=${STACK} height=${172} label=${`Ready, delayed and leased messages, last ${text}`} />
+    ${(queue.dead > 0 || charts.hasDead) && html`<${Chart} data=${charts.dead} lines=${DEAD} height=${48} strip label=${`Dead messages, last ${text}`} />`}
+    <div class="chart-head rates-head"><h2>In and out a second</h2><span class="legend"><span><i class="key ready"></i>in</span><span><i class="key leased"></i>out</span></span></div>
+    <${Chart} data=${charts.rates} lines=${RATES} height=${96} label=${`Messages added and removed a second, last ${text}`} /></div>`;
+}
+
+/** @param {any} point of the API @returns {Point} */
+function pointOf({ time, messages = {}, enqueued = 0, removed = 0 }) {
+  const { ready = 0, delayed = 0, leased = 0, dead = 0 } = messages;
+  return { at: millis(time), ready: +ready, delayed: +delayed, leased: +leased, dead: +dead, added: +enqueued, removed: +removed };
+}
+
+/** @param {Queue} queue @returns {Point} */
+const snapshot = ({ ready, delayed, leased, dead, added, removed }) => ({ at: now(), ready, delayed, leased, dead, added, removed });
+
+/**
+ * The data of the charts. A stack is drawn as sums, the largest first, so that each layer hides what is below it.
+ * @param {Point[]} points
+ * @param {number} from
+ */
+function draw(points, from) {
+  const shown = points.filter(({ at }) => at >= from);
+  const before = points.findLast(({ at }) => at < from);
+  if (before) shown.unshift({ ...before, at: from });
+  const xs = [from / 1000, ...shown.map(({ at }) => at / 1000), now() / 1000];
+  const column = (/** @type {(point: Point) => number | null} */ value) => [null, ...shown.map(value), shown.length ? value(shown[shown.length - 1]) : null];
+  const speed = (/** @type {"added" | "removed"} */ total) =>
+    [null, ...shown.map((point, i) => (i ? Math.max(0, point[total] - shown[i - 1][total]) / Math.max(1, (point.at - shown[i - 1].at) / 1000) : null)), null];
+  return {
+    stack: [xs, column((p) => p.ready + p.delayed + p.leased), column((p) => p.delayed + p.leased), column((p) => p.leased)],
+    dead: [xs, column((p) => p.dead)],
+    rates: [xs, speed("added"), speed("removed")],
+    hasDead: shown.some(({ dead }) => dead > 0),
+  };
+}
