@@ -114,6 +114,11 @@ class Feed:
         finally:
             self._readers -= 1
 
+    async def ended(self) -> None:
+        """Return when the board is no longer being filled."""
+        if self._task:
+            await self._task
+
     async def close(self) -> None:
         """End the watch, and all streams of readers."""
         self._is_closed = True

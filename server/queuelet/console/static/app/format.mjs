@@ -23,6 +23,16 @@ export const counted = (value, noun) => `${count(value)} ${noun}${value === 1 ? 
  */
 export const rate = (value) => (value > 0 && value < 9.95 ? TENTH.format(value).replace(".0", "") : count(Math.round(value)));
 
+/**
+ * A share in percent, with a tenth if it is small.
+ * @param {number} value
+ * @param {number} of
+ */
+export function percent(value, of) {
+  const share = of > 0 ? (value / of) * 100 : 0;
+  return `${share > 0 && share < 9.95 ? TENTH.format(share) : Math.round(share)} %`;
+}
+
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 /**
@@ -44,6 +54,7 @@ export function bytes(value) {
  */
 export function duration(ms) {
   const seconds = Math.max(0, ms) / 1000;
+  if (seconds < 0.05) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 0.95) return `${TENTH.format(seconds)} s`;
   if (seconds < 99.5) return `${Math.round(seconds)} s`;
   if (seconds < 99.5 * 60) return `${Math.round(seconds / 60)} min`;

@@ -32,6 +32,7 @@ function App() {
   useEffect(() => {
     document.title = `${page === "queues" && name ? name : (PAGES.find(([path]) => path === page)?.[1] ?? "Queues")} · Queuelet`;
     scrollTo(0, 0);
+    close();
   }, [page, name]);
   return html`<a class="skip" href=${location.hash} onClick=${(/** @type {Event} */ event) => {
       event.preventDefault();
@@ -61,7 +62,7 @@ function Header({ page }) {
     <a class="brand" href="#/queues" aria-label="Queuelet">${brandIcon}<span>Queuelet</span></a>
     <nav aria-label="Pages">
       ${PAGES.map(([path, label]) => html`<a href=${`#/${path}`} aria-current=${page === path ? "page" : undefined}>${label}</a>`)}
-      <a href="docs">API</a>
+      <a href="api/">API</a>
     </nav>
     <span class="grow"></span>
     <div class="who">

@@ -49,7 +49,7 @@ export function Chart({ data, lines, label, height, strip = false }) {
   useEffect(() => {
     plot.current?.setData(data);
   }, [data]);
-  return html`<div class=${`plot ${strip ? "strip" : ""}`} ref=${place} role="img" aria-label=${label}></div>`;
+  return html`<div class="plot" style=${{ height: `${height}px` }} ref=${place} role="img" aria-label=${label}></div>`;
 }
 
 /**
@@ -68,16 +68,17 @@ function make(element, lines, height, strip, mode, data) {
     {
       width: element.clientWidth,
       height,
-      padding: [8, 8, 0, 0],
+      padding: strip ? [2, 8, 2, 0] : [8, 8, 0, 0],
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       legend: { show: false },
-      scales: { y: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ top) => [0, Math.max(1, top * 1.12)] } },
+      scales: { y: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ top) => [0, Math.max(1, top * (strip ? 1.6 : 1.12))] } },
       axes: [
-        { ...axis, show: !strip, size: 28, grid: { show: false }, values: (/** @type {any} */ _, /** @type {number[]} */ at) => axisTimes(at, mode) },
+        { ...axis, show: !strip, size: 28, space: 84, grid: { show: false }, values: (/** @type {any} */ _, /** @type {number[]} */ at) => axisTimes(at, mode) },
         {
           ...axis,
-          size: 56,
-          space: strip ? 24 : 40,
+          size: 52,
+          space: strip ? 24 : 32,
+          ...(strip && { splits: (/** @type {any} */ plot) => [plot.series[1].max ?? 0] }),
           incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 1e8, 1e9],
           grid: { stroke: colour("--line"), width: 1 },
         },

@@ -55,5 +55,6 @@ export function Time({ ms, both = false }) {
  */
 export function axisTimes(seconds, mode) {
   if (mode === "relative") return seconds.map((each) => `−${duration(now() - each * 1000)}`);
-  return seconds.map((each) => FORMATS[mode === "utc" ? "utc" : "local"].time.format(each * 1000).slice(0, 5));
+  const length = seconds.length > 1 && seconds[1] - seconds[0] < 60 ? 8 : 5;
+  return seconds.map((each) => FORMATS[mode === "utc" ? "utc" : "local"].time.format(each * 1000).slice(0, length));
 }

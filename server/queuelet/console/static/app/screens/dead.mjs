@@ -44,13 +44,13 @@ function Card({ id, dead }) {
   if (!queue) return null;
   const seen = (groups ?? []).reduce((sum, each) => sum + each.count, 0);
   return html`<section class="card" aria-label=${queue.label}>
-    <div class="pane bar"><a class="name" href=${href(["queues", queue.label], { tab: "dead" })}><${Name} label=${queue.label} /></a><span class="dead">${count(dead)}</span><span class="grow"></span>
+    <div class="pane bar dead-head"><a class="name" href=${href(["queues", queue.label], { tab: "dead" })}><${Name} label=${queue.label} /></a><span class="dead">${count(dead)}</span><span class="grow"></span>
       <button class="chip" onClick=${() => openRedrive(queue, { all: true })}>Redrive all…</button>
       <button class="chip danger" onClick=${() => openPurge(queue, { all: true, states: ["dead"] })}>Purge all…</button></div>
     ${error && html`<p class="error pane">${error}</p>`}
     ${(groups ?? []).map(({ reason, error: why, count: n, newest }) => html`<div class="reason"><span class="dead">${reason}</span><span class="grow">${why || html`<span class="z">no reason given</span>`}</span>
       <span class="muted"><${Time} ms=${newest} /></span><b>${count(n)}</b></div>`)}
-    ${seen > 0 && seen < dead && html`<div class="reason muted small">The newest ${count(seen)} of ${count(dead)} are grouped.</div>`}
+    ${seen > 0 && seen < dead && html`<div class="reason whole muted small">The newest ${count(seen)} of ${count(dead)} are grouped.</div>`}
   </section>`;
 }
 

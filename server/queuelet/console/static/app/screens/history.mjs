@@ -5,6 +5,7 @@ import { now, tick } from "../board.mjs";
 import { millis } from "../format.mjs";
 import { route, setQuery } from "../router.mjs";
 import { Chart } from "../parts/chart.mjs";
+import { Time } from "../parts/times.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
 /** @typedef {{at: number, ready: number, delayed: number, leased: number, dead: number, added: number, removed: number}} Point */
@@ -22,6 +23,9 @@ const LIVE = 2000;
 /** Milliseconds between two points that come from the stream. */
 const STEP = 2000;
 
+/** Milliseconds that a chart has at least. */
+const LEAST = 60_000;
+
 /** @param {{queue: Queue}} props */
 export function History({ queue }) {
   const span = route.value.query.get("span") ?? "1h";
@@ -30,7 +34,7 @@ export function History({ queue }) {
   const live = useRef(/** @type {Point[]} */ ([]));
   useEffect(() => {
     const stop = new AbortController();
-    const after = new Date(now() - SPANS["24h"].ms < 0 ? 0 : now() - ms).toISOString();
+    const after = new Date(now() - ms).toISOString();
     call("GET", `${of(queue.id)}/history`, { query: { after, max_points: 360 }, signal: stop.signal })
       .then(({ points = [] }) => setPast(points.map(pointOf)))
       .catch(() => {}); // The charts then begin with what the page sees.
@@ -40,14 +44,21 @@ export function History({ queue }) {
   const last = live.current.at(-1);
   if (!last || now() - last.at >= STEP) live.current = [...live.current, snapshot(queue)].slice(-LIVE);
   const newest = live.current.at(-1);
-  const charts = useMemo(() => draw([...past, ...live.current.filter(({ at }) => at > (past.at(-1)?.at ?? 0))], now() - ms), [past, newest, ms]);
-  return html`<div class="card pane"><div class="chart-head"><h2>Messages by state, last ${text}</h2>
-      <span class="legend">${["ready", "delayed", "leased", "dead"].map((state) => html`<span><i class=${`key ${state}`}></i>${state}</span>`)}</span>
-      <span class="bar spans">${Object.entries(SPANS).map(([id, each]) => html`<button class="chip small" aria-pressed=${id === span} onClick=${() => setQuery({ span: id })}>${each.text}</button>`)}</span></div>
-    <${Chart} data=${charts.stack} lines=${STACK} height=${172} label=${`Ready, delayed and leased messages, last ${text}`} />
-    ${(queue.dead > 0 || charts.hasDead) && html`<${Chart} data=${charts.dead} lines=${DEAD} height=${48} strip label=${`Dead messages, last ${text}`} />`}
-    <div class="chart-head rates-head"><h2>In and out a second</h2><span class="legend"><span><i class="key ready"></i>in</span><span><i class="key leased"></i>out</span></span></div>
-    <${Chart} data=${charts.rates} lines=${RATES} height=${96} label=${`Messages added and removed a second, last ${text}`} /></div>`;
+  const points = useMemo(() => [...past, ...live.current.filter(({ at }) => at > (past.at(-1)?.at ?? 0))], [past, newest]);
+  const begin = Math.max(now() - ms, Math.min(points[0].at, now() - LEAST));
+  const charts = useMemo(() => draw(points, begin), [points, begin]);
+  const isWhole = begin - (now() - ms) < STEP * 10;
+  const since = isWhole ? `last ${text}` : html`since <${Time} ms=${begin} />`;
+  return html`<div class="card pane history">
+    <section aria-label="Messages by state"><div class="chart-head"><h2>Messages by state, ${since}</h2>
+        <span class="legend">${STACK.map(({ label }) => html`<span><i class=${`key ${label.toLowerCase()}`}></i>${label.toLowerCase()}</span>`)}</span></div>
+      <${Chart} data=${charts.stack} lines=${STACK} height=${132} label=${`Ready, delayed and leased messages, last ${text}`} />
+      ${(queue.dead > 0 || charts.hasDead) && html`<div class="strip"><span class="legend"><span><i class="key dead"></i>dead</span></span>
+        <${Chart} data=${charts.dead} lines=${DEAD} height=${40} strip label=${`Dead messages, last ${text}`} /></div>`}</section>
+    <section aria-label="In and out"><div class="chart-head"><h2>In / out a second</h2>
+        <span class="bar spans">${Object.entries(SPANS).map(([id, each]) => html`<button class="chip small quiet" aria-pressed=${id === span} onClick=${() => setQuery({ span: id })}>${each.text}</button>`)}</span></div>
+      <${Chart} data=${charts.rates} lines=${RATES} height=${132} label=${`Messages added and removed a second, last ${text}`} />
+      <span class="legend"><span><i class="key ready"></i>in</span><span><i class="key leased"></i>out</span></span></section></div>`;
 }
 
 /** @param {any} point of the API @returns {Point} */

@@ -37,6 +37,7 @@ export function Message({ queue, id }) {
   const again = () => setTurn(turn + 1);
   return html`<aside class="card pane drawer" aria-label="Message" tabindex="-1" ref=${panel}>
     <header><h2>Message <span class="mono">${shortId(id)}</span></h2>
+      <button class="chip small quiet" onClick=${() => copy(id)}>Copy ID</button>
       <button class="chip small quiet" onClick=${again}>Read again</button>
       <button class="chip small" onClick=${() => setQuery({ m: "" })}>Close</button></header>
     ${each ? html`<${Facts} each=${each} /><${Payload} base64=${each.message.payload} size=${sizeOf(each)} onWhole=${() => setWhole(true)} />
@@ -53,7 +54,7 @@ function Facts({ each }) {
   const tags = tagsOf(each);
   const fact = (/** @type {string} */ label, /** @type {unknown} */ value) => html`<dt>${label}</dt><dd>${value}</dd>`;
   return html`<dl>
-    ${fact("Id", html`<span class="mono">${meta.id}</span> <button class="chip small quiet" onClick=${() => copy(meta.id)}>Copy</button>`)}
+    ${fact("Id", html`<span class="mono">${meta.id}</span>`)}
     ${fact("Added", html`<${Time} ms=${millis(meta.created)} both />`)}
     ${tags.length > 0 && fact("Tags", html`<${Tags} tags=${tags} />`)}
     ${priority !== 0 && fact("Priority", priority)}

@@ -87,7 +87,7 @@ export function Messages({ queue, state, message }) {
     </div>
     <${Bar} queue=${queue} state=${state} picked=${picked} filters=${{ contains, selector }} onDone=${reload} />
     ${page.error && html`<div class="pane"><p class="error" role="alert">${page.error}</p></div>`}
-    ${list.length > 0 && html`<table class=${`fixed messages ${state}`} aria-busy=${page.isLoading}>
+    ${list.length > 0 && html`<table class=${`fixed messages of-${state}`} aria-busy=${page.isLoading}>
       <${Heads} state=${state} list=${list} picked=${picked} onAll=${setPicked} />
       <tbody>${list.map((each, i) => html`<${Line} key=${each.message.meta.id} each=${each} state=${state} isOpen=${each.message.meta.id === message} isActive=${i === at}
         isPicked=${picked.has(each.message.meta.id)} onPick=${pick} onActive=${() => setActive(i)} />`)}</tbody></table>`}

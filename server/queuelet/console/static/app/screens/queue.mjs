@@ -2,7 +2,7 @@
 import { html } from "../html.mjs";
 import { depth, find, loaded, now, tick } from "../board.mjs";
 import { stateOf } from "../attention.mjs";
-import { count, duration, rate } from "../format.mjs";
+import { count, duration, percent, rate } from "../format.mjs";
 import { go, href, route, setQuery } from "../router.mjs";
 import { useKeys } from "../keys.mjs";
 import { Count, Meter, Name, STATES, Tags } from "../parts/small.mjs";
@@ -55,7 +55,7 @@ function Head({ queue }) {
   const { word, kind } = stateOf(queue);
   return html`<div class="head"><h1><${Name} label=${queue.label} /></h1>
     <span class=${`state ${kind}`}>${word}</span><span class="state">${queue.store === "DISK" ? "Disk" : "Memory"}</span>
-    ${queue.limit >= 0 && html`<span class="small muted">limit ${count(queue.limit)} <${Meter} value=${depth(queue)} of=${queue.limit} label="Full" /> ${Math.round((depth(queue) / queue.limit) * 100)} %</span>`}
+    ${queue.limit >= 0 && html`<span class="small muted">limit ${count(queue.limit)} <${Meter} value=${depth(queue)} of=${queue.limit} label="Full" /> ${percent(depth(queue), queue.limit)}</span>`}
     <span class="tags"><${Tags} tags=${queue.tags} most=${8} filter /></span><span class="grow"></span>
     <div class="acts"><button class="chip" onClick=${() => openAdd(queue)}>Add message</button>
       <button class="chip danger" disabled=${depth(queue) === 0} onClick=${() => openPurge(queue, { all: true })}>Purge…</button></div></div>`;

@@ -3,7 +3,7 @@ import { html, useMemo, useRef, useState } from "../html.mjs";
 import { loaded, now, queues, server, shape, tick } from "../board.mjs";
 import { FILTERS, stateOf, totals } from "../attention.mjs";
 import { filterOf } from "../selector.mjs";
-import { count, duration, rate } from "../format.mjs";
+import { count, duration, percent, rate } from "../format.mjs";
 import { go, href, route, setQuery } from "../router.mjs";
 import { useKeys } from "../keys.mjs";
 import { Filter } from "../parts/filter.mjs";
@@ -100,7 +100,7 @@ function Facts() {
     ${fact(count(sums.ready), "ready")}${fact(count(sums.leased), "leased")}
     ${fact(count(sums.dead), sums.dead ? `dead in ${count(sums.deadIn)} queue${sums.deadIn === 1 ? "" : "s"}` : "dead", sums.dead ? "dead" : "")}
     ${fact(html`${rate(sums.in)}<small> / ${rate(sums.out)}</small>`, "in / out a second")}
-    ${watermark > 0 && fact(`${Math.round((memory / watermark) * 100)} %`, "of memory watermark")}
+    ${watermark > 0 && fact(percent(memory, watermark), "of memory watermark")}
   </div>`;
 }
 

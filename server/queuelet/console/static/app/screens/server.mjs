@@ -2,7 +2,7 @@
 import { html } from "../html.mjs";
 import { now, queues, server, stores, tick } from "../board.mjs";
 import { totals } from "../attention.mjs";
-import { bytes, count, duration, rate } from "../format.mjs";
+import { bytes, count, duration, percent, rate } from "../format.mjs";
 import { Commands } from "../parts/dialog.mjs";
 import { Meter } from "../parts/small.mjs";
 import { Time } from "../parts/times.mjs";
@@ -18,7 +18,7 @@ export function ServerScreen() {
       <div class="tile"><span>Up</span><b>${started ? duration(now() - started) : "—"}</b></div>
       <div class="tile"><span>Queues</span><b>${count(sums.queues)}</b></div>
       <div class="tile"><span>In / out a second</span><b class="live">${rate(sums.in)}<small>/ ${rate(sums.out)}</small></b></div>
-      <div class="tile"><span>Memory of watermark</span><b class="live">${watermark ? `${Math.round((memory / watermark) * 100)} %` : "—"}</b></div></div>
+      <div class="tile"><span>Memory of watermark</span><b class="live">${watermark ? percent(memory, watermark) : "—"}</b></div></div>
     <div class="card pane"><h2>Memory</h2><dl>
       ${fact("Accounted", html`${bytes(memory)} <${Meter} value=${memory} of=${watermark} label="Memory" />`)}
       ${fact("Watermark", html`${bytes(watermark)} <span class="muted">past which Add is refused</span>`)}
@@ -30,6 +30,6 @@ export function ServerScreen() {
         return html`<tr><td class="name">${store === "DISK" ? "Disk" : "Memory"}</td><td class="l">${problem ? html`<span class="state bad">failed</span> ${problem}` : html`<span class="state ok">Ready</span>`}</td>
           <td>${count(of.length)}</td><td>${count(messages)}</td><td class="l hide mono">${epoch}</td></tr>`;
       })}</tbody></table></div>
-    <p class="small muted">An epoch is a random ID of a store's contents. If it changes, the store has lost or replaced them, and every page says so.</p>
+    <p class="small muted after">An epoch is a random ID of a store's contents. If it changes, the store has lost or replaced them, and every page says so.</p>
     <${Commands} lines=${["queuelet stats", curl("GET", "v1/stats")]} />`;
 }
