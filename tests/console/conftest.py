@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from support.browser import WIDE, Faults, Scheme, chromium
+from support.browser import WIDE, Faults, OpenPage, Scheme, chromium
 from support.console_shop import fill_shop
 from support.rpc import Rpc
 from support.server_process import ServerProcess
 from tools.browser import why_not
 
-OpenPage = Callable[..., Page]
 
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser that the tests of a worker share. They are skipped without Chromium."""
+    """A browser that the tests of a module share. They are skipped without Chromium.
+
+    It must end before a test of another folder begins, because its event loop counts as running until then.
+    """
     if reason := why_not():
         pytest.skip(reason)
     with chromium() as running:

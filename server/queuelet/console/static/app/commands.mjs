@@ -9,8 +9,8 @@ export function quoted(word) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** @param {unknown[]} words */
-export const shell = (...words) => words.filter((word) => word !== "").map(quoted).join(" ");
+/** @param {unknown[]} words those that are undefined are left out */
+export const shell = (...words) => words.filter((word) => word !== undefined).map(quoted).join(" ");
 
 /**
  * A call of the REST API by curl.

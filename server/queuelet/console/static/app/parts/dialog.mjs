@@ -54,7 +54,7 @@ export const Commands = ({ lines, open: isOpen = false, summary = "The same from
 
 /** @param {{line: string}} props */
 export const Command = ({ line }) => html`<div class="command"><code tabindex="0">${line}</code>
-  <button type="button" class="chip small quiet" onClick=${() => copy(line)} aria-label=${`Copy: ${line.slice(0, 80)}`}>Copy</button></div>`;
+  <button type="button" class="chip small quiet" onClick=${() => copy(line)} aria-label="Copy the command">Copy</button></div>`;
 
 /** @param {string} text */
 export async function copy(text) {

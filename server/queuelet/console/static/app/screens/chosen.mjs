@@ -1,5 +1,6 @@
 /** The acts on messages of a list: on those that are selected, or on all that the filter shows. */
 import { html } from "../html.mjs";
+import { tick } from "../board.mjs";
 import { count } from "../format.mjs";
 import { openPurge } from "./acts.mjs";
 import { openRedrive } from "./redrive.mjs";
@@ -23,6 +24,7 @@ const chosen = ({ picked, filters }) =>
 
 /** @param {Props} props */
 export function DeadBar(props) {
+  tick.value;
   const { queue, picked, filters, onDone } = props;
   if (!queue.dead) return null;
   const which = chosen(props);

@@ -1,6 +1,7 @@
 /** The messages of a queue in one state, page by page. Looking at them changes nothing. */
 import { html, useEffect, useRef, useState } from "../html.mjs";
 import { call, of } from "../api.mjs";
+import { tick } from "../board.mjs";
 import { bytes, count, millis, shortId } from "../format.mjs";
 import { route, setQuery } from "../router.mjs";
 import { useKeys } from "../keys.mjs";
@@ -152,6 +153,7 @@ function Line({ each, state, isOpen, isActive, isPicked, onPick, onActive }) {
 
 /** @param {{queue: Queue, state: string, page: {list: any[], next: string, of: number}, tokens: string[], onTokens: (tokens: string[]) => void, onReload: () => void}} props */
 function Pages({ queue, state, page, tokens, onTokens, onReload }) {
+  tick.value;
   const has = queue[state];
   const isFirst = tokens.length === 1;
   return html`<div class="pages">

@@ -30,7 +30,7 @@ function NewQueue() {
   const tags = tagsOf(form.tags);
   const body = { store: form.store, limit: form.limit.trim() || "-1", ...(form.name && { name: form.name }), ...(tags.length && { tags }), ...(hasDelivery && { delivery }) };
   const lines = [
-    shell("queuelet", "new", form.store.toLowerCase(), form.limit.trim(), ...(form.name ? ["--name", form.name] : []),
+    shell("queuelet", "new", form.store.toLowerCase(), form.limit.trim() || undefined, ...(form.name ? ["--name", form.name] : []),
       ...tags.flatMap(({ key, value }) => ["-t", `${key}=${value}`]), ...(form.lease ? ["--lease-seconds", form.lease] : []),
       ...(form.tries ? ["--max-deliveries", form.tries] : []), ...(form.ttl ? ["--message-ttl-seconds", form.ttl] : [])),
     curl("POST", "v1/queues", body),

@@ -52,6 +52,7 @@ const Missing = ({ name }) => html`<div class="card empty"><h2>No queue is calle
 
 /** @param {{queue: Queue}} props */
 function Head({ queue }) {
+  tick.value;
   const { word, kind } = stateOf(queue);
   return html`<div class="head"><h1><${Name} label=${queue.label} /></h1>
     <span class=${`state ${kind}`}>${word}</span><span class="state">${queue.store === "DISK" ? "Disk" : "Memory"}</span>

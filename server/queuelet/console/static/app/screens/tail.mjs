@@ -1,6 +1,7 @@
 /** What happens to the messages of a queue, as a sample that never slows the queue. */
 import { html, useEffect, useRef, useState } from "../html.mjs";
 import { events, of } from "../api.mjs";
+import { tick } from "../board.mjs";
 import { count, duration, millis, rate, shortId } from "../format.mjs";
 import { useKeys } from "../keys.mjs";
 import { shell } from "../commands.mjs";
@@ -19,6 +20,7 @@ export function Tail({ queue }) {
   const [state, setState] = useState({ error: "", skipped: 0 });
   const pausing = useRef(false);
   pausing.current = isPaused;
+  tick.value;
   useKeys([[" ", "Pause the tail", () => setPaused(!pausing.current)]]);
   useEffect(() => {
     const stop = new AbortController();
