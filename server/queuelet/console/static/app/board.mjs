@@ -4,7 +4,7 @@ import { batch, signal } from "./html.mjs";
 /**
  * @typedef {object} Queue
  * @property {number} row its place in the frames of the stream
- * @property {string} id
+ * @property {string} id empty if there is a name
  * @property {string} name
  * @property {string} label the name, or the ID if there is none
  * @property {string[]} tags
@@ -64,7 +64,7 @@ export const now = () => Date.now() + offset;
 /** The board and the frame that the page has. */
 export const position = () => ({ board: boardId, number });
 export const queues = () => [...byRow.values()];
-/** @param {string} ref an ID or a name */
+/** @param {string} ref the name of a queue, or the ID of one without a name */
 export const find = (ref) => byRef.get(ref);
 /** @param {Queue} queue */
 export const depth = (queue) => queue.ready + queue.delayed + queue.leased + queue.dead;
@@ -74,7 +74,7 @@ export const depth = (queue) => queue.ready + queue.delayed + queue.leased + que
  * @param {any} snapshot
  */
 export function load(snapshot) {
-  const before = new Map([...byRow.values()].map((queue) => [queue.id, queue]));
+  const before = new Map([...byRow.values()].map((queue) => [queue.label, queue]));
   byRow.clear();
   byRef.clear();
   moving.clear();
@@ -148,12 +148,11 @@ function define(row, values, before) {
   const fields = Object.fromEntries(DEFINED.map((column, i) => [column, values[i]]));
   const known = byRow.get(row);
   const fresh = { ready: 0, delayed: 0, leased: 0, dead: 0, added: 0, removed: 0, oldest: 0, inRate: 0, outRate: 0 };
-  const trend = before?.get(fields.id)?.trend ?? new Float64Array(TREND).fill(NaN);
+  const trend = before?.get(fields.name || fields.id)?.trend ?? new Float64Array(TREND).fill(NaN);
   const queue = /** @type {Queue} */ ({ ...(known ?? { ...fresh, trend }), ...fields, row, label: fields.name || fields.id });
   if (known) moving.delete(known);
   byRow.set(row, queue);
-  byRef.set(queue.id, queue);
-  if (queue.name) byRef.set(queue.name, queue);
+  byRef.set(queue.label, queue);
 }
 
 /** @param {number} row */
@@ -162,7 +161,7 @@ function forget(row) {
   if (!queue) return;
   byRow.delete(row);
   moving.delete(queue);
-  for (const ref of [queue.id, queue.name]) if (byRef.get(ref) === queue) byRef.delete(ref);
+  if (byRef.get(queue.label) === queue) byRef.delete(queue.label);
 }
 
 /** @param {any} frame */

@@ -18,7 +18,7 @@ export function Consumers({ queue }) {
     let timer = 0;
     const read = async () => {
       try {
-        setFound(await call("GET", `${of(queue.id)}/consumers`, { signal: stop.signal }));
+        setFound(await call("GET", `${of(queue.label)}/consumers`, { signal: stop.signal }));
         setError("");
       } catch (refused) {
         if (!stop.signal.aborted) setError(/** @type {Error} */ (refused).message);
@@ -30,7 +30,7 @@ export function Consumers({ queue }) {
       stop.abort();
       clearTimeout(timer);
     };
-  }, [queue.id]);
+  }, [queue.label]);
   const list = found?.consumers ?? [];
   return html`${error && html`<div class="pane"><p class="error" role="alert">${error}</p></div>`}
     ${list.length > 0 && html`<div class="wide"><table><thead><tr><th scope="col">Consumer</th><th scope="col" class="l hide">Address</th><th scope="col" class="l hide">How</th><th scope="col">Leases</th><th scope="col" class="hide">Credit</th><th scope="col" class="hide">Last settled</th><th scope="col">Since</th></tr></thead>

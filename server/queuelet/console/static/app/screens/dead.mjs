@@ -24,23 +24,23 @@ export function DeadScreen() {
   if (!all.length) return html`<h1 class="vh">Dead messages</h1><div class="card empty"><h2>No dead messages</h2>
     <p>A message dies if it was delivered too often, lived too long, or was rejected by a consumer. It stays in its queue with its history until it is redriven or purged.</p></div>`;
   return html`<div class="head"><h1>Dead messages</h1><span class="muted">${count(sum)} in ${count(all.length)} queue${all.length === 1 ? "" : "s"}</span></div>
-    ${all.slice(0, MOST).map((queue) => html`<${Card} key=${queue.id} id=${queue.id} dead=${queue.dead} />`)}
+    ${all.slice(0, MOST).map((queue) => html`<${Card} key=${queue.label} label=${queue.label} dead=${queue.dead} />`)}
     ${all.length > MOST && html`<p class="muted small">${count(all.length - MOST)} more queues have dead messages: <a class="tag" href=${href(["queues"], { only: "dead", sort: "-dead" })}>show all</a></p>`}`;
 }
 
-/** @param {{id: string, dead: number}} props */
-function Card({ id, dead }) {
-  const queue = find(id);
+/** @param {{label: string, dead: number}} props */
+function Card({ label, dead }) {
+  const queue = find(label);
   const [groups, setGroups] = useState(/** @type {Group[] | null} */ (null));
   const [error, setError] = useState("");
   useEffect(() => {
     const stop = new AbortController();
     const query = { states: "MESSAGE_STATE_DEAD", page_size: SAMPLE, payload_bytes: 0, descending: true };
-    call("GET", `${of(id)}/messages`, { query, signal: stop.signal })
+    call("GET", `${of(label)}/messages`, { query, signal: stop.signal })
       .then(({ messages = [] }) => setGroups(grouped(messages)))
       .catch((refused) => stop.signal.aborted || setError(refused.message));
     return () => stop.abort();
-  }, [id, dead]);
+  }, [label, dead]);
   if (!queue) return null;
   const seen = (groups ?? []).reduce((sum, each) => sum + each.count, 0);
   return html`<section class="card" aria-label=${queue.label}>

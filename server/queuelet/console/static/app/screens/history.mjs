@@ -35,11 +35,11 @@ export function History({ queue }) {
   useEffect(() => {
     const stop = new AbortController();
     const after = new Date(now() - ms).toISOString();
-    call("GET", `${of(queue.id)}/history`, { query: { after, max_points: 360 }, signal: stop.signal })
+    call("GET", `${of(queue.label)}/history`, { query: { after, max_points: 360 }, signal: stop.signal })
       .then(({ points = [] }) => setPast(points.map(pointOf)))
       .catch(() => {}); // The charts then begin with what the page sees.
     return () => stop.abort();
-  }, [queue.id, span]);
+  }, [queue.label, span]);
   tick.value;
   const last = live.current.at(-1);
   if (!last || now() - last.at >= STEP) live.current = [...live.current, snapshot(queue)].slice(-LIVE);

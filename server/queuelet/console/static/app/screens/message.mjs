@@ -25,11 +25,11 @@ export function Message({ queue, id }) {
   const panel = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const stop = new AbortController();
-    call("GET", `${of(queue.id)}/messages/${encodeURIComponent(id)}`, { query: { payload_bytes: whole ? undefined : FIRST }, signal: stop.signal })
+    call("GET", `${of(queue.label)}/messages/${encodeURIComponent(id)}`, { query: { payload_bytes: whole ? undefined : FIRST }, signal: stop.signal })
       .then(({ messages = [] }) => setFound({ each: messages[0] ?? null, text: "It is no longer in the queue: it was acknowledged, popped or purged." }))
       .catch((error) => stop.signal.aborted || setFound({ each: null, text: error.message }));
     return () => stop.abort();
-  }, [queue.id, id, whole, turn]);
+  }, [queue.label, id, whole, turn]);
   useEffect(() => {
     if (matchMedia("(max-width: 1080px)").matches) panel.current?.focus();
   }, []);

@@ -55,7 +55,7 @@ export function Messages({ queue, state, message }) {
     const stop = new AbortController();
     const timer = setTimeout(() => {
       setPage((old) => ({ ...old, isLoading: true }));
-      read(queue.id, { state, contains, selector, isNewest, token }, stop.signal)
+      read(queue.label, { state, contains, selector, isNewest, token }, stop.signal)
         .then((found) => setPage({ ...found, error: "", isLoading: false, of: queue[state] }))
         .catch((error) => stop.signal.aborted || setPage({ list: [], next: "", error: error.message, isLoading: false, of: queue[state] }));
     }, contains || selector ? 250 : 0);
@@ -63,7 +63,7 @@ export function Messages({ queue, state, message }) {
       clearTimeout(timer);
       stop.abort();
     };
-  }, [queue.id, state, contains, selector, isNewest, token, turn]);
+  }, [queue.label, state, contains, selector, isNewest, token, turn]);
   const { list } = page;
   const reload = () => (setTokens([""]), setTurn(turn + 1), setPicked(new Set()));
   const pick = (/** @type {string} */ id) => {

@@ -18,13 +18,13 @@ export function Settings({ queue }) {
   const [stats, setStats] = useState(/** @type {any} */ (null));
   const [error, setError] = useState("");
   useEffect(() => {
-    call("GET", `${of(queue.id)}/stats`).then((found) => setStats(found.queue)).catch((refused) => setError(refused.message));
-  }, [queue.id]);
-  const { delivery = {}, revision, epoch } = stats?.queue ?? {};
+    call("GET", `${of(queue.label)}/stats`).then((found) => setStats(found.queue)).catch((refused) => setError(refused.message));
+  }, [queue.label]);
+  const { meta = {}, delivery = {}, revision, epoch } = stats?.queue ?? {};
   const fact = (/** @type {string} */ label, /** @type {unknown} */ value) => html`<dt>${label}</dt><dd>${value}</dd>`;
   return html`<div class="pane settings">${error && html`<p class="error" role="alert">${error}</p>`}
     <div><h2>Definition</h2><dl>
-      ${fact("Id", html`<span class="mono">${queue.id}</span>`)}${queue.name && fact("Name", html`<span class="mono">${queue.name}</span>`)}
+      ${fact("Id", html`<span class="mono">${meta.id}</span>`)}${queue.name && fact("Name", html`<span class="mono">${queue.name}</span>`)}
       ${fact("Store", queue.store === "DISK" ? "Disk: messages survive crashes" : "Memory: messages are lost when the server stops")}
       ${fact("Limit", queue.limit < 0 ? "unlimited" : `${count(queue.limit)} messages`)}
       ${fact("Lease", `${delivery.lease_seconds ?? 30} s`)}${fact("Dead after", `${delivery.max_deliveries ?? 5} deliveries`)}

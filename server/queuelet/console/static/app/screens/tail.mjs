@@ -25,7 +25,7 @@ export function Tail({ queue }) {
   useEffect(() => {
     const stop = new AbortController();
     const follow = async () => {
-      for await (const { data } of events("GET", `${of(queue.id)}/messages:tail`, { query: { payload_bytes: 160, per_second: 20 }, signal: stop.signal })) {
+      for await (const { data } of events("GET", `${of(queue.label)}/messages:tail`, { query: { payload_bytes: 160, per_second: 20 }, signal: stop.signal })) {
         if (pausing.current) continue;
         setState((old) => ({ error: "", skipped: old.skipped + Number(data.skipped ?? 0) }));
         if (data.events) setLines((old) => [...old, ...data.events].slice(-MOST));
@@ -34,7 +34,7 @@ export function Tail({ queue }) {
     };
     follow().catch((error) => stop.signal.aborted || setState((old) => ({ ...old, error: error.message })));
     return () => stop.abort();
-  }, [queue.id]);
+  }, [queue.label]);
   return html`<div class="pane bar"><button class="chip" aria-pressed=${isPaused} onClick=${() => setPaused(!isPaused)}>${isPaused ? "Go on" : "Pause"} <kbd>space</kbd></button>
       <span class="small muted">${rate(queue.inRate)} in, ${rate(queue.outRate)} out a second; at most 20 events a second are shown${state.skipped ? `, ${count(state.skipped)} skipped` : ""}.</span></div>
     ${state.error && html`<div class="pane"><p class="error" role="alert">${state.error}</p></div>`}
