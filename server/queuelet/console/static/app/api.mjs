@@ -95,7 +95,8 @@ export async function* events(method, path, options) {
  * @param {ReadableStream<Uint8Array>} body
  */
 export async function* parsed(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  const decoder = /** @type {ReadableWritablePair<string, Uint8Array>} */ (new TextDecoderStream());
+  const reader = body.pipeThrough(decoder).getReader();
   let rest = "";
   try {
     for (;;) {

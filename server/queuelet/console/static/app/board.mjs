@@ -43,8 +43,8 @@ export const loaded = signal(false);
 export const server = signal({});
 /** @type {import("@preact/signals").Signal<Store[]>} */
 export const stores = signal([]);
-/** What stores have lost while the page was open: `{store, queues, messages, at}`. */
-export const losses = signal(/** @type {object[]} */ ([]));
+/** What stores have lost while the page was open. */
+export const losses = signal(/** @type {{store: string, queues: number, messages: number, at: number}[]} */ ([]));
 
 /** @type {Map<number, Queue>} */
 const byRow = new Map();

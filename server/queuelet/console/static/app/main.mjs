@@ -32,7 +32,6 @@ function App() {
   useEffect(() => {
     document.title = `${page === "queues" && name ? name : (PAGES.find(([path]) => path === page)?.[1] ?? "Queues")} · Queuelet`;
     scrollTo(0, 0);
-    close();
   }, [page, name]);
   return html`<a class="skip" href=${location.hash} onClick=${(/** @type {Event} */ event) => {
       event.preventDefault();
@@ -99,6 +98,7 @@ const Keys = () => html`<div class="body"><h2 id="dialog-title">Keys</h2>
   <p class="muted small">No key changes a queue by itself.</p>
   <div class="buttons"><button class="chip" autofocus onClick=${close}>Close</button></div></div>`;
 
+addEventListener("hashchange", close);
 listen();
 begin();
 render(html`<${App} />`, /** @type {Element} */ (document.querySelector("#app")));

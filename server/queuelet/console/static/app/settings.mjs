@@ -8,6 +8,7 @@ import { effect, signal } from "./html.mjs";
  */
 function remembered(name, values) {
   const key = `queuelet.${name}`;
+  /** @type {string | null} */
   let stored = null;
   try {
     stored = localStorage.getItem(key);

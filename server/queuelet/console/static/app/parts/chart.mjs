@@ -73,7 +73,7 @@ function make(element, lines, height, strip, mode, data) {
       legend: { show: false },
       scales: { y: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ top) => [0, Math.max(1, top * (strip ? 1.6 : 1.12))] } },
       axes: [
-        { ...axis, show: !strip, size: 28, space: 84, grid: { show: false }, values: (/** @type {any} */ _, /** @type {number[]} */ at) => axisTimes(at, mode) },
+        { ...axis, show: !strip, size: 32, gap: 8, space: 84, grid: { show: false }, values: (/** @type {any} */ _, /** @type {number[]} */ at) => axisTimes(at, mode) },
         {
           ...axis,
           size: 52,

@@ -83,7 +83,8 @@ function Tabs({ queue, tab }) {
 
 /** @param {KeyboardEvent} event */
 function arrows(event) {
-  const tabs = [.../** @type {HTMLElement} */ (event.currentTarget).parentElement.querySelectorAll("a")];
+  const list = /** @type {HTMLElement} */ (/** @type {HTMLElement} */ (event.currentTarget).parentElement);
+  const tabs = [...list.querySelectorAll("a")];
   const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!by) return;
   const next = tabs[(tabs.indexOf(/** @type {any} */ (event.currentTarget)) + by + tabs.length) % tabs.length];
