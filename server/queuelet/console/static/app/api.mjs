@@ -1,4 +1,5 @@
 /** Calls of the REST API. Addresses are relative to the page. */
+import { headers, note } from "./access.mjs";
 
 /** A call that the server refused, or that did not reach it. */
 export class Refusal extends Error {
@@ -39,13 +40,14 @@ async function respond(method, path, { query, body, signal, accept = "applicatio
     response = await fetch(address(path, /** @type {Record<string, unknown>} */ (query)), {
       method,
       signal,
-      headers: { Accept: accept, ...(body && { "Content-Type": "application/json" }) },
+      headers: { ...headers(), Accept: accept, ...(body && { "Content-Type": "application/json" }) },
       body: body && JSON.stringify(body),
     });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Refusal("the server does not respond; the page tries again by itself", 0, "");
   }
+  note(response.status);
   if (!response.ok) throw await refusalOf(response);
   return response;
 }

@@ -22,14 +22,10 @@ import { batch, signal } from "./html.mjs";
  * @property {number} oldest
  * @property {number} inRate messages added per second
  * @property {number} outRate messages popped and acknowledged per second
- * @property {Float64Array} trend ready messages at the last samples, as a ring
  */
 
 /** @typedef {{store: string, epoch: string, problem: string}} Store */
 
-export const TREND = 60;
-/** Milliseconds between two samples of a trend. */
-const SAMPLE_EVERY = 5000;
 const DEFINED = ["id", "name", "tags", "store", "limit", "owner", "draining", "created"];
 const NUMBERS = ["ready", "delayed", "leased", "dead", "added", "removed", "oldest"];
 
@@ -56,8 +52,6 @@ let boardId = "";
 let number = -1;
 let frameAt = 0;
 let offset = 0;
-let sampledAt = 0;
-export let samples = 0;
 
 /** The time of the server in milliseconds. */
 export const now = () => Date.now() + offset;
@@ -79,7 +73,7 @@ export function load(snapshot) {
   byRef.clear();
   moving.clear();
   snapshot.row.forEach((/** @type {number} */ row, /** @type {number} */ i) => {
-    define(row, DEFINED.map((column) => snapshot[column][i]), before);
+    define(row, DEFINED.map((column) => snapshot[column][i]));
     Object.assign(/** @type {object} */ (byRow.get(row)), Object.fromEntries(NUMBERS.map((each) => [each, snapshot[each][i]])));
   });
   batch(() => {
@@ -133,7 +127,6 @@ export function apply(n, frame) {
     }
     if (frame.server) server.value = frame.server;
     if (frame.gone || frame.queues) shape.value += 1;
-    sample(frame.at);
     tick.value += 1;
   });
   return true;
@@ -142,14 +135,12 @@ export function apply(n, frame) {
 /**
  * @param {number} row
  * @param {any[]} values those of `DEFINED`
- * @param {Map<string, Queue>} [before] queues of an earlier board, whose trends go on
  */
-function define(row, values, before) {
+function define(row, values) {
   const fields = Object.fromEntries(DEFINED.map((column, i) => [column, values[i]]));
   const known = byRow.get(row);
   const fresh = { ready: 0, delayed: 0, leased: 0, dead: 0, added: 0, removed: 0, oldest: 0, inRate: 0, outRate: 0 };
-  const trend = before?.get(fields.name || fields.id)?.trend ?? new Float64Array(TREND).fill(NaN);
-  const queue = /** @type {Queue} */ ({ ...(known ?? { ...fresh, trend }), ...fields, row, label: fields.name || fields.id });
+  const queue = /** @type {Queue} */ ({ ...(known ?? fresh), ...fields, row, label: fields.name || fields.id });
   if (known) moving.delete(known);
   byRow.set(row, queue);
   byRef.set(queue.label, queue);
@@ -193,12 +184,4 @@ function count(frame) {
 function smooth(old, value) {
   const next = old ? old * 0.6 + value * 0.4 : value;
   return next < 0.05 ? 0 : next;
-}
-
-/** @param {number} at */
-function sample(at) {
-  if (at - sampledAt < SAMPLE_EVERY) return;
-  sampledAt = at;
-  for (const queue of byRow.values()) queue.trend[samples % TREND] = queue.ready;
-  samples += 1;
 }

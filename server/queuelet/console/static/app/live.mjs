@@ -1,5 +1,6 @@
 /** The stream of changes: one for all tabs of a browser, because HTTP/1.1 allows only six connections. */
-import { signal } from "./html.mjs";
+import { effect, signal } from "./html.mjs";
+import { headers, isRefused, note } from "./access.mjs";
 import { parsed } from "./api.mjs";
 import * as board from "./board.mjs";
 
@@ -44,7 +45,8 @@ async function lead() {
 
 async function follow() {
   const { board: id, number } = board.position();
-  const response = await fetch(`console/live?board=${id}&since=${number}`, { cache: "no-store" });
+  const response = await fetch(`console/live?board=${id}&since=${number}`, { cache: "no-store", headers: headers() });
+  note(response.status);
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
   for await (const event of parsed(/** @type {ReadableStream<Uint8Array>} */ (response.body))) {
     channel.postMessage(event);
@@ -82,7 +84,8 @@ function load() {
 async function read() {
   for (let delay = DELAY.least; ; delay = Math.min(DELAY.most, delay * 2)) {
     try {
-      const response = await fetch("console/board", { cache: "no-cache" });
+      const response = await fetch("console/board", { cache: "no-cache", headers: headers() });
+      note(response.status);
       if (!response.ok) throw new Error(`HTTP ${response.status}`);
       board.load(await response.json());
       heard = Date.now();
@@ -108,5 +111,17 @@ function check() {
   if (isStale) connection.value = { ...connection.value, state: "lost", heard };
 }
 
-/** @param {number} ms */
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+/**
+ * Wait some time, and then until the server no longer refuses the token.
+ * @param {number} ms
+ */
+async function sleep(ms) {
+  await new Promise((done) => setTimeout(done, ms));
+  if (isRefused.value) {
+    await new Promise((done) => {
+      const stop = effect(() => {
+        if (!isRefused.value) queueMicrotask(() => (stop(), done(undefined)));
+      });
+    });
+  }
+}

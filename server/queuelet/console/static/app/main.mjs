@@ -1,5 +1,6 @@
 /** The console: its frame, and the screen of the page's place. */
 import { html, render, useEffect, useRef } from "./html.mjs";
+import { enter, isRefused } from "./access.mjs";
 import { losses, stores } from "./board.mjs";
 import { begin, connection } from "./live.mjs";
 import { bindings, listen, useKeys } from "./keys.mjs";
@@ -21,6 +22,7 @@ const CLOCK_TEXTS = { local: "Times are local", utc: "Times are UTC", relative: 
 
 function App() {
   const [page = "", name] = route.value.path;
+  const isOut = isRefused.value;
   const main = useRef(/** @type {HTMLElement | null} */ (null));
   useKeys([
     ["?", "Show the keys", () => open(Keys)],
@@ -38,7 +40,7 @@ function App() {
       main.current?.focus();
     }}>Skip to content</a>
     <${Header} page=${page || "queues"} /><${Notes} />
-    <main ref=${main} tabindex="-1"><${Screen} key=${`${page}/${name ?? ""}`} page=${page} name=${name} /></main><${Overlay} />`;
+    <main ref=${main} tabindex="-1">${isOut ? html`<${Login} />` : html`<${Screen} key=${`${page}/${name ?? ""}`} page=${page} name=${name} />`}</main><${Overlay} />`;
 }
 
 function turnClock() {
@@ -79,9 +81,22 @@ function Link() {
   return html`<span><i class=${`dot ${state}`}></i><span class="words">${text}</span><span class="vh" role="status">The numbers are ${text}</span></span>`;
 }
 
+/** Asks for the token of a server that has one. */
+function Login() {
+  const submit = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    enter(String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get("token")));
+  };
+  return html`<form class="card pane login" onSubmit=${submit}><h1>This server needs a token</h1>
+    <p class="muted">It is the content of the file that the server was started with (<code>--token-file</code>). The page keeps it until you close or reload it.</p>
+    <label class="field"><input name="token" type="password" autocomplete="off" aria-label="Token" required autofocus /></label>
+    <button class="chip primary">Sign in</button></form>`;
+}
+
 /** What has to be known on every page: the server is away, a store has a problem, or has lost its contents. */
 function Notes() {
   const { state, heard, why } = connection.value;
+  if (isRefused.value) return null;
   return html`${state === "lost" && html`<div class="note" role="alert"><p><b>No word from the server for ${duration(Date.now() - heard)}.</b>
       The numbers are from then; the page keeps trying.${why && html` <span class="muted">${why}</span>`}</p></div>`}
     ${stores.value.filter(({ problem }) => problem).map(({ store, problem }) => html`<div class="note bad" role="alert"><p><b>${storeName(store)}:</b> ${problem}</p></div>`)}

@@ -1,8 +1,12 @@
 /** Small parts that many screens show: numbers, names, tags, bars, trends. */
 import { html } from "../html.mjs";
 import { count, rate } from "../format.mjs";
-import { samples, TREND } from "../board.mjs";
+import { now } from "../board.mjs";
 import { href } from "../router.mjs";
+import { read, SPAN, trendOf } from "../trends.mjs";
+
+/** Milliseconds that a trend has at least. A server that has just started has no hour yet. */
+const LEAST = 300_000;
 
 export const STATES = ["ready", "delayed", "leased", "dead"];
 
@@ -42,19 +46,19 @@ export function Mix({ queue }) {
 }
 
 /**
- * The trend of ready messages, as far as the page has seen it.
+ * The ready messages of the last hour. A number stays until the next point, so the line has steps.
  * @param {{queue: import("../board.mjs").Queue}} props
  */
 export function Trend({ queue }) {
-  const points = [];
-  for (let i = 0; i < TREND; i += 1) {
-    const value = queue.trend[(samples + i) % TREND];
-    if (!Number.isNaN(value)) points.push(value);
-  }
-  const top = Math.max(...points, 1);
-  const left = TREND - points.length;
-  const d = points.map((value, i) => `${i ? "L" : "M"}${((left + i) * 96) / (TREND - 1)} ${(22 - (value / top) * 20).toFixed(1)}`);
-  return html`<svg class="spark" viewBox="0 0 96 24" aria-hidden="true"><path d=${d.length > 1 ? d.join("") : "M0 0"} /></svg>`;
+  read.value;
+  const points = trendOf(queue.label);
+  const top = Math.max(queue.ready, 1, ...points.map(({ ready }) => ready));
+  const end = now();
+  const from = Math.max(end - SPAN, Math.min(points[0]?.at ?? end, end - LEAST));
+  const x = (/** @type {number} */ at) => (Math.max(0, Math.min(1, (at - from) / (end - from))) * 96).toFixed(1);
+  const y = (/** @type {number} */ ready) => (22 - (ready / top) * 20).toFixed(1);
+  const d = points.map(({ at, ready }, i) => `${i ? "H" : "M"}${x(at)}${i ? "V" : " "}${y(ready)}`);
+  return html`<svg class="spark" viewBox="0 0 96 24" aria-hidden="true"><path d=${d.length ? `${d.join("")}H96V${y(queue.ready)}` : "M0 0"} /></svg>`;
 }
 
 /** @param {{queue: import("../board.mjs").Queue}} props */

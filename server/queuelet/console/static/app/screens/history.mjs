@@ -8,7 +8,7 @@ import { Chart } from "../parts/chart.mjs";
 import { Time } from "../parts/times.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
-/** @typedef {{at: number, ready: number, delayed: number, leased: number, dead: number, added: number, removed: number}} Point */
+/** @typedef {{at: number, ready: number, delayed: number, leased: number, dead: number, added: number, removed: number, rates?: number[]}} Point */
 
 const SPANS = { "15m": { ms: 900_000, text: "15 min" }, "1h": { ms: 3_600_000, text: "1 h" }, "24h": { ms: 86_400_000, text: "24 h" } };
 const STACK = [
@@ -68,7 +68,7 @@ function pointOf({ time, messages = {}, enqueued = 0, removed = 0 }) {
 }
 
 /** @param {Queue} queue @returns {Point} */
-const snapshot = ({ ready, delayed, leased, dead, added, removed }) => ({ at: now(), ready, delayed, leased, dead, added, removed });
+const snapshot = ({ ready, delayed, leased, dead, added, removed, inRate, outRate }) => ({ at: now(), ready, delayed, leased, dead, added, removed, rates: [inRate, outRate] });
 
 /**
  * The data of the charts. A stack is drawn as sums, the largest first, so that each layer hides what is below it.
@@ -81,12 +81,15 @@ function draw(points, from) {
   if (before) shown.unshift({ ...before, at: from });
   const xs = [from / 1000, ...shown.map(({ at }) => at / 1000), now() / 1000];
   const column = (/** @type {(point: Point) => number | null} */ value) => [null, ...shown.map(value), shown.length ? value(shown[shown.length - 1]) : null];
-  const speed = (/** @type {"added" | "removed"} */ total) =>
-    [null, ...shown.map((point, i) => (i ? Math.max(0, point[total] - shown[i - 1][total]) / Math.max(1, (point.at - shown[i - 1].at) / 1000) : null)), null];
+  const speed = (/** @type {"added" | "removed"} */ total, /** @type {number} */ which) => {
+    const rateAt = (/** @type {Point} */ point, /** @type {number} */ i) =>
+      point.rates?.[which] ?? (i ? Math.max(0, point[total] - shown[i - 1][total]) / Math.max(1, (point.at - shown[i - 1].at) / 1000) : null);
+    return [null, ...shown.map(rateAt), shown.at(-1)?.rates?.[which] ?? null];
+  };
   return {
     stack: [xs, column((p) => p.ready + p.delayed + p.leased), column((p) => p.delayed + p.leased), column((p) => p.leased)],
     dead: [xs, column((p) => p.dead)],
-    rates: [xs, speed("added"), speed("removed")],
+    rates: [xs, speed("added", 0), speed("removed", 1)],
     hasDead: shown.some(({ dead }) => dead > 0),
   };
 }

@@ -23,7 +23,7 @@ const COLUMNS = [
   { id: "leased", label: "Leased", kind: "hide number", value: (queue) => queue.leased },
   { id: "dead", label: "Dead", kind: "number", value: (queue) => queue.dead },
   { id: "mix", label: "Mix", kind: "hide mix-col" },
-  { id: "trend", label: "Ready, 5 min", kind: "hide trend-col" },
+  { id: "trend", label: "Trend", kind: "hide trend-col" },
   { id: "rate", label: "In / out a s", kind: "hide rate-col", value: (queue) => queue.inRate + queue.outRate },
   { id: "oldest", label: "Oldest", kind: "oldest-col", value: (queue) => -(queue.oldest || Infinity) },
 ];
@@ -109,7 +109,7 @@ function Table({ shown, active, sort, onActive }) {
   const column = sort.replace("-", "");
   const order = sort.startsWith("-") ? "descending" : "ascending";
   return html`<div class="card"><table class="fixed queues" aria-rowcount=${shown.length + 1}>
-    <thead class="stick"><tr aria-rowindex="1">${COLUMNS.map(({ id, label, kind, value }) => html`<th scope="col" class=${kind} aria-sort=${id === column ? order : undefined}>
+    <thead class="stick"><tr aria-rowindex="1">${COLUMNS.map(({ id, label, kind, value }) => html`<th scope="col" class=${kind} title=${id === "trend" ? "Ready messages, up to the last hour" : undefined} aria-sort=${id === column ? order : undefined}>
       ${value ? html`<button onClick=${() => setQuery({ sort: turned(sort, id) })}>${label}${id === column ? (order === "ascending" ? " ↑" : " ↓") : ""}</button>` : label}</th>`)}</tr></thead>
     <${Rows} length=${shown.length} columns=${COLUMNS.length} active=${active}
       row=${(/** @type {number} */ i) => html`<${Row} queue=${shown[i]} i=${i} isActive=${i === active} isFirst=${active < 0 && i === 0} onActive=${onActive} />`} />
