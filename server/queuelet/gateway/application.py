@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from queuelet.bounds import Bounds
 from queuelet.console.api_page import ApiPage
+from queuelet.console.handlers import ConsoleHandlers
 from queuelet.gateway.headers import add_headers
 from queuelet.gateway.protocol import GatewayProtocol
 from queuelet.rest.calls import Caller
@@ -56,8 +57,9 @@ class GatewayPort(HttpPort):
             outermost: middlewares around all others.
             more: routes that only this process has.
         """
+        console = ConsoleHandlers(caller, connections)
         super().__init__(
-            [*_routes(caller, connections, bounds), *more],
+            [*_routes(caller, connections, bounds), *console.routes(), *more],
             connections,
             middlewares=[
                 *outermost,
@@ -71,6 +73,7 @@ class GatewayPort(HttpPort):
             auto_decompress=False,
         )
         self.application.on_response_prepare.extend((add_headers, _allow_origin))
+        self.application.on_shutdown.append(console.close)
 
 
 def _routes(caller: Caller, connections: HttpConnections, bounds: Bounds) -> list[web.AbstractRouteDef]:

@@ -1,0 +1,133 @@
+"""Serves the console over HTTP: its page, its files, the board, and the stream of the board's changes.
+
+All paths in the pages are relative, so that the console works behind any prefix.
+"""
+
+from __future__ import annotations
+
+import gzip
+from contextlib import aclosing, suppress
+
+from aiohttp import web
+
+from queuelet.console.feed import BoardReset, Feed
+from queuelet.console.files import Files
+from queuelet.console.source import Source, SourceLost
+from queuelet.errors import InvalidArgument
+from queuelet.rest.calls import USUAL_SECONDS, Caller
+from queuelet.rest.handlers import refused, rest_call
+from queuelet.rest.refusals import refusal_of, refusal_of_error
+from queuelet.web.connections import HttpConnections
+from queuelet.wire.errors import SERVICE, Code, Status
+
+_POLICY = (
+    "default-src 'none'; script-src 'self' '{hash}'; style-src 'self'; img-src 'self'; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+_PACK_FROM = 1_024
+"""The size in bytes from which the board is compressed."""
+
+
+_MOST_DIGITS = 15
+"""The most digits of a frame's number."""
+
+
+class ConsoleHandlers:
+    """The routes of the console."""
+
+    def __init__(self, caller: Caller, connections: HttpConnections, files: Files | None = None) -> None:
+        """Make the handlers.
+
+        Args:
+            caller: makes and authorizes calls.
+            connections: notes which connections are in use.
+            files: the files; by default those of this package.
+        """
+        self._source = Source(caller)
+        self._feed = Feed(self._source)
+        self._connections = connections
+        self._files = files or Files()
+        self._packed: tuple[str, bytes] = ("", b"")
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get("/", self._index),
+            web.get("/console/board", self._board),
+            web.get("/console/live", self._live, allow_head=False),
+            web.get("/console/{path:.+}", self._asset),
+        ]
+
+    async def close(self, _: object = None) -> None:
+        """End the watch and all streams, because the port closes."""
+        await self._feed.close()
+
+    async def _index(self, request: web.Request) -> web.Response:
+        asset = self._files.index()
+        policy = _POLICY.format(hash=self._files.script_hash())
+        headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache", "ETag": asset.tag}
+        return _respond(request, asset.body, asset.packed, asset.type, headers)
+
+    async def _asset(self, request: web.Request) -> web.Response:
+        asset = self._files.find(request.match_info["path"])
+        if asset is None:
+            raise web.HTTPNotFound(text=f"{request.path}: the console has no such file\n")
+        headers = {"Cache-Control": "no-cache", "ETag": asset.tag}
+        return _respond(request, asset.body, asset.packed, asset.type, headers)
+
+    async def _board(self, request: web.Request) -> web.Response:
+        refusal = await self._refusal(request)
+        if refusal is not None:
+            return refusal
+        try:
+            with self._connections.serving(request):
+                version, body = await self._feed.snapshot()
+        except SourceLost as error:
+            return refused(refusal_of(Status(Code.UNAVAILABLE, f"{error}; retry")))
+        if self._packed[0] != version:
+            self._packed = (version, gzip.compress(body, 5) if len(body) >= _PACK_FROM else b"")
+        headers = {"Cache-Control": "no-cache", "ETag": f'"{version}"'}
+        return _respond(request, body, self._packed[1] or None, "application/json", headers)
+
+    async def _live(self, request: web.Request) -> web.StreamResponse:
+        refusal = await self._refusal(request)
+        if refusal is not None:
+            return refusal
+        since = request.query.get("since", "")
+        if not since.isdecimal() or len(since) > _MOST_DIGITS:
+            error = InvalidArgument(f"since: {since[:20]!r} is not a number; use that of the board", field="since")
+            return refused(refusal_of_error(error))
+        headers = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        frames = self._feed.frames(request.query.get("board", ""), int(since))
+        with suppress(ConnectionError), self._connections.serving(request):  # the client may disconnect
+            try:
+                async with aclosing(frames):
+                    async for frame in frames:
+                        with self._connections.writing(request):
+                            await response.write(frame)
+            except BoardReset:
+                await response.write(b"event: reset\ndata: {}\n\n")
+        return response
+
+    async def _refusal(self, request: web.Request) -> web.Response | None:
+        """Return the response for a reader that may not see the queues, otherwise None."""
+        status = await self._source.admit(rest_call(request, SERVICE, USUAL_SECONDS))
+        return None if status is None else refused(refusal_of(status))
+
+
+def _respond(
+    request: web.Request, body: bytes, packed: bytes | None, content_type: str, headers: dict[str, str]
+) -> web.Response:
+    """Return a response, compressed if the client accepts that, or 304 if the client has it already."""
+    headers = {**headers, "Vary": "Accept-Encoding"}
+    known = request.headers.get("If-None-Match", "")
+    if headers["ETag"] in (each.strip().removeprefix("W/") for each in known.split(",")):
+        return web.Response(status=304, headers=headers)
+    if packed is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        body = packed
+    return web.Response(body=body, headers={**headers, "Content-Type": content_type})

@@ -1,0 +1,57 @@
+/** What state a queue is in, and whether a human should look at it. */
+import { depth, now, queues, shape, stores, tick } from "./board.mjs";
+import { computed } from "./html.mjs";
+
+/** Milliseconds that a message may wait while nothing is taken out faster than it comes in. */
+const BACKING_UP_AFTER = 60_000;
+
+/** @typedef {import("./board.mjs").Queue} Queue */
+
+/** @param {Queue} queue */
+export const isFull = (queue) => queue.limit >= 0 && depth(queue) >= queue.limit;
+/** @param {Queue} queue */
+export const isBackingUp = (queue) =>
+  queue.ready > 0 && queue.oldest > 0 && now() - queue.oldest > BACKING_UP_AFTER && queue.outRate <= queue.inRate;
+/** @param {Queue} queue */
+const hasFailed = (queue) => stores.value.some(({ store, problem }) => problem && store === queue.store);
+
+/** The filters above the table of queues. */
+export const FILTERS = [
+  { id: "attention", label: "Needs attention", test: (/** @type {Queue} */ each) => each.dead > 0 || isFull(each) || isBackingUp(each) || hasFailed(each) },
+  { id: "dead", label: "Dead", test: (/** @type {Queue} */ each) => each.dead > 0 },
+  { id: "backing", label: "Backing up", test: isBackingUp },
+  { id: "full", label: "Full", test: isFull },
+];
+
+const hasOwned = computed(() => (shape.value, queues().some((queue) => queue.owner)));
+
+/**
+ * The state of a queue as a word, and its kind.
+ * @param {Queue} queue
+ */
+export function stateOf(queue) {
+  if (hasFailed(queue)) return { word: "Store failed", kind: "bad" };
+  if (isFull(queue)) return { word: "Full", kind: "bad" };
+  if (queue.draining) return { word: "Draining", kind: "" };
+  if (hasOwned.value && !queue.owner) return { word: "by hand", kind: "" };
+  return { word: "Ready", kind: "ok" };
+}
+
+/** Sums over all queues, and how many each filter shows. */
+export const totals = computed(() => {
+  tick.value;
+  const sums = { queues: 0, ready: 0, leased: 0, dead: 0, deadIn: 0, in: 0, out: 0, filters: FILTERS.map(() => 0) };
+  for (const queue of queues()) {
+    sums.queues += 1;
+    sums.ready += queue.ready;
+    sums.leased += queue.leased;
+    sums.dead += queue.dead;
+    sums.deadIn += queue.dead > 0 ? 1 : 0;
+    sums.in += queue.inRate;
+    sums.out += queue.outRate;
+    FILTERS.forEach(({ test }, i) => {
+      if (test(queue)) sums.filters[i] += 1;
+    });
+  }
+  return sums;
+});

@@ -1,0 +1,187 @@
+/** The queues of the server with their numbers, as the page knows them. */
+import { batch, signal } from "./html.mjs";
+
+/**
+ * @typedef {object} Queue
+ * @property {number} row its place in the frames of the stream
+ * @property {string} id empty if there is a name
+ * @property {string} name
+ * @property {string} label the name, or the ID if there is none
+ * @property {string[]} tags
+ * @property {string} store
+ * @property {number} limit -1 if there is none
+ * @property {string} owner
+ * @property {boolean} draining
+ * @property {number} created
+ * @property {number} ready
+ * @property {number} delayed
+ * @property {number} leased
+ * @property {number} dead
+ * @property {number} added
+ * @property {number} removed
+ * @property {number} oldest
+ * @property {number} inRate messages added per second
+ * @property {number} outRate messages popped and acknowledged per second
+ */
+
+/** @typedef {{store: string, epoch: string, problem: string}} Store */
+
+const DEFINED = ["id", "name", "tags", "store", "limit", "owner", "draining", "created"];
+const NUMBERS = ["ready", "delayed", "leased", "dead", "added", "removed", "oldest"];
+
+/** Grows with every frame. */
+export const tick = signal(0);
+/** Grows when queues come, go or change their definition. */
+export const shape = signal(0);
+/** Whether a board was loaded. */
+export const loaded = signal(false);
+/** @type {import("@preact/signals").Signal<Record<string, any>>} */
+export const server = signal({});
+/** @type {import("@preact/signals").Signal<Store[]>} */
+export const stores = signal([]);
+/** What stores have lost while the page was open. */
+export const losses = signal(/** @type {{store: string, queues: number, messages: number, at: number}[]} */ ([]));
+
+/** @type {Map<number, Queue>} */
+const byRow = new Map();
+/** @type {Map<string, Queue>} */
+const byRef = new Map();
+/** @type {Set<Queue>} queues with a rate that is not 0 */
+const moving = new Set();
+let boardId = "";
+let number = -1;
+let frameAt = 0;
+let offset = 0;
+
+/** The time of the server in milliseconds. */
+export const now = () => Date.now() + offset;
+/** The board and the frame that the page has. */
+export const position = () => ({ board: boardId, number });
+export const queues = () => [...byRow.values()];
+/** @param {string} ref the name of a queue, or the ID of one without a name */
+export const find = (ref) => byRef.get(ref);
+/** @param {Queue} queue */
+export const depth = (queue) => queue.ready + queue.delayed + queue.leased + queue.dead;
+
+/**
+ * Replace everything by a snapshot.
+ * @param {any} snapshot
+ */
+export function load(snapshot) {
+  const before = new Map([...byRow.values()].map((queue) => [queue.label, queue]));
+  byRow.clear();
+  byRef.clear();
+  moving.clear();
+  snapshot.row.forEach((/** @type {number} */ row, /** @type {number} */ i) => {
+    define(row, DEFINED.map((column) => snapshot[column][i]));
+    Object.assign(/** @type {object} */ (byRow.get(row)), Object.fromEntries(NUMBERS.map((each) => [each, snapshot[each][i]])));
+  });
+  batch(() => {
+    lose(snapshot.stores, before);
+    boardId = snapshot.board;
+    number = snapshot.number;
+    frameAt = snapshot.at;
+    offset = snapshot.at - Date.now();
+    stores.value = snapshot.stores;
+    server.value = snapshot.server;
+    loaded.value = true;
+    shape.value += 1;
+    tick.value += 1;
+  });
+}
+
+/**
+ * Note what stores have lost: a new epoch means that a store has other contents than before.
+ * @param {Store[]} present
+ * @param {Map<string, Queue>} before
+ */
+function lose(present, before) {
+  const lost = stores.value.flatMap((old) => {
+    const same = present.find((each) => each.store === old.store);
+    if (!same || same.epoch === old.epoch) return [];
+    const gone = [...before.values()].filter((queue) => queue.store === old.store);
+    return [{ store: old.store, queues: gone.length, messages: gone.reduce((sum, each) => sum + depth(each), 0), at: now() }];
+  });
+  if (lost.length) losses.value = [...losses.value, ...lost].slice(-5);
+}
+
+/**
+ * Add what a frame reports.
+ * @param {number} n the frame's number
+ * @param {any} frame
+ * @returns {boolean} whether it follows the newest one; otherwise the board has to be loaded again
+ */
+export function apply(n, frame) {
+  const hasChanges = Object.keys(frame).length > 1;
+  if (hasChanges && n <= number) return true;
+  if (n > number + (hasChanges ? 1 : 0)) return false;
+  batch(() => {
+    number = Math.max(number, n);
+    offset = frame.at - Date.now();
+    for (const row of frame.gone ?? []) forget(row);
+    for (const [row, ...values] of frame.queues ?? []) define(row, values);
+    count(frame);
+    if (frame.stores) {
+      lose(frame.stores, new Map());
+      stores.value = frame.stores;
+    }
+    if (frame.server) server.value = frame.server;
+    if (frame.gone || frame.queues) shape.value += 1;
+    tick.value += 1;
+  });
+  return true;
+}
+
+/**
+ * @param {number} row
+ * @param {any[]} values those of `DEFINED`
+ */
+function define(row, values) {
+  const fields = Object.fromEntries(DEFINED.map((column, i) => [column, values[i]]));
+  const known = byRow.get(row);
+  const fresh = { ready: 0, delayed: 0, leased: 0, dead: 0, added: 0, removed: 0, oldest: 0, inRate: 0, outRate: 0 };
+  const queue = /** @type {Queue} */ ({ ...(known ?? fresh), ...fields, row, label: fields.name || fields.id });
+  if (known) moving.delete(known);
+  byRow.set(row, queue);
+  byRef.set(queue.label, queue);
+}
+
+/** @param {number} row */
+function forget(row) {
+  const queue = byRow.get(row);
+  if (!queue) return;
+  byRow.delete(row);
+  moving.delete(queue);
+  if (byRef.get(queue.label) === queue) byRef.delete(queue.label);
+}
+
+/** @param {any} frame */
+function count(frame) {
+  const seconds = Math.max(0.2, (frame.at - frameAt) / 1000);
+  frameAt = frame.at;
+  const changed = new Set();
+  for (const [row, ready, delayed, leased, dead, added, removed, oldest] of frame.counts ?? []) {
+    const queue = byRow.get(row);
+    if (!queue) continue;
+    changed.add(queue);
+    queue.inRate = smooth(queue.inRate, (added - queue.added) / seconds);
+    queue.outRate = smooth(queue.outRate, (removed - queue.removed) / seconds);
+    Object.assign(queue, { ready, delayed, leased, dead, added, removed, oldest });
+    moving.add(queue);
+  }
+  for (const queue of moving) {
+    if (changed.has(queue)) continue;
+    queue.inRate = smooth(queue.inRate, 0);
+    queue.outRate = smooth(queue.outRate, 0);
+    if (!queue.inRate && !queue.outRate) moving.delete(queue);
+  }
+}
+
+/**
+ * @param {number} old
+ * @param {number} value
+ */
+function smooth(old, value) {
+  const next = old ? old * 0.6 + value * 0.4 : value;
+  return next < 0.05 ? 0 : next;
+}

@@ -1,0 +1,35 @@
+/** The server: its version, its memory, its stores. */
+import { html } from "../html.mjs";
+import { now, queues, server, stores, tick } from "../board.mjs";
+import { totals } from "../attention.mjs";
+import { bytes, count, duration, percent, rate } from "../format.mjs";
+import { Commands } from "../parts/dialog.mjs";
+import { Meter } from "../parts/small.mjs";
+import { Time } from "../parts/times.mjs";
+import { curl } from "../commands.mjs";
+
+export function ServerScreen() {
+  tick.value;
+  const { version = "", started = 0, memory = 0, watermark = 0 } = server.value;
+  const sums = totals.value;
+  const fact = (/** @type {string} */ label, /** @type {unknown} */ value) => html`<dt>${label}</dt><dd>${value}</dd>`;
+  return html`<div class="head"><h1>Server</h1><span class="state">${version ? `queuelet ${version}` : "…"}</span></div>
+    <div class="tiles four">
+      <div class="tile"><span>Up</span><b>${started ? duration(now() - started) : "—"}</b></div>
+      <div class="tile"><span>Queues</span><b>${count(sums.queues)}</b></div>
+      <div class="tile"><span>In / out a second</span><b class="live">${rate(sums.in)}<small>/ ${rate(sums.out)}</small></b></div>
+      <div class="tile"><span>Memory of watermark</span><b class="live">${watermark ? percent(memory, watermark) : "—"}</b></div></div>
+    <div class="card pane"><h2>Memory</h2><dl>
+      ${fact("Accounted", html`${bytes(memory)} <${Meter} value=${memory} of=${watermark} label="Memory" />`)}
+      ${fact("Watermark", html`${bytes(watermark)} <span class="muted">past which Add is refused</span>`)}
+      ${fact("Started", html`<${Time} ms=${started} both />`)}</dl></div>
+    <div class="card"><table><thead><tr><th scope="col">Store</th><th scope="col" class="l">State</th><th scope="col">Queues</th><th scope="col">Messages</th><th scope="col" class="l hide">Epoch</th></tr></thead>
+      <tbody>${stores.value.map(({ store, epoch, problem }) => {
+        const of = queues().filter((queue) => queue.store === store);
+        const messages = of.reduce((sum, each) => sum + each.ready + each.delayed + each.leased + each.dead, 0);
+        return html`<tr><td class="name">${store === "DISK" ? "Disk" : "Memory"}</td><td class="l">${problem ? html`<span class="state bad">failed</span> ${problem}` : html`<span class="state ok">Ready</span>`}</td>
+          <td>${count(of.length)}</td><td>${count(messages)}</td><td class="l hide mono">${epoch}</td></tr>`;
+      })}</tbody></table></div>
+    <p class="small muted after">An epoch is a random ID of a store's contents. If it changes, the store has lost or replaced them, and every page says so.</p>
+    <${Commands} lines=${["queuelet stats", curl("GET", "v1/stats")]} />`;
+}
