@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -105,15 +106,15 @@ def test_changes_come_as_frames(rest: Rest, rpc: Rpc) -> None:
         assert row in _frame_with(stream, "gone", str(row))["gone"]
 
 
-def _frame_with(stream: object, key: str, text: str) -> dict[str, list[list[int]]]:
+def _frame_with(stream: object, key: str, text: str) -> dict[str, Any]:
     while True:
         line = stream.readline().decode()  # type: ignore[attr-defined]  # an HTTPResponse
         assert line, "the stream ended"
         if line.startswith("data: ") and text in line and key in (frame := json.loads(line[6:])):
-            return frame  # type: ignore[no-any-return]  # from JSON
+            return dict(frame)
 
 
-def _row_of(frame: dict[str, list[list[int]]], name: str) -> int:
+def _row_of(frame: dict[str, Any], name: str) -> int:
     return next(each[0] for each in frame["queues"] if name in each)
 
 
