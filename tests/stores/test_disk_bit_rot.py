@@ -62,6 +62,18 @@ def fill_and_rot(harness: DiskHarness, seed: int) -> tuple[list[bytes], list[int
     return bodies, rotten
 
 
+def test_looking_at_a_damaged_message_sets_nothing_aside(harness: DiskHarness) -> None:
+    """Tail looks at messages in the middle of other calls, which must not lose them meanwhile."""
+    bodies, rotten = fill_and_rot(harness, 1)
+    harness.store = harness.restarted()
+    messages = harness.messages
+    forgotten: list[int] = []
+    messages.report_damaged(forgotten.append)
+    looked = [messages.look(seq) for seq in range(1, COUNT + 1)]
+    assert looked == [None if each in rotten else body for each, body in enumerate(bodies)]
+    assert (len(messages), messages.damaged, forgotten) == (COUNT, 0, [])
+
+
 @pytest.mark.parametrize("seed", range(soaked(20, 1_000)))
 def test_a_flipped_bit_is_found_and_the_message_is_set_aside_alone(harness: DiskHarness, seed: int) -> None:
     bodies, rotten = fill_and_rot(harness, seed)
