@@ -88,6 +88,14 @@ def test_queues_are_declared_and_removed(rest: Rest) -> None:
     assert removed["results"][0]["outcome"] == "OUTCOME_REMOVED"
 
 
+def test_a_durable_queue_is_on_disk_by_either_name(tmp_path: Path) -> None:
+    with ServerProcess("--data-dir", str(tmp_path / "data")) as server:
+        rest = Rest(server.rest_url)
+        for store in ("DISK", "BOLTDB", 2):
+            assert rest.new_queue(store=store)["store"] == "DISK"
+        assert server.stop() == 0
+
+
 def test_statistics_are_those_of_the_server_or_of_a_queue(rest: Rest, path: str) -> None:
     rest.post(path, {})
     assert rest.get(f"{path}/stats")["queue"]["enqueued"] == "1"

@@ -65,7 +65,7 @@ class GatewayPort(HttpPort):
                 *outermost,
                 _errors,
                 refuse_web_pages(hosts, origins, refused=lambda why: refused(foreign(why))),
-                _cross_origin(frozenset(origins)),
+                *([_cross_origin(frozenset(origins))] if origins else []),
             ],
             protocol=GatewayProtocol,
             shutdown_timeout=shutdown_timeout,

@@ -18,7 +18,7 @@ USUAL_SECONDS = 60.0
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RestCall:
     """A call that came as an HTTP request. The server's handlers see it as they see a call over gRPC."""
 
@@ -58,8 +58,8 @@ class Caller(Protocol):
             call: the call.
         """
 
-    async def unary(self, method: str, request: bytes, call: RestCall) -> bytes | Status:
-        """Make a call; return its response, or the status that it was refused with."""
+    def unary(self, method: str, request: bytes, call: RestCall) -> bytes | Status | Awaitable[bytes | Status]:
+        """Make a call; return its response or the status that it was refused with, or an awaitable of either."""
 
     async def stream(self, method: str, request: bytes, send: Send, call: RestCall) -> Status | None:
         """Make a call with a stream of responses; return None if it succeeded, otherwise its status."""

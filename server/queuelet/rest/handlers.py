@@ -22,6 +22,7 @@ from queuelet.rest.refusals import Refusal, foreign, no_such_path, refusal_of, r
 from queuelet.rest.routes import Match, NoRoute, Route, Routes, WrongVerb, queue_routes
 from queuelet.web.connections import HttpConnections
 from queuelet.web.guard import why_not_consumed
+from queuelet.wire.errors import Status
 
 log = structlog.get_logger()
 
@@ -84,7 +85,7 @@ class RestHandlers:
         if route.method == "Pop" and request.method == hdrs.METH_GET and (why := why_not_consumed(request)):
             return refused(foreign(why))
         try:
-            with self._bodies.holder(request.remote or "", lambda: _abort(request)) as holder:
+            with Holder(self._bodies, request.remote or "", lambda: _abort(request)) as holder:
                 return await self._call(request, match, holder)
         except QueueletError as error:
             return refused(refusal_of_error(error, negz=route.is_negz))
@@ -99,18 +100,22 @@ class RestHandlers:
         if status is not None:
             return refused(refusal_of(status, negz=route.is_negz))
         data = await self._request(request, match, holder)
-        with self._connections.serving(request):
-            if route.streams:
+        if route.streams:
+            with self._connections.serving(request):
                 return await self._stream(request, route, data, call, timeout, holder)
-            async with _deadline(timeout):
-                response = await self._caller.unary(route.call, data, call)
-            if not isinstance(response, bytes):
-                return refused(refusal_of(response, negz=route.is_negz))
-            if len(response) > _LARGE:
-                converting = self._convert(route, response, holder)
-                del response  # its memory is needed for the JSON
-                return await self._large(request, await converting, holder)
+        response = self._caller.unary(route.call, data, call)
+        if not isinstance(response, bytes | Status):
+            with self._connections.serving(request):
+                async with _deadline(timeout):
+                    response = await response
+        if not isinstance(response, bytes):
+            return refused(refusal_of(response, negz=route.is_negz))
+        if len(response) <= _LARGE:
             return as_json(to_json(route.response.FromString(response)))
+        with self._connections.serving(request):
+            converting = self._convert(route, response, holder)
+            del response  # its memory is needed for the JSON
+            return await self._large(request, await converting, holder)
 
     async def _stream(  # noqa: PLR0913, PLR0917  # all that is known of the call
         self,

@@ -6,24 +6,41 @@ address that holds the most. So a client that reads what it asked for keeps its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 
 class Holder:
-    """A request whose bodies are counted."""
+    """A request whose bodies are counted, for as long as it is served in this context."""
 
-    __slots__ = ("_of", "close", "held", "host", "moved")
+    __slots__ = ("_of", "close", "held", "host", "is_closed", "moved")
 
     def __init__(self, of: HeldBytes, host: str, close: Callable[[], object]) -> None:
+        """Make one without bodies.
+
+        Args:
+            of: where the bytes count.
+            host: the client's address.
+            close: closes the connection.
+        """
         self._of = of
         self.host = host
         self.close = close
-        """Closes the connection."""
         self.held = 0
         """Bytes that it holds."""
+        self.is_closed = False
+        """Whether its connection was closed because of the limit."""
         self.moved = 0
         """When its bytes last changed, as a number that grows with each change of any holder."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._of.forget(self)
 
     def hold(self, size: int) -> None:
         """Count more bytes, or fewer if `size` is negative."""
@@ -47,25 +64,11 @@ class HeldBytes:
         self.closed = 0
         """Connections that were closed because of the limit."""
 
-    @contextmanager
-    def holder(self, host: str, close: Callable[[], object]) -> Iterator[Holder]:
-        """Count the bodies of a request for as long as it is served in this context.
-
-        Args:
-            host: the client's address.
-            close: closes the connection.
-        """
-        holder = Holder(self, host, close)
-        self._holders.add(holder)
-        try:
-            yield holder
-        finally:
-            self._forget(holder)
-
     def count(self, holder: Holder, size: int) -> None:
-        """Count more bytes of a holder, unless it was closed; close connections if they are too many."""
-        if holder not in self._holders:
+        """Count more bytes of a holder, and close connections if they are too many."""
+        if holder.is_closed:
             return
+        self._holders.add(holder)
         self._changes += 1
         holder.moved = self._changes
         holder.held += size
@@ -78,11 +81,13 @@ class HeldBytes:
             chosen = min(
                 (each for each in self._holders if each.host == host and each.held), key=lambda each: each.moved
             )
-            self._forget(chosen)
+            self.forget(chosen)
+            chosen.is_closed = True
             self.closed += 1
             chosen.close()
 
-    def _forget(self, holder: Holder) -> None:
+    def forget(self, holder: Holder) -> None:
+        """Count nothing of a holder any more."""
         if holder in self._holders:
             self._holders.remove(holder)
             self.total -= holder.held

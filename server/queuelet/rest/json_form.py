@@ -48,7 +48,10 @@ _EXAMPLES = {
 
 def to_json(message: Message) -> str:
     """Return a message as JSON in one line."""
-    return json.dumps(to_plain(message), ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(to_plain(message))
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def to_plain(message: Message) -> dict[str, Any]:
@@ -70,7 +73,8 @@ def _converter(field: FieldDescriptor) -> Callable[[Any], Any]:
     if field.cpp_type in _LONG:
         return str
     if field.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
-        names = {number: value.name for number, value in _enum(field).values_by_number.items()}
+        # Of two names for a number, the first one in the .proto file: DISK and not BOLTDB.
+        names = {value.number: value.name for value in reversed(_enum(field).values)}
         return lambda number: names.get(number, number)
     if field.type == FieldDescriptor.TYPE_BYTES:
         return _to_base64
@@ -106,7 +110,7 @@ def read_json(text: bytes | str, message: Message, field: str = "") -> None:
         InvalidArgument: the text is not JSON, or a field is unknown or has a wrong value.
     """
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = _DECODER.decode(text if isinstance(text, str) else text.decode())
     except (ValueError, RecursionError) as error:
         why = "too deep" if isinstance(error, RecursionError) else str(error)
         raise InvalidArgument(f"body: not valid JSON ({why[:200]}); send a JSON object", field="body") from None
@@ -300,6 +304,9 @@ _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _quoted(value: object) -> str:

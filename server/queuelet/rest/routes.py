@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -24,6 +24,9 @@ from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import NEGZ_SERVICE, SERVICE
 
 _NEGZ_METHODS = frozenset(q_pb2.DESCRIPTOR.services_by_name["Q"].methods_by_name)
+
+_CACHED = 1_000
+"""How many paths are remembered with their routes."""
 
 _VERBS = ("get", "put", "post", "delete", "patch")
 
@@ -112,8 +115,10 @@ class Routes:
             if route.verb in node.routes:
                 raise ValueError(f"{route.verb} {route.template}: there are two routes; give each its own path")
             node.routes[route.verb] = route
+        self.match = lru_cache(maxsize=_CACHED)(self._match)
+        """As `_match`. Programs use few paths, each of them often."""
 
-    def match(self, verb: str, path: str) -> Match:
+    def _match(self, verb: str, path: str) -> Match:
         """Return the route of a request.
 
         Args:

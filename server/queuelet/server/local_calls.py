@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 
 from queuelet.rest.calls import RestCall, Send
 from queuelet.server.endpoint import ClientGone, Endpoint
@@ -22,10 +22,9 @@ class LocalCalls:
             return Status(Code.UNIMPLEMENTED, f"{method}: this server does not have this method; upgrade it")
         return endpoint.admit(call)
 
-    async def unary(self, method: str, request: bytes, call: RestCall) -> bytes | Status:
+    def unary(self, method: str, request: bytes, call: RestCall) -> bytes | Status | Awaitable[bytes | Status]:
         """Make an admitted call."""
-        response = self._endpoints[method].unary(request, call)
-        return response if isinstance(response, bytes | Status) else await response
+        return self._endpoints[method].unary(request, call)
 
     async def stream(self, method: str, request: bytes, send: Send, call: RestCall) -> Status | None:
         """Make an admitted call with a stream of responses."""

@@ -9,6 +9,7 @@ cluster.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from aiohttp import web
@@ -108,6 +109,7 @@ def _normal(host: str) -> str:
     return host.strip().lower().removeprefix("[").removesuffix("]").removesuffix(".")
 
 
+@lru_cache(maxsize=256)
 def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(host.partition("%")[0])

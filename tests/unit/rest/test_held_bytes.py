@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuelet.rest.held_bytes import HeldBytes
+from queuelet.rest.held_bytes import HeldBytes, Holder
 
 STEPS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), max_size=60)
 
@@ -18,7 +18,7 @@ def test_the_total_never_exceeds_the_limit(steps: list[tuple[int, int]]) -> None
     closed: list[int] = []
     with ExitStack() as stack:
         holders = [
-            stack.enter_context(held.holder(f"host {number % 3}", lambda number=number: closed.append(number)))  # type: ignore[misc]  # mypy infers no type for it
+            stack.enter_context(Holder(held, f"host {number % 3}", lambda number=number: closed.append(number)))  # type: ignore[misc]  # mypy infers no type for it
             for number in range(10)
         ]
         for number, size in steps:
@@ -37,9 +37,9 @@ def test_the_total_never_exceeds_the_limit(steps: list[tuple[int, int]]) -> None
 def test_the_one_that_moved_longest_ago_is_closed() -> None:
     held = HeldBytes(100)
     closed: list[str] = []
-    with held.holder("a", lambda: closed.append("stalled")) as stalled:
+    with Holder(held, "a", lambda: closed.append("stalled")) as stalled:
         stalled.hold(60)
-        with held.holder("a", lambda: closed.append("reading")) as reading:
+        with Holder(held, "a", lambda: closed.append("reading")) as reading:
             reading.hold(40)
             reading.hold(-20)
             reading.hold(80)
@@ -49,7 +49,7 @@ def test_the_one_that_moved_longest_ago_is_closed() -> None:
 
 def test_a_body_that_was_sent_is_no_longer_held() -> None:
     held = HeldBytes(10)
-    with held.holder("a", lambda: None) as holder:
+    with Holder(held, "a", lambda: None) as holder:
         for _ in range(5):
             holder.hold(10)
             holder.hold(-10)
