@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 _LAST_PORT = 65_535
 
 
@@ -12,3 +14,8 @@ def split_address(address: str) -> tuple[str, int]:
     if not separator or bare or not port.isdecimal() or int(port) > _LAST_PORT:
         raise ValueError(f"{address!r} is not a valid address; write host:port, [IPv6]:port, or :port for any")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def reason_of(error: OSError) -> str:
+    """Return why an address cannot be listened on, without the address."""
+    return os.strerror(error.errno) if error.errno else str(error)

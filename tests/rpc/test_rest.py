@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from queuelet.rest.routes import queue_routes
+from support.gateway_process import GatewayProcess
 from support.pages import samples
 from support.patience import patient
 from support.rest import Event, Rest, events, queue_path
@@ -485,8 +486,10 @@ def test_a_taken_port_is_an_error_only_if_it_was_asked_for() -> None:
     """By default a server starts even if another one has the usual port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(RuntimeError, match="ended with 1"):
+        with pytest.raises(RuntimeError, match=f"--http {address}: Address already in use; give another address"):
             ServerProcess("--http", address).start()
+        with pytest.raises(RuntimeError, match=f"--listen {address}: Address already in use; give another address"):
+            GatewayProcess(":1", "--listen", address).start()
     free = ("--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0")
     with ServerProcess(*free, free_ports=False) as first, ServerProcess(*free, free_ports=False) as second:
         assert second.http_port == 0

@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, GCCollecto
 from prometheus_client.exposition import generate_latest
 
 from queuelet import __version__
-from queuelet.addresses import split_address
+from queuelet.addresses import reason_of, split_address
 from queuelet.bounds import Bounds
 from queuelet.client.connection import Connection
 from queuelet.client.raw_calls import RawCalls
@@ -109,7 +109,7 @@ class Gateway:
         settings = self._settings
         with stopped_by_signals(self.request_stop, self._stop.is_set):
             async with self._calls:
-                port = await self._port.listen(*split_address(settings.listen), self._tls)
+                port = await self._listen()
                 log.info(
                     "gateway initialised",
                     listen=settings.listen,
@@ -125,6 +125,13 @@ class Gateway:
                 self._caller.stop()
                 await self._port.stop()
         log.info("stopped")
+
+    async def _listen(self) -> int:
+        try:
+            return await self._port.listen(*split_address(self._settings.listen), self._tls)
+        except OSError as error:
+            text = f"--listen {self._settings.listen}: {reason_of(error)}; give another address, such as 127.0.0.1:8080"
+            raise OSError(text) from error
 
     def _warn(self) -> None:
         """Warn if others than this machine can use the gateway's token."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import resource
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import structlog
 import uvloop
 
 from queuelet import __version__
-from queuelet.addresses import split_address
+from queuelet.addresses import reason_of, split_address
 from queuelet.bounds import Bounds, fitting
 from queuelet.certificates import FileFigures
 from queuelet.clock import CLOCK, now_ns
@@ -230,12 +229,12 @@ class Server:
             return await self._gateway.listen(*split_address(address), tls)
         except OSError as error:
             if self._settings.http is not None:
-                raise
+                raise OSError(f"--http {address}: {reason_of(error)}; give another address, or '' for none") from error
             log.warning(
                 "serving without REST, because its usual port cannot be opened; give another one with --http, "
                 "or --http '' for none",
                 http=address,
-                error=os.strerror(error.errno) if error.errno else str(error),
+                error=reason_of(error),
             )
             return 0
 
