@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from queuelet.v1 import queue_pb2 as pb
 from support.browser import OpenPage
@@ -34,7 +34,12 @@ CORPUS = {
 
 def _refuse_alerts(page: Page) -> list[str]:
     shown: list[str] = []
-    page.on("dialog", lambda dialog: (shown.append(dialog.message), dialog.dismiss()))
+
+    def refuse(dialog: Dialog) -> None:
+        shown.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
     return shown
 
 
