@@ -73,13 +73,13 @@ class _Server:
         if method not in self._methods:
             make: Any = self._channel.unary_unary(f"/{SERVICE}/{method}")
             self._methods[method] = make
-        answer: bytes = await self._methods[method](request)
-        return answer
+        response: bytes = await self._methods[method](request)
+        return response
 
     async def new_queue(self, store: str) -> str:
         request = pb.NewQueueRequest(store=store, limit=-1)
-        answer = await self.call("NewQueue", request.SerializeToString())
-        return pb.NewQueueResponse.FromString(answer).queue.meta.id
+        response = await self.call("NewQueue", request.SerializeToString())
+        return pb.NewQueueResponse.FromString(response).queue.meta.id
 
     async def span(self, messages: int, callers: int, batch: int, once: Callable[[], Awaitable[object]]) -> _Span:
         """Distribute this many messages over callers, `batch` per call."""
@@ -148,7 +148,7 @@ async def _run(  # noqa: PLR0913  # each argument is a setting of the measuremen
     return rows
 
 
-async def _leases(  # noqa: PLR0913, PLR0917  # as above
+async def _leases(  # noqa: PLR0913, PLR0917  # each argument is a setting of the measurement
     server: _Server, store: str, batch: int, callers: int, rounds: int, messages: int
 ) -> list[Figure]:
     """Measure a lease and its ack after the Add before it."""
@@ -219,8 +219,8 @@ async def _compare_with_bare(server: _Server, folder: Path, rounds: int, *, quic
 def _commits(folder: Path) -> int:
     """Return how many transactions the Disk store has written."""
     serving = next(line for line in (folder / "output").read_text().splitlines() if '"serving"' in line)
-    with urlopen(f"http://127.0.0.1:{json.loads(serving)['metrics_port']}/metrics") as answer:
-        lines = answer.read().decode().splitlines()
+    with urlopen(f"http://127.0.0.1:{json.loads(serving)['metrics_port']}/metrics") as response:
+        lines = response.read().decode().splitlines()
     return int(float(next(line for line in lines if line.startswith("queuelet_disk_commit_seconds_count")).split()[1]))
 
 

@@ -10,7 +10,7 @@ from queuelet.core.manager import Manager
 from queuelet.core.tokens import Tokens
 from queuelet.definition import StoreKind
 from queuelet.server.endpoint import Endpoint
-from queuelet.server.handlers import Service
+from queuelet.server.handlers.service import Service
 from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Lifecycle
 from queuelet.stores.memory import MemoryStore
@@ -32,7 +32,7 @@ class FakeCall:
 
 
 def our_handlers() -> tuple[Handlers, str]:
-    """Return our server's methods as functions from request bytes to response bytes, and the id of a queue."""
+    """Return our server's methods as functions from request bytes to response bytes, and the ID of a queue."""
     budget = MemoryBudget(1 << 50)
     stores = {StoreKind.MEMORY: MemoryStore(budget)}
     manager = Manager(stores, bounds=Bounds(), budget=budget, tokens=Tokens(1))
@@ -46,9 +46,9 @@ def our_handlers() -> tuple[Handlers, str]:
     table = Service(manager, lifecycle, started=0).tables()[SERVICE]
     endpoints = [Endpoint(SERVICE, method, lifecycle=lifecycle, latencies=latencies) for method in table]
     handlers = {endpoint.method.name: bound(endpoint) for endpoint in endpoints}
-    answer = handlers["NewQueue"](pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=1_000_000_000).SerializeToString())
-    assert isinstance(answer, bytes)
-    return handlers, pb.NewQueueResponse.FromString(answer).queue.meta.id
+    response = handlers["NewQueue"](pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=1_000_000_000).SerializeToString())
+    assert isinstance(response, bytes)
+    return handlers, pb.NewQueueResponse.FromString(response).queue.meta.id
 
 
 def requests(queue: str, batch: int, size: int) -> dict[str, bytes]:

@@ -88,7 +88,7 @@ def _steps_case(name: str, size: int) -> Callable[[int, Progress], list[Figure]]
             "make stored form": _per_call(lambda _: draft.stored(ids.made(1), time_ns())),
             "same, time shared": _per_call(lambda _: draft.stored(ids.made(1), now)),
             "append": _per_call(lambda _: messages.append(next(seqs), body)),
-            "take and answer": _per_call(lambda _: messages.take()),
+            "take and respond": _per_call(lambda _: messages.take()),
         }
 
     def plain() -> dict[str, float]:
@@ -105,7 +105,7 @@ def _steps_case(name: str, size: int) -> Callable[[int, Progress], list[Figure]]
             "make stored form": _per_call(lambda _: plain_protobuf.new_message(parsed)),
             "same, time shared": _per_call(lambda _: plain_protobuf.new_message(parsed)),
             "append": _per_call(append),
-            "take and answer": _per_call(lambda _: pb.PopResponse(message=queue.popleft()).SerializeToString()),
+            "take and respond": _per_call(lambda _: pb.PopResponse(message=queue.popleft()).SerializeToString()),
         }
 
     return lambda rounds, progress: _alternate(name, rounds, progress, ours=ours, plain=plain)

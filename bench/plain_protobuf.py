@@ -1,11 +1,11 @@
 """The baseline: the same queue written the plain way, with generated protobuf classes throughout.
 
 Requests are parsed by their generated class, a message is stored as the object of the response, and responses are
-serialized by their generated class. It has no waiting calls, producer ids, metrics, bounds or memory budget, so it does
+serialized by their generated class. It has no waiting calls, producer IDs, metrics, bounds or memory budget, so it does
 less than the server. It shows what the server's own message format gains.
 
 Run it alone with `python -m bench.plain_protobuf`: it serves Add, Pop, AddBatch and PopBatch of queuelet.v1, for any
-queue id.
+queue ID.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ async def _serve() -> None:
         name: grpc.unary_unary_rpc_method_handler(
             _served(method),
             request_deserializer=request_class.FromString,
-            response_serializer=lambda answer: answer.SerializeToString(),
+            response_serializer=lambda response: response.SerializeToString(),
         )
         for name, (method, request_class) in methods(PlainQueues()).items()
     }

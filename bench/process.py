@@ -1,4 +1,4 @@
-"""Servers as child processes: started on a free port, stopped by process id."""
+"""Servers as child processes: started on a free port, stopped by process ID."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def cpu_seconds(pid: int | None) -> float | None:
     if pid is None or sys.platform != "linux":
         return None
     try:
-        return time.clock_gettime(~pid << 3 | 2)  # the clock of a process by its id, like clock_getcpuclockid
+        return time.clock_gettime(~pid << 3 | 2)  # the clock of a process by its ID, like clock_getcpuclockid
     except OSError:
         return None
 

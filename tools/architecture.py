@@ -25,7 +25,11 @@ BEGIN, END = "<!-- rules begin -->\n", "<!-- rules end -->\n"
 
 SOURCE_ROOTS = {"queuelet": ROOT / "server" / "queuelet", "queuelet_operator": ROOT / "operator" / "queuelet_operator"}
 
-COLUMNS = (("queuelet",), ("queuelet.core",), ("queuelet_operator", "queuelet_operator.plan"))
+COLUMNS = (
+    ("queuelet", "queuelet.server", "queuelet.server.handlers"),
+    ("queuelet.core", "queuelet.client"),
+    ("queuelet.stores.disk", "queuelet_operator", "queuelet_operator.plan"),
+)
 """The packages to draw, from left to right, and below each other in a column."""
 
 # All lengths are in pixels.

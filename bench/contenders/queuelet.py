@@ -100,8 +100,8 @@ class Plain(Queuelet):
         """Run it with an interpreter of its own."""
         return started_python(["-m", "bench.plain_protobuf"], folder)
 
-    async def make_queue(self, address: str) -> str:  # noqa: ARG002  # it accepts any queue id
-        """Return an unused queue id."""
+    async def make_queue(self, address: str) -> str:  # noqa: ARG002  # it accepts any queue ID
+        """Return an unused queue ID."""
         return str(uuid4())
 
 

@@ -20,7 +20,7 @@ WRITERS = 32
 REPORT_EVERY = 5.0
 """Seconds between two lines of progress."""
 
-Answered = Callable[[str, bytes], None]
+OnResponse = Callable[[str, bytes], None]
 """Called with the name of each created object, and the response."""
 
 _STUCK_AFTER = 180.0
@@ -93,8 +93,8 @@ async def watching(cluster: Cluster, kind: Kind, check: Callable[[], None]) -> A
     """Watch the objects of a kind, from now on."""
     watch = Watch(check)
     async with cluster.session(1) as session:
-        async with session.get(kind.path, params={"limit": "1"}) as answer:
-            watch.version = (await answer.json())["metadata"]["resourceVersion"]
+        async with session.get(kind.path, params={"limit": "1"}) as response:
+            watch.version = (await response.json())["metadata"]["resourceVersion"]
         watch.reading = asyncio.create_task(_follow(session, kind, watch), name="watch")
         try:
             yield watch
@@ -118,7 +118,7 @@ async def _follow(session: aiohttp.ClientSession, kind: Kind, watch: Watch) -> N
 
 
 async def create(
-    session: aiohttp.ClientSession, kind: Kind, names: Iterable[str], answered: Answered | None = None
+    session: aiohttp.ClientSession, kind: Kind, names: Iterable[str], on_response: OnResponse | None = None
 ) -> dict[str, float]:
     """Create objects, 32 at a time; return when each was about to be sent."""
     sent: dict[str, float] = {}
@@ -128,9 +128,9 @@ async def create(
         for name in left:
             body = json.dumps(kind.object(name)).encode()
             sent[name] = monotonic()
-            answer = await write(session, "POST", kind.path, body, "application/json")
-            if answered:
-                answered(name, answer)
+            response = await write(session, "POST", kind.path, body, "application/json")
+            if on_response:
+                on_response(name, response)
 
     async with asyncio.TaskGroup() as writers:
         for _ in range(WRITERS):
@@ -140,11 +140,11 @@ async def create(
 
 async def write(session: aiohttp.ClientSession, method: str, path: str, body: bytes, content_type: str) -> bytes:
     """Send a request; return the response. Raises `Failed` if it is refused."""
-    async with session.request(method, path, data=body, headers={"Content-Type": content_type}) as answer:
-        await _fine(answer)
-        return await answer.read()
+    async with session.request(method, path, data=body, headers={"Content-Type": content_type}) as response:
+        await _fine(response)
+        return await response.read()
 
 
-async def _fine(answer: aiohttp.ClientResponse) -> None:
-    if answer.status >= 400:
-        raise Failed(f"the API server refused a request: {answer.status} {(await answer.text())[:300]}")
+async def _fine(response: aiohttp.ClientResponse) -> None:
+    if response.status >= 400:
+        raise Failed(f"the API server refused a request: {response.status} {(await response.text())[:300]}")

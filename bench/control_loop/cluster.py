@@ -135,8 +135,8 @@ class Cluster:
         keys = {"key": _base64(prefix), "range_end": _base64(end)}
         with urllib.request.urlopen(  # noqa: S310  # etcd's own URL
             f"{self._etcd_url()}/v3/kv/deleterange", data=json.dumps(keys).encode(), timeout=120
-        ) as answer:
-            answer.read()
+        ) as response:
+            response.read()
         end_at = monotonic() + _EMPTY_WITHIN
         # The API server's cache processes the events one by one, although all have the same version.
         while self.plane.api.get(kind.path, limit="1")["items"]:

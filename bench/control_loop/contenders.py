@@ -109,8 +109,8 @@ class Ours:
     async def metrics(self, session: aiohttp.ClientSession) -> dict[str, float]:
         """Return the operator's metrics, each summed over all labels except the verb of requests."""
         sums: defaultdict[str, float] = defaultdict(float)
-        async with session.get(self._metrics) as answer:
-            for family in text_string_to_metric_families(await answer.text()):
+        async with session.get(self._metrics) as response:
+            for family in text_string_to_metric_families(await response.text()):
                 for sample in family.samples:
                     verb = f" {sample.labels['verb']}" if "verb" in sample.labels else ""
                     sums[sample.name + verb] += sample.value

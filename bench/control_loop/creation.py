@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import aiohttp
 
-from bench.control_loop.client import WRITERS, Answered, create, watching
+from bench.control_loop.client import WRITERS, OnResponse, create, watching
 from bench.control_loop.cluster import QUEUES, Cluster, Kind, Object, writes
 from bench.control_loop.contenders import Contender, Ours
 from bench.control_loop.figures import FLOOR, Creation
@@ -56,8 +56,8 @@ async def recorded_status(cluster: Cluster, folder: Path, progress: Progress) ->
     ):
         await create(session, QUEUES, ["recorded"])
         await watch.all_ready(["recorded"], "the first Queue", progress)
-        async with session.get(f"{QUEUES.path}/recorded") as answer:
-            status: Object = (await answer.json())["status"]
+        async with session.get(f"{QUEUES.path}/recorded") as response:
+            status: Object = (await response.json())["status"]
     cluster.empty(QUEUES)
     return status
 
@@ -68,7 +68,7 @@ async def floor(given: Round, status: Object) -> Creation:
         writer = Floor(session, status)
         async with writer.running():
             creation = await _measured(
-                given, _Who(FLOOR, QUEUES, {}, given.cluster.plane.check), session, writer.answered
+                given, _Who(FLOOR, QUEUES, {}, given.cluster.plane.check), session, writer.on_response
             )
     given.cluster.empty(QUEUES)
     return creation
@@ -84,7 +84,7 @@ async def under(contender: Contender, given: Round) -> Creation:
 
 
 async def _measured(
-    given: Round, who: _Who, session: aiohttp.ClientSession, answered: Answered | None = None
+    given: Round, who: _Who, session: aiohttp.ClientSession, on_response: OnResponse | None = None
 ) -> Creation:
     kind = who.kind
     doing = f"{who.name}, {given.count:,} {kind.plural}"
@@ -92,7 +92,7 @@ async def _measured(
     pids = {**who.pids, **given.cluster.pids}
     async with watching(given.cluster, kind, who.check) as watch:
         warm = [f"warm-{number}" for number in range(min(_WARM_UP, given.count))]
-        await create(session, kind, warm, answered)
+        await create(session, kind, warm, on_response)
         await watch.all_ready(warm, f"{doing}, warming up", given.progress)
         await asyncio.sleep(_SETTLE)
         watch.start_over()
@@ -100,7 +100,7 @@ async def _measured(
         cpu = _cpu(pids)
         names = [f"bench-{number:06}" for number in range(given.count)]
         async with asyncio.TaskGroup() as tasks:
-            creating = tasks.create_task(create(session, kind, names, answered))
+            creating = tasks.create_task(create(session, kind, names, on_response))
             await watch.all_ready(names, doing, given.progress)
         taken = {name: seconds - cpu[name] for name, seconds in _cpu(pids).items()}
         await asyncio.sleep(_SETTLE)

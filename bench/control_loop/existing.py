@@ -147,8 +147,8 @@ async def loss(existing: Existing) -> list[Figure]:
     ours = existing.ours
     if not existing.is_as_usual:
         await existing.restart()
-    async with existing.session.get(f"{QUEUES.path}/{existing.names[0]}") as answer:
-        lost_epoch = (await answer.json())["status"]["epoch"]
+    async with existing.session.get(f"{QUEUES.path}/{existing.names[0]}") as response:
+        lost_epoch = (await response.json())["status"]["epoch"]
 
     def is_back(an_object: Object) -> bool:
         return is_ready(an_object) and an_object["status"]["epoch"] != lost_epoch

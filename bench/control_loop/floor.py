@@ -28,9 +28,9 @@ class Floor:
         self._status = status
         self._made: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
 
-    def answered(self, name: str, answer: bytes) -> None:
+    def on_response(self, name: str, response: bytes) -> None:
         """Take a created object: its writes start as soon as a worker is free."""
-        self._made.put_nowait((name, answer))
+        self._made.put_nowait((name, response))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -43,8 +43,8 @@ class Floor:
 
     async def _work(self) -> None:
         while True:
-            name, answer = await self._made.get()
-            meta = json.loads(answer)["metadata"]
+            name, response = await self._made.get()
+            meta = json.loads(response)["metadata"]
             path, uid = f"{QUEUES.path}/{name}", meta["uid"]
             finalizer = {"uid": uid, "resourceVersion": meta["resourceVersion"], "finalizers": [QUEUES.finalizer]}
             await self._patch(path, {"metadata": finalizer})

@@ -1,4 +1,4 @@
-"""Processes of the contenders: ready by their log, stopped by their id, started again if a measurement does so."""
+"""Processes of the contenders: ready by their log, stopped by their ID, started again if a measurement does so."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Its process ID."""
         assert self._process
         return self._process.pid
 

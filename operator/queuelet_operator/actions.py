@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import monotonic
 
 import structlog
@@ -12,6 +11,7 @@ from queuelet.errors import QueueletError, StoreFailed
 from queuelet.values import DeclareOutcome, QueueRemoval, RemoveOutcome
 from queuelet.wire.errors import Code, code_of, reason_of
 from queuelet_operator.deletion_context import DeletionContextReader
+from queuelet_operator.entry import Entry
 from queuelet_operator.event_recorder import EventRecorder
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
@@ -21,9 +21,8 @@ from queuelet_operator.plan.model import (
     AddFinalizer,
     Cause,
     Declare,
-    DeletionContext,
     DropFinalizer,
-    LookAround,
+    ReadDeletionContext,
     Refusal,
     Remove,
     Removed,
@@ -31,7 +30,7 @@ from queuelet_operator.plan.model import (
     WriteStatus,
 )
 from queuelet_operator.plan.observed import observed_queue
-from queuelet_operator.plan.resources import FINALIZER, Body, QueueObject, queue_of
+from queuelet_operator.plan.resources import FINALIZER, Body, queue_of
 from queuelet_operator.plan.status import status_patch
 from queuelet_operator.server_link import ServerLink
 from queuelet_operator.workqueue import backoff
@@ -39,40 +38,6 @@ from queuelet_operator.workqueue import backoff
 log = structlog.get_logger()
 
 _FINAL = {Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION}
-
-
-@dataclass(slots=True)
-class Entry:
-    """An object and what this process learned about it since it started. Times are in seconds by `monotonic`."""
-
-    object: QueueObject
-    seen_at: float
-    refusal: Refusal | None = None
-    removed: Removed | None = None
-    deletion_context: DeletionContext | None = None
-    refusals: int = 0
-    """How many of its declarations in a row were refused."""
-
-    handled_request: str = ""
-    obtained_by: Cause | None = None
-    """How it obtained its queue. An adoption stays here until the status records it, because only one is allowed."""
-
-    steps_left: float = 0.0
-    steps_left_at: float = float("-inf")
-    """The token bucket of its steps: the tokens left, and when that was computed."""
-
-    is_end_reported: bool = False
-    """Whether the Event about its deletion was posted."""
-
-    is_gone: bool = False
-    """Whether a response showed that it was deleted, or that another object with its name exists."""
-    namespace_uid: str | None = None
-    """The uid of its namespace; None before it is looked up, empty if the server cannot store it."""
-
-    counts_written_at: float = 0.0
-    """When its message counts were last written, in seconds by `queuelet.clock`."""
-    counts_turn: float | None = None
-    """When it may write new message counts; None if no such write is waiting."""
 
 
 class Actions:
@@ -106,7 +71,7 @@ class Actions:
                     await self._declare(entry, step)
                 case Remove():
                     await self._remove(entry, step)
-                case LookAround():
+                case ReadDeletionContext():
                     entry.deletion_context = await self._contexts.read(entry.object.key.namespace)
                 case WriteStatus():
                     await self._write_status(entry, step)

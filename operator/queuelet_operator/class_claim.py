@@ -34,12 +34,17 @@ class Claim:
         return "Role" if self.namespace else "ClusterRole"
 
 
+def claim_name(queue_class: str) -> str:
+    """Return the name of all claims of a queue class."""
+    return f"{GROUP}:class:{queue_class}"
+
+
 def claims(queue_class: str, namespaces: tuple[str, ...]) -> list[Claim]:
     """Return the claims that an operator of a class has to check, for these namespaces or, if none, the whole cluster.
 
     An operator of some namespaces holds a claim in each of them, and gives way to the claim of the whole cluster.
     """
-    name = f"{GROUP}:class:{queue_class}"
+    name = claim_name(queue_class)
     return [
         Claim(name=name, can_hold=not namespaces),
         *(Claim(name=name, namespace=each) for each in namespaces),

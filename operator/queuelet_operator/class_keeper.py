@@ -11,7 +11,7 @@ from time import time
 
 import structlog
 
-from queuelet_operator.class_claim import Claim, claims, holder, maker, namespace_of
+from queuelet_operator.class_claim import Claim, claim_name, claims, holder, maker, namespace_of
 from queuelet_operator.event_recorder import event_about
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
@@ -37,6 +37,7 @@ class ClassKeeper:
         self._has_it = False
         self._readable: set[Claim] = set()
         self._complaints: dict[Claim, str] = {}
+        self._complaint_about_lists = ""
 
     async def other(self) -> str:
         """Return the other installation that has the class in a namespace of this one; empty if there is none.
@@ -44,17 +45,15 @@ class ClassKeeper:
         If there is none, this installation holds the claims from now on. Raises `ApiError` if the claims cannot be read
         or written.
         """
-        free: list[tuple[Claim, Body]] = []
-        for claim in self._claims:
-            body = await self._read(claim)
-            if body is None or holder(body) == self._settings.instance:
-                continue
-            other = await self._other_holder(body)
-            if other:
-                self._metrics.class_conflict.set(1)
-                return other
-            free.append((claim, body))
-        self._metrics.class_conflict.set(0)
+        found = [(claim, body) for claim in self._claims if (body := await self._read(claim)) is not None]
+        held = {claim for claim, body in found if holder(body) == self._settings.instance}
+        # A process that was restarted has the class too, so that it does not yield to a claim without a holder.
+        self._has_it = self._has_it or held.issuperset(claim for claim in self._claims if claim.can_hold)
+        free = [(claim, body) for claim, body in found if claim not in held]
+        other = await self._other_holder_of(free)
+        self._metrics.class_conflict.set(bool(other))
+        if other:
+            return other
         for claim, body in free:
             if claim.can_hold:
                 await self._hold(claim, body)
@@ -116,6 +115,38 @@ class ClassKeeper:
                 self._readable.discard(claim)
                 return None
             raise
+
+    async def _other_holder_of(self, claims: list[tuple[Claim, Body]]) -> str:
+        """Return the other installation that has one of these claims or one in a namespace, empty if none does."""
+        for _, body in claims:
+            if other := await self._other_holder(body):
+                return other
+        # An installation that has the class in the whole cluster keeps it: the others wait for it.
+        if self._settings.namespaces or self._has_it:
+            return ""
+        return await self._other_holder_in_a_namespace()
+
+    async def _other_holder_in_a_namespace(self) -> str:
+        """Return another installation that serves the class in single namespaces, empty if none does.
+
+        A claim that no operator holds does not count. Otherwise two installations could each wait for the other.
+        """
+        try:
+            found = await self._api.claims_in_namespaces(claim_name(self._settings.queue_class))
+        except ApiError as error:
+            if error.code != HTTPStatus.FORBIDDEN:
+                raise
+            if self._complaint_about_lists != str(error):
+                log.warning(
+                    "cannot check whether releases for single namespaces have the queue class", error=str(error)
+                )
+            self._complaint_about_lists = str(error)
+            return ""
+        for each in found:
+            other = holder(each)
+            if other not in {"", self._settings.instance} and not await self._is_gone(other):
+                return f"{other} in namespace {each['metadata']['namespace']}"
+        return ""
 
     async def _other_holder(self, claim: Body) -> str:
         """Return the other installation that has a claim, empty if none does."""

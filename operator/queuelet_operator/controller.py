@@ -14,8 +14,9 @@ import structlog
 
 from queuelet import clock
 from queuelet.errors import DeadlineExceeded, ServerDraining, StoreFailed, Unauthenticated, Unreachable
-from queuelet_operator.actions import Actions, Entry
+from queuelet_operator.actions import Actions
 from queuelet_operator.deletion_context import DeletionContextReader
+from queuelet_operator.entry import Entry
 from queuelet_operator.event_recorder import EventRecorder
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -25,8 +25,8 @@ log = structlog.get_logger()
 STUCK_AFTER = 120.0
 """Seconds after which work that waits without any progress is a failure. A step takes 30 at most."""
 
-LONGEST_LOOK = 600.0
-"""Seconds that reconciling one Queue may take: twice the time of eight steps of 30."""
+LONGEST_RECONCILE = 600.0
+"""Seconds that reconciling one Queue may take: more than twice the time of eight steps of 30."""
 
 WATCH_IS_OLD_AFTER = RESTART_EVERY + 130.0
 """Seconds after which a watch must have restarted, which it normally does every five minutes."""
@@ -48,6 +48,9 @@ class Health:
     is_ready: bool = False
     waits_for: str = ""
     """What keeps this operator from becoming ready, as a sentence; empty if nothing does."""
+
+    problems: Callable[[], Iterable[str]] = tuple
+    """Returns problems that `/readyz` reports although the operator is ready, one sentence each."""
 
     _watches: dict[str, float] = field(default_factory=dict)
     """The path of each watch, and when it last began, in seconds by `monotonic`."""
@@ -74,7 +77,7 @@ class Health:
         queue = controller.queue
         if queue.oldest() > STUCK_AFTER and now - queue.last_done > STUCK_AFTER:
             return f"{len(queue)} Queues are waiting and none was processed for {now - queue.last_done:.0f} s"
-        if queue.longest_in_progress() > LONGEST_LOOK:
+        if queue.longest_in_progress() > LONGEST_RECONCILE:
             return f"a Queue has been in progress for {queue.longest_in_progress():.0f} s"
         return ""
 
@@ -104,7 +107,7 @@ class Health:
                 self.count_compared(differs=there_are != self.controller.seen)
 
 
-class OperatorEndpoints(HttpPort):
+class OperatorHttpPort(HttpPort):
     """The HTTP port with `/metrics`, `/healthz` and `/readyz`. `hosts` are additional accepted values of Host."""
 
     def __init__(self, health: Health, metrics: Metrics, hosts: Collection[str] = ()) -> None:
@@ -123,7 +126,7 @@ class OperatorEndpoints(HttpPort):
 
     async def _readyz(self, _: web.Request) -> web.Response:
         if self._health.is_ready:
-            return web.Response(text="ok\n")
+            return web.Response(text="\n".join(["ok", *self._health.problems(), ""]))
         why = self._health.waits_for or "the API server has not been reached yet, or does not serve Queues"
         return web.Response(text=f"{why}\n", status=503)
 

@@ -136,6 +136,13 @@ class KubernetesApi:
         """Return the role that claims a queue class."""
         return await self._request("GET", _path_of_claim(claim))
 
+    async def claims_in_namespaces(self, name: str) -> list[Body]:
+        """Return the roles with this name in all namespaces: the claims of a queue class in single namespaces."""
+        # RBAC permits a list that is restricted to a name only if the request selects that name.
+        query = {"fieldSelector": f"metadata.name={name}"}
+        found: list[Body] = (await self._request("GET", f"/apis/{_RBAC}/v1/roles", query=query))["items"]
+        return found
+
     async def hold_claim(self, claim: Claim, instance: str, resource_version: str) -> None:
         """Write an instance into a claim as its holder, if its resource version is still this one."""
         metadata = {"resourceVersion": resource_version, "annotations": {HELD_BY: instance}}

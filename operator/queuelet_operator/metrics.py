@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.registry import CollectorRegistry
+
+from queuelet.certificates import FileFigures
+from queuelet.web.credential_metrics import CredentialMetrics
 
 
 class Metrics:
@@ -97,28 +98,16 @@ class Metrics:
             "1 while another installation serves the queue class, so that this one does not act.",
             registry=self.registry,
         )
-        self.credentials_stale = Gauge(
-            "queuelet_operator_credentials_stale",
-            "1 while a file is unusable, so that its last good content stays in use.",
-            ["file"],
-            registry=self.registry,
-        )
         self.leads = Gauge(
             "queuelet_operator_leader",
             "1 while this operator is the leader.",
             registry=self.registry,
         )
 
-    def watch_files(self, problems: Callable[[], Mapping[Path, str]]) -> None:
-        """Report unusable files with credentials in `credentials_stale`.
+    def watch_files(self, figures: Callable[[], Iterable[FileFigures]]) -> None:
+        """Report files with credentials and the expiry of certificates.
 
         Args:
-            problems: returns the problem of each file, empty if the file is usable. It is called whenever the metrics
-                are read, and must always return the same files.
+            figures: returns the figures of each file. It is called whenever the metrics are read.
         """
-
-        def is_stale(file: Path) -> float:
-            return float(bool(problems()[file]))
-
-        for file in problems():
-            self.credentials_stale.labels(str(file)).set_function(partial(is_stale, file))
+        self.registry.register(CredentialMetrics(figures, prefix="queuelet_operator"))

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from time import time
 
 import aiohttp
 import structlog
@@ -14,11 +15,13 @@ from kubernetes.aio.client import Configuration
 from queuelet import __version__
 from queuelet.addresses import split_address
 from queuelet.logs import configure_logs
+from queuelet.reminders import REMIND_EVERY
 from queuelet.tasks import first_ended
 from queuelet_operator.class_keeper import ClassKeeper
 from queuelet_operator.controller import Controller
+from queuelet_operator.credentials import OperatorCredentials
 from queuelet_operator.event_recorder import EventRecorder
-from queuelet_operator.health import Health, OperatorEndpoints
+from queuelet_operator.health import Health, OperatorHttpPort
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi, login, open_session
 from queuelet_operator.leader import identity, lead
 from queuelet_operator.metrics import Metrics
@@ -36,9 +39,12 @@ async def operate(settings: Settings) -> int:
     configure_logs(debug=settings.debug)
     configuration = await login()
     metrics, health = Metrics(), Health()
-    metrics.watch_files(settings.connection.file_problems)
-    http = OperatorEndpoints(health, metrics, settings.http_hosts)
+    credentials = OperatorCredentials(settings.connection)
+    metrics.watch_files(credentials.figures)
+    health.problems = lambda: credentials.problems(time())
+    http = OperatorHttpPort(health, metrics, settings.http_hosts)
     metrics_port = await http.listen(*split_address(settings.metrics))
+    checks = asyncio.create_task(_check_credentials(credentials), name="credentials")
     session = open_session(configuration, metrics, connections=settings.workers + 8, watch_began=health.watch_began)
     try:
         async with session:
@@ -49,7 +55,15 @@ async def operate(settings: Settings) -> int:
         log.exception("stopped by an error; another operator takes over, or this one after its restart")
         return 1
     finally:
+        checks.cancel()
         await http.stop()
+
+
+async def _check_credentials(credentials: OperatorCredentials) -> None:
+    """Check every minute for expiring certificates. A standby does so too, because it has to be able to take over."""
+    while True:
+        credentials.check(time())
+        await asyncio.sleep(REMIND_EVERY)
 
 
 class Operator:

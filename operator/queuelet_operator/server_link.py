@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -19,9 +19,10 @@ from queuelet.client import Client, Connection
 from queuelet.definition import StoreKind
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.tasks import first_ended
-from queuelet.values import DeclareResult, QueueChanges, QueueDeclaration, QueueRemoval, RemoveResult, StoreState
+from queuelet.values import DeclareResult, QueueDeclaration, QueueRemoval, RemoveResult, StoreState
 from queuelet.wire.values import declaration_to_pb, removal_to_pb
-from queuelet_operator.plan.observed import ObservedQueue, Server, observed_queue, server_away, server_with
+from queuelet_operator.plan.observed import ObservedQueue, Server, server_away, server_with
+from queuelet_operator.queue_cache import QueueCache
 
 log = structlog.get_logger()
 
@@ -73,8 +74,12 @@ class ServerLink:
         self._removes = Batcher(self._remove, removal_bytes)
         self.server = Server(away_since=clock.now())
         """The state of the server."""
-        self.queues: dict[str, ObservedQueue] = {}
+        self._cache = QueueCache()
+
+    @property
+    def queues(self) -> Mapping[str, ObservedQueue]:
         """The server's queues by name; out of date while it is unreachable."""
+        return self._cache.by_name
 
     async def run(self) -> None:
         """Run the watch and the batches. It never returns."""
@@ -93,13 +98,11 @@ class ServerLink:
 
     def observe(self, queue: ObservedQueue) -> None:
         """Store a queue from a response or the watch, unless a newer revision is known."""
-        known = self.queues.get(queue.definition.name)
-        if known is None or known.id != queue.id or known.revision <= queue.revision:
-            self.queues[queue.definition.name] = queue
+        self._cache.observe(queue)
 
     def forget(self, name: str) -> None:
         """Delete a removed queue from the cache."""
-        self.queues.pop(name, None)
+        self._cache.forget(name)
 
     # The watch
 
@@ -120,7 +123,7 @@ class ServerLink:
                 self._went_away(why)
             else:
                 self._is_still_away(why)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  # it guards nothing
+            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  # jitter needs no secure randomness
             backoff = min(backoff * 2, LAST_BACKOFF)
 
     async def _watch(self, client: Client) -> None:
@@ -137,34 +140,23 @@ class ServerLink:
             await asyncio.sleep(HEARTBEAT)
 
     async def _follow(self, client: Client) -> None:
-        snapshot: dict[str, ObservedQueue] | None = {}
+        snapshot: QueueCache | None = QueueCache()
         stores: dict[StoreKind, StoreState] = {}
-        async for batch in client.watch_queues():
+        async for batch in client.watch_queues(counts_apart=True):
             stores |= {each.store: each for each in batch.stores}
             if snapshot is None:
-                self._apply(batch)
+                for name in self._cache.apply(batch):
+                    self._changed(name)
                 if batch.stores:
                     self._handle_report(server_with(stores.values(), self.server, clock.now()))
                 continue
             # Changes may arrive before the snapshot is complete.
-            snapshot |= {each.name: observed_queue(each) for each in batch.queues if each.name}
-            for gone in batch.removed:
-                snapshot.pop(gone.name, None)
+            for _ in snapshot.apply(batch):
+                pass
             if batch.snapshot_complete:
-                self.queues, snapshot = snapshot, None
+                self._cache, snapshot = snapshot, None
                 log.info("connected to the server", server=self._connection.server, queues=len(self.queues))
                 self._handle_report(server_with(stores.values(), self.server, clock.now()))
-
-    def _apply(self, batch: QueueChanges) -> None:
-        for gone in batch.removed:
-            known = self.queues.get(gone.name)
-            if known and known.id == gone.id:
-                del self.queues[gone.name]
-                self._changed(gone.name)
-        for each in batch.queues:
-            if each.name:
-                self.observe(observed_queue(each))
-                self._changed(each.name)
 
     def _handle_report(self, server: Server) -> None:
         """Handle a report of the server about its stores."""

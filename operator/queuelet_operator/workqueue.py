@@ -38,7 +38,7 @@ def backoff(failures: int) -> float:
     Up to half of it is random, so that keys that failed together are not retried together.
     """
     longest = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), LAST_BACKOFF)
-    return longest * random.uniform(0.5, 1)  # noqa: S311  # it guards nothing
+    return longest * random.uniform(0.5, 1)  # noqa: S311  # jitter needs no secure randomness
 
 
 @dataclass(slots=True)
@@ -157,11 +157,6 @@ class WorkQueue(Generic[K]):
         for waiting in self._waiting.values():
             lengths[waiting.priority] += 1
         return lengths
-
-    @property
-    def in_progress(self) -> int:
-        """The number of keys in progress."""
-        return len(self._in_progress)
 
     def oldest(self) -> float:
         """Return how long the oldest waiting key has waited, in seconds; 0 if none waits."""

@@ -1,4 +1,4 @@
-"""The limits that a server enforces on sizes, counts and times, all in one place."""
+"""The limits that an administrator can set, on sizes, counts and times; `limits.py` has the fixed ones."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ class Bounds:
     scan: int = 10_000
     """The maximum number of messages that are read for one page of Browse."""
 
+    scan_bytes: int = 64 * 1024 * 1024
+    """About the maximum number of bytes of messages that are read for one page of Browse."""
+
+    contains_bytes: int = 256
+    """The longest text that Browse searches payloads for, in bytes of UTF-8."""
+
     long_work_share: float = 0.8
     """The share of the event loop's time that all long work may use together; above 0, at most 1."""
 
@@ -62,6 +68,9 @@ class Bounds:
 
     http_seconds: float = 10.0
     """The time in which a client of an HTTP port has to send a complete request, or to read more of a response."""
+
+    history_bytes: int = 32 * 1024 * 1024
+    """The maximum memory for the histories of all queues; 0 for no histories."""
 
     incoming_bytes: int = 0
     """The approximate number of bytes of incomplete requests that all connections together may buffer.

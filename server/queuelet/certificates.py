@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
+
+import structlog
+
+log = structlog.get_logger()
 
 DAY = 86_400
 
@@ -54,6 +59,27 @@ def validity_of(pem: bytes, file: str, *, is_chain: bool) -> Validity | None:
     if is_chain:
         return Validity(file=file, not_before=max(begins), not_after=min(ends))
     return Validity(file=file, not_before=min(begins), not_after=max(ends))
+
+
+class ExpiryWarnings:
+    """Logs a warning when a certificate is read that is about to expire, and whenever it reaches a threshold."""
+
+    def __init__(self) -> None:
+        self._warned: dict[str, tuple[Validity, int | None]] = {}
+
+    def check(self, validities: Mapping[str, Validity], now: float) -> None:
+        """Log warnings about certificates, by role.
+
+        Args:
+            validities: when the certificate in use for each role is valid.
+            now: the time to check them against, in seconds since 1970.
+        """
+        for role, validity in validities.items():
+            passed = (validity, validity.threshold(now))
+            if self._warned.get(role) != passed:
+                self._warned[role] = passed
+                if problem := validity.problem(now):
+                    log.warning("certificate needs attention", problem=problem)
 
 
 class FileFigures(NamedTuple):

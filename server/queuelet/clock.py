@@ -13,15 +13,14 @@ from pathlib import Path
 from time import clock_gettime_ns, time_ns
 from typing import NamedTuple
 
+from queuelet.limits import END_OF_TIME, SECOND_NS
+
 STEADY: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """The system's clock that never jumps; CLOCK_MONOTONIC if the platform has no CLOCK_BOOTTIME."""
 
-END_OF_TIME = 7_258_118_400 * 1_000_000_000
-"""2200-01-01 in nanoseconds since 1970: not long after it, such times no longer fit into 64 bits."""
-
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-_NOTABLE = 1_000_000_000
+_NOTABLE = SECOND_NS
 """A smaller difference from the wall clock is not corrected, in nanoseconds."""
 
 _MILLISECOND = 1_000_000

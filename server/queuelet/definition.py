@@ -62,6 +62,34 @@ class TryOutcome(IntEnum):
     """The stream that the message was delivered on ended."""
 
 
+class EventKind(IntEnum):
+    """What happened to a message, as Tail reports it."""
+
+    ADDED = 1
+    """It was added."""
+
+    LEASED = 2
+    """It was leased to a consumer."""
+
+    POPPED = 3
+    """It was popped."""
+
+    ACKED = 4
+    """It was acknowledged."""
+
+    RETURNED = 5
+    """Its lease was given back or ended, and it is in the queue again."""
+
+    DIED = 6
+    """It became dead."""
+
+    REDRIVEN = 7
+    """It was dead, and was made ready again."""
+
+    PURGED = 8
+    """It was purged."""
+
+
 class Counts(NamedTuple):
     """The number of messages in each state."""
 
@@ -126,7 +154,7 @@ class DeliverySettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueDefinition:
-    """The definition of a queue. Everything except its store can be changed later."""
+    """The definition of a queue. Everything except its store and its name can be changed later."""
 
     store: StoreKind = StoreKind.MEMORY
     """Where the messages are stored."""

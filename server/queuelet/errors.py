@@ -146,7 +146,7 @@ class QueueHeld(QueueletError):
     reason = "QUEUE_HELD"
 
 
-class TooManyAnswers(QueueletError):
+class TooManyResponses(QueueletError):
     """The queue already stores the maximum number of responses to calls with a request ID."""
 
     reason = "TOO_MANY_ANSWERS"

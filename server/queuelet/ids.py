@@ -23,7 +23,7 @@ def parse_uuid(text: str) -> str | None:
 
 
 def why_not_uuid(text: str) -> str:
-    """Return why a text is not a UUID, in the words of negz/q's parser (Q14)."""
+    """Return why a text is not a UUID, in the words of negz/q's parser (docs/compatibility.md, Q14)."""
     length = len(text.encode())
     if length == len("urn:uuid:") + 36:
         prefix = text.encode()[:9].decode(errors="replace")

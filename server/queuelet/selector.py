@@ -12,13 +12,8 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from queuelet.errors import InvalidArgument
+from queuelet.limits import LONGEST_SELECTOR, MAX_REQUIREMENTS
 from queuelet.tags import Tags
-
-LONGEST = 4_096
-"""The maximum length of a selector, in characters."""
-
-MOST = 64
-"""The maximum number of requirements, because each is checked against the tags of every queue or message."""
 
 _TOKEN = re.compile(r"\s*(!=|==|[=!,()]|[^\s=!,()]+)")
 _MARKS = frozenset(("!=", "==", "=", "!", ",", "(", ")"))
@@ -32,12 +27,14 @@ def parse_selector(text: str, field: str = "selector") -> Selector:
     Raises:
         InvalidArgument: the text is not a valid selector; the error shows where parsing failed.
     """
-    if len(text) > LONGEST:
-        raise InvalidArgument(f"{field}: {len(text):,} characters are too many; use at most {LONGEST:,}", field=field)
-    requirements = _Reader(text, field).requirements()
-    if len(requirements) > MOST:
+    if len(text) > LONGEST_SELECTOR:
         raise InvalidArgument(
-            f"{field}: {len(requirements)} requirements are too many; use at most {MOST}", field=field
+            f"{field}: {len(text):,} characters are too many; use at most {LONGEST_SELECTOR:,}", field=field
+        )
+    requirements = _Reader(text, field).requirements()
+    if len(requirements) > MAX_REQUIREMENTS:
+        raise InvalidArgument(
+            f"{field}: {len(requirements)} requirements are too many; use at most {MAX_REQUIREMENTS}", field=field
         )
 
     def selects(tags: Tags) -> bool:

@@ -56,7 +56,7 @@ class Queue:
     """Grows with each change of the settings. Messages do not change it."""
 
     epoch: str
-    """The epoch of its store. A store with another epoch has lost its queues."""
+    """The epoch of its store. A changed epoch means that the store lost or replaced its contents."""
 
     @property
     def definition(self) -> QueueDefinition:
@@ -114,7 +114,7 @@ class DeclareResult:
 
     queue: Queue | None = None
     """The queue as it is now; if the declaration was refused, the queue that prevents it. None if there is no such
-    queue, or the response had no space for it.
+    queue, or the response had no room for it.
     """
 
     previous_owner: Owner | None = None
@@ -194,11 +194,37 @@ class RemovedQueue:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QueueCounts:
+    """The numbers of a queue that change with its messages. Totals count from the creation of the queue."""
+
+    id: str
+    """The queue's ID, a UUID."""
+
+    messages: Counts
+    """The number of messages in each state."""
+
+    enqueued: int
+    """Messages added."""
+
+    consumed: int
+    """Messages popped."""
+
+    acked: int
+    """Messages acknowledged."""
+
+    oldest_ready: datetime | None = None
+    """When the first ready message was added; None if no message is ready."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QueueChanges:
     """A batch of changes to queues, or of the snapshot that comes before them."""
 
     queues: Sequence[Queue] = ()
     """Queues of the snapshot, then new and changed ones. Message counts come at most once per second and queue."""
+
+    counts: Sequence[QueueCounts] = ()
+    """Counts and totals, if the watch has them apart: of each queue of the snapshot, then of those that changed."""
 
     removed: Sequence[RemovedQueue] = ()
     """Queues that were deleted, or that the selector no longer selects."""
@@ -265,7 +291,7 @@ class QueueStats:
     """How long ago the first ready message was added; None if no message is ready."""
 
     waiting_calls: int
-    """Calls that wait for a message, or for space in the queue."""
+    """Calls that wait for a message, or for room in the queue."""
 
     leased: int
     """Leases granted, including redeliveries."""
@@ -293,6 +319,102 @@ class QueueStats:
 
     damaged: int
     """Messages that are set aside, because they are damaged on the disk. `queue.messages` does not count them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryPoint:
+    """The numbers of a queue from one time on, until the next point."""
+
+    time: datetime
+    """The end of the step in which they changed."""
+
+    messages: Counts
+    """The number of messages in each state."""
+
+    enqueued: int
+    """Messages added since the queue was created."""
+
+    removed: int
+    """Messages popped or acknowledged since the queue was created."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueHistory:
+    """How the numbers of a queue changed over time."""
+
+    points: Sequence[HistoryPoint]
+    """The points, the oldest first. Between two points nothing changed."""
+
+    since: datetime
+    """When the history begins."""
+
+
+# Consumers
+
+
+class ConsumerKind(Enum):
+    """How a consumer takes messages."""
+
+    STREAM = "stream"
+    """By a Consume stream, as `Consumer` does."""
+
+    RECEIVE = "receive"
+    """By a Receive call that waits for a message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsumerInfo:
+    """A consumer of a queue, as the server sees it."""
+
+    kind: ConsumerKind
+    """How it takes messages."""
+
+    name: str
+    """The name that it gave itself; empty for none."""
+
+    peer: str
+    """Its address and port."""
+
+    since: datetime
+    """When its stream or call began."""
+
+    exclusive: bool
+    """Whether it asked to be the only consumer."""
+
+    holds_queue: bool
+    """Whether it is the exclusive consumer now. If not, and `exclusive` is true, it waits for its turn."""
+
+    credit: int
+    """How many more messages it may be sent."""
+
+    leases: int
+    """The number of leases that it holds."""
+
+    last_settled: datetime | None
+    """When it last acknowledged or gave back a message; None for not yet."""
+
+    next_deadline: datetime | None
+    """When the first of its leases ends; None if it holds none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueConsumers:
+    """The consumers of a queue. Producers are not included, because the server does not track them."""
+
+    consumers: Sequence[ConsumerInfo]
+    """Open streams and waiting Receive calls, the oldest first, at most 1,000."""
+
+    waiting_for_message: int
+    """Streams and calls that wait for a message."""
+
+    waiting_for_space: int
+    """Calls that wait to add messages."""
+
+    other_leases: int
+    """Leases that belong to no open stream, but to Receive calls."""
+
+
+# Progress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

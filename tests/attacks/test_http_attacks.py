@@ -45,7 +45,7 @@ def closed(server: ServerProcess, reason: str) -> float:
 
 
 @pytest.mark.parametrize("attack", [half_http, unread_http])
-def test_connections_that_stand_still_are_closed_and_others_answered(attack: Callable[..., None]) -> None:
+def test_stalled_connections_are_closed_and_others_served(attack: Callable[..., None]) -> None:
     with ServerProcess("--http-timeout", "0.5") as server:
         attack(server.metrics_url.removeprefix("http://"), connections=4)
         assert fetch(f"{server.metrics_url}/healthz").status == 200
@@ -55,7 +55,7 @@ def test_connections_that_stand_still_are_closed_and_others_answered(attack: Cal
 
 
 @pytest.mark.parametrize("attack", [half_http, unread_http])
-def test_past_the_most_connections_others_are_answered(attack: Callable[..., None]) -> None:
+def test_past_the_most_connections_others_are_served(attack: Callable[..., None]) -> None:
     with ServerProcess("--http-timeout", "1h", "--max-http-connections", "10") as server:
         count = soaked(100, 5_000)
         attack(server.metrics_url.removeprefix("http://"), connections=count)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from support.helm import CHART, HelmError, Object, helm, install, operator_environment, uninstall
+from support.helm import CHART, HelmError, Object, helm, install, operator_environment, uninstall, upgrade
 from support.kube_queues import KubeQueues
 from support.operator_process import OperatorProcess
 from support.pages import fetch, samples
@@ -187,15 +187,15 @@ def test_the_class_of_an_installation_whose_namespace_is_gone_is_free(
     uninstall(chart_control_plane, here, "shop")
 
 
-def test_operators_of_the_same_namespace_do_not_share_a_class_and_yield_to_one_of_the_whole_cluster(
+def test_operators_of_the_same_namespace_do_not_share_a_class(
     chart_control_plane: ControlPlane, api: Api, new_namespace: NewNamespace, queue_class: str, claims: Claims
 ) -> None:
-    served, first, second, whole = (new_namespace() for _ in range(4))
+    served, first, second = (new_namespace() for _ in range(3))
     values = values_of(queue_class, served)
     install(chart_control_plane, first, "shop", values)
     with pytest.raises(HelmError, match=f"is claimed by release {first}/shop in namespace {served}; give this"):
         install(chart_control_plane, second, "shop", values)
-    with ServerProcess() as server, operator_of(chart_control_plane, first, server) as acting:
+    with ServerProcess() as server, operator_of(chart_control_plane, first, server):
         assert claims.holder(served) == f"{first}/shop"
         with (
             applied_manifests(chart_control_plane, second, values),
@@ -204,10 +204,47 @@ def test_operators_of_the_same_namespace_do_not_share_a_class_and_yield_to_one_o
             waiting.wait_until_started()
             waits_for(waiting, f"{first}/shop")
             wait_for_event(api, second, f"{first}/shop")
+    uninstall(chart_control_plane, first, "shop")
+
+
+def test_a_release_of_the_whole_cluster_does_not_take_the_class_of_one_that_serves_a_namespace(
+    chart_control_plane: ControlPlane, api: Api, new_namespace: NewNamespace, queue_class: str, claims: Claims
+) -> None:
+    served, first, whole = (new_namespace() for _ in range(3))
+    install(chart_control_plane, first, "shop", values_of(queue_class, served))
+    with pytest.raises(HelmError, match=f"is claimed by release {first}/shop in namespace {served}; give this"):
         install(chart_control_plane, whole, "shop", values_of(queue_class))
-        with operator_of(chart_control_plane, whole, server):
-            assert acting.wait() == 1
-            assert acting.wait_for_log(ENDING)["other"] == f"{whole}/shop"
+    with (
+        ServerProcess() as server,
+        operator_of(chart_control_plane, first, server) as acting,
+        applied_manifests(chart_control_plane, whole, values_of(queue_class)),
+        operator_of(chart_control_plane, whole, server).launch() as waiting,
+    ):
+        waiting.wait_until_started()
+        waits_for(waiting, f"{first}/shop in namespace {served}")
+        wait_for_event(api, whole, f"{first}/shop")
+        assert acting.stop() == 0
+        with operator_of(chart_control_plane, first, server) as restarted:
+            assert claims.holder(served) == f"{first}/shop", "a restart does not give up the class"
+            assert restarted.stop() == 0
+        uninstall(chart_control_plane, first, "shop")
+        waiting.wait_until_leading()
+        assert claims.holder() == f"{whole}/shop"
+        assert samples(f"{waiting.metrics_url}/metrics", "queuelet_operator_class_conflict") == {"": 0}
+
+
+def test_an_operator_of_a_namespace_yields_to_a_release_that_serves_the_whole_cluster(
+    chart_control_plane: ControlPlane, new_namespace: NewNamespace, queue_class: str, claims: Claims
+) -> None:
+    served, first, whole = (new_namespace() for _ in range(3))
+    install(chart_control_plane, whole, "shop", values_of(queue_class))
+    with ServerProcess() as server, operator_of(chart_control_plane, whole, server):
+        install(chart_control_plane, first, "shop", values_of(queue_class, served))
+        with operator_of(chart_control_plane, first, server).launch() as waiting:
+            waiting.wait_until_started()
+            waits_for(waiting, f"{whole}/shop")
+            assert not claims.holder(served)
+        upgrade(chart_control_plane, whole, "shop", values_of(queue_class))
     uninstall(chart_control_plane, whole, "shop")
     uninstall(chart_control_plane, first, "shop")
 
@@ -224,4 +261,19 @@ def test_without_the_right_to_patch_the_claim_an_operator_acts_and_says_so(
         line = acting.wait_for_log("cannot hold the queue class")
         assert 'cannot patch resource "clusterroles"' in line["error"]
         assert claims.holder() is None
+    uninstall(chart_control_plane, here, "shop")
+
+
+def test_without_the_right_to_list_the_claims_of_namespaces_an_operator_acts_and_says_so(
+    chart_control_plane: ControlPlane, api: Api, new_namespace: NewNamespace, queue_class: str, claims: Claims
+) -> None:
+    here = new_namespace()
+    install(chart_control_plane, here, "shop", values_of(queue_class))
+    role = f"{ROLES}/clusterroles/{here}:shop-queuelet-operator"
+    rules = [rule for rule in api.get(role)["rules"] if rule["resources"] != ["roles"]]
+    api.merge(role, {"rules": rules})
+    with ServerProcess() as server, operator_of(chart_control_plane, here, server) as acting:
+        line = acting.wait_for_log("cannot check whether releases for single namespaces have the queue class")
+        assert 'cannot list resource "roles"' in line["error"]
+        assert claims.holder() == f"{here}/shop"
     uninstall(chart_control_plane, here, "shop")

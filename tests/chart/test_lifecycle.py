@@ -538,8 +538,8 @@ def may(api: Api, namespace: str, role: str, subresource: str = "") -> set[str]:
             "verb": verb,
         }
         body = {"spec": {"user": f"{namespace}-{role}", "resourceAttributes": asked}}
-        answer = api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
-        if answer["status"]["allowed"]:
+        response = api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
+        if response["status"]["allowed"]:
             allowed.add(verb)
     return allowed
 
@@ -549,10 +549,10 @@ def test_the_server_may_do_nothing(control_plane: ControlPlane, namespace: str, 
         user = control_plane.api_as(control_plane.service_account_token(namespace, account))
         body = {"spec": {"namespace": namespace}}
         try:
-            answer = user.create("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", body)
+            response = user.create("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", body)
         finally:
             user.close()
-        return {resource for rule in answer["status"]["resourceRules"] for resource in rule["resources"]}
+        return {resource for rule in response["status"]["resourceRules"] for resource in rule["resources"]}
 
     of_all = granted("default")
     assert granted("shop-queuelet-server") == of_all, "no more than any other service account"

@@ -39,6 +39,7 @@ IN_THE_CLUSTER: set[Right] = {
     ("get", "namespaces"),
     ("get", "clusterroles"),
     ("patch", "clusterroles"),
+    ("list", "roles"),
 }
 IN_ITS_NAMESPACE: set[Right] = {
     ("create", "leases"),
@@ -149,8 +150,8 @@ def kube(api: Api, new_namespace: NewNamespace) -> Iterator[KubeQueues]:
 
 def refusals(process: OperatorProcess) -> int:
     """Return how many requests the API server has refused."""
-    with urlopen(f"{process.metrics_url}/metrics") as answer:  # noqa: S310  # a URL of our own
-        text = answer.read().decode()
+    with urlopen(f"{process.metrics_url}/metrics") as response:  # noqa: S310  # a URL of our own
+        text = response.read().decode()
     lines = [line for line in text.splitlines() if line.startswith("queuelet_operator_api_requests_total")]
     return sum(int(float(line.rpartition(" ")[2])) for line in lines if 'code="403"' in line)
 

@@ -493,10 +493,12 @@ def test_alerts_ask_for_metrics_that_there_are(tmp_path: Path) -> None:
         # The metric families of queues and calls exist from the start.
         rpc.new_queue("orders")
         rpc.close()
-        with urlopen(f"{process.metrics_url}/metrics") as answer:  # noqa: S310  # a URL of our own
-            exposed: str = answer.read().decode()
+        with urlopen(f"{process.metrics_url}/metrics") as response:  # noqa: S310  # a URL of our own
+            exposed: str = response.read().decode()
     there_are = set(re.findall(r"^# TYPE (\S+)", exposed, re.MULTILINE))
-    for family in Metrics().registry.collect():
+    metrics = Metrics()
+    metrics.watch_files(list)
+    for family in metrics.registry.collect():
         there_are |= {family.name, f"{family.name}_total"}
     rule = only("PrometheusRule", rendered("monitoring"))
     alerts = [each for group in rule["spec"]["groups"] for each in group["rules"]]
@@ -543,6 +545,16 @@ def test_alerts_of_credentials_fire_on_the_series_of_a_server(tmp_path: Path) ->
         assert named
         for labels in series[metric]:
             assert named <= set(re.findall(r'(\w+)="', labels))
+
+
+def test_alerts_of_the_operators_certificates_are_about_its_series() -> None:
+    """The labels are those of the same metric of a server, because one collector writes both."""
+    rule = only("PrometheusRule", rendered("monitoring"))
+    alerts = {each["alert"]: each for group in rule["spec"]["groups"] for each in group["rules"]}
+    for name in ("QueueletOperatorCertificateExpiresSoon", "QueueletOperatorCertificateExpired"):
+        asked = set(re.findall(r"\b(queuelet_\w+)\{", alerts[name]["expr"]))
+        assert asked == {"queuelet_operator_certificate_expiry_timestamp_seconds"}
+        assert set(re.findall(r"\$labels\.(\w+)", json.dumps(alerts[name]["annotations"]))) == {"role", "file"}
 
 
 # Helm's notes

@@ -39,7 +39,7 @@ from support.rpc import eventually, unique_name
 from support.server_process import ServerProcess
 
 NOT_BLOCKING = {"park", "call", "call_once", "stream", "consume"}
-"""Methods that take or return encoded requests."""
+"""Methods that take or return generated classes or encoded requests."""
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def public_names(kind: type) -> set[str]:
 
 
 def test_a_client_has_every_call_of_the_async_one() -> None:
-    """All but those for encoded requests, and each with the same arguments."""
+    """All but those for generated classes and encoded requests, and each with the same arguments."""
     names = public_names(aio.Client) - NOT_BLOCKING
     assert public_names(Client) == names
     for name in names - {"connection", "state", "listen"}:
@@ -117,6 +117,9 @@ def test_calls_return_when_they_are_done(client: Client, queue: str) -> None:
     added = client.add(queue, b"x", priority=3)
     assert client.peek(queue) == added
     assert [each.message.id for each in client.browse(queue, page_size=1)] == [added.id]
+    (cut,) = client.browse(queue, ids=[added.id], contains="x", newest_first=True, payload_bytes=0)
+    assert (cut.message.payload, cut.payload_size) == (b"", 1)
+    assert client.purge(queue, everything=True, dry_run=True) == 1
     assert client.get_queue(queue).messages.ready == 1
     assert client.pop(queue, wait=30).payload == b"x"
 
@@ -155,7 +158,7 @@ def test_threads_may_share_a_client(client: Client, queue: str) -> None:
     assert client.get_queue(queue).messages.ready == 200
 
 
-def test_listeners_are_told_of_the_connection(client: Client) -> None:
+def test_listeners_are_notified_of_the_connection(client: Client) -> None:
     heard: list[ConnectionState] = []
     leave = client.listen(heard.append)
     eventually(lambda: heard == [ConnectionState.CONNECTED], "it is connected")
@@ -236,17 +239,17 @@ def test_puts_are_kept_when_they_return(client: Client, queue: str) -> None:
 
 
 def test_puts_in_the_background_have_an_outcome(client: Client, queue: str) -> None:
-    told: list[Added | QueueletError] = []
+    reported: list[Added | QueueletError] = []
     with Producer(client, queue) as producer:
         sent = producer.send(b"1")
-        sent.add_done_callback(told.append)
+        sent.add_done_callback(reported.append)
         refused = producer.send(b"2", delay=4e8)
         with pytest.raises(InvalidArgument):
             refused.result(timeout=30)
         assert producer.flush()
         assert producer.unsettled == 0
         assert sent.done()
-        assert told == [sent.result()]
+        assert reported == [sent.result()]
 
 
 def test_a_result_that_is_not_there_in_time_is_still_on_its_way(client: Client) -> None:
@@ -261,7 +264,7 @@ def test_a_result_that_is_not_there_in_time_is_still_on_its_way(client: Client) 
     client.delete_queue(name)
 
 
-def test_leaving_tells_what_was_not_put(client: Client, queue: str) -> None:
+def test_leaving_reports_what_was_not_put(client: Client, queue: str) -> None:
     with pytest.raises(PutsFailed), Producer(client, queue) as producer:
         producer.send(b"x", delay=4e8)
     with pytest.raises(Closed):
@@ -367,7 +370,7 @@ def test_a_handler_may_settle_its_message_and_stop_the_consumer(client: Client, 
     assert (messages.ready, messages.delayed) == (1, 1)
 
 
-def test_a_handler_that_exits_ends_the_consumer_and_is_told(client: Client, queue: str) -> None:
+def test_a_handler_that_exits_ends_the_consumer_and_is_reported(client: Client, queue: str) -> None:
     client.add(queue, b"x")
     with pytest.raises(SystemExit):
         Consumer(client, queue, lambda _: sys.exit(3)).run()
@@ -468,10 +471,10 @@ def test_ctrl_c_lets_the_work_end_and_goes_through(
                 program.stdin.flush()
                 assert program.stdout.readline() == "ended\n"
             assert program.stdout.readline() == f"interrupted {queue}\n"
-            _, told = program.communicate(timeout=patient(30))
+            _, reported = program.communicate(timeout=patient(30))
         finally:
             program.kill()
-    assert "KeyboardInterrupt" in told
+    assert "KeyboardInterrupt" in reported
     assert program.returncode == -signal.SIGINT
     assert client.get_queue(queue).messages.leased == 0
     assert client.stats(queue).acked == (1 if where == "handler" else 0)

@@ -57,7 +57,7 @@ class Heard:
         assert self.states == list(states)
 
 
-async def test_c41_a_listener_is_told_of_each_change_of_the_connection(servers: Servers) -> None:
+async def test_c41_a_listener_is_notified_of_each_change_of_the_connection(servers: Servers) -> None:
     heard = Heard()
     server = servers()
     async with Client(Connection(server=server.address, lost_after=0.2)) as client:
@@ -101,7 +101,7 @@ async def test_c41_while_the_server_is_away_nothing_is_taken_for_done(servers: S
         assert [message.payload for message in await client.pop_batch(name)] == [b"1", b"2"]
 
 
-async def test_c41_a_call_that_may_not_be_repeated_is_told_that_the_server_is_away(servers: Servers) -> None:
+async def test_c41_a_call_that_may_not_be_repeated_raises_that_the_server_is_away(servers: Servers) -> None:
     server = servers()
     async with Client(server.address) as client:
         name = (await client.new_queue()).id

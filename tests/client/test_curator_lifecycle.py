@@ -73,13 +73,13 @@ async def test_c04_closing_sends_what_is_pending(client: Client, queue: str) -> 
     assert (await client.get_queue(queue)).messages.ready == 10
 
 
-async def test_c04_closing_gives_up_after_its_time_and_tells_what_was_not_put(client: Client, small: str) -> None:
+async def test_c04_closing_gives_up_after_its_time_and_reports_what_was_not_put(client: Client, small: str) -> None:
     await client.add(small, b"in the way")
     producer = await Producer(client, small, close_timeout=0.05).__aenter__()
     sent = await producer.send(b"no room")
-    with pytest.raises(PutsFailed) as told:
+    with pytest.raises(PutsFailed) as raised:
         await producer.__aexit__(None, None, None)
-    assert told.value.failed == 1
+    assert raised.value.failed == 1
     assert sent.done()
 
 

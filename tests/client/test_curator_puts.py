@@ -18,18 +18,18 @@ PUTS = 1_000
 LIMIT = 10
 
 
-async def test_c21_each_put_in_the_background_is_told_once(client: Client, queue: str) -> None:
-    told: list[Added | QueueletError] = []
+async def test_c21_each_put_in_the_background_is_reported_once(client: Client, queue: str) -> None:
+    reported: list[Added | QueueletError] = []
     async with Producer(client, queue) as producer:
         for _ in range(10):
-            (await producer.send(b"x")).add_done_callback(told.append)
-    assert len(told) == 10
-    assert {each.id for each in told if isinstance(each, Added)} == {
+            (await producer.send(b"x")).add_done_callback(reported.append)
+    assert len(reported) == 10
+    assert {each.id for each in reported if isinstance(each, Added)} == {
         message.id for message in await client.pop_batch(queue)
     }
 
 
-async def test_c22_flush_tells_whether_everything_is_put(client: Client, small: str) -> None:
+async def test_c22_flush_reports_whether_everything_is_put(client: Client, small: str) -> None:
     async with Producer(client, small) as producer:
         assert await producer.flush(0)
         await producer.send(b"1")
@@ -115,27 +115,27 @@ async def test_cx3_a_slow_consumer_holds_as_many_as_it_may_and_the_rest_waits(cl
     assert most_leased <= 3
 
 
-async def test_cx4_a_put_in_the_background_that_fails_is_told_and_flush_ends(client: Client, queue: str) -> None:
-    told: list[Added | QueueletError] = []
+async def test_cx4_a_put_in_the_background_that_fails_is_reported_and_flush_ends(client: Client, queue: str) -> None:
+    reported: list[Added | QueueletError] = []
     async with Producer(client, queue) as producer:
-        (await producer.send(b"x", delay=4e8)).add_done_callback(told.append)
+        (await producer.send(b"x", delay=4e8)).add_done_callback(reported.append)
         assert await producer.flush()
-        assert isinstance(told[0], InvalidArgument)
+        assert isinstance(reported[0], InvalidArgument)
         await client.delete_queue(queue)
-        (await producer.send(b"x")).add_done_callback(told.append)
+        (await producer.send(b"x")).add_done_callback(reported.append)
         assert await producer.flush()
-        assert isinstance(told[1], QueueNotFound)
+        assert isinstance(reported[1], QueueNotFound)
 
 
-async def test_cx4_a_put_in_the_background_that_nobody_asks_after_is_told_at_the_end(
+async def test_cx4_a_put_in_the_background_that_no_caller_awaits_is_reported_at_the_end(
     client: Client, queue: str
 ) -> None:
     producer = await Producer(client, queue).__aenter__()
     await producer.send(b"kept")
     await producer.send(b"refused", ttl=4e8)
     assert await producer.flush()
-    with pytest.raises(PutsFailed) as told:
+    with pytest.raises(PutsFailed) as reported:
         await producer.__aexit__(None, None, None)
-    assert told.value.failed == 1
-    assert isinstance(told.value.errors[0], InvalidArgument)
+    assert reported.value.failed == 1
+    assert isinstance(reported.value.errors[0], InvalidArgument)
     assert [message.payload for message in await client.pop_batch(queue)] == [b"kept"]

@@ -33,7 +33,7 @@ async def test_c33_what_is_offered_is_taken_by_whoever_comes_first_in_order(
 
 
 @pytest.mark.parametrize("take", [Client.peek, Client.pop, pop_with_a_wait])
-async def test_c34_an_empty_queue_is_told_from_an_empty_message(client: Client, queue: str, take: Take) -> None:
+async def test_c34_an_empty_queue_differs_from_an_empty_message(client: Client, queue: str, take: Take) -> None:
     """An error of its own reports it instead of None, also at the end of a wait."""
     with pytest.raises(QueueEmpty):
         await take(client, queue)

@@ -91,7 +91,9 @@ with blocking.Client(address) as client:
     assert run(program, server.address, queue).split() == ["1", "1"]
 
 
-async def test_a_child_of_a_client_in_use_is_told_at_once(client: Client, server: ServerProcess, queue: str) -> None:
+async def test_a_child_of_a_client_in_use_gets_an_error_at_once(
+    client: Client, server: ServerProcess, queue: str
+) -> None:
     """No client works in the child. The parent goes on."""
     program = """
 def use_old():
@@ -110,11 +112,11 @@ with blocking.Client(address) as client:
         consumer.wait()
         print(consumer.done)
 """
-    *told, done = run(program, server.address, queue).splitlines()
-    assert len(told) == 4
-    for line in told:
+    *lines, done = run(program, server.address, queue).splitlines()
+    assert len(lines) == 4
+    for line in lines:
         assert line.startswith("Forked ")
-    assert "open clients after the fork" in told[0]
+    assert "open clients after the fork" in lines[0]
     assert done == "1"
 
 
@@ -196,8 +198,8 @@ def in_a_new_loop(work):
 
 asyncio.run(main())
 """
-    told = run(program, server.address, queue).splitlines()
-    assert [line.split()[0] for line in told] == ["Forked"] * 3
+    lines = run(program, server.address, queue).splitlines()
+    assert [line.split()[0] for line in lines] == ["Forked"] * 3
 
 
 APPLICATION = """
@@ -247,8 +249,8 @@ async def test_gunicorn_with_preload(client: Client, server: ServerProcess, queu
     (port,) = free_ports(1)
 
     def ask() -> bytes:
-        with urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as answer:
-            return bytes(answer.read())
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as response:
+            return bytes(response.read())
 
     async def is_up() -> bool:
         try:
@@ -258,8 +260,8 @@ async def test_gunicorn_with_preload(client: Client, server: ServerProcess, queu
 
     with gunicorn(tmp_path, port, {"SERVER": server.address, "QUEUE": queue}):
         await until(is_up)
-        answers = [int(ask()) for _ in range(20)]
-    assert answers == sorted(answers)
+        responses = [int(ask()) for _ in range(20)]
+    assert responses == sorted(responses)
     taken = [each.payload for each in await client.pop_batch(queue)]
     assert taken[0] == b"loaded"
     assert len(taken) == 22

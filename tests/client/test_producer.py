@@ -62,7 +62,7 @@ async def test_pairs_and_uuids_of_python_will_do(client: Client, queue: str) -> 
 
 
 @pytest.mark.parametrize("is_awaited", [False, True], ids=["sent", "put"])
-async def test_closing_while_the_queue_is_full_tells_that_of_each_message(client: Client, is_awaited: bool) -> None:  # noqa: FBT001  # pytest gives it
+async def test_closing_while_the_queue_is_full_reports_it_for_each_message(client: Client, is_awaited: bool) -> None:  # noqa: FBT001  # pytest gives it
     queue = (await client.new_queue(limit=1)).id
     await client.add(queue, b"first")
     puts: list[asyncio.Task[object]] = []
@@ -106,7 +106,7 @@ async def test_a_payload_that_is_not_bytes_is_refused_by_its_name(client: Client
 
 
 async def test_a_busy_task_leaves_room_to_others(client: Client, queue: str) -> None:
-    """Calls that wait for space in the buffer get it in FIFO order."""
+    """Calls that wait for room in the buffer get it in FIFO order."""
     async with Producer(client, queue, buffer_messages=10) as producer:
 
         async def keep_busy() -> None:
@@ -154,8 +154,8 @@ async def test_a_message_larger_than_the_server_takes_fails_and_no_other_does(
     error = outcomes.pop(50)
     assert isinstance(error, MessageTooLarge)
     assert not [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    told, limit = [int(each.replace(",", "")) for each in re.findall(r"[\d,]{7,}", error.message)]
-    assert size <= told < size + 1_000
+    reported, limit = [int(each.replace(",", "")) for each in re.findall(r"[\d,]{7,}", error.message)]
+    assert size <= reported < size + 1_000
     assert 4 * MEBIBYTE <= limit < 5 * MEBIBYTE
     assert "--max-message-bytes" in error.message
 
@@ -215,7 +215,7 @@ async def test_what_found_no_connection_is_not_in_the_queue() -> None:
             await producer.put(b"x", timeout=0.5)
 
 
-async def test_what_lost_its_answer_may_be_in_the_queue() -> None:
+async def test_a_message_whose_response_was_lost_may_be_in_the_queue() -> None:
     """This holds even if later tries found no connection."""
     with ServerProcess() as server:
         async with Client(server.address) as client, Producer(client, "orders") as producer:
@@ -231,7 +231,7 @@ async def test_what_lost_its_answer_may_be_in_the_queue() -> None:
 
 
 async def is_waited(client: Client, queue: str) -> bool:
-    """Return whether a call waits for space."""
+    """Return whether a call waits for room."""
     return (await client.stats(queue)).waiting_calls == 1
 
 
@@ -271,7 +271,7 @@ async def test_a_client_that_is_closed_ends_a_put_of_one_message(server: ServerP
 
 
 async def test_closing_ends_a_put_of_one_message(client: Client, small: str) -> None:
-    """The server would still wait for space, so the call is repeated without a wait."""
+    """The server would still wait for room, so the call is repeated without a wait."""
     async with Producer(client, small, timeout=None, close_timeout=0) as producer:
         await producer.put(b"in the way")
         putting = asyncio.create_task(producer.put(b"under way"))
@@ -280,7 +280,7 @@ async def test_closing_ends_a_put_of_one_message(client: Client, small: str) -> 
         await putting
 
 
-async def test_a_client_that_was_not_opened_is_told(server: ServerProcess) -> None:
+async def test_a_client_that_was_not_opened_raises_an_error(server: ServerProcess) -> None:
     client = Client(server.address)
     with pytest.raises(Closed, match="the client is not open"):
         await client.list_queues()
@@ -291,7 +291,7 @@ async def test_a_client_that_was_not_opened_is_told(server: ServerProcess) -> No
             await producer.put(b"x")
 
 
-async def test_a_call_whose_client_is_closed_is_told(server: ServerProcess, queue: str) -> None:
+async def test_a_call_whose_client_is_closed_raises_an_error(server: ServerProcess, queue: str) -> None:
     """A cancelled call stays cancelled."""
     client = await Client(server.address).__aenter__()
     popping, cancelled = (asyncio.create_task(client.pop(queue, wait=600)) for _ in range(2))
@@ -335,18 +335,16 @@ async def test_an_error_that_nobody_foresaw_is_the_outcome_of_one_put(tokenless:
             await producer.put(b"x")
 
 
-async def test_a_function_that_is_told_an_outcome_and_raises_is_logged(
-    client: Client, queue: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    told = asyncio.Event()
+async def test_a_callback_that_raises_is_logged(client: Client, queue: str, caplog: pytest.LogCaptureFixture) -> None:
+    reported = asyncio.Event()
 
     def fail(_: object) -> None:
-        told.set()
+        reported.set()
         raise RuntimeError("it fails")
 
     async with Producer(client, queue) as producer:
         (await producer.send(b"x")).add_done_callback(fail)
-        await told.wait()
+        await reported.wait()
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("queuelet.client", logging.ERROR)
     assert record.exc_info

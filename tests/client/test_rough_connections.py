@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from queuelet.client import Client, Connection, Consumer, DeliverySettings, Producer, Received, Sent
+from queuelet.client import Client, Connection, Consumer, DeliverySettings, PendingPut, Producer, Received
 from support.counts import soaked
 from support.rough_proxy import RoughProxy
 from support.server_process import ServerProcess
@@ -117,7 +117,7 @@ def test_whatever_becomes_of_connections_each_message_is_handled_and_in_order() 
             assert [(each.messages.ready, each.messages.leased, each.messages.dead) for each in left] == [(0, 0, 0)] * 3
             gc.collect()
             assert len(tasks()) == before, "no task is left over"
-            assert not [each for each in gc.get_objects() if isinstance(each, Sent | Received)], "nor a message"
+            assert not [each for each in gc.get_objects() if isinstance(each, PendingPut | Received)], "nor a message"
         print(proxy.done, {name: (len(each.numbers), len(set(each.numbers))) for name, each in handled.items()})  # noqa: T201  # its figures
         assert proxy.done["connections"] > SECONDS / 4
         for name, part in QUEUES.items():

@@ -208,7 +208,7 @@ async def test_a_put_before_the_start_or_after_the_close_is_refused(client: Clie
         await sharder.put(b"late")
 
 
-async def test_closing_tells_what_was_not_put(client: Client, name: str) -> None:
+async def test_closing_reports_what_was_not_put(client: Client, name: str) -> None:
     with pytest.raises(PutsFailed):
         async with Sharder(client, name, shards=2) as sharder:
             await sharder.send(b"refused", delay=4e8)

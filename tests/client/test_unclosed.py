@@ -36,23 +36,23 @@ del producer
 async def test_what_a_blocking_producer_holds_is_sent_at_the_end(
     client: Client, server: ServerProcess, queue: str
 ) -> None:
-    told = run(BLOCKING, server.address, queue)
+    printed = run(BLOCKING, server.address, queue)
     assert [int(each.payload) for each in await client.pop_batch(queue)] == list(range(100))
-    assert f"a producer of queue {queue} was not closed; " in told
-    assert "messages as the program ends" in told
+    assert f"a producer of queue {queue} was not closed; " in printed
+    assert "messages as the program ends" in printed
 
 
 def test_the_log_says_what_could_not_be_sent_at_the_end() -> None:
-    told = run(BLOCKING, "127.0.0.1:1", "orders")
-    assert "100 messages of queue orders were not sent within 5 s" in told
-    assert "100 messages were not added" in told
+    printed = run(BLOCKING, "127.0.0.1:1", "orders")
+    assert "100 messages of queue orders were not sent within 5 s" in printed
+    assert "100 messages were not added" in printed
 
 
 def test_a_program_that_closes_its_producer_ends_without_a_word(server: ServerProcess, queue: str) -> None:
     assert not run(BLOCKING.replace("del producer", "producer.close()"), server.address, queue)
 
 
-async def test_the_log_tells_of_an_async_producer_that_was_not_closed(server: ServerProcess, queue: str) -> None:
+async def test_the_log_reports_an_async_producer_that_was_not_closed(server: ServerProcess, queue: str) -> None:
     program = """
 import asyncio, sys
 from queuelet.client import Client, Producer
@@ -65,5 +65,5 @@ async def main():
 
 asyncio.run(main())
 """
-    told = run(program, server.address, queue)
-    assert f"a producer of queue {queue} was not closed; 1 of its messages were not sent" in told
+    printed = run(program, server.address, queue)
+    assert f"a producer of queue {queue} was not closed; 1 of its messages were not sent" in printed

@@ -92,9 +92,9 @@ def test_two_builds_at_once_are_one(tmp_path: Path) -> None:
         )
         for _ in range(2)
     ]
-    told = [process.communicate(timeout=patient(30)) for process in two]
-    assert [process.returncode for process in two] == [0, 0], told
-    assert len({printed for printed, _ in told}) == 1
+    outputs = [process.communicate(timeout=patient(30)) for process in two]
+    assert [process.returncode for process in two] == [0, 0], outputs
+    assert len({printed for printed, _ in outputs}) == 1
     assert go.built.read_text() == "built\n"
 
 
@@ -117,7 +117,7 @@ def test_a_module_that_replaces_others_by_folders_is_built_with_their_releases(
     ]
 
 
-def test_a_failed_build_tells_the_words_of_go_and_leaves_nothing(
+def test_a_failed_build_shows_the_error_of_go_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeGo(tmp_path, build="echo no space left >&2; exit 1").use(monkeypatch)
@@ -126,14 +126,14 @@ def test_a_failed_build_tells_the_words_of_go_and_leaves_nothing(
     assert list((tmp_path / "cache" / "queuelet" / "etcd-v3.6.16").iterdir()) == []
 
 
-def test_an_older_go_is_told_before_anything_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_go_is_refused_before_anything_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGo(tmp_path, version="1.25.9").use(monkeypatch)
     with pytest.raises(ControlPlaneError, match=r"etcd v3\.6\.16 .* needs Go 1\.26\.0 or newer; this is go1\.25"):
         binaries.get("etcd")
     assert not (tmp_path / "cache").exists()
 
 
-def test_no_go_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_go_is_reported_with_what_to_do(tmp_path: Path) -> None:
     environment = {**FakeGo(tmp_path).environment, "PATH": "/nowhere"}
     command = [sys.executable, "-m", "tools.control_plane", "build", "kube-apiserver"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -167,6 +167,6 @@ def test_tools_that_are_installed_are_not_built(tmp_path: Path, monkeypatch: pyt
     assert binaries.get("etcd") != tmp_path / "bin" / "etcd", "a server must be of the version that is asked for"
 
 
-def test_a_program_there_is_not_is_told(tmp_path: Path) -> None:
+def test_a_missing_program_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ControlPlaneError, match="unknown program 'kubeadm'; use one of etcd, kube-apiserver"):
         binaries.find("kubeadm")

@@ -88,7 +88,7 @@ def test_two_run_at_once_and_leave_nothing(built: None, temporary: Path) -> None
     assert list(temporary.iterdir()) == []
 
 
-def test_a_killed_api_server_is_told_in_a_sentence_and_can_come_back(own: ControlPlane) -> None:
+def test_a_killed_api_server_is_reported_in_a_sentence_and_can_come_back(own: ControlPlane) -> None:
     own.api.create("/api/v1/namespaces", {"metadata": {"name": "kept"}})
     own.check()
     own.api_server.kill()
@@ -184,8 +184,8 @@ def test_the_official_client_takes_its_kubeconfigs(control_plane: ControlPlane, 
     user = f"system:serviceaccount:{namespace}:default"
     kubeconfig = control_plane.kubeconfig_as(user, control_plane.service_account_token(namespace, "default"))
     account = official.AuthenticationV1Api(official_client(kubeconfig))
-    told = account.create_self_subject_review(official.V1SelfSubjectReview())
-    assert told.to_dict()["status"]["user_info"]["username"] == user
+    review = account.create_self_subject_review(official.V1SelfSubjectReview())
+    assert review.to_dict()["status"]["user_info"]["username"] == user
 
 
 def official_client(kubeconfig: Path) -> official.ApiClient:

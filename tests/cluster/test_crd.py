@@ -310,7 +310,7 @@ def test_a_status_that_makes_no_sense_is_refused(api: Api, queues: str, status: 
 # Output of kubectl
 
 
-def test_columns_tell_the_truth_at_a_glance(api: Api, queues: str) -> None:
+def test_columns_show_the_state_at_a_glance(api: Api, queues: str) -> None:
     api.create(queues, queue_object(store="Disk", limit=10_000))
     api.merge(f"{queues}/orders/status", {"status": STATUS})
     table = api.request("GET", queues, headers=AS_TABLE)
@@ -371,5 +371,5 @@ def test_kubectl_waits_for_ready(api: Api, queues: str, kubectl: Kubectl) -> Non
     ],
 )
 def test_kubectl_explains_it(kubectl: Kubectl, field: str, words: list[str]) -> None:
-    told = " ".join(kubectl("explain", field).split())
-    assert [word for word in words if word not in told] == []
+    explanation = " ".join(kubectl("explain", field).split())
+    assert [word for word in words if word not in explanation] == []

@@ -41,7 +41,7 @@ def test_an_applied_queue_is_there_in_the_server(kube: KubeQueues, rpc: Rpc) -> 
     assert queue.owner.uid == queue.meta.id == seen["metadata"]["uid"]
 
 
-def test_the_status_tells_what_the_server_reports(kube: KubeQueues, server: ServerProcess, rpc: Rpc) -> None:
+def test_the_status_shows_what_the_server_reports(kube: KubeQueues, server: ServerProcess, rpc: Rpc) -> None:
     kube.create(limit=10, tags=[{"key": "team", "value": "checkout"}])
     status = kube.wait_ready()["status"]
     queue = rpc.get_queue(kube.server_name("orders"))
@@ -356,7 +356,7 @@ def test_adoption_happens_once(kube: KubeQueues, rpc: Rpc) -> None:
 
 
 def test_a_queue_that_was_made_for_the_object_is_adopted_back_once(kube: KubeQueues, rpc: Rpc) -> None:
-    """The queue's id is the object's uid before and after the adoption, so the id does not show it."""
+    """The queue's ID is the object's uid before and after the adoption, so the ID does not show it."""
     name = kube.server_name("orders")
     kube.create(annotations={"queuelet.dev/adopt": "true"})
     assert "adoptedAt" not in kube.wait_ready()["status"]
@@ -403,22 +403,22 @@ def test_a_paused_queue_is_left_as_it_is_and_can_be_deleted(kube: KubeQueues, rp
         rpc.get_queue(name)
 
 
-def test_reconcile_now_is_answered_in_the_status(kube: KubeQueues) -> None:
+def test_reconcile_now_is_handled_and_the_status_shows_it(kube: KubeQueues) -> None:
     kube.create()
     kube.wait_ready()
     for asked in ("2026-11-23T07:00:00Z", "again"):
         kube.annotate(reconcile_requested_at=asked)
-        kube.wait("orders", lambda each, asked=asked: each["status"].get("lastHandledReconcileAt") == asked, "answered")  # type: ignore[misc]
+        kube.wait("orders", lambda each, asked=asked: each["status"].get("lastHandledReconcileAt") == asked, "handled")  # type: ignore[misc]
 
 
-def test_reconcile_now_is_answered_where_nothing_can_be_declared(kube: KubeQueues, rpc: Rpc) -> None:
+def test_reconcile_now_is_handled_if_nothing_can_be_declared(kube: KubeQueues, rpc: Rpc) -> None:
     rpc.new_queue(kube.server_name("orders"))
     kube.create()
     kube.wait_reason("NotOwner")
     kube.create("stopped", annotations={"queuelet.dev/paused": "true"})
     for name in ("orders", "stopped"):
         kube.annotate(name, reconcile_requested_at="now")
-        kube.wait(name, lambda each: each["status"].get("lastHandledReconcileAt") == "now", "answered")
+        kube.wait(name, lambda each: each["status"].get("lastHandledReconcileAt") == "now", "handled")
 
 
 # Counts

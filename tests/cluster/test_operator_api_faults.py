@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from queuelet.v1 import queue_pb2 as pb
-from support.faulty_api import EVERY, NO_ANSWER, FaultyApi
+from support.faulty_api import EVERY, NO_RESPONSE, FaultyApi
 from support.kube_class import QueuesOfAClass
 from support.kube_queues import History, condition, is_ready
 from support.operator_process import OperatorProcess
@@ -99,10 +99,10 @@ def test_a_watch_that_is_cut_misses_nothing(
     faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass, rpc: Rpc
 ) -> None:
     have_three(kube)
-    faulty.refuse("watch", LIST, NO_ANSWER, times=EVERY)
+    faulty.refuse("watch", LIST, NO_RESPONSE, times=EVERY)
     faulty.cut_watches()
     make_a_change_of_each_kind(kube)
-    faulty.wait_for("watch", LIST, NO_ANSWER)
+    faulty.wait_for("watch", LIST, NO_RESPONSE)
     faulty.heal()
     expect_each_change(kube, rpc)
     assert not faulty.requests("patch", "queues/still", 200)[2:], "nothing was to be done for it"
@@ -237,7 +237,7 @@ def test_an_api_server_that_is_killed_and_comes_back_is_waited_for(
         ends_well(process)
 
 
-@pytest.mark.parametrize("code", [500, 503, NO_ANSWER])
+@pytest.mark.parametrize("code", [500, 503, NO_RESPONSE])
 def test_it_starts_and_works_though_each_kind_of_request_fails_once(
     code: int, faulty: FaultyApi, kube: QueuesOfAClass, server: ServerProcess, rpc: Rpc
 ) -> None:
@@ -273,7 +273,7 @@ def test_what_it_asks_for_a_deletion_may_fail_too(
     kube.wait_ready()
     name = kube.server_name("orders")
     rpc.add(name, b"")
-    for code in (500, 503, NO_ANSWER):
+    for code in (500, 503, NO_RESPONSE):
         faulty.refuse("get", "/api/v1/namespaces/[^/]+$", code)
     kube.delete()
     kube.wait_reason("WaitingForDrain")
@@ -299,7 +299,7 @@ def test_an_event_that_cannot_be_posted_is_in_nobodys_way(
     )
 
 
-def test_answers_that_take_long_are_waited_for(
+def test_responses_that_take_long_are_waited_for(
     faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass
 ) -> None:
     faulty.delay("patch", "/queues/", 1.0, times=EVERY)
@@ -410,15 +410,15 @@ def test_a_status_that_is_refused_for_ever_keeps_no_other_queue_waiting(
 
 
 @pytest.mark.parametrize("path", [FINALIZERS, STATUS], ids=["finalizer", "status"])
-def test_a_write_whose_answer_is_lost_is_done_once(
+def test_a_write_whose_response_is_lost_is_done_once(
     path: str, faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass, control_plane: ControlPlane
 ) -> None:
-    faulty.lose_answers("patch", path)
+    faulty.lose_responses("patch", path)
     with History(control_plane, kube) as history:
         kube.create()
         seen = kube.wait_ready()
         assert seen["metadata"]["finalizers"] == ["queuelet.dev/finalizer"]
-        assert faulty.wait_for("patch", path, NO_ANSWER)
+        assert faulty.wait_for("patch", path, NO_RESPONSE)
         kube.create("last")
         kube.wait_ready("last")
         eventually(lambda: is_ready((history.states.get("last") or [{}])[-1]), "the history is complete")
@@ -426,12 +426,12 @@ def test_a_write_whose_answer_is_lost_is_done_once(
     assert history.reasons("orders") == ["Ready"]
 
 
-def test_a_finalizer_whose_end_is_not_answered_is_gone_all_the_same(
+def test_a_finalizer_is_gone_even_if_the_response_to_its_removal_was_lost(
     faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass, rpc: Rpc
 ) -> None:
     kube.create()
     kube.wait_ready()
-    faulty.lose_answers("patch", FINALIZERS)
+    faulty.lose_responses("patch", FINALIZERS)
     kube.delete()
     kube.wait_gone()
     assert not is_there(rpc, kube.server_name("orders"))
@@ -441,13 +441,13 @@ def test_a_finalizer_whose_end_is_not_answered_is_gone_all_the_same(
     assert len(faulty.requests("patch", FINALIZERS)) <= 4
 
 
-def test_messages_that_were_dropped_are_told_of_though_an_answer_was_lost(
+def test_messages_that_were_dropped_are_reported_though_a_response_was_lost(
     faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass, rpc: Rpc
 ) -> None:
     kube.create()
     kube.wait_ready()
     rpc.add(kube.server_name("orders"), b"")
-    faulty.lose_answers("patch", FINALIZERS)
+    faulty.lose_responses("patch", FINALIZERS)
     kube.delete()
     kube.wait_gone()
     assert "with 1 message:" in kube.wait_event("MessagesDropped", timeout=5.0)["message"]
@@ -536,7 +536,7 @@ def test_a_queue_deleted_by_force_between_two_watches_is_not_served_for_ever(
     assert not is_there(rpc, kube.server_name("orders")), "no object asks for it any more"
 
 
-def test_a_queue_does_not_come_back_by_what_a_late_watch_tells_after_its_end(
+def test_a_queue_does_not_come_back_by_what_a_late_watch_reports_after_its_end(
     faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass, rpc: Rpc
 ) -> None:
     kube.create(limit=100)

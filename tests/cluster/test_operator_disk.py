@@ -342,7 +342,7 @@ def purge(server: Rpc, queue: str, state: pb.MessageState) -> None:
 # Lost stores and restored backups
 
 
-def test_a_folder_that_was_lost_is_told_of_and_queues_are_made_anew(
+def test_a_folder_that_was_lost_is_reported_and_queues_are_made_again(
     control_plane: ControlPlane, apart: Apart, kube: KubeQueues, disk: DiskServer
 ) -> None:
     with apart.operator(disk.process, "--counts-every", "0.2"):
@@ -364,7 +364,38 @@ def test_a_folder_that_was_lost_is_told_of_and_queues_are_made_anew(
     assert after["status"]["epoch"] != before["status"]["epoch"]
 
 
-def test_a_backup_that_was_restored_is_told_of_with_what_is_in_it(
+def test_a_database_that_is_damaged_at_the_start_is_reported_and_can_be_restored_meanwhile(
+    apart: Apart, kube: KubeQueues, disk: DiskServer
+) -> None:
+    with apart.operator(disk.process, *SOON):
+        before = make(kube)
+        queue = kube.server_name("orders")
+        disk.rpc.add(queue, b"saved")
+        backup = disk.folder.parent / "backup"
+        queuelet("backup", "--data-dir", str(disk.folder), str(backup))
+        kube.create("deleted", store="Disk")
+        kube.wait_ready("deleted")
+        disk.kill()
+        (disk.folder / "queuelet.db").write_bytes(bytes(100_000))
+        (disk.folder / "queuelet.db-wal").unlink(missing_ok=True)
+        disk.start_again()
+        seen = kube.wait("orders", lambda each: waits_with(each, "StoreFailed"), "told of")
+        assert "restart the server" in str(condition(seen, "Reconciling"))
+        assert seen["status"]["queueID"] == before["status"]["queueID"], "it is not taken for lost"
+        kube.create("in-memory")
+        kube.wait_ready("in-memory")
+        kube.delete("deleted")
+        kube.wait("deleted", lambda each: "deletionTimestamp" in each["metadata"], "being deleted")
+        queuelet("restore", "--data-dir", str(disk.folder), "--force", str(backup))
+        assert kube.get("deleted"), "it is not taken for removed"
+        disk.process.stop()
+        disk.start_again()
+        kube.wait("orders", lambda each: is_ready(each) and messages_of(each) == {"ready": 1}, "as it was")
+        kube.wait_gone("deleted")
+        assert disk.rpc.pop(queue).payload == b"saved"
+
+
+def test_a_backup_that_was_restored_is_reported_with_what_is_in_it(
     control_plane: ControlPlane, apart: Apart, kube: KubeQueues, disk: DiskServer
 ) -> None:
     with apart.operator(disk.process, "--counts-every", "0.2") as operator:
@@ -402,7 +433,7 @@ def queuelet(*arguments: str) -> None:
 # A disk that is full or fails
 
 
-def test_a_full_disk_is_told_of_and_passes(
+def test_a_full_disk_is_reported_and_passes(
     control_plane: ControlPlane,
     apart: Apart,
     kube: KubeQueues,
@@ -463,7 +494,7 @@ def test_a_disk_that_fails_for_a_moment_is_no_news(apart: Apart, kube: KubeQueue
     assert not kube.events()
 
 
-def test_a_disk_that_keeps_failing_is_told_of_and_passes(
+def test_a_disk_that_keeps_failing_is_reported_and_passes(
     control_plane: ControlPlane,
     apart: Apart,
     kube: KubeQueues,
@@ -478,12 +509,12 @@ def test_a_disk_that_keeps_failing_is_told_of_and_passes(
         with History(control_plane, kube) as history:
             writes = Writes(kube.api)
             faulty_disk.fail(queue)
-            kube.wait("orders", lambda each: waits_with(each, "StoreFailed"), "told of")
+            kube.wait("orders", lambda each: waits_with(each, "StoreFailed"), "reported")
             settled(operator)
             assert writes.so_far() == 1
             assert problems(operator) == {'reason="StoreFailed",store="Disk"': 1.0}
             kube.create("made-meanwhile", store="Disk")
-            kube.wait("made-meanwhile", lambda each: waits_with(each, "StoreFailed"), "told of")
+            kube.wait("made-meanwhile", lambda each: waits_with(each, "StoreFailed"), "reported")
             faulty_disk.heal()
             history.wait(["orders"], ["StoreFailed", "Ready"])
             kube.wait_ready("made-meanwhile")
@@ -504,7 +535,7 @@ def test_what_is_deleted_while_the_disk_fails_goes_when_it_is_well_again(
         make(kube)
         faulty_disk.fail(queue)
         kube.delete()
-        kube.wait("orders", lambda each: waits_with(each, "StoreFailed"), "told of")
+        kube.wait("orders", lambda each: waits_with(each, "StoreFailed"), "reported")
         faulty_disk.heal()
         kube.wait_gone()
     with pytest.raises(Refused, match="there is no queue"):

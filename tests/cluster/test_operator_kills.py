@@ -86,9 +86,9 @@ def whoever_leads(running: list[OperatorProcess]) -> OperatorProcess:
 
 
 def fill_each(address: str, filled: set[str], over: threading.Event) -> None:
-    """Put one message into each queue until `over` is set; store the ids of the filled queues in `filled`.
+    """Put one message into each queue until `over` is set; store the IDs of the filled queues in `filled`.
 
-    Each message has the id of its queue, so that Add is idempotent even if responses are lost.
+    Each message has the ID of its queue, so that Add is idempotent even if responses are lost.
     """
     client = Rpc(address)
     while not over.wait(0.05):

@@ -232,16 +232,16 @@ def test_a_drain_is_terminating_until_its_last_message_is_taken(
     client.close()
 
 
-def test_a_pipeline_asks_for_a_look_and_waits_for_the_answer(
+def test_a_pipeline_asks_for_a_look_and_waits_for_the_result(
     kube: QueuesOfAClass, own_operator: OperatorProcess, kubectl: Kubectl
 ) -> None:
     """By the commands of docs/gitops.md."""
-    told = [shlex.split(each) for each in commands("docs/gitops.md") if "queue/orders" in each]
-    assert [words[1] for words in told] == ["annotate", "wait"]
+    documented = [shlex.split(each) for each in commands("docs/gitops.md") if "queue/orders" in each]
+    assert [words[1] for words in documented] == ["annotate", "wait"]
     with own_operator:
         kube.create()
         kube.wait_ready()
-        for _, *words in told:
+        for _, *words in documented:
             kubectl(*(word.replace("$BUILD", "build-17") for word in words))
         assert kube.status()["lastHandledReconcileAt"] == "build-17"
         assert verdicts(kube.get()) == CURRENT
@@ -252,14 +252,14 @@ def test_a_deletion_that_nobody_carries_out_is_terminating_and_can_be_ended_by_h
 ) -> None:
     """By the command of docs/operator.md."""
     text = (ROOT / "docs" / "operator.md").read_text()
-    (told,) = re.findall("`kubectl (patch .*?}')`", text)
+    (documented,) = re.findall("`kubectl (patch .*?}')`", text)
     with own_operator:
         kube.create()
         kube.wait_ready()
         own_operator.stop()
     kubectl("delete", "queue/orders", "--wait=false")
     assert verdicts(kube.get()) == TERMINATING
-    kubectl(*shlex.split(told))
+    kubectl(*shlex.split(documented))
     kube.wait_gone()
     client = Rpc(own_server.address)
     assert client.get_queue(kube.server_name("orders")).name, "the queue stays"

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from support.faulty_api import EVERY, NO_ANSWER, FaultyApi
+from support.faulty_api import EVERY, NO_RESPONSE, FaultyApi
 from support.kube_class import QueuesOfAClass
 from support.operator_process import OperatorProcess, lease_flags
 from support.rpc import Rpc, eventually
@@ -76,7 +76,7 @@ def holder(process: OperatorProcess) -> str:
     return str(process.wait_for_log("started")["holder"])
 
 
-def answer(process: OperatorProcess, path: str) -> tuple[int, str]:
+def fetch(process: OperatorProcess, path: str) -> tuple[int, str]:
     """Return the status code and the text of an HTTP response."""
     try:
         with urlopen(f"{process.metrics_url}{path}") as response:  # noqa: S310  # a URL of our own
@@ -88,7 +88,7 @@ def answer(process: OperatorProcess, path: str) -> tuple[int, str]:
 
 def leads(process: OperatorProcess) -> bool:
     """Return whether an operator's metrics say that it is the leader."""
-    return "queuelet_operator_leader 1.0" in answer(process, "/metrics")[1]
+    return "queuelet_operator_leader 1.0" in fetch(process, "/metrics")[1]
 
 
 def at(process: OperatorProcess, msg: str, timeout: float = 30.0) -> float:
@@ -109,9 +109,9 @@ def test_one_acts_and_the_other_waits(operators: Operators, kube: QueuesOfAClass
     leader = operators.launch()
     standby = operators.launch(leads=False)
     serves(kube, "orders")
-    eventually(lambda: answer(standby, "/readyz")[0] == 200, "a standby is ready: a rollout goes on")
-    assert answer(standby, "/healthz") == (200, "ok\n")
-    assert answer(leader, "/readyz")[0] == answer(leader, "/healthz")[0] == 200
+    eventually(lambda: fetch(standby, "/readyz")[0] == 200, "a standby is ready: a rollout goes on")
+    assert fetch(standby, "/healthz") == (200, "ok\n")
+    assert fetch(leader, "/readyz")[0] == fetch(leader, "/healthz")[0] == 200
     assert (leads(leader), leads(standby)) == (True, False)
     assert lease_of(api, kube.namespace)["holderIdentity"] == holder(leader)
     assert not standby.log("connected to the server"), "it does not even look"
@@ -177,7 +177,7 @@ def test_a_standby_stops_on_sigterm_and_leaves_the_lease_alone(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_lease_is_given_back_however_soon_it_is_told_to_stop(
+def test_the_lease_is_given_back_however_soon_it_has_to_stop(
     number: signal.Signals, operators: Operators, kube: QueuesOfAClass, api: Api
 ) -> None:
     leader = operators.launch()
@@ -212,7 +212,7 @@ def test_work_that_one_left_half_done_is_done_by_the_next(
 # A leader that lost the Lease
 
 
-@pytest.mark.parametrize("code", [409, 500, NO_ANSWER])
+@pytest.mark.parametrize("code", [409, 500, NO_RESPONSE])
 def test_a_leader_that_cannot_renew_ends_before_the_next_one_acts(
     code: int, operators: Operators, faulty: FaultyApi, kube: QueuesOfAClass
 ) -> None:
@@ -258,7 +258,7 @@ def test_a_leader_cut_off_from_the_api_server_ends_and_touches_no_queue_after_th
     standby = operators.launch(*WIDE, leads=False)
     kube.create(limit=1)
     kube.wait_ready()
-    faulty.refuse(".*", "", NO_ANSWER, times=EVERY)
+    faulty.refuse(".*", "", NO_RESPONSE, times=EVERY)
     faulty.cut_watches()
     kube.change(limit=2)
     assert leader.wait() == 1

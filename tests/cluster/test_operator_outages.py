@@ -151,7 +151,7 @@ def test_a_drain_does_not_keep_a_namespace_from_being_deleted(
 
 
 @pytest.mark.timeout(180)
-def test_a_server_that_comes_back_empty_has_its_queues_again_and_every_status_tells_of_the_loss(
+def test_a_server_that_comes_back_empty_has_its_queues_again_and_every_status_reports_the_loss(
     control_plane: ControlPlane, apart: Apart, kube: KubeQueues, own_server: ServerProcess
 ) -> None:
     count = soaked(100, 1_000)
@@ -190,7 +190,7 @@ def test_a_short_outage_is_not_written_down_before_it_is_one(
         assert history.reasons("orders") == ["ServerUnavailable", "ServerStateLost", "Ready"]
 
 
-def test_messages_lost_are_told_as_they_were_last_counted(
+def test_lost_messages_are_reported_as_they_were_last_counted(
     apart: Apart, kube: KubeQueues, own_server: ServerProcess
 ) -> None:
     with apart.operator(own_server, "--counts-every", "0.2"):
@@ -240,7 +240,7 @@ def test_two_instances_that_want_one_name_do_not_fight(
             assert client.get_queue(kube.server_name("orders")).revision == before.revision + 1
 
 
-def test_a_paused_queue_tells_of_an_outage_and_that_its_messages_are_lost(
+def test_a_paused_queue_reports_an_outage_and_that_its_messages_are_lost(
     apart: Apart, kube: KubeQueues, own_server: ServerProcess
 ) -> None:
     with apart.operator(own_server, *SOON, "--counts-every", "0.2"):
@@ -341,16 +341,17 @@ def test_an_emptied_token_of_the_operator_shows_in_its_metrics_and_log_while_it_
 
         kube.create("before")
         kube.wait_ready("before")
-        assert stale() == {f'file="{ours}"': 0}
+        labels = f'file="{ours}",role="token"'
+        assert stale() == {labels: 0}
         for spoil in (lambda: ours.write_text(""), ours.unlink):
             spoil()
-            assert stale() == {f'file="{ours}"': 1}
+            assert stale() == {labels: 1}
         kube.create()
         kube.wait_ready()
         says = "cannot read a file; using its last good content: "
         eventually(lambda: any(line["msg"].startswith(says) for line in operator.log()), "the log says so")
         ours.write_text("open sesame")
-        assert stale() == {f'file="{ours}"': 0}
+        assert stale() == {labels: 0}
 
 
 def test_the_message_follows_the_cause_of_an_outage(

@@ -61,11 +61,11 @@ def test_whatever_the_tags_the_queue_becomes_ready(
         kube.delete(name)
 
 
-def test_a_long_request_to_reconcile_is_answered_with_its_beginning(
+def test_a_long_request_to_reconcile_is_handled_with_its_beginning_in_the_status(
     operator: OperatorProcess, kube: KubeQueues
 ) -> None:
     kube.create()
     kube.wait_ready()
     kube.annotate(reconcile_requested_at="<" * 200_000)
-    kube.wait("orders", lambda each: each["status"].get("lastHandledReconcileAt") == "<" * 256, "answered")
+    kube.wait("orders", lambda each: each["status"].get("lastHandledReconcileAt") == "<" * 256, "handled")
     kube.wait_ready()

@@ -129,7 +129,7 @@ def test_a_copy_leaves_zookeeper_as_it_is_and_can_be_made_again(place: Place) ->
 
 
 def test_an_import_that_is_killed_and_run_again_adds_each_item_once(place: Place) -> None:
-    """It is killed while it waits for space, with some items added and none of their nodes removed."""
+    """It is killed while it waits for room, with some items added and none of their nodes removed."""
     place.limit(7)
     place.put("queue", *TWENTY)
     importing = place.start_to_bring("--remove")
@@ -186,7 +186,7 @@ def test_a_queue_server_that_is_away_leaves_all_nodes(place: Place) -> None:
     assert len(place.nodes()) == 1
 
 
-def test_a_zookeeper_that_goes_away_is_told(jdk: None, cli: Cli, rpc: Rpc, tmp_path: Path) -> None:
+def test_a_zookeeper_that_goes_away_is_reported(jdk: None, cli: Cli, rpc: Rpc, tmp_path: Path) -> None:
     """Messages added before are counted, and the exit code is 3."""
     with Curator(tmp_path) as mortal:
         place = Place(mortal, None, cli, rpc)
@@ -219,7 +219,7 @@ def test_c20_foreign_nodes_are_left_alone_and_named(place: Place) -> None:
     assert place.payloads == [b"a"]
 
 
-def test_damaged_nodes_are_left_and_told(place: Place) -> None:
+def test_damaged_nodes_are_left_and_reported(place: Place) -> None:
     """The others are imported, and the exit code is 1."""
     place.put("queue", (b"a", ""))
     damaged = place.create("queue-", b"\0\1\0\1\1", sequence=True)
@@ -265,7 +265,7 @@ def test_beside_a_consumer_that_locks_each_item_goes_one_way(place: Place) -> No
     assert sorted(place.payloads + consumed) == sorted(items)
 
 
-def test_a_node_that_cannot_be_removed_is_told(place: Place) -> None:
+def test_a_node_that_cannot_be_removed_is_reported(place: Place) -> None:
     """Its items are in the queue, the node still exists, and the exit code is 1."""
     place.put("queue", (b"a", ""), (b"b", ""))
     parent = place.nodes()[0]
@@ -310,8 +310,8 @@ def test_an_empty_queue_is_no_error(place: Place) -> None:
     place.put("queue", (b"a", ""))
     place.curator.deliver("queue", place.path, 1)
     assert place.bring().json["added"] == 0
-    told = place.bring("--output", "table").out.decode()
-    assert told == f"{place.path} to {place.queue}: 0 messages of 0 nodes added, 0 already queued\n"
+    printed = place.bring("--output", "table").out.decode()
+    assert printed == f"{place.path} to {place.queue}: 0 messages of 0 nodes added, 0 already queued\n"
 
 
 def test_a_terminal_shows_how_far_it_is(place: Place) -> None:
@@ -323,11 +323,11 @@ def test_a_terminal_shows_how_far_it_is(place: Place) -> None:
     assert ended.err.endswith(": 20 messages of 20 nodes added, 0 already queued; 20 removed\n")
 
 
-def test_names_that_do_not_tell_their_recipe_need_a_flag(place: Place) -> None:
+def test_names_that_do_not_show_their_recipe_need_a_flag(place: Place) -> None:
     """A wrong guess could lose IDs or delays."""
     place.put("id", (b"a", "15551234567"))
     ended = place.bring()
-    assert_failed(ended, 2, "may be a time or an id", "--recipe", "(see 'queuelet import-curator --help')")
+    assert_failed(ended, 2, "may be a time or an ID", "--recipe", "(see 'queuelet import-curator --help')")
     assert place.bring("--recipe", "id").code == 0
     assert facts(place) == [(b"a", 0, [("curator-id", "15551234567")])]
 
@@ -375,7 +375,7 @@ def test_nodes_with_an_acl_need_credentials(place: Place, tmp_path: Path) -> Non
     assert place.payloads == [b"a"]
 
 
-def test_a_path_that_is_not_there_is_told(place: Place) -> None:
+def test_a_missing_path_is_reported(place: Place) -> None:
     """So is the path of the locks."""
     assert_failed(place.bring(), 1, f"has no node {place.path}; give the path that the queue was built with")
     place.put("queue", (b"a", ""))
@@ -383,14 +383,14 @@ def test_a_path_that_is_not_there_is_told(place: Place) -> None:
     assert_failed(ended, 1, "has no node /no/locks; give --lock-path as the consumers were built with")
 
 
-def test_a_zookeeper_that_is_not_there_is_told(cli: Cli) -> None:
+def test_a_missing_zookeeper_is_reported(cli: Cli) -> None:
     """At once, with the reason for each server."""
     ended = cli("import-curator", "orders", "/q", "--zookeeper", "127.0.0.1:1,nowhere.invalid:2181")
     assert_failed(ended, 3, "cannot reach ZooKeeper (127.0.0.1:1: Connection refused; nowhere.invalid:2181: ")
     assert "give its servers with --zookeeper" in ended.err
 
 
-def test_a_zookeeper_that_does_not_answer_is_told(cli: Cli) -> None:
+def test_a_zookeeper_that_does_not_respond_is_reported(cli: Cli) -> None:
     """After --timeout."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
@@ -422,7 +422,7 @@ def test_bad_usage_exits_with_2(arguments: list[str], complaint: str, capfd: pyt
     assert_failed(Ended(code, out.encode(), err), 2, "cannot import from Curator: ", complaint)
 
 
-def test_a_client_without_the_extra_is_told_what_to_install(cli: Cli) -> None:
+def test_a_client_without_the_extra_says_what_to_install(cli: Cli) -> None:
     """Without an import, kazoo need not be installed."""
     code = "import sys; sys.modules['kazoo'] = None; from queuelet.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "import-curator", "orders", "/q", "--zookeeper", "a:1"]

@@ -21,15 +21,15 @@ def bench(*arguments: str) -> str:
 
 @pytest.mark.timeout(120)
 def test_the_handlers_and_the_plain_implementation_are_measured() -> None:
-    told = bench("micro", "--only", "steps*", "handler-unary-128B", "--rounds", "1", "--seconds", "0.05")
-    assert "handler-unary-128B  Add" in told
-    assert "Targets" in told
-    assert "plain" in told
+    printed = bench("micro", "--only", "steps*", "handler-unary-128B", "--rounds", "1", "--seconds", "0.05")
+    assert "handler-unary-128B  Add" in printed
+    assert "Targets" in printed
+    assert "plain" in printed
 
 
 @pytest.mark.timeout(120)
 def test_the_server_is_measured_over_its_socket() -> None:
-    told = bench(
+    printed = bench(
         "server",
         "--only",
         "batch100-128B-1",
@@ -42,7 +42,7 @@ def test_the_server_is_measured_over_its_socket() -> None:
         "--drivers",
         "1",
     )
-    assert "batch100-128B-1" in told
+    assert "batch100-128B-1" in printed
 
 
 def test_the_cases_are_listed() -> None:

@@ -21,8 +21,8 @@ QUEUES = 30
 def test_the_operator_and_a_client_that_only_writes_are_measured(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     few = ("--quick", "--queues", str(QUEUES), "--pickup-seconds", "2", "--idle-seconds", "2")
-    told = bench(*few, "--only", "create,pickup,restart,loss,idle", "--json", str(figures))
-    assert "makespan / floor" in told
+    printed = bench(*few, "--only", "create,pickup,restart,loss,idle", "--json", str(figures))
+    assert "makespan / floor" in printed
 
     measured = json.loads(figures.read_text())
     writes = {each["who"]: each["writes"] for each in measured["creations"]}
@@ -45,10 +45,10 @@ def bench(*arguments: str) -> str:
     command = [sys.executable, "-m", "bench.control_loop", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            told, progress = process.communicate(timeout=patient(280))
+            printed, progress = process.communicate(timeout=patient(280))
         except BaseException:
             # SIGTERM instead of SIGKILL, because only the benchmark can stop the processes it has started.
             process.terminate()
             raise
     assert process.returncode == 0, progress
-    return told
+    return printed

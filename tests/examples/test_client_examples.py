@@ -68,9 +68,9 @@ def test_an_example_is_short_and_explains_itself(path: Path) -> None:
 
 
 def test_a_worker_pool_ends_when_all_jobs_are_done_or_dead(server: ServerProcess) -> None:
-    told = run(server, "worker_pool.py")
-    assert told[-1] == "18 done, 2 failed"
-    assert sorted(told[:-1]) == sorted(f"did job {number}" for number in range(20) if number % 10 != 9)
+    printed = run(server, "worker_pool.py")
+    assert printed[-1] == "18 done, 2 failed"
+    assert sorted(printed[:-1]) == sorted(f"did job {number}" for number in range(20) if number % 10 != 9)
     assert counts(server, "jobs").dead == 2
 
 
@@ -84,12 +84,12 @@ def test_a_worker_pool_that_gets_sigterm_finishes_its_work_and_gives_back_the_re
         assert pool.stdout is not None
         first = pool.stdout.readline()
         pool.send_signal(signal.SIGTERM)
-        told = [first.strip(), *pool.stdout.read().splitlines()]
+        printed = [first.strip(), *pool.stdout.read().splitlines()]
     assert pool.returncode == 0
-    end = re.fullmatch(r"(\d+) done, (\d+) failed", told[-1])
+    end = re.fullmatch(r"(\d+) done, (\d+) failed", printed[-1])
     assert end
     done, failed = int(end[1]), int(end[2])
-    assert done == len(told) - 1 < 1_000
+    assert done == len(printed) - 1 < 1_000
     left = counts(server, "many-jobs")
     assert (left.ready, left.leased, left.dead) == (1_000 - done - failed, 0, failed)
 
@@ -97,10 +97,10 @@ def test_a_worker_pool_that_gets_sigterm_finishes_its_work_and_gives_back_the_re
 def test_a_periodic_producer_that_runs_twice_puts_each_message_once(server: ServerProcess) -> None:
     line = command(server, "periodic_producer.py")
     both = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate(timeout=PATIENCE)[0].splitlines() for process in both]
+    printed = [process.communicate(timeout=PATIENCE)[0].splitlines() for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    put = [line for lines in told for line in lines if line.startswith("put ")]
-    assert [len(lines) for lines in told] == [5, 5]
+    put = [line for lines in printed for line in lines if line.startswith("put ")]
+    assert [len(lines) for lines in printed] == [5, 5]
     assert len(put) == len(set(put)) == counts(server, "ticks").ready
 
 
@@ -185,8 +185,8 @@ def test_two_ordered_pipelines_at_once_take_turns(server: ServerProcess, tmp_pat
 
 
 def test_a_web_app_responds_once_an_order_is_durable(server: ServerProcess) -> None:
-    told = run(server, "web_app.py")
-    assert [line.split()[0] for line in told] == ["202"] * 3
+    printed = run(server, "web_app.py")
+    assert [line.split()[0] for line in printed] == ["202"] * 3
     assert counts(server, "web-orders").ready == 3
 
 
@@ -199,9 +199,9 @@ def test_a_web_app_serves_until_sigterm(server: ServerProcess) -> None:
         assert "Running on" in app.stdout.readline()
         with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as web:
             web.request("POST", "/orders", b'{"number": 7}', {"Content-Type": "application/json"})
-            answer = web.getresponse()
-            assert answer.status == 202
-            assert json.loads(answer.read())["id"]
+            response = web.getresponse()
+            assert response.status == 202
+            assert json.loads(response.read())["id"]
         app.send_signal(signal.SIGTERM)
     assert app.returncode == 0
     assert counts(server, "served").ready == 1
@@ -217,10 +217,10 @@ def test_redis_lists_are_replaced_and_moved(server: ServerProcess, tmp_path: Pat
         try:
             assert lists.stdout is not None
             assert any("Ready to accept connections" in line for line in lists.stdout)
-            told = run(server, "from_redis_lists.py", "--redis", f"redis://127.0.0.1:{port}")
+            printed = run(server, "from_redis_lists.py", "--redis", f"redis://127.0.0.1:{port}")
         finally:
             lists.kill()
-    assert told == ["the same items in the same order: True", "moved: 10 - now here: 10"]
+    assert printed == ["the same items in the same order: True", "moved: 10 - now here: 10"]
 
 
 def test_the_redis_example_says_what_it_needs(server: ServerProcess, tmp_path: Path) -> None:
@@ -236,14 +236,14 @@ def test_the_redis_example_says_what_it_needs(server: ServerProcess, tmp_path: P
 
 
 def test_negz_q_and_the_client_library_use_the_same_queue(server: ServerProcess) -> None:
-    told = run(server, "from_negz_q.py")
-    assert told[:-1] == [
+    printed = run(server, "from_negz_q.py")
+    assert printed[:-1] == [
         "b'message 0'",
         "b'message 1' Tag(key='by', value='negz/q')",
         "b'message 2' Tag(key='by', value='negz/q')",
         "b'one more' Tag(key='by', value='queuelet')",
     ]
-    assert "has no message that is ready" in told[-1]
+    assert "has no message that is ready" in printed[-1]
 
 
 def test_the_curator_example_runs_without_zookeeper(server: ServerProcess) -> None:
@@ -258,8 +258,8 @@ def test_items_of_curator_are_brought_over_and_consumed(server: ServerProcess, t
     jars()
     with Curator(tmp_path) as curator:
         curator.put("queue", "/queues/orders", [(b"order %d" % number, "") for number in range(5)])
-        told = run(server, "from_curator.py", "--zookeeper", curator.address)
+        printed = run(server, "from_curator.py", "--zookeeper", curator.address)
         again = run(server, "from_curator.py", "--zookeeper", curator.address)
-    assert [line for line in told if line.startswith("got")] == [f"got order {number}" for number in range(5)]
-    assert told[-1] == "5 done"
+    assert [line for line in printed if line.startswith("got")] == [f"got order {number}" for number in range(5)]
+    assert printed[-1] == "5 done"
     assert again[-1] == "0 done"

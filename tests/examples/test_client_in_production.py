@@ -54,8 +54,8 @@ def running(command: list[str], folder: Path, **environment: str) -> Iterator[su
 
 
 def ask(port: int) -> bytes:
-    with urlopen(f"http://127.0.0.1:{port}/tea", timeout=patient(30)) as answer:
-        return bytes(answer.read())
+    with urlopen(f"http://127.0.0.1:{port}/tea", timeout=patient(30)) as response:
+        return bytes(response.read())
 
 
 async def test_the_shop_puts_orders_under_gunicorn(server: ServerProcess, tmp_path: Path) -> None:

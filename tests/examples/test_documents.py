@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_server_md_lists_every_metric() -> None:
     queue.add_batch([NewMessage(b"x")] * 3, now=1)
     queue.pop(now=1)
     queue.purge([2], now=1)
-    queue.refused_waiting += 1
+    queue.waiters.refused += 1
     latencies = Latencies()
     latencies.of("service", "Method").observe_refused(0.1, "NOT_FOUND")
     registry = server_registry(
@@ -195,6 +196,33 @@ def test_a_decision_record_has_its_parts_and_names_files_that_there_are(page: Pa
     assert f"]({page.name})" in (page.parent / "README.md").read_text()
     for name in re.findall(r"`([\w/]+\.py)`", text):
         assert any((root / name).exists() for root in (ROOT, *SOURCES)), name
+
+
+def names_in(path: Path) -> set[str]:
+    """Return what a module defines: functions, classes and constants, and methods as `Class.method`."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            functions = (each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
+            found |= {node.name, *(f"{node.name}.{each.name}" for each in functions)}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {each.id for each in targets if isinstance(each, ast.Name)}
+    return found
+
+
+def test_the_table_of_where_things_are_names_what_there_is() -> None:
+    section = (ROOT / "docs/architecture.md").read_text().split("## Where is ...")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
+    rows = [row for row in rows if not row[0].startswith("---")]
+    assert len(rows) >= 8
+    for question, module, where in rows:
+        (path,) = (root / module.strip("`") for root in SOURCES if (root / module.strip("`")).exists())
+        names = re.findall(r"`([^`]+)`", where)
+        assert names, question
+        assert set(names) <= names_in(path), question
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])

@@ -321,12 +321,12 @@ def test_settings_of_argo_cd_are_merged_into_the_existing_ones(control_plane: Co
 
 def queue(*conditions: str, generation: int = 2, observed: int = 2, **metadata: object) -> Object:
     """Return the part of a Queue that a health check reads, with conditions such as Ready=True."""
-    told = [dict(zip(("type", "status"), each.split("="), strict=True)) for each in conditions]
-    for each in told:
+    documented = [dict(zip(("type", "status"), each.split("="), strict=True)) for each in conditions]
+    for each in documented:
         each["message"] = "why"
     return {
         "metadata": {"generation": generation, **metadata},
-        "status": {"observedGeneration": observed, **({"conditions": told} if told else {})},
+        "status": {"observedGeneration": observed, **({"conditions": documented} if documented else {})},
     }
 
 
@@ -360,8 +360,8 @@ def phases() -> Iterator[tuple[Object, str, str]]:
     """Yield a Queue for each row of the document's table, and the health in the row."""
     section = (ROOT / "docs" / "gitops.md").read_text().split("\n## What a status means\n")[1].split("\n## ")[0]
     for line in [line for line in section.splitlines() if line.startswith("| ")][2:]:
-        phase, *told, by_kstatus, by_argo = [cell.strip() for cell in line.strip("|").split("|")]
-        *stand, observed = told
+        phase, *documented, by_kstatus, by_argo = [cell.strip() for cell in line.strip("|").split("|")]
+        *stand, observed = documented
         conditions = [
             f"{type_}={status}"
             for type_, status in zip(("Ready", "Reconciling", "Stalled"), stand, strict=True)
@@ -380,6 +380,6 @@ def test_the_document_shows_the_status_of_each_phase(body: Object, by_kstatus: s
 
 
 def test_the_document_shows_every_health() -> None:
-    told = list(phases())
-    assert {by_kstatus for _, by_kstatus, _ in told} == set(Kstatus)
-    assert {by_argo for _, _, by_argo in told} == set(Health)
+    documented = list(phases())
+    assert {by_kstatus for _, by_kstatus, _ in documented} == set(Kstatus)
+    assert {by_argo for _, _, by_argo in documented} == set(Health)

@@ -68,12 +68,12 @@ def test_make_run_and_the_tour_work_until_it_is_interrupted() -> None:
     )
     try:
         assert running.stdout
-        told = []
+        printed = []
         for line in running.stdout:
-            told.append(line)
+            printed.append(line)
             if "^C stops everything" in line:
                 break
-        text = "".join(told)
+        text = "".join(printed)
         assert "took it: hello, shop.orders." in text
         exports = re.findall(r"^ *(export .*)$", text, re.MULTILINE)
         kubectl = re.search(r"alias kubectl=(\S+)", text)
@@ -98,9 +98,9 @@ def test_make_run_and_the_tour_work_until_it_is_interrupted() -> None:
 def test_make_prints_its_targets() -> None:
     if not shutil.which("make"):
         pytest.skip("make is not installed")
-    told = subprocess.run(["make"], check=True, cwd=ROOT, capture_output=True, text=True).stdout
+    printed = subprocess.run(["make"], check=True, cwd=ROOT, capture_output=True, text=True).stdout
     for target in ("run", "test", "soak", "check", "generate", "bench"):
-        assert f"make {target}" in told
+        assert f"make {target}" in printed
 
 
 def test_contributing_names_only_commands_that_ci_or_this_suite_runs() -> None:

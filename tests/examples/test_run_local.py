@@ -46,10 +46,10 @@ READY = 'import os, sys, time; print(\'{"msg": "ready", "level": "info"}\', file
 
 
 @pytest.mark.parametrize(
-    ("end", "told"), [("sys.exit(3)", "with exit code 3"), ("os.kill(os.getpid(), 9)", "by SIGKILL")]
+    ("end", "ending"), [("sys.exit(3)", "with exit code 3"), ("os.kill(os.getpid(), 9)", "by SIGKILL")]
 )
 async def test_it_starts_a_program_again_that_has_ended(
-    end: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    end: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run_local, "RESTART_AFTER", 0.01)
     (tmp_path / "a_program.py").write_text(READY + end)
@@ -60,7 +60,7 @@ async def test_it_starts_a_program_again_that_has_ended(
             while shown.count("The program is ready again.") < 2:
                 shown += capsys.readouterr().err
                 await asyncio.sleep(0.02)
-    assert f"The program has ended {told}. It is started again in 0.01 s." in shown
+    assert f"The program has ended {ending}. It is started again in 0.01 s." in shown
 
 
 async def test_it_gives_up_if_a_program_ends_before_it_was_ever_ready(
@@ -93,10 +93,10 @@ async def test_it_stops_in_the_midst_of_its_start() -> None:
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert running.stdout
-    told = ""
-    while "knows the kind Queue" not in told:
-        told = (await running.stdout.readline()).decode()
-        assert told
+    ending = ""
+    while "knows the kind Queue" not in ending:
+        ending = (await running.stdout.readline()).decode()
+        assert ending
     running.send_signal(signal.SIGINT)
     rest = (await running.stdout.read()).decode()
     assert await running.wait() == 0
@@ -151,8 +151,8 @@ async def test_the_demo_goes_on_after_its_operator_lost_the_lease_and_its_server
             # A successful call shows that both programs work again.
             ask = ("--namespace=shop", "annotate", "queue/notifications", "queuelet.dev/reconcile-requested-at=now")
             await kubectl(*ask)
-            answered = "--for=jsonpath={.status.lastHandledReconcileAt}=now"
-            await kubectl("--namespace=shop", "wait", "queue/notifications", answered, "--timeout=60s")
+            handled = "--for=jsonpath={.status.lastHandledReconcileAt}=now"
+            await kubectl("--namespace=shop", "wait", "queue/notifications", handled, "--timeout=60s")
             async with Client(address) as client:
                 added = await client.add("shop.notifications", b"after all that")
                 assert (await client.pop("shop.notifications")).id == added.id

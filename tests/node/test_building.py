@@ -98,8 +98,8 @@ def test_steps_have_what_the_machine_says_of_indexes_and_nothing_of_it_stays(che
         f"ENV PIP_RETRIES=7\nRUN test $PIP_RETRIES = 7 && test -e {wheels}/known && test $PIP_FIND_LINKS = {wheels} "
         "&& cat /etc/resolv.conf >/kept && ! touch /etc/resolv.conf && test -z $UV_PROJECT_ENVIRONMENT\n"
     )
-    told = {"PIP_FIND_LINKS": str(wheels), "PIP_RETRIES": "3", "UV_PROJECT_ENVIRONMENT": "/elsewhere"}
-    done = checkout.build(FROM + steps, **told)
+    settings = {"PIP_FIND_LINKS": str(wheels), "PIP_RETRIES": "3", "UV_PROJECT_ENVIRONMENT": "/elsewhere"}
+    done = checkout.build(FROM + steps, **settings)
     assert done.returncode == 0, done.stderr
     ran = checkout.layers()[-1]
     assert "kept" in ran

@@ -102,9 +102,9 @@ TOKEN = """python -c 'import json, sys; print(json.load(sys.stdin)["token"])'"""
 
 def stats(release: Release, queue: str) -> Object:
     """Return the server's statistics of a queue."""
-    told = within(release, release.server(), "queuelet", f"--server={release.address}", "stats", queue)
-    answer: Object = json.loads(told)["queue"]["queue"]
-    return answer
+    printed = within(release, release.server(), "queuelet", f"--server={release.address}", "stats", queue)
+    response: Object = json.loads(printed)["queue"]["queue"]
+    return response
 
 
 def is_reached(release: Release) -> bool:
@@ -153,8 +153,8 @@ def test_every_pod_serves_its_health_and_metrics_where_a_service_finds_it(releas
 import socket, sys, urllib.request
 for address in sorted({found[4][0] for found in socket.getaddrinfo(sys.argv[1], None)}):
     for path in ("healthz", "readyz", "metrics"):
-        answer = urllib.request.urlopen(f"http://{address}:{sys.argv[2]}/{path}")
-        print(answer.status, address, path, answer.read().decode())
+        response = urllib.request.urlopen(f"http://{address}:{sys.argv[2]}/{path}")
+        print(response.status, address, path, response.read().decode())
 """
     # DNS lists new Pods a moment after they are ready, and caches entries for five seconds. The operator connects a
     # moment after the server is ready.
@@ -164,21 +164,21 @@ for address in sorted({found[4][0] for found in socket.getaddrinfo(sys.argv[1], 
     ):
         where = f"{service}.{release.namespace}.svc"
         there = {pod["status"]["podIP"] for pod in release.pods(service.split("-")[1])}
-        told = ""
+        printed = ""
 
         def look(where: str = where, port: str = port, there: set[str] = there, sign: str = sign) -> bool:
-            nonlocal told
+            nonlocal printed
             try:
-                told = shop.run("python", "-c", program, where, port)
+                printed = shop.run("python", "-c", program, where, port)
             except AssertionError:
                 return False
-            return sign in told and set(re.findall(r"^200 (\S+) healthz ok$", told, re.MULTILINE)) == there
+            return sign in printed and set(re.findall(r"^200 (\S+) healthz ok$", printed, re.MULTILINE)) == there
 
         eventually(look, f"{where} leads to {there}", WITHIN)
-        assert len(re.findall(r"^200 \S+ readyz ok$", told, re.MULTILINE)) == pods
-        assert len(re.findall(r"^200 \S+ metrics # HELP", told, re.MULTILINE)) == pods
+        assert len(re.findall(r"^200 \S+ readyz ok$", printed, re.MULTILINE)) == pods
+        assert len(re.findall(r"^200 \S+ metrics # HELP", printed, re.MULTILINE)) == pods
         if service == "queuelet-operator":
-            assert sorted(re.findall(r"^queuelet_operator_leader (\S+)$", told, re.MULTILINE)) == ["0.0", "1.0"]
+            assert sorted(re.findall(r"^queuelet_operator_leader (\S+)$", printed, re.MULTILINE)) == ["0.0", "1.0"]
 
 
 def names(pods: list[Object]) -> set[str]:
@@ -296,18 +296,18 @@ def test_an_upgrade_under_load_loses_no_queue_and_reports_each_message(release: 
             shop.queues.wait_ready(each, TAKEOVER)
         text, _ = load.communicate(timeout=WITHIN)
     assert load.returncode == 0, text
-    told = json.loads(text)
+    printed = json.loads(text)
 
     # Each acknowledged message is in the queue, or is one that the old server reported as lost.
     (stopped,) = (line for line in log if line["msg"] == "stopped")
     lost = stopped["queues"].get(queue, 0)
     stats = json.loads(shop.run(*queuelet(release, "stats", queue)))
     held = int(stats["queue"]["enqueued"])
-    unknown = sum(count for reason, count in told["refusals"].items() if reason not in NOTHING_DONE)
+    unknown = sum(count for reason, count in printed["refusals"].items() if reason not in NOTHING_DONE)
     assert lost
     assert held
-    assert told["acknowledged"] <= lost + held <= told["acknowledged"] + unknown
-    assert told["longest_gap"] < 30.0
+    assert printed["acknowledged"] <= lost + held <= printed["acknowledged"] + unknown
+    assert printed["longest_gap"] < 30.0
 
     assert made
     assert not {reason for each in made for reason in history.reasons(each)} - PASSING

@@ -70,8 +70,8 @@ def test_our_server_runs_as_a_pod_and_is_reached_by_the_name_of_its_service(
     until(lambda: succeeds(kubectl, *queuelet, "list"))
     kubectl(*queuelet, "new", "memory", "--name=orders")
     kubectl(*queuelet, "add", "orders", stdin="hello")
-    told = json.loads(kubectl(*queuelet, "pop", "orders"))
-    assert base64.b64decode(told["message"]["payload"]) == b"hello"
+    printed = json.loads(kubectl(*queuelet, "pop", "orders"))
+    assert base64.b64decode(printed["message"]["payload"]) == b"hello"
     assert '"msg": "serving"' in kubectl("logs", "server")
 
 
@@ -134,8 +134,8 @@ def test_a_service_is_reached_from_here(node: Node, kubectl: Command, images: Ma
     from_the_node = f"import urllib.request; print(urllib.request.urlopen('http://{address}:10003/metrics').read())"
     until(lambda: subprocess.run(node.command([sys.executable, "-c", from_the_node]), check=False).returncode == 0)
     assert "queuelet_" in node.run([sys.executable, "-c", from_the_node])
-    with urllib.request.urlopen(f"http://127.0.0.1:{node.reach(address, 10003)}/metrics") as answer:
-        assert b"queuelet_" in answer.read()
+    with urllib.request.urlopen(f"http://127.0.0.1:{node.reach(address, 10003)}/metrics") as response:
+        assert b"queuelet_" in response.read()
 
 
 def test_helm_installs_a_chart(helm: Command, kubectl: Command, tmp_path: Path) -> None:
@@ -189,10 +189,10 @@ time.sleep(600)
 def names(cmdline: Path, *words: str) -> bool:
     """Return whether the command line of a process contains one of the words."""
     try:
-        told = cmdline.read_bytes().decode(errors="replace")
+        printed = cmdline.read_bytes().decode(errors="replace")
     except OSError:
         return False
-    return any(word in told for word in words)
+    return any(word in printed for word in words)
 
 
 def mounts() -> list[str]:

@@ -79,27 +79,27 @@ async def test_a_message_that_is_too_large_for_a_proxy_is_named_so(
 
 
 @pytest.mark.usefixtures("server")
-@pytest.mark.parametrize("answer", [429, 500, 502, 503, 504])
-async def test_a_proxy_that_cannot_reach_the_server_is_reported(tmp_path: Path, answer: int) -> None:
-    with Nginx(tmp_path, answer=answer) as nginx:
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_a_proxy_that_cannot_reach_the_server_is_reported(tmp_path: Path, status: int) -> None:
+    with Nginx(tmp_path, status=status) as nginx:
         async with Client(nginx.address) as client:
-            with pytest.raises(Unreachable, match=rf"a proxy in front of it answered HTTP {answer}"):
+            with pytest.raises(Unreachable, match=rf"a proxy in front of it answered HTTP {status}"):
                 await client.get_queue("orders")
 
 
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize(
-    ("answer", "kind"), [(400, QueueletError), (401, Unauthenticated), (403, QueueletError), (404, QueueletError)]
+    ("status", "kind"), [(400, QueueletError), (401, Unauthenticated), (403, QueueletError), (404, QueueletError)]
 )
 async def test_what_is_not_a_grpc_server_is_reported_and_not_waited_for(
-    tmp_path: Path, answer: int, kind: type[QueueletError]
+    tmp_path: Path, status: int, kind: type[QueueletError]
 ) -> None:
     async def handle(_: Received[bytes]) -> None:
         pass
 
-    with Nginx(tmp_path, answer=answer) as nginx:
+    with Nginx(tmp_path, status=status) as nginx:
         async with Client(nginx.address) as client:
-            with pytest.raises(kind, match=rf"answered HTTP {answer} instead of gRPC") as raised:
+            with pytest.raises(kind, match=rf"answered HTTP {status} instead of gRPC") as raised:
                 await Consumer(client, "orders", handle).run()
     assert type(raised.value) is kind
 

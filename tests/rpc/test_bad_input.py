@@ -171,8 +171,8 @@ def test_compressed_requests_are_read(server: ServerProcess, queue: pb.Queue) ->
     with grpc.insecure_channel(server.address, compression=grpc.Compression.Gzip) as channel:
         call = cast("Any", channel.unary_unary)(f"/{SERVICE}/Add")
         call(add_request(queue.meta.id, b"z" * 100_000).SerializeToString(), timeout=30)
-        answer = cast("Any", channel.unary_unary)(f"/{SERVICE}/Pop")(text(1, queue.meta.id), timeout=30)
-    assert pb.PopResponse.FromString(answer).message.payload == b"z" * 100_000
+        response = cast("Any", channel.unary_unary)(f"/{SERVICE}/Pop")(text(1, queue.meta.id), timeout=30)
+    assert pb.PopResponse.FromString(response).message.payload == b"z" * 100_000
 
 
 # Unknown methods, missing requests, unusual clients
@@ -456,7 +456,7 @@ def test_the_largest_message_with_tags_and_an_own_id_can_be_taken(rpc: Rpc, queu
         else:
             break
     assert size > DEFAULT_LIMIT - sum(len(key) + len(value.encode()) + 12 for key, value in tags) - 200
-    assert rpc.call("Add", request, pb.AddResponse).duplicate, "this answer has a field more"
+    assert rpc.call("Add", request, pb.AddResponse).duplicate, "this response has one more field"
     assert [message.meta.id for message in rpc.browse_all(queue.meta.id)] == [added.message.meta.id]
     assert rpc.pop(queue.meta.id) == added.message
 
@@ -476,7 +476,7 @@ def test_the_largest_message_can_be_browsed_far_down_a_queue_and_with_more_behin
     assert [len(message.payload) for message in rpc.browse_all(queue.meta.id)] == [largest, 6]
 
 
-def test_a_batch_refused_in_part_is_answered_within_what_a_client_receives(rpc: Rpc) -> None:
+def test_the_response_to_a_batch_refused_in_part_fits_what_a_client_receives(rpc: Rpc) -> None:
     """10,000 results, each with an error message about a queue with a long name."""
     name = unique_name("a" * 300)
     rpc.new_queue(name, limit=1)
@@ -486,7 +486,7 @@ def test_a_batch_refused_in_part_is_answered_within_what_a_client_receives(rpc: 
     assert results[-1].error.reason == "QUEUE_FULL"
 
 
-def test_a_large_declaration_is_answered_within_what_a_client_receives(rpc: Rpc) -> None:
+def test_the_response_to_a_large_declaration_fits_what_a_client_receives(rpc: Rpc) -> None:
     prefix = unique_name("large")
     declarations = [
         pb.QueueDeclaration(
@@ -591,7 +591,7 @@ METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["QueueServic
 
 
 @given(request=st.binary(max_size=200), method=st.sampled_from(METHODS))
-def test_random_bytes_to_any_method_are_answered(rpc: Rpc, place: Place, request: bytes, method: str) -> None:
+def test_random_bytes_to_any_method_get_a_response(rpc: Rpc, place: Place, request: bytes, method: str) -> None:
     """Usually refused, but never with INTERNAL, which would be a bug."""
     try:
         send(rpc, SERVICE, method, request)
@@ -612,11 +612,11 @@ def tasks(server: ServerProcess, seen: list[int]) -> int:
     seen.append(1)
     lines: list[dict[str, Any]] = []
 
-    def told() -> bool:
+    def has_counted() -> bool:
         lines[:] = server.log("observed")
         return len(lines) == len(seen)
 
-    eventually(told, "the server counts its tasks")
+    eventually(has_counted, "the server counts its tasks")
     return int(lines[-1]["tasks"])
 
 

@@ -71,7 +71,7 @@ def test_q42_new_refuses_a_store_it_does_not_know(cli: Cli) -> None:
 
 @pytest.mark.parametrize("reference", ["name", "id"])
 def test_q42_get_prints_a_queue(cli: Cli, rpc: Rpc, name: str, reference: str) -> None:
-    """By its id, or by its name."""
+    """By its ID, or by its name."""
     made = rpc.get_queue(name)
     assert cli("get", name if reference == "name" else made.meta.id).json["queue"]["meta"]["id"] == made.meta.id
 
@@ -210,7 +210,7 @@ def test_remove_drops_queues_of_an_owner_only(cli: Cli, rpc: Rpc) -> None:
     assert cli("remove", other, "-o", "table") == Ended(0, f"{other}  removed with 1 message\n".encode(), "")
 
 
-def test_stats_tells_of_the_server_or_of_a_queue(cli: Cli, rpc: Rpc, name: str) -> None:
+def test_stats_shows_the_server_or_a_queue(cli: Cli, rpc: Rpc, name: str) -> None:
     """The whole response, as JSON."""
     rpc.add(name, b"x")
     assert cli("stats").json["server"]["stores"][0]["store"] == "MEMORY"
@@ -262,8 +262,8 @@ def test_add_takes_the_payload_from_a_flag_or_a_file(cli: Cli, rpc: Rpc, name: s
 def test_add_with_an_id_adds_once(cli: Cli, rpc: Rpc, name: str) -> None:
     """The second time it returns the first message, marked as a duplicate."""
     own = "6f9c1d8e-0b1a-4f0e-9c55-3a1f0c9be001"
-    answers = [cli("add", name, "--payload", "x", "--id", own).json for _ in range(2)]
-    assert [answer["duplicate"] for answer in answers] == [False, True]
+    responses = [cli("add", name, "--payload", "x", "--id", own).json for _ in range(2)]
+    assert [response["duplicate"] for response in responses] == [False, True]
     assert payloads(rpc, name) == [b"x"]
     assert_failed(cli("add", name, "--payload", "y", "--id", own), 1, "cannot add: ")
 
@@ -356,14 +356,14 @@ def test_add_refuses_flags_that_do_not_go_together(cli: Cli, name: str, flags: l
     assert_failed(cli("add", name, *flags), 2, "cannot add: ", "(see 'queuelet add --help')")
 
 
-def test_add_lines_tells_that_nothing_was_added_when_the_server_is_away() -> None:
+def test_add_lines_reports_that_nothing_was_added_when_the_server_is_away() -> None:
     """And exits with 3."""
     ended = Cli("127.0.0.1:1")("add", "orders", "--lines", stdin=b"1\n2\n")
     assert_failed(ended, 3, "cannot reach the server at 127.0.0.1:1", "; 0 messages added")
     assert "may have been" not in ended.err
 
 
-def test_add_lines_tells_which_lines_are_in_doubt_when_no_answer_comes() -> None:
+def test_add_lines_reports_which_lines_are_in_doubt_when_no_response_comes() -> None:
     """And exits with 3."""
     with ServerProcess() as server:
         Cli(server.address)("new", "memory", "--name", "orders")
@@ -375,10 +375,10 @@ def test_add_lines_tells_which_lines_are_in_doubt_when_no_answer_comes() -> None
         adding.stdin.flush()
         eventually(lambda: Cli(server.address)("peek", "orders").code == 0, "the first line is added")
         server.signal(signal.SIGSTOP)
-        _, told = adding.communicate(b"2\n", timeout=PATIENCE)
+        _, printed = adding.communicate(b"2\n", timeout=PATIENCE)
         server.signal(signal.SIGCONT)
     assert adding.returncode == 3
-    assert "1 message added, and lines 2 to 2 may have been" in told.decode()
+    assert "1 message added, and lines 2 to 2 may have been" in printed.decode()
 
 
 # Consuming
@@ -461,6 +461,35 @@ def test_browse_prints_every_page_and_takes_nothing(cli: Cli, rpc: Rpc, name: st
     assert cli("browse", name, "--state", "dead", "--state", "leased") == Ended(0, b"", "")
 
 
+def test_browse_finds_messages_by_id_and_content_and_begins_with_the_newest(cli: Cli, rpc: Rpc, name: str) -> None:
+    added = [rpc.add(name, b"order %d" % number).meta.id for number in range(3)]
+    assert [each["message"]["meta"]["id"] for each in cli("browse", name, "--newest-first").lines] == added[::-1]
+    (found,) = cli("browse", name, "--contains", "r 1").lines
+    assert (found["message"]["meta"]["id"], found["payloadSize"]) == (added[1], "7")
+    two = cli("browse", name, "--id", added[2], "--id", added[0], "--newest-first", "--max", "1").lines
+    assert [each["message"]["meta"]["id"] for each in two] == [added[2]]
+    assert_failed(cli("browse", name, "--id", "mine"), 1, "ids: 'mine' is not a UUID")
+    assert_failed(cli("browse", name, "--contains", "x" * 257), 1, "contains: 257 bytes are too many; use at most 256")
+
+
+def test_browse_shows_the_beginning_and_the_size_of_a_payload_that_is_cut(cli: Cli, rpc: Rpc, name: str) -> None:
+    """Also if it is cut within a character, or is no text."""
+    rpc.add(name, "käse".encode() * 1_000)
+    rpc.add(name, b"\xff" * 9)
+    rpc.add(name, b"12")
+    cut = cli("browse", name, "--payload-bytes", "2").lines
+    assert [base64.b64decode(each["message"]["payload"]) for each in cut] == [b"k\xc3", b"\xff\xff", b"12"]
+    assert [each["payloadSize"] for each in cut] == ["5000", "9", "2"]
+    rows = cli("browse", name, "--payload-bytes", "2", "-o", "table").out.decode().splitlines()[1:]
+    assert [row.partition(" UTC      0 ")[2].strip() for row in rows] == [
+        "k ... (5,000 bytes)",
+        "//8=  (base64: 2 bytes, not text) ... (9 bytes)",
+        "12",
+    ]
+    rows = cli("browse", name, "--payload-bytes", "0", "-o", "table").out.decode().splitlines()[1:]
+    assert [row.rpartition("  ")[2] for row in rows] == ["(5,000 bytes)", "(9 bytes)", "(2 bytes)"]
+
+
 def test_browse_ends_quietly_when_nobody_reads_on(cli: Cli, rpc: Rpc, name: str) -> None:
     """`queuelet browse orders | head -1` works as with other Unix programs."""
     rpc.add_batch(name, [b"x" * 100] * 5_000)
@@ -479,6 +508,8 @@ def test_purge_removes_by_id_by_tag_or_all(cli: Cli, rpc: Rpc, name: str) -> Non
     first = rpc.add(name, b"1")
     rpc.add(name, b"2", tags=[("tier", "test")])
     rpc.add_batch(name, [b"3", b"4"])
+    assert cli("purge", name, "--all", "--dry-run").json == {"purged": "4"}
+    assert cli("purge", name, "-l", "tier=test", "--dry-run", "-o", "table").out == b"would purge 1 message\n"
     assert cli("purge", name, "--id", first.meta.id).json == {"purged": "1"}
     assert cli("purge", name, "-l", "tier=test").json == {"purged": "1"}
     assert cli("purge", name, "--all", "-o", "table").out == b"purged 2 messages\n"
@@ -605,7 +636,7 @@ def test_an_unreachable_server_exits_with_3() -> None:
     assert_failed(Cli()("list", "-s", "127.0.0.1:1"), 3, "cannot list queues: cannot reach the server at 127.0.0.1:1")
 
 
-def test_a_server_that_does_not_answer_exits_with_3() -> None:
+def test_a_server_that_does_not_respond_exits_with_3() -> None:
     """After --timeout."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
@@ -677,7 +708,7 @@ def test_bad_usage_exits_with_2(
     assert_failed(Ended(code, out.encode(), err), 2, complaint)
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(server: ServerProcess) -> None:
+def test_a_port_that_is_taken_is_reported_in_one_line(server: ServerProcess) -> None:
     """Without the log lines of gRPC."""
     ended = Cli()("server", "--listen", server.address, "--metrics", "127.0.0.1:0")
     assert_failed(ended, 1, f"cannot serve: cannot listen on {server.address}")

@@ -60,12 +60,12 @@ def lines_of(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def until_told(log: Path) -> str:
+def wait_for_signal(log: Path) -> str:
     """Return a shell command that waits for a file, but not forever, so that it does not outlive a failed test."""
     return f"for _ in $(seq 1000); do [ -e {log}.go ] && break; sleep 0.02; done"
 
 
-def tell(log: Path) -> None:
+def send_signal(log: Path) -> None:
     Path(f"{log}.go").touch()
 
 
@@ -92,13 +92,13 @@ def test_a_command_finds_the_delivery_in_its_environment(cli: Cli, rpc: Rpc, nam
     added = rpc.add(name, b"x", tags=[("size", "small"), ("size", "grün")])
     ended = cli("consume", name, "--once", "--consumer", "me", "--", "env", "-0")
     env = dict(line.split("=", 1) for line in ended.out.decode().split("\0") if line)
-    told = {key.removeprefix("QUEUELET_MESSAGE_"): value for key, value in env.items() if "_MESSAGE_" in key}
-    assert (told["ID"], told["QUEUE"], told["DELIVERY_COUNT"], told["CONSUMER"]) == (added.meta.id, name, "1", "me")
-    assert int(told["TOKEN"]) > 10**18, "it began with the clock, in nanoseconds"
-    assert told["DEADLINE"].endswith("Z")
-    assert json.loads(told["TAGS"]) == [{"key": "size", "value": "small"}, {"key": "size", "value": "grün"}]
+    given = {key.removeprefix("QUEUELET_MESSAGE_"): value for key, value in env.items() if "_MESSAGE_" in key}
+    assert (given["ID"], given["QUEUE"], given["DELIVERY_COUNT"], given["CONSUMER"]) == (added.meta.id, name, "1", "me")
+    assert int(given["TOKEN"]) > 10**18, "it began with the clock, in nanoseconds"
+    assert given["DEADLINE"].endswith("Z")
+    assert json.loads(given["TAGS"]) == [{"key": "size", "value": "small"}, {"key": "size", "value": "grün"}]
     assert env["QUEUELET_SERVER_ADDRESS"] == cli.env["QUEUELET_SERVER_ADDRESS"]
-    assert "HOLDER_TOKEN" not in told
+    assert "HOLDER_TOKEN" not in given
 
 
 @pytest.mark.parametrize(
@@ -147,16 +147,16 @@ def test_a_lease_is_extended_while_the_command_runs(cli: Cli, rpc: Rpc, name: st
     assert (stats.leased, stats.expired, stats.acked) == (1, 0, 1)
 
 
-def test_a_lease_that_was_lost_is_told(cli: Cli, rpc: Rpc, name: str, log: Path) -> None:
+def test_a_lease_that_was_lost_is_reported(cli: Cli, rpc: Rpc, name: str, log: Path) -> None:
     """The command keeps running; at its end a line reports that its message may be redelivered."""
     rpc.add(name, b"x")
-    script = f"echo $QUEUELET_MESSAGE_TOKEN >> {log}; {until_told(log)}"
+    script = f"echo $QUEUELET_MESSAGE_TOKEN >> {log}; {wait_for_signal(log)}"
     with consuming(cli, name, "--once", "--lease", "1", "--", "sh", "-c", script) as consumer:
         eventually(lambda: bool(lines_of(log)), "the command runs")
         cli("nack", name, lines_of(log)[0])
         rpc.call("Receive", pb.ReceiveRequest(queue_id=name), pb.ReceiveResponse)
         consumer.wait_for("which may be redelivered: ")
-        tell(log)
+        send_signal(log)
         code, err = consumer.end()
     assert code == 1
     assert "was done but may be redelivered: " in err
@@ -169,17 +169,17 @@ def test_a_lease_that_was_lost_is_told(cli: Cli, rpc: Rpc, name: str, log: Path)
 def test_commands_run_at_the_same_time(cli: Cli, rpc: Rpc, name: str, log: Path) -> None:
     """Up to --concurrency, and no more."""
     rpc.add_batch(name, [b"x"] * 6)
-    script = f"echo begin >> {log}; {until_told(log)}; echo end >> {log}"
+    script = f"echo begin >> {log}; {wait_for_signal(log)}; echo end >> {log}"
     with consuming(cli, name, "-c", "3", "--until-empty", "--", "sh", "-c", script) as consumer:
         eventually(lambda: lines_of(log) == ["begin"] * 3, "three run")
         assert rpc.get_queue(name).messages.leased == 3
-        tell(log)
+        send_signal(log)
         assert consumer.end() == (0, "queuelet: 6 messages done, 0 failed\n")
     assert lines_of(log).count("end") == 6
 
 
 @pytest.mark.parametrize(("flags", "count"), [(["--once"], 1), (["--max-messages", "3", "-c", "2"], 3)])
-def test_it_ends_after_as_many_messages_as_it_is_told(
+def test_it_ends_after_as_many_messages_as_its_flag_says(
     cli: Cli, rpc: Rpc, name: str, flags: Sequence[str], count: int
 ) -> None:
     """And leases no more."""
@@ -237,12 +237,12 @@ def test_an_exclusive_consumer_is_the_only_one(cli: Cli, rpc: Rpc, name: str, lo
 def test_a_signal_lets_running_commands_end(cli: Cli, rpc: Rpc, name: str, log: Path, number: signal.Signals) -> None:
     """Their messages are acked, and no other command is started."""
     rpc.add_batch(name, [b"1", b"2"])
-    script = f"echo begin >> {log}; {until_told(log)}; echo end >> {log}"
+    script = f"echo begin >> {log}; {wait_for_signal(log)}; echo end >> {log}"
     with consuming(cli, name, "--", "sh", "-c", script) as consumer:
         eventually(lambda: lines_of(log) == ["begin"], "it runs")
         consumer.signal(number)
         consumer.wait_for("queuelet: waiting for 1 running commands; a second signal stops them\n")
-        tell(log)
+        send_signal(log)
         code, err = consumer.end()
     assert code == 0
     assert err == "queuelet: 1 message done, 0 failed\n"
@@ -279,12 +279,12 @@ def test_a_second_signal_stops_commands_and_gives_their_messages_back(  # noqa: 
 def test_ctrl_c_on_a_terminal_does_not_reach_the_command(cli: Cli, rpc: Rpc, name: str, log: Path) -> None:
     """These may finish."""
     rpc.add(name, b"x")
-    script = f"echo begin >> {log}; {until_told(log)}; echo end"
+    script = f"echo begin >> {log}; {wait_for_signal(log)}; echo end"
     with Terminal(cli, "consume", name, "--", "sh", "-c", script) as terminal:
         eventually(lambda: lines_of(log) == ["begin"], "it runs")
         terminal.type(b"\x03")
         terminal.wait_for("a second signal stops")
-        tell(log)
+        send_signal(log)
         ended = terminal.end()
     assert ended.code == 0
     assert "end\n" in ended.err
@@ -302,14 +302,14 @@ def test_a_signal_ends_a_consumer_that_waits(cli: Cli, rpc: Rpc, name: str) -> N
 def test_an_ending_consumer_takes_no_more_messages(cli: Cli, rpc: Rpc, name: str, log: Path) -> None:
     """Although it had requested eight."""
     rpc.add(name, b"long")
-    script = f"echo begin >> {log}; {until_told(log)}"
+    script = f"echo begin >> {log}; {wait_for_signal(log)}"
     with consuming(cli, name, "-c", "8", "--", "sh", "-c", script) as consumer:
         eventually(lambda: lines_of(log) == ["begin"], "it runs")
         consumer.signal(signal.SIGTERM)
         consumer.wait_for("a second signal stops them")
         eventually(lambda: rpc.stats(name).waiting_calls == 0, "it does not stand in line any more")
         rpc.add(name, b"late")
-        tell(log)
+        send_signal(log)
         assert consumer.end()[0] == 0
     assert rpc.pop(name).payload == b"late"
     assert lines_of(log) == ["begin"]
@@ -351,13 +351,13 @@ def test_a_command_that_runs_while_the_server_is_away_is_done_all_the_same(log: 
         cli, port = Cli(server.address), server.port
         cli("new", "memory", "--name", "orders")
         cli("add", "orders", "--payload", "x")
-        script = f"echo begin >> {log}; {until_told(log)}"
+        script = f"echo begin >> {log}; {wait_for_signal(log)}"
         with consuming(cli, "orders", "--once", "--", "sh", "-c", script) as consumer:
             eventually(lambda: lines_of(log) == ["begin"], "it runs")
             server.kill()
             with ServerProcess("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", free_ports=False):
                 cli("new", "memory", "--name", "orders")
-                tell(log)
+                send_signal(log)
                 code, err = consumer.end()
     assert code == 0
     assert err.endswith("queuelet: 1 message done, 0 failed\n")
@@ -368,7 +368,7 @@ def test_a_message_that_comes_again_while_its_command_runs_is_not_begun_twice(
 ) -> None:
     """As after a lost connection: the command keeps running under the new lease."""
     rpc.add(name, b"x")
-    script = f"echo begin >> {log}; {until_told(log)}"
+    script = f"echo begin >> {log}; {wait_for_signal(log)}"
     with (
         Relay(server.port) as relay,
         consuming(Cli(relay.address), name, "-c", "2", "--until-empty", "--", "sh", "-c", script) as consumer,
@@ -377,7 +377,7 @@ def test_a_message_that_comes_again_while_its_command_runs_is_not_begun_twice(
         relay.cut()
         eventually(lambda: rpc.stats(name).redelivered == 1, "the message comes again")
         time.sleep(0.5)  # until it has arrived, because a redelivery during the command is another case
-        tell(log)
+        send_signal(log)
         code, err = consumer.end()
     assert code == 0
     assert err.endswith("queuelet: the server is back\nqueuelet: 1 message done, 0 failed\n")

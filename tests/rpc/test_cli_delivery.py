@@ -68,7 +68,7 @@ def test_a_call_repeated_with_its_request_id_gets_the_same_messages(
     assert first == second
 
 
-def test_ack_tells_which_leases_were_over(cli: Cli, rpc: Rpc, name: str) -> None:
+def test_ack_reports_which_leases_were_over(cli: Cli, rpc: Rpc, name: str) -> None:
     """The others are acked anyway, and it exits with 1."""
     rpc.add_batch(name, [b"1", b"2"])
     given_back, done = (line["token"] for line in cli("receive", name, "-n", "2").lines)
@@ -82,7 +82,7 @@ def test_ack_tells_which_leases_were_over(cli: Cli, rpc: Rpc, name: str) -> None
     assert second.startswith("queuelet: cannot ack 7: no message for this token")
 
 
-def test_every_refusal_is_told_in_full(cli: Cli, rpc: Rpc, name: str) -> None:
+def test_every_refusal_is_reported_in_full(cli: Cli, rpc: Rpc, name: str) -> None:
     """Although the server sends each error message only once."""
     first, second = cli("ack", name, "1", "2").err.splitlines()
     assert second == first.replace("ack 1", "ack 2")
@@ -205,8 +205,8 @@ def test_stats_count_what_became_of_leases(cli: Cli, rpc: Rpc, name: str) -> Non
         (line,) = cli("receive", name).lines
         cli(command, name, line["token"])
     counted = cli("stats", name).json["queue"]
-    told = ("leased", "redelivered", "acked", "nacked", "released", "expired", "buried", "redriven")
-    assert [counted[each] for each in told] == ["2", "1", "1", "1", "0", "0", "0", "0"]
+    columns = ("leased", "redelivered", "acked", "nacked", "released", "expired", "buried", "redriven")
+    assert [counted[each] for each in columns] == ["2", "1", "1", "1", "0", "0", "0", "0"]
     shown = cli("stats", name, "-o", "table").out.decode()
     assert "leased         2, 1 of them redelivered\n" in shown
     assert "returned       1 by nack, 0 by the end of a stream, 0 by expiry\n" in shown
@@ -227,7 +227,7 @@ def graveyard(cli: Cli, rpc: Rpc, name: str) -> str:
     return name
 
 
-def test_dead_list_tells_why_messages_died(cli: Cli, graveyard: str) -> None:
+def test_dead_list_reports_why_messages_died(cli: Cli, graveyard: str) -> None:
     """A line for each with the reason and the tries; as a table too."""
     lines = cli("dead", "list", graveyard).lines
     assert [payload_of(line) for line in lines] == [b"1", b"2", b"3"]
@@ -279,6 +279,7 @@ def test_a_terminal_shows_how_far_a_redrive_is(cli: Cli, graveyard: str) -> None
 
 def test_dead_purge_touches_no_other_message(cli: Cli, rpc: Rpc, graveyard: str) -> None:
     """By tag, or all; other messages stay."""
+    assert cli("dead", "purge", graveyard, "--all", "--dry-run", "-o", "table").out == b"would purge 3 messages\n"
     assert cli("dead", "purge", graveyard, "-l", "tier=gold").json == {"purged": "1"}
     assert cli("dead", "purge", graveyard, "--all", "-o", "table").out == b"purged 2 messages\n"
     assert payloads(rpc, graveyard) == [b"alive"]
@@ -302,7 +303,7 @@ def test_the_server_can_be_named_before_dead_after_it_and_at_the_end(cli: Cli, g
         assert Cli()(*words).code == 0
 
 
-def test_an_unknown_queue_is_told_by_every_command(cli: Cli) -> None:
+def test_an_unknown_queue_is_refused_by_every_command(cli: Cli) -> None:
     """In one line."""
     for words in (
         ["receive", "nowhere"],

@@ -49,7 +49,7 @@ async def test_receive_returns_deliveries_as_plain_values(client: Client, queue:
     assert await client.ack(name, [delivery.token]) == [None]
 
 
-async def test_settling_tells_for_each_lease_what_was_wrong(client: Client, queue: pb.Queue) -> None:
+async def test_settling_reports_the_error_of_each_lease(client: Client, queue: pb.Queue) -> None:
     name = queue.meta.id
     await client.add(name, b"x")
     (delivery,) = await client.receive(name)
@@ -69,7 +69,7 @@ async def test_redrive_yields_how_far_it_is(client: Client, queue: pb.Queue) -> 
     for _ in range(queue.delivery.max_deliveries):
         (delivery,) = await client.receive(name)
         await client.nack(name, [delivery.token])
-    *_, last = [answer async for answer in client.redrive(name, everything=True)]
+    *_, last = [response async for response in client.redrive(name, everything=True)]
     assert (last.redriven, last.remaining) == (1, 0)
 
 
@@ -121,7 +121,7 @@ async def test_a_queue_is_declared_browsed_watched_and_removed_with_values(clien
     assert absent.outcome is RemoveOutcome.ABSENT
 
 
-async def test_a_dead_message_tells_its_history(client: Client, queue: pb.Queue) -> None:
+async def test_a_dead_message_has_its_history(client: Client, queue: pb.Queue) -> None:
     name = queue.meta.id
     await client.add(name, b"x")
     (delivery,) = await client.receive(name, consumer="me")
@@ -135,6 +135,35 @@ async def test_a_dead_message_tells_its_history(client: Client, queue: pb.Queue)
     assert failed.began <= failed.ended <= dead.died
     assert await client.purge(name, everything=True, states=[MessageState.READY]) == 0
     assert await client.purge(name, everything=True, states=[MessageState.DEAD]) == 1
+
+
+async def test_messages_are_found_by_id_and_content_newest_first_with_cut_payloads(
+    client: Client, queue: pb.Queue
+) -> None:
+    name = queue.meta.id
+    results = await client.add_batch(name, [NewMessage(b"toast %d" % number) for number in range(5)])
+    ids = [each.id for each in results if isinstance(each, Added)]
+    browsed = [each async for each in client.browse(name, newest_first=True, payload_bytes=3, page_size=2)]
+    assert [each.message.id for each in browsed] == ids[::-1]
+    assert {(each.message.payload, each.payload_size) for each in browsed} == {(b"toa", 7)}
+    assert [each.message.payload async for each in client.browse(name, contains="t 3")] == [b"toast 3"]
+    found = client.browse(name, ids=[ids[3], ids[1]], page_size=1)
+    assert [each.message.payload async for each in found] == [b"toast 1", b"toast 3"]
+    with pytest.raises(InvalidArgument, match="payload_bytes: -1 is negative") as refused:
+        await anext(client.browse(name, payload_bytes=-1))
+    assert refused.value.facts["field"] == "payload_bytes"
+    with pytest.raises(InvalidArgument, match=r"^contains: .* cannot be encoded"):
+        await anext(client.browse(name, contains="\ud800"))
+    with pytest.raises(InvalidArgument, match="contains: 257 bytes are too many; use at most 256"):
+        await anext(client.browse(name, contains="x" * 257))
+
+
+async def test_a_dry_run_counts_what_purge_then_removes(client: Client, queue: pb.Queue) -> None:
+    name = queue.meta.id
+    await client.add_batch(name, [NewMessage(b"%d" % number, tags=[Tag("n", str(number % 2))]) for number in range(5)])
+    assert await client.purge(name, selector="n=1", dry_run=True) == 2
+    assert (await client.get_queue(name)).messages.ready == 5
+    assert await client.purge(name, selector="n=1") == 2
 
 
 async def test_statistics_are_those_of_a_queue_or_of_the_server(client: Client, queue: pb.Queue) -> None:
@@ -196,7 +225,7 @@ async def test_what_becomes_of_a_lease_is_news(client: Client, queue: pb.Queue) 
         assert isinstance((await anext(stream)).refused[7], MessageNotFound)
 
 
-async def test_an_exclusive_consumer_is_told_its_token(client: Client, queue: pb.Queue) -> None:
+async def test_an_exclusive_consumer_gets_its_token(client: Client, queue: pb.Queue) -> None:
     async with client.consume(queue.meta.id, exclusive=True) as stream:
         first = (await anext(stream)).holder_token
     async with client.consume(queue.meta.id, exclusive=True) as stream:

@@ -24,7 +24,7 @@ from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.core.stored_form import NewMessage
 from queuelet.core.tokens import Tokens
-from queuelet.core.waiting import Waiter
+from queuelet.core.waiting import Taker
 from queuelet.definition import QueueDefinition, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.endpoint import Call
@@ -186,7 +186,7 @@ def test_a_stream_whose_turn_comes_as_it_ends_passes_it_on(rpc: Rpc, queue: pb.Q
 # Settling
 
 
-def test_acks_nacks_and_extends_travel_on_the_stream_and_each_is_answered(rpc: Rpc, orders: str) -> None:
+def test_acks_nacks_and_extends_travel_on_the_stream_and_each_has_its_result(rpc: Rpc, orders: str) -> None:
     consumer = rpc.consume(orders, credit=4)
     done, back, away, longer = (delivery.token for delivery in consumer.take(4))
     nacks = [
@@ -223,11 +223,11 @@ def test_a_lease_can_be_settled_on_another_stream_or_by_a_call(rpc: Rpc, orders:
 def test_ten_thousand_messages_come_and_are_acknowledged_in_groups(rpc: Rpc, queue: pb.Queue) -> None:
     rpc.add_batch(queue.meta.id, numbers(*range(10_000)))
     consumer = rpc.consume(queue.meta.id, credit=1_000)
-    told = 0
+    known = 0
     while len(consumer.deliveries) < 10_000:
-        consumer.take(min(10_000, told + 1))
-        fresh = consumer.tokens[told:]
-        told += len(fresh)
+        consumer.take(min(10_000, known + 1))
+        fresh = consumer.tokens[known:]
+        known += len(fresh)
         consumer.say(ack=fresh, credit=len(fresh))
     consumer.until(lambda so_far: len(so_far.settled) == 10_000)
     assert consumer.payloads == numbers(*range(10_000))
@@ -323,7 +323,7 @@ def test_leases_that_ended_otherwise_are_left_alone_when_the_stream_ends(rpc: Rp
     assert rpc.ack(orders, delivery.token) == [""]
 
 
-def test_a_client_with_no_more_to_say_gets_its_answers_and_the_stream_ends_well(rpc: Rpc, orders: str) -> None:
+def test_a_client_that_half_closes_gets_its_results_and_the_stream_ends_well(rpc: Rpc, orders: str) -> None:
     consumer = rpc.consume(orders, credit=5, lease={"seconds": 3600})
     consumer.take(5)
     consumer.say(ack=consumer.tokens[:3])
@@ -427,7 +427,7 @@ def test_a_server_that_drains_ends_streams_unavailable() -> None:
         assert not [line for line in server.log() if line["level"] == "error" or "exception" in line]
 
 
-def test_a_stream_that_is_in_the_middle_of_an_answer_is_told_of_a_drain_after_it() -> None:
+def test_a_stream_that_is_in_the_middle_of_a_response_ends_for_a_drain_after_it() -> None:
     with ServerProcess() as server, closing(Rpc(server.address)) as rpc, closing(Rpc(server.address)) as other:
         queue = rpc.new_queue().meta.id
         for _ in range(32):
@@ -577,7 +577,7 @@ class Driven:
         )
         self.queue: Queue = manager.new(QueueDefinition(name="orders"), now=1)
         self.requests: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self.answer = pb.ConsumeResponse()
+        self.response = pb.ConsumeResponse()
         self.serving = asyncio.ensure_future(
             ConsumeRpcs(manager).consume(self._asked(), self._send, cast("Call", Patient()))
         )
@@ -596,32 +596,32 @@ class Driven:
         while (request := await self.requests.get()) is not None:
             yield request
 
-    async def _send(self, answer: bytes) -> None:
-        self.answer.MergeFromString(answer)
+    async def _send(self, response: bytes) -> None:
+        self.response.MergeFromString(response)
 
 
-async def test_an_ack_is_told_once_it_is_committed_and_holds_nothing_up() -> None:
+async def test_an_ack_is_reported_once_it_is_committed_and_holds_nothing_up() -> None:
     """Acks that arrive during a commit form one group, the next."""
     stream = Driven()
     stream.queue.add_batch([NewMessage(b"%d" % number) for number in range(10)], 2)
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=3))
-    one, two, three = (delivery.token for delivery in stream.answer.deliveries)
+    one, two, three = (delivery.token for delivery in stream.response.deliveries)
     await stream.say(pb.ConsumeRequest(ack=[one], credit=1))
     assert stream.queue.depth == 9, "it is gone from the queue"
-    assert list(stream.answer.settled) == [], "and nobody is told yet"
-    assert len(stream.answer.deliveries) == 4, "messages go on coming"
+    assert list(stream.response.settled) == [], "and the client does not know yet"
+    assert len(stream.response.deliveries) == 4, "messages go on coming"
     await stream.say(pb.ConsumeRequest(ack=[two, 99]))
-    await stream.say(pb.ConsumeRequest(ack=[three], nack=[pb.ConsumeNack(token=stream.answer.deliveries[3].token)]))
-    assert [refused.token for refused in stream.answer.refused] == [99], "a refusal waits for nothing"
-    assert list(stream.answer.settled) == [stream.answer.deliveries[3].token], "nor does a nack"
+    await stream.say(pb.ConsumeRequest(ack=[three], nack=[pb.ConsumeNack(token=stream.response.deliveries[3].token)]))
+    assert [refused.token for refused in stream.response.refused] == [99], "a refusal waits for nothing"
+    assert list(stream.response.settled) == [stream.response.deliveries[3].token], "nor does a nack"
     assert len(stream.store.commits) == 1
     stream.store.keep()
     await stream.rest()
-    assert list(stream.answer.settled)[1:] == [one]
-    assert stream.answer.durability == pb.DURABILITY_DISK
+    assert list(stream.response.settled)[1:] == [one]
+    assert stream.response.durability == pb.DURABILITY_DISK
     stream.store.keep()
     await stream.rest()
-    assert list(stream.answer.settled)[2:] == [two, three]
+    assert list(stream.response.settled)[2:] == [two, three]
     assert not stream.store.commits
     await stream.requests.put(None)
     await asyncio.wait_for(stream.serving, 10)
@@ -634,14 +634,14 @@ async def test_messages_gather_until_the_client_says_a_word(monkeypatch: pytest.
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=9))
     stream.queue.add(NewMessage(b"a"), 2)
     await stream.rest()
-    assert [each.message.payload for each in stream.answer.deliveries] == [b"a"], "the first goes at once"
+    assert [each.message.payload for each in stream.response.deliveries] == [b"a"], "the first goes at once"
     for payload in (b"b", b"c"):
         stream.queue.add(NewMessage(payload), 2)
         await stream.rest()
-    assert len(stream.answer.deliveries) == 1
-    stream.answer.Clear()
+    assert len(stream.response.deliveries) == 1
+    stream.response.Clear()
     await stream.say(pb.ConsumeRequest(credit=1))
-    assert [each.message.payload for each in stream.answer.deliveries] == [b"b", b"c"]
+    assert [each.message.payload for each in stream.response.deliveries] == [b"b", b"c"]
     await stream.requests.put(None)
     await asyncio.wait_for(stream.serving, 10)
 
@@ -653,7 +653,7 @@ async def test_messages_go_on_after_a_moment_though_the_client_says_nothing() ->
         stream.queue.add(NewMessage(payload), 2)
         await stream.rest()
     async with asyncio.timeout(patient(10)):
-        while len(stream.answer.deliveries) < 3:  # noqa: ASYNC110  # a message that arrives sets no event
+        while len(stream.response.deliveries) < 3:  # noqa: ASYNC110  # a message that arrives sets no event
             await asyncio.sleep(0.001)
     stream.serving.cancel()
     await asyncio.wait([stream.serving])
@@ -664,11 +664,11 @@ async def test_a_stream_that_lost_its_credit_before_its_turn_passes_it_on() -> N
     stream = Driven()
     called: list[str] = []
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=1))
-    stream.queue.wait_for_message(Waiter(lambda: called.append("next")))
+    stream.queue.waiters.wait_for_message(Taker(lambda: called.append("next")))
     stream.requests.put_nowait(pb.ConsumeRequest(revoke=True).SerializeToString())
     stream.queue.add(NewMessage(b"x"), 2)
     await stream.rest()
-    assert not stream.answer.deliveries
+    assert not stream.response.deliveries
     assert called == ["next"]
     await stream.requests.put(None)
     await asyncio.wait_for(stream.serving, 10)
@@ -678,24 +678,24 @@ async def test_the_end_waits_for_acks_that_were_sent_before() -> None:
     stream = Driven()
     stream.queue.add(NewMessage(b"x"), 2)
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=1))
-    await stream.say(pb.ConsumeRequest(ack=[stream.answer.deliveries[0].token]))
+    await stream.say(pb.ConsumeRequest(ack=[stream.response.deliveries[0].token]))
     await stream.requests.put(None)
     await stream.rest()
     assert not stream.serving.done()
     stream.store.keep()
     await asyncio.wait_for(stream.serving, 10)
-    assert len(stream.answer.settled) == 1
+    assert len(stream.response.settled) == 1
 
 
-async def test_a_store_that_fails_ends_the_stream_without_telling_that_acks_are_settled() -> None:
+async def test_a_store_that_fails_ends_the_stream_without_reporting_that_acks_are_settled() -> None:
     stream = Driven()
     stream.queue.add_batch([NewMessage(b"x"), NewMessage(b"y")], 2)
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders"), credit=2))
-    await stream.say(pb.ConsumeRequest(ack=[stream.answer.deliveries[0].token]))
+    await stream.say(pb.ConsumeRequest(ack=[stream.response.deliveries[0].token]))
     stream.store.fail()
     with pytest.raises(StoreFailed):
         await asyncio.wait_for(stream.serving, 10)
-    assert list(stream.answer.settled) == []
+    assert list(stream.response.settled) == []
     assert stream.queue.counts.leased == 0, "the other lease is back"
 
 
@@ -713,7 +713,7 @@ async def test_a_store_that_is_opened_anew_ends_its_streams_and_the_calls_that_w
     assert not isinstance(waits, bytes)
     waiting = asyncio.ensure_future(waits)
     await stream.rest()
-    assert stream.queue.waiting == 1
+    assert len(stream.queue.waiters) == 1
     stream.queue.close(StoreFailed())
     for ended in (stream.serving, waiting):
         with pytest.raises(StoreFailed):
@@ -779,18 +779,18 @@ class Rush:
             taken = {each.token: each.message.payload for each in consumer.deliveries[before:]}
             done = choose.sample(sorted(taken), choose.randint(len(taken) // 2, len(taken)))
             consumer.say(ack=done, credit=choose.randint(1, 20))
-            consumer.until(partial(_has_told, done))
+            consumer.until(partial(_has_reported, done))
             self._acknowledged += [taken[token] for token in done if token not in consumer.refused]
 
     def _pop(self) -> None:
         with closing(Rpc(self._address)) as rpc:
             while not self._is_done(rpc):
-                answer = outcome(rpc.start("Pop", pop_request(self._queue, 0.05)), pb.PopResponse)
-                if isinstance(answer, pb.PopResponse):
-                    self._acknowledged.append(answer.message.payload)
+                response = outcome(rpc.start("Pop", pop_request(self._queue, 0.05)), pb.PopResponse)
+                if isinstance(response, pb.PopResponse):
+                    self._acknowledged.append(response.message.payload)
 
 
-def _has_told(tokens: Sequence[int], consumer: Consumer) -> bool:
+def _has_reported(tokens: Sequence[int], consumer: Consumer) -> bool:
     return set(tokens) <= {*consumer.settled, *consumer.refused}
 
 

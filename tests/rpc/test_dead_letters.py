@@ -208,16 +208,16 @@ def many_dead(rpc: Rpc, count: int) -> str:
     return queue
 
 
-def test_redrive_keeps_to_its_rate_and_tells_how_far_it_is(rpc: Rpc) -> None:
+def test_redrive_keeps_to_its_rate_and_reports_its_progress(rpc: Rpc) -> None:
     queue = many_dead(rpc, 60)
     began = time.monotonic()
-    told = rpc.redrive(queue, all=True, rate=50)
+    progress = rpc.redrive(queue, all=True, rate=50)
     took = time.monotonic() - began
     assert took + 0.05 >= 60 / 50
-    assert len(told) >= 2
-    assert [answer.redriven for answer in told] == sorted(answer.redriven for answer in told)
-    assert all(answer.redriven + answer.remaining == 60 for answer in told)
-    assert told[-1].redriven == 60
+    assert len(progress) >= 2
+    assert [response.redriven for response in progress] == sorted(response.redriven for response in progress)
+    assert all(response.redriven + response.remaining == 60 for response in progress)
+    assert progress[-1].redriven == 60
     rpc.delete_queue(queue)
 
 
@@ -250,9 +250,9 @@ def test_messages_that_die_during_a_redrive_wait_for_the_next(rpc: Rpc) -> None:
     queue = many_dead(rpc, 30)
     stream = rpc.stream("Redrive", pb.RedriveRequest(queue_id=queue, all=True, rate=30).SerializeToString())
     failed = redriven = 0
-    for answer in stream:
+    for response in stream:
         failed += fail_all(rpc, queue)
-        redriven = pb.RedriveResponse.FromString(answer).redriven
+        redriven = pb.RedriveResponse.FromString(response).redriven
     assert redriven == 30
     assert counts(rpc, queue)[3] == failed > 0
     rpc.delete_queue(queue)

@@ -67,9 +67,9 @@ def test_a_delay_ends_by_itself_and_wakes_who_waits(rpc: Rpc, queue: pb.Queue) -
     consumed = rpc.new_queue().meta.id
     consumer = rpc.consume(consumed, credit=1)
     add(rpc, consumed, b"pushed", delay=in_milliseconds(300))
-    answer = outcome(call, pb.PopResponse)
-    assert isinstance(answer, pb.PopResponse)
-    assert answer.message == added
+    response = outcome(call, pb.PopResponse)
+    assert isinstance(response, pb.PopResponse)
+    assert response.message == added
     assert time.time_ns() >= added.not_before.ToNanoseconds()
     assert consumer.take(1)[0].message.payload == b"pushed"
     consumer.cancel()

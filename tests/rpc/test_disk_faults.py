@@ -44,7 +44,7 @@ class OnDisk:
         return page.status, page.text
 
     def add(self, size: int = 1_000, queue: str = "disk") -> str:
-        """Add a message; return its id."""
+        """Add a message; return its ID."""
         return self.rpc.add(queue, bytes(size)).meta.id
 
     def why_not_added(self, size: int = 1_000) -> str:
@@ -113,7 +113,7 @@ def test_queues_in_memory_are_served_while_the_disk_fails(on_disk: OnDisk) -> No
     assert on_disk.rpc.pop("memory").meta.id == added
 
 
-def test_a_call_that_waits_is_told_that_the_store_failed(on_disk: OnDisk) -> None:
+def test_a_call_that_waits_ends_with_the_failure_of_the_store(on_disk: OnDisk) -> None:
     pending = on_disk.rpc.start("Pop", pop_request("disk", 30))
     eventually(lambda: on_disk.rpc.stats("disk").waiting_calls == 1, "it waits")
     on_disk.break_it("sync")
@@ -123,7 +123,7 @@ def test_a_call_that_waits_is_told_that_the_store_failed(on_disk: OnDisk) -> Non
     assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_watch_tells_of_a_store_that_fails_and_of_its_recovery(on_disk: OnDisk) -> None:
+def test_a_watch_reports_a_store_that_fails_and_its_recovery(on_disk: OnDisk) -> None:
     def problems(batch: pb.WatchQueuesResponse) -> list[str]:
         return [store.reason for store in batch.stores if store.store == pb.Queue.DISK]
 

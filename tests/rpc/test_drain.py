@@ -53,7 +53,7 @@ class Load:
         """Wait until every client has its last response."""
         for thread in self.threads:
             thread.join(60)
-        assert not any(thread.is_alive() for thread in self.threads), "every call got an answer"
+        assert not any(thread.is_alive() for thread in self.threads), "every call got a response"
 
     def _until_refused(self, work: Callable[[Rpc, int], None], number: int) -> None:
         with closing(Rpc(self._server.address)) as rpc:
@@ -80,9 +80,9 @@ class Load:
 
     def _pop(self, rpc: Rpc, number: int) -> None:
         while True:
-            answer = rpc.call("Pop", pop_request(self.busy, 60), pb.PopResponse)
+            response = rpc.call("Pop", pop_request(self.busy, 60), pb.PopResponse)
             with self._lock:
-                self.popped.append(answer.message.payload)
+                self.popped.append(response.message.payload)
 
     def _long_poll(self, rpc: Rpc, number: int) -> None:
         rpc.call("Pop", pop_request(self.empty, 600), pb.PopResponse, timeout=600)
@@ -96,7 +96,7 @@ class Load:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_under_load_answers_everybody_and_forgets_nothing(number: signal.Signals) -> None:
+def test_a_signal_under_load_ends_every_call_with_a_response_and_loses_nothing(number: signal.Signals) -> None:
     with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
         load = Load(server)
         load.start()
@@ -117,7 +117,7 @@ def test_a_signal_under_load_answers_everybody_and_forgets_nothing(number: signa
         assert server.log("shutdown requested")[0]["signal"] == number.name
 
 
-def test_calls_that_wait_are_told_why_they_end() -> None:
+def test_calls_that_wait_end_with_the_reason() -> None:
     with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
         empty, full = rpc.new_queue().meta.id, rpc.new_queue(limit=1).meta.id
         rpc.add(full)
@@ -138,7 +138,7 @@ def test_calls_that_wait_are_told_why_they_end() -> None:
         assert server.wait() == 0
 
 
-def test_a_batch_that_got_in_part_tells_which_part() -> None:
+def test_a_batch_that_was_added_in_part_reports_which_part() -> None:
     """The added part was acknowledged, so it counts as lost."""
     with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
         queue = rpc.new_queue("part", limit=2).meta.id
@@ -146,10 +146,10 @@ def test_a_batch_that_got_in_part_tells_which_part() -> None:
         call = rpc.start("AddBatch", batch, timeout=600)
         eventually(lambda: rpc.stats(queue).waiting_calls == 1, "the rest waits")
         assert server.stop() == 0
-        answer = outcome(call, pb.AddBatchResponse)
-        assert isinstance(answer, pb.AddBatchResponse)
-        assert [bool(result.id) for result in answer.results] == [True, True, False, False, False]
-        assert {result.error.reason for result in answer.results[2:]} == {"SERVER_DRAINING"}
+        response = outcome(call, pb.AddBatchResponse)
+        assert isinstance(response, pb.AddBatchResponse)
+        assert [bool(result.id) for result in response.results] == [True, True, False, False, False]
+        assert {result.error.reason for result in response.results[2:]} == {"SERVER_DRAINING"}
         assert server.log("stopped")[0]["queues"] == {"part": 2}
 
 
@@ -284,10 +284,10 @@ def own_address() -> str:
         try:
             probe.connect(("192.0.2.1", 9))  # sends nothing; it only selects the interface
         except OSError:
-            pytest.skip("this machine has no address but loopback's, so nobody else can be told from it")
+            pytest.skip("this machine has no address but loopback's, so no other client can be distinguished from it")
         address = cast("str", probe.getsockname()[0])
     if address.startswith("127."):
-        pytest.skip("this machine has no address but loopback's, so nobody else can be told from it")
+        pytest.skip("this machine has no address but loopback's, so no other client can be distinguished from it")
     return address
 
 

@@ -45,7 +45,7 @@ def test_the_holder_takes_messages_and_acknowledges_them(rpc: Rpc, orders: str) 
     holder.cancel()
 
 
-def test_the_holder_token_is_told_once_and_before_any_message(rpc: Rpc, orders: str) -> None:
+def test_the_holder_token_is_sent_once_and_before_any_message(rpc: Rpc, orders: str) -> None:
     holder = holding(rpc, orders)
     token = holder.holder_token
     assert holder.deliveries == []
@@ -58,7 +58,7 @@ def test_the_holder_token_is_told_once_and_before_any_message(rpc: Rpc, orders: 
     holder.cancel()
 
 
-def test_a_consumer_that_is_not_exclusive_is_told_of_no_holder(rpc: Rpc, orders: str) -> None:
+def test_a_consumer_that_is_not_exclusive_gets_no_holder_token(rpc: Rpc, orders: str) -> None:
     consumer = rpc.consume(orders, credit=1)
     consumer.take(1)
     assert consumer.holder_token == 0
@@ -223,8 +223,8 @@ start = pb.ConsumeStart(queue_id=sys.argv[2], lease={"seconds": 3600}, exclusive
 def requests():
     yield pb.ConsumeRequest(start=start, credit=5).SerializeToString()
     time.sleep(600)
-for answer in channel.stream_stream("/queuelet.v1.QueueService/Consume")(requests()):
-    if pb.ConsumeResponse.FromString(answer).deliveries:
+for response in channel.stream_stream("/queuelet.v1.QueueService/Consume")(requests()):
+    if pb.ConsumeResponse.FromString(response).deliveries:
         print("has it", flush=True)
 """
 

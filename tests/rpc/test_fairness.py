@@ -63,8 +63,8 @@ def list_queues(rpc: Rpc) -> None:
 def add_batch(rpc: Rpc) -> None:
     """Add many messages with many tags."""
     messages = [pb.NewMessage(tags=TAGS)] * 3_000
-    answer = rpc.call("AddBatch", pb.AddBatchRequest(queue_id="other", messages=messages), pb.AddBatchResponse)
-    assert len(answer.results) == len(messages)
+    response = rpc.call("AddBatch", pb.AddBatchRequest(queue_id="other", messages=messages), pb.AddBatchResponse)
+    assert len(response.results) == len(messages)
 
 
 def watch(rpc: Rpc) -> None:
@@ -75,8 +75,8 @@ def watch(rpc: Rpc) -> None:
 
 
 @pytest.mark.parametrize("work", [browse, purge, list_queues, add_batch, watch], ids=lambda work: str(work.__name__))
-def test_calls_are_answered_while_long_work_goes_on(place: str, work: Callable[[Rpc], None]) -> None:
-    answered = 0
+def test_calls_get_their_responses_while_long_work_goes_on(place: str, work: Callable[[Rpc], None]) -> None:
+    responses = 0
     begun = threading.Event()
 
     def long_work() -> None:
@@ -91,8 +91,8 @@ def test_calls_are_answered_while_long_work_goes_on(place: str, work: Callable[[
     with closing(Rpc(place)) as rpc:
         while worker.is_alive():
             rpc.get_queue("other")
-            answered += 1
-    assert answered >= MEANWHILE
+            responses += 1
+    assert responses >= MEANWHILE
 
 
 MANY = 64
@@ -117,13 +117,13 @@ def test_the_long_work_of_one_address_does_not_wait_for_all_that_another_asks_fo
         eventually(lambda: samples(url, "queuelet_long_work_waiting")[""] >= MANY - 1, "all of them have begun")
         with closing(Rpc(server.address)) as modest, closing(Rpc(server.address)) as rpc:
             own = modest.start("Purge", request, timeout=None)
-            answered = 0
+            responses = 0
             while not own.done():
                 rpc.add("other")
-                answered += 1
+                responses += 1
             assert isinstance(outcome(own, pb.PurgeResponse), pb.PurgeResponse)
             assert not any(call.done() for call in calls)
-        assert answered >= MEANWHILE
+        assert responses >= MEANWHILE
         assert samples(url, "queuelet_long_work_seconds_total")[""] > 0
         for call in calls:
             call.cancel()
@@ -151,12 +151,12 @@ def test_other_calls_are_served_between_many_of_the_largest_requests(method: str
         with closing(Rpc(server.address, options=[("grpc.use_local_subchannel_pool", 1)])) as modest:
             modest.new_queue("other")
             calls = [greedy.start(method, request_, timeout=None) for _ in range(MANY)]
-            answered = 0
+            responses = 0
             while not all(call.done() for call in calls):
                 modest.add("other")
-                answered += 1
+                responses += 1
         # Without time slices, one call waits for most of them.
-        assert answered >= MANY // 4
+        assert responses >= MANY // 4
 
 
 def test_a_batch_that_a_full_queue_refuses_has_a_result_for_each_message_and_one_sentence(place: str) -> None:

@@ -30,8 +30,8 @@ def ask(server: ServerProcess, path: str, headers: list[tuple[str, str]], method
         for key, value in headers:
             connection.putheader(key, value)
         connection.endheaders()
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        response = connection.getresponse()
+        return response.status, response.read().decode()
     finally:
         connection.close()
 

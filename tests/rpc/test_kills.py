@@ -210,7 +210,7 @@ def test_a_server_that_is_killed_under_load_loses_nothing_and_brings_nothing_bac
         tell(f"{KILLS} kills of the server", there.ledger)
 
 
-def test_what_was_answered_of_queues_survives_a_kill_right_after_it(tmp_path: Path) -> None:
+def test_changes_of_queues_that_had_their_response_survive_a_kill_right_after_it(tmp_path: Path) -> None:
     """Nothing else writes it to disk."""
     port = lasting_port()
     flags = ("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", "--data-dir", str(tmp_path))

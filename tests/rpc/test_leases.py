@@ -72,17 +72,17 @@ def test_a_receive_that_waits_wakes_when_a_message_is_added(rpc: Rpc, queue: pb.
     call = rpc.start("Receive", request, timeout=600)
     eventually(lambda: rpc.stats(queue.meta.id).waiting_calls == 1, "the call waits")
     rpc.add(queue.meta.id, b"news")
-    answer = outcome(call, pb.ReceiveResponse)
-    assert isinstance(answer, pb.ReceiveResponse)
-    assert payloads(list(answer.deliveries)) == [b"news"]
+    response = outcome(call, pb.ReceiveResponse)
+    assert isinstance(response, pb.ReceiveResponse)
+    assert payloads(list(response.deliveries)) == [b"news"]
 
 
-def test_a_receive_that_waits_in_vain_answers_none(rpc: Rpc, queue: pb.Queue) -> None:
+def test_a_receive_that_waits_in_vain_returns_none(rpc: Rpc, queue: pb.Queue) -> None:
     assert rpc.receive(queue.meta.id, wait=0.1) == []
     assert rpc.stats(queue.meta.id).waiting_calls == 0
 
 
-def test_an_answer_of_many_small_messages_is_within_what_a_client_receives(rpc: Rpc, queue: pb.Queue) -> None:
+def test_a_response_of_many_small_messages_fits_what_a_client_receives(rpc: Rpc, queue: pb.Queue) -> None:
     """The lease fields around each message count too."""
     for _ in range(4):
         assert not any(result.error.code for result in rpc.add_batch(queue.meta.id, [bytes(350)] * 10_000))
@@ -117,10 +117,10 @@ def test_an_acknowledged_message_is_gone(rpc: Rpc, orders: str) -> None:
     assert rpc.stats(orders).acked == 2
 
 
-def test_an_ack_tells_what_the_removal_survives(rpc: Rpc, orders: str) -> None:
+def test_an_ack_reports_what_the_removal_survives(rpc: Rpc, orders: str) -> None:
     (token,) = tokens(rpc.receive(orders, 1))
-    answer = rpc.call("Ack", pb.AckRequest(queue_id=orders, tokens=[token]), pb.AckResponse)
-    assert answer.durability == pb.DURABILITY_MEMORY
+    response = rpc.call("Ack", pb.AckRequest(queue_id=orders, tokens=[token]), pb.AckResponse)
+    assert response.durability == pb.DURABILITY_MEMORY
 
 
 def test_each_lease_of_a_batch_has_its_own_result(rpc: Rpc, orders: str) -> None:
@@ -130,7 +130,7 @@ def test_each_lease_of_a_batch_has_its_own_result(rpc: Rpc, orders: str) -> None
     assert [result.error.code for result in results] == [0, 5, 0, 5]
     assert [result.error.reason for result in results] == ["", "MESSAGE_NOT_FOUND", "", "MESSAGE_NOT_FOUND"]
     assert results[1].error.message
-    assert not results[3].error.message, "a sentence that was told is not told again"
+    assert not results[3].error.message, "a sentence that was sent is not repeated"
 
 
 def test_room_comes_from_an_ack(rpc: Rpc) -> None:
@@ -179,9 +179,9 @@ def test_a_message_given_back_wakes_who_waits(rpc: Rpc, queue: pb.Queue) -> None
     call = rpc.start("Receive", request, timeout=600)
     eventually(lambda: rpc.stats(queue.meta.id).waiting_calls == 1, "the call waits")
     rpc.nack(queue.meta.id, token)
-    answer = outcome(call, pb.ReceiveResponse)
-    assert isinstance(answer, pb.ReceiveResponse)
-    assert answer.deliveries[0].count == 2
+    response = outcome(call, pb.ReceiveResponse)
+    assert isinstance(response, pb.ReceiveResponse)
+    assert response.deliveries[0].count == 2
 
 
 # Fencing

@@ -66,7 +66,7 @@ def test_metrics_are_text_that_prometheus_reads(server: ServerProcess, queue: pb
     assert scrape(server)
 
 
-def test_gauges_tell_the_queue_as_it_is(server: ServerProcess, rpc: Rpc) -> None:
+def test_gauges_show_the_queue_as_it_is(server: ServerProcess, rpc: Rpc) -> None:
     queue = rpc.new_queue(limit=7).meta.id
     assert value(server, "queuelet_queue_limit", queue=queue) == 7
     assert value(server, "queuelet_queue_messages", queue=queue, state="ready") == 0
@@ -89,7 +89,7 @@ def test_gauges_tell_the_queue_as_it_is(server: ServerProcess, rpc: Rpc) -> None
 def test_waiting_calls_and_purged_messages_are_counted(server: ServerProcess, rpc: Rpc, queue: pb.Queue) -> None:
     queue_id = queue.meta.id
     call = rpc.start("Pop", pop_request(queue_id, 60))
-    eventually(lambda: value(server, "queuelet_queue_waiting_calls", queue=queue_id) == 1, "the call is told")
+    eventually(lambda: value(server, "queuelet_queue_waiting_calls", queue=queue_id) == 1, "the call is counted")
     call.cancel()
     eventually(lambda: value(server, "queuelet_queue_waiting_calls", queue=queue_id) == 0, "it has gone")
     assert value(server, "queuelet_queue_messages_purged", queue=queue_id) is None
@@ -103,7 +103,7 @@ def test_info_joins_id_name_namespace_and_store(server: ServerProcess, rpc: Rpc,
         {"queue": queue.meta.id, "name": "", "namespace": "", "store": "Memory"}
     ]
     name = unique_name("shop.orders")
-    owner = pb.Owner(name="queuelet/default/shop/orders", uid="1")
+    owner = pb.Owner(name="queuelet/default/shop/orders", uid=unique_name("uid"))
     declared = pb.QueueDeclaration(name=name, store=pb.Queue.MEMORY, limit=-1, owner=owner)
     request = pb.DeclareQueuesRequest(queues=[declared])
     (result,) = rpc.call("DeclareQueues", request, pb.DeclareQueuesResponse).results
@@ -129,8 +129,8 @@ def test_tags_are_one_series_each_whatever_is_in_them() -> None:
             rpc.new_queue()
         queues.append(rpc.new_queue(tags=tags).meta.id)
         for queue in queues:
-            told = samples(server, "queuelet_queue_tag_info", queue=queue)
-            assert {(labels["key"], labels["value"]) for labels in told} == set(tags)
+            series = samples(server, "queuelet_queue_tag_info", queue=queue)
+            assert {(labels["key"], labels["value"]) for labels in series} == set(tags)
 
 
 def test_tags_have_series_only_for_keys_that_were_asked_for_and_long_values_are_cut() -> None:
@@ -140,9 +140,9 @@ def test_tags_have_series_only_for_keys_that_were_asked_for_and_long_values_are_
         closing(Rpc(server.address)) as rpc,
     ):
         rpc.new_queue(tags=[("team", "a"), ("other", "b"), ("tier", f"{same}1"), ("tier", f"{same}2")])
-        told = samples(server, "queuelet_queue_tag_info")
-        assert {(labels["key"], labels["value"]) for labels in told} == {("team", "a"), ("tier", "x" * 127)}
-        assert len(told) == 2, "values that are the same once cut are one series"
+        series = samples(server, "queuelet_queue_tag_info")
+        assert {(labels["key"], labels["value"]) for labels in series} == {("team", "a"), ("tier", "x" * 127)}
+        assert len(series) == 2, "values that are the same once cut are one series"
 
 
 def test_queues_at_the_bounds_do_not_make_metrics_large(server: ServerProcess, rpc: Rpc) -> None:
@@ -210,7 +210,7 @@ def test_calls_are_counted_and_timed_by_service_method_and_code() -> None:
         assert bounds == sorted(bounds), "buckets add up"
 
 
-def test_the_server_tells_its_version_memory_and_process(server: ServerProcess, rpc: Rpc) -> None:
+def test_the_server_reports_its_version_memory_and_process(server: ServerProcess, rpc: Rpc) -> None:
     families = scrape(server)
     (build,) = families["queuelet_build_info"].samples
     assert build.labels["version"] == rpc.server_stats().version
@@ -283,8 +283,8 @@ def test_other_pages_are_not_there(server: ServerProcess, path: str) -> None:
 @pytest.mark.parametrize("service", ["", SERVICE, NEGZ_SERVICE])
 def test_health_of_each_service_is_serving(rpc: Rpc, service: str) -> None:
     request = health_pb2.HealthCheckRequest(service=service)
-    answer = rpc.call("grpc.health.v1.Health/Check", request, health_pb2.HealthCheckResponse)
-    assert answer.status == SERVING
+    response = rpc.call("grpc.health.v1.Health/Check", request, health_pb2.HealthCheckResponse)
+    assert response.status == SERVING
     watch = rpc.stream("grpc.health.v1.Health/Watch", request.SerializeToString())
     assert health_pb2.HealthCheckResponse.FromString(next(watch)).status == SERVING
     watch.cancel()
@@ -343,8 +343,8 @@ def reflect(rpc: Rpc, request: reflection_pb2.ServerReflectionRequest) -> reflec
     """Send reflection requests."""
     data = request.SerializeToString()
     path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
-    answers = cast("Any", rpc.channel.stream_stream)(path)(iter([data]), timeout=30)
-    return reflection_pb2.ServerReflectionResponse.FromString(next(iter(answers)))
+    responses = cast("Any", rpc.channel.stream_stream)(path)(iter([data]), timeout=30)
+    return reflection_pb2.ServerReflectionResponse.FromString(next(iter(responses)))
 
 
 def test_reflection_lists_both_services(rpc: Rpc) -> None:
@@ -359,8 +359,8 @@ def test_reflection_lists_both_services(rpc: Rpc) -> None:
 
 @pytest.mark.parametrize("service", [SERVICE, NEGZ_SERVICE])
 def test_reflection_describes_each_service(rpc: Rpc, service: str) -> None:
-    answer = reflect(rpc, reflection_pb2.ServerReflectionRequest(file_containing_symbol=service))
-    file = FileDescriptorProto.FromString(answer.file_descriptor_response.file_descriptor_proto[0])
+    response = reflect(rpc, reflection_pb2.ServerReflectionRequest(file_containing_symbol=service))
+    file = FileDescriptorProto.FromString(response.file_descriptor_response.file_descriptor_proto[0])
     (described,) = file.service
     assert [method.name for method in described.method] == METHODS[service]
     assert file.name == ("q.proto" if service == NEGZ_SERVICE else "queuelet/v1/queue.proto")
@@ -413,6 +413,9 @@ def _requests(queue: str, message_id: str) -> dict[str, dict[str, object]]:
         "RemoveQueues": {"queues": [{"queue_id": "nobody"}]},
         "WatchQueues": {"selector": "never=there"},
         "GetStats": {"queue_id": queue},
+        "ListConsumers": {"queue_id": queue},
+        "GetHistory": {"queue_id": queue},
+        "Tail": {"queue_id": queue},
     }
 
 
@@ -446,10 +449,12 @@ def test_grpcurl_calls_every_method(
     described = [name.rpartition(".")[2] for name in grpcurl(server.address, "list", service).stdout.split()]
     assert described
     for method in described:
-        limit = ("-max-time", "2") if method == "WatchQueues" else ()
+        limit = ("-max-time", "2") if method in {"Tail", "WatchQueues"} else ()
         ran = grpcurl(*limit, "-d", json.dumps(requests[method]), server.address, f"{service}/{method}")
         if method == "WatchQueues":
             assert '"snapshot_complete": true' in ran.stdout, ran.stderr
+        elif method == "Tail":
+            assert json.loads(ran.stdout) == {}, ran.stderr
         else:
             assert ran.returncode == 0, (method, ran.stderr)
             json.loads(ran.stdout)
@@ -471,7 +476,7 @@ def test_store_2_is_printed_as_disk() -> None:
     assert str(pb.Queue(store=pb.Queue.BOLTDB)) == "store: DISK\n"
 
 
-def test_large_answers_are_whole(rpc: Rpc, queue: pb.Queue) -> None:
+def test_large_responses_are_whole(rpc: Rpc, queue: pb.Queue) -> None:
     """More than one HTTP/2 window of messages in one response, and the rest in the next."""
     payload = bytes(1024)
     for _ in range(3):

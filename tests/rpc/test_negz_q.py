@@ -28,7 +28,7 @@ RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 METHODS = ("ListQueues", "NewQueue", "GetQueue", "DeleteQueue", "AddQueueTag", "DeleteQueueTag", "Add", "Pop", "Peek")
 
-Answer = TypeVar("Answer", bound=ProtobufMessage)
+Response = TypeVar("Response", bound=ProtobufMessage)
 
 
 class NegzClient:
@@ -38,15 +38,15 @@ class NegzClient:
         """Use a channel."""
         self._channel = channel
 
-    def call(self, method: str, request: ProtobufMessage, answer: type[Answer]) -> Answer:
+    def call(self, method: str, request: ProtobufMessage, response: type[Response]) -> Response:
         """Call a method. Raises Refused."""
         stub = cast("Any", self._channel.unary_unary)(
             f"/proto.Q/{method}",
             request_serializer=type(request).SerializeToString,
-            response_deserializer=answer.FromString,
+            response_deserializer=response.FromString,
         )
         try:
-            return cast("Answer", stub(request, timeout=30))
+            return cast("Response", stub(request, timeout=30))
         except grpc.RpcError as error:
             refused = refusal(error)
             if refused.reason:
@@ -194,15 +194,15 @@ def test_q04_negz_bytes_written_by_hand_are_understood(channel: grpc.Channel, ma
     """In the request, tags are field 1 and the payload is field 2; in the response, the payload is field 2."""
     new = b"\x0a\x06\x0a\x01k\x12\x01v" + b"\x12\x05hello"
     request = b"\x0a\x24" + made.encode() + b"\x12" + bytes([len(new)]) + new
-    answer = cast("Any", channel.unary_unary)("/proto.Q/Add")(request, timeout=30)
-    assert answer.startswith(b"\x0a")
-    assert answer.endswith(b"\x1a\x06\x0a\x01k\x12\x01v" + b"\x12\x05hello")
+    response = cast("Any", channel.unary_unary)("/proto.Q/Add")(request, timeout=30)
+    assert response.startswith(b"\x0a")
+    assert response.endswith(b"\x1a\x06\x0a\x01k\x12\x01v" + b"\x12\x05hello")
 
 
 # Queues
 
 
-def test_q10_new_queue_answers_id_time_tags_and_store(client: NegzClient) -> None:
+def test_q10_new_queue_returns_id_time_tags_and_store(client: NegzClient) -> None:
     tags = [q.Tag(key="team", value="checkout"), q.Tag(key="team", value="search")]
     first, second = client.new_queue(7, *tags), client.new_queue(7, *tags)
     assert UUID(first.meta.id).version == 4
@@ -280,11 +280,11 @@ BAD_IDS = {
 @pytest.mark.parametrize(("queue_id", "why"), BAD_IDS.items(), ids=[text[:40] or "empty" for text in BAD_IDS])
 def test_q14_a_bad_id_is_invalid_argument_in_every_method(client: NegzClient, queue_id: str, why: str) -> None:
     expected = f"cannot parse ID: cannot parse ID {queue_id} as a UUID: {why}"
-    for method, (request, answer) in each_with_queue_id(queue_id).items():
-        assert refused(lambda: client.call(method, request, answer)) == (INVALID_ARGUMENT, expected), method  # noqa: B023
+    for method, (request, response) in each_with_queue_id(queue_id).items():
+        assert refused(lambda: client.call(method, request, response)) == (INVALID_ARGUMENT, expected), method  # noqa: B023
 
 
-def test_q14_differs_a_very_long_id_is_told_by_its_beginning(client: NegzClient) -> None:
+def test_q14_differs_an_error_has_the_beginning_of_a_very_long_id(client: NegzClient) -> None:
     """negz/q repeats the whole text, which may be longer than clients accept in a status."""
     code, text = refused(lambda: client.get("é" * 200_000))
     assert code is INVALID_ARGUMENT
@@ -302,14 +302,14 @@ def test_q14_ids_are_read_in_every_form_negz_reads(
 @pytest.mark.parametrize("method", ["GetQueue", "AddQueueTag", "DeleteQueueTag", "Add", "Pop", "Peek"])
 def test_q15_an_unknown_id_is_not_found(client: NegzClient, method: str) -> None:
     queue_id = str(uuid4())
-    request, answer = each_with_queue_id(queue_id)[method]
-    assert refused(lambda: client.call(method, request, answer)) == (
+    request, response = each_with_queue_id(queue_id)[method]
+    assert refused(lambda: client.call(method, request, response)) == (
         NOT_FOUND,
         f"cannot get queue {queue_id}: cannot find queue with id {queue_id}",
     )
 
 
-def test_q15_an_unknown_id_is_told_in_canonical_form(client: NegzClient) -> None:
+def test_q15_an_error_has_an_unknown_id_in_canonical_form(client: NegzClient) -> None:
     queue_id = str(uuid4())
     expected = f"cannot get queue {queue_id}: cannot find queue with id {queue_id}"
     assert refused(lambda: client.get(f"urn:uuid:{queue_id.upper()}")) == (NOT_FOUND, expected)
@@ -345,7 +345,7 @@ def test_q17_an_empty_queue_is_not_found(client: NegzClient, made: str) -> None:
         )
 
 
-def test_q17_a_named_queue_is_told_by_its_id(client: NegzClient, rpc: Rpc) -> None:
+def test_q17_an_error_has_the_id_of_a_named_queue(client: NegzClient, rpc: Rpc) -> None:
     """Also for a queue with a name: the texts of Q12 and Q17 contain its ID, because its clients expect that."""
     queue = rpc.new_queue(unique_name(), limit=1)
     queue_id = queue.meta.id
@@ -355,7 +355,7 @@ def test_q17_a_named_queue_is_told_by_its_id(client: NegzClient, rpc: Rpc) -> No
     assert refused(lambda: client.add(queue_id))[1] == text
 
 
-def test_q18_add_answers_the_message_with_its_payload(client: NegzClient, made: str) -> None:
+def test_q18_add_returns_the_message_with_its_payload(client: NegzClient, made: str) -> None:
     tag = q.Tag(key="lang", value="de")
     first, second = client.add(made, b"\x00\xffpayload", tag), client.add(made, b"\x00\xffpayload", tag)
     assert UUID(first.meta.id).version == 4
@@ -399,11 +399,11 @@ def test_q20_a_missing_tag_is_invalid_argument(client: NegzClient, made: str) ->
 @pytest.mark.parametrize("method", ["AddQueueTag", "DeleteQueueTag"])
 def test_q20_id_is_checked_before_queue_and_queue_before_tag(client: NegzClient, method: str) -> None:
     request = q.AddQueueTagRequest if method == "AddQueueTag" else q.DeleteQueueTagRequest
-    answer = q.AddQueueTagResponse if method == "AddQueueTag" else q.DeleteQueueTagResponse
+    response = q.AddQueueTagResponse if method == "AddQueueTag" else q.DeleteQueueTagResponse
     unknown = str(uuid4())
-    code, text = refused(lambda: client.call(method, request(queue_id="bad"), answer))
+    code, text = refused(lambda: client.call(method, request(queue_id="bad"), response))
     assert (code, text) == (INVALID_ARGUMENT, "cannot parse ID: cannot parse ID bad as a UUID: invalid UUID length: 3")
-    code, text = refused(lambda: client.call(method, request(queue_id=unknown), answer))
+    code, text = refused(lambda: client.call(method, request(queue_id=unknown), response))
     assert (code, text) == (NOT_FOUND, f"cannot get queue {unknown}: cannot find queue with id {unknown}")
 
 
@@ -441,7 +441,7 @@ def test_q22_differs_all_queues_are_listed_in_order_of_creation(client: NegzClie
     assert [queue_id for queue_id in again if queue_id in ids] == ids
 
 
-def test_q22_a_listed_queue_is_what_get_answers(client: NegzClient, made: str) -> None:
+def test_q22_a_listed_queue_is_what_get_returns(client: NegzClient, made: str) -> None:
     client.tag(made, "k", "v")
     (listed,) = [queue for queue in client.list() if queue.meta.id == made]
     assert listed == client.get(made)
@@ -537,7 +537,7 @@ def test_q31_differs_process_series_but_none_of_go(server: ServerProcess) -> Non
     assert not {name for name in names if name.startswith("go_")}
 
 
-def test_q32_head_of_metrics_is_answered_as_get_without_a_body(server: ServerProcess) -> None:
+def test_q32_head_of_metrics_is_get_without_a_body(server: ServerProcess) -> None:
     page = fetch(f"{server.metrics_url}/metrics", "HEAD")
     assert (page.status, page.text) == (200, "")
     assert page.kind == fetch(f"{server.metrics_url}/metrics").kind

@@ -6,7 +6,7 @@ from queuelet.v1 import queue_pb2 as pb
 from support.rpc import Rpc, unique_name
 
 
-def test_a_declaration_that_comes_after_the_removal_is_refused_and_told_why(rpc: Rpc) -> None:
+def test_a_declaration_that_comes_after_the_removal_is_refused_with_the_reason(rpc: Rpc) -> None:
     """The declaration is from an operator that was frozen while another one took over."""
     name = unique_name()
     owner = pb.Owner(name=f"main/{name}", uid=name)

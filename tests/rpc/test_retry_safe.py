@@ -8,11 +8,9 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from queuelet.core.budget import MemoryBudget
-from queuelet.core.request_ids import ResponseCache
-from queuelet.errors import TooManyAnswers
-from queuelet.stores.memory import MemoryMessages
+from queuelet.errors import TooManyResponses
 from queuelet.v1 import queue_pb2 as pb
+from support.queues import make_queue
 from support.rpc import Refused, Rpc, eventually, outcome
 
 Ask = Callable[[Rpc, str, str], bytes]
@@ -32,19 +30,19 @@ def ask(method: str, **fields: object) -> Ask:
 WAYS = {"Pop": ask("Pop"), "PopBatch": ask("PopBatch", max=2), "Receive": ask("Receive", max=2)}
 
 
-def payloads(answer: bytes, way: str) -> list[bytes]:
+def payloads(response: bytes, way: str) -> list[bytes]:
     """Return the payloads of the messages in a response."""
     match way:
         case "Pop":
-            return [pb.PopResponse.FromString(answer).message.payload]
+            return [pb.PopResponse.FromString(response).message.payload]
         case "PopBatch":
-            return [message.payload for message in pb.PopBatchResponse.FromString(answer).messages]
+            return [message.payload for message in pb.PopBatchResponse.FromString(response).messages]
         case _:
-            return [each.message.payload for each in pb.ReceiveResponse.FromString(answer).deliveries]
+            return [each.message.payload for each in pb.ReceiveResponse.FromString(response).deliveries]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_call_repeated_with_the_same_id_gets_the_same_answer(rpc: Rpc, queue: pb.Queue, way: str) -> None:
+def test_a_call_repeated_with_the_same_id_gets_the_same_response(rpc: Rpc, queue: pb.Queue, way: str) -> None:
     rpc.add_batch(queue.meta.id, [b"0", b"1", b"2", b"3"])
     first = WAYS[way](rpc, queue.meta.id, "mine")
     assert payloads(first, way) == ([b"0"] if way == "Pop" else [b"0", b"1"])
@@ -61,7 +59,7 @@ def test_the_leases_of_a_repeated_receive_are_those_of_the_first(rpc: Rpc, queue
     (again,) = rpc.receive(queue.meta.id, 1, request_id="mine")
     assert again == first
     assert rpc.ack(queue.meta.id, first.token) == [""]
-    assert rpc.receive(queue.meta.id, 1, request_id="mine") == [first], "the answer stays what it was"
+    assert rpc.receive(queue.meta.id, 1, request_id="mine") == [first], "the response stays what it was"
     assert rpc.ack(queue.meta.id, first.token) == ["MESSAGE_NOT_FOUND"]
 
 
@@ -76,7 +74,7 @@ def test_ids_of_other_methods_and_other_queues_are_other_ids(rpc: Rpc, queue: pb
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_answer_without_a_message_is_not_kept(rpc: Rpc, queue: pb.Queue, way: str) -> None:
+def test_a_response_without_a_message_is_not_stored(rpc: Rpc, queue: pb.Queue, way: str) -> None:
     """A retry may find a message."""
     if way == "Pop":
         with pytest.raises(Refused) as caught:
@@ -94,15 +92,15 @@ def test_a_call_repeated_while_the_first_still_waits_takes_no_second_message(rpc
     calls = [rpc.start("Pop", request, timeout=600) for _ in range(3)]
     eventually(lambda: rpc.stats(queue.meta.id).waiting_calls == 3, "all wait")
     rpc.add_batch(queue.meta.id, [b"0", b"1", b"2"])
-    answers = [outcome(call, pb.PopResponse) for call in calls]
-    assert answers[0] == answers[1] == answers[2]
+    responses = [outcome(call, pb.PopResponse) for call in calls]
+    assert responses[0] == responses[1] == responses[2]
     assert rpc.get_queue(queue.meta.id).messages.ready == 2
 
 
-def test_a_queue_keeps_1000_answers_and_takes_no_message_past_them(rpc: Rpc, queue: pb.Queue) -> None:
+def test_a_queue_stores_1000_responses_and_takes_no_message_past_them(rpc: Rpc, queue: pb.Queue) -> None:
     rpc.add_batch(queue.meta.id, [b"%d" % number for number in range(1_010)])
     calls = [rpc.start("Pop", pb.PopRequest(queue_id=queue.meta.id, request_id=str(number))) for number in range(1_000)]
-    answers = [outcome(call, pb.PopResponse) for call in calls]
+    responses = [outcome(call, pb.PopResponse) for call in calls]
     for way in WAYS.values():
         with pytest.raises(Refused) as caught:
             way(rpc, queue.meta.id, "one more")
@@ -111,7 +109,7 @@ def test_a_queue_keeps_1000_answers_and_takes_no_message_past_them(rpc: Rpc, que
         assert "1,000 responses" in caught.value.text
     assert rpc.get_queue(queue.meta.id).messages.ready == 10
     again = pb.PopRequest(queue_id=queue.meta.id, request_id="7")
-    assert rpc.call("Pop", again, pb.PopResponse) == answers[7], "those that are kept are still answered"
+    assert rpc.call("Pop", again, pb.PopResponse) == responses[7], "those that are stored are still sent"
     assert rpc.pop(queue.meta.id).payload == b"1000", "calls without an id go on"
     other = rpc.new_queue().meta.id
     rpc.add(other, b"x")
@@ -119,22 +117,22 @@ def test_a_queue_keeps_1000_answers_and_takes_no_message_past_them(rpc: Rpc, que
     rpc.delete_queue(other)
 
 
-def test_an_answer_is_kept_for_a_minute() -> None:
+def test_a_response_is_stored_for_a_minute() -> None:
     """With a clock that the test sets."""
-    answers = ResponseCache(MemoryMessages(MemoryBudget(1 << 30)), "orders")
+    responses = make_queue().responses
     second = 10**9
     for number in range(1_000):
-        answers.keep(b"%d" % number, b"answer", number)
-    assert answers.lookup_or_admit(b"999", 60 * second - 1) == b"answer"
-    with pytest.raises(TooManyAnswers):
-        answers.lookup_or_admit(b"one more", 60 * second - 1)
-    assert answers.lookup_or_admit(b"one more", 60 * second) is None, "one made room"
-    assert answers.lookup_or_admit(b"0", 60 * second) is None
-    assert answers.lookup_or_admit(b"1", 60 * second) == b"answer"
-    assert answers.lookup_or_admit(b"999", 61 * second) is None
+        responses.store(b"%d" % number, b"response", number)
+    assert responses.lookup_or_admit(b"999", 60 * second - 1) == b"response"
+    with pytest.raises(TooManyResponses):
+        responses.lookup_or_admit(b"one more", 60 * second - 1)
+    assert responses.lookup_or_admit(b"one more", 60 * second) is None, "one made room"
+    assert responses.lookup_or_admit(b"0", 60 * second) is None
+    assert responses.lookup_or_admit(b"1", 60 * second) == b"response"
+    assert responses.lookup_or_admit(b"999", 61 * second) is None
 
 
-def test_kept_answers_go_with_their_queue(rpc: Rpc) -> None:
+def test_stored_responses_go_with_their_queue(rpc: Rpc) -> None:
     before = rpc.server_stats().memory_bytes
     queue = rpc.new_queue().meta.id
     for number in range(10):
@@ -148,7 +146,7 @@ def test_kept_answers_go_with_their_queue(rpc: Rpc) -> None:
 # Waiting calls
 
 
-def test_a_repeated_call_that_waits_gets_the_answer_of_the_first_and_leaves_the_next_message(
+def test_a_repeated_call_that_waits_gets_the_response_of_the_first_and_leaves_the_next_message(
     rpc: Rpc, queue: pb.Queue
 ) -> None:
     """Although two messages would wake three callers."""
@@ -160,8 +158,9 @@ def test_a_repeated_call_that_waits_gets_the_answer_of_the_first_and_leaves_the_
     eventually(lambda: rpc.stats(name).waiting_calls == 3, "all wait")
     rpc.add(name, b"0")
     rpc.add(name, b"1")
-    answers = [outcome(call, pb.PopResponse, 10) for call in (*calls, other)]
-    assert [answer.message.payload for answer in answers if isinstance(answer, pb.PopResponse)] == [b"0", b"0", b"1"]
+    responses = [outcome(call, pb.PopResponse, 10) for call in (*calls, other)]
+    popped = [each.message.payload for each in responses if isinstance(each, pb.PopResponse)]
+    assert popped == [b"0", b"0", b"1"]
 
 
 def test_a_caller_that_is_refused_when_it_is_woken_leaves_the_message_to_the_next(rpc: Rpc, queue: pb.Queue) -> None:
@@ -176,9 +175,9 @@ def test_a_caller_that_is_refused_when_it_is_woken_leaves_the_message_to_the_nex
     other = rpc.start("Pop", pb.PopRequest(queue_id=name, wait=waiting))
     eventually(lambda: rpc.stats(name).waiting_calls == 3, "all wait")
     rpc.add_batch(name, [b"0", b"1"])
-    answers = [outcome(call, pb.PopResponse, 10) for call in (*calls, other)]
-    assert sum(isinstance(answer, Refused) for answer in answers) == 1
-    assert isinstance(answers[2], pb.PopResponse)
+    responses = [outcome(call, pb.PopResponse, 10) for call in (*calls, other)]
+    assert sum(isinstance(response, Refused) for response in responses) == 1
+    assert isinstance(responses[2], pb.PopResponse)
 
 
 # Adding
@@ -211,7 +210,7 @@ def test_a_batch_that_is_repeated_is_added_once(rpc: Rpc, queue: pb.Queue, wait:
     assert depth(rpc, queue.meta.id) == 0
 
 
-def test_an_answer_that_is_settled_is_kept_no_longer(rpc: Rpc, queue: pb.Queue) -> None:
+def test_a_response_that_is_settled_is_stored_no_longer(rpc: Rpc, queue: pb.Queue) -> None:
     """A producer that sends one batch after the other has one cached response, and never reaches the limit."""
     for number in range(1_100):
         rpc.raw(
@@ -235,14 +234,14 @@ def test_a_batch_that_found_no_room_may_find_some_when_repeated(rpc: Rpc) -> Non
     rpc.delete_queue(queue)
 
 
-def test_a_batch_that_waits_for_room_and_is_repeated_tells_what_it_has_added(rpc: Rpc) -> None:
+def test_a_batch_that_waits_for_room_and_is_repeated_reports_what_it_has_added(rpc: Rpc) -> None:
     """The server may still serve the first caller, which is gone. The retry ends its call and gets the response."""
     queue = rpc.new_queue(limit=1).meta.id
     request = batch(queue, b"0", b"1", wait=True)
     first = rpc.start("AddBatch", request)
     eventually(lambda: rpc.stats(queue).waiting_calls == 1, "it waits")
-    told = rpc.raw("AddBatch", request)
-    added, refused = pb.AddBatchResponse.FromString(told).results
+    response = rpc.raw("AddBatch", request)
+    added, refused = pb.AddBatchResponse.FromString(response).results
     assert (bool(added.id), refused.error.reason) == (True, "QUEUE_FULL")
     assert rpc.stats(queue).waiting_calls == 0
     rpc.pop(queue)
@@ -251,7 +250,7 @@ def test_a_batch_that_waits_for_room_and_is_repeated_tells_what_it_has_added(rpc
     rpc.delete_queue(queue)
 
 
-def test_a_batch_whose_caller_went_away_tells_the_next_call_what_it_has_added(rpc: Rpc) -> None:
+def test_a_batch_whose_caller_went_away_reports_to_the_next_call_what_it_has_added(rpc: Rpc) -> None:
     queue = rpc.new_queue(limit=1).meta.id
     request = batch(queue, b"0", b"1", wait=True)
     first = rpc.start("AddBatch", request)
@@ -269,7 +268,7 @@ def test_ids_of_adds_and_pops_do_not_meet(rpc: Rpc, queue: pb.Queue) -> None:
     assert payloads(WAYS["PopBatch"](rpc, queue.meta.id, "mine"), "PopBatch") == [b"0"]
 
 
-def test_a_wait_for_room_ends_when_the_caller_wants_an_answer(rpc: Rpc) -> None:
+def test_a_wait_for_room_ends_when_the_caller_wants_a_response(rpc: Rpc) -> None:
     """Long before the deadline of the call."""
     queue = rpc.new_queue(limit=1).meta.id
     request = batch(queue, b"0", b"1", wait=True, wait_at_most=Duration(nanos=100_000_000))

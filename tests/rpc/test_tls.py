@@ -431,7 +431,9 @@ def test_calls_with_the_token_are_served(guarded: ServerProcess) -> None:
     ],
     ids=["none", "wrong", "empty", "longer", "no scheme", "another scheme", "scheme only", "another key"],
 )
-def test_other_calls_are_told_what_to_send(guarded: ServerProcess, metadata: tuple[tuple[str, str], ...]) -> None:
+def test_other_calls_are_refused_with_what_to_send(
+    guarded: ServerProcess, metadata: tuple[tuple[str, str], ...]
+) -> None:
     text = assert_refused(Rpc(guarded.address, metadata=metadata), UNAUTHENTICATED)
     assert "authorization: Bearer <token>" in text
     assert "sesame" not in text
@@ -448,8 +450,8 @@ def test_other_calls_are_told_what_to_send(guarded: ServerProcess, metadata: tup
 
 def test_health_needs_no_token(guarded: ServerProcess) -> None:
     with closing(Rpc(guarded.address)) as rpc:
-        answer = health_pb2.HealthCheckResponse.FromString(rpc.raw("grpc.health.v1.Health/Check", b""))
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        response = health_pb2.HealthCheckResponse.FromString(rpc.raw("grpc.health.v1.Health/Check", b""))
+        assert response.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_renewed_token_holds_for_the_next_call(guarded: ServerProcess, token: Secret) -> None:

@@ -1,4 +1,4 @@
-"""Calls that wait, for a message or for space, and the limits: of messages, waiting calls and memory."""
+"""Calls that wait, for a message or for room, and the limits: of messages, waiting calls and memory."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def waiting(rpc: Rpc, queue: str, count: int) -> None:
 
 def popped(call: Pending) -> bytes:
     """Return the payload that a Pop returns."""
-    answer = outcome(call, pb.PopResponse)
-    assert isinstance(answer, pb.PopResponse), answer
-    return answer.message.payload
+    response = outcome(call, pb.PopResponse)
+    assert isinstance(response, pb.PopResponse), response
+    return response.message.payload
 
 
 # For a message
@@ -39,9 +39,9 @@ def test_a_waiting_pop_wakes_when_a_message_is_added(rpc: Rpc, queue: pb.Queue) 
     call = rpc.start("Pop", pop_request(queue.meta.id, 600), timeout=600)
     waiting(rpc, queue.meta.id, 1)
     added = rpc.add(queue.meta.id, b"news")
-    answer = outcome(call, pb.PopResponse)
-    assert isinstance(answer, pb.PopResponse)
-    assert answer.message == added
+    response = outcome(call, pb.PopResponse)
+    assert isinstance(response, pb.PopResponse)
+    assert response.message == added
     assert rpc.stats(queue.meta.id).waiting_calls == 0
 
 
@@ -65,15 +65,15 @@ def test_a_batch_wakes_as_many_as_it_has_messages(rpc: Rpc, queue: pb.Queue) -> 
     assert sorted(popped(call) for call in calls) == [b"0", b"1", b"2", b"3", b"4"]
 
 
-def test_a_waiting_pop_batch_answers_what_there_is_when_it_wakes(rpc: Rpc, queue: pb.Queue) -> None:
+def test_a_waiting_pop_batch_returns_what_there_is_when_it_wakes(rpc: Rpc, queue: pb.Queue) -> None:
     request = pb.PopBatchRequest(queue_id=queue.meta.id)
     request.wait.FromSeconds(600)
     call = rpc.start("PopBatch", request, timeout=600)
     waiting(rpc, queue.meta.id, 1)
     rpc.add_batch(queue.meta.id, [b"0", b"1", b"2"])
-    answer = outcome(call, pb.PopBatchResponse)
-    assert isinstance(answer, pb.PopBatchResponse)
-    assert [message.payload for message in answer.messages] == [b"0", b"1", b"2"]
+    response = outcome(call, pb.PopBatchResponse)
+    assert isinstance(response, pb.PopBatchResponse)
+    assert [message.payload for message in response.messages] == [b"0", b"1", b"2"]
 
 
 def test_a_pop_that_may_wait_takes_what_is_there_at_once(rpc: Rpc, queue: pb.Queue) -> None:
@@ -91,7 +91,7 @@ def test_a_wait_that_ends_without_a_message_is_an_empty_queue(rpc: Rpc, queue: p
     assert rpc.stats(queue.meta.id).waiting_calls == 0
 
 
-def test_a_deadline_shorter_than_the_wait_is_answered_before_it_passes(rpc: Rpc, queue: pb.Queue) -> None:
+def test_a_call_with_a_deadline_shorter_than_its_wait_gets_its_response_in_time(rpc: Rpc, queue: pb.Queue) -> None:
     """DEADLINE_EXCEEDED instead would leave open whether a message was removed."""
     with pytest.raises(Refused) as caught:
         rpc.call("Pop", pop_request(queue.meta.id, 600), pb.PopResponse, timeout=2)
@@ -168,10 +168,10 @@ def test_waiting_adds_get_room_in_the_order_they_came(rpc: Rpc, full: str) -> No
         waiting(rpc, full, number + 1)
     assert rpc.pop(full).payload == b"first"
     for number in range(5):
-        answer = outcome(calls[number], pb.AddResponse)
-        assert isinstance(answer, pb.AddResponse)
-        assert rpc.pop(full) == answer.message
-        assert answer.message.payload == str(number).encode()
+        response = outcome(calls[number], pb.AddResponse)
+        assert isinstance(response, pb.AddResponse)
+        assert rpc.pop(full) == response.message
+        assert response.message.payload == str(number).encode()
 
 
 def test_no_later_add_overtakes_one_that_waits(rpc: Rpc) -> None:
@@ -265,8 +265,8 @@ def test_calls_that_wait_on_a_queue_are_bounded() -> None:
         waiting(rpc, full, 5)
         waiting(rpc, empty, 5)
         for queue, request in ((full, add_request(full, wait=True)), (empty, pop_request(empty, 600))):
-            answer = pb.AddResponse if queue == full else pb.PopResponse
-            ended = outcome(rpc.start("Add" if queue == full else "Pop", request, timeout=600), answer)
+            response = pb.AddResponse if queue == full else pb.PopResponse
+            ended = outcome(rpc.start("Add" if queue == full else "Pop", request, timeout=600), response)
             assert isinstance(ended, Refused)
             assert (ended.code, ended.reason) == (RESOURCE_EXHAUSTED, "TOO_MANY")
             assert "5 calls are waiting" in ended.text
@@ -336,7 +336,7 @@ def test_the_memory_watermark_refuses_adds_while_the_rest_goes_on() -> None:
         added = rpc.stats(queue).enqueued
         assert (caught.value.code, caught.value.reason) == (RESOURCE_EXHAUSTED, "MEMORY_WATERMARK")
         assert "--memory-watermark" in caught.value.text
-        assert "remove some" in caught.value.text
+        assert "remove messages or queues" in caught.value.text
         assert 2 <= added <= 48
         stats = rpc.server_stats()
         assert stats.memory_bytes <= stats.memory_watermark_bytes

@@ -25,10 +25,10 @@ def watching(rpc: Rpc, selector: str = "") -> Iterator[Watch]:
 
 def about(queue_id: str) -> Callable[[pb.WatchQueuesResponse], bool]:
     """Return whether a batch has a queue."""
-    return lambda batch: queue_id in told(batch) or queue_id in removed(batch)
+    return lambda batch: queue_id in shown_in(batch) or queue_id in removed(batch)
 
 
-def told(*batches: pb.WatchQueuesResponse) -> dict[str, pb.Queue]:
+def shown_in(*batches: pb.WatchQueuesResponse) -> dict[str, pb.Queue]:
     """Return the queues of batches, each in its last version."""
     return {queue.meta.id: queue for batch in batches for queue in batch.queues}
 
@@ -49,7 +49,7 @@ def selector(label: tuple[str, str]) -> str:
     return f"{label[0]}={label[1]}"
 
 
-def test_a_snapshot_tells_stores_then_queues_then_that_it_is_complete(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_a_snapshot_has_stores_then_queues_then_that_it_is_complete(rpc: Rpc, label: tuple[str, str]) -> None:
     queues = {queue.meta.id: queue for queue in (rpc.new_queue(tags=[label]) for _ in range(5))}
     with watching(rpc, selector(label)) as watch:
         batches = watch.snapshot()
@@ -58,7 +58,7 @@ def test_a_snapshot_tells_stores_then_queues_then_that_it_is_complete(rpc: Rpc, 
     assert store.epoch == rpc.server_stats().stores[0].epoch == next(iter(queues.values())).epoch
     assert not [batch for batch in batches[1:] if batch.stores], "stores come first, and once"
     assert [batch.snapshot_complete for batch in batches] == [False] * (len(batches) - 1) + [True]
-    assert told(*batches) == queues
+    assert shown_in(*batches) == queues
     assert not removed(*batches)
 
 
@@ -66,12 +66,12 @@ def test_a_snapshot_of_no_queues_is_complete_at_once(rpc: Rpc, label: tuple[str,
     with watching(rpc, selector(label)) as watch:
         batches = watch.snapshot()
     assert batches[0].stores
-    assert not told(*batches)
+    assert not shown_in(*batches)
 
 
-def test_without_a_selector_all_queues_are_told(rpc: Rpc, queue: pb.Queue) -> None:
+def test_without_a_selector_all_queues_are_reported(rpc: Rpc, queue: pb.Queue) -> None:
     with watching(rpc) as watch:
-        assert told(*watch.snapshot())[queue.meta.id] == queue
+        assert shown_in(*watch.snapshot())[queue.meta.id] == queue
 
 
 def test_a_snapshot_holds_every_queue_once() -> None:
@@ -90,7 +90,7 @@ def test_a_snapshot_of_queues_with_many_tags_fits_what_a_client_receives(label: 
         tags = [label, *((f"k{number}", "v" * 4_000) for number in range(60))]
         ids = {rpc.new_queue(tags=tags).meta.id for _ in range(30)}
         with watching(rpc) as watch:
-            assert told(*watch.snapshot()).keys() == ids
+            assert shown_in(*watch.snapshot()).keys() == ids
 
 
 def test_changes_of_queues_with_many_tags_fit_what_a_client_receives() -> None:
@@ -103,38 +103,38 @@ def test_changes_of_queues_with_many_tags_fit_what_a_client_receives() -> None:
             ids = [rpc.new_queue(tags=tags).meta.id for _ in range(30)]
             seen: set[str] = set()
             while seen != set(ids):
-                seen |= told(next(watch)).keys()
+                seen |= shown_in(next(watch)).keys()
             for queue_id in ids:
                 rpc.add(queue_id)
             full: set[str] = set()
             while full != set(ids):
-                full |= {queue_id for queue_id, queue in told(next(watch)).items() if queue.messages.ready == 1}
+                full |= {queue_id for queue_id, queue in shown_in(next(watch)).items() if queue.messages.ready == 1}
 
 
 # Changes
 
 
-def test_a_new_queue_is_told(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_a_new_queue_is_reported(rpc: Rpc, label: tuple[str, str]) -> None:
     with watching(rpc, selector(label)) as watch:
         watch.snapshot()
         made = rpc.new_queue(unique_name(), limit=3, tags=[label])
-        assert told(*watch.until(about(made.meta.id)))[made.meta.id] == made
+        assert shown_in(*watch.until(about(made.meta.id)))[made.meta.id] == made
 
 
-def test_an_edit_is_told_with_its_revision(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_an_edit_is_reported_with_its_revision(rpc: Rpc, label: tuple[str, str]) -> None:
     made = rpc.new_queue(tags=[label])
     queue_id = made.meta.id
     with watching(rpc, selector(label)) as watch:
         watch.snapshot()
         tag = pb.Tag(key="new", value="tag")
         rpc.call("AddQueueTag", pb.AddQueueTagRequest(queue_id=queue_id, tag=tag), pb.AddQueueTagResponse)
-        edited = told(*watch.until(about(queue_id)))[queue_id]
+        edited = shown_in(*watch.until(about(queue_id)))[queue_id]
         assert edited == rpc.get_queue(queue_id)
         assert edited.revision == made.revision + 1
         assert tag in edited.meta.tags
 
 
-def test_a_declaration_that_changes_nothing_is_not_told(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_a_declaration_that_changes_nothing_is_not_reported(rpc: Rpc, label: tuple[str, str]) -> None:
     declared = pb.QueueDeclaration(
         name=unique_name(), store=pb.Queue.MEMORY, limit=5, tags=[pb.Tag(key=label[0], value=label[1])]
     )
@@ -146,10 +146,10 @@ def test_a_declaration_that_changes_nothing_is_not_told(rpc: Rpc, label: tuple[s
         declared.limit = 6
         rpc.call("DeclareQueues", pb.DeclareQueuesRequest(queues=[declared]), pb.DeclareQueuesResponse)
         batch = next(watch)
-        assert [(told_of.limit, told_of.revision) for told_of in batch.queues] == [(6, queue.revision + 1)]
+        assert [(each.limit, each.revision) for each in batch.queues] == [(6, queue.revision + 1)]
 
 
-def test_a_deleted_queue_is_told_once_with_its_name(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_a_deleted_queue_is_reported_once_with_its_name(rpc: Rpc, label: tuple[str, str]) -> None:
     name = unique_name()
     queue_id = rpc.new_queue(name, tags=[label]).meta.id
     with watching(rpc, selector(label)) as watch:
@@ -158,10 +158,10 @@ def test_a_deleted_queue_is_told_once_with_its_name(rpc: Rpc, label: tuple[str, 
         last = rpc.new_queue(tags=[label]).meta.id
         batches = watch.until(about(last))
         assert removed(*batches) == {queue_id: name}
-        assert queue_id not in told(*batches)
+        assert queue_id not in shown_in(*batches)
 
 
-def test_a_queue_made_anew_under_its_name_is_told_with_its_new_id(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_a_queue_made_again_under_its_name_is_reported_with_its_new_id(rpc: Rpc, label: tuple[str, str]) -> None:
     name = unique_name()
     before = rpc.new_queue(name, tags=[label]).meta.id
     with watching(rpc, selector(label)) as watch:
@@ -170,10 +170,10 @@ def test_a_queue_made_anew_under_its_name_is_told_with_its_new_id(rpc: Rpc, labe
         after = rpc.new_queue(name, tags=[label]).meta.id
         batches = watch.until(about(after))
         assert removed(*batches) == {before: name}
-        assert told(*batches)[after].name == name
+        assert shown_in(*batches)[after].name == name
 
 
-def test_a_queue_made_and_deleted_before_it_was_told_is_told_neither_way(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_a_queue_made_and_deleted_before_it_was_reported_is_never_reported(rpc: Rpc, label: tuple[str, str]) -> None:
     with watching(rpc, selector(label)) as watch:
         watch.snapshot()
         declared = pb.QueueDeclaration(
@@ -189,7 +189,7 @@ def test_a_queue_made_and_deleted_before_it_was_told_is_told_neither_way(rpc: Rp
         assert (declared.name in came) == (declared.name in gone)
 
 
-def test_a_queue_that_the_selector_no_longer_picks_is_told_as_removed(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_a_queue_that_the_selector_no_longer_picks_is_reported_as_removed(rpc: Rpc, label: tuple[str, str]) -> None:
     name = unique_name()
     queue_id = rpc.new_queue(name, tags=[label]).meta.id
     tag = pb.Tag(key=label[0], value=label[1])
@@ -198,10 +198,10 @@ def test_a_queue_that_the_selector_no_longer_picks_is_told_as_removed(rpc: Rpc, 
         rpc.call("DeleteQueueTag", pb.DeleteQueueTagRequest(queue_id=queue_id, tag=tag), pb.DeleteQueueTagResponse)
         assert removed(*watch.until(about(queue_id))) == {queue_id: name}
         rpc.call("AddQueueTag", pb.AddQueueTagRequest(queue_id=queue_id, tag=tag), pb.AddQueueTagResponse)
-        assert queue_id in told(*watch.until(about(queue_id)))
+        assert queue_id in shown_in(*watch.until(about(queue_id)))
 
 
-def test_queues_that_the_selector_never_picked_are_not_told(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_queues_that_the_selector_never_picked_are_not_reported(rpc: Rpc, label: tuple[str, str]) -> None:
     other = rpc.new_queue().meta.id
     with watching(rpc, f"{label[0]} in ({label[1]}), !hidden") as watch:
         watch.snapshot()
@@ -210,14 +210,14 @@ def test_queues_that_the_selector_never_picked_are_not_told(rpc: Rpc, label: tup
         rpc.delete_queue(hidden)
         shown = rpc.new_queue(tags=[label]).meta.id
         batches = watch.until(about(shown))
-        assert told(*batches).keys() == {shown}
+        assert shown_in(*batches).keys() == {shown}
         assert not removed(*batches)
 
 
 # Counts
 
 
-def test_counts_are_told_and_coalesced(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_counts_are_reported_and_coalesced(rpc: Rpc, label: tuple[str, str]) -> None:
     """500 adds during a watch: a few batches, about one per second, the last with the final count."""
     queue_id = rpc.new_queue(tags=[label]).meta.id
     with watching(rpc, selector(label)) as watch:
@@ -225,18 +225,18 @@ def test_counts_are_told_and_coalesced(rpc: Rpc, label: tuple[str, str]) -> None
         start = time.monotonic()
         for _ in range(500):
             rpc.add(queue_id)
-        batches = watch.until(lambda batch: about(queue_id)(batch) and told(batch)[queue_id].messages.ready == 500)
+        batches = watch.until(lambda batch: about(queue_id)(batch) and shown_in(batch)[queue_id].messages.ready == 500)
         seconds = time.monotonic() - start
-        counts = [told(batch)[queue_id].messages.ready for batch in batches]
+        counts = [shown_in(batch)[queue_id].messages.ready for batch in batches]
         assert counts == sorted(set(counts))
         assert len(counts) <= seconds + 2
-        assert told(batches[-1])[queue_id].revision == 1, "messages do not change the definition"
+        assert shown_in(batches[-1])[queue_id].revision == 1, "messages do not change the definition"
         rpc.pop_all(queue_id)
-        emptied = told(*watch.until(about(queue_id)))[queue_id]
+        emptied = shown_in(*watch.until(about(queue_id)))[queue_id]
         assert emptied.messages == pb.MessageCounts()
 
 
-def test_counts_are_told_of_every_queue_that_changed(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_counts_are_reported_for_every_queue_that_changed(rpc: Rpc, label: tuple[str, str]) -> None:
     ids = [rpc.new_queue(tags=[label]).meta.id for _ in range(10)]
     with watching(rpc, selector(label)) as watch:
         watch.snapshot()
@@ -244,11 +244,11 @@ def test_counts_are_told_of_every_queue_that_changed(rpc: Rpc, label: tuple[str,
             rpc.add_batch(queue_id, [b""] * (number + 1))
         seen: dict[str, int] = {}
         while sum(seen.values()) < 45:
-            seen.update({queue_id: queue.messages.ready for queue_id, queue in told(next(watch)).items()})
+            seen.update({queue_id: queue.messages.ready for queue_id, queue in shown_in(next(watch)).items()})
         assert seen == {queue_id: number + 1 for number, queue_id in enumerate(ids[:-1])}
 
 
-def test_a_definition_is_told_without_waiting_for_the_next_counts(rpc: Rpc, label: tuple[str, str]) -> None:
+def test_a_definition_is_reported_without_waiting_for_the_next_counts(rpc: Rpc, label: tuple[str, str]) -> None:
     """Ten edits, each reported before the next one; counts would arrive once per second."""
     queue_id = rpc.new_queue(tags=[label]).meta.id
     with watching(rpc, selector(label)) as watch:
@@ -257,7 +257,7 @@ def test_a_definition_is_told_without_waiting_for_the_next_counts(rpc: Rpc, labe
             tag = pb.Tag(key="edit", value=str(number))
             rpc.call("AddQueueTag", pb.AddQueueTagRequest(queue_id=queue_id, tag=tag), pb.AddQueueTagResponse)
             batches = watch.until(about(queue_id))
-            assert told(*batches)[queue_id].revision == number + 2
+            assert shown_in(*batches)[queue_id].revision == number + 2
 
 
 # Epoch, and many watchers
@@ -281,7 +281,7 @@ def test_many_watchers_see_the_same(server: ServerProcess, label: tuple[str, str
             watch.snapshot()
         queue = clients[0].new_queue(tags=[label])
         for watch in watches:
-            assert told(*watch.until(about(queue.meta.id)))[queue.meta.id] == queue
+            assert shown_in(*watch.until(about(queue.meta.id)))[queue.meta.id] == queue
     finally:
         for watch in watches:
             watch.cancel()

@@ -63,7 +63,7 @@ def harness() -> Iterator[DiskHarness]:
     for seq in range(1, 10):
         messages.append(seq, b"message %d" % seq)
     messages.keep(10, b"ranked", Rank(1, 2, 3, 4))
-    messages.keep_answer(b"key", 10, b"answer")
+    messages.store_response(b"key", 10, b"response")
     messages.tally.next_seq = 11
     harness.commit()
     yield harness
@@ -87,7 +87,7 @@ def test_a_backup_of_a_store_in_use_can_be_restored(harness: DiskHarness, queuel
     messages = harness.move_to(folder)
     assert [seq for seq, _ in messages.after(0, 100, 1 << 40)] == list(range(1, 11))
     assert messages.ranks == {10: Rank(1, 2, 3, 4)}
-    assert messages.answer(b"key") == b"answer"
+    assert messages.response(b"key") == b"response"
     assert harness.store.epoch != epoch
     assert harness.store.first_token > token + 2**40
     assert queuelet("check", "--data-dir", folder).json["problems"] == []

@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 import pytest
 
-from queuelet.core.message import Delivery
+from queuelet.core.message import DeliveryRecord
 from queuelet.definition import MessageState
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.stores.disk import DiskSettings, check, commits, reserve, schedule, writer
@@ -97,7 +97,7 @@ def test_leases_are_kept_on_a_full_disk(harness: DiskHarness, disk: FaultyDisk) 
     fill_disk(harness, disk)
     seqs, _ = messages.checkout_many(100, 1 << 30)
     for seq in seqs:
-        messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, seq, 50, 40, "worker")
+        messages.deliveries[seq] = DeliveryRecord(MessageState.LEASED, 1, seq, 50, 40, "worker")
     messages.mark_changed(seqs)
     harness.commit()
     assert sorted(harness.reopen().deliveries) == seqs
@@ -183,15 +183,15 @@ def test_messages_of_before_a_failure_refuse_every_call(harness: DiskHarness, di
     for call in (
         lambda: messages.append(3, b"three"),
         messages.take,
-        lambda: messages.first_in_line,
+        lambda: messages.first_many(1, 0),
         lambda: messages.get(1),
         lambda: messages.discard(1),
         lambda: messages.after(0, 10, 1 << 40),
         lambda: messages.seq_of(b"id"),
         lambda: messages.mark_changed([1]),
         lambda: messages.return_to_line(1),
-        lambda: messages.answer(b"key"),
-        lambda: messages.keep_answer(b"key", 1, b"answer"),
+        lambda: messages.response(b"key"),
+        lambda: messages.store_response(b"key", 1, b"response"),
         messages.clear,
         messages.commit,
     ):

@@ -86,7 +86,7 @@ def forks() -> Iterator[subprocess.Popen[str]]:
     yield process
     process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
     process.wait(patient(30))
-    process.stdout.close()  # type: ignore[union-attr]  # as above
+    process.stdout.close()  # type: ignore[union-attr]  # it is a pipe
 
 
 def work_until_killed(forks: subprocess.Popen[str], folder: Path, pipe: Path, random: Random) -> list[Any]:

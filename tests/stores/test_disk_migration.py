@@ -101,9 +101,9 @@ def assert_is_all_of_version_1(queues: dict[str, StoredQueue]) -> None:
     assert [decode(body).payload for _, body in sizes.after(0, 100, 1 << 20)] == [
         b"x" * size for size in (1, 100, 1_000, 5_000, 20_000)
     ]
-    answer = queues["answers"].messages.answer(REQUEST_ID)
-    assert answer is not None
-    assert decode(answer).payload == b"popped with a request id"
+    response = queues["answers"].messages.response(REQUEST_ID)
+    assert response is not None
+    assert decode(response).payload == b"popped with a request id"
     assert len(queues["answers"].messages) == len(queues["empty"].messages) == 0
 
 

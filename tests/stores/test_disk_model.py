@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from queuelet.core.message import Delivery, Rank
+from queuelet.core.message import DeliveryRecord, Rank
 from queuelet.core.storage import Messages
 from queuelet.definition import MessageState
 from queuelet.stores.disk import DiskSettings
@@ -98,7 +98,7 @@ class DiskMachine(RuleBasedStateMachine):
         for seq in seqs:
             self.token += 1
             delivered[seq] = (self.token, by_stream)
-            self.messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, self.token, by_stream=by_stream)
+            self.messages.deliveries[seq] = DeliveryRecord(MessageState.LEASED, 1, self.token, by_stream=by_stream)
         if is_lately:
             self.messages.mark_leased(seqs)
             self.leased_lately.update(seqs)

@@ -16,7 +16,7 @@ import apsw
 import pytest
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.core.message import Delivery
+from queuelet.core.message import DeliveryRecord
 from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.memory import resident_bytes
@@ -101,9 +101,9 @@ def test_a_queue_may_come_again_under_the_id_of_one_that_was_dropped(harness: Di
 def test_a_dropped_queue_leaves_no_rows(harness: DiskHarness) -> None:
     messages = harness.open()
     messages.append(1, bytes(100_000))
-    messages.keep_answer(b"key", 1, b"answer")
+    messages.store_response(b"key", 1, b"response")
     messages.checkout_many(1, 0)
-    messages.deliveries[1] = Delivery(MessageState.LEASED)
+    messages.deliveries[1] = DeliveryRecord(MessageState.LEASED)
     messages.mark_changed([1])
     harness.commit()
     messages.append(2, b"never written")
@@ -133,7 +133,7 @@ def test_a_crash_while_a_large_queue_is_deleted_leaves_nothing_of_it(harness: Di
         harness.open()
     harness.commit()
     messages = harness.reopen()
-    assert (len(messages), messages.first_in_line, messages.after(0, 10, 1 << 40)) == (0, 0, [])
+    assert (len(messages), messages.first_many(1, 0), messages.after(0, 10, 1 << 40)) == (0, ([], []), [])
     harness.until(lambda: "messages" not in rows_in(harness.folder))
     assert not list(check_store(harness.folder))
 
@@ -233,7 +233,7 @@ def test_leases_are_committed_after_a_time_although_no_call_waits(
     harness.commit()
     commits_before = harness.store.stats().commits
     messages.checkout_many(1, 0)
-    messages.deliveries[1] = Delivery(MessageState.LEASED, 1, 99)
+    messages.deliveries[1] = DeliveryRecord(MessageState.LEASED, 1, 99)
     messages.mark_leased([1])
     harness.until(lambda: harness.store.stats().commits == commits_before + 1)
     assert harness.reopen().deliveries[1].token == 99
@@ -244,14 +244,14 @@ def test_young_leases_are_not_written_with_changes_for_which_calls_wait(harness:
     messages.append_many(1, [b"one", b"two"])
     harness.commit()
     for seq in messages.checkout_many(2, 100)[0]:
-        messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, 98 + seq)
+        messages.deliveries[seq] = DeliveryRecord(MessageState.LEASED, 1, 98 + seq)
         messages.mark_leased([seq])
     messages.deliveries[2].count = 2
     messages.mark_changed([2])
     harness.commit()
     reopened = harness.reopen()
     assert list(reopened.deliveries) == [2], "other changes to a lease are written"
-    assert reopened.first_in_line == 1
+    assert reopened.first_many(1, 0)[0] == [1]
 
 
 def test_leases_are_committed_when_the_store_is_closed(harness: DiskHarness) -> None:
@@ -259,7 +259,7 @@ def test_leases_are_committed_when_the_store_is_closed(harness: DiskHarness) -> 
     messages.append(1, b"one")
     harness.commit()
     messages.checkout_many(1, 0)
-    messages.deliveries[1] = Delivery(MessageState.LEASED, 1, 99)
+    messages.deliveries[1] = DeliveryRecord(MessageState.LEASED, 1, 99)
     messages.mark_leased([1])
     harness.commit()
     assert harness.restart().deliveries[1].token == 99

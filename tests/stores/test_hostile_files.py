@@ -36,7 +36,7 @@ def harness() -> Iterator[DiskHarness]:
     for seq in range(1, COUNT):
         messages.append(seq, b"message %d" % seq * seq * 20)
     messages.keep(COUNT, b"ranked", Rank(1, 2, 3, 4))
-    messages.keep_answer(b"key", 10, b"answer")
+    messages.store_response(b"key", 10, b"response")
     messages.tally.next_seq = COUNT + 1
     harness.commit()
     yield harness

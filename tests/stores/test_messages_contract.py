@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.core.message import Delivery, Rank
+from queuelet.core.message import DeliveryRecord, Rank
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import failed_try
 from queuelet.definition import MessageState, QueueDefinition, TryOutcome
@@ -123,7 +123,7 @@ def deliver(messages: Messages, count: int) -> list[int]:
     """Lease the first messages, as a queue does."""
     seqs, _ = messages.checkout_many(count, 1 << 20)
     for seq in seqs:
-        messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, 100 + seq, 50, 40, "worker")
+        messages.deliveries[seq] = DeliveryRecord(MessageState.LEASED, 1, 100 + seq, 50, 40, "worker")
     messages.mark_changed(seqs)
     return seqs
 
@@ -138,9 +138,9 @@ def stored_in(messages: Messages) -> list[int]:
     return [seq for seq, _ in messages.after(0, 1_000_000, 1 << 40)]
 
 
-def facts_of(delivery: Delivery) -> list[object]:
+def facts_of(delivery: DeliveryRecord) -> list[object]:
     """Return all fields of a delivery."""
-    return [getattr(delivery, name) for name in Delivery.__slots__]
+    return [getattr(delivery, name) for name in DeliveryRecord.__slots__]
 
 
 # The line
@@ -178,12 +178,12 @@ def test_take_many_takes_at_least_one_message_of_any_size(messages: Messages) ->
 def test_first_many_removes_nothing(messages: Messages) -> None:
     fill(messages, 3)
     assert messages.first_many(2, 1_000) == messages.first_many(2, 1_000) == ([1, 2], [body_of(1), body_of(2)])
-    assert messages.first_in_line == 1
+    assert messages.first_many(1, 0)[0] == [1]
     assert len(messages) == 3
 
 
 def test_an_empty_line_has_no_first(messages: Messages) -> None:
-    assert messages.first_in_line == 0
+    assert messages.first_many(1, 0) == ([], [])
     assert messages.first_many(5, 1_000) == messages.checkout_many(5, 1_000) == messages.take_many(5, 1_000) == ([], [])
 
 
@@ -201,7 +201,7 @@ def test_a_returned_message_takes_its_old_place(messages: Messages) -> None:
     messages.checkout_many(4, 1_000)
     for seq in (3, 1):
         messages.return_to_line(seq)
-    assert messages.first_in_line == 1
+    assert messages.first_many(1, 0)[0] == [1]
     assert line_of(messages) == [1, 3, 5]
     assert messages.take() == (1, body_of(1))
     assert messages.take_many(5, 1_000)[0] == [3, 5]
@@ -294,6 +294,36 @@ def test_after_accepts_the_sequence_number_of_a_removed_message(messages: Messag
     assert messages.after(5, 10, 1 << 40) == []
 
 
+def test_before_returns_the_newest_messages_first(messages: Messages) -> None:
+    fill(messages, 5)
+    assert messages.before(6, 2, 1 << 40) == [(5, body_of(5)), (4, body_of(4))]
+    assert messages.before(4, 9, 1 << 40) == [(3, body_of(3)), (2, body_of(2)), (1, body_of(1))]
+    assert messages.before(1, 9, 1 << 40) == messages.before(0, 9, 1 << 40) == []
+    assert [seq for seq, _ in messages.before(1 << 60, 9, 1 << 40)] == [5, 4, 3, 2, 1]
+
+
+def test_before_stops_before_max_bytes_is_exceeded_and_returns_at_least_one_message(messages: Messages) -> None:
+    fill(messages, 5, size=10)
+    assert [seq for seq, _ in messages.before(6, 5, 29)] == [5, 4]
+    assert [seq for seq, _ in messages.before(4, 5, 1)] == [3]
+
+
+def test_before_accepts_the_sequence_number_of_a_removed_message_and_includes_those_out_of_line(
+    harness: Harness,
+) -> None:
+    messages = harness.open()
+    fill(messages, 4)
+    messages.checkout_many(1, 0)
+    messages.keep(5, body_of(5), RANK)
+    harness.commit()
+    messages.append(6, body_of(6))
+    messages.append(7, body_of(7))
+    messages.discard(7)
+    messages.discard(3)
+    assert [seq for seq, _ in messages.before(8, 9, 1 << 40)] == [6, 5, 4, 2, 1]
+    assert [seq for seq, _ in messages.before(3, 9, 1 << 40)] == [2, 1]
+
+
 def test_a_message_is_found_by_the_id_its_producer_gave_until_it_is_removed(messages: Messages) -> None:
     other = OWN_ID[:-1] + b"7"
     messages.append(1, body_of(1), OWN_ID)
@@ -322,13 +352,13 @@ def test_an_id_is_made_from_a_prefix_that_stays(messages: Messages) -> None:
 
 
 def test_a_response_is_saved_until_it_is_forgotten(messages: Messages) -> None:
-    messages.keep_answer(b"first", 10, b"one")
-    messages.keep_answer(b"second", 20, b"two")
-    assert list(messages.answers.items()) == [(b"first", 10), (b"second", 20)]
-    messages.forget_answers([b"first", b"never kept"])
-    assert messages.answer(b"first") is None
-    assert messages.answer(b"second") == b"two"
-    assert list(messages.answers) == [b"second"]
+    messages.store_response(b"first", 10, b"one")
+    messages.store_response(b"second", 20, b"two")
+    assert list(messages.responses.items()) == [(b"first", 10), (b"second", 20)]
+    messages.forget_responses([b"first", b"never kept"])
+    assert messages.response(b"first") is None
+    assert messages.response(b"second") == b"two"
+    assert list(messages.responses) == [b"second"]
 
 
 # All of them
@@ -338,13 +368,13 @@ def test_clear_removes_everything_and_new_messages_start_a_new_line(messages: Me
     fill(messages, 3)
     messages.keep(4, body_of(4), RANK, OWN_ID)
     deliver(messages, 1)
-    messages.keep_answer(b"key", 10, b"answer")
+    messages.store_response(b"key", 10, b"response")
     messages.clear()
     assert (len(messages), messages.stored_bytes) == (0, 0)
     assert not messages.ranks
     assert not messages.deliveries
-    assert not messages.answers
-    assert [messages.answer(b"key"), messages.seq_of(OWN_ID), messages.get(1)] == [None, None, None]
+    assert not messages.responses
+    assert [messages.response(b"key"), messages.seq_of(OWN_ID), messages.get(1)] == [None, None, None]
     assert messages.take() is None
     assert stored_in(messages) == []
     messages.append(9, b"new")
@@ -360,7 +390,7 @@ def test_the_budget_is_as_before_once_everything_is_removed(harness: Harness, en
     messages.keep(8, body_of(8), RANK, OWN_ID[:-1] + b"7")
     messages.checkout_many(3, 1_000)
     messages.return_to_line(2)
-    messages.keep_answer(b"key", 10, b"answer")
+    messages.store_response(b"key", 10, b"response")
     assert harness.budget.used > idle
     if end == "clear":
         messages.clear()
@@ -370,7 +400,7 @@ def test_the_budget_is_as_before_once_everything_is_removed(harness: Harness, en
         for seq in (1, 3, 6, 7, 8):
             messages.discard(seq)
         messages.ranks.clear()
-        messages.forget_answers([b"key"])
+        messages.forget_responses([b"key"])
     harness.commit()
     assert harness.budget.used == idle
 
@@ -407,16 +437,18 @@ def test_committed_messages_are_stored_when_the_store_is_reopened(durable: Harne
     messages.append(4, body_of(4))
     messages.discard(3)
     messages.tally.next_seq, messages.tally.enqueued = 5, 4
-    messages.keep_answer(b"first", 10, b"one")
-    messages.keep_answer(b"second", 20, b"two")
+    messages.store_response(b"first", 10, b"one")
+    messages.store_response(b"second", 20, b"two")
     messages = reopened(durable)
-    assert messages.after(0, 10, 1 << 40) == [(1, body_of(1)), (2, body_of(2)), (4, body_of(4))]
+    stored = [(1, body_of(1)), (2, body_of(2)), (4, body_of(4))]
+    assert messages.after(0, 10, 1 << 40) == stored
+    assert messages.before(5, 10, 1 << 40) == stored[::-1]
     assert messages.ranks == {2: RANK}
     assert messages.seq_of(OWN_ID) == 1
     assert messages.tally.enqueued == 4
     assert messages.tally.next_seq >= 5
-    assert list(messages.answers.items()) == [(b"first", 10), (b"second", 20)]
-    assert messages.answer(b"first") == b"one"
+    assert list(messages.responses.items()) == [(b"first", 10), (b"second", 20)]
+    assert messages.response(b"first") == b"one"
     assert (len(messages), messages.stored_bytes, messages.id_prefix) == (3, 30, prefix)
 
 
@@ -425,7 +457,7 @@ def test_the_budget_is_as_before_once_stored_messages_are_removed(durable: Harne
     idle = durable.budget.used
     fill(messages, 3)
     deliver(messages, 1)
-    messages.keep_answer(b"key", 10, b"answer")
+    messages.store_response(b"key", 10, b"response")
     messages = reopened(durable)
     messages.first_many(5, 1_000)
     messages.clear()
@@ -456,8 +488,8 @@ class MessagesMachine(RuleBasedStateMachine):
         self.line: set[int] = set()
         self.ids: dict[bytes, int] = {}
         self.ranks: dict[int, Rank] = {}
-        self.deliveries: dict[int, Delivery] = {}
-        self.answers: dict[bytes, tuple[int, bytes]] = {}
+        self.deliveries: dict[int, DeliveryRecord] = {}
+        self.responses: dict[bytes, tuple[int, bytes]] = {}
 
     # Adding
 
@@ -509,7 +541,7 @@ class MessagesMachine(RuleBasedStateMachine):
         self.line.difference_update(expected)
         if is_delivered:
             for seq in expected:
-                delivery = Delivery(MessageState.LEASED, 1, seq + 1_000_000, 50, 40, "worker")
+                delivery = DeliveryRecord(MessageState.LEASED, 1, seq + 1_000_000, 50, 40, "worker")
                 self.deliveries[seq] = self.messages.deliveries[seq] = delivery
             self.messages.mark_changed(expected)
 
@@ -547,9 +579,16 @@ class MessagesMachine(RuleBasedStateMachine):
         expected = [(seq, body) for seq, body in self.bodies.items() if seq > start][:count]
         assert self.messages.after(start, count, 1 << 40) == expected
 
+    @rule(data=st.data(), count=st.integers(1, 20))
+    def before(self, data: st.DataObject, count: int) -> None:
+        start = data.draw(st.integers(0, self.next_seq))
+        expected = [(seq, body) for seq, body in reversed(self.bodies.items()) if seq < start][:count]
+        assert self.messages.before(start, count, 1 << 40) == expected
+
     @rule(data=st.data())
     def get(self, data: st.DataObject) -> None:
         seq = data.draw(st.integers(0, self.next_seq))
+        assert self.messages.look(seq) == self.bodies.get(seq)
         assert self.messages.get(seq) == self.bodies.get(seq)
 
     @precondition(lambda self: self.deliveries)
@@ -562,21 +601,21 @@ class MessagesMachine(RuleBasedStateMachine):
         delivery.history += failed_try(TryOutcome.NACKED, delivery, 60, reason)
         self.messages.mark_changed([seq])
 
-    # Answers
+    # Responses
 
-    @rule(key=st.sampled_from(KEYS), answer=st.binary(max_size=8), until=st.integers(0, 1 << 62))
-    def keep_answer(self, key: bytes, answer: bytes, until: int) -> None:
-        if key not in self.answers:
+    @rule(key=st.sampled_from(KEYS), response=st.binary(max_size=8), until=st.integers(0, 1 << 62))
+    def store_response(self, key: bytes, response: bytes, until: int) -> None:
+        if key not in self.responses:
             # Responses that are saved later expire later, because the clock does not go back.
-            until = max([until, *(kept for kept, _ in self.answers.values())])
-            self.answers[key] = until, answer
-            self.messages.keep_answer(key, until, answer)
+            until = max([until, *(kept for kept, _ in self.responses.values())])
+            self.responses[key] = until, response
+            self.messages.store_response(key, until, response)
 
     @rule(keys=st.sets(st.sampled_from(KEYS)))
-    def forget_answers(self, keys: set[bytes]) -> None:
-        self.messages.forget_answers(keys)
+    def forget_responses(self, keys: set[bytes]) -> None:
+        self.messages.forget_responses(keys)
         for key in keys:
-            self.answers.pop(key, None)
+            self.responses.pop(key, None)
 
     # All
 
@@ -584,7 +623,7 @@ class MessagesMachine(RuleBasedStateMachine):
     @rule()
     def clear(self) -> None:
         self.messages.clear()
-        for known in (self.bodies, self.line, self.ids, self.ranks, self.deliveries, self.answers):
+        for known in (self.bodies, self.line, self.ids, self.ranks, self.deliveries, self.responses):
             known.clear()
 
     @rule()
@@ -601,7 +640,7 @@ class MessagesMachine(RuleBasedStateMachine):
         self.durable.commit()
         self.messages = self.durable.reopen()
         assert self.messages.tally.next_seq >= self.next_seq
-        # A queue changes the `Delivery` objects that the store has loaded.
+        # A queue changes the `DeliveryRecord` objects that the store has loaded.
         assert {seq: facts_of(each) for seq, each in self.messages.deliveries.items()} == {
             seq: facts_of(each) for seq, each in self.deliveries.items()
         }
@@ -614,12 +653,13 @@ class MessagesMachine(RuleBasedStateMachine):
     def agrees(self) -> None:
         assert len(self.messages) == len(self.bodies)
         assert self.messages.stored_bytes == sum(map(len, self.bodies.values()))
-        assert self.messages.first_in_line == min(self.line, default=0)
+        assert self.messages.first_many(1, 0)[0] == sorted(self.line)[:1]
         assert self.messages.ranks == self.ranks
         assert self.messages.deliveries == self.deliveries
         assert [self.messages.seq_of(each) for each in IDS] == [self.ids.get(each) for each in IDS]
-        assert list(self.messages.answers.items()) == [(key, until) for key, (until, _) in self.answers.items()]
-        assert [self.messages.answer(key) for key in self.answers] == [answer for _, answer in self.answers.values()]
+        assert list(self.messages.responses.items()) == [(key, until) for key, (until, _) in self.responses.items()]
+        stored = [response for _, response in self.responses.values()]
+        assert [self.messages.response(key) for key in self.responses] == stored
 
     def teardown(self) -> None:
         self.messages.clear()

@@ -33,7 +33,7 @@ OWN_ID = str(uuid4())
 LARGEST = 4 * 1024 * 1024
 """The largest message that a client receives by default."""
 
-STREAMS = ("Consume", "Redrive", "WatchQueues")
+STREAMS = ("Consume", "Redrive", "Tail", "WatchQueues")
 """Methods with many responses."""
 
 NEGZ_METHODS = (
@@ -261,7 +261,7 @@ def _queue_cases() -> Iterable[Case]:
 
 
 def _by_id_cases() -> Iterable[Case]:
-    says = "queue_id: give the id or the name of a queue"
+    says = "queue_id: give the ID or the name of a queue"
     negz = "cannot parse ID: cannot parse ID  as a UUID: invalid UUID length: 0"
     with_id = {"AddQueueTag": text(2, text(1, "k")), "DeleteQueueTag": text(2, text(1, "k"))}
     for method in (*BY_ID, *OUR_BY_ID):
@@ -358,10 +358,10 @@ def _message_cases() -> Iterable[Case]:
 def _size_cases() -> Iterable[Case]:
     too_large = pb.NewMessage(payload=bytes(LARGEST))
     says = r"takes up to [\d,]+ bytes with its metadata, more than the 4,194,304 bytes of a response; make it smaller"
-    yield case("a message that fits a request but no answer", "Add", adding(too_large), f"message: {says}")
-    yield case("a message that fits no answer", "AddBatch", adding(too_large), f"messages.*: {says}")
+    yield case("a message that fits a request but no response", "Add", adding(too_large), f"message: {says}")
+    yield case("a message that fits no response", "AddBatch", adding(too_large), f"messages.*: {says}")
     both = pb.NewMessage(payload=bytes(LARGEST - 500), tags=[pb.Tag(key="k", value="v" * 600)])
-    yield case("tags and payload that together fit no answer", "Add", adding(both), f"message: {says}")
+    yield case("tags and payload that together fit no response", "Add", adding(both), f"message: {says}")
     huge = pb.NewMessage(payload=bytes(LARGEST + 1_000_000))
     yield case("a request larger than any message", "Add", adding(huge), ".*larger than max", FULL)
     says = "messages: {} in one batch; send 1 to 10,000"
@@ -399,14 +399,44 @@ def _looking_cases() -> Iterable[Case]:
         yield case(what, "Browse", about(text(3, selector)), SELECTOR_SAYS)
         yield case(what, "Purge", about(text(3, selector)), SELECTOR_SAYS)
         yield case(what, "Redrive", about(text(3, selector)), SELECTOR_SAYS)
+        yield case(what, "Tail", about(text(2, selector)), SELECTOR_SAYS)
         yield case(what, "WatchQueues", text(1, selector), SELECTOR_SAYS)
     yield case("a selector in invalid UTF-8", "ListQueues", text(3, NOT_UTF8), UNREADABLE_SAYS, ours_only=True)
     yield case("a selector in invalid UTF-8", "WatchQueues", text(1, NOT_UTF8), UNREADABLE_SAYS)
     yield case("garbage", "WatchQueues", UNREADABLE["garbage"], UNREADABLE_SAYS)
+    for rate in (-1, 1_001):
+        says = f"per_second: {rate:,} is out of range; use 1 to 1,000, or 0 for 20"
+        yield case(f"{rate} events a second", "Tail", about(integer(4, rate)), says)
+    for points in (-1, 10_001):
+        says = f"max_points: {points:,} is out of range; use 1 to 10,000, or 0 for 360"
+        yield case(f"{points} points", "GetHistory", about(integer(3, points)), says)
+    for size in (-1, 65_537):
+        says = f"payload_bytes: {size:,} is out of range; use 0 to 65,536, or leave it out for 256"
+        yield case(f"{size} bytes of payloads", "Tail", about(integer(3, size)), says)
     for state in (0, 5, 99, -1):
         says = f"states: .*{state}.*; use 1 .* or 4"
         yield case(f"unknown state {state}", "Browse", about(integer(2, state)), says)
         yield case(f"unknown state {state}", "Purge", about(integer(4, 1) + integer(5, state)), says)
+    yield from _browsing_cases()
+
+
+def _browsing_cases() -> Iterable[Case]:
+    says = "payload_bytes: -1 is negative; use 0 or more, or leave it out for whole payloads"
+    yield case("a negative payload_bytes", "Browse", about(integer(6, -1)), says)
+    says = r"ids: 'mine' is not a UUID \(invalid UUID length: 4\)"
+    yield case("an id that is no UUID", "Browse", about(text(7, UNKNOWN_ID) + text(7, "mine")), says)
+    says = "ids: 10,001 are too many; send at most 10,000"
+    yield case("10,001 ids", "Browse", about(text(7, UNKNOWN_ID) * 10_001), says)
+    says = "contains: 257 bytes are too many; use at most 256"
+    yield case("a long text to find", "Browse", about(text(8, "ä" * 128 + "b")), says)
+    for kind in ("d", "d-1", "dd1", "d1x", "d" + "9" * 20):
+        yield case(f"{kind} as a page_token", "Browse", about(text(5, kind) + integer(9, 1)), TOKEN_SAYS)
+    says = (
+        "page_token: '7' continues pages with the oldest messages first; send it with the descending of its first page"
+    )
+    yield case("a page_token of the other order", "Browse", about(text(5, "7") + integer(9, 1)), says)
+    says = "page_token: 'd7' continues pages with the newest messages first; .* or leave it out to start again"
+    yield case("a page_token of descending order", "Browse", about(text(5, "d7")), says)
 
 
 NOT_ONE_OF = {
@@ -572,7 +602,7 @@ def _consume_cases() -> Iterable[Case]:
     yield case("the start as a number", "Consume", integer(1, 1), says)
     for what, request in UNREADABLE.items():
         yield case(what, "Consume", text(1, request) if b"\xff" in request else request, UNREADABLE_SAYS)
-    says = "start.queue_id: give the id or the name of a queue"
+    says = "start.queue_id: give the ID or the name of a queue"
     yield case("no queue_id", "Consume", consuming(queue_id=""), says)
     for what, unknown in (("an unknown id", UNKNOWN_ID), ("an unknown name", "nobody")):
         yield case(what, "Consume", consuming(queue_id=unknown), f"there is no queue {unknown}", MISSING)
@@ -701,7 +731,7 @@ def _removals() -> Iterable[Item]:
     def removal(what: str, says: str, code: grpc.StatusCode, build: Callable[[Place], pb.QueueRemoval]) -> Item:
         return Item(what=what, item=build, code=code, says=says)
 
-    yield removal("no queue_id", "queue_id: give the id or the name of a queue", INVALID, lambda _: pb.QueueRemoval())
+    yield removal("no queue_id", "queue_id: give the ID or the name of a queue", INVALID, lambda _: pb.QueueRemoval())
     yield removal(
         "a uid without an owner",
         "owner.name: missing; give the owner's name",

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-STREAMS = ("Consume", "Redrive", "WatchQueues")
+STREAMS = ("Consume", "Redrive", "Tail", "WatchQueues")
 
 REFUSAL = "a sentence about as long as those with which Queuelet refuses a request; it names a field and a remedy"
 

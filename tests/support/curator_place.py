@@ -34,7 +34,7 @@ class Place:
     # The nodes in ZooKeeper
 
     def put(self, recipe: str, *items: tuple[bytes, str | int]) -> None:
-        """Have Curator put items, each with its priority, its epoch in milliseconds or its id."""
+        """Have Curator put items, each with its priority, its epoch in milliseconds or its ID."""
         self.curator.put(recipe, self.path, items)
 
     def create(self, name: str, data: bytes, **how: Any) -> str:  # noqa: ANN401  # kazoo's

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.core.message import Delivery, Rank
+from queuelet.core.message import DeliveryRecord, Rank
 from queuelet.core.storage import Messages
 from queuelet.definition import MessageState, QueueDefinition, StoreKind
 from queuelet.stores.disk import DiskSettings, DiskStore
@@ -78,7 +78,7 @@ class Work:
             return {"removed": removed}
         leased, _ = messages.checkout_many(count, 20_000)
         for seq in leased:
-            messages.deliveries[seq] = Delivery(MessageState.LEASED, 1, seq, 50, 40, "worker")
+            messages.deliveries[seq] = DeliveryRecord(MessageState.LEASED, 1, seq, 50, 40, "worker")
         messages.mark_leased(leased)
         acked = [seq for seq in list(messages.deliveries) if self._random.random() < 0.5]
         for seq in acked:
@@ -94,7 +94,7 @@ class Work:
             messages.append(seq, body_of(seq), own_id_of(seq))
         else:
             messages.keep(seq, body_of(seq), Rank(-1, 1, 1, 0), own_id_of(seq))
-            messages.deliveries[seq] = Delivery(MessageState.READY)
+            messages.deliveries[seq] = DeliveryRecord(MessageState.READY)
             messages.mark_changed([seq])
         return seq
 

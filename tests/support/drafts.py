@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuelet.core.message import Delivery, Terms
+from queuelet.core.message import DeliveryRecord, Terms
 from queuelet.core.stored_form import NewMessage, decode, id_of
 from queuelet.definition import TryOutcome
 from queuelet.v1 import queue_pb2 as pb
@@ -20,7 +20,7 @@ def payload_of(body: bytes) -> bytes:
     return decode(body).payload
 
 
-def tries_of(delivery: Delivery) -> list[tuple[TryOutcome, int, int, str]]:
+def tries_of(delivery: DeliveryRecord) -> list[tuple[TryOutcome, int, int, str]]:
     """Return the failed tries of a message: outcome, token, end, and reason."""
     tries = pb.BrowsedMessage.FromString(delivery.history).tries
     return [(TryOutcome(each.outcome), each.token, each.ended.ToNanoseconds(), each.reason) for each in tries]

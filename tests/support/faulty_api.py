@@ -27,7 +27,7 @@ from support.queue_objects import Object
 from support.rpc import eventually
 from tools.control_plane import ControlPlane
 
-NO_ANSWER = 0
+NO_RESPONSE = 0
 """The code of a request that got no response."""
 
 EVERY = None
@@ -59,7 +59,7 @@ class _Fault:
     verb: re.Pattern[str]
     path: re.Pattern[str]
     left: int | None
-    code: int = NO_ANSWER
+    code: int = NO_RESPONSE
     headers: dict[str, str] = field(default_factory=dict)
     passes_on: bool = False
     delay: float = 0.0
@@ -141,11 +141,11 @@ class FaultyApi:
 
         Verb and path are patterns; the path's may match a part.
 
-        A request without a response has the code `NO_ANSWER`: its connection is dropped.
+        A request without a response has the code `NO_RESPONSE`: its connection is dropped.
         """
         self._add(verb, path, times, code=code, headers=headers or {})
 
-    def lose_answers(self, verb: str, path: str, *, times: int | None = 1) -> None:
+    def lose_responses(self, verb: str, path: str, *, times: int | None = 1) -> None:
         """Forward the next requests, and drop the connection instead of sending the response."""
         self._add(verb, path, times, passes_on=True)
 
@@ -301,7 +301,7 @@ class FaultyApi:
             if fault.passes_on:
                 await self._pass_on(request, data)
             note(fault.code, is_faulty=True)
-            if fault.code == NO_ANSWER:
+            if fault.code == NO_RESPONSE:
                 if request.transport:
                     request.transport.abort()
                 return web.Response()
@@ -316,21 +316,21 @@ class FaultyApi:
 
     async def _pass_on(self, request: web.Request, data: bytes) -> tuple[int, bytes, dict[str, str]]:
         try:
-            async with self._open(request, data) as answer:
-                return answer.status, await answer.read(), _kept(answer.headers)
+            async with self._open(request, data) as response:
+                return response.status, await response.read(), _kept(response.headers)
         except (aiohttp.ClientError, OSError) as error:
             # Like a load balancer whose API server is down.
             body = json.dumps(_status(HTTPStatus.BAD_GATEWAY, repr(error))).encode()
             return HTTPStatus.BAD_GATEWAY, body, {"Content-Type": "application/json"}
 
     async def _watch(self, request: web.Request, note: Any) -> web.StreamResponse:  # noqa: ANN401  # a function
-        async with self._open(request, b"") as answer:
-            note(answer.status)
-            response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
+        async with self._open(request, b"") as upstream:
+            note(upstream.status)
+            response = web.StreamResponse(status=upstream.status, headers=_kept(upstream.headers))
             watch = _Watch(request, response)
             await response.prepare(request)
             self._watches.add(watch)
-            watch.pump = asyncio.ensure_future(self._pump(answer, response))
+            watch.pump = asyncio.ensure_future(self._pump(upstream, response))
             try:
                 await asyncio.wait([watch.pump])
             finally:
@@ -338,9 +338,9 @@ class FaultyApi:
                 self._watches.discard(watch)
         return response
 
-    async def _pump(self, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+    async def _pump(self, upstream: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
         rest = b""
-        async for data in answer.content.iter_any():
+        async for data in upstream.content.iter_any():
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 await self._flows.wait()

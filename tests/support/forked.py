@@ -52,7 +52,7 @@ def _serve(flags: list[str], log: str) -> None:
 
 
 def _hold(arguments: list[str], output: Connection) -> None:
-    from support import exclusive_holder  # noqa: PLC0415  # as above
+    from support import exclusive_holder  # noqa: PLC0415  # only the child runs the program
 
     os.dup2(output.fileno(), 1)
     sys.argv = ["exclusive_holder", *arguments]

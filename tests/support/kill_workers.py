@@ -1,6 +1,6 @@
 """Programs that use a queue while everything is killed, and print what they know, line by line.
 
-A line is a time (that of the machine's monotonic clock, in nanoseconds), a word and ids of messages. What a worker knew
+A line is a time (that of the machine's monotonic clock, in nanoseconds), a word and IDs of messages. What a worker knew
 but did not print before it was killed is lost, so a worker also prints what it is about to do before it does it. A call
 is retried until its outcome is known.
 
@@ -20,7 +20,7 @@ from uuid import UUID
 import grpc
 
 from queuelet.v1 import queue_pb2 as pb
-from support.rpc import Answer, Refused, Rpc, add_batch_request
+from support.rpc import Refused, Response, Rpc, add_batch_request
 
 UNKNOWN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 """Status codes of a call that leave its outcome unknown."""
@@ -61,12 +61,12 @@ class Worker:
             time.sleep(PAUSE)
 
     def ask(
-        self, path: str, request: Request, answer: type[Answer], repeated: Callable[[], None] = lambda: None
-    ) -> Answer:
+        self, path: str, request: Request, response: type[Response], repeated: Callable[[], None] = lambda: None
+    ) -> Response:
         """Call until the outcome is known, and print each retry. Raises Refused."""
         while True:
             try:
-                return self.rpc.call(path, request, answer, timeout=10)
+                return self.rpc.call(path, request, response, timeout=10)
             except Refused as refused:
                 if refused.code not in UNKNOWN:
                     raise
@@ -76,7 +76,7 @@ class Worker:
     # The roles
 
     def produce(self) -> None:
-        """Add a few messages under ids of its own."""
+        """Add a few messages under IDs of its own."""
         ids = [str(UUID(int=self.random.getrandbits(128), version=4)) for _ in range(self.random.randint(1, 20))]
         say("try", *ids)
         request = add_batch_request(self.queue, [(each, each.encode() * self.random.randint(1, 30)) for each in ids])
@@ -124,7 +124,7 @@ class Worker:
         say("lost", *lost)
 
     def pop(self) -> None:
-        """Pop one under a request id, which returns the same message each time.
+        """Pop one under a request ID, which returns the same message each time.
 
         Rest, because few responses are cached.
         """

@@ -92,6 +92,6 @@ def lua_health(body: Object) -> Health:
     # Argo CD uses Lua 5.1.
     runtime = importlib.import_module("lupa.lua51").LuaRuntime()
     check = runtime.eval(f"function(obj) {yaml.safe_load(ARGOCD_CM.read_text())['data'][LUA]} end")
-    answer = check(runtime.table_from(body, recursive=True))
-    assert answer["message"], "the health has a message"
-    return Health(answer["status"])
+    response = check(runtime.table_from(body, recursive=True))
+    assert response["message"], "the health has a message"
+    return Health(response["status"])

@@ -212,7 +212,7 @@ class History:
             headers={"Authorization": f"Bearer {user['token']}"},
         )
         context = ssl.create_default_context(cafile=str(self._control_plane.certificates.authority))
-        opened: HTTPResponse = urlopen(request, context=context)  # noqa: S310  # as above
+        opened: HTTPResponse = urlopen(request, context=context)  # noqa: S310  # a URL of our own
         return opened
 
     def _read(self) -> None:
@@ -220,9 +220,9 @@ class History:
             for line in self._stream:
                 if self._ends:
                     return
-                told = json.loads(line)
-                body = told["object"]
-                if told["type"] in {"ADDED", "MODIFIED"}:
+                event = json.loads(line)
+                body = event["object"]
+                if event["type"] in {"ADDED", "MODIFIED"}:
                     self.states.setdefault(body["metadata"]["name"], []).append(body)
 
 

@@ -21,7 +21,7 @@ class Ledger:
     gone: dict[str, int] = field(default_factory=dict)
     """Messages whose Ack or Pop succeeded, and when that was known."""
     popping: set[str] = field(default_factory=set)
-    """Request ids of Pops whose outcome is unknown."""
+    """Request IDs of Pops whose outcome is unknown."""
     delivered: set[str] = field(default_factory=set)
     deliveries: int = 0
     suspect: list[tuple[str, str]] = field(default_factory=list)

@@ -70,7 +70,7 @@ class LoggedProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Its process ID."""
         return self.process.pid
 
     @property

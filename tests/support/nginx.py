@@ -41,12 +41,12 @@ http {{
 class Nginx:
     """An nginx process that forwards gRPC, for as long as the context lasts."""
 
-    def __init__(self, folder: Path, server: str = "", *, idle: int = 60, body: str = "0", answer: int = 0) -> None:
-        """Take a folder for its files, and its settings: with `answer` it returns that status to every request."""
+    def __init__(self, folder: Path, server: str = "", *, idle: int = 60, body: str = "0", status: int = 0) -> None:
+        """Take a folder for its files, and its settings: with `status` it returns that to every request."""
         self._port = lasting_port()
         location = f"grpc_pass grpc://{server}; grpc_read_timeout {idle}s; grpc_send_timeout {idle}s;"
-        if answer:
-            location = f"return {answer};"
+        if status:
+            location = f"return {status};"
         self._file = folder / "nginx.conf"
         self._file.write_text(
             _CONFIGURATION.format(folder=folder, port=self._port, idle=idle, body=body, location=location)

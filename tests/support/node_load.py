@@ -2,7 +2,7 @@
 
     python node_load.py ADDRESS QUEUE
 
-It runs in a Pod, with the client of our image. A refused message is retried under the same id. At the end it prints the
+It runs in a Pod, with the client of our image. A refused message is retried under the same ID. At the end it prints the
 outcomes of its calls, as JSON.
 """
 
@@ -30,19 +30,19 @@ TRANSIENT = (ServerDraining, Unreachable, DeadlineExceeded, QueueNotFound)
 
 async def main(address: str, queue: str) -> None:
     """Add until stopped. Any refusal that a restart does not explain ends it."""
-    told_to_stop = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    stopped = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     refusals: Counter[str] = Counter()
     acknowledged, longest_gap, last = 0, 0.0, monotonic()
     async with Client(Connection(server=address, timeout=5.0, retry_for=0)) as client:
-        while not told_to_stop.done():
+        while not stopped.done():
             identity = str(uuid4())
             while not await _is_added(client, queue, identity, refusals):  # noqa: ASYNC110  # no event to wait for
                 await asyncio.sleep(TRY_AGAIN)
             acknowledged += 1
             longest_gap, last = max(longest_gap, monotonic() - last), monotonic()
             await asyncio.sleep(PAUSE)
-    told = {"acknowledged": acknowledged, "refusals": refusals, "longest_gap": longest_gap}
-    sys.stdout.write(json.dumps(told) + "\n")
+    report = {"acknowledged": acknowledged, "refusals": refusals, "longest_gap": longest_gap}
+    sys.stdout.write(json.dumps(report) + "\n")
 
 
 async def _is_added(client: Client, queue: str, identity: str, refusals: Counter[str]) -> bool:

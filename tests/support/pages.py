@@ -30,7 +30,7 @@ def fetch(url: str, method: str = "GET") -> Page:
     connection = HTTPConnection(parts.netloc, timeout=patient(60))
     try:
         connection.request(method, parts.path)
-        answer = connection.getresponse()
-        return Page(answer.status, answer.getheader("Content-Type", ""), answer.read().decode())
+        response = connection.getresponse()
+        return Page(response.status, response.getheader("Content-Type", ""), response.read().decode())
     finally:
         connection.close()

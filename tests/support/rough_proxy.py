@@ -15,7 +15,7 @@ _LIFE = (0.05, 2.0)
 
 
 class RoughProxy:
-    """Forwards connections on loopback to a port, roughly until it is told to be gentle.
+    """Forwards connections on loopback to a port, roughly until it is set to be gentle.
 
     Each connection has a delay of its own, which changes now and then, so that responses on one overtake those on
     another.

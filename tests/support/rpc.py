@@ -26,7 +26,7 @@ NEGZ_SERVICE = "proto.Q"
 TIMEOUT = patient(30)
 """Default timeout of a call, in seconds. It only keeps a defect from hanging a run."""
 
-Answer = TypeVar("Answer", bound=ProtobufMessage)
+Response = TypeVar("Response", bound=ProtobufMessage)
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -123,10 +123,10 @@ class Rpc:
     # In generated classes
 
     def call(
-        self, path: str, request: ProtobufMessage, answer: type[Answer], *, timeout: float | None = TIMEOUT
-    ) -> Answer:
+        self, path: str, request: ProtobufMessage, response: type[Response], *, timeout: float | None = TIMEOUT
+    ) -> Response:
         """Call a method of ours, or `service/method`. Raises Refused."""
-        return answer.FromString(self.raw(path, request.SerializeToString(), timeout=timeout))
+        return response.FromString(self.raw(path, request.SerializeToString(), timeout=timeout))
 
     def new_queue(
         self,
@@ -242,9 +242,9 @@ class Rpc:
         consumer.say(start=pb.ConsumeStart(queue_id=queue, **start), credit=credit)
         return consumer
 
-    def watch(self, selector: str = "", *, timeout: float | None = TIMEOUT) -> Watch:
+    def watch(self, selector: str = "", *, counts_apart: bool = False, timeout: float | None = TIMEOUT) -> Watch:
         """Start to watch queues."""
-        request = pb.WatchQueuesRequest(selector=selector).SerializeToString()
+        request = pb.WatchQueuesRequest(selector=selector, counts_apart=counts_apart).SerializeToString()
         return Watch(self.stream("WatchQueues", request, timeout=timeout))
 
 
@@ -361,16 +361,16 @@ class Consumer:
             raise EOFError from None
         except grpc.RpcError as error:
             raise refusal(error) from None
-        answer = pb.ConsumeResponse.FromString(data)
+        response = pb.ConsumeResponse.FromString(data)
         self.empty += not data
-        self.heartbeat = answer.heartbeat.ToNanoseconds() / 1e9 or self.heartbeat
-        if answer.deliveries:
-            self.batches.append(len(answer.deliveries))
-        self.deliveries += answer.deliveries
-        self.settled += answer.settled
-        self.refused |= {refused.token: refused.error for refused in answer.refused}
-        self.holder_token = answer.holder_token or self.holder_token
-        self.durability = answer.durability or self.durability
+        self.heartbeat = response.heartbeat.ToNanoseconds() / 1e9 or self.heartbeat
+        if response.deliveries:
+            self.batches.append(len(response.deliveries))
+        self.deliveries += response.deliveries
+        self.settled += response.settled
+        self.refused |= {refused.token: refused.error for refused in response.refused}
+        self.holder_token = response.holder_token or self.holder_token
+        self.durability = response.durability or self.durability
 
 
 def reasons(results: Iterable[pb.LeaseResult]) -> list[str]:
@@ -386,10 +386,10 @@ def read_all(stream: Stream) -> list[bytes]:
         raise refusal(error) from None
 
 
-def outcome(pending: Pending, answer: type[Answer], timeout: float = 30.0) -> Answer | Refused:
+def outcome(pending: Pending, response: type[Response], timeout: float = 30.0) -> Response | Refused:
     """Return how a started call ends."""
     try:
-        return answer.FromString(pending.result(patient(timeout)))
+        return response.FromString(pending.result(patient(timeout)))
     except grpc.RpcError as error:
         return refusal(error)
     except grpc.FutureCancelledError:
@@ -413,7 +413,7 @@ def refusal(error: grpc.RpcError) -> Refused:
 
 
 def add_batch_request(queue: str, messages: Iterable[tuple[str, bytes]]) -> pb.AddBatchRequest:
-    """Return a request to add messages under their producer's ids."""
+    """Return a request to add messages under their producer's IDs."""
     return pb.AddBatchRequest(
         queue_id=queue, messages=[pb.NewMessage(id=message_id, payload=payload) for message_id, payload in messages]
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from queuelet.core.browsing import Browsed
-from queuelet.core.message import Delivery, Terms
+from queuelet.core.message import DeliveryRecord, Terms
 from queuelet.definition import DeliverySettings
 from queuelet.errors import QueueletError
 from support.drafts import draft, payload_of
@@ -71,7 +71,7 @@ class TimedQueue:
         """Return a message with its state and delivery."""
         return self.queue.browse(seq - 1, 1, now=self.now).messages[0]
 
-    def delivery(self, seq: int = 1) -> Delivery:
+    def delivery(self, seq: int = 1) -> DeliveryRecord:
         """Return the delivery of a message."""
         delivery = self.look(seq).delivery
         assert delivery

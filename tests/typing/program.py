@@ -18,10 +18,13 @@ from queuelet.client import (
     Connection,
     ConnectionState,
     Consumer,
+    ConsumerKind,
+    Counts,
     DeathReason,
     DeclareOutcome,
     Delivery,
     DeliverySettings,
+    EventKind,
     Handler,
     Message,
     MessageState,
@@ -29,6 +32,7 @@ from queuelet.client import (
     NewMessage,
     NotSent,
     OnError,
+    PendingPut,
     Producer,
     PutsFailed,
     Queue,
@@ -37,7 +41,6 @@ from queuelet.client import (
     QueueRemoval,
     Received,
     RemoveResult,
-    Sent,
     Serializer,
     Sharder,
     StoreKind,
@@ -84,7 +87,7 @@ def listener(state: ConnectionState) -> None:
     assert_type(state, ConnectionState)
 
 
-def told(outcome: Added | QueueletError) -> None:
+def report(outcome: Added | QueueletError) -> None:
     """Accept the outcome of a put."""
 
 
@@ -111,8 +114,8 @@ async def produce(client: Client) -> None:
         assert_type(producer, Producer[bytes])
         assert_type(await producer.put(b"x", tags=[Tag("a", "b")], priority=-1, ttl=60), Added)
         sent = await producer.send(b"x", not_before=datetime.now(UTC), timeout=1)
-        assert_type(sent, Sent)
-        sent.add_done_callback(told)
+        assert_type(sent, PendingPut)
+        sent.add_done_callback(report)
         assert_type((await sent).is_durable, bool)
         assert_type(await producer.flush(1), bool)
     async with Producer(client, "orders", ORDERS) as orders:
@@ -167,6 +170,9 @@ async def call(client: Client) -> None:
     async for browsed in client.browse("orders", selector="a=b", states=[MessageState.DEAD]):
         assert_type(browsed.message.payload, bytes)
         assert_type(browsed.reason, DeathReason | None)
+    async for browsed in client.browse("orders", ids=["6f9c"], contains="x", newest_first=True, payload_bytes=0):
+        assert_type(browsed.payload_size, int)
+    assert_type(await client.purge("orders", everything=True, dry_run=True), int)
     queue = await client.new_queue(name="orders", store=StoreKind.DISK, delivery=DeliverySettings(max_deliveries=3))
     assert_type(queue, Queue)
     assert_type(queue.messages.ready, int)
@@ -178,6 +184,12 @@ async def call(client: Client) -> None:
     assert_type((await client.server_stats()).memory_bytes, int)
     async for changes in client.watch_queues():
         assert_type(changes, QueueChanges)
+    async for changes in client.watch_queues(counts_apart=True):
+        assert_type([each.oldest_ready for each in changes.counts], list[datetime | None])
+    assert_type([each.kind for each in (await client.list_consumers("orders")).consumers], list[ConsumerKind])
+    assert_type([each.messages for each in (await client.history("orders")).points], list[Counts])
+    async for batch in client.tail("orders", per_second=100):
+        assert_type([(each.kind, each.held) for each in batch.events], list[tuple[EventKind, timedelta | None]])
     async for progress in client.redrive("orders", everything=True):
         assert_type(progress.remaining, int)
 

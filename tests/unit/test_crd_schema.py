@@ -15,7 +15,7 @@ from queuelet.bounds import UNBOUNDED, Bounds
 from queuelet.definition import Counts, DeliverySettings, QueueDefinition, StoreKind
 from queuelet.errors import InvalidArgument
 from queuelet.ids import checked_name
-from queuelet.server.requests import delivery_from_pb, limit_from_pb
+from queuelet.server.requests import checked_delivery, limit_from_pb
 from queuelet.tags import Tag, checked_tags
 from queuelet.v1 import queue_pb2 as pb
 from support.documents import ROOT
@@ -87,10 +87,10 @@ def test_delivery_settings_are_all_there() -> None:
 def test_a_delivery_setting_has_the_range_of_the_server(name: str, field: str) -> None:
     least, most = DELIVERY[field]["minimum"], DELIVERY[field]["maximum"]
     for value in (least, most):
-        assert getattr(delivery_from_pb(pb.DeliverySettings(**{name: value})), name) == value
+        assert getattr(checked_delivery(pb.DeliverySettings(**{name: value})), name) == value
     for value in (least - 1, most + 1):
         with pytest.raises(InvalidArgument, match=f"delivery.{name}: "):
-            delivery_from_pb(pb.DeliverySettings(**{name: value}))
+            checked_delivery(pb.DeliverySettings(**{name: value}))
 
 
 def test_tags_have_the_bounds_of_the_server() -> None:
@@ -139,7 +139,7 @@ def test_counts_are_those_of_the_server() -> None:
     assert list(Counts._fields) == [field.name for field in pb.MessageCounts.DESCRIPTOR.fields]
 
 
-def test_what_is_effective_is_told_in_the_words_of_the_spec() -> None:
+def test_effective_values_have_the_names_of_the_spec() -> None:
     effective = STATUS["effective"]["properties"]
     assert [name for name in effective if name not in SPEC] == ["tagCount", "tagsHash"]
     for name in effective.keys() & SPEC.keys():
@@ -169,5 +169,8 @@ def test_a_whole_number_has_its_width() -> None:
     assert [path for path, schema in ALL.items() if schema["type"] == "integer" and "format" not in schema] == []
 
 
-def test_an_uninstall_leaves_it() -> None:
-    assert DEFINITION["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+def test_an_uninstall_leaves_it_and_argo_cd_does_not_prune_it() -> None:
+    assert DEFINITION["metadata"]["annotations"] == {
+        "helm.sh/resource-policy": "keep",
+        "argocd.argoproj.io/sync-options": "Prune=false",
+    }

@@ -102,8 +102,8 @@ class Api:
             self._last_used = time.monotonic()
         if response.status >= http.HTTPStatus.BAD_REQUEST:
             raise _refusal(response.status, text)
-        answer: Object = json.loads(text) if text.startswith(b"{") else {"text": text.decode()}
-        return answer
+        parsed: Object = json.loads(text) if text.startswith(b"{") else {"text": text.decode()}
+        return parsed
 
     def define(self, manifest: Path, within: float = 30.0) -> None:
         """Apply a CustomResourceDefinition; wait until the API server serves its kind and kubectl can explain it."""
@@ -124,13 +124,13 @@ class Api:
 
     def is_there(self, path: str) -> bool:
         """Return whether there is an object at a path."""
-        return self._answers(path, {http.HTTPStatus.NOT_FOUND})
+        return self._responds(path, {http.HTTPStatus.NOT_FOUND})
 
     def is_served(self, path: str) -> bool:
         """Return whether the API server serves an object or list at a path that may have been defined a moment ago."""
-        return self._answers(path, _NOT_YET)
+        return self._responds(path, _NOT_YET)
 
-    def _answers(self, path: str, otherwise: Container[int]) -> bool:
+    def _responds(self, path: str, otherwise: Container[int]) -> bool:
         try:
             self.get(path)
         except ApiError as error:

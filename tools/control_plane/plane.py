@@ -25,7 +25,7 @@ from tools.control_plane.steps import Steps, say
 _READY_WITHIN = 90.0
 """Seconds that each process has to become ready: generous, because the machine may be busy."""
 
-_ANSWER_WITHIN = 2.0
+_RESPONSE_TIMEOUT = 2.0
 """Timeout of one readiness request, in seconds."""
 
 _TRIES = 3
@@ -135,8 +135,8 @@ class ControlPlane:
     def service_account_token(self, namespace: str, name: str, seconds: int = 3600) -> str:
         """Return a token of a ServiceAccount, like the one a Pod gets."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
-        answer = self.api.create(path, {"spec": {"expirationSeconds": seconds}})
-        return str(answer["status"]["token"])
+        response = self.api.create(path, {"spec": {"expirationSeconds": seconds}})
+        return str(response["status"]["token"])
 
     def api_of_admin(self) -> Api:
         """Return an API client as admin, with a connection of its own: for another thread."""
@@ -271,8 +271,8 @@ class ControlPlane:
         """Return whether our etcd responds, by its name: another process may have taken the port."""
         url = f"http://127.0.0.1:{self._clients}/v3/cluster/member/list"
         try:
-            with urllib.request.urlopen(url, data=b"{}", timeout=_ANSWER_WITHIN) as answer:
-                return self.folder.name in answer.read().decode()
+            with urllib.request.urlopen(url, data=b"{}", timeout=_RESPONSE_TIMEOUT) as response:
+                return self.folder.name in response.read().decode()
         except OSError:
             return False
 
@@ -284,7 +284,7 @@ class ControlPlane:
         return self._is_there("/api/v1/namespaces/default/serviceaccounts/default")
 
     def _is_there(self, path: str) -> bool:
-        api = Api(self.url, self.certificates.authority, self._tokens["admin"], timeout=_ANSWER_WITHIN)
+        api = Api(self.url, self.certificates.authority, self._tokens["admin"], timeout=_RESPONSE_TIMEOUT)
         try:
             api.get(path)
         except (ApiError, Unreachable):

@@ -42,7 +42,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id, 0 if it was never started."""
+        """Its process ID, 0 if it was never started."""
         return self._process.pid if self._process else 0
 
     @property

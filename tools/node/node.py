@@ -212,7 +212,7 @@ class Node:
         """Start containerd, and import the images."""
         self._settings.write_containerd()
         containerd = self._run(["containerd", f"--config={self._settings.containerd}"])
-        self._wait_for(containerd, self._containerd_answers)
+        self._wait_for(containerd, self._containerd_responds)
         for archive in (*busybox.write(self.folder), *self._images):
             self.import_image(archive)
 
@@ -233,8 +233,8 @@ class Node:
         self._run([str(found["kube-scheduler"]), kubeconfig, "--leader-elect=false", "--secure-port=0"])
         volumes.create(self.api, self.folder / "volumes", NAME)
         self._wait_for(kubelet, self._node_takes_pods)
-        self._wait_for(proxy, self._answers(PROXY_HEALTH_PORT, "/healthz"))
-        self._wait_for(dns, self._answers(DNS_READY_PORT, "/ready"))
+        self._wait_for(proxy, self._responds(PROXY_HEALTH_PORT, "/healthz"))
+        self._wait_for(dns, self._responds(DNS_READY_PORT, "/ready"))
 
     def _run(self, command: Sequence[str]) -> Process:
         name = Path(command[0]).name
@@ -254,7 +254,7 @@ class Node:
                 )
             time.sleep(0.05)
 
-    def _containerd_answers(self) -> bool:
+    def _containerd_responds(self) -> bool:
         with socket.socket(socket.AF_UNIX) as client:
             return client.connect_ex(str(self.sandbox.seen_from_outside(RUNTIME_SOCKET))) == 0
 
@@ -270,7 +270,7 @@ class Node:
         ]
         return ready == ["True"] and not node["spec"].get("taints")
 
-    def _answers(self, port: int, path: str) -> Callable[[], bool]:
+    def _responds(self, port: int, path: str) -> Callable[[], bool]:
         url = f"http://127.0.0.1:{self.reach('127.0.0.1', port)}{path}"
 
         def ask() -> bool:

@@ -84,18 +84,18 @@ public final class Curator {
         Curator curator = new Curator(client);
         out.println(port);
         for (String line = in.readLine(); line != null; line = in.readLine()) {
-            String answer;
+            String response;
             try {
-                answer = "ok\t" + curator.answer(line.split("\t", -1));
+                response = "ok\t" + curator.respond(line.split("\t", -1));
             } catch (Exception e) {
                 e.printStackTrace();
-                answer = "failed\t" + e;
+                response = "failed\t" + e;
             }
-            out.println(answer.replace('\n', ' '));
+            out.println(response.replace('\n', ' '));
         }
     }
 
-    private String answer(String[] words) throws Exception {
+    private String respond(String[] words) throws Exception {
         switch (words[0]) {
             case "put":
                 for (int i = 3; i < words.length; i += 2) {

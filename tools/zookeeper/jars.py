@@ -121,8 +121,8 @@ def _get(jar: Jar, folder: Path) -> Path:
 def _fetch(jar: Jar) -> bytes:
     url = f"{os.environ.get('MAVEN_REPOSITORY', REPOSITORY).rstrip('/')}/{jar.path}"
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
-            data: bytes = answer.read()
+        with urllib.request.urlopen(url, timeout=PATIENCE) as response:
+            data: bytes = response.read()
     except OSError as error:
         raise ZooKeeperError(f"cannot fetch {url} ({error}); set MAVEN_REPOSITORY to a mirror that has it") from error
     return data

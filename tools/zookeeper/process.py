@@ -73,7 +73,7 @@ class Curator:
     # Curator's commands
 
     def put(self, recipe: str, path: str, items: Iterable[tuple[bytes, str | int]]) -> None:
-        """Put items into a queue, each with its priority, its epoch in milliseconds or its id; '' if it has none."""
+        """Put items into a queue, each with its priority, its epoch in milliseconds or its ID; '' if it has none."""
         self._ask("put", recipe, path, *(word for item, about in items for word in (item.hex(), str(about))))
 
     def put_multi(self, path: str, items: Iterable[bytes]) -> None:
@@ -109,19 +109,19 @@ class Curator:
         asked, _ = self._streams()
         asked.write("\t".join(words) + "\n")
         asked.flush()
-        outcome, *answer = self._line().split("\t")
+        outcome, *response = self._line().split("\t")
         if outcome != "ok":
-            raise ZooKeeperError(f"Curator could not {words[0]}: {answer}; its log:\n{self._log.read_text()}")
-        return answer
+            raise ZooKeeperError(f"Curator could not {words[0]}: {response}; its log:\n{self._log.read_text()}")
+        return response
 
     def _line(self) -> str:
         """Return the next line of output."""
-        _, answers = self._streams()
+        _, responses = self._streams()
         # Reading a pipe has no timeout, so a timer kills a process that hangs, which ends the read.
         guard = threading.Timer(_PATIENCE, self._end)
         guard.start()
         try:
-            line = answers.readline()
+            line = responses.readline()
         finally:
             guard.cancel()
         if not line:

@@ -110,7 +110,7 @@ def _has_adopted(known: Known, policy: Policy) -> bool:
     if known.obtained_by:
         return known.obtained_by is Cause.ADOPTED
     # The operator that adopted the queue may have stopped before it wrote the status. Two signs show it then: the queue
-    # has the id of another object, or the status still says NotOwner. If in doubt, the adoption counts as used, because
+    # has the ID of another object, or the status still says NotOwner. If in doubt, the adoption counts as used, because
     # it must not happen twice.
     an_object, queue = known.object, known.queue
     if not (an_object.adopts and queue and is_of_object(queue, policy.owner(an_object))):
@@ -293,7 +293,7 @@ def _status(situation: Situation, verdict: Verdict) -> QueueStatus:
     generation = old.observed_generation if is_paused else an_object.generation
     asked = an_object.reconcile_requested_at
     # A paused or stalled object is not declared. The request counts as handled, because the operator looked at it.
-    is_answered = asked and (is_paused or verdict.stalled or asked == known.handled_request)
+    is_handled = asked and (is_paused or verdict.stalled or asked == known.handled_request)
     new = replace(
         old,
         observed_generation=generation,
@@ -301,7 +301,7 @@ def _status(situation: Situation, verdict: Verdict) -> QueueStatus:
         queue_name=an_object.key.queue_name,
         address=policy.address,
         adopted_at=old.adopted_at or (now if _has_adopted(known, policy) else ""),
-        last_handled_reconcile_at=asked if is_answered else old.last_handled_reconcile_at,
+        last_handled_reconcile_at=asked if is_handled else old.last_handled_reconcile_at,
     )
     if verdict.clears_queue:
         return replace(new, queue_id="", effective=None, messages=None, epoch="")

@@ -12,7 +12,7 @@ from queuelet_operator.packed_tags import PackedTags
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declared:
-    """A queue's definition, either observed or wanted. Everything except the store can change."""
+    """A queue's definition, either observed or wanted. Everything except the store and the name can change."""
 
     store: StoreKind = StoreKind.MEMORY
     name: str = ""

@@ -22,10 +22,10 @@ from queuelet_operator.plan.model import (
     DeletionContext,
     DropFinalizer,
     Known,
-    LookAround,
     Nothing,
     Notice,
     Policy,
+    ReadDeletionContext,
     Reason,
     Remove,
     Removed,
@@ -95,7 +95,7 @@ def _drain(situation: Situation) -> Step | None:
     if not queue.definition.draining:
         return _close(situation, queue, deadline)
     if context is None or not _is_fresh(context, situation.now):
-        return LookAround()
+        return ReadDeletionContext()
     if context.namespace_is_terminating:
         return DropFinalizer(notice=_left_draining(an_object, queue))
     return _wait_for_drain(situation, deadline)
@@ -148,7 +148,7 @@ def _release(situation: Situation, outage: Outage) -> Step:
     """Return the next step of a deletion during an outage: remove the finalizer without the queue, or wait."""
     context, give_up_at = situation.known.deletion_context, outage.since + situation.policy.release_after
     if context is None or not _is_fresh(context, situation.now):
-        return LookAround()
+        return ReadDeletionContext()
     why, name = "", situation.known.object.key.queue_name
     if context.namespace_is_terminating:
         why = f"the namespace is being deleted, and {outage.clause}"

@@ -200,7 +200,7 @@ class Remove:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LookAround:
+class ReadDeletionContext:
     """Look up the `DeletionContext`: the namespace and the server's Service."""
 
 
@@ -213,4 +213,4 @@ class WriteStatus:
     notice: Notice | None = None
 
 
-Step = Nothing | AddFinalizer | DropFinalizer | Declare | Remove | LookAround | WriteStatus
+Step = Nothing | AddFinalizer | DropFinalizer | Declare | Remove | ReadDeletionContext | WriteStatus

@@ -1,9 +1,9 @@
 """The command line: one command runs a server, and the others use one.
 
 Each group of commands has a module: `server.py`, `rest.py`, `queues.py`, `watch.py`, `declarations.py`, `add.py`,
-`messages.py`, `dead.py`, `consume.py`, `leases.py`, `data.py`, `import_curator.py` and `completion.py`. They share
-`options.py`, `session.py` (a connection), `batches.py`, `browsing.py` and `orphans.py`. `show.py`, `tables.py` and
-`output.py` print; `failures.py` has exit codes; `worker.py` runs the commands of `consume`.
+`messages.py`, `dead.py`, `consume.py`, `observe.py`, `leases.py`, `data.py`, `import_curator.py` and `completion.py`.
+They share `options.py`, `session.py` (a connection), `batches.py`, `browsing.py` and `orphans.py`. `show.py`,
+`tables.py` and `output.py` print; `failures.py` has exit codes; `worker.py` runs the commands of `consume`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ SECTIONS = {
         "pop": ("messages:pop", "Remove messages from a queue and print them."),
         "peek": ("messages:peek", "Print the first message of a queue."),
         "browse": ("messages:browse", "Print the messages of a queue."),
+        "tail": ("observe:tail", "Follow what happens to the messages of a queue."),
         "purge": ("messages:purge", "Delete messages."),
         "dead": ("dead:dead", "List, redrive or purge dead messages."),
     },
     "Consumers": {
+        "consumers": ("observe:consumers", "List who takes messages from a queue."),
         "consume": ("consume:consume", "Run a command for each message."),
         "receive": ("leases:receive", "Lease messages and print them."),
         "ack": ("leases:ack", "Acknowledge leased messages, which removes them."),

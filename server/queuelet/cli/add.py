@@ -18,12 +18,12 @@ from queuelet.cli.batches import BYTES, batches
 from queuelet.cli.failures import INTERRUPTED, report
 from queuelet.cli.options import FILE, ClientCommand, Options, Seconds, WholeNumber, queue_argument, tag_option
 from queuelet.cli.output import messages, write, write_line
-from queuelet.cli.queues import tags_to_pb
 from queuelet.cli.session import Session, connect
 from queuelet.cli.show import show
 from queuelet.errors import DeadlineExceeded, MessageTooLarge, QueueletError, ServerDraining, Unreachable
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.values import tags_to_pb
 
 if TYPE_CHECKING:
     from queuelet.client import Added, Producer
@@ -73,7 +73,7 @@ class Moment(click.ParamType[datetime]):
     metavar="UUID",
     help="Your own ID for the message. Adding the same ID again does nothing while the message is queued.",
 )
-@click.option("--wait", is_flag=True, help="If the queue is full, wait for space, for at most --timeout.")
+@click.option("--wait", is_flag=True, help="If the queue is full, wait for room, for at most --timeout.")
 @click.option(
     "--priority",
     type=WholeNumber(-(2**31), 2**31 - 1),

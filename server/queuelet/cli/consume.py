@@ -13,6 +13,7 @@ import click
 from queuelet.cli.failures import REFUSED, USAGE, Failure
 from queuelet.cli.options import ClientCommand, Options, Seconds, WholeNumber, lease_option, queue_argument
 from queuelet.cli.worker import Flags, Worker
+from queuelet.limits import LONGEST_HEARTBEAT, SHORTEST_HEARTBEAT
 
 
 def _consumer() -> str:
@@ -40,7 +41,7 @@ def _consumer() -> str:
 )
 @click.option(
     "--heartbeat",
-    type=Seconds(0.1, 3_600),
+    type=Seconds(SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT),
     default=5.0,
     show_default="5",
     metavar="DURATION",

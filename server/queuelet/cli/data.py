@@ -31,11 +31,17 @@ data_dir_option = click.option(
     examples="""
     queuelet backup --data-dir /var/lib/queuelet /backups/queues-monday.db
     kubectl exec queuelet-0 -- queuelet backup --data-dir /data /data/queues.db
+    queuelet backup --salvage --data-dir /var/lib/queuelet /backups/readable.db
     """,
 )
 @data_dir_option
 @click.argument("file", type=click.Path(path_type=Path), help="The backup file to write; it must not exist.")
-def backup(data_dir: Path, file: Path) -> None:
+@click.option(
+    "--salvage",
+    is_flag=True,
+    help="If pages of messages are damaged, copy the messages that can be read, instead of nothing.",
+)
+def backup(data_dir: Path, file: Path, *, salvage: bool) -> None:
     """Back up the present state of a store to one file.
 
     A server may keep running on the data folder. The copy is checked before it gets its final name, so a backup file
@@ -43,10 +49,12 @@ def backup(data_dir: Path, file: Path) -> None:
     interrupted by ^C or SIGTERM, the command removes its files. If killed, it may leave files whose names begin with
     the name of the backup and .unfinished; these can be deleted.
 
-    Every row is verified by its checksum. Damaged messages are left out, and their number is printed.
+    Every row is verified by its checksum. Damaged messages are left out, and their number is printed. If more than
+    single messages are damaged, the command fails. With --salvage, it skips what cannot be read in the table of the
+    messages; damage to another table, such as that of the queues, cannot be skipped.
     """
     with _tidied_on_sigterm():
-        copied = _stores("backup").back_up(data_dir, file, _say)
+        copied = _stores("backup").back_up(data_dir, file, _say, salvage=salvage)
     _show_copied(file, {"file": str(file)}, copied)
 
 
@@ -135,7 +143,7 @@ def _show_copied(target: Path, where: dict[str, Any], copied: Any) -> None:  # n
     if copied.damaged:
         click.echo(
             f"queuelet: {messages(copied.damaged)} left out because they are damaged; "
-            "`queuelet check` lists them; keep the original file if you need them",
+            "`queuelet check` lists what is damaged; keep the original file if you need them",
             err=True,
         )
 

@@ -10,6 +10,7 @@ import click
 
 from queuelet.cli.browsing import max_option, show_messages
 from queuelet.cli.failures import INTERRUPTED, report
+from queuelet.cli.messages import purge_messages
 from queuelet.cli.options import (
     ClientCommand,
     ClientGroup,
@@ -17,6 +18,7 @@ from queuelet.cli.options import (
     WholeNumber,
     all_option,
     check_choice,
+    dry_run_option,
     id_option,
     queue_argument,
     selector_option,
@@ -84,7 +86,7 @@ def list_dead(options: Options, queue: str, selector: str, most: int | None) -> 
 @selector_option
 @all_option
 @click.option("--rate", type=WholeNumber(min=1), help="The most messages per second. Unlimited by default.")
-@click.option("--dry-run", is_flag=True, help="Only count the messages.")
+@dry_run_option
 @click.pass_context
 def redrive(  # noqa: PLR0913  # a flag is an argument
     context: click.Context,
@@ -144,6 +146,7 @@ def _progress() -> Iterator[Callable[[pb.RedriveResponse], None]]:
     verb="purge dead messages",
     short_help="Delete dead messages.",
     examples="""
+    queuelet dead purge orders --all --dry-run
     queuelet dead purge orders --all
     queuelet dead purge orders -l tier=test
     """,
@@ -152,13 +155,15 @@ def _progress() -> Iterator[Callable[[pb.RedriveResponse], None]]:
 @id_option
 @selector_option
 @all_option
+@dry_run_option
 @click.pass_context
-def purge(context: click.Context, queue: str, ids: Sequence[str], selector: str, *, everything: bool) -> None:
+def purge(  # noqa: PLR0913  # a flag is an argument
+    context: click.Context, queue: str, ids: Sequence[str], selector: str, *, everything: bool, dry_run: bool
+) -> None:
     """Delete dead messages, and print their number. Other messages are not affected."""
     check_choice(context, ids, selector, everything=everything)
-    options = context.ensure_object(Options)
     states = [pb.MessageState.MESSAGE_STATE_DEAD]
-    request = pb.PurgeRequest(queue_id=queue, ids=ids, selector=selector, all=everything, states=states)
-    with connect(options) as server:
-        response = server.call("Purge", request, pb.PurgeResponse)
-    show(response, as_json=options.json)
+    request = pb.PurgeRequest(
+        queue_id=queue, ids=ids, selector=selector, all=everything, states=states, dry_run=dry_run
+    )
+    purge_messages(context.ensure_object(Options), request)

@@ -16,11 +16,12 @@ from queuelet.cli.batches import batches
 from queuelet.cli.failures import REFUSED, USAGE, Failure, report
 from queuelet.cli.options import ClientCommand, Options, delivery_options, tag_option
 from queuelet.cli.output import messages, write
-from queuelet.cli.queues import STORE, store_number, tags_to_pb
+from queuelet.cli.queues import STORE, store_number
 from queuelet.cli.session import connect
 from queuelet.cli.show import show
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.values import tags_to_pb
 
 _SPACE = re.compile(r"\s*")
 

@@ -76,7 +76,7 @@ OTHER_RECIPE = "its name belongs to another recipe"
     "--id-tag", default="curator-id", metavar="KEY", help="The tag for the ID of an item of a DistributedIdQueue."
 )
 @tag_option
-@click.option("--wait", is_flag=True, help="If the queue is full, wait for space, each time for at most --timeout.")
+@click.option("--wait", is_flag=True, help="If the queue is full, wait for room, each time for at most --timeout.")
 @click.option("--dry-run", is_flag=True, help="Only print the messages that would be added.")
 @click.pass_context
 def import_curator(  # noqa: PLR0913, PLR0917  # a flag is an argument

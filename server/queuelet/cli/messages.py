@@ -10,6 +10,7 @@ import click
 from queuelet.cli.browsing import STATES, max_option, show_messages, state_option
 from queuelet.cli.failures import INTERRUPTED, REFUSED, report
 from queuelet.cli.options import (
+    LARGEST_SIZE,
     YEAR,
     ClientCommand,
     Options,
@@ -17,12 +18,13 @@ from queuelet.cli.options import (
     WholeNumber,
     all_option,
     check_choice,
+    dry_run_option,
     id_option,
     queue_argument,
     request_id_option,
     selector_option,
 )
-from queuelet.cli.output import stdout, to_json, write, write_line
+from queuelet.cli.output import messages, stdout, to_json, write, write_line
 from queuelet.cli.session import Session, connect
 from queuelet.cli.show import show
 from queuelet.errors import QueueEmpty
@@ -150,29 +152,66 @@ def _write_of_many(options: Options, message: pb.Message, *, raw: bool) -> None:
 @click.command(
     cls=ClientCommand,
     examples="""
-    queuelet browse orders --max 10
+    queuelet browse orders --newest-first --max 10
     queuelet browse orders -l tier=gold | jq -r '.message.payload | @base64d'
+    queuelet browse orders --contains '"customer":"ada"' --payload-bytes 200
+    queuelet browse orders --id 6f9c1d8e-0b1a-4f0e-9c55-000000000001
     """,
 )
 @queue_argument
+@id_option
 @selector_option
+@click.option(
+    "--contains",
+    default="",
+    show_default=False,
+    metavar="TEXT",
+    help="Only messages whose payload contains this text, of up to 256 bytes. It is not a pattern.",
+)
 @state_option
+@click.option("--newest-first", is_flag=True, help="Begin with the message that was added last.")
+@click.option(
+    "--payload-bytes",
+    type=WholeNumber(min=0, max=LARGEST_SIZE),
+    help="Only the first bytes of each payload, at most this many. By default whole payloads.",
+)
 @max_option
 @click.pass_obj
-def browse(options: Options, queue: str, selector: str, states: Sequence[str], most: int | None) -> None:
+def browse(  # noqa: PLR0913  # a flag is an argument
+    options: Options,
+    queue: str,
+    *,
+    ids: Sequence[str],
+    selector: str,
+    contains: str,
+    states: Sequence[str],
+    newest_first: bool,
+    payload_bytes: int | None,
+    most: int | None,
+) -> None:
     """Print the messages of a queue in the order in which they were added, without removing them.
 
-    In JSON, each message is one line, as `pop --count` prints it, with its state and delivery history:
+    In JSON, each message is one line, as `pop --count` prints it, with its state and delivery history, and the size of
+    the whole payload:
     {"message": {"meta": {"id": ..., "created": ..., "tags": [...]}, "payload": ...}, "state": "leased", "count": 2,
-    "until": ..., "consumer": ..., "tries": [{"outcome": "nacked", "reason": ..., ...}]}
+    "until": ..., "consumer": ..., "tries": [{"outcome": "nacked", "reason": ..., ...}], "payloadSize": "7"}
     """
-    request = pb.BrowseRequest(queue_id=queue, selector=selector, states=[STATES[state] for state in states])
+    request = pb.BrowseRequest(
+        queue_id=queue,
+        ids=ids,
+        selector=selector,
+        contains=contains,
+        states=[STATES[state] for state in states],
+        payload_bytes=payload_bytes,
+        descending=newest_first,
+    )
     show_messages(options, request, most)
 
 
 @click.command(
     cls=ClientCommand,
     examples="""
+    queuelet purge orders --all --dry-run
     queuelet purge orders --all
     queuelet purge orders -l tier=test --state ready --state delayed
     queuelet purge orders --id 6f9c1d8e-0b1a-4f0e-9c55-000000000001
@@ -183,16 +222,36 @@ def browse(options: Options, queue: str, selector: str, states: Sequence[str], m
 @selector_option
 @all_option
 @state_option
+@dry_run_option
 @click.pass_context
 def purge(  # noqa: PLR0913  # a flag is an argument
-    context: click.Context, queue: str, ids: Sequence[str], selector: str, states: Sequence[str], *, everything: bool
+    context: click.Context,
+    queue: str,
+    ids: Sequence[str],
+    selector: str,
+    states: Sequence[str],
+    *,
+    everything: bool,
+    dry_run: bool,
 ) -> None:
     """Delete messages of a queue, and print their number."""
     check_choice(context, ids, selector, everything=everything)
-    options = context.ensure_object(Options)
     request = pb.PurgeRequest(
-        queue_id=queue, ids=ids, selector=selector, all=everything, states=[STATES[state] for state in states]
+        queue_id=queue,
+        ids=ids,
+        selector=selector,
+        all=everything,
+        states=[STATES[state] for state in states],
+        dry_run=dry_run,
     )
+    purge_messages(context.ensure_object(Options), request)
+
+
+def purge_messages(options: Options, request: pb.PurgeRequest) -> None:
+    """Purge the messages that a request selects, and print their number."""
     with connect(options) as server:
         response = server.call("Purge", request, pb.PurgeResponse)
-    show(response, as_json=options.json)
+    if options.json:
+        show(response, as_json=True)
+    else:
+        click.echo(f"{'would purge' if request.dry_run else 'purged'} {messages(response.purged)}")

@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from queuelet.cli.failures import refused
+from queuelet.limits import LONGEST_LEASE, LONGEST_TIME
 from queuelet.tags import Tag
 
 SETTINGS: dict[str, Any] = {"show_default": True, "max_content_width": 120, "help_option_names": ["-h", "--help"]}
@@ -30,11 +31,11 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 LARGEST_TOKEN = 2**64 - 1
 
+LARGEST_SIZE = 2**31 - 1
+"""The largest number of bytes that a request can ask for."""
+
 YEAR = 365 * 86_400
 """A year in seconds, the longest wait."""
-
-LONGEST = 10 * YEAR
-"""The longest delay or time to live that a server accepts, in seconds."""
 
 
 class Seconds(click.FloatRange):
@@ -42,7 +43,7 @@ class Seconds(click.FloatRange):
 
     name = "duration"
 
-    def __init__(self, least: float = 0, most: float = LONGEST, *, above: bool = False) -> None:
+    def __init__(self, least: float = 0, most: float = LONGEST_TIME, *, above: bool = False) -> None:
         """Make a type with bounds in seconds; `above` excludes the lower one."""
         super().__init__(min=least, max=most, min_open=above)
 
@@ -319,9 +320,6 @@ tag_option = click.option(
     "-t", "--tag", "tags", type=TagType(), multiple=True, metavar="KEY=VALUE", help="A tag; repeatable."
 )
 
-LONGEST_LEASE = 12 * 3600
-"""The longest lease that a server accepts, in seconds."""
-
 lease_option = click.option(
     "--lease",
     type=Seconds(1, LONGEST_LEASE),
@@ -341,6 +339,7 @@ id_option = click.option("--id", "ids", multiple=True, metavar="UUID", help="The
 
 all_option = click.option("--all", "everything", is_flag=True, help="All messages that are in the queue now.")
 
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only count the messages.")
 
 request_id_option = click.option(
     "--request-id",

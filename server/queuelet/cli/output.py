@@ -74,5 +74,10 @@ def outcome_word(outcome: pb.Try.Outcome) -> str:
     return pb.Try.Outcome.Name(outcome).removeprefix("OUTCOME_").lower().replace("_", " ")
 
 
+def event_word(kind: pb.TailEvent.Kind) -> str:
+    """Return the word for what happened to a message."""
+    return pb.TailEvent.Kind.Name(kind).removeprefix("KIND_").lower()
+
+
 def _encode(value: dict[str, Any], indent: int | None = None) -> bytes:
     return f"{printable_json(json.dumps(value, indent=indent, ensure_ascii=False))}\n".encode()

@@ -21,6 +21,7 @@ from queuelet.cli.session import Session, connect
 from queuelet.cli.show import show
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.values import tags_to_pb
 
 STORE = click.Choice(["memory", "disk", "boltdb"], case_sensitive=False)
 """The stores. `boltdb` is negz/q's name for `disk`."""
@@ -214,8 +215,3 @@ def _all_queues(server: Session, selector: str) -> list[pb.Queue]:
 def store_number(store: str) -> pb.Queue.Store:
     """Return a store as protobuf."""
     return cast("pb.Queue.Store", pb.Queue.Store.Value(store.upper()))
-
-
-def tags_to_pb(tags: Tags) -> list[pb.Tag]:
-    """Return tags as protobuf."""
-    return [pb.Tag(key=tag.key, value=tag.value) for tag in tags]

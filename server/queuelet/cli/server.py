@@ -46,6 +46,14 @@ class Size(click.ParamType[int]):
         return size
 
 
+class SizeOrNothing(Size):
+    """A number of bytes, or 0 for nothing."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the size in bytes."""
+        return 0 if str(value) == "0" else super().convert(value, param, ctx)
+
+
 class MessageSize(Size):
     """A number of bytes that is possible for a protobuf message."""
 
@@ -204,6 +212,13 @@ http_timeout_option = click.option(
     show_default="12.5%",
     metavar="SIZE|SHARE",
     help="The most memory for incomplete requests of all connections; above it, the largest connection is cut.",
+)
+@click.option(
+    "--history-bytes",
+    type=SizeOrNothing(),
+    default=BOUNDS.history_bytes,
+    metavar="SIZE",
+    help="The most memory for the histories of queues; above it, their steps become longer. 0 keeps no histories.",
 )
 @click.option(
     "--request-timeout",

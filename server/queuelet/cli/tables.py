@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from base64 import b64encode
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 
@@ -13,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from queuelet.cli.output import messages, outcome_word, reason_word, state_word, write
+from queuelet.cli.output import outcome_word, reason_word, state_word, write
 from queuelet.printable import printable
 from queuelet.v1 import queue_pb2 as pb
 
@@ -53,8 +54,8 @@ def _view(response: ProtobufMessage) -> RenderableType:
             view = _message_table(response.messages)
         case pb.Delivery():
             view = _record(_delivery_facts(response))
-        case pb.PurgeResponse():
-            view = f"purged {messages(response.purged)}"
+        case pb.ListConsumersResponse():
+            view = _consumers(response)
         case pb.GetStatsResponse():
             view = _record(
                 _queue_facts(response.queue) if response.HasField("queue") else _server_facts(response.server)
@@ -140,8 +141,7 @@ def _message_table(browsed: Iterable[pb.BrowsedMessage]) -> Table:
     table.add_column("PAYLOAD", no_wrap=True, overflow="ellipsis")
     for each in browsed:
         message = each.message
-        first, *more = _payload(message.payload).plain.split("\n")
-        cut = Text(f"{first[:WIDE]} ..." if more else first[:WIDE])
+        cut = _first_line(message.payload, each.payload_size)
         facts = (state_word(each.state), printable(message.meta.id), _moment(message.meta.created), f"{each.count:,}")
         table.add_row(*facts, _details(each), _tags(message.meta.tags), cut)
     return table
@@ -162,6 +162,22 @@ def _details(browsed: pb.BrowsedMessage) -> Text:
     return Text(printable(", ".join(details)).replace("\n", " "))
 
 
+def _first_line(data: bytes, size: int) -> Text:
+    """Return the first line of a payload, of which the data may be only the beginning."""
+    if size <= len(data):
+        first, *more = _payload(data).plain.split("\n")
+        return Text(f"{first[:WIDE]} ..." if more else first[:WIDE])
+    whole = Text(f"({size:,} bytes)", style="dim")
+    if not data:
+        return whole
+    try:
+        text = getincrementaldecoder("utf-8")().decode(data)  # leaves out a character that is cut
+    except UnicodeDecodeError:
+        text = ""
+    first = _payload(text.encode() or data).plain.split("\n")[0]
+    return Text.assemble(f"{first[:WIDE]} ... ", whole)
+
+
 def _payload(data: bytes) -> Text:
     """Return a payload as text, or in base64 if it is not text or contains control characters."""
     try:
@@ -173,6 +189,23 @@ def _payload(data: bytes) -> Text:
     if not data:
         return Text("(empty)", style="dim")
     return Text.assemble(b64encode(data).decode(), (f"  (base64: {len(data):,} bytes, not text)", "dim"))
+
+
+def _consumers(response: pb.ListConsumersResponse) -> RenderableType:
+    """Return a table of consumers, and below it what else takes messages or waits."""
+    table = _columns("CONSUMER", "ADDRESS", "KIND", "SINCE", "LEASES", "CREDIT", "SETTLED", right=["LEASES", "CREDIT"])
+    for each in response.consumers:
+        kind = "receive" if each.kind == pb.Consumer.KIND_RECEIVE else "stream"
+        if each.exclusive:
+            kind = "exclusive" if each.holds_queue else "in line"
+        settled = _moment(each.last_settled) if each.HasField("last_settled") else "-"
+        facts = (printable(each.name) or "-", printable(each.peer), kind, _moment(each.since))
+        table.add_row(*facts, f"{each.leases:,}", f"{each.credit:,}", settled)
+    rest = (
+        f"{response.waiting_for_message:,} waiting for a message, {response.waiting_for_space:,} for space; "
+        f"{response.other_leases:,} leases of Receive calls"
+    )
+    return Group(table, rest) if response.consumers else f"There are no consumers: {rest}."
 
 
 def _queue_facts(stats: pb.QueueStats) -> dict[str, RenderableType]:

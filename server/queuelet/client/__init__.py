@@ -18,11 +18,11 @@ connection.
 `client.py` has the calls, over the channel of `connection.py`, `connection_state.py` and `cached_files.py`;
 `retries.py` says which errors to retry, and `forks.py` detects forks. `producer.py` fills `send_buffer.py` with
 `pending_put.py`, and sends its batches by `batch_call.py`, with `encoding.py` and `put_failures.py`. `consumer.py`
-takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`, which `lease_session.py` fills by
-`consume_stream.py`, with `finished.py`. `messages.py`, `serializers.py`, `options.py` and `errors.py` are the types
-that programs see, checked by `validation.py` and `text.py`; those about queues are in `queuelet.values` and
-`queuelet.definition`. `sharder.py` and `blocking.py` build on all of these. `raw_calls.py` passes on encoded calls, for
-the REST gateway.
+takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`. `lease_session.py` fills it, and
+reconnects after an outage, by `consume_stream.py`, with `finished.py`. `messages.py`, `serializers.py`, `options.py`
+and `errors.py` are the types that programs see, checked by `validation.py` and `text.py`; those about queues are in
+`queuelet.values` and `queuelet.definition`. `sharder.py` and `blocking.py` build on all of these, the latter with the
+event loop of `loop_thread.py`. `raw_calls.py` passes on encoded calls, for the REST gateway.
 """
 
 import os
@@ -37,9 +37,18 @@ from queuelet.client.connection_state import ConnectionState
 from queuelet.client.consume_stream import Consumption
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.errors import BadResponse, Closed, Forked, NotSent, PutsFailed
-from queuelet.client.messages import BrowsedMessage, Delivery, Message, NewMessage, News, Try
+from queuelet.client.messages import (
+    BrowsedMessage,
+    ConsumeUpdate,
+    Delivery,
+    Message,
+    NewMessage,
+    TailBatch,
+    TailEvent,
+    Try,
+)
 from queuelet.client.options import OnError
-from queuelet.client.pending_put import Added, Sent
+from queuelet.client.pending_put import Added, PendingPut
 from queuelet.client.producer import Producer
 from queuelet.client.received_message import Received
 from queuelet.client.serializers import BYTES, JSON, TEXT, ModelSerializer, Serializer
@@ -48,6 +57,7 @@ from queuelet.definition import (
     Counts,
     DeathReason,
     DeliverySettings,
+    EventKind,
     MessageState,
     Owner,
     QueueDefinition,
@@ -55,11 +65,17 @@ from queuelet.definition import (
     TryOutcome,
 )
 from queuelet.values import (
+    ConsumerInfo,
+    ConsumerKind,
     DeclareOutcome,
     DeclareResult,
+    HistoryPoint,
     Queue,
     QueueChanges,
+    QueueConsumers,
+    QueueCounts,
     QueueDeclaration,
+    QueueHistory,
     QueueRemoval,
     QueueStats,
     RedriveProgress,
@@ -72,9 +88,11 @@ from queuelet.values import (
 
 __all__ = [
     "BYTES", "JSON", "TEXT", "Added", "BadResponse", "BrowsedMessage", "Client", "Closed", "Connection",
-    "ConnectionState", "Consumer", "Consumption", "Counts", "DeathReason", "DeclareOutcome", "DeclareResult",
-    "Delivery", "DeliverySettings", "Forked", "Handler", "Message", "MessageState", "ModelSerializer", "NewMessage",
-    "News", "NotSent", "OnError", "Owner", "Producer", "PutsFailed", "Queue", "QueueChanges", "QueueDeclaration",
-    "QueueDefinition", "QueueRemoval", "QueueStats", "Received", "RedriveProgress", "RemoveOutcome", "RemoveResult",
-    "RemovedQueue", "Sent", "Serializer", "ServerStats", "Sharder", "StoreKind", "StoreState", "Try", "TryOutcome",
+    "ConnectionState", "ConsumeUpdate", "Consumer", "ConsumerInfo", "ConsumerKind", "Consumption", "Counts",
+    "DeathReason", "DeclareOutcome", "DeclareResult", "Delivery", "DeliverySettings", "EventKind", "Forked", "Handler",
+    "HistoryPoint", "Message", "MessageState", "ModelSerializer", "NewMessage", "NotSent", "OnError", "Owner",
+    "PendingPut", "Producer", "PutsFailed", "Queue", "QueueChanges", "QueueConsumers", "QueueCounts",
+    "QueueDeclaration", "QueueDefinition", "QueueHistory", "QueueRemoval", "QueueStats", "Received",
+    "RedriveProgress", "RemoveOutcome", "RemoveResult", "RemovedQueue", "Serializer", "ServerStats", "Sharder",
+    "StoreKind", "StoreState", "TailBatch", "TailEvent", "Try", "TryOutcome",
 ]  # fmt: skip

@@ -30,7 +30,7 @@ from queuelet.client.connection import decoded
 from queuelet.client.encoding import request_bytes
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.messages import is_durable
-from queuelet.client.pending_put import Added, Sent
+from queuelet.client.pending_put import Added, PendingPut
 from queuelet.client.retries import FULL, UNAVAILABLE, Backoff
 from queuelet.client.send_buffer import SendBuffer
 from queuelet.errors import (
@@ -38,7 +38,7 @@ from queuelet.errors import (
     MessageTooLarge,
     QueueletError,
     QueueNotFound,
-    TooManyAnswers,
+    TooManyResponses,
     Unreachable,
 )
 from queuelet.v1 import queue_pb2 as pb
@@ -48,10 +48,10 @@ _PLACE = re.compile(r"messages\[(\d+)\]")
 """How the server names an invalid message of a batch."""
 
 _GRACE = 5.0
-"""How much longer than its messages may wait for space a call may take, in seconds, so that it gets a response."""
+"""How much longer than its messages may wait for room a call may take, in seconds, so that it gets a response."""
 
 _LONGEST_WAIT = 3_600.0
-"""From this time on, in seconds, a wait for space needs no limit of its own, because the call's is shorter."""
+"""A wait longer than this, in seconds, is not sent, because the call's own timeout is shorter."""
 
 
 class BatchCall:
@@ -69,13 +69,13 @@ class BatchCall:
         self._count = 0
         self._settled_request_id = ""
         """The ID of the last request with a response, which the server need not remember any more."""
-        self.in_flight: list[Sent] = []
+        self.in_flight: list[PendingPut] = []
         """The batch."""
         self._request: pb.AddBatchRequest | None = None
         """Its request, once there is one."""
         self.doubt: QueueletError | None = None
         """Why it is unknown whether the batch was added; None while it certainly was not."""
-        self._added: list[Sent] = []
+        self._added: list[PendingPut] = []
         """The messages of the last call, all added, if they are not settled yet."""
         self._added_response = pb.AddBatchResponse()
 
@@ -95,7 +95,7 @@ class BatchCall:
             request = self._request = self._request or self._new_request()
             try:
                 response = await self._call(request)
-            except TooManyAnswers:
+            except TooManyResponses:
                 # Many producers put at the same time, so the queue can remember no more request IDs. Put without one.
                 request.request_id = ""
                 continue
@@ -126,7 +126,7 @@ class BatchCall:
         before = self.doubt
         self.doubt = before or Unreachable("the message was sent, but its outcome is not known")
         try:
-            # Longer than the server waits for space, so that there is a response.
+            # Longer than the server waits for room, so that there is a response.
             response = await self._client.call_once("AddBatch", data, at_most=time_left + _GRACE)
         except (NotSent, Closed):
             self.doubt = before
@@ -177,7 +177,7 @@ class BatchCall:
             else:
                 self.settle_added()
             return
-        rest: list[Sent] = []
+        rest: list[PendingPut] = []
         errors = errors_from_pb(response.results)
         for put, result, error in zip(self.in_flight, response.results, errors, strict=True):
             if isinstance(error, FULL) and self._wait_for_room and not put.done():

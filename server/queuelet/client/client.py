@@ -30,26 +30,32 @@ from queuelet.client.messages import (
     Delivery,
     Message,
     NewMessage,
+    TailBatch,
     added_from_pb,
     browsed_from_pb,
+    checked_tags_to_pb,
     duration_to_pb,
     new_message,
     new_message_to_pb,
-    tags_to_pb,
+    tail_from_pb,
+    timestamp_to_pb,
 )
 from queuelet.client.pending_put import Added
 from queuelet.client.retries import UNAVAILABLE, Backoff
-from queuelet.client.text import LONGEST_CONSUMER, LONGEST_REASON, filled, sendable
+from queuelet.client.text import filled, sendable
 from queuelet.client.validation import Seconds, seconds_of, timeout_of
 from queuelet.definition import DeliverySettings, MessageState, QueueDefinition, StoreKind
 from queuelet.errors import InvalidArgument, MessageNotFound, QueueletError, Unreachable
+from queuelet.limits import LONGEST_CONSUMER, LONGEST_REASON
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.values import (
     DeclareResult,
     Queue,
     QueueChanges,
+    QueueConsumers,
     QueueDeclaration,
+    QueueHistory,
     QueueRemoval,
     QueueStats,
     RedriveProgress,
@@ -59,9 +65,11 @@ from queuelet.values import (
 from queuelet.wire.errors import SERVICE, errors_from_pb
 from queuelet.wire.values import (
     changes_from_pb,
+    consumers_from_pb,
     declaration_to_pb,
     declare_result_from_pb,
     delivery_to_pb,
+    history_from_pb,
     progress_from_pb,
     queue_from_pb,
     queue_stats_from_pb,
@@ -79,7 +87,20 @@ _NOT_OPEN = "the client is not open; use it inside `async with`"
 _PING = pb.ListQueuesRequest(page_size=1)
 """The cheapest call there is."""
 
-_REPEATABLE = frozenset({"ListQueues", "GetQueue", "GetStats", "Peek", "PeekBatch", "Browse", "Ack", "Extend"})
+_REPEATABLE = frozenset(
+    {
+        "ListQueues",
+        "GetQueue",
+        "GetHistory",
+        "GetStats",
+        "ListConsumers",
+        "Peek",
+        "PeekBatch",
+        "Browse",
+        "Ack",
+        "Extend",
+    }
+)
 """Idempotent calls: making one twice has the same effect as making it once, whatever other clients do in between.
 
 Purge and DeleteQueue are not here: a second Purge would remove messages added since, and a second DeleteQueue a new
@@ -237,7 +258,7 @@ class Client:
             store: Where messages are stored, a `StoreKind` or its name, `MEMORY` or `DISK`.
             limit: The largest number of messages in the queue; -1 for unlimited.
             tags: Tags of the queue, as pairs of key and value.
-            name: A unique name; empty for a queue that has only an id.
+            name: A unique name; empty for a queue that has only an ID.
             delivery: Leases, number of deliveries and time to live; None for the server's defaults.
 
         Returns:
@@ -253,7 +274,7 @@ class Client:
             pb.NewQueueRequest,
             store=store_to_pb(store) if isinstance(store, StoreKind) else store,
             limit=limit,
-            tags=tags_to_pb(tags),
+            tags=checked_tags_to_pb(tags),
             name=name,
             delivery=filled(delivery_to_pb, delivery=delivery) if delivery else None,
         )
@@ -264,7 +285,7 @@ class Client:
         """Return a queue with its settings and message counts.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
 
         Returns:
             The queue as it is now.
@@ -279,7 +300,7 @@ class Client:
         """Delete a queue and its messages. Do nothing if there is no such queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
         """
         await self.call("DeleteQueue", filled(pb.DeleteQueueRequest, queue_id=queue), pb.DeleteQueueResponse)
 
@@ -287,26 +308,26 @@ class Client:
         """Add a tag to a queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             tag: A pair of key and value.
 
         Raises:
             QueueNotFound: There is no such queue.
         """
-        request = filled(pb.AddQueueTagRequest, queue_id=queue, tag=tags_to_pb([tag])[0])
+        request = filled(pb.AddQueueTagRequest, queue_id=queue, tag=checked_tags_to_pb([tag])[0])
         await self.call("AddQueueTag", request, pb.AddQueueTagResponse)
 
     async def untag_queue(self, queue: str, tag: Tag) -> None:
         """Remove a tag from a queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             tag: A pair of key and value.
 
         Raises:
             QueueNotFound: There is no such queue.
         """
-        request = filled(pb.DeleteQueueTagRequest, queue_id=queue, tag=tags_to_pb([tag])[0])
+        request = filled(pb.DeleteQueueTagRequest, queue_id=queue, tag=checked_tags_to_pb([tag])[0])
         await self.call("DeleteQueueTag", request, pb.DeleteQueueTagResponse)
 
     async def declare_queues(self, declarations: Sequence[QueueDefinition | QueueDeclaration]) -> list[DeclareResult]:
@@ -350,11 +371,13 @@ class Client:
         response = await self.call("RemoveQueues", request, pb.RemoveQueuesResponse)
         return [converted("RemoveQueues", remove_result_from_pb, each) for each in response.results]
 
-    async def watch_queues(self, selector: str = "") -> AsyncIterator[QueueChanges]:
+    async def watch_queues(self, selector: str = "", *, counts_apart: bool = False) -> AsyncIterator[QueueChanges]:
         """Watch queues for changes.
 
         Args:
             selector: Tags to match, in the syntax of kubectl's selectors; empty matches all queues.
+            counts_apart: Whether to get changed counts as `QueueChanges.counts`, with totals, instead of as whole
+                queues. It is cheaper for many busy queues. A server that does not know it sends whole queues.
 
         Yields:
             Batches of changes: first a snapshot of the queues, then their changes, until the iteration is left.
@@ -362,7 +385,7 @@ class Client:
         Raises:
             InvalidArgument: The selector is not valid.
         """
-        request = filled(pb.WatchQueuesRequest, selector=selector)
+        request = filled(pb.WatchQueuesRequest, selector=selector, counts_apart=counts_apart)
         async for batch in self.stream("WatchQueues", request, pb.WatchQueuesResponse):
             yield converted("WatchQueues", changes_from_pb, batch)
 
@@ -370,7 +393,7 @@ class Client:
         """Return the statistics of a queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
 
         Returns:
             The queue's counters and gauges.
@@ -380,9 +403,50 @@ class Client:
             InvalidArgument: The name is empty.
         """
         if not queue:
-            raise InvalidArgument("queue: empty; give a name or an id, or use server_stats", field="queue")
+            raise InvalidArgument("queue: empty; give a name or an ID, or use server_stats", field="queue")
         response = await self.call("GetStats", filled(pb.GetStatsRequest, queue_id=queue), pb.GetStatsResponse)
         return converted("GetStats", queue_stats_from_pb, response.queue)
+
+    async def history(self, queue: str, *, after: datetime | None = None, max_points: int = 0) -> QueueHistory:
+        """Return how the numbers of a queue changed: every 10 seconds for an hour, every 2 minutes for 24 hours.
+
+        The server keeps it in memory, as far as its memory for histories allows. A restart begins a new history.
+
+        Args:
+            queue: The queue's name or id.
+            after: Only points after this time; None for all.
+            max_points: The most points, at most 10,000; more points are joined into longer steps. 0 for 360.
+
+        Returns:
+            The points, and when the history begins.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+            InvalidArgument: The time or the number is not valid.
+        """
+        request = filled(
+            pb.GetHistoryRequest,
+            queue_id=queue,
+            after=None if after is None else timestamp_to_pb(after, "after"),
+            max_points=max_points,
+        )
+        return converted("GetHistory", history_from_pb, await self.call("GetHistory", request, pb.GetHistoryResponse))
+
+    async def list_consumers(self, queue: str) -> QueueConsumers:
+        """List who takes messages from a queue now: the open streams, and the Receive calls that wait.
+
+        Args:
+            queue: The queue's name or id.
+
+        Returns:
+            The consumers, and the numbers of calls that wait.
+
+        Raises:
+            QueueNotFound: There is no such queue.
+        """
+        request = filled(pb.ListConsumersRequest, queue_id=queue)
+        response = await self.call("ListConsumers", request, pb.ListConsumersResponse)
+        return converted("ListConsumers", consumers_from_pb, response)
 
     async def server_stats(self) -> ServerStats:
         """Return the statistics of the server.
@@ -414,7 +478,7 @@ class Client:
         `Producer` has no such gap, because it sends a request ID.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             payload: The message's bytes.
             tags: Tags of the message, as pairs of key and value.
             message_id: A UUID for the message; it is not added again while a message of this ID is queued.
@@ -423,7 +487,7 @@ class Client:
             not_before: The time before which the message is not delivered; a time without a zone is local time.
             ttl: How many seconds after it was added the message is dead-lettered if it is still queued; 0 for the
                 queue's setting.
-            wait: Whether to wait until the queue has space if it is full, until the timeout.
+            wait: Whether to wait until the queue has room if it is full, until the timeout.
 
         Returns:
             The message as it is stored.
@@ -434,7 +498,7 @@ class Client:
             MessageTooLarge: The message is larger than the server allows.
             InvalidArgument: An argument is not valid.
             MessageExists: A message of this ID is queued with another payload or other tags.
-            MemoryExhausted, StoreFull: The server has no space for the message.
+            MemoryExhausted, StoreFull: The server has no room for the message.
         """
         message = new_message(
             payload=payload, tags=tags, message_id=message_id, priority=priority, delay=delay, not_before=not_before,
@@ -449,9 +513,9 @@ class Client:
         """Add messages in their order.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             messages: The messages, at least one.
-            wait: Whether to wait until the queue has space if it is full, until the timeout.
+            wait: Whether to wait until the queue has room if it is full, until the timeout.
             request_id: A text that makes the call idempotent: repeated with it within a minute, the call adds nothing
                 and returns the first results.
 
@@ -471,7 +535,7 @@ class Client:
         """Remove and return the first ready message.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             wait: How long to wait for a message if none is ready, in seconds. This is added to the timeout.
             request_id: A text that makes the call idempotent: repeated with it within a minute, the call returns the
                 same message.
@@ -496,7 +560,7 @@ class Client:
         """Remove and return the first ready messages.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             maximum: The largest number of messages; 0 for as many as fit into a response.
             wait: How long to wait for the first message if none is ready, in seconds. This is added to the timeout.
             request_id: A text that makes the call idempotent: repeated with it within a minute, the call returns the
@@ -521,7 +585,7 @@ class Client:
         """Return the first ready message and leave it in the queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
 
         Returns:
             The message that Pop would return now.
@@ -536,7 +600,7 @@ class Client:
         """Return the first ready messages and leave them in the queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             maximum: The largest number of messages; 0 for as many as fit into a response.
 
         Returns:
@@ -548,15 +612,31 @@ class Client:
         request = filled(pb.PeekBatchRequest, queue_id=queue, max=maximum)
         return list(map(Message, (await self.call("PeekBatch", request, pb.PeekBatchResponse)).messages))
 
-    async def browse(
-        self, queue: str, *, selector: str = "", states: Sequence[MessageState] = (), page_size: int = 0
+    async def browse(  # noqa: PLR0913  # as `receive`
+        self,
+        queue: str,
+        *,
+        ids: Sequence[str] = (),
+        selector: str = "",
+        contains: str = "",
+        states: Sequence[MessageState] = (),
+        newest_first: bool = False,
+        payload_bytes: int | None = None,
+        page_size: int = 0,
     ) -> AsyncIterator[BrowsedMessage]:
         """Iterate over the messages of a queue in order, page by page, without changing anything.
 
+        A message has to meet all of the conditions that are given.
+
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
+            ids: Only the messages with these IDs, at most 10,000; empty for messages with any ID.
             selector: Tags to match, in the syntax of kubectl's selectors; empty matches all messages.
+            contains: Only messages whose payload contains this text, of up to 256 bytes in UTF-8. Upper and lower case
+                differ. Empty for messages with any payload.
             states: Only messages in these states; empty for all states.
+            newest_first: Whether to begin with the message that was added last, instead of first.
+            payload_bytes: The largest number of bytes of each payload; a longer one is cut. None for whole payloads.
             page_size: How many messages to ask for at once; 0 for the server's default.
 
         Yields:
@@ -564,26 +644,28 @@ class Client:
 
         Raises:
             QueueNotFound: There is no such queue.
-            InvalidArgument: The selector is not valid.
+            InvalidArgument: One of the conditions is not valid.
         """
-        token = ""
+        request = filled(
+            pb.BrowseRequest,
+            queue_id=queue,
+            ids=ids,
+            selector=selector,
+            contains=contains,
+            states=filled(states_to_pb, states=states),
+            descending=newest_first,
+            payload_bytes=payload_bytes,
+            page_size=page_size,
+        )
         while True:
-            request = filled(
-                pb.BrowseRequest,
-                queue_id=queue,
-                selector=selector,
-                states=filled(states_to_pb, states=states),
-                page_size=page_size,
-                page_token=token,
-            )
             response = await self.call("Browse", request, pb.BrowseResponse)
             for message in response.messages:
                 yield converted("Browse", browsed_from_pb, message)
-            token = response.next_page_token
-            if not token:
+            request.page_token = response.next_page_token
+            if not request.page_token:
                 return
 
-    async def purge(
+    async def purge(  # noqa: PLR0913  # as `receive`
         self,
         queue: str,
         *,
@@ -591,18 +673,20 @@ class Client:
         selector: str = "",
         everything: bool = False,
         states: Sequence[MessageState] = (),
+        dry_run: bool = False,
     ) -> int:
         """Remove messages from a queue by ID, by selector, or all of them.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             ids: IDs of messages to remove.
             selector: Tags to match, in the syntax of kubectl's selectors.
             everything: Whether to remove all messages.
             states: Only messages in these states; empty for all states.
+            dry_run: Whether only to count the messages instead of removing them.
 
         Returns:
-            The number of messages that were removed.
+            The number of messages that were removed, or that would be.
 
         Raises:
             QueueNotFound: There is no such queue.
@@ -615,8 +699,9 @@ class Client:
             selector=selector,
             all=everything,
             states=filled(states_to_pb, states=states),
+            dry_run=dry_run,
         )
-        return (await self.call("Purge", request, pb.PurgeResponse)).purged
+        return (await self.call("Purge", request, pb.PurgeResponse, repeat=dry_run)).purged
 
     # Leases
 
@@ -633,7 +718,7 @@ class Client:
         """Lease the first ready messages.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             maximum: The largest number of messages; 0 for as many as fit into a response.
             wait: How long to wait for the first message if none is ready, in seconds. This is added to the timeout.
             lease: How long the leases last, in seconds; 0 for the queue's setting.
@@ -667,7 +752,7 @@ class Client:
         """Acknowledge messages: their work is done, so the queue removes them.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             tokens: The tokens of their leases.
 
         Returns:
@@ -684,7 +769,7 @@ class Client:
         # A message that is gone was most likely acknowledged by an earlier try whose response was lost.
         return [None if isinstance(error, MessageNotFound) else error for error in errors]
 
-    async def nack(  # noqa: PLR0913  # as `receive`
+    async def nack(  # noqa: PLR0913  # independent arguments, most keyword-only
         self,
         queue: str,
         tokens: Sequence[int],
@@ -697,7 +782,7 @@ class Client:
         """Give leased messages back to the queue.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             tokens: The tokens of their leases.
             delay: How long the messages are not delivered again, in seconds.
             reason: Why they failed, which their history shows.
@@ -728,7 +813,7 @@ class Client:
         """Extend leases.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             tokens: The tokens of the leases.
             lease: How long the leases last from now, in seconds; 0 for the queue's setting.
 
@@ -743,7 +828,7 @@ class Client:
         response = await self.call("Extend", request, pb.ExtendResponse)
         return response.deadline.ToDatetime(UTC), errors_from_pb(response.results)
 
-    def consume(  # noqa: PLR0913  # as `receive`
+    def consume(  # noqa: PLR0913  # independent arguments, most keyword-only
         self,
         queue: str,
         *,
@@ -761,7 +846,7 @@ class Client:
         A `Consumer` does this for you, reconnects, and extends leases.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             credit: How many messages the server may send before it gets more credit.
             lease: How long leases last, in seconds; 0 for the queue's setting.
             maximum: The largest number of messages in one response; 0 lets the server choose.
@@ -796,7 +881,7 @@ class Client:
         self._streams.add(stream)
         return stream
 
-    async def redrive(  # noqa: PLR0913  # as `receive`
+    async def redrive(  # noqa: PLR0913  # independent arguments, most keyword-only
         self,
         queue: str,
         *,
@@ -809,7 +894,7 @@ class Client:
         """Make dead messages ready again by ID, by selector, or all of them. It stops when the iteration is left.
 
         Args:
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             ids: IDs of messages to redrive.
             selector: Tags to match, in the syntax of kubectl's selectors.
             everything: Whether to redrive all dead messages.
@@ -829,9 +914,34 @@ class Client:
         async for progress in self.stream("Redrive", request, pb.RedriveResponse):
             yield progress_from_pb(progress)
 
+    async def tail(
+        self, queue: str, *, selector: str = "", payload_bytes: int | None = None, per_second: int = 0
+    ) -> AsyncIterator[TailBatch]:
+        """Watch a sample of what happens to the messages of a queue, from now on. It does not slow the queue down.
+
+        Args:
+            queue: The queue's name or id.
+            selector: Tags of messages to match, in the syntax of kubectl's selectors; empty matches all messages.
+            payload_bytes: The most bytes of each payload, at most 65,536; None for 256, 0 for none.
+            per_second: The most events a second, at most 1,000; 0 for 20. The others are skipped and counted.
+
+        Yields:
+            Batches of events, until the iteration is left. The first one is empty, and comes at once.
+
+        Raises:
+            QueueNotFound: There is no such queue, or it was deleted.
+            TooMany: The server has as many of these streams as it may.
+            InvalidArgument: An argument is not valid.
+        """
+        request = filled(
+            pb.TailRequest, queue_id=queue, selector=selector, payload_bytes=payload_bytes, per_second=per_second
+        )
+        async for batch in self.stream("Tail", request, pb.TailResponse):
+            yield converted("Tail", tail_from_pb, batch)
+
     # Any call
 
-    async def call(  # as `receive`
+    async def call(
         self,
         name: str,
         request: ProtobufMessage,
@@ -903,7 +1013,7 @@ class Client:
 
     # Internals
 
-    async def _call(  # as `call`
+    async def _call(
         self,
         name: str,
         request: ProtobufMessage,
@@ -931,7 +1041,7 @@ class Client:
             else:
                 return decoded(name, response, data), tries
 
-    async def _ensure_connected(self, timeout: float | None) -> None:  # noqa: ASYNC109  # as `_call_once`
+    async def _ensure_connected(self, timeout: float | None) -> None:  # noqa: ASYNC109  # gRPC's own
         """Connect if there is no connection, or raise `NotSent`.
 
         gRPC reports a call that found no connection in the same way as one whose response was lost. So, without a

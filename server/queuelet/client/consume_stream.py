@@ -12,7 +12,7 @@ import grpc
 
 from queuelet.client.connection import Connection, decoded
 from queuelet.client.errors import Closed
-from queuelet.client.messages import News, nack_to_pb
+from queuelet.client.messages import ConsumeUpdate, nack_to_pb
 from queuelet.client.validation import Seconds, timeout_of
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.v1 import queue_pb2 as pb
@@ -110,7 +110,7 @@ class Consumption:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> News:
+    async def __anext__(self) -> ConsumeUpdate:
         """Return the server's next response.
 
         Raises:
@@ -135,13 +135,13 @@ class Consumption:
             self._read_since = None
         if data is grpc.aio.EOF:
             raise StopAsyncIteration
-        news = News.of(decoded("Consume", pb.ConsumeResponse, data))
-        if news.deliveries:
-            self._last_token = news.deliveries[-1].token
-        if news.heartbeat and self._beating is None:
-            self.heartbeat = news.heartbeat
+        update = ConsumeUpdate.of(decoded("Consume", pb.ConsumeResponse, data))
+        if update.deliveries:
+            self._last_token = update.deliveries[-1].token
+        if update.heartbeat and self._beating is None:
+            self.heartbeat = update.heartbeat
             self._beating = asyncio.create_task(self._heartbeat_loop())
-        return news
+        return update
 
     async def credit(self, count: int) -> None:
         """Let the server send more messages.
@@ -160,7 +160,7 @@ class Consumption:
         """
         await self.send(pb.ConsumeRequest(ack=tokens, credit=credit))
 
-    async def nack(  # noqa: PLR0913  # as `Client.nack`
+    async def nack(  # noqa: PLR0913  # independent arguments, most keyword-only
         self,
         token: int,
         *,

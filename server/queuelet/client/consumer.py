@@ -36,9 +36,10 @@ from queuelet.client.options import ConsumerOptions, OnError
 from queuelet.client.prefetch import Prefetch
 from queuelet.client.received_message import Received
 from queuelet.client.serializers import BYTES, Item, Serializer
-from queuelet.client.text import LONGEST_CONSUMER, check_text, described, sendable
+from queuelet.client.text import check_text, described, sendable
 from queuelet.client.validation import Seconds, check_at_least, seconds_of, timeout_of
 from queuelet.errors import QueueletError
+from queuelet.limits import LONGEST_CONSUMER, LONGEST_HEARTBEAT, SHORTEST_HEARTBEAT
 
 _LOOK = 0.25
 """How often to check whether the queue is empty, in seconds."""
@@ -103,7 +104,7 @@ class Consumer(Generic[Item]):
 
         Args:
             client: An open client.
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             handler: Does the work of a message; None to iterate over the messages instead.
             serializer: Converts bytes to items.
             concurrency: How many messages to handle at a time.
@@ -158,7 +159,9 @@ class Consumer(Generic[Item]):
             concurrency=concurrency,
             is_exclusive=exclusive,
             reach_for=timeout_of("reach_for", reach_for),
-            heartbeat=seconds_of("heartbeat", heartbeat, least=0.1, most=3_600) if heartbeat else 0,
+            heartbeat=seconds_of("heartbeat", heartbeat, least=SHORTEST_HEARTBEAT, most=LONGEST_HEARTBEAT)
+            if heartbeat
+            else 0,
             max_bytes=prefetch_bytes,
             missing_for=seconds_of("missing_for", missing_for, most=inf),
         )

@@ -19,7 +19,7 @@ from queuelet.client.client import Client
 from queuelet.client.consume_stream import Consumption, is_cancelled
 from queuelet.client.errors import Closed
 from queuelet.client.finished import Finished
-from queuelet.client.messages import Delivery, News, nack_to_pb
+from queuelet.client.messages import ConsumeUpdate, Delivery, nack_to_pb
 from queuelet.client.retries import UNAVAILABLE, Backoff
 from queuelet.errors import MessageNotFound, QueueletError, QueueNotFound, TooMany, Unreachable
 from queuelet.tasks import first_ended
@@ -231,30 +231,30 @@ class LeaseSession:
         await asyncio.Event().wait()
 
     async def _receive_loop(self, stream: Consumption) -> None:
-        async for news in stream:
+        async for update in stream:
             self._outage.end()
-            if news.deliveries and stream.heartbeat:
+            if update.deliveries and stream.heartbeat:
                 # Confirm at once, because a handler may block this process.
                 self._must_confirm = True
                 self._has_work.set()
-            self._process(news)
+            self._process(update)
         if not self._is_ending:
             raise Unreachable("the server ended the stream")
 
-    def _process(self, news: News) -> None:
-        if news.holder_token:
-            self.holder_token = news.holder_token
-            _log.info("holds queue %s now, with token %d", self._settings.queue, news.holder_token)
-        self._process_outcomes(news)
+    def _process(self, update: ConsumeUpdate) -> None:
+        if update.holder_token:
+            self.holder_token = update.holder_token
+            _log.info("holds queue %s now, with token %d", self._settings.queue, update.holder_token)
+        self._process_outcomes(update)
         # Not below 0, because messages may be in flight when the credit is revoked.
-        self._credit = max(0, self._credit - len(news.deliveries))
-        self._held.update(delivery.token for delivery in news.deliveries)
+        self._credit = max(0, self._credit - len(update.deliveries))
+        self._held.update(delivery.token for delivery in update.deliveries)
         if self.is_handing_back:
-            for delivery in news.deliveries:
+            for delivery in update.deliveries:
                 self.nack(nack_to_pb(delivery.token, unused=True))
             return
-        finished = self._among_finished(news.deliveries)
-        for delivery in news.deliveries:
+        finished = self._among_finished(update.deliveries)
+        for delivery in update.deliveries:
             if finished and delivery.token in finished:
                 _log.info("message %s was already done; acknowledging it again", delivery.message.id)
                 self.ack(delivery)
@@ -270,14 +270,14 @@ class LeaseSession:
             return set()
         return self._finished.among(deliveries, self._unsettled.values())
 
-    def _process_outcomes(self, news: News) -> None:
+    def _process_outcomes(self, update: ConsumeUpdate) -> None:
         """Settle the outcomes that the server has confirmed or refused.
 
         An ack of a message that the server does not know counts as done, because an earlier ack most likely removed it.
         """
         unsettled = self._unsettled
-        done = sum(isinstance(unsettled.pop(token, None), Delivery) for token in news.settled)
-        for token, error in news.refused.items():
+        done = sum(isinstance(unsettled.pop(token, None), Delivery) for token in update.settled)
+        for token, error in update.refused.items():
             outcome = unsettled.pop(token, None)
             if not isinstance(outcome, Delivery):
                 continue

@@ -14,11 +14,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from queuelet.client.pending_put import Added
-from queuelet.client.text import LONGEST_REASON, check_text, sendable
+from queuelet.client.text import check_text, sendable
 from queuelet.client.validation import Seconds, seconds_of
-from queuelet.definition import DeathReason, MessageState, TryOutcome
+from queuelet.definition import DeathReason, EventKind, MessageState, TryOutcome
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.ids import parse_uuid, why_not_uuid
+from queuelet.limits import LONGEST_REASON
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import error_from_pb, errors_from_pb
@@ -204,9 +205,46 @@ class BrowsedMessage:
     tries: Sequence[Try]
     """Its failed deliveries, the oldest first. The server stores the last 20, also when the message is redriven."""
 
+    payload_size: int
+    """The size of the whole payload in bytes, also if the payload of the message was cut."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class News:
+class TailEvent:
+    """What happened to one message of a queue."""
+
+    kind: EventKind
+    """What happened."""
+
+    time: datetime
+    """When it happened, by the server's clock."""
+
+    message: Message
+    """The message. Its payload may be cut."""
+
+    payload_size: int
+    """The size of the whole payload, in bytes."""
+
+    consumer: str
+    """The name of the consumer that has or had the message; empty if it has none or is not known."""
+
+    held: timedelta | None
+    """How long the message was leased, if it was acknowledged or returned; None if that is not known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TailBatch:
+    """Events of a queue in the order in which they happened."""
+
+    events: Sequence[TailEvent] = ()
+    """The events. The first batch has none: it says that the stream has begun."""
+
+    skipped: int = 0
+    """How many events were skipped since the previous batch, because of the rate or because they were read slowly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsumeUpdate:
     """A response of the server on a stream of `Client.consume`."""
 
     deliveries: Sequence[Delivery] = ()
@@ -225,7 +263,7 @@ class News:
     """Set once, in the first response of a stream with a heartbeat: the longest silence of either side, in seconds."""
 
     @classmethod
-    def of(cls, response: pb.ConsumeResponse) -> News:
+    def of(cls, response: pb.ConsumeResponse) -> ConsumeUpdate:
         """Convert a response."""
         return cls(
             deliveries=tuple(map(Delivery, response.deliveries)),
@@ -247,6 +285,23 @@ def browsed_from_pb(browsed: pb.BrowsedMessage) -> BrowsedMessage:
         reason=DeathReason(browsed.reason) if browsed.reason else None,
         died=browsed.died.ToDatetime(UTC) if browsed.HasField("died") else None,
         tries=tuple(map(_try_from_pb, browsed.tries)),
+        payload_size=browsed.payload_size,
+    )
+
+
+def tail_from_pb(response: pb.TailResponse) -> TailBatch:
+    """Convert a batch of events. Raises `UNREADABLE`, as the functions of `wire/values.py` do."""
+    return TailBatch(events=tuple(map(_event_from_pb, response.events)), skipped=response.skipped)
+
+
+def _event_from_pb(event: pb.TailEvent) -> TailEvent:
+    return TailEvent(
+        kind=EventKind(event.kind),
+        time=event.time.ToDatetime(UTC),
+        message=Message(event.message),
+        payload_size=event.payload_size,
+        consumer=event.consumer,
+        held=event.held.ToTimedelta() if event.HasField("held") else None,
     )
 
 
@@ -316,12 +371,12 @@ def new_message(  # noqa: PLR0913  # independent arguments, all keyword-only
         raise _invalid("priority", f"{priority} is out of range; use -2^31 to 2^31 - 1")
     message = pb.NewMessage(payload=payload, id=message_id, priority=priority)
     if tags:
-        message.tags.extend(tags_to_pb(tags))
+        message.tags.extend(checked_tags_to_pb(tags))
     for field, time in (("delay", delay), ("ttl", ttl)):
         if (duration := duration_to_pb(time, field)) is not None:
             getattr(message, field).CopyFrom(duration)
     if not_before is not None:
-        message.not_before.CopyFrom(_timestamp(not_before))
+        message.not_before.CopyFrom(timestamp_to_pb(not_before, "not_before"))
     return message
 
 
@@ -329,15 +384,16 @@ def _invalid(field: str, why: str) -> InvalidArgument:
     return InvalidArgument(f"{field}: {why}", field=field)
 
 
-def _timestamp(moment: datetime) -> Timestamp:
+def timestamp_to_pb(moment: datetime, field: str) -> Timestamp:
     """Convert a time. One without a time zone is local time, as elsewhere in Python."""
     if not isinstance(moment, datetime):
-        raise TypeError(f"not_before: {moment!r:.80} is not a datetime; use delay for a duration")
+        instead = "; use delay for a duration" if field == "not_before" else ""
+        raise TypeError(f"{field}: {moment!r:.80} is not a datetime{instead}")
     timestamp = Timestamp()
     try:
         timestamp.FromDatetime(moment.astimezone(UTC))
     except (ValueError, OverflowError):
-        raise _invalid("not_before", f"{moment} is out of range; use a time from 1970 to 2200") from None
+        raise _invalid(field, f"{moment} is out of range; use a time from 1970 to 2200") from None
     return timestamp
 
 
@@ -369,8 +425,8 @@ def nack_to_pb(
     )
 
 
-def tags_to_pb(tags: Iterable[Tag]) -> list[pb.Tag]:
-    """Convert tags. Raises `InvalidArgument` for anything but pairs of strings."""
+def checked_tags_to_pb(tags: Iterable[Tag]) -> list[pb.Tag]:
+    """Return tags from a program as protobuf. Raises `InvalidArgument` for anything but pairs of strings."""
     return list(map(_tag_to_pb, tags))
 
 

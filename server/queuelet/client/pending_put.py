@@ -31,10 +31,10 @@ Outcome = Added | QueueletError
 
 
 @final
-class Sent:
+class PendingPut:
     """A put that is in flight. Await it for its outcome: `Added`, or the error that prevented it."""
 
-    __slots__ = ("_hurry", "_settled", "deadline", "is_asked_after", "is_withdrawn", "message", "outcome", "size")
+    __slots__ = ("_hurry", "_settled", "deadline", "is_withdrawn", "message", "outcome", "size", "was_awaited")
 
     def __init__(self, message: EncodedMessage, deadline: float, hurry: Callable[[], None]) -> None:
         self.message = message
@@ -45,14 +45,14 @@ class Sent:
         """Created only if something waits, because nothing waits for most messages."""
         self.outcome: Outcome | None = None
         """The outcome; None while the put is in flight."""
-        self.is_asked_after = False
+        self.was_awaited = False
         """Whether the program has awaited the outcome, so that it knows of a failure."""
         self.is_withdrawn = False
         """Whether the call that waited was cancelled, so that the message need not be sent any more."""
 
     def __await__(self) -> Generator[Any, None, Added]:
         """Wait for the outcome. Cancelling the wait does not withdraw the message."""
-        self.is_asked_after = True
+        self.was_awaited = True
         if self.outcome is None:
             self._hurry()
             yield from asyncio.shield(self._until_settled()).__await__()
@@ -84,7 +84,7 @@ class Sent:
         Args:
             call: Called in the event loop with `Added` or an error. An exception that it raises is logged.
         """
-        self.is_asked_after = True
+        self.was_awaited = True
 
         def report(_: asyncio.Future[None]) -> None:
             assert self.outcome is not None  # noqa: S101  # set before the future is done

@@ -30,7 +30,7 @@ from queuelet.client.encoding import encode_message, encode_payload
 from queuelet.client.errors import Closed
 from queuelet.client.messages import new_message
 from queuelet.client.options import MessageOptions, ProducerOptions
-from queuelet.client.pending_put import Added, Sent
+from queuelet.client.pending_put import Added, PendingPut
 from queuelet.client.send_buffer import NEVER, SendBuffer
 from queuelet.client.serializers import BYTES, Item, Serializer
 from queuelet.client.text import check_text
@@ -77,7 +77,7 @@ class Producer(Generic[Item]):
 
         Args:
             client: An open client.
-            queue: The queue's name or id.
+            queue: The queue's name or ID.
             serializer: Converts items to bytes.
             batch_messages: The largest number of messages in one call.
             batch_bytes: About the largest number of bytes in one call; a larger message is sent alone.
@@ -185,7 +185,7 @@ class Producer(Generic[Item]):
 
         Raises:
             NotSent: The message could not be sent in time, and is not in the queue.
-            QueueFull: There was no space for the message in time.
+            QueueFull: There was no room for the message in time.
             MessageTooLarge: The message is larger than the server allows.
             Unreachable: The server went away during the call, so the message may or may not be in the queue.
             Closed: The producer or its client is closed; the message is not in the queue.
@@ -195,7 +195,7 @@ class Producer(Generic[Item]):
             item, tags=tags, message_id=message_id, priority=priority, delay=delay, not_before=not_before, ttl=ttl,
             timeout=timeout,
         )  # fmt: skip
-        sent.is_asked_after = True
+        sent.was_awaited = True
         try:
             if not self._is_sent_by_caller and not self._batch.in_flight and len(self._buffer.buffered) == 1:
                 await self._send_here()
@@ -223,9 +223,9 @@ class Producer(Generic[Item]):
         self,
         item: Item,
         *,
-        timeout: Seconds | None = None,  # noqa: ASYNC109  # as `put`
+        timeout: Seconds | None = None,  # noqa: ASYNC109  # it decides the outcome of the message, not only the wait
         **options: Unpack[MessageOptions],
-    ) -> Sent:
+    ) -> PendingPut:
         """Put an item into the queue, and return before it is sent. Blocks while too many messages are unsettled.
 
         Await the returned put for its outcome, or leave it: closing the producer raises errors that were never awaited.
@@ -260,9 +260,9 @@ class Producer(Generic[Item]):
         loop = self._loop
         seconds = self._timeout if seconds is None else seconds
         deadline = NEVER if seconds is None else loop.time() + seconds
-        sent = Sent(message, deadline, buffer.hurry)
+        sent = PendingPut(message, deadline, buffer.hurry)
         if buffer.callers or buffer.is_full(sent.size):
-            await buffer.wait_for_space(sent.size, deadline)
+            await buffer.wait_for_room(sent.size, deadline)
         if timeout is not None:
             # Other deadlines are checked when their batch is built, which is soon enough for the producer's timeout.
             loop.call_at(deadline, buffer.expire, sent)
@@ -352,7 +352,7 @@ class Producer(Generic[Item]):
     # Closing
 
     async def _retry_last(self) -> None:
-        """Repeat the call in flight once more without waiting for space, to learn its outcome."""
+        """Repeat the call in flight once more without waiting for room, to learn its outcome."""
         if self._task is None or not self._batch.is_idempotent:
             return
         now = self._loop.time()

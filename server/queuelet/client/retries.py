@@ -17,10 +17,14 @@ from queuelet.errors import (
 )
 
 UNAVAILABLE = (Unreachable, DeadlineExceeded, ServerDraining, StoreFailed, ClientSilent)
-"""The server is unreachable, starting, or reopening its store. The outcome of the call is not known."""
+"""The server is unreachable, starting, draining or reopening its store, or it ended the stream of a silent client.
+
+A call that is not a stream had no effect if it ended with `ServerDraining`. After `Unreachable`, `DeadlineExceeded` and
+`StoreFailed` it may have had one. Requests on a stream may have had one whichever error ended the stream.
+"""
 
 FULL = (QueueFull, MemoryExhausted, StoreFull, TooMany)
-"""There is no space now. The call had no effect, and a retry may succeed later."""
+"""There is no room now. The call had no effect, and a retry may succeed later."""
 
 
 class Backoff:

@@ -1,4 +1,4 @@
-"""The buffer of a producer: messages that wait to be sent, and callers that wait for space."""
+"""The buffer of a producer: messages that wait to be sent, and callers that wait for room."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from queuelet.client.errors import Closed, NotSent
-from queuelet.client.pending_put import Outcome, Sent
+from queuelet.client.pending_put import Outcome, PendingPut
 from queuelet.client.put_failures import PutFailures
 from queuelet.client.retries import UNAVAILABLE
 from queuelet.errors import QueueletError
@@ -34,12 +34,12 @@ class SendBuffer:
         self.last_error: QueueletError | None = None
         """Why the latest messages could not be added; None after a success."""
         self.failures = PutFailures()
-        self.buffered: deque[Sent] = deque()
+        self.buffered: deque[PendingPut] = deque()
         self.unsettled = 0
         """The number of messages without an outcome: those here, and those in flight."""
         self._unsettled_bytes = 0
         self.callers: deque[object] = deque()
-        """The calls that wait for space, in FIFO order. A new call waits behind them."""
+        """The calls that wait for room, in FIFO order. A new call waits behind them."""
         self._is_hurried = False
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
@@ -47,16 +47,16 @@ class SendBuffer:
     # Adding messages
 
     def is_full(self, size: int) -> bool:
-        """Return whether there is no space for a message of this size."""
+        """Return whether there is no room for a message of this size."""
         count = self.unsettled
         return count >= self._max_messages or (count > 0 and self._unsettled_bytes + size > self._max_bytes)
 
-    async def wait_for_space(self, size: int, deadline: float) -> None:
-        """Wait for space for a message, in FIFO order, so that one busy task does not starve others.
+    async def wait_for_room(self, size: int, deadline: float) -> None:
+        """Wait for room for a message, in FIFO order, so that one busy task does not starve others.
 
         Raises:
             Closed: The producer was closed meanwhile.
-            QueueletError: There was no space until the deadline.
+            QueueletError: There was no room until the deadline.
         """
         self.hurry()
         place = object()
@@ -75,7 +75,7 @@ class SendBuffer:
         if self.is_full(size):
             raise self.timeout_error()
 
-    def append(self, put: Sent) -> None:
+    def append(self, put: PendingPut) -> None:
         """Add a message."""
         self.buffered.append(put)
         self.unsettled += 1
@@ -114,9 +114,9 @@ class SendBuffer:
     def _is_gathered(self) -> bool:
         return self._is_hurried or len(self.buffered) >= self.batch_messages
 
-    def next_batch(self, now: float) -> list[Sent]:
+    def next_batch(self, now: float) -> list[PendingPut]:
         """Take the messages of the next batch. Those that have timed out are settled instead."""
-        batch: list[Sent] = []
+        batch: list[PendingPut] = []
         size = 0
         while self.buffered and len(batch) < self.batch_messages:
             put = self.buffered[0]
@@ -130,13 +130,13 @@ class SendBuffer:
             size += put.size
         return batch
 
-    def put_back(self, batch: list[Sent]) -> None:
+    def put_back(self, batch: list[PendingPut]) -> None:
         """Return the messages of a batch to the front of the buffer."""
         self.buffered.extendleft(reversed(batch))
 
     # Outcomes
 
-    def settle(self, put: Sent, outcome: Outcome) -> None:
+    def settle(self, put: PendingPut, outcome: Outcome) -> None:
         """Set the outcome of a message, unless it has one."""
         if put.outcome is not None:
             return
@@ -147,7 +147,7 @@ class SendBuffer:
         if isinstance(outcome, QueueletError) and not put.is_withdrawn:
             self.failures.note(put, outcome)
 
-    def expire(self, put: Sent) -> None:
+    def expire(self, put: PendingPut) -> None:
         """Fail a message that has timed out, unless it is in flight, because then the response decides."""
         if not put.done() and put in self.buffered:
             self.buffered.remove(put)
@@ -160,7 +160,7 @@ class SendBuffer:
         reason = f" ({self.last_error.message})" if self.last_error else ""
         return NotSent(f"the message could not be sent in time and is not in queue {self._queue}{reason}")
 
-    async def wait_until_settled(self, puts: Iterable[Sent]) -> None:
+    async def wait_until_settled(self, puts: Iterable[PendingPut]) -> None:
         """Wait until these messages have an outcome."""
         for put in puts:
             while not put.done():

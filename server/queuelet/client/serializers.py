@@ -76,7 +76,7 @@ class JsonSerializer:
         # JSON has an escape for lone surrogates, as in file names that are not UTF-8. They only occur in strings.
         return text.encode(errors="backslashreplace")
 
-    def load(self, payload: bytes, /) -> Any:  # noqa: ANN401  # as above
+    def load(self, payload: bytes, /) -> Any:  # noqa: ANN401  # JSON has no narrower type in Python
         """Return the value. Raise `ValueError` if the payload is not JSON."""
         return json.loads(payload)
 

@@ -28,7 +28,7 @@ from queuelet.client.client import Client
 from queuelet.client.consumer import Consumer, Handler
 from queuelet.client.errors import Closed
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
-from queuelet.client.pending_put import Added, Sent
+from queuelet.client.pending_put import Added, PendingPut
 from queuelet.client.producer import Producer
 from queuelet.client.retries import UNAVAILABLE
 from queuelet.client.serializers import BYTES, Item, Serializer
@@ -215,7 +215,7 @@ class Sharder(Generic[Item]):
         """
         return await self._producer_for(key).put(item, **options)
 
-    async def send(self, item: Item, *, key: str = "", **options: Unpack[PutOptions]) -> Sent:
+    async def send(self, item: Item, *, key: str = "", **options: Unpack[PutOptions]) -> PendingPut:
         """Put an item into the shard of its key, and return before it is sent.
 
         Args:

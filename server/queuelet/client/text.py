@@ -10,12 +10,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from queuelet.errors import InvalidArgument
-
-LONGEST_CONSUMER = 256
-"""The longest consumer name that the server accepts, in bytes."""
-
-LONGEST_REASON = 1_024
-"""The longest reason that the server accepts, in bytes."""
+from queuelet.limits import LONGEST_REASON
 
 _SHOWN = 80
 """How much of an invalid value an error text shows, in characters."""

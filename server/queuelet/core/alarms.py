@@ -27,7 +27,7 @@ class Alarms:
     """The alarms of all queues of a server."""
 
     def __init__(self) -> None:
-        # The id comes first, because sleepers themselves cannot be compared.
+        # `id` comes first, because sleepers themselves cannot be compared.
         self._heap: Deadlines[tuple[int, Sleeper]] = Deadlines(lambda at, key: at == key[1].next_event)
         self.on_earlier: Callable[[int], None] = lambda _: None
         """Called with the new `next_at` when it becomes earlier."""

@@ -11,12 +11,19 @@ and the line.
 Measured with 1,000,000 messages; test_memory_overhead.py checks it.
 """
 
+OWN_ID_OVERHEAD = 160
+"""Memory that an ID given by a producer takes in addition, in bytes: it is indexed in both directions."""
+
+RESPONSE_OVERHEAD = 160
+"""Memory that a stored response takes in addition to its bytes, in bytes."""
+
 
 class MemoryBudget:
-    """Counts the memory of messages, and refuses more than the watermark.
+    """Counts the memory in use, and refuses more than the watermark.
 
-    It counts the messages that are stored or waiting instead of the process's resident memory, because resident memory
-    does not shrink when objects are freed: the server would refuse messages even after its queues were emptied.
+    It counts the memory of the process at its start, plus the messages that are stored or waiting and the queues. It
+    does not follow the process's resident memory, because that does not shrink when objects are freed: the server would
+    refuse messages even after its queues were emptied.
     """
 
     __slots__ = ("incoming", "used", "watermark")
@@ -33,8 +40,8 @@ class MemoryBudget:
         used = self.used + self.incoming
         if used + cost > self.watermark:
             raise MemoryExhausted(
-                f"memory: messages use {used:,} of the {self.watermark:,} bytes that they may use; "
-                "remove some, or raise --memory-watermark",
+                f"memory: {used:,} of the {self.watermark:,} bytes are used; "
+                "remove messages or queues, or raise --memory-watermark",
                 used=used,
                 watermark=self.watermark,
             )

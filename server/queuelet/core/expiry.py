@@ -11,8 +11,7 @@ from queuelet.core.delays import Delays
 from queuelet.core.message import Rank
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import created_of
-
-_SECOND = 1_000_000_000
+from queuelet.limits import SECOND_NS
 
 
 class Expiries:
@@ -93,4 +92,4 @@ class Expiries:
 
 
 def _nanoseconds(ttl_seconds: int | None) -> int:
-    return NEVER if ttl_seconds is None else ttl_seconds * _SECOND
+    return NEVER if ttl_seconds is None else ttl_seconds * SECOND_NS

@@ -7,32 +7,20 @@ Add can overtake it, because Adds that may not wait are refused while others wai
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from queuelet.bounds import UNBOUNDED
 from queuelet.core import refusals
 from queuelet.core.browsing import Browser
 from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
+from queuelet.core.host import Host
 from queuelet.core.plain_batch import PlainBatch
-from queuelet.core.refusals import Refuser
 from queuelet.core.states import States
 from queuelet.core.storage import Messages, Store
-from queuelet.core.waiting import AddLine, AddResult, Draft, Duplicate, TakerLine, WaitingAdd
-from queuelet.definition import QueueDefinition
+from queuelet.core.waiters import Waiters
+from queuelet.core.waiting import AddLine, AddResult, Draft, Duplicate, WaitingAdd
+from queuelet.definition import EventKind, QueueDefinition
 from queuelet.errors import InvalidArgument, MemoryExhausted, QueueFull, QueueletError
 from queuelet.ids import MessageIds
-
-
-class Host(Refuser, Protocol):
-    """The queue, as far as its intake needs to know it."""
-
-    next_event: int
-
-    def set_alarm(self, at: int) -> None:
-        """Call `advance` at this time, or earlier."""
-
-    def check_waiting(self, peer: str) -> None:
-        """Raise `TooMany` if no more calls from this address may wait."""
 
 
 class Intake:
@@ -52,6 +40,7 @@ class Intake:
         "_store",
         "_takers",
         "_tally",
+        "_waiters",
         "is_paused",
         "refused_full",
         "refused_memory",
@@ -68,7 +57,7 @@ class Intake:
         ids: MessageIds,
         states: States,
         browser: Browser,
-        takers: TakerLine,
+        waiters: Waiters,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -80,11 +69,13 @@ class Intake:
         self._states = states
         self._expiries = states.expiries
         self._browser = browser
-        self._takers = takers
+        self._takers = waiters.takers
+        self._waiters = waiters
         self._limit = queue.definition.limit
         self._is_draining = queue.definition.draining
         self.waiting = AddLine(budget)
         """The Adds that wait for room."""
+        waiters.include(self.waiting)
         self.is_paused = False
         """Whether waiting Adds do not proceed, even if there is room."""
         self.refused_full = 0
@@ -146,7 +137,7 @@ class Intake:
             return waiting
         size = sum(draft.size for draft in waiting.rest)
         try:
-            self._queue.check_waiting(peer)
+            self._waiters.check(peer)
             self._budget.check(size)
         except QueueletError as error:
             self.refused_memory += isinstance(error, MemoryExhausted)
@@ -222,6 +213,8 @@ class Intake:
             at = self._states.add_ranked(seq, body, draft.terms.rank(now), own_id, now)
         if at < self._queue.next_event:
             self._queue.set_alarm(at)
+        if self._states.tails is not None:
+            self._states.tails.report(EventKind.ADDED, (seq,), (body,), now)
         if self._takers and seq not in self._states.delays.until:
             self._takers.wake(1)
         return body
@@ -241,6 +234,8 @@ class Intake:
         tally, count = self._tally, len(batch)
         bodies = batch.stored(self._ids, tally.next_seq, now)
         self._messages.append_many(tally.next_seq, bodies)
+        if self._states.tails is not None:
+            self._states.tails.report(EventKind.ADDED, range(tally.next_seq, tally.next_seq + count), bodies, now)
         tally.next_seq += count
         tally.enqueued += count
         self._queue.set_alarm(now + self._expiries.ttl)

@@ -1,4 +1,7 @@
-"""The queues of a server: looked up by ID or name, created and deleted by calls or by declarations."""
+"""The queues of a server: looked up by ID or name, created and deleted by calls or by declarations.
+
+`declarations.py` decides what a declaration changes and who may make it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import NamedTuple
 from queuelet.bounds import Bounds
 from queuelet.core.alarms import Alarms
 from queuelet.core.budget import MemoryBudget
+from queuelet.core.declarations import check_removal, definition_after, owner_removed
 from queuelet.core.queue import QUEUE_OVERHEAD, Queue
 from queuelet.core.removed_owners import RemovedOwners
 from queuelet.core.storage import Store, StoredQueue
@@ -17,13 +21,10 @@ from queuelet.core.tokens import Tokens
 from queuelet.definition import Counts, Owner, QueueDefinition, StoreKind
 from queuelet.errors import (
     InvalidArgument,
-    NotOwner,
-    OwnerRemoved,
     QueueExists,
     QueueletError,
     QueueNotFound,
     StoreFailed,
-    StoreMismatch,
     StoreUnavailable,
     TooMany,
 )
@@ -35,7 +36,7 @@ STORE_FLAGS = {StoreKind.DISK: "--data-dir"}
 """The flags that enable the stores that are optional."""
 
 
-class Declared(NamedTuple):
+class DeclaredQueue(NamedTuple):
     """The outcome of a declaration, and its queue."""
 
     outcome: DeclareOutcome
@@ -100,16 +101,24 @@ class Manager:
 
         Raises:
             QueueNotFound: there is no such queue.
+            StoreFailed: a store could not be read when the server started, and may have the queue.
             InvalidArgument: the reference is empty.
         """
         queue = self._by_id.get(reference) or self.find(reference)
         if queue is not None:
             return queue
         _check_given(reference, field)
+        self._check_complete()
         if len(reference) > self.bounds.name_length:
             shown = f"{reference[:80]}..."
             raise QueueNotFound(f"there is no queue {shown}", queue=shown, why=why_not_uuid(reference))
         raise QueueNotFound(f"there is no queue {reference}", queue=parse_uuid(reference) or reference)
+
+    def _check_complete(self) -> None:
+        """Raise `StoreFailed` if the queues of a store could not be read, because an unknown queue may exist then."""
+        for store in self.stores.values():
+            if not store.epoch:
+                raise StoreFailed(f"there is no such queue in memory, and the others cannot be read: {store.problem}")
 
     def after(self, number: int, count: int) -> list[Queue]:
         """Return up to `count` queues with larger numbers than this, in order of creation."""
@@ -238,60 +247,40 @@ class Manager:
         if tag in tags:
             self.redefine(queue, replace(queue.definition, tags=tuple(t for t in tags if t != tag)), now=now)
 
-    def declare(self, declaration: QueueDeclaration, *, now: int) -> Declared:
-        """Create a queue or change it so that it matches its declaration.
-
-        A declaration without an owner does not change the owner. The order of tags does not matter.
+    def declare(self, declaration: QueueDeclaration, *, now: int) -> DeclaredQueue:
+        """Create a queue or change it so that it matches its declaration, as `definition_after` says.
 
         Raises:
-            NotOwner: the queue has another owner, or none, and the declaration does not adopt it.
             OwnerRemoved: the queue of the owner's object was removed recently.
-            StoreMismatch: the queue is in another store.
-            QueueletError: also the errors of `new` and `redefine`.
+            QueueletError: also the errors of `definition_after`, `new` and `redefine`.
         """
         wanted = declaration.definition
-        queue = self._by_name.get(wanted.name)
         if wanted.owner and self._removed_owners.has(wanted.owner.uid, now):
-            raise OwnerRemoved(
-                f"queue {wanted.name} was removed along with its object {wanted.owner.name}, uid {wanted.owner.uid}; "
-                "declare it for an object that exists, or retry in a minute",
-                uid=wanted.owner.uid,
-            )
+            raise owner_removed(wanted, wanted.owner)
+        queue = self._by_name.get(wanted.name)
         if queue is None:
-            return Declared(DeclareOutcome.CREATED, self.new(wanted, now=now, queue_id=declaration.queue_id))
-        present = queue.definition
-        if wanted.owner and not declaration.adopt and not (present.owner and present.owner.may_be(wanted.owner)):
-            raise _not_owner(queue, wanted.owner, "set adopt to take it over")
-        if wanted.store != present.store:
-            raise StoreMismatch(
-                f"queue {queue.label} is in store {present.store.name} and cannot move to {wanted.store.name}; "
-                "delete it first, or use another name for the new queue",
-                queue=queue.id,
-                store=present.store.name,
-            )
-        if set(wanted.tags) == set(present.tags):
-            wanted = replace(wanted, tags=present.tags)
-        wanted = replace(wanted, owner=_owner_after(present.owner, wanted.owner))
+            return DeclaredQueue(DeclareOutcome.CREATED, self.new(wanted, now=now, queue_id=declaration.queue_id))
+        present, wanted = queue.definition, definition_after(queue, declaration)
         if wanted == present:
-            return Declared(DeclareOutcome.UNCHANGED, queue)
+            return DeclaredQueue(DeclareOutcome.UNCHANGED, queue)
         self.redefine(queue, wanted, now=now)
         previous = present.owner if wanted.owner != present.owner else None
-        return Declared(DeclareOutcome.UPDATED, queue, previous)
+        return DeclaredQueue(DeclareOutcome.UPDATED, queue, previous)
 
     def remove(self, reference: str, owner: Owner | None, *, now: int) -> Counts | None:
         """Delete a queue if it has this owner, or if no owner is given. Return its counts; None if it did not exist.
 
         Raises:
             NotOwner: the queue has another owner or none, or its owner's object has a different uid.
+            StoreFailed: a store could not be read when the server started, and may have the queue.
             InvalidArgument: the reference is empty.
         """
         _check_given(reference, "queue_id")
         queue = self.find(reference)
+        if queue is None:
+            self._check_complete()
         if queue and owner:
-            present = queue.definition.owner
-            same_object = present and (not owner.uid or not present.uid or owner.uid == present.uid)
-            if not present or not present.may_be(owner) or not same_object:
-                raise _not_owner(queue, owner, "omit the owner to remove it anyway")
+            check_removal(queue, owner)
         if owner and owner.uid:
             self._removed_owners.note(owner.uid, now)
         return self.delete(queue) if queue else None
@@ -339,31 +328,8 @@ async def _all(commits: Sequence[Awaitable[None]]) -> None:
 
 def _check_given(reference: str, field: str) -> None:
     if not reference:
-        raise InvalidArgument(f"{field}: give the id or the name of a queue", field=field)
-
-
-def _owner_after(present: Owner | None, declared: Owner | None) -> Owner | None:
-    """Return the owner after a declaration. A known uid of the namespace stays if the declaration has none."""
-    if present and declared and present.name == declared.name and not declared.namespace_uid:
-        return replace(declared, namespace_uid=present.namespace_uid)
-    return declared or present
+        raise InvalidArgument(f"{field}: give the ID or the name of a queue", field=field)
 
 
 def _cost(definition: QueueDefinition) -> int:
     return QUEUE_OVERHEAD + sum(len(key) + len(value) for key, value in definition.tags)
-
-
-def _not_owner(queue: Queue, owner: Owner, remedy: str) -> NotOwner:
-    present = queue.definition.owner
-    return NotOwner(
-        f"queue {queue.label} belongs to {_described(present)}, not to {_described(owner)}; {remedy}",
-        queue=queue.id,
-        owner=present.name if present else "",
-        uid=present.uid if present else "",
-    )
-
-
-def _described(owner: Owner | None) -> str:
-    if owner is None:
-        return "no owner"
-    return f"{owner.name} of namespace {owner.namespace_uid}" if owner.namespace_uid else owner.name

@@ -48,7 +48,7 @@ class Rank(NamedTuple):
     """Its own time to live, in nanoseconds; 0 for none."""
 
 
-class Delivery:
+class DeliveryRecord:
     """The deliveries of a message that was delivered or is dead. Messages that were never delivered have none."""
 
     __slots__ = (
@@ -75,7 +75,7 @@ class Delivery:
         superseded: tuple[int, ...] = (),
         reason: int = 0,
         history: bytes = b"",
-        by_stream: bool = False,  # noqa: FBT001, FBT002  # as all of these
+        by_stream: bool = False,  # noqa: FBT001, FBT002  # by place is faster
     ) -> None:
         self.state = state
         self.count = count

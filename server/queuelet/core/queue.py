@@ -6,9 +6,10 @@ as ending leases; it runs before each call that depends on it, and when the queu
 queue at a time, so the limit is exact without locks.
 
 A `Queue` has the calls and their order, and leaves the work to its parts: `Intake` adds messages and has the Adds that
-wait for room, `States` has the state of each message and the transitions over time, `Claims` has the consumers,
-`Browser` finds messages, and `refusals` has the errors. Pop and Receive access the parts of these directly because they
-have to be fast.
+wait for room, `States` has the state of each message and the transitions over time, `Browser` finds messages, and
+`refusals` has the errors. Pop and Receive access the parts of these directly because they have to be fast. Three parts
+have calls of their own: `waiters` has the calls that wait, `claims` the consumers, and `responses` the responses that
+are stored for retries.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from queuelet.core import refusals
 from queuelet.core.alarms import Alarms
-from queuelet.core.browsing import Browser, Page
+from queuelet.core.browsing import Browser, Located, Page
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.consumers import Claim, Claims
 from queuelet.core.deadlines import NEVER
@@ -26,16 +27,17 @@ from queuelet.core.leases import Leased
 from queuelet.core.request_ids import ResponseCache
 from queuelet.core.states import States
 from queuelet.core.storage import Messages, Store
+from queuelet.core.tailing import Event, Tail, Tails
 from queuelet.core.tokens import Tokens
-from queuelet.core.waiting import AddResult, Draft, Duplicate, TakerLine, Waiter, WaitingAdd
-from queuelet.definition import Counts, MessageState, QueueDefinition, TryOutcome
+from queuelet.core.waiters import Waiters
+from queuelet.core.waiting import AddResult, Draft, Duplicate, TakerLine, WaitingAdd
+from queuelet.definition import Counts, EventKind, MessageState, QueueDefinition, TryOutcome
 from queuelet.errors import LeaseLost, QueueletError
 from queuelet.ids import MessageIds
+from queuelet.limits import SECOND_NS
 
 QUEUE_OVERHEAD = 4_096
 """The memory of an empty queue without tags, in bytes."""
-
-_SECOND = 1_000_000_000
 
 
 class Queue:
@@ -90,22 +92,21 @@ class Queue:
         self.deleted = False
         self.tally = messages.tally
         self.refused_empty = 0
-        self.refused_waiting = 0
         self.next_event = NEVER
         self._last_counts: Counts | None = None
-        self._keeps_answer = False
-        self.answers = ResponseCache(messages, definition.name or queue_id)
         self._messages = messages
+        self._budget = budget
         self._alarms = alarms
-        self._max_waiting = max_waiting
-        self._max_waiting_per_peer = max_waiting_per_peer
-        self._claims = Claims(tokens)
         self._waiting_takers = TakerLine()
         self._ended: QueueletError | None = None
         self._states = States(
             messages, settings=definition.delivery, budget=budget, tokens=tokens, takers=self._waiting_takers
         )
         self._order = self._states.order
+        self.waiters = Waiters(
+            self, self._states, self._waiting_takers, most=max_waiting, most_per_peer=max_waiting_per_peer
+        )
+        self.claims = Claims(self, tokens=tokens, states=self._states, waiters=self.waiters)
         ids = MessageIds(messages.id_prefix)
         self._browser = Browser(messages, ids, self._states)
         self._intake = Intake(
@@ -116,9 +117,10 @@ class Queue:
             ids=ids,
             states=self._states,
             browser=self._browser,
-            takers=self._waiting_takers,
+            waiters=self.waiters,
         )
         self._waiting_adds = self._intake.waiting
+        self.responses = ResponseCache(self, messages, self._intake)
         self._states.restore(now)
         if len(messages):
             self.advance(now)
@@ -182,13 +184,8 @@ class Queue:
         tally = self.tally
         return (
             tally.enqueued + tally.consumed + tally.purged + tally.leased + tally.acked + tally.nacked
-            + tally.released + tally.expired + tally.buried + tally.redriven + self._states.woken
+            + tally.released + tally.expired + tally.buried + tally.redriven + self._states.delays_ended
         )  # fmt: skip
-
-    @property
-    def waiting(self) -> int:
-        """The number of calls that wait: for room, for a message, or to become the exclusive consumer."""
-        return len(self._waiting_adds) + len(self._waiting_takers) + self._claims.in_line
 
     @property
     def taken(self) -> int:
@@ -242,8 +239,7 @@ class Queue:
             TooMany: the maximum number of calls wait on this queue, in all or from this address.
             MemoryExhausted: the memory budget has no room for the messages while they wait.
         """
-        if now >= self.next_event:
-            self.advance(now)
+        self._advance_if_due(now)
         return self._intake.wait_to_add(drafts, done, now, peer)
 
     def give_up_adding(self, waiting: WaitingAdd, now: int) -> None:
@@ -261,7 +257,7 @@ class Queue:
         """
         if now >= self.next_event:
             self._catch_up(now)
-        if self._claims.holder is not None:
+        if self.claims.holder is not None:
             raise refusals.held(self)
         messages = self._messages
         if messages.ranks and self._order.ranked:
@@ -275,6 +271,8 @@ class Queue:
             taken = first
         seq, body = taken
         self.tally.consumed += 1
+        if self._states.tails is not None:
+            self._states.tails.report(EventKind.POPPED, (seq,), (body,), now)
         if messages.deliveries or messages.ranks:
             self._states.forget(seq)
         if self._waiting_adds:
@@ -291,10 +289,12 @@ class Queue:
         """
         if now >= self.next_event:
             self._catch_up(now)
-        if self._claims.holder is not None:
+        if self.claims.holder is not None:
             raise refusals.held(self)
         seqs, bodies = self._order.take_many(maximum, max_bytes)
         self.tally.consumed += len(bodies)
+        if self._states.tails is not None:
+            self._states.tails.report(EventKind.POPPED, seqs, bodies, now)
         if self._messages.deliveries or self._messages.ranks:
             for seq in seqs:
                 self._states.forget(seq)
@@ -315,37 +315,6 @@ class Queue:
         if now >= self.next_event:
             self._catch_up(now)
         return self._order.first_many(maximum, max_bytes)[1]
-
-    # Waiting for a message
-
-    def wait_for_message(self, waiter: Waiter, *, first: bool = False) -> None:
-        """Wake a waiter when a message is ready. Another call may take that message first.
-
-        Args:
-            waiter: woken at most once.
-            first: whether to wait before the others, because it was woken and another call took the message.
-
-        Raises:
-            TooMany: the maximum number of calls wait on this queue, in all or from this address.
-        """
-        self.check_waiting(waiter.peer)
-        if first:
-            self._waiting_takers.appendleft(waiter)
-        else:
-            self._waiting_takers.append(waiter)
-
-    def stop_waiting(self, waiter: Waiter) -> bool:
-        """Stop waiting for a message. Return whether the waiter was still waiting, that is, not woken before."""
-        return self._waiting_takers.leave(waiter)
-
-    def give_up_waiting(self, waiter: Waiter) -> None:
-        """Stop waiting for a message. If the waiter was woken already, wake the next one instead."""
-        if not self.stop_waiting(waiter):
-            self.pass_turn()
-
-    def pass_turn(self) -> None:
-        """Wake the next waiter if a message is ready, because the last one that was woken may have taken none."""
-        self._waiting_takers.wake(min(1, self.ready))
 
     # Leasing
 
@@ -368,23 +337,25 @@ class Queue:
         """
         if now >= self.next_event:
             self._catch_up(now)
-        if self._claims.holder is not None and self._claims.holder is not claim:
+        if self.claims.holder is not None and self.claims.holder is not claim:
             raise refusals.held(self)
-        deadline = now + (lease or self.definition.delivery.lease_seconds * _SECOND)
+        deadline = now + (lease or self.definition.delivery.lease_seconds * SECOND_NS)
         if self._states.is_voiding:
             return Leased([], 0, [], deadline)  # voided messages return, and may come before the first
         seqs, bodies = self._order.checkout_many(maximum, max_bytes)
         if not seqs:
             return Leased([], 0, [], deadline)
         first, counts = self._states.lease(seqs, deadline, now, consumer, by_stream=claim is not None)
-        if self._keeps_answer:
+        if self._states.tails is not None:
+            self._states.tails.report(EventKind.LEASED, seqs, bodies, now, consumer)
+        if self.responses.is_storing:
             self._messages.mark_changed(seqs)  # a durable response is useless without its leases
         else:
             self._messages.mark_leased(seqs)
         self.set_alarm(deadline)
         return Leased(bodies, first, counts, deadline)
 
-    def ack(self, tokens: Iterable[int], now: int) -> list[QueueletError | None]:
+    def ack(self, tokens: Sequence[int], now: int) -> list[QueueletError | None]:
         """Remove the messages of these leases. Return an error or None for each token.
 
         The newest token of a message is valid even after its lease has ended, until the message is redelivered,
@@ -392,12 +363,14 @@ class Queue:
         """
         if now >= self.next_event:
             self.advance(now)
+        if self._states.tails is not None:
+            self._states.report_acked(self._states.tails, tokens, now)
         results, acked = self._states.ack(tokens)
         if acked:
             self._intake.wake_waiting(now)
         return results
 
-    def nack(  # noqa: PLR0913  # as `receive`
+    def nack(  # noqa: PLR0913  # each is a fact of its own, and all are named
         self,
         tokens: Iterable[int],
         now: int,
@@ -419,8 +392,7 @@ class Queue:
             dead: whether the messages die immediately.
             unused: whether the deliveries are not counted, because no handler got the messages.
         """
-        if now >= self.next_event:
-            self.advance(now)
+        self._advance_if_due(now)
         results = self._states.nack(tokens, now, outcome, reason, now + delay, dead=dead, unused=unused)
         self.set_alarm(self._states.next_at)
         return results
@@ -430,9 +402,8 @@ class Queue:
 
         Return an error or None for each token, and the new deadline.
         """
-        if now >= self.next_event:
-            self.advance(now)
-        deadline = now + (lease or self.definition.delivery.lease_seconds * _SECOND)
+        self._advance_if_due(now)
+        deadline = now + (lease or self.definition.delivery.lease_seconds * SECOND_NS)
         results = self._states.extend(tokens, deadline)
         self.set_alarm(deadline)
         return results, deadline
@@ -441,53 +412,19 @@ class Queue:
         """Return whether the lease of this token has not ended."""
         return not isinstance(self._states.held_by(token), QueueletError)
 
+    def deadline_of(self, token: int) -> int:
+        """Return when the lease of this token ends, in ns since 1970; 0 if it has ended."""
+        held = self._states.held_by(token)
+        return 0 if isinstance(held, QueueletError) else held[1].until
+
     def has_lost(self, token: int) -> bool:
         """Return whether the lease of this token has expired or was superseded by a newer one."""
         return isinstance(self._states.held_by(token), LeaseLost)
 
-    # Consumers
-
     @property
-    def is_held(self) -> bool:
-        """Whether an exclusive consumer holds the queue, so that no other call may take messages."""
-        return self._claims.holder is not None
-
-    def check_free(self) -> None:
-        """Raise `QueueHeld` if an exclusive consumer holds the queue."""
-        if self.is_held:
-            raise refusals.held(self)
-
-    def claim(self, claim: Claim) -> None:
-        """Add a consumer. An exclusive one becomes the holder now if there is none, otherwise after those before it.
-
-        When a consumer becomes the holder all leases end, and their messages return to their old positions before it
-        gets the first message.
-
-        Raises:
-            QueueHeld: the consumer is not exclusive, and there is a holder.
-            TooMany: the maximum number of calls wait on this queue, in all or from this address.
-        """
-        if claim.is_exclusive:
-            self.check_waiting(claim.peer)
-        else:
-            self.check_free()
-        was_held = self.is_held
-        self._claims.add(claim)
-        if self.is_held and not was_held:
-            self._void_leases()
-            # Calls that wait for a message have to be refused now.
-            self._waiting_takers.wake_all()
-
-    def release_claim(self, claim: Claim) -> None:
-        """Remove a consumer. If it held the queue, the next exclusive one does, or all calls may take messages."""
-        before = self._claims.holder
-        self._claims.drop(claim)
-        if before is self._claims.holder:
-            return
-        if self.is_held:
-            self._void_leases()
-        else:
-            self._waiting_takers.wake(self.ready)
+    def waiting_adds(self) -> int:
+        """The number of calls that wait for room."""
+        return len(self._waiting_adds)
 
     # Browsing, purging and redriving
 
@@ -495,14 +432,33 @@ class Queue:
         """Return the queued message with this ID (in canonical form), or None."""
         return self._browser.find(message_id)
 
-    def browse(self, after: int, count: int, states: Iterable[MessageState] = (), *, now: int) -> Page:
+    def locate(self, message_ids: Iterable[bytes]) -> list[Located]:
+        """Return where the messages with these IDs are, for `browse`. Some of them may not be stored."""
+        return self._browser.locate(message_ids)
+
+    def browse(  # noqa: PLR0913  # each is a fact of its own, and most are named
+        self,
+        place: int,
+        count: int,
+        states: Iterable[MessageState] = (),
+        *,
+        now: int,
+        descending: bool = False,
+        among: Sequence[Located] | None = None,
+    ) -> Page:
         """Read up to `count` messages after a sequence number, in the order of the numbers. Return those in `states`.
 
-        No states mean all states. Messages in line are only read if READY is among the states.
+        No states mean all states. Messages in line are only read if READY is among the states. If `descending`, the
+        messages before the number are read, in the reverse order. `among` limits them to some that were located, in the
+        order of their numbers.
         """
-        if now >= self.next_event:
-            self.advance(now)
-        return self._browser.page(after, count, states)
+        self._advance_if_due(now)
+        return self._browser.page(place, count, states, descending=descending, among=among)
+
+    def count_ids(self, message_ids: Iterable[bytes], now: int, states: Iterable[MessageState] = ()) -> int:
+        """Return how many messages `purge_ids` would remove. The IDs must differ."""
+        self._advance_if_due(now)
+        return self._states.count_among(self._browser.seqs_of(message_ids), set(states))
 
     def purge_ids(self, message_ids: Iterable[bytes], now: int, states: Iterable[MessageState] = ()) -> int:
         """Remove the messages with these IDs, if they are in `states`. Return how many were removed."""
@@ -513,9 +469,8 @@ class Queue:
 
         No states mean all states.
         """
-        if now >= self.next_event:
-            self.advance(now)
-        count = self._states.purge(seqs, set(states))
+        self._advance_if_due(now)
+        count = self._states.purge(seqs, set(states), now)
         self._intake.wake_waiting(now)
         return count
 
@@ -528,12 +483,39 @@ class Queue:
 
         They keep their priority and their history. The tokens of their earlier leases become invalid.
         """
-        if now >= self.next_event:
-            self.advance(now)
+        self._advance_if_due(now)
         count = self._states.redrive(seqs, now)
         self.set_alarm(self._states.next_at)
         self._waiting_takers.wake(count)
         return count
+
+    # Tailing
+
+    def tail(self, tail: Tail) -> None:
+        """Report to a tail what happens to the messages from now on."""
+        if self._states.tails is None:
+            self._states.tails = Tails(self._messages, self._budget)
+        self._states.tails.add(tail)
+
+    @property
+    def tails(self) -> int:
+        """The number of tails."""
+        return 0 if self._states.tails is None else len(self._states.tails)
+
+    def end_tail(self, tail: Tail) -> None:
+        """Report to a tail no longer."""
+        tails = self._states.tails
+        if tails is not None:
+            tails.remove(tail)
+            if not tails:
+                self._states.tails = None
+
+    def take_events(self, tail: Tail, count: int) -> list[Event]:
+        """Return what was reported to a tail, at most `count` events, with the messages that are still stored."""
+        return [
+            event if event.body is not None else event._replace(body=self._messages.look(event.seq))
+            for event in tail.take(count, self._budget)
+        ]
 
     # Committing, changing and closing
 
@@ -570,6 +552,8 @@ class Queue:
         self._ended = error
         self.next_event = 0  # so that every call runs `advance`, which raises the error
         self._states.clear()
+        if self._states.tails is not None:
+            self._states.tails.wake()
         self.end_waiting(error)
 
     def check_exists(self) -> None:
@@ -586,7 +570,7 @@ class Queue:
         """End waiting Adds with an error, and wake all calls that wait for a message and all consumers."""
         self._waiting_adds.refuse(error)
         self._waiting_takers.wake_all()
-        self._claims.notify_all()
+        self.claims.notify_all()
 
     # Time
 
@@ -599,10 +583,15 @@ class Queue:
         """
         self.check_exists()
         self._states.advance(now)
-        self.answers.drop_old(now)
+        self.responses.drop_old(now)
         self._intake.wake_waiting(now)
         self.next_event = NEVER
-        self.set_alarm(min(self._states.next_at, self.answers.next_at))
+        self.set_alarm(min(self._states.next_at, self.responses.next_at))
+
+    def _advance_if_due(self, now: int) -> None:
+        """Make overdue transitions if there are any. Frequent calls, such as Add and Ack, have the condition inline."""
+        if now >= self.next_event:
+            self.advance(now)
 
     def _catch_up(self, now: int) -> None:
         """Make all overdue transitions that matter for a delivery: expired messages must not be delivered.
@@ -612,60 +601,6 @@ class Queue:
         self.advance(now)
         while self._states.is_behind(now):
             self.advance(now)
-
-    # Idempotent calls
-
-    def take_once(self, key: bytes, take: Callable[[], bytes], now: int) -> bytes:
-        """Call `take` and store its response, so that a retry with the same key gets the same response.
-
-        A retry returns the stored response without calling `take`. An empty response is not stored. Waiting Adds do not
-        proceed in between, because otherwise the store might commit the removal of messages without the response.
-
-        Raises:
-            TooManyAnswers: the response could not be stored.
-            QueueletError: also the errors of `take`.
-        """
-        stored = self.answers.lookup_or_admit(key, now)
-        if stored is not None:
-            return stored
-        self._keeps_answer = self._intake.is_paused = True
-        try:
-            answer = take()
-            if answer:
-                self.keep_answer(key, answer, now)
-        finally:
-            self._keeps_answer = self._intake.is_paused = False
-            self._intake.wake_waiting(now)
-        return answer
-
-    def keep_answer(self, key: bytes, answer: bytes, now: int) -> None:
-        """Store the response of a call, in the same commit as the changes that the call made."""
-        self.answers.keep(key, answer, now)
-        self.set_alarm(self.answers.next_at)
-
-    # Internals
-
-    def check_waiting(self, peer: str) -> None:
-        """Raise `TooMany` if no more calls from this address may wait."""
-        waiting = self.waiting
-        if waiting >= self._max_waiting:
-            self.refused_waiting += 1
-            raise refusals.too_many(self)
-        # The calls per address are counted only if they may be too many, instead of at every start and end of a wait.
-        if waiting >= self._max_waiting_per_peer:
-            of_peer = self._waiting_of(peer)
-            if of_peer >= self._max_waiting_per_peer:
-                self.refused_waiting += 1
-                raise refusals.too_many_of_peer(self, peer, of_peer)
-
-    def _waiting_of(self, peer: str) -> int:
-        """Return how many calls from one address wait."""
-        lines: tuple[Iterable[WaitingAdd | Waiter], ...] = (self._waiting_adds, self._waiting_takers)
-        return sum(each.peer == peer for line in lines for each in line) + self._claims.in_line_of(peer)
-
-    def _void_leases(self) -> None:
-        self._states.void_leases()
-        self.set_alarm(self._states.next_at)
 
     def set_alarm(self, at: int) -> None:
         """Call `advance` at this time, or earlier."""

@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from queuelet.definition import Counts, QueueDefinition
+from queuelet.core.host import Host
 from queuelet.errors import QueueDraining, QueueEmpty, QueueFull, QueueHeld, QueueNotFound, TooMany
 
 
-class Refuser(Protocol):
-    """A queue, as far as its errors need to know it."""
-
-    id: str
-    definition: QueueDefinition
-
-    @property
-    def label(self) -> str:
-        """The name of the queue, or its ID."""
-
-    @property
-    def counts(self) -> Counts:
-        """The number of messages in each state."""
-
-    @property
-    def waiting(self) -> int:
-        """The number of calls that wait on the queue."""
-
-
-def full(queue: Refuser) -> QueueFull:
+def full(queue: Host) -> QueueFull:
     """Return the error for an Add without room, or with other Adds waiting before it."""
     counts, limit = queue.counts, queue.definition.limit
     return QueueFull(
@@ -39,12 +18,12 @@ def full(queue: Refuser) -> QueueFull:
     )
 
 
-def empty(queue: Refuser) -> QueueEmpty:
+def empty(queue: Host) -> QueueEmpty:
     """Return the error for a queue without ready messages."""
     return QueueEmpty(f"queue {queue.label} has no message that is ready", queue=queue.id)
 
 
-def held(queue: Refuser) -> QueueHeld:
+def held(queue: Host) -> QueueHeld:
     """Return the error for a call that takes messages while an exclusive consumer holds the queue."""
     return QueueHeld(
         f"queue {queue.label} is held by an exclusive consumer; to wait for your turn, consume it with exclusive set",
@@ -52,27 +31,27 @@ def held(queue: Refuser) -> QueueHeld:
     )
 
 
-def draining(queue: Refuser) -> QueueDraining:
+def draining(queue: Host) -> QueueDraining:
     """Return the error for an Add to a draining queue."""
     return QueueDraining(f"queue {queue.label} is draining; it accepts no new messages", queue=queue.id)
 
 
-def deleted(queue: Refuser) -> QueueNotFound:
+def deleted(queue: Host) -> QueueNotFound:
     """Return the error for a call on a queue that was deleted."""
     return QueueNotFound(f"queue {queue.label} was deleted", queue=queue.id)
 
 
-def too_many(queue: Refuser) -> TooMany:
+def too_many(queue: Host, waiting: int) -> TooMany:
     """Return the error for a call that cannot wait because too many calls wait."""
     return TooMany(
-        f"queue {queue.label}: {queue.waiting:,} calls are waiting, the maximum for one queue; "
+        f"queue {queue.label}: {waiting:,} calls are waiting, the maximum for one queue; "
         "retry later, or raise --max-waiting",
         queue=queue.id,
-        waiting=queue.waiting,
+        waiting=waiting,
     )
 
 
-def too_many_of_peer(queue: Refuser, peer: str, waiting: int) -> TooMany:
+def too_many_of_peer(queue: Host, peer: str, waiting: int) -> TooMany:
     """Return the error for a call that cannot wait because too many calls from its address wait."""
     return TooMany(
         f"queue {queue.label}: {waiting:,} calls from {peer} are waiting, the maximum for one address; "

@@ -16,7 +16,7 @@
 
 A message that is popped, acked or purged has no state any more. Ready messages are in the `ReadyOrder`, delayed ones in
 `Delays` and dead ones in `dead`; `Leases` has the tokens and deadlines of leases. A message that was delivered or died
-has a `Delivery`. The store saves deliveries and ranks, and `restore` rebuilds everything else from them.
+has a `DeliveryRecord`. The store saves deliveries and ranks, and `restore` rebuilds everything else from them.
 
 `advance` makes the transitions that are due at a certain time, and `next_at` is the time of the next one. The queue has
 to call `advance` then.
@@ -24,7 +24,7 @@ to call `advance` then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 from sortedcontainers import SortedList
@@ -33,13 +33,14 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.delays import Delays
 from queuelet.core.expiry import Expiries
 from queuelet.core.leases import LEASE_OVERHEAD, Leases
-from queuelet.core.message import Delivery, Rank
+from queuelet.core.message import DeliveryRecord, Rank
 from queuelet.core.order import RANK_OVERHEAD, ReadyOrder
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import HISTORY, failed_try, newest_tries
+from queuelet.core.tailing import Tails
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiting import TakerLine
-from queuelet.definition import Counts, DeathReason, DeliverySettings, MessageState, TryOutcome
+from queuelet.definition import Counts, DeathReason, DeliverySettings, EventKind, MessageState, TryOutcome
 from queuelet.errors import LeaseLost, QueueletError
 
 _SLICE = 1_000
@@ -61,11 +62,12 @@ class States:
         "_voided",
         "dead",
         "delays",
+        "delays_ended",
         "expiries",
         "leased",
         "leases",
         "order",
-        "woken",
+        "tails",
     )
 
     def __init__(
@@ -88,8 +90,10 @@ class States:
         self.delays = Delays()
         self.dead: SortedList[int] = SortedList()
         self.expiries = Expiries(messages, self.delays, settings.message_ttl_seconds)
-        self.woken = 0
+        self.delays_ended = 0
         """The number of delays that have ended."""
+        self.tails: Tails | None = None
+        """Who is told what happens to messages; None for nobody."""
         self._voided: list[int] = []
         """The tokens of leases that still have to be voided."""
         messages.report_damaged(self._lose)
@@ -121,7 +125,7 @@ class States:
             return delivery.state
         return MessageState.DELAYED if seq in self.delays.until else MessageState.READY
 
-    def held_by(self, token: int) -> tuple[int, Delivery] | QueueletError:
+    def held_by(self, token: int) -> tuple[int, DeliveryRecord] | QueueletError:
         """Return the leased message of a token and its delivery, or the error if there is none."""
         seq = self.leases.seqs.get(token)
         if seq is None:
@@ -144,7 +148,7 @@ class States:
         self.order.put(seq)
         return expiry
 
-    def leave(self, seq: int, delivery: Delivery | None) -> None:
+    def leave(self, seq: int, delivery: DeliveryRecord | None) -> None:
         """Remove a message from its current state. It stays stored, and in the line until it is discarded."""
         if delivery is not None and delivery.state is MessageState.LEASED:
             self.leased -= 1
@@ -174,7 +178,7 @@ class States:
         """Rebuild the states of messages outside the line from the deliveries and ranks that the store has loaded."""
         messages = self._messages
         self._budget.used += self._overhead
-        ended: list[tuple[int, Delivery]] = []
+        ended: list[tuple[int, DeliveryRecord]] = []
         for seq, delivery in messages.deliveries.items():
             self.leases.restore(seq, delivery.token, delivery.superseded)
             if delivery.state is MessageState.LEASED:
@@ -226,7 +230,7 @@ class States:
         for seq in seqs:
             delivery = deliveries.get(seq)
             if delivery is None:
-                delivery = deliveries[seq] = Delivery(MessageState.LEASED, 1, token, deadline, now, consumer)
+                delivery = deliveries[seq] = DeliveryRecord(MessageState.LEASED, 1, token, deadline, now, consumer)
                 counts.append(1)
             else:
                 self._messages.tally.redelivered += 1
@@ -273,26 +277,28 @@ class States:
         messages.tally.acked += acked
         return results, acked
 
-    def nack(  # noqa: PLR0913  # as `Queue.nack`, of which it is a part
+    def report_acked(self, tails: Tails, tokens: Iterable[int], now: int) -> None:
+        """Report the messages of tokens that are about to be acked."""
+        seqs = self.leases.seqs
+        tails.report_removals(EventKind.ACKED, [seqs[token] for token in dict.fromkeys(tokens) if token in seqs], now)
+
+    def nack(  # noqa: PLR0913  # each is a fact of its own
         self,
         tokens: Iterable[int],
         now: int,
         outcome: TryOutcome,
         reason: str,
-        wake: int,
+        ready_at: int,
         *,
         dead: bool,
         unused: bool,
     ) -> list[QueueletError | None]:
         """End the leases of tokens without an ack, as `end_try` does. Return an error or None for each."""
-        results: list[QueueletError | None] = []
-        for token in tokens:
-            held = self.held_by(token)
-            if isinstance(held, QueueletError):
-                results.append(held)
-                continue
-            self.end_try(*held, now, outcome, reason, wake, dead=dead, unused=unused)
-            results.append(None)
+
+        def end(_: int, seq: int, delivery: DeliveryRecord) -> None:
+            self.end_try(seq, delivery, now, outcome, reason, ready_at, dead=dead, unused=unused)
+
+        results = self._change_leases(tokens, end)
         tally = self._messages.tally
         if outcome is TryOutcome.NACKED:
             tally.nacked += results.count(None)
@@ -302,28 +308,24 @@ class States:
 
     def extend(self, tokens: Iterable[int], deadline: int) -> list[QueueletError | None]:
         """Change the deadline of leases. Return an error or None for each token."""
-        results: list[QueueletError | None] = []
-        for token in tokens:
-            held = self.held_by(token)
-            if isinstance(held, QueueletError):
-                results.append(held)
-                continue
-            seq, delivery = held
+
+        def extend(token: int, seq: int, delivery: DeliveryRecord) -> None:
             delivery.until = deadline
             self.leases.extend(token, deadline)
             self._messages.mark_changed((seq,))
-            results.append(None)
+
+        results = self._change_leases(tokens, extend)
         self._messages.tally.extended += results.count(None)
         return results
 
     def end_try(  # noqa: PLR0913, PLR0917  # each is a fact of its own
         self,
         seq: int,
-        delivery: Delivery,
+        delivery: DeliveryRecord,
         now: int,
         outcome: TryOutcome,
         reason: str,
-        wake: int,
+        ready_at: int,
         *,
         dead: bool = False,
         unused: bool = False,
@@ -336,7 +338,7 @@ class States:
             now: the time.
             outcome: how the lease ended, for the history.
             reason: why, for the history.
-            wake: when the message becomes ready; not later than `now` for immediately.
+            ready_at: when the message becomes ready; not later than `now` for immediately.
             dead: whether the message dies.
             unused: whether the message was never handed to the consumer's handler. Such a delivery is not counted and
                 not added to the history.
@@ -353,10 +355,12 @@ class States:
         if delivery.count >= self._settings.max_deliveries:
             self._bury(seq, delivery, DeathReason.MAX_DELIVERIES, now)
             return
-        if wake > now:
+        if self.tails is not None:
+            self.tails.report_change(EventKind.RETURNED, seq, delivery, now, now - delivery.since)
+        if ready_at > now:
             delivery.state = MessageState.DELAYED
-            delivery.until = wake
-            self.delays.add(seq, wake)
+            delivery.until = ready_at
+            self.delays.add(seq, ready_at)
         else:
             delivery.state = MessageState.READY
             self.order.put(seq)
@@ -384,19 +388,25 @@ class States:
         self._messages.tally.redriven += count
         return count
 
-    def purge(self, seqs: Iterable[int], states: AbstractSet[MessageState]) -> int:
+    def purge(self, seqs: Iterable[int], states: AbstractSet[MessageState], now: int) -> int:
         """Remove messages, if they are in `states`; no states mean all. Return how many were removed."""
         messages = self._messages
         count = 0
         for seq in seqs:
             if states and messages.get(seq) is not None and self.of(seq) not in states:
                 continue
+            if self.tails is not None:
+                self.tails.report_removals(EventKind.PURGED, (seq,), now)
             self.leave(seq, messages.deliveries.get(seq))
             if messages.discard(seq) is not None:
                 count += 1
             self.forget(seq)
         messages.tally.purged += count
         return count
+
+    def count_among(self, seqs: Iterable[int], states: AbstractSet[MessageState]) -> int:
+        """Return how many of these messages are stored and in `states`; no states mean all."""
+        return sum(self._messages.get(seq) is not None and (not states or self.of(seq) in states) for seq in seqs)
 
     # Time
 
@@ -426,6 +436,20 @@ class States:
 
     # Internals
 
+    def _change_leases(
+        self, tokens: Iterable[int], change: Callable[[int, int, DeliveryRecord], None]
+    ) -> list[QueueletError | None]:
+        """Call `change` with each token, its message and its delivery. Return an error or None for each token."""
+        results: list[QueueletError | None] = []
+        for token in tokens:
+            held = self.held_by(token)
+            if isinstance(held, QueueletError):
+                results.append(held)
+            else:
+                change(token, *held)
+                results.append(None)
+        return results
+
     def _redrive(self, seq: int, now: int) -> None:
         self.dead.remove(seq)
         messages = self._messages
@@ -436,11 +460,13 @@ class States:
         delivery = messages.deliveries[seq]
         self._supersede(seq, delivery)
         delivery.state, delivery.count, delivery.token, delivery.reason = MessageState.READY, 0, 0, 0
+        if self.tails is not None:
+            self.tails.report_change(EventKind.REDRIVEN, seq, delivery, now)
         messages.mark_changed((seq,))
         self.expiries.watch(seq)
         self.order.put(seq)
 
-    def _supersede(self, seq: int, delivery: Delivery) -> None:
+    def _supersede(self, seq: int, delivery: DeliveryRecord) -> None:
         """Mark the newest token of a message as superseded. Only the last `HISTORY` ones are remembered."""
         if not delivery.token:
             return
@@ -450,8 +476,10 @@ class States:
         self.leases.supersede(seq, (last,))
         delivery.superseded = kept
 
-    def _bury(self, seq: int, delivery: Delivery, reason: DeathReason, now: int) -> None:
+    def _bury(self, seq: int, delivery: DeliveryRecord, reason: DeathReason, now: int) -> None:
         """Make a message dead that was removed from its state."""
+        if self.tails is not None:
+            self.tails.report_change(EventKind.DIED, seq, delivery, now)
         delivery.state = MessageState.DEAD
         delivery.reason = reason
         delivery.since = now
@@ -494,7 +522,7 @@ class States:
                 delivery.state = MessageState.READY
                 self._messages.mark_changed((seq,))
             self.order.put(seq)
-            self.woken += 1
+            self.delays_ended += 1
             self._takers.wake(1)
 
     def _bury_expired(self, now: int) -> None:
@@ -507,7 +535,7 @@ class States:
                 continue  # it will be tracked again if it becomes ready
             self.leave(seq, delivery)
             if delivery is None:
-                delivery = self._messages.deliveries[seq] = Delivery(MessageState.DEAD)
+                delivery = self._messages.deliveries[seq] = DeliveryRecord(MessageState.DEAD)
                 self._budget.used += LEASE_OVERHEAD
             self._bury(seq, delivery, DeathReason.EXPIRED, now)
 

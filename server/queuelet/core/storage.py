@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Seque
 from dataclasses import dataclass
 from typing import Protocol
 
-from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.definition import QueueDefinition
 
 
@@ -28,7 +28,7 @@ class Messages(Protocol):
         """The ranks of messages that have one, by sequence number. The queue changes them and calls `mark_changed`."""
 
     @property
-    def deliveries(self) -> MutableMapping[int, Delivery]:
+    def deliveries(self) -> MutableMapping[int, DeliveryRecord]:
         """The deliveries of messages, by sequence number. The queue changes them and calls `mark_changed`."""
 
     @property
@@ -36,8 +36,8 @@ class Messages(Protocol):
         """The counters of the queue. They are saved with every commit."""
 
     @property
-    def answers(self) -> MutableMapping[bytes, int]:
-        """The expiry times of the stored responses, by key, in the order of `keep_answer`."""
+    def responses(self) -> MutableMapping[bytes, int]:
+        """The expiry times of the stored responses, by key, in the order of `store_response`."""
 
     @property
     def id_prefix(self) -> bytes:
@@ -63,7 +63,13 @@ class Messages(Protocol):
     # Adding
 
     def append(self, seq: int, body: bytes, own_id: bytes = b"") -> None:
-        """Add a message to the end of the line. `seq` is larger than any before; `own_id` is the producer's ID."""
+        """Add a message to the end of the line.
+
+        Args:
+            seq: the sequence number, which is larger than any before.
+            body: the message in its stored form.
+            own_id: the ID that the producer gave to the message, empty if the server made it.
+        """
 
     def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
         """Add messages to the end of the line, numbered from `first` on, which is larger than any before."""
@@ -72,10 +78,6 @@ class Messages(Protocol):
         """Add a message with a rank, outside the line. `seq` is larger than any before."""
 
     # The line
-
-    @property
-    def first_in_line(self) -> int:
-        """The sequence number of the first message in line, 0 if the line is empty."""
 
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return the first messages in line: at most `count`, and at most `max_bytes` unless the first is larger."""
@@ -97,6 +99,9 @@ class Messages(Protocol):
     def get(self, seq: int) -> bytes | None:
         """Return the message with this sequence number, or None if it is not stored or is damaged."""
 
+    def look(self, seq: int) -> bytes | None:
+        """Return the message, as `get` does, but do not set a damaged one aside, so that nothing changes."""
+
     def discard(self, seq: int) -> int | None:
         """Remove a message, in line or not. Return its size in bytes, or None if it is not stored.
 
@@ -109,6 +114,9 @@ class Messages(Protocol):
         It returns at most `count`, and at most `max_bytes` together unless the first is larger.
         """
 
+    def before(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """Return the messages before a sequence number, as `after` does, but in the reverse order: the newest first."""
+
     def seq_of(self, own_id: bytes) -> int | None:
         """Return the sequence number of the message with this ID from a producer, or None."""
 
@@ -120,13 +128,13 @@ class Messages(Protocol):
 
     # Responses for retries of idempotent calls
 
-    def keep_answer(self, key: bytes, until: int, answer: bytes) -> None:
-        """Store a response, in the same commit as the changes of its call. `until` goes into `answers`."""
+    def store_response(self, key: bytes, until: int, response: bytes) -> None:
+        """Store a response, in the same commit as the changes of its call. `until` goes into `responses`."""
 
-    def answer(self, key: bytes) -> bytes | None:
+    def response(self, key: bytes) -> bytes | None:
         """Return a stored response, or None."""
 
-    def forget_answers(self, keys: Iterable[bytes]) -> None:
+    def forget_responses(self, keys: Iterable[bytes]) -> None:
         """Drop stored responses."""
 
     # Everything
@@ -160,7 +168,10 @@ class Store(Protocol):
 
     @property
     def epoch(self) -> str:
-        """An ID that changes if the store has lost its contents, and only then."""
+        """A random ID. A changed one means that the store lost or replaced its contents, as a restore does.
+
+        Empty if the contents cannot be read.
+        """
 
     @property
     def is_durable(self) -> bool:

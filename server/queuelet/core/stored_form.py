@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from queuelet.core.message import Delivery, Terms
+from queuelet.core.message import DeliveryRecord, Terms
 from queuelet.definition import MessageState, TryOutcome
 from queuelet.ids import MessageIds
 from queuelet.tags import Tag, Tags
@@ -35,8 +35,14 @@ _TERMS = 11 + _TIME + 2 * 11 + 2
 HISTORY = 20
 """The maximum number of failed tries in the history of a message."""
 
+_PAYLOAD_KEY = 0x12
+"""The key of the field `payload = 2` of `Message`."""
+
 _TRY = 0x42
 """The key of the field `tries = 8` of `BrowsedMessage`."""
+
+_PAYLOAD = 0x12
+"""The key of the field `payload = 2` of `Message`."""
 
 
 class NewMessage(NamedTuple):
@@ -58,7 +64,7 @@ class NewMessage(NamedTuple):
         payload, tags, _, terms = self
         metadata = b"\x0a\x24%b%b%b" % (message_id, _created(created), tags)
         if terms is not None:
-            content = _field(0x12, payload) if payload else b""
+            content = _field(_PAYLOAD, payload) if payload else b""
             return _field(0x0A, _field(0x0A, metadata) + content + _terms(terms, created))
         if not payload:
             return _field(0x0A, _field(0x0A, metadata))
@@ -145,23 +151,45 @@ def id_of(body: bytes) -> bytes:
     return body[place + 3 : place + 3 + _UUID_LENGTH]
 
 
-def browsed(body: bytes, state: MessageState, until: int, delivery: Delivery | None, most: int) -> bytes:
+def payload_contains(body: bytes, part: bytes) -> bool:
+    """Return whether the payload of a stored message contains these bytes. It is searched without being copied."""
+    return body.find(part, *_payload_range(body)) >= 0
+
+
+def browsed(  # noqa: PLR0913, PLR0917  # each is a fact of its own
+    body: bytes,
+    state: MessageState,
+    until: int,
+    delivery: DeliveryRecord | None,
+    most: int,
+    payload_bytes: int | None = None,
+) -> bytes:
     """Return a stored message with its state and delivery, as a field `messages = 1` of `BrowseResponse`.
 
-    The oldest tries are omitted if the result would be larger than `most` bytes otherwise.
+    The oldest tries are omitted if the result would be larger than `most` bytes otherwise, and so is the consumer's
+    name. A payload of more than `payload_bytes` is cut.
     """
+    start, end = _payload_range(body)
+    size = end - start
+    if payload_bytes is not None and size > payload_bytes:
+        body = _with_payload_cut(body, start, end, payload_bytes)
     more = b"\x10%c" % state
+    if size:
+        more += b"\x48" + varint(size)
     if delivery is not None and delivery.count:
         more += b"\x18" + varint(delivery.count)
     if until:
         more += _field(0x22, _time(until))
     if delivery is None:
         return _field(0x0A, body + more)
-    if state is MessageState.LEASED and delivery.consumer:
-        more += _field(0x2A, delivery.consumer.encode())
     if state is MessageState.DEAD:
         more += b"\x30%c%b" % (delivery.reason, _field(0x3A, _time(delivery.since)))
     left = most - len(body) - len(more) - _KEY_AND_LENGTH
+    if state is MessageState.LEASED and delivery.consumer:
+        consumer = _field(0x2A, delivery.consumer.encode())
+        if len(consumer) <= left:
+            more += consumer
+            left -= len(consumer)
     tries = delivery.history
     return _field(0x0A, body + more + (tries if len(tries) <= left else newest_tries(tries, left)))
 
@@ -193,11 +221,25 @@ def delivered(bodies: Iterable[bytes], first_token: int, counts: Iterable[int], 
     return b"".join(pieces)
 
 
+def cut_payload(body: bytes, most: int) -> tuple[bytes, int]:
+    """Return a stored message with at most `most` bytes of its payload, and the size of the whole payload in bytes."""
+    place = _metadata_length_place(body)
+    length, start = varint_at(body, place)
+    metadata_end = start + length
+    if metadata_end == len(body) or body[metadata_end] != _PAYLOAD_KEY:
+        return body, 0
+    size, begin = varint_at(body, metadata_end + 1)
+    if size <= most:
+        return body, size
+    payload = _field(_PAYLOAD_KEY, body[begin : begin + most]) if most else b""
+    return _field(0x0A, b"%b%b%b" % (body[place - 1 : metadata_end], payload, body[begin + size :])), size
+
+
 DELIVERY_ENVELOPE = _KEY_AND_LENGTH + 9 + _TIME + 6
 """The maximum number of bytes around a message in the response to Receive."""
 
 
-def failed_try(outcome: TryOutcome, delivery: Delivery, ended: int, reason: str) -> bytes:
+def failed_try(outcome: TryOutcome, delivery: DeliveryRecord, ended: int, reason: str) -> bytes:
     """Return a failed delivery as a field `tries = 8` of `BrowsedMessage`."""
     fields = b"\x08%c%b%b" % (outcome, _field(0x12, _time(delivery.since)), _field(0x1A, _time(ended)))
     if delivery.consumer:
@@ -230,6 +272,24 @@ def _metadata(body: bytes) -> pb.Metadata:
     """Return the metadata of a stored message without parsing its payload."""
     length, start = varint_at(body, _metadata_length_place(body))
     return pb.Metadata.FromString(body[start : start + length])
+
+
+def _payload_range(body: bytes) -> tuple[int, int]:
+    """Return where the payload of a stored message begins and ends. Both are 0 if it is empty."""
+    length, start = varint_at(body, _metadata_length_place(body))
+    place = start + length
+    if place == len(body) or body[place] != _PAYLOAD:
+        return 0, 0
+    size, begin = varint_at(body, place + 1)
+    return begin, begin + size
+
+
+def _with_payload_cut(body: bytes, start: int, end: int, size: int) -> bytes:
+    """Return a stored message with only the first `size` bytes of its payload, which is from `start` to `end`."""
+    place = _metadata_length_place(body)
+    length, metadata = varint_at(body, place)
+    payload = _field(_PAYLOAD, body[start : start + size]) if size else b""
+    return _field(0x0A, b"%b%b%b" % (body[place - 1 : metadata + length], payload, body[end:]))
 
 
 def _metadata_length_place(body: bytes) -> int:

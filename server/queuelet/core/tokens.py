@@ -1,6 +1,6 @@
 """Tokens: numbers that only increase, even across restarts, so that they can be used for fencing.
 
-A system that a consumer passes its token to can reject a consumer with a smaller token than the last one.
+A system that the work writes to can refuse any token that is smaller than the last one it saw.
 """
 
 from __future__ import annotations

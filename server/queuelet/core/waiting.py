@@ -6,12 +6,33 @@ Nothing blocks here. A waiting call leaves a callback, which is called when it i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.message import Terms
 from queuelet.errors import QueueletError
+
+
+class Consumer(NamedTuple):
+    """What a consumer knows of itself: a stream, or a call that waits for a message."""
+
+    since: int
+    """When it began, in ns since 1970."""
+    peer: str
+    """Its address and port, as the transport writes them."""
+    name: str = ""
+    """The name that it gave itself."""
+    credit: int = 0
+    """How many more messages it may be sent."""
+    tokens: Collection[int] = ()
+    """The leases that it was given and has not settled. Some of them may have ended."""
+    last_settled: int = 0
+    """When it last settled a lease, in ns since 1970; 0 for never."""
+
+
+Describe = Callable[[], Consumer]
+"""Returns what a consumer knows of itself now."""
 
 
 class Draft(Protocol):
@@ -117,33 +138,35 @@ class AddLine(deque[WaitingAdd]):
             self.complete_first()
 
 
-class Waiter(NamedTuple):
+class Taker(NamedTuple):
     """A call that waits for a message."""
 
     wake: Callable[[], None]
     """Called when there is a message that the call can try to take."""
     peer: str = ""
     """The address that the call comes from."""
+    describe: Describe | None = None
+    """Describes the consumer; None for a call that is not listed, or is listed by its claim."""
 
 
-class TakerLine(deque[Waiter]):
+class TakerLine(deque[Taker]):
     """The calls that wait for a message. A call that is woken may find the message taken, and then waits again."""
 
     __slots__ = ()
 
-    def leave(self, waiter: Waiter) -> bool:
-        """Remove a waiter that waits no longer. Return whether the waiter was in the line."""
+    def leave(self, taker: Taker) -> bool:
+        """Remove a taker that waits no longer. Return whether the taker was in the line."""
         try:
-            self.remove(waiter)
+            self.remove(taker)
         except ValueError:
             return False
         return True
 
     def wake(self, count: int) -> None:
-        """Wake the first `count` waiters once each. A waiter may wake the next one or wait again meanwhile."""
+        """Wake the first `count` waiters once each. A taker may wake the next one or wait again meanwhile."""
         first = [self.popleft() for _ in range(min(count, len(self)))]
-        for waiter in first:
-            waiter.wake()
+        for taker in first:
+            taker.wake()
 
     def wake_all(self) -> None:
         """Wake all current waiters."""

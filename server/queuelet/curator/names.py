@@ -6,7 +6,7 @@ overflowed 2**31. The part before it depends on the recipe:
 - queue (DistributedQueue): `queue-`
 - priority (DistributedPriorityQueue): `queue-`, `0` below zero and `1` otherwise, and the int32 in 8 hex digits
 - delay (DistributedDelayQueue): `queue-|`, the epoch in milliseconds in 8 hex digits or more, `|`
-- id (DistributedIdQueue): `queue-|`, the id, `|`
+- id (DistributedIdQueue): `queue-|`, the ID, `|`
 - simple (SimpleDistributedQueue): `qn-`
 
 If a consumer fails, its item is put back under the plain name of the first recipe, except in an `id` queue. That name
@@ -161,7 +161,7 @@ def _delay_or_id(texts: list[str], example: str) -> Recipe:
     # Eleven decimal digits may be telephone numbers instead.
     if all(map(_EPOCH_OF_OUR_TIME.fullmatch, texts)) and not all(map(str.isdecimal, texts)):
         return Recipe.DELAY
-    raise AmbiguousNames(f"the text between the bars of {example} may be a time or an id")
+    raise AmbiguousNames(f"the text between the bars of {example} may be a time or an ID")
 
 
 def in_order(names: Iterable[Name]) -> list[Name]:

@@ -3,9 +3,10 @@
 `process.py` starts and stops it. `grpc_transport.py` passes calls to endpoints (`endpoint.py`), which call `handlers/`;
 `local_calls.py` passes them the calls of the gateway.
 `requests.py` and `plain_request.py` parse requests, and `replies.py` builds responses. `http.py` serves the HTTP port,
-`metrics.py` and `latency.py` its metrics. `incoming.py` and `sockets.py` limit the memory that connections hold.
-`lifecycle.py` knows whether the server is shutting down, `timer.py` wakes queues, `memory.py` reads memory usage and
-limits, `credentials.py` reads tokens and certificates, and `call_log.py` logs calls.
+`metrics.py`, `latency.py` and `ages.py` its metrics. `incoming.py` and `sockets.py` limit the memory that connections
+hold. `lifecycle.py` knows whether the server is shutting down, `timer.py` wakes queues, `history.py` records their
+numbers, `memory.py` reads memory usage and limits, `credentials.py` reads tokens and certificates, and `call_log.py`
+logs calls.
 """
 
 from queuelet.server.process import Server, Settings, run, serve

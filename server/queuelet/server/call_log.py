@@ -1,6 +1,7 @@
 """Logs successful calls, for `--debug`, by wrapping each handler of a table.
 
-The messages are negz/q's (Q33), but the IDs of queue and message have separate keys. Payloads are never logged.
+The messages are negz/q's (docs/compatibility.md, Q33), but the IDs of queue and message have separate keys. Payloads
+are never logged.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from queuelet.certificates import FileFigures, Validity
+from queuelet.certificates import ExpiryWarnings, FileFigures, Validity
 from queuelet.errors import Unauthenticated
 from queuelet.reminders import Reminder
 from queuelet.server.endpoint import Call
@@ -59,7 +59,7 @@ class Credentials:
         self.tls = tls
         self.token = token
         self._sources = [each for each in (tls, token) if each]
-        self._warned: dict[str, tuple[Validity, int | None]] = {}
+        self._warnings = ExpiryWarnings()
 
     def check(self, now: float) -> None:
         """Reload changed files, and log problems of files and certificates.
@@ -69,12 +69,7 @@ class Credentials:
         """
         for each in self._sources:
             each.reload()
-        for role, validity in self._validities().items():
-            passed = (validity, validity.threshold(now))
-            if self._warned.get(role) != passed:
-                self._warned[role] = passed
-                if problem := validity.problem(now):
-                    log.warning("certificate needs attention", problem=problem)
+        self._warnings.check(self._validities(), now)
 
     def problems(self, now: float) -> list[str]:
         """Return the problems at a time in seconds since 1970, one sentence each."""

@@ -77,7 +77,7 @@ class Method:
 
     name: str
     event: str
-    """The log message of its calls: negz/q's if it has one (Q33)."""
+    """The log message of its calls: negz/q's if it has one (docs/compatibility.md, Q33)."""
     unary: UnaryHandler | None = None
     stream: StreamHandler | None = None
 
@@ -140,7 +140,7 @@ class Endpoint:
             if isinstance(end, ClientGone):
                 return None
             raise
-        except Exception as error:  # noqa: BLE001  # as above
+        except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             return self._refused(error, call, start)
         self._latency.observe(perf_counter() - start)
         return None
@@ -165,7 +165,7 @@ class Endpoint:
             if not is_sending:
                 serving.cancel()
 
-        serving = asyncio.ensure_future(self.method.stream(requests, send_whole, call))  # type: ignore[misc]  # as above
+        serving = asyncio.ensure_future(self.method.stream(requests, send_whole, call))  # type: ignore[misc]  # only for streams
         forget = self._lifecycle.on_stop(stop)
         try:
             await serving
@@ -181,7 +181,7 @@ class Endpoint:
         except asyncio.CancelledError:
             self._latency.observe_refused(perf_counter() - start, CANCELLED)
             raise
-        except Exception as error:  # noqa: BLE001  # as above
+        except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             return self._refused(error, call, start)
         self._latency.observe(perf_counter() - start)
         return waited

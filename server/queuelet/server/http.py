@@ -31,7 +31,7 @@ median.
 """
 
 
-class ServerEndpoints(HttpPort):
+class ServerHttpPort(HttpPort):
     """`/metrics`, `/healthz`, `/readyz` and `/quitquitquit`."""
 
     def __init__(  # noqa: PLR0913  # each is a part of its own, and all are named

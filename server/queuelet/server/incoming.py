@@ -46,7 +46,7 @@ _UNCROWDED = 0.8
 class Flow:
     """The bytes of one connection."""
 
-    __slots__ = ("calls", "handed_over", "held", "peer", "spared", "unguarded")
+    __slots__ = ("calls", "handed_over", "held", "overhead_correction", "peer", "unguarded")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -56,7 +56,7 @@ class Flow:
         """Open streams among them that need no token."""
         self.handed_over = 0
         """Bytes of complete requests, with the overhead of each."""
-        self.spared = 0
+        self.overhead_correction = 0
         """Correction for `handed_over`, which overestimates the overhead; 0 or less."""
         self.held = 0
         """Estimate of the bytes it holds, made by `update`."""
@@ -71,9 +71,9 @@ class Flow:
 
     def update(self, received: int) -> None:
         """Estimate the bytes it holds from the total received."""
-        unfinished = received - self.spared - self.handed_over
+        unfinished = received - self.overhead_correction - self.handed_over
         if unfinished < 0:
-            self.spared += unfinished
+            self.overhead_correction += unfinished
             unfinished = 0
         self.held = unfinished + self.calls * CALL_BYTES
 

@@ -1,8 +1,8 @@
 """Metrics, collected at scrape time from plain integers.
 
 The path of a message uses no metrics library: queues and latencies count in integers, and this module turns them into
-Prometheus families. The first three have negz/q's names, labels and help texts, word for word (Q30, Q31), so that its
-dashboards keep working.
+Prometheus families. The first three have negz/q's names, labels and help texts, word for word (docs/compatibility.md,
+Q30 and Q31), so that its dashboards keep working.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from queuelet import __version__
 from queuelet.certificates import FileFigures
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.queue import Queue
-from queuelet.core.stored_form import created_of
-from queuelet.errors import StoreFailed
+from queuelet.server.ages import oldest_lease_age, oldest_ready_age
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.stores.disk.stats import DiskStats, Distribution
+from queuelet.web.credential_metrics import CredentialMetrics
 
 TAG_VALUE_BYTES = 128
 """The longest tag value in a series, in bytes; the rest is cut off."""
@@ -74,21 +74,6 @@ def _info(queue: Queue, _: int) -> Iterable[tuple[list[str], float]]:
     definition = queue.definition
     namespace = definition.owner.name.split("/")[-2] if definition.owner and "/" in definition.owner.name else ""
     return [([queue.id, definition.name, namespace, definition.store.name.capitalize()], 1)]
-
-
-def oldest_ready_age(queue: Queue, now: int) -> float | None:
-    """Return the age of the first ready message in seconds; None if there is none, or the store has failed."""
-    try:
-        first = queue.peek_batch(1, 0, now)
-    except StoreFailed:
-        return None
-    return max(0, now - created_of(first[0])) / 1e9 if first else None
-
-
-def oldest_lease_age(queue: Queue, now: int) -> float | None:
-    """Return the age of the oldest lease in seconds; None if there is none."""
-    began = queue.oldest_lease
-    return max(0, now - began) / 1e9 if began else None
 
 
 _FAMILIES = (
@@ -147,11 +132,11 @@ _FAMILIES = (
         "queuelet_queue_limit", "The most messages the queue holds; -1 if unlimited.", lambda q, _: q.definition.limit
     ),
     _gauge("queuelet_queue_stored_bytes", "Bytes of the stored messages.", lambda queue, _: queue.stored_bytes),
-    _gauge("queuelet_queue_waiting_calls", "Calls that wait on the queue.", lambda queue, _: queue.waiting),
+    _gauge("queuelet_queue_waiting_calls", "Calls that wait on the queue.", lambda queue, _: len(queue.waiters)),
     _counter(
         "queuelet_queue_waiting_refused",
         "Calls that were refused because too many wait on the queue, in total or of one address.",
-        lambda queue: queue.refused_waiting,
+        lambda queue: queue.waiters.refused,
     ),
     _QueueFamily(
         lambda: GaugeMetricFamily(
@@ -188,7 +173,7 @@ class HttpFigures(Protocol):
     """The counters of an HTTP port."""
 
     open: int
-    stood_still: int
+    stalled: int
     too_many: int
 
 
@@ -230,7 +215,11 @@ class ServerMetrics(Collector):
         yield from self._latencies.collect()
         yield from _families(
             GaugeMetricFamily,
-            ("memory_accounted_bytes", "Memory accounted to messages, queues and waiting calls.", self._budget.used),
+            (
+                "memory_accounted_bytes",
+                "Memory of the process at its start, plus that of messages, queues and waiting calls.",
+                self._budget.used,
+            ),
             ("memory_watermark_bytes", "Accounted memory above which messages are refused.", self._budget.watermark),
         )
         yield from _incoming_families(self._incoming)
@@ -279,7 +268,7 @@ def _http_families(prefix: str, port: str, figures: HttpFigures) -> Iterator[Met
     closed = CounterMetricFamily(
         f"queuelet_{prefix}_connections_closed", f"Connections to {port} that the server closed.", labels=["reason"]
     )
-    closed.add_metric(["stood_still"], figures.stood_still)
+    closed.add_metric(["stood_still"], figures.stalled)
     closed.add_metric(["too_many"], figures.too_many)
     yield closed
 
@@ -318,33 +307,6 @@ def _histogram(name: str, text: str, seen: Distribution) -> HistogramMetricFamil
     bounds = [*map(str, seen.bounds), "+Inf"]
     family.add_metric([], list(zip(bounds, map(float, accumulate(seen.buckets)), strict=True)), seen.total)
     return family
-
-
-class CredentialMetrics(Collector):
-    """Metrics of the files with certificates and tokens."""
-
-    def __init__(self, figures: Callable[[], Iterable[FileFigures]]) -> None:
-        self._figures = figures
-
-    def collect(self) -> Iterator[Metric]:
-        """Return the metric families."""
-        labels = ["role", "file"]
-        expiry = GaugeMetricFamily(
-            "queuelet_certificate_expiry_timestamp_seconds",
-            "When the certificate in use expires, in seconds since 1970.",
-            labels=labels,
-        )
-        stale = GaugeMetricFamily(
-            "queuelet_credentials_stale",
-            "1 while a file's present content cannot be used and its last good content stays in use.",
-            labels=labels,
-        )
-        for each in self._figures():
-            stale.add_metric([each.role, each.file], float(each.is_stale))
-            if each.expires_at is not None:
-                expiry.add_metric([each.role, each.file], each.expires_at)
-        yield expiry
-        yield stale
 
 
 class _Families(Collector):

@@ -32,8 +32,9 @@ from queuelet.server.call_log import logged
 from queuelet.server.credentials import BearerToken, Credentials
 from queuelet.server.endpoint import Endpoint
 from queuelet.server.grpc_transport import GrpcTransport
-from queuelet.server.handlers import Service
-from queuelet.server.http import ServerEndpoints
+from queuelet.server.handlers.service import Service
+from queuelet.server.history import HistorySampler
+from queuelet.server.http import ServerHttpPort
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Lifecycle
@@ -42,7 +43,7 @@ from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
 from queuelet.server.timer import AlarmTimer
 from queuelet.shutdown import stopped_by_signals
-from queuelet.stores.disk import DiskStore
+from queuelet.stores.disk import DamagedStore, DiskStore, StoreDamaged
 from queuelet.stores.memory import MemoryStore
 from queuelet.tls_files import TlsFiles
 from queuelet.web.connections import HttpConnections
@@ -128,17 +129,20 @@ class Server:
         incoming = IncomingLimit(budget, bounds.incoming_bytes or available_bytes() // 8, bounds.connections)
         self._tokens = Tokens(time_ns())
         stores: dict[StoreKind, Store] = {StoreKind.MEMORY: MemoryStore(budget)}
-        self._disk: DiskStore | None = None
+        self._disk: DiskStore | DamagedStore | None = None
         if settings.data_dir:
             disk = self._disk = self._open_disk(settings.data_dir, budget)
             stores[StoreKind.DISK] = disk
-            self._tokens.begin_at(disk.first_token)
-            # Set only once, because the clock must not step while the process runs, even if the store is reopened.
-            CLOCK.offset = disk.clock.offset
+            if isinstance(disk, DiskStore):
+                self._tokens.begin_at(disk.first_token)
+                # Set only once, because the clock must not step while the process runs, even if the store is reopened.
+                CLOCK.offset = disk.clock.offset
         self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=now_ns())
         self._alarm_timer = AlarmTimer(self.manager.alarms)
+        LINE.share = bounds.long_work_share
         self._lifecycle = Lifecycle()
         self._service = Service(self.manager, self._lifecycle, started=time_ns())
+        self._sampler = HistorySampler(self.manager, self._service.histories)
         latencies = Latencies()
         guard = token.check if token else None
         tables = logged(self._service.tables()) if settings.debug else self._service.tables()
@@ -150,7 +154,7 @@ class Server:
         self._transport = GrpcTransport(endpoints, settings.bounds, incoming)
         connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
         gateway = HttpConnections(bounds.http_seconds, bounds.gateway_connections, idle_seconds=IDLE_SECONDS)
-        self._http = ServerEndpoints(
+        self._http = ServerHttpPort(
             manager=self.manager,
             connections=connections,
             registry=server_registry(
@@ -192,6 +196,7 @@ class Server:
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
         self.gateway_port = await self._listen_gateway()
         self._alarm_timer.start()
+        self._sampler.start()
         self._watch = asyncio.create_task(self._check_credentials())
         await self._transport.start()
         log.info(
@@ -234,17 +239,23 @@ class Server:
             )
             return 0
 
-    def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore:
-        disk = DiskStore(
-            folder,
-            budget=budget,
-            on_failed=self._disk_failed,
-            on_reopened=lambda: self._disk_reopened(disk),
-            on_progress=lambda doing: log.info("migrating the disk store", doing=doing),
-            on_damaged=lambda queue, message, why: log.error(
-                "damaged message set aside", queue=queue, message=message, error=why
-            ),
-        )
+    def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore | DamagedStore:
+        """Open the store of a data folder. If its file is damaged, the queues in memory are served without it."""
+        try:
+            disk = DiskStore(
+                folder,
+                budget=budget,
+                on_failed=self._disk_failed,
+                on_reopened=lambda: self._disk_reopened(disk),
+                on_progress=lambda doing: log.info("migrating the disk store", doing=doing),
+                on_damaged=lambda queue, message, why: log.error(
+                    "damaged message set aside", queue=queue, message=message, error=why
+                ),
+            )
+        except StoreDamaged as error:
+            damaged = DamagedStore(folder, error.message)
+            log.error("disk store damaged; serving without it", error=damaged.problem)  # noqa: TRY400  # no traceback
+            return damaged
         return disk
 
     def _disk_failed(self, why: str) -> None:
@@ -290,6 +301,7 @@ class Server:
         await self._lifecycle.quiet(min(LINGER, self._settings.grace))
         await asyncio.gather(self._transport.stop(self._settings.grace), self._gateway.stop())
         self._alarm_timer.stop()
+        self._sampler.stop()
         self._watch.cancel()
         held = {queue.label: queue.depth for queue in self.manager if queue.depth and not queue.is_durable}
         if self._disk:

@@ -17,6 +17,7 @@ from queuelet.core.stored_form import NewMessage, encode_tags
 from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition
 from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
+from queuelet.limits import END_OF_TIME, LONGEST_LEASE, LONGEST_TIME, MAX_DELIVERIES, SECOND_NS
 from queuelet.tags import Tags, checked_tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.values import QueueDeclaration
@@ -37,7 +38,7 @@ def tags_from_pb(tags: Sequence[pb.Tag], bounds: Bounds, field: str = "tags") ->
     return checked_tags(map(tag_from_pb, tags), bounds, field)
 
 
-def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
+def checked_owner(owner: pb.Owner, bounds: Bounds) -> Owner | None:
     """Return an owner, None if all of its fields are empty."""
     if not owner.name and not owner.uid and not owner.namespace_uid:
         return None
@@ -53,14 +54,14 @@ def owner_from_pb(owner: pb.Owner, bounds: Bounds) -> Owner | None:
     return Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
 
 
-def delivery_from_pb(delivery: pb.DeliverySettings) -> DeliverySettings:
+def checked_delivery(delivery: pb.DeliverySettings) -> DeliverySettings:
     """Return delivery settings with the defaults filled in."""
     default = DeliverySettings()
     given = {field.name: value for field, value in delivery.ListFields()}
     for field, most in (
         ("lease_seconds", LONGEST_LEASE),
-        ("max_deliveries", 1_000),
-        ("message_ttl_seconds", _LONGEST),
+        ("max_deliveries", MAX_DELIVERIES),
+        ("message_ttl_seconds", LONGEST_TIME),
     ):
         if field in given and not 1 <= given[field] <= most:
             raise InvalidArgument(
@@ -81,7 +82,7 @@ def new_queue_from_pb(request: pb.NewQueueRequest, bounds: Bounds) -> QueueDefin
         limit=limit_from_pb(request.limit),
         tags=tags_from_pb(request.tags, bounds),
         name=checked_name(request.name, bounds) if request.name else "",
-        delivery=delivery_from_pb(request.delivery),
+        delivery=checked_delivery(request.delivery),
     )
 
 
@@ -94,8 +95,8 @@ def declaration_from_pb(declared: pb.QueueDeclaration, bounds: Bounds) -> QueueD
         name=checked_name(declared.name, bounds),
         limit=limit_from_pb(declared.limit),
         tags=tags_from_pb(declared.tags, bounds),
-        owner=owner_from_pb(declared.owner, bounds),
-        delivery=delivery_from_pb(declared.delivery),
+        owner=checked_owner(declared.owner, bounds),
+        delivery=checked_delivery(declared.delivery),
         draining=declared.draining,
     )
     queue_id = checked_uuid(declared.id, "id") if declared.id else ""
@@ -125,30 +126,67 @@ _TOKEN_DIGITS = 18
 """The most digits of a page token; the number of a queue or message has fewer."""
 
 
+_DESCENDING = "d"
+"""What a page token begins with if the pages are in descending order."""
+
+
 def number_from_token(token: str) -> int:
     """Return the number of the queue or message after which a page starts."""
-    if token and not (token.isascii() and token.isdecimal() and len(token) <= _TOKEN_DIGITS):
+    if token and not _is_number(token):
+        raise _not_a_token(token)
+    return int(token or 0)
+
+
+def place_from_token(token: str, *, descending: bool) -> int | None:
+    """Return the number of the message after which a page starts, or before which if `descending`. None: no token."""
+    if not token:
+        return None
+    number = token.removeprefix(_DESCENDING)
+    if not _is_number(number):
+        raise _not_a_token(token)
+    if token.startswith(_DESCENDING) != descending:
+        first = "oldest" if descending else "newest"
         raise InvalidArgument(
-            f"page_token: {token[:40]!r} is not a token of this server; "
-            "send a next_page_token, or leave it out for the first page",
+            f"page_token: {token!r} continues pages with the {first} messages first; "
+            "send it with the descending of its first page, or leave it out to start again",
             field="page_token",
         )
-    return int(token or 0)
+    return int(number)
+
+
+def token_of_place(place: int, *, descending: bool) -> str:
+    """Return the token for which `place_from_token` returns a number."""
+    return f"{_DESCENDING}{place}" if descending else str(place)
+
+
+def _is_number(token: str) -> bool:
+    return token.isascii() and token.isdecimal() and len(token) <= _TOKEN_DIGITS
+
+
+def _not_a_token(token: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"page_token: {token[:40]!r} is not a token of this server; "
+        "send a next_page_token, or leave it out for the first page",
+        field="page_token",
+    )
+
+
+def payload_bytes_from_pb(size: int) -> int:
+    """Return the maximum number of bytes of a payload."""
+    if size < 0:
+        raise InvalidArgument(
+            f"payload_bytes: {size} is negative; use 0 or more, or leave it out for whole payloads",
+            field="payload_bytes",
+        )
+    return size
 
 
 def seconds_from_pb(duration: Duration, field: str) -> float:
     """Return how long a call may wait, in seconds. Values above ten years become ten years."""
     _check_nanos(duration, field)
-    if duration.seconds > _LONGEST:
-        return float(_LONGEST)
-    return nanoseconds_from_pb(duration, field, _LONGEST) / 1e9
-
-
-_SECOND = 1_000_000_000
-"""Nanoseconds in a second."""
-
-_LONGEST = 3650 * 86_400
-"""The longest wait, delay or time to live, in seconds: ten years."""
+    if duration.seconds > LONGEST_TIME:
+        return float(LONGEST_TIME)
+    return nanoseconds_from_pb(duration, field, LONGEST_TIME) / 1e9
 
 
 def nanoseconds_from_pb(duration: Duration, field: str, most: int) -> int:
@@ -158,11 +196,7 @@ def nanoseconds_from_pb(duration: Duration, field: str, most: int) -> int:
         raise InvalidArgument(f"{field}: negative; use 0 s or more", field=field)
     if duration.seconds > most:
         raise InvalidArgument(f"{field}: {duration.seconds:,} s is too long; use at most {most:,} s", field=field)
-    return duration.seconds * 1_000_000_000 + duration.nanos
-
-
-LONGEST_LEASE = 12 * 3600
-"""The longest lease, in seconds."""
+    return duration.seconds * SECOND_NS + duration.nanos
 
 
 def lease_from_pb(duration: Duration, field: str = "lease") -> int:
@@ -179,16 +213,26 @@ def lease_from_pb(duration: Duration, field: str = "lease") -> int:
 
 def _check_nanos(time: Duration | Timestamp, field: str) -> None:
     """Raise `InvalidArgument` if the nanoseconds are a second or more, which protobuf's specification forbids."""
-    if time.nanos >= _SECOND:
+    if time.nanos >= SECOND_NS:
         raise InvalidArgument(
             f"{field}: {time.nanos:,} ns is out of range; use at most 999,999,999 ns in addition to the seconds",
             field=field,
         )
 
 
+def time_from_pb(time: Timestamp, field: str) -> int:
+    """Return a time in nanoseconds since 1970."""
+    _check_nanos(time, field)
+    # Computed by hand, because protobuf's own conversions raise for times that it cannot represent.
+    nanoseconds = time.seconds * SECOND_NS + time.nanos
+    if time.nanos < 0 or not 0 <= nanoseconds < END_OF_TIME:
+        raise InvalidArgument(f"{field}: the time is out of range; use one from 1970 to 2200", field=field)
+    return nanoseconds
+
+
 def delay_from_pb(duration: Duration, field: str = "delay") -> int:
     """Return a delay in nanoseconds."""
-    return nanoseconds_from_pb(duration, field, _LONGEST)
+    return nanoseconds_from_pb(duration, field, LONGEST_TIME)
 
 
 def text_from_pb(text: str, field: str, most: int) -> str:
@@ -245,19 +289,15 @@ def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
         raise InvalidArgument(f"{field}: give not_before or delay, not both", field=f"{field}.delay")
     _check_nanos(message.not_before, f"{field}.not_before")
     # Computed by hand, because protobuf's own conversions raise for times that it cannot represent.
-    not_before = message.not_before.seconds * 1_000_000_000 + message.not_before.nanos if has_time else 0
-    if message.not_before.nanos < 0 or not 0 <= not_before < _END_OF_TIME:
+    not_before = message.not_before.seconds * SECOND_NS + message.not_before.nanos if has_time else 0
+    if message.not_before.nanos < 0 or not 0 <= not_before < END_OF_TIME:
         raise InvalidArgument(
             f"{field}.not_before: the time is out of range; use one from 1970 to 2200", field=f"{field}.not_before"
         )
     if not_before:
         # It is a wall-clock time, and the server's own clock may be behind.
         not_before = max(0, not_before - CLOCK.behind_ns())
-    ttl = nanoseconds_from_pb(message.ttl, f"{field}.ttl", _LONGEST)
+    ttl = nanoseconds_from_pb(message.ttl, f"{field}.ttl", LONGEST_TIME)
     if has_ttl and not ttl:
         raise InvalidArgument(f"{field}.ttl: 0 is not allowed; use more, or leave it out", field=f"{field}.ttl")
     return Terms(message.priority, not_before, delay_from_pb(message.delay, f"{field}.delay"), ttl)
-
-
-_END_OF_TIME = 7_258_118_400 * 1_000_000_000
-"""2200-01-01, in nanoseconds since 1970; not much later the number would no longer fit 64 bits."""

@@ -6,14 +6,11 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
-from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
-from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD, RESPONSE_OVERHEAD, MemoryBudget
+from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.core.storage import Messages, StoredQueue
 from queuelet.definition import QueueDefinition
 from queuelet.ids import new_id_prefix
-
-OWN_ID_OVERHEAD = 160
-"""Memory that an ID given by a producer takes in addition, in bytes: it is indexed in both directions."""
 
 _SLACK = 1_024
 """How many empty positions the line may have before compacting it is worth the time."""
@@ -24,27 +21,28 @@ class MemoryMessages:
 
     The line starts at position `_head` of that list and skips positions whose message was removed or has a rank.
     Messages that were returned to the line come before it, in `_returned`. Taking the first message moves `_head`.
-    `_jumps` remembers where a run of positions without a message ends, `_line_jumps` where a run without a message in
-    line ends. The list is compacted once most of its positions are empty, so each operation is O(1) amortised, and
-    `after` is O(log n). A message is stored as an int and bytes, because the garbage collector does not have to
-    traverse those.
+    `_jumps` remembers where a run of positions without a message ends, `_back_jumps` where it ends towards the front,
+    and `_line_jumps` where a run without a message in line ends. The list is compacted once most of its positions are
+    empty, so each operation is O(1) amortised, and `after` and `before` are O(log n). A message is stored as an int and
+    bytes, because the garbage collector does not have to traverse those.
     """
 
     __slots__ = (
-        "_answers",
+        "_back_jumps",
         "_bodies",
         "_budget",
         "_head",
         "_jumps",
         "_line_jumps",
         "_own_ids",
+        "_responses",
         "_returned",
         "_seq_of_own_id",
         "_seqs",
-        "answers",
         "deliveries",
         "id_prefix",
         "ranks",
+        "responses",
         "stored_bytes",
         "tally",
     )
@@ -55,14 +53,15 @@ class MemoryMessages:
         self._seqs: list[int] = []
         self._head = 0
         self._jumps: dict[int, int] = {}
+        self._back_jumps: dict[int, int] = {}
         self._line_jumps: dict[int, int] = {}
         self._returned: list[int] = []
         self._own_ids: dict[int, bytes] = {}
         self._seq_of_own_id: dict[bytes, int] = {}
-        self._answers: dict[bytes, bytes] = {}
+        self._responses: dict[bytes, bytes] = {}
         self.ranks: dict[int, Rank] = {}
-        self.deliveries: dict[int, Delivery] = {}
-        self.answers: dict[bytes, int] = {}
+        self.deliveries: dict[int, DeliveryRecord] = {}
+        self.responses: dict[bytes, int] = {}
         self.tally = Tally()
         self.id_prefix = new_id_prefix()
         self.stored_bytes = 0
@@ -107,12 +106,6 @@ class MemoryMessages:
         self.append(seq, body, own_id)
 
     # The line
-
-    @property
-    def first_in_line(self) -> int:
-        """The sequence number of the first message in line, 0 if there is none."""
-        seqs = self.first_many(1, 0)[0]
-        return seqs[0] if seqs else 0
 
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return the first messages in line."""
@@ -165,6 +158,10 @@ class MemoryMessages:
         """Return the message with this sequence number, None if it is not stored."""
         return self._bodies.get(seq)
 
+    def look(self, seq: int) -> bytes | None:
+        """Return the message with this sequence number, None if it is not stored."""
+        return self._bodies.get(seq)
+
     def discard(self, seq: int) -> int | None:
         """Remove a message and return its size in bytes, None if it is not stored."""
         body = self._bodies.pop(seq, None)
@@ -198,6 +195,21 @@ class MemoryMessages:
             place = self._stored_from(place + 1)
         return found
 
+    def before(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """Return messages before a sequence number, the newest first."""
+        found: list[tuple[int, bytes]] = []
+        size = 0
+        place = self._stored_up_to(bisect_left(self._seqs, seq) - 1)
+        while place >= 0 and len(found) < count:
+            seq = self._seqs[place]
+            body = self._bodies[seq]
+            size += len(body)
+            if size > max_bytes and found:
+                break
+            found.append((seq, body))
+            place = self._stored_up_to(place - 1)
+        return found
+
     def seq_of(self, own_id: bytes) -> int | None:
         """Return the sequence number of the message to which its producer gave this ID, None if there is none."""
         return self._seq_of_own_id.get(own_id)
@@ -210,23 +222,23 @@ class MemoryMessages:
 
     # Responses
 
-    def keep_answer(self, key: bytes, until: int, answer: bytes) -> None:
+    def store_response(self, key: bytes, until: int, response: bytes) -> None:
         """Save the response to a request."""
-        self.answers[key] = until
-        self._answers[key] = answer
-        self._budget.used += len(answer) + OWN_ID_OVERHEAD
+        self.responses[key] = until
+        self._responses[key] = response
+        self._budget.used += len(response) + RESPONSE_OVERHEAD
 
-    def answer(self, key: bytes) -> bytes | None:
+    def response(self, key: bytes) -> bytes | None:
         """Return a saved response, None if there is none."""
-        return self._answers.get(key)
+        return self._responses.get(key)
 
-    def forget_answers(self, keys: Iterable[bytes]) -> None:
+    def forget_responses(self, keys: Iterable[bytes]) -> None:
         """Remove saved responses."""
         for key in list(keys):
-            self.answers.pop(key, None)
-            answer = self._answers.pop(key, None)
-            if answer is not None:
-                self._budget.used -= len(answer) + OWN_ID_OVERHEAD
+            self.responses.pop(key, None)
+            response = self._responses.pop(key, None)
+            if response is not None:
+                self._budget.used -= len(response) + RESPONSE_OVERHEAD
 
     # All
 
@@ -234,9 +246,10 @@ class MemoryMessages:
         """Remove all messages and saved responses."""
         self._budget.used -= self.stored_bytes
         self._budget.used -= len(self._bodies) * MESSAGE_OVERHEAD + len(self._own_ids) * OWN_ID_OVERHEAD
-        self.forget_answers(self._answers)
+        self.forget_responses(self._responses)
         self.stored_bytes = 0
-        self._bodies, self._seqs, self._head, self._jumps, self._line_jumps = {}, [], 0, {}, {}
+        self._bodies, self._seqs, self._head = {}, [], 0
+        self._jumps, self._back_jumps, self._line_jumps = {}, {}, {}
         self._own_ids, self._seq_of_own_id = {}, {}
         self._returned.clear()
         self.ranks.clear()
@@ -288,6 +301,17 @@ class MemoryMessages:
         self._jumps[start] = place
         return place
 
+    def _stored_up_to(self, place: int) -> int:
+        """Return the last position up to `place` whose message is stored, or -1."""
+        seqs, bodies = self._seqs, self._bodies
+        if place < 0 or seqs[place] in bodies:
+            return place
+        start = place
+        while place >= 0 and seqs[place] not in bodies:
+            place = self._back_jumps.get(place, place - 1)
+        self._back_jumps[start] = place
+        return place
+
     def _in_line_from(self, place: int) -> int:
         """Return the first position from `place` on whose message is in line, or the end of the list."""
         seqs, bodies, ranks, end = self._seqs, self._bodies, self.ranks, len(self._seqs)
@@ -322,7 +346,8 @@ class MemoryMessages:
             before = [seq for seq in self._seqs[: self._head] if seq in bodies]
             self._seqs = before + [seq for seq in self._seqs[self._head :] if seq in bodies]
             self._bodies = dict(bodies)
-            self._head, self._jumps, self._line_jumps = len(before), {}, {}
+            self._head = len(before)
+            self._jumps, self._back_jumps, self._line_jumps = {}, {}, {}
 
 
 class MemoryStore:

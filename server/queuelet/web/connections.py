@@ -93,7 +93,7 @@ class HttpConnections:
         self._log_after = 0.0
         self.open = 0
         """Open connections, as of the last check."""
-        self.stood_still = 0
+        self.stalled = 0
         """Connections that were closed because they were stalled."""
         self.too_many = 0
         """Connections that were closed because there were too many."""
@@ -189,7 +189,7 @@ class HttpConnections:
         connections = [Seen(_host(each), moved_at, each) for each, moved_at in self._moved_at.items()]
         still = [each for each in connections if now - each.moved_at > self._allowed(each.protocol)]
         self._close(still)
-        self.stood_still += len(still)
+        self.stalled += len(still)
         crowd = excess((each for each in connections if each.protocol in self._moved_at), self._most)
         self._close(crowd)
         self.too_many += len(crowd)

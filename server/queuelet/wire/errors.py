@@ -69,7 +69,7 @@ CODES: dict[type[QueueletError], Code] = {
     errors.MessageNotFound: Code.NOT_FOUND,
     errors.LeaseLost: Code.FAILED_PRECONDITION,
     errors.QueueHeld: Code.FAILED_PRECONDITION,
-    errors.TooManyAnswers: Code.FAILED_PRECONDITION,
+    errors.TooManyResponses: Code.FAILED_PRECONDITION,
     errors.ServerDraining: Code.UNAVAILABLE,
     errors.Unauthenticated: Code.UNAUTHENTICATED,
     errors.Unreachable: Code.UNAVAILABLE,
@@ -118,7 +118,10 @@ def _status(error: QueueletError, code: Code, text: str) -> Status:
 
 
 def negz_status_of(error: QueueletError, method: str) -> Status:
-    """Return the status of an error for negz/q's clients, with the text of negz/q if it has one (Q12, Q14-Q17, Q20)."""
+    """Return the status of an error for negz/q's clients, with the text of negz/q if it has one.
+
+    See docs/compatibility.md, Q12, Q14-Q17 and Q20.
+    """
     code = CODES[type(error)]
     queue = error.facts.get("queue", "")
     match error:

@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC
 
-from queuelet.definition import Counts, DeliverySettings, MessageState, Owner, StoreKind
+from queuelet.definition import Counts, DeliverySettings, EventKind, MessageState, Owner, StoreKind
 from queuelet.errors import InvalidArgument
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.values import (
+    ConsumerInfo,
+    ConsumerKind,
     DeclareOutcome,
     DeclareResult,
+    HistoryPoint,
     Queue,
     QueueChanges,
+    QueueConsumers,
+    QueueCounts,
     QueueDeclaration,
+    QueueHistory,
     QueueRemoval,
     QueueStats,
     RedriveProgress,
@@ -85,12 +91,30 @@ def states_to_pb(states: Iterable[MessageState]) -> list[pb.MessageState]:
     return [_STATES[MessageState(state)] for state in states]
 
 
+_EVENT_KINDS = {
+    EventKind.ADDED: pb.TailEvent.KIND_ADDED,
+    EventKind.LEASED: pb.TailEvent.KIND_LEASED,
+    EventKind.POPPED: pb.TailEvent.KIND_POPPED,
+    EventKind.ACKED: pb.TailEvent.KIND_ACKED,
+    EventKind.RETURNED: pb.TailEvent.KIND_RETURNED,
+    EventKind.DIED: pb.TailEvent.KIND_DIED,
+    EventKind.REDRIVEN: pb.TailEvent.KIND_REDRIVEN,
+    EventKind.PURGED: pb.TailEvent.KIND_PURGED,
+}
+
+
+def event_kind_to_pb(kind: EventKind) -> pb.TailEvent.Kind:
+    """Return what happened to a message as protobuf."""
+    return _EVENT_KINDS[kind]
+
+
 def tag_from_pb(tag: pb.Tag) -> Tag:
     """Return a tag from protobuf."""
     return Tag(tag.key, tag.value)
 
 
-def _tags_to_pb(tags: Tags) -> list[pb.Tag]:
+def tags_to_pb(tags: Tags) -> list[pb.Tag]:
+    """Return tags as protobuf."""
     return [pb.Tag(key=key, value=value) for key, value in tags]
 
 
@@ -123,7 +147,7 @@ def declaration_to_pb(declaration: QueueDeclaration) -> pb.QueueDeclaration:
         id=declaration.queue_id,
         store=store_to_pb(definition.store),
         limit=definition.limit,
-        tags=_tags_to_pb(definition.tags),
+        tags=tags_to_pb(definition.tags),
         owner=owner_to_pb(definition.owner) if definition.owner else None,
         adopt=declaration.adopt,
         delivery=delivery_to_pb(definition.delivery),
@@ -198,10 +222,23 @@ def remove_result_from_pb(result: pb.RemoveResult) -> RemoveResult:
     )
 
 
+def queue_counts_from_pb(counts: pb.QueueCounts) -> QueueCounts:
+    """Return the counts and totals of a queue from protobuf."""
+    return QueueCounts(
+        id=counts.id,
+        messages=counts_from_pb(counts.messages),
+        enqueued=counts.enqueued,
+        consumed=counts.consumed,
+        acked=counts.acked,
+        oldest_ready=counts.oldest_ready.ToDatetime(UTC) if counts.HasField("oldest_ready") else None,
+    )
+
+
 def changes_from_pb(response: pb.WatchQueuesResponse) -> QueueChanges:
     """Return a batch of changes from protobuf."""
     return QueueChanges(
         queues=tuple(map(queue_from_pb, response.queues)),
+        counts=tuple(map(queue_counts_from_pb, response.counts)),
         removed=tuple(RemovedQueue(id=each.id, name=each.name) for each in response.removed),
         stores=tuple(map(_store_state_from_pb, response.stores)),
         snapshot_complete=response.snapshot_complete,
@@ -245,6 +282,51 @@ def queue_stats_from_pb(stats: pb.QueueStats) -> QueueStats:
         buried=stats.buried,
         redriven=stats.redriven,
         damaged=stats.damaged,
+    )
+
+
+def history_from_pb(response: pb.GetHistoryResponse) -> QueueHistory:
+    """Return the history of a queue from protobuf."""
+    points = (
+        HistoryPoint(
+            time=point.time.ToDatetime(UTC),
+            messages=counts_from_pb(point.messages),
+            enqueued=point.enqueued,
+            removed=point.removed,
+        )
+        for point in response.points
+    )
+    return QueueHistory(points=tuple(points), since=response.since.ToDatetime(UTC))
+
+
+_CONSUMER_KINDS = {
+    pb.Consumer.KIND_STREAM: ConsumerKind.STREAM,
+    pb.Consumer.KIND_RECEIVE: ConsumerKind.RECEIVE,
+}
+
+
+def consumers_from_pb(response: pb.ListConsumersResponse) -> QueueConsumers:
+    """Return the consumers of a queue from protobuf."""
+    return QueueConsumers(
+        consumers=tuple(map(_consumer_from_pb, response.consumers)),
+        waiting_for_message=response.waiting_for_message,
+        waiting_for_space=response.waiting_for_space,
+        other_leases=response.other_leases,
+    )
+
+
+def _consumer_from_pb(consumer: pb.Consumer) -> ConsumerInfo:
+    return ConsumerInfo(
+        kind=_CONSUMER_KINDS[consumer.kind],
+        name=consumer.name,
+        peer=consumer.peer,
+        since=consumer.since.ToDatetime(UTC),
+        exclusive=consumer.exclusive,
+        holds_queue=consumer.holds_queue,
+        credit=consumer.credit,
+        leases=consumer.leases,
+        last_settled=consumer.last_settled.ToDatetime(UTC) if consumer.HasField("last_settled") else None,
+        next_deadline=consumer.next_deadline.ToDatetime(UTC) if consumer.HasField("next_deadline") else None,
     )
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from queuelet.client import JSON, TEXT, Client, Connection, Consumer, Producer, Sharder
 from queuelet.client.messages import duration_to_pb, nack_to_pb, new_message
-from queuelet.client.text import LONGEST_REASON, described, filled, sendable
+from queuelet.client.text import described, filled, sendable
 from queuelet.errors import InvalidArgument
+from queuelet.limits import LONGEST_REASON
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 

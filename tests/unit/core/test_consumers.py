@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from queuelet.core.consumers import Claim, Claims
-from queuelet.core.tokens import Tokens
+from queuelet.core.consumers import Claim
+from support.queues import make_queue
 
 
 class Consumer:
@@ -18,7 +18,7 @@ class Consumer:
 
 
 def test_shared_claims_have_no_holder() -> None:
-    claims = Claims(Tokens(1))
+    claims = make_queue().claims
     one, two = Consumer(), Consumer()
     for consumer in (one, two):
         claims.add(consumer.claim)
@@ -29,18 +29,20 @@ def test_shared_claims_have_no_holder() -> None:
 
 
 def test_the_first_exclusive_claim_holds_and_shared_ones_are_notified() -> None:
-    claims = Claims(Tokens(7))
+    queue = make_queue()
+    claims = queue.claims
     shared, first, second = Consumer(), Consumer(is_exclusive=True), Consumer(is_exclusive=True)
     for consumer in (shared, first, second):
         claims.add(consumer.claim)
     assert claims.holder is first.claim
-    assert (first.claim.token, second.claim.token) == (7, 0)
+    assert (first.claim.token, second.claim.token) == (1, 0)
     assert (shared.notified, first.notified, second.notified) == (1, 1, 0)
-    assert claims.in_line == 1
+    assert len(queue.waiters) == 1
 
 
 def test_the_next_exclusive_claim_becomes_the_holder_with_a_larger_token() -> None:
-    claims = Claims(Tokens(7))
+    queue = make_queue()
+    claims = queue.claims
     first, second, third = (Consumer(is_exclusive=True) for _ in range(3))
     for consumer in (first, second, third):
         claims.add(consumer.claim)
@@ -51,12 +53,12 @@ def test_the_next_exclusive_claim_becomes_the_holder_with_a_larger_token() -> No
     assert second.claim.token == 0
     claims.drop(third.claim)
     assert claims.holder is None
-    assert claims.in_line == 0
+    assert len(queue.waiters) == 0
 
 
 def test_all_claims_are_notified_when_a_queue_is_closed() -> None:
-    claims = Claims(Tokens(1))
-    consumers = [Consumer(is_exclusive=is_exclusive) for is_exclusive in (True, True, False)]
+    claims = make_queue().claims
+    consumers = [Consumer(is_exclusive=is_exclusive) for is_exclusive in (False, True, True)]
     for consumer in consumers:
         claims.add(consumer.claim)
     before = [consumer.notified for consumer in consumers]

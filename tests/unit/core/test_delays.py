@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from queuelet.core.message import Terms
-from queuelet.core.waiting import Waiter
+from queuelet.core.waiting import Taker
 from support.drafts import draft, payload_of
 from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue
@@ -73,7 +73,7 @@ def test_a_delayed_message_can_be_purged_and_acknowledged() -> None:
 def test_a_waiting_call_is_woken_when_a_delay_ends_and_not_before() -> None:
     queue = TimedQueue()
     woken: list[str] = []
-    queue.queue.wait_for_message(Waiter(lambda: woken.append("woken")))
+    queue.queue.waiters.wait_for_message(Taker(lambda: woken.append("woken")))
     queue.add(b"a", delay=10)
     assert woken == []
     queue.wait(10)

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from queuelet.core.budget import MESSAGE_OVERHEAD
+from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD
 from queuelet.core.waiting import AddResult, Duplicate
 from queuelet.errors import InvalidArgument, MemoryExhausted, QueueFull
-from queuelet.stores.memory import OWN_ID_OVERHEAD
 from support.drafts import draft, id_of, payload_of
 from support.queues import add, budget_of, make_queue, pop_all
 
@@ -57,7 +56,7 @@ def test_a_batch_fills_in_order_and_each_message_has_its_result() -> None:
     assert payloads(results) == [b"a", b"b", "QUEUE_FULL"]
 
 
-def test_an_id_still_queued_answers_the_first_message_and_adds_nothing_even_when_full() -> None:
+def test_an_id_still_queued_returns_the_first_message_and_adds_nothing_even_when_full() -> None:
     queue = make_queue(limit=1)
     first = queue.add(draft(b"a", OWN_ID), now=1)
     assert queue.add(draft(b"b", OWN_ID), now=2) == Duplicate(first)  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ def test_a_queue_is_found_by_id_in_any_case_and_by_name(manager: Manager) -> Non
 def test_an_unknown_queue_is_not_found_and_an_empty_reference_is_bad(manager: Manager) -> None:
     with pytest.raises(QueueNotFound, match="no queue orders"):
         manager.get("orders")
-    with pytest.raises(InvalidArgument, match="queue_id: give the id or the name"):
+    with pytest.raises(InvalidArgument, match="queue_id: give the ID or the name"):
         manager.get("")
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
 from queuelet.core.budget import MESSAGE_OVERHEAD
-from queuelet.core.consumers import Claim
-from queuelet.core.waiting import Waiter
 from queuelet.definition import Counts
 from queuelet.errors import (
     QueueDraining,
     QueueEmpty,
     QueueFull,
+    QueueletError,
     QueueNotFound,
-    TooMany,
+    StoreFailed,
 )
 from support.drafts import draft, id_of, payload_of
 from support.queues import add, budget_of, make_queue, pop_all
@@ -54,67 +52,6 @@ def test_a_draining_queue_refuses_add_and_serves_the_rest() -> None:
         add(queue, b"c")
     assert payload_of(queue.peek(now=2)) == b"a"
     assert pop_all(queue) == [b"a", b"b"]
-
-
-def test_the_calls_that_wait_are_bounded() -> None:
-    queue = make_queue(limit=1, waiting=2)
-    add(queue, b"a")
-    for _ in range(2):
-        queue.wait_to_add([draft(b"b")], lambda: None, now=1)
-    with pytest.raises(TooMany, match="--max-waiting"):
-        queue.wait_to_add([draft(b"c")], lambda: None, now=1)
-    with pytest.raises(TooMany):
-        queue.wait_for_message(Waiter(lambda: None))
-    assert queue.refused_waiting == 2
-
-
-def test_the_calls_of_one_address_that_wait_are_bounded_in_every_way_of_waiting() -> None:
-    queue = make_queue(limit=1, waiting=10, waiting_per_peer=3)
-    add(queue, b"a")
-    claims = [Claim(lambda: None, is_exclusive=True, peer="greedy") for _ in range(2)]
-    for claim in claims:
-        queue.claim(claim)  # the first of them holds the queue and does not wait
-    adding = queue.wait_to_add([draft(b"b")], lambda: None, 1, "greedy")
-    taker = Waiter(lambda: None, "greedy")
-    queue.wait_for_message(taker)
-    for wait in (
-        lambda: queue.claim(Claim(lambda: None, is_exclusive=True, peer="greedy")),
-        lambda: queue.wait_to_add([draft(b"c")], lambda: None, 1, "greedy"),
-        lambda: queue.wait_for_message(Waiter(lambda: None, "greedy")),
-    ):
-        with pytest.raises(TooMany, match=r"greedy.*--max-waiting-per-peer"):
-            wait()
-    assert queue.waiting == queue.refused_waiting == 3
-    for end_a_wait in (
-        lambda: queue.stop_waiting(taker),
-        lambda: queue.give_up_adding(adding, 1),
-        lambda: queue.release_claim(claims[1]),
-    ):
-        end_a_wait()
-        queue.wait_for_message(Waiter(lambda: None, "modest"))
-        queue.wait_for_message(Waiter(lambda: None, "greedy"))
-    assert queue.waiting == 6
-
-
-def test_each_message_wakes_one_waiter() -> None:
-    queue = make_queue()
-    woken: list[int] = []
-    for number in range(3):
-        queue.wait_for_message(Waiter(partial(woken.append, number)))
-    add(queue, b"a", b"b")
-    assert woken == [0, 1]
-
-
-def test_a_woken_waiter_that_gives_up_passes_its_turn_on() -> None:
-    queue = make_queue()
-    woken: list[str] = []
-
-    first = Waiter(lambda: woken.append("first"))
-    queue.wait_for_message(first)
-    queue.wait_for_message(Waiter(lambda: woken.append("second")))
-    add(queue, b"a")
-    queue.give_up_waiting(first)
-    assert woken == ["first", "second"]
 
 
 def test_deleting_drops_the_messages_and_frees_their_memory() -> None:
@@ -162,3 +99,17 @@ def test_an_error_of_a_deleted_queue_names_it() -> None:
     queue.delete()
     assert isinstance(waiting.results[0], QueueNotFound)
     assert "orders" in waiting.results[0].message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [QueueNotFound("queue orders was deleted"), StoreFailed("store Disk failed")],
+    ids=["deleted", "store failed"],
+)
+def test_a_closed_queue_refuses_a_whole_batch_and_adds_nothing(error: QueueletError) -> None:
+    queue = make_queue()
+    add(queue, b"a")
+    queue.close(error)
+    with pytest.raises(type(error), match=error.message):
+        queue.add_batch([draft(b"b"), draft(b"c")], now=1)
+    assert (queue.depth, queue.tally.enqueued) == (1, 1)

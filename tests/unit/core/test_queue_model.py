@@ -9,17 +9,16 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from queuelet.core.budget import MESSAGE_OVERHEAD
+from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD, RESPONSE_OVERHEAD
 from queuelet.core.consumers import Claim
 from queuelet.core.leases import LEASE_OVERHEAD
 from queuelet.core.message import Terms
 from queuelet.core.order import RANK_OVERHEAD
 from queuelet.core.plain_batch import PlainBatch
 from queuelet.core.stored_form import NewMessage
-from queuelet.core.waiting import AddResult, Duplicate, Waiter, WaitingAdd
+from queuelet.core.waiting import AddResult, Duplicate, Taker, WaitingAdd
 from queuelet.definition import Counts, DeliverySettings, MessageState, QueueDefinition, TryOutcome
 from queuelet.errors import QueueEmpty, QueueHeld, QueueletError
-from queuelet.stores.memory import OWN_ID_OVERHEAD
 from support.drafts import draft, id_of, payload_of, tries_of
 from support.naive_queue import NEVER, NaiveQueue
 from support.queues import make_manager
@@ -27,6 +26,7 @@ from support.queues import make_manager
 SECOND = 1_000_000_000
 BEGIN = 1_000 * SECOND
 OWN_IDS = [b"%08d-1111-4222-8333-444455556666" % number for number in range(4)]
+UNKNOWN_ID = b"99999999-1111-4222-8333-444455556666"
 
 seconds = st.sampled_from([0, 1, 2, 3, 5, 8])
 some_terms = st.builds(
@@ -90,7 +90,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.takers: list[LongPoll] = []
         self.claims: list[Claim] = []
         self.tokens = [-1]  # and one that was never granted
-        self.answers: dict[bytes, tuple[int, bytes]] = {}
+        self.responses: dict[bytes, tuple[int, bytes]] = {}
         self.is_settled = True
 
     @initialize(limit=st.sampled_from([3, 6, -1]))
@@ -212,7 +212,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.peek_batch(1, 0, self.now())
         if not self.model.first(1):
             self.takers.append(LongPoll())
-            self.queue.wait_for_message(Waiter(self.takers[-1].wake))
+            self.queue.waiters.wait_for_message(Taker(self.takers[-1].wake))
 
     @precondition(lambda self: self.takers)
     @rule(data=st.data())
@@ -220,7 +220,7 @@ class QueueMachine(RuleBasedStateMachine):
         taker = data.draw(st.sampled_from(self.takers))
         self.takers.remove(taker)
         self.queue.advance(self.now())
-        self.queue.give_up_waiting(Waiter(taker.wake))
+        self.queue.waiters.give_up_waiting(Taker(taker.wake))
 
     # Leases
 
@@ -294,11 +294,11 @@ class QueueMachine(RuleBasedStateMachine):
         claim = Claim(lambda: None, is_exclusive=is_exclusive)
         if self.holder and not is_exclusive:
             with pytest.raises(QueueHeld):
-                self.queue.claim(claim)
+                self.queue.claims.add(claim)
             return
         before = self.holder
         self.claims.append(claim)
-        self.queue.claim(claim)
+        self.queue.claims.add(claim)
         self.note_holder(before)
 
     @precondition(lambda self: self.claims)
@@ -307,7 +307,7 @@ class QueueMachine(RuleBasedStateMachine):
         claim = data.draw(st.sampled_from(self.claims))
         before = self.holder
         self.claims.remove(claim)
-        self.queue.release_claim(claim)
+        self.queue.claims.drop(claim)
         self.note_holder(before)
 
     def note_holder(self, before: Claim | None) -> None:
@@ -318,28 +318,57 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Browsing, purging and redriving
 
-    @rule(after=st.integers(0, 8), count=st.integers(1, 5), states=some_states)
-    def browse(self, after: int, count: int, states: set[MessageState]) -> None:
+    @rule(
+        data=st.data(),
+        place=st.integers(0, 8),
+        count=st.integers(1, 5),
+        states=some_states,
+        descending=st.booleans(),
+        by_id=st.booleans(),
+    )
+    def browse(
+        self,
+        data: st.DataObject,
+        place: int,
+        count: int,
+        states: set[MessageState],
+        *,
+        descending: bool,
+        by_id: bool,
+    ) -> None:
         now = self.now()
+        among = None
+        chosen = {record.seq for record in self.model.records}
+        if by_id:
+            rows = {each.seq: each.body for each in self.queue.browse(0, 1_000, now=now).messages}
+            chosen = data.draw(st.sets(st.sampled_from(list(rows)))) if rows else set()
+            among = sorted(self.queue.locate([*(id_of(rows[seq]) for seq in chosen), UNKNOWN_ID]))
         expected = [
-            record.seq for record in self.model.records if record.seq > after and (not states or record.state in states)
+            record.seq
+            for record in self.model.records
+            if (record.seq < place if descending else record.seq > place)
+            and record.seq in chosen
+            and (not states or record.state in states)
         ]
         found: list[int] = []
         is_end = False
         while not is_end:
-            page = self.queue.browse(after, count, states, now=now)
+            page = self.queue.browse(place, count, states, now=now, descending=descending, among=among)
             found += [each.seq for each in page.messages]
-            after, is_end = page.last, page.is_end
-        assert found == expected
+            place, is_end = page.last, page.is_end
+        assert found == (expected[::-1] if descending else expected)
 
     @rule(data=st.data(), by_id=st.booleans(), states=st.one_of(st.just(set()), some_states))
-    def purge(self, data: st.DataObject, by_id: bool, states: set[MessageState]) -> None:  # noqa: FBT001  # as above
+    def purge(self, data: st.DataObject, by_id: bool, states: set[MessageState]) -> None:  # noqa: FBT001  # hypothesis passes it by name
         now = self.now()
         rows = {each.seq: each.body for each in self.queue.browse(0, 1_000, now=now).messages}
         chosen = data.draw(st.sets(st.sampled_from(list(rows)))) if rows else set()
+        ids = [id_of(rows[seq]) for seq in chosen]
+        counted = self.queue.count_ids([*ids, UNKNOWN_ID], now, states)
         expected = self.model.purge([record for record in self.model.records if record.seq in chosen], states)
+        assert counted == expected
         if by_id:
-            assert self.queue.purge_ids([id_of(rows[seq]) for seq in chosen], now, states) == expected
+            assert self.queue.purge_ids(ids, now, states) == expected
         else:
             assert self.queue.purge([*chosen, 1_000_000], now, states) == expected
         self.model_admit()
@@ -354,20 +383,20 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Responses
 
-    @rule(key=st.sampled_from([b"a", b"b"]), answer=st.binary(min_size=1, max_size=5))
-    def answer_once(self, key: bytes, answer: bytes) -> None:
-        until, kept = self.answers.get(key, (0, b""))
+    @rule(key=st.sampled_from([b"a", b"b"]), response=st.binary(min_size=1, max_size=5))
+    def respond_once(self, key: bytes, response: bytes) -> None:
+        until, kept = self.responses.get(key, (0, b""))
         if until > self.clock:
-            assert self.queue.answers.lookup_or_admit(key, self.clock) == kept
+            assert self.queue.responses.lookup_or_admit(key, self.clock) == kept
         else:
-            assert self.queue.answers.lookup_or_admit(key, self.clock) is None
-            self.queue.answers.keep(key, answer, self.clock)
-            self.answers[key] = self.clock + 60 * SECOND, answer
+            assert self.queue.responses.lookup_or_admit(key, self.clock) is None
+            self.queue.responses.store(key, response, self.clock)
+            self.responses[key] = self.clock + 60 * SECOND, response
 
     # Changing
 
     @rule(limit=st.one_of(st.just(-1), st.integers(1, 6)), draining=st.booleans())
-    def redefine(self, limit: int, draining: bool) -> None:  # noqa: FBT001  # as above
+    def redefine(self, limit: int, draining: bool) -> None:  # noqa: FBT001  # hypothesis passes it by name
         self.model.limit, self.model.is_draining = limit, draining
         if draining:
             for waiter in self.waiters:
@@ -444,11 +473,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_first_claim_holds_the_queue_and_tokens_grow(self) -> None:
-        assert self.queue.is_held == (self.holder is not None)
+        assert self.queue.claims.is_held == (self.holder is not None)
         if self.holder and self.holder.token not in self.tokens:
             assert self.holder.token > max(self.tokens)
             self.tokens.append(self.holder.token)
-        assert self.queue.waiting == (
+        assert len(self.queue.waiters) == (
             len(self.waiters)
             + sum(not taker.is_woken for taker in self.takers)
             + sum(claim.is_exclusive and claim is not self.holder for claim in self.claims)
@@ -457,7 +486,11 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_memory_accounts_balance(self) -> None:
         records = self.model.records
-        kept = [len(answer) + OWN_ID_OVERHEAD for key, (_, answer) in self.answers.items() if key in self.kept_answers]
+        kept = [
+            len(response) + RESPONSE_OVERHEAD
+            for key, (_, response) in self.responses.items()
+            if key in self.stored_responses
+        ]
         assert (
             self.manager.budget.used - self.idle - self.queue_cost
             == (
@@ -472,9 +505,9 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     @property
-    def kept_answers(self) -> set[bytes]:
+    def stored_responses(self) -> set[bytes]:
         """The keys of the stored responses; expired ones are dropped at the next lookup."""
-        return set(self.queue._messages.answers)  # noqa: SLF001  # expired ones are still there
+        return set(self.queue._messages.responses)  # noqa: SLF001  # expired ones are still there
 
     def teardown(self) -> None:
         if hasattr(self, "queue"):

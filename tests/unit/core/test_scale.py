@@ -63,6 +63,8 @@ OPERATIONS: dict[str, Callable[[MemoryMessages, int], object]] = {
     "lift": lambda messages, _: messages.checkout_many(10, 1_000),
     "put back": lambda messages, _: messages.return_to_line(messages.checkout_many(1, 0)[0][0]),
     "browse": lambda messages, n: messages.after(STANDING // 2 + n, 10, 1 << 40),
+    "browse backwards": lambda messages, n: messages.before(STANDING - n, 10, 1 << 40),
+    "browse backwards across a gap": lambda messages, _: messages.before(STANDING // 2 + 3, 5, 1 << 40),
     "get": lambda messages, n: messages.get(STANDING - n),
     "discard": lambda messages, n: messages.discard(STANDING - 2 * n),
 }
@@ -95,7 +97,7 @@ def busy_queue() -> Queue:
             queue.add(draft(b"x", terms=terms), NOW)
     messages = queue._messages  # noqa: SLF001  # the test counts lookups inside
     assert isinstance(messages, MemoryMessages)
-    messages._bodies = CountedMessages(messages._bodies)  # noqa: SLF001  # as above
+    messages._bodies = CountedMessages(messages._bodies)  # noqa: SLF001  # the test counts lookups inside
     messages.ranks = CountedMessages(messages.ranks)
     messages.deliveries = CountedMessages(messages.deliveries)
     return queue
@@ -116,6 +118,7 @@ BUSY: dict[str, Callable[[Queue, int], object]] = {
     "receive and extend": lambda queue, _: lease_and(queue, lambda tokens: queue.extend(tokens, NOW)),
     "purge": lambda queue, n: queue.purge([STANDING + 2 * n], NOW),
     "browse": lambda queue, n: queue.browse(3 * n, 3, now=NOW),
+    "browse backwards": lambda queue, n: queue.browse(STANDING + 3 * n, 3, now=NOW, descending=True),
     "nothing due": lambda queue, n: queue.advance(NOW + n),
 }
 

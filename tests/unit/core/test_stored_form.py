@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.bounds import Bounds
-from queuelet.core.message import Delivery, Terms
+from queuelet.core.message import DeliveryRecord, Terms
 from queuelet.core.stored_form import (
     DELIVERY_ENVELOPE,
     NewMessage,
@@ -20,6 +20,7 @@ from queuelet.core.stored_form import (
     id_of,
     newest_tries,
     next_page,
+    payload_contains,
     same_content,
     stored_plain,
     tags_of,
@@ -41,8 +42,9 @@ times = st.one_of(st.just(0), st.integers(0, 4_102_444_800_000_000_000))
 spans = st.one_of(st.just(0), st.integers(0, 10**17))
 terms = st.builds(Terms, st.integers(-(2**31), 2**31 - 1), st.just(0), spans, spans)
 deliveries = st.none() | st.builds(
-    Delivery, st.just(MessageState.LEASED), st.integers(1, 1_000), st.integers(1, 1 << 62), times, times, texts,
-    st.just(()), st.integers(1, 2), st.just(failed_try(TryOutcome.RELEASED, Delivery(token=3, consumer="a"), 5, "why")),
+    DeliveryRecord, st.just(MessageState.LEASED), st.integers(1, 1_000), st.integers(1, 1 << 62), times, times, texts,
+    st.just(()), st.integers(1, 2),
+    st.just(failed_try(TryOutcome.RELEASED, DeliveryRecord(token=3, consumer="a"), 5, "why")),
 )  # fmt: skip
 
 
@@ -78,8 +80,8 @@ def test_plain_messages_have_the_same_form_together_as_alone(
 @given(st.lists(st.tuples(payloads, tags), max_size=4))
 def test_concatenated_stored_messages_are_a_batch_response(messages: list[tuple[bytes, tuple[Tag, ...]]]) -> None:
     stored = [NewMessage(payload, encode_tags(given_tags)).stored(ID.encode(), 7) for payload, given_tags in messages]
-    answer = pb.PopBatchResponse(messages=[expected(payload, given_tags, 7) for payload, given_tags in messages])
-    assert b"".join(stored) == answer.SerializeToString(deterministic=True)
+    response = pb.PopBatchResponse(messages=[expected(payload, given_tags, 7) for payload, given_tags in messages])
+    assert b"".join(stored) == response.SerializeToString(deterministic=True)
 
 
 @given(payloads, tags, times, terms)
@@ -115,53 +117,82 @@ def test_concatenated_leased_messages_are_the_response_to_receive(
     leased: list[tuple[bytes, int]], first_token: int, deadline: int
 ) -> None:
     stored = [NewMessage(payload).stored(ID.encode(), 7) for payload, _ in leased]
-    answer = pb.ReceiveResponse()
+    response = pb.ReceiveResponse()
     for token, (payload, count) in enumerate(leased, first_token):
-        delivery = answer.deliveries.add(message=expected(payload, (), 7), token=token, count=count)
+        delivery = response.deliveries.add(message=expected(payload, (), 7), token=token, count=count)
         delivery.deadline.FromNanoseconds(deadline)
     given_bytes = delivered(stored, first_token, [count for _, count in leased], deadline)
-    assert given_bytes == answer.SerializeToString(deterministic=True)
+    assert given_bytes == response.SerializeToString(deterministic=True)
     assert len(given_bytes) <= sum(len(body) + DELIVERY_ENVELOPE for body in stored)
 
 
 @given(tags, times, st.sampled_from(MessageState), times, deliveries)
 def test_a_browsed_message_has_its_state_and_delivery(
-    given_tags: tuple[Tag, ...], created: int, state: MessageState, until: int, delivery: Delivery | None
+    given_tags: tuple[Tag, ...], created: int, state: MessageState, until: int, delivery: DeliveryRecord | None
 ) -> None:
     if state in {MessageState.LEASED, MessageState.DEAD} and delivery is None:
         return
     stored = NewMessage(b"x", encode_tags(given_tags)).stored(ID.encode(), created)
     page = pb.BrowseResponse.FromString(browsed(stored, state, until, delivery, 1 << 22) + next_page("7"))
-    told = page.messages[0]
+    decoded = page.messages[0]
     assert page.next_page_token == "7"
-    assert told.message == expected(b"x", given_tags, created)
-    assert int(told.state) == state
-    assert told.until.ToNanoseconds() == until
-    assert told.count == (delivery.count if delivery else 0)
-    assert told.consumer == (delivery.consumer if delivery and state is MessageState.LEASED else "")
+    assert decoded.message == expected(b"x", given_tags, created)
+    assert decoded.payload_size == 1
+    assert int(decoded.state) == state
+    assert decoded.until.ToNanoseconds() == until
+    assert decoded.count == (delivery.count if delivery else 0)
+    assert decoded.consumer == (delivery.consumer if delivery and state is MessageState.LEASED else "")
     if delivery and state is MessageState.DEAD:
-        assert int(told.reason) == delivery.reason
-        assert told.died.ToNanoseconds() == delivery.since
+        assert int(decoded.reason) == delivery.reason
+        assert decoded.died.ToNanoseconds() == delivery.since
     if delivery:
-        assert b"".join(pb.BrowsedMessage(tries=[each]).SerializeToString() for each in told.tries) == delivery.history
+        tries = b"".join(pb.BrowsedMessage(tries=[each]).SerializeToString() for each in decoded.tries)
+        assert tries == delivery.history
+
+
+@given(payloads, tags, st.none() | terms, st.none() | st.integers(0, 400))
+def test_only_the_payload_of_a_browsed_message_is_cut(
+    payload: bytes, given_tags: tuple[Tag, ...], given_terms: Terms | None, most: int | None
+) -> None:
+    stored = NewMessage(payload, encode_tags(given_tags), b"", given_terms).stored(ID.encode(), 7)
+    whole = decode(stored)
+    page = pb.BrowseResponse.FromString(browsed(stored, MessageState.READY, 0, None, 1 << 22, most))
+    (decoded,) = page.messages
+    assert (decoded.message.payload, decoded.payload_size) == (payload[:most], len(payload))
+    whole.payload = payload[:most]
+    assert decoded.message == whole
+
+
+@given(payloads, st.binary(min_size=1, max_size=3), tags, st.none() | terms, st.data())
+def test_a_text_is_found_in_the_payload_and_nowhere_else(
+    payload: bytes, part: bytes, given_tags: tuple[Tag, ...], given_terms: Terms | None, data: st.DataObject
+) -> None:
+    if data.draw(st.booleans()):
+        place = data.draw(st.integers(0, len(payload)))
+        payload = payload[:place] + part + payload[place:]
+    stored = NewMessage(payload, encode_tags(given_tags), b"", given_terms).stored(ID.encode(), 7)
+    assert payload_contains(stored, part) == (part in payload)
+    assert not payload_contains(NewMessage(b"").stored(ID.encode(), 7), part)
+    assert not payload_contains(stored, ID.encode())
 
 
 @given(deliveries.filter(bool), times, st.sampled_from(TryOutcome), texts)
 def test_a_failed_try_names_the_consumer_and_the_reason(
-    delivery: Delivery, ended: int, outcome: TryOutcome, reason: str
+    delivery: DeliveryRecord, ended: int, outcome: TryOutcome, reason: str
 ) -> None:
-    (told,) = pb.BrowsedMessage.FromString(failed_try(outcome, delivery, ended, reason)).tries
-    assert (int(told.outcome), told.consumer, told.reason) == (outcome, delivery.consumer, reason)
-    assert (told.began.ToNanoseconds(), told.ended.ToNanoseconds()) == (delivery.since, ended)
-    assert told.token == delivery.token
+    (decoded,) = pb.BrowsedMessage.FromString(failed_try(outcome, delivery, ended, reason)).tries
+    assert (int(decoded.outcome), decoded.consumer, decoded.reason) == (outcome, delivery.consumer, reason)
+    assert (decoded.began.ToNanoseconds(), decoded.ended.ToNanoseconds()) == (delivery.since, ended)
+    assert decoded.token == delivery.token
 
 
 def test_the_newest_tries_are_kept() -> None:
     history = b"".join(
-        failed_try(TryOutcome.NACKED, Delivery(MessageState.LEASED, n, n), n, "x" * (n % 300)) for n in range(1, 31)
+        failed_try(TryOutcome.NACKED, DeliveryRecord(MessageState.LEASED, n, n), n, "x" * (n % 300))
+        for n in range(1, 31)
     )
     assert [each.token for each in pb.BrowsedMessage.FromString(newest_tries(history)).tries] == list(range(11, 31))
-    last = failed_try(TryOutcome.NACKED, Delivery(MessageState.LEASED, 30, 30), 30, "x" * 30)
+    last = failed_try(TryOutcome.NACKED, DeliveryRecord(MessageState.LEASED, 30, 30), 30, "x" * 30)
     assert newest_tries(history, len(last)) == last
     assert newest_tries(history, len(last) - 1) == b""
 
@@ -173,18 +204,19 @@ def test_no_response_is_larger_than_the_size_that_add_checks(
     for given_terms in (None, Terms(-1, not_before=created + 10**18 - 1, ttl=10**17 + 1)):
         new = NewMessage(payload, encode_tags(given_tags), ID.encode(), given_terms)
         stored = new.stored(ID.encode(), created)
-        failed = Delivery(MessageState.DEAD, 1_000, 1 << 62, created, created, "c" * 256, (), 1, b"")
+        failed = DeliveryRecord(MessageState.DEAD, 1_000, 1 << 62, created, created, "c" * 256, (), 1, b"")
         failed.history = failed_try(TryOutcome.NACKED, failed, created, "r" * 1_024)
         assert len(delivered([stored], 1 << 62, [1_000], created)) <= new.size
         assert len(browsed(stored, MessageState.READY, created, None, new.size)) <= new.size
-        # Its history is omitted if there is no space for it.
+        # Its history is omitted if there is no space for it, and so is the consumer's name.
         assert len(browsed(stored, MessageState.DEAD, 0, failed, new.size)) <= new.size
+        assert len(browsed(stored, MessageState.LEASED, created, failed, new.size)) <= new.size
 
 
 @given(st.lists(st.uuids().map(str), max_size=5))
 def test_concatenated_ids_are_the_response_to_a_batch_that_was_added(ids: list[str]) -> None:
-    answer = pb.AddBatchResponse(results=[pb.AddResult(id=message_id) for message_id in ids])
-    assert added([message_id.encode() for message_id in ids]) == answer.SerializeToString()
+    response = pb.AddBatchResponse(results=[pb.AddResult(id=message_id) for message_id in ids])
+    assert added([message_id.encode() for message_id in ids]) == response.SerializeToString()
 
 
 @given(st.integers(1, 1 << 50))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuelet.core.waiting import TakerLine, Waiter
+from queuelet.core.waiting import Taker, TakerLine
 
 
 def test_a_waiter_that_is_woken_may_wake_the_next() -> None:
@@ -13,9 +13,9 @@ def test_a_waiter_that_is_woken_may_wake_the_next() -> None:
         called.append("busy")
         line.wake(1)
 
-    line.append(Waiter(busy))
-    line.append(Waiter(lambda: called.append("second")))
-    line.append(Waiter(lambda: called.append("third")))
+    line.append(Taker(busy))
+    line.append(Taker(lambda: called.append("second")))
+    line.append(Taker(lambda: called.append("third")))
     line.wake(2)
     assert sorted(called) == ["busy", "second", "third"]
     assert not line
@@ -26,9 +26,9 @@ def test_a_waiter_that_is_woken_may_wait_again() -> None:
 
     def again() -> None:
         called.append("again")
-        line.append(Waiter(again))
+        line.append(Taker(again))
 
-    line.append(Waiter(again))
+    line.append(Taker(again))
     line.wake_all()
     assert called == ["again"]
     assert len(line) == 1
@@ -36,6 +36,6 @@ def test_a_waiter_that_is_woken_may_wait_again() -> None:
 
 def test_waking_more_than_wait_is_allowed() -> None:
     line, called = TakerLine(), list[str]()
-    line.append(Waiter(lambda: called.append("only")))
+    line.append(Taker(lambda: called.append("only")))
     line.wake(5)
     assert called == ["only"]

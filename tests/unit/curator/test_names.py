@@ -59,7 +59,7 @@ def order(nodes: list[str], recipe: Recipe) -> list[str]:
         ("queue-10000000500000000030000000009", 5),
     ],
 )
-def test_c28_a_name_tells_a_priority(node: str, priority: int) -> None:
+def test_c28_a_name_shows_a_priority(node: str, priority: int) -> None:
     assert known(node, Recipe.PRIORITY).priority == priority
 
 
@@ -151,7 +151,7 @@ def test_c20_a_name_that_a_recipe_does_not_make_is_foreign(node: str, recipe: Re
         (["qn-0000000001"], Recipe.SIMPLE),
     ],
 )
-def test_names_tell_their_recipe(nodes: list[str], recipe: Recipe | None) -> None:
+def test_names_show_their_recipe(nodes: list[str], recipe: Recipe | None) -> None:
     assert recipe_of(nodes) is recipe
 
 
@@ -160,9 +160,9 @@ def test_names_tell_their_recipe(nodes: list[str], recipe: Recipe | None) -> Non
     [
         (
             ["queue-|DEADBEEF|0000000003"],
-            "the text between the bars of queue-|DEADBEEF|0000000003 may be a time or an id",
+            "the text between the bars of queue-|DEADBEEF|0000000003 may be a time or an ID",
         ),
-        (["queue-|15551234567|0000000003"], "may be a time or an id"),
+        (["queue-|15551234567|0000000003"], "may be a time or an ID"),
         (["qn-0000000001", "queue-0000000001"], "there are both qn-0000000001 and queue-0000000001"),
         (["queue-1000000050000000003", "queue-|a|0000000003"], "no recipe creates both"),
     ],

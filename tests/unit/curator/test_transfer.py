@@ -217,7 +217,7 @@ def test_a_full_queue_stops_it_after_what_was_acknowledged_is_removed() -> None:
     assert (moving.report.added, moving.report.nodes, moving.report.removed) == (2, 1, 1)
 
 
-def test_a_node_that_somebody_took_meanwhile_is_told() -> None:
+def test_a_node_that_another_client_took_meanwhile_is_reported() -> None:
     """Its items may be processed twice then."""
     nodes, queue = Nodes.of(encode([b"a"]), encode([b"b"])), Queue()
     moving = transfer(nodes)

@@ -15,7 +15,9 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 import queuelet_operator
+from queuelet.certificates import FileFigures
 from queuelet.values import RemoveOutcome
+from queuelet.web.credential_metrics import CredentialMetrics
 from queuelet_operator import class_keeper
 from queuelet_operator.__main__ import main
 from queuelet_operator.metrics import Metrics
@@ -72,7 +74,7 @@ def test_it_lists_every_field(part: str) -> None:
     assert sorted(listed) == sorted(path for path, _ in fields(SCHEMA[part.lower()]))
 
 
-def test_it_tells_the_default_of_every_field_of_the_spec() -> None:
+def test_it_has_the_default_of_every_field_of_the_spec() -> None:
     found = dict(fields(SCHEMA["spec"]))
     for row in table("Spec"):
         for name in names(row[0]):
@@ -80,7 +82,7 @@ def test_it_tells_the_default_of_every_field_of_the_spec() -> None:
             assert row[1] == ("none" if default is None else f"`{default}`"), name
 
 
-def test_it_tells_the_range_of_every_number_of_the_spec() -> None:
+def test_it_has_the_range_of_every_number_of_the_spec() -> None:
     described = {name: row[2] for row in table("Spec") for name in names(row[0])}
     for path, schema in fields(SCHEMA["spec"]):
         if "maximum" in schema and path != "drainSeconds":
@@ -101,18 +103,18 @@ def test_it_lists_every_reason() -> None:
     assert first_names("Reasons") == list(Reason)
 
 
-def test_it_tells_which_condition_stands_beside_a_reason() -> None:
+def test_it_has_the_condition_of_every_reason() -> None:
     """Of the reasons for which it is fixed in the code. For a refusal it depends on the server's response."""
-    told = {names(row[0])[0]: row[2] for row in table("Reasons")}
-    assert told.pop(Reason.REFUSED) == f"{STALLED} or {RECONCILING}"
-    found = dict.fromkeys(told, "")
+    documented = {names(row[0])[0]: row[2] for row in table("Reasons")}
+    assert documented.pop(Reason.REFUSED) == f"{STALLED} or {RECONCILING}"
+    found = dict.fromkeys(documented, "")
     for module in (conditions, deletion, situation):
         for given in calls(module, "Verdict"):
             reason = given["reason"]
             if isinstance(reason, ast.Attribute):
                 beside = [type_ for type_ in (RECONCILING, STALLED) if type_.lower() in given]
                 found[Reason[reason.attr]] = " ".join(beside)
-    assert told == found
+    assert documented == found
 
 
 def test_it_lists_every_policy() -> None:
@@ -161,6 +163,10 @@ def test_it_lists_every_metric_with_its_labels() -> None:
             (family,) = each.describe()
             name = f"{family.name}_total" if family.type == "counter" else family.name
             ours[name] = list(each._labelnames)  # noqa: SLF001  # there is no public way to read them
+    figures = FileFigures(file="tls.crt", role="certificate", is_stale=False, expires_at=0.0)
+    metrics.watch_files(lambda: [figures])
+    for family in CredentialMetrics(lambda: [figures], prefix="queuelet_operator").collect():
+        ours[family.name] = list(family.samples[0].labels)
     assert len(ours) == len(list(metrics.registry.collect()))
     listed = {names(row[0])[0]: [label for label in row[1].split(", ") if label] for row in table("Metrics")}
     assert listed == ours
@@ -193,19 +199,19 @@ def test_it_lists_every_flag() -> None:
     assert first_names("Flags") == [long_name(flag) for flag in flags()]
 
 
-def test_it_tells_the_environment_variable_of_every_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_has_the_environment_variable_of_every_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is set and then resolved as click does it."""
-    told = {names(row[0])[0]: names(row[1])[0] for row in table("Flags")}
+    documented = {names(row[0])[0]: names(row[1])[0] for row in table("Flags")}
     context = click.Context(main, **main.context_settings)
     for flag in flags():
-        monkeypatch.setenv(told[long_name(flag)], "given")
+        monkeypatch.setenv(documented[long_name(flag)], "given")
         assert flag.resolve_envvar_value(context) == "given", flag.name
 
 
-def test_it_tells_the_default_of_every_flag() -> None:
+def test_it_has_the_default_of_every_flag() -> None:
     in_words = {"--address": "that of `--server`", "--namespace": "all", "--debug": "off", "--server-insecure": "off"}
-    told = {names(row[0])[0]: row[2] for row in table("Flags")}
+    documented = {names(row[0])[0]: row[2] for row in table("Flags")}
     for flag in flags():
         value = getattr(Settings(), str(flag.name))
         default = "none" if value in {None, "", ()} else f"`{value}`".replace(".0`", "`")
-        assert told[long_name(flag)] == in_words.get(long_name(flag), default), flag.name
+        assert documented[long_name(flag)] == in_words.get(long_name(flag), default), flag.name

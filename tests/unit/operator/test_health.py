@@ -18,7 +18,7 @@ from queuelet_operator.health import (
     STUCK_AFTER,
     WATCH_IS_OLD_AFTER,
     Health,
-    OperatorEndpoints,
+    OperatorHttpPort,
 )
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
@@ -232,7 +232,7 @@ def comparing(health: Health, monkeypatch: pytest.MonkeyPatch) -> Compare:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 1_000])
-async def test_it_compares_all_that_there_are_with_all_that_it_was_told_of(
+async def test_it_compares_all_objects_with_all_that_it_was_notified_of(
     count: int, comparing: Compare, health: Health, controller: Controller
 ) -> None:
     for number in range(count):
@@ -317,9 +317,9 @@ async def get(port: int, path: str, **headers: str) -> tuple[int, str]:
         return response.status, await response.text()
 
 
-async def test_healthz_tells_of_trouble(health: Health, controller: Controller, clock: Clock, metrics: Metrics) -> None:
-    endpoints = OperatorEndpoints(health, metrics)
-    port = await endpoints.listen("127.0.0.1", 0)
+async def test_healthz_reports_trouble(health: Health, controller: Controller, clock: Clock, metrics: Metrics) -> None:
+    http = OperatorHttpPort(health, metrics)
+    port = await http.listen("127.0.0.1", 0)
     try:
         assert await get(port, "/healthz") == (200, "ok\n")
         controller.queue.add(ORDERS, Priority.CHANGE)
@@ -327,28 +327,30 @@ async def test_healthz_tells_of_trouble(health: Health, controller: Controller, 
         code, text = await get(port, "/healthz")
         assert (code, "1 Queues are waiting" in text) == (503, True)
     finally:
-        await endpoints.stop()
+        await http.stop()
 
 
 async def test_readyz_is_for_a_standby_too(clock: Clock, metrics: Metrics) -> None:
     health = Health()
-    endpoints = OperatorEndpoints(health, metrics)
-    port = await endpoints.listen("127.0.0.1", 0)
+    http = OperatorHttpPort(health, metrics)
+    port = await http.listen("127.0.0.1", 0)
     try:
         assert (await get(port, "/readyz"))[0] == 503
         health.is_ready = True
         assert await get(port, "/readyz") == (200, "ok\n")
+        health.problems = lambda: ["tls.crt: the certificate expires soon"]
+        assert await get(port, "/readyz") == (200, "ok\ntls.crt: the certificate expires soon\n")
         assert await get(port, "/healthz") == (200, "ok\n")
         assert "queuelet_operator_work_queue_oldest_seconds 0.0" in (await get(port, "/metrics"))[1]
     finally:
-        await endpoints.stop()
+        await http.stop()
 
 
-async def test_metrics_tell_what_waits_and_how_queues_stand(
+async def test_metrics_show_what_waits_and_the_state_of_queues(
     health: Health, controller: Controller, clock: Clock, metrics: Metrics
 ) -> None:
-    endpoints = OperatorEndpoints(health, metrics)
-    port = await endpoints.listen("127.0.0.1", 0)
+    http = OperatorHttpPort(health, metrics)
+    port = await http.listen("127.0.0.1", 0)
     try:
         controller.object_seen(a_body())
         clock.now += 7
@@ -362,16 +364,16 @@ async def test_metrics_tell_what_waits_and_how_queues_stand(
         assert 'queuelet_operator_work_queue_length{priority="change"} 0.0' in text
         assert "queuelet_operator_queues{" not in text
     finally:
-        await endpoints.stop()
+        await http.stop()
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
 async def test_web_pages_are_refused_as_by_the_server(path: str, metrics: Metrics) -> None:
-    endpoints = OperatorEndpoints(Health(is_ready=True), metrics, ["operator.example.com"])
-    port = await endpoints.listen("127.0.0.1", 0)
+    http = OperatorHttpPort(Health(is_ready=True), metrics, ["operator.example.com"])
+    port = await http.listen("127.0.0.1", 0)
     try:
         assert (await get(port, path, Origin="https://evil.example"))[0] == 403
         assert (await get(port, path, Host="evil.example"))[0] == 403
         assert (await get(port, path, Host="operator.example.com"))[0] == 200
     finally:
-        await endpoints.stop()
+        await http.stop()

@@ -27,9 +27,9 @@ from queuelet_operator.plan.model import (
     DeletionContext,
     DropFinalizer,
     Known,
-    LookAround,
     Nothing,
     Policy,
+    ReadDeletionContext,
     Reason,
     Refusal,
     Remove,
@@ -273,14 +273,14 @@ def test_the_namespace_of_an_earlier_version_is_noted_without_an_event() -> None
     assert notice_of_declaration(step, "") is None
 
 
-def test_a_request_is_answered_once() -> None:
+def test_a_request_is_handled_once() -> None:
     an = an_object(status=ready_status(), reconcile_requested_at="now")
     step = declared(next_step(known(an), POLICY, NOW))
     assert step.cause is Cause.REQUESTED
-    answered = known(an, handled_request="now")
-    status = written(next_step(answered, POLICY, NOW))
+    handled = known(an, handled_request="now")
+    status = written(next_step(handled, POLICY, NOW))
     assert status.last_handled_reconcile_at == "now"
-    assert next_step(settled(answered), POLICY, NOW) == Nothing()
+    assert next_step(settled(handled), POLICY, NOW) == Nothing()
     assert next_step(known(replace(an, status=status)), POLICY, NOW) == Nothing(), "after a restart too"
 
 
@@ -298,7 +298,7 @@ def test_a_request_is_answered_once() -> None:
     ],
     ids=["NotOwner", "StoreUnavailable", "StoreMismatch", "refused", "paused"],
 )
-def test_a_request_is_answered_though_nothing_can_be_declared(was: dict[str, Any], reason: str) -> None:
+def test_a_request_is_handled_though_nothing_can_be_declared(was: dict[str, Any], reason: str) -> None:
     rest = settled(known(**was))
     assert rest.object.status.reason == reason
     asked = replace(rest, object=replace(rest.object, reconcile_requested_at="now"))
@@ -321,7 +321,7 @@ def test_a_request_is_answered_though_nothing_can_be_declared(was: dict[str, Any
         (Cause.TAKEN_OVER, "QueueTakenOver", False),
     ],
 )
-def test_an_event_tells_of_what_the_user_did_not_ask_for(cause: Cause, reason: str | None, is_warning: bool) -> None:  # noqa: FBT001  # a column
+def test_an_event_reports_what_the_user_did_not_ask_for(cause: Cause, reason: str | None, is_warning: bool) -> None:  # noqa: FBT001  # a column
     step = Declare(definition=Declared(name=NAME, owner=OURS), cause=cause)
     notice = notice_of_declaration(step, THEIRS.name)
     assert (notice.reason if notice else None) == reason
@@ -363,7 +363,7 @@ def test_a_queue_made_for_the_object_was_not_adopted() -> None:
 
 
 def test_what_is_taken_from_the_object_is_taken_back_once_though_the_queue_was_made_for_it() -> None:
-    """Its id is the object's uid, so only the operator that took it back knows of it until the status says so."""
+    """Its ID is the object's uid, so only the operator that took it back knows of it until the status says so."""
     world = World(server=HERE, queue=None, an_object=an_object(adopts=True))
     world.look()
     assert world.an_object.status.adopted_at == ""
@@ -377,7 +377,7 @@ def test_what_is_taken_from_the_object_is_taken_back_once_though_the_queue_was_m
     assert shown(world.an_object.status)[STALLED] == ("True", "NotOwner")
 
 
-def test_an_adoption_is_used_up_before_the_status_could_be_told() -> None:
+def test_an_adoption_is_used_up_before_the_status_could_report_it() -> None:
     was = known(an_object(adopts=True, status=ready_status()), queue=a_queue(THEIRS), obtained_by=Cause.ADOPTED)
     status = written(next_step(was, POLICY, NOW))
     assert shown(status)[STALLED] == ("True", "NotOwner")
@@ -385,7 +385,7 @@ def test_an_adoption_is_used_up_before_the_status_could_be_told() -> None:
 
 
 @pytest.mark.parametrize("id_", ["uid-1", "theirs"])
-def test_an_operator_that_was_killed_between_the_adoption_and_the_status_left_enough_to_tell(id_: str) -> None:
+def test_an_operator_that_was_killed_between_the_adoption_and_the_status_left_enough_to_report_it(id_: str) -> None:
     stalled = settled(known(queue=a_queue(THEIRS, id_=id_))).object
     status = written(next_step(known(replace(stalled, adopts=True), queue=a_queue(id_=id_)), POLICY, NOW))
     assert (status.adopted_at, status.queue_id) == (timestamp(NOW), id_)
@@ -398,7 +398,7 @@ def test_a_queue_of_an_earlier_object_is_not_adopted_though_the_object_may() -> 
     assert (world.an_object.status.queue_id, world.an_object.status.adopted_at) == ("uid-0", "")
 
 
-def test_who_has_used_its_adoption_is_told_what_helps_then() -> None:
+def test_an_object_that_has_used_its_adoption_says_what_helps_then() -> None:
     was = replace(ready_status(), adopted_at=timestamp(NOW - 60))
     for adopts in (True, False):
         an = an_object(adopts=adopts, status=was)
@@ -486,28 +486,28 @@ def paused(counts: Counts | None = None) -> Known:
     return settled(replace(was, object=replace(was.object, is_paused=True)))
 
 
-def test_a_paused_object_tells_of_an_outage_and_is_as_ready_as_before_when_it_is_over() -> None:
+def test_a_paused_object_reports_an_outage_and_is_as_ready_as_before_when_it_is_over() -> None:
     was = paused(FULL)
     assert next_step(replace(was, server=away(9), queue=None), POLICY, NOW) == Nothing(until=NOW + 1)
-    told = settled(replace(was, server=away(10), queue=None))
-    assert shown(told.object.status) == {
+    reported = settled(replace(was, server=away(10), queue=None))
+    assert shown(reported.object.status) == {
         READY: ("False", "ServerUnavailable"),
         RECONCILING: ("True", "ServerUnavailable"),
     }
-    assert told.object.status.messages == FULL, "what was known stays"
-    back = settled(replace(told, server=HERE, queue=a_queue(counts=FULL)))
+    assert reported.object.status.messages == FULL, "what was known stays"
+    back = settled(replace(reported, server=HERE, queue=a_queue(counts=FULL)))
     assert shown(back.object.status) == {READY: ("True", "Paused")}
 
 
 @pytest.mark.parametrize(("is_full", "reason"), [(True, "StoreFull"), (False, "StoreFailed")], ids=["full", "failed"])
-def test_a_paused_object_tells_of_a_store_in_trouble(is_full: bool, reason: str) -> None:  # noqa: FBT001  # a column
+def test_a_paused_object_reports_an_outage_of_a_store(is_full: bool, reason: str) -> None:  # noqa: FBT001  # a column
     ready = settled(on_disk(HERE_TOO))
     was = settled(replace(ready, object=replace(ready.object, is_paused=True)))
     short = replace(was, server=with_problem(9, is_full=is_full))
     assert next_step(short, POLICY, NOW) == Nothing(until=NOW + 1)
-    told = settled(replace(was, server=with_problem(10, is_full=is_full)))
-    assert shown(told.object.status)[READY] == ("False", reason)
-    assert shown(settled(replace(told, server=HERE_TOO)).object.status) == {READY: ("True", "Paused")}
+    reported = settled(replace(was, server=with_problem(10, is_full=is_full)))
+    assert shown(reported.object.status)[READY] == ("False", reason)
+    assert shown(settled(replace(reported, server=HERE_TOO)).object.status) == {READY: ("True", "Paused")}
 
 
 def test_a_paused_object_whose_store_was_lost_says_so_once_and_nothing_is_made_anew() -> None:
@@ -518,12 +518,12 @@ def test_a_paused_object_whose_store_was_lost_says_so_once_and_nothing_is_made_a
     assert (step.status.messages, step.status.epoch) == (None, "epoch-1")
     assert step.notice
     assert "this queue held 2 ready" in step.notice.message
-    told = replace(was, object=replace(was.object, status=step.status))
-    assert next_step(told, POLICY, NOW + 60) == Nothing()
-    asked = next_step(replace(told, object=replace(told.object, reconcile_requested_at="now")), POLICY, NOW)
+    reported = replace(was, object=replace(was.object, status=step.status))
+    assert next_step(reported, POLICY, NOW + 60) == Nothing()
+    asked = next_step(replace(reported, object=replace(reported.object, reconcile_requested_at="now")), POLICY, NOW)
     assert isinstance(asked, WriteStatus)
     assert asked.notice is None, "one Event is enough"
-    on = replace(told, object=replace(told.object, is_paused=False))
+    on = replace(reported, object=replace(reported.object, is_paused=False))
     assert declared(next_step(on, POLICY, NOW)).cause is Cause.STATE_LOST
     again = settled(replace(on, queue=a_queue(epoch="epoch-2"), obtained_by=Cause.STATE_LOST))
     assert shown(again.object.status) == {READY: ("True", "Ready")}
@@ -551,7 +551,7 @@ def test_a_restart_is_no_outage() -> None:
     assert next_step(was, POLICY, NOW) == Nothing(until=NOW - 9.9 + 10)
 
 
-def test_an_outage_is_told_of_after_ten_seconds_and_once() -> None:
+def test_an_outage_is_reported_after_ten_seconds_and_once() -> None:
     was = replace(settled(known()), server=away(10), queue=None)
     status = written(next_step(was, POLICY, NOW))
     assert shown(status) == {
@@ -559,25 +559,25 @@ def test_an_outage_is_told_of_after_ten_seconds_and_once() -> None:
         RECONCILING: ("True", "ServerUnavailable"),
     }
     assert (status.queue_id, status.epoch, status.messages) == ("uid-1", "epoch-1", Counts()), "what was known stays"
-    told = replace(was, object=replace(was.object, status=status))
-    assert next_step(told, POLICY, NOW + 600) == Nothing()
-    another_operator = replace(told.server, away_since=NOW + 5)
-    assert next_step(replace(told, server=another_operator), POLICY, NOW + 600) == Nothing()
+    reported = replace(was, object=replace(was.object, status=status))
+    assert next_step(reported, POLICY, NOW + 600) == Nothing()
+    another_operator = replace(reported.server, away_since=NOW + 5)
+    assert next_step(replace(reported, server=another_operator), POLICY, NOW + 600) == Nothing()
     not_tried_yet = Server(away_since=NOW + 5)
-    assert next_step(replace(told, server=not_tried_yet), POLICY, NOW + 600) == Nothing()
+    assert next_step(replace(reported, server=not_tried_yet), POLICY, NOW + 600) == Nothing()
 
 
-def test_an_outage_is_told_of_again_when_it_has_another_cause() -> None:
+def test_an_outage_is_reported_again_when_it_has_another_cause() -> None:
     was = replace(settled(known()), server=away(10), queue=None)
-    told = replace(was, object=replace(was.object, status=written(next_step(was, POLICY, NOW))))
-    expired = replace(told.server, why_away="the server's certificate expired")
-    ready = written(next_step(replace(told, server=expired), POLICY, NOW + 20)).condition(READY)
+    reported = replace(was, object=replace(was.object, status=written(next_step(was, POLICY, NOW))))
+    expired = replace(reported.server, why_away="the server's certificate expired")
+    ready = written(next_step(replace(reported, server=expired), POLICY, NOW + 20)).condition(READY)
     assert ready
     assert ready.message.endswith(": the server's certificate expired")
     assert ready.since == timestamp(NOW), "its status did not change"
 
 
-def test_a_cause_must_last_before_it_is_told() -> None:
+def test_a_cause_must_last_before_it_is_reported() -> None:
     def fails(why: str, now: float, before: Server) -> Server:
         return server_away(why, before, now, lasts=5)
 
@@ -640,24 +640,24 @@ def test_a_problem_of_a_store_is_no_news_at_first(is_full: bool) -> None:  # noq
 
 
 @pytest.mark.parametrize(("is_full", "reason"), [(True, "StoreFull"), (False, "StoreFailed")], ids=["full", "failed"])
-def test_a_problem_of_a_store_is_told_of_after_ten_seconds_and_once(is_full: bool, reason: str) -> None:  # noqa: FBT001  # a column
+def test_a_problem_of_a_store_is_reported_after_ten_seconds_and_once(is_full: bool, reason: str) -> None:  # noqa: FBT001  # a column
     was = replace(settled(on_disk(HERE_TOO)), server=with_problem(10, is_full=is_full))
     status = written(next_step(was, POLICY, NOW))
     assert shown(status) == {READY: ("False", reason), RECONCILING: ("True", reason)}
     ready = status.condition(READY)
     assert ready
     assert "the disk is at fault" in ready.message
-    told = replace(was, object=replace(was.object, status=status))
-    assert next_step(told, POLICY, NOW) == Nothing()
+    reported = replace(was, object=replace(was.object, status=status))
+    assert next_step(reported, POLICY, NOW) == Nothing()
     same = StoreProblem(is_full=is_full, message="the disk is at fault", since=NOW + 5)
-    later = replace(told, server=replace(told.server, problems={StoreKind.DISK: same}))
+    later = replace(reported, server=replace(reported.server, problems={StoreKind.DISK: same}))
     assert next_step(later, POLICY, NOW + 5) == Nothing(), "another operator is no news"
     other = replace(same, message="the disk was taken out")
-    later = replace(told, server=replace(told.server, problems={StoreKind.DISK: other}))
+    later = replace(reported, server=replace(reported.server, problems={StoreKind.DISK: other}))
     ready = written(next_step(later, POLICY, NOW + 5)).condition(READY)
     assert ready
     assert "the disk was taken out" in ready.message
-    back = written(next_step(replace(told, server=HERE_TOO), POLICY, NOW + 60))
+    back = written(next_step(replace(reported, server=HERE_TOO), POLICY, NOW + 60))
     assert shown(back) == {READY: ("True", "Ready")}
 
 
@@ -683,33 +683,33 @@ def test_nothing_is_declared_in_a_store_that_has_failed() -> None:
 def test_a_deletion_waits_for_a_store_that_has_failed() -> None:
     an = replace(deleting(), spec=DISK)
     was = on_disk(with_problem(30, is_full=False), an=an)
-    assert next_step(was, POLICY, NOW) == LookAround()
+    assert next_step(was, POLICY, NOW) == ReadDeletionContext()
     status = written(next_step(replace(was, deletion_context=context()), POLICY, NOW))
     assert shown(status)[RECONCILING] == ("True", "StoreFailed")
     assert next_step(replace(was, server=with_problem(30, is_full=True)), POLICY, NOW) == Remove(owner=OURS)
 
 
 def test_a_problem_is_as_old_as_it_was_before() -> None:
-    def told(now: float, before: Server, problem: str = "", reason: str = "") -> Server:
+    def reported(now: float, before: Server, problem: str = "", reason: str = "") -> Server:
         disk = StoreState(store=StoreKind.DISK, epoch="epoch-2", problem=problem, reason=reason)
         return server_with([StoreState(store=StoreKind.MEMORY, epoch="epoch-1"), disk], before, now)
 
-    well = told(1, away(1))
+    well = reported(1, away(1))
     assert well == Server(epochs={StoreKind.MEMORY: "epoch-1", StoreKind.DISK: "epoch-2"})
-    full = told(2, well, "full", StoreFull.reason)
+    full = reported(2, well, "full", StoreFull.reason)
     assert full.problems == {StoreKind.DISK: StoreProblem(is_full=True, message="full", since=2, message_since=2)}
-    assert told(3, full, "fuller", StoreFull.reason) == full, "a message stays for a minute"
-    fuller = told(62, full, "fuller", StoreFull.reason).problems[StoreKind.DISK]
+    assert reported(3, full, "fuller", StoreFull.reason) == full, "a message stays for a minute"
+    fuller = reported(62, full, "fuller", StoreFull.reason).problems[StoreKind.DISK]
     assert (fuller.message, fuller.since, fuller.message_since) == ("fuller", 2, 62)
-    failed = told(4, full, "failed", StoreFailed.reason)
+    failed = reported(4, full, "failed", StoreFailed.reason)
     assert failed.problems == {StoreKind.DISK: StoreProblem(is_full=False, message="failed", since=4, message_since=4)}
-    assert not told(5, failed).problems
+    assert not reported(5, failed).problems
 
 
 # A server that lost its store
 
 
-def test_a_lost_store_is_told_of_before_the_queue_is_ready_again() -> None:
+def test_a_lost_store_is_reported_before_the_queue_is_ready_again() -> None:
     server = Server(epochs={StoreKind.MEMORY: "epoch-2"})
     held = settled(known(queue=a_queue(counts=Counts(ready=3))))
     was = replace(held, server=server, queue=a_queue(epoch="epoch-2"))
@@ -726,7 +726,7 @@ def test_a_lost_store_is_told_of_before_the_queue_is_ready_again() -> None:
     assert next_step(replace(was, object=replace(was.object, status=second)), POLICY, NOW) == Nothing()
 
 
-def test_a_restored_backup_is_told_of_with_what_is_in_it() -> None:
+def test_a_restored_backup_is_reported_with_what_is_in_it() -> None:
     held = settled(known(queue=a_queue(counts=Counts(ready=3))))
     server = Server(epochs={StoreKind.MEMORY: "epoch-2"})
     was = replace(held, server=server, queue=a_queue(epoch="epoch-2", counts=Counts(ready=2)))
@@ -833,23 +833,23 @@ def test_retain_lets_go_at_once_whatever_the_server_does() -> None:
         (Removed(outcome=RemoveOutcome.REFUSED, why="it belongs to another"), LEFT, "it belongs to another"),
     ],
 )
-def test_an_event_tells_of_what_was_lost_or_left(removed: Removed, reason: str | None, message: str) -> None:
+def test_an_event_reports_what_was_lost_or_left(removed: Removed, reason: str | None, message: str) -> None:
     step = next_step(known(deleting(), removed=removed), POLICY, NOW)
     assert isinstance(step, DropFinalizer)
     assert (step.notice.reason if step.notice else None) == reason
     assert step.notice is None or (step.notice.is_warning and message in step.notice.message)
 
 
-def test_no_event_tells_of_a_queue_that_was_never_the_objects() -> None:
+def test_no_event_reports_a_queue_that_was_never_the_objects() -> None:
     refused = Removed(outcome=RemoveOutcome.REFUSED, why="it belongs to another")
-    for status, is_told in ((QueueStatus(), False), (ready_status(), True)):
+    for status, is_reported in ((QueueStatus(), False), (ready_status(), True)):
         was = known(deleting(status=status), queue=a_queue(THEIRS), removed=refused)
         step = next_step(was, POLICY, NOW)
         assert isinstance(step, DropFinalizer)
-        assert (step.notice is not None) is is_told
+        assert (step.notice is not None) is is_reported
 
 
-def test_a_removal_that_was_answered_lets_go_though_the_server_is_away_now() -> None:
+def test_a_removal_that_has_its_response_drops_the_finalizer_though_the_server_is_away_now() -> None:
     removed = Removed(outcome=RemoveOutcome.REMOVED, dropped=Counts())
     assert next_step(known(deleting(), removed=removed, server=away(1)), POLICY, NOW) == DropFinalizer()
 
@@ -867,19 +867,19 @@ def context(seen_before: float = 0.0, *, terminating: bool = False, server_is_go
 @pytest.mark.parametrize("policy", [DeletionPolicy.DELETE, DeletionPolicy.DRAIN])
 def test_a_deletion_waits_for_the_server_and_looks_around(policy: DeletionPolicy) -> None:
     was = known(deleting(policy), server=away(5), queue=None)
-    assert next_step(was, POLICY, NOW) == LookAround()
+    assert next_step(was, POLICY, NOW) == ReadDeletionContext()
     waits = replace(was, deletion_context=context())
-    assert next_step(waits, POLICY, NOW) == Nothing(until=NOW + 5), "until the outage is to be told of"
-    assert next_step(replace(was, deletion_context=context(CONTEXT_MAX_AGE)), POLICY, NOW) == LookAround()
+    assert next_step(waits, POLICY, NOW) == Nothing(until=NOW + 5), "until the outage is reported"
+    assert next_step(replace(was, deletion_context=context(CONTEXT_MAX_AGE)), POLICY, NOW) == ReadDeletionContext()
 
 
-def test_a_deletion_that_waits_tells_of_the_outage_and_waits_on() -> None:
+def test_a_deletion_that_waits_reports_the_outage_and_waits_on() -> None:
     was = known(deleting(), server=away(30), queue=None, deletion_context=context())
     status = written(next_step(was, POLICY, NOW))
     assert shown(status)[RECONCILING] == ("True", "ServerUnavailable")
-    told = replace(was, object=replace(was.object, status=status))
-    assert next_step(told, POLICY, NOW) == Nothing(until=NOW + CONTEXT_MAX_AGE)
-    near = replace(told, server=away(595))
+    reported = replace(was, object=replace(was.object, status=status))
+    assert next_step(reported, POLICY, NOW) == Nothing(until=NOW + CONTEXT_MAX_AGE)
+    near = replace(reported, server=away(595))
     assert next_step(near, POLICY, NOW) == Nothing(until=NOW + 5)
 
 
@@ -951,15 +951,15 @@ def test_a_drain_ends_though_the_server_would_not_take_the_object_any_more() -> 
     assert (step.definition.limit, step.definition.tags, step.definition.draining) == (3, PackedTags(), True)
 
 
-def test_a_drain_looks_around_and_tells_what_it_waits_for() -> None:
+def test_a_drain_looks_around_and_reports_what_it_waits_for() -> None:
     was = known(deleting(DeletionPolicy.DRAIN), queue=draining())
-    assert next_step(was, POLICY, NOW) == LookAround()
+    assert next_step(was, POLICY, NOW) == ReadDeletionContext()
     was = replace(was, deletion_context=context())
     status = written(next_step(was, POLICY, NOW))
     assert shown(status) == {READY: ("False", "WaitingForDrain"), RECONCILING: ("True", "WaitingForDrain")}
     assert status.messages == FULL
-    told = replace(was, object=replace(was.object, status=status))
-    assert next_step(told, POLICY, NOW) == Nothing(until=NOW + CONTEXT_MAX_AGE)
+    reported = replace(was, object=replace(was.object, status=status))
+    assert next_step(reported, POLICY, NOW) == Nothing(until=NOW + CONTEXT_MAX_AGE)
 
 
 def test_a_queue_that_is_drained_is_removed() -> None:
@@ -976,8 +976,8 @@ def test_a_drain_ends_at_its_deadline(queue: ObservedQueue) -> None:
 def test_a_drain_is_looked_at_again_at_its_deadline() -> None:
     an = deleting(DeletionPolicy.DRAIN, since=57, drain_seconds=60)
     was = known(an, queue=draining(), deletion_context=context())
-    told = replace(was, object=replace(an, status=written(next_step(was, POLICY, NOW))))
-    assert next_step(told, POLICY, NOW) == Nothing(until=NOW + 3)
+    reported = replace(was, object=replace(an, status=written(next_step(was, POLICY, NOW))))
+    assert next_step(reported, POLICY, NOW) == Nothing(until=NOW + 3)
 
 
 def test_a_drain_that_waits_names_its_deadline_if_it_has_one() -> None:
@@ -1004,7 +1004,7 @@ def test_what_is_retained_in_the_midst_of_a_drain_is_opened_before_the_object_go
     )
 
 
-def test_what_cannot_be_opened_again_is_told_of() -> None:
+def test_a_store_that_cannot_be_opened_again_is_reported() -> None:
     drained = known(deleting(DeletionPolicy.DRAIN), queue=draining(), deletion_context=context())
     status = written(next_step(drained, POLICY, NOW))
     an = deleting(DeletionPolicy.RETAIN, status=status)
@@ -1095,7 +1095,7 @@ class World:
                 self._declare(step)
             case Remove():
                 self._remove(step)
-            case LookAround():
+            case ReadDeletionContext():
                 self.around = DeletionContext(
                     namespace_is_terminating=self.namespace_is_terminating,
                     server_is_gone=self.service_is_gone,

@@ -24,18 +24,18 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield request
 
 
-async def test_a_stream_that_sends_at_a_stop_ends_once_its_answer_is_sent_whole() -> None:
+async def test_a_stream_that_sends_at_a_stop_ends_once_its_response_is_sent_whole() -> None:
     """After a cancelled write, gRPC cannot end the call, which would last until the end of the grace period."""
     begun, may_end, sent = asyncio.Event(), asyncio.Event(), []
 
-    async def send(answer: bytes) -> None:
+    async def send(response: bytes) -> None:
         begun.set()
         await may_end.wait()
-        sent.append(answer)
+        sent.append(response)
 
     async def handle(_: AsyncIterator[bytes], send: Send, __: Call) -> None:
         while True:
-            await send(b"answer")
+            await send(b"response")
 
     lifecycle = Lifecycle()
     endpoint = Endpoint(
@@ -48,6 +48,6 @@ async def test_a_stream_that_sends_at_a_stop_ends_once_its_answer_is_sent_whole(
     assert not ending.done()
     may_end.set()
     status = await ending
-    assert sent == [b"answer"]
+    assert sent == [b"response"]
     assert isinstance(status, Status)
     assert status.text == "The server is stopping."

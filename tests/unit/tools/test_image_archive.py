@@ -43,7 +43,7 @@ def test_a_layer_has_the_files_of_a_folder(tmp_path: Path) -> None:
     assert (found["bin/same"].mode, found["bin/same"].mtime) == (0o4755, 1_000_000_000)
 
 
-def test_a_layer_tells_what_it_takes_away(tmp_path: Path) -> None:
+def test_a_layer_lists_what_it_takes_away(tmp_path: Path) -> None:
     files = tmp_path / "files"
     (files / "replaced").mkdir(parents=True)
     try:
@@ -69,7 +69,7 @@ def test_the_same_files_give_the_same_archive(tmp_path: Path) -> None:
 
 def test_an_archive_is_whole(tmp_path: Path) -> None:
     layer = write_layer(fill(tmp_path / "files"), tmp_path / "layer")
-    told = write_archive(tmp_path / "archive", "localhost:5000/tool:dev", [layer], Settings(user="7:8"))
+    digest = write_archive(tmp_path / "archive", "localhost:5000/tool:dev", [layer], Settings(user="7:8"))
     with tarfile.open(tmp_path / "archive") as tar:
         contents = {entry.name: content.read() for entry in tar if (content := tar.extractfile(entry))}
     blobs = {name.rpartition("/")[2]: blob for name, blob in contents.items() if name.startswith("blobs/sha256/")}
@@ -84,7 +84,7 @@ def test_an_archive_is_whole(tmp_path: Path) -> None:
 
     assert json.loads(contents["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
     (entry,) = json.loads(contents["index.json"])["manifests"]
-    assert entry["digest"] == told
+    assert entry["digest"] == digest
     assert entry["annotations"]["io.containerd.image.name"] == "localhost:5000/tool:dev"
     assert entry["annotations"]["org.opencontainers.image.ref.name"] == "dev"
     manifest = json.loads(described(entry))
@@ -143,7 +143,7 @@ def test_only_what_is_copied_makes_a_difference(sources: Path) -> None:
     assert len({before, with_mode, copying.digest(sources, ["folder", "file"], kept)}) == 3
 
 
-def test_who_is_not_root_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_who_is_not_root_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr("sys.platform", "linux")
     with pytest.raises(ImageError, match="building an image needs root"):

@@ -98,7 +98,7 @@ def test_a_good_one_has_no_complaints() -> None:
         ),
     ],
 )
-def test_a_bad_one_is_told_with_its_line(good: str, bad: str, complaint: str) -> None:
+def test_a_bad_instruction_is_refused_with_its_line(good: str, bad: str, complaint: str) -> None:
     assert good in GOOD
     assert complaint in complaints(parse(GOOD.replace(good, bad)))
 
@@ -127,7 +127,7 @@ def test_a_stage_for_others_may_be_root_s_and_have_no_entrypoint() -> None:
         ("FROM a\nRUN b \\", r"line 2: the file ends after a \\"),
     ],
 )
-def test_what_is_not_understood_is_told_with_its_line(text: str, sentence: str) -> None:
+def test_an_unknown_instruction_is_refused_with_its_line(text: str, sentence: str) -> None:
     with pytest.raises(ImageError, match=sentence):
         parse(text)
 
@@ -146,12 +146,12 @@ def test_what_is_not_understood_is_told_with_its_line(text: str, sentence: str) 
         ("ENTRYPOINT [1]", "line 2: .* is not a JSON list of strings"),
     ],
 )
-def test_what_can_not_be_done_is_told_with_its_line(text: str, sentence: str) -> None:
+def test_an_instruction_that_is_not_supported_is_refused_with_its_line(text: str, sentence: str) -> None:
     with pytest.raises(ImageError, match=sentence):
         plan(parse(f"FROM a AS b\n{text}"), "b")
 
 
-def test_a_target_that_is_not_there_is_told_with_those_that_are() -> None:
+def test_a_missing_target_is_refused_with_those_that_exist() -> None:
     with pytest.raises(ImageError, match="has no target 'c'; it has build, server"):
         plan(parse(GOOD), "c")
 

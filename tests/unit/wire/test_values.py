@@ -160,9 +160,9 @@ def test_a_value_of_a_later_version_is_refused(number: int) -> None:
     for convert in (
         lambda: queue_from_pb(queue),
         lambda: changes_from_pb(pb.WatchQueuesResponse(queues=[queue])),
-        lambda: declare_result_from_pb(pb.DeclareResult(outcome=number)),  # type: ignore[arg-type]  # as above
-        lambda: remove_result_from_pb(pb.RemoveResult(outcome=number)),  # type: ignore[arg-type]  # as above
-        lambda: browsed_from_pb(pb.BrowsedMessage(state=number)),  # type: ignore[arg-type]  # as above
+        lambda: declare_result_from_pb(pb.DeclareResult(outcome=number)),  # type: ignore[arg-type]  # a later version may send it
+        lambda: remove_result_from_pb(pb.RemoveResult(outcome=number)),  # type: ignore[arg-type]  # a later version may send it
+        lambda: browsed_from_pb(pb.BrowsedMessage(state=number)),  # type: ignore[arg-type]  # a later version may send it
     ):
         with pytest.raises(UNREADABLE):
             convert()

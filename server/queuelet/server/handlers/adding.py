@@ -1,4 +1,4 @@
-"""The RPCs that add messages: Add and AddBatch, which may wait for space in a full queue."""
+"""The RPCs that add messages: Add and AddBatch, which may wait for room in a full queue."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ Respond = Callable[[Queue, Sequence[NewMessage], Sequence[AddResult]], bytes]
 
 
 class AddRpcs:
-    """The handlers."""
+    """The RPCs that add messages."""
 
     def __init__(self, manager: Manager, lifecycle: Lifecycle) -> None:
         self._manager = manager
         self._bounds = manager.bounds
         self._lifecycle = lifecycle
         self._waiting: dict[tuple[str, bytes], Callable[[], None]] = {}
-        """Functions that end a call with a request ID that waits for space, by queue and key."""
+        """Functions that end a call with a request ID that waits for room, by queue and key."""
 
     def add(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Add one message at the end of a queue."""
@@ -123,11 +123,11 @@ class AddRpcs:
         self, queue: Queue, request: pb.AddBatchRequest, messages: Sequence[NewMessage], call: Call
     ) -> bytes | Awaitable[bytes]:
         if request.settled_request_id:
-            queue.answers.forget(request_key(_ADD_BATCH, request.settled_request_id))
+            queue.responses.forget(request_key(_ADD_BATCH, request.settled_request_id))
         key = request_key(_ADD_BATCH, request.request_id) if request.request_id else b""
         if key:
             self._end_first_try(queue, key)
-            cached = queue.answers.lookup_or_admit(key, now_ns())
+            cached = queue.responses.lookup_or_admit(key, now_ns())
             if cached is not None:
                 return after_commit(queue, cached)
         respond = partial(_add_batch_response, key)
@@ -140,7 +140,7 @@ class AddRpcs:
         return after_commit(queue, respond(queue, messages, queue.add_batch(messages, now_ns())))
 
     def _end_first_try(self, queue: Queue, key: bytes) -> None:
-        """End an earlier call with the same request ID that still waits for space, so that the retry gets its response.
+        """End an earlier call with the same request ID that still waits for room, so that the retry gets its response.
 
         This happens if the client's connection was cut and the server has not detected it yet.
         """
@@ -164,14 +164,14 @@ class AddRpcs:
         respond: Respond,
         key: bytes = b"",
     ) -> bytes | Awaitable[bytes]:
-        """Add messages if there is space for all of them, otherwise wait for space for at most `longest` seconds."""
+        """Add messages if there is room for all of them, otherwise wait for room for at most `longest` seconds."""
         done = asyncio.Event()
         waiting = queue.wait_to_add(messages, done.set, now_ns(), call.peer_host)
         if waiting.is_complete:
             return respond(queue, messages, waiting.results)
-        return self._wait_for_space(queue, waiting, done, longest, partial(respond, queue, messages), key)
+        return self._wait_for_room(queue, waiting, done, longest, partial(respond, queue, messages), key)
 
-    async def _wait_for_space(  # noqa: PLR0913, PLR0917  # the state of a waiting call
+    async def _wait_for_room(  # noqa: PLR0913, PLR0917  # the state of a waiting call
         self,
         queue: Queue,
         waiting: WaitingAdd,
@@ -226,7 +226,7 @@ def _add_batch_response(
     """Return the response of a batch; cache it if there is a key and at least one message was added."""
     response = _batch_response(queue, messages, results)
     if key and not queue.has_ended and any(not isinstance(result, QueueletError) for result in results):
-        queue.keep_answer(key, response, now_ns())
+        queue.responses.store(key, response, now_ns())
     return response
 
 

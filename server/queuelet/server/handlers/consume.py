@@ -26,12 +26,13 @@ from queuelet.clock import now_ns
 from queuelet.core.consumers import Claim
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
-from queuelet.core.waiting import Waiter
+from queuelet.core.waiting import Consumer, Taker
 from queuelet.definition import TryOutcome
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
+from queuelet.limits import LONGEST_CONSUMER, LONGEST_HEARTBEAT, LONGEST_REASON, SECOND_NS, SHORTEST_HEARTBEAT
 from queuelet.server.endpoint import Call, Send
 from queuelet.server.handlers.heartbeat import MISSED, Heartbeat
-from queuelet.server.handlers.leases import LONGEST_CONSUMER, LONGEST_REASON, deliveries, fitting, nack_delay_from_pb
+from queuelet.server.handlers.leases import deliveries, fitting, nack_delay_from_pb
 from queuelet.server.requests import check_at_most, lease_from_pb, nanoseconds_from_pb, page_size_from_pb, text_from_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import BatchErrors
@@ -58,17 +59,15 @@ With a credit of a thousand, a client then processes one response while the next
 _MOST_UNREPORTED = 10_000
 """If this many results wait to be sent, because the client does not read, its requests are not read either."""
 
-_SECOND = 1_000_000_000
-
-_FASTEST_BEAT, _SLOWEST_BEAT = 100_000_000, 3_600_000_000_000
-"""The range of a heartbeat, in nanoseconds."""
+_FASTEST_BEAT = round(SHORTEST_HEARTBEAT * SECOND_NS)
+"""The shortest time between two heartbeats, in nanoseconds."""
 
 _BEATS_PER_LEASE = 5
 """The least heartbeats in a lease: three are missed before a lease that was extended after a third expires."""
 
 
 class ConsumeRpcs:
-    """The handler."""
+    """The RPC of the Consume stream."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
@@ -92,7 +91,7 @@ class ConsumeRpcs:
             raise InvalidArgument("start: missing; the first request of a stream has to contain it", field="start")
         queue = self._manager.get(first.start.queue_id, "start.queue_id")
         start = _read_start(first.start)
-        await _Stream(queue, start, send, self._manager.bounds, call.peer_host).run(first, requests)
+        await _Stream(queue, start, send, self._manager.bounds, call).run(first, requests)
 
 
 class _Start(NamedTuple):
@@ -124,13 +123,11 @@ def _read_start(start: pb.ConsumeStart) -> _Start:
             field="start.max_bytes",
         )
     heartbeat = (
-        nanoseconds_from_pb(start.heartbeat, "start.heartbeat", _SLOWEST_BEAT // _SECOND)
-        if start.HasField("heartbeat")
-        else 0
+        nanoseconds_from_pb(start.heartbeat, "start.heartbeat", LONGEST_HEARTBEAT) if start.HasField("heartbeat") else 0
     )
-    if heartbeat and not _FASTEST_BEAT <= heartbeat <= _SLOWEST_BEAT:
+    if heartbeat and not _FASTEST_BEAT <= heartbeat <= LONGEST_HEARTBEAT * SECOND_NS:
         raise InvalidArgument(
-            f"start.heartbeat: {heartbeat / _SECOND:g} s is out of range; use 0.1 s to 1 h, or leave it out",
+            f"start.heartbeat: {heartbeat / SECOND_NS:g} s is out of range; use 0.1 s to 1 h, or leave it out",
             field="start.heartbeat",
         )
     return _Start(
@@ -187,13 +184,17 @@ class _Unreported:
 class _Stream:
     """One stream."""
 
-    def __init__(self, queue: Queue, start: _Start, send: Send, bounds: Bounds, peer: str) -> None:
+    def __init__(self, queue: Queue, start: _Start, send: Send, bounds: Bounds, call: Call) -> None:
+        peer = call.peer_host
+        self._call = call
+        self._since = now_ns()
+        self._last_settled = 0
         self._queue = queue
         self._start = start
         self._send = send
         self._bounds = bounds
-        self._claim = Claim(self._wake, is_exclusive=start.is_exclusive, peer=peer)
-        self._waiter = Waiter(self._called, peer)
+        self._claim = Claim(self._wake, is_exclusive=start.is_exclusive, peer=peer, describe=self._describe)
+        self._taker = Taker(self._called, peer)
         self._is_announced = self._is_beat_announced = False
         self._credit = 0
         self._unreported = _Unreported()
@@ -205,7 +206,7 @@ class _Stream:
         self._unheard = 0
         """The first token that was leased since the client's last request, 0 if there is none."""
         self._next_check = _STEP
-        lease = start.lease or queue.definition.delivery.lease_seconds * _SECOND
+        lease = start.lease or queue.definition.delivery.lease_seconds * SECOND_NS
         self._beat_ns = _agreed(start.heartbeat, lease)
         self._heartbeat: Heartbeat | None = None
         self._is_beat_due = self._is_silent = self._has_ended = False
@@ -214,9 +215,9 @@ class _Stream:
         self._reader: asyncio.Task[None] | None = None
         self._committer: asyncio.Task[None] | None = None
         self._is_waiting = False
-        """Whether the stream's waiter is in the queue's line of waiters."""
+        """Whether the stream's taker is in the queue's line."""
         self._was_called = False
-        """Whether the waiter was called for a message that the stream has not leased yet."""
+        """Whether the queue woke this stream, and it has not leased a message since."""
         self._is_sending = False
         self._was_heard = True
         """Whether the client has sent a request, other than a receipt, since the last response."""
@@ -224,11 +225,11 @@ class _Stream:
 
     async def run(self, first: pb.ConsumeRequest, requests: AsyncIterator[bytes]) -> None:
         """Serve the stream until it ends, then release everything it holds."""
-        self._queue.claim(self._claim)
+        self._queue.claims.add(self._claim)
         try:
             self._apply(first)
             if self._beat_ns:
-                self._heartbeat = Heartbeat(self._beat_ns / _SECOND, self._beat, self._miss)
+                self._heartbeat = Heartbeat(self._beat_ns / SECOND_NS, self._beat, self._miss)
             self._reader = self._start_task(self._read(requests))
             if not self._queue.ready:
                 self._update_waiting()  # before any response, so that a stream refused with TooMany gets none
@@ -246,7 +247,7 @@ class _Stream:
                 started.cancel()
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        self._queue.give_up_waiting(self._waiter)
+        self._queue.waiters.give_up_waiting(self._taker)
         # Tokens grow, so the messages that the client received first, and may have started to process, come first.
         held = sorted(self._held)
         confirmed = bisect_right(held, self._received) if self._beat_ns else len(held)
@@ -264,7 +265,7 @@ class _Stream:
             if held:
                 asyncio.get_running_loop().call_soon(self._return_leases, held, max(0, used - len(step)))
                 return
-        self._queue.release_claim(self._claim)
+        self._queue.claims.drop(self._claim)
 
     def _start_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Start a task; the send loop is woken when it ends."""
@@ -279,6 +280,16 @@ class _Stream:
 
     def _wake(self) -> None:
         self._woken.set()
+
+    def _describe(self) -> Consumer:
+        return Consumer(
+            since=self._since,
+            peer=self._call.peer,
+            name=self._start.consumer,
+            credit=self._credit,
+            tokens=self._held.keys(),
+            last_settled=self._last_settled,
+        )
 
     # Heartbeat
 
@@ -299,7 +310,7 @@ class _Stream:
         self._wake()
 
     def _silence(self) -> ClientSilent:
-        seconds = MISSED * self._beat_ns / _SECOND
+        seconds = MISSED * self._beat_ns / SECOND_NS
         return ClientSilent(
             f"the client was silent for {seconds:g} s: its process or its machine is frozen, or its handler blocks "
             "the event loop; its leases ended, and the messages are redelivered",
@@ -354,7 +365,7 @@ class _Stream:
                 task.result()
         self._queue.check_exists()
         if not self._start.is_exclusive:
-            self._queue.check_free()
+            self._queue.claims.check_free()
 
     def _responses(self) -> list[bytes]:
         """Return the responses to send: results and newly leased messages, in one response if they fit."""
@@ -439,21 +450,21 @@ class _Stream:
     def _update_waiting(self) -> None:
         """Join the queue's waiters if the client may get messages; leave them if not."""
         if self._wants_messages and not self._is_waiting:
-            self._queue.wait_for_message(self._waiter, first=self._was_called)
+            self._queue.waiters.wait_for_message(self._taker, first=self._was_called)
             self._is_waiting = True
         elif self._is_waiting and not self._wants_messages:
             self._is_waiting = False
-            self._queue.give_up_waiting(self._waiter)
+            self._queue.waiters.give_up_waiting(self._taker)
         elif self._was_called and not self._wants_messages:
             # It was called for a message, but has no credit left to lease it.
             self._was_called = False
-            self._queue.pass_turn()
+            self._queue.waiters.pass_turn()
 
     def _called(self) -> None:
         """Try to lease a message. If the stream is sending, which may take long, call the next waiter instead."""
         self._is_waiting = False
         if self._is_sending:
-            self._queue.pass_turn()
+            self._queue.waiters.pass_turn()
             return
         self._was_called = True
         self._wake()
@@ -499,7 +510,8 @@ class _Stream:
             tokens = [each.token for each in few]
             self._drop(tokens)
             buried = self._queue.tally.buried
-            results = self._queue.nack(tokens, now_ns(), delay=delay, reason=reason, dead=dead, unused=unused)
+            self._last_settled = now = now_ns()
+            results = self._queue.nack(tokens, now, delay=delay, reason=reason, dead=dead, unused=unused)
             is_promise = delay > 0 or self._queue.tally.buried > buried
             self._settle(self._unreported.sort(tokens, results), is_promise=is_promise)
         if request.extend:
@@ -508,7 +520,8 @@ class _Stream:
 
     def _ack(self, tokens: Sequence[int]) -> None:
         self._drop(tokens)
-        self._settle(self._unreported.sort(tokens, self._queue.ack(tokens, now_ns())), is_promise=True)
+        self._last_settled = now = now_ns()
+        self._settle(self._unreported.sort(tokens, self._queue.ack(tokens, now)), is_promise=True)
 
     def _settle(self, tokens: Sequence[int], *, is_promise: bool) -> None:
         """Report settled leases: at once, or after a commit if the result must survive a restart of the server."""

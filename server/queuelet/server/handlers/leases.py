@@ -11,6 +11,7 @@ from queuelet.core.queue import Queue
 from queuelet.core.stored_form import DELIVERY_ENVELOPE, delivered
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.fairness import MANY, in_turn
+from queuelet.limits import LONGEST_CONSUMER, LONGEST_REASON
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import DURABILITY_2, after_commit
 from queuelet.server.handlers.long_poll import LongPoll
@@ -25,12 +26,6 @@ from queuelet.server.requests import (
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import BatchErrors
 
-LONGEST_CONSUMER = 256
-"""The longest name of a consumer, in bytes."""
-
-LONGEST_REASON = 1_024
-"""The longest reason of a Nack, in bytes."""
-
 _DONE = b"\x0a\x00"
 """A field `results = 1` without an error."""
 
@@ -39,7 +34,7 @@ _SMALLEST = 96
 
 
 class LeaseRpcs:
-    """The handlers."""
+    """The RPCs that lease messages, and end or extend leases."""
 
     def __init__(self, manager: Manager, long_poll: LongPoll) -> None:
         self._manager = manager
@@ -59,7 +54,7 @@ class LeaseRpcs:
         def receive() -> bytes:
             return deliveries(queue.receive(count, size, now_ns(), lease=lease, consumer=consumer))
 
-        return self._long_poll.take(queue, wait, call, b"r", request.request_id, receive)
+        return self._long_poll.take(queue, wait, call, b"r", request.request_id, receive, consumer)
 
     def ack(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Remove the messages of the given tokens."""
@@ -147,7 +142,7 @@ def nack_delay_from_pb(request: pb.NackRequest | pb.ConsumeNack, field: str = "d
 def fitting(most: int, message_bytes: int) -> tuple[int, int]:
     """Return the most messages to lease for one response, and their most bytes, so that it fits `message_bytes`.
 
-    The bytes leave space for the lease fields around each message.
+    The bytes leave room for the lease fields around each message.
     """
     count = max(1, min(most, message_bytes // _SMALLEST))
     return count, message_bytes - count * DELIVERY_ENVELOPE

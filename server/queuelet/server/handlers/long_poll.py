@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from queuelet.clock import now_ns
 from queuelet.core.queue import Queue
-from queuelet.core.waiting import Waiter
+from queuelet.core.waiting import Consumer, Describe, Taker
 from queuelet.errors import InvalidArgument
+from queuelet.limits import LONGEST_REQUEST_ID
 from queuelet.server.endpoint import Call
 from queuelet.server.lifecycle import Lifecycle
 
 _MARGIN = 0.1
 """A waiting call responds this many seconds before its deadline, or a tenth of its remaining time if that is less."""
-
-_LONGEST_REQUEST_ID = 64
-"""The longest request ID, in bytes."""
 
 
 class LongPoll:
@@ -28,7 +27,14 @@ class LongPoll:
         """Functions that wake waiting calls with a request ID, by queue and key."""
 
     def take(  # noqa: PLR0913, PLR0917  # the parameters of a call
-        self, queue: Queue, wait: float, call: Call, kind: bytes, request_id: str, take: Callable[[], bytes]
+        self,
+        queue: Queue,
+        wait: float,
+        call: Call,
+        kind: bytes,
+        request_id: str,
+        take: Callable[[], bytes],
+        consumer: str | None = None,
     ) -> bytes | Awaitable[bytes]:
         """Return the result of `take`, now or once there is a message, but after at most `wait` seconds.
 
@@ -42,28 +48,41 @@ class LongPoll:
             kind: a letter for the RPC, because calls of different RPCs may have the same request ID.
             request_id: the request ID; empty if the call has none.
             take: takes messages and returns the response.
+            consumer: the name of the consumer, which is listed while it waits; None for a call that is not listed.
         """
         key = request_key(kind, request_id) if request_id else b""
-        must_wait = wait and not queue.has_ready(now_ns()) and not queue.is_held
+        must_wait = wait and not queue.has_ready(now_ns()) and not queue.claims.is_held
         if key:
-            if must_wait and (cached := queue.answers.lookup_or_admit(key, now_ns())) is not None:
+            if must_wait and (cached := queue.responses.lookup_or_admit(key, now_ns())) is not None:
                 return cached
             take = _first_time(queue, key, take)
-        return self._wait(queue, wait, call, key, take) if must_wait else take()
+        if not must_wait:
+            return take()
+        describe = None if consumer is None else partial(Consumer, since=now_ns(), peer=call.peer, name=consumer)
+        return self._wait(queue, wait, call, key, take, describe)
 
-    async def _wait(self, queue: Queue, seconds: float, call: Call, key: bytes, take: Callable[[], bytes]) -> bytes:
+    async def _wait(  # noqa: PLR0913, PLR0917  # as `take`
+        self,
+        queue: Queue,
+        seconds: float,
+        call: Call,
+        key: bytes,
+        take: Callable[[], bytes],
+        describe: Describe | None,
+    ) -> bytes:
         loop = asyncio.get_running_loop()
         left = wait_budget(call)
-        peer = call.peer_host
         deadline = loop.time() + (seconds if left is None else min(seconds, left))
         came_too_late = False
         taken = queue.taken
         try:
-            while not (queue.has_ended or queue.is_held or queue.has_ready(now_ns())) and loop.time() < deadline:
+            while not (queue.has_ended or queue.claims.is_held or queue.has_ready(now_ns())) and loop.time() < deadline:
                 self._lifecycle.check()
-                if key and queue.answers.lookup_or_admit(key, now_ns()) is not None:
+                if key and queue.responses.lookup_or_admit(key, now_ns()) is not None:
                     break
-                await self._until_woken(queue, peer, deadline, key, first=came_too_late)
+                woken = asyncio.Event()
+                taker = Taker(woken.set, call.peer_host, describe)
+                await self._until_woken(queue, taker, woken, deadline, key, first=came_too_late)
                 came_too_late = True
                 taken = queue.taken
             self._lifecycle.check()
@@ -72,26 +91,26 @@ class LongPoll:
             return take()
         finally:
             if queue.taken == taken:
-                # It took no message: it got a cached response, was refused or cancelled. Wake the next waiter instead.
-                queue.pass_turn()
+                # It took no message: it got a cached response, was refused or cancelled. Wake the next taker instead.
+                queue.waiters.pass_turn()
             for wake in self._repeated.get((queue.id, key), ()):
                 wake()
 
-    async def _until_woken(self, queue: Queue, peer: str, deadline: float, key: bytes, *, first: bool) -> None:
+    async def _until_woken(  # noqa: PLR0913  # as `take`
+        self, queue: Queue, taker: Taker, woken: asyncio.Event, deadline: float, key: bytes, *, first: bool
+    ) -> None:
         """Wait for a message, or until another call with the same request ID has its response."""
-        woken = asyncio.Event()
-        waiter = Waiter(woken.set, peer)
-        queue.wait_for_message(waiter, first=first)
+        queue.waiters.wait_for_message(taker, first=first)
         repeated = self._repeated.setdefault((queue.id, key), []) if key else []
-        repeated.append(waiter.wake)
+        repeated.append(taker.wake)
         try:
             async with asyncio.timeout_at(deadline):
                 await woken.wait()
         except TimeoutError:
             pass
         finally:
-            queue.stop_waiting(waiter)
-            repeated.remove(waiter.wake)
+            queue.waiters.stop_waiting(taker)
+            repeated.remove(taker.wake)
             if key and not repeated:
                 del self._repeated[queue.id, key]
 
@@ -106,7 +125,7 @@ def _first_time(queue: Queue, key: bytes, take: Callable[[], bytes]) -> Callable
     """Return a `take` that caches its response, or returns the cached one if there is one by then."""
 
     def take_once() -> bytes:
-        return queue.take_once(key, take, now_ns())
+        return queue.responses.take_once(key, take, now_ns())
 
     return take_once
 
@@ -118,9 +137,9 @@ def request_key(kind: bytes, request_id: str) -> bytes:
         InvalidArgument: the request ID is too long.
     """
     key = request_id.encode()
-    if len(key) > _LONGEST_REQUEST_ID:
+    if len(key) > LONGEST_REQUEST_ID:
         raise InvalidArgument(
-            f"request_id: {len(key):,} bytes are too many; use at most {_LONGEST_REQUEST_ID}, such as a UUID",
+            f"request_id: {len(key):,} bytes are too many; use at most {LONGEST_REQUEST_ID}, such as a UUID",
             field="request_id",
         )
     return kind + key

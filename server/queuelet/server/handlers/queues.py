@@ -15,16 +15,16 @@ from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
 from queuelet.fairness import TimeSlice
 from queuelet.ids import parse_uuid
 from queuelet.selector import Selector, parse_selector
+from queuelet.server.ages import oldest_ready_age
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import once_defined
-from queuelet.server.metrics import oldest_ready_age
 from queuelet.server.replies import queue_to_pb, store_epochs
 from queuelet.server.requests import (
     check_batch,
+    checked_owner,
     declaration_from_pb,
     new_queue_from_pb,
     number_from_token,
-    owner_from_pb,
     page_size_from_pb,
     tags_from_pb,
 )
@@ -47,7 +47,7 @@ _PAGE_OVERHEAD = 32
 
 
 class QueueRpcs:
-    """The handlers."""
+    """The RPCs about queues, and the statistics."""
 
     def __init__(self, manager: Manager, *, started: int) -> None:
         """Make the handlers; `started` is when the server started, in nanoseconds since 1970."""
@@ -105,7 +105,10 @@ class QueueRpcs:
         return pb.GetQueueResponse(queue=queue_to_pb(queue)).SerializeToString()
 
     def delete_queue(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
-        """Delete a queue. As in negz/q, deleting an unknown queue succeeds (Q16), but a malformed ID does not (Q14)."""
+        """Delete a queue. As in negz/q, deleting an unknown queue succeeds, but a malformed ID does not.
+
+        See docs/compatibility.md, Q16 and Q14.
+        """
         reference = pb.DeleteQueueRequest.FromString(data).queue_id
         try:
             queue = self._manager.get(reference)
@@ -190,7 +193,7 @@ class QueueRpcs:
 
     def _remove(self, removal: pb.QueueRemoval) -> pb.RemoveResult:
         try:
-            dropped = self._manager.remove(removal.queue_id, owner_from_pb(removal.owner, self._bounds), now=now_ns())
+            dropped = self._manager.remove(removal.queue_id, checked_owner(removal.owner, self._bounds), now=now_ns())
         except QueueletError as error:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REFUSED, error=error_to_pb(error))
         if dropped is None:
@@ -245,7 +248,7 @@ def _queue_stats(queue: Queue) -> pb.QueueStats:
         purged=tally.purged,
         refused_full=queue.refused_full,
         stored_bytes=queue.stored_bytes,
-        waiting_calls=queue.waiting,
+        waiting_calls=len(queue.waiters),
         leased=tally.leased,
         redelivered=tally.redelivered,
         acked=tally.acked,

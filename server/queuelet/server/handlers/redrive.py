@@ -25,7 +25,7 @@ _EVERY = 0.5
 
 
 class RedriveRpcs:
-    """The handler."""
+    """The RPC that redrives dead letters."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager

@@ -12,7 +12,7 @@ from queuelet.errors import InvalidArgument
 from queuelet.fairness import TimeSlice
 from queuelet.selector import Selector, parse_selector
 from queuelet.server.endpoint import Call, Send
-from queuelet.server.replies import queue_to_pb, store_epochs
+from queuelet.server.replies import queue_counts_to_pb, queue_to_pb, store_epochs
 from queuelet.v1 import queue_pb2 as pb
 
 COUNTS_EVERY = 1.0
@@ -23,7 +23,7 @@ _OVERHEAD = 64
 
 
 class WatchRpcs:
-    """The handler."""
+    """The RPC that watches queues."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
@@ -36,7 +36,9 @@ class WatchRpcs:
                 "request: missing; send one WatchQueuesRequest, an empty one to watch all queues", field="request"
             )
         request = pb.WatchQueuesRequest.FromString(data)
-        watcher = _Watcher(self._manager, parse_selector(request.selector), send, call.peer_host)
+        watcher = _Watcher(
+            self._manager, parse_selector(request.selector), send, call.peer_host, counts_apart=request.counts_apart
+        )
         unsubscribe = self._manager.subscribe(watcher.changed)
         try:
             await watcher.snapshot()
@@ -53,6 +55,10 @@ class _Seen(NamedTuple):
     activity: int | None
     """The queue's activity when its counts were reported; None if the selector did not select it."""
 
+    @property
+    def was_selected(self) -> bool:
+        return self.activity is not None
+
     def is_outdated(self, queue: Queue) -> bool:
         return self.revision != queue.revision or self.activity not in {None, queue.activity}
 
@@ -63,11 +69,12 @@ class _Watcher:
     Pending changes are stored by queue instead of one by one, so that a slow reader costs at most one entry per queue.
     """
 
-    def __init__(self, manager: Manager, selects: Selector, send: Send, peer: str) -> None:
+    def __init__(self, manager: Manager, selects: Selector, send: Send, peer: str, *, counts_apart: bool) -> None:
         self._manager = manager
         self._selects = selects
         self._send = send
         self._peer = peer
+        self._counts_apart = counts_apart
         self._stores: list[pb.StoreEpoch] = []
         self._seen: dict[str, _Seen] = {}
         self._changed: dict[str, Queue] = {}
@@ -82,7 +89,7 @@ class _Watcher:
         else:
             self._changed.pop(queue.id, None)
             seen = self._seen.pop(queue.id, None)
-            if seen and seen.activity is not None:
+            if seen and seen.was_selected:
                 self._gone[queue.id] = queue.definition.name
         self._woken.set()
 
@@ -104,7 +111,7 @@ class _Watcher:
         self._woken.clear()
         gone, self._gone = self._gone, {}
         changed, self._changed = self._changed, {}
-        await self._send_queues(changed.values(), gone)
+        await self._send_queues(changed.values(), gone, is_time_for_counts=False)
 
     async def _send_stores(self) -> None:
         """Send the stores if an epoch or a problem has changed since they were last sent."""
@@ -113,7 +120,9 @@ class _Watcher:
             self._stores = stores
             await self._send(pb.WatchQueuesResponse(stores=stores).SerializeToString())
 
-    async def _send_queues(self, queues: Iterable[Queue], gone: Mapping[str, str] | None = None) -> None:
+    async def _send_queues(
+        self, queues: Iterable[Queue], gone: Mapping[str, str] | None = None, *, is_time_for_counts: bool = True
+    ) -> None:
         """Send the queues that have changed and those that are gone, in as many responses as necessary."""
         time_slice = TimeSlice(self._peer)
         await time_slice.begin()
@@ -126,16 +135,32 @@ class _Watcher:
             seen = self._seen.get(queue.id)
             if queue.deleted or (seen and not seen.is_outdated(queue)):
                 continue
-            selected = self._selects(queue.definition.tags)
-            self._seen[queue.id] = _Seen(queue.revision, queue.activity if selected else None)
-            was_sent = False
-            if selected:
-                was_sent = await batch.put(queue)
-            elif seen and seen.activity is not None:
-                was_sent = await batch.remove(queue.id, queue.definition.name)
-            if was_sent:
+            if await self._report(queue, batch, is_time_for_counts=is_time_for_counts):
                 await time_slice.begin()
         await batch.flush()
+
+    async def _report(self, queue: Queue, batch: _Batch, *, is_time_for_counts: bool) -> bool:
+        """Add what has changed of a queue to a batch; return whether a full response was sent before.
+
+        `_seen` is set before the batch waits, because the queue may be deleted meanwhile.
+        """
+        seen = self._seen.get(queue.id)
+        is_known = seen is not None and seen.was_selected
+        if not self._selects(queue.definition.tags):
+            self._seen[queue.id] = _Seen(queue.revision, None)
+            return is_known and await batch.remove(queue.id, queue.definition.name)
+        if not self._counts_apart:
+            self._seen[queue.id] = _Seen(queue.revision, queue.activity)
+            return await batch.put(queue)
+        is_redefined = seen is None or not is_known or seen.revision != queue.revision
+        # A redefined queue gets its counts when they are due, so that there are at most as many of them as promised.
+        counts = queue_counts_to_pb(queue) if is_time_for_counts or not is_known else None
+        activity = queue.activity if counts is not None or seen is None else seen.activity
+        self._seen[queue.id] = _Seen(queue.revision, activity)
+        was_sent = is_redefined and await batch.put(queue)
+        if counts is not None and (not is_known or seen is None or seen.activity != activity):
+            was_sent = await batch.put_counts(counts) or was_sent
+        return was_sent
 
 
 class _Batch:
@@ -154,6 +179,12 @@ class _Batch:
         self._message.queues.append(message)
         return was_sent
 
+    async def put_counts(self, counts: pb.QueueCounts) -> bool:
+        """Add the counts of a queue; return whether a full response was sent before."""
+        was_sent = await self._make_space(counts.ByteSize() + _OVERHEAD)
+        self._message.counts.append(counts)
+        return was_sent
+
     async def remove(self, queue_id: str, name: str) -> bool:
         """Add a queue that is gone; return whether a full response was sent before."""
         was_sent = await self._make_space(len(name) + _OVERHEAD)
@@ -163,7 +194,7 @@ class _Batch:
     async def flush(self) -> None:
         message, self._message = self._message, pb.WatchQueuesResponse()
         self._space = self._message_bytes
-        if message.queues or message.removed:
+        if message.queues or message.counts or message.removed:
             await self._send(message.SerializeToString())
 
     async def _make_space(self, size: int) -> bool:

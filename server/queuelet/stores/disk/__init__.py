@@ -8,15 +8,18 @@ that waits for that group. While a group is being written the next one fills, so
 Messages are read on the event loop (`reader.py`, `verified_rows.py`), so a backlog takes no memory except for a window
 of messages at the head of the queue (`window.py`).
 
-`store.py` puts these together. `schema.py` has the tables, `rows.py` converts between their rows and values, and
-`checksums.py` computes the checksums of rows. `database.py` opens a file, `migrations.py` migrates one of an older
-version, and `loading.py` loads a store when it is opened. `data_dir.py` has the files of the data folder, `reserve.py`
-the disk space that is released when the disk is full, `reclaim.py` deletes and vacuums in the background, `stats.py`
-has the statistics. `check.py`, `copying.py` and `backup.py` implement `queuelet check`, `backup` and `restore`.
+`store.py` puts these together, and `damaged.py` takes its place if the file is damaged. `schema.py` has the tables,
+`rows.py` converts between their rows and values, and `checksums.py` computes the checksums of rows. `database.py` opens
+a file, `migrations.py` migrates one of an older version, and `loading.py` loads a store when it is opened.
+`data_dir.py` has the files of the data folder, `reserve.py` the disk space that is released when the disk is full,
+`reclaim.py` deletes and vacuums in the background, `stats.py` has the statistics. `check.py`, `copying.py` and
+`backup.py` implement `queuelet check`, `backup` and `restore`.
 """
 
+from queuelet.stores.disk.damaged import DamagedStore
+from queuelet.stores.disk.database import StoreDamaged
 from queuelet.stores.disk.stats import DiskStats, Distribution
 from queuelet.stores.disk.store import DiskStore
 from queuelet.stores.disk.writer import DiskSettings
 
-__all__ = ["DiskSettings", "DiskStats", "DiskStore", "Distribution"]
+__all__ = ["DamagedStore", "DiskSettings", "DiskStats", "DiskStore", "Distribution", "StoreDamaged"]

@@ -45,7 +45,7 @@ def _ignore_progress(_: str) -> None:
     pass
 
 
-def back_up(folder: Path, target: Path, progress: Progress = _ignore_progress) -> Copied:
+def back_up(folder: Path, target: Path, progress: Progress = _ignore_progress, *, salvage: bool = False) -> Copied:
     """Copy the present state of a folder's store into a file.
 
     A server may use the store at the same time. What it commits later is not in the copy, and its log grows until the
@@ -55,6 +55,7 @@ def back_up(folder: Path, target: Path, progress: Progress = _ignore_progress) -
         folder: the data folder.
         target: the file to create.
         progress: called with a text for users before each step.
+        salvage: whether to copy what can be read if pages of messages are damaged, instead of nothing.
 
     Returns:
         How many messages the copy has, and how many damaged ones were left out.
@@ -70,7 +71,7 @@ def back_up(folder: Path, target: Path, progress: Progress = _ignore_progress) -
     unfinished = target.with_name(f"{target.name}.unfinished-{uuid4().hex[:8]}")
     with explained(target), _finishing(unfinished, target):
         with inspecting(path) as connection:
-            copied = _copy(connection, unfinished, target, progress)
+            copied = _copy(connection, unfinished, target, progress, salvage=salvage)
         _require_whole(unfinished, path, REMEDY, progress)
         _require_free(target)
     return copied
@@ -167,7 +168,9 @@ def _require_sound_pages(connection: apsw.Connection, backup: Path, progress: Pr
         raise StoreFailed(f"{backup} is damaged: {one_line(errors[0][0])}; {_USE_ANOTHER}")
 
 
-def _copy(connection: apsw.Connection, unfinished: Path, target: Path, progress: Progress) -> Copied:
+def _copy(
+    connection: apsw.Connection, unfinished: Path, target: Path, progress: Progress, *, salvage: bool = False
+) -> Copied:
     """Copy an open database, including its log, into an empty file, without damaged messages.
 
     Raises:
@@ -177,7 +180,7 @@ def _copy(connection: apsw.Connection, unfinished: Path, target: Path, progress:
     progress("copying")
     try:
         if version_of(connection) == VERSION:
-            return copy_sound(connection, unfinished)
+            return copy_sound(connection, unfinished, salvage=salvage)
         # Older versions have no checksums. The path is absolute, because SQLite takes `file:...` for a URI.
         connection.execute("VACUUM INTO ?", (str(unfinished.absolute()),))
         return Copied(cast("int", value(connection, "SELECT coalesce(sum(depth), 0) FROM tallies")), 0)

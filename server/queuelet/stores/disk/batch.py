@@ -15,7 +15,7 @@ import apsw
 
 from queuelet.stores.disk.checksums import of_message
 from queuelet.stores.disk.database import transaction
-from queuelet.stores.disk.rows import AnswerRow, DeliveryRow, QueueRow, RankRow, TallyRow, dropped_row
+from queuelet.stores.disk.rows import DeliveryRow, QueueRow, RankRow, ResponseRow, TallyRow, dropped_row
 
 _ROWS = 1_000
 """The most rows of one statement: with twelve columns it stays below SQLite's limit of 32,766 parameters."""
@@ -46,8 +46,8 @@ class Batch:
     deliveries_gone: array[int] = field(default_factory=_places)
     ranks: list[RankRow] = field(default_factory=list)
     ranks_gone: array[int] = field(default_factory=_places)
-    answers: list[AnswerRow] = field(default_factory=list)
-    answers_gone: list[tuple[int, bytes]] = field(default_factory=list)
+    responses: list[ResponseRow] = field(default_factory=list)
+    responses_gone: list[tuple[int, bytes]] = field(default_factory=list)
 
     @property
     def changes(self) -> int:
@@ -75,7 +75,7 @@ def _write_rows(connection: apsw.Connection, batch: Batch) -> None:
     _delete(connection, "messages", "place", batch.removed)
     _delete(connection, "deliveries", "place", batch.deliveries_gone)
     _delete(connection, "ranks", "place", batch.ranks_gone)
-    for row in batch.answers_gone:
+    for row in batch.responses_gone:
         connection.execute("DELETE FROM answers WHERE number = ? AND key = ?", row)
     _insert(connection, "INSERT INTO dropped VALUES", [dropped_row(number) for number in batch.dropped_numbers])
     for queue in batch.queues:
@@ -93,7 +93,7 @@ def _write_rows(connection: apsw.Connection, batch: Batch) -> None:
     _insert(connection, "REPLACE INTO damaged VALUES", batch.damaged)
     _insert(connection, "REPLACE INTO deliveries VALUES", batch.deliveries)
     _insert(connection, "REPLACE INTO ranks VALUES", batch.ranks)
-    _insert(connection, "REPLACE INTO answers (number, key, until, answer, checksum) VALUES", batch.answers)
+    _insert(connection, "REPLACE INTO answers (number, key, until, answer, checksum) VALUES", batch.responses)
     _insert(connection, "REPLACE INTO tallies VALUES", batch.tallies)
 
 

@@ -7,7 +7,7 @@ views, no damaged pages.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +15,13 @@ import apsw
 
 from queuelet.stores.disk.loading import LoadedStore, load_store
 from queuelet.stores.disk.migrations import make_empty
-from queuelet.stores.disk.rows import FAR, answer_row, tally_row
-from queuelet.stores.disk.schema import SEQ_BITS, first_place
-from queuelet.stores.disk.verified_rows import Damage, read_messages, read_rows, with_checksum
+from queuelet.stores.disk.rows import FAR, response_row, tally_row
+from queuelet.stores.disk.schema import SEQ_BITS, end_place, first_place
+from queuelet.stores.disk.verified_rows import Damage, read_messages, read_rows, readable_messages, with_checksum
 
 
 class Copied(NamedTuple):
-    """What a copy contains."""
+    """What a copy has, and what it lacks."""
 
     messages: int
     """The number of messages in the copy."""
@@ -29,20 +29,37 @@ class Copied(NamedTuple):
     """The number of messages that were left out because they are damaged."""
 
 
-def copy_sound(source: apsw.Connection, path: Path) -> Copied:
+def copy_sound(source: apsw.Connection, path: Path, *, salvage: bool = False) -> Copied:
     """Copy an open database of this version into a new one, in one transaction of the source.
 
     The copy must be checked afterwards: if rows are missing and no damaged rows account for them, the counts in the
     copy are wrong, as they are in the source.
 
+    Args:
+        source: the database to copy.
+        path: the file to write.
+        salvage: whether to skip pages of the messages' table that cannot be read, and to correct the counts.
+
     Raises:
-        apsw.CorruptError: the source has damage beyond that of single messages.
+        apsw.CorruptError: the source has damage beyond that of single messages; with `salvage`, in another table.
         apsw.Error: the disk failed, or is full.
     """
-    with source, closing(make_empty(path, None)) as new:
-        copied = _Copy(source, new, load_store(source)).run()
+    with _one_state(source), closing(make_empty(path, None)) as new:
+        loaded = load_store(source, reads_messages=not salvage)
+        copied = (_Salvage if salvage else _Copy)(source, new, loaded).run()
         new.execute("COMMIT")
     return copied
+
+
+@contextmanager
+def _one_state(source: apsw.Connection) -> Iterator[None]:
+    """Read in one transaction. It is rolled back, because a commit would raise the error of a page that was skipped."""
+    source.execute("BEGIN")
+    try:
+        yield
+    finally:
+        with suppress(apsw.Error):
+            source.execute("ROLLBACK")
 
 
 class _Copy:
@@ -75,12 +92,22 @@ class _Copy:
                 (
                     with_checksum(table, row)
                     for place, row in rows
-                    if row and place not in left_out and not self._is_dropped(place)
+                    if row and place not in left_out and not self._is_dropped(place) and self._has_message(place)
                 ),
             )
-        answers = (row for _, row in read_rows(self._source, "answers") if row and row[0] not in self._dropped)
-        self._insert("answers (number, key, until, answer, checksum)", (answer_row(*row) for row in answers))
-        return Copied(sum(self._counts.values()), len(left_out))
+        responses = (row for _, row in read_rows(self._source, "answers") if row and row[0] not in self._dropped)
+        self._insert("answers (number, key, until, answer, checksum)", (response_row(*row) for row in responses))
+        return Copied(sum(self._counts.values()), self._count_left_out())
+
+    def _count_left_out(self) -> int:
+        return len(self._set_aside | self._damaged)
+
+    def _has_message(self, _place: int) -> bool:
+        """Return whether the copy has the message that a rank or a delivery belongs to."""
+        return True
+
+    def _rows_of_messages(self) -> Iterator[tuple[int, bytes | Damage, bytes | None]]:
+        return read_messages(self._source, 0, FAR)
 
     def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         statement = ""
@@ -94,7 +121,7 @@ class _Copy:
     def _messages(self) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of undamaged messages, and count them."""
         counts, sizes = self._counts, self._sizes
-        for place, body, own_id in read_messages(self._source, 0, FAR):
+        for place, body, own_id in self._rows_of_messages():
             if place in self._set_aside or self._is_dropped(place):
                 continue
             if isinstance(body, Damage) or place in self._unsound:
@@ -106,6 +133,13 @@ class _Copy:
                 sizes[number] += len(body)
             yield with_checksum("messages", (place, own_id, body))
 
+    def _missing(self) -> dict[int, int]:
+        """Return how many messages of each queue are missing in the copy, by the queue's number."""
+        return {queue.record.number: queue.count - self._counts[queue.record.number] for queue in self._loaded.queues}
+
+    def _is_explained(self, missing: dict[int, int]) -> bool:
+        return min(missing.values(), default=0) >= 0 and sum(missing.values()) <= len(self._damaged)
+
     def _tallies(self) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of counts, reduced by the damaged messages of each queue.
 
@@ -114,10 +148,8 @@ class _Copy:
         are, so the check of the copy reports them.
         """
         queues = {queue.record.ordinal: queue for queue in self._loaded.queues}
-        missing = {
-            queue.record.number: queue.count - self._counts[queue.record.number] for queue in self._loaded.queues
-        }
-        is_explained = min(missing.values(), default=0) >= 0 and sum(missing.values()) <= len(self._damaged)
+        missing = self._missing()
+        is_explained = self._is_explained(missing)
         for _, row in read_rows(self._source, "tallies"):
             if row is None:
                 continue
@@ -128,3 +160,21 @@ class _Copy:
                 yield tally_row(ordinal, self._counts[number], self._sizes[number], counts)
             else:
                 yield with_checksum("tallies", row)
+
+
+class _Salvage(_Copy):
+    """The state of one copy of what can be read."""
+
+    def _rows_of_messages(self) -> Iterator[tuple[int, bytes | Damage, bytes | None]]:
+        # Queue by queue, so that a damaged page costs no messages of other queues than those on it.
+        for number in sorted(self._counts):
+            yield from readable_messages(self._source, first_place(number), end_place(number))
+
+    def _count_left_out(self) -> int:
+        return max(sum(self._missing().values()), len(self._damaged)) + len(self._set_aside)
+
+    def _has_message(self, place: int) -> bool:
+        return bool(self._new.execute("SELECT 1 FROM messages WHERE place = ?", (place,)).fetchall())
+
+    def _is_explained(self, _missing: dict[int, int]) -> bool:
+        return True

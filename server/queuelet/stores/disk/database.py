@@ -19,12 +19,17 @@ from queuelet.stores.disk.rows import meta_row
 from queuelet.stores.disk.schema import APPLICATION_ID, VERSION
 
 REMEDY = (
-    "restore a backup with `queuelet restore`, see what is wrong with `queuelet check`, "
-    "or move the folder away to start with an empty store"
+    "restore a backup with `queuelet restore`, see what is wrong with `queuelet check`, copy what can be read with "
+    "`queuelet backup --salvage`, or move the folder away to start with an empty store"
 )
 
 DAMAGE = (apsw.NotADBError, apsw.CorruptError)
 """The errors of SQLite that report damage in the file and not a failing disk."""
+
+
+class StoreDamaged(StoreFailed):
+    """The database file is damaged. Opening it again does not help."""
+
 
 _SIGNALS_STEPS = 100
 """The number of SQLite steps between two polls for signals. Few, because a step may copy a message of megabytes."""
@@ -35,7 +40,7 @@ BUSY_TIMEOUT_MS = 10_000
 _WRITER_CACHE = 16 * 1024
 """The page cache of the writer in KiB. The pages of one transaction should fit, or some are written twice."""
 
-_MOST_LETTERS = 400
+_MOST_CHARACTERS = 400
 """The most characters of an error that are reported."""
 
 _LOG_BYTES = 8 * 1024 * 1024
@@ -64,7 +69,8 @@ def open_for_writing(
         progress: called with a text that describes the progress of the migration.
 
     Raises:
-        StoreFailed: the file is not a database of ours, is newer than this program, is damaged, or cannot be read.
+        StoreDamaged: the file is damaged.
+        StoreFailed: the file is not a database of ours, is newer than this program, or cannot be read.
     """
     with explained(path):
         for suffix in ("", *SQLITE_SUFFIXES):
@@ -151,7 +157,7 @@ def inspecting(path: Path, remedy: str = REMEDY) -> Iterator[apsw.Connection]:
 
 def one_line(error: object) -> str:
     """Return an error of SQLite, which may quote content of the file, as one line that is safe on a terminal."""
-    return printable("; ".join(str(error).splitlines()))[:_MOST_LETTERS]
+    return printable("; ".join(str(error).splitlines()))[:_MOST_CHARACTERS]
 
 
 def damage_of(error: BaseException) -> str:
@@ -180,13 +186,13 @@ def set_meta(connection: apsw.Connection, name: str, content: str | int) -> None
 
 @contextmanager
 def explained(path: Path, remedy: str = REMEDY) -> Iterator[None]:
-    """Turn errors of SQLite and of the system into `StoreFailed` with the path, and the remedy if it is damaged."""
+    """Turn errors of SQLite and of the system into `StoreFailed` with the path; `StoreDamaged` has the remedy too."""
     try:
         yield
     except DAMAGE as error:
-        raise StoreFailed(f"{path} is damaged ({one_line(error)}); {remedy}") from error
+        raise StoreDamaged(f"{path} is damaged ({one_line(error)}); {remedy}") from error
     except UnicodeDecodeError as error:
-        raise StoreFailed(f"{path} is damaged (a text in it is not UTF-8); {remedy}") from error
+        raise StoreDamaged(f"{path} is damaged (a text in it is not UTF-8); {remedy}") from error
     except (apsw.Error, OSError) as error:
         raise StoreFailed(f"{path} cannot be used: {error}") from error
 
@@ -198,7 +204,7 @@ def check_header(path: Path, remedy: str = REMEDY) -> None:
     if len(head) < 100:  # noqa: PLR2004  # the size of SQLite's header
         raise apsw.NotADBError("it is empty or truncated")
     if not head.startswith(b"SQLite format 3\0"):
-        raise StoreFailed(f"{path} is not a Queuelet database, or its beginning is damaged; {remedy}")
+        raise StoreDamaged(f"{path} is not a Queuelet database, or its beginning is damaged; {remedy}")
 
 
 def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) -> int:
@@ -218,10 +224,10 @@ def check_schema(connection: apsw.Connection, path: Path, remedy: str = REMEDY) 
             "run the newer Queuelet that wrote it, or restore an older backup with `queuelet restore`"
         )
     if version <= 0:
-        raise StoreFailed(f"{path} is damaged (it has no version); {remedy}")
+        raise StoreDamaged(f"{path} is damaged (it has no version); {remedy}")
     if differing := read_schema(connection) ^ schema_of(version):
         kind, name, *_ = min(differing, key=str)
-        raise StoreFailed(
+        raise StoreDamaged(
             f"{path} is not a valid store: it does not have exactly the tables of version {version} (see its "
             f"{printable(kind)[:80]} {printable(name)[:80]}); {remedy}"
         )

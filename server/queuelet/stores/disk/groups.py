@@ -46,7 +46,7 @@ class GroupedMessages(Protocol):
 class Changes:
     """The changes of one group to the messages of one queue."""
 
-    __slots__ = ("added", "answers", "changed", "damaged", "group", "messages", "own_ids", "removed")
+    __slots__ = ("added", "changed", "damaged", "group", "messages", "own_ids", "removed", "responses")
 
     def __init__(self, messages: GroupedMessages, group: Group) -> None:
         self.messages = messages
@@ -60,7 +60,7 @@ class Changes:
         """Messages whose rank or delivery changed."""
         self.damaged: dict[int, str] = {}
         """Damaged messages that were set aside, and why."""
-        self.answers: dict[bytes, tuple[int, bytes] | None] = {}
+        self.responses: dict[bytes, tuple[int, bytes] | None] = {}
         """Responses to save, each with its expiry time in ns; None if a response is to be deleted."""
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import apsw
 
 from queuelet.clock import STEADY, Mark, boot_id, continued
-from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.stores.disk.database import set_meta, value
 from queuelet.stores.disk.rows import (
     MOST_SEQ,
@@ -57,8 +57,8 @@ class LoadedQueue:
     written: int
     """When it was last written, in ns of the store's clock."""
     ranks: dict[int, Rank] = field(default_factory=dict)
-    deliveries: dict[int, Delivery] = field(default_factory=dict)
-    answers: dict[bytes, int] = field(default_factory=dict)
+    deliveries: dict[int, DeliveryRecord] = field(default_factory=dict)
+    responses: dict[bytes, int] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)
     """Messages that were set aside before."""
     unsound: dict[int, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class LoadedStore:
     """In order of creation."""
     dropped: list[int]
     """Numbers of dropped queues, whose rows are still to be deleted."""
-    damaged_answers: int
+    damaged_responses: int
     """How many saved responses are left out because they are damaged."""
 
 
@@ -99,10 +99,14 @@ def load_to_serve(connection: apsw.Connection) -> LoadedStore:
     return loaded
 
 
-def load_store(connection: apsw.Connection) -> LoadedStore:
-    """Load the state of a store without changing it. Raises as `load_to_serve` does."""
+def load_store(connection: apsw.Connection, *, reads_messages: bool = True) -> LoadedStore:
+    """Load the state of a store without changing it. Raises as `load_to_serve` does.
+
+    If `reads_messages` is false, it does not look at the messages themselves, because their table may be damaged. The
+    next sequence numbers may then be too low, and all queues count as having IDs from producers.
+    """
     meta = _rows(connection, "meta")
-    queues = {queue.record.number: queue for queue in _load_queues(connection)}
+    queues = {queue.record.number: queue for queue in _load_queues(connection, reads_messages=reads_messages)}
     dropped = [number for (number,) in _rows(connection, "dropped").values()]
     if doubled := set(dropped) & set(queues):
         raise apsw.CorruptError(f"number {min(doubled)} belongs to a queue and is also marked for deletion")
@@ -120,7 +124,7 @@ def load_store(connection: apsw.Connection) -> LoadedStore:
             highest_first_seq=_number(meta, "highest_first_seq", MOST_SEQ),
             queues=list(queues.values()),
             dropped=dropped,
-            damaged_answers=_load_answers(connection, queues),
+            damaged_responses=_load_responses(connection, queues),
         )
     except _UNSOUND as error:
         raise apsw.CorruptError(f"the metadata of the store is invalid: {error}") from error
@@ -130,7 +134,7 @@ def _epoch(meta: dict[Any, tuple[Any, ...]]) -> str:
     if "epoch" not in meta:
         raise apsw.CorruptError("the store has no epoch")
     epoch = meta["epoch"][1]
-    if not isinstance(epoch, str) or not 0 < len(epoch) <= 64:  # noqa: PLR2004  # a UUID has 36 letters
+    if not isinstance(epoch, str) or not 0 < len(epoch) <= 64:  # noqa: PLR2004  # a UUID has 36 characters
         raise ValueError("the epoch is not a short text")
     return epoch
 
@@ -168,7 +172,7 @@ def _skip_numbers(connection: apsw.Connection, loaded: LoadedStore) -> None:
     set_meta(connection, "highest_first_seq", max((queue.tally.next_seq for queue in queues), default=highest))
 
 
-def _load_queues(connection: apsw.Connection) -> Iterable[LoadedQueue]:
+def _load_queues(connection: apsw.Connection, *, reads_messages: bool) -> Iterable[LoadedQueue]:
     tallies = _rows(connection, "tallies")
     numbers: set[int] = set()
     for row in _rows(connection, "queues").values():
@@ -182,17 +186,19 @@ def _load_queues(connection: apsw.Connection) -> Iterable[LoadedQueue]:
         if record.number in numbers:
             raise apsw.CorruptError(f"two queues have the number {record.number}")
         numbers.add(record.number)
-        places = (first_place(record.number), end_place(record.number))
-        last = value(connection, "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", *places)
-        # A full group may have been sealed after a message was added and before `next_seq` was raised.
-        tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
-        own_id = value(connection, _AN_OWN_ID, record.number)
+        has_own_ids = True
+        if reads_messages:
+            places = (first_place(record.number), end_place(record.number))
+            last = value(connection, "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", *places)
+            # A full group may have been sealed after a message was added and before `next_seq` was raised.
+            tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
+            has_own_ids = value(connection, _AN_OWN_ID, record.number) is not None
         yield LoadedQueue(
             record=record,
             count=count,
             stored_bytes=stored_bytes,
             tally=tally,
-            has_own_ids=own_id is not None,
+            has_own_ids=has_own_ids,
             written=time_of_json(counts),
         )
 
@@ -226,12 +232,12 @@ def _load_deliveries(connection: apsw.Connection, queues: dict[int, LoadedQueue]
         queue.unsound.setdefault(seq, "the record of its deliveries is damaged")
 
 
-def _load_answers(connection: apsw.Connection, queues: dict[int, LoadedQueue]) -> int:
+def _load_responses(connection: apsw.Connection, queues: dict[int, LoadedQueue]) -> int:
     damaged = 0
     for number, row in read_rows(connection, "answers"):
         queue = queues.get(number)
         if row is None:
             damaged += 1
         elif queue:
-            queue.answers[row[1]] = checked_int(row[2], 0, 1 << 63, "until")
+            queue.responses[row[1]] = checked_int(row[2], 0, 1 << 63, "until")
     return damaged

@@ -9,18 +9,16 @@ from itertools import islice, takewhile
 from time import time_ns
 
 from queuelet.clock import now_ns
-from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.budget import MESSAGE_OVERHEAD, RESPONSE_OVERHEAD
+from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.batch import Batch
 from queuelet.stores.disk.groups import Changes, Group, Groups
 from queuelet.stores.disk.reader import Reader
-from queuelet.stores.disk.rows import QueueRecord, answer_row, delivery_row, rank_row, tally_row, tally_to_json
+from queuelet.stores.disk.rows import QueueRecord, delivery_row, rank_row, response_row, tally_row, tally_to_json
 from queuelet.stores.disk.schema import end_place, first_place
 from queuelet.stores.disk.verified_rows import Damage
-from queuelet.stores.disk.window import OVERHEAD, Window, WindowBudget
-
-ANSWER_OVERHEAD = 160
-"""Memory that a saved response takes in addition to its bytes, in bytes."""
+from queuelet.stores.disk.window import Window, WindowBudget
 
 _UNKNOWN = -1
 """The size of a message out of line that was not read since the store was opened."""
@@ -61,7 +59,6 @@ class DiskMessages:
     """
 
     __slots__ = (
-        "_answers",
         "_count",
         "_damaged",
         "_failure",
@@ -74,15 +71,16 @@ class DiskMessages:
         "_out_of_line",
         "_own_ids",
         "_removed",
+        "_responses",
         "_sealed",
         "_shared",
         "_stored_deliveries",
         "_window",
-        "answers",
         "changes",
         "deliveries",
         "ranks",
         "record",
+        "responses",
         "stored_bytes",
         "tally",
     )
@@ -106,10 +104,10 @@ class DiskMessages:
         self._forget: Callable[[int], None] | None = None
         self._out_of_line: dict[int, int] = {}
         self._own_ids: dict[bytes, int] = {}
-        self._answers: dict[bytes, bytes] = {}
+        self._responses: dict[bytes, bytes] = {}
         self.ranks: dict[int, Rank] = {}
-        self.deliveries: dict[int, Delivery] = {}
-        self.answers: dict[bytes, int] = {}
+        self.deliveries: dict[int, DeliveryRecord] = {}
+        self.responses: dict[bytes, int] = {}
         self._has_ranks = False
         """Whether there may be rows of ranks on the disk."""
         self._stored_deliveries: set[int] = set()
@@ -128,7 +126,7 @@ class DiskMessages:
         damaged: Iterable[int] = (),
         unsound: Mapping[int, str] | None = None,
     ) -> None:
-        """Set the state that was loaded when the store was opened, after `ranks`, `deliveries` and `answers`.
+        """Set the state that was loaded when the store was opened, after `ranks`, `deliveries` and `responses`.
 
         The messages in `damaged` were set aside before; those in `unsound` are set aside now, for the given reasons.
         """
@@ -139,7 +137,7 @@ class DiskMessages:
         self._stored_deliveries = set(self.deliveries)
         self._has_own_ids = has_own_ids
         self._out_of_line = dict.fromkeys([*self.ranks, *self.deliveries], _UNKNOWN)
-        self._charge(len(self.answers) * ANSWER_OVERHEAD)
+        self._charge(len(self.responses) * RESPONSE_OVERHEAD)
         self._damaged = set(damaged)
         for seq, reason in (unsound or {}).items():
             size = self._shared.reader.size(self._place(seq))
@@ -185,7 +183,7 @@ class DiskMessages:
         self._fresh.update(added)
         self._count += count
         self.stored_bytes += size
-        self._charge(size + count * OVERHEAD)
+        self._charge(size + count * MESSAGE_OVERHEAD)
         for seq, body in added.items():
             if not (is_next and window.fits(len(body))):
                 break
@@ -198,15 +196,6 @@ class DiskMessages:
         self._out_of_line[seq] = len(body)
 
     # The line
-
-    @property
-    def first_in_line(self) -> int:
-        """The sequence number of the first message in line, 0 if there is none."""
-        self._check()
-        seqs = self._window.seqs
-        if seqs:
-            return seqs[0]
-        return seqs[0] if self._fill(1, 0) else 0
 
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         """Return the first messages in line: at most `count`, of at most `max_bytes` in total but at least one."""
@@ -266,6 +255,17 @@ class DiskMessages:
             raise self._shared.reader.missing(self._place(seq))
         return stored
 
+    def look(self, seq: int) -> bytes | None:
+        """Return the message as `get` does, but set nothing aside."""
+        self._check()
+        body = self._fresh.get(seq)
+        if body is None:
+            body = self._window.bodies.get(seq)
+        if body is not None or seq in self._removed or seq in self._damaged:
+            return body
+        stored = self._shared.reader.body(self._place(seq))
+        return None if isinstance(stored, Damage) else stored
+
     def discard(self, seq: int) -> int | None:
         """Remove a message, in line or not, and return its size in bytes; None if it is not stored."""
         self._check()
@@ -280,14 +280,14 @@ class DiskMessages:
     def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
         """Return messages after a sequence number, in line or not, in order of their sequence numbers."""
         self._check()
-        found: list[tuple[int, bytes]] = []
-        size = 0
-        for row in islice(self._scan(seq + 1, min(count, _READ), min(max_bytes, _READ_BYTES)), count):
-            size += len(row[1])
-            if size > max_bytes and found:
-                break
-            found.append(row)
-        return found
+        rows = self._scan(seq + 1, min(count, _READ), min(max_bytes, _READ_BYTES))
+        return _first_of(rows, count, max_bytes)
+
+    def before(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """Return messages before a sequence number, in line or not, the newest first."""
+        self._check()
+        rows = self._scan_back(seq, min(count, _READ), min(max_bytes, _READ_BYTES))
+        return _first_of(rows, count, max_bytes)
 
     def seq_of(self, own_id: bytes) -> int | None:
         """Return the sequence number of the message to which its producer gave this ID, None if there is none."""
@@ -316,31 +316,31 @@ class DiskMessages:
 
     # Responses
 
-    def keep_answer(self, key: bytes, until: int, answer: bytes) -> None:
+    def store_response(self, key: bytes, until: int, response: bytes) -> None:
         """Save the response to a request, in the transaction of its changes."""
-        self.forget_answers((key,))
-        kept = (self.changes or self._begin()).answers
+        self.forget_responses((key,))
+        kept = (self.changes or self._begin()).responses
         kept.pop(key, None)  # so that it becomes the last one
-        kept[key] = (until, answer)
-        self.answers[key] = until
-        self._answers[key] = answer
-        self._charge(len(answer) + ANSWER_OVERHEAD)
+        kept[key] = (until, response)
+        self.responses[key] = until
+        self._responses[key] = response
+        self._charge(len(response) + RESPONSE_OVERHEAD)
 
-    def answer(self, key: bytes) -> bytes | None:
+    def response(self, key: bytes) -> bytes | None:
         """Return a saved response, None if there is none."""
         self._check()
-        if key not in self.answers:
+        if key not in self.responses:
             return None
-        answer = self._answers.get(key)
-        return self._shared.reader.answer(self.record.number, key) if answer is None else answer
+        response = self._responses.get(key)
+        return self._shared.reader.response(self.record.number, key) if response is None else response
 
-    def forget_answers(self, keys: Iterable[bytes]) -> None:
+    def forget_responses(self, keys: Iterable[bytes]) -> None:
         """Remove saved responses."""
         changes = self.changes or self._begin()
         for key in keys:
-            if self.answers.pop(key, None) is not None:
-                changes.answers[key] = None
-                self._charge(-len(self._answers.pop(key, b"")) - ANSWER_OVERHEAD)
+            if self.responses.pop(key, None) is not None:
+                changes.responses[key] = None
+                self._charge(-len(self._responses.pop(key, b"")) - RESPONSE_OVERHEAD)
 
     # All
 
@@ -378,11 +378,11 @@ class DiskMessages:
         found_ns = time_ns()
         batch.damaged += [(base + seq, found_ns, reason) for seq, reason in changes.damaged.items()]
         self._write_ranks_and_deliveries(changes, batch, removed)
-        for key, answer in changes.answers.items():
-            if answer is None:
-                batch.answers_gone.append((number, key))
+        for key, response in changes.responses.items():
+            if response is None:
+                batch.responses_gone.append((number, key))
             else:
-                batch.answers.append(answer_row(number, key, *answer))
+                batch.responses.append(response_row(number, key, *response))
         counts = tally_to_json(self.tally, now_ns())
         batch.tallies.append(tally_row(self.record.ordinal, self._count, self.stored_bytes, counts))
 
@@ -392,14 +392,14 @@ class DiskMessages:
         for seq in changes.added:
             body = fresh.pop(seq, None)
             if body is not None:
-                size += len(body) + OVERHEAD
+                size += len(body) + MESSAGE_OVERHEAD
         for seq, own_id in changes.own_ids.items():
             if self._own_ids.get(own_id) == seq:
                 del self._own_ids[own_id]
         self._removed.difference_update(changes.removed)
-        for key, kept in changes.answers.items():
-            if kept and self._answers.get(key) is kept[1]:
-                del self._answers[key]
+        for key, kept in changes.responses.items():
+            if kept and self._responses.get(key) is kept[1]:
+                del self._responses[key]
                 size += len(kept[1])
         self._charge(-size)
 
@@ -415,13 +415,13 @@ class DiskMessages:
         """Release all memory."""
         self._window.evict()
         self._window = Window(self._shared.window_budget)
-        self._charge(-sum(len(body) + OVERHEAD for body in self._fresh.values()))
-        self._charge(-sum(map(len, self._answers.values())) - len(self.answers) * ANSWER_OVERHEAD)
-        self._fresh, self._removed, self._out_of_line, self._own_ids, self._answers = {}, set(), {}, {}, {}
+        self._charge(-sum(len(body) + MESSAGE_OVERHEAD for body in self._fresh.values()))
+        self._charge(-sum(map(len, self._responses.values())) - len(self.responses) * RESPONSE_OVERHEAD)
+        self._fresh, self._removed, self._out_of_line, self._own_ids, self._responses = {}, set(), {}, {}, {}
         self._noted_leases, self._stored_deliveries, self._damaged = {}, set(), set()
         self.ranks.clear()
         self.deliveries.clear()
-        self.answers.clear()
+        self.responses.clear()
         self._has_ranks = self._has_own_ids = False
         self._count = self.stored_bytes = self._lost = 0
 
@@ -479,7 +479,7 @@ class DiskMessages:
         self._fresh[seq] = body
         self._count += 1
         self.stored_bytes += size
-        self._charge(size + OVERHEAD)
+        self._charge(size + MESSAGE_OVERHEAD)
         return changes
 
     def _remove(self, seq: int, size: int) -> None:
@@ -495,7 +495,7 @@ class DiskMessages:
             if self._own_ids.get(own_id) == seq:
                 del self._own_ids[own_id]
         if self._fresh.pop(seq, None) is not None:
-            self._charge(-size - OVERHEAD)
+            self._charge(-size - MESSAGE_OVERHEAD)
         self._count -= 1
         self.stored_bytes -= size
 
@@ -535,7 +535,7 @@ class DiskMessages:
     def _fill(self, count: int, max_bytes: int) -> bool:
         """Read messages after the cursor into the window; return whether there were any.
 
-        It reads more than `count` if the window has space, because one read of many rows is faster than many reads.
+        It reads more than `count` if the window has room, because one read of many rows is faster than many reads.
         """
         window, out_of_line = self._window, self._out_of_line
         if self._has_all_in_memory:
@@ -617,3 +617,44 @@ class DiskMessages:
         for fresh, body in self._fresh.items():
             if fresh >= seq and fresh not in without:
                 yield fresh, body
+
+    def _scan_back(self, seq: int, count: int, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the stored messages before a sequence number, the newest first.
+
+        Those that are not committed come first, because they are newer. Then the disk is read in batches.
+        """
+        for fresh, stored in reversed(self._fresh.items()):
+            if fresh < seq:
+                yield fresh, stored
+        removed, damaged, base = self._removed, self._damaged, self._place(0)
+        seq = min(seq, next(iter(self._fresh), seq), end_place(self.record.number) - base)
+        while True:
+            while seq - 1 in removed or seq - 1 in damaged:  # as in `_scan`
+                seq -= 1
+            if seq <= 1:
+                return
+            rows = self._shared.reader.bodies(base + 1, base + seq, count, max_bytes, descending=True)
+            if not rows:
+                return
+            for place, body in rows:
+                found = place - base
+                if found in removed or found in damaged:
+                    continue
+                if isinstance(body, Damage):
+                    self._lose(found, body)
+                else:
+                    yield found, body
+            sound = [place for place, body in rows if not isinstance(body, Damage)]
+            seq = min(seq - 1, (sound[-1] if sound else min(place for place, _ in rows)) - base)
+
+
+def _first_of(rows: Iterator[tuple[int, bytes]], count: int, max_bytes: int) -> list[tuple[int, bytes]]:
+    """Return the first messages: at most `count`, and at most `max_bytes` together unless the first is larger."""
+    found: list[tuple[int, bytes]] = []
+    size = 0
+    for row in islice(rows, count):
+        size += len(row[1])
+        if size > max_bytes and found:
+            break
+        found.append(row)
+    return found

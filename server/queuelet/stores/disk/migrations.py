@@ -25,7 +25,7 @@ from queuelet.errors import StoreFailed
 from queuelet.stores.disk.checksums import of_message, of_rank
 from queuelet.stores.disk.data_dir import SQLITE_SUFFIXES, open_private, sync_file, sync_folder
 from queuelet.stores.disk.reserve import free_bytes
-from queuelet.stores.disk.rows import answer_row, delivery_checksum, dropped_row, meta_row, queue_row, tally_row
+from queuelet.stores.disk.rows import delivery_checksum, dropped_row, meta_row, queue_row, response_row, tally_row
 from queuelet.stores.disk.schema import APPLICATION_ID, PAGE_BYTES, SEQ_BITS, TABLES, VERSION
 
 Progress = Callable[[str], None]
@@ -127,7 +127,7 @@ _STEPS: Mapping[int, _Step] = {
             ),
             "answers": _Table(
                 rows="SELECT number, key, until, answer FROM answers ORDER BY kept",
-                becomes=answer_row,
+                becomes=response_row,
                 columns=" (number, key, until, answer, checksum)",
             ),
         },

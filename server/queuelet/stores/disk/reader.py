@@ -44,12 +44,17 @@ class Reader:
             rows = self._connection.execute("SELECT length(body) FROM messages WHERE place = ?", (place,)).fetchall()
         return cast("int", rows[0][0]) if rows else None
 
-    def bodies(self, place: int, end: int, count: int, max_bytes: int) -> list[tuple[int, bytes | Damage]]:
-        """Return the first messages from `place` to before `end`: at most `count`, until they have `max_bytes`."""
+    def bodies(
+        self, place: int, end: int, count: int, max_bytes: int, *, descending: bool = False
+    ) -> list[tuple[int, bytes | Damage]]:
+        """Return the first messages from `place` to before `end`: at most `count`, until they have `max_bytes`.
+
+        If `descending`, return the last ones, the last one first.
+        """
         found: list[tuple[int, bytes | Damage]] = []
         size = 0
         with self._reading():
-            rows = read_messages(self._connection, place, end)
+            rows = read_messages(self._connection, place, end, descending=descending)
             for at, body, _ in rows:
                 found.append((at, body))
                 size += body.size if isinstance(body, Damage) else len(body)
@@ -67,15 +72,15 @@ class Reader:
             ).fetchall()
         return cast("int | None", rows[0][0])
 
-    def answer(self, number: int, key: bytes) -> bytes | None:
+    def response(self, number: int, key: bytes) -> bytes | None:
         """Return a saved response, None if there is none or it is damaged."""
         with self._reading():
             rows = self._connection.execute(
                 "SELECT until, CAST(answer AS BLOB), checksum FROM answers WHERE number = ? AND key = ?", (number, key)
             ).fetchall()
-        for until, answer, checksum in cast("list[tuple[int, bytes, int]]", rows):
-            if checksums.of_row(number, key, until, answer) == checksum:
-                return answer
+        for until, response, checksum in cast("list[tuple[int, bytes, int]]", rows):
+            if checksums.of_row(number, key, until, response) == checksum:
+                return response
         return None
 
     @contextmanager

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError
 
 from queuelet.bounds import UNBOUNDED
-from queuelet.clock import END_OF_TIME
-from queuelet.core.message import Delivery, Rank, Tally
+from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.definition import DeathReason, DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
+from queuelet.limits import END_OF_TIME
 from queuelet.stores.disk import checksums
 from queuelet.stores.disk.schema import MOST_NUMBERS, SEQ_BITS
 from queuelet.tags import Tag
@@ -39,7 +39,7 @@ DeliveryRow = tuple[int, int, int, int, int, int, str, str, int, bytes, int, int
 RankRow = tuple[int, int, int, int, int, int]
 QueueRow = tuple[int, int, str, int, int, str, bytes, int]
 TallyRow = tuple[int, int, int, str, int]
-AnswerRow = tuple[int, bytes, int, bytes, int]
+ResponseRow = tuple[int, bytes, int, bytes, int]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -166,7 +166,7 @@ def definition_of_json(text: str) -> QueueDefinition:
     )
 
 
-def delivery_row(place: int, delivery: Delivery) -> DeliveryRow:
+def delivery_row(place: int, delivery: DeliveryRecord) -> DeliveryRow:
     """Return the row of `deliveries` for a delivery."""
     row = (
         place,
@@ -202,7 +202,7 @@ def delivery_checksum(  # noqa: PLR0913, PLR0917  # the columns of the table
     return checksums.of_delivery(numbers, consumer.encode(), superseded.encode(), history)
 
 
-def delivery_of_row(row: Sequence[Any]) -> Delivery:
+def delivery_of_row(row: Sequence[Any]) -> DeliveryRecord:
     """Return the delivery of a row of `deliveries` without its checksum.
 
     Raises:
@@ -214,7 +214,7 @@ def delivery_of_row(row: Sequence[Any]) -> Delivery:
         pb.BrowsedMessage.FromString(history)
     except DecodeError as error:
         raise ValueError("history is not a list of delivery attempts") from error
-    return Delivery(
+    return DeliveryRecord(
         MessageState(state),
         checked_int(count, 0, _MOST_COUNT, "count"),
         checked_int(token, 0, FAR, "token"),
@@ -251,9 +251,9 @@ def tally_row(ordinal: int, depth: int, stored_bytes: int, counts: str) -> Tally
     return ordinal, depth, stored_bytes, counts, checksums.of_row(ordinal, depth, stored_bytes, counts.encode())
 
 
-def answer_row(number: int, key: bytes, until: int, answer: bytes) -> AnswerRow:
+def response_row(number: int, key: bytes, until: int, response: bytes) -> ResponseRow:
     """Return a row of `answers` with its checksum, but without the column `kept`."""
-    return number, key, until, answer, checksums.of_row(number, key, until, answer)
+    return number, key, until, response, checksums.of_row(number, key, until, response)
 
 
 def dropped_row(number: int) -> tuple[int, int]:

@@ -238,7 +238,7 @@ class DiskStore:
         messages = DiskMessages(queue.record, self._shared)
         messages.ranks.update(queue.ranks)
         messages.deliveries.update(queue.deliveries)
-        messages.answers.update(queue.answers)
+        messages.responses.update(queue.responses)
         messages.restore(
             count=queue.count,
             stored_bytes=queue.stored_bytes,

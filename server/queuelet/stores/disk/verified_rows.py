@@ -136,49 +136,179 @@ _MOST_ROWS_OF_A_PAGE = 1_000
 """More rows than one of our pages can have, because a row takes at least 6 bytes."""
 
 
+class _Ascending:
+    """The places from `first` to before `end` that `read_messages` has yet to read, the first one first."""
+
+    def __init__(self, first: int, end: int) -> None:
+        self.first = first
+        self.end = end
+
+    def __contains__(self, place: int) -> bool:
+        return self.first <= place < self.end
+
+    def rows(self, connection: apsw.Connection) -> apsw.Cursor:
+        """Return a cursor over their rows."""
+        return connection.execute(
+            "SELECT place, own_id, checksum, body FROM messages WHERE place >= ? AND place < ? ORDER BY place",
+            (self.first, self.end),
+        )
+
+    def next_place(self, connection: apsw.Connection) -> int | None:
+        """Return the place of the next row, or None. Damage may make it one that is not in here."""
+        found = connection.execute(
+            "SELECT min(place) FROM messages WHERE place >= ? AND place < ?", (self.first, self.end)
+        )
+        return cast("int | None", found.fetchall()[0][0])
+
+    def may_have_damage_at(self, place: int) -> bool:  # noqa: ARG002  # as in the other class
+        """Return whether a damaged row at a place may be one of them."""
+        return True
+
+    def is_passed_by(self, place: int) -> bool:
+        """Return whether an undamaged row at a place is beyond the last of them."""
+        return place >= self.end
+
+    def skip(self, place: int) -> None:
+        """Continue beyond a row."""
+        self.first = max(self.first, place) + 1
+
+
+class _Descending(_Ascending):
+    """The same places, the last one first.
+
+    SQLite ends a scan at the first row beyond its bounds. Damage is more likely to lower a key than to raise it above
+    the others of its queue, so a scan in this direction has no lower bound.
+    """
+
+    def rows(self, connection: apsw.Connection) -> apsw.Cursor:
+        """Return a cursor over their rows, and those before them."""
+        return connection.execute(
+            "SELECT place, own_id, checksum, body FROM messages WHERE place < ? ORDER BY place DESC", (self.end,)
+        )
+
+    def next_place(self, connection: apsw.Connection) -> int | None:
+        """Return the place of the next row, or None. It may be before them."""
+        found = connection.execute("SELECT max(place) FROM messages WHERE place < ?", (self.end,))
+        return cast("int | None", found.fetchall()[0][0])
+
+    def may_have_damage_at(self, place: int) -> bool:
+        """Return whether to report a damaged row at a place. One before these places may be another queue's."""
+        return place in self
+
+    def is_passed_by(self, place: int) -> bool:
+        """Return whether an undamaged row at a place is before the first of them."""
+        return place < self.first
+
+    def skip(self, place: int) -> None:
+        """Continue before a row. If its place is not in here, skip only one place."""
+        self.end = place if place in self else self.end - 1
+
+
 def read_messages(
-    connection: apsw.Connection, place: int, end: int
+    connection: apsw.Connection, place: int, end: int, *, descending: bool = False
 ) -> Generator[tuple[int, bytes | Damage, bytes | None], None, None]:
     """Yield the messages from `place` to before `end`, with the IDs that their producers gave.
 
     Undamaged messages are in order, and each message is yielded once. Damage may have given a row any key, so reading
     never continues from the key of a damaged row.
 
+    Args:
+        connection: the database.
+        place: the first place.
+        end: the place after the last one.
+        descending: whether to yield the last message first.
+
     Raises:
         apsw.Error: the table cannot be read.
     """
+    unread = _Descending(place, end) if descending else _Ascending(place, end)
     damaged: set[int] = set()
     backward = 0
     while backward <= _MOST_ROWS_OF_A_PAGE:
-        cursor = connection.execute(
-            "SELECT place, own_id, checksum, body FROM messages WHERE place >= ? AND place < ? ORDER BY place",
-            (place, end),
-        )
-        try:
-            for at, own_id, checksum, body in cast("Iterator[tuple[int, Any, Any, Any]]", cursor):
-                if not _is_sound(at, own_id, checksum, body):
-                    if at not in damaged:
-                        damaged.add(at)
-                        yield at, *(_looked_at(connection, at) or _UNREADABLE)
-                elif at >= place:  # rows are read twice if damage makes the tree refer to a page twice
-                    yield at, body, own_id
-                    place = at + 1
-        except _UNREAD:
-            pass
-        else:
-            return
-        finally:
-            cursor.close(True)  # noqa: FBT003  # apsw's `force`: ignore errors; the log cannot be truncated while it is open
+        is_all = yield from _read_in_one(connection, unread, damaged)
         # The next row cannot be read in one statement with others.
-        found = connection.execute("SELECT min(place) FROM messages WHERE place >= ? AND place < ?", (place, end))
-        following = cast("int | None", found.fetchall()[0][0])
+        following = None if is_all else unread.next_place(connection)
         if following is None:
             return
-        if following not in damaged:
+        if following not in damaged and unread.may_have_damage_at(following):
             damaged.add(following)
             yield following, *(_read_one(connection, following) or _UNREADABLE)
-        backward += following < place  # damage gave it the key of an earlier row; the rows after it may be undamaged
-        place = max(place, following) + 1
+        backward += following not in unread  # damage gave it the key of a passed row; those beyond it may be undamaged
+        unread.skip(following)
+
+
+def _read_in_one(
+    connection: apsw.Connection, unread: _Ascending, damaged: set[int]
+) -> Generator[tuple[int, bytes | Damage, bytes | None], None, bool]:
+    """Yield the messages that one statement can read, and note those that are damaged. Return whether it read all."""
+    try:
+        cursor = unread.rows(connection)  # reads the first row
+    except _UNREAD:
+        return False
+    try:
+        for at, own_id, checksum, body in cast("Iterator[tuple[int, Any, Any, Any]]", cursor):
+            if not _is_sound(at, own_id, checksum, body):
+                if at not in damaged and unread.may_have_damage_at(at):
+                    damaged.add(at)
+                    yield at, *(_looked_at(connection, at) or _UNREADABLE)
+            elif unread.is_passed_by(at):
+                break
+            elif at in unread:  # rows are read twice if damage makes the tree refer to a page twice
+                yield at, body, own_id
+                unread.skip(at)
+    except _UNREAD:
+        return False
+    finally:
+        cursor.close(True)  # noqa: FBT003  # apsw's `force`: ignore errors; the log cannot be truncated while it is open
+    return True
+
+
+def readable_messages(
+    connection: apsw.Connection, place: int, end: int
+) -> Generator[tuple[int, bytes | Damage, bytes | None], None, None]:
+    """Yield the messages from `place` to before `end` as `read_messages` does, but skip pages that cannot be read.
+
+    After a damaged page, it may skip messages that are followed by another one, so the caller has to count.
+
+    Raises:
+        apsw.Error: the disk failed.
+    """
+    while place < end:
+        try:
+            for at, body, own_id in read_messages(connection, place, end):
+                if isinstance(body, Damage):
+                    yield at, body, own_id
+                elif at >= place:
+                    place = at + 1
+                    yield at, body, own_id
+        except _UNREAD:
+            place = _after_damage(connection, place, end)
+        else:
+            return
+
+
+def _after_damage(connection: apsw.Connection, place: int, end: int) -> int:
+    """Return the first place after a damaged page, in steps that double until one is found, and then by bisection."""
+    step = 1
+    while place + step < end and not _can_seek(connection, place + step):
+        step *= 2
+    damaged, readable = place + step // 2, min(place + step, end)
+    while readable - damaged > 1:
+        middle = (damaged + readable) // 2
+        if _can_seek(connection, middle):
+            readable = middle
+        else:
+            damaged = middle
+    return readable
+
+
+def _can_seek(connection: apsw.Connection, place: int) -> bool:
+    """Return whether the first message from a place on can be found."""
+    try:
+        connection.execute("SELECT min(place) FROM messages WHERE place >= ?", (place,)).fetchall()
+    except apsw.CorruptError:
+        return False
+    return True
 
 
 _Found = tuple[bytes | Damage, bytes | None]

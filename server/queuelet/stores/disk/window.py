@@ -5,10 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 
-from queuelet.core.budget import MemoryBudget
-
-OVERHEAD = 160
-"""Memory that a message takes in addition to its bytes, in bytes."""
+from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
 
 _MOST = 4_096
 """The most messages that one window holds."""
@@ -33,7 +30,7 @@ class WindowBudget:
 
     def fits(self, size: int) -> bool:
         """Return whether a message of this size fits within the bound."""
-        return self.used + size + OVERHEAD <= self.max_bytes
+        return self.used + size + MESSAGE_OVERHEAD <= self.max_bytes
 
     def evict_for(self, window: Window, size: int) -> None:
         """Evict other windows until a message of this size fits, and mark the given window as filled last."""
@@ -80,7 +77,7 @@ class Window:
         self.seqs.append(seq)
         self.bodies[seq] = body
         self.cursor = seq
-        self._account(len(body) + OVERHEAD)
+        self._account(len(body) + MESSAGE_OVERHEAD)
 
     def first(self, count: int) -> list[int]:
         """Return the sequence numbers of the first messages, at most `count`."""
@@ -100,7 +97,7 @@ class Window:
                 self._removed.remove(first)
             body = self.bodies.pop(seq, None)
             if body is not None:
-                size += len(body) + OVERHEAD
+                size += len(body) + MESSAGE_OVERHEAD
         self._account(-size)
         self._trim()
 
@@ -136,7 +133,7 @@ class Window:
     def _drop_body(self, seq: int) -> None:
         body = self.bodies.pop(seq, None)
         if body is not None:
-            self._account(-len(body) - OVERHEAD)
+            self._account(-len(body) - MESSAGE_OVERHEAD)
 
     def _account(self, size: int) -> None:
         self._size += size

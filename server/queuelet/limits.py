@@ -1,0 +1,42 @@
+"""The fixed limits of requests: the server checks them, and the client and the commands know them.
+
+`bounds.py` has the limits that an administrator can set.
+"""
+
+from __future__ import annotations
+
+SECOND_NS = 1_000_000_000
+"""A second in nanoseconds."""
+
+END_OF_TIME = 7_258_118_400 * SECOND_NS
+"""2200-01-01 in nanoseconds since 1970: not long after it, such times no longer fit into 64 bits."""
+
+LONGEST_TIME = 3650 * 86_400
+"""The longest wait, delay or time to live, in seconds: ten years."""
+
+LONGEST_LEASE = 12 * 3_600
+"""The longest lease, in seconds."""
+
+MAX_DELIVERIES = 1_000
+"""The largest number of deliveries after which a message is dead."""
+
+SHORTEST_HEARTBEAT = 0.1
+"""The shortest time between two heartbeats of a Consume stream, in seconds."""
+
+LONGEST_HEARTBEAT = 3_600
+"""The longest time between two heartbeats of a Consume stream, in seconds."""
+
+LONGEST_CONSUMER = 256
+"""The longest name of a consumer, in bytes."""
+
+LONGEST_REASON = 1_024
+"""The longest reason of a Nack, in bytes."""
+
+LONGEST_REQUEST_ID = 64
+"""The longest request ID, in bytes."""
+
+LONGEST_SELECTOR = 4_096
+"""The longest selector, in characters."""
+
+MAX_REQUIREMENTS = 64
+"""The most requirements of a selector, because each is checked against the tags of every queue or message."""
