@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from queuelet.v1 import queue_pb2 as pb
 from support.browser import OpenPage
@@ -27,11 +27,6 @@ def dead(rpc: Rpc) -> Iterator[str]:
     rpc.add_batch(name, [b"a", b"b"])
     yield name
     rpc.delete_queue(name)
-
-
-def _dialog(page: Page) -> Page:
-    expect(page.get_by_role("dialog")).to_be_visible()
-    return page
 
 
 def test_a_redrive_counts_first_and_then_reports_progress(open_page: OpenPage, dead: str, rpc: Rpc) -> None:

@@ -29,6 +29,7 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
     ".mjs": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
     ".woff2": "font/woff2",
 }
 

@@ -147,7 +147,7 @@ class Feed:
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        """Fill the board and publish frames, until nobody has looked for a while."""
+        """Fill the board and publish frames, until no reader has looked for a while."""
         watching = asyncio.create_task(self._watch())
         counting = asyncio.create_task(self._stats())
         try:

@@ -10,8 +10,8 @@ from contextlib import aclosing, suppress
 
 from aiohttp import web
 
+from queuelet.console import assets, files
 from queuelet.console.feed import BoardReset, Feed
-from queuelet.console.files import Files
 from queuelet.console.source import Source, SourceLost
 from queuelet.errors import InvalidArgument
 from queuelet.rest.calls import USUAL_SECONDS, Caller
@@ -37,18 +37,16 @@ _MOST_DIGITS = 15
 class ConsoleHandlers:
     """The routes of the console."""
 
-    def __init__(self, caller: Caller, connections: HttpConnections, files: Files | None = None) -> None:
+    def __init__(self, caller: Caller, connections: HttpConnections) -> None:
         """Make the handlers.
 
         Args:
             caller: makes and authorizes calls.
             connections: notes which connections are in use.
-            files: the files; by default those of this package.
         """
         self._source = Source(caller)
         self._feed = Feed(self._source)
         self._connections = connections
-        self._files = files or Files()
         self._packed: tuple[str, bytes] = ("", b"")
 
     def routes(self) -> list[web.RouteDef]:
@@ -64,18 +62,15 @@ class ConsoleHandlers:
         """End the watch and all streams, because the port closes."""
         await self._feed.close()
 
-    async def _index(self, request: web.Request) -> web.Response:
-        asset = self._files.index()
-        policy = _POLICY.format(hash=self._files.script_hash())
-        headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache", "ETag": asset.tag}
-        return _respond(request, asset.body, asset.packed, asset.type, headers)
+    async def _index(self, request: web.Request) -> web.StreamResponse:
+        headers = {"Content-Security-Policy": _POLICY.format(hash=files.script_hash())}
+        return await assets.respond(request, files.INDEX, self._connections, headers)
 
-    async def _asset(self, request: web.Request) -> web.Response:
-        asset = self._files.find(request.match_info["path"])
-        if asset is None:
-            raise web.HTTPNotFound(text=f"{request.path}: the console has no such file\n")
-        headers = {"Cache-Control": "no-cache", "ETag": asset.tag}
-        return _respond(request, asset.body, asset.packed, asset.type, headers)
+    async def _asset(self, request: web.Request) -> web.StreamResponse:
+        file = files.find(request.match_info["path"])
+        if file is None:
+            raise web.HTTPNotFound
+        return await assets.respond(request, file, self._connections, {})
 
     async def _board(self, request: web.Request) -> web.Response:
         refusal = await self._refusal(request)
@@ -88,8 +83,13 @@ class ConsoleHandlers:
             return refused(refusal_of(Status(Code.UNAVAILABLE, f"{error}; retry")))
         if self._packed[0] != version:
             self._packed = (version, gzip.compress(body, 5) if len(body) >= _PACK_FROM else b"")
-        headers = {"Cache-Control": "no-cache", "ETag": f'"{version}"'}
-        return _respond(request, body, self._packed[1] or None, "application/json", headers)
+        headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding", "ETag": f'"{version}"'}
+        if any(each.value == version for each in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        if self._packed[1] and "gzip" in request.headers.get("Accept-Encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            body = self._packed[1]
+        return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         refusal = await self._refusal(request)
@@ -117,17 +117,3 @@ class ConsoleHandlers:
         """Return the response for a reader that may not see the queues, otherwise None."""
         status = await self._source.admit(rest_call(request, SERVICE, USUAL_SECONDS))
         return None if status is None else refused(refusal_of(status))
-
-
-def _respond(
-    request: web.Request, body: bytes, packed: bytes | None, content_type: str, headers: dict[str, str]
-) -> web.Response:
-    """Return a response, compressed if the client accepts that, or 304 if the client has it already."""
-    headers = {**headers, "Vary": "Accept-Encoding"}
-    known = request.headers.get("If-None-Match", "")
-    if headers["ETag"] in (each.strip().removeprefix("W/") for each in known.split(",")):
-        return web.Response(status=304, headers=headers)
-    if packed is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
-        headers["Content-Encoding"] = "gzip"
-        body = packed
-    return web.Response(body=body, headers={**headers, "Content-Type": content_type})

@@ -35,7 +35,7 @@ class Source:
         status = self._caller.admit(_WATCH, call)
         if status is not None:
             return status
-        response = await self._caller.unary(_STATS, b"", call)
+        response = await self._stats(call)
         if isinstance(response, Status):
             return response
         self._metadata = call.metadata
@@ -56,10 +56,14 @@ class Source:
         Raises:
             SourceLost: as above.
         """
-        response = await self._caller.unary(_STATS, b"", self._call())
+        response = await self._stats(self._call())
         if isinstance(response, Status):
             raise SourceLost(response.text)
         return pb.GetStatsResponse.FromString(response).server
+
+    async def _stats(self, call: RestCall) -> bytes | Status:
+        response = self._caller.unary(_STATS, b"", call)
+        return response if isinstance(response, bytes | Status) else await response
 
     def _call(self) -> RestCall:
         return RestCall(service=SERVICE, peer_host="", peer_port=0, metadata=self._metadata, deadline=None)
