@@ -35,9 +35,6 @@ _TERMS = 11 + _TIME + 2 * 11 + 2
 HISTORY = 20
 """The maximum number of failed tries in the history of a message."""
 
-_PAYLOAD_KEY = 0x12
-"""The key of the field `payload = 2` of `Message`."""
-
 _TRY = 0x42
 """The key of the field `tries = 8` of `BrowsedMessage`."""
 
@@ -169,10 +166,7 @@ def browsed(  # noqa: PLR0913, PLR0917  # each is a fact of its own
     The oldest tries are omitted if the result would be larger than `most` bytes otherwise, and so is the consumer's
     name. A payload of more than `payload_bytes` is cut.
     """
-    start, end = _payload_range(body)
-    size = end - start
-    if payload_bytes is not None and size > payload_bytes:
-        body = _with_payload_cut(body, start, end, payload_bytes)
+    body, size = cut_payload(body, payload_bytes)
     more = b"\x10%c" % state
     if size:
         more += b"\x48" + varint(size)
@@ -221,18 +215,19 @@ def delivered(bodies: Iterable[bytes], first_token: int, counts: Iterable[int], 
     return b"".join(pieces)
 
 
-def cut_payload(body: bytes, most: int) -> tuple[bytes, int]:
-    """Return a stored message with at most `most` bytes of its payload, and the size of the whole payload in bytes."""
-    place = _metadata_length_place(body)
-    length, start = varint_at(body, place)
-    metadata_end = start + length
-    if metadata_end == len(body) or body[metadata_end] != _PAYLOAD_KEY:
-        return body, 0
-    size, begin = varint_at(body, metadata_end + 1)
-    if size <= most:
+def cut_payload(body: bytes, most: int | None) -> tuple[bytes, int]:
+    """Return a stored message with at most `most` bytes of its payload, and the size of the whole payload in bytes.
+
+    None for `most` means the whole payload.
+    """
+    begin, end = _payload_range(body)
+    size = end - begin
+    if most is None or size <= most:
         return body, size
-    payload = _field(_PAYLOAD_KEY, body[begin : begin + most]) if most else b""
-    return _field(0x0A, b"%b%b%b" % (body[place - 1 : metadata_end], payload, body[begin + size :])), size
+    place = _metadata_length_place(body)
+    length, metadata = varint_at(body, place)
+    payload = _field(_PAYLOAD, body[begin : begin + most]) if most else b""
+    return _field(0x0A, b"%b%b%b" % (body[place - 1 : metadata + length], payload, body[end:])), size
 
 
 DELIVERY_ENVELOPE = _KEY_AND_LENGTH + 9 + _TIME + 6
@@ -282,14 +277,6 @@ def _payload_range(body: bytes) -> tuple[int, int]:
         return 0, 0
     size, begin = varint_at(body, place + 1)
     return begin, begin + size
-
-
-def _with_payload_cut(body: bytes, start: int, end: int, size: int) -> bytes:
-    """Return a stored message with only the first `size` bytes of its payload, which is from `start` to `end`."""
-    place = _metadata_length_place(body)
-    length, metadata = varint_at(body, place)
-    payload = _field(_PAYLOAD, body[start : start + size]) if size else b""
-    return _field(0x0A, b"%b%b%b" % (body[place - 1 : metadata + length], payload, body[end:]))
 
 
 def _metadata_length_place(body: bytes) -> int:
