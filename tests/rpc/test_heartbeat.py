@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.descriptor import FileDescriptor
 
 from queuelet.v1 import queue_pb2 as pb
 from support.rpc import Consumer, Refused, Rpc, eventually
@@ -221,13 +222,21 @@ def older_messages() -> Any:  # noqa: ANN401  # generated classes by name
         del message.field[:]
         message.field.extend(kept)
     pool = descriptor_pool.DescriptorPool()
-    todo = list(pb.DESCRIPTOR.dependencies)
-    for dependency in todo:
+    for dependency in _with_dependencies(pb.DESCRIPTOR.dependencies):
         copied = descriptor_pb2.FileDescriptorProto()
         dependency.CopyToProto(copied)
         pool.Add(copied)
     pool.Add(file)
     return lambda name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"queuelet.v1.{name}"))
+
+
+def _with_dependencies(files: Iterable[FileDescriptor]) -> list[FileDescriptor]:
+    """Return files and all that they import, each after its imports and once."""
+    found: dict[str, FileDescriptor] = {}
+    for file in files:
+        found |= {each.name: each for each in _with_dependencies(file.dependencies)}
+        found[file.name] = file
+    return list(found.values())
 
 
 def test_programs_of_before_understand_what_new_ones_say_and_the_other_way_round() -> None:

@@ -46,7 +46,7 @@ class ServerProcess(LoggedProcess):
             self.kill()
             raise
         self.port, self.metrics_port = serving["port"], serving["metrics_port"]
-        self.http_port = serving["http_port"]
+        self.http_port = serving.get("http_port", 0)
         return self
 
     @property
