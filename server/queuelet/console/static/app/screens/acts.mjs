@@ -6,6 +6,7 @@ import { curl, selecting, shell } from "../commands.mjs";
 import { go } from "../router.mjs";
 import { confirm, messagesOf } from "../parts/confirm.mjs";
 import { say } from "../parts/dialog.mjs";
+import { STATES } from "../parts/small.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
 /** @typedef {{ids?: string[], selector?: string, all?: boolean, states?: string[]}} Which */
@@ -22,7 +23,7 @@ export async function openPurge(queue, which, onDone = () => {}) {
   const path = `${of(queue.label)}/messages:purge`;
   let messages;
   try {
-    messages = Number((await call("POST", path, { body: { ...body, dry_run: true } })).purged ?? 0);
+    messages = await counted(queue, which, path, body);
   } catch (error) {
     say(/** @type {Error} */ (error).message);
     return;
@@ -45,6 +46,20 @@ export async function openPurge(queue, which, onDone = () => {}) {
       return `${messagesOf(Number(purged))} of ${queue.label} ${Number(purged) === 1 ? "was" : "were"} purged`;
     },
   });
+}
+
+/**
+ * How many messages a purge would remove. Only a selector needs the server for that: a server that does not know
+ * `dry_run` yet, behind a newer gateway, would purge at once.
+ * @param {Queue} queue
+ * @param {Which} which
+ * @param {string} path
+ * @param {object} body
+ */
+async function counted(queue, { ids, selector, states = STATES }, path, body) {
+  if (ids) return ids.length;
+  if (!selector) return states.reduce((sum, state) => sum + queue[state], 0);
+  return Number((await call("POST", path, { body: { ...body, dry_run: true } })).purged ?? 0);
 }
 
 /** @param {Queue} queue */

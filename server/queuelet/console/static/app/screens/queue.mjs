@@ -1,5 +1,5 @@
 /** One queue: its numbers, its history, and what is in it. */
-import { html } from "../html.mjs";
+import { html, useEffect, useRef } from "../html.mjs";
 import { depth, find, loaded, now, tick } from "../board.mjs";
 import { stateOf } from "../attention.mjs";
 import { count, duration, percent, rate } from "../format.mjs";
@@ -74,10 +74,17 @@ function Tiles({ queue }) {
 
 /** @param {{queue: Queue, tab: string}} props */
 function Tabs({ queue, tab }) {
+  tick.value;
   const label = (/** @type {string} */ each) =>
     each === "tail" ? "Live tail" : each === "consumers" ? "Consumers" : each === "settings" ? "Settings"
       : html`${TITLES[each]}${queue[each] > 0 && html` <span class=${each === "dead" ? "dead" : "muted"}>${count(queue[each])}</span>`}`;
-  return html`<div class="tabs" role="tablist" aria-label="Messages and more">${TABS.map((each) => html`<a role="tab" aria-selected=${each === tab} tabindex=${each === tab ? 0 : -1}
+  const list = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    const bar = list.current;
+    const at = /** @type {HTMLElement | null} */ (bar?.querySelector("[aria-selected=true]") ?? null);
+    if (bar && at) bar.scrollLeft = at.offsetLeft - bar.offsetLeft - (bar.clientWidth - at.clientWidth) / 2;
+  }, [tab]);
+  return html`<div class="tabs" ref=${list} role="tablist" aria-label="Messages and more">${TABS.map((each) => html`<a role="tab" aria-selected=${each === tab} tabindex=${each === tab ? 0 : -1}
     href=${href(["queues", queue.label], { tab: each })} onKeyDown=${arrows}>${label(each)}</a>`)}</div>`;
 }
 
