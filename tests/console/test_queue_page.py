@@ -157,3 +157,26 @@ def test_the_tiles_follow_the_queue(open_page: OpenPage, orders: str, rpc: Rpc) 
     expect(tile(page, "Ready").first).to_have_text("60")
     rpc.pop(orders)
     expect(tile(page, "Ready").first).to_have_text("59")
+
+
+def test_the_tail_shows_what_happens_and_can_be_paused(open_page: OpenPage, orders: str, rpc: Rpc) -> None:
+    page = open_page(f"#/queues/{orders}")
+    with page.expect_response(re.compile("messages:tail")):
+        open_tab(page, "Live tail")
+    log = page.get_by_role("log", name="Events")
+    rpc.add(orders, b"seen in the tail")
+    expect(log).to_contain_text("seen in the tail")
+    page.keyboard.press(" ")
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    rpc.add(orders, b"not seen")
+    expect(tile(page, "Ready").first).to_have_text("62")
+    expect(log).not_to_contain_text("not seen")
+
+
+def test_the_history_is_drawn(open_page: OpenPage, orders: str) -> None:
+    page = open_page(f"#/queues/{orders}")
+    expect(
+        page.get_by_role("img", name="Ready, delayed and leased messages, last 1 h").locator("canvas")
+    ).to_be_visible()
+    page.get_by_role("button", name="24 h").click()
+    expect(page.get_by_role("img", name="Dead messages, last 24 h").locator("canvas")).to_be_visible()
