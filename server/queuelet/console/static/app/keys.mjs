@@ -51,7 +51,8 @@ function pressed(event) {
   if (isTyping && event.key !== "Escape") return;
   if (document.querySelector("dialog[open]")) return;
   // What has the focus is what these keys are for.
-  if ((event.key === "Enter" || event.key === " ") && target.closest("a, button, summary, input")) return;
+  const own = { Enter: "a, button, summary, input", " ": "button, summary, input" }[event.key];
+  if (own && target.closest(own)) return;
   const sequence = begun && event.timeStamp - begunAt < 1500 ? `${begun} ${event.key}` : event.key;
   begun = "";
   const all = bindings.peek();
