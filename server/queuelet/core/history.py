@@ -180,6 +180,9 @@ class History:
 
     def add(self, step: int, numbers: Numbers, factor: int) -> None:
         """Record the numbers at a step."""
+        if self._levels is None and step == self.last.step:
+            self.last = Point(step, numbers)
+            return
         if self._levels is None:
             self._levels = Level(self.last, FINE_KEEP), Level(self.last, COARSE_KEEP)
         fine, coarse = self._levels
