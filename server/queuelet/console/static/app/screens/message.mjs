@@ -20,20 +20,21 @@ const FIRST = 65_536;
 /** @param {{queue: Queue, id: string}} props */
 export function Message({ queue, id }) {
   const [whole, setWhole] = useState(false);
-  const [found, setFound] = useState({ each: /** @type {any} */ (null), text: "Reading…" });
+  const [found, setFound] = useState({ id: "", each: /** @type {any} */ (null), text: "" });
   const [turn, setTurn] = useState(0);
   const panel = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const stop = new AbortController();
     call("GET", `${of(queue.label)}/messages/${encodeURIComponent(id)}`, { query: { payload_bytes: whole ? undefined : FIRST }, signal: stop.signal })
-      .then(({ messages = [] }) => setFound({ each: messages[0] ?? null, text: "It is no longer in the queue: it was acknowledged, popped or purged." }))
-      .catch((error) => stop.signal.aborted || setFound({ each: null, text: error.message }));
+      .then(({ messages = [] }) => setFound({ id, each: messages[0] ?? null, text: "It is no longer in the queue: it was acknowledged, popped or purged." }))
+      .catch((error) => stop.signal.aborted || setFound({ id, each: null, text: error.message }));
     return () => stop.abort();
   }, [queue.label, id, whole, turn]);
   useEffect(() => {
     if (matchMedia("(max-width: 1080px)").matches) panel.current?.focus();
   }, []);
-  const { each, text } = found;
+  // Not the message before, whose acts would be below the name of this one.
+  const { each, text } = found.id === id ? found : { each: null, text: "Reading…" };
   const again = () => setTurn(turn + 1);
   return html`<aside class="card pane drawer" aria-label="Message" tabindex="-1" ref=${panel}>
     <header><h2>Message <span class="mono">${shortId(id)}</span></h2>
