@@ -12,7 +12,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import click
 import pytest
@@ -109,6 +110,13 @@ VALUES: dict[str, Object] = {
         }
     },
     "open network policies": {"networkPolicy": {"enabled": True, "clients": [{"namespaceSelector": {}}]}},
+    "the REST API": {"http": {"enabled": True}, "server": {"address": "q.example.com:10002"}},
+    "the REST API with TLS, a token and network policies": {
+        "http": {"enabled": True},
+        "tls": {"enabled": True, "secretName": "cert"},
+        "auth": {"tokenSecretName": "token"},
+        "networkPolicy": {"enabled": True, "clients": [{"namespaceSelector": {"matchLabels": {"team": "checkout"}}}]},
+    },
     "a volume": {
         "server": {
             "persistence": {
@@ -355,6 +363,96 @@ def test_every_setting_of_the_pods_is_one_that_the_programs_have() -> None:
         for kind, pod in pod_templates(rendered(name)):
             ours = {name for name in environment_of(pod["spec"]) if name.startswith("QUEUELET_")}
             assert ours <= known[kind]
+
+
+# The REST API and the console
+
+
+def container_of(name: str) -> Object:
+    """Return the container of the server."""
+    container: Object = only("StatefulSet", rendered(name))["spec"]["template"]["spec"]["containers"][0]
+    return container
+
+
+def test_the_rest_api_is_off_unless_a_value_turns_it_on() -> None:
+    assert container_of("nothing")["args"] == ["--http="]
+    assert [each["name"] for each in container_of("nothing")["ports"]] == ["grpc", "metrics"]
+    assert [port["name"] for port in service_of("nothing")["ports"]] == ["grpc"]
+    with ServerProcess(*container_of("nothing")["args"]) as process:
+        assert process.http_port == 0
+
+
+def test_a_service_has_the_rest_api_once_a_value_turns_it_on() -> None:
+    assert container_of("the REST API")["args"] == ["--http=:8080"]
+    assert {"name": "http", "containerPort": 8080} in container_of("the REST API")["ports"]
+    on_service = {"name": "http", "port": 8080, "targetPort": "http"}
+    assert {**on_service, "appProtocol": "http"} in service_of("the REST API")["ports"]
+    with_tls = "the REST API with TLS, a token and network policies"
+    assert {**on_service, "appProtocol": "https"} in service_of(with_tls)["ports"]
+    assert server.make_context("server", list(container_of("the REST API")["args"])).params["http"] == ":8080"
+
+
+def test_extra_flags_take_precedence_over_those_of_the_chart() -> None:
+    (_, *extra) = container_of("all that Pods can have")["args"]
+    assert extra == FURNITURE["extraArgs"]
+
+
+def test_the_rest_api_responds_to_the_names_of_its_service() -> None:
+    names = ["q.example.com", "shop-queuelet-server", "shop-queuelet-server.prod.svc"]
+    names += ["shop-queuelet-server.prod.svc.cluster.local", "10.1.2.3", "localhost"]
+    with server_of("the REST API") as process:
+        assert {name: status_for(process, name) for name in names} == dict.fromkeys(names, 200)
+        # Anyone can register a name such as shop-queuelet-server.dev, so a page could have it by DNS rebinding.
+        assert status_for(process, "shop-queuelet-server.dev") == 403
+        assert status_for(process, "example.com") == 403
+
+
+def server_of(name: str) -> ServerProcess:
+    """Return a server that knows the hosts that a release's server knows."""
+    hosts = environment_of({"containers": [container_of(name)]})["QUEUELET_SERVER_HTTP_HOSTS"]
+    return ServerProcess("--http", "127.0.0.1:0", env={"QUEUELET_SERVER_HTTP_HOSTS": hosts})
+
+
+def status_for(process: ServerProcess, host: str) -> int:
+    """Return the status of a response of the REST API to a request with this `Host`."""
+    request = Request(f"{process.rest_url}/v1/queues", headers={"Host": f"{host}:8080"})  # noqa: S310  # our own URL
+    try:
+        with urlopen(request) as response:  # noqa: S310  # a URL of our own
+            return int(response.status)
+    except HTTPError as refused:
+        refused.close()
+        return refused.code
+
+
+def service_of(name: str) -> Object:
+    """Return the Service for clients."""
+    (spec,) = (
+        each["spec"]
+        for each in rendered(name)
+        if each["kind"] == "Service" and each["metadata"]["name"].endswith("-server")
+    )
+    found: Object = spec
+    return found
+
+
+def test_the_rest_api_admits_the_clients_of_the_network_policy_but_not_the_operator() -> None:
+    name = "the REST API with TLS, a token and network policies"
+    (calls,) = [rule for rule in policy("server", name)["spec"]["ingress"] if rule["ports"] == [{"port": "http"}]]
+    assert calls["from"] == VALUES[name]["networkPolicy"]["clients"]
+    rules = policy("server", "network policies")["spec"]["ingress"]
+    assert {"port": "http"} not in [port for rule in rules for port in rule["ports"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "address"),
+    [
+        ("the REST API", "http://localhost:8080/"),
+        ("the REST API with TLS, a token and network policies", "https://localhost:8080/"),
+    ],
+)
+def test_helm_says_where_the_console_is(values: str, address: str) -> None:
+    assert f"Open the console at {address} " in notes(VALUES[values])
+    assert "the console" not in notes(VALUES["nothing"])
 
 
 # Refused values

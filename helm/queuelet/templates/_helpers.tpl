@@ -40,6 +40,21 @@ data-{{ include "queuelet.server" . }}-0
 {{ include "queuelet.server" . }}.{{ .Release.Namespace }}.svc:10002
 {{- end }}
 
+{{/*
+The names that the server accepts as the Host of HTTP requests, with a space between two. The server accepts the names
+of its Service that have no dot or end in .svc or .local by itself. It must not accept <Service>.<namespace>, because
+that may be a name that anyone can register, such as queuelet-server.dev.
+*/}}
+{{- define "queuelet.httpHosts" -}}
+{{- $hosts := .Values.server.httpHosts -}}
+{{- if .Values.http.enabled -}}
+{{- with .Values.server.address -}}
+{{- $hosts = append $hosts (regexReplaceAll ":[0-9]+$" . "") -}}
+{{- end -}}
+{{- end -}}
+{{- uniq $hosts | join " " -}}
+{{- end }}
+
 {{/* The labels that select Pods; they can never change. Called with (list . "server"). */}}
 {{- define "queuelet.selectorLabels" -}}
 {{- $root := index . 0 -}}
