@@ -77,6 +77,12 @@ BOUNDS: Object = {
     "longWorkShare": "50%",
 }
 
+WITH_TOKEN: Object = {
+    "http": {"enabled": True},
+    "tls": {"enabled": True, "secretName": "cert"},
+    "auth": {"tokenSecretName": "token"},
+}
+
 VALUES: dict[str, Object] = {
     "nothing": {},
     "some namespaces": {"operator": {"namespaces": ["default", "kube-public"]}},
@@ -112,10 +118,29 @@ VALUES: dict[str, Object] = {
     "open network policies": {"networkPolicy": {"enabled": True, "clients": [{"namespaceSelector": {}}]}},
     "the REST API": {"http": {"enabled": True}, "server": {"address": "q.example.com:10002"}},
     "the REST API with TLS, a token and network policies": {
-        "http": {"enabled": True},
-        "tls": {"enabled": True, "secretName": "cert"},
-        "auth": {"tokenSecretName": "token"},
+        **WITH_TOKEN,
         "networkPolicy": {"enabled": True, "clients": [{"namespaceSelector": {"matchLabels": {"team": "checkout"}}}]},
+    },
+    "an Ingress": {
+        **WITH_TOKEN,
+        "ingress": {
+            "enabled": True,
+            "className": "nginx",
+            "annotations": {"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"},
+            "hosts": ["queues.example.com", "q.example.com"],
+            "tlsSecretName": "console-cert",
+        },
+    },
+    "an Ingress of the default class": {**WITH_TOKEN, "ingress": {"enabled": True, "hosts": ["queues.example.com"]}},
+    "an HTTPRoute": {
+        **WITH_TOKEN,
+        "httpRoute": {
+            "enabled": True,
+            "annotations": {"example.com/team": "checkout"},
+            "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}],
+            "hostnames": ["queues.example.com"],
+            "timeouts": {"request": "0s"},
+        },
     },
     "a volume": {
         "server": {
@@ -407,6 +432,29 @@ def test_the_rest_api_responds_to_the_names_of_its_service() -> None:
         assert status_for(process, "example.com") == 403
 
 
+def test_an_ingress_and_a_route_lead_to_the_service_which_knows_their_names() -> None:
+    ingress = only("Ingress", rendered("an Ingress"))["spec"]
+    assert ingress["ingressClassName"] == "nginx"
+    hosts = ["queues.example.com", "q.example.com"]
+    assert ingress["tls"] == [{"secretName": "console-cert", "hosts": hosts}]
+    assert [rule["host"] for rule in ingress["rules"]] == hosts
+    for rule in ingress["rules"]:
+        (path,) = rule["http"]["paths"]
+        assert path["path"] == "/"
+        assert path["backend"] == {"service": {"name": "shop-queuelet-server", "port": {"name": "http"}}}
+    assert not {"tls", "ingressClassName"} & only("Ingress", rendered("an Ingress of the default class"))["spec"].keys()
+    (rule,) = only("HTTPRoute", rendered("an HTTPRoute"))["spec"]["rules"]
+    assert rule == {"backendRefs": [{"name": "shop-queuelet-server", "port": 8080}], "timeouts": {"request": "0s"}}
+    for name, host in (("an Ingress", "q.example.com"), ("an HTTPRoute", "queues.example.com")):
+        with server_of(name) as process:
+            assert status_for(process, host) == 200
+
+
+@pytest.mark.parametrize("values", ["nothing", "the REST API"])
+def test_nothing_leads_to_the_rest_api_from_outside_by_default(values: str) -> None:
+    assert not {"Ingress", "HTTPRoute"} & {each["kind"] for each in rendered(values)}
+
+
 def server_of(name: str) -> ServerProcess:
     """Return a server that knows the hosts that a release's server knows."""
     hosts = environment_of({"containers": [container_of(name)]})["QUEUELET_SERVER_HTTP_HOSTS"]
@@ -510,6 +558,39 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"tls": {"enabled": True, "secretName": "cert", "mutual": {"enabled": True}}},
         "tls.mutual.operatorSecretName: it is empty;",
     ),
+    "an Ingress without a token": (
+        {"http": {"enabled": True}, "ingress": {"enabled": True, "hosts": ["q.example.com"]}},
+        "ingress.enabled: everyone who reaches it could read and delete all messages; set auth.tokenSecretName too",
+    ),
+    "an HTTPRoute without a token": (
+        {"http": {"enabled": True}, "httpRoute": {"enabled": True, "hostnames": ["q.example.com"]}},
+        "httpRoute.enabled: everyone who reaches it could read and delete all messages; set auth.tokenSecretName too",
+    ),
+    "an Ingress with mutual TLS but without a token": (
+        {**VALUES["mutual TLS from Secrets"], "http": {"enabled": True}, "ingress": {"enabled": True}},
+        "ingress.enabled: everyone who reaches it could read and delete all messages; set auth.tokenSecretName too",
+    ),
+    "an Ingress without the port": (
+        {"ingress": {"enabled": True, "hosts": ["q.example.com"]}},
+        "ingress.enabled: the server has no port for it; set http.enabled too",
+    ),
+    "an HTTPRoute without the port": (
+        {"httpRoute": {"enabled": True, "hostnames": ["q.example.com"]}},
+        "httpRoute.enabled: the server has no port for it; set http.enabled too",
+    ),
+    "an Ingress without a name": (
+        {**WITH_TOKEN, "ingress": {"enabled": True}},
+        "ingress.hosts: it is empty; set it to the DNS names of the console",
+    ),
+    "an HTTPRoute without a name": (
+        {**WITH_TOKEN, "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]}},
+        "httpRoute.hostnames: it is empty; set it to the DNS names of the console",
+    ),
+    "an HTTPRoute without a Gateway": (
+        {**WITH_TOKEN, "httpRoute": {"enabled": True, "hostnames": ["q.example.com"]}},
+        "httpRoute.parentRefs: it is empty; set it to the Gateways",
+    ),
+    "an Ingress of all names": ({"ingress": {"hosts": ["*.example.com"]}}, "'/ingress/hosts/0': '*.example.com' does"),
 }
 
 
@@ -684,6 +765,7 @@ def test_no_line_of_prose_that_helm_prints_is_too_long_for_a_terminal(values: Ob
         ("TLS and a token from Secrets", ["every program that has the token can"]),
         ("mutual TLS from Secrets", ["every program that has a certificate of the trusted CA can"]),
         ("network policies", ["every Pod that the NetworkPolicy admits can"]),
+        ("an Ingress", ["can be reached at queues.example.com, q.example.com too, by programs and browsers that have"]),
         ("a load balancer", ["of type LoadBalancer, so programs outside the cluster can reach the server too."]),
     ],
 )

@@ -51,6 +51,12 @@ that may be a name that anyone can register, such as queuelet-server.dev.
 {{- with .Values.server.address -}}
 {{- $hosts = append $hosts (regexReplaceAll ":[0-9]+$" . "") -}}
 {{- end -}}
+{{- if .Values.ingress.enabled -}}
+{{- $hosts = concat $hosts .Values.ingress.hosts -}}
+{{- end -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- $hosts = concat $hosts .Values.httpRoute.hostnames -}}
+{{- end -}}
 {{- end -}}
 {{- uniq $hosts | join " " -}}
 {{- end }}
@@ -152,6 +158,23 @@ priorityClassName: {{ . }}
 {{- define "queuelet.check" -}}
 {{- if and .Values.auth.tokenSecretName (not .Values.tls.enabled) (not .Values.auth.insecure) -}}
 {{- fail "auth.tokenSecretName: the token would be sent in plain text; set tls.enabled, or auth.insecure if you trust the network" -}}
+{{- end -}}
+{{- range $name, $names := dict "ingress" "hosts" "httpRoute" "hostnames" -}}
+{{- $wanted := get $.Values $name -}}
+{{- if $wanted.enabled -}}
+{{- if not $.Values.http.enabled -}}
+{{- fail (printf "%s.enabled: the server has no port for it; set http.enabled too" $name) -}}
+{{- end -}}
+{{- if not $.Values.auth.tokenSecretName -}}
+{{- fail (printf "%s.enabled: everyone who reaches it could read and delete all messages; set auth.tokenSecretName too" $name) -}}
+{{- end -}}
+{{- if not (get $wanted $names) -}}
+{{- fail (printf "%s.%s: it is empty; set it to the DNS names of the console" $name $names) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.parentRefs: it is empty; set it to the Gateways of the HTTPRoute" -}}
 {{- end -}}
 {{- with .Values.tls -}}
 {{- if and .certManager.enabled (not .enabled) -}}
