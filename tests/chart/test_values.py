@@ -102,6 +102,9 @@ VALUES: dict[str, Object] = {
         "tls": {"enabled": True, "mutual": {"enabled": True}, "certManager": CERT_MANAGER},
     },
     "monitoring": {"monitoring": MONITORING},
+    "a dashboard": {
+        "monitoring": {"grafanaDashboard": {"enabled": True, "annotations": {"grafana_folder": "Queues"}}},
+    },
     "network policies": {"networkPolicy": {"enabled": True}},
     "narrow network policies": {
         "networkPolicy": {
