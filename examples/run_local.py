@@ -67,11 +67,14 @@ async def show(running: AsyncExitStack, *, once: bool) -> None:
             "The queue server",
             *("queuelet", "server", "--data-dir", folder),
             *("--listen", f"127.0.0.1:{free_port(10002)}", "--metrics", f"127.0.0.1:{free_port(10003)}"),
+            *("--http", f"127.0.0.1:{free_port(8080)}"),
             ready="serving",
         )
     )
     address = f"localhost:{server['port']}"
+    console = f"http://localhost:{server['http_port']}"
     print(f"The queue server serves gRPC on {address}, metrics on http://localhost:{server['metrics_port']}.")
+    print(f"Its console and its REST API are at {console}.")
     await running.enter_async_context(
         process(
             "The operator",
@@ -86,11 +89,14 @@ async def show(running: AsyncExitStack, *, once: bool) -> None:
     await pass_messages(address)
     if not once:
         kubectl, tools = binaries.get("kubectl"), Path(sys.executable).parent
-        print(NEXT.format(kubeconfig=control_plane.kubeconfig, kubectl=kubectl, address=address, tools=tools))
+        kubeconfig = control_plane.kubeconfig
+        print(NEXT.format(kubeconfig=kubeconfig, kubectl=kubectl, address=address, tools=tools, console=console))
         await asyncio.Event().wait()
 
 
 NEXT = """
+See the queues in a browser: {console}
+
 Try next, in another terminal:
 
     export KUBECONFIG={kubeconfig} QUEUELET_SERVER_ADDRESS={address}

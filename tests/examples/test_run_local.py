@@ -127,6 +127,10 @@ async def test_the_demo_goes_on_after_its_operator_lost_the_lease_and_its_server
         assert found
         kubeconfig, address = found.groups()
         metrics = shown.partition("metrics on ")[2].partition(".\n")[0]
+        (console,) = re.findall(r"^See the queues in a browser: (\S+)$", shown, re.MULTILINE)
+        page = await asyncio.to_thread(fetch, f"{console}/")
+        assert (page.status, "<title>" in page.text) == (200, True)
+        assert "shop.orders" in (await asyncio.to_thread(fetch, f"{console}/v1/queues")).text
 
         async def seen(text: str) -> None:
             while text not in errors.read_text():  # noqa: ASYNC110  # polls a small file, which sets no event
@@ -156,6 +160,8 @@ async def test_the_demo_goes_on_after_its_operator_lost_the_lease_and_its_server
             async with Client(address) as client:
                 added = await client.add("shop.notifications", b"after all that")
                 assert (await client.pop("shop.notifications")).id == added.id
+            # The restarted server has the same address of the console.
+            assert (await asyncio.to_thread(fetch, f"{console}/")).status == 200
     finally:
         running.send_signal(signal.SIGINT)
         assert await running.wait() == 0
