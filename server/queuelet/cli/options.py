@@ -176,6 +176,7 @@ GLOBAL = (
         "--timeout",
         type=Seconds(),
         default=30.0,
+        show_default="30s",
         metavar="DURATION",
         envvar="QUEUELET_TIMEOUT",
         help="The time limit of a call; 0 for none.",
@@ -313,7 +314,7 @@ selector_option = click.option(
     default="",
     show_default=False,
     metavar="SELECTOR",
-    help="Only those whose tags match; syntax as in kubectl: team=a,tier!=b,zone in (x,y),!old.",
+    help="Select by tags, in the syntax of kubectl: team=a,tier!=b,zone in (x,y),!old.",
 )
 
 tag_option = click.option(

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     "--close-after",
     type=Seconds(),
     default=60.0,
+    show_default="1m",
     envvar="QREST_CLOSE_AFTER",
     metavar="DURATION",
     help="How long requests in flight may take when the gateway stops, before their connections are closed.",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     "--kill-after",
     type=Seconds(),
     default=120.0,
+    show_default="2m",
     envvar="QREST_KILL_AFTER",
     metavar="DURATION",
     help="How long the gateway may take to stop, before it exits with 1.",
@@ -65,10 +67,10 @@ if TYPE_CHECKING:
 @click.option("--serve-tls-client-ca", type=FILE, help="Accept only clients with a certificate of this authority.")
 @click.pass_context
 def rest(context: click.Context, /, address: str | None, **flags: Any) -> None:  # noqa: ANN401  # those of GatewaySettings
-    """Run a gateway: the REST API of a server, in a process of its own, until SIGTERM or ^C.
+    """Run a gateway: the REST API and the console of a server, in a process of its own, until SIGTERM or ^C.
 
     Each request becomes a call to the server, with the request's bearer token, or with that of --token-file if it has
-    none. Also serves /metrics, and /quitquitquit for loopback. `queuelet server` has the same API at its --http.
+    none. Also serves /metrics, and /quitquitquit for loopback. `queuelet server` has the same at its --http.
     """
     options = context.ensure_object(Options)
     if address:

@@ -113,6 +113,7 @@ message_bytes_option = click.option(
     "message_bytes",
     type=MessageSize(),
     default=BOUNDS.message_bytes,
+    show_default=f"{BOUNDS.message_bytes >> 20}Mi",
     metavar="SIZE",
     help="The largest request or response. Above the default, clients have to raise their own limit too.",
 )
@@ -123,7 +124,8 @@ gateway_connections_option = click.option(
     "gateway_connections",
     type=AT_LEAST_1,
     default=BOUNDS.gateway_connections,
-    help="The most connections to the REST API; above it, connections of the address with the most are closed.",
+    help="The most connections to the console and the REST API; above it, connections of the address with the most are "
+    "closed.",
 )
 
 http_timeout_option = click.option(
@@ -131,6 +133,7 @@ http_timeout_option = click.option(
     "http_seconds",
     type=Seconds(above=True),
     default=BOUNDS.http_seconds,
+    show_default=f"{BOUNDS.http_seconds:g}s",
     metavar="DURATION",
     help="How long an HTTP connection may take to send a complete request, or stall while it reads a response.",
 )
@@ -147,14 +150,25 @@ http_timeout_option = click.option(
     """,
 )
 @click.option(
-    "--listen", cls=SettingOption, envvar="Q_LISTEN", help="Address of the gRPC port; :port for all addresses."
+    "--listen",
+    cls=SettingOption,
+    envvar="Q_LISTEN",
+    metavar="ADDRESS",
+    help="Address of the gRPC port; :port for all addresses.",
 )
-@click.option("--metrics", cls=SettingOption, envvar="Q_METRICS", help="Address of the HTTP port: metrics and health.")
+@click.option(
+    "--metrics",
+    cls=SettingOption,
+    envvar="Q_METRICS",
+    metavar="ADDRESS",
+    help="Address of the HTTP port: metrics and health.",
+)
 @click.option(
     "--http",
     cls=SettingOption,
+    metavar="ADDRESS",
     show_default="127.0.0.1:8080, or none if that port is taken",
-    help="Address of the REST API; '' for none.",
+    help="Address of the console and the REST API; '' for none.",
 )
 @click.option(
     "--data-dir",
@@ -167,6 +181,7 @@ http_timeout_option = click.option(
     "--grace",
     cls=SettingOption,
     type=Seconds(),
+    show_default="25s",
     metavar="DURATION",
     help="How long calls in flight may take when the server stops. Keep it below the Pod's grace period.",
 )
@@ -217,6 +232,7 @@ http_timeout_option = click.option(
     "--history-bytes",
     type=SizeOrNothing(),
     default=BOUNDS.history_bytes,
+    show_default=f"{BOUNDS.history_bytes >> 20}Mi",
     metavar="SIZE",
     help="The most memory for the histories of queues; above it, their steps become longer. 0 keeps no histories.",
 )
@@ -225,6 +241,7 @@ http_timeout_option = click.option(
     "request_seconds",
     type=Seconds(above=True),
     default=BOUNDS.request_seconds,
+    show_default=f"{BOUNDS.request_seconds:g}s",
     metavar="DURATION",
     help="How long a request may take to arrive completely.",
 )
@@ -281,6 +298,8 @@ def server(context: click.Context, /, **flags: Any) -> None:  # noqa: ANN401  # 
 
     Logs JSON lines to standard error, with the message "serving" once the ports are open. On the first signal, it
     drains: it waits for calls in flight for up to --grace and exits with 0. On a second signal, it exits immediately.
+
+    Open the address of --http in a browser to see the queues: by default http://127.0.0.1:8080.
     """
     _refuse_client_options(context)
     bounds = Bounds(**{each.name: flags.pop(each.name) for each in fields(Bounds) if each.name in flags})
