@@ -126,6 +126,10 @@ browser-packages: $(SYNCED) ## Install Debian's Chromium for the tests of the co
 	apt-get update
 	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.browser packages)
 
+.PHONY: pictures
+pictures: $(READY) ## Take the pictures of the console in docs/images: seven minutes, with Chromium
+	QUEUELET_DOCUMENT_PICTURES=docs/images QUEUELET_TRAFFIC_STEPS=1200 $(RUN) pytest -p no:randomly tests/console/test_document_pictures.py
+
 .PHONY: test
 test: $(READY) $(GRPCURL) binaries jars ## Run the tests
 	$(RUN) pytest -n 2 --dist loadgroup $(ARGS)

@@ -3,6 +3,13 @@ import { html, useEffect, useRef } from "../html.mjs";
 import { axisTimes } from "./times.mjs";
 import { clock, theme } from "../settings.mjs";
 
+/** Seconds between two labels of the time axis. uPlot's own list leaves narrow charts with one label. */
+const TIMES = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
+/** Half of the width of a label's character, in pixels. */
+const HALF_CHARACTER = 3.5;
+/** The pixels right of a chart's area, where a label may end. */
+const EDGE = 8;
+
 /** @param {string} name of a variable of the style */
 function colour(name) {
   const probe = document.createElement("span");
@@ -53,6 +60,15 @@ export function Chart({ data, lines, label, height, strip = false }) {
 }
 
 /**
+ * Labels without those that the chart's right edge would cut.
+ * @param {any} plot
+ * @param {number[]} at
+ * @param {string[]} labels
+ */
+const uncut = (plot, at, labels) =>
+  labels.map((text, i) => (plot.valToPos(at[i], "x") + text.length * HALF_CHARACTER > plot.over.clientWidth + EDGE ? "" : text));
+
+/**
  * @param {HTMLElement} element
  * @param {Line[]} lines
  * @param {number} height
@@ -73,7 +89,7 @@ function make(element, lines, height, strip, mode, data) {
       legend: { show: false },
       scales: { y: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ top) => [0, Math.max(1, top * (strip ? 1.6 : 1.12))] } },
       axes: [
-        { ...axis, show: !strip, size: 32, gap: 8, space: 84, grid: { show: false }, values: (/** @type {any} */ _, /** @type {number[]} */ at) => axisTimes(at, mode) },
+        { ...axis, show: !strip, size: 32, gap: 8, space: 84, incrs: TIMES, grid: { show: false }, values: (/** @type {any} */ plot, /** @type {number[]} */ at) => uncut(plot, at, axisTimes(at, mode)) },
         {
           ...axis,
           size: 52,

@@ -58,7 +58,7 @@ export function Trend({ queue }) {
   const x = (/** @type {number} */ at) => (Math.max(0, Math.min(1, (at - from) / (end - from))) * 96).toFixed(1);
   const y = (/** @type {number} */ ready) => (22 - (ready / top) * 20).toFixed(1);
   const d = points.map(({ at, ready }, i) => `${i ? "H" : "M"}${x(at)}${i ? "V" : " "}${y(ready)}`);
-  return html`<svg class="spark" viewBox="0 0 96 24" aria-hidden="true"><path d=${d.length ? `${d.join("")}H96V${y(queue.ready)}` : "M0 0"} /></svg>`;
+  return html`<svg class="spark" viewBox="0 0 96 24" aria-hidden="true"><path class="base" d="M0 23.5H96" /><path d=${d.length ? `${d.join("")}H96V${y(queue.ready)}` : "M0 0"} /></svg>`;
 }
 
 /** @param {{queue: import("../board.mjs").Queue}} props */
