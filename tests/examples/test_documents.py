@@ -110,7 +110,7 @@ def test_the_map_of_the_readme_names_every_package() -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("document", ["docs/delivery.md", "docs/rest.md"])
+@pytest.mark.parametrize("document", ["docs/delivery.md", "docs/rest.md", "docs/console.md"])
 def test_every_command_of_a_document_prints_what_it_shows(tmp_path: Path, document: str) -> None:
     """All of them in one shell that stops at the first failure, on free ports."""
     grpc, http, *rest = free_ports(4)
@@ -134,6 +134,27 @@ def test_rest_md_lists_every_route() -> None:
         if line.startswith(("| GET", "| POST", "| DELETE"))
     }
     assert listed == {(route.verb, route.template, route.method) for route in queue_routes()}
+
+
+def test_console_md_lists_every_key() -> None:
+    listed = {
+        key for cell in first_cells("docs/console.md", "Keys") for key in re.findall(r"[^`]+", cell) if key != ", "
+    }
+    modules = (ROOT / "server/queuelet/console/static/app").rglob("*.mjs")
+    # A binding is a list of keys, what they do, and a function.
+    bound = {
+        key for each in modules for key in re.findall(r'\["([^"]+)", "[^"]+", (?:\(\) =>|[a-z]\w+\])', each.read_text())
+    }
+    assert listed == {"Space" if key == " " else key for key in bound}
+
+
+PICTURES = sorted((ROOT / "docs/images").glob("*"))
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+def test_a_picture_is_small_and_part_of_a_document(picture: Path) -> None:
+    assert picture.stat().st_size < 150_000
+    assert any(f"images/{picture.name})" in page.read_text() for page in (ROOT / "docs").glob("*.md"))
 
 
 def test_security_md_names_flags_and_tests_that_there_are() -> None:

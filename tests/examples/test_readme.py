@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -33,13 +34,15 @@ def test_every_block_of_the_readme_can_be_pasted_whole() -> None:
 @pytest.mark.timeout(120)
 def test_the_tour_as_one_process_runs_from_its_first_command_to_its_last(tmp_path: Path) -> None:
     """All commands run in one shell that stops at the first failure, on free ports."""
-    grpc, http = free_ports(2)
+    grpc, http, rest = free_ports(3)
     tour = [command for command in commands("README.md", "As one process") if command not in IN_CI]
     script = (
         "\n".join(tour).replace("10002", str(grpc)).replace("10003", str(http)).replace("$PWD/.venv/bin", str(TOOLS))
-    )
-    done = run_in_one_shell(script, tmp_path, {"QUEUELET_SERVER_ADDRESS": f"localhost:{grpc}"})
+    ).replace("8080", str(rest))
+    environment = {"QUEUELET_SERVER_ADDRESS": f"localhost:{grpc}", "QUEUELET_SERVER_HTTP": f"127.0.0.1:{rest}"}
+    done = run_in_one_shell(script, tmp_path, environment)
     for expected in (
+        "<title>Queuelet</title>",
         "refused with exit code 1",
         "nothing left",
         "a lemonade",
@@ -53,6 +56,30 @@ def test_the_tour_as_one_process_runs_from_its_first_command_to_its_last(tmp_pat
     ):
         assert expected in done.stdout
     assert "at most 3 messages" in done.stderr
+
+
+def test_the_tour_begins_with_the_console_in_a_browser() -> None:
+    """The command runs as it is, on free ports, until ^C."""
+    sync, command = commands("README.md", "In a browser")
+    assert sync in IN_CI
+    grpc, http, rest = free_ports(3)
+    ports = {"LISTEN": f"127.0.0.1:{grpc}", "METRICS": f"127.0.0.1:{http}", "HTTP": f"127.0.0.1:{rest}"}
+    running = subprocess.Popen(
+        command.replace(".venv/bin", str(TOOLS)).split(),
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **{f"QUEUELET_SERVER_{name}": value for name, value in ports.items()}},
+    )
+    try:
+        assert running.stderr
+        assert any('"serving"' in line for line in running.stderr)
+        with urlopen(f"http://127.0.0.1:{rest}", timeout=patient(10)) as page:  # an address of ours
+            assert "<title>Queuelet</title>" in page.read().decode()
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=patient(30))
+    finally:
+        running.kill()
+    assert running.returncode == 0
 
 
 @pytest.mark.timeout(180)
