@@ -329,8 +329,9 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\r\n\tend"
 
 
 def test_the_command_prints_lines_that_cannot_control_a_terminal(rpc: Rpc, cli: Cli, name: str) -> None:
-    with Terminal(cli, "tail", name) as terminal:
+    with Terminal(cli, "tail", name, "--rate", "1000") as terminal:
         eventually(lambda: _is_tailed(rpc, name, terminal), "it tails")
+        rpc.pop_all(name)
         rpc.add(name, HOSTILE.encode() + b"\xff\x00", tags=[("region", HOSTILE)])
         rpc.receive(name, 100, consumer=HOSTILE)
         terminal.wait_for("leased")
