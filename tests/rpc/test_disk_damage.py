@@ -13,7 +13,7 @@ import pytest
 from queuelet.v1 import queue_pb2 as pb
 from support.commands import Cli
 from support.pages import fetch, samples
-from support.rpc import Refused, Rpc
+from support.rpc import Refused, Rpc, unique_name
 from support.server_process import ServerProcess
 
 PAGE = 4_096
@@ -87,15 +87,24 @@ def test_a_server_whose_store_is_damaged_at_the_start_serves_queues_in_memory(tm
 
     with ServerProcess(*flags) as server, closing(Rpc(server.address)) as rpc:
         (line,) = server.log("disk store damaged; serving without it")
-        rpc.new_queue("memory")
-        added = rpc.add("memory", b"two").meta.id
-        assert rpc.pop("memory").meta.id == added
+        memory = rpc.new_queue().meta.id
+        added = rpc.add(memory, b"two").meta.id
+        assert rpc.pop(memory).meta.id == added
         on_disk = pb.NewQueueRequest(name="new", store=pb.Queue.DISK, limit=-1)
+        of_object = pb.QueueDeclaration(
+            name="owned", store=pb.Queue.MEMORY, limit=-1, owner=pb.Owner(name="cluster/shop/owned", uid=unique_name())
+        )
+        by_hand = pb.QueueDeclaration(name="disk", store=pb.Queue.MEMORY, limit=-1)
+        declared = rpc.call(
+            "DeclareQueues", pb.DeclareQueuesRequest(queues=[of_object, by_hand]), pb.DeclareQueuesResponse
+        ).results
+        assert [result.error.reason for result in declared] == ["", "STORE_FAILED"], "it may be on the disk"
         for call in (
             lambda: rpc.pop("disk"),
             lambda: rpc.get_queue("disk"),
             lambda: rpc.call("DeleteQueue", pb.DeleteQueueRequest(queue_id="disk"), pb.DeleteQueueResponse),
             lambda: rpc.call("NewQueue", on_disk, pb.NewQueueResponse),
+            lambda: rpc.new_queue("disk"),
         ):
             with pytest.raises(Refused) as refused:
                 call()

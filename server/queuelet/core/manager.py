@@ -130,6 +130,7 @@ class Manager:
 
         Raises:
             QueueExists: another queue has the name or the ID.
+            StoreFailed: a store could not be read when the server started, and may have a queue with this name.
             StoreUnavailable: this server runs without the store.
             TooMany: the server has the maximum number of queues.
             MemoryExhausted: the memory budget has no room for another queue.
@@ -138,6 +139,9 @@ class Manager:
         taken = self._by_name.get(definition.name) or self._by_id.get(queue_id)
         if taken:
             raise QueueExists(f"queue {taken.label} already exists", queue=taken.id)
+        # The object of an owner has one store for ever, so that its queue is not among those that cannot be read.
+        if definition.name and definition.owner is None:
+            self._check_complete()
         if len(self) >= self.bounds.queues:
             raise TooMany(
                 f"the server has {len(self):,} queues, the maximum; delete some, or raise --max-queues",
