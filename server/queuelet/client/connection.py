@@ -171,6 +171,9 @@ class Connection:
             ("grpc.use_local_subchannel_pool", 1),
         ]
         target = grpc_target(self.server)
+        if _is_this_machine(target):
+            # Otherwise gRPC sends even these calls, with the token in plain text, to the proxy of the environment.
+            options.append(("grpc.enable_http_proxy", 0))
         files = (self.tls_ca, self.tls_key, self.tls_cert)
         if not any(files):
             return grpc.aio.insecure_channel(target, options)
