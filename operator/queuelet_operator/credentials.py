@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from queuelet.certificates import ExpiryWarnings, FileFigures, Validity, validity_of
 from queuelet.client import Connection
-from queuelet.client.cached_files import CachedFile, cached_file
+from queuelet.client.cached_files import CachedFile
+from queuelet.client.connection import files_of
 
 
 class OperatorCredentials:
     """The operator's files with certificates and the token, and their problems."""
 
     def __init__(self, connection: Connection) -> None:
-        roles = {
-            "server-ca": connection.tls_ca,
-            "certificate": connection.tls_cert,
-            "key": connection.tls_key,
-            "token": connection.token_file,
-        }
-        self._files = {role: cached_file(file) for role, file in roles.items() if file}
+        self._files = files_of(connection)
         self._parsed: dict[str, tuple[bytes, Validity | None]] = {}
         """The content of each file with certificates, and when they are valid."""
         self._warnings = ExpiryWarnings()

@@ -8,14 +8,27 @@ from pathlib import Path
 import pytest
 import trustme
 
+from queuelet.cli.failures import USAGE
 from queuelet.client import Client, Connection
 from queuelet.errors import Unauthenticated
+from support.commands import Cli
 from support.server_process import ServerProcess
 
+UNUSABLE = {
+    "empty": b"",
+    "blank": b" \n",
+    "lines": b"open\nsesame\n",
+    "carriage returns": b"open\rsesame",
+    "a tab": b"open\tsesame",
+    "binary": b"\xff\xfe\x00",
+    "a byte order mark": b"\xef\xbb\xbfopen sesame",
+    "not ASCII": "öpen sesame".encode(),
+}
 
-@pytest.mark.parametrize("content", ["", " \n", None], ids=["empty", "blank", "gone"])
-async def test_the_last_good_token_is_sent_while_its_file_is_empty_or_gone(
-    tmp_path: Path, content: str | None, caplog: pytest.LogCaptureFixture
+
+@pytest.mark.parametrize("content", [*UNUSABLE.values(), None], ids=[*UNUSABLE, "gone"])
+async def test_the_last_good_token_is_sent_while_its_file_is_unusable(
+    tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     theirs.write_text("open sesame")
@@ -26,7 +39,8 @@ async def test_the_last_good_token_is_sent_while_its_file_is_empty_or_gone(
             if content is None:
                 ours.unlink()
             else:
-                ours.write_text(content)
+                ours.write_bytes(content)
+                assert str(ours) in client.connection.file_problems()[ours]
             for _ in range(3):
                 await client.list_queues()
             (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
@@ -43,8 +57,25 @@ async def test_a_token_that_was_never_there_is_an_error_of_the_call(server: Serv
         with pytest.raises(FileNotFoundError):
             await client.list_queues()
         file.touch()
-        with pytest.raises(ValueError, match="the file is empty; put the token or certificate into it"):
+        with pytest.raises(ValueError, match="empty; write the token to it"):
             await client.list_queues()
+
+
+@pytest.mark.parametrize(
+    "command", [("list",), ("pop", "q"), ("add", "q", "--payload", "x"), ("consume", "q", "true"), ("tail", "q")]
+)
+@pytest.mark.parametrize("content", [UNUSABLE["lines"], UNUSABLE["binary"]], ids=["lines", "binary"])
+def test_a_command_names_an_unusable_token_file_in_one_sentence(
+    server: ServerProcess, tmp_path: Path, command: tuple[str, ...], content: bytes
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    ended = Cli(server.address)("--token-file", str(file), *command)
+    assert ended.code == USAGE, ended.err
+    assert ended.err.count("\n") == 1, ended.err
+    assert f"{file}: " in ended.err
+    assert "write the token to it" in ended.err or "write only the token to it" in ended.err
+    assert "sesame" not in ended.err
 
 
 @pytest.mark.parametrize(

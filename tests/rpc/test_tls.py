@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
@@ -18,6 +19,7 @@ import trustme
 from grpc_health.v1 import health_pb2
 
 from queuelet.v1 import queue_pb2 as pb
+from support.commands import Cli
 from support.gateway_process import GatewayProcess
 from support.pages import fetch, samples
 from support.patience import patient
@@ -461,15 +463,24 @@ def test_a_renewed_token_holds_for_the_next_call(guarded: ServerProcess, token: 
     assert_refused(Rpc(guarded.address, metadata=bearer("open sesame")), UNAUTHENTICATED)
 
 
-@pytest.mark.parametrize("content", [b"", b" \n"], ids=["empty", "blank"])
-def test_an_emptied_token_opens_nothing(guarded: ServerProcess, token: Secret, content: bytes) -> None:
+UNUSABLE_TOKENS = {
+    "empty": b"",
+    "blank": b" \n",
+    "lines": b"a\nb",
+    "binary": b"\xff\xfe\x00",
+    "not ASCII": "öpen sesame".encode(),
+}
+
+
+@pytest.mark.parametrize("content", UNUSABLE_TOKENS.values(), ids=UNUSABLE_TOKENS)
+def test_an_unusable_token_opens_nothing(guarded: ServerProcess, token: Secret, content: bytes) -> None:
     token.write(token=content)
     assert_refused(Rpc(guarded.address), UNAUTHENTICATED)
     assert_refused(Rpc(guarded.address, metadata=bearer("")), UNAUTHENTICATED)
     assert_served(Rpc(guarded.address, metadata=bearer("open sesame")))
 
 
-@pytest.mark.parametrize("content", [b"", b" \n", None], ids=["empty", "blank", "gone"])
+@pytest.mark.parametrize("content", [*UNUSABLE_TOKENS.values(), None], ids=[*UNUSABLE_TOKENS, "gone"])
 def test_a_token_file_that_cannot_be_used_shows_in_log_and_metrics(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "token"
     file.write_bytes(b"open sesame\n")
@@ -493,13 +504,23 @@ def test_a_token_file_that_cannot_be_used_shows_in_log_and_metrics(tmp_path: Pat
         assert_served(Rpc(server.address, metadata=bearer("new sesame")))
 
 
-@pytest.mark.parametrize("content", [b"", b" \n"], ids=["empty", "blank"])
-def test_a_server_does_not_start_with_an_empty_token(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", UNUSABLE_TOKENS.values(), ids=UNUSABLE_TOKENS)
+def test_a_server_does_not_start_with_an_unusable_token(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "token"
     file.write_bytes(content)
     with ServerProcess("--token-file", str(file)).launch() as server:
         assert server.wait() != 0
-        assert ": empty; write the token to it" in server.output()
+        assert re.search(rf"{re.escape(str(file))}: [^;]+; write (only )?the token to it", server.output())
+
+
+@pytest.mark.parametrize("content", UNUSABLE_TOKENS.values(), ids=UNUSABLE_TOKENS)
+def test_a_gateway_does_not_start_with_an_unusable_token(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    ended = Cli()("rest", "--server", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--token-file", str(file))
+    assert ended.code != 0
+    assert re.search(rf"{re.escape(str(file))}: [^;]+; write (only )?the token to it", ended.err)
+    assert "Traceback" not in ended.err
 
 
 def test_token_and_tls_go_together(secret: Secret, token: Secret, authority: trustme.CA) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from queuelet.cli import data, run
 from queuelet.core.message import Rank
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk import backup
-from queuelet.stores.disk.data_dir import DATABASE, LOG
+from queuelet.stores.disk.data_dir import DATABASE, LOCK, LOG, DataDirLock
 from queuelet.stores.disk.database import inspecting
 from queuelet.stores.disk.schema import SEQ_BITS
 from support.disk_harness import DiskHarness
@@ -267,6 +268,31 @@ def test_a_store_is_replaced_only_with_force(queuelet: Queuelet, harness: DiskHa
     assert_refused(queuelet("restore", "--data-dir", harness.folder, copy), "already has a store")
     assert queuelet("restore", "--data-dir", harness.folder, "--force", copy).code == 0
     assert len(harness.move_to(harness.folder)) == 10
+
+
+def test_a_refused_restore_removes_the_folders_that_it_created(queuelet: Queuelet, tmp_path: Path) -> None:
+    damaged, present = tmp_path / "damaged.db", tmp_path / "present"
+    damaged.write_bytes(b"not a database" * 1_000)
+    assert_refused(queuelet("restore", "--data-dir", present / "new" / "data", damaged), str(damaged))
+    assert list(tmp_path.iterdir()) == [damaged]
+    present.mkdir()
+    (present / "notes").touch()
+    assert_refused(queuelet("restore", "--data-dir", present / "data", damaged), str(damaged))
+    assert list(present.iterdir()) == [present / "notes"]
+    assert_refused(queuelet("restore", "--data-dir", present, damaged), str(damaged))
+    assert (present / "notes").exists()
+
+
+def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = fcntl.flock
+
+    def removed_before(file: int, operation: int) -> None:
+        (tmp_path / LOCK).unlink()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_before)
+    with pytest.raises(StoreFailed, match="was removed by a `queuelet restore` that failed; run the command again"):
+        DataDirLock(tmp_path)
 
 
 def test_a_store_in_use_is_not_overwritten(queuelet: Queuelet, harness: DiskHarness, tmp_path: Path) -> None:

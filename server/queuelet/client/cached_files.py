@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from time import monotonic
 
+from queuelet.bearer_tokens import token_in
 from queuelet.reminders import Reminder
 
 _log = logging.getLogger("queuelet.client")
 
 
 class CachedFile:
-    """A file that is read at each use. While it is empty or cannot be read, its last good content is used."""
+    """A file that is read at each use. While it cannot be read or is unusable, its last good content is used."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, usable: Callable[[Path, bytes], bytes]) -> None:
+        """Take a function that returns the usable part of a content, or raises ValueError."""
         self.path = path
+        self._usable = usable
         self._content = b""
         self._reminder = Reminder()
 
@@ -24,7 +28,7 @@ class CachedFile:
         """Return the content.
 
         Raises:
-            OSError, ValueError: The file cannot be read or is empty, and there is no earlier content.
+            OSError, ValueError: The file cannot be read or is unusable, and there is no earlier content.
         """
         problem = ""
         try:
@@ -49,13 +53,26 @@ class CachedFile:
         return ""
 
     def _read(self) -> bytes:
-        content = self.path.read_bytes().strip()
-        if not content:
-            raise ValueError(f"{self.path}: the file is empty; put the token or certificate into it")
-        return content
+        return self._usable(self.path, self.path.read_bytes())
 
 
 @cache
-def cached_file(path: Path) -> CachedFile:
-    """Return the reader of a file. Clients that use the same file share its last good content."""
-    return CachedFile(path)
+def cached_certificate(path: Path) -> CachedFile:
+    """Return the reader of a file with a certificate or a key.
+
+    Clients that use the same file share its last good content.
+    """
+    return CachedFile(path, _not_empty)
+
+
+@cache
+def cached_token(path: Path) -> CachedFile:
+    """Return the reader of a file with a token. Clients that use the same file share its last good token."""
+    return CachedFile(path, token_in)
+
+
+def _not_empty(path: Path, content: bytes) -> bytes:
+    content = content.strip()
+    if not content:
+        raise ValueError(f"{path}: the file is empty; put the certificate or key into it")
+    return content

@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
 
-from queuelet.client.cached_files import cached_file
+from queuelet.client.cached_files import CachedFile, cached_certificate, cached_token
 from queuelet.client.errors import BadResponse
 from queuelet.client.forks import check_usable, note_channel
 from queuelet.client.validation import Seconds
@@ -97,7 +97,7 @@ class Connection:
     """A file with the private key of that certificate."""
 
     token_file: Path | None = None
-    """A file with the bearer token, read at each call. If it is empty or missing, the last token is sent."""
+    """A file with the bearer token, read at each call. If it is missing or unusable, the last token is sent."""
 
     insecure: bool = False
     """Whether to send the token to another machine without TLS, where anyone on the network can read it."""
@@ -128,7 +128,7 @@ class Connection:
         """The metadata of each call: the token, if there is one."""
         if not self.token_file:
             return ()
-        return (("authorization", f"Bearer {cached_file(self.token_file).read().decode()}"),)
+        return (("authorization", f"Bearer {cached_token(self.token_file).read().decode()}"),)
 
     def file_problems(self) -> dict[Path, str]:
         """Check the files with the token and the certificates, for example for a program's metrics.
@@ -136,8 +136,7 @@ class Connection:
         Returns:
             For each file why it cannot be used now, so that its last good content stays in use; empty if it can.
         """
-        files = (self.tls_ca, self.tls_cert, self.tls_key, self.token_file)
-        return {file: cached_file(file).problem() for file in files if file}
+        return {file.path: file.problem() for file in files_of(self).values()}
 
     def open_channel(self) -> grpc.aio.Channel:
         """Return a new gRPC channel, which connects when it is first used.
@@ -171,10 +170,13 @@ class Connection:
             ("grpc.use_local_subchannel_pool", 1),
         ]
         target = grpc_target(self.server)
+        if _is_this_machine(target):
+            # Otherwise gRPC sends even these calls, with the token in plain text, to the proxy of the environment.
+            options.append(("grpc.enable_http_proxy", 0))
         files = (self.tls_ca, self.tls_key, self.tls_cert)
         if not any(files):
             return grpc.aio.insecure_channel(target, options)
-        authority, key, certificate = (cached_file(file).read() if file else None for file in files)
+        authority, key, certificate = (cached_certificate(file).read() if file else None for file in files)
         return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(authority, key, certificate), options)
 
     def error_of(self, error: grpc.aio.AioRpcError) -> QueueletError:
@@ -213,6 +215,13 @@ class Connection:
             "gRPC on; check the address and the proxy's configuration",
             http_status=status,
         )
+
+
+def files_of(connection: Connection) -> dict[str, CachedFile]:
+    """Return the readers of the files with the certificates and the token, by what they are for."""
+    certificates = {"server-ca": connection.tls_ca, "certificate": connection.tls_cert, "key": connection.tls_key}
+    files = {role: cached_certificate(file) for role, file in certificates.items() if file}
+    return files | ({"token": cached_token(connection.token_file)} if connection.token_file else {})
 
 
 def grpc_target(server: str) -> str:

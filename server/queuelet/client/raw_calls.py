@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 
 import grpc
 
-from queuelet.client.connection import Connection
+from queuelet.client.connection import Connection, files_of
 from queuelet.wire.errors import STATUS_DETAILS, WANTS_DETAILS, Code, Status, status_of
 
 _Metadata = tuple[tuple[str, str], ...]
@@ -31,7 +31,13 @@ class RawCalls:
         self._unary: dict[str, Any] = {}
 
     async def __aenter__(self) -> Self:
-        """Open the connection."""
+        """Open the connection.
+
+        Raises:
+            OSError, ValueError: A file with the token or a certificate cannot be read or is unusable.
+        """
+        for file in files_of(self.connection).values():
+            file.read()
         self._channel = self.connection.open_channel()
         return self
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from queuelet.bearer_tokens import token_in
 from queuelet.certificates import ExpiryWarnings, FileFigures, Validity
 from queuelet.errors import Unauthenticated
 from queuelet.reminders import Reminder
@@ -20,13 +21,12 @@ class BearerToken:
     """Admits calls that carry the token in a file."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file. Raises OSError if that fails, ValueError if it is empty."""
+        """Read the file. Raises OSError if that fails, ValueError if its content is not usable as a token."""
         self.file = WatchedFile(path, "token")
         self.files = [self.file]
         self._reminder = Reminder()
-        self._token = self.file.content.strip()
-        if not self._token:
-            raise ValueError(f"{path}: empty; write the token to it")
+        self._unusable = ""
+        self._token = token_in(path, self.file.content)
 
     def check(self, call: Call) -> None:
         """Raise `Unauthenticated` unless the call carries the token."""
@@ -38,13 +38,14 @@ class BearerToken:
             )
 
     def reload(self) -> None:
-        """Reload the file if it has changed. If it is empty, the last token stays in use."""
+        """Reload the file if it has changed. If its content is not usable as a token, the last token stays in use."""
         if self.file.reload():
-            self._token = self.file.content.strip() or self._token
-        problem = self.file.unreadable
-        if not problem and not self.file.content.strip():
-            problem = f"{self.file.path}: empty; write the token to it: the last one stays in use"
-        remind(self._reminder, problem)
+            try:
+                self._token = token_in(self.file.path, self.file.content)
+                self._unusable = ""
+            except ValueError as error:
+                self._unusable = f"{error}: the last one stays in use"
+        remind(self._reminder, self.file.unreadable or self._unusable)
 
     @property
     def problem(self) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
@@ -14,7 +14,7 @@ import apsw
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.check import Progress, check_database, damaged_rows
 from queuelet.stores.disk.copying import Copied, copy_sound
-from queuelet.stores.disk.data_dir import DATABASE, SQLITE_SUFFIXES, DataDirLock, open_private, sync_folder
+from queuelet.stores.disk.data_dir import DATABASE, LOCK, SQLITE_SUFFIXES, DataDirLock, open_private, sync_folder
 from queuelet.stores.disk.database import (
     BUSY_TIMEOUT_MS,
     DAMAGE,
@@ -103,7 +103,8 @@ def restore(backup: Path, folder: Path, *, force: bool = False, progress: Progre
     target = folder / DATABASE
     # The lock excludes a second restore, so an existing file with this name was left by a restore that was killed.
     unfinished = folder / f"{DATABASE}.unfinished"
-    with DataDirLock(folder), explained(target):
+    new_folders = [each for each in (folder, *folder.parents) if not each.exists()]
+    with DataDirLock(folder), _removing_on_error(new_folders, target), explained(target):
         _require_replaceable(target, backup, force=force)
         _remove(unfinished)
         with _finishing(unfinished, target):
@@ -151,6 +152,25 @@ def _finishing(unfinished: Path, target: Path) -> Iterator[None]:
         sync_folder(target.parent)
     finally:
         _remove(unfinished)
+
+
+@contextmanager
+def _removing_on_error(new_folders: Sequence[Path], target: Path) -> Iterator[None]:
+    """If the block raises and there is no store, remove folders that were created for it, with the lock.
+
+    Args:
+        new_folders: the data folder and its parents, if they were created, the innermost first.
+        target: the database of the data folder.
+    """
+    try:
+        yield
+    except BaseException:
+        if new_folders and not target.exists():
+            with suppress(OSError):  # another process has put a file there
+                (target.parent / LOCK).unlink()
+                for folder in new_folders:
+                    folder.rmdir()
+        raise
 
 
 def _remove(path: Path) -> None:

@@ -50,6 +50,11 @@ class DataDirLock:
                 f"the data folder {folder} is in use by another process{f', {holder}' if holder else ''}; "
                 "give each server its own folder"
             ) from error
+        if not os.fstat(self._file).st_nlink:
+            os.close(self._file)
+            raise StoreFailed(
+                f"the data folder {folder} was removed by a `queuelet restore` that failed; run the command again"
+            )
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
 
