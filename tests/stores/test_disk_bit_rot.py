@@ -18,7 +18,8 @@ from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_database, check_store, damaged_rows
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.database import inspecting
-from queuelet.stores.disk.schema import PAGE_BYTES
+from queuelet.stores.disk.schema import PAGE_BYTES, first_place
+from queuelet.stores.disk.verified_rows import Damage, read_messages
 from queuelet.v1 import queue_pb2 as pb
 from support.commands import Cli
 from support.counts import soaked
@@ -375,3 +376,78 @@ def test_a_bit_that_flips_anywhere_alters_no_message_that_is_read_backwards(
         return
     assert dict(backwards).items() <= bodies.items()
     assert [seq for seq, _ in backwards] == sorted(dict(backwards), reverse=True)
+
+
+KEYED = 20
+
+
+def keyed_store(harness: DiskHarness) -> tuple[Path, dict[int, bytes]]:
+    """Store messages on one or more pages, close the store, and return its file and the messages by sequence number."""
+    random = Random(1)
+    messages = harness.open()
+    bodies = {seq: random.randbytes(120) for seq in range(1, 2 * KEYED + 1)}
+    for seq, body in bodies.items():
+        messages.append(seq, body)
+    messages.tally.next_seq = len(bodies) + 1
+    harness.commit()
+    harness.loop.run_until_complete(harness.store.close())
+    return harness.folder / DATABASE, bodies
+
+
+def flip_key(path: Path, bodies: dict[int, bytes], seq: int, bit: int) -> None:
+    """Flip a bit of the lowest byte of the key of a message's row."""
+    data = bytearray(path.read_bytes())
+    key = bytes([*(128 | first_place(1) >> shift & 127 for shift in (35, 28, 21, 14, 7)), seq])
+    for found in [each.start() for each in re.finditer(re.escape(bodies[seq]), data)]:
+        at = data.rindex(key, found - 40, found)
+        data[at + 5] ^= 1 << bit
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("step", [1, 3, 100])
+@pytest.mark.parametrize(("seq", "bit"), [(9, 0), (10, 0), (9, 1), (11, 1), (7, 3), (20, 2), (20, 4), (40, 3)])
+def test_a_message_whose_key_is_damaged_costs_no_neighbour(
+    harness: DiskHarness, tmp_path: Path, seq: int, bit: int, step: int
+) -> None:
+    """The damaged key may equal that of a neighbour, which was delivered twice then, and another one not at all."""
+    path, bodies = keyed_store(harness)
+    flip_key(path, bodies, seq, bit)
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        rows = list(read_messages(connection, first_place(1), first_place(2)))
+        assert [place - first_place(1) for place, body, _ in rows if isinstance(body, Damage)] == [seq]
+        found = list(damaged_rows(connection))
+    assert f"message {seq} of queue {QUEUE_ID} is damaged: its row has the wrong key" in found
+    assert back_up(harness.folder, tmp_path / "copy.db") == (len(bodies) - 1, 1)
+
+    harness.store = harness.restarted()
+    messages = harness.messages
+    taken: list[tuple[int, bytes]] = []
+    while (page := messages.checkout_many(step, 1 << 30))[0]:
+        taken += zip(*page, strict=True)
+        assert len(messages) >= 0
+    assert [each for each, _ in taken] == sorted({each for each, _ in taken})
+    assert dict(taken).items() <= bodies.items()
+    assert len(taken) + messages.damaged == len(bodies)
+    assert len(taken) == len(bodies) - 1
+    assert harness.store.stats().damaged_found == 1
+
+
+@pytest.mark.parametrize("seed", range(soaked(10, 200)))
+def test_reading_delivers_each_message_once_in_order_or_reports_it(harness: DiskHarness, seed: int) -> None:
+    path, bodies = keyed_store(harness)
+    pages = pages_of_messages(path, "leaf")
+    whole = path.read_bytes()
+    random = Random(seed)
+    for _ in range(30):
+        data = bytearray(whole)
+        data[random.choice(pages) + random.randrange(PAGE_BYTES)] ^= 1 << random.randrange(8)
+        path.write_bytes(data)
+        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+            try:
+                rows = list(read_messages(connection, first_place(1), first_place(2)))
+            except apsw.CorruptError:
+                continue
+        read = [(place - first_place(1), body) for place, body, _ in rows if isinstance(body, bytes)]
+        assert [seq for seq, _ in read] == sorted({seq for seq, _ in read})
+        assert dict(read).items() <= bodies.items()
+        assert len(rows) == len({place for place, _, _ in rows}) == len(bodies)
