@@ -32,18 +32,22 @@ async def recording_proxy(seen: bytearray) -> AsyncIterator[str]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        if not server.is_serving():
+            writer.close()
         with suppress(ConnectionError):
             while data := await reader.read(65536):
                 seen.extend(data)
                 if data.startswith(b"CONNECT"):
                     writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        for writer in writers:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    # Closed first, because gRPC may connect once more at any time.
+    server.close()
+    for writer in writers:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
