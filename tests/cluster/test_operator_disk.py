@@ -379,7 +379,7 @@ def test_a_database_that_is_damaged_at_the_start_is_reported_and_can_be_restored
         (disk.folder / "queuelet.db").write_bytes(bytes(100_000))
         (disk.folder / "queuelet.db-wal").unlink(missing_ok=True)
         disk.start_again()
-        seen = kube.wait("orders", lambda each: waits_with(each, "StoreFailed"), "told of")
+        seen = kube.wait("orders", lambda each: waits_with(each, "StoreFailed"), "reported")
         assert "restart the server" in str(condition(seen, "Reconciling"))
         assert seen["status"]["queueID"] == before["status"]["queueID"], "it is not taken for lost"
         kube.create("in-memory")

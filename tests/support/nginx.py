@@ -27,37 +27,31 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     server {{
+{server}
+    }}
+}}
+"""
+
+_GRPC = """
         listen 127.0.0.1:{port} http2;
         client_max_body_size {body};
         client_body_timeout {idle}s;
         location / {{
             {location}
         }}
-    }}
-}}
 """
 
 
-class Nginx:
-    """An nginx process that forwards gRPC, for as long as the context lasts."""
+class NginxProcess:
+    """An nginx process, for as long as the context lasts."""
 
-    def __init__(self, folder: Path, server: str = "", *, idle: int = 60, body: str = "0", status: int = 0) -> None:
-        """Take a folder for its files, and its settings: with `status` it returns that to every request."""
-        self._port = lasting_port()
-        location = f"grpc_pass grpc://{server}; grpc_read_timeout {idle}s; grpc_send_timeout {idle}s;"
-        if status:
-            location = f"return {status};"
-        self._file = folder / "nginx.conf"
-        self._file.write_text(
-            _CONFIGURATION.format(folder=folder, port=self._port, idle=idle, body=body, location=location)
-        )
+    def __init__(self, folder: Path, port: int, server: str) -> None:
+        """Take a folder for its files, its port, and what its `server` block has."""
+        self.port = port
         self._folder = folder
+        self._file = folder / "nginx.conf"
+        self._file.write_text(_CONFIGURATION.format(folder=folder, server=server))
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
-        """The address at which clients reach the server through it."""
-        return f"127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
         program = shutil.which(PROGRAM, path=PATH)
@@ -78,5 +72,22 @@ class Nginx:
         self._process.wait()
 
     def _is_listening(self) -> bool:
-        needle = f"0100007F:{self._port:04X} 00000000:0000 0A"
+        needle = f"0100007F:{self.port:04X} 00000000:0000 0A"
         return needle in Path("/proc/net/tcp").read_text()
+
+
+class Nginx(NginxProcess):
+    """An nginx process that forwards gRPC."""
+
+    def __init__(self, folder: Path, server: str = "", *, idle: int = 60, body: str = "0", status: int = 0) -> None:
+        """Take a folder for its files, and its settings: with `status` it returns that to every request."""
+        port = lasting_port()
+        location = f"grpc_pass grpc://{server}; grpc_read_timeout {idle}s; grpc_send_timeout {idle}s;"
+        if status:
+            location = f"return {status};"
+        super().__init__(folder, port, _GRPC.format(port=port, idle=idle, body=body, location=location))
+
+    @property
+    def address(self) -> str:
+        """The address at which clients reach the server through it."""
+        return f"127.0.0.1:{self.port}"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from queuelet.bounds import Bounds
-from queuelet.cli.failures import Failure
 from queuelet.cli.options import FILE, ClientCommand, Options, Seconds, cors_option, http_hosts_option
-from queuelet.cli.server import gateway_connections_option, http_timeout_option, message_bytes_option
+from queuelet.cli.server import gateway_connections_option, http_timeout_option, message_bytes_option, server_extra
 from queuelet.cli.session import connection_of
 
 if TYPE_CHECKING:
@@ -82,13 +80,6 @@ def rest(context: click.Context, /, address: str | None, **flags: Any) -> None: 
 
 def _gateway() -> ModuleType:
     """Import the gateway on demand, because it has dependencies that clients do not install."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    try:
+    with server_extra():
         import queuelet.gateway.process as module  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("queuelet"):
-            raise
-        raise Failure(
-            f"cannot serve: package {error.name} is not installed; run: pip install 'queuelet[server]'"
-        ) from error
     return module

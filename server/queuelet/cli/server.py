@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -309,17 +311,24 @@ def server(context: click.Context, /, **flags: Any) -> None:  # noqa: ANN401  # 
 
 def _server() -> ModuleType:
     """Import the server on demand, because it has dependencies that clients do not install."""
+    with server_extra():
+        import queuelet.server as module  # noqa: PLC0415
+    return module
+
+
+@contextmanager
+def server_extra() -> Iterator[None]:
+    """Import what needs the extra `server` in this context. Raises `Failure` with the remedy if it is not installed."""
     # Disable gRPC's own log lines, because they are not JSON.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        import queuelet.server as module  # noqa: PLC0415
+        yield
     except ModuleNotFoundError as error:
         if str(error.name).startswith("queuelet"):
             raise
         raise Failure(
             f"cannot serve: package {error.name} is not installed; run: pip install 'queuelet[server]'"
         ) from error
-    return module
 
 
 def _memory_limit() -> int:

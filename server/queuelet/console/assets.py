@@ -21,7 +21,7 @@ STATIC = Path(__file__).with_name("static")
 """Our own files."""
 
 _PIECE = 64 * 1024
-"""The most bytes that are written at once, so that a client that reads slowly is told from one that does not read."""
+"""The most bytes that are written at once, so that a slow reader is not taken for a stalled one."""
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",

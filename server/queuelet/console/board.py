@@ -61,7 +61,7 @@ class Board:
     """The rows of all queues, and the frames that report their changes."""
 
     def __init__(self, board_id: str) -> None:
-        """Make an empty board. Its ID tells browsers that they have another board, whose rows mean nothing here."""
+        """Make an empty board. Browsers see by its ID that the rows of an earlier board are not valid here."""
         self.id = board_id
         self.number = 0
         """The number of the newest frame."""

@@ -93,7 +93,7 @@ class States:
         self.delays_ended = 0
         """The number of delays that have ended."""
         self.tails: Tails | None = None
-        """Who is told what happens to messages; None for nobody."""
+        """The tails that receive what happens to messages; None if there are none."""
         self._voided: list[int] = []
         """The tokens of leases that still have to be voided."""
         messages.report_damaged(self._lose)

@@ -1,4 +1,4 @@
-"""Samples what happens to the messages of a queue, for whoever tails it.
+"""Samples what happens to the messages of a queue, for the streams that tail it.
 
 A queue without tails has none of these objects. With tails, a call that changes a thousand messages makes no more
 events than a tail has room for, and counts the others as skipped. So a tail costs little, and a slow reader costs
