@@ -15,8 +15,9 @@ connection.
 
 `Sharder` uses several queues as one. `queuelet.client.blocking` is for programs without an event loop.
 
-`client.py` has the calls, over the channel of `connection.py`, `connection_state.py` and `cached_files.py`;
-`retries.py` says which errors to retry, and `forks.py` detects forks. `producer.py` fills `send_buffer.py` with
+`client.py` has the client, whose methods are in `queue_calls.py`, `message_calls.py` and `lease_calls.py`. `calls.py`
+makes their calls, over the channel of `connection.py`, `connection_state.py` and `cached_files.py`; `retries.py` says
+which errors to retry, and `forks.py` detects forks. `producer.py` fills `send_buffer.py` with
 `pending_put.py`, and sends its batches by `batch_call.py`, with `encoding.py` and `put_failures.py`. `consumer.py`
 takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`. `lease_session.py` fills it, and
 reconnects after an outage, by `consume_stream.py`, with `finished.py`. `messages.py`, `serializers.py`, `options.py`
