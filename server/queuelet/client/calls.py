@@ -16,12 +16,13 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.client.connection import Connection, decoded
 from queuelet.client.connection_state import ConnectionWatch
-from queuelet.client.consume_stream import Consumption, is_cancelled
+from queuelet.client.consume_stream import Consumption
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.forks import check_usable, is_inherited
 from queuelet.client.retries import UNAVAILABLE, Backoff
 from queuelet.client.validation import seconds_of, timeout_of
 from queuelet.errors import QueueletError, Unreachable
+from queuelet.tasks import is_cancelled
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE
 
