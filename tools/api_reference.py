@@ -70,6 +70,9 @@ INSIDE = frozenset({
 })  # fmt: skip
 """Names without an underscore that are only for other modules of the library."""
 
+PUBLIC = frozenset({*queuelet.client.__all__, *blocking.__all__})
+"""Names that have an entry."""
+
 _WIDTH = 100
 """The largest width of a signature on one line."""
 
@@ -185,12 +188,21 @@ def _add_constructor(thing: Thing, kind: type[Any], body: list[ast.stmt]) -> Non
 
 def _add_methods(thing: Thing, kind: type[Any]) -> None:
     name = thing.name
-    for found, value in vars(kind).items():
+    for found, value in (each for part in _parts(kind) for each in vars(part).items()):
         if isinstance(value, property) and _is_public(name, found):
             returns = inspect.signature(_getter(value)).return_annotation
             thing.attributes.append(Thing(f"{name}.{found}", f"{found}: {returns}", _prose(inspect.getdoc(value))))
         elif inspect.isfunction(value) and _is_public(name, found):
             thing.methods.append(_function(f"{name}.{found}", value, _words(value)))
+
+
+def _parts(kind: type[Any]) -> list[type[Any]]:
+    """Return a class, and the bases that have methods of it but no entry of their own."""
+    return [
+        each
+        for each in kind.__mro__
+        if each is kind or (each.__module__.startswith("queuelet.client.") and each.__name__ not in PUBLIC)
+    ]
 
 
 def _function(name: str, value: Callable[..., object], words: str) -> Thing:
@@ -202,7 +214,7 @@ def _function(name: str, value: Callable[..., object], words: str) -> Thing:
     inner = inspect.unwrap(value)
     text = _prose(doc)
     if inner is not value:
-        text = f"{_first(doc)} As `{inner.__module__.rpartition('.')[0]}.{inner.__qualname__}`."
+        text = f"{_first(doc)} As `{inner.__module__.rpartition('.')[0]}.{name}`."
     return Thing(name, _signature(words, value, parameters), text, undocumented)
 
 

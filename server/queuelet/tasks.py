@@ -1,4 +1,4 @@
-"""Runs asyncio tasks side by side."""
+"""asyncio tasks: the first of several that ends, and what a cancellation is meant for."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ async def first_ended(*tasks: asyncio.Task[Any]) -> set[asyncio.Task[Any]]:
         # Gathered, because to suppress CancelledError of each would also swallow the cancellation of the caller.
         await asyncio.gather(*tasks, return_exceptions=True)
     return ended
+
+
+def is_cancelled() -> bool:
+    """Return whether this task is cancelled itself, and not something it awaits, such as a gRPC call."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

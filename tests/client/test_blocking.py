@@ -74,8 +74,8 @@ def own_threads() -> set[str]:
 
 
 def public_names(kind: type) -> set[str]:
-    """Return the public names of a class."""
-    return {name for name in vars(kind) if not name.startswith("_")}
+    """Return the public names of a class, with those of its bases."""
+    return {name for name in dir(kind) if not name.startswith("_")}
 
 
 def test_a_client_has_every_call_of_the_async_one() -> None:

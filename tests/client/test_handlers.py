@@ -7,8 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from queuelet.client import Client, Consumer, MessageState, OnError, Producer, Received, blocking
-from queuelet.client.consumer import Handler
+from queuelet.client import Client, Consumer, Handler, MessageState, OnError, Producer, Received, blocking
 from support.patience import patient
 from support.server_process import ServerProcess
 

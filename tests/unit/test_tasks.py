@@ -1,4 +1,4 @@
-"""Tasks that run side by side until the first of them ends."""
+"""Tasks: several run side by side until the first of them ends, and a task knows whether it is cancelled itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from queuelet.tasks import first_ended
+from queuelet.tasks import first_ended, is_cancelled
 
 
 async def _forever(cancelled: list[str], name: str) -> None:
@@ -55,3 +55,23 @@ async def test_a_cancellation_ends_all_tasks_and_goes_on() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert sorted(cancelled) == ["one", "two"]
+
+
+async def test_a_task_whose_work_was_cancelled_elsewhere_is_not_cancelled_itself() -> None:
+    found: list[bool] = []
+    waited_for = asyncio.get_running_loop().create_future()
+
+    async def wait() -> None:
+        try:
+            await waited_for
+        except asyncio.CancelledError:
+            found.append(is_cancelled())
+
+    waited_for.cancel()
+    await asyncio.create_task(wait())
+    waited_for = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await waiting
+    assert found == [False, True]

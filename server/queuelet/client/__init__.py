@@ -15,14 +15,16 @@ connection.
 
 `Sharder` uses several queues as one. `queuelet.client.blocking` is for programs without an event loop.
 
-`client.py` has the calls, over the channel of `connection.py`, `connection_state.py` and `cached_files.py`;
-`retries.py` says which errors to retry, and `forks.py` detects forks. `producer.py` fills `send_buffer.py` with
-`pending_put.py`, and sends its batches by `batch_call.py`, with `encoding.py` and `put_failures.py`. `consumer.py`
-takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`. `lease_session.py` fills it, and
-reconnects after an outage, by `consume_stream.py`, with `finished.py`. `messages.py`, `serializers.py`, `options.py`
-and `errors.py` are the types that programs see, checked by `validation.py` and `text.py`; those about queues are in
-`queuelet.values` and `queuelet.definition`. `sharder.py` and `blocking.py` build on all of these, the latter with the
-event loop of `loop_thread.py`. `raw_calls.py` passes on encoded calls, for the REST gateway.
+`client.py` has the client, whose methods are in `queue_calls.py`, `message_calls.py` and `lease_calls.py`. `calls.py`
+makes their calls, over the channel of `connection.py`, `connection_state.py` and `cached_files.py`; `retries.py` says
+which errors to retry, and `forks.py` detects forks. `producer.py` fills `send_buffer.py` with `pending_put.py`, and
+sends its batches by `batch_call.py`, with `encoding.py` and `put_failures.py`. `consumer.py` takes messages from
+`inbox.py`, with `received_message.py` and `prefetch.py`, and gives them to `handler_loop.py` or `iteration.py`; when
+their work ends, `settlement.py` settles them. `lease_session.py` fills the inbox, and reconnects after an outage, by
+`consume_stream.py`, with `finished.py` and `heartbeat.py`. `messages.py`, `serializers.py`, `options.py` and
+`errors.py` are the types that programs see, checked by `validation.py` and `text.py`; those about queues are in
+`queuelet.values` and `queuelet.definition`. `sharder.py` and `blocking/` build on all of these. `raw_calls.py` passes
+on encoded calls, for the REST gateway.
 """
 
 import os
@@ -35,8 +37,9 @@ from queuelet.client.client import Client
 from queuelet.client.connection import Connection
 from queuelet.client.connection_state import ConnectionState
 from queuelet.client.consume_stream import Consumption
-from queuelet.client.consumer import Consumer, Handler
+from queuelet.client.consumer import Consumer
 from queuelet.client.errors import BadResponse, Closed, Forked, NotSent, PutsFailed
+from queuelet.client.handler_loop import Handler
 from queuelet.client.messages import (
     BrowsedMessage,
     ConsumeUpdate,

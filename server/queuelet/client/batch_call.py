@@ -31,7 +31,7 @@ from queuelet.client.encoding import request_bytes
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.messages import is_durable
 from queuelet.client.pending_put import Added, PendingPut
-from queuelet.client.retries import FULL, UNAVAILABLE, Backoff
+from queuelet.client.retries import FULL, UNAVAILABLE, new_backoff
 from queuelet.client.send_buffer import SendBuffer
 from queuelet.errors import (
     InvalidArgument,
@@ -90,7 +90,7 @@ class BatchCall:
         Raises:
             Closed: The client is closed.
         """
-        backoff = Backoff()
+        backoff = new_backoff()
         while self.in_flight:
             request = self._request = self._request or self._new_request()
             try:

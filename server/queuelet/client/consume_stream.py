@@ -12,13 +12,12 @@ import grpc
 
 from queuelet.client.connection import Connection, decoded
 from queuelet.client.errors import Closed
+from queuelet.client.heartbeat import MISSED, Heartbeat
 from queuelet.client.messages import ConsumeUpdate, nack_to_pb
 from queuelet.client.validation import Seconds, timeout_of
 from queuelet.errors import QueueletError, Unreachable
+from queuelet.tasks import is_cancelled
 from queuelet.v1 import queue_pb2 as pb
-
-_MISSED = 3
-"""After how many missed heartbeats the server counts as gone."""
 
 _ENDED_HERE = "the stream or its client was closed"
 
@@ -128,7 +127,7 @@ class Consumption:
             if self._is_silent:
                 server = self._connection.server
                 raise Unreachable(
-                    f"the server at {server} was silent for {_MISSED * self.heartbeat:g} s", server=server
+                    f"the server at {server} was silent for {MISSED * self.heartbeat:g} s", server=server
                 ) from None
             raise Closed(_ENDED_HERE) from None
         finally:
@@ -228,19 +227,15 @@ class Consumption:
 
         A request may wait for flow control for long, so heartbeats are sent in another task.
         """
-        alive_after = monotonic()
+        heartbeat = Heartbeat(self.heartbeat, monotonic())
         while True:
-            due = min(self._sent_at, monotonic()) + self.heartbeat
-            await asyncio.sleep(max(0.0, due - monotonic()))
+            await asyncio.sleep(heartbeat.pause(self._sent_at, monotonic()))
             now = monotonic()
-            if now > due + self.heartbeat / 2:
-                alive_after = now  # this process was paused itself, so responses may wait to be read
-            waited_since = self._read_since
-            if waited_since is not None and now >= max(waited_since, alive_after) + _MISSED * self.heartbeat:
+            if heartbeat.is_missed(self._read_since, now):
                 self._is_silent = True
                 self._call.cancel()
                 return
-            if now < self._sent_at + self.heartbeat:
+            if not heartbeat.is_due(self._sent_at, now):
                 continue
             self._sent_at = now
             if not self._has_ended_requests and (self._beat is None or self._beat.done()):
@@ -257,9 +252,3 @@ class Consumption:
             return Unreachable(f"the server at {self._connection.server} ended the stream")
         trailing = await self._call.trailing_metadata()
         return self._connection.error_of(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details))
-
-
-def is_cancelled() -> bool:
-    """Return whether this task is cancelled itself, and not something it awaits, such as a gRPC call."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

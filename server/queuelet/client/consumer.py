@@ -20,23 +20,24 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, suppress
-from inspect import isawaitable
 from math import inf
-from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, Self, Unpack, overload
 
 from queuelet.client.client import Client
 from queuelet.client.errors import Closed
-from queuelet.client.inbox import Inbox, warn
+from queuelet.client.handler_loop import Handler, HandlerLoop
+from queuelet.client.inbox import Inbox
+from queuelet.client.iteration import Iteration
 from queuelet.client.lease_session import SessionSettings
 from queuelet.client.options import ConsumerOptions, OnError
 from queuelet.client.prefetch import Prefetch
 from queuelet.client.received_message import Received
 from queuelet.client.serializers import BYTES, Item, Serializer
-from queuelet.client.text import check_text, described, sendable
+from queuelet.client.settlement import Settlement
+from queuelet.client.text import check_text, sendable
 from queuelet.client.validation import Seconds, check_at_least, seconds_of, timeout_of
 from queuelet.errors import QueueletError
 from queuelet.limits import LONGEST_CONSUMER, LONGEST_HEARTBEAT, SHORTEST_HEARTBEAT
@@ -46,12 +47,6 @@ _LOOK = 0.25
 
 _LAST_OUTCOMES = 2.0
 """How long the server may take to confirm the last outcomes, in seconds."""
-
-_TURN = 0.01
-"""How long to handle messages in a row before other tasks get their turn, in seconds."""
-
-Handler = Callable[[Received[Item]], Awaitable[object]]
-"""Does the work of one message."""
 
 
 class Consumer(Generic[Item]):
@@ -148,8 +143,7 @@ class Consumer(Generic[Item]):
         self._queue = queue
         self._handler = handler
         self._concurrency = concurrency
-        self._on_error = on_error
-        self._retry_delay = seconds_of("retry_delay", retry_delay)
+        retry_delay = seconds_of("retry_delay", retry_delay)
         self._until_empty = until_empty
         self._close_timeout = timeout_of("close_timeout", close_timeout)
         settings = SessionSettings(
@@ -165,8 +159,9 @@ class Consumer(Generic[Item]):
             max_bytes=prefetch_bytes,
             missing_for=seconds_of("missing_for", missing_for, most=inf),
         )
-        self._prefetch = Prefetch(concurrency, prefetch, prefetch_seconds)
-        self._inbox = Inbox(client, settings, serializer, self._prefetch, max_messages)
+        pace = Prefetch(concurrency, prefetch, prefetch_seconds)
+        self._inbox = Inbox(client, settings, serializer, pace, max_messages)
+        self._settlement = Settlement(queue, self._inbox, pace, on_error, retry_delay)
         self._session = self._inbox.session
         self._session_task: asyncio.Task[None] | None = None
         self._handler_tasks: list[asyncio.Task[None]] = []
@@ -231,9 +226,8 @@ class Consumer(Generic[Item]):
         self._session_task = asyncio.create_task(self._session.run())
         self._session_task.add_done_callback(lambda _: self._inbox.wake_all())
         if self._handler is not None:
-            self._handler_tasks = [
-                asyncio.create_task(self._handle_all(self._handler)) for _ in range(self._concurrency)
-            ]
+            loop = HandlerLoop(self._handler, self._next, self._settlement, self._is_work_cancelled)
+            self._handler_tasks = [asyncio.create_task(loop.run()) for _ in range(self._concurrency)]
             for task in self._handler_tasks:
                 task.add_done_callback(lambda _: self._inbox.changed.set())
         if self._until_empty:
@@ -251,7 +245,7 @@ class Consumer(Generic[Item]):
         if self._handler is None:
             for received in list(self._inbox.in_work):
                 if error is None or isinstance(error, Exception):
-                    self._settle(received, error)
+                    self._settlement.settle(received, error)
                 else:
                     self._inbox.in_work.discard(received)  # the server takes it back when the stream ends
         await self.close(0 if kind is asyncio.CancelledError else self._close_timeout)
@@ -322,8 +316,8 @@ class Consumer(Generic[Item]):
             raise TypeError("the consumer has a handler, which gets the messages; iterate over a consumer without one")
         return self._messages() if self._session_task is not None else self._open_and_iterate()
 
-    def _messages(self) -> _Messages[Item]:
-        return _Messages(self._next_to_iterate, self._finish)
+    def _messages(self) -> Iteration[Item]:
+        return Iteration(self._next_to_iterate, self._settlement)
 
     async def _open_and_iterate(self) -> AsyncIterator[Received[Item]]:
         """Iterate in a generator, because only a generator notices that its loop was left."""
@@ -349,6 +343,10 @@ class Consumer(Generic[Item]):
     def _is_disconnected(self) -> bool:
         """Whether the lease session has ended for good."""
         return self._session_task is not None and (self._session_task.done() or self._session_task.cancelling() > 0)
+
+    def _is_work_cancelled(self) -> bool:
+        """Return whether work is cancelled because the consumer ends."""
+        return self._is_cancelling or self._is_disconnected
 
     @property
     def _failure(self) -> BaseException | None:
@@ -395,102 +393,6 @@ class Consumer(Generic[Item]):
             raise StopAsyncIteration
         return received
 
-    async def _handle_all(self, handler: Handler[Item]) -> None:
-        """Handle messages, one after the other."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # this coroutine runs in a task
-        turn = monotonic()
-        while (received := await self._next()) is not None:
-            began = monotonic()
-            try:
-                error = await self._work(handler, received, task)
-            except GeneratorExit as raised:
-                # asyncio throws it here if a future that the handler awaits has it as its exception.
-                if not _is_in_a_loop():
-                    raise
-                error = raised
-            self._finish(received, began, error)
-            if monotonic() > turn + _TURN:
-                await asyncio.sleep(0)
-                turn = monotonic()
-
-    async def _work(
-        self, handler: Handler[Item], received: Received[Item], task: asyncio.Task[Any]
-    ) -> BaseException | None:
-        """Run the handler for a message in this task, and return what it raised."""
-        try:
-            work = handler(received)
-            is_async = isawaitable(work)
-            if is_async:
-                await work
-            if task.cancelling():
-                await asyncio.sleep(0)  # a cancellation is only raised at an await
-        except asyncio.CancelledError as cancelled:
-            if self._is_cancelling or self._is_disconnected:
-                raise
-            # The handler cancelled its own task, or something that it awaited was cancelled.
-            return cancelled
-        except (SystemExit, KeyboardInterrupt) as ending:
-            self._settle(received, ending)
-            raise
-        except BaseException as raised:  # noqa: BLE001  # a handler may raise anything
-            return raised
-        finally:
-            while task.cancelling():
-                task.uncancel()  # so that the next message is handled
-        if not is_async:
-            raise TypeError(
-                "handler: it returned nothing to await; make it `async def`, or use queuelet.client.blocking.Consumer"
-            )
-        return None
-
-    def _finish(self, received: Received[Item], began: float, error: BaseException | None) -> None:
-        """Settle a message whose work has ended, and update the pace."""
-        self._settle(received, error)
-        self._prefetch.measure(monotonic() - began)
-
-    def _settle(self, received: Received[Item], error: BaseException | None) -> None:
-        """Settle a message whose work has ended, unless it is settled already."""
-        inbox = self._inbox
-        inbox.in_work.discard(received)
-        if error is not None:
-            inbox.failed += 1
-        if not received.is_settled:
-            if error is None or self._on_error is OnError.DROP:
-                received.ack()
-            else:
-                is_dead = self._on_error is OnError.DEAD_LETTER
-                received.nack(delay=0 if is_dead else self._retry_delay, reason=described(error), dead=is_dead)
-        if inbox.is_stopping or inbox.has_enough:
-            inbox.wake_all()
-        if error is not None:
-            warn("message %s of queue %s failed", received.id, self._queue, error=error)
-
-
-class _Messages(AsyncIterator[Received[Item]]):
-    """The messages of an open consumer, one after the other. Taking the next one ends the work of the previous one.
-
-    Taking may be cancelled, because nothing is awaited after a message was taken.
-    """
-
-    def __init__(
-        self,
-        next_message: Callable[[], Awaitable[Received[Item]]],
-        finish: Callable[[Received[Item], float, None], None],
-    ) -> None:
-        self._next_message = next_message
-        self._finish = finish
-        self._last: Received[Item] | None = None
-        self._began = 0.0
-
-    async def __anext__(self) -> Received[Item]:
-        last, self._last = self._last, None
-        if last is not None:
-            self._finish(last, self._began, None)
-        self._last = await self._next_message()
-        self._began = monotonic()
-        return self._last
-
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
     cancelled = list(tasks)
@@ -498,11 +400,3 @@ async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
         task.cancel()
     if cancelled:
         await asyncio.wait(cancelled)
-
-
-def _is_in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -109,5 +109,11 @@ def check_usable() -> None:
         )
 
 
+def check_made_here(generation: int, what: str) -> None:
+    """Raise `Forked` if something of this generation was started by the parent: its outcome is only known there."""
+    if generation != _process.generation:
+        raise Forked(f"{what} by the parent of this process; its outcome is known there")
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_process.begin_child)

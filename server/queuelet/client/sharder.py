@@ -25,8 +25,9 @@ from typing import Any, Generic, Self, Unpack, overload
 
 from queuelet.bounds import UNBOUNDED
 from queuelet.client.client import Client
-from queuelet.client.consumer import Consumer, Handler
+from queuelet.client.consumer import Consumer
 from queuelet.client.errors import Closed
+from queuelet.client.handler_loop import Handler
 from queuelet.client.options import ConsumerOptions, ProducerOptions, PutOptions
 from queuelet.client.pending_put import Added, PendingPut
 from queuelet.client.producer import Producer
