@@ -24,6 +24,7 @@ import { batch, signal } from "./html.mjs";
  * @property {number} outRate messages popped and acknowledged per second
  */
 
+/** @typedef {"ready" | "delayed" | "leased" | "dead"} State */
 /** @typedef {{store: string, epoch: string, problem: string}} Store */
 
 const DEFINED = ["id", "name", "tags", "store", "limit", "owner", "draining", "created"];

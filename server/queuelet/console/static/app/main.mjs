@@ -18,6 +18,7 @@ import { ServerScreen } from "./screens/server.mjs";
 const PAGES = [["queues", "Queues"], ["dead", "Dead"], ["server", "Server"]];
 const CLOCKS = ["local", "utc", "relative"];
 const THEMES = ["system", "light", "dark"];
+/** @type {Record<string, string>} */
 const CLOCK_TEXTS = { local: "Times are local", utc: "Times are UTC", relative: "Times are relative" };
 
 function App() {

@@ -8,6 +8,7 @@ import { read, SPAN, trendOf } from "../trends.mjs";
 /** Milliseconds that a trend has at least. A server that has just started has no hour yet. */
 const LEAST = 300_000;
 
+/** @type {readonly import("../board.mjs").State[]} */
 export const STATES = ["ready", "delayed", "leased", "dead"];
 
 /**

@@ -10,6 +10,7 @@ import { Time } from "../parts/times.mjs";
 /** @typedef {import("../board.mjs").Queue} Queue */
 /** @typedef {{at: number, ready: number, delayed: number, leased: number, dead: number, added: number, removed: number, rates?: number[]}} Point */
 
+/** @type {Record<string, {ms: number, text: string}>} */
 const SPANS = { "15m": { ms: 900_000, text: "15 min" }, "1h": { ms: 3_600_000, text: "1 h" }, "24h": { ms: 86_400_000, text: "24 h" } };
 const STACK = [
   { label: "Ready", stroke: "--ready", fill: "--ready-f" },

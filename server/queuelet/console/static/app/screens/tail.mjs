@@ -10,7 +10,9 @@ import { Time } from "../parts/times.mjs";
 import { glimpse } from "../parts/payload.mjs";
 
 const MOST = 200;
+/** @type {Record<string, string>} */
 const SIGNS = { ADDED: "+", LEASED: "→", POPPED: "↑", ACKED: "✓", RETURNED: "↩", DIED: "✗", REDRIVEN: "↻", PURGED: "–" };
+/** @type {Record<string, string>} */
 const WORDS = { ADDED: "added", LEASED: "leased", POPPED: "popped", ACKED: "acked", RETURNED: "returned", DIED: "died", REDRIVEN: "redriven", PURGED: "purged" };
 
 /** @param {{queue: import("../board.mjs").Queue}} props */
