@@ -46,7 +46,9 @@ export function History({ queue }) {
   if (!last || now() - last.at >= STEP) live.current = [...live.current, snapshot(queue)].slice(-LIVE);
   const newest = live.current.at(-1);
   const points = useMemo(() => [...past, ...live.current.filter(({ at }) => at > (past.at(-1)?.at ?? 0))], [past, newest]);
-  const begin = Math.max(now() - ms, Math.min(points[0].at, now() - LEAST));
+  // In steps, so that the charts are drawn again when there is a new point, and not with each tick.
+  const end = Math.floor(now() / STEP) * STEP;
+  const begin = Math.max(end - ms, Math.min(points[0].at, end - LEAST));
   const charts = useMemo(() => draw(points, begin), [points, begin]);
   const isWhole = begin - (now() - ms) < STEP * 10;
   const since = isWhole ? `last ${text}` : html`since <${Time} ms=${begin} />`;
