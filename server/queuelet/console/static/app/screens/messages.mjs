@@ -10,6 +10,7 @@ import { Time } from "../parts/times.mjs";
 import { glimpse } from "../parts/payload.mjs";
 import { Filter } from "../parts/filter.mjs";
 import { DeadBar, ReadyBar } from "./chosen.mjs";
+import { openExport } from "./export.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
 /** @typedef {import("../board.mjs").State} State */
@@ -90,6 +91,7 @@ export function Messages({ queue, state, message }) {
       <label class="field tagfield"><input type="search" maxlength="4096" value=${selector} placeholder="Tags, as region=eu" aria-label="Select by tags" autocomplete="off" spellcheck=${false}
         onInput=${(/** @type {any} */ event) => setQuery({ selector: event.target.value })} /></label>
       <button class="chip" aria-pressed=${isNewest} onClick=${() => setQuery({ order: isNewest ? "" : "newest" })}>Newest first</button>
+      <button class="chip" disabled=${queue[state] === 0} onClick=${() => openExport(queue, state, { contains, selector, isNewest })}>Export…</button>
     </div>
     <${Bar} queue=${queue} state=${state} picked=${picked} filters=${{ contains, selector }} onDone=${reload} />
     ${page.error && html`<div class="pane"><p class="error" role="alert">${page.error}</p></div>`}
