@@ -72,6 +72,7 @@ check: $(SYNCED) ## Check everything without running it: style, types, layers, w
 	$(RUN) mypy --strict --config-file= --cache-dir=.mypy_cache/program tests/typing/program.py
 	$(RUN) basedpyright --project tests/typing --pythonpath .venv/bin/python --level error
 	$(RUN) lint-imports --no-logo
+	$(RUN) python -m tools.console_types
 	mkdir -p build
 	$(PROTOC) $(IMAGE) -I server -o build/wire.binpb queuelet/v1/queue.proto
 	$(RUN) buf lint build/wire.binpb --path queuelet/v1

@@ -39,7 +39,8 @@ FILES = {
 VERSIONS = "versions.json"
 """Written last: the version of each package."""
 
-_MANIFESTS = ("package.json", "package-lock.json")
+MANIFESTS = ("package.json", "package-lock.json")
+"""What npm reads."""
 
 
 class AssetsError(Exception):
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> None:
     """Copy the files, or update the lock file."""
     if arguments == ["lock"]:
         # Without addresses, so that the lock file is valid for every registry and mirror. It has their checksums.
-        _npm("install", "--package-lock-only", "--omit-lockfile-registry-resolved", folder=CONSOLE)
+        run_npm("install", "--package-lock-only", "--omit-lockfile-registry-resolved", folder=CONSOLE)
     elif arguments:
         raise AssetsError(f"arguments: {arguments} are not known; use none, or lock")
     else:
@@ -60,9 +61,9 @@ def main(arguments: list[str]) -> None:
 def install(folder: Path, vendor: Path = VENDOR) -> None:
     """Install the packages into a folder, and replace `vendor` by their files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _MANIFESTS:
+    for name in MANIFESTS:
         shutil.copy(CONSOLE / name, folder)
-    _npm("ci", "--prefer-offline", folder=folder)
+    run_npm("ci", "--omit=dev", "--prefer-offline", folder=folder)
     new = vendor.with_name(f"{vendor.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     for package, files in FILES.items():
@@ -91,7 +92,8 @@ def _version(package: Path) -> str:
     return str(json.loads((package / "package.json").read_text())["version"])
 
 
-def _npm(command: str, *options: str, folder: Path) -> None:
+def run_npm(command: str, *options: str, folder: Path) -> None:
+    """Run a command of npm, without scripts of packages. Raises `AssetsError` if it fails."""
     code = npm([command, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", *options], cwd=folder)
     if code != 0:
         raise AssetsError(f"npm {command} failed with exit status {code}; its output above says why")

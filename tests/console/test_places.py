@@ -77,6 +77,7 @@ SCREENS = (
     "#/dead",
     "#/server",
     "#/queues?filter=no-such-queue",
+    "#/queues?view=plain",
 )
 
 

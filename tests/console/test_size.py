@@ -76,6 +76,18 @@ def test_ten_thousand_queues_are_one_list(open_page: OpenPage, crowded: ServerPr
     expect(names(page).first).to_have_text("team-7.queue-00007")
 
 
+def test_a_plain_table_has_a_hundred_queues_at_a_time(open_page: OpenPage) -> None:
+    page = open_page("#/queues?view=plain&sort=-name")
+    caption = page.locator("table.plain caption")
+    expect(caption).to_have_text("Queues 1 to 100 of 10,000")
+    expect(page.locator("table.plain tbody tr")).to_have_count(100)
+    assert page.evaluate(NODES) <= MOST_NODES
+    page.get_by_role("button", name="Next 100").click()
+    expect(caption).to_have_text("Queues 101 to 200 of 10,000")
+    page.get_by_role("button", name="Previous 100").click()
+    expect(page.get_by_role("button", name="Previous 100")).to_be_disabled()
+
+
 def test_every_row_can_be_reached_by_scrolling(open_page: OpenPage) -> None:
     page = open_page("#/queues?filter=team=t7")
     expect(page.locator("table.queues")).to_have_attribute("aria-rowcount", "201")

@@ -137,6 +137,48 @@ def test_foreign_pages_see_nothing(rest: Rest, path: str) -> None:
     assert rest.ask("GET", path, headers={"Host": "evil.example"}).status == 403
 
 
+LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+"""What a browser sends for a link on a page of another site that a user clicks."""
+
+
+@pytest.mark.parametrize("path", ["/", "/?from=chat", "/api/"])
+def test_a_link_on_another_site_opens_a_page(rest: Rest, path: str) -> None:
+    assert rest.ask("GET", path, headers=LINK).status == 200
+    assert rest.ask("GET", path, headers={**LINK, "Sec-Fetch-Site": "same-site"}).status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/queues",
+        "/v1/queues/orders/pop",
+        "/console/board",
+        "/console/app/main.mjs",
+        "/openapi.json",
+        "//",
+        "/api/page.js",
+    ],
+)
+def test_a_link_on_another_site_opens_nothing_else(rest: Rest, path: str) -> None:
+    assert rest.ask("GET", path, headers=LINK).status == 403
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Dest": "embed"},
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Origin": "https://evil.example"},
+        {"Host": "evil.example"},
+    ],
+)
+def test_another_site_can_only_link_to_a_page(rest: Rest, other: dict[str, str]) -> None:
+    assert rest.ask("GET", "/", headers={**LINK, **other}).status == 403
+    assert rest.ask("POST", "/", headers=LINK).status == 403
+
+
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server with a token."""

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from support.other_site import page_of_another_site
 from support.patience import patient
 from support.rest import Rest
 from support.server_process import ServerProcess
@@ -68,30 +65,6 @@ const form = () => new Promise(done => {
 </script>"""
 
 
-@contextmanager
-def page_of_another_site() -> Iterator[str]:
-    """Serve the page on a port of its own, which makes it another origin; yield that."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # the library's name
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(PAGE.encode())
-
-        def log_message(self, *_: object) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as site:
-        thread = threading.Thread(target=site.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{site.server_address[1]}"
-        finally:
-            site.shutdown()
-            thread.join()
-
-
 def visit(url: str, profile: Path) -> str:
     """Open a page in Chromium; return its content once its scripts have ended."""
     assert CHROMIUM
@@ -116,7 +89,7 @@ def served(server: ServerProcess) -> Rest:
 
 
 def test_a_page_of_another_site_reads_and_changes_nothing(tmp_path: Path) -> None:
-    with ServerProcess() as server, page_of_another_site() as origin:
+    with ServerProcess() as server, page_of_another_site(PAGE) as origin:
         rest = served(server)
         content = visit(f"{origin}/?{server.rest_url}", tmp_path / "profile")
         assert "results: tried, tried, tried, failed, failed, failed, failed, failed" in content
@@ -128,7 +101,7 @@ def test_a_page_of_another_site_reads_and_changes_nothing(tmp_path: Path) -> Non
 
 def test_a_page_whose_origin_is_allowed_can_use_it(tmp_path: Path) -> None:
     """This also shows that the requests of the other test reach the gateway. A picture has no origin and is refused."""
-    with page_of_another_site() as origin, ServerProcess("--cors", origin) as server:
+    with page_of_another_site(PAGE) as origin, ServerProcess("--cors", origin) as server:
         rest = served(server)
         content = visit(f"{origin}/?{server.rest_url}", tmp_path / "profile")
         assert "cors 200" in content

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
+from queuelet.rest.export import NDJSON
 from queuelet.rest.refusals import HTTP_STATUS, NEGZ_HTTP_STATUS
 from queuelet.rest.routes import Route
 from queuelet.wire.errors import Code
@@ -190,6 +191,8 @@ def _success(operation: Operation, schemas: Schemas, of_queues: Mapping[str, str
         events = _events(operation, schema)
         # The gateway serves a stream that ends by itself as its last response, to clients that ask for JSON.
         content = {"text/event-stream": events, **(content if operation.id == "Redrive" else {})}
+    if operation.id == "Browse":
+        content[NDJSON] = _lines(example["messages"])
     found: Json = {"description": comments()[response.full_name].split(".\n")[0], "content": content}
     if following := links(operation.id, of_queues):
         found["links"] = following
@@ -214,6 +217,17 @@ def _events(operation: Operation, response: Json) -> Json:
             "oneOf": kinds,
         },
         "example": f"event: {names[0]}\nid: 1\ndata: {data_line}\n\n",
+    }
+
+
+def _lines(messages: list[Json]) -> Json:
+    """Return the media type of an export, for clients that ask for lines instead of one page."""
+    return {
+        "schema": {
+            "type": "string",
+            "description": "All pages, a BrowsedMessage as JSON in each line. A response that is cut is not complete.",
+        },
+        "example": "".join(json.dumps(each, separators=(",", ":")) + "\n" for each in messages),
     }
 
 

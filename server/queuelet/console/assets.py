@@ -1,10 +1,15 @@
-"""The files of the pages: served compressed, and only once to each browser as long as they do not change."""
+"""The files of the pages: our own, and those of packages of npm.
+
+They are sent compressed, and only once to each browser as long as they do not change.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +24,17 @@ VENDOR = Path(__file__).with_name("vendor")
 
 STATIC = Path(__file__).with_name("static")
 """Our own files."""
+
+INDEX = STATIC / "index.html"
+"""The console's page, which loads everything else."""
+
+FOLDERS: Mapping[str, Path] = {"app": STATIC / "app", "style": STATIC / "style", "vendor": VENDOR}
+"""The folders that are served, by the first part of a path below `console/`."""
+
+SUFFIXES = frozenset({".css", ".js", ".mjs", ".svg", ".woff2"})
+"""The files in them that are served; no others are."""
+
+_IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 
 _PIECE = 64 * 1024
 """The most bytes that are written at once, so that a slow reader is not taken for a stalled one."""
@@ -50,6 +66,24 @@ class Asset:
     is_compressed: bool
     etag: str
     content_type: str
+
+
+def find(path: str) -> Path | None:
+    """Return the file at a path such as `app/main.mjs`, or None if there is none."""
+    top, _, rest = path.partition("/")
+    folder = FOLDERS.get(top)
+    if folder is None or "\0" in rest or ".." in Path(rest).parts:
+        return None
+    file = folder / rest
+    return file if file.suffix in SUFFIXES and file.is_file() else None
+
+
+@lru_cache(maxsize=1)
+def script_hash() -> str:
+    """Return the hash of the page's import map, which is the only script in it, for a Content-Security-Policy."""
+    found = _IMPORT_MAP.search(INDEX.read_bytes())
+    text = found[1] if found else b""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text).digest()).decode()
 
 
 def load(path: Path, *, compressed: bool) -> Asset:

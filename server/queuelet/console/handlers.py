@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 
 from aiohttp import web
 
-from queuelet.console import assets, files
+from queuelet.console import assets
 from queuelet.console.feed import BoardReset, Feed
 from queuelet.console.source import Source, SourceLost
 from queuelet.errors import InvalidArgument
@@ -63,11 +63,11 @@ class ConsoleHandlers:
         await self._feed.close()
 
     async def _index(self, request: web.Request) -> web.StreamResponse:
-        headers = {"Content-Security-Policy": _POLICY.format(hash=files.script_hash())}
-        return await assets.respond(request, files.INDEX, self._connections, headers)
+        headers = {"Content-Security-Policy": _POLICY.format(hash=assets.script_hash())}
+        return await assets.respond(request, assets.INDEX, self._connections, headers)
 
     async def _asset(self, request: web.Request) -> web.StreamResponse:
-        file = files.find(request.match_info["path"])
+        file = assets.find(request.match_info["path"])
         if file is None:
             raise web.HTTPNotFound
         return await assets.respond(request, file, self._connections, {})

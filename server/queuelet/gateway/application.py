@@ -26,6 +26,9 @@ from queuelet.web.port import HttpPort
 
 log = structlog.get_logger()
 
+PAGES = frozenset({"/", "/api", "/api/"})
+"""What a link in a chat or on another site may open. These are the same for everyone."""
+
 IDLE_SECONDS = 75.0
 """How long a connection may be idle between two requests."""
 
@@ -64,7 +67,7 @@ class GatewayPort(HttpPort):
             middlewares=[
                 *outermost,
                 _errors,
-                refuse_web_pages(hosts, origins, refused=lambda why: refused(foreign(why))),
+                refuse_web_pages(hosts, origins, refused=lambda why: refused(foreign(why)), pages=PAGES),
                 *([_cross_origin(frozenset(origins))] if origins else []),
             ],
             protocol=GatewayProtocol,

@@ -16,10 +16,12 @@ from queuelet.bounds import Bounds
 from queuelet.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge, QueueletError
 from queuelet.rest.calls import USUAL_SECONDS, Caller, RestCall, timeout_of
 from queuelet.rest.events import EventStream
+from queuelet.rest.export import Export, lines_of, wants_lines
 from queuelet.rest.held_bytes import HeldBytes, Holder
 from queuelet.rest.json_form import read_json, read_texts, to_json
 from queuelet.rest.refusals import Refusal, foreign, no_such_path, refusal_of, refusal_of_error, wrong_verb
 from queuelet.rest.routes import Match, NoRoute, Route, Routes, WrongVerb, queue_routes
+from queuelet.v1 import queue_pb2 as pb
 from queuelet.web.connections import HttpConnections
 from queuelet.web.guard import why_not_consumed
 from queuelet.wire.errors import Status
@@ -93,13 +95,17 @@ class RestHandlers:
     async def _call(self, request: web.Request, match: Match, holder: Holder) -> web.StreamResponse:
         route = match.route
         timeout = timeout_of(request.headers.get("Grpc-Timeout"))
-        if timeout is None and not route.streams:
+        exports = route.method == "Browse" and wants_lines(request)
+        if timeout is None and not route.streams and not exports:
             timeout = USUAL_SECONDS
         call = rest_call(request, route.service, timeout)
         status = self._caller.admit(route.call, call)
         if status is not None:
             return refused(refusal_of(status, negz=route.is_negz))
         data = await self._request(request, match, holder)
+        if exports:
+            with self._connections.serving(request):
+                return await self._export(request, data, call, timeout, holder)
         if route.streams:
             with self._connections.serving(request):
                 return await self._stream(request, route, data, call, timeout, holder)
@@ -140,6 +146,26 @@ class RestHandlers:
         if refusal and not events.has_begun:
             return refused(refusal)
         return await events.end(refusal)
+
+    async def _export(
+        self, request: web.Request, data: bytes, call: RestCall, seconds: float | None, holder: Holder
+    ) -> web.StreamResponse:
+        """Serve all pages of a browse as lines."""
+        export = Export(request, self._caller, self._connections, holder, self._lines)
+        try:
+            async with _deadline(seconds):
+                refusal = await export.send(pb.BrowseRequest.FromString(data), call)
+        except DeadlineExceeded as error:
+            refusal = refusal_of_error(error)
+        if refusal and not export.has_begun:
+            return refused(refusal)
+        return await export.end(refusal)
+
+    async def _lines(self, response: bytes) -> tuple[bytes, str]:
+        if len(response) <= _LARGE:
+            return lines_of(response)
+        async with self._conversions:
+            return await asyncio.to_thread(lines_of, response)
 
     async def _last_of_stream(
         self, route: Route, data: bytes, call: RestCall, seconds: float | None

@@ -4,6 +4,9 @@ A page of any site can make the browser call ports of its user's machine and net
 `Origin` or `Sec-Fetch-Site`. With DNS rebinding it has neither, but its `Host` is a name that the attacker registered.
 Programs such as curl, Prometheus and the kubelet send no `Origin`, and their `Host` is an address or a name inside the
 cluster.
+
+A link on a page of another site may open the pages that the port names: a browser then shows them, and the other site
+can neither read nor frame them.
 """
 
 from __future__ import annotations
@@ -27,21 +30,25 @@ def _as_text(why: str) -> web.Response:
 
 
 def refuse_web_pages(
-    hosts: Collection[str], origins: Collection[str] = (), refused: Callable[[str], web.Response] = _as_text
+    hosts: Collection[str],
+    origins: Collection[str] = (),
+    refused: Callable[[str], web.Response] = _as_text,
+    pages: Collection[str] = (),
 ) -> Middleware:
-    """Return a middleware that refuses requests of foreign web pages with 403, for all paths and methods.
+    """Return a middleware that refuses requests of foreign web pages with 403.
 
     Args:
         hosts: names that are allowed as `Host`, in addition to IP addresses and names that only local networks have.
         origins: origins of other sites whose pages are allowed, such as `https://admin.example.com`.
         refused: makes the response from the reason.
+        pages: paths that links on foreign pages may open. They must be the same for everyone, and change nothing.
     """
     allowed = frozenset(map(_normal, hosts))
     friends = frozenset(origins)
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        why = _why_refused(request, allowed, friends)
+        why = _why_refused(request, allowed, friends, opens_page=_is_navigation(request) and request.path in pages)
         return refused(why) if why else await handler(request)
 
     return guard
@@ -72,7 +79,19 @@ def names_loopback(request: web.BaseRequest, hosts: Collection[str]) -> bool:
     return host == "localhost" or is_loopback(host) or host in map(_normal, hosts)
 
 
-def _why_refused(request: web.BaseRequest, allowed: frozenset[str], friends: frozenset[str]) -> str:
+def _is_navigation(request: web.BaseRequest) -> bool:
+    """Return whether a browser asks for a document to show in a window of its own, as for a link that a user clicks."""
+    headers = request.headers
+    return (
+        request.method == "GET"
+        and headers.get("Sec-Fetch-Mode") == "navigate"
+        and headers.get("Sec-Fetch-Dest") == "document"
+    )
+
+
+def _why_refused(
+    request: web.BaseRequest, allowed: frozenset[str], friends: frozenset[str], *, opens_page: bool
+) -> str:
     """Return why a request is refused; empty if it is allowed."""
     authorities = request.headers.getall("Host", [])
     if len(authorities) > 1:
@@ -86,7 +105,7 @@ def _why_refused(request: web.BaseRequest, allowed: frozenset[str], friends: fro
     origins = request.headers.getall("Origin", [])
     if len(origins) == 1 and origins[0] in friends:
         return ""
-    if request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITE:
+    if request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITE and not opens_page:
         return "Sec-Fetch-Site: requests from pages of other sites are refused; send the request from a program"
     for origin in origins:
         if origin.partition("://")[2] not in authorities:

@@ -7,21 +7,23 @@ dark.addEventListener("change", follow);
 follow();
 
 // What swagger-ui leaves out for people who use a keyboard or a screen reader.
-const page = document.getElementById("page");
+const page = /** @type {HTMLElement} */ (document.getElementById("page"));
 const mend = () => {
   for (const each of page.querySelectorAll("textarea:not([aria-label])")) each.setAttribute("aria-label", "Request body");
   for (const each of page.querySelectorAll("select:not([aria-label])")) {
-    const parameter = each.closest("[data-param-name]")?.dataset.paramName;
+    const parameter = each.closest("[data-param-name]")?.getAttribute("data-param-name");
     if (parameter) each.setAttribute("aria-label", parameter);
   }
-  for (const each of page.querySelectorAll("pre.microlight:not([tabindex])")) each.tabIndex = 0;
+  for (const each of page.querySelectorAll("pre.microlight:not([tabindex])")) each.setAttribute("tabindex", "0");
 };
 new MutationObserver(mend).observe(page, { childList: true, subtree: true });
 
 // Each operation is a button, and a button must not contain a link. Its address is in the address bar when it opens.
-const withoutLinks = () => ({ components: { DeepLink: ({ text }) => text } });
+const withoutLinks = () => ({ components: { DeepLink: (/** @type {{text: string}} */ { text }) => text } });
 
-window.SwaggerUIBundle({
+// swagger-ui's package has no types.
+const { SwaggerUIBundle } = /** @type {any} */ (window);
+SwaggerUIBundle({
   url: new URL("../openapi.json", document.baseURI).href,
   dom_id: "#page",
   deepLinking: true,

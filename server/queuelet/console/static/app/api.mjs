@@ -76,6 +76,28 @@ export async function call(method, path, options) {
 }
 
 /**
+ * Call a method whose response is lines of JSON, and yield it in pieces as they come.
+ * @param {string} path
+ * @param {{query?: object, signal?: AbortSignal}} options
+ */
+export async function* lines(path, options) {
+  const response = await respond("GET", path, { ...options, accept: "application/x-ndjson" });
+  const reader = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (response.body).getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new Refusal("the server ended the response early, so it is not complete", 0, "");
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+/**
  * Call a method whose response is a stream, and yield its events.
  * @param {string} method
  * @param {string} path

@@ -10,10 +10,16 @@ const BACKING_UP_AFTER = 60_000;
 /** @param {Queue} queue */
 export const isFull = (queue) => queue.limit >= 0 && depth(queue) >= queue.limit;
 /** @param {Queue} queue */
-export const isBackingUp = (queue) =>
-  queue.ready > 0 && queue.oldest > 0 && now() - queue.oldest > BACKING_UP_AFTER && queue.outRate <= queue.inRate;
+export const isBackingUp = (queue) => hasWaitedSince(queue, now() - BACKING_UP_AFTER);
+/**
+ * @param {Queue} queue
+ * @param {number} time
+ */
+const hasWaitedSince = (queue, time) => queue.ready > 0 && queue.oldest > 0 && queue.oldest < time && queue.outRate <= queue.inRate;
+/** The stores that have a problem. */
+const failed = computed(() => new Set(stores.value.filter(({ problem }) => problem).map(({ store }) => store)));
 /** @param {Queue} queue */
-const hasFailed = (queue) => stores.value.some(({ store, problem }) => problem && store === queue.store);
+const hasFailed = (queue) => failed.value.has(queue.store);
 
 /** The filters above the table of queues. */
 export const FILTERS = [
@@ -37,21 +43,24 @@ export function stateOf(queue) {
   return { word: "Ready", kind: "ok" };
 }
 
-/** Sums over all queues, and how many each filter shows. */
+/** Sums over all queues, and how many each of `FILTERS` shows. */
 export const totals = computed(() => {
   tick.value;
-  const sums = { queues: 0, ready: 0, leased: 0, dead: 0, deadIn: 0, in: 0, out: 0, filters: FILTERS.map(() => 0) };
-  for (const queue of queues()) {
-    sums.queues += 1;
+  const all = queues();
+  const sums = { queues: all.length, ready: 0, leased: 0, dead: 0, deadIn: 0, in: 0, out: 0, attention: 0, backing: 0, full: 0 };
+  const time = now() - BACKING_UP_AFTER;
+  for (const queue of all) {
+    const full = isFull(queue);
+    const backing = hasWaitedSince(queue, time);
     sums.ready += queue.ready;
     sums.leased += queue.leased;
     sums.dead += queue.dead;
     sums.deadIn += queue.dead > 0 ? 1 : 0;
     sums.in += queue.inRate;
     sums.out += queue.outRate;
-    FILTERS.forEach(({ test }, i) => {
-      if (test(queue)) sums.filters[i] += 1;
-    });
+    sums.full += full ? 1 : 0;
+    sums.backing += backing ? 1 : 0;
+    if (queue.dead > 0 || full || backing || hasFailed(queue)) sums.attention += 1;
   }
-  return sums;
+  return { ...sums, filters: [sums.attention, sums.deadIn, sums.backing, sums.full] };
 });

@@ -1,5 +1,8 @@
 /** The queues of the server with their numbers, as the page knows them. */
 import { batch, signal } from "./html.mjs";
+import { draw, drawNow } from "./ticks.mjs";
+
+export { shape, tick } from "./ticks.mjs";
 
 /**
  * @typedef {object} Queue
@@ -20,19 +23,17 @@ import { batch, signal } from "./html.mjs";
  * @property {number} added
  * @property {number} removed
  * @property {number} oldest
+ * @property {number} countedAt the time of the frame that had its numbers; 0 if none had
  * @property {number} inRate messages added per second
  * @property {number} outRate messages popped and acknowledged per second
  */
 
+/** @typedef {"ready" | "delayed" | "leased" | "dead"} State */
 /** @typedef {{store: string, epoch: string, problem: string}} Store */
 
 const DEFINED = ["id", "name", "tags", "store", "limit", "owner", "draining", "created"];
 const NUMBERS = ["ready", "delayed", "leased", "dead", "added", "removed", "oldest"];
 
-/** Grows with every frame. */
-export const tick = signal(0);
-/** Grows when queues come, go or change their definition. */
-export const shape = signal(0);
 /** Whether a board was loaded. */
 export const loaded = signal(false);
 /** @type {import("@preact/signals").Signal<Record<string, any>>} */
@@ -46,18 +47,26 @@ export const losses = signal(/** @type {{store: string, queues: number, messages
 const byRow = new Map();
 /** @type {Map<string, Queue>} */
 const byRef = new Map();
+/** @type {Queue[] | null} all queues; null if it has to be made again */
+let list = [];
 /** @type {Set<Queue>} queues with a rate that is not 0 */
 const moving = new Set();
 let boardId = "";
 let number = -1;
 let frameAt = 0;
 let offset = 0;
+let frozenAt = 0;
 
-/** The time of the server in milliseconds. */
-export const now = () => Date.now() + offset;
+/** The time of the server in milliseconds, or that of the pause. */
+export const now = () => frozenAt || Date.now() + offset;
+/** @param {boolean} isFrozen whether time stands still from now on */
+export const freeze = (isFrozen) => {
+  frozenAt = isFrozen ? now() : 0;
+};
 /** The board and the frame that the page has. */
 export const position = () => ({ board: boardId, number });
-export const queues = () => [...byRow.values()];
+/** All queues, in a list that callers do not change. */
+export const queues = () => (list ??= [...byRow.values()]);
 /** @param {string} ref the name of a queue, or the ID of one without a name */
 export const find = (ref) => byRef.get(ref);
 /** @param {Queue} queue */
@@ -70,6 +79,7 @@ export const depth = (queue) => queue.ready + queue.delayed + queue.leased + que
 export function load(snapshot) {
   const before = new Map([...byRow.values()].map((queue) => [queue.label, queue]));
   byRow.clear();
+  list = null;
   byRef.clear();
   moving.clear();
   snapshot.row.forEach((/** @type {number} */ row, /** @type {number} */ i) => {
@@ -85,8 +95,7 @@ export function load(snapshot) {
     stores.value = snapshot.stores;
     server.value = snapshot.server;
     loaded.value = true;
-    shape.value += 1;
-    tick.value += 1;
+    drawNow();
   });
 }
 
@@ -126,8 +135,7 @@ export function apply(n, frame) {
       stores.value = frame.stores;
     }
     if (frame.server) server.value = frame.server;
-    if (frame.gone || frame.queues) shape.value += 1;
-    tick.value += 1;
+    draw(Boolean(frame.gone || frame.queues));
   });
   return true;
 }
@@ -139,10 +147,11 @@ export function apply(n, frame) {
 function define(row, values) {
   const fields = Object.fromEntries(DEFINED.map((column, i) => [column, values[i]]));
   const known = byRow.get(row);
-  const fresh = { ready: 0, delayed: 0, leased: 0, dead: 0, added: 0, removed: 0, oldest: 0, inRate: 0, outRate: 0 };
+  const fresh = { ready: 0, delayed: 0, leased: 0, dead: 0, added: 0, removed: 0, oldest: 0, countedAt: 0, inRate: 0, outRate: 0 };
   const queue = /** @type {Queue} */ ({ ...(known ?? fresh), ...fields, row, label: fields.name || fields.id });
   if (known) moving.delete(known);
   byRow.set(row, queue);
+  list = null;
   byRef.set(queue.label, queue);
 }
 
@@ -151,6 +160,7 @@ function forget(row) {
   const queue = byRow.get(row);
   if (!queue) return;
   byRow.delete(row);
+  list = null;
   moving.delete(queue);
   if (byRef.get(queue.label) === queue) byRef.delete(queue.label);
 }
@@ -159,18 +169,17 @@ function forget(row) {
 function count(frame) {
   const seconds = Math.max(0.2, (frame.at - frameAt) / 1000);
   frameAt = frame.at;
-  const changed = new Set();
   for (const [row, ready, delayed, leased, dead, added, removed, oldest] of frame.counts ?? []) {
     const queue = byRow.get(row);
     if (!queue) continue;
-    changed.add(queue);
     queue.inRate = smooth(queue.inRate, (added - queue.added) / seconds);
     queue.outRate = smooth(queue.outRate, (removed - queue.removed) / seconds);
+    queue.countedAt = frameAt;
     Object.assign(queue, { ready, delayed, leased, dead, added, removed, oldest });
     moving.add(queue);
   }
   for (const queue of moving) {
-    if (changed.has(queue)) continue;
+    if (queue.countedAt === frameAt) continue;
     queue.inRate = smooth(queue.inRate, 0);
     queue.outRate = smooth(queue.outRate, 0);
     if (!queue.inRate && !queue.outRate) moving.delete(queue);

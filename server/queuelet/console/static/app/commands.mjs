@@ -19,12 +19,21 @@ export const shell = (...words) => words.filter((word) => word !== undefined).ma
  * @param {object} [body]
  */
 export function curl(method, path, body) {
-  const url = new URL(path, document.baseURI.replace(/[#?].*$/s, "")).href;
   const words = ["curl", "-fsS"];
   if (method !== "GET" && !(method === "POST" && body)) words.push("-X", method);
   if (body) words.push("-H", "Content-Type: application/json", "-d", JSON.stringify(body));
-  return shell(...words, url);
+  return shell(...words, urlOf(path));
 }
+
+/** @param {string} path relative to the page */
+const urlOf = (path) => new URL(path, document.baseURI.replace(/[#?].*$/s, "")).href;
+
+/**
+ * A call that saves lines of JSON, by curl.
+ * @param {string} path relative to the page, with its query
+ * @param {string} file
+ */
+export const curlLines = (path, file) => shell("curl", "-fsS", "-H", "Accept: application/x-ndjson", urlOf(path), "-o", file);
 
 /**
  * The flags that select messages, as the commands purge and redrive take them.

@@ -8,12 +8,16 @@ import * as board from "./board.mjs";
 const STALE_AFTER = 5000;
 const DELAY = { least: 500, most: 10_000 };
 
-/** The state of the stream, `wait`, `live` or `lost`, and when the last word came, by the browser's clock. */
+/** The state of the stream, `wait`, `live`, `lost` or `paused`, and when the last word came, by the browser's clock. */
 export const connection = signal({ state: "wait", heard: Date.now(), why: "" });
+
+/** Whether the user has paused the numbers of this tab. It then leaves the stream to the other tabs. */
+export const isPaused = signal(false);
 
 const scope = `queuelet:${location.pathname}`;
 const channel = new BroadcastChannel(scope);
 let heard = Date.now();
+let leaving = new AbortController();
 /** @type {Promise<void> | null} */
 let loading = null;
 /** @type {{number: number, frame: object}[]} frames that came while the board was loaded */
@@ -24,28 +28,55 @@ export function begin() {
   channel.onmessage = ({ data }) => take(data);
   setInterval(check, 1000);
   load();
-  if (navigator.locks) navigator.locks.request(scope, lead);
-  else lead(); // Without TLS, browsers have locks for loopback only. Then each tab has its own stream.
+  join();
 }
 
-/** Read the stream again and again, and pass it on to the other tabs. */
-async function lead() {
-  for (let delay = DELAY.least; ; delay = Math.min(DELAY.most, delay * 2)) {
-    const began = Date.now();
-    try {
-      await load();
-      await follow();
-    } catch (error) {
-      lost(error);
-    }
-    if (Date.now() - began > DELAY.most) delay = DELAY.least;
-    await sleep(delay * (0.5 + Math.random() / 2));
+/** Pause the numbers of this tab, or go on with those of now. */
+export function turnPause() {
+  isPaused.value = !isPaused.value;
+  board.freeze(isPaused.value);
+  heard = Date.now();
+  connection.value = { state: isPaused.value ? "paused" : "wait", heard, why: "" };
+  if (isPaused.value) {
+    leaving.abort();
+  } else {
+    leaving = new AbortController();
+    load();
+    join();
   }
 }
 
-async function follow() {
+/** Read the stream as soon as no other tab does. */
+function join() {
+  const { signal: left } = leaving;
+  // Without TLS, browsers have locks for loopback only. Then each tab has its own stream.
+  if (navigator.locks) navigator.locks.request(scope, { signal: left }, () => lead(left)).catch(() => {}); // It was paused.
+  else lead(left);
+}
+
+/**
+ * Read the stream again and again, and pass it on to the other tabs.
+ * @param {AbortSignal} left
+ */
+async function lead(left) {
+  for (let delay = DELAY.least; !left.aborted; delay = Math.min(DELAY.most, delay * 2)) {
+    const began = Date.now();
+    try {
+      await load();
+      await follow(left);
+    } catch (error) {
+      if (left.aborted) return;
+      lost(error);
+    }
+    if (Date.now() - began > DELAY.most) delay = DELAY.least;
+    await sleep(delay * (0.5 + Math.random() / 2), left);
+  }
+}
+
+/** @param {AbortSignal} left */
+async function follow(left) {
   const { board: id, number } = board.position();
-  const response = await fetch(`console/live?board=${id}&since=${number}`, { cache: "no-store", headers: headers() });
+  const response = await fetch(`console/live?board=${id}&since=${number}`, { cache: "no-store", headers: headers(), signal: left });
   note(response.status);
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
   for await (const event of parsed(/** @type {ReadableStream<Uint8Array>} */ (response.body))) {
@@ -61,6 +92,7 @@ async function follow() {
  * @param {{id: string, event: string, data: string}} event
  */
 function take(event) {
+  if (isPaused.value) return;
   if (event.event === "reset") {
     board.position().number >= 0 && load();
     return;
@@ -82,41 +114,50 @@ function load() {
 }
 
 async function read() {
-  for (let delay = DELAY.least; ; delay = Math.min(DELAY.most, delay * 2)) {
+  for (let delay = DELAY.least; !isPaused.value; delay = Math.min(DELAY.most, delay * 2)) {
     try {
       const response = await fetch("console/board", { cache: "no-cache", headers: headers() });
       note(response.status);
       if (!response.ok) throw new Error(`HTTP ${response.status}`);
-      board.load(await response.json());
+      const snapshot = await response.json();
+      if (isPaused.value) return;
+      board.load(snapshot);
       heard = Date.now();
       connection.value = { state: "live", heard, why: "" };
       return;
     } catch (error) {
       lost(error);
     }
-    await sleep(delay * (0.5 + Math.random() / 2));
+    await sleep(delay * (0.5 + Math.random() / 2), leaving.signal);
   }
 }
 
 /** @param {unknown} error */
 function lost(error) {
+  if (isPaused.value) return;
   if (document.hidden && Date.now() - heard < STALE_AFTER) return;
   connection.value = { state: "lost", heard, why: String(error instanceof Error ? error.message : error) };
 }
 
 /** Say that the numbers are old if nothing was heard for a while. */
 function check() {
+  if (isPaused.value) return;
   const isStale = Date.now() - heard > STALE_AFTER;
-  document.body.dataset.live = isStale ? "stale" : "live";
+  const state = isStale ? "stale" : "live";
+  if (document.body.dataset.live !== state) document.body.dataset.live = state;
   if (isStale) connection.value = { ...connection.value, state: "lost", heard };
 }
 
 /**
  * Wait some time, and then until the server no longer refuses the token.
  * @param {number} ms
+ * @param {AbortSignal} left ends the waiting
  */
-async function sleep(ms) {
-  await new Promise((done) => setTimeout(done, ms));
+async function sleep(ms, left) {
+  await new Promise((done) => {
+    setTimeout(done, ms);
+    left.addEventListener("abort", done, { once: true });
+  });
   if (isRefused.value) {
     await new Promise((done) => {
       const stop = effect(() => {

@@ -1,8 +1,8 @@
 /** The console: its frame, and the screen of the page's place. */
 import { html, render, useEffect, useRef } from "./html.mjs";
 import { enter, isRefused } from "./access.mjs";
-import { losses, stores } from "./board.mjs";
-import { begin, connection } from "./live.mjs";
+import { losses, now, stores } from "./board.mjs";
+import { begin, connection, isPaused, turnPause } from "./live.mjs";
 import { bindings, listen, useKeys } from "./keys.mjs";
 import { go, route } from "./router.mjs";
 import { clock, theme, turn } from "./settings.mjs";
@@ -11,6 +11,7 @@ import { brandIcon, halfIcon, moonIcon, sunIcon } from "./parts/icons.mjs";
 import { close, open, Overlay, say } from "./parts/dialog.mjs";
 import { Time } from "./parts/times.mjs";
 import { QueuesScreen } from "./screens/queues.mjs";
+import { PlainScreen } from "./screens/plain.mjs";
 import { QueueScreen } from "./screens/queue.mjs";
 import { DeadScreen } from "./screens/dead.mjs";
 import { ServerScreen } from "./screens/server.mjs";
@@ -18,6 +19,7 @@ import { ServerScreen } from "./screens/server.mjs";
 const PAGES = [["queues", "Queues"], ["dead", "Dead"], ["server", "Server"]];
 const CLOCKS = ["local", "utc", "relative"];
 const THEMES = ["system", "light", "dark"];
+/** @type {Record<string, string>} */
 const CLOCK_TEXTS = { local: "Times are local", utc: "Times are UTC", relative: "Times are relative" };
 
 function App() {
@@ -30,6 +32,7 @@ function App() {
     ["g d", "Go to dead messages", () => go(["dead"])],
     ["g s", "Go to the server", () => go(["server"])],
     ["t", "Times: local, UTC, relative", turnClock],
+    ["p", "Pause the numbers, or go on", turnPause],
   ]);
   useEffect(() => {
     document.title = `${page === "queues" && name ? name : (PAGES.find(([path]) => path === page)?.[1] ?? "Queues")} · Queuelet`;
@@ -53,7 +56,7 @@ function Screen({ page, name }) {
   if (page === "queues" && name) return html`<${QueueScreen} name=${name} />`;
   if (page === "dead") return html`<${DeadScreen} />`;
   if (page === "server") return html`<${ServerScreen} />`;
-  return html`<${QueuesScreen} />`;
+  return route.value.query.get("view") === "plain" ? html`<${PlainScreen} />` : html`<${QueuesScreen} />`;
 }
 
 /** @param {{page: string}} props */
@@ -74,11 +77,15 @@ function Header({ page }) {
   </header>`;
 }
 
-/** Whether the numbers are live. */
+/** @type {Record<string, string>} */
+const LINK_TEXTS = { live: "live", wait: "connecting", lost: "not live", paused: "paused" };
+
+/** Whether the numbers are live; a press pauses them. */
 function Link() {
   const { state } = connection.value;
-  const text = { live: "live", wait: "connecting", lost: "not live" }[state];
-  return html`<span><i class=${`dot ${state}`}></i><span class="words">${text}</span><span class="vh" role="status">The numbers are ${text}</span></span>`;
+  const text = LINK_TEXTS[state];
+  return html`<button class="link" aria-pressed=${isPaused.value} aria-label="Pause the numbers" title=${isPaused.value ? "Go on (p)" : "Pause the numbers (p)"} onClick=${turnPause}><span><i class=${`dot ${state}`}></i><span class="words">${text}</span></span></button>
+    <span class="vh" role="status">The numbers are ${text}</span>`;
 }
 
 /** Asks for the token of a server that has one. */
@@ -97,7 +104,9 @@ function Login() {
 function Notes() {
   const { state, heard, why } = connection.value;
   if (isRefused.value) return null;
-  return html`${state === "lost" && html`<div class="note" role="alert"><p><b>No word from the server for ${duration(Date.now() - heard)}.</b>
+  return html`${state === "paused" && html`<div class="note calm"><p><b>Paused</b> at <${Time} ms=${now()} />: the numbers are from then.</p>
+      <button class="chip small" onClick=${turnPause}>Go on</button></div>`}
+    ${state === "lost" && html`<div class="note" role="alert"><p><b>No word from the server for ${duration(Date.now() - heard)}.</b>
       The numbers are from then; the page keeps trying.${why && html` <span class="muted">${why}</span>`}</p></div>`}
     ${stores.value.filter(({ problem }) => problem).map(({ store, problem }) => html`<div class="note bad" role="alert"><p><b>${storeName(store)}:</b> ${problem}</p></div>`)}
     ${losses.value.map((loss) => html`<div class="note bad" role="alert"><p><b>${storeName(loss.store)} was emptied</b> at <${Time} ms=${loss.at} />: it has a new epoch.

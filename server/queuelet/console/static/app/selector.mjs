@@ -25,6 +25,7 @@ export function filterOf(text) {
  * @returns {Test | string}
  */
 function selectorOf(text) {
+  /** @type {((tags: string[]) => boolean)[]} */
   const tests = [];
   let rest = text;
   while (rest) {

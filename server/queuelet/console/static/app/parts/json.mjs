@@ -24,6 +24,7 @@ function lexemes(text) {
   return found;
 }
 
+/** @type {Record<string, string>} */
 const CLOSES = { "}": "{", "]": "[" };
 
 /**

@@ -63,6 +63,7 @@ function dump(data) {
   return lines.join("\n") + (data.length > HEX_MOST ? "\n…" : "");
 }
 
+/** @type {Record<string, string>} */
 const NAMES = { json: "JSON", text: "Text", hex: "Hex" };
 
 /**

@@ -8,16 +8,19 @@ const STEP = 4;
 const MOST = 120;
 
 /**
- * The table body of `length` rows. `row(i, slot)` renders one.
- * @param {{length: number, columns: number, active: number, row: (i: number) => unknown}} props
+ * The table body of `length` rows. `row(i)` renders one, but only if `face(i)`, which has everything that the row
+ * shows, is not what it was when the row was last rendered.
+ * @param {{length: number, columns: number, active: number, row: (i: number) => unknown, face: (i: number) => unknown[]}} props
  */
-export function Rows({ length, columns, active, row }) {
+export function Rows({ length, columns, active, row, face }) {
   const top = useRef(/** @type {HTMLElement | null} */ (null));
+  const rendered = useRef(/** @type {Map<number, {face: unknown[], slot: unknown}>} */ (new Map()));
+  const rowHeight = useRef(0);
   const [range, setRange] = useState({ from: 0, to: 40, height: 40 });
   const update = () => {
     const place = top.current;
     if (!place) return;
-    const height = parseFloat(getComputedStyle(place).getPropertyValue("--row")) || 40;
+    const height = (rowHeight.current ||= parseFloat(getComputedStyle(place).getPropertyValue("--row")) || 40);
     const above = -place.getBoundingClientRect().top;
     const first = Math.max(0, Math.floor(above / height / STEP) * STEP - BEYOND);
     const count = Math.min(MOST, Math.ceil(innerHeight / height / STEP) * STEP + 2 * BEYOND + STEP);
@@ -28,11 +31,15 @@ export function Rows({ length, columns, active, row }) {
   latest.current = update;
   useEffect(() => {
     const act = () => latest.current();
+    const measure = () => {
+      rowHeight.current = 0; // The style has another one for narrow windows.
+      act();
+    };
     addEventListener("scroll", act, { passive: true });
-    addEventListener("resize", act);
+    addEventListener("resize", measure);
     return () => {
       removeEventListener("scroll", act);
-      removeEventListener("resize", act);
+      removeEventListener("resize", measure);
     };
   }, []);
   useLayoutEffect(update, [length]);
@@ -46,13 +53,29 @@ export function Rows({ length, columns, active, row }) {
   const to = Math.min(range.to, length);
   const slots = range.to - range.from || 1;
   const shown = [];
-  for (let i = from; i < to; i += 1) shown.push(html`<${Slot} key=${i % slots} i=${i} row=${row} />`);
+  const before = rendered.current;
+  rendered.current = new Map();
+  for (let i = from; i < to; i += 1) {
+    const key = i % slots;
+    const present = face(i);
+    const old = before.get(key);
+    // Preact passes over what is the same object as before.
+    const each = old && isSame(old.face, present) ? old : { face: present, slot: html`<${Slot} key=${key} i=${i} row=${row} />` };
+    rendered.current.set(key, each);
+    shown.push(each.slot);
+  }
   return html`<tbody ref=${top}>
     <${Space} key="above" height=${from * range.height} columns=${columns} />
     ${shown}
     <${Space} key="below" height=${(length - to) * range.height} columns=${columns} />
   </tbody>`;
 }
+
+/**
+ * @param {unknown[]} some
+ * @param {unknown[]} others
+ */
+const isSame = (some, others) => some.every((each, i) => each === others[i]);
 
 /** @param {{i: number, row: (i: number) => unknown}} props */
 const Slot = ({ i, row }) => row(i);

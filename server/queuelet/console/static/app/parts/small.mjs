@@ -3,11 +3,12 @@ import { html } from "../html.mjs";
 import { count, rate } from "../format.mjs";
 import { now } from "../board.mjs";
 import { href } from "../router.mjs";
-import { read, SPAN, trendOf } from "../trends.mjs";
+import { SPAN, trendOf } from "../trends.mjs";
 
 /** Milliseconds that a trend has at least. A server that has just started has no hour yet. */
 const LEAST = 300_000;
 
+/** @type {readonly import("../board.mjs").State[]} */
 export const STATES = ["ready", "delayed", "leased", "dead"];
 
 /**
@@ -50,7 +51,6 @@ export function Mix({ queue }) {
  * @param {{queue: import("../board.mjs").Queue}} props
  */
 export function Trend({ queue }) {
-  read.value;
   const points = trendOf(queue.label);
   const top = Math.max(queue.ready, 1, ...points.map(({ ready }) => ready));
   const end = now();

@@ -1,6 +1,6 @@
 /** Times: local, UTC or relative, as the user has chosen. */
 import { html } from "../html.mjs";
-import { now } from "../board.mjs";
+import { now, tick } from "../board.mjs";
 import { duration } from "../format.mjs";
 import { clock } from "../settings.mjs";
 
@@ -42,6 +42,7 @@ export function absolute(ms, mode) {
 export function Time({ ms, both = false }) {
   if (!ms) return "—";
   const mode = clock.value;
+  if (mode === "relative") tick.value;
   const text = mode === "relative" ? relative(ms) : absolute(ms, mode);
   const title = mode === "relative" ? absolute(ms, "local") : relative(ms);
   const iso = new Date(ms).toISOString();

@@ -9,7 +9,7 @@ import { say } from "../parts/dialog.mjs";
 import { STATES } from "../parts/small.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
-/** @typedef {{ids?: string[], selector?: string, all?: boolean, states?: string[]}} Which */
+/** @typedef {{ids?: string[], selector?: string, all?: boolean, states?: readonly import("../board.mjs").State[]}} Which */
 
 /**
  * Count what would be purged, and ask.

@@ -9,7 +9,7 @@ import { openRedrive } from "./redrive.mjs";
 /**
  * @typedef {object} Props
  * @property {Queue} queue
- * @property {string} state
+ * @property {import("../board.mjs").State} state
  * @property {Set<string>} picked
  * @property {{contains: string, selector: string}} filters
  * @property {() => void} onDone

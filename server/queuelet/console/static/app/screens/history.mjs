@@ -10,6 +10,7 @@ import { Time } from "../parts/times.mjs";
 /** @typedef {import("../board.mjs").Queue} Queue */
 /** @typedef {{at: number, ready: number, delayed: number, leased: number, dead: number, added: number, removed: number, rates?: number[]}} Point */
 
+/** @type {Record<string, {ms: number, text: string}>} */
 const SPANS = { "15m": { ms: 900_000, text: "15 min" }, "1h": { ms: 3_600_000, text: "1 h" }, "24h": { ms: 86_400_000, text: "24 h" } };
 const STACK = [
   { label: "Ready", stroke: "--ready", fill: "--ready-f" },
@@ -45,7 +46,9 @@ export function History({ queue }) {
   if (!last || now() - last.at >= STEP) live.current = [...live.current, snapshot(queue)].slice(-LIVE);
   const newest = live.current.at(-1);
   const points = useMemo(() => [...past, ...live.current.filter(({ at }) => at > (past.at(-1)?.at ?? 0))], [past, newest]);
-  const begin = Math.max(now() - ms, Math.min(points[0].at, now() - LEAST));
+  // In steps, so that the charts are drawn again when there is a new point, and not with each tick.
+  const end = Math.floor(now() / STEP) * STEP;
+  const begin = Math.max(end - ms, Math.min(points[0].at, end - LEAST));
   const charts = useMemo(() => draw(points, begin), [points, begin]);
   const isWhole = begin - (now() - ms) < STEP * 10;
   const since = isWhole ? `last ${text}` : html`since <${Time} ms=${begin} />`;

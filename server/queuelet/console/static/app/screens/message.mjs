@@ -67,6 +67,7 @@ function Facts({ each }) {
   </dl>`;
 }
 
+/** @type {Record<string, string>} */
 const OUTCOMES = { NACKED: "gave it back", LEASE_EXPIRED: "let the lease run out", RELEASED: "lost its stream" };
 
 /** @param {{each: any}} props */

@@ -10,13 +10,16 @@ import { Time } from "../parts/times.mjs";
 import { glimpse } from "../parts/payload.mjs";
 import { Filter } from "../parts/filter.mjs";
 import { DeadBar, ReadyBar } from "./chosen.mjs";
+import { openExport } from "./export.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
+/** @typedef {import("../board.mjs").State} State */
 
 const PAGE = 50;
 /** The most pages that are read in one go if a filter finds nothing, because the server reads few messages for each. */
 const EMPTY_PAGES = 20;
 
+/** @type {Record<string, string>} */
 export const REASONS = { MAX_DELIVERIES: "max deliveries", EXPIRED: "expired", REJECTED: "rejected" };
 
 /**
@@ -27,11 +30,14 @@ export const chosenFilters = () => {
   return { contains: query.get("contains") ?? "", selector: query.get("selector") ?? "" };
 };
 
+/** @type {Record<string, string>} */
+const ENDS = { OUTCOME_LEASE_EXPIRED: "lease ran out", OUTCOME_RELEASED: "stream ended" };
+
 /** @param {any} each a browsed message */
 export const lastError = (each) => {
   const tried = (each.tries ?? []).at(-1);
   if (!tried) return "";
-  return tried.reason || { OUTCOME_LEASE_EXPIRED: "lease ran out", OUTCOME_RELEASED: "stream ended" }[tried.outcome] || "given back";
+  return tried.reason || ENDS[tried.outcome] || "given back";
 };
 
 /** @param {any} each a browsed message */
@@ -40,7 +46,7 @@ export const sizeOf = (each) => Number(each.payload_size ?? Math.floor(((each.me
 /** @param {any} each a browsed message */
 export const tagsOf = (each) => (each.message.meta.tags ?? []).map((/** @type {any} */ tag) => `${tag.key}=${tag.value ?? ""}`);
 
-/** @param {{queue: Queue, state: string, message: string}} props */
+/** @param {{queue: Queue, state: State, message: string}} props */
 export function Messages({ queue, state, message }) {
   const { contains, selector } = chosenFilters();
   const isNewest = route.value.query.get("order") === "newest";
@@ -85,6 +91,7 @@ export function Messages({ queue, state, message }) {
       <label class="field tagfield"><input type="search" maxlength="4096" value=${selector} placeholder="Tags, as region=eu" aria-label="Select by tags" autocomplete="off" spellcheck=${false}
         onInput=${(/** @type {any} */ event) => setQuery({ selector: event.target.value })} /></label>
       <button class="chip" aria-pressed=${isNewest} onClick=${() => setQuery({ order: isNewest ? "" : "newest" })}>Newest first</button>
+      <button class="chip" disabled=${queue[state] === 0} onClick=${() => openExport(queue, state, { contains, selector, isNewest })}>Export…</button>
     </div>
     <${Bar} queue=${queue} state=${state} picked=${picked} filters=${{ contains, selector }} onDone=${reload} />
     ${page.error && html`<div class="pane"><p class="error" role="alert">${page.error}</p></div>`}
@@ -151,7 +158,7 @@ function Line({ each, state, isOpen, isActive, isPicked, onPick, onActive }) {
     <td><${Time} ms=${when} /></td></tr>`;
 }
 
-/** @param {{queue: Queue, state: string, page: {list: any[], next: string, of: number}, tokens: string[], onTokens: (tokens: string[]) => void, onReload: () => void}} props */
+/** @param {{queue: Queue, state: State, page: {list: any[], next: string, of: number}, tokens: string[], onTokens: (tokens: string[]) => void, onReload: () => void}} props */
 function Pages({ queue, state, page, tokens, onTokens, onReload }) {
   tick.value;
   const has = queue[state];

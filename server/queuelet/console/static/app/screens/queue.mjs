@@ -17,7 +17,8 @@ import { openPurge } from "./acts.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
 
-const TITLES = { ready: "Ready", delayed: "Delayed", leased: "Leased", dead: "Dead" };
+/** @type {Record<string, string>} */
+const TITLES = { ready: "Ready", delayed: "Delayed", leased: "Leased", dead: "Dead", tail: "Live tail", consumers: "Consumers", settings: "Settings" };
 const TABS = [...STATES, "tail", "consumers", "settings"];
 
 /** @param {{name: string}} props */
@@ -35,14 +36,14 @@ export function QueueScreen({ name }) {
   ]);
   if (!loaded.value) return html`<h1>${name}</h1><p class="muted">Loading…</p>`;
   if (!queue) return html`<${Missing} name=${name} />`;
-  const isList = STATES.includes(tab);
+  const state = STATES.find((each) => each === tab);
   return html`<${Head} queue=${queue} /><${Tiles} queue=${queue} /><${History} queue=${queue} />
-    <div class=${`two ${message && isList ? "open" : ""}`}>
+    <div class=${`two ${message && state ? "open" : ""}`}>
       <div class="card"><${Tabs} queue=${queue} tab=${tab} />
-        <div role="tabpanel" aria-label=${TITLES[tab] ?? tab}>${isList ? html`<${Messages} key=${tab} queue=${queue} state=${tab} message=${message} />`
+        <div role="tabpanel" aria-label=${TITLES[tab]}>${state ? html`<${Messages} key=${state} queue=${queue} state=${state} message=${message} />`
           : tab === "tail" ? html`<${Tail} queue=${queue} />`
           : tab === "consumers" ? html`<${Consumers} queue=${queue} />` : html`<${Settings} queue=${queue} />`}</div></div>
-      ${message && isList && html`<${Message} key=${message} queue=${queue} id=${message} />`}
+      ${message && state && html`<${Message} key=${message} queue=${queue} id=${message} />`}
     </div>`;
 }
 
@@ -75,9 +76,10 @@ function Tiles({ queue }) {
 /** @param {{queue: Queue, tab: string}} props */
 function Tabs({ queue, tab }) {
   tick.value;
-  const label = (/** @type {string} */ each) =>
-    each === "tail" ? "Live tail" : each === "consumers" ? "Consumers" : each === "settings" ? "Settings"
-      : html`${TITLES[each]}${queue[each] > 0 && html` <span class=${each === "dead" ? "dead" : "muted"}>${count(queue[each])}</span>`}`;
+  const label = (/** @type {string} */ each) => {
+    const state = STATES.find((known) => known === each);
+    return html`${TITLES[each]}${state && queue[state] > 0 && html` <span class=${state === "dead" ? "dead" : "muted"}>${count(queue[state])}</span>`}`;
+  };
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const bar = list.current;

@@ -8,15 +8,19 @@ import { go, href, route, setQuery } from "../router.mjs";
 import { useKeys } from "../keys.mjs";
 import { Filter } from "../parts/filter.mjs";
 import { Rows } from "../parts/rows.mjs";
+import { Order } from "../order.mjs";
 import { Count, Mix, Name, Rates, Tags, Trend } from "../parts/small.mjs";
 import { Commands } from "../parts/dialog.mjs";
 import { openNewQueue } from "./new_queue.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
 
+/** @param {Queue} queue */
+const nameOf = (queue) => queue.label;
+
 /** @type {{id: string, label: string, kind: string, value?: (queue: Queue) => string | number}[]} */
 const COLUMNS = [
-  { id: "name", label: "Queue", kind: "name", value: (queue) => queue.label },
+  { id: "name", label: "Queue", kind: "name", value: nameOf },
   { id: "state", label: "State", kind: "hide l state-col", value: (queue) => stateOf(queue).word },
   { id: "ready", label: "Ready", kind: "number", value: (queue) => queue.ready },
   { id: "delayed", label: "Delayed", kind: "hide number", value: (queue) => queue.delayed },
@@ -55,6 +59,7 @@ export function QueuesScreen() {
         return (n > 0 || only === id || i === 0) && html`<button class=${`chip ${i > 1 ? "hide" : ""}`} aria-pressed=${only === id}
           onClick=${() => setQuery({ only: only === id ? "" : id })}>${label} ${count(n)}</button>`;
       })}
+      <a class="chip quiet" href=${href(["queues"], { filter: text, only, sort: query.get("sort") ?? "", view: "plain" })}>Plain table</a>
       <button class="chip primary" onClick=${openNewQueue}>New queue</button>
     </div>
     ${shown.length > 0 ? html`<${Table} shown=${shown} active=${at} sort=${sort} onActive=${setActive} />` : html`<${Nothing} />`}`;
@@ -69,26 +74,21 @@ export function QueuesScreen() {
  */
 function useOrder(test, only, sort, key) {
   const kept = useRef({ key: "", shape: -1, order: /** @type {Queue[]} */ ([]) });
+  const order = useMemo(() => orderOf(sort), [sort]);
   tick.value;
   const isChosenAgain = kept.current.key !== key || kept.current.shape !== shape.value;
   if (isChosenAgain || !document.querySelector("table.queues tbody:hover, table.queues tbody:focus-within")) {
     const chosen = FILTERS.find(({ id }) => id === only)?.test ?? (() => true);
-    const order = queues().filter((queue) => test(queue) && chosen(queue));
-    kept.current = { key, shape: shape.value, order: sorted(order, sort) };
+    const found = queues().filter((queue) => test(queue) && chosen(queue));
+    kept.current = { key, shape: shape.value, order: order.of(found) };
   }
   return kept.current.order;
 }
 
-/**
- * @param {Queue[]} order
- * @param {string} sort a column, with `-` for the largest first
- */
-function sorted(order, sort) {
-  const sign = sort.startsWith("-") ? -1 : 1;
-  const value = COLUMNS.find(({ id }) => id === sort.replace("-", ""))?.value ?? COLUMNS[0].value;
-  const keys = new Map(order.map((queue) => [queue, /** @type {any} */ (value)(queue)]));
-  const compare = (/** @type {any} */ a, /** @type {any} */ b) => (a < b ? -1 : a > b ? 1 : 0);
-  return order.sort((a, b) => sign * compare(keys.get(a), keys.get(b)) || compare(a.label, b.label));
+/** @param {string} sort a column, with `-` for the largest first */
+export function orderOf(sort) {
+  const column = COLUMNS.find(({ id }) => id === sort.replace("-", ""));
+  return new Order(column?.value ?? nameOf, sort.startsWith("-"));
 }
 
 function Facts() {
@@ -112,6 +112,7 @@ function Table({ shown, active, sort, onActive }) {
     <thead class="stick"><tr aria-rowindex="1">${COLUMNS.map(({ id, label, kind, value }) => html`<th scope="col" class=${kind} title=${id === "trend" ? "Ready messages, up to the last hour" : undefined} aria-sort=${id === column ? order : undefined}>
       ${value ? html`<button onClick=${() => setQuery({ sort: turned(sort, id) })}>${label}${id === column ? (order === "ascending" ? " ↑" : " ↓") : ""}</button>` : label}</th>`)}</tr></thead>
     <${Rows} length=${shown.length} columns=${COLUMNS.length} active=${active}
+      face=${(/** @type {number} */ i) => [i, i === active, active < 0 && i === 0, ...faceOf(shown[i])]}
       row=${(/** @type {number} */ i) => html`<${Row} queue=${shown[i]} i=${i} isActive=${i === active} isFirst=${active < 0 && i === 0} onActive=${onActive} />`} />
   </table></div>`;
 }
@@ -126,9 +127,17 @@ function turned(sort, id) {
   return sort === first ? (first.startsWith("-") ? id : `-${id}`) : first;
 }
 
+/**
+ * Everything that a row shows of its queue. Another definition is another object.
+ * @param {Queue} queue
+ */
+const faceOf = (queue) => [
+  queue, stateOf(queue).word, queue.ready, queue.delayed, queue.leased, queue.dead,
+  rate(queue.inRate), rate(queue.outRate), queue.oldest ? duration(now() - queue.oldest) : "",
+];
+
 /** @param {{queue: Queue, i: number, isActive: boolean, isFirst: boolean, onActive: (i: number) => void}} props */
 function Row({ queue, i, isActive, isFirst, onActive }) {
-  tick.value;
   const link = useRef(/** @type {HTMLAnchorElement | null} */ (null));
   if (isActive && link.current && document.activeElement !== link.current && document.activeElement?.closest("table.queues, body")) {
     queueMicrotask(() => link.current?.focus({ preventScroll: true }));
