@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,11 @@ def token(tmp_path: Path) -> str:
 def fake(tmp_path: Path, server: ServerProcess) -> FakeKubectl:
     """A kubectl that forwards to the shared server."""
     return FakeKubectl(tmp_path / "bin", server.address)
+
+
+def has_been_called(fake: FakeKubectl, more_than: int) -> Callable[[], bool]:
+    """Return a condition: kubectl was called more often than this."""
+    return lambda: len(fake.calls) > more_than
 
 
 def has_queues(rest: Rest) -> bool:
@@ -154,7 +159,7 @@ def test_a_port_forward_that_ends_is_started_again_on_the_same_port(fake: FakeKu
         for _ in range(2):
             calls = len(fake.calls)
             os.kill(fake.pid, signal.SIGKILL)
-            eventually(lambda calls=calls: len(fake.calls) > calls, "kubectl was started again")
+            eventually(has_been_called(fake, calls), "kubectl was started again")
             eventually(lambda: has_queues(rest), "the console reaches the server again")
         ports = [call[-1] for call in fake.calls]
         assert ports[0] == ":10002"
