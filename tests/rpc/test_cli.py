@@ -821,6 +821,8 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
     more = ["--listen=:1", "--metrics=:2", "-d", "--grace=3", "--memory-watermark=4Mi", "--quit-from-anywhere"]
     more += [f"--data-dir={tmp_path}", "--http-hosts=a.example.com", "--http-hosts=b.example.com"]
     more += ["--metrics-tag=team", "--metrics-tag=tier", "--http=:3", "--cors=https://a.example.com"]
+    more += ["--no-console", "--hide-payloads", f"--queue-objects={tmp_path}", "--queue-objects-class=fast"]
+    more += ["--queue-objects-namespace=shop", "--queue-objects-namespace=mail"]
     assert run(["server", *flags, *more, "--max-tag-value-bytes=7"]) == 0
     (settings,) = started_with
     assert settings == Settings(
@@ -835,8 +837,16 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
         http=":3",
         http_hosts=("a.example.com", "b.example.com"),
         cors=("https://a.example.com",),
+        no_console=True,
+        hide_payloads=True,
+        queue_objects=tmp_path,
+        queue_objects_namespaces=("shop", "mail"),
+        queue_objects_class="fast",
         bounds=Bounds(**bounds, tag_value_bytes=7),
-        **files,
+        tls_cert=file,
+        tls_key=file,
+        tls_client_ca=file,
+        token_file=file,
     )
     same = [each.name for each in fields(Settings) if getattr(settings, each.name) == getattr(Settings(), each.name)]
     assert not same, "each setting has a flag"

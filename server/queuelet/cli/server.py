@@ -290,6 +290,35 @@ http_timeout_option = click.option(
 )
 @http_hosts_option
 @cors_option
+@click.option("--no-console", is_flag=True, help="Serve the REST API without the console.")
+@click.option(
+    "--hide-payloads",
+    is_flag=True,
+    help="Show sizes instead of payloads on the console and in Browse and Tail of the REST API. Consumers still get "
+    "payloads.",
+)
+@click.option(
+    "--queue-objects",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Show the conditions of Queue objects on the console. The folder has token and ca.crt of a Pod's "
+    "ServiceAccount that may get, list and watch queues.queuelet.dev.",
+)
+@click.option(
+    "--queue-objects-namespace",
+    "queue_objects_namespaces",
+    multiple=True,
+    metavar="NAME",
+    show_default="all",
+    help="Read Queue objects in this namespace only; repeatable. In the environment variable, separate names with "
+    "spaces.",
+)
+@click.option(
+    "--queue-objects-class",
+    cls=SettingOption,
+    metavar="NAME",
+    help="Show Queue objects with this spec.queueClassName.",
+)
 @click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate; reloaded when the file changes.")
 @click.option("--tls-key", type=FILE, help="The certificate's key.")
 @click.option("--tls-client-ca", type=FILE, help="Accept only clients with a certificate of this authority.")

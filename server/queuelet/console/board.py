@@ -1,7 +1,8 @@
 """The definitions and numbers of all queues, packed so that the same bytes serve every browser.
 
 A browser reads a snapshot once, which has a list for each column, and then frames, which have only what has changed. A
-queue keeps its row, which is its index in the columns, as long as the board exists.
+queue keeps its row, which is its index in the columns, as long as the board exists. Queue objects of Kubernetes are
+known by the name of their queue, and the browser joins them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from queuelet.console.queue_objects import QueueObject
 
 LOG_BYTES = 8 * 1024 * 1024
 """The most bytes of frames that are kept for browsers that are behind."""
@@ -70,10 +73,13 @@ class Board:
         self._rows: dict[str, int] = {}
         self._stores: Sequence[Mapping[str, Any]] = ()
         self._server: Mapping[str, Any] = {}
+        self._kubernetes: Mapping[str, Any] | None = None
+        self._objects: dict[str, QueueObject] = {}
+        self._objects_changed: set[str] = set()
         self._counted: set[int] = set()
         self._defined: set[int] = set()
         self._gone: list[int] = []
-        self._is_new = {"stores": False, "server": False}
+        self._is_new = {"stores": False, "server": False, "kubernetes": False}
         self._log: deque[Frame] = deque()
         self._log_bytes = 0
 
@@ -89,7 +95,8 @@ class Board:
     @property
     def has_changes(self) -> bool:
         """Whether something has changed since the newest frame."""
-        return bool(self._counted or self._defined or self._gone or any(self._is_new.values()))
+        changes = self._counted or self._defined or self._gone or self._objects_changed
+        return bool(changes or any(self._is_new.values()))
 
     def define(self, definition: Definition) -> None:
         """Add a queue, or replace its definition."""
@@ -132,6 +139,18 @@ class Board:
         """Replace the facts of the server."""
         self._set("server", server)
 
+    def set_kubernetes(self, facts: Mapping[str, Any]) -> None:
+        """Replace the facts of the watch of Queue objects. Without any, the server reads no objects."""
+        self._set("kubernetes", facts)
+
+    def set_object(self, queue_name: str, each: QueueObject | None) -> None:
+        """Replace the object of a queue, which there may be without the queue; None if there is none any more."""
+        if each:
+            self._objects[queue_name] = each
+        else:
+            self._objects.pop(queue_name, None)
+        self._objects_changed.add(queue_name)
+
     def _set(self, part: str, value: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
         if value != getattr(self, f"_{part}"):
             setattr(self, f"_{part}", value)
@@ -152,6 +171,10 @@ class Board:
             data["stores"] = self._stores
         if self._is_new["server"]:
             data["server"] = self._server
+        if self._is_new["kubernetes"]:
+            data["kubernetes"] = self._kubernetes
+        if self._objects_changed:
+            data["objects"] = [_object_columns(name, self._objects.get(name)) for name in sorted(self._objects_changed)]
         if self._gone:
             data["gone"] = self._gone
         if self._defined:
@@ -160,7 +183,7 @@ class Board:
             data["counts"] = [[row, *self._numbers[row]] for row in sorted(self._counted)]
         self.number += 1
         event = self._event(data)
-        self._counted, self._defined, self._gone = set(), set(), []
+        self._counted, self._defined, self._gone, self._objects_changed = set(), set(), [], set()
         self._is_new = dict.fromkeys(self._is_new, False)
         self._keep(Frame(self.number, event))
         return event
@@ -189,6 +212,8 @@ class Board:
                 "at": at,
                 "stores": self._stores,
                 "server": self._server,
+                "kubernetes": self._kubernetes,
+                "objects": _packed(list(self._objects.values())),
                 "row": [row for row, _ in present],
                 **dict(zip(DEFINED, _transposed([_columns(each) for _, each in present], len(DEFINED)), strict=True)),
                 **dict(zip(Numbers._fields, _transposed(numbers, len(Numbers._fields)), strict=True)),
@@ -215,6 +240,26 @@ def _columns(definition: Definition | None) -> list[Any]:
     if definition and definition.name:
         values[0] = ""
     return values
+
+
+OBJECT = ("name", "generation", "observed", "since", "deleting", "conditions")
+"""The columns of an object, in the order in which frames have them."""
+
+
+def _object_columns(queue_name: str, each: QueueObject | None) -> list[Any]:
+    """Return the values of the columns: only the name if there is no such object any more."""
+    if each is None:
+        return [queue_name]
+    return [queue_name, each.generation, each.observed, each.since, each.is_deleting, each.conditions]
+
+
+def _packed(objects: Sequence[QueueObject]) -> dict[str, Any]:
+    """Return objects with a list for each column. Conditions are indices, because most objects have the same ones."""
+    states: dict[Any, int] = {}
+    rows = [_object_columns(each.queue_name, each) for each in objects]
+    for row in rows:
+        row[-1] = states.setdefault(row[-1], len(states))
+    return {"states": list(states), **dict(zip(OBJECT, _transposed(rows, len(OBJECT)), strict=True))}
 
 
 def _transposed(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:

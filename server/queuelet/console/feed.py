@@ -9,12 +9,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from time import time_ns
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 import structlog
 
 from queuelet.console.board import Board, Definition, Numbers
+from queuelet.console.object_watch import ObjectWatch
+from queuelet.console.queue_objects import QueueObject
 from queuelet.console.source import Source, SourceLost
 from queuelet.v1 import queue_pb2 as pb
 
@@ -49,9 +52,22 @@ class BoardReset(Exception):  # it is no error: the reader has to begin again
 class Feed:
     """The board of a process, and its readers."""
 
-    def __init__(self, source: Source) -> None:
-        """Make the feed of a server. It reads nothing before the first reader comes."""
+    def __init__(
+        self,
+        source: Source,
+        objects: ObjectWatch | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Make the feed of a server. It reads nothing before the first reader comes.
+
+        Args:
+            source: reads the server.
+            objects: reads the Queue objects of a cluster; None if there are none to show.
+            facts: more facts of the server for browsers.
+        """
         self._source = source
+        self._objects = objects
+        self._facts = facts
         self._board = _new_board()
         self._readers = 0
         self._task: asyncio.Task[None] | None = None
@@ -148,15 +164,14 @@ class Feed:
 
     async def _run(self) -> None:
         """Fill the board and publish frames, until no reader has looked for a while."""
-        watching = asyncio.create_task(self._watch())
-        counting = asyncio.create_task(self._stats())
+        tasks = [asyncio.create_task(each) for each in (self._watch(), self._stats(), self._follow_objects())]
         try:
             await self._publish()
         finally:
             self._complete.clear()
-            watching.cancel()
-            counting.cancel()
-            await asyncio.gather(watching, counting, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _publish(self) -> None:
         loop = asyncio.get_running_loop()
@@ -191,10 +206,31 @@ class Feed:
         """Note that the board has changed. A board that replaces another one counts once it is complete."""
         if is_complete and self._board is not board:
             board.set_server(self._server)
+            if self._objects:
+                board.set_kubernetes(self._objects.facts)
+                for each in self._objects.objects:
+                    board.set_object(each.queue_name, each)
             self._board = board
             self._wake(b"")  # readers of the old board have to begin again
             self._complete.set()
         if board is self._board:
+            self._dirty.set()
+
+    async def _follow_objects(self) -> None:
+        """Follow the Queue objects, if the server reads any. Whatever happens, the queues are shown."""
+        if self._objects:
+            try:
+                await self._objects.run(self._object_changed, self._objects_noted)
+            except Exception:  # a defect of ours
+                log.exception("console watch of queue objects failed")
+
+    def _object_changed(self, queue_name: str, each: QueueObject | None) -> None:
+        self._board.set_object(queue_name, each)
+        self._dirty.set()
+
+    def _objects_noted(self) -> None:
+        if self._objects:
+            self._board.set_kubernetes(self._objects.facts)
             self._dirty.set()
 
     async def _stats(self) -> None:
@@ -206,6 +242,7 @@ class Feed:
                     "started": stats.started.ToMilliseconds(),
                     "memory": stats.memory_bytes,
                     "watermark": stats.memory_watermark_bytes,
+                    **self._facts,
                 }
                 self._board.set_server(self._server)
                 self._dirty.set()

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from queuelet.console import assets
 from queuelet.console.feed import BoardReset, Feed
+from queuelet.console.object_watch import ObjectWatch
 from queuelet.console.source import Source, SourceLost
 from queuelet.errors import InvalidArgument
 from queuelet.rest.calls import USUAL_SECONDS, Caller
@@ -37,15 +38,24 @@ _MOST_DIGITS = 15
 class ConsoleHandlers:
     """The routes of the console."""
 
-    def __init__(self, caller: Caller, connections: HttpConnections) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        connections: HttpConnections,
+        objects: ObjectWatch | None = None,
+        *,
+        hides_payloads: bool = False,
+    ) -> None:
         """Make the handlers.
 
         Args:
             caller: makes and authorizes calls.
             connections: notes which connections are in use.
+            objects: reads the Queue objects of a cluster; None if there are none to show.
+            hides_payloads: whether pages have to do without payloads.
         """
         self._source = Source(caller)
-        self._feed = Feed(self._source)
+        self._feed = Feed(self._source, objects, {"hidesPayloads": hides_payloads})
         self._connections = connections
         self._packed: tuple[str, bytes] = ("", b"")
 

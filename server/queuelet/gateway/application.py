@@ -15,10 +15,12 @@ from aiohttp.typedefs import Handler, Middleware
 from queuelet.bounds import Bounds
 from queuelet.console.api_page import ApiPage
 from queuelet.console.handlers import ConsoleHandlers
+from queuelet.console.object_watch import ObjectWatch
 from queuelet.gateway.headers import add_headers
 from queuelet.gateway.protocol import GatewayProtocol
 from queuelet.rest.calls import Caller
 from queuelet.rest.handlers import RestHandlers, refused
+from queuelet.rest.hidden_payloads import HiddenPayloads
 from queuelet.rest.refusals import foreign, no_such_path, plain, wrong_verb
 from queuelet.web.connections import HttpConnections
 from queuelet.web.guard import refuse_web_pages
@@ -47,6 +49,9 @@ class GatewayPort(HttpPort):
         shutdown_timeout: float = 1.0,
         outermost: Iterable[Middleware] = (),
         more: Iterable[web.AbstractRouteDef] = (),
+        objects: ObjectWatch | None = None,
+        has_console: bool = True,
+        hides_payloads: bool = False,
     ) -> None:
         """Prepare the port; `listen` opens it.
 
@@ -59,10 +64,15 @@ class GatewayPort(HttpPort):
             shutdown_timeout: seconds that requests get at a shutdown.
             outermost: middlewares around all others.
             more: routes that only this process has.
+            objects: reads the Queue objects of a cluster for the console; None if there are none to show.
+            has_console: whether to serve the console too.
+            hides_payloads: whether calls that look at messages return the sizes of payloads instead of payloads.
         """
-        console = ConsoleHandlers(caller, connections)
+        if hides_payloads:
+            caller = HiddenPayloads(caller)
+        console = ConsoleHandlers(caller, connections, objects, hides_payloads=hides_payloads) if has_console else None
         super().__init__(
-            [*_routes(caller, connections, bounds), *console.routes(), *more],
+            [*_routes(caller, connections, bounds), *(console.routes() if console else ()), *more],
             connections,
             middlewares=[
                 *outermost,
@@ -76,7 +86,8 @@ class GatewayPort(HttpPort):
             auto_decompress=False,
         )
         self.application.on_response_prepare.extend((add_headers, _allow_origin))
-        self.application.on_shutdown.append(console.close)
+        if console:
+            self.application.on_shutdown.append(console.close)
 
 
 def _routes(caller: Caller, connections: HttpConnections, bounds: Bounds) -> list[web.AbstractRouteDef]:

@@ -17,6 +17,8 @@ from queuelet.addresses import reason_of, split_address
 from queuelet.bounds import Bounds, fitting
 from queuelet.certificates import FileFigures
 from queuelet.clock import CLOCK, now_ns
+from queuelet.console.kubernetes import Account
+from queuelet.console.object_watch import ObjectWatch
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.manager import Manager
 from queuelet.core.storage import Store
@@ -101,6 +103,21 @@ class Settings:
     cors: tuple[str, ...] = ()
     """Origins of other sites whose pages may use the gateway."""
 
+    no_console: bool = False
+    """Whether the gateway serves the REST API without the console."""
+
+    hide_payloads: bool = False
+    """Whether the gateway returns the sizes of payloads instead of payloads when messages are browsed or tailed."""
+
+    queue_objects: Path | None = None
+    """The folder with the token of a Pod's ServiceAccount; if None, the console shows no Queue objects."""
+
+    queue_objects_namespaces: tuple[str, ...] = ()
+    """The namespaces whose Queue objects the console shows; empty for all."""
+
+    queue_objects_class: str = "default"
+    """The queue class of the Queue objects that the console shows."""
+
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
@@ -180,6 +197,9 @@ class Server:
             hosts=settings.http_hosts,
             origins=settings.cors,
             shutdown_timeout=settings.grace,
+            objects=_object_watch(settings),
+            has_console=not settings.no_console,
+            hides_payloads=settings.hide_payloads,
         )
         self._stop = asyncio.Event()
         self.port = 0
@@ -355,6 +375,19 @@ def _grpc_address(address: str) -> str:
 
 def _is_loopback(address: str) -> bool:
     return split_address(address)[0] in {"localhost", "127.0.0.1", "::1"}
+
+
+def _object_watch(settings: Settings) -> ObjectWatch | None:
+    """Return what reads Queue objects for the console; None if there is nothing to read.
+
+    Raises:
+        ValueError: this process is not in a Pod.
+    """
+    if settings.queue_objects is None:
+        return None
+    account = Account.of_pod(settings.queue_objects)
+    namespaces, queue_class = settings.queue_objects_namespaces, settings.queue_objects_class
+    return ObjectWatch(account, namespaces=namespaces, queue_class=queue_class)
 
 
 def _tls_files(settings: Settings) -> TlsFiles | None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.console import board as boards
-from queuelet.console.board import DEFINED, Board, Definition, Numbers
+from queuelet.console.board import DEFINED, OBJECT, Board, Definition, Numbers
+from queuelet.console.queue_objects import Condition, QueueObject
 
 NOW = 1_800_000_000_000
 
@@ -165,3 +166,54 @@ def test_ten_thousand_queues_that_all_changed_make_a_frame_of_less_than_a_mebiby
     for i in range(10_000):
         board.count(f"q{i}", Numbers(ready=1_234, leased=12, added=1_234_567, removed=1_233_333, oldest=NOW))
     assert len(board.frame(NOW)) < 1024 * 1024
+
+
+# Queue objects
+
+
+def queue_object(name: str, generation: int) -> QueueObject:
+    return QueueObject(
+        namespace="shop",
+        name=name,
+        generation=generation,
+        observed=1,
+        since=NOW,
+        is_deleting=False,
+        conditions=(Condition("Ready", "False", "NotOwner", f"reason {generation % 2}"),),
+    )
+
+
+def objects_of(snapshot: bytes) -> dict[str, list[Any]]:
+    """Return the objects of a snapshot, by the names of their queues."""
+    packed = json.loads(snapshot)["objects"]
+    rows = list(zip(*(packed[column] for column in OBJECT), strict=True))
+    return {name: [*rest, packed["states"][state]] for name, *rest, state in rows}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["set", "remove", "frame"]), st.integers(0, 3), st.integers(1, 4))))
+def test_a_snapshot_with_the_frames_after_it_has_the_objects_of_a_later_snapshot(
+    changes: Sequence[tuple[str, int, int]],
+) -> None:
+    board = Board("b")
+    seen = objects_of(board.snapshot(NOW))
+    for what, which, value in [*changes, ("frame", 0, 0)]:
+        name = f"q{which}"
+        if what != "frame":
+            board.set_object(f"shop.{name}", queue_object(name, value) if what == "set" else None)
+            continue
+        for _, frame in events(board.frame(NOW)):
+            for name, *rest in frame.get("objects", []):
+                if rest:
+                    seen[name] = rest
+                else:
+                    seen.pop(name, None)
+    assert seen == objects_of(board.snapshot(NOW))
+
+
+def test_a_frame_says_what_is_known_of_the_watch_of_objects() -> None:
+    board = Board("b")
+    assert json.loads(board.snapshot(NOW))["kubernetes"] is None
+    board.set_kubernetes({"problem": "forbidden"})
+    [(_, frame)] = events(board.frame(NOW))
+    assert frame["kubernetes"] == {"problem": "forbidden"}
+    assert not board.has_changes

@@ -10,6 +10,8 @@ import pytest
 
 from queuelet.console import feed as feeds
 from queuelet.console.feed import BoardReset, Feed
+from queuelet.console.object_watch import Changed, ObjectWatch
+from queuelet.console.queue_objects import ObjectTable, queue_object_of
 from queuelet.console.source import Source, SourceLost
 from queuelet.v1 import queue_pb2 as pb
 
@@ -171,3 +173,53 @@ async def test_closing_ends_all_streams() -> None:
 async def _drain(reader: Any) -> None:  # noqa: ANN401  # an async generator
     async for _ in reader:
         pass
+
+
+class FakeObjects:
+    """A watch of Queue objects that sends what a test puts into it."""
+
+    def __init__(self) -> None:
+        self.objects = ObjectTable()
+        self.facts = {"problem": "", "cut": False, "listed": True}
+        self.runs = 0
+        self.changed: Changed | None = None
+
+    async def run(self, changed: Changed, noted: Callable[[], None]) -> None:
+        self.runs += 1
+        self.changed = changed
+        self.put("orders")
+        noted()
+        await asyncio.Event().wait()
+
+    def put(self, name: str) -> None:
+        each = queue_object_of({"metadata": {"namespace": "shop", "name": name}})
+        self.objects.put(each)
+        assert self.changed
+        self.changed(each.queue_name, each)
+
+
+async def test_objects_are_on_the_board_and_on_the_one_that_replaces_it() -> None:
+    source, objects = FakeSource(), FakeObjects()
+    feed = Feed(cast("Source", source), cast("ObjectWatch", objects))
+    board, number = await _position(feed)
+    reader = feed.frames(board, number)
+    await _next_with(reader, b"shop.orders")
+    source.end()
+    with pytest.raises(BoardReset):
+        await _drain(reader)
+    _, snapshot = await feed.snapshot()
+    assert b"shop.orders" in snapshot
+    assert b'"listed":true' in snapshot
+    assert objects.runs == 1
+    await feed.close()
+
+
+async def test_a_defect_in_the_watch_of_objects_leaves_the_queues_alone() -> None:
+    class Broken(FakeObjects):
+        async def run(self, changed: Changed, noted: Callable[[], None]) -> None:
+            raise RuntimeError("a defect")
+
+    feed = Feed(cast("Source", FakeSource()), cast("ObjectWatch", Broken()))
+    _, snapshot = await feed.snapshot()
+    assert b"q1" in snapshot
+    await feed.close()
