@@ -24,6 +24,7 @@ from queuelet.errors import StoreFailed
 from queuelet.stores.disk import backup
 from queuelet.stores.disk.data_dir import DATABASE, LOCK, LOG, DataDirLock
 from queuelet.stores.disk.database import inspecting
+from queuelet.stores.disk.remedies import NOT_SALVAGED, SALVAGE, SET_ASIDE
 from queuelet.stores.disk.schema import SEQ_BITS
 from support.disk_harness import DiskHarness
 from support.logged_process import clean_environment
@@ -410,24 +411,32 @@ def plant(harness: DiskHarness, statement: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "problem"),
+    ("statement", "problem", "remedy"),
     [
-        ("UPDATE tallies SET bytes = 1", "holds 10 messages of 87 bytes, but its counts say 10 of 1"),
-        ("DELETE FROM messages WHERE place & 15 = 3", "holds 9 messages of 78 bytes, but its counts say 10 of 87"),
-        ("DELETE FROM messages WHERE place & 15 = 10", "1 rows of ranks belong to no message"),
-        ("INSERT INTO messages VALUES (99 << 40, NULL, 0, x'')", "1 rows of messages belong to no queue"),
-        ("UPDATE answers SET number = 99", "1 rows of answers belong to no queue"),
-        ("UPDATE meta SET value = value", ""),
-        ("UPDATE messages SET own_id = x'41'", "1 IDs given by producers belong to several messages"),
-        ("DELETE FROM meta", "the store has no epoch"),
+        ("UPDATE tallies SET bytes = 1", "holds 10 messages of 87 bytes, but its counts say 10 of 1", NOT_SALVAGED),
+        (
+            "DELETE FROM messages WHERE place & 15 = 3",
+            "holds 9 messages of 78 bytes, but its counts say 10 of 87",
+            SALVAGE,
+        ),
+        ("DELETE FROM messages WHERE place & 15 = 10", "1 rows of ranks belong to no message", SALVAGE),
+        ("INSERT INTO messages VALUES (99 << 40, NULL, 0, x'')", "1 rows of messages belong to no queue", SALVAGE),
+        ("UPDATE answers SET number = 99", "1 rows of answers belong to no queue", SALVAGE),
+        ("UPDATE ranks SET checksum = 1", "a row of ranks is damaged", SET_ASIDE),
+        ("UPDATE meta SET value = value", "", ""),
+        ("UPDATE messages SET own_id = x'41'", "1 IDs given by producers belong to several messages", SALVAGE),
+        ("DELETE FROM meta", "the store has no epoch", NOT_SALVAGED),
     ],
 )
-def test_check_reports_problems(queuelet: Queuelet, harness: DiskHarness, statement: str, problem: str) -> None:
+def test_check_reports_problems_and_what_to_do(
+    queuelet: Queuelet, harness: DiskHarness, statement: str, problem: str, remedy: str
+) -> None:
     plant(harness, statement)
     ran = queuelet("check", "--data-dir", harness.folder)
     assert ran.code == bool(problem)
     assert problem in "\n".join(ran.json["problems"])
     assert bool(ran.json["problems"]) == bool(problem)
+    assert ran.json["remedy"] == remedy
 
 
 def test_check_finds_a_flipped_bit_in_the_tree_of_messages(queuelet: Queuelet, harness: DiskHarness) -> None:
@@ -465,6 +474,10 @@ def test_users_read_sentences_on_a_terminal(
     assert made.out.decode() == f"{tmp_path / 'copy.db'} holds 10 messages.\n"
     assert "copying ...\nreading every page ..." in made.err
     assert queuelet("check", "--data-dir", harness.folder).out.decode() == f"{harness.folder}: no damage found.\n"
+    plant(harness, "UPDATE ranks SET checksum = 1")
+    problem, what_to_do = queuelet("check", "--data-dir", harness.folder).out.decode().splitlines()
+    assert problem.startswith("a row of ranks is damaged")
+    assert what_to_do == f"What to do: {SET_ASIDE}."
 
 
 # Read-only folders

@@ -49,7 +49,7 @@ def fill_and_rot(harness: DiskHarness, seed: int) -> tuple[list[bytes], list[int
     messages.tally.next_seq = COUNT + 1
     harness.commit()
     harness.restart()
-    assert not list(check_store(harness.folder))
+    assert not check_store(harness.folder).problems
     harness.loop.run_until_complete(harness.store.close())
     path = harness.folder / DATABASE
     data = bytearray(path.read_bytes())
@@ -78,7 +78,7 @@ def test_looking_at_a_damaged_message_sets_nothing_aside(harness: DiskHarness) -
 @pytest.mark.parametrize("seed", range(soaked(20, 1_000)))
 def test_a_flipped_bit_is_found_and_the_message_is_set_aside_alone(harness: DiskHarness, seed: int) -> None:
     bodies, rotten = fill_and_rot(harness, seed)
-    found = list(check_store(harness.folder))
+    found = check_store(harness.folder).problems
     assert [text.partition(" of queue")[0] for text in found] == [f"message {each + 1}" for each in rotten]
     assert all(text.endswith("is damaged: its checksum is wrong") for text in found)
 
@@ -97,7 +97,7 @@ def test_a_flipped_bit_is_found_and_the_message_is_set_aside_alone(harness: Disk
     messages = harness.restart()
     assert (len(messages), messages.damaged) == (5, 10)
     assert messages.after(0, COUNT, 1 << 30) == good[:5]
-    found = list(check_store(harness.folder))
+    found = check_store(harness.folder).problems
     assert len(found) == 10, "check reports the damaged messages, whose bytes are still there, and no wrong counts"
     assert all("is damaged, and set aside: its checksum is wrong" in text for text in found)
     messages.append(messages.tally.next_seq, b"new")
@@ -195,7 +195,7 @@ def test_backup_and_restore_leave_damaged_messages_out_and_keep_their_neighbours
 ) -> None:
     copy, bodies, rotten = rotten_backup(harness, tmp_path, in_backup=in_backup)
     assert restore(copy, tmp_path / "new") == (COUNT - 10, 10 if in_backup else 0)
-    assert not list(check_store(tmp_path / "new"))
+    assert not check_store(tmp_path / "new").problems
     messages = harness.move_to(tmp_path / "new")
     good = [(seq, body) for seq, body in enumerate(bodies, 1) if seq - 1 not in rotten]
     assert list(zip(*messages.take_many(COUNT, 1 << 30), strict=True)) == good
@@ -346,7 +346,7 @@ def test_a_bit_that_flips_anywhere_in_a_page_of_messages_alters_none_and_hides_n
 ) -> None:
     """Including headers of pages and rows, and the page chains of long messages."""
     bodies = rot_pages(harness, seed, kind, within, sizes)
-    found = list(check_store(harness.folder))
+    found = check_store(harness.folder).problems
     delivered: dict[int, bytes] = {}
     damaged = 0
     try:

@@ -147,5 +147,5 @@ def test_a_killed_process_loses_nothing_it_kept_and_brings_nothing_back(
         # Mostly the next process opens the files that this one left; every tenth time they are checked.
         if number % 10 == 9:
             oracle.check(stored_in(folder))
-            assert not list(check_store(folder))
+            assert not check_store(folder).problems
     assert commits > KILLS // SPLIT // 4  # the processes did work

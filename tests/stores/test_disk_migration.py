@@ -111,7 +111,7 @@ def test_a_file_of_version_1_is_opened_with_all_it_holds(folder: Path) -> None:
     progress: list[str] = []
     before = opened(folder, progress)
     assert version_of(folder / DATABASE) == VERSION
-    assert not list(check_store(folder))
+    assert not check_store(folder).problems
     assert any("writing version 2: all 16 rows of messages" in each for each in progress)
     again = opened(folder, progress := [])
     assert not progress, "it is migrated once"
@@ -211,7 +211,7 @@ def test_a_damaged_file_of_an_older_version_is_refused_and_left_as_it_is(folder:
 
 
 def test_a_store_of_an_older_version_is_checked_and_backed_up_as_it_is(folder: Path, tmp_path: Path) -> None:
-    assert not list(check_store(folder))
+    assert not check_store(folder).problems
     assert back_up(folder, tmp_path / "copy.db").messages == 15
     assert version_of(tmp_path / "copy.db") == version_of(folder / DATABASE) == 1
 

@@ -158,7 +158,7 @@ class DiskMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.harness.commit()
-        assert list(check_store(self.harness.folder)) == []
+        assert check_store(self.harness.folder).problems == []
         self.harness.close()
 
     def may_have_become(self, kept: Kept, before: Kept) -> bool:

@@ -18,7 +18,9 @@ from queuelet.stores.disk.backup import back_up, restore
 from queuelet.stores.disk.check import check_store
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.database import StoreDamaged
+from queuelet.stores.disk.remedies import NOT_SALVAGED, SALVAGE, SET_ASIDE
 from queuelet.stores.disk.schema import PAGE_BYTES
+from support.commands import Cli
 from support.counts import soaked
 from support.disk_harness import DiskHarness
 
@@ -107,7 +109,7 @@ def test_a_page_of_random_bytes_alters_no_message_hides_none_and_raises_only_wha
     for _ in range(random.choice((1, 1, 3))):
         overwrite(path, random.choice(offsets), random)
     try:
-        found = list(check_store(harness.folder))
+        found = check_store(harness.folder).problems
     except StoreFailed as error:
         found = [error.message]
     copied = None
@@ -158,14 +160,103 @@ def test_a_store_without_damage_is_salvaged_whole(harness: DiskHarness, tmp_path
     assert back_up(harness.folder, tmp_path / "copy.db", salvage=True) == (COUNT, 0)
 
 
-@pytest.mark.parametrize("table", ["queues", "tallies", "ranks", "deliveries"])
-def test_damage_to_another_table_cannot_be_skipped(harness: DiskHarness, tmp_path: Path, table: str) -> None:
-    fill(harness, Random(2))
-    path = harness.folder / DATABASE
-    (offset, *_) = pages(path)[(table, "leaf")]
+def spoil(path: Path, table: str, kind: str = "leaf") -> None:
+    """Overwrite a page of a table or an index with random bytes."""
+    (offset, *_) = pages(path)[(table, kind)]
     data = bytearray(path.read_bytes())
     data[offset : offset + PAGE_BYTES] = Random(3).randbytes(PAGE_BYTES)
     path.write_bytes(data)
-    with pytest.raises(StoreDamaged, match=r"is damaged .*`queuelet restore`"):
-        back_up(harness.folder, tmp_path / "copy.db", salvage=True)
+
+
+NEEDED = ("meta", "queues", "tallies", "dropped", "damaged", "ranks", "deliveries")
+
+
+@pytest.mark.parametrize("table", NEEDED)
+def test_damage_to_a_table_that_all_messages_need_is_not_skipped(
+    harness: DiskHarness, tmp_path: Path, table: str
+) -> None:
+    fill(harness, Random(2))
+    spoil(harness.folder / DATABASE, table)
+    found = check_store(harness.folder)
+    assert f"the table {table} cannot be read" in found.problems
+    assert found.remedy == NOT_SALVAGED
+    for salvage in (False, True):
+        with pytest.raises(StoreDamaged, match=r"is damaged .*; restore an earlier backup") as refused:
+            back_up(harness.folder, tmp_path / "copy.db", salvage=salvage)
+        assert refused.value.message.endswith(NOT_SALVAGED)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "kind", "copied"),
+    [
+        ("messages", "leaf", (393, 7)),
+        ("messages", "internal", (0, COUNT)),
+        ("own_ids", "leaf", (COUNT, 0)),
+        ("answers", "leaf", (COUNT, 0)),
+        ("answers", "internal", (COUNT, 0)),
+        ("sqlite_autoindex_answers_1", "leaf", (COUNT, 0)),
+        ("sqlite_autoindex_queues_1", "leaf", (COUNT, 0)),
+    ],
+)
+def test_damage_that_can_be_skipped_is_salvaged_as_check_and_backup_advise(
+    harness: DiskHarness, tmp_path: Path, table: str, kind: str, copied: tuple[int, int]
+) -> None:
+    fill(harness, Random(2))
+    spoil(harness.folder / DATABASE, table, kind)
+    assert check_store(harness.folder).remedy == SALVAGE
+    if not table.startswith("sqlite_autoindex"):  # a copy does not read those
+        with pytest.raises(StoreDamaged, match="is damaged") as refused:
+            back_up(harness.folder, tmp_path / "copy.db")
+        assert refused.value.message.endswith(SALVAGE)
+    assert back_up(harness.folder, tmp_path / "copy.db", salvage=True) == copied
+    assert restore(tmp_path / "copy.db", harness.folder, force=True) == (copied[0], 0)
+    assert check_store(harness.folder) == ([], "")
+
+
+def test_single_damaged_messages_need_nothing_but_a_backup(harness: DiskHarness, tmp_path: Path) -> None:
+    bodies = fill(harness, Random(2))
+    path = harness.folder / DATABASE
+    data = path.read_bytes()
+    path.write_bytes(data.replace(bodies[7][-20:], bytes(20)))
+    problems, remedy = check_store(harness.folder)
+    assert len(problems) == 1
+    assert remedy == SET_ASIDE
+    assert back_up(harness.folder, tmp_path / "copy.db") == (COUNT - 1, 1)
+    assert len(served(harness, harness.folder)[0]) == COUNT - 1
+
+
+def test_commands_do_not_advise_each_other_in_a_circle_if_nothing_can_be_salvaged(
+    harness: DiskHarness, tmp_path: Path
+) -> None:
+    fill(harness, Random(2))
+    queuelet, data_dir = Cli(), ("--data-dir", str(harness.folder))
+    earlier, copy = str(tmp_path / "earlier.db"), str(tmp_path / "copy.db")
+    assert queuelet("backup", *data_dir, earlier).code == 0
+    spoil(harness.folder / DATABASE, "queues")
+    checked = queuelet("check", *data_dir)
+    assert checked.code == 1
+    assert "the table queues cannot be read" in checked.json["problems"]
+    assert checked.json["remedy"] == NOT_SALVAGED
+    for flags in ((), ("--salvage",)):
+        refused = queuelet("backup", *flags, *data_dir, copy)
+        assert refused.code == 1
+        assert refused.err.endswith(f"; {NOT_SALVAGED}\n")
+        assert "`queuelet check`" not in refused.err
+    assert queuelet("restore", "--force", *data_dir, earlier).json["messages"] == COUNT
+    checked = queuelet("check", *data_dir)
+    assert (checked.code, checked.json["problems"], checked.json["remedy"]) == (0, [], "")
+
+
+@pytest.mark.parametrize("beginning", [b"", b"not a database", b"SQLite format 3\0"])
+def test_check_of_a_file_that_cannot_be_opened_advises_an_earlier_backup(
+    harness: DiskHarness, tmp_path: Path, beginning: bytes
+) -> None:
+    fill(harness, Random(2))
+    queuelet, data_dir = Cli(), ("--data-dir", str(harness.folder))
+    (harness.folder / DATABASE).write_bytes(beginning and beginning.ljust(PAGE_BYTES, b"?"))
+    for command in (("check",), ("backup", "--salvage", str(tmp_path / "copy.db"))):
+        refused = queuelet(*command, *data_dir)
+        assert refused.code == 1
+        assert "; restore an earlier backup with `queuelet restore --force`, or move the folder away" in refused.err
+        assert "`queuelet check`" not in refused.err

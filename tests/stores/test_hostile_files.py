@@ -224,7 +224,7 @@ def test_a_backup_with_any_bytes_is_refused_or_the_restored_store_is_undamaged(
         assert not (tmp_path / "new" / DATABASE).exists()
         assert "\n" not in refused
         return
-    assert not list(check_store(tmp_path / "new"))
+    assert not check_store(tmp_path / "new").problems
     harness.loop.run_until_complete(harness.store.close())
     harness.folder = tmp_path / "new"
     harness.store = harness.restarted()

@@ -39,7 +39,7 @@ data_dir_option = click.option(
 @click.option(
     "--salvage",
     is_flag=True,
-    help="If pages of messages are damaged, copy the messages that can be read, instead of nothing.",
+    help="If pages of messages or of saved responses are damaged, copy what can be read, instead of nothing.",
 )
 def backup(data_dir: Path, file: Path, *, salvage: bool) -> None:
     """Back up the present state of a store to one file.
@@ -50,8 +50,9 @@ def backup(data_dir: Path, file: Path, *, salvage: bool) -> None:
     the name of the backup and .unfinished; these can be deleted.
 
     Every row is verified by its checksum. Damaged messages are left out, and their number is printed. If more than
-    single messages are damaged, the command fails. With --salvage, it skips what cannot be read in the table of the
-    messages; damage to another table, such as that of the queues, cannot be skipped.
+    single messages are damaged, the command fails, and says what helps. With --salvage, it skips what cannot be read in
+    the tables of messages and of saved responses; damage to another table, such as that of the queues, cannot be
+    skipped, and needs an earlier backup.
     """
     with _tidied_on_sigterm():
         copied = _stores("backup").back_up(data_dir, file, _say, salvage=salvage)
@@ -93,13 +94,13 @@ def restore(data_dir: Path, file: Path, *, force: bool) -> None:
 )
 @data_dir_option
 def check(data_dir: Path) -> None:
-    """Check a store for damage, and print each problem. Exits with 1 if there is one.
+    """Check a store for damage, and print each problem and what to do. Exits with 1 if there is one.
 
     Reads every page of the database. A server may keep running on it. The data folder may be mounted read-only.
     """
-    problems = list(_stores("check").check_store(data_dir, _say))
-    text = "\n".join(problems) if problems else f"{data_dir}: no damage found."
-    _show(text, {"data_dir": str(data_dir), "problems": problems})
+    problems, remedy = _stores("check").check_store(data_dir, _say)
+    text = "\n".join([*problems, f"What to do: {remedy}."]) if problems else f"{data_dir}: no damage found."
+    _show(text, {"data_dir": str(data_dir), "problems": problems, "remedy": remedy})
     if problems:
         raise click.exceptions.Exit(REFUSED)
 

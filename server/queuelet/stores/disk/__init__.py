@@ -13,7 +13,7 @@ of messages at the head of the queue (`window.py`).
 a file, `migrations.py` migrates one of an older version, and `loading.py` loads a store when it is opened.
 `data_dir.py` has the files of the data folder, `reserve.py` the disk space that is released when the disk is full,
 `reclaim.py` deletes and vacuums in the background, `stats.py` has the statistics. `check.py`, `copying.py` and
-`backup.py` implement `queuelet check`, `backup` and `restore`.
+`backup.py` implement `queuelet check`, `backup` and `restore`, and `remedies.py` decides which of them helps.
 """
 
 from queuelet.stores.disk.damaged import DamagedStore

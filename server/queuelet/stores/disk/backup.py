@@ -18,7 +18,7 @@ from queuelet.stores.disk.data_dir import DATABASE, LOCK, SQLITE_SUFFIXES, DataD
 from queuelet.stores.disk.database import (
     BUSY_TIMEOUT_MS,
     DAMAGE,
-    REMEDY,
+    NEEDS_BACKUP,
     damage_of,
     explained,
     get_meta,
@@ -31,6 +31,7 @@ from queuelet.stores.disk.database import (
     version_of,
 )
 from queuelet.stores.disk.loading import MOST_TOKEN, TOKENS, load_store
+from queuelet.stores.disk.remedies import SALVAGE, backing_up
 from queuelet.stores.disk.rows import checked_int
 from queuelet.stores.disk.schema import VERSION
 
@@ -55,7 +56,8 @@ def back_up(folder: Path, target: Path, progress: Progress = _ignore_progress, *
         folder: the data folder.
         target: the file to create.
         progress: called with a text for users before each step.
-        salvage: whether to copy what can be read if pages of messages are damaged, instead of nothing.
+        salvage: whether to copy what can be read if pages of messages or of saved responses are damaged, instead of
+            nothing.
 
     Returns:
         How many messages the copy has, and how many damaged ones were left out.
@@ -70,9 +72,9 @@ def back_up(folder: Path, target: Path, progress: Progress = _ignore_progress, *
     # Another backup to the same name may be running, even in another container.
     unfinished = target.with_name(f"{target.name}.unfinished-{uuid4().hex[:8]}")
     with explained(target), _finishing(unfinished, target):
-        with inspecting(path) as connection:
+        with inspecting(path) as connection, backing_up(connection, path, salvage=salvage):
             copied = _copy(connection, unfinished, target, progress, salvage=salvage)
-        _require_whole(unfinished, path, REMEDY, progress)
+        _require_whole(unfinished, path, NEEDS_BACKUP if salvage else SALVAGE, progress)
         _require_free(target)
     return copied
 

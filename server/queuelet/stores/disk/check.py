@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.database import get_meta, inspecting, one_line, value
+from queuelet.stores.disk.remedies import remedy_for
 from queuelet.stores.disk.rows import FAR
 from queuelet.stores.disk.schema import SEQ_BITS
 from queuelet.stores.disk.verified_rows import TABLES, Damage, read_messages, read_rows
@@ -31,10 +34,17 @@ def _ignore_progress(_: str) -> None:
     pass
 
 
-def check_store(folder: Path, progress: Progress = _ignore_progress) -> Iterator[str]:
-    """Yield a text for each problem of the store in a folder.
+class Checked(NamedTuple):
+    """The result of a check."""
 
-    The folder may be read-only.
+    problems: list[str]
+    """A text for each problem."""
+    remedy: str
+    """What to do about them, empty if there are none."""
+
+
+def check_store(folder: Path, progress: Progress = _ignore_progress) -> Checked:
+    """Check the store in a folder, which may be read-only.
 
     Args:
         folder: the data folder.
@@ -47,12 +57,26 @@ def check_store(folder: Path, progress: Progress = _ignore_progress) -> Iterator
     if not path.exists():
         raise StoreFailed(f"there is no store in {folder}: it has no file {DATABASE}")
     with inspecting(path) as connection:
+        of_file: list[str] = []
+        of_rows: list[str] = []
         try:
-            yield from check_database(connection, progress)
+            of_file.extend(check_database(connection, progress))
             progress("comparing checksums")
-            yield from damaged_rows(connection)
+            of_rows.extend(damaged_rows(connection))
         except apsw.CorruptError as error:
-            yield f"the file is damaged: {error}"
+            of_file += [f"the file is damaged: {error}", *_unreadable_tables(connection)]
+        problems = of_file + of_rows
+        return Checked(problems, remedy_for(connection, is_file_damaged=bool(of_file)) if problems else "")
+
+
+def _unreadable_tables(connection: apsw.Connection) -> Iterator[str]:
+    """Yield a text for each table with a page that cannot be read."""
+    for table in ("messages", "damaged", *TABLES):
+        try:
+            with closing(connection.execute(f"SELECT count(*) FROM {table} NOT INDEXED")) as rows:  # noqa: S608
+                rows.fetchall()
+        except apsw.CorruptError:
+            yield f"the table {table} cannot be read"
 
 
 def require_whole(connection: apsw.Connection, is_cancelled: Callable[[], bool]) -> None:

@@ -38,14 +38,14 @@ def copy_sound(source: apsw.Connection, path: Path, *, salvage: bool = False) ->
     Args:
         source: the database to copy.
         path: the file to write.
-        salvage: whether to skip pages of the messages' table that cannot be read, and to correct the counts.
+        salvage: whether to skip damaged pages of messages and of saved responses, and to correct the counts.
 
     Raises:
         apsw.CorruptError: the source has damage beyond that of single messages; with `salvage`, in another table.
         apsw.Error: the disk failed, or is full.
     """
     with _one_state(source), closing(make_empty(path, None)) as new:
-        loaded = load_store(source, reads_messages=not salvage)
+        loaded = load_store(source, salvages=salvage)
         copied = (_Salvage if salvage else _Copy)(source, new, loaded).run()
         new.execute("COMMIT")
     return copied
@@ -95,7 +95,7 @@ class _Copy:
                     if row and place not in left_out and not self._is_dropped(place) and self._has_message(place)
                 ),
             )
-        responses = (row for _, row in read_rows(self._source, "answers") if row and row[0] not in self._dropped)
+        responses = (row for _, row in self._rows_of_responses() if row and row[0] not in self._dropped)
         self._insert("answers (number, key, until, answer, checksum)", (response_row(*row) for row in responses))
         return Copied(sum(self._counts.values()), self._count_left_out())
 
@@ -108,6 +108,9 @@ class _Copy:
 
     def _rows_of_messages(self) -> Iterator[tuple[int, bytes | Damage, bytes | None]]:
         return read_messages(self._source, 0, FAR)
+
+    def _rows_of_responses(self) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
+        return read_rows(self._source, "answers")
 
     def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         statement = ""
@@ -169,6 +172,11 @@ class _Salvage(_Copy):
         # Queue by queue, so that a damaged page costs no messages of other queues than those on it.
         for number in sorted(self._counts):
             yield from readable_messages(self._source, first_place(number), end_place(number))
+
+    def _rows_of_responses(self) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
+        # They serve retries within a minute, so what follows a damaged page is not searched for.
+        with suppress(apsw.CorruptError):
+            yield from read_rows(self._source, "answers")
 
     def _count_left_out(self) -> int:
         return max(sum(self._missing().values()), len(self._damaged)) + len(self._set_aside)

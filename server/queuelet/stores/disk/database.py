@@ -18,10 +18,13 @@ from queuelet.stores.disk.migrations import Progress, make_empty, migrate, read_
 from queuelet.stores.disk.rows import meta_row
 from queuelet.stores.disk.schema import APPLICATION_ID, VERSION
 
-REMEDY = (
-    "restore a backup with `queuelet restore`, see what is wrong with `queuelet check`, copy what can be read with "
-    "`queuelet backup --salvage`, or move the folder away to start with an empty store"
+NEEDS_BACKUP = (
+    "restore an earlier backup with `queuelet restore --force`, or move the folder away to start with an empty store"
 )
+"""What to do with a file from which nothing can be read."""
+
+REMEDY = "see what is wrong and what helps with `queuelet check`, or restore an earlier backup with `queuelet restore`"
+"""What to do with a file that a server cannot use."""
 
 DAMAGE = (apsw.NotADBError, apsw.CorruptError)
 """The errors of SQLite that report damage in the file and not a failing disk."""
@@ -119,7 +122,7 @@ def open_for_reading(path: Path, *, vfs: str | None = None, remedy: str = REMEDY
 
 
 @contextmanager
-def inspecting(path: Path, remedy: str = REMEDY) -> Iterator[apsw.Connection]:
+def inspecting(path: Path, remedy: str = NEEDS_BACKUP) -> Iterator[apsw.Connection]:
     """Open a database of ours, with its log, to check or copy it, even in a read-only folder.
 
     SQLite needs a log and a shared memory file next to the database even for reading, and creates them. If it cannot,
@@ -184,15 +187,19 @@ def set_meta(connection: apsw.Connection, name: str, content: str | int) -> None
     connection.execute("REPLACE INTO meta VALUES (?, ?, ?)", meta_row(name, content))
 
 
+def damaged(path: Path, error: Exception, remedy: str) -> StoreDamaged:
+    """Return the error for damage that SQLite or the decoding of a text found in a file."""
+    found = "a text in it is not UTF-8" if isinstance(error, UnicodeDecodeError) else one_line(error)
+    return StoreDamaged(f"{path} is damaged ({found}); {remedy}")
+
+
 @contextmanager
 def explained(path: Path, remedy: str = REMEDY) -> Iterator[None]:
     """Turn errors of SQLite and of the system into `StoreFailed` with the path; `StoreDamaged` has the remedy too."""
     try:
         yield
-    except DAMAGE as error:
-        raise StoreDamaged(f"{path} is damaged ({one_line(error)}); {remedy}") from error
-    except UnicodeDecodeError as error:
-        raise StoreDamaged(f"{path} is damaged (a text in it is not UTF-8); {remedy}") from error
+    except (*DAMAGE, UnicodeDecodeError) as error:
+        raise damaged(path, error, remedy) from error
     except (apsw.Error, OSError) as error:
         raise StoreFailed(f"{path} cannot be used: {error}") from error
 
@@ -309,7 +316,7 @@ def _make(path: Path, vfs: str | None) -> None:
     """Create an empty store under a temporary name, and rename it once it is complete."""
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
-        raise StoreFailed(f"{path} is missing, but its log {log.name} exists; {REMEDY}")
+        raise StoreFailed(f"{path} is missing, but its log {log.name} exists; {NEEDS_BACKUP}")
     unfinished = path.with_suffix(".new")
     connection = make_empty(unfinished, vfs)
     try:

@@ -99,14 +99,15 @@ def load_to_serve(connection: apsw.Connection) -> LoadedStore:
     return loaded
 
 
-def load_store(connection: apsw.Connection, *, reads_messages: bool = True) -> LoadedStore:
+def load_store(connection: apsw.Connection, *, salvages: bool = False) -> LoadedStore:
     """Load the state of a store without changing it. Raises as `load_to_serve` does.
 
-    If `reads_messages` is false, it does not look at the messages themselves, because their table may be damaged. The
-    next sequence numbers may then be too low, and all queues count as having IDs from producers.
+    If `salvages` is true, it does not look at the messages and the saved responses themselves, because their tables may
+    be damaged. The next sequence numbers may then be too low, all queues count as having IDs from producers, and there
+    are no responses.
     """
     meta = _rows(connection, "meta")
-    queues = {queue.record.number: queue for queue in _load_queues(connection, reads_messages=reads_messages)}
+    queues = {queue.record.number: queue for queue in _load_queues(connection, salvages=salvages)}
     dropped = [number for (number,) in _rows(connection, "dropped").values()]
     if doubled := set(dropped) & set(queues):
         raise apsw.CorruptError(f"number {min(doubled)} belongs to a queue and is also marked for deletion")
@@ -124,7 +125,7 @@ def load_store(connection: apsw.Connection, *, reads_messages: bool = True) -> L
             highest_first_seq=_number(meta, "highest_first_seq", MOST_SEQ),
             queues=list(queues.values()),
             dropped=dropped,
-            damaged_responses=_load_responses(connection, queues),
+            damaged_responses=0 if salvages else _load_responses(connection, queues),
         )
     except _UNSOUND as error:
         raise apsw.CorruptError(f"the metadata of the store is invalid: {error}") from error
@@ -172,7 +173,7 @@ def _skip_numbers(connection: apsw.Connection, loaded: LoadedStore) -> None:
     set_meta(connection, "highest_first_seq", max((queue.tally.next_seq for queue in queues), default=highest))
 
 
-def _load_queues(connection: apsw.Connection, *, reads_messages: bool) -> Iterable[LoadedQueue]:
+def _load_queues(connection: apsw.Connection, *, salvages: bool) -> Iterable[LoadedQueue]:
     tallies = _rows(connection, "tallies")
     numbers: set[int] = set()
     for row in _rows(connection, "queues").values():
@@ -187,7 +188,7 @@ def _load_queues(connection: apsw.Connection, *, reads_messages: bool) -> Iterab
             raise apsw.CorruptError(f"two queues have the number {record.number}")
         numbers.add(record.number)
         has_own_ids = True
-        if reads_messages:
+        if not salvages:
             places = (first_place(record.number), end_place(record.number))
             last = value(connection, "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", *places)
             # A full group may have been sealed after a message was added and before `next_seq` was raised.
