@@ -60,11 +60,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
-    """Scale the timeout of each test for this machine: that of its mark, else that of pyproject.toml."""
-    usual = float(config.getini("timeout"))
+    """Scale the timeout of each test for this machine: that of its mark, else that of pyproject.toml.
+
+    `--timeout`, which a soak has, raises both.
+    """
+    usual, least = float(config.getini("timeout")), float(config.getoption("timeout") or 0)
     for item in items:
         mark = item.get_closest_marker("timeout")
-        seconds = float(mark.args[0]) if mark else usual
+        seconds = max(float(mark.args[0]) if mark else usual, least)
         item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
 
 

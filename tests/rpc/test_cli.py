@@ -235,6 +235,28 @@ def test_watch_prints_lines_until_it_is_interrupted(cli: Cli, rpc: Rpc, name: st
     assert (watch.returncode, err) == (0, b"")
 
 
+def test_watch_prints_a_queue_whole_when_only_its_counts_have_changed(cli: Cli, rpc: Rpc) -> None:
+    """And a queue of the snapshot once, though its counts come apart."""
+    tag = (unique_name(), "counted")
+    name = rpc.new_queue(unique_name(), tags=[tag]).name
+    watch = cli.start("watch", "-l", tag[0], stdout=subprocess.PIPE)
+    assert watch.stdout is not None
+    news = map(json.loads, watch.stdout)
+    snapshot = [each["queue"] for each in iter(lambda: next(news), {"snapshotComplete": True}) if "queue" in each]
+    assert snapshot == [cli("get", name).json["queue"]]
+    rpc.add(name, b"x")
+    assert next(news)["queue"] == cli("get", name).json["queue"]
+    plain = cli.start("watch", "-l", tag[0], "-o", "table", stdout=subprocess.PIPE)
+    assert plain.stdout is not None
+    assert plain.stdout.readline().decode() == f"{name}  1 ready, 0 delayed, 0 leased, 0 dead\n"
+    rpc.pop(name)
+    assert plain.stdout.readline().decode() == f"{name}  0 ready, 0 delayed, 0 leased, 0 dead\n"
+    for each in (watch, plain):
+        each.send_signal(signal.SIGINT)
+        each.communicate(timeout=PATIENCE)
+        assert each.returncode == 0
+
+
 def test_watch_exits_with_3_when_the_server_stops() -> None:
     """So that a script can watch again."""
     with ServerProcess() as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,10 +10,11 @@ import pytest
 from queuelet.client import Client
 from queuelet.errors import InvalidArgument
 from queuelet.v1 import queue_pb2 as pb
-from support.both_stores import STORES, both, client, new_queue, rpc
+from support.both_stores import STORES, both, cli, client, new_queue, rpc, store
+from support.commands import Cli, assert_failed
 from support.rpc import Refused, Rpc, eventually
 
-__all__ = ["both", "client", "rpc"]
+__all__ = ["both", "cli", "client", "rpc", "store"]
 
 
 def history(rpc: Rpc, queue: str) -> pb.GetHistoryResponse:
@@ -61,3 +63,33 @@ async def test_the_client_returns_points_as_values(client: Client) -> None:
     assert not (await client.history(queue.id, after=datetime.now(UTC) + timedelta(days=1))).points
     with pytest.raises(InvalidArgument, match="after"):
         await client.history(queue.id, after=datetime.max.replace(tzinfo=UTC))
+
+
+def test_the_command_draws_a_line_for_each_number(rpc: Rpc, cli: Cli, store: pb.Queue.Store) -> None:
+    queue = new_queue(rpc, store)
+    rpc.add_batch(queue, [b"x"] * 3)
+    rpc.pop(queue)
+    eventually(lambda: is_recorded(history(rpc, queue)), "a step has ended", timeout=30)
+    title, heading, ready, delayed, leased, dead, added, removed, *rest = (
+        cli("history", queue, "--last", "10m", "-o", "table").out.decode().splitlines()
+    )
+    assert re.fullmatch(rf"{queue}: [-0-9]+ [:0-9]+ to [-0-9]+ [:0-9]+ UTC, 20 s a bar", title)
+    assert heading.split() == ["LAST", "MOST"]
+    assert re.fullmatch(r"ready +[▁█]*█ +2 +2", ready)
+    for name, line in {"delayed": delayed, "leased": leased, "dead": dead}.items():
+        assert re.fullmatch(rf"{name} +▁+ +0 +0", line)
+    assert re.fullmatch(r"added/s +[▁█]+ +0\.\d +0\.\d", added)
+    assert re.fullmatch(r"removed/s +[▁█]+ +0\.\d +0\.\d", removed)
+    assert re.fullmatch(r"The history begins at [-0-9]+ [:0-9]+ UTC\.", rest[0])
+
+
+def test_the_command_prints_json(rpc: Rpc, cli: Cli, store: pb.Queue.Store) -> None:
+    queue = new_queue(rpc, store)
+    (point,) = cli("history", queue).json["points"]
+    assert point["messages"] == {"ready": "0", "delayed": "0", "leased": "0", "dead": "0"}
+    assert (point["enqueued"], point["removed"]) == ("0", "0")
+
+
+def test_the_command_says_what_is_wrong(cli: Cli) -> None:
+    assert_failed(cli("history", "no\x1b[2J"), 1, "cannot show the history of a queue: there is no queue no\\x1b[2J")
+    assert_failed(cli("history", "orders", "--last", "2d"), 2, "'--last'", "172800.0 is not in the range")

@@ -1,12 +1,11 @@
 """The real server does what its OpenAPI document says: schemathesis sends what it allows, and what it forbids.
 
-A soak sends 2,000 requests; otherwise it is a few of each operation.
+A soak sends 2,000 requests to one queue, and 2,000 that follow links; otherwise it is a few of each operation.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from urllib.parse import urlencode
 import pytest
 
 from queuelet.console.api_page import OPENAPI
+from support.counts import soaked
 from support.documents import ROOT
 from support.logged_process import clean_environment
 from support.patience import patient
@@ -26,13 +26,18 @@ from support.server_process import ServerProcess
 
 Json = dict[str, Any]
 
-IS_SOAK = os.environ.get("QUEUELET_SOAK") == "1"
+PER_OPERATION = soaked(2, 70)
+"""Requests for each operation, and series of requests that follow links."""
 
-PER_OPERATION = 70 if IS_SOAK else 2
-"""Requests for each operation; in a soak more than 2,000 in all."""
+LEAST_OF_QUEUE, LEAST_OF_LINKS = soaked(60, 2_000), soaked(5, 2_000)
+"""How many requests these are at least."""
 
-SEED = () if IS_SOAK else ("--seed", "1")
+PHASES = soaked("examples,fuzzing", "examples,coverage,fuzzing")
+
+SEED: tuple[str, ...] = soaked(("--seed", "1"), ())
 """Only a soak looks for new defects; the suite always sends the same requests."""
+
+SECONDS = soaked(250, 7_000)
 
 CONFIGURATION = """
 hooks = "support.openapi_checks"
@@ -99,7 +104,7 @@ def run(file: Path, server: ServerProcess, *options: str, configuration: str = "
         env={**clean_environment(), "PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
         text=True,
-        timeout=patient(7_000 if IS_SOAK else 250),
+        timeout=patient(SECONDS),
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -145,18 +150,21 @@ def executed(rest: Rest, verb: str, path: str, operation: Json) -> Answer:
     return rest.ask(verb, f"{path}?{urlencode(query)}" if query else path, body, headers={"Grpc-Timeout": "500m"})
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(SECONDS + 50)
 def test_requests_to_one_queue_get_what_the_document_says(file: Path, own_server: ServerProcess) -> None:
     name = unique_name()
     Rest(own_server.rest_url).new_queue(name=name)
-    phases = "examples,coverage,fuzzing" if IS_SOAK else "examples,fuzzing"
     # Without the operation that would end it for all others.
-    options = ("--phases", phases, "--exclude-operation-id", "DeleteQueue")
+    options = ("--phases", PHASES, "--exclude-operation-id", "DeleteQueue")
     sent = run(file, own_server, *options, configuration=f'[parameters]\n"path.queue_id" = "{name}"\n')
-    assert sent >= (2_000 if IS_SOAK else 60)
+    assert sent >= LEAST_OF_QUEUE
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(SECONDS + 50)
 def test_requests_that_follow_links_get_what_the_document_says(file: Path, own_server: ServerProcess) -> None:
     """Queues are created, and messages added, received and acknowledged, by the links of the document."""
-    assert run(file, own_server, "--phases", "stateful") > 0
+    sent = 0
+    while sent < LEAST_OF_LINKS:  # schemathesis ends after some 100 requests, whatever it is asked for
+        more = run(file, own_server, "--phases", "stateful")
+        assert more, "no link was followed"
+        sent += more

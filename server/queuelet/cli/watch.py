@@ -32,8 +32,9 @@ def watch(options: Options, selector: str) -> None:
     then {"queue": ...} for each new or changed queue, at most once a second if only its counts changed, and
     {"removed": {"id": ..., "name": ...}} for each queue that was deleted or is no longer selected.
     """
+    request = pb.WatchQueuesRequest(selector=selector, counts_apart=True)
     with connect(options) as server:
-        batches = server.stream("WatchQueues", pb.WatchQueuesRequest(selector=selector), pb.WatchQueuesResponse)
+        batches = server.stream("WatchQueues", request, pb.WatchQueuesResponse)
         try:
             if options.json:
                 _write_lines(batches)
@@ -45,16 +46,50 @@ def watch(options: Options, selector: str) -> None:
             return
 
 
+class WatchedQueues:
+    """The queues of a watch whose counts come apart from the definitions."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, pb.Queue] = {}
+        self._just_defined: set[str] = set()
+
+    def apply(self, batch: pb.WatchQueuesResponse) -> list[pb.Queue]:
+        """Apply a batch, and return the queues that are new or changed, whole."""
+        changed: list[pb.Queue] = []
+        for queue in batch.queues:
+            self.by_id[queue.meta.id] = queue
+            self._just_defined.add(queue.meta.id)
+            changed.append(queue)
+        for counts in batch.counts:
+            known = self.by_id.get(counts.id)
+            if known is None:
+                continue
+            # A definition has counts too, which the server repeats with the totals.
+            is_repeated = counts.id in self._just_defined and counts.messages == known.messages
+            self._just_defined.discard(counts.id)
+            if not is_repeated:
+                queue = pb.Queue()
+                queue.CopyFrom(known)
+                queue.messages.CopyFrom(counts.messages)
+                self.by_id[counts.id] = queue
+                changed.append(queue)
+        for removed in batch.removed:
+            self.by_id.pop(removed.id, None)
+            self._just_defined.discard(removed.id)
+        return changed
+
+
 def _write_lines(batches: Iterator[pb.WatchQueuesResponse]) -> None:
+    queues = WatchedQueues()
     for batch in batches:
-        for event in _events(batch):
+        for event in _events(batch, queues.apply(batch)):
             write_line(event)
 
 
-def _events(batch: pb.WatchQueuesResponse) -> Iterator[dict[str, Any]]:
+def _events(batch: pb.WatchQueuesResponse, changed: list[pb.Queue]) -> Iterator[dict[str, Any]]:
     for store in batch.stores:
         yield {"store": to_json(store)}
-    for queue in batch.queues:
+    for queue in changed:
         yield {"queue": to_json(queue)}
     for removed in batch.removed:
         yield {"removed": to_json(removed)}
@@ -64,8 +99,9 @@ def _events(batch: pb.WatchQueuesResponse) -> Iterator[dict[str, Any]]:
 
 def _write_plainly(batches: Iterator[pb.WatchQueuesResponse]) -> None:
     """Write a line for each new, changed or removed queue, because the output is not a terminal."""
+    queues = WatchedQueues()
     for batch in batches:
-        for queue in batch.queues:
+        for queue in queues.apply(batch):
             counts = queue.messages
             states = f"{counts.ready} ready, {counts.delayed} delayed, {counts.leased} leased, {counts.dead} dead"
             write(f"{queue.name or queue.meta.id}  {states}\n".encode())
@@ -79,12 +115,10 @@ def _show_live(batches: Iterator[pb.WatchQueuesResponse]) -> None:
 
     from queuelet.cli import tables  # noqa: PLC0415
 
-    queues: dict[str, pb.Queue] = {}
+    queues = WatchedQueues()
     screen = tables.console()
     with Live(console=screen, auto_refresh=False) as live:
         for batch in batches:
-            queues.update((queue.meta.id, queue) for queue in batch.queues)
-            for removed in batch.removed:
-                queues.pop(removed.id, None)
+            queues.apply(batch)
             if not batch.stores:
-                live.update(tables.live(queues.values(), screen.height), refresh=True)
+                live.update(tables.live(queues.by_id.values(), screen.height), refresh=True)
