@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 from queuelet.bounds import Bounds
 from queuelet.console.api_page import ApiPage
 from queuelet.console.handlers import ConsoleHandlers
+from queuelet.console.sign_in import SignIn
 from queuelet.gateway.headers import add_headers
 from queuelet.gateway.protocol import GatewayProtocol
 from queuelet.rest.calls import Caller
@@ -61,14 +62,16 @@ class GatewayPort(HttpPort):
             more: routes that only this process has.
         """
         console = ConsoleHandlers(caller, connections)
+        sign_in = SignIn(caller)
         super().__init__(
-            [*_routes(caller, connections, bounds), *console.routes(), *more],
+            [*sign_in.routes(), *_routes(caller, connections, bounds), *console.routes(), *more],
             connections,
             middlewares=[
                 *outermost,
                 _errors,
                 refuse_web_pages(hosts, origins, refused=lambda why: refused(foreign(why)), pages=PAGES),
                 *([_cross_origin(frozenset(origins))] if origins else []),
+                sign_in.middleware,
             ],
             protocol=GatewayProtocol,
             shutdown_timeout=shutdown_timeout,
