@@ -169,6 +169,10 @@ bench: $(ASSETS) ## Run the benchmarks, with other queue servers
 bench-operator: ## Run the operator's benchmark, with a client that only writes and with NACK
 	$(UV) run --locked --all-extras --group bench python -m bench.control_loop $(ARGS)
 
+.PHONY: bench-console
+bench-console: $(READY) ## Measure what the console needs of a browser, with 10,000 queues: two minutes, with Chromium
+	$(RUN) python -m bench.console $(ARGS)
+
 .PHONY: run
 run: $(READY) binaries ## Start Kubernetes' API server, server and operator here, and the example queues
 	$(RUN) python -m examples.run_local $(ARGS)

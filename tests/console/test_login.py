@@ -1,4 +1,4 @@
-"""A server with a token: the page asks for it, and remembers it only as long as it is open."""
+"""A server with a token: the page asks for it once, and then has a session that no script can read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from support.browser import OpenPage
 from support.console_pages import row
@@ -34,22 +34,56 @@ def base(guarded: ServerProcess) -> str:
     return f"{guarded.rest_url}/"
 
 
+def _sign_in(page: Page, token: str) -> None:
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def _asks(page: Page) -> None:
+    expect(page.get_by_role("heading", name="This server needs a token")).to_be_visible()
+
+
 def test_the_right_token_opens_the_console(open_page: OpenPage) -> None:
     page = open_page()
-    expect(page.get_by_role("heading", name="This server needs a token")).to_be_visible()
-    page.get_by_label("Token").fill("wrong")
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="This server needs a token")).to_be_visible()
-    page.get_by_label("Token").fill(TOKEN)
-    page.get_by_role("button", name="Sign in").click()
+    _asks(page)
+    _sign_in(page, "wrong")
+    expect(page.get_by_role("alert")).to_have_text("This is not the server's token.")
+    _sign_in(page, TOKEN)
     expect(row(page, "behind.token")).to_be_visible()
     row(page, "behind.token").locator("a.name").click()
     expect(page.get_by_text("No ready messages.")).to_be_visible()
-    assert (
-        page.evaluate(
-            "JSON.stringify(Object.assign({}, localStorage, sessionStorage)) + document.cookie + location.href"
-        ).count(TOKEN)
-        == 0
+    page.get_by_role("button", name="Add message").click()
+    page.get_by_role("dialog").get_by_role("button", name="Add message").click()
+    expect(page.get_by_role("status").last).to_contain_text("was added")
+
+
+def test_a_session_lasts_over_a_reload_and_in_other_tabs_and_the_token_is_nowhere(open_page: OpenPage) -> None:
+    page = open_page()
+    other = open_page(context=0)
+    _asks(other)
+    _sign_in(page, TOKEN)
+    for each in (page, other):
+        expect(row(each, "behind.token")).to_be_visible()
+        each.reload()
+        expect(row(each, "behind.token")).to_be_visible()
+    kept = page.evaluate(
+        "JSON.stringify(Object.assign({}, localStorage, sessionStorage)) + document.cookie + location.href"
     )
+    assert TOKEN not in kept
+    (cookie,) = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
+    assert cookie["value"] not in kept
+
+
+def test_signing_out_ends_the_session_in_all_tabs(open_page: OpenPage) -> None:
+    page = open_page("#/server")
+    _sign_in(page, TOKEN)
+    expect(page.get_by_text("You are signed in with the server's token until")).to_be_visible()
+    other = open_page("#/queues", context=0)
+    expect(row(other, "behind.token")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    _asks(page)
+    _asks(other)
     page.reload()
-    expect(page.get_by_role("heading", name="This server needs a token")).to_be_visible()
+    _asks(page)
+    assert not page.context.cookies()

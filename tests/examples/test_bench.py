@@ -11,6 +11,7 @@ import pytest
 
 from support.documents import ROOT
 from support.patience import patient
+from tools.browser import why_not
 
 
 def bench(*arguments: str) -> str:
@@ -43,6 +44,15 @@ def test_the_server_is_measured_over_its_socket() -> None:
         "1",
     )
     assert "batch100-128B-1" in printed
+
+
+@pytest.mark.skipif(why_not() is not None, reason="needs Chromium")
+@pytest.mark.timeout(120)
+def test_the_console_is_measured_in_a_browser() -> None:
+    command = [sys.executable, "-m", "bench.console", "--queues=60", "--changes=20", "--seconds=0.2", "--rounds=1"]
+    printed = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, timeout=patient(110)).stdout
+    assert "at rest" in printed
+    assert "scrolling" in printed
 
 
 def test_the_cases_are_listed() -> None:

@@ -16,6 +16,7 @@ from queuelet.bounds import Bounds
 from queuelet.console.api_page import ApiPage
 from queuelet.console.handlers import ConsoleHandlers
 from queuelet.console.object_watch import ObjectWatch
+from queuelet.console.sign_in import SignIn
 from queuelet.gateway.headers import add_headers
 from queuelet.gateway.protocol import GatewayProtocol
 from queuelet.rest.calls import Caller
@@ -71,14 +72,21 @@ class GatewayPort(HttpPort):
         if hides_payloads:
             caller = HiddenPayloads(caller)
         console = ConsoleHandlers(caller, connections, objects, hides_payloads=hides_payloads) if has_console else None
+        sign_in = SignIn(caller)
         super().__init__(
-            [*_routes(caller, connections, bounds), *(console.routes() if console else ()), *more],
+            [
+                *sign_in.routes(),
+                *_routes(caller, connections, bounds),
+                *(console.routes() if console else ()),
+                *more,
+            ],
             connections,
             middlewares=[
                 *outermost,
                 _errors,
                 refuse_web_pages(hosts, origins, refused=lambda why: refused(foreign(why)), pages=PAGES),
                 *([_cross_origin(frozenset(origins))] if origins else []),
+                sign_in.middleware,
             ],
             protocol=GatewayProtocol,
             shutdown_timeout=shutdown_timeout,

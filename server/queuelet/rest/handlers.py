@@ -45,6 +45,9 @@ _METADATA = ("authorization",)
 
 JSON = "application/json"
 
+AUTHORIZATION = web.RequestKey("authorization", str)
+"""The `Authorization` of a request that has it from its session and not from a header."""
+
 
 class RestHandlers:
     """The handlers of the REST API."""
@@ -311,12 +314,15 @@ def rest_call(request: web.Request, service: str, timeout: float | None) -> Rest
     """
     peer = request.transport.get_extra_info("peername") if request.transport else None
     host, port = (str(peer[0]), int(peer[1])) if peer else ("", 0)
+    headers = {name: request.headers.get(name, "") for name in _METADATA}
+    if AUTHORIZATION in request:
+        headers["authorization"] = request[AUTHORIZATION]
     return RestCall(
         service=service,
         peer_host=host,
         peer_port=port,
         # One that is not ASCII is never right, and could not be sent over gRPC.
-        metadata={name: text for name in _METADATA if (text := request.headers.get(name, "")).isascii() and text},
+        metadata={name: text for name, text in headers.items() if text.isascii() and text},
         deadline=None if timeout is None else monotonic() + timeout,
     )
 

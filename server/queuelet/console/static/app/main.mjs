@@ -1,6 +1,6 @@
 /** The console: its frame, and the screen of the page's place. */
-import { html, render, useEffect, useRef } from "./html.mjs";
-import { enter, isRefused } from "./access.mjs";
+import { html, render, useEffect, useRef, useState } from "./html.mjs";
+import { isRefused, signIn } from "./access.mjs";
 import { losses, now, stores } from "./board.mjs";
 import { begin, connection, isPaused, turnPause } from "./live.mjs";
 import { bindings, listen, useKeys } from "./keys.mjs";
@@ -90,13 +90,15 @@ function Link() {
 
 /** Asks for the token of a server that has one. */
 function Login() {
-  const submit = (/** @type {Event} */ event) => {
+  const [error, setError] = useState("");
+  const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
-    enter(String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get("token")));
+    setError(await signIn(String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get("token"))));
   };
   return html`<form class="card pane login" onSubmit=${submit}><h1>This server needs a token</h1>
-    <p class="muted">It is the content of the file that the server was started with (<code>--token-file</code>). The page keeps it until you close or reload it.</p>
+    <p class="muted">It is the content of the file that the server was started with (<code>--token-file</code>). This browser is then signed in for twelve hours, or until you sign out on the page <b>Server</b>.</p>
     <label class="field"><input name="token" type="password" autocomplete="off" aria-label="Token" required autofocus /></label>
+    ${error && html`<p class="error" role="alert">${error}</p>`}
     <button class="chip primary">Sign in</button></form>`;
 }
 

@@ -8,9 +8,9 @@ const STEP = 4;
 const MOST = 120;
 
 /**
- * The table body of `length` rows. `row(i)` renders one, but only if `face(i)`, which has everything that the row
+ * The table body of `length` rows. `row(i, face)` renders one, but only if `face(i)`, which has everything that the row
  * shows, is not what it was when the row was last rendered.
- * @param {{length: number, columns: number, active: number, row: (i: number) => unknown, face: (i: number) => unknown[]}} props
+ * @param {{length: number, columns: number, active: number, row: (i: number, face: unknown[]) => unknown, face: (i: number) => unknown[]}} props
  */
 export function Rows({ length, columns, active, row, face }) {
   const top = useRef(/** @type {HTMLElement | null} */ (null));
@@ -60,7 +60,7 @@ export function Rows({ length, columns, active, row, face }) {
     const present = face(i);
     const old = before.get(key);
     // Preact passes over what is the same object as before.
-    const each = old && isSame(old.face, present) ? old : { face: present, slot: html`<${Slot} key=${key} i=${i} row=${row} />` };
+    const each = old && isSame(old.face, present) ? old : { face: present, slot: html`<${Slot} key=${key} i=${i} face=${present} row=${row} />` };
     rendered.current.set(key, each);
     shown.push(each.slot);
   }
@@ -77,8 +77,8 @@ export function Rows({ length, columns, active, row, face }) {
  */
 const isSame = (some, others) => some.every((each, i) => each === others[i]);
 
-/** @param {{i: number, row: (i: number) => unknown}} props */
-const Slot = ({ i, row }) => row(i);
+/** @param {{i: number, face: unknown[], row: (i: number, face: unknown[]) => unknown}} props */
+const Slot = ({ i, face, row }) => row(i, face);
 
 /** @param {{height: number, columns: number}} props */
 const Space = ({ height, columns }) =>

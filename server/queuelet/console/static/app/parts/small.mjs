@@ -48,17 +48,17 @@ export function Mix({ queue }) {
 
 /**
  * The ready messages of the last hour. A number stays until the next point, so the line has steps.
- * @param {{queue: import("../board.mjs").Queue}} props
+ * @param {{label: string, ready: number}} props `ready` is the number of now
  */
-export function Trend({ queue }) {
-  const points = trendOf(queue.label);
-  const top = Math.max(queue.ready, 1, ...points.map(({ ready }) => ready));
+export function Trend({ label, ready: present }) {
+  const points = trendOf(label);
+  const top = Math.max(present, 1, ...points.map(({ ready }) => ready));
   const end = now();
   const from = Math.max(end - SPAN, Math.min(points[0]?.at ?? end, end - LEAST));
   const x = (/** @type {number} */ at) => (Math.max(0, Math.min(1, (at - from) / (end - from))) * 96).toFixed(1);
   const y = (/** @type {number} */ ready) => (22 - (ready / top) * 20).toFixed(1);
   const d = points.map(({ at, ready }, i) => `${i ? "H" : "M"}${x(at)}${i ? "V" : " "}${y(ready)}`);
-  return html`<svg class="spark" viewBox="0 0 96 24" aria-hidden="true"><path class="base" d="M0 23.5H96" /><path d=${d.length ? `${d.join("")}H96V${y(queue.ready)}` : "M0 0"} /></svg>`;
+  return html`<svg class="spark" viewBox="0 0 96 24" aria-hidden="true"><path class="base" d="M0 23.5H96" /><path d=${d.length ? `${d.join("")}H96V${y(present)}` : "M0 0"} /></svg>`;
 }
 
 /** @param {{queue: import("../board.mjs").Queue}} props */

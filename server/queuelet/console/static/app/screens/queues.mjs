@@ -113,7 +113,7 @@ function Table({ shown, active, sort, onActive }) {
       ${value ? html`<button onClick=${() => setQuery({ sort: turned(sort, id) })}>${label}${id === column ? (order === "ascending" ? " ↑" : " ↓") : ""}</button>` : label}</th>`)}</tr></thead>
     <${Rows} length=${shown.length} columns=${COLUMNS.length} active=${active}
       face=${(/** @type {number} */ i) => [i, i === active, active < 0 && i === 0, ...faceOf(shown[i])]}
-      row=${(/** @type {number} */ i) => html`<${Row} queue=${shown[i]} i=${i} isActive=${i === active} isFirst=${active < 0 && i === 0} onActive=${onActive} />`} />
+      row=${(/** @type {number} */ i, /** @type {unknown[]} */ face) => html`<${Row} face=${face} queue=${shown[i]} i=${i} isActive=${i === active} isFirst=${active < 0 && i === 0} onActive=${onActive} />`} />
   </table></div>`;
 }
 
@@ -136,7 +136,10 @@ const faceOf = (queue) => [
   rate(queue.inRate), rate(queue.outRate), queue.oldest ? duration(now() - queue.oldest) : "",
 ];
 
-/** @param {{queue: Queue, i: number, isActive: boolean, isFirst: boolean, onActive: (i: number) => void}} props */
+/**
+ * A row. It renders again if `face` is another one, because the numbers of a queue change in place.
+ * @param {{face: unknown[], queue: Queue, i: number, isActive: boolean, isFirst: boolean, onActive: (i: number) => void}} props
+ */
 function Row({ queue, i, isActive, isFirst, onActive }) {
   const link = useRef(/** @type {HTMLAnchorElement | null} */ (null));
   if (isActive && link.current && document.activeElement !== link.current && document.activeElement?.closest("table.queues, body")) {
@@ -152,7 +155,7 @@ function Row({ queue, i, isActive, isFirst, onActive }) {
     <td class="hide live"><${Count} value=${queue.leased} /></td>
     <td class="live"><${Count} value=${queue.dead} kind="dead" /></td>
     <td class="hide"><${Mix} queue=${queue} /></td>
-    <td class="hide"><${Trend} queue=${queue} /></td>
+    <td class="hide"><${Trend} label=${queue.label} ready=${queue.ready} /></td>
     <td class="hide live"><${Rates} queue=${queue} /></td>
     <td class="live">${queue.oldest ? html`<span class=${age > 60_000 ? "warn" : ""}>${duration(age)}</span>` : html`<span class="z">—</span>`}</td>
   </tr>`;

@@ -1,8 +1,10 @@
 /** The server: its version, its memory, its stores. */
-import { html } from "../html.mjs";
+import { html, useEffect, useState } from "../html.mjs";
+import { signOut } from "../access.mjs";
+import { call } from "../api.mjs";
 import { now, queues, server, stores, tick } from "../board.mjs";
 import { totals } from "../attention.mjs";
-import { bytes, count, duration, percent, rate } from "../format.mjs";
+import { bytes, count, duration, millis, percent, rate } from "../format.mjs";
 import { Commands } from "../parts/dialog.mjs";
 import { Meter } from "../parts/small.mjs";
 import { Time } from "../parts/times.mjs";
@@ -31,5 +33,20 @@ export function ServerScreen() {
           <td>${count(of.length)}</td><td>${count(messages)}</td><td class="l hide mono">${epoch}</td></tr>`;
       })}</tbody></table></div>
     <p class="small muted after">An epoch is a random ID of a store's contents. If it changes, the store has lost or replaced them, and every page says so.</p>
-    <${Commands} lines=${["queuelet stats", curl("GET", "v1/stats")]} />`;
+    <${Me} /><${Commands} lines=${["queuelet stats", curl("GET", "v1/stats")]} />`;
+}
+
+/** Who the server takes the user for. */
+function Me() {
+  const [me, setMe] = useState(/** @type {{user?: string, session_expires?: string}} */ ({}));
+  useEffect(() => {
+    const stop = new AbortController();
+    call("GET", "v1/me", { signal: stop.signal }).then(setMe).catch(() => {}); // The page says that the server is away.
+    return () => stop.abort();
+  }, []);
+  if (!me.user) return null;
+  return html`<div class="card pane bar me"><span class="grow">${me.session_expires
+      ? html`You are signed in with the server's token until <${Time} ms=${millis(me.session_expires)} />.`
+      : me.user === "token" ? "Your requests have the server's token." : "This server needs no token: whoever reaches it has all rights."}</span>
+    ${me.session_expires && html`<button class="chip" onClick=${signOut}>Sign out</button>`}</div>`;
 }
