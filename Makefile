@@ -166,7 +166,7 @@ bench: $(ASSETS) ## Run the benchmarks, with other queue servers
 
 .PHONY: bench-operator
 bench-operator: ## Run the operator's benchmark, with a client that only writes and with NACK
-	$(UV) run --locked --all-extras --group bench python -m bench.control_loop $(ARGS)
+	$(UV) run --locked --all-extras --group bench python -m bench operator $(ARGS)
 
 .PHONY: run
 run: $(READY) binaries ## Start Kubernetes' API server, server and operator here, and the example queues
