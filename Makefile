@@ -167,7 +167,7 @@ bench: $(ASSETS) ## Run the benchmarks, with other queue servers
 
 .PHONY: bench-operator
 bench-operator: ## Run the operator's benchmark, with a client that only writes and with NACK
-	$(UV) run --locked --all-extras --group bench python -m bench.control_loop $(ARGS)
+	$(UV) run --locked --all-extras --group bench python -m bench operator $(ARGS)
 
 .PHONY: bench-console
 bench-console: $(READY) ## Measure what the console needs of a browser, with 10,000 queues: two minutes, with Chromium

@@ -1,133 +1,196 @@
-"""The command line: `python -m bench [micro | server | delivery | cycle | profile CASE]`."""
+"""The command line: `python -m bench [micro | server | rest | delivery | cycle | profile CASE | operator]`."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench import delivery, micro, server
-from bench.contenders import BASELINES
-from bench.cycle import cases as cycle
+from bench import alone, cycle, delivery, micro, rest, server
+from bench.contenders import BASELINES, RIVALS
+from bench.control_loop import measure as control_loop
+from bench.control_loop.client import WRITERS
 from bench.errors import Failed, NotHere
 from bench.profile import profile
 from bench.report import (
     Figure,
-    Progress,
+    Figures,
     machine_line,
+    say,
     table_by_contender,
     table_by_figure,
     targets_table,
     write_json,
 )
 from queuelet.logs import configure_logs
+from tools.control_plane import ControlPlaneError
+
+_FORESEEN = (NotHere, Failed, ControlPlaneError)
+
+_CASES = {
+    "micro": (micro.CASES, micro.QUICK),
+    "server": (tuple(server.LOADS), server.QUICK),
+    "rest": (tuple(rest.CASES), tuple(rest.CASES)),
+    "delivery": (("delivery",), ("delivery",)),
+    "cycle": ((*cycle.CASES, *alone.CASES), (*cycle.CASES, *alone.CASES)),
+    "operator": (control_loop.PARTS, control_loop.PARTS),
+}
+"""By part: its cases, and those of a quick run."""
+
+_TURNS_A_SECOND = 30
+"""Turns of each way to add a single message, per second of a round of the full cycle."""
+
+
+class _Run:
+    """The arguments, and what was measured."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.quick: bool = arguments.quick
+        self.rounds: int = arguments.rounds or (1 if arguments.what == "operator" else 2 if self.quick else 3)
+        self.figures: list[Figure] = []
+        self.more: dict[str, Any] = {}
+
+    def measure(self) -> None:
+        """Measure one part, or all but the operator."""
+        what = self.arguments.what
+        parts = {part: self._cases(part) for part in _CASES if what == part or (what == "all" and part != "operator")}
+        if not any(parts.values()):
+            raise NotHere(f"no case matches {' or '.join(self.arguments.only)}; see --list")
+        for part, cases in parts.items():
+            if cases:
+                getattr(self, f"_{part}")(cases)
+
+    def report(self) -> None:
+        """Print the targets and the machine, and write everything as JSON, if anything was measured."""
+        if not self.figures:
+            return
+        if reached := targets_table(self.figures):
+            print(f"Targets\n\n{reached}\n")
+        print(f"Medians of {self.rounds} rounds; more than 1.00x means that queuelet is faster.\n{machine_line()}")
+        if self.arguments.json:
+            settings = vars(self.arguments) | {"rounds": self.rounds, "json": str(self.arguments.json)}
+            write_json(self.arguments.json, settings, self.figures, **self.more)
+
+    def _cases(self, part: str) -> list[str]:
+        only = [name for text in self.arguments.only for name in text.split(",")]
+        cases, quick = _CASES[part]
+        if not only:
+            return list(quick if self.quick else cases)
+        return [case for case in cases if any(fnmatchcase(case, pattern) for pattern in only)]
+
+    def _seconds(self, usual: float, quick: float) -> float:
+        return float(self.arguments.seconds or (quick if self.quick else usual))
+
+    def _show(self, title: str, figures: Figures, table: Callable[[Sequence[Figure]], str], notes: str = "") -> None:
+        if found := list(figures):
+            print("\n\n".join(filter(None, [title, table(found), notes])) + "\n", flush=True)
+            self.figures += found
+
+    def _micro(self, cases: Sequence[str]) -> None:
+        figures = micro.run(cases, rounds=self.rounds, quick=self.quick)
+        self._show("The handlers alone, without a socket", figures, table_by_figure)
+
+    def _server(self, cases: Sequence[str]) -> None:
+        seconds, drivers = self._seconds(0.5, 0.3), self.arguments.drivers
+        figures = server.run(cases, self.arguments.against, rounds=self.rounds, seconds=seconds, drivers=drivers)
+        self._show("The server over its socket", figures, table_by_contender)
+
+    def _rest(self, cases: Sequence[str]) -> None:
+        figures = rest.run(cases, rounds=self.rounds, messages=1_000 if self.quick else 6_000)
+        self._show("Add over REST and over gRPC", figures, table_by_figure)
+
+    def _delivery(self, _: Sequence[str]) -> None:
+        figures = delivery.run(rounds=self.rounds, quick=self.quick)
+        self._show("Leases and the Disk store", figures, table_by_figure)
+
+    def _cycle(self, cases: Sequence[str]) -> None:
+        seconds = self._seconds(3, 1)
+        rivals = [name for name in RIVALS if name in self.arguments.against]
+        measured = cycle.Cycle(rivals, rounds=self.rounds, seconds=seconds)
+        for case in cases:
+            if case in cycle.CASES:
+                measured.run(case)
+            else:
+                alone.run(case, measured.compared, turns=max(1, int(self.rounds * seconds * _TURNS_A_SECOND)))
+        self.more["cycle"] = measured.facts
+        versions = "; ".join(sorted({each["versions"] for each in measured.facts}))
+        notes = f"Rounds of {seconds:g} s.\n{cycle.NOTES}\nRun were: {versions}."
+        self._show("The full cycle", measured.figures, table_by_contender, notes)
+        self._show("The full cycle, compared", measured.compared, table_by_figure)
+
+    def _operator(self, parts: Sequence[str]) -> None:
+        measured = control_loop.Measurement(rounds=self.rounds, seconds=int(self._seconds(60, 3)), quick=self.quick)
+        try:
+            measured.run(self.arguments.queues or ([100] if self.quick else [1_000, 10_000]), parts)
+        finally:
+            title = f"{WRITERS} writers; from POST to Ready, as seen by a watch"
+            self._show(title, measured.created, table_by_contender)
+            self._show("The operator", measured.compared, table_by_figure)
 
 
 def main() -> int:
     """Run the benchmark of the command line; return the exit status."""
     arguments = _parser().parse_args()
     configure_logs(debug=False)
-    progress = Progress()
+    # One exit path: processes are stopped in order, and files are removed.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         if arguments.list:
-            print("\n".join([*micro.cases(), *server.LOADS, *cycle.CASES]))
+            print("\n".join(case for cases, _ in _CASES.values() for case in cases))
         elif arguments.what == "profile":
-            print(profile(arguments.case, seconds=arguments.seconds or 3, drivers=arguments.drivers, progress=progress))
+            print(profile(arguments.case, seconds=arguments.seconds or 3, drivers=arguments.drivers))
         else:
-            _measure(arguments, progress)
-    except (NotHere, Failed) as failure:
-        progress.say(f"bench: {failure}")
+            run = _Run(arguments)
+            try:
+                run.measure()
+            finally:
+                # Report also the measurements before a failure.
+                run.report()
+    except (*_FORESEEN, ExceptionGroup) as failure:
+        say(f"bench: {_foreseen(failure)}")
         return 1
     except KeyboardInterrupt:
-        progress.say("bench: interrupted")
+        say("bench: interrupted")
         return 130
     return 0
 
 
-def _measure(arguments: argparse.Namespace, progress: Progress) -> None:
-    quick, only = arguments.quick, arguments.only
-    rounds = arguments.rounds or (2 if quick else 3)
-    seconds = arguments.seconds or (0.3 if quick else 0.5)
-    micro_cases = _chosen(micro.cases(), only) if arguments.what in {"all", "micro"} else []
-    loads = _chosen(server.LOADS, only) if arguments.what in {"all", "server"} else []
-    with_delivery = arguments.what in {"all", "delivery"} and not only
-    cycle_cases = _cycle_cases(arguments)
-    if quick and not only:
-        micro_cases = [name for name in micro_cases if name in micro.QUICK]
-        loads = [name for name in loads if name in server.QUICK]
-    if not (micro_cases or loads or with_delivery or cycle_cases):
-        raise NotHere(f"no case matches {' or '.join(only)}; see --list")
-
-    figures: list[Figure] = []
-    trips: list[dict[str, Any]] = []
-
-    def show(title: str, found: Sequence[Figure], text: str) -> None:
-        progress.clear()
-        print(f"{title}\n\n{text}\n", flush=True)
-        figures.extend(found)
-
-    if micro_cases:
-        found = micro.run(micro_cases, rounds=rounds, progress=progress)
-        show("The handlers alone, without a socket", found, table_by_figure(found))
-    if loads:
-        plan = server.Plan(seconds=seconds, rounds=rounds, drivers=arguments.drivers, peer_negz=arguments.peer_negz)
-        found = server.measure([server.LOADS[name] for name in loads], arguments.against, plan, progress)
-        show("The server over its socket", found, table_by_contender(found))
-    if with_delivery:
-        found = delivery.run(rounds=rounds, quick=quick, progress=progress)
-        show("Leases and the Disk store", found, table_by_figure(found))
-    if cycle_cases:
-        length = arguments.seconds or (1 if quick else 3)
-        rivals = [name for name in cycle.RIVALS if name in arguments.against]
-        cycle_plan = cycle.Plan(seconds=length, rounds=rounds, rivals=rivals)
-        text, found, trips = cycle.run(cycle_cases, cycle_plan, progress)
-        show("The full cycle", found, text)
-    if reached := targets_table(figures):
-        print(f"Targets\n\n{reached}\n")
-    print(f"Medians of {rounds} rounds; more than 1.00x means that queuelet is faster.")
-    print(machine_line())
-    if arguments.json:
-        settings = {"rounds": rounds, "seconds": seconds, "drivers": arguments.drivers}
-        write_json(arguments.json, settings, figures, cycle=trips)
-
-
-def _cycle_cases(arguments: argparse.Namespace) -> list[str]:
-    if arguments.what not in {"all", "cycle"}:
-        return []
-    return _chosen(cycle.QUICK if arguments.quick and not arguments.only else cycle.CASES, arguments.only)
+def _foreseen(failure: Exception) -> Exception:
+    """Return the expected failure of a group; raise an unexpected one."""
+    while isinstance(failure, ExceptionGroup):
+        failure = failure.exceptions[0]
+    if not isinstance(failure, _FORESEEN):
+        raise failure
+    return failure
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the server and others.")
-    parser.add_argument(
-        "what", nargs="?", choices=("all", "micro", "server", "delivery", "cycle", "profile"), default="all"
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure the server, others, and the operator."
     )
-    parser.add_argument("case", nargs="?", default="handler-unary-128B", help="the case to profile")
+    parser.add_argument("what", nargs="?", choices=("all", *_CASES, "profile"), default="all")
+    parser.add_argument("case", nargs="?", default="unary-128B-64", help="the case to profile")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
     parser.add_argument("--only", nargs="+", metavar="CASE", default=(), help="cases to run; `*` matches anything")
-    parser.add_argument("--quick", action="store_true", help="few cases and short rounds: a minute and a half")
-    parser.add_argument("--seconds", type=float, help="seconds that each round adds messages (0.5, quick: 0.3)")
-    parser.add_argument("--rounds", type=int, help="rounds a case (3, quick: 2)")
+    parser.add_argument("--quick", action="store_true", help="few cases and short rounds")
     parser.add_argument(
-        "--drivers",
-        type=int,
-        default=max(1, (os.cpu_count() or 2) - 1),
-        help="driver processes for the callers (one a core, less the server's)",
+        "--seconds", type=float, help="seconds of a round (server 0.5, cycle 3) or of the operator's pickup (60)"
     )
+    parser.add_argument("--rounds", type=int, help="rounds a case (3, quick: 2, operator: 1)")
+    parser.add_argument("--queues", type=int, nargs="+", metavar="COUNT", help="numbers of the operator's Queues")
+    cores = os.cpu_count() or 2
+    parser.add_argument("--drivers", type=int, default=max(1, cores - 1), help="processes for the callers")
     parser.add_argument(
         "--against", nargs="+", choices=BASELINES, default=BASELINES, metavar="SYSTEM", help=", ".join(BASELINES)
     )
-    parser.add_argument("--peer-negz", default="", metavar="HOST:PORT", help="a running server of negz/q's protocol")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     return parser
-
-
-def _chosen(names: Iterable[str], only: Sequence[str]) -> list[str]:
-    return [name for name in names if not only or any(fnmatchcase(name, pattern) for pattern in only)]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The interface of a contender: a message queue server and its clients, and the loads they are measured with.
+"""The protocol of a contender: a message queue server and its clients, and the load they are measured with.
 
 Two benchmarks use it. `server` calls `callers`, many of which add and pop batches as fast as the server responds.
 `cycle` calls `producer` and `consumer`, which use the server's usual Python client on both sides of a queue.
@@ -7,20 +7,23 @@ Two benchmarks use it. `server` calls `callers`, many of which add and pop batch
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
 
-from bench.process import RunningServer
+from bench.processes import HOST, Child, program
 from bench.record import Record
 from queuelet.client import Consumer as OurConsumer
 from queuelet.client import Producer as OurProducer
 from queuelet.client.prefetch import MOST_PREFETCH
+from tools.control_plane.ports import free_ports
 
 MEMORY = "memory"
 DISK = "disk"
@@ -30,6 +33,12 @@ STORES = (MEMORY, DISK)
 
 MARK = b"\x00bench\xff\xfe"
 """Prefix of each payload, so that messages in a response can be counted without decoding it."""
+
+BATCH: int = inspect.signature(OurProducer.__init__).parameters["batch_messages"].default
+IN_FLIGHT: int = inspect.signature(OurProducer.__init__).parameters["buffer_messages"].default
+UNACKNOWLEDGED: int = inspect.signature(OurConsumer.__init__).parameters["concurrency"].default + MOST_PREFETCH
+"""The defaults of our client, which bound every producer and consumer, so that none is faster only by its settings: the
+largest batch of puts, the most puts in flight, and the most messages delivered but not acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,48 +55,17 @@ class Load:
     @property
     def name(self) -> str:
         """The name of the case: `unary-128B-64`, `batch1000-1KB-1`."""
-        calls = "unary" if self.batch == 1 else f"batch{self.batch}"
-        return f"{calls}-{size_text(self.size)}-{self.callers}"
+        return f"{calls_text(self.batch, self.size)}-{self.callers}"
 
     @property
-    def payload(self) -> bytes:
-        """The message to add."""
-        return MARK + b"x" * (self.size - len(MARK))
+    def payloads(self) -> list[bytes]:
+        """The messages of a call."""
+        return [MARK + b"x" * (self.size - len(MARK))] * self.batch
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bounds:
-    """Bounds that hold for every contender, so that none is faster only because it has more in flight."""
-
-    name: str
-    batch: int
-    """The largest batch of puts, in messages."""
-    in_flight: int
-    """The most puts in flight."""
-    held: int
-    """The most messages delivered but not acknowledged."""
-    is_ours: bool = False
-    """Whether these are our client's defaults, so that it gets no settings."""
-
-
-def default_bounds() -> Bounds:
-    """Return the defaults of our client."""
-    producer = inspect.signature(OurProducer.__init__).parameters
-    consumer = inspect.signature(OurConsumer.__init__).parameters
-    return Bounds(
-        name="default",
-        batch=producer["batch_messages"].default,
-        in_flight=producer["buffer_messages"].default,
-        held=consumer["concurrency"].default + MOST_PREFETCH,
-        is_ours=True,
-    )
-
-
-BOUNDS = (
-    default_bounds(),
-    Bounds(name="small", batch=100, in_flight=1_000, held=100),
-    Bounds(name="large", batch=1_000, in_flight=10_000, held=1_000),
-)
+def calls_text(batch: int, size: int) -> str:
+    """Return the part of a case's name for its calls: `unary-128B`, `batch1000-1KB`."""
+    return f"{'unary' if batch == 1 else f'batch{batch}'}-{f'{size}B' if size % 1024 else f'{size // 1024}KB'}"
 
 
 class Caller(Protocol):
@@ -116,10 +94,9 @@ class Producer(ABC):
         """Return once everything is confirmed; raise if any message was refused."""
 
 
-class Consumer(ABC):
+class Consumer(Protocol):
     """The only consumer of a queue."""
 
-    @abstractmethod
     async def consume(self) -> None:
         """Pass messages to the record and then acknowledge each, until all expected ones have arrived.
 
@@ -127,15 +104,32 @@ class Consumer(ABC):
         """
 
 
+class RunningServer(NamedTuple):
+    """A running server."""
+
+    address: str
+    """`host:port`."""
+    pid: int
+    facts: Mapping[str, Any] = {}
+    """What our server logs when it serves."""
+
+
 class Contender(ABC):
-    """A message queue server and its clients."""
+    """A message queue server, and in the processes of clients, their connections to it."""
 
     packages: Sequence[str] = ()
     """The client's packages; optional ones that are missing are reported."""
+    program: str
+    """The server's program."""
+    install: str
+    """How to install it."""
+    version_flag = "--version"
 
-    def __init__(self, name: str, store: str) -> None:
+    def __init__(self, name: str, store: str, address: str = "") -> None:
         self.name = name
         self.store = store
+        self.address = address
+        self._opened = AsyncExitStack()
 
     @property
     def is_disk(self) -> bool:
@@ -146,51 +140,75 @@ class Contender(ABC):
         """Return whether it has calls for this load."""
         return True
 
-    @abstractmethod
-    def start(self, folder: Path) -> AbstractContextManager[RunningServer]:
+    # The server
+
+    @contextmanager
+    def started(self, folder: Path) -> Iterator[RunningServer]:
         """Run a server on a free port, with its files in a folder; raise `NotHere` if that is not possible."""
+        (port,) = free_ports(1)
+        with Child(self.name, [self.binary, *self.arguments(folder, port)], folder) as server:
+            server.listens(port)
+            yield RunningServer(f"{HOST}:{port}", server.pid)
 
-    @abstractmethod
+    def arguments(self, folder: Path, port: int) -> Sequence[str]:
+        """Return the arguments of the server's program, for those that need nothing else."""
+        raise NotImplementedError
+
+    @property
+    def binary(self) -> str:
+        """The path of the server's program."""
+        return program(self.program, self.install)
+
+    @property
     def server_version(self) -> str:
-        """Return the server's name and version."""
-
-    @abstractmethod
-    async def make_queue(self, address: str) -> str:
-        """Create an empty queue; return how clients refer to it."""
-
-    @abstractmethod
-    def callers(self, address: str, queue: str, load: Load) -> AbstractAsyncContextManager[Sequence[Caller]]:
-        """Connect as many callers as the load requires."""
-
-    @abstractmethod
-    def producer(self, address: str, queue: str, bounds: Bounds) -> AbstractAsyncContextManager[Producer]:
-        """Connect the producer. The consumer is connected before it."""
-
-    @abstractmethod
-    def consumer(
-        self, address: str, queue: str, bounds: Bounds, record: Record
-    ) -> AbstractAsyncContextManager[Consumer]:
-        """Connect the consumer."""
-
-    @abstractmethod
-    async def count_messages(self, address: str, queue: str) -> int:
-        """Return how many messages the server still has, delivered or not."""
+        """The version of the server."""
+        return output_of(self.binary, self.version_flag)
 
     @property
     def versions(self) -> str:
-        """The versions of server and client."""
-        return ", ".join([self.server_version(), *map(_package_version, self.packages)])
+        """The server and the client's packages with their versions."""
+        found = re.search(r"\d+(\.\d+)+", self.server_version)
+        return ", ".join([f"{self.program} {found[0] if found else '?'}", *map(_package_version, self.packages)])
+
+    # The clients
+
+    @abstractmethod
+    def connected(self) -> AbstractAsyncContextManager[Any]:
+        """Connect to the server."""
+
+    async def connection(self) -> Any:  # noqa: ANN401  # as `connected` says
+        """Connect to the server until `close`."""
+        return await self._opened.enter_async_context(self.connected())
+
+    async def make_queue(self) -> str:
+        """Create an empty queue; return how clients refer to it. By default, its first use creates it."""
+        return f"bench-{uuid4()}"
+
+    @abstractmethod
+    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
+        """Connect as many callers as the load requires."""
+
+    @abstractmethod
+    async def producer(self, queue: str) -> Producer:
+        """Connect the producer. The consumer is connected before it."""
+
+    @abstractmethod
+    async def consumer(self, queue: str, record: Record) -> Consumer:
+        """Connect the consumer."""
+
+    @abstractmethod
+    async def count_messages(self, queue: str) -> int:
+        """Return how many messages the server still has, delivered or not."""
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._opened.aclose()
 
 
-def first_line_of(command: Sequence[str]) -> str:
-    """Return the first line of a program's output."""
+def output_of(*command: str) -> str:
+    """Return the output of a program."""
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
-    return (done.stdout or done.stderr).strip().partition("\n")[0]
-
-
-def size_text(size: int) -> str:
-    """Return a size in readable form."""
-    return f"{size}B" if size % 1024 else f"{size // 1024}KB"
+    return done.stdout or done.stderr
 
 
 def _package_version(name: str) -> str:

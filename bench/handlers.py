@@ -1,4 +1,4 @@
-"""The handlers of both sides, from request bytes to response bytes, and their requests."""
+"""The handlers of our server without a transport, from request bytes to response bytes."""
 
 from __future__ import annotations
 
@@ -49,18 +49,3 @@ def our_handlers() -> tuple[Handlers, str]:
     response = handlers["NewQueue"](pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=1_000_000_000).SerializeToString())
     assert isinstance(response, bytes)
     return handlers, pb.NewQueueResponse.FromString(response).queue.meta.id
-
-
-def requests(queue: str, batch: int, size: int) -> dict[str, bytes]:
-    """Return the methods that a case calls, in the order of its rounds, and their requests."""
-    new = pb.NewMessage(payload=b"x" * size)
-    if batch == 1:
-        return {
-            "Add": pb.AddRequest(queue_id=queue, message=new).SerializeToString(),
-            "Peek": pb.PeekRequest(queue_id=queue).SerializeToString(),
-            "Pop": pb.PopRequest(queue_id=queue).SerializeToString(),
-        }
-    return {
-        "AddBatch": pb.AddBatchRequest(queue_id=queue, messages=[new] * batch).SerializeToString(),
-        "PopBatch": pb.PopBatchRequest(queue_id=queue, max=batch).SerializeToString(),
-    }

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from itertools import repeat
 from time import thread_time, time_ns
 from typing import Any
-from uuid import uuid4
 
 from bench import memory, plain_protobuf
-from bench.contender import size_text
-from bench.handlers import Handlers, our_handlers, requests
-from bench.report import Figure, Progress
+from bench.contender import calls_text
+from bench.handlers import Handlers, our_handlers
+from bench.report import OURS, Figures, say
+from bench.requests import requests
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.stored_form import NewMessage
 from queuelet.ids import MessageIds, new_id_prefix
@@ -22,8 +22,12 @@ from queuelet.server.process import YOUNG_OBJECTS
 from queuelet.stores.memory import MemoryMessages
 from queuelet.v1 import queue_pb2 as pb
 
-BATCHES = (1, 10, 100, 1_000)
-SIZES = (128, 1_024)
+_HANDLERS = {
+    f"handler-{calls_text(batch, size)}": (batch, size) for batch in (1, 10, 100, 1_000) for size in (128, 1_024)
+}
+_STEPS = {"steps-128B": 128, "steps-1KB": 1_024}
+
+CASES = (*_HANDLERS, *_STEPS, "memory")
 QUICK = ("handler-unary-128B", "handler-batch1000-128B", "memory")
 """The cases of a quick run."""
 
@@ -38,119 +42,79 @@ TARGETS = {
 MESSAGES = 20_000
 """Messages per round."""
 
+STORED = 1_000_000
+"""Messages in memory."""
+
 Side = Callable[[], dict[str, float]]
 """One turn of one side: the microseconds of each action."""
 
 
-def cases() -> dict[str, Callable[[int, Progress], list[Figure]]]:
-    """Return the cases by name; each takes the number of rounds."""
-    found: dict[str, Callable[[int, Progress], list[Figure]]] = {}
-    for batch in BATCHES:
-        for size in SIZES:
-            name = f"handler-{'unary' if batch == 1 else f'batch{batch}'}-{size_text(size)}"
-            found[name] = _handler_case(name, batch, size)
-    for size in SIZES:
-        name = f"steps-{size_text(size)}"
-        found[name] = _steps_case(name, size)
-    found["memory"] = _memory_case
-    return found
+def run(cases: Sequence[str], *, rounds: int, quick: bool) -> Figures:
+    """Run the cases."""
+    figures = Figures()
+    for case in cases:
+        say(case)
+        if case in _HANDLERS:
+            _alternate(case, _handlers(*_HANDLERS[case]), rounds, figures)
+        elif case in _STEPS:
+            _alternate(case, _steps(b"x" * _STEPS[case]), rounds, figures)
+        else:
+            # Once, because memory does not vary between runs.
+            for who, target in ((OURS, 300.0), ("plain", None)):
+                value = memory.overhead(who, STORED // 5 if quick else STORED)
+                figures.note(case, "beyond the payload", value, "bytes/message", who, target=target)
+    return figures
 
 
-def _handler_case(name: str, batch: int, size: int) -> Callable[[int, Progress], list[Figure]]:
-    def run(rounds: int, progress: Progress) -> list[Figure]:
-        ours, queue = our_handlers()
-        plain = plain_protobuf.handlers()
-        calls = requests(queue, batch, size)
+def _handlers(batch: int, size: int) -> dict[str, Side]:
+    ours, queue = our_handlers()
+    calls = requests(queue, [b"x" * size] * batch)
 
-        def side(handlers: Handlers) -> dict[str, float]:
-            return {what: _per_call(handlers[what], call, MESSAGES // batch) / batch for what, call in calls.items()}
+    def side(handlers: Handlers) -> Side:
+        return lambda: {
+            what: _per_call(handlers[what], call, MESSAGES // batch) / batch for what, call in calls.items()
+        }
 
-        return _alternate(name, rounds, progress, ours=lambda: side(ours), plain=lambda: side(plain))
-
-    return run
+    return {OURS: side(ours), "plain": side(plain_protobuf.handlers())}
 
 
-def _steps_case(name: str, size: int) -> Callable[[int, Progress], list[Figure]]:
-    payload = b"x" * size
+def _steps(payload: bytes) -> dict[str, Side]:
     new = pb.NewMessage(payload=payload)
-    request = pb.AddRequest(queue_id=str(uuid4()), message=new).SerializeToString()
-    parse = pb.AddRequest.FromString
-    parsed = parse(request).message
     draft = NewMessage(payload)
 
     def ours() -> dict[str, float]:
         ids, messages = MessageIds(new_id_prefix()), MemoryMessages(MemoryBudget(1 << 50))
-        body = draft.stored(ids.made(1), time_ns())
         now = time_ns()
-        seqs = iter(range(1, MESSAGES + 1))
+        body = draft.stored(ids.made(1), now)
+        for number in range(1, MESSAGES + 1):
+            messages.append(number, body)
         return {
-            "parse AddRequest": _per_call(lambda _: parse(request)),
             "make stored form": _per_call(lambda _: draft.stored(ids.made(1), time_ns())),
             "same, time shared": _per_call(lambda _: draft.stored(ids.made(1), now)),
-            "append": _per_call(lambda _: messages.append(next(seqs), body)),
             "take and respond": _per_call(lambda _: messages.take()),
         }
 
     def plain() -> dict[str, float]:
-        queue: deque[pb.Message] = deque()
-        message = plain_protobuf.new_message(parsed)
-
-        def append(_: bytes) -> None:
-            if len(queue) >= plain_protobuf.LIMIT:
-                raise AssertionError
-            queue.append(message)
-
+        queue = deque(repeat(plain_protobuf.new_message(new), MESSAGES))
         return {
-            "parse AddRequest": _per_call(lambda _: parse(request)),
-            "make stored form": _per_call(lambda _: plain_protobuf.new_message(parsed)),
-            "same, time shared": _per_call(lambda _: plain_protobuf.new_message(parsed)),
-            "append": _per_call(append),
+            "make stored form": _per_call(lambda _: plain_protobuf.new_message(new)),
             "take and respond": _per_call(lambda _: pb.PopResponse(message=queue.popleft()).SerializeToString()),
         }
 
-    return lambda rounds, progress: _alternate(name, rounds, progress, ours=ours, plain=plain)
+    return {OURS: ours, "plain": plain}
 
 
-def _memory_case(rounds: int, progress: Progress) -> list[Figure]:
-    """Measure once, because memory does not vary between runs."""
-    progress.begin("memory")
-    messages = memory.MESSAGES if rounds > 2 else memory.MESSAGES // 5
-    ours = memory.overhead("ours", messages)
-    plain = memory.overhead("plain", messages)
-    return _both("memory", "beyond the payload", [ours], [plain], "bytes/message", 300)
-
-
-def _both(  # noqa: PLR0913, PLR0917  # each argument is a field of the figures
-    case: str, what: str, ours: Sequence[float], plain: Sequence[float], unit: str, target: float | None
-) -> list[Figure]:
-    return [
-        Figure(case=case, what=what, values=ours, unit=unit, target=target),
-        Figure(case=case, what=what, values=plain, unit=unit, who="plain"),
-    ]
-
-
-def _alternate(name: str, rounds: int, progress: Progress, *, ours: Side, plain: Side) -> list[Figure]:
+def _alternate(case: str, sides: dict[str, Side], rounds: int, figures: Figures) -> None:
     """Run both sides in turns, after one turn that is not counted."""
-    progress.begin(name)
-    ours()
-    plain()
-    turns: list[tuple[dict[str, float], dict[str, float]]] = []
-    for number in range(1, rounds + 1):
-        progress.step(f"round {number} of {rounds}")
+    for number in range(rounds + 1):
         with _collector_as_in_server():
-            turns.append((ours(), plain()))
-    return [
-        figure
-        for what in turns[0][0]
-        for figure in _both(
-            name,
-            what,
-            [turn[0][what] for turn in turns],
-            [turn[1][what] for turn in turns],
-            "us/message",
-            TARGETS.get((name, what)),
-        )
-    ]
+            turn = {who: side() for who, side in sides.items()}
+        if number:
+            for what in turn[OURS]:
+                for who, values in turn.items():
+                    if what in values:
+                        target = TARGETS.get((case, what)) if who == OURS else None
+                        figures.note(case, what, values[what], "us/message", who, target=target)
 
 
 def _per_call(handler: Callable[[bytes], Any], request: bytes = b"", calls: int = MESSAGES) -> float:
@@ -173,9 +137,3 @@ def _collector_as_in_server() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-def run(names: Sequence[str], *, rounds: int, progress: Progress) -> list[Figure]:
-    """Run the cases of these names."""
-    chosen = cases()
-    return [figure for name in names for figure in chosen[name](rounds, progress)]

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,8 @@ from typing import Any
 import google.protobuf
 import grpc
 from google.protobuf.internal import api_implementation
+
+_BEGAN = monotonic()
 
 OURS = "queuelet"
 """The contender that all others are compared with."""
@@ -112,41 +114,45 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-class Progress:
-    """Progress: one line that is updated on a terminal, a line for each case elsewhere."""
+class Figures:
+    """Collects the values of figures, round by round."""
 
     def __init__(self) -> None:
-        self._began = monotonic()
-        self._on_terminal = sys.stderr.isatty()
-        self._case = ""
+        self._figures: dict[tuple[str, str, str], Figure] = {}
+        self._values: dict[tuple[str, str, str], list[float]] = {}
 
-    def begin(self, case: str) -> None:
-        """Report the next case."""
-        self._case = case
-        sys.stderr.write(f"\r\x1b[K{self._now} {case}" if self._on_terminal else f"{self._now} {case}\n")
-        sys.stderr.flush()
+    def __iter__(self) -> Iterator[Figure]:
+        """Yield the figures in the order of their first values."""
+        yield from self._figures.values()
 
-    def step(self, doing: str) -> None:
-        """Report the next action, before it starts."""
-        if self._on_terminal:
-            sys.stderr.write(f"\r\x1b[K{self._now} {self._case}: {doing}")
-            sys.stderr.flush()
+    def note(self, case: str, what: str, value: float, unit: str = "", who: str = OURS, **more: Any) -> None:  # noqa: ANN401  # fields of a figure
+        """Add a value to a figure. Further arguments are fields of `Figure`."""
+        key = (case, what, who)
+        if key not in self._figures:
+            values = self._values[key] = []
+            self._figures[key] = Figure(case=case, what=what, values=values, unit=unit, who=who, **more)
+        self._values[key].append(value)
 
-    def say(self, text: str) -> None:
-        """Print a line that stays."""
-        sys.stderr.write(f"\r\x1b[K{text}\n" if self._on_terminal else f"{text}\n")
-        sys.stderr.flush()
+    def rate(self, case: str, what: str, value: float, who: str = OURS, target: float | None = None) -> None:
+        """Add a value to a figure in messages a second, which a table by contender compares."""
+        self.note(case, what, value, "msg/s", who, target=target, more_is_better=True, is_compared=True)
 
-    def clear(self) -> None:
-        """Finish an incomplete line."""
-        if self._on_terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+    def drop_others(self, case: str, names: Container[str]) -> None:
+        """Drop the figures of contenders that did not finish a case."""
+        self._figures = {
+            key: figure for key, figure in self._figures.items() if figure.case != case or figure.who in names
+        }
 
-    @property
-    def _now(self) -> str:
-        seconds = int(monotonic() - self._began)
-        return f"{seconds // 60}:{seconds % 60:02}"
+    def values(self, case: str, what: str, who: str = OURS) -> list[float]:
+        """Return the values of a figure so far."""
+        return self._values.get((case, what, who), [])
+
+
+def say(text: str) -> None:
+    """Report progress."""
+    seconds = int(monotonic() - _BEGAN)
+    sys.stderr.write(f"{seconds // 60}:{seconds % 60:02} {text}\n")
+    sys.stderr.flush()
 
 
 def machine() -> dict[str, str]:

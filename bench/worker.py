@@ -10,22 +10,30 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import uvloop
+
 from bench.errors import Failed
 
 _GRACE_SECONDS = 60.0
 """Seconds that a command may take in addition to its intended time, before the contender counts as hung."""
 
 
+class Commands(Protocol):
+    """The commands of a worker: its methods, with plain values as arguments and results."""
+
+    async def close(self) -> None:
+        """Disconnect. It is called again before the process ends."""
+
+
 class Worker:
-    """A child process, which executes commands that arrive by a pipe.
+    """A child process that executes commands one by one."""
 
-    It calls `main(pipe, *arguments)`, which passes the pipe to `obey`.
-    """
-
-    def __init__(self, main: Callable[..., None], *arguments: object) -> None:
+    def __init__(self, commands: Callable[..., Commands], *arguments: object, with_uvloop: bool = False) -> None:
+        """Take the class with the commands, which is made in the process, its arguments, and the event loop."""
         spawn = multiprocessing.get_context("spawn")
         self._pipe, self._theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_run, args=(main, self._theirs, *arguments), daemon=True)
+        arguments = (self._theirs, with_uvloop, commands, arguments)
+        self._process = spawn.Process(target=_run, args=arguments, daemon=True)
 
     def __enter__(self) -> Self:
         """Start the process."""
@@ -44,9 +52,9 @@ class Worker:
             self._process.join()
 
     @property
-    def pid(self) -> int | None:
+    def pid(self) -> int:
         """The process."""
-        return self._process.pid
+        return self._process.pid or 0
 
     def ask(self, command: str, *arguments: object, seconds: float = 0.0) -> Any:  # noqa: ANN401  # as the command says
         """Send a command and return its result; it should take this many seconds."""
@@ -70,14 +78,13 @@ class Worker:
         return result
 
 
-class Commands(Protocol):
-    """The commands of a worker: its methods, with plain values as arguments and results."""
+def _run(pipe: Connection, with_uvloop: bool, kind: Callable[..., Commands], arguments: tuple[object, ...]) -> None:  # noqa: FBT001  # a process passes arguments by place
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the benchmark, which then ends its processes
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if with_uvloop else None) as runner:
+        runner.run(_obey(pipe, kind(*arguments)))
 
-    async def close(self) -> None:
-        """Disconnect. It is called again before the process ends."""
 
-
-async def obey(pipe: Connection, commands: Commands) -> None:
+async def _obey(pipe: Connection, commands: Commands) -> None:
     """Execute commands until the pipe closes."""
     try:
         while True:
@@ -92,8 +99,3 @@ async def obey(pipe: Connection, commands: Commands) -> None:
             pipe.send(result)
     finally:
         await commands.close()
-
-
-def _run(main: Callable[..., None], pipe: Connection, *arguments: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the benchmark, which then ends its processes
-    main(pipe, *arguments)

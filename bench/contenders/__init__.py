@@ -8,13 +8,9 @@ from bench.contender import MEMORY, Contender
 from bench.errors import NotHere
 from bench.report import OURS
 
-NEGZ = "negz"
-"""A server of negz/q's protocol that is already running."""
-
 _CLASSES = {
     OURS: ("queuelet", "Queuelet"),
     "plain": ("queuelet", "Plain"),
-    NEGZ: ("queuelet", "Negz"),
     "redis": ("redis", "Redis"),
     "redis-variadic": ("redis", "RedisVariadic"),
     "beanstalkd": ("beanstalkd", "Beanstalkd"),
@@ -22,18 +18,18 @@ _CLASSES = {
     "rabbitmq": ("rabbitmq", "RabbitMQ"),
 }
 
-BASELINES = tuple(name for name in _CLASSES if name not in {OURS, NEGZ})
+BASELINES = tuple(name for name in _CLASSES if name != OURS)
 """The contenders that our server is compared with by default."""
 
 RIVALS = tuple(name for name in BASELINES if name not in {"plain", "redis-variadic"})
 """Those of them that have a client for a producer and a consumer."""
 
 
-def contender(name: str, store: str = MEMORY) -> Contender:
+def contender(name: str, store: str = MEMORY, address: str = "") -> Contender:
     """Return a contender with a store; raise `NotHere` if its client is not installed."""
     module, kind = _CLASSES[name]
     try:
-        found: Contender = getattr(import_module(f"bench.contenders.{module}"), kind)(name, store)
+        found: Contender = getattr(import_module(f"bench.contenders.{module}"), kind)(name, store, address)
     except ModuleNotFoundError as error:
         raise NotHere(f"the Python package {error.name} is missing: uv sync --all-extras --group bench") from None
     return found

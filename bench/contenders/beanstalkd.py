@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
 
-from bench.contender import Bounds, Caller, Consumer, Contender, Load, Producer, first_line_of
+from bench.contender import IN_FLIGHT, UNACKNOWLEDGED, Caller, Consumer, Contender, Load, Producer
 from bench.errors import Failed
-from bench.process import HOST, RunningServer, free_port, program, started_server
+from bench.processes import HOST
 from bench.record import Record
 
 _CHUNK = 1 << 18
@@ -22,63 +21,55 @@ _CHUNK = 1 << 18
 class Beanstalkd(Contender):
     """One tube per queue; one connection per caller, and per producer and consumer. It has no batches."""
 
+    program, install = "beanstalkd", "apt-get install beanstalkd"
+    version_flag = "-v"
+
     def can(self, load: Load) -> bool:
         """Return whether the load has single messages only."""
         return load.batch == 1
 
-    def start(self, folder: Path) -> AbstractContextManager[RunningServer]:
-        """Run beanstalkd. On disk, its log is synced at every write."""
-        port = free_port()
-        command = [_binary(), "-l", HOST, "-p", str(port)]
-        if self.is_disk:
-            log = folder / "log"
-            log.mkdir()
-            command += ["-b", str(log), "-f0"]
-        return started_server(command, folder, port)
-
-    def server_version(self) -> str:
-        """Return the version of beanstalkd."""
-        return first_line_of([_binary(), "-v"])
-
-    async def make_queue(self, address: str) -> str:  # noqa: ARG002  # using a tube creates it
-        """Return an unused tube."""
-        return f"bench-{uuid4()}"
+    def arguments(self, folder: Path, port: int) -> Sequence[str]:
+        """Return the settings. On disk, its log is synced at every write."""
+        return ["-l", HOST, "-p", str(port), *(["-b", str(folder), "-f0"] if self.is_disk else [])]
 
     @asynccontextmanager
-    async def callers(self, address: str, queue: str, load: Load) -> AsyncIterator[Sequence[Caller]]:
-        """Connect each caller."""
-        async with AsyncExitStack() as opened:
-            connections = [await opened.enter_async_context(_connection(address, queue)) for _ in range(load.callers)]
-            yield [_Caller(connection, load.payload) for connection in connections]
-
-    @asynccontextmanager
-    async def producer(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Producer]:
-        """Connect, and start to read responses."""
-        async with _connection(address, queue) as connection:
-            producer = _Producer(connection, bounds)
-            reading = asyncio.create_task(producer.read())
-            try:
-                yield producer
-            finally:
-                reading.cancel()
-
-    @asynccontextmanager
-    async def consumer(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Consumer]:
+    async def connected(self) -> AsyncIterator[_Connection]:
         """Connect."""
-        async with _connection(address, queue) as connection:
-            yield _Consumer(connection, bounds.held, record)
+        host, port = self.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=_CHUNK)
+        try:
+            yield _Connection(reader, writer)
+        finally:
+            writer.close()
 
-    async def count_messages(self, address: str, queue: str) -> int:
+    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
+        """Connect each caller."""
+        return [_Caller(await self._connection_to(queue), load) for _ in range(load.callers)]
+
+    async def producer(self, queue: str) -> Producer:
+        """Connect, and start to read responses."""
+        producer = _Producer(await self._connection_to(queue))
+        reading = asyncio.create_task(producer.read())
+        self._opened.callback(reading.cancel)
+        return producer
+
+    async def consumer(self, queue: str, record: Record) -> Consumer:
+        """Connect."""
+        return _Consumer(await self._connection_to(queue), record)
+
+    async def count_messages(self, queue: str) -> int:
         """Return the tube's message count. An empty tube that no connection uses is deleted, so this uses it."""
-        async with _connection(address, queue) as connection:
+        async with self.connected() as connection:
+            await connection.use(queue)
             connection.write(b"stats-tube %b\r\n" % queue.encode())
             size = int((await connection.response(b"OK")).split()[1])
             facts = dict(fact.split(b": ") for fact in (await connection.body(size)).splitlines() if b": " in fact)
             return sum(int(facts[b"current-jobs-" + kind]) for kind in (b"ready", b"reserved", b"delayed", b"buried"))
 
-
-def _binary() -> str:
-    return program("beanstalkd", "apt-get install beanstalkd")
+    async def _connection_to(self, tube: str) -> _Connection:
+        connection: _Connection = await self.connection()
+        await connection.use(tube)
+        return connection
 
 
 def _put(payload: bytes) -> bytes:
@@ -91,6 +82,13 @@ class _Connection:
         self.read = reader.read
         self.write = writer.write
 
+    async def use(self, tube: str) -> None:
+        """Use one tube, and watch no other."""
+        name = tube.encode()
+        self.write(b"use %b\r\nwatch %b\r\nignore default\r\n" % (name, name))
+        for expected in (b"USING", b"WATCHING", b"WATCHING"):
+            await self.response(expected)
+
     async def response(self, *expected: bytes) -> bytes:
         line = await self._reader.readuntil(b"\r\n")
         if not line.startswith(expected):
@@ -101,26 +99,10 @@ class _Connection:
         return (await self._reader.readexactly(size + 2))[:-2]
 
 
-@asynccontextmanager
-async def _connection(address: str, tube: str) -> AsyncIterator[_Connection]:
-    """Connect, use one tube, and watch no other."""
-    host, port = address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=_CHUNK)
-    try:
-        connection = _Connection(reader, writer)
-        name = tube.encode()
-        connection.write(b"use %b\r\nwatch %b\r\nignore default\r\n" % (name, name))
-        for expected in (b"USING", b"WATCHING", b"WATCHING"):
-            await connection.response(expected)
-        yield connection
-    finally:
-        writer.close()
-
-
 class _Caller:
-    def __init__(self, connection: _Connection, payload: bytes) -> None:
+    def __init__(self, connection: _Connection, load: Load) -> None:
         self._connection = connection
-        self._put = _put(payload)
+        self._put = _put(load.payloads[0])
 
     async def add(self) -> None:
         self._connection.write(self._put)
@@ -139,15 +121,14 @@ class _Caller:
 
 
 class _Producer(Producer):
-    def __init__(self, connection: _Connection, bounds: Bounds) -> None:
+    def __init__(self, connection: _Connection) -> None:
         self._connection = connection
-        self._most = bounds.in_flight
         self._in_flight = 0
         self._confirmed = asyncio.Event()
         self._failure = ""
 
     async def put(self, payloads: Sequence[bytes]) -> None:
-        await self._wait_until_in_flight(self._most - len(payloads))
+        await self._wait_until_in_flight(IN_FLIGHT - len(payloads))
         self._in_flight += len(payloads)
         self._connection.write(b"".join(map(_put, payloads)))
 
@@ -174,24 +155,21 @@ class _Producer(Producer):
             raise Failed(f"beanstalkd responded {self._failure} to a put")
 
 
-class _Consumer(Consumer):
+class _Consumer:
     """Reserves many messages at a time: waits for the first, then takes others that are ready.
 
     A waiting connection processes no other command, so with several waiting reserves the deletes behind them would wait
     for messages too.
     """
 
-    def __init__(self, connection: _Connection, held: int, record: Record) -> None:
+    def __init__(self, connection: _Connection, record: Record) -> None:
         self._connection = connection
-        self._held = held
         self._record = record
 
     async def consume(self) -> None:
-        wanted, done = self._held, list[bytes]()
+        wanted, done = UNACKNOWLEDGED, list[bytes]()
         while self._record.remaining:
-            deletes = b"".join([b"delete %b\r\n" % job for job in done])
-            self._connection.write(deletes + b"reserve\r\n" + b"reserve-with-timeout 0\r\n" * (wanted - 1))
-            await self._deleted(len(done))
+            await self._delete(done, b"reserve\r\n" + b"reserve-with-timeout 0\r\n" * (wanted - 1))
             done = []
             for _ in range(wanted):
                 line = await self._connection.response(b"RESERVED", b"TIMED_OUT")
@@ -200,10 +178,11 @@ class _Consumer(Consumer):
                     self._record.handle(await self._connection.body(int(size)))
                     done.append(job)
             # Twice as many as before, so that few requests are in vain and the number still grows fast.
-            wanted = min(self._held, 2 * len(done))
-        self._connection.write(b"".join([b"delete %b\r\n" % job for job in done]))
-        await self._deleted(len(done))
+            wanted = min(UNACKNOWLEDGED, 2 * len(done))
+        await self._delete(done)
 
-    async def _deleted(self, count: int) -> None:
-        for _ in range(count):
+    async def _delete(self, jobs: Sequence[bytes], more: bytes = b"") -> None:
+        """Delete jobs, and send more commands together with that."""
+        self._connection.write(b"".join([b"delete %b\r\n" % job for job in jobs]) + more)
+        for _ in jobs:
             await self._connection.response(b"DELETED")

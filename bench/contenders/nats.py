@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import nats
 from nats.aio.client import Client as Connection
@@ -14,9 +13,9 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, PubAck, RetentionPolicy, StorageType
 
-from bench.contender import Bounds, Caller, Consumer, Contender, Load, Producer, first_line_of
+from bench.contender import IN_FLIGHT, UNACKNOWLEDGED, Caller, Consumer, Contender, Load, Producer
 from bench.errors import Failed
-from bench.process import HOST, RunningServer, free_port, program, started_server
+from bench.processes import HOST
 from bench.record import Record
 
 _CONSUMER = "bench"
@@ -34,88 +33,74 @@ class Nats(Contender):
     """
 
     packages = ("nats-py",)
+    program, install = "nats-server", "uv sync --all-extras --group bench"
 
-    def start(self, folder: Path) -> AbstractContextManager[RunningServer]:
-        """Run nats-server. On disk, it syncs at every write."""
-        port = free_port()
+    def arguments(self, folder: Path, port: int) -> Sequence[str]:
+        """Write the settings. On disk, it syncs at every write."""
         sync = "sync_interval: always" if self.is_disk else ""
         settings = folder / "settings"
         settings.write_text(f'listen: "{HOST}:{port}"\njetstream {{ store_dir: "{folder}"\n{sync} }}\n')
-        return started_server([_binary(), "-c", str(settings)], folder, port)
+        return ["-c", str(settings)]
 
-    def server_version(self) -> str:
-        """Return the version of nats-server."""
-        return first_line_of([_binary(), "--version"]).replace(": v", " ")
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Connection]:
+        """Connect."""
+        connection = await nats.connect(f"nats://{self.address}", error_cb=_ignore)
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
-    async def make_queue(self, address: str) -> str:
+    async def make_queue(self) -> str:
         """Create a stream."""
-        name = f"bench-{uuid4()}"
+        name = await super().make_queue()
         storage = StorageType.FILE if self.is_disk else StorageType.MEMORY
-        async with _connection(address) as connection:
+        async with self.connected() as connection:
             await connection.jetstream().add_stream(
                 name=name, subjects=[name], storage=storage, retention=RetentionPolicy.WORK_QUEUE
             )
         return name
 
-    @asynccontextmanager
-    async def callers(self, address: str, queue: str, load: Load) -> AsyncIterator[Sequence[Caller]]:
+    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
         """Connect once for all callers of this driver. All drivers create the same consumer."""
-        async with _connection(address) as connection:
-            stream = connection.jetstream(publish_async_max_pending=load.callers * load.batch)
-            config = ConsumerConfig(durable_name=_CONSUMER, ack_policy=AckPolicy.EXPLICIT, max_ack_pending=1_000_000)
-            await stream.add_consumer(queue, config)
-            yield [
-                _Caller(stream, await stream.pull_subscribe_bind(_CONSUMER, stream=queue), queue, load)
-                for _ in range(load.callers)
-            ]
-            await connection.flush()
+        stream = (await self.connection()).jetstream(publish_async_max_pending=load.callers * load.batch)
+        config = ConsumerConfig(durable_name=_CONSUMER, ack_policy=AckPolicy.EXPLICIT, max_ack_pending=1_000_000)
+        await stream.add_consumer(queue, config)
+        return [
+            _Caller(stream, await stream.pull_subscribe_bind(_CONSUMER, stream=queue), queue, load)
+            for _ in range(load.callers)
+        ]
 
-    @asynccontextmanager
-    async def producer(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Producer]:
+    async def producer(self, queue: str) -> Producer:
         """Connect, with this many concurrent publishes."""
-        async with _connection(address) as connection:
-            yield _Producer(connection.jetstream(publish_async_max_pending=bounds.in_flight), queue)
+        return _Producer((await self.connection()).jetstream(publish_async_max_pending=IN_FLIGHT), queue)
 
-    @asynccontextmanager
-    async def consumer(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Consumer]:
+    async def consumer(self, queue: str, record: Record) -> Consumer:
         """Connect, create a push consumer, and subscribe."""
-        async with _connection(address) as connection:
-            stream = connection.jetstream()
-            config = ConsumerConfig(
-                durable_name=_CONSUMER,
-                deliver_subject=connection.new_inbox(),
-                ack_policy=AckPolicy.EXPLICIT,
-                max_ack_pending=bounds.held,
-            )
-            consumer = _Consumer(record)
-            await stream.subscribe_bind(
-                queue,
-                (await stream.add_consumer(queue, config)).config,
-                _CONSUMER,
-                cb=consumer.on_message,
-                manual_ack=True,
-                pending_msgs_limit=-1,
-                pending_bytes_limit=_PENDING_BYTES,
-            )
-            yield consumer
+        connection: Connection = await self.connection()
+        stream = connection.jetstream()
+        config = ConsumerConfig(
+            durable_name=_CONSUMER,
+            deliver_subject=connection.new_inbox(),
+            ack_policy=AckPolicy.EXPLICIT,
+            max_ack_pending=UNACKNOWLEDGED,
+        )
+        consumer = _Consumer(record)
+        await stream.subscribe_bind(
+            queue,
+            (await stream.add_consumer(queue, config)).config,
+            _CONSUMER,
+            cb=consumer.on_message,
+            manual_ack=True,
+            pending_msgs_limit=-1,
+            pending_bytes_limit=_PENDING_BYTES,
+        )
+        return consumer
 
-    async def count_messages(self, address: str, queue: str) -> int:
+    async def count_messages(self, queue: str) -> int:
         """Return the stream's message count."""
-        async with _connection(address) as connection:
+        async with self.connected() as connection:
             return (await connection.jetstream().stream_info(queue)).state.messages
-
-
-def _binary() -> str:
-    return program("nats-server", "uv sync --all-extras --group bench")
-
-
-@asynccontextmanager
-async def _connection(address: str) -> AsyncIterator[Connection]:
-    connection = await nats.connect(f"nats://{address}", error_cb=_ignore)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def _ignore(_: Exception) -> None:
@@ -129,20 +114,18 @@ class _Caller:
         self._stream = stream
         self._subscription = subscription
         self._subject = subject
-        self._payload = load.payload
-        self._batch = load.batch
+        self._payloads = load.payloads
 
     async def add(self) -> None:
-        if self._batch == 1:
-            await self._stream.publish(self._subject, self._payload)
+        if len(self._payloads) == 1:
+            await self._stream.publish(self._subject, self._payloads[0])
             return
-        acks = [await self._stream.publish_async(self._subject, self._payload) for _ in range(self._batch)]
-        await asyncio.gather(*acks)
+        await asyncio.gather(*[await self._stream.publish_async(self._subject, payload) for payload in self._payloads])
 
     async def pop(self) -> int:
         while True:
             try:
-                messages = await self._subscription.fetch(self._batch, timeout=_FETCH_SECONDS)
+                messages = await self._subscription.fetch(len(self._payloads), timeout=_FETCH_SECONDS)
             except TimeoutError:  # it returns at an empty queue, and sometimes under load
                 consumer = await self._subscription.consumer_info()
                 if not consumer.num_pending and not consumer.num_ack_pending:
@@ -178,7 +161,7 @@ class _Producer(Producer):
             raise Failed(f"NATS refused a message: {self._failure}")
 
 
-class _Consumer(Consumer):
+class _Consumer:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._acknowledged = asyncio.Event()

@@ -1,30 +1,30 @@
-"""Servers of Queuelet's protocol: ours, the plain baseline, and any server of negz/q's protocol."""
+"""Our server, and the plain baseline, which serves the same protocol."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import grpc
 
-from bench.contender import MARK, Bounds, Caller, Consumer, Contender, Load, Producer
-from bench.errors import Failed, NotHere
-from bench.plain_protobuf import SERVICE
-from bench.process import RunningServer, started_python
+from bench.contender import MARK, Caller, Consumer, Contender, Load, Producer, RunningServer
+from bench.errors import Failed
+from bench.processes import HOST, Child
 from bench.record import Record
+from bench.requests import requests
 from queuelet import client
-from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.errors import SERVICE
 
-_RUN = (
-    "from pathlib import Path; from queuelet.server import run, Settings; "
-    "run(Settings(listen='127.0.0.1:0', metrics='127.0.0.1:0', data_dir={folder!r} and Path({folder!r})))"
-)
-_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+SERVER = (sys.executable, "-m", "queuelet", "server", "--metrics", f"{HOST}:0")
+"""The command of our server, without the port that it listens on."""
+
+OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _POLL_SECONDS = 0.000_5
 """Seconds between two checks whether the server has the last acknowledgements."""
 
@@ -32,127 +32,87 @@ _POLL_SECONDS = 0.000_5
 class Queuelet(Contender):
     """Our server.
 
-    Callers send requests that are serialized in advance, and do not decode responses. A producer and a consumer use
-    only the public API; with our default bounds, both use their default settings.
+    Callers send requests that are serialized in advance, do not decode responses, and share a channel, like the tasks
+    of one client. A producer and a consumer use only the public API, with its default settings.
     """
 
     packages = ("grpcio", "protobuf")
-    service = SERVICE
-    """The full name of the gRPC service."""
+    program, install = "queuelet", ""
+    command: Sequence[str] = (*SERVER, "--listen", f"{HOST}:0", "--http", "")
 
-    def start(self, folder: Path) -> AbstractContextManager[RunningServer]:
-        """Run the server with an interpreter of its own."""
-        data = str(folder / "data") if self.is_disk else ""
-        return started_python(["-c", _RUN.format(folder=data)], folder)
+    @contextmanager
+    def started(self, folder: Path, *flags: str) -> Iterator[RunningServer]:
+        """Run the server with an interpreter of its own, and with more flags."""
+        data = ("--data-dir", str(folder / "data")) if self.is_disk else ()
+        with Child(self.name, [*self.command, *data, *flags], folder) as server:
+            serving = json.loads(server.logged('"serving"'))
+            yield RunningServer(f"{HOST}:{serving['port']}", server.pid, serving)
 
+    @property
     def server_version(self) -> str:
-        """Return our version."""
-        return f"queuelet {version('queuelet')}"
+        """Our version."""
+        return version("queuelet")
 
-    async def make_queue(self, address: str) -> str:
+    def connected(self) -> client.Client:
+        """Connect."""
+        return client.Client(self.address)
+
+    async def make_queue(self) -> str:
         """Create a queue without a limit."""
-        async with grpc.aio.insecure_channel(address) as channel:
-            request = pb.NewQueueRequest(store=self.store.upper(), limit=-1).SerializeToString()
-            call: Any = channel.unary_unary(f"/{self.service}/NewQueue")
-            response: bytes = await call(request, timeout=10)
-        return pb.NewQueueResponse.FromString(response).queue.meta.id
+        async with self.connected() as connected:
+            return (await connected.new_queue(store=self.store.upper(), limit=-1)).id
 
-    @asynccontextmanager
-    async def callers(self, address: str, queue: str, load: Load) -> AsyncIterator[Sequence[Caller]]:
-        """Connect callers that share a channel, like the tasks of one client."""
-        async with grpc.aio.insecure_channel(address, _OPTIONS) as channel:
-            kind = _UnaryCaller if load.batch == 1 else _BatchCaller
-            yield [kind(channel, self.service, queue, load) for _ in range(load.callers)]
+    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
+        """Connect callers that share a channel."""
+        channel = await self._opened.enter_async_context(grpc.aio.insecure_channel(self.address, OPTIONS))
+        return [_Caller(channel, queue, load) for _ in range(load.callers)]
 
-    @asynccontextmanager
-    async def producer(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Producer]:
+    async def producer(self, queue: str) -> Producer:
         """Open a producer."""
-        settings: dict[str, Any] = {}
-        if not bounds.is_ours:
-            settings = {"batch_messages": bounds.batch, "buffer_messages": bounds.in_flight}
-        async with client.Client(address) as connected, client.Producer(connected, queue, **settings) as producer:
-            yield _Producer(producer)
+        producer = client.Producer(await self.connection(), queue)
+        return _Producer(await self._opened.enter_async_context(producer))
 
-    @asynccontextmanager
-    async def consumer(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Consumer]:
+    async def consumer(self, queue: str, record: Record) -> Consumer:
         """Open a consumer."""
 
         async def handle(received: client.Received[bytes]) -> None:
             record.handle(received.payload)
 
-        settings: dict[str, Any] = {} if bounds.is_ours else {"prefetch": bounds.held - 1}
-        async with (
-            client.Client(address) as connected,
-            client.Consumer(connected, queue, handle, **settings) as consumer,
-        ):
-            yield _Consumer(consumer, record)
+        consumer = client.Consumer(await self.connection(), queue, handle)
+        return _Consumer(await self._opened.enter_async_context(consumer), record)
 
-    async def count_messages(self, address: str, queue: str) -> int:
+    async def count_messages(self, queue: str) -> int:
         """Return the number of messages in the queue, dead letters included."""
-        async with client.Client(address) as connected:
+        async with self.connected() as connected:
             return (await connected.get_queue(queue)).messages.total
 
 
 class Plain(Queuelet):
     """The plain server of `plain_protobuf`, for callers only."""
 
-    def start(self, folder: Path) -> AbstractContextManager[RunningServer]:
-        """Run it with an interpreter of its own."""
-        return started_python(["-m", "bench.plain_protobuf"], folder)
+    command = (sys.executable, "-m", "bench.plain_protobuf")
 
-    async def make_queue(self, address: str) -> str:  # noqa: ARG002  # it accepts any queue ID
-        """Return an unused queue ID."""
-        return str(uuid4())
+    async def make_queue(self) -> str:
+        """Return an unused queue ID, because it accepts any."""
+        return await Contender.make_queue(self)
 
 
-class Negz(Queuelet):
-    """A running server of negz/q's protocol, for callers only."""
-
-    service = "proto.Q"
-
-    def can(self, load: Load) -> bool:
-        """Return whether the load has single messages only, because the protocol has no batches."""
-        return load.batch == 1
-
-    def start(self, folder: Path) -> AbstractContextManager[RunningServer]:  # noqa: ARG002  # it runs already
-        """Refuse, because only its user can start it."""
-        raise NotHere("give its address with --peer-negz HOST:PORT")
-
-
-class _UnaryCaller:
-    def __init__(self, channel: grpc.aio.Channel, service: str, queue: str, load: Load) -> None:
-        self._add: Any = channel.unary_unary(f"/{service}/Add")
-        self._pop: Any = channel.unary_unary(f"/{service}/Pop")
-        new = pb.NewMessage(payload=load.payload)
-        self._add_request = pb.AddRequest(queue_id=queue, message=new).SerializeToString()
-        self._pop_request = pb.PopRequest(queue_id=queue).SerializeToString()
+class _Caller:
+    def __init__(self, channel: grpc.aio.Channel, queue: str, load: Load) -> None:
+        calls = requests(queue, load.payloads)
+        methods: dict[str, Any] = {name: channel.unary_unary(f"/{SERVICE}/{name}") for name in calls}
+        (self._add, *_, self._pop), (self._add_request, *_, self._pop_request) = methods.values(), calls.values()
 
     async def add(self) -> None:
         await self._add(self._add_request)
 
     async def pop(self) -> int:
         try:
-            await self._pop(self._pop_request)
+            response: bytes = await self._pop(self._pop_request)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.NOT_FOUND:
                 return 0
             raise
-        return 1
-
-
-class _BatchCaller:
-    def __init__(self, channel: grpc.aio.Channel, service: str, queue: str, load: Load) -> None:
-        self._add: Any = channel.unary_unary(f"/{service}/AddBatch")
-        self._pop: Any = channel.unary_unary(f"/{service}/PopBatch")
-        new = [pb.NewMessage(payload=load.payload)] * load.batch
-        self._add_request = pb.AddBatchRequest(queue_id=queue, messages=new).SerializeToString()
-        self._pop_request = pb.PopBatchRequest(queue_id=queue, max=load.batch).SerializeToString()
-
-    async def add(self) -> None:
-        await self._add(self._add_request)
-
-    async def pop(self) -> int:
-        response: bytes = await self._pop(self._pop_request)
         return response.count(MARK)
 
 
@@ -175,7 +135,7 @@ class _Producer(Producer):
         await self._producer.flush()
 
 
-class _Consumer(Consumer):
+class _Consumer:
     def __init__(self, consumer: client.Consumer[bytes], record: Record) -> None:
         self._consumer = consumer
         self._record = record

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 from pika import BasicProperties, ConnectionParameters  # type: ignore[import-untyped]
 from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
@@ -14,12 +13,22 @@ from pika.channel import Channel  # type: ignore[import-untyped]
 from pika.frame import Method  # type: ignore[import-untyped]
 from pika.spec import Basic  # type: ignore[import-untyped]
 
-from bench.contender import Bounds, Caller, Consumer, Contender, Load, Producer, first_line_of
+from bench.contender import (
+    IN_FLIGHT,
+    UNACKNOWLEDGED,
+    Caller,
+    Consumer,
+    Contender,
+    Load,
+    Producer,
+    RunningServer,
+    output_of,
+)
 from bench.errors import Failed
-from bench.process import HOST, RunningServer, free_port, program, started, wait_for_port
+from bench.processes import HOST, Child, program
 from bench.record import Record
+from tools.control_plane.ports import free_ports
 
-_INSTALL = "apt-get install rabbitmq-server"
 _WRAPPED = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """The server itself, because the program on the path may be a wrapper that requires the user `rabbitmq`."""
 
@@ -35,21 +44,19 @@ class RabbitMQ(Contender):
     """
 
     packages = ("pika",)
+    program, install = "rabbitmq-server", "apt-get install rabbitmq-server"
 
     @contextmanager
-    def start(self, folder: Path) -> Iterator[RunningServer]:
+    def started(self, folder: Path) -> Iterator[RunningServer]:
         """Run the server, and the port mapper that Erlang needs."""
-        binary = program("rabbitmq-server", _INSTALL)
-        mapper = program("epmd", _INSTALL)
-        port, mapper_port, mapper_folder = free_port(), free_port(), folder / "epmd"
-        mapper_folder.mkdir()
+        port, mapper_port, other_port = free_ports(3)
         environment = {
             "HOME": str(folder),
             "ERL_EPMD_PORT": str(mapper_port),
             "RABBITMQ_NODENAME": "bench@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
             "RABBITMQ_NODE_PORT": str(port),
-            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_DIST_PORT": str(other_port),
             "RABBITMQ_CONFIG_FILE": str(folder / "none"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
@@ -58,57 +65,68 @@ class RabbitMQ(Contender):
             # Without these flags its schedulers spin while they wait, and take CPU from everything else.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
         }
-        with (
-            started([mapper, "-port", str(mapper_port)], mapper_folder),
-            started([str(_WRAPPED) if _WRAPPED.exists() else binary], folder, environment) as process,
-        ):
-            wait_for_port(port, process, folder)
+        mapper = [program("epmd", self.install), "-port", str(mapper_port)]
+        binary = str(_WRAPPED) if _WRAPPED.exists() else self.binary
+        with Child("epmd", mapper, folder), Child(self.name, [binary], folder, environment) as server:
+            server.listens(port)
             yield RunningServer(f"{HOST}:{port}", int((folder / "pid").read_text()))
 
+    @property
     def server_version(self) -> str:
-        """Return the version of the Debian package, because the server reports its version only while it runs."""
-        program("rabbitmq-server", _INSTALL)
-        version = first_line_of(["dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"])
-        return f"rabbitmq-server {version.partition('-')[0]}"
+        """The version of the Debian package, because the server reports its version only while it runs."""
+        return output_of("dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server")
 
-    async def make_queue(self, address: str) -> str:
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[AsyncioConnection]:
+        """Open a connection. Raises `Failed` if there is no server."""
+        host, port = self.address.split(":")
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[AsyncioConnection] = loop.create_future()
+        AsyncioConnection(
+            ConnectionParameters(host, int(port), heartbeat=0),
+            on_open_callback=opened.set_result,
+            on_open_error_callback=lambda _, error: opened.set_exception(Failed(f"no connection: {error}")),
+            custom_ioloop=loop,
+        )
+        connection = await opened
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    async def make_queue(self) -> str:
         """Declare a queue."""
-        name = f"bench-{uuid4()}"
+        name = await super().make_queue()
         kind = {"durable": True, "arguments": {"x-queue-type": "quorum"}} if self.is_disk else {}
-        async with _connection(address) as connection:
+        async with self.connected() as connection:
             await _called((await _channel(connection)).queue_declare, name, **kind)
         return name
 
-    @asynccontextmanager
-    async def callers(self, address: str, queue: str, load: Load) -> AsyncIterator[Sequence[Caller]]:
+    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
         """Connect once for all callers of this driver, with a channel for each."""
-        async with _connection(address) as connection:
-            callers = [_Caller(await _channel(connection), queue, load, self._properties) for _ in range(load.callers)]
-            for caller in callers:
-                await caller.prepare()
-            yield callers
+        connection = await self.connection()
+        callers = [_Caller(await _channel(connection), queue, load, self._properties) for _ in range(load.callers)]
+        for caller in callers:
+            await caller.prepare()
+        return callers
 
-    @asynccontextmanager
-    async def producer(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Producer]:
+    async def producer(self, queue: str) -> Producer:
         """Connect, and enable confirms."""
-        async with _connection(address) as connection:
-            producer = _Producer(await _channel(connection), queue, bounds.in_flight, self._properties)
-            await producer.prepare()
-            yield producer
+        producer = _Producer(await _channel(await self.connection()), queue, IN_FLIGHT, self._properties)
+        await producer.prepare()
+        return producer
 
-    @asynccontextmanager
-    async def consumer(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Consumer]:
+    async def consumer(self, queue: str, record: Record) -> Consumer:
         """Connect and consume."""
-        async with _connection(address) as connection:
-            channel = await _channel(connection)
-            await _called(channel.basic_qos, prefetch_count=bounds.held)
-            consumer = _Consumer(channel, queue, record)
-            channel.basic_consume(queue, consumer.on_message)
-            yield consumer
+        channel = await _channel(await self.connection())
+        await _called(channel.basic_qos, prefetch_count=UNACKNOWLEDGED)
+        consumer = _Consumer(channel, queue, record)
+        channel.basic_consume(queue, consumer.on_message)
+        return consumer
 
-    async def count_messages(self, address: str, queue: str) -> int:
+    async def count_messages(self, queue: str) -> int:
         """Return how many messages are in the queue. Unacknowledged ones have been requeued by now."""
-        async with _connection(address) as connection:
+        async with self.connected() as connection:
             declared = await _called((await _channel(connection)).queue_declare, queue, passive=True)
         count: int = declared.method.message_count
         return count
@@ -119,24 +137,6 @@ class RabbitMQ(Contender):
 
 
 # pika reports everything by callbacks. These functions make its calls awaitable.
-
-
-@asynccontextmanager
-async def _connection(address: str) -> AsyncIterator[AsyncioConnection]:
-    """Open a connection to `host:port`. Raises `Failed` if there is no server."""
-    host, port = address.split(":")
-    opened: asyncio.Future[AsyncioConnection] = asyncio.get_running_loop().create_future()
-    AsyncioConnection(
-        ConnectionParameters(host, int(port), heartbeat=0),
-        on_open_callback=opened.set_result,
-        on_open_error_callback=lambda _, error: opened.set_exception(Failed(f"RabbitMQ cannot be reached: {error}")),
-        custom_ioloop=asyncio.get_running_loop(),
-    )
-    connection = await opened
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 async def _channel(connection: AsyncioConnection) -> Channel:
@@ -200,7 +200,7 @@ class _Caller:
     def __init__(self, channel: Channel, queue: str, load: Load, properties: BasicProperties) -> None:
         self._channel = channel
         self._queue = queue
-        self._payloads = [load.payload] * load.batch
+        self._payloads = load.payloads
         self._producer = _Producer(channel, queue, load.batch, properties)
         self._responses: asyncio.Queue[int] = asyncio.Queue()
         self._consumer = ""
@@ -247,7 +247,7 @@ class _Caller:
         self._arrived.set()
 
 
-class _Consumer(Consumer):
+class _Consumer:
     def __init__(self, channel: Channel, queue: str, record: Record) -> None:
         self._channel = channel
         self._queue = queue

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from uuid import uuid4
 
 from redis.asyncio import Redis as Connection
 
-from bench.contender import Bounds, Caller, Consumer, Contender, Load, Producer, first_line_of
-from bench.process import HOST, RunningServer, free_port, program, started_server
+from bench.contender import UNACKNOWLEDGED, Caller, Consumer, Contender, Load, Producer
+from bench.processes import HOST
 from bench.record import Record
 
 _GROUP = "bench"
@@ -32,51 +30,37 @@ class Redis(Contender):
     """
 
     packages = ("redis", "hiredis")
+    program, install = "redis-server", "apt-get install redis-server"
     is_variadic = False
     """Whether a batch is added by one LPUSH of all messages instead of a pipeline."""
 
-    def start(self, folder: Path) -> AbstractContextManager[RunningServer]:
-        """Run redis-server. On disk, its append-only file is synced at every write."""
-        port = free_port()
-        settings = {"bind": HOST, "port": str(port), "save": "", "dir": str(folder)}
-        settings |= {"appendonly": "yes", "appendfsync": "always"} if self.is_disk else {"appendonly": "no"}
-        command = [_binary(), *(word for key, value in settings.items() for word in (f"--{key}", value))]
-        return started_server(command, folder, port)
+    def arguments(self, folder: Path, port: int) -> Sequence[str]:
+        """Return the settings. On disk, its append-only file is synced at every write."""
+        saved = ["--appendonly", "yes", "--appendfsync", "always"] if self.is_disk else ["--appendonly", "no"]
+        return ["--bind", HOST, "--port", str(port), "--save", "", "--dir", str(folder), *saved]
 
-    def server_version(self) -> str:
-        """Return the version of redis-server."""
-        words = first_line_of([_binary(), "--version"]).split()
-        return f"redis-server {next(word[2:] for word in words if word.startswith('v='))}"
+    def connected(self) -> Connection:
+        """Connect."""
+        host, port = self.address.split(":")
+        return Connection(host=host, port=int(port), single_connection_client=True, protocol=2)
 
-    async def make_queue(self, address: str) -> str:  # noqa: ARG002  # LPUSH and XGROUP create the key
-        """Return an unused key."""
-        return f"bench:{uuid4()}"
-
-    @asynccontextmanager
-    async def callers(self, address: str, queue: str, load: Load) -> AsyncIterator[Sequence[Caller]]:
+    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
         """Connect each caller."""
-        kind = _VariadicCaller if self.is_variadic else _Caller
-        async with AsyncExitStack() as opened:
-            connections = [await opened.enter_async_context(_connection(address)) for _ in range(load.callers)]
-            yield [kind(redis, queue, load) for redis in connections]
+        return [_Caller(await self.connection(), queue, load, self.is_variadic) for _ in range(load.callers)]
 
-    @asynccontextmanager
-    async def producer(self, address: str, queue: str, bounds: Bounds) -> AsyncIterator[Producer]:
+    async def producer(self, queue: str) -> Producer:
         """Open one connection for each concurrent pipeline."""
-        async with AsyncExitStack() as opened:
-            count = min(_PIPELINES, bounds.in_flight // bounds.batch)
-            yield _Producer([await opened.enter_async_context(_connection(address)) for _ in range(count)], queue)
+        return _Producer([await self.connection() for _ in range(_PIPELINES)], queue)
 
-    @asynccontextmanager
-    async def consumer(self, address: str, queue: str, bounds: Bounds, record: Record) -> AsyncIterator[Consumer]:
+    async def consumer(self, queue: str, record: Record) -> Consumer:
         """Connect, and create the stream with its group."""
-        async with _connection(address) as redis:
-            await redis.xgroup_create(queue, _GROUP, mkstream=True)
-            yield _Consumer(redis, queue, bounds.held, record)
+        redis = await self.connection()
+        await redis.xgroup_create(queue, _GROUP, mkstream=True)
+        return _Consumer(redis, queue, record)
 
-    async def count_messages(self, address: str, queue: str) -> int:
+    async def count_messages(self, queue: str) -> int:
         """Return the stream's length, and entries that are pending although they were removed."""
-        async with _connection(address) as redis:
+        async with self.connected() as redis:
             pending: int = (await redis.xpending(queue, _GROUP))["pending"]
             length: int = await redis.xlen(queue)
         return max(length, pending)
@@ -92,23 +76,15 @@ class RedisVariadic(Redis):
         return load.batch > 1
 
 
-def _binary() -> str:
-    return program("redis-server", "apt-get install redis-server")
-
-
-def _connection(address: str) -> Connection:
-    host, port = address.split(":")
-    return Connection(host=host, port=int(port), single_connection_client=True, protocol=2)
-
-
 class _Caller:
-    def __init__(self, redis: Connection, key: str, load: Load) -> None:
+    def __init__(self, redis: Connection, key: str, load: Load, is_variadic: bool) -> None:  # noqa: FBT001  # private
         self._redis = redis
         self._key = key
-        self._payloads = [load.payload] * load.batch
+        self._payloads = load.payloads
+        self._is_one_call = is_variadic or load.batch == 1
 
     async def add(self) -> None:
-        if len(self._payloads) == 1:
+        if self._is_one_call:
             await self._redis.lpush(self._key, *self._payloads)
             return
         pipeline = self._redis.pipeline(transaction=False)
@@ -120,11 +96,6 @@ class _Caller:
         if len(self._payloads) == 1:
             return 0 if await self._redis.rpop(self._key) is None else 1
         return len(await self._redis.rpop(self._key, len(self._payloads)) or ())
-
-
-class _VariadicCaller(_Caller):
-    async def add(self) -> None:
-        await self._redis.lpush(self._key, *self._payloads)
 
 
 class _Producer(Producer):
@@ -156,11 +127,10 @@ class _Producer(Producer):
             self._free.put_nowait(redis)
 
 
-class _Consumer(Consumer):
-    def __init__(self, redis: Connection, stream: str, held: int, record: Record) -> None:
+class _Consumer:
+    def __init__(self, redis: Connection, stream: str, record: Record) -> None:
         self._redis = redis
         self._stream = stream
-        self._held = held
         self._record = record
 
     async def consume(self) -> None:
@@ -171,7 +141,7 @@ class _Consumer(Consumer):
                 pipeline.xack(self._stream, _GROUP, *done)
                 pipeline.xdel(self._stream, *done)
             if self._record.remaining:
-                pipeline.xreadgroup(_GROUP, "1", {self._stream: ">"}, count=self._held, block=_BLOCK_MS)
+                pipeline.xreadgroup(_GROUP, "1", {self._stream: ">"}, count=UNACKNOWLEDGED, block=_BLOCK_MS)
             responses = await pipeline.execute()
             if not self._record.remaining:
                 return

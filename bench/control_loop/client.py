@@ -12,13 +12,9 @@ import aiohttp
 
 from bench.control_loop.cluster import Cluster, Kind, Object
 from bench.errors import Failed
-from bench.report import Progress
 
 WRITERS = 32
 """Concurrent requests that create objects."""
-
-REPORT_EVERY = 5.0
-"""Seconds between two lines of progress."""
 
 OnResponse = Callable[[str, bytes], None]
 """Called with the name of each created object, and the response."""
@@ -38,41 +34,34 @@ def is_ready(an_object: Object) -> bool:
 class Watch:
     """One watch of all objects of a kind, which records when each was first seen ready."""
 
-    def __init__(self, check: Callable[[], None]) -> None:
-        """Take a function that raises `Failed` if a process has ended, because then the objects never become ready."""
+    def __init__(self, check: Callable[[], None], wanted: Callable[[Object], bool]) -> None:
+        """Take the test for being ready.
+
+        `check` raises `Failed` if a process has ended, because then the objects never become ready.
+        """
         self._check = check
+        self._wanted = wanted
         self.ready: dict[str, float] = {}
         """The time by name, on the clock `monotonic`."""
         self.version = ""
         """The resource version to resume at."""
-        self.wanted: Callable[[Object], bool] = is_ready
-        """The test for being ready."""
         self.reading: asyncio.Task[None] | None = None
         """The task that reads the watch. It ends only by failing."""
 
-    def start_over(self, wanted: Callable[[Object], bool] = is_ready) -> None:
-        """Forget earlier events, and use another test for being ready from now on."""
-        self.ready.clear()
-        self.wanted = wanted
-
-    async def all_ready(self, names: Iterable[str], doing: str, progress: Progress) -> None:
+    async def all_ready(self, names: Iterable[str]) -> None:
         """Wait until all of these were seen ready; raise `Failed` if there is no progress."""
         names = set(names)
-        began = last_report = last_progress = monotonic()
+        last_progress = monotonic()
         count = 0
         while len(self.ready) < len(names) or not names <= self.ready.keys():
             await asyncio.sleep(0.01)
             if self.reading and self.reading.done():
                 self.reading.result()
             self._check()
-            now = monotonic()
             if len(self.ready) > count:
-                count, last_progress = len(self.ready), now
-            if now - last_progress > _STUCK_AFTER:
-                raise Failed(f"{doing}: {count:,} of {len(names):,} are ready, and no more for {_STUCK_AFTER:.0f} s")
-            if now - last_report > REPORT_EVERY:
-                progress.say(f"  {doing}: {count:,} of {len(names):,} ready after {now - began:.0f} s")
-                last_report = now
+                count, last_progress = len(self.ready), monotonic()
+            elif monotonic() - last_progress > _STUCK_AFTER:
+                raise Failed(f"{count:,} of {len(names):,} objects are ready, and no more for {_STUCK_AFTER:.0f} s")
 
     def see(self, line: bytes) -> None:
         """Process an event."""
@@ -84,14 +73,16 @@ class Watch:
         an_object = json.loads(line)["object"]
         name = an_object["metadata"]["name"]
         self.version = an_object["metadata"]["resourceVersion"]
-        if name not in self.ready and self.wanted(an_object):
+        if name not in self.ready and self._wanted(an_object):
             self.ready[name] = monotonic()
 
 
 @asynccontextmanager
-async def watching(cluster: Cluster, kind: Kind, check: Callable[[], None]) -> AsyncIterator[Watch]:
+async def watching(
+    cluster: Cluster, kind: Kind, check: Callable[[], None], wanted: Callable[[Object], bool] = is_ready
+) -> AsyncIterator[Watch]:
     """Watch the objects of a kind, from now on."""
-    watch = Watch(check)
+    watch = Watch(check, wanted)
     async with cluster.session(1) as session:
         async with session.get(kind.path, params={"limit": "1"}) as response:
             watch.version = (await response.json())["metadata"]["resourceVersion"]
@@ -109,7 +100,7 @@ async def _follow(session: aiohttp.ClientSession, kind: Kind, watch: Watch) -> N
     while True:
         query = {"watch": "true", "resourceVersion": watch.version, "timeoutSeconds": "7200"}
         async with session.get(kind.path, params=query) as stream:
-            await _fine(stream)
+            await _check_status(stream)
             rest = b""
             async for chunk in stream.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -141,10 +132,10 @@ async def create(
 async def write(session: aiohttp.ClientSession, method: str, path: str, body: bytes, content_type: str) -> bytes:
     """Send a request; return the response. Raises `Failed` if it is refused."""
     async with session.request(method, path, data=body, headers={"Content-Type": content_type}) as response:
-        await _fine(response)
+        await _check_status(response)
         return await response.read()
 
 
-async def _fine(response: aiohttp.ClientResponse) -> None:
+async def _check_status(response: aiohttp.ClientResponse) -> None:
     if response.status >= 400:
         raise Failed(f"the API server refused a request: {response.status} {(await response.text())[:300]}")

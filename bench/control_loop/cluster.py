@@ -1,4 +1,4 @@
-"""The API server used by all measurements: its counters, the resources its processes use, and how to empty it."""
+"""The API server used by all measurements: its counters, its processes, and how to empty it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tools.control_plane import ControlPlane
 
 NAMESPACE = "bench"
 
-WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"}
+_WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"}
 
 _EMPTY_WITHIN = 60.0
 """Seconds within which the API server must notice that objects are gone from etcd."""
@@ -41,19 +41,26 @@ class Request(NamedTuple):
     verb: str
 
 
-Requests = Counter[Request]
+class Requests(Counter[Request]):
+    """Numbers of requests."""
+
+    def since(self, before: Requests) -> Requests:
+        """Return the requests after another count."""
+        return Requests(self - before)
+
+    def writes(self, *resources: str) -> int:
+        """Return the number of writes to some resources and their subresources."""
+        return sum(count for (resource, verb), count in self.items() if resource in resources and verb in _WRITES)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of object, and the spec of those that are created here."""
+    """A kind of object."""
 
     group: str
     version: str
     name: str
     plural: str
-    finalizer: str = ""
-    """The finalizer of its operator, if we write it ourselves."""
 
     @property
     def path(self) -> str:
@@ -62,21 +69,15 @@ class Kind:
 
     def object(self, name: str) -> Object:
         """Return an object of this kind to create: a queue with a limit, in memory."""
-        spec: Object
-        if self.plural == "streams":
+        spec: Object = {"limit": 1_000}
+        if self == STREAMS:
             # Name and subjects must be unique. The rest is as close to our queue as possible.
             spec = {"name": name, "subjects": [name], "storage": "memory", "replicas": 1, "maxMsgs": 1_000}
-        else:
-            spec = {"limit": 1_000}
-        return {
-            "apiVersion": f"{self.group}/{self.version}",
-            "kind": self.name,
-            "metadata": {"name": name},
-            "spec": spec,
-        }
+        api_version = f"{self.group}/{self.version}"
+        return {"apiVersion": api_version, "kind": self.name, "metadata": {"name": name}, "spec": spec}
 
 
-QUEUES = Kind("queuelet.dev", "v1alpha1", "Queue", "queues", "queuelet.dev/finalizer")
+QUEUES = Kind("queuelet.dev", "v1alpha1", "Queue", "queues")
 STREAMS = Kind("jetstream.nats.io", "v1beta2", "Stream", "streams")
 
 
@@ -86,6 +87,7 @@ class Cluster:
     def __init__(self, plane: ControlPlane, folder: Path, *, with_nack: bool) -> None:
         """Take the control plane, a folder for files, and whether NACK is measured."""
         self.plane = plane
+        self.folder = folder
         plane.api.define(_CRD)
         if with_nack:
             nack.define_kinds(plane.api, folder)
@@ -97,15 +99,6 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """Environment with which an operator finds the API server."""
         return {"KUBECONFIG": str(self.plane.kubeconfig)}
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """Its processes by their names in tables."""
-        return {
-            "API server": self.plane.api_server.pid,
-            "etcd": self.plane.etcd.pid,
-            "controllers": self.plane.controllers.pid,
-        }
 
     def session(self, connections: int) -> aiohttp.ClientSession:
         """Return an API session like the operator's own: one connection per concurrent request."""
@@ -120,7 +113,7 @@ class Cluster:
 
     def requests(self) -> Requests:
         """Return how many requests the API server has served, by its own counter. The counter lags a little."""
-        counted: Requests = Counter()
+        counted = Requests()
         for labels, value in _REQUESTS.findall(str(self.plane.api.get("/metrics")["text"])):
             label = dict(_LABEL.findall(labels))
             # A refused request is not a write.
@@ -130,12 +123,13 @@ class Cluster:
 
     def empty(self, kind: Kind) -> None:
         """Remove all objects of a kind at once, in etcd, because an operator needs a minute for 10,000 finalizers."""
-        prefix = f"/registry/{kind.group}/{kind.plural}/"
-        end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-        keys = {"key": _base64(prefix), "range_end": _base64(end)}
-        with urllib.request.urlopen(  # noqa: S310  # etcd's own URL
-            f"{self._etcd_url()}/v3/kv/deleterange", data=json.dumps(keys).encode(), timeout=120
-        ) as response:
+        prefix = f"/registry/{kind.group}/{kind.plural}/".encode()
+        ends = {"key": prefix, "range_end": prefix[:-1] + bytes([prefix[-1] + 1])}
+        body = json.dumps({name: base64.b64encode(end).decode() for name, end in ends.items()}).encode()
+        flag = "--listen-client-urls="
+        command = Path(f"/proc/{self.plane.etcd.pid}/cmdline").read_bytes().decode().split("\0")
+        url = next(each.removeprefix(flag) for each in command if each.startswith(flag))
+        with urllib.request.urlopen(f"{url}/v3/kv/deleterange", data=body, timeout=120) as response:  # noqa: S310  # etcd's own URL
             response.read()
         end_at = monotonic() + _EMPTY_WITHIN
         # The API server's cache processes the events one by one, although all have the same version.
@@ -143,20 +137,3 @@ class Cluster:
             if monotonic() > end_at:
                 raise Failed(f"the {kind.plural} are still there after their removal from etcd")
             sleep(0.1)
-
-    def _etcd_url(self) -> str:
-        flag = "--listen-client-urls="
-        command = Path(f"/proc/{self.plane.etcd.pid}/cmdline").read_bytes().decode().split("\0")
-        return next(each.removeprefix(flag) for each in command if each.startswith(flag))
-
-
-def writes(before: Requests, after: Requests, *resources: str) -> int:
-    """Return the number of writes to some resources and their subresources between two counts."""
-    difference = after - before
-    return sum(
-        number for request, number in difference.items() if request.resource in resources and request.verb in WRITES
-    )
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()

@@ -1,24 +1,30 @@
-"""The contenders: our operator with its server, and NACK with NATS."""
+"""The contenders: our operator with its server, NACK with NATS, and a client that only writes."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sys
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from time import monotonic
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Self
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.contenders.queuelet import SERVER
 from bench.control_loop import nack
-from bench.control_loop.cluster import QUEUES, STREAMS, Cluster, Kind
-from bench.control_loop.processes import Child
+from bench.control_loop.client import WRITERS, OnResponse, write
+from bench.control_loop.cluster import NAMESPACE, QUEUES, STREAMS, Cluster, Kind, Object
 from bench.errors import Failed, NotHere
-from bench.process import HOST, free_port, program
+from bench.processes import HOST, Child, program
+from bench.report import OURS
+from tools.control_plane.ports import free_ports
+
+FLOOR = "floor"
 
 QUICK_LEASE = ("--lease-duration", "4", "--lease-renew-deadline", "3", "--lease-retry-period", "0.3")
 """Flags for a short Lease that is still renewed in time when all CPUs are busy."""
@@ -29,72 +35,75 @@ _CHECKED_WITHIN = 300.0
 _METRICS_OF_NACK = 8080
 """A port that NACK uses whatever its flags say."""
 
+_CONTROLLERS_OF_NACK = 5
+"""One controller for each kind: each logs when its workers start."""
 
-class Contender(Protocol):
-    """An operator and the server it manages."""
+
+class ControlLoop:
+    """What makes objects ready."""
 
     name: str
-    kind: Kind
+    kind: Kind = QUEUES
+    on_response: OnResponse | None = None
+    """Called with the response to each creation."""
 
-    async def __aenter__(self) -> Self:
-        """Start it; return once it acts."""
+    def __init__(self, children: Mapping[str, Child]) -> None:
+        """Take its processes by role, in the order in which they are stopped."""
+        self._children = children
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Start it, and stop it at the end."""
+        try:
+            await self.start()
+            yield self
+        finally:
+            for child in self._children.values():
+                child.end()
+
+    async def start(self) -> None:
+        """Start its processes; return once they act."""
 
     @property
     def pids(self) -> dict[str, int]:
         """Its processes by role."""
+        return {role: child.pid for role, child in self._children.items()}
 
     def check(self) -> None:
         """Raise `Failed` if one of the processes has ended."""
+        for child in self._children.values():
+            child.check()
 
 
-class Ours:
+class Ours(ControlLoop):
     """Our operator and a queue server."""
 
-    name = "Queuelet"
-    kind = QUEUES
+    name = OURS
 
-    def __init__(self, cluster: Cluster, folder: Path, *flags: str) -> None:
-        """Take the cluster, a folder for logs, and flags for the operator."""
-        self.address = f"{HOST}:{free_port()}"
+    def __init__(self, cluster: Cluster, *flags: str) -> None:
+        """Take the cluster, and flags for the operator."""
+        (port,) = free_ports(1)
+        self.address = f"{HOST}:{port}"
         self._flags = flags
-        command = [sys.executable, "-m", "queuelet", "server", "--listen", self.address, "--metrics", f"{HOST}:0"]
-        self.server = Child("queuelet-server", command, folder, {})
+        command = [*SERVER, "--listen", self.address, "--http", ""]
+        self.server = Child("queuelet-server", command, cluster.folder)
         command = [sys.executable, "-m", "queuelet_operator", "--server", self.address, "--metrics", f"{HOST}:0"]
-        self.operator = Child("queuelet-operator", command, folder, cluster.environment)
+        self.operator = Child("queuelet-operator", command, cluster.folder, cluster.environment)
         self._metrics = ""
+        # The operator is stopped first, because otherwise it reports that the server lost its state.
+        super().__init__({"operator": self.operator, "server": self.server})
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         """Start the server, then the operator; return once the operator leads and is connected to the server."""
-        try:
-            await self.start_server()
-            self.start_operator()
-            await self.operator_leads()
-            await self.operator.logged("connected to the server")
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop both."""
-        self._end()
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """Its processes by role."""
-        return {"operator": self.operator.pid, "server": self.server.pid}
+        await self.start_server()
+        self.start_operator()
+        await self.operator_leads()
+        await _logged(self.operator, "connected to the server")
 
     async def start_server(self) -> None:
         """Start the server, on the same port as before; return once it serves."""
         self.server.start()
-        await self.server.logged("serving")
+        await _logged(self.server, "serving")
 
     def start_operator(self, *flags: str) -> None:
         """Start the operator with more flags, without waiting."""
@@ -102,9 +111,9 @@ class Ours:
 
     async def operator_leads(self) -> None:
         """Wait until the operator has the Lease."""
-        started = await self.operator.logged("started")
+        started = await _logged(self.operator, "started")
         self._metrics = f"http://{HOST}:{started['metrics_port']}/metrics"
-        await self.operator.logged("leading")
+        await _logged(self.operator, "leading")
 
     async def metrics(self, session: aiohttp.ClientSession) -> dict[str, float]:
         """Return the operator's metrics, each summed over all labels except the verb of requests."""
@@ -121,40 +130,39 @@ class Ours:
         end = monotonic() + _CHECKED_WITHIN
         while True:
             metrics = await self.metrics(session)
-            left = 0 if waiting else metrics["queuelet_operator_work_queue_length"]
-            if metrics["queuelet_operator_queues"] >= count and not left:
+            known, left = metrics["queuelet_operator_queues"], metrics["queuelet_operator_work_queue_length"]
+            if known >= count and (waiting or not left):
                 return
             if monotonic() > end:
-                raise Failed(
-                    f"the operator knows {metrics['queuelet_operator_queues']:,.0f} of {count:,} Queues; {left:,.0f} "
-                    f"wait for a check, after {_CHECKED_WITHIN:.0f} s"
-                )
+                counts = f"{known:,.0f} of {count:,} Queues; {left:,.0f} wait for a check"
+                raise Failed(f"the operator knows {counts}, after {_CHECKED_WITHIN:.0f} s")
             # Polling slowly, because each request costs the operator some milliseconds.
             await asyncio.sleep(0.1)
 
-    def check(self) -> None:
-        """Raise `Failed` if one of the processes has ended."""
-        self.operator.check()
-        self.server.check()
 
-    def _end(self) -> None:
-        # Stop the operator first, because otherwise it reports that the server lost its state.
-        self.operator.end()
-        self.server.end()
-
-
-class Nack:
+class Nack(ControlLoop):
     """NACK with its control loop, and a NATS server with JetStream in memory."""
 
     name = nack.NAME
     kind = STREAMS
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Take the cluster."""
+        folder = cluster.folder
+        port, health = free_ports(2)
+        command = [_nats_server(), "-a", HOST, "-p", str(port), "-js", "-sd", str(folder / "nats")]
+        self._server = Child("nats-server", command, folder)
+        command = [str(nack.built()), "--control-loop", "-s", f"nats://{HOST}:{port}"]
+        command += ["--health-probe-bind-address", f"{HOST}:{health}", "--cache-dir", str(folder / "nack")]
+        self._operator = Child(nack.PROGRAM, command, folder, cluster.environment)
+        super().__init__({"operator": self._operator, "server": self._server})
 
     @staticmethod
     def find() -> None:
         """Build and find everything that it needs; raise `NotHere` if something is missing. It may take minutes."""
         nack.built()
         nack.definitions()
-        program("nats-server", "uv sync --all-extras --group bench")
+        _nats_server()
         with socket.socket() as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -162,50 +170,66 @@ class Nack:
             except OSError as error:
                 raise NotHere(f"its metrics need port {_METRICS_OF_NACK}, which another process uses") from error
 
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        """Take the cluster, and a folder for logs and the NATS server's files."""
-        self._folder = folder
-        port, self._health = free_port(), free_port()
-        server = program("nats-server", "uv sync --all-extras --group bench")
-        command = [server, "-a", HOST, "-p", str(port), "-js", "-sd", str(folder / "nats")]
-        self.server = Child("nats-server", command, folder, {})
-        command = [str(nack.built()), "--control-loop", "-s", f"nats://{HOST}:{port}"]
-        command += ["--health-probe-bind-address", f"{HOST}:{self._health}", "--cache-dir", str(folder / "nack")]
-        self.operator = Child(nack.PROGRAM, command, folder, cluster.environment)
-
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         """Start both; return once the controller's workers run."""
-        try:
-            self.server.start()
-            await self.server.wrote("Server is ready")
-            self.operator.start()
-            for _ in range(_CONTROLLERS_OF_NACK):
-                await self.operator.wrote("Starting workers")
-        except BaseException:
-            self._end()
-            raise
-        return self
+        self._server.start()
+        await asyncio.to_thread(self._server.logged, "Server is ready")
+        self._operator.start()
+        for _ in range(_CONTROLLERS_OF_NACK):
+            await asyncio.to_thread(self._operator.logged, "Starting workers")
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop both."""
-        self._end()
 
-    @property
-    def pids(self) -> dict[str, int]:
-        """Its processes by role."""
-        return {"operator": self.operator.pid, "server": self.server.pid}
+class Floor(ControlLoop):
+    """The lower bound: the writes that an operator makes for a new Queue, a finalizer and a status, made by the client.
+
+    No server, decision or watch is involved. The rest is the cost of so many writes in the API server, its store and
+    this Python's HTTP client. No operator that makes these writes can be faster.
+    """
+
+    name = FLOOR
+
+    def __init__(self, cluster: Cluster, status: Object) -> None:
+        """Take the cluster, and the status that the operator wrote for such a Queue."""
+        super().__init__({})
+        self._cluster = cluster
+        self._status = status
+        self._made: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        # The writes start as soon as a worker is free.
+        self.on_response = lambda name, response: self._made.put_nowait((name, response))
 
     def check(self) -> None:
-        """Raise `Failed` if one of the processes has ended."""
-        self.operator.check()
-        self.server.check()
+        """Raise `ControlPlaneError` if the API server has ended."""
+        self._cluster.plane.check()
 
-    def _end(self) -> None:
-        self.operator.end()
-        self.server.end()
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Write with as many workers as the operator has."""
+        async with self._cluster.session(WRITERS) as session, asyncio.TaskGroup() as group:
+            workers = [group.create_task(self._work(session), name="floor") for _ in range(WRITERS)]
+            yield self
+            for worker in workers:
+                worker.cancel()
+
+    async def _work(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            name, response = await self._made.get()
+            meta = json.loads(response)["metadata"]
+            path, uid = f"{QUEUES.path}/{name}", meta["uid"]
+            finalizers = {"resourceVersion": meta["resourceVersion"], "finalizers": [f"{QUEUES.group}/finalizer"]}
+            await _patch(session, path, {"metadata": {"uid": uid, **finalizers}})
+            status = self._status | {"queueID": uid, "queueName": f"{NAMESPACE}.{name}"}
+            await _patch(session, f"{path}/status", {"metadata": {"uid": uid}, "status": status})
 
 
-_CONTROLLERS_OF_NACK = 5
-"""One controller for each kind: each logs when its workers start."""
+async def _patch(session: aiohttp.ClientSession, path: str, patch: Object) -> None:
+    await write(session, "PATCH", path, json.dumps(patch).encode(), "application/merge-patch+json")
+
+
+async def _logged(child: Child, msg: str) -> dict[str, Any]:
+    """Wait for a log line with this message, and return it."""
+    line: dict[str, Any] = json.loads(await asyncio.to_thread(child.logged, f'"{msg}"'))
+    return line
+
+
+def _nats_server() -> str:
+    return program("nats-server", "uv sync --all-extras --group bench")

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from time import process_time
-from typing import NamedTuple
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import aiohttp
 
-from bench.control_loop.client import WRITERS, OnResponse, create, watching
-from bench.control_loop.cluster import QUEUES, Cluster, Kind, Object, writes
-from bench.control_loop.contenders import Contender, Ours
-from bench.control_loop.figures import FLOOR, Creation
-from bench.control_loop.floor import Floor
-from bench.process import cpu_seconds
-from bench.report import Progress
+from bench.control_loop.client import WRITERS, create, watching
+from bench.control_loop.cluster import QUEUES, Cluster, Object
+from bench.control_loop.contenders import FLOOR, ControlLoop, Ours
+from bench.control_loop.nack import NAME as NACK
+from bench.processes import cpu_seconds
+from bench.report import OURS, Figures, say
 
 _WARM_UP = 64
 """Objects created before each measurement, to warm up connections, caches and code."""
@@ -26,96 +22,71 @@ _SETTLE = 1.0
 """Seconds after which the operator's late writes are done."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Round:
-    """What to create, and where."""
-
-    cluster: Cluster
-    count: int
-    number: int
-    progress: Progress
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """Return the smallest value that is at least as large as this percentage of all."""
+    return ordered[max(0, -int(-len(ordered) * percent // 100) - 1)]
 
 
-class _Who(NamedTuple):
-    """The operator of the objects, if any."""
-
-    name: str
-    kind: Kind
-    pids: Mapping[str, int]
-    """Processes in addition to those of the control plane."""
-    check: Callable[[], None]
-    """Raises `Failed` if one of them has ended."""
-
-
-async def recorded_status(cluster: Cluster, folder: Path, progress: Progress) -> Object:
+async def recorded_status(cluster: Cluster) -> Object:
     """Return the status that our operator writes for such a Queue."""
     async with (
-        Ours(cluster, folder) as ours,
+        Ours(cluster).running() as ours,
         watching(cluster, QUEUES, ours.check) as watch,
         cluster.session(WRITERS) as session,
     ):
         await create(session, QUEUES, ["recorded"])
-        await watch.all_ready(["recorded"], "the first Queue", progress)
+        await watch.all_ready(["recorded"])
         async with session.get(f"{QUEUES.path}/recorded") as response:
             status: Object = (await response.json())["status"]
     cluster.empty(QUEUES)
     return status
 
 
-async def floor(given: Round, status: Object) -> Creation:
-    """Measure the writes alone."""
-    async with given.cluster.session(2 * WRITERS) as session:
-        writer = Floor(session, status)
-        async with writer.running():
-            creation = await _measured(
-                given, _Who(FLOOR, QUEUES, {}, given.cluster.plane.check), session, writer.on_response
-            )
-    given.cluster.empty(QUEUES)
-    return creation
-
-
-async def under(contender: Contender, given: Round) -> Creation:
-    """Measure with an operator."""
-    async with contender, given.cluster.session(WRITERS) as session:
-        who = _Who(contender.name, contender.kind, contender.pids, contender.check)
-        creation = await _measured(given, who, session)
-    given.cluster.empty(contender.kind)
-    return creation
-
-
-async def _measured(
-    given: Round, who: _Who, session: aiohttp.ClientSession, on_response: OnResponse | None = None
-) -> Creation:
-    kind = who.kind
-    doing = f"{who.name}, {given.count:,} {kind.plural}"
-    given.progress.begin(doing)
-    pids = {**who.pids, **given.cluster.pids}
-    async with watching(given.cluster, kind, who.check) as watch:
-        warm = [f"warm-{number}" for number in range(min(_WARM_UP, given.count))]
-        await create(session, kind, warm, on_response)
-        await watch.all_ready(warm, f"{doing}, warming up", given.progress)
+async def measure(cluster: Cluster, contender: ControlLoop, count: int, figures: Figures) -> None:
+    """Measure from the first POST until a watch has seen all objects ready."""
+    kind, who, case = contender.kind, contender.name, f"create {count:,}"
+    say(f"{case}, {who}")
+    async with AsyncExitStack() as opened:
+        await opened.enter_async_context(contender.running())
+        session = await opened.enter_async_context(cluster.session(WRITERS))
+        pids = {"API server": cluster.plane.api_server.pid, **contender.pids}
+        await _create_all(cluster, contender, session, [f"warm-{number}" for number in range(min(_WARM_UP, count))])
         await asyncio.sleep(_SETTLE)
-        watch.start_over()
-        before = given.cluster.requests()
-        cpu = _cpu(pids)
-        names = [f"bench-{number:06}" for number in range(given.count)]
-        async with asyncio.TaskGroup() as tasks:
-            creating = tasks.create_task(create(session, kind, names, on_response))
-            await watch.all_ready(names, doing, given.progress)
-        taken = {name: seconds - cpu[name] for name, seconds in _cpu(pids).items()}
+        before = cluster.requests()
+        cpu = {role: cpu_seconds(pid) for role, pid in pids.items()}
+        names = [f"bench-{number:06}" for number in range(count)]
+        sent, ready = await _create_all(cluster, contender, session, names)
+        cpu = {role: cpu_seconds(pid) - cpu[role] for role, pid in pids.items()}
         await asyncio.sleep(_SETTLE)
-        after = given.cluster.requests()
-    sent, ready = creating.result(), watch.ready
-    return Creation(
-        who=who.name,
-        count=given.count,
-        round=given.number,
-        seconds=sorted(ready[name] - sent[name] for name in names),
-        makespan=max(ready[name] for name in names) - min(sent.values()),
-        writes=writes(before, after, kind.plural, "events") - given.count,
-        cpu=taken,
-    )
+        written = cluster.requests().since(before).writes(kind.plural, "events") - count
+    cluster.empty(kind)
+    seconds = sorted(ready[name] - sent[name] for name in names)
+    for percent in (50, 99):
+        figures.note(case, f"p{percent}", percentile(seconds, percent), "s", who)
+    figures.note(case, "makespan", max(ready.values()) - min(sent.values()), "s", who, is_compared=True)
+    figures.note(case, "writes each", written / count, who=who)
+    for role in ("operator", "API server"):
+        if role in cpu:
+            figures.note(case, f"CPU {role}", cpu[role], "s", who)
 
 
-def _cpu(pids: Mapping[str, int]) -> dict[str, float]:
-    return {**{name: cpu_seconds(pid) or 0.0 for name, pid in pids.items()}, "client": process_time()}
+async def _create_all(
+    cluster: Cluster, contender: ControlLoop, session: aiohttp.ClientSession, names: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Create objects; return when each was sent, and when it was seen ready."""
+    async with watching(cluster, contender.kind, contender.check) as watch, asyncio.TaskGroup() as tasks:
+        creating = tasks.create_task(create(session, contender.kind, names, contender.on_response))
+        await watch.all_ready(names)
+    return creating.result(), watch.ready
+
+
+def compare(case: str, figures: Figures, compared: Figures) -> None:
+    """Compare our figures with the targets: in the same rounds with the floor and with NACK."""
+    for other, what, quantity, target in (
+        (FLOOR, "makespan / floor", "makespan", 1.5),
+        (NACK, f"makespan / {NACK}", "makespan", 0.4),
+        (NACK, f"API writes / {NACK}", "writes each", 0.5),
+    ):
+        ours, theirs = figures.values(case, quantity, OURS), figures.values(case, quantity, other)
+        for mine, their in zip(ours, theirs, strict=False):
+            compared.note(case, what, mine / their, "x", target=target)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
 
 import aiohttp
 
 from bench.control_loop.client import Watch, create, is_ready, watching
-from bench.control_loop.cluster import QUEUES, WRITES, Cluster, Object, writes
+from bench.control_loop.cluster import QUEUES, Cluster, Object, Request
 from bench.control_loop.contenders import Ours
-from bench.control_loop.figures import figure, percentile
-from bench.control_loop.processes import memory
-from bench.process import cpu_seconds
-from bench.report import Figure, Progress
+from bench.control_loop.creation import percentile
+from bench.processes import cpu_seconds, resident_bytes
+from bench.report import Figures, say
 from queuelet.client import Client
 from queuelet.errors import QueueletError
 
@@ -25,211 +23,133 @@ _RESYNC = 0.9
 _MEMORY = 300.0
 """MiB that the operator may use."""
 
-_LIST_EVERY = 60.0
-"""Seconds between two lists with which the operator counts its Queues."""
-
-_WATCH_EVERY = 300.0
-"""Seconds after which the operator starts a new watch."""
+_EVERY = {"get": 60.0, "watch": 300.0}
+"""Seconds between two lists with which the operator counts its Queues, and between two of its watches."""
 
 
-@dataclass(slots=True)
 class Existing:
     """Our operator with its Queues, all of them ready."""
 
-    cluster: Cluster
-    ours: Ours
-    names: list[str]
-    """The watch of all Queues."""
-    session: aiohttp.ClientSession
-    """Sessions with the API server, and for the operator's metrics."""
-    progress: Progress
-    is_as_usual: bool = True
-    """Whether the operator runs with its default flags."""
+    def __init__(self, cluster: Cluster, ours: Ours, session: aiohttp.ClientSession, figures: Figures) -> None:
+        """Take a session with the API server, which also fetches the operator's metrics."""
+        self._cluster = cluster
+        self._ours = ours
+        self._session = session
+        self._figures = figures
+        self._names: list[str] = []
 
-    @property
-    def count(self) -> int:
-        """How many Queues there are."""
-        return len(self.names)
+    async def make(self, count: int) -> None:
+        """Create the Queues."""
+        say(f"{count:,} existing Queues")
+        self._names = [f"existing-{number:06}" for number in range(count)]
+        async with watching(self._cluster, QUEUES, self._ours.check) as watch, asyncio.TaskGroup() as tasks:
+            tasks.create_task(create(self._session, QUEUES, self._names))
+            await watch.all_ready(self._names)
 
-    async def restart(self, *flags: str) -> None:
-        """Stop the operator, start it with more flags, and wait until it has checked all Queues."""
-        self.ours.operator.end()
-        self.ours.start_operator(*flags)
-        self.is_as_usual = not flags
-        await self.ours.operator_leads()
-        # With other flags it may never finish.
-        await self.ours.all_checked(self.session, self.count, waiting=bool(flags))
-
-    async def one_more(self, watch: Watch, name: str) -> float:
-        """Create one more Queue and wait until it is ready; return the seconds."""
-        sent = (await create(self.session, QUEUES, [name]))[name]
-        await watch.all_ready([name], name, self.progress)
-        self.names.append(name)
-        return watch.ready[name] - sent
-
-
-async def make(
-    cluster: Cluster, ours: Ours, count: int, session: aiohttp.ClientSession, progress: Progress
-) -> Existing:
-    """Create the Queues."""
-    progress.begin(f"{count:,} existing Queues")
-    names = [f"existing-{number:06}" for number in range(count)]
-    async with watching(cluster, QUEUES, ours.check) as watch, asyncio.TaskGroup() as tasks:
-        tasks.create_task(create(session, QUEUES, names))
-        await watch.all_ready(names, "making them", progress)
-    return Existing(cluster, ours, names, session, progress)
-
-
-def after_creation(existing: Existing) -> list[Figure]:
-    """Report the memory of the operator after it has created all of them."""
-    resident, _ = memory(existing.ours.operator.pid)
-    return [_memory(f"created {existing.count:,}", "operator's memory", resident, target=_MEMORY)]
-
-
-async def pick_up(existing: Existing, seconds: int) -> list[Figure]:
-    """Create one more Queue a second while the operator keeps checking all of them."""
-    part = f"pick-up, {existing.count:,}"
-    existing.progress.begin(f"{part}: {seconds} s")
-    await existing.restart("--resync", str(_RESYNC))
-    taken: list[asyncio.Task[float]] = []
-    async with watching(existing.cluster, QUEUES, existing.ours.check) as watch:
-        cpu, began = cpu_seconds(existing.ours.operator.pid) or 0.0, monotonic()
-        async with asyncio.TaskGroup() as tasks:
+    async def pick_up(self, seconds: int) -> None:
+        """Create one more Queue a second while the operator keeps checking all of them."""
+        part = self._part("pick-up")
+        await self._restart("--resync", str(_RESYNC))
+        taken: list[asyncio.Task[float]] = []
+        async with watching(self._cluster, QUEUES, self._ours.check) as watch, asyncio.TaskGroup() as tasks:
+            began = monotonic()
             for number in range(seconds):
-                taken.append(tasks.create_task(existing.one_more(watch, f"pick-up-{number}")))
+                taken.append(tasks.create_task(self._one_more(watch, f"pick-up-{number}")))
                 await asyncio.sleep(max(began + number + 1 - monotonic(), 0))
-        cpu = (cpu_seconds(existing.ours.operator.pid) or 0.0) - cpu
-        elapsed = monotonic() - began
-    ordered = sorted(task.result() for task in taken)
-    return [
-        figure(part, "p50", percentile(ordered, 50), unit="s"),
-        figure(part, "p99", percentile(ordered, 99), unit="s", target=1.0),
-        figure(part, "longest", ordered[-1], unit="s"),
-        # Nearly all of it is for checking the others.
-        figure(part, "operator's CPU meanwhile, share of a core", cpu / elapsed, unit="share"),
-    ]
+        ordered = sorted(task.result() for task in taken)
+        self._figures.note(part, "p50", percentile(ordered, 50), "s")
+        self._figures.note(part, "p99", percentile(ordered, 99), "s", target=1.0)
 
+    async def restart(self) -> None:
+        """Kill the operator, start it again, and create one more Queue at once."""
+        part, ours = self._part("restart"), self._ours
+        before = self._cluster.requests()
+        async with watching(self._cluster, QUEUES, ours.check) as watch:
+            killed = monotonic()
+            ours.operator.kill()
+            ours.start_operator()
+            async with asyncio.TaskGroup() as tasks:
+                new = tasks.create_task(self._one_more(watch, "restart"))
+                await ours.operator_leads()
+                leads = monotonic()
+                await ours.all_checked(self._session, len(self._names) + 1)
+                checked = monotonic()
+        # POST, finalizer and status of the new one.
+        needless = self._cluster.requests().since(before).writes(QUEUES.plural, "events") - 3
+        self._figures.note(part, "kill to leading: the Lease runs out", leads - killed, "s")
+        self._figures.note(part, "leading to a new Queue ready", killed + new.result() - leads, "s")
+        self._figures.note(part, "leading to all checked", checked - leads, "s")
+        self._figures.note(part, "API writes for existing Queues", needless, target=0)
 
-async def restart(existing: Existing) -> list[Figure]:
-    """Kill the operator, start it again, and create one more Queue at once."""
-    part = f"restart, {existing.count:,}"
-    existing.progress.begin(part)
-    ours = existing.ours
-    will_be = existing.count + 1
-    before = existing.cluster.requests()
-    async with watching(existing.cluster, QUEUES, existing.ours.check) as watch:
-        killed = monotonic()
-        ours.operator.kill()
-        ours.start_operator()
-        existing.is_as_usual = True
-        async with asyncio.TaskGroup() as tasks:
-            new = tasks.create_task(existing.one_more(watch, "restart"))
-            await ours.operator_leads()
-            leads = monotonic()
-            await ours.all_checked(existing.session, will_be)
-            checked = monotonic()
-        new_ready = killed + new.result()
-    after = existing.cluster.requests()
-    # POST, finalizer and status of the new one.
-    needless = writes(before, after, QUEUES.plural, "events") - 3
-    return [
-        figure(part, "kill to leading: the Lease runs out", leads - killed, unit="s"),
-        figure(part, "leading to a new Queue ready", new_ready - leads, unit="s"),
-        figure(part, "leading to all checked", checked - leads, unit="s"),
-        figure(part, "API writes for existing Queues", needless, target=0),
-    ]
+    async def loss(self) -> None:
+        """Kill the server, which loses its queues, and start it again on the same port."""
+        part, ours, count = self._part("server loss"), self._ours, len(self._names)
+        await self._restart()
+        async with self._session.get(f"{QUEUES.path}/{self._names[0]}") as response:
+            lost_epoch = (await response.json())["status"]["epoch"]
 
+        def is_back(an_object: Object) -> bool:
+            return is_ready(an_object) and an_object["status"]["epoch"] != lost_epoch
 
-async def loss(existing: Existing) -> list[Figure]:
-    """Kill the server, which loses its queues, and start it again on the same port."""
-    part = f"server loss, {existing.count:,}"
-    existing.progress.begin(part)
-    ours = existing.ours
-    if not existing.is_as_usual:
-        await existing.restart()
-    async with existing.session.get(f"{QUEUES.path}/{existing.names[0]}") as response:
-        lost_epoch = (await response.json())["status"]["epoch"]
+        before = self._cluster.requests()
+        async with watching(self._cluster, QUEUES, ours.check, is_back) as watch:
+            ours.server.kill()
+            await ours.start_server()
+            serves = monotonic()
+            async with asyncio.TaskGroup() as tasks:
+                back = tasks.create_task(_all_in_the_server(ours.address, count))
+                await watch.all_ready(self._names)
+        written = self._cluster.requests().since(before).writes(QUEUES.plural) / count
+        self._figures.note(part, "serving to all queues in the server", back.result() - serves, "s")
+        self._figures.note(part, "serving to all statuses Ready", max(watch.ready.values()) - serves, "s")
+        self._figures.note(part, "API writes a Queue (lost, ready again)", written, target=2.0)
 
-    def is_back(an_object: Object) -> bool:
-        return is_ready(an_object) and an_object["status"]["epoch"] != lost_epoch
+    async def idle(self, seconds: float) -> None:
+        """Measure the cost of doing nothing."""
+        part, ours, figures = self._part(f"idle {seconds:.0f} s"), self._ours, self._figures
+        # Restart it, as an update does, so that its memory no longer includes the creation.
+        await self._restart()
+        await asyncio.sleep(1)
+        before, own_before = self._cluster.requests(), await ours.metrics(self._session)
+        cpu, began = cpu_seconds(ours.operator.pid), monotonic()
+        while (left := began + seconds - monotonic()) > 0:
+            await asyncio.sleep(min(left, 60))
+            ours.check()
+        cpu = cpu_seconds(ours.operator.pid) - cpu
+        own_after, requests = await ours.metrics(self._session), self._cluster.requests().since(before)
+        figures.note(part, "CPU of the operator", cpu, "s")
+        figures.note(part, "operator's memory", resident_bytes(ours.operator.pid) / 2**20, "MiB", target=_MEMORY)
+        name = "queuelet_operator_api_requests_total"
+        verbs = {each.rpartition(" ")[2] for each in own_after if each.startswith(f"{name} ")}
+        for verb in sorted(verbs | _EVERY.keys()):
+            made = own_after.get(f"{name} {verb}", 0) - own_before.get(f"{name} {verb}", 0)
+            # One more, at the start or the end.
+            most = int(seconds // _EVERY[verb]) + 1 if verb in _EVERY else 0
+            figures.note(part, f"operator's requests, {verb}", made, target=most)
+        figures.note(part, "reads of single Queues, all clients", requests[Request("queues", "GET")], target=0)
+        figures.note(part, "writes of Queues, all clients", requests.writes("queues"), target=0)
+        leases = sum(number for (resource, _), number in requests.items() if resource == "leases")
+        figures.note(part, "requests for Leases, all clients", leases)
 
-    before = existing.cluster.requests()
-    async with watching(existing.cluster, QUEUES, existing.ours.check) as watch:
-        watch.start_over(is_back)
-        cpu = cpu_seconds(ours.operator.pid) or 0.0
-        ours.server.kill()
-        killed = monotonic()
-        await ours.start_server()
-        serves = monotonic()
-        async with asyncio.TaskGroup() as tasks:
-            back = tasks.create_task(_all_in_the_server(ours.address, existing.count))
-            await watch.all_ready(existing.names, "statuses", existing.progress)
-            cpu = (cpu_seconds(ours.operator.pid) or 0.0) - cpu
-    after = existing.cluster.requests()
-    written = writes(before, after, QUEUES.plural) / existing.count
-    return [
-        figure(part, "kill to serving again", serves - killed, unit="s"),
-        figure(part, "serving to all queues in the server", back.result() - serves, unit="s"),
-        figure(part, "serving to all statuses Ready", max(watch.ready.values()) - serves, unit="s"),
-        figure(part, "API writes a Queue (lost, ready again)", written, unit="", target=2.0),
-        figure(part, "operator's CPU", cpu, unit="s"),
-    ]
+    def _part(self, name: str) -> str:
+        part = f"{name}, {len(self._names):,}"
+        say(part)
+        return part
 
+    async def _restart(self, *flags: str) -> None:
+        """Stop the operator, start it with more flags, and wait until it has checked all Queues."""
+        self._ours.operator.end()
+        self._ours.start_operator(*flags)
+        await self._ours.operator_leads()
+        # With other flags it may never finish.
+        await self._ours.all_checked(self._session, len(self._names), waiting=bool(flags))
 
-async def idle(existing: Existing, seconds: float) -> list[Figure]:
-    """Measure the cost of doing nothing."""
-    part = f"idle {seconds:.0f} s, {existing.count:,}"
-    ours, progress = existing.ours, existing.progress
-    progress.begin(part)
-    # Restart it, as an update does, so that its memory no longer includes the creation.
-    await existing.restart()
-    await asyncio.sleep(1)
-    pids = {**ours.pids, **existing.cluster.pids}
-    before, own_before = existing.cluster.requests(), await ours.metrics(existing.session)
-    cpu = {name: cpu_seconds(pid) or 0.0 for name, pid in pids.items()}
-    began = monotonic()
-    while (left := began + seconds - monotonic()) > 0:
-        await asyncio.sleep(min(left, 60))
-        progress.say(f"  idle for {monotonic() - began:.0f} s")
-        ours.check()
-    taken = {name: (cpu_seconds(pid) or 0.0) - cpu[name] for name, pid in pids.items()}
-    own_after, after = await ours.metrics(existing.session), existing.cluster.requests()
-
-    resident, most = memory(ours.operator.pid)
-    own = {
-        name.rpartition(" ")[2]: value - own_before.get(name, 0)
-        for name, value in own_after.items()
-        if name.startswith("queuelet_operator_api_requests_total ")
-    }
-    difference = after - before
-    changed = sum(
-        number for request, number in difference.items() if request.resource == "queues" and request.verb in WRITES
-    )
-    gets = sum(number for request, number in difference.items() if request == ("queues", "GET"))
-    leases = sum(number for request, number in difference.items() if request.resource == "leases")
-    targets = {"get": _at_most(seconds, _LIST_EVERY), "watch": _at_most(seconds, _WATCH_EVERY)}
-    return [
-        *(figure(part, f"CPU of the {name}", each, unit="s") for name, each in taken.items()),
-        _memory(part, "operator's memory", resident, target=_MEMORY),
-        _memory(part, "operator's peak memory since its restart", most),
-        _memory(part, "server's memory", memory(ours.server.pid)[0]),
-        *(
-            figure(part, f"operator's requests, {verb}", own.get(verb, 0), target=targets.get(verb, 0))
-            for verb in sorted({*own, *targets})
-        ),
-        figure(part, "reads of single Queues, all clients", gets, target=0),
-        figure(part, "writes of Queues, all clients", changed, target=0),
-        figure(part, "requests for Leases, all clients", leases),
-    ]
-
-
-def _memory(part: str, what: str, resident: int, target: float | None = None) -> Figure:
-    return figure(part, what, resident / 2**20, unit="MiB", target=target)
-
-
-def _at_most(seconds: float, every: float) -> int:
-    """Return how often a periodic event may happen in a time, counting one at the start or end."""
-    return int(seconds // every) + 1
+    async def _one_more(self, watch: Watch, name: str) -> float:
+        """Create one more Queue and wait until it is ready; return the seconds."""
+        sent = (await create(self._session, QUEUES, [name]))[name]
+        await watch.all_ready([name])
+        self._names.append(name)
+        return watch.ready[name] - sent
 
 
 async def _all_in_the_server(address: str, count: int) -> float:

@@ -55,6 +55,12 @@ def test_the_console_is_measured_in_a_browser() -> None:
     assert "scrolling" in printed
 
 
+@pytest.mark.timeout(120)
+def test_add_is_measured_over_rest_and_over_grpc_on_one_server() -> None:
+    printed = bench("rest", "--only", "rest-unary-128B-64", "--rounds", "1", "--quick")
+    assert "CPU: REST Add / gRPC Add" in printed
+
+
 def test_the_cases_are_listed() -> None:
     assert "unary-128B-64" in bench("--list")
 
@@ -64,16 +70,16 @@ def test_all_messages_of_the_full_cycle_are_handled_and_acknowledged_in_every_sy
     tmp_path: Path,
 ) -> None:
     figures = tmp_path / "figures.json"
-    cases = ("--only", "memory-default", "disk-small", "alone-memory")
+    cases = ("--only", "memory-default", "disk-default", "alone-memory")
     command = [sys.executable, "-m", "bench", "cycle", *cases, "--rounds", "1", "--seconds", "0.02"]
     done = subprocess.run(
         [*command, "--json", str(figures)], check=True, cwd=ROOT, capture_output=True, text=True, timeout=170
     )
     assert "failed" not in done.stderr
-    assert "time: put / Client.add" in done.stdout
+    assert "time: put / grpc.aio Add" in done.stdout
 
     measured = json.loads(figures.read_text())["cycle"]
-    assert [each["case"] for each in measured if each["name"] == "queuelet"] == ["memory-default", "disk-small"]
+    assert [each["case"] for each in measured if each["name"] == "queuelet"] == ["memory-default", "disk-default"]
     for each in measured:
         assert each["put"] > 0
         assert (each["handled"], each["left"]) == (each["put"], 0)

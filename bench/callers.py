@@ -1,20 +1,19 @@
-"""Driver processes, which run the callers of a load."""
+"""The callers of a load, in processes of their own."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from time import perf_counter
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from bench.contender import Caller, Load
+from bench.contender import MEMORY, Caller, Load, RunningServer
 from bench.contenders import contender
-from bench.worker import Worker, obey
+from bench.worker import Worker
 
 
 class Span(NamedTuple):
@@ -31,10 +30,11 @@ class Span(NamedTuple):
 
 
 class Drivers:
-    """The driver processes of one contender."""
+    """The processes that run the callers of one contender."""
 
-    def __init__(self, name: str, address: str, count: int) -> None:
-        self._workers = [Worker(_drive, name, address) for _ in range(count)]
+    def __init__(self, name: str, server: RunningServer, count: int) -> None:
+        self.server = server
+        self._workers = [Worker(_Driver, name, server.address) for _ in range(count)]
         self._open: list[Worker] = []
         """Those that have callers of the current load."""
         self._running = ExitStack()
@@ -52,7 +52,7 @@ class Drivers:
         self._running.close()
 
     def open(self, load: Load) -> None:
-        """Connect the callers of a load, distributed evenly, to a new queue."""
+        """Connect the callers of a load, distributed evenly, to a new queue, and pass a few messages through."""
         self._open = self._workers[: load.callers]
         queue = self._workers[0].ask("make_queue")
         share, rest = divmod(load.callers, len(self._open))
@@ -60,6 +60,8 @@ class Drivers:
             worker.send("open", queue, replace(load, callers=share + (place < rest)))
         for worker in self._open:
             worker.result("open")
+        self.add(0.02)
+        self.pop()
 
     def add(self, seconds: float) -> Span:
         """Add messages for this many seconds."""
@@ -75,7 +77,7 @@ class Drivers:
             worker.ask("close")
 
     def _together(self, command: str, *arguments: object, seconds: float = 0.0) -> Span:
-        """Run a command in all drivers at the same time, and merge their results."""
+        """Run a command in all processes at the same time, and merge their results."""
         for worker in self._open:
             worker.send(command, *arguments)
         spans: list[Span] = [worker.result(command, seconds) for worker in self._open]
@@ -83,57 +85,46 @@ class Drivers:
         return Span(messages, min(span.start for span in spans), max(span.end for span in spans))
 
 
-def _drive(pipe: Connection, name: str, address: str) -> None:
-    driver = _Driver(name, address)
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-    asyncio.run(obey(pipe, driver))
-
-
 class _Driver:
-    """The commands of a driver process."""
+    """The commands of a process."""
 
     def __init__(self, name: str, address: str) -> None:
-        self._contender = contender(name)
-        self._address = address
-        self._opened = AsyncExitStack()
+        self._contender = contender(name, MEMORY, address)
         self._callers: Sequence[Caller] = ()
         self._batch = 1
-
-    async def make_queue(self) -> str:
-        return await self._contender.make_queue(self._address)
+        self.make_queue = self._contender.make_queue
+        self.close = self._contender.close
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
 
     async def open(self, queue: str, load: Load) -> None:
         self._batch = load.batch
-        self._callers = await self._opened.enter_async_context(self._contender.callers(self._address, queue, load))
+        self._callers = await self._contender.callers(queue, load)
 
     async def add(self, seconds: float) -> Span:
-        start = perf_counter()
-        until = start + seconds
+        until = perf_counter() + seconds
 
-        async def fill(caller: Caller) -> int:
+        async def fill(caller: Caller) -> tuple[int, float]:
             messages = 0
             while perf_counter() < until:
                 await caller.add()
                 messages += self._batch
-            return messages
+            return messages, perf_counter()
 
-        messages = sum(await asyncio.gather(*map(fill, self._callers)))
-        return Span(messages, start, perf_counter())
+        return await self._all(fill)
 
     async def pop(self) -> Span:
-        start = perf_counter()
-
         async def empty(caller: Caller) -> tuple[int, float]:
-            messages, last = 0, start
+            messages, last = 0, perf_counter()
             while popped := await caller.pop():
                 messages += popped
                 last = perf_counter()
             return messages, last
 
-        done = await asyncio.gather(*map(empty, self._callers))
-        return Span(sum(messages for messages, _ in done), start, max(last for _, last in done))
+        return await self._all(empty)
 
-    async def close(self) -> None:
-        self._callers = ()
-        await self._opened.aclose()
+    async def _all(self, do: Callable[[Caller], Awaitable[tuple[int, float]]]) -> Span:
+        """Do the same with all callers. Each returns its number of messages, and when it moved the last."""
+        start = perf_counter()
+        done = await asyncio.gather(*map(do, self._callers))
+        return Span(sum(messages for messages, _ in done), start, max(last for _, last in done))

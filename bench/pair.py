@@ -1,0 +1,187 @@
+"""A producer process and a consumer process, both on uvloop, because all clients are faster with it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from time import monotonic_ns
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from bench.contender import BATCH, Consumer, Contender, Producer, RunningServer
+from bench.contenders import contender
+from bench.errors import Failed
+from bench.processes import cpu_seconds
+from bench.record import Record, message
+from bench.worker import Worker
+
+_LOOK_SECONDS, _LOOKS = 0.05, 200
+"""Checks whether a server has removed acknowledged messages: the seconds between two, and their number."""
+
+_ON_TIME = 2_000_000
+"""Nanoseconds that a paced put may be late before it counts as delayed, because timers are no more precise."""
+
+
+class Trip(NamedTuple):
+    """Results of messages that were put and handled."""
+
+    put: int
+    seconds: float
+    """Seconds from the first put until the server had the last acknowledgement."""
+    p50: float
+    """Milliseconds from put to handler."""
+    p99: float
+    producer_cpu: float
+    """Seconds of CPU."""
+    consumer_cpu: float
+    server_cpu: float
+
+    @property
+    def rate(self) -> float:
+        """Messages a second."""
+        return self.put / self.seconds
+
+
+class Pair:
+    """Both processes, connected to a new queue of one server."""
+
+    def __init__(self, target: Contender, server: RunningServer) -> None:
+        arguments = (target.name, target.store, server.address)
+        self.versions = target.versions
+        self.put = 0
+        """Total number of messages that were put."""
+        self.handled = 0
+        """Total number of distinct messages that were handled."""
+        self.left: int | None = None
+        """Messages still in the queue at the end: not acknowledged, as far as the server knows."""
+        self._producer = Worker(_ProducerCommands, *arguments, with_uvloop=True)
+        self._consumer = Worker(_ConsumerCommands, *arguments, with_uvloop=True)
+        self._server_pid = server.pid
+        self._queue = ""
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start the processes, and connect them."""
+        with ExitStack() as starting:
+            starting.enter_context(self._producer)
+            starting.enter_context(self._consumer)
+            self._queue = self._producer.ask("make_queue")
+            for process in (self._consumer, self._producer):
+                process.ask("open", self._queue)
+            self._running = starting.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the processes."""
+        self._running.close()
+
+    def trip(self, count: int, rate: float | None = None) -> Trip:
+        """Have messages put, handled and acknowledged: at a rate a second, or at full speed."""
+        before = self._cpu()
+        seconds = count / rate if rate else 0.0
+        self._consumer.ask("expect", count)
+        self._consumer.send("consume")
+        try:
+            start = self._producer.ask("put", count, rate, seconds=seconds)
+            end, handled, p50, p99 = self._consumer.result("consume", seconds)
+        finally:
+            used = [after - earlier for after, earlier in zip(self._cpu(), before, strict=True)]
+        self.put += count
+        self.handled += handled
+        if handled != count:
+            raise Failed(f"{count:,} messages were put but {handled:,} of them handled")
+        return Trip(count, (end - start) / 1e9, p50, p99, *used)
+
+    def finish(self) -> None:
+        """Disconnect both; raise `Failed` if messages are still in the queue."""
+        for process in (self._producer, self._consumer):
+            process.ask("close")
+        self.left = self._producer.ask("count_left", self._queue)
+        if self.left:
+            raise Failed(f"{self.left:,} messages are still in the queue")
+
+    def _cpu(self) -> list[float]:
+        return [cpu_seconds(pid) for pid in (self._producer.pid, self._consumer.pid, self._server_pid)]
+
+
+class _ProducerCommands:
+    """The commands of the producer process."""
+
+    def __init__(self, name: str, store: str, address: str) -> None:
+        self._target = contender(name, store, address)
+        self._producer: Producer | None = None
+        self.make_queue = self._target.make_queue
+        self.close = self._target.close
+
+    async def open(self, queue: str) -> None:
+        self._producer = await self._target.producer(queue)
+
+    async def put(self, count: int, rate: float | None) -> int:
+        """Put messages; return when the first put began."""
+        assert self._producer
+        start = monotonic_ns()
+        if rate is None:
+            await _put_at_once(self._producer, count)
+        else:
+            await _put_at_rate(self._producer, count, rate, start)
+        await self._producer.flush()
+        return start
+
+    async def count_left(self, queue: str) -> int:
+        """Return how many messages are in a queue, once it is empty or after a timeout."""
+        for _ in range(_LOOKS):
+            if not (left := await self._target.count_messages(queue)):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return left
+
+
+class _ConsumerCommands:
+    """The commands of the consumer process."""
+
+    def __init__(self, name: str, store: str, address: str) -> None:
+        self._target = contender(name, store, address)
+        self._record = Record()
+        self._consumer: Consumer | None = None
+        self.close = self._target.close
+
+    async def open(self, queue: str) -> None:
+        self._consumer = await self._target.consumer(queue, self._record)
+
+    async def expect(self, count: int) -> None:
+        self._record.expect(count)
+
+    async def consume(self) -> tuple[int, int, float, float]:
+        assert self._consumer
+        await self._consumer.consume()
+        return monotonic_ns(), self._record.handled, self._record.age(0.5), self._record.age(0.99)
+
+
+async def _put_at_once(producer: Producer, count: int) -> None:
+    for first in range(0, count, BATCH):
+        await producer.put([message(number, monotonic_ns()) for number in range(first, min(first + BATCH, count))])
+        await asyncio.sleep(0)  # not every client yields to its connection
+
+
+async def _put_at_rate(producer: Producer, count: int, rate: float, start: int) -> None:
+    """Put each message when it is due, whether or not earlier puts are confirmed.
+
+    The age of a message that became due while the producer was blocked counts from its due time, so that a pause is not
+    lost.
+    """
+    apart = 1e9 / rate
+    done = 0
+    while done < count:
+        now = monotonic_ns()
+        due = min(count, done + BATCH, int((now - start) / apart) + 1)
+        if due <= done:
+            await asyncio.sleep((start + done * apart - now) / 1e9)
+            continue
+        times = (int(start + number * apart) for number in range(done, due))
+        payloads = [
+            message(number, now if now - time < _ON_TIME else time) for number, time in enumerate(times, start=done)
+        ]
+        await producer.put_awaited(payloads)
+        done = due
