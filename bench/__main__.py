@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench import alone, cycle, delivery, micro, rest, server
+from bench import cycle, delivery, micro, server, ways
 from bench.contenders import BASELINES, RIVALS
 from bench.control_loop import measure as control_loop
 from bench.control_loop.client import WRITERS
@@ -35,9 +35,9 @@ _FORESEEN = (NotHere, Failed, ControlPlaneError)
 _CASES = {
     "micro": (micro.CASES, micro.QUICK),
     "server": (tuple(server.LOADS), server.QUICK),
-    "rest": (tuple(rest.CASES), tuple(rest.CASES)),
+    "rest": (tuple(ways.REST), tuple(ways.REST)),
     "delivery": (("delivery",), ("delivery",)),
-    "cycle": ((*cycle.CASES, *alone.CASES), (*cycle.CASES, *alone.CASES)),
+    "cycle": ((*cycle.CASES, *ways.ALONE), (*cycle.CASES, *ways.ALONE)),
     "operator": (control_loop.PARTS, control_loop.PARTS),
 }
 """By part: its cases, and those of a quick run."""
@@ -97,12 +97,14 @@ class _Run:
         self._show("The handlers alone, without a socket", figures, table_by_figure)
 
     def _server(self, cases: Sequence[str]) -> None:
-        seconds, drivers = self._seconds(0.5, 0.3), self.arguments.drivers
-        figures = server.run(cases, self.arguments.against, rounds=self.rounds, seconds=seconds, drivers=drivers)
+        seconds, processes = self._seconds(0.5, 0.3), self.arguments.drivers
+        figures = server.run(cases, self.arguments.against, rounds=self.rounds, seconds=seconds, processes=processes)
         self._show("The server over its socket", figures, table_by_contender)
 
     def _rest(self, cases: Sequence[str]) -> None:
-        figures = rest.run(cases, rounds=self.rounds, messages=1_000 if self.quick else 6_000)
+        figures = Figures()
+        for case in cases:
+            ways.run_rest(case, figures, rounds=self.rounds, messages=1_000 if self.quick else 6_000)
         self._show("Add over REST and over gRPC", figures, table_by_figure)
 
     def _delivery(self, _: Sequence[str]) -> None:
@@ -117,7 +119,7 @@ class _Run:
             if case in cycle.CASES:
                 measured.run(case)
             else:
-                alone.run(case, measured.compared, turns=max(1, int(self.rounds * seconds * _TURNS_A_SECOND)))
+                ways.run_alone(case, measured.compared, turns=max(1, int(self.rounds * seconds * _TURNS_A_SECOND)))
         self.more["cycle"] = measured.facts
         versions = "; ".join(sorted({each["versions"] for each in measured.facts}))
         notes = f"Rounds of {seconds:g} s.\n{cycle.NOTES}\nRun were: {versions}."
@@ -144,7 +146,7 @@ def main() -> int:
         if arguments.list:
             print("\n".join(case for cases, _ in _CASES.values() for case in cases))
         elif arguments.what == "profile":
-            print(profile(arguments.case, seconds=arguments.seconds or 3, drivers=arguments.drivers))
+            print(profile(arguments.case, seconds=arguments.seconds or 3, processes=arguments.drivers))
         else:
             run = _Run(arguments)
             try:

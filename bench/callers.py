@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from time import perf_counter
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from bench.contender import MEMORY, Caller, Load, RunningServer
 from bench.contenders import contender
-from bench.worker import Worker
+from bench.worker import Worker, worker
 
 
 class Span(NamedTuple):
@@ -32,34 +31,21 @@ class Span(NamedTuple):
 class Drivers:
     """The processes that run the callers of one contender."""
 
-    def __init__(self, name: str, server: RunningServer, count: int) -> None:
+    def __init__(self, server: RunningServer, workers: Sequence[Worker]) -> None:
         self.server = server
-        self._workers = [Worker(_Driver, name, server.address) for _ in range(count)]
-        self._open: list[Worker] = []
+        self._workers = workers
+        self._open: Sequence[Worker] = ()
         """Those that have callers of the current load."""
-        self._running = ExitStack()
-
-    def __enter__(self) -> Self:
-        """Start the processes."""
-        for worker in self._workers:
-            self._running.enter_context(worker)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the processes."""
-        self._running.close()
 
     def open(self, load: Load) -> None:
         """Connect the callers of a load, distributed evenly, to a new queue, and pass a few messages through."""
         self._open = self._workers[: load.callers]
         queue = self._workers[0].ask("make_queue")
         share, rest = divmod(load.callers, len(self._open))
-        for place, worker in enumerate(self._open):
-            worker.send("open", queue, replace(load, callers=share + (place < rest)))
-        for worker in self._open:
-            worker.result("open")
+        for place, each in enumerate(self._open):
+            each.send("open", queue, replace(load, callers=share + (place < rest)))
+        for each in self._open:
+            each.result("open")
         self.add(0.02)
         self.pop()
 
@@ -73,16 +59,23 @@ class Drivers:
 
     def close(self) -> None:
         """Disconnect the callers."""
-        for worker in self._open:
-            worker.ask("close")
+        for each in self._open:
+            each.ask("close")
 
     def _together(self, command: str, *arguments: object, seconds: float = 0.0) -> Span:
         """Run a command in all processes at the same time, and merge their results."""
-        for worker in self._open:
-            worker.send(command, *arguments)
-        spans: list[Span] = [worker.result(command, seconds) for worker in self._open]
+        for each in self._open:
+            each.send(command, *arguments)
+        spans: list[Span] = [each.result(command, seconds) for each in self._open]
         messages = sum(span.messages for span in spans)
         return Span(messages, min(span.start for span in spans), max(span.end for span in spans))
+
+
+@contextmanager
+def drivers(name: str, server: RunningServer, count: int) -> Iterator[Drivers]:
+    """Run processes for the callers of a contender."""
+    with ExitStack() as running:
+        yield Drivers(server, [running.enter_context(worker(_Driver, name, server.address)) for _ in range(count)])
 
 
 class _Driver:
@@ -99,7 +92,7 @@ class _Driver:
 
     async def open(self, queue: str, load: Load) -> None:
         self._batch = load.batch
-        self._callers = await self._contender.callers(queue, load)
+        self._callers = await self._contender.open_callers(queue, load)
 
     async def add(self, seconds: float) -> Span:
         until = perf_counter() + seconds

@@ -40,14 +40,14 @@ class Calls:
     """Calls to a server, with requests that are serialized in advance."""
 
     def __init__(self, channel: grpc.aio.Channel, pid: int) -> None:
-        self._channel = channel
+        self.channel = channel
         self._pid = pid
         self._methods: dict[str, Any] = {}
 
     async def __call__(self, method: str, request: bytes) -> bytes:
         """Make a call."""
         if method not in self._methods:
-            self._methods[method] = self._channel.unary_unary(f"/{SERVICE}/{method}")
+            self._methods[method] = self.channel.unary_unary(f"/{SERVICE}/{method}")
         response: bytes = await self._methods[method](request)
         return response
 

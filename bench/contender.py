@@ -6,16 +6,17 @@ Two benchmarks use it. `server` calls `callers`, many of which add and pop batch
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from bench.processes import HOST, Child, program
@@ -33,6 +34,9 @@ STORES = (MEMORY, DISK)
 
 MARK = b"\x00bench\xff\xfe"
 """Prefix of each payload, so that messages in a response can be counted without decoding it."""
+
+_LOOK_SECONDS, _LOOKS = 0.05, 200
+"""Checks whether a server has removed acknowledged messages: the seconds between two, and their number."""
 
 BATCH: int = inspect.signature(OurProducer.__init__).parameters["batch_messages"].default
 IN_FLIGHT: int = inspect.signature(OurProducer.__init__).parameters["buffer_messages"].default
@@ -68,14 +72,13 @@ def calls_text(batch: int, size: int) -> str:
     return f"{'unary' if batch == 1 else f'batch{batch}'}-{f'{size}B' if size % 1024 else f'{size // 1024}KB'}"
 
 
-class Caller(Protocol):
+class Caller(NamedTuple):
     """One of many callers that fill and empty a queue."""
 
-    async def add(self) -> None:
-        """Add one batch of the load; return once it is acknowledged."""
-
-    async def pop(self) -> int:
-        """Pop up to one batch; return the number of messages, 0 if the queue is empty."""
+    add: Callable[[], Awaitable[object]]
+    """Adds one batch of the load; returns once it is acknowledged."""
+    pop: Callable[[], Awaitable[int]]
+    """Pops up to one batch; returns the number of messages, 0 if the queue is empty."""
 
 
 class Producer(ABC):
@@ -94,14 +97,11 @@ class Producer(ABC):
         """Return once everything is confirmed; raise if any message was refused."""
 
 
-class Consumer(Protocol):
-    """The only consumer of a queue."""
+Consume = Callable[[], Awaitable[None]]
+"""Passes messages to a record and then acknowledges each, until all expected ones have arrived.
 
-    async def consume(self) -> None:
-        """Pass messages to the record and then acknowledge each, until all expected ones have arrived.
-
-        Return once the server has the last acknowledgement.
-        """
+Returns once the server has the last acknowledgement.
+"""
 
 
 class RunningServer(NamedTuple):
@@ -124,6 +124,8 @@ class Contender(ABC):
     install: str
     """How to install it."""
     version_flag = "--version"
+    shares_connection = True
+    """Whether the callers of a process share a connection."""
 
     def __init__(self, name: str, store: str, address: str = "") -> None:
         self.name = name
@@ -146,7 +148,8 @@ class Contender(ABC):
     def started(self, folder: Path) -> Iterator[RunningServer]:
         """Run a server on a free port, with its files in a folder; raise `NotHere` if that is not possible."""
         (port,) = free_ports(1)
-        with Child(self.name, [self.binary, *self.arguments(folder, port)], folder) as server:
+        with closing(Child(self.name, [self.binary, *self.arguments(folder, port)], folder)) as server:
+            server.start()
             server.listens(port)
             yield RunningServer(f"{HOST}:{port}", server.pid)
 
@@ -176,29 +179,59 @@ class Contender(ABC):
     def connected(self) -> AbstractAsyncContextManager[Any]:
         """Connect to the server."""
 
+    async def create(self, connection: Any, name: str) -> str:  # noqa: ANN401, ARG002  # as `connected` says
+        """Create an empty queue; return how clients refer to it. By default, its first use creates it."""
+        return name
+
+    @abstractmethod
+    async def caller(self, connection: Any, queue: str, payloads: Sequence[bytes]) -> Caller:  # noqa: ANN401  # as `connected` says
+        """Make a caller that adds these messages at a time."""
+
+    @abstractmethod
+    async def producer(self, connection: Any, queue: str) -> Producer:  # noqa: ANN401  # as `connected` says
+        """Make the only producer. The consumer is there before it."""
+
+    @abstractmethod
+    async def consumer(self, connection: Any, queue: str, record: Record) -> Consume:  # noqa: ANN401  # as `connected` says
+        """Make the only consumer."""
+
+    @abstractmethod
+    async def count_messages(self, connection: Any, queue: str) -> int:  # noqa: ANN401  # as `connected` says
+        """Return how many messages the server still has, delivered or not."""
+
+    async def make_queue(self) -> str:
+        """Create an empty queue with a new name; return how clients refer to it."""
+        async with self.connected() as connection:
+            return await self.create(connection, f"bench-{uuid4()}")
+
+    async def open_callers(self, queue: str, load: Load) -> Sequence[Caller]:
+        """Connect as many callers as the load requires."""
+        connections = [await self.connection() for _ in range(1 if self.shares_connection else load.callers)]
+        return [
+            await self.caller(connections[number % len(connections)], queue, load.payloads)
+            for number in range(load.callers)
+        ]
+
+    async def open_producer(self, queue: str) -> Producer:
+        """Connect the producer."""
+        return await self.producer(await self.connection(), queue)
+
+    async def open_consumer(self, queue: str, record: Record) -> Consume:
+        """Connect the consumer."""
+        return await self.consumer(await self.connection(), queue, record)
+
+    async def count_left(self, queue: str) -> int:
+        """Return how many messages are in a queue, once it is empty or after a timeout."""
+        async with self.connected() as connection:
+            for _ in range(_LOOKS):
+                if not (left := await self.count_messages(connection, queue)):
+                    break
+                await asyncio.sleep(_LOOK_SECONDS)
+        return left
+
     async def connection(self) -> Any:  # noqa: ANN401  # as `connected` says
         """Connect to the server until `close`."""
         return await self._opened.enter_async_context(self.connected())
-
-    async def make_queue(self) -> str:
-        """Create an empty queue; return how clients refer to it. By default, its first use creates it."""
-        return f"bench-{uuid4()}"
-
-    @abstractmethod
-    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
-        """Connect as many callers as the load requires."""
-
-    @abstractmethod
-    async def producer(self, queue: str) -> Producer:
-        """Connect the producer. The consumer is connected before it."""
-
-    @abstractmethod
-    async def consumer(self, queue: str, record: Record) -> Consumer:
-        """Connect the consumer."""
-
-    @abstractmethod
-    async def count_messages(self, queue: str) -> int:
-        """Return how many messages the server still has, delivered or not."""
 
     async def close(self) -> None:
         """Disconnect."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from statistics import median
 from typing import Any
 
 from bench.contender import BATCH, DISK, IN_FLIGHT, STORES, UNACKNOWLEDGED
-from bench.pair import Pair, Trip
+from bench.pair import Pair, Trip, pair
 from bench.race import Race
 from bench.report import OURS, Figures, say
 
@@ -57,46 +58,46 @@ class Cycle:
     def run(self, case: str) -> None:
         """Measure a case: all its contenders run at once, each with its server and its processes."""
         say(f"cycle {case}")
-        with Race(CASES[case], Pair) as race:
+        with closing(Race(CASES[case], pair)) as race:
             race.start([OURS, *self._rivals])
             speeds: dict[str, float] = {}
-            race.each("warm-up", lambda name, pair: speeds.update({name: self._warm_up(pair)}))
-            race.rounds("full speed", self._rounds, lambda name, pair: self._go(case, name, pair, speeds[name]))
+            race.each("warm-up", lambda name, both: speeds.update({name: self._warm_up(both)}))
+            race.rounds("full speed", self._rounds, lambda name, both: self._go(case, name, both, speeds[name]))
             rates = {name: median(self.figures.values(case, "rate", name)) / 10 for name in race.entrants}
-            race.rounds("at a tenth of it", self._rounds, lambda name, pair: self._walk(case, name, pair, rates[name]))
+            race.rounds("at a tenth of it", self._rounds, lambda name, both: self._walk(case, name, both, rates[name]))
             slowest = min((rates[name] for name in race.entrants), default=0.0)
             race.rounds(
                 f"all at {slowest:,.0f} a second",
                 self._rounds,
-                lambda name, pair: self._walk(case, name, pair, slowest, "level "),
+                lambda name, both: self._walk(case, name, both, slowest, "level "),
             )
-            race.each("end", lambda _, pair: pair.finish())
+            race.each("end", lambda _, both: both.finish())
             self.figures.drop_others(case, race.entrants)
-            for name, pair in race.entrants.items():
-                counts = {"put": pair.put, "handled": pair.handled, "left": pair.left}
-                self.facts.append({"case": case, "name": name, "versions": pair.versions, **counts})
+            for name, both in race.entrants.items():
+                counts = {"put": both.put, "handled": both.handled, "left": both.left}
+                self.facts.append({"case": case, "name": name, "versions": both.versions, **counts})
             self._compare(case, list(race.entrants))
 
-    def _warm_up(self, pair: Pair) -> float:
+    def _warm_up(self, both: Pair) -> float:
         """Run longer and longer trips until the speed is known; return it."""
         count = _FIRST
-        trip = pair.trip(count)
+        trip = both.trip(count)
         while trip.seconds < self._seconds * _WARM_SHARE and count < _MOST:
             count = min(_MOST, 2 * count)
-            trip = pair.trip(count)
+            trip = both.trip(count)
         return trip.rate
 
-    def _go(self, case: str, name: str, pair: Pair, speed: float) -> None:
+    def _go(self, case: str, name: str, both: Pair, speed: float) -> None:
         """Run a round at full speed."""
-        trip = pair.trip(max(_FIRST, min(_MOST, int(speed * self._seconds))))
+        trip = both.trip(max(_FIRST, min(_MOST, int(speed * self._seconds))))
         self.figures.rate(case, "rate", trip.rate, name)
         for who, seconds in zip(("producer", "consumer", "server"), trip[-3:], strict=True):
             self.figures.note(case, f"CPU {who}", seconds / trip.put * 1e6, "us", name)
 
-    def _walk(self, case: str, name: str, pair: Pair, rate: float, which: str = "") -> None:
+    def _walk(self, case: str, name: str, both: Pair, rate: float, which: str = "") -> None:
         """Run a round at a rate."""
         wanted = rate * self._seconds
-        trip: Trip = pair.trip(max(int(wanted), min(_FEWEST, int(wanted * _LONGER)), 1), rate)
+        trip: Trip = both.trip(max(int(wanted), min(_FEWEST, int(wanted * _LONGER)), 1), rate)
         self.figures.note(case, f"{which}p50", trip.p50, "ms", name)
         self.figures.note(case, f"{which}p99", trip.p99, "ms", name)
 

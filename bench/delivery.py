@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -38,17 +39,11 @@ class _Queue:
     def __init__(self, calls: Calls, queue: str, batch: int) -> None:
         self._calls = calls
         self._id = queue
-        self._requests = requests(queue, [PAYLOAD]) | requests(queue, [PAYLOAD] * batch)
+        made = requests(queue, [PAYLOAD]) | requests(queue, [PAYLOAD] * batch)
+        self.add_one = partial(calls, "Add", made["Add"])
+        self.add = partial(calls, "AddBatch", made["AddBatch"])
+        self.pop = partial(calls, "PopBatch", made["PopBatch"])
         self._receive = pb.ReceiveRequest(queue_id=queue, max=batch).SerializeToString()
-
-    async def add_one(self) -> None:
-        await self._calls("Add", self._requests["Add"])
-
-    async def add(self) -> None:
-        await self._calls("AddBatch", self._requests["AddBatch"])
-
-    async def pop(self) -> None:
-        await self._calls("PopBatch", self._requests["PopBatch"])
 
     async def lease_and_ack(self) -> None:
         leased = pb.ReceiveResponse.FromString(await self._calls("Receive", self._receive))

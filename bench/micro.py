@@ -1,16 +1,18 @@
-"""The handlers without a socket, and their steps, against plain protobuf: microseconds of CPU per message."""
+"""The handlers without a socket, and their steps, against plain protobuf: CPU and memory per message."""
 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import repeat
 from time import thread_time, time_ns
 from typing import Any
 
-from bench import memory, plain_protobuf
+from bench import plain_protobuf
 from bench.contender import calls_text
 from bench.handlers import Handlers, our_handlers
 from bench.report import OURS, Figures, say
@@ -18,6 +20,7 @@ from bench.requests import requests
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.stored_form import NewMessage
 from queuelet.ids import MessageIds, new_id_prefix
+from queuelet.server.memory import resident_bytes
 from queuelet.server.process import YOUNG_OBJECTS
 from queuelet.stores.memory import MemoryMessages
 from queuelet.v1 import queue_pb2 as pb
@@ -61,7 +64,7 @@ def run(cases: Sequence[str], *, rounds: int, quick: bool) -> Figures:
         else:
             # Once, because memory does not vary between runs.
             for who, target in ((OURS, 300.0), ("plain", None)):
-                value = memory.overhead(who, STORED // 5 if quick else STORED)
+                value = _memory_overhead(who, STORED // 5 if quick else STORED)
                 figures.note(case, "beyond the payload", value, "bytes/message", who, target=target)
     return figures
 
@@ -137,3 +140,22 @@ def _collector_as_in_server() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def _memory_overhead(who: str, messages: int) -> float:
+    """Return the bytes per message of 128 bytes beyond its payload, in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_filled_bytes, who, messages).result() / messages - 128
+
+
+def _filled_bytes(who: str, messages: int) -> int:
+    """Fill a queue in this process; return by how much its resident memory grows."""
+    handlers, queue = our_handlers() if who == OURS else (plain_protobuf.handlers(), "bench")
+    calls = requests(queue, [b"x" * 128] * 1_000)
+    handlers["AddBatch"](calls["AddBatch"])
+    handlers["PopBatch"](calls["PopBatch"])
+    gc.collect()
+    before = resident_bytes()
+    for _ in range(messages // 1_000):
+        handlers["AddBatch"](calls["AddBatch"])
+    return resident_bytes() - before

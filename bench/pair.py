@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic_ns
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
-from bench.contender import BATCH, Consumer, Contender, Producer, RunningServer
+from bench.contender import BATCH, Consume, Contender, Producer, RunningServer
 from bench.contenders import contender
 from bench.errors import Failed
 from bench.processes import cpu_seconds
 from bench.record import Record, message
-from bench.worker import Worker
-
-_LOOK_SECONDS, _LOOKS = 0.05, 200
-"""Checks whether a server has removed acknowledged messages: the seconds between two, and their number."""
+from bench.worker import Worker, worker
 
 _ON_TIME = 2_000_000
 """Nanoseconds that a paced put may be late before it counts as delayed, because timers are no more precise."""
@@ -45,8 +42,7 @@ class Trip(NamedTuple):
 class Pair:
     """Both processes, connected to a new queue of one server."""
 
-    def __init__(self, target: Contender, server: RunningServer) -> None:
-        arguments = (target.name, target.store, server.address)
+    def __init__(self, target: Contender, server: RunningServer, producer: Worker, consumer: Worker) -> None:
         self.versions = target.versions
         self.put = 0
         """Total number of messages that were put."""
@@ -54,28 +50,12 @@ class Pair:
         """Total number of distinct messages that were handled."""
         self.left: int | None = None
         """Messages still in the queue at the end: not acknowledged, as far as the server knows."""
-        self._producer = Worker(_ProducerCommands, *arguments, with_uvloop=True)
-        self._consumer = Worker(_ConsumerCommands, *arguments, with_uvloop=True)
-        self._server_pid = server.pid
-        self._queue = ""
-        self._running = ExitStack()
-
-    def __enter__(self) -> Self:
-        """Start the processes, and connect them."""
-        with ExitStack() as starting:
-            starting.enter_context(self._producer)
-            starting.enter_context(self._consumer)
-            self._queue = self._producer.ask("make_queue")
-            for process in (self._consumer, self._producer):
-                process.ask("open", self._queue)
-            self._running = starting.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the processes."""
-        self._running.close()
+        self._producer = producer
+        self._consumer = consumer
+        self._pids = (producer.pid, consumer.pid, server.pid)
+        self._queue = producer.ask("make_queue")
+        for process in (consumer, producer):
+            process.ask("open", self._queue)
 
     def trip(self, count: int, rate: float | None = None) -> Trip:
         """Have messages put, handled and acknowledged: at a rate a second, or at full speed."""
@@ -103,7 +83,18 @@ class Pair:
             raise Failed(f"{self.left:,} messages are still in the queue")
 
     def _cpu(self) -> list[float]:
-        return [cpu_seconds(pid) for pid in (self._producer.pid, self._consumer.pid, self._server_pid)]
+        return [cpu_seconds(pid) for pid in self._pids]
+
+
+@contextmanager
+def pair(target: Contender, server: RunningServer) -> Iterator[Pair]:
+    """Run both processes, connected to a new queue."""
+    arguments = (target.name, target.store, server.address)
+    with (
+        worker(_ProducerCommands, *arguments, with_uvloop=True) as producer,
+        worker(_ConsumerCommands, *arguments, with_uvloop=True) as consumer,
+    ):
+        yield Pair(target, server, producer, consumer)
 
 
 class _ProducerCommands:
@@ -113,10 +104,11 @@ class _ProducerCommands:
         self._target = contender(name, store, address)
         self._producer: Producer | None = None
         self.make_queue = self._target.make_queue
+        self.count_left = self._target.count_left
         self.close = self._target.close
 
     async def open(self, queue: str) -> None:
-        self._producer = await self._target.producer(queue)
+        self._producer = await self._target.open_producer(queue)
 
     async def put(self, count: int, rate: float | None) -> int:
         """Put messages; return when the first put began."""
@@ -129,14 +121,6 @@ class _ProducerCommands:
         await self._producer.flush()
         return start
 
-    async def count_left(self, queue: str) -> int:
-        """Return how many messages are in a queue, once it is empty or after a timeout."""
-        for _ in range(_LOOKS):
-            if not (left := await self._target.count_messages(queue)):
-                break
-            await asyncio.sleep(_LOOK_SECONDS)
-        return left
-
 
 class _ConsumerCommands:
     """The commands of the consumer process."""
@@ -144,18 +128,18 @@ class _ConsumerCommands:
     def __init__(self, name: str, store: str, address: str) -> None:
         self._target = contender(name, store, address)
         self._record = Record()
-        self._consumer: Consumer | None = None
+        self._consume: Consume | None = None
         self.close = self._target.close
 
     async def open(self, queue: str) -> None:
-        self._consumer = await self._target.consumer(queue, self._record)
+        self._consume = await self._target.open_consumer(queue, self._record)
 
     async def expect(self, count: int) -> None:
         self._record.expect(count)
 
     async def consume(self) -> tuple[int, int, float, float]:
-        assert self._consumer
-        await self._consumer.consume()
+        assert self._consume
+        await self._consume()
         return monotonic_ns(), self._record.handled, self._record.age(0.5), self._record.age(0.99)
 
 

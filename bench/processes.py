@@ -11,8 +11,6 @@ import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bench.errors import Failed, NotHere
 
@@ -37,17 +35,6 @@ class Child:
         self._environment = {**ours, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._position = 0
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it."""
-        self.end()
 
     def start(self, *more: str) -> None:
         """Start it, with more arguments. The log of an earlier run is removed."""
@@ -104,7 +91,7 @@ class Child:
             self._process.kill()
             self._process.wait()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Stop it with SIGTERM, and kill it if it does not end."""
         if self._process:
             self._process.terminate()

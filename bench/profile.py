@@ -12,7 +12,7 @@ import io
 import os
 import pstats
 
-from bench.callers import Drivers, Span
+from bench.callers import Span, drivers
 from bench.contender import Load, RunningServer
 from bench.errors import NotHere
 from bench.processes import HOST
@@ -23,24 +23,24 @@ from queuelet.server import Server, Settings
 LINES = 25
 
 
-def profile(name: str, *, seconds: float, drivers: int) -> str:
+def profile(name: str, *, seconds: float, processes: int) -> str:
     """Return the functions that take most of the time of a case."""
     if name not in LOADS:
         raise NotHere(f"no case {name!r} to profile; use one of the server's, see --list")
     say(name)
     profiler = cProfile.Profile()
-    added, popped = asyncio.run(_serve(LOADS[name], seconds, drivers, profiler))
+    added, popped = asyncio.run(_serve(LOADS[name], seconds, processes, profiler))
     text = io.StringIO()
     pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(LINES)
     rates = f"{added.rate:,.0f} added and {popped.rate:,.0f} popped a second"
     return f"{name} under the profiler: {rates}\n{text.getvalue().strip()}"
 
 
-async def _serve(load: Load, seconds: float, drivers: int, profiler: cProfile.Profile) -> tuple[Span, Span]:
+async def _serve(load: Load, seconds: float, processes: int, profiler: cProfile.Profile) -> tuple[Span, Span]:
     server = Server(Settings(listen=f"{HOST}:0", metrics=f"{HOST}:0", http=""))
     await server.start()
     served = asyncio.create_task(server.wait())
-    with Drivers(OURS, RunningServer(f"{HOST}:{server.port}", os.getpid()), drivers) as callers:
+    with drivers(OURS, RunningServer(f"{HOST}:{server.port}", os.getpid()), processes) as callers:
         await asyncio.to_thread(callers.open, load)
         profiler.enable()
         added = await asyncio.to_thread(callers.add, seconds)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from bench.contender import Contender, RunningServer
 from bench.contenders import contender
@@ -27,17 +26,6 @@ class Race(Generic[Entrant]):
         self._store = store
         self._make = make
         self._running: dict[str, ExitStack] = {}
-
-    def __enter__(self) -> Self:
-        """Begin without contenders."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop all."""
-        for name in list(self._running):
-            self._leave(name)
 
     def start(self, names: Sequence[str]) -> None:
         """Start contenders. One that cannot run here is skipped, unless it is ours."""
@@ -79,6 +67,11 @@ class Race(Generic[Entrant]):
         """Do something with each contender this many times."""
         for number in range(count):
             self.each(f"{what}, round {number + 1} of {count}", do, who, backwards=bool(number % 2))
+
+    def close(self) -> None:
+        """Stop all."""
+        for name in list(self._running):
+            self._leave(name)
 
     def _leave(self, name: str) -> None:
         self.entrants.pop(name, None)

@@ -169,11 +169,7 @@ def machine() -> dict[str, str]:
 
 def machine_line() -> str:
     """Return the machine in one line."""
-    facts = machine()
-    return (
-        f"{facts['cores']} cores ({facts['cpu']}), {facts['system']}, {facts['python']}, "
-        f"grpcio {facts['grpcio']}, protobuf {facts['protobuf']}"
-    )
+    return ", ".join(f"{name} {fact}" for name, fact in machine().items())
 
 
 def write_json(path: Path, settings: Mapping[str, Any], figures: Sequence[Figure], **more: object) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
-from bench.callers import Drivers
+from bench.callers import Drivers, drivers
 from bench.contender import MEMORY, Load
 from bench.contenders import contender
 from bench.errors import Failed
@@ -26,10 +27,10 @@ TARGETS = {("batch1000-128B-1", "add"): 200_000.0, ("batch1000-128B-1", "pop"): 
 """The fewest messages a second."""
 
 
-def run(cases: Sequence[str], baselines: Sequence[str], *, rounds: int, seconds: float, drivers: int) -> Figures:
+def run(cases: Sequence[str], baselines: Sequence[str], *, rounds: int, seconds: float, processes: int) -> Figures:
     """Run the cases on our server and on the available baselines; a round adds messages for some seconds."""
     figures = Figures()
-    with Race(MEMORY, lambda target, server: Drivers(target.name, server, drivers)) as race:
+    with closing(Race(MEMORY, lambda target, server: drivers(target.name, server, processes))) as race:
         race.start([OURS, *baselines])
         for case in cases:
             _run(LOADS[case], race, figures, rounds=rounds, seconds=seconds)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
 import uvloop
 
@@ -18,43 +18,12 @@ _GRACE_SECONDS = 60.0
 """Seconds that a command may take in addition to its intended time, before the contender counts as hung."""
 
 
-class Commands(Protocol):
-    """The commands of a worker: its methods, with plain values as arguments and results."""
-
-    async def close(self) -> None:
-        """Disconnect. It is called again before the process ends."""
-
-
 class Worker:
     """A child process that executes commands one by one."""
 
-    def __init__(self, commands: Callable[..., Commands], *arguments: object, with_uvloop: bool = False) -> None:
-        """Take the class with the commands, which is made in the process, its arguments, and the event loop."""
-        spawn = multiprocessing.get_context("spawn")
-        self._pipe, self._theirs = spawn.Pipe()
-        arguments = (self._theirs, with_uvloop, commands, arguments)
-        self._process = spawn.Process(target=_run, args=arguments, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Start the process."""
-        self._process.start()
-        self._theirs.close()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the process."""
-        self._pipe.close()
-        self._process.join(5)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-
-    @property
-    def pid(self) -> int:
-        """The process."""
-        return self._process.pid or 0
+    def __init__(self, pipe: Connection, pid: int) -> None:
+        self._pipe = pipe
+        self.pid = pid
 
     def ask(self, command: str, *arguments: object, seconds: float = 0.0) -> Any:  # noqa: ANN401  # as the command says
         """Send a command and return its result; it should take this many seconds."""
@@ -78,13 +47,33 @@ class Worker:
         return result
 
 
-def _run(pipe: Connection, with_uvloop: bool, kind: Callable[..., Commands], arguments: tuple[object, ...]) -> None:  # noqa: FBT001  # a process passes arguments by place
+@contextmanager
+def worker(commands: Callable[..., Any], *arguments: object, with_uvloop: bool = False) -> Iterator[Worker]:
+    """Run a process that makes an instance of a class, and executes its methods as commands.
+
+    Their arguments and results are plain values. `close` is called before the process ends.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    pipe, theirs = spawn.Pipe()
+    process = spawn.Process(target=_run, args=(theirs, commands, arguments, with_uvloop), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield Worker(pipe, process.pid or 0)
+    finally:
+        pipe.close()
+        process.join(5)
+        process.kill()
+        process.join()
+
+
+def _run(pipe: Connection, commands: Callable[..., Any], arguments: tuple[object, ...], with_uvloop: bool) -> None:  # noqa: FBT001  # a process passes arguments by place
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the benchmark, which then ends its processes
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if with_uvloop else None) as runner:
-        runner.run(_obey(pipe, kind(*arguments)))
+        runner.run(_obey(pipe, commands(*arguments)))
 
 
-async def _obey(pipe: Connection, commands: Commands) -> None:
+async def _obey(pipe: Connection, commands: Any) -> None:  # noqa: ANN401  # an instance of the class with the commands
     """Execute commands until the pipe closes."""
     try:
         while True:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench.contender import IN_FLIGHT, UNACKNOWLEDGED, Caller, Consumer, Contender, Load, Producer
+from bench.contender import IN_FLIGHT, UNACKNOWLEDGED, Caller, Consume, Contender, Load, Producer
 from bench.errors import Failed
 from bench.processes import HOST
 from bench.record import Record
@@ -23,6 +23,7 @@ class Beanstalkd(Contender):
 
     program, install = "beanstalkd", "apt-get install beanstalkd"
     version_flag = "-v"
+    shares_connection = False
 
     def can(self, load: Load) -> bool:
         """Return whether the load has single messages only."""
@@ -42,34 +43,48 @@ class Beanstalkd(Contender):
         finally:
             writer.close()
 
-    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
-        """Connect each caller."""
-        return [_Caller(await self._connection_to(queue), load) for _ in range(load.callers)]
+    async def caller(self, connection: _Connection, queue: str, payloads: Sequence[bytes]) -> Caller:
+        """Add and pop one message at a time."""
+        await connection.use(queue)
+        put = _put(payloads[0])
 
-    async def producer(self, queue: str) -> Producer:
-        """Connect, and start to read responses."""
-        producer = _Producer(await self._connection_to(queue))
+        async def add() -> None:
+            connection.write(put)
+            await connection.response(b"INSERTED")
+
+        async def pop() -> int:
+            connection.write(b"reserve-with-timeout 0\r\n")
+            line = await connection.response(b"RESERVED", b"TIMED_OUT")
+            if line.startswith(b"TIMED_OUT"):
+                return 0
+            _, job, size = line.split()
+            await connection.body(int(size))
+            connection.write(b"delete %b\r\n" % job)
+            await connection.response(b"DELETED")
+            return 1
+
+        return Caller(add, pop)
+
+    async def producer(self, connection: _Connection, queue: str) -> Producer:
+        """Start to read responses."""
+        await connection.use(queue)
+        producer = _Producer(connection)
         reading = asyncio.create_task(producer.read())
         self._opened.callback(reading.cancel)
         return producer
 
-    async def consumer(self, queue: str, record: Record) -> Consumer:
-        """Connect."""
-        return _Consumer(await self._connection_to(queue), record)
+    async def consumer(self, connection: _Connection, queue: str, record: Record) -> Consume:
+        """Reserve many messages at a time."""
+        await connection.use(queue)
+        return lambda: _consume(connection, record)
 
-    async def count_messages(self, queue: str) -> int:
+    async def count_messages(self, connection: _Connection, queue: str) -> int:
         """Return the tube's message count. An empty tube that no connection uses is deleted, so this uses it."""
-        async with self.connected() as connection:
-            await connection.use(queue)
-            connection.write(b"stats-tube %b\r\n" % queue.encode())
-            size = int((await connection.response(b"OK")).split()[1])
-            facts = dict(fact.split(b": ") for fact in (await connection.body(size)).splitlines() if b": " in fact)
-            return sum(int(facts[b"current-jobs-" + kind]) for kind in (b"ready", b"reserved", b"delayed", b"buried"))
-
-    async def _connection_to(self, tube: str) -> _Connection:
-        connection: _Connection = await self.connection()
-        await connection.use(tube)
-        return connection
+        await connection.use(queue)
+        connection.write(b"stats-tube %b\r\n" % queue.encode())
+        size = int((await connection.response(b"OK")).split()[1])
+        facts = dict(fact.split(b": ") for fact in (await connection.body(size)).splitlines() if b": " in fact)
+        return sum(int(facts[b"current-jobs-" + kind]) for kind in (b"ready", b"reserved", b"delayed", b"buried"))
 
 
 def _put(payload: bytes) -> bytes:
@@ -83,7 +98,7 @@ class _Connection:
         self.write = writer.write
 
     async def use(self, tube: str) -> None:
-        """Use one tube, and watch no other."""
+        """Use one tube, and watch no other. It may be repeated."""
         name = tube.encode()
         self.write(b"use %b\r\nwatch %b\r\nignore default\r\n" % (name, name))
         for expected in (b"USING", b"WATCHING", b"WATCHING"):
@@ -97,27 +112,6 @@ class _Connection:
 
     async def body(self, size: int) -> bytes:
         return (await self._reader.readexactly(size + 2))[:-2]
-
-
-class _Caller:
-    def __init__(self, connection: _Connection, load: Load) -> None:
-        self._connection = connection
-        self._put = _put(load.payloads[0])
-
-    async def add(self) -> None:
-        self._connection.write(self._put)
-        await self._connection.response(b"INSERTED")
-
-    async def pop(self) -> int:
-        self._connection.write(b"reserve-with-timeout 0\r\n")
-        line = await self._connection.response(b"RESERVED", b"TIMED_OUT")
-        if line.startswith(b"TIMED_OUT"):
-            return 0
-        _, job, size = line.split()
-        await self._connection.body(int(size))
-        self._connection.write(b"delete %b\r\n" % job)
-        await self._connection.response(b"DELETED")
-        return 1
 
 
 class _Producer(Producer):
@@ -155,34 +149,29 @@ class _Producer(Producer):
             raise Failed(f"beanstalkd responded {self._failure} to a put")
 
 
-class _Consumer:
-    """Reserves many messages at a time: waits for the first, then takes others that are ready.
+async def _consume(connection: _Connection, record: Record) -> None:
+    """Reserve many messages at a time: wait for the first, then take others that are ready.
 
     A waiting connection processes no other command, so with several waiting reserves the deletes behind them would wait
     for messages too.
     """
+    wanted, done = UNACKNOWLEDGED, list[bytes]()
 
-    def __init__(self, connection: _Connection, record: Record) -> None:
-        self._connection = connection
-        self._record = record
+    async def delete(more: bytes = b"") -> None:
+        """Delete the messages, and send more commands together with that."""
+        connection.write(b"".join([b"delete %b\r\n" % job for job in done]) + more)
+        for _ in done:
+            await connection.response(b"DELETED")
+        done.clear()
 
-    async def consume(self) -> None:
-        wanted, done = UNACKNOWLEDGED, list[bytes]()
-        while self._record.remaining:
-            await self._delete(done, b"reserve\r\n" + b"reserve-with-timeout 0\r\n" * (wanted - 1))
-            done = []
-            for _ in range(wanted):
-                line = await self._connection.response(b"RESERVED", b"TIMED_OUT")
-                if line.startswith(b"RESERVED"):
-                    _, job, size = line.split()
-                    self._record.handle(await self._connection.body(int(size)))
-                    done.append(job)
-            # Twice as many as before, so that few requests are in vain and the number still grows fast.
-            wanted = min(UNACKNOWLEDGED, 2 * len(done))
-        await self._delete(done)
-
-    async def _delete(self, jobs: Sequence[bytes], more: bytes = b"") -> None:
-        """Delete jobs, and send more commands together with that."""
-        self._connection.write(b"".join([b"delete %b\r\n" % job for job in jobs]) + more)
-        for _ in jobs:
-            await self._connection.response(b"DELETED")
+    while record.remaining:
+        await delete(b"reserve\r\n" + b"reserve-with-timeout 0\r\n" * (wanted - 1))
+        for _ in range(wanted):
+            line = await connection.response(b"RESERVED", b"TIMED_OUT")
+            if line.startswith(b"RESERVED"):
+                _, job, size = line.split()
+                record.handle(await connection.body(int(size)))
+                done.append(job)
+        # Twice as many as before, so that few requests are in vain and the number still grows fast.
+        wanted = min(UNACKNOWLEDGED, 2 * len(done))
+    await delete()

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, PubAck, RetentionPolicy, StorageType
 
-from bench.contender import IN_FLIGHT, UNACKNOWLEDGED, Caller, Consumer, Contender, Load, Producer
+from bench.contender import IN_FLIGHT, UNACKNOWLEDGED, Caller, Consume, Contender, Producer
 from bench.errors import Failed
 from bench.processes import HOST
 from bench.record import Record
@@ -51,33 +51,44 @@ class Nats(Contender):
         finally:
             await connection.close()
 
-    async def make_queue(self) -> str:
+    async def create(self, connection: Connection, name: str) -> str:
         """Create a stream."""
-        name = await super().make_queue()
         storage = StorageType.FILE if self.is_disk else StorageType.MEMORY
-        async with self.connected() as connection:
-            await connection.jetstream().add_stream(
-                name=name, subjects=[name], storage=storage, retention=RetentionPolicy.WORK_QUEUE
-            )
+        retention = RetentionPolicy.WORK_QUEUE
+        await connection.jetstream().add_stream(name=name, subjects=[name], storage=storage, retention=retention)
         return name
 
-    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
-        """Connect once for all callers of this driver. All drivers create the same consumer."""
-        stream = (await self.connection()).jetstream(publish_async_max_pending=load.callers * load.batch)
+    async def caller(self, connection: Connection, queue: str, payloads: Sequence[bytes]) -> Caller:
+        """Publish, and fetch. All callers create the same consumer."""
+        stream = connection.jetstream(publish_async_max_pending=len(payloads))
         config = ConsumerConfig(durable_name=_CONSUMER, ack_policy=AckPolicy.EXPLICIT, max_ack_pending=1_000_000)
         await stream.add_consumer(queue, config)
-        return [
-            _Caller(stream, await stream.pull_subscribe_bind(_CONSUMER, stream=queue), queue, load)
-            for _ in range(load.callers)
-        ]
+        subscription = await stream.pull_subscribe_bind(_CONSUMER, stream=queue)
 
-    async def producer(self, queue: str) -> Producer:
-        """Connect, with this many concurrent publishes."""
-        return _Producer((await self.connection()).jetstream(publish_async_max_pending=IN_FLIGHT), queue)
+        async def add() -> None:
+            await asyncio.gather(*[await stream.publish_async(queue, payload) for payload in payloads])
 
-    async def consumer(self, queue: str, record: Record) -> Consumer:
-        """Connect, create a push consumer, and subscribe."""
-        connection: Connection = await self.connection()
+        async def pop() -> int:
+            while True:
+                try:
+                    messages = await subscription.fetch(len(payloads), timeout=_FETCH_SECONDS)
+                except TimeoutError:  # it returns at an empty queue, and sometimes under load
+                    consumer = await subscription.consumer_info()
+                    if not consumer.num_pending and not consumer.num_ack_pending:
+                        return 0
+                else:
+                    for message in messages:
+                        await message.ack()
+                    return len(messages)
+
+        return Caller((lambda: stream.publish(queue, payloads[0])) if len(payloads) == 1 else add, pop)
+
+    async def producer(self, connection: Connection, queue: str) -> Producer:
+        """Limit the concurrent publishes."""
+        return _Producer(connection.jetstream(publish_async_max_pending=IN_FLIGHT), queue)
+
+    async def consumer(self, connection: Connection, queue: str, record: Record) -> Consume:
+        """Create a push consumer, and subscribe."""
         stream = connection.jetstream()
         config = ConsumerConfig(
             durable_name=_CONSUMER,
@@ -85,55 +96,39 @@ class Nats(Contender):
             ack_policy=AckPolicy.EXPLICIT,
             max_ack_pending=UNACKNOWLEDGED,
         )
-        consumer = _Consumer(record)
+        acknowledged = asyncio.Event()
+
+        async def on_message(message: Msg) -> None:
+            record.handle(message.data)
+            if record.remaining:
+                await message.ack()
+            else:
+                # The last acknowledgement is confirmed, which shows that those before it have arrived.
+                await message.ack_sync()
+                acknowledged.set()
+
+        async def consume() -> None:
+            await acknowledged.wait()
+            acknowledged.clear()
+
         await stream.subscribe_bind(
             queue,
             (await stream.add_consumer(queue, config)).config,
             _CONSUMER,
-            cb=consumer.on_message,
+            cb=on_message,
             manual_ack=True,
             pending_msgs_limit=-1,
             pending_bytes_limit=_PENDING_BYTES,
         )
-        return consumer
+        return consume
 
-    async def count_messages(self, queue: str) -> int:
+    async def count_messages(self, connection: Connection, queue: str) -> int:
         """Return the stream's message count."""
-        async with self.connected() as connection:
-            return (await connection.jetstream().stream_info(queue)).state.messages
+        return (await connection.jetstream().stream_info(queue)).state.messages
 
 
 async def _ignore(_: Exception) -> None:
     """Ignore a broken connection, because the calls that fail report it."""
-
-
-class _Caller:
-    def __init__(
-        self, stream: JetStreamContext, subscription: JetStreamContext.PullSubscription, subject: str, load: Load
-    ) -> None:
-        self._stream = stream
-        self._subscription = subscription
-        self._subject = subject
-        self._payloads = load.payloads
-
-    async def add(self) -> None:
-        if len(self._payloads) == 1:
-            await self._stream.publish(self._subject, self._payloads[0])
-            return
-        await asyncio.gather(*[await self._stream.publish_async(self._subject, payload) for payload in self._payloads])
-
-    async def pop(self) -> int:
-        while True:
-            try:
-                messages = await self._subscription.fetch(len(self._payloads), timeout=_FETCH_SECONDS)
-            except TimeoutError:  # it returns at an empty queue, and sometimes under load
-                consumer = await self._subscription.consumer_info()
-                if not consumer.num_pending and not consumer.num_ack_pending:
-                    return 0
-            else:
-                for message in messages:
-                    await message.ack()
-                return len(messages)
 
 
 class _Producer(Producer):
@@ -159,22 +154,3 @@ class _Producer(Producer):
     def _check(self) -> None:
         if self._failure:
             raise Failed(f"NATS refused a message: {self._failure}")
-
-
-class _Consumer:
-    def __init__(self, record: Record) -> None:
-        self._record = record
-        self._acknowledged = asyncio.Event()
-
-    async def consume(self) -> None:
-        await self._acknowledged.wait()
-        self._acknowledged.clear()
-
-    async def on_message(self, message: Msg) -> None:
-        """Handle a message. The last acknowledgement is confirmed, which shows that those before it have arrived."""
-        self._record.handle(message.data)
-        if self._record.remaining:
-            await message.ack()
-        else:
-            await message.ack_sync()
-            self._acknowledged.set()

@@ -6,14 +6,14 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from bench.contender import MARK, Caller, Consumer, Contender, Load, Producer, RunningServer
+from bench.contender import MARK, Caller, Consume, Contender, Load, Producer, RunningServer
 from bench.errors import Failed
 from bench.processes import HOST, Child
 from bench.record import Record
@@ -44,7 +44,8 @@ class Queuelet(Contender):
     def started(self, folder: Path, *flags: str) -> Iterator[RunningServer]:
         """Run the server with an interpreter of its own, and with more flags."""
         data = ("--data-dir", str(folder / "data")) if self.is_disk else ()
-        with Child(self.name, [*self.command, *data, *flags], folder) as server:
+        with closing(Child(self.name, [*self.command, *data, *flags], folder)) as server:
+            server.start()
             serving = json.loads(server.logged('"serving"'))
             yield RunningServer(f"{HOST}:{serving['port']}", server.pid, serving)
 
@@ -57,34 +58,57 @@ class Queuelet(Contender):
         """Connect."""
         return client.Client(self.address)
 
-    async def make_queue(self) -> str:
+    async def create(self, connection: client.Client, name: str) -> str:
         """Create a queue without a limit."""
-        async with self.connected() as connected:
-            return (await connected.new_queue(store=self.store.upper(), limit=-1)).id
+        return (await connection.new_queue(name=name, store=self.store.upper(), limit=-1)).id
 
-    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
-        """Connect callers that share a channel."""
+    async def open_callers(self, queue: str, load: Load) -> Sequence[Caller]:
+        """Connect by a channel, because the client library would decode responses."""
         channel = await self._opened.enter_async_context(grpc.aio.insecure_channel(self.address, OPTIONS))
-        return [_Caller(channel, queue, load) for _ in range(load.callers)]
+        return [await self.caller(channel, queue, load.payloads) for _ in range(load.callers)]
 
-    async def producer(self, queue: str) -> Producer:
+    async def caller(self, connection: grpc.aio.Channel, queue: str, payloads: Sequence[bytes]) -> Caller:
+        """Send requests that are serialized in advance."""
+        calls = requests(queue, payloads)
+        methods: dict[str, Any] = {name: connection.unary_unary(f"/{SERVICE}/{name}") for name in calls}
+        (add, *_, pop), (add_request, *_, pop_request) = methods.values(), calls.values()
+
+        async def pop_and_count() -> int:
+            try:
+                response: bytes = await pop(pop_request)
+            except grpc.aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.NOT_FOUND:
+                    return 0
+                raise
+            return response.count(MARK)
+
+        return Caller(lambda: add(add_request), pop_and_count)
+
+    async def producer(self, connection: client.Client, queue: str) -> Producer:
         """Open a producer."""
-        producer = client.Producer(await self.connection(), queue)
-        return _Producer(await self._opened.enter_async_context(producer))
+        return _Producer(await self._opened.enter_async_context(client.Producer(connection, queue)))
 
-    async def consumer(self, queue: str, record: Record) -> Consumer:
+    async def consumer(self, connection: client.Client, queue: str, record: Record) -> Consume:
         """Open a consumer."""
 
         async def handle(received: client.Received[bytes]) -> None:
             record.handle(received.payload)
 
-        consumer = client.Consumer(await self.connection(), queue, handle)
-        return _Consumer(await self._opened.enter_async_context(consumer), record)
+        consumer = client.Consumer(connection, queue, handle)
+        await self._opened.enter_async_context(consumer)
 
-    async def count_messages(self, queue: str) -> int:
+        async def consume() -> None:
+            await record.complete.wait()
+            while consumer.done < record.total:
+                if consumer.failed or consumer.lost:
+                    raise Failed("a message was handled but could not be acknowledged")
+                await asyncio.sleep(_POLL_SECONDS)
+
+        return consume
+
+    async def count_messages(self, connection: client.Client, queue: str) -> int:
         """Return the number of messages in the queue, dead letters included."""
-        async with self.connected() as connected:
-            return (await connected.get_queue(queue)).messages.total
+        return (await connection.get_queue(queue)).messages.total
 
 
 class Plain(Queuelet):
@@ -92,28 +116,9 @@ class Plain(Queuelet):
 
     command = (sys.executable, "-m", "bench.plain_protobuf")
 
-    async def make_queue(self) -> str:
-        """Return an unused queue ID, because it accepts any."""
-        return await Contender.make_queue(self)
-
-
-class _Caller:
-    def __init__(self, channel: grpc.aio.Channel, queue: str, load: Load) -> None:
-        calls = requests(queue, load.payloads)
-        methods: dict[str, Any] = {name: channel.unary_unary(f"/{SERVICE}/{name}") for name in calls}
-        (self._add, *_, self._pop), (self._add_request, *_, self._pop_request) = methods.values(), calls.values()
-
-    async def add(self) -> None:
-        await self._add(self._add_request)
-
-    async def pop(self) -> int:
-        try:
-            response: bytes = await self._pop(self._pop_request)
-        except grpc.aio.AioRpcError as error:
-            if error.code() == grpc.StatusCode.NOT_FOUND:
-                return 0
-            raise
-        return response.count(MARK)
+    async def create(self, connection: client.Client, name: str) -> str:  # noqa: ARG002  # it accepts any queue ID
+        """Return the name."""
+        return name
 
 
 class _Producer(Producer):
@@ -133,16 +138,3 @@ class _Producer(Producer):
     async def flush(self) -> None:
         await asyncio.gather(*self._awaited)
         await self._producer.flush()
-
-
-class _Consumer:
-    def __init__(self, consumer: client.Consumer[bytes], record: Record) -> None:
-        self._consumer = consumer
-        self._record = record
-
-    async def consume(self) -> None:
-        await self._record.complete.wait()
-        while self._consumer.done < self._record.total:
-            if self._consumer.failed or self._consumer.lost:
-                raise Failed("a message was handled but could not be acknowledged")
-            await asyncio.sleep(_POLL_SECONDS)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 from pika import BasicProperties, ConnectionParameters  # type: ignore[import-untyped]
@@ -17,9 +17,8 @@ from bench.contender import (
     IN_FLIGHT,
     UNACKNOWLEDGED,
     Caller,
-    Consumer,
+    Consume,
     Contender,
-    Load,
     Producer,
     RunningServer,
     output_of,
@@ -65,9 +64,13 @@ class RabbitMQ(Contender):
             # Without these flags its schedulers spin while they wait, and take CPU from everything else.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
         }
-        mapper = [program("epmd", self.install), "-port", str(mapper_port)]
         binary = str(_WRAPPED) if _WRAPPED.exists() else self.binary
-        with Child("epmd", mapper, folder), Child(self.name, [binary], folder, environment) as server:
+        with (
+            closing(Child("epmd", [program("epmd", self.install), "-port", str(mapper_port)], folder)) as mapper,
+            closing(Child(self.name, [binary], folder, environment)) as server,
+        ):
+            mapper.start()
+            server.start()
             server.listens(port)
             yield RunningServer(f"{HOST}:{port}", int((folder / "pid").read_text()))
 
@@ -94,46 +97,46 @@ class RabbitMQ(Contender):
         finally:
             connection.close()
 
-    async def make_queue(self) -> str:
+    async def create(self, connection: AsyncioConnection, name: str) -> str:
         """Declare a queue."""
-        name = await super().make_queue()
         kind = {"durable": True, "arguments": {"x-queue-type": "quorum"}} if self.is_disk else {}
-        async with self.connected() as connection:
-            await _called((await _channel(connection)).queue_declare, name, **kind)
+        await _called((await _channel(connection)).queue_declare, name, **kind)
         return name
 
-    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
-        """Connect once for all callers of this driver, with a channel for each."""
-        connection = await self.connection()
-        callers = [_Caller(await _channel(connection), queue, load, self._properties) for _ in range(load.callers)]
-        for caller in callers:
-            await caller.prepare()
-        return callers
+    async def caller(self, connection: AsyncioConnection, queue: str, payloads: Sequence[bytes]) -> Caller:
+        """Use a channel of its own."""
+        channel = await _channel(connection)
+        producer = await self._producer(channel, queue, len(payloads))
+        await _called(channel.basic_qos, prefetch_count=len(payloads))
 
-    async def producer(self, queue: str) -> Producer:
-        """Connect, and enable confirms."""
-        producer = _Producer(await _channel(await self.connection()), queue, IN_FLIGHT, self._properties)
-        await producer.prepare()
-        return producer
+        async def add() -> None:
+            await producer.put(payloads)
+            await producer.flush()
 
-    async def consumer(self, queue: str, record: Record) -> Consumer:
-        """Connect and consume."""
-        channel = await _channel(await self.connection())
+        return Caller(add, _getter(channel, queue) if len(payloads) == 1 else _Batches(channel, queue).pop)
+
+    async def producer(self, connection: AsyncioConnection, queue: str) -> Producer:
+        """Enable confirms."""
+        return await self._producer(await _channel(connection), queue, IN_FLIGHT)
+
+    async def consumer(self, connection: AsyncioConnection, queue: str, record: Record) -> Consume:
+        """Consume with a prefetch."""
+        channel = await _channel(connection)
         await _called(channel.basic_qos, prefetch_count=UNACKNOWLEDGED)
         consumer = _Consumer(channel, queue, record)
         channel.basic_consume(queue, consumer.on_message)
-        return consumer
+        return consumer.consume
 
-    async def count_messages(self, queue: str) -> int:
+    async def count_messages(self, connection: AsyncioConnection, queue: str) -> int:
         """Return how many messages are in the queue. Unacknowledged ones have been requeued by now."""
-        async with self.connected() as connection:
-            declared = await _called((await _channel(connection)).queue_declare, queue, passive=True)
+        declared = await _called((await _channel(connection)).queue_declare, queue, passive=True)
         count: int = declared.method.message_count
         return count
 
-    @property
-    def _properties(self) -> BasicProperties:
-        return BasicProperties(delivery_mode=2 if self.is_disk else 1)
+    async def _producer(self, channel: Channel, queue: str, in_flight: int) -> _Producer:
+        producer = _Producer(channel, queue, in_flight, BasicProperties(delivery_mode=2 if self.is_disk else 1))
+        await _called(channel.confirm_delivery, producer.on_confirm)
+        return producer
 
 
 # pika reports everything by callbacks. These functions make its calls awaitable.
@@ -164,10 +167,6 @@ class _Producer(Producer):
         self._confirmed = asyncio.Event()
         self._is_refused = False
 
-    async def prepare(self) -> None:
-        """Enable confirms."""
-        await _called(self._channel.confirm_delivery, self._on_confirm)
-
     async def put(self, payloads: Sequence[bytes]) -> None:
         await self._wait_until_open(self._most - len(payloads))
         for payload in payloads:
@@ -185,7 +184,7 @@ class _Producer(Producer):
         if self._is_refused:
             raise Failed("RabbitMQ refused a message")
 
-    def _on_confirm(self, frame: Method) -> None:
+    def on_confirm(self, frame: Method) -> None:
         method = frame.method
         self._is_refused = self._is_refused or isinstance(method, Basic.Nack)
         if method.multiple:
@@ -196,36 +195,30 @@ class _Producer(Producer):
         self._confirmed.set()
 
 
-class _Caller:
-    def __init__(self, channel: Channel, queue: str, load: Load, properties: BasicProperties) -> None:
+def _getter(channel: Channel, queue: str) -> Callable[[], Awaitable[int]]:
+    """Return how to pop a single message."""
+    responses: asyncio.Queue[int] = asyncio.Queue()
+    channel.add_callback(lambda _: responses.put_nowait(0), [Basic.GetEmpty], one_shot=False)
+
+    async def get() -> int:
+        channel.basic_get(queue, lambda *_: responses.put_nowait(1), auto_ack=True)
+        return await responses.get()
+
+    return get
+
+
+class _Batches:
+    """A consumer whose prefetch is the batch. It is cancelled if no message arrives."""
+
+    def __init__(self, channel: Channel, queue: str) -> None:
         self._channel = channel
         self._queue = queue
-        self._payloads = load.payloads
-        self._producer = _Producer(channel, queue, load.batch, properties)
-        self._responses: asyncio.Queue[int] = asyncio.Queue()
         self._consumer = ""
         self._arrived = asyncio.Event()
         self._count = 0
         self._delivery_tag = 0
 
-    async def prepare(self) -> None:
-        """Enable confirms, limit the prefetch, and record empty responses."""
-        await self._producer.prepare()
-        await _called(self._channel.basic_qos, prefetch_count=len(self._payloads))
-        self._channel.add_callback(lambda _: self._responses.put_nowait(0), [Basic.GetEmpty], one_shot=False)
-
-    async def add(self) -> None:
-        await self._producer.put(self._payloads)
-        await self._producer.flush()
-
     async def pop(self) -> int:
-        return await (self._get() if len(self._payloads) == 1 else self._consume())
-
-    async def _get(self) -> int:
-        self._channel.basic_get(self._queue, lambda *_: self._responses.put_nowait(1), auto_ack=True)
-        return await self._responses.get()
-
-    async def _consume(self) -> int:
         if not self._consumer:
             self._consumer = self._channel.basic_consume(self._queue, self._on_message)
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis as Connection
 
-from bench.contender import UNACKNOWLEDGED, Caller, Consumer, Contender, Load, Producer
+from bench.contender import UNACKNOWLEDGED, Caller, Consume, Contender, Load, Producer
 from bench.processes import HOST
 from bench.record import Record
 
@@ -16,9 +16,6 @@ _GROUP = "bench"
 _FIELD = "p"
 _BLOCK_MS = 1_000
 """How long a read waits for messages before it is repeated."""
-
-_PIPELINES = 2
-"""Concurrent pipelines at most: one is filled while another is in flight. More would only wait for one another."""
 
 
 class Redis(Contender):
@@ -31,6 +28,7 @@ class Redis(Contender):
 
     packages = ("redis", "hiredis")
     program, install = "redis-server", "apt-get install redis-server"
+    shares_connection = False
     is_variadic = False
     """Whether a batch is added by one LPUSH of all messages instead of a pipeline."""
 
@@ -44,26 +42,58 @@ class Redis(Contender):
         host, port = self.address.split(":")
         return Connection(host=host, port=int(port), single_connection_client=True, protocol=2)
 
-    async def callers(self, queue: str, load: Load) -> Sequence[Caller]:
-        """Connect each caller."""
-        return [_Caller(await self.connection(), queue, load, self.is_variadic) for _ in range(load.callers)]
+    async def producer(self, connection: Connection, queue: str) -> Producer:
+        """Open another connection, so that there is one for each concurrent pipeline."""
+        return _Producer([connection, await self.connection()], queue)
 
-    async def producer(self, queue: str) -> Producer:
-        """Open one connection for each concurrent pipeline."""
-        return _Producer([await self.connection() for _ in range(_PIPELINES)], queue)
+    async def consumer(self, connection: Connection, queue: str, record: Record) -> Consume:
+        """Create the stream with its group."""
+        await connection.xgroup_create(queue, _GROUP, mkstream=True)
 
-    async def consumer(self, queue: str, record: Record) -> Consumer:
-        """Connect, and create the stream with its group."""
-        redis = await self.connection()
-        await redis.xgroup_create(queue, _GROUP, mkstream=True)
-        return _Consumer(redis, queue, record)
+        async def consume() -> None:
+            done: list[bytes] = []
+            while True:
+                pipeline = connection.pipeline(transaction=False)
+                if done:
+                    pipeline.xack(queue, _GROUP, *done)
+                    pipeline.xdel(queue, *done)
+                if record.remaining:
+                    pipeline.xreadgroup(_GROUP, "1", {queue: ">"}, count=UNACKNOWLEDGED, block=_BLOCK_MS)
+                responses = await pipeline.execute()
+                if not record.remaining:
+                    return
+                done = []
+                for _, entries in responses[-1]:
+                    for entry, fields in entries:
+                        record.handle(fields[_FIELD.encode()])
+                        done.append(entry)
 
-    async def count_messages(self, queue: str) -> int:
+        return consume
+
+    async def count_messages(self, connection: Connection, queue: str) -> int:
         """Return the stream's length, and entries that are pending although they were removed."""
-        async with self.connected() as redis:
-            pending: int = (await redis.xpending(queue, _GROUP))["pending"]
-            length: int = await redis.xlen(queue)
+        pending: int = (await connection.xpending(queue, _GROUP))["pending"]
+        length: int = await connection.xlen(queue)
         return max(length, pending)
+
+    async def caller(self, connection: Connection, queue: str, payloads: Sequence[bytes]) -> Caller:
+        """Add and pop by a list."""
+
+        async def add() -> None:
+            pipeline = connection.pipeline(transaction=False)
+            for payload in payloads:
+                pipeline.lpush(queue, payload)
+            await pipeline.execute()
+
+        async def pop() -> int:
+            return len(await connection.rpop(queue, len(payloads)) or ())
+
+        async def pop_one() -> int:
+            return 0 if await connection.rpop(queue) is None else 1
+
+        is_one = len(payloads) == 1
+        is_one_call = is_one or self.is_variadic
+        return Caller((lambda: connection.lpush(queue, *payloads)) if is_one_call else add, pop_one if is_one else pop)
 
 
 class RedisVariadic(Redis):
@@ -76,29 +106,9 @@ class RedisVariadic(Redis):
         return load.batch > 1
 
 
-class _Caller:
-    def __init__(self, redis: Connection, key: str, load: Load, is_variadic: bool) -> None:  # noqa: FBT001  # private
-        self._redis = redis
-        self._key = key
-        self._payloads = load.payloads
-        self._is_one_call = is_variadic or load.batch == 1
-
-    async def add(self) -> None:
-        if self._is_one_call:
-            await self._redis.lpush(self._key, *self._payloads)
-            return
-        pipeline = self._redis.pipeline(transaction=False)
-        for payload in self._payloads:
-            pipeline.lpush(self._key, payload)
-        await pipeline.execute()
-
-    async def pop(self) -> int:
-        if len(self._payloads) == 1:
-            return 0 if await self._redis.rpop(self._key) is None else 1
-        return len(await self._redis.rpop(self._key, len(self._payloads)) or ())
-
-
 class _Producer(Producer):
+    """Fills one pipeline while another is in flight. More would only wait for one another."""
+
     def __init__(self, connections: Sequence[Connection], stream: str) -> None:
         self._free: asyncio.Queue[Connection] = asyncio.Queue()
         for redis in connections:
@@ -125,28 +135,3 @@ class _Producer(Producer):
             await pipeline.execute()
         finally:
             self._free.put_nowait(redis)
-
-
-class _Consumer:
-    def __init__(self, redis: Connection, stream: str, record: Record) -> None:
-        self._redis = redis
-        self._stream = stream
-        self._record = record
-
-    async def consume(self) -> None:
-        done: list[bytes] = []
-        while True:
-            pipeline = self._redis.pipeline(transaction=False)
-            if done:
-                pipeline.xack(self._stream, _GROUP, *done)
-                pipeline.xdel(self._stream, *done)
-            if self._record.remaining:
-                pipeline.xreadgroup(_GROUP, "1", {self._stream: ">"}, count=UNACKNOWLEDGED, block=_BLOCK_MS)
-            responses = await pipeline.execute()
-            if not self._record.remaining:
-                return
-            done = []
-            for _, entries in responses[-1]:
-                for entry, fields in entries:
-                    self._record.handle(fields[_FIELD.encode()])
-                    done.append(entry)

@@ -100,7 +100,6 @@ async def _follow(session: aiohttp.ClientSession, kind: Kind, watch: Watch) -> N
     while True:
         query = {"watch": "true", "resourceVersion": watch.version, "timeoutSeconds": "7200"}
         async with session.get(kind.path, params=query) as stream:
-            await _check_status(stream)
             rest = b""
             async for chunk in stream.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -117,25 +116,14 @@ async def create(
 
     async def writer() -> None:
         for name in left:
-            body = json.dumps(kind.object(name)).encode()
+            an_object = kind.object(name)
             sent[name] = monotonic()
-            response = await write(session, "POST", kind.path, body, "application/json")
+            async with session.post(kind.path, json=an_object) as response:
+                body = await response.read()
             if on_response:
-                on_response(name, response)
+                on_response(name, body)
 
     async with asyncio.TaskGroup() as writers:
         for _ in range(WRITERS):
             writers.create_task(writer())
     return sent
-
-
-async def write(session: aiohttp.ClientSession, method: str, path: str, body: bytes, content_type: str) -> bytes:
-    """Send a request; return the response. Raises `Failed` if it is refused."""
-    async with session.request(method, path, data=body, headers={"Content-Type": content_type}) as response:
-        await _check_status(response)
-        return await response.read()
-
-
-async def _check_status(response: aiohttp.ClientResponse) -> None:
-    if response.status >= 400:
-        raise Failed(f"the API server refused a request: {response.status} {(await response.text())[:300]}")

@@ -109,6 +109,7 @@ class Cluster:
             headers={"Authorization": f"Bearer {self._token}", "User-Agent": "queuelet-bench"},
             # No timeout, because a watch has no end; other calls are supervised as a whole.
             timeout=aiohttp.ClientTimeout(total=None),
+            raise_for_status=_check_status,
         )
 
     def requests(self) -> Requests:
@@ -137,3 +138,8 @@ class Cluster:
             if monotonic() > end_at:
                 raise Failed(f"the {kind.plural} are still there after their removal from etcd")
             sleep(0.1)
+
+
+async def _check_status(response: aiohttp.ClientResponse) -> None:
+    if response.status >= 400:
+        raise Failed(f"the API server refused a request: {response.status} {(await response.text())[:300]}")

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.contenders.queuelet import SERVER
 from bench.control_loop import nack
-from bench.control_loop.client import WRITERS, OnResponse, write
+from bench.control_loop.client import WRITERS, OnResponse
 from bench.control_loop.cluster import NAMESPACE, QUEUES, STREAMS, Cluster, Kind, Object
 from bench.errors import Failed, NotHere
 from bench.processes import HOST, Child, program
@@ -59,7 +59,7 @@ class ControlLoop:
             yield self
         finally:
             for child in self._children.values():
-                child.end()
+                child.close()
 
     async def start(self) -> None:
         """Start its processes; return once they act."""
@@ -222,7 +222,9 @@ class Floor(ControlLoop):
 
 
 async def _patch(session: aiohttp.ClientSession, path: str, patch: Object) -> None:
-    await write(session, "PATCH", path, json.dumps(patch).encode(), "application/merge-patch+json")
+    async with session.patch(path, json=patch, headers={"Content-Type": "application/merge-patch+json"}) as response:
+        # Read the response, because the connection is reused, but ignore the content.
+        await response.read()
 
 
 async def _logged(child: Child, msg: str) -> dict[str, Any]:

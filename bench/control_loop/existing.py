@@ -138,7 +138,7 @@ class Existing:
 
     async def _restart(self, *flags: str) -> None:
         """Stop the operator, start it with more flags, and wait until it has checked all Queues."""
-        self._ours.operator.end()
+        self._ours.operator.close()
         self._ours.start_operator(*flags)
         await self._ours.operator_leads()
         # With other flags it may never finish.

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import OURS, Figure, ratios, table_by_contender, table_by_figure, targets_table, write_json
+from bench.report import OURS, Figure, Figures, ratios, table_by_contender, table_by_figure, targets_table, write_json
 
 
 def rate(who: str, *values: float, target: float | None = None) -> Figure:
     return Figure(
         case="unary",
         what="add",
-        values=values,
+        values=list(values),
         unit="msg/s",
         who=who,
         target=target,
@@ -63,6 +63,24 @@ def test_a_table_by_figure_shows_the_target() -> None:
 
 def test_figures_without_a_target_are_not_among_the_targets() -> None:
     assert not targets_table([seconds(OURS, 1)])
+
+
+def test_the_values_of_a_figure_are_collected_round_by_round() -> None:
+    figures = Figures()
+    for value in (10, 20):
+        figures.rate("unary", "add", value, target=5)
+    assert list(figures) == [rate(OURS, 10, 20, target=5)]
+    assert figures.values("unary", "add") == [10, 20]
+    assert figures.values("unary", "pop") == []
+
+
+def test_the_figures_of_a_contender_that_did_not_finish_a_case_are_dropped() -> None:
+    figures = Figures()
+    for case in ("unary", "batch"):
+        for who in (OURS, "redis"):
+            figures.rate(case, "add", 10, who)
+    figures.drop_others("unary", {OURS})
+    assert [(figure.case, figure.who) for figure in figures] == [("unary", OURS), ("batch", OURS), ("batch", "redis")]
 
 
 def test_the_json_has_every_round(tmp_path: Path) -> None:
