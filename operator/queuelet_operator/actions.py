@@ -7,6 +7,7 @@ from time import monotonic
 import structlog
 
 from queuelet import clock
+from queuelet.backoff import next_backoff, with_jitter
 from queuelet.errors import QueueletError, StoreFailed
 from queuelet.values import DeclareOutcome, QueueRemoval, RemoveOutcome
 from queuelet.wire.errors import Code, code_of, reason_of
@@ -33,7 +34,7 @@ from queuelet_operator.plan.observed import observed_queue
 from queuelet_operator.plan.resources import FINALIZER, Body, queue_of
 from queuelet_operator.plan.status import status_patch
 from queuelet_operator.server_link import ServerLink
-from queuelet_operator.workqueue import backoff
+from queuelet_operator.workqueue import FIRST_BACKOFF, LAST_BACKOFF
 
 log = structlog.get_logger()
 
@@ -97,7 +98,7 @@ class Actions:
             _check_store(result.error)
             self._refused(entry, result.error)
             return
-        entry.refusal, entry.refusals = None, 0
+        entry.refusal, entry.backoff = None, 0.0
         entry.handled_request = asked
         entry.obtained_by = how_obtained(entry.obtained_by, step.cause, result.outcome)
         self._metrics.declarations.labels(step.cause.value).inc()
@@ -107,13 +108,13 @@ class Actions:
             self._recorder.post(entry.object, notice)
 
     def _refused(self, entry: Entry, error: QueueletError) -> None:
-        entry.refusals += 1
+        entry.backoff = next_backoff(entry.backoff, FIRST_BACKOFF, LAST_BACKOFF)
         reason = reason_of(error)
         entry.refusal = Refusal(
             reason=reason,
             message=error.message,
             is_final=code_of(error) in _FINAL,
-            retry_at=clock.now() + backoff(entry.refusals),
+            retry_at=clock.now() + with_jitter(entry.backoff),
         )
         log.warning("declaration refused", queue=str(entry.object.key), reason=reason, error=error.message)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from time import monotonic
+from time import monotonic, monotonic_ns
 
 import structlog
 
 from queuelet import clock
 from queuelet.errors import DeadlineExceeded, ServerDraining, StoreFailed, Unauthenticated, Unreachable
+from queuelet.limits import SECOND_NS
 from queuelet_operator.actions import Actions
 from queuelet_operator.deletion_context import DeletionContextReader
 from queuelet_operator.entry import Entry
@@ -26,6 +27,7 @@ from queuelet_operator.plan.reconcile import next_step
 from queuelet_operator.plan.resources import Body, Key, QueueObject, key_of_queue, queue_of
 from queuelet_operator.server_link import ServerLink
 from queuelet_operator.settings import Settings
+from queuelet_operator.token_buckets import TokenBuckets
 from queuelet_operator.workqueue import Priority, WorkQueue
 
 log = structlog.get_logger()
@@ -33,10 +35,10 @@ log = structlog.get_logger()
 STEPS_IN_A_ROW = 8
 """Steps in one pass, more than any object needs. An object that takes more backs off, as another process changes it."""
 
-STEPS_IN_A_BURST = 30.0
+STEPS_IN_A_BURST = 30
 """Steps that an object may take in a burst. An object that takes more is probably being overwritten each time."""
 
-STEPS_RATE = 1.0
+STEPS_RATE = 1
 """Steps a second after the burst, so that two operators that undo each other's work do not do so at full speed."""
 
 COUNTS_RATE = 10.0
@@ -62,6 +64,8 @@ class Controller:
         self._of_other_classes: dict[Key, str] = {}
         self._ended: dict[str, float] = {}
         """Uids of objects that a response showed as deleted before the watch did, with the time by `monotonic`."""
+        self._steps: TokenBuckets[str] = TokenBuckets(STEPS_IN_A_BURST, STEPS_RATE)
+        """The steps that each object, by its uid, may take now."""
         self._next_counts = 0.0
         self.queue: WorkQueue[Key] = WorkQueue(monotonic)
         """The keys of the objects that have to be reconciled."""
@@ -273,21 +277,21 @@ class Controller:
         """Return whether an object may take a step now. If not, it is reconciled again when it may."""
         if entry.object.is_deleting:
             return True
-        now = monotonic()
-        gained = (now - entry.steps_left_at) * STEPS_RATE
-        entry.steps_left, entry.steps_left_at = min(entry.steps_left + gained, STEPS_IN_A_BURST), now
-        if entry.steps_left < 1:
-            log.warning(
-                "status keeps being overwritten; is another operator running with the same class?",
-                queue=str(entry.object.key),
-            )
-            self.queue.add_at(entry.object.key, now + (1 - entry.steps_left) / STEPS_RATE, Priority.RETRY)
-            return False
-        entry.steps_left -= 1
-        return True
+        uid, now = entry.object.uid, monotonic_ns()
+        if self._steps.take(uid, now):
+            return True
+        log.warning(
+            "status keeps being overwritten; is another operator running with the same class?",
+            queue=str(entry.object.key),
+        )
+        self.queue.add_at(entry.object.key, (now + self._steps.wait(uid, now)) / SECOND_NS, Priority.RETRY)
+        return False
 
     def _may_write_counts(self, entry: Entry) -> bool:
-        """Return whether to write new message counts now. If not, the object is reconciled again when it may."""
+        """Return whether to write new message counts now. If not, the object is reconciled again when it may.
+
+        This is no token bucket, because each object gets a turn when it first asks, so that all of them have one.
+        """
         now = monotonic()
         if entry.counts_turn is None:
             entry.counts_turn = max(now, self._next_counts)

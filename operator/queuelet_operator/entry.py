@@ -17,16 +17,12 @@ class Entry:
     refusal: Refusal | None = None
     removed: Removed | None = None
     deletion_context: DeletionContext | None = None
-    refusals: int = 0
-    """How many of its declarations in a row were refused."""
+    backoff: float = 0.0
+    """The backoff after its last declaration, in seconds; 0 if that was not refused."""
 
     handled_request: str = ""
     obtained_by: Cause | None = None
     """How it obtained its queue. An adoption stays here until the status records it, because only one is allowed."""
-
-    steps_left: float = 0.0
-    steps_left_at: float = float("-inf")
-    """The token bucket of its steps: the tokens left, and when that was computed."""
 
     is_end_reported: bool = False
     """Whether the Event about its deletion was posted."""

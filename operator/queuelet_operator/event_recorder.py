@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from time import monotonic, time
+from time import monotonic_ns, time
 
 import structlog
 
@@ -21,11 +21,11 @@ log = structlog.get_logger()
 RATE = 10.0
 """Events a second at most, because 10,000 recovered queues must not cost 10,000 writes before all other writes."""
 
-BURST_PER_NAMESPACE = 25.0
+BURST_PER_NAMESPACE = 25
 """Events about the Queues of one namespace in a burst."""
 
-RATE_PER_NAMESPACE = 0.2
-"""Events a second about the Queues of one namespace after the burst, so that one namespace does not use up RATE."""
+RATE_PER_NAMESPACE, RATE_SECONDS = 1, 5
+"""Events about the Queues of one namespace after the burst, and in how many seconds, so that none uses up RATE."""
 
 MOST_WAITING = 100
 """Events that wait to be posted. Further ones are dropped and counted, but each is logged."""
@@ -39,14 +39,14 @@ class EventRecorder:
     def __init__(self, api: KubernetesApi, metrics: Metrics) -> None:
         self._api = api
         self._metrics = metrics
-        self._budget: TokenBuckets[str] = TokenBuckets(BURST_PER_NAMESPACE, RATE_PER_NAMESPACE)
+        self._budget: TokenBuckets[str] = TokenBuckets(BURST_PER_NAMESPACE, RATE_PER_NAMESPACE, RATE_SECONDS)
         self._waiting: asyncio.Queue[tuple[QueueObject, Notice]] = asyncio.Queue(MOST_WAITING)
 
     def post(self, an_object: QueueObject, notice: Notice) -> None:
         """Log an Event now, and add it to the backlog of Events to post."""
         level = log.warning if notice.is_warning else log.info
         level(notice.message, queue=str(an_object.key), reason=notice.reason)
-        if not self._budget.take(an_object.key.namespace, monotonic()):
+        if not self._budget.take(an_object.key.namespace, monotonic_ns()):
             self._metrics.events_dropped.labels("namespace_limit").inc()
             return
         try:

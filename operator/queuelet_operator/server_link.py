@@ -7,7 +7,6 @@ only this module tries to connect, with a backoff, and all other calls fail at o
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -15,6 +14,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from queuelet import clock
+from queuelet.backoff import Backoff
 from queuelet.client import Client, Connection
 from queuelet.definition import StoreKind
 from queuelet.errors import QueueletError, Unreachable
@@ -107,7 +107,7 @@ class ServerLink:
     # The watch
 
     async def _stay_connected(self) -> None:
-        backoff = FIRST_BACKOFF
+        backoff = Backoff(FIRST_BACKOFF, LAST_BACKOFF)
         while True:
             why = "the server ended the watch"
             try:
@@ -119,12 +119,11 @@ class ServerLink:
             finally:
                 self._client = None
             if not self.server.is_away:
-                backoff = FIRST_BACKOFF
+                backoff.reset()
                 self._went_away(why)
             else:
                 self._is_still_away(why)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  # jitter needs no secure randomness
-            backoff = min(backoff * 2, LAST_BACKOFF)
+            await asyncio.sleep(backoff.next_delay())
 
     async def _watch(self, client: Client) -> None:
         """Watch the server until it becomes unreachable, then raise `QueueletError` or return."""

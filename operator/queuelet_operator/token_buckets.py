@@ -6,6 +6,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from queuelet.token_bucket import TokenBucket
+
 K = TypeVar("K", bound=Hashable)
 
 _FORGET_EVERY = 1_000
@@ -14,29 +16,33 @@ _FORGET_EVERY = 1_000
 
 @dataclass(slots=True)
 class TokenBuckets(Generic[K]):
-    """The buckets. Each holds `size` tokens at first and at most."""
+    """The buckets. Each holds `size` tokens at first and at most. Times are in ns, of a clock that never steps."""
 
-    size: float
-    rate: float
-    """Tokens that each bucket gains per second."""
+    size: int
+    rate: int
+    """Tokens that each bucket gains every `seconds`."""
+    seconds: int = 1
 
-    _left: dict[K, tuple[float, float]] = field(default_factory=dict)
-    """The tokens in each bucket, and the time at which they were counted."""
+    _buckets: dict[K, TokenBucket] = field(default_factory=dict)
     _forget_at: int = _FORGET_EVERY
 
-    def take(self, key: K, now: float) -> bool:
-        """Take a token from a bucket; return False if it has none. `now` is in seconds, of a clock that never steps."""
-        left = self._tokens(key, now)
-        is_allowed = left >= 1
-        self._left[key] = (left - 1 if is_allowed else left, now)
-        if len(self._left) >= self._forget_at:
-            self._left = {each: self._left[each] for each in self._left if self._tokens(each, now) < self.size}
-            self._forget_at = 2 * len(self._left) + _FORGET_EVERY
+    def take(self, key: K, now: int) -> bool:
+        """Take a token from a bucket; return False if it has none."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = TokenBucket(self.size, self.rate, now, seconds=self.seconds)
+        is_allowed = bucket.available(now) > 0
+        if is_allowed:
+            bucket.take(1)
+        if len(self._buckets) >= self._forget_at:
+            self._buckets = {each: bucket for each, bucket in self._buckets.items() if not bucket.is_full(now)}
+            self._forget_at = 2 * len(self._buckets) + _FORGET_EVERY
         return is_allowed
 
-    def __len__(self) -> int:
-        return len(self._left)
+    def wait(self, key: K, now: int) -> int:
+        """Return in how many ns a bucket has a token; 0 if it has one."""
+        bucket = self._buckets.get(key)
+        return bucket.wait(now) if bucket else 0
 
-    def _tokens(self, key: K, now: float) -> float:
-        left, since = self._left.get(key, (self.size, now))
-        return min(left + (now - since) * self.rate, self.size)
+    def __len__(self) -> int:
+        return len(self._buckets)

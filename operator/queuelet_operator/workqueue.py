@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import random
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import count
 from typing import Generic, TypeVar
+
+from queuelet.backoff import next_backoff, with_jitter
 
 K = TypeVar("K", bound=Hashable)
 
@@ -19,9 +20,6 @@ FIRST_BACKOFF = 0.25
 LAST_BACKOFF = 60.0
 """The longest time between two retries, in seconds."""
 
-_MOST_DOUBLINGS = 16
-"""More than it takes to reach the longest backoff, and few enough for a float, which overflows at 1,024."""
-
 
 class Priority(IntEnum):
     """How urgent a key is; lower numbers come first."""
@@ -30,15 +28,6 @@ class Priority(IntEnum):
     CHANGE = 1
     RETRY = 2
     RESYNC = 3
-
-
-def backoff(failures: int) -> float:
-    """Return how many seconds to wait after this number of failures in a row.
-
-    Up to half of it is random, so that keys that failed together are not retried together.
-    """
-    longest = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), LAST_BACKOFF)
-    return longest * random.uniform(0.5, 1)  # noqa: S311  # jitter needs no secure randomness
 
 
 @dataclass(slots=True)
@@ -64,7 +53,8 @@ class WorkQueue(Generic[K]):
     """The time of each key in `_later` and the number of its entry. Entries with another number are stale."""
     _in_progress: dict[K, Priority | None] = field(default_factory=dict)
     """Keys in progress, each with the priority with which it was added again meanwhile, if it was."""
-    _failures: dict[K, int] = field(default_factory=dict)
+    _backoffs: dict[K, float] = field(default_factory=dict)
+    """The last backoff of each key that failed."""
     _not_before: dict[K, float] = field(default_factory=dict)
     """Keys that must not be processed before a time, even if they are added again."""
     _numbers: count[int] = field(default_factory=count)
@@ -106,8 +96,8 @@ class WorkQueue(Generic[K]):
 
     def retry(self, key: K, *, not_before: float = 0.0) -> float:
         """Add a failed key again after a backoff, or after `not_before` seconds if that is longer; return the delay."""
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = max(backoff(failures), not_before)
+        backoff = self._backoffs[key] = next_backoff(self._backoffs.get(key, 0.0), FIRST_BACKOFF, LAST_BACKOFF)
+        delay = max(with_jitter(backoff), not_before)
         now = self.clock()
         if not_before > 0:
             self._not_before[key] = now + not_before
@@ -116,13 +106,13 @@ class WorkQueue(Generic[K]):
 
     def succeeded(self, key: K) -> None:
         """Reset the backoff of a key."""
-        self._failures.pop(key, None)
+        self._backoffs.pop(key, None)
 
     def forget(self, key: K) -> None:
         """Remove a key whose object no longer exists."""
         self._waiting.pop(key, None)
         self._due.pop(key, None)
-        self._failures.pop(key, None)
+        self._backoffs.pop(key, None)
         self._not_before.pop(key, None)
 
     async def get(self) -> K:

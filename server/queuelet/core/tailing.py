@@ -15,8 +15,7 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.message import DeliveryRecord
 from queuelet.core.storage import Messages
 from queuelet.definition import EventKind, MessageState
-
-_SECOND = 1_000_000_000
+from queuelet.token_bucket import TokenBucket
 
 BUFFERED = 1_000
 """The most events in the buffer of one tail."""
@@ -44,34 +43,12 @@ class Event(NamedTuple):
     """How long the message was leased, in ns; None if that is not known."""
 
 
-class Bucket:
-    """A token bucket that is full at first and fills at `rate` tokens a second. It holds those of one second."""
-
-    __slots__ = ("_at", "_rate", "_tokens")
-
-    def __init__(self, rate: int, now: int) -> None:
-        self._rate = rate
-        self._tokens = rate * _SECOND
-        self._at = now
-
-    def available(self, now: int) -> int:
-        """Return how many tokens there are at this time, in ns."""
-        if now > self._at:
-            self._tokens = min(self._rate * _SECOND, self._tokens + (now - self._at) * self._rate)
-            self._at = now
-        return self._tokens // _SECOND
-
-    def take(self, count: int) -> None:
-        """Remove tokens, at most as many as were available."""
-        self._tokens -= count * _SECOND
-
-
 class Tail:
     """One reader of the events of a queue, with a rate, a bounded buffer and a count of what was skipped."""
 
     __slots__ = ("_bytes", "_events", "_own", "_shared", "_skipped", "_skipped_by_all", "_wake")
 
-    def __init__(self, own: Bucket, shared: Bucket, wake: Callable[[], None]) -> None:
+    def __init__(self, own: TokenBucket, shared: TokenBucket, wake: Callable[[], None]) -> None:
         """Make a tail.
 
         Args:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.message import Terms
 from queuelet.core.stored_form import NewMessage, cut_payload, decode, encode_tags
-from queuelet.core.tailing import BUFFERED, BUFFERED_BYTES, Bucket, Event, Tail
+from queuelet.core.tailing import BUFFERED, BUFFERED_BYTES, Event, Tail
 from queuelet.definition import DeliverySettings, EventKind
 from queuelet.tags import Tag
+from queuelet.token_bucket import TokenBucket
 from support.drafts import draft
 from support.queues import budget_of, make_queue, pop_all
 
@@ -20,9 +21,9 @@ SECOND = 1_000_000_000
 class Reader:
     """A tail, and how often it was woken."""
 
-    def __init__(self, rate: int = 1_000, shared: Bucket | None = None) -> None:
+    def __init__(self, rate: int = 1_000, shared: TokenBucket | None = None) -> None:
         self.woken = 0
-        self.tail = Tail(Bucket(rate, 1), shared or Bucket(1_000_000, 1), self._wake)
+        self.tail = Tail(TokenBucket(rate, rate, 1), shared or TokenBucket(1_000_000, 1_000_000, 1), self._wake)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -31,25 +32,6 @@ class Reader:
 def events(count: int, size: int = 1, now: int = 1) -> list[Event]:
     """Return events of messages with this size."""
     return [Event(EventKind.ADDED, now, seq, bytes(size)) for seq in range(count)]
-
-
-@given(rate=st.integers(1, 1_000), steps=st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(0, 2_000))))
-def test_a_bucket_gives_at_most_its_rate_and_the_tokens_of_one_second(rate: int, steps: list[tuple[int, int]]) -> None:
-    bucket, now, taken = Bucket(rate, 0), 0, 0
-    for pause, wanted in steps:
-        now += pause
-        available = bucket.available(now)
-        assert 0 <= available <= rate
-        bucket.take(min(wanted, available))
-        taken += min(wanted, available)
-        assert taken <= rate + rate * now / SECOND
-
-
-def test_a_bucket_fills_again() -> None:
-    bucket = Bucket(20, 0)
-    bucket.take(20)
-    assert [bucket.available(now * SECOND // 20) for now in (0, 1, 10, 100)] == [0, 1, 10, 20]
-    assert bucket.available(0) == 20, "a clock that goes back takes nothing away"
 
 
 @given(
@@ -93,7 +75,7 @@ def test_a_reader_is_woken_once_until_it_takes_the_events() -> None:
 
 
 def test_tails_share_the_rate_of_the_server() -> None:
-    shared = Bucket(10, 1)
+    shared = TokenBucket(10, 10, 1)
     readers = [Reader(shared=shared) for _ in range(3)]
     for reader in readers:
         reader.tail.offer(events(6), 6, 1, MemoryBudget(1 << 40))

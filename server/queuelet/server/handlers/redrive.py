@@ -72,6 +72,7 @@ class _Redrive:
                 self._response.redriven += self._queue.redrive(seqs, now_ns())
             await time_slice.give()
             if self._request.rate and not self._request.dry_run:
+                # No token bucket, because the rate is that of the whole redrive: lost time is made up for.
                 behind = began + self._response.redriven / self._request.rate - loop.time()
                 await asyncio.sleep(max(0.0, behind))
                 await time_slice.begin()

@@ -15,11 +15,12 @@ from queuelet.clock import CLOCK, now_ns
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.core.stored_form import cut_payload, decode, tags_of
-from queuelet.core.tailing import Bucket, Event, Tail
+from queuelet.core.tailing import Event, Tail
 from queuelet.errors import InvalidArgument, TooMany
 from queuelet.fairness import TimeSlice
 from queuelet.selector import Selector, parse_selector
 from queuelet.server.endpoint import Call, Send
+from queuelet.token_bucket import TokenBucket
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.values import event_kind_to_pb
 
@@ -62,7 +63,7 @@ class TailRpcs:
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
-        self._shared = Bucket(ALL_PER_SECOND, now_ns())
+        self._shared = TokenBucket(ALL_PER_SECOND, ALL_PER_SECOND, now_ns())
         self._open = 0
 
     async def tail(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
@@ -124,7 +125,7 @@ class _Stream:
         self._peer = peer
         self._selects = selects
         self._rate = rate
-        self._selected = Bucket(rate, now_ns())
+        self._selected = TokenBucket(rate, rate, now_ns())
         """The rate of the selected events, if there is a selector."""
         self._payload_bytes = payload_bytes
         self._message_bytes = message_bytes
@@ -137,10 +138,10 @@ class _Stream:
         self._reported = 0
         """How many skipped events were reported."""
 
-    async def run(self, shared: Bucket) -> None:
+    async def run(self, shared: TokenBucket) -> None:
         """Send an empty response, then events."""
         rate = self._rate if self._selects is None else _LOOKED_AT
-        tail = Tail(Bucket(rate, now_ns()), shared, self._woken.set)
+        tail = Tail(TokenBucket(rate, rate, now_ns()), shared, self._woken.set)
         loop = asyncio.get_running_loop()
         self._queue.tail(tail)
         try:

@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from queuelet.backoff import next_backoff
+
 RECLAIM_EVERY = 0.1
 """The least time between two slices of reclaiming under load, in seconds, as are all times here."""
 
@@ -37,7 +39,10 @@ QUIET = 1.0
 """How long after the last commit the log is truncated, and how often a full disk is checked for free space."""
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.05, 5.0
-"""How long to wait before the store is reopened. The first attempt does not wait, and then the wait doubles."""
+"""How long to wait before the store is reopened. The first attempt does not wait, and then the wait doubles.
+
+It has no jitter, because no other process opens the file.
+"""
 
 FIRST_DAMAGED_BACKOFF, LONGEST_DAMAGED_BACKOFF = 1.0, 300.0
 """The same for a damaged file: longer, because damage rarely goes away, and each attempt reads the whole file."""
@@ -91,7 +96,7 @@ class Schedule:
             (FIRST_DAMAGED_BACKOFF, LONGEST_DAMAGED_BACKOFF) if is_damaged else (FIRST_BACKOFF, LONGEST_BACKOFF)
         )
         seconds = min(self._backoff, longest)
-        self._backoff = min(max(first, 2 * seconds), longest)
+        self._backoff = next_backoff(seconds, first, longest)
         return seconds
 
     def closed(self) -> None:
