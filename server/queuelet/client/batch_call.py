@@ -25,13 +25,14 @@ import asyncio
 import re
 import secrets
 
+from queuelet.backoff import Backoff
 from queuelet.client.client import Client
 from queuelet.client.connection import decoded
 from queuelet.client.encoding import request_bytes
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.messages import is_durable
 from queuelet.client.pending_put import Added, PendingPut
-from queuelet.client.retries import FULL, UNAVAILABLE, new_backoff
+from queuelet.client.retries import BACKOFF, FULL, UNAVAILABLE
 from queuelet.client.send_buffer import SendBuffer
 from queuelet.errors import (
     InvalidArgument,
@@ -90,7 +91,7 @@ class BatchCall:
         Raises:
             Closed: The client is closed.
         """
-        backoff = new_backoff()
+        backoff = Backoff(*BACKOFF)
         while self.in_flight:
             request = self._request = self._request or self._new_request()
             try:

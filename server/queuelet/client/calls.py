@@ -14,12 +14,13 @@ from weakref import WeakSet
 import grpc
 from google.protobuf.message import Message as ProtobufMessage
 
+from queuelet.backoff import Backoff
 from queuelet.client.connection import Connection, decoded
 from queuelet.client.connection_state import ConnectionWatch
 from queuelet.client.consume_stream import Consumption
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.forks import check_usable, is_inherited
-from queuelet.client.retries import UNAVAILABLE, new_backoff
+from queuelet.client.retries import BACKOFF, UNAVAILABLE
 from queuelet.client.validation import seconds_of, timeout_of
 from queuelet.errors import QueueletError, Unreachable
 from queuelet.tasks import is_cancelled
@@ -195,7 +196,7 @@ class Calls:
         repeat: bool = False,
     ) -> tuple[_Response, int]:
         """Make a call, with retries if it is idempotent. Return the response and the number of tries."""
-        backoff = new_backoff()
+        backoff = Backoff(*BACKOFF)
         end = monotonic() + self._retry_for
         may_repeat = repeat or name in _REPEATABLE
         encoded = request.SerializeToString()

@@ -15,12 +15,13 @@ from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
+from queuelet.backoff import Backoff
 from queuelet.client.client import Client
 from queuelet.client.consume_stream import Consumption
 from queuelet.client.errors import Closed
 from queuelet.client.finished import Finished
 from queuelet.client.messages import ConsumeUpdate, Delivery, nack_to_pb
-from queuelet.client.retries import UNAVAILABLE, new_backoff
+from queuelet.client.retries import BACKOFF, UNAVAILABLE
 from queuelet.errors import MessageNotFound, QueueletError, QueueNotFound, TooMany, Unreachable
 from queuelet.tasks import first_ended, is_cancelled
 from queuelet.v1 import queue_pb2 as pb
@@ -359,7 +360,7 @@ class _Outage:
 
     def __init__(self, settings: SessionSettings) -> None:
         self._settings = settings
-        self._backoff = new_backoff()
+        self._backoff = Backoff(*BACKOFF)
         self._began = monotonic()
         self._is_away = self._was_full = False
         self._missing_since = 0.0

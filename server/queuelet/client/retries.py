@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from queuelet.backoff import Backoff
 from queuelet.errors import (
     ClientSilent,
     DeadlineExceeded,
@@ -25,10 +24,5 @@ A call that is not a stream had no effect if it ended with `ServerDraining`. Aft
 FULL = (QueueFull, MemoryExhausted, StoreFull, TooMany)
 """There is no room now. The call had no effect, and a retry may succeed later."""
 
-SHORTEST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
-"""The delay before the first retry, and the longest one, in seconds, both with jitter."""
-
-
-def new_backoff() -> Backoff:
-    """Return the backoff of one call or stream."""
-    return Backoff(SHORTEST_BACKOFF, LONGEST_BACKOFF)
+BACKOFF = (0.1, 5.0)
+"""The shortest and the longest backoff of calls and streams, in seconds: the arguments of a `Backoff`."""
