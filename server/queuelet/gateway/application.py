@@ -22,6 +22,7 @@ from queuelet.gateway.protocol import GatewayProtocol
 from queuelet.rest.calls import Caller
 from queuelet.rest.handlers import RestHandlers, refused
 from queuelet.rest.hidden_payloads import HiddenPayloads
+from queuelet.rest.read_only import ReadOnly
 from queuelet.rest.refusals import foreign, no_such_path, plain, wrong_verb
 from queuelet.web.connections import HttpConnections
 from queuelet.web.guard import refuse_web_pages
@@ -45,6 +46,7 @@ class GatewayPort(HttpPort):
         caller: Caller,
         connections: HttpConnections,
         bounds: Bounds,
+        read_only: bool = False,
         hosts: Collection[str] = (),
         origins: Collection[str] = (),
         shutdown_timeout: float = 1.0,
@@ -60,6 +62,7 @@ class GatewayPort(HttpPort):
             caller: makes and authorizes all calls.
             connections: limits connections.
             bounds: the limits on requests.
+            read_only: whether to refuse calls that change anything.
             hosts: names of this process, in addition to those that `web/guard.py` allows.
             origins: origins of other sites whose pages may use the port.
             shutdown_timeout: seconds that requests get at a shutdown.
@@ -69,6 +72,8 @@ class GatewayPort(HttpPort):
             has_console: whether to serve the console too.
             hides_payloads: whether calls that look at messages return the sizes of payloads instead of payloads.
         """
+        if read_only:
+            caller = ReadOnly(caller)
         if hides_payloads:
             caller = HiddenPayloads(caller)
         console = ConsoleHandlers(caller, connections, objects, hides_payloads=hides_payloads) if has_console else None
@@ -94,6 +99,8 @@ class GatewayPort(HttpPort):
             auto_decompress=False,
         )
         self.application.on_response_prepare.extend((add_headers, _allow_origin))
+        if read_only:
+            self.application.on_response_prepare.append(_say_read_only)
         if console:
             self.application.on_shutdown.append(console.close)
 
@@ -146,6 +153,11 @@ def _cross_origin(origins: frozenset[str]) -> Middleware:
         )
 
     return answer
+
+
+async def _say_read_only(_: web.Request, response: web.StreamResponse) -> None:
+    """Let programs and the console know that calls that change anything are refused."""
+    response.headers["Queuelet-Access"] = "read-only"
 
 
 _ORIGIN = web.RequestKey("origin", str)

@@ -118,6 +118,7 @@ async function read() {
     try {
       const response = await fetch("console/board", { cache: "no-cache", headers: headers() });
       note(response.status);
+      document.body.dataset.access = response.headers.get("Queuelet-Access") ?? "all";
       if (!response.ok) throw new Error(`HTTP ${response.status}`);
       const snapshot = await response.json();
       if (isPaused.value) return;
