@@ -9,12 +9,14 @@ import { clock, theme, turn } from "./settings.mjs";
 import { count, duration } from "./format.mjs";
 import { brandIcon, halfIcon, moonIcon, sunIcon } from "./parts/icons.mjs";
 import { close, open, Overlay, say } from "./parts/dialog.mjs";
+import { lazy } from "./parts/lazy.mjs";
 import { Time } from "./parts/times.mjs";
 import { QueuesScreen } from "./screens/queues.mjs";
-import { PlainScreen } from "./screens/plain.mjs";
 import { QueueScreen } from "./screens/queue.mjs";
 import { DeadScreen } from "./screens/dead.mjs";
-import { ServerScreen } from "./screens/server.mjs";
+
+const PlainScreen = lazy(() => import("./screens/plain.mjs"), "PlainScreen");
+const ServerScreen = lazy(() => import("./screens/server.mjs"), "ServerScreen");
 
 const PAGES = [["queues", "Queues"], ["dead", "Dead"], ["server", "Server"]];
 const CLOCKS = ["local", "utc", "relative"];

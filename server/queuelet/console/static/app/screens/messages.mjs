@@ -5,12 +5,12 @@ import { tick } from "../board.mjs";
 import { bytes, count, millis, shortId } from "../format.mjs";
 import { route, setQuery } from "../router.mjs";
 import { useKeys } from "../keys.mjs";
+import { say } from "../parts/dialog.mjs";
 import { Tags } from "../parts/small.mjs";
 import { Time } from "../parts/times.mjs";
 import { glimpse } from "../parts/payload.mjs";
 import { Filter } from "../parts/filter.mjs";
 import { DeadBar, ReadyBar } from "./chosen.mjs";
-import { openExport } from "./export.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
 /** @typedef {import("../board.mjs").State} State */
@@ -91,7 +91,7 @@ export function Messages({ queue, state, message }) {
       <label class="field tagfield"><input type="search" maxlength="4096" value=${selector} placeholder="Tags, as region=eu" aria-label="Select by tags" autocomplete="off" spellcheck=${false}
         onInput=${(/** @type {any} */ event) => setQuery({ selector: event.target.value })} /></label>
       <button class="chip" aria-pressed=${isNewest} onClick=${() => setQuery({ order: isNewest ? "" : "newest" })}>Newest first</button>
-      <button class="chip" disabled=${queue[state] === 0} onClick=${() => openExport(queue, state, { contains, selector, isNewest })}>Export…</button>
+      <button class="chip" onClick=${() => openExport(queue, state, { contains, selector, isNewest })}>Export…</button>
     </div>
     <${Bar} queue=${queue} state=${state} picked=${picked} filters=${{ contains, selector }} onDone=${reload} />
     ${page.error && html`<div class="pane"><p class="error" role="alert">${page.error}</p></div>`}
@@ -102,6 +102,10 @@ export function Messages({ queue, state, message }) {
     ${!list.length && !page.error && html`<div class="empty">${page.isLoading ? "Reading…" : page.next ? "Nothing so far. Next searches on." : contains || selector ? "No message matches." : `No ${state} messages.`}</div>`}
     <${Pages} queue=${queue} state=${state} page=${page} tokens=${tokens} onTokens=${setTokens} onReload=${reload} />`;
 }
+
+/** @param {Parameters<typeof import("./export.mjs").openExport>} dialog */
+const openExport = (...dialog) =>
+  import("./export.mjs").then((found) => found.openExport(...dialog)).catch(() => say("The server does not respond"));
 
 /**
  * Read a page. With a filter the server may return short pages; then the next ones follow, up to a limit.
