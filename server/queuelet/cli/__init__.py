@@ -1,9 +1,10 @@
 """The command line: one command runs a server, and the others use one.
 
-Each group of commands has a module: `server.py`, `rest.py`, `queues.py`, `watch.py`, `declarations.py`, `add.py`,
-`messages.py`, `dead.py`, `consume.py`, `observe.py`, `leases.py`, `data.py`, `import_curator.py` and `completion.py`.
-They share `options.py`, `session.py` (a connection), `batches.py`, `browsing.py` and `orphans.py`. `show.py`,
-`tables.py` and `output.py` print; `failures.py` has exit codes; `worker.py` runs the commands of `consume`.
+Each group of commands has a module: `server.py`, `rest.py`, `console.py`, `queues.py`, `watch.py`, `declarations.py`,
+`add.py`, `messages.py`, `dead.py`, `consume.py`, `observe.py`, `leases.py`, `data.py`, `import_curator.py` and
+`completion.py`. They share `options.py`, `session.py` (a connection), `batches.py`, `browsing.py` and `orphans.py`.
+`show.py`, `tables.py` and `output.py` print; `failures.py` has exit codes; `worker.py` runs the commands of `consume`,
+and `port_forward.py` runs kubectl for `console`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ SECTIONS = {
     "Server": {
         "server": ("server:server", "Run a queue server."),
         "rest": ("rest:rest", "Run a REST gateway to a server."),
+        "console": ("console:console", "Open the console of a server in a browser."),
         "stats": ("queues:stats", "Show statistics of the server or a queue."),
         "watch": ("watch:watch", "Follow queues as they change."),
     },
