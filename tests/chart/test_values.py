@@ -75,6 +75,7 @@ BOUNDS: Object = {
     "httpConnections": 50,
     "httpTimeoutSeconds": 5,
     "longWorkShare": "50%",
+    "historyBytes": "16Mi",
 }
 
 WITH_TOKEN: Object = {
@@ -124,6 +125,19 @@ VALUES: dict[str, Object] = {
         **WITH_TOKEN,
         "networkPolicy": {"enabled": True, "clients": [{"namespaceSelector": {"matchLabels": {"team": "checkout"}}}]},
     },
+    "the REST API without the console": {"http": {"enabled": True}, "console": {"enabled": False}},
+    "a console without payloads": {"http": {"enabled": True}, "console": {"hidePayloads": True}},
+    "a console without Queue objects": {"http": {"enabled": True}, "console": {"queueObjects": False}},
+    "a console of some namespaces": {
+        "http": {"enabled": True},
+        "operator": {"namespaces": ["default", "kube-public"], "queueClassName": "fast"},
+        "networkPolicy": {"enabled": True, "apiServer": {"ports": [6443], "cidrs": ["10.1.2.3/32"]}},
+    },
+    "a console of a server without an account": {
+        "http": {"enabled": True},
+        "server": {"serviceAccount": {"create": False}},
+    },
+    "a console with roles of your own": {"http": {"enabled": True}, "rbac": {"create": False}},
     "an Ingress": {
         **WITH_TOKEN,
         "ingress": {
@@ -287,6 +301,7 @@ def test_bounds_are_flags_of_the_server() -> None:
         http_connections=50,
         http_seconds=5,
         long_work_share=0.5,
+        history_bytes=16 << 20,
     )
 
 
@@ -506,6 +521,103 @@ def test_helm_says_where_the_console_is(values: str, address: str) -> None:
     assert "the console" not in notes(VALUES["nothing"])
 
 
+# The console apart from the REST API
+
+
+def flags_of_console(name: str) -> dict[str, str]:
+    """Return the environment of the server that is about the console."""
+    environment = environment_of({"containers": [container_of(name)]})
+    about = ("NO_CONSOLE", "HIDE_PAYLOADS", "QUEUE_OBJECTS")
+    prefix = "QUEUELET_SERVER_"
+    return {each.removeprefix(prefix): value for each, value in environment.items() if each[16:].startswith(about)}
+
+
+READS = {"QUEUE_OBJECTS": "/etc/queuelet/account", "QUEUE_OBJECTS_CLASS": "default"}
+
+
+@pytest.mark.parametrize(
+    ("values", "flags"),
+    [
+        ("nothing", {}),
+        ("the REST API", READS),
+        ("the REST API without the console", {"NO_CONSOLE": "true"}),
+        ("a console without payloads", {**READS, "HIDE_PAYLOADS": "true"}),
+        ("a console without Queue objects", {}),
+        (
+            "a console of some namespaces",
+            {**READS, "QUEUE_OBJECTS_CLASS": "fast", "QUEUE_OBJECTS_NAMESPACE": "default kube-public"},
+        ),
+        ("a console of a server without an account", {}),
+        ("a console with roles of your own", READS),
+    ],
+)
+def test_values_of_the_console_are_flags_of_the_server(values: str, flags: dict[str, str]) -> None:
+    assert flags_of_console(values) == flags
+    context = server.make_context("server", [f"--{name.lower().replace('_', '-')}" for name in flags if name in ONLY])
+    assert context.params["no_console"] == ("NO_CONSOLE" in flags)
+    assert context.params["hide_payloads"] == ("HIDE_PAYLOADS" in flags)
+
+
+ONLY = {"NO_CONSOLE", "HIDE_PAYLOADS"}
+"""Flags without a value."""
+
+
+def server_roles(name: str) -> list[Object]:
+    """Return the roles and bindings of the server."""
+    kinds = {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}
+    component = "app.kubernetes.io/component"
+    found = [each for each in rendered(name) if each["kind"] in kinds]
+    return [each for each in found if each["metadata"]["labels"][component] == "server"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kinds"),
+    [
+        ("nothing", []),
+        ("the REST API", ["ClusterRole", "ClusterRoleBinding"]),
+        ("the REST API without the console", []),
+        ("a console without Queue objects", []),
+        ("a console of some namespaces", ["Role", "Role", "RoleBinding", "RoleBinding"]),
+        ("a console of a server without an account", []),
+        ("a console with roles of your own", []),
+    ],
+)
+def test_the_server_may_read_queues_only_if_its_console_shows_them(values: str, kinds: list[str]) -> None:
+    roles = server_roles(values)
+    assert sorted(each["kind"] for each in roles) == kinds
+    for each in roles:
+        if "rules" in each:
+            rights = {"apiGroups": ["queuelet.dev"], "resources": ["queues"], "verbs": ["get", "list", "watch"]}
+            assert each["rules"] == [rights]
+        else:
+            assert [subject["name"] for subject in each["subjects"]] == ["shop-queuelet-server"]
+    namespaces = [each["metadata"]["namespace"] for each in roles if each["kind"] == "Role"]
+    assert namespaces == VALUES[values].get("operator", {}).get("namespaces", [])
+
+
+def test_the_pod_has_the_token_of_its_account_only_if_its_console_reads_queues() -> None:
+    def volumes(name: str) -> list[str]:
+        spec = only("StatefulSet", rendered(name))["spec"]["template"]["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        return [each["name"] for each in spec.get("volumes", [])]
+
+    assert volumes("nothing") == []
+    assert volumes("a console without Queue objects") == []
+    assert volumes("the REST API") == ["account"]
+
+
+def test_the_network_policy_lets_the_server_reach_the_api_server_only_if_its_console_reads_queues() -> None:
+    assert policy("server", "network policies")["spec"]["egress"] == []
+    to = [{"ipBlock": {"cidr": "10.1.2.3/32"}}]
+    assert policy("server", "a console of some namespaces")["spec"]["egress"] == [{"ports": [{"port": 6443}], "to": to}]
+
+
+def test_helm_says_where_the_rest_api_is_if_there_is_no_console() -> None:
+    said = notes(VALUES["the REST API without the console"])
+    assert "The REST API is at http://localhost:8080/ while" in said
+    assert "Open the console" not in said
+
+
 # Refused values
 
 
@@ -537,6 +649,10 @@ REFUSED: dict[str, tuple[Object, str]] = {
     "connections without a bound": (
         {"server": {"bounds": {"connections": -1}}},
         "'/server/bounds/connections': minimum: got -1, want 1",
+    ),
+    "a history without a size": (
+        {"server": {"bounds": {"historyBytes": "some"}}},
+        "'/server/bounds/historyBytes': 'some' does not",
     ),
     "a watermark of nothing": ({"server": {"memoryWatermark": "most"}}, "'/server/memoryWatermark': 'most' does not"),
     "an unknown type of Service": (

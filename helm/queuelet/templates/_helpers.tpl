@@ -61,6 +61,17 @@ that may be a name that anyone can register, such as queuelet-server.dev.
 {{- uniq $hosts | join " " -}}
 {{- end }}
 
+{{/*
+Not empty if the console shows the conditions of Queues. Only with an account of the server's own, because all Pods of
+the namespace have the account default.
+*/}}
+{{- define "queuelet.readsQueues" -}}
+{{- $account := .Values.server.serviceAccount -}}
+{{- if and .Values.http.enabled .Values.console.enabled .Values.console.queueObjects (or $account.create $account.name) -}}
+yes
+{{- end -}}
+{{- end }}
+
 {{/* The labels that select Pods; they can never change. Called with (list . "server"). */}}
 {{- define "queuelet.selectorLabels" -}}
 {{- $root := index . 0 -}}
