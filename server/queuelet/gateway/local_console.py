@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
+from pathlib import Path
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -18,6 +19,8 @@ from queuelet.addresses import reason_of, split_address
 from queuelet.bounds import Bounds
 from queuelet.client.connection import Connection
 from queuelet.client.raw_calls import RawCalls
+from queuelet.console.kubernetes import ProxySocket
+from queuelet.console.object_watch import ObjectWatch
 from queuelet.gateway.application import IDLE_SECONDS, GatewayPort
 from queuelet.gateway.remote_calls import RemoteCalls
 from queuelet.gateway.sessions import LONGEST, Sessions
@@ -41,15 +44,27 @@ Announce = Callable[[str], None]
 """Is called with the address to open: once at the start, and again whenever its key was used."""
 
 
+def objects_behind(socket: Path, namespaces: Sequence[str], queue_class: str) -> ObjectWatch:
+    """Return what reads Queue objects through the socket of `kubectl proxy`.
+
+    Args:
+        socket: the path of the socket.
+        namespaces: the namespaces to read; empty for all.
+        queue_class: only objects of this class are shown.
+    """
+    return ObjectWatch(ProxySocket(socket), namespaces=namespaces, queue_class=queue_class)
+
+
 class LocalConsole:
     """The console of a server, for one user."""
 
-    def __init__(self, connection: Connection, announce: Announce) -> None:
+    def __init__(self, connection: Connection, announce: Announce, objects: ObjectWatch | None = None) -> None:
         """Prepare it. Must be called in its event loop.
 
         Args:
             connection: how to reach the server.
             announce: is given the addresses.
+            objects: reads the Queue objects of the server's cluster; None if there are none to show.
         """
         self._calls = RawCalls(connection)
         self._caller = RemoteCalls(self._calls)
@@ -63,6 +78,7 @@ class LocalConsole:
             shutdown_timeout=CLOSE_AFTER,
             outermost=[self._admit] if self._sessions else [],
             more=[web.post(SIGN_IN, self._sign_in)],
+            objects=objects,
         )
         self._address = ""
         self._cookie = ""
