@@ -1,6 +1,7 @@
 /** What state a queue is in, and whether a human should look at it. */
-import { depth, now, queues, shape, stores, tick } from "./board.mjs";
+import { depth, listed, now, queues, shape, stores, tick } from "./board.mjs";
 import { computed } from "./html.mjs";
+import { complaintOf, isStuck } from "./objects.mjs";
 
 /** Milliseconds that a message may wait while nothing is taken out faster than it comes in. */
 const BACKING_UP_AFTER = 60_000;
@@ -17,7 +18,7 @@ const hasFailed = (queue) => stores.value.some(({ store, problem }) => problem &
 
 /** The filters above the table of queues. */
 export const FILTERS = [
-  { id: "attention", label: "Needs attention", test: (/** @type {Queue} */ each) => each.dead > 0 || isFull(each) || isBackingUp(each) || hasFailed(each) },
+  { id: "attention", label: "Needs attention", test: (/** @type {Queue} */ each) => each.dead > 0 || isFull(each) || isBackingUp(each) || hasFailed(each) || isStuck(each.label, now()) },
   { id: "dead", label: "Dead", test: (/** @type {Queue} */ each) => each.dead > 0 },
   { id: "backing", label: "Backing up", test: isBackingUp },
   { id: "full", label: "Full", test: isFull },
@@ -32,6 +33,8 @@ const hasOwned = computed(() => (shape.value, queues().some((queue) => queue.own
 export function stateOf(queue) {
   if (hasFailed(queue)) return { word: "Store failed", kind: "bad" };
   if (isFull(queue)) return { word: "Full", kind: "bad" };
+  const complaint = complaintOf(queue.label);
+  if (complaint) return { word: complaint.word, kind: complaint.kind };
   if (queue.draining) return { word: "Draining", kind: "" };
   if (hasOwned.value && !queue.owner) return { word: "by hand", kind: "" };
   return { word: "Ready", kind: "ok" };
@@ -41,8 +44,8 @@ export function stateOf(queue) {
 export const totals = computed(() => {
   tick.value;
   const sums = { queues: 0, ready: 0, leased: 0, dead: 0, deadIn: 0, in: 0, out: 0, filters: FILTERS.map(() => 0) };
-  for (const queue of queues()) {
-    sums.queues += 1;
+  for (const queue of listed()) {
+    sums.queues += queue.isMissing ? 0 : 1;
     sums.ready += queue.ready;
     sums.leased += queue.leased;
     sums.dead += queue.dead;

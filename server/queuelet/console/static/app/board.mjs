@@ -1,5 +1,6 @@
 /** The queues of the server with their numbers, as the page knows them. */
 import { batch, signal } from "./html.mjs";
+import { applyObjects, loadObjects, objectNames } from "./objects.mjs";
 
 /**
  * @typedef {object} Queue
@@ -22,6 +23,7 @@ import { batch, signal } from "./html.mjs";
  * @property {number} oldest
  * @property {number} inRate messages added per second
  * @property {number} outRate messages popped and acknowledged per second
+ * @property {boolean} [isMissing] whether there is only a Queue object, and no queue
  */
 
 /** @typedef {{store: string, epoch: string, problem: string}} Store */
@@ -58,6 +60,8 @@ export const now = () => Date.now() + offset;
 /** The board and the frame that the page has. */
 export const position = () => ({ board: boardId, number });
 export const queues = () => [...byRow.values()];
+/** All queues, and the Queue objects that have none. */
+export const listed = () => [...byRow.values(), ...objectNames().filter((name) => !byRef.has(name)).map(missing)];
 /** @param {string} ref the name of a queue, or the ID of one without a name */
 export const find = (ref) => byRef.get(ref);
 /** @param {Queue} queue */
@@ -77,6 +81,7 @@ export function load(snapshot) {
     Object.assign(/** @type {object} */ (byRow.get(row)), Object.fromEntries(NUMBERS.map((each) => [each, snapshot[each][i]])));
   });
   batch(() => {
+    loadObjects(snapshot);
     lose(snapshot.stores, before);
     boardId = snapshot.board;
     number = snapshot.number;
@@ -126,11 +131,20 @@ export function apply(n, frame) {
       stores.value = frame.stores;
     }
     if (frame.server) server.value = frame.server;
-    if (frame.gone || frame.queues) shape.value += 1;
+    if (applyObjects(frame) || frame.gone || frame.queues) shape.value += 1;
     tick.value += 1;
   });
   return true;
 }
+
+const EMPTY = { ready: 0, delayed: 0, leased: 0, dead: 0, added: 0, removed: 0, oldest: 0, inRate: 0, outRate: 0 };
+
+/**
+ * What stands for a queue that does not exist.
+ * @param {string} name
+ * @returns {Queue}
+ */
+const missing = (name) => ({ ...EMPTY, row: -1, id: "", name, label: name, tags: [], store: "", limit: -1, owner: "", draining: false, created: 0, isMissing: true });
 
 /**
  * @param {number} row
@@ -139,8 +153,7 @@ export function apply(n, frame) {
 function define(row, values) {
   const fields = Object.fromEntries(DEFINED.map((column, i) => [column, values[i]]));
   const known = byRow.get(row);
-  const fresh = { ready: 0, delayed: 0, leased: 0, dead: 0, added: 0, removed: 0, oldest: 0, inRate: 0, outRate: 0 };
-  const queue = /** @type {Queue} */ ({ ...(known ?? fresh), ...fields, row, label: fields.name || fields.id });
+  const queue = /** @type {Queue} */ ({ ...(known ?? EMPTY), ...fields, row, label: fields.name || fields.id });
   if (known) moving.delete(known);
   byRow.set(row, queue);
   byRef.set(queue.label, queue);

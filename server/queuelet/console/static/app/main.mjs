@@ -1,6 +1,6 @@
 /** The console: its frame, and the screen of the page's place. */
 import { html, render, useEffect, useRef } from "./html.mjs";
-import { enter, isRefused } from "./access.mjs";
+import { enter, isRefused, keyProblem, signIn } from "./access.mjs";
 import { losses, stores } from "./board.mjs";
 import { begin, connection } from "./live.mjs";
 import { bindings, listen, useKeys } from "./keys.mjs";
@@ -88,6 +88,7 @@ function Login() {
     enter(String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get("token")));
   };
   return html`<form class="card pane login" onSubmit=${submit}><h1>This server needs a token</h1>
+    ${keyProblem.value && html`<p class="error" role="alert">${keyProblem.value}</p>`}
     <p class="muted">It is the content of the file that the server was started with (<code>--token-file</code>). The page keeps it until you close or reload it.</p>
     <label class="field"><input name="token" type="password" autocomplete="off" aria-label="Token" required autofocus /></label>
     <button class="chip primary">Sign in</button></form>`;
@@ -115,5 +116,6 @@ const Keys = () => html`<div class="body"><h2 id="dialog-title">Keys</h2>
 
 addEventListener("hashchange", close);
 listen();
+await signIn();
 begin();
 render(html`<${App} />`, /** @type {Element} */ (document.querySelector("#app")));
