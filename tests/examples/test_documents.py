@@ -113,14 +113,15 @@ def test_the_map_of_the_readme_names_every_package() -> None:
 @pytest.mark.parametrize("document", ["docs/delivery.md", "docs/rest.md", "docs/console.md"])
 def test_every_command_of_a_document_prints_what_it_shows(tmp_path: Path, document: str) -> None:
     """All of them in one shell that stops at the first failure, on free ports."""
-    grpc, http, *rest = free_ports(4)
+    usual_ports = (10002, 10003, 8080, 8081, 10012, 10013, 8082)
+    ports = free_ports(len(usual_ports))
     shown = transcript(document)
     end = "== the next command =="
     script = "".join(f"{each.command}\nprintf '\\n{end}\\n'\n" for each in shown)
     script = f'export PATH="{TOOLS}:$PATH"\n{script}'
-    for usual, free in ((10002, grpc), (10003, http), (8080, rest[0]), (8081, rest[1])):
-        script = script.replace(str(usual), str(free))
-    done = run_in_one_shell(script, tmp_path, {"QUEUELET_SERVER_ADDRESS": f"localhost:{grpc}"})
+    for usual, free in zip(usual_ports, ports, strict=True):
+        script = re.sub(rf"\b{usual}\b", str(free), script)
+    done = run_in_one_shell(script, tmp_path, {"QUEUELET_SERVER_ADDRESS": f"localhost:{ports[0]}"})
     printed = done.stdout.split(f"\n{end}\n")
     assert [(each.command, each.output) for each in shown] == [
         (each.command, text.splitlines()) for each, text in zip(shown, printed, strict=False)

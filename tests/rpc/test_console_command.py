@@ -47,7 +47,7 @@ def fake(tmp_path: Path, server: ServerProcess) -> FakeKubectl:
 
 def has_been_called(fake: FakeKubectl, more_than: int) -> Callable[[], bool]:
     """Return a condition: kubectl was called more often than this."""
-    return lambda: len(fake.calls) > more_than
+    return lambda: len(fake.calls()) > more_than
 
 
 def has_queues(rest: Rest) -> bool:
@@ -81,7 +81,7 @@ def test_the_key_works_once_and_the_token_never_leaves_the_program(guarded: Serv
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
         assert "queuelet-" in cookie
-        friend = Rest(console.url, {"Cookie": cookie.partition(";")[0]})
+        friend = Rest(console.url, {"Cookie": cookie.partition(";")[0], "X-Queuelet-Page": "1"})
         assert [queue["name"] for queue in friend.get("/v1/queues")["queues"]] == ["behind.token"]
         assert friend.ask("GET", "/console/board").status == 200
 
@@ -98,7 +98,7 @@ def test_the_key_works_once_and_the_token_never_leaves_the_program(guarded: Serv
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"key": 1}', b'{"key": "\\ud800"}', b"x" * 2_000])
 def test_what_is_no_key_is_refused(guarded: ServerProcess, token: str, body: bytes) -> None:
     with ConsoleCommand("--server", guarded.address, "--token-file", token) as console:
-        assert Rest(console.url).ask("POST", "/console/session", body).status in {400, 403}
+        assert Rest(console.url).ask("POST", "/key", body).status in {400, 403}
         assert exchange(console.addresses[0]).status == 204, "the key is still good"
 
 
@@ -106,14 +106,14 @@ def test_a_program_may_use_its_own_token(guarded: ServerProcess, token: str) -> 
     with ConsoleCommand("--server", guarded.address, "--token-file", token) as console:
         assert has_queues(Rest(console.url, {"Authorization": f"Bearer {TOKEN}"}))
         assert Rest(console.url, {"Authorization": "Bearer wrong"}).ask("GET", "/v1/queues").status == 401
-        assert not has_queues(Rest(console.url, {"Cookie": "queuelet-1=guessed"}))
+        assert not has_queues(Rest(console.url, {"Cookie": "queuelet-session-1=guessed", "X-Queuelet-Page": "1"}))
 
 
 def test_a_page_of_another_site_cannot_sign_in(guarded: ServerProcess, token: str) -> None:
     with ConsoleCommand("--server", guarded.address, "--token-file", token) as console:
         url, _, key = console.addresses[0].partition("#key=")
         foreign = {"Origin": "https://evil.example.com", "Sec-Fetch-Site": "cross-site"}
-        assert Rest(url.rstrip("/"), foreign).ask("POST", "/console/session", {"key": key}).status == 403
+        assert Rest(url.rstrip("/"), foreign).ask("POST", "/key", {"key": key}).status == 403
         assert exchange(console.addresses[0]).status == 204
 
 
@@ -124,7 +124,7 @@ def test_kubectl_gets_the_flags_and_the_address_is_printed(fake: FakeKubectl) ->
     flags = ("--kubectl", "--namespace=prod", "--release=shop", "--context=east")
     with ConsoleCommand(*flags, env=fake.env) as console:
         assert has_queues(Rest(console.url))
-        (call,) = fake.calls
+        (call,) = fake.calls()
         assert call == [
             "port-forward",
             "--namespace=prod",
@@ -133,10 +133,19 @@ def test_kubectl_gets_the_flags_and_the_address_is_printed(fake: FakeKubectl) ->
             "service/shop-queuelet-server",
             ":10002",
         ]
-        pid = fake.pid
+        eventually(lambda: bool(fake.calls("proxy")), "Queue objects are read by kubectl too")
+        (proxy,) = fake.calls("proxy")
+        assert proxy[:2] == ["proxy", "--context=east"]
+        assert proxy[2].startswith("--unix-socket=/")
+        assert proxy[3:] == [
+            r"--accept-paths=^/apis/queuelet\.dev/v1alpha1/",
+            "--reject-methods=^(POST|PUT|PATCH|DELETE)$",
+        ]
+        started = [fake.pid(), fake.pid("proxy")]
         assert console.stop() == 0
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+        for pid in started:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +158,7 @@ def test_kubectl_gets_the_flags_and_the_address_is_printed(fake: FakeKubectl) ->
 )
 def test_the_service_is_that_of_the_release(fake: FakeKubectl, flags: list[str], service: str) -> None:
     with ConsoleCommand("--kubectl", *flags, env=fake.env):
-        assert f"service/{service}" in fake.calls[0]
+        assert f"service/{service}" in fake.calls()[0]
 
 
 def test_a_port_forward_that_ends_is_started_again_on_the_same_port(fake: FakeKubectl) -> None:
@@ -157,15 +166,31 @@ def test_a_port_forward_that_ends_is_started_again_on_the_same_port(fake: FakeKu
         rest = Rest(console.url)
         assert has_queues(rest)
         for _ in range(2):
-            calls = len(fake.calls)
-            os.kill(fake.pid, signal.SIGKILL)
+            calls = len(fake.calls())
+            os.kill(fake.pid(), signal.SIGKILL)
             eventually(has_been_called(fake, calls), "kubectl was started again")
             eventually(lambda: has_queues(rest), "the console reaches the server again")
-        ports = [call[-1] for call in fake.calls]
+        ports = [call[-1] for call in fake.calls()]
         assert ports[0] == ":10002"
         assert len(set(ports[1:])) == 1
         said = console.wait_for_output("again")
         assert "queuelet: kubectl port-forward: it ended with -9; starting it again" in said
+        assert console.stop() == 0
+
+
+def test_a_proxy_that_ends_is_started_again_and_the_queues_do_not_need_it(fake: FakeKubectl) -> None:
+    with ConsoleCommand("--kubectl", env=fake.env) as console:
+        eventually(lambda: bool(fake.calls("proxy")), "kubectl proxy was started")
+        os.kill(fake.pid("proxy"), signal.SIGKILL)
+        eventually(lambda: len(fake.calls("proxy")) == 2, "it was started again")
+        assert has_queues(Rest(console.url))
+        problem = "install the CustomResourceDefinition of Queue"
+
+        def has_problem() -> bool:
+            watch = Rest(console.url).get("/console/board")["kubernetes"]
+            return watch is not None and problem in watch["problem"]
+
+        eventually(has_problem, "the board says why there are no objects")
         assert console.stop() == 0
 
 
@@ -186,6 +211,8 @@ def test_without_kubectl_the_remedy_is_named(tmp_path: Path) -> None:
     [
         (["--namespace=prod"], "--namespace"),
         (["--context=east"], "--context"),
+        (["--queue-class=fast"], "--queue-class"),
+        (["--queue-namespace=shop"], "--queue-namespace"),
         (["--kubectl", "--release=a", "--service=b"], "--service"),
         (["--listen=0.0.0.0:80"], "--listen"),
         (["--listen=:80"], "--listen"),

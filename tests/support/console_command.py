@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from support.logged_process import LoggedProcess, clean_environment
 from support.patience import patient
@@ -93,14 +93,14 @@ class ConsoleCommand(LoggedProcess):
 def exchange(address: str) -> Answer:
     """Exchange the key of an address for a cookie, as the page does."""
     url, _, key = address.partition("#key=")
-    return Rest(url.rstrip("/")).ask("POST", "/console/session", {"key": key})
+    return Rest(url.rstrip("/")).ask("POST", "/key", {"key": key})
 
 
 class FakeKubectl:
     """A folder with a `kubectl` that forwards to an address, and what it was called with."""
 
     def __init__(self, folder: Path, to: str) -> None:
-        """Write it."""
+        """Write it. `to` is the address that it forwards to."""
         folder.mkdir()
         script = folder / "kubectl"
         program = Path(__file__).with_name("fake_kubectl.py")
@@ -115,13 +115,15 @@ class FakeKubectl:
         }
         """The environment in which this kubectl is found first."""
 
-    @property
-    def calls(self) -> list[list[str]]:
-        """The arguments of each call."""
-        return [json.loads(line)["arguments"] for line in self._notes.read_text().splitlines()]
+    def calls(self, command: str = "port-forward") -> list[list[str]]:
+        """The arguments of each start of a command."""
+        return [each["arguments"] for each in self._starts(command)]
 
-    @property
-    def pid(self) -> int:
-        """The process ID of the newest call."""
-        pid: int = json.loads(self._notes.read_text().splitlines()[-1])["pid"]
+    def pid(self, command: str = "port-forward") -> int:
+        """The process ID of the newest start of a command."""
+        pid: int = self._starts(command)[-1]["pid"]
         return pid
+
+    def _starts(self, command: str) -> list[dict[str, Any]]:
+        starts = [json.loads(line) for line in self._notes.read_text().splitlines()]
+        return [each for each in starts if each["arguments"][0] == command]

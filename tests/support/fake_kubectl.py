@@ -1,6 +1,8 @@
-"""Stands in for kubectl: `port-forward` passes connections on to the address in FORWARD_TO, and notes its arguments.
+"""Stands in for kubectl, without a cluster.
 
-The file in FORWARD_NOTES gets a line of JSON for each start: the arguments and the process ID.
+`port-forward` passes connections on to the address in FORWARD_TO. `proxy` refuses all requests, unless REAL_KUBECTL is
+the path of a real one, which then does it. The file in FORWARD_NOTES gets a line of JSON for each start: the arguments
+and the process ID.
 """
 
 from __future__ import annotations
@@ -37,13 +39,33 @@ async def _serve() -> None:
     await server.serve_forever()
 
 
+async def _refuse() -> None:
+    """Serve a socket as `kubectl proxy` does, of an API server that does not have the kind Queue."""
+    (path,) = (each.partition("=")[2] for each in sys.argv if each.startswith("--unix-socket="))
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_unix_server(respond, path)
+    sys.stdout.write(f"Starting to serve on {path}\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+
 def main() -> None:
     """Note the arguments, then forward, or fail as FORWARD_FAILS says."""
     with Path(os.environ["FORWARD_NOTES"]).open("a") as notes:
         notes.write(json.dumps({"arguments": sys.argv[1:], "pid": os.getpid()}) + "\n")
     if failure := os.environ.get("FORWARD_FAILS"):
         sys.exit(failure)
-    asyncio.run(_serve())
+    if sys.argv[1] == "port-forward":
+        asyncio.run(_serve())
+    if real := os.environ.get("REAL_KUBECTL"):
+        os.execv(real, [real, *sys.argv[1:]])  # noqa: S606  # instead of this process
+    asyncio.run(_refuse())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Each group of commands has a module: `server.py`, `rest.py`, `console.py`, `queu
 `declarations.py`, `add.py`, `messages.py`, `dead.py`, `consume.py`, `observe.py`, `leases.py`, `data.py`,
 `import_curator.py` and `completion.py`. They share `options.py`, `session.py` (a connection), `batches.py`,
 `browsing.py` and `orphans.py`. `show.py`, `tables.py`, `sparklines.py` and `output.py` print; `failures.py` has exit
-codes; `worker.py` runs the commands of `consume`, and `port_forward.py` runs kubectl for `console`.
+codes; `worker.py` runs the commands of `consume`, and `kubectl.py` runs kubectl for `console`.
 """
 
 from __future__ import annotations

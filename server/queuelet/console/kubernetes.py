@@ -1,4 +1,4 @@
-"""Reads Queue objects from the API server of Kubernetes, with the account of a Pod.
+"""Reads Queue objects from the API server of Kubernetes, with the account of a Pod or through `kubectl proxy`.
 
 It uses aiohttp, because the server needs two requests only and the official client would double the size of its image.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import aiohttp
 
@@ -36,6 +37,9 @@ TIMEOUT = 30.0
 
 WATCH_SECONDS = 300
 """Seconds after which the API server ends a watch, so that a silently broken one is replaced by then."""
+
+# Not compressed, so that the limits on bytes are those of memory.
+_HEADERS = {"User-Agent": "queuelet-console", "Accept-Encoding": "identity"}
 
 Body = Mapping[str, Any]
 
@@ -68,53 +72,27 @@ class Page(NamedTuple):
     """The token of the next page; empty on the last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The ServiceAccount of a Pod: where the API server is, and the folder with the token and the authority."""
+class QueueApi(ABC):
+    """A way to the API server."""
 
-    folder: Path
-    url: str
+    remedies: ClassVar[Mapping[int, str]] = {HTTPStatus.NOT_FOUND: "install the CustomResourceDefinition of Queue"}
+    """What to do about a refusal, by its HTTP status."""
 
-    @classmethod
-    def of_pod(cls, folder: Path) -> Account:
-        """Return the account of this Pod.
-
-        Args:
-            folder: the folder with `token` and `ca.crt`.
-
-        Raises:
-            ValueError: this process is not in a Pod.
-        """
-        host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
-        if not host:
-            raise ValueError(
-                "--queue-objects: KUBERNETES_SERVICE_HOST is not set, so this is not a Pod; leave the flag out"
-            )
-        port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-        return cls(folder, f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
-
+    @abstractmethod
     def headers(self) -> dict[str, str]:
-        """Return the headers of a request. The token is read each time, because the kubelet renews it.
+        """Return the headers of a request.
 
         Raises:
-            OSError, ValueError: there is no usable token.
+            OSError, ValueError: there are no usable credentials.
         """
-        path = self.folder / "token"
-        return {"Authorization": f"Bearer {token_in(path, path.read_bytes()).decode()}"}
 
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """Open connections to the API server, which trust the authority as it is now.
+    @abstractmethod
+    def session(self) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
+        """Open connections to the API server.
 
         Raises:
-            OSError: there is no usable authority.
+            OSError: a file for that cannot be used.
         """
-        tls = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
-        # Not compressed, so that the limits on bytes are those of memory.
-        headers = {"User-Agent": "queuelet-server", "Accept-Encoding": "identity"}
-        connector = aiohttp.TCPConnector(ssl=tls, limit=2)
-        async with aiohttp.ClientSession(self.url, connector=connector, headers=headers) as session:
-            yield session
 
     async def page(self, session: aiohttp.ClientSession, namespace: str, *, most: int, token: str) -> Page:
         """Return a page of objects.
@@ -180,6 +158,83 @@ class Account:
                     yield event
                 if len(rest) > MOST_LINE_BYTES:
                     raise ApiProblem(0, f"an event of the watch has more than {MOST_LINE_BYTES:,} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Account(QueueApi):
+    """The ServiceAccount of a Pod: where the API server is, and the folder with the token and the authority."""
+
+    remedies: ClassVar[Mapping[int, str]] = {
+        **QueueApi.remedies,
+        HTTPStatus.FORBIDDEN: "let the server's ServiceAccount get, list and watch queues.queuelet.dev, as "
+        "console.queueObjects of the chart does, or start the server without --queue-objects",
+        HTTPStatus.UNAUTHORIZED: "check the token of the server's ServiceAccount",
+    }
+
+    folder: Path
+    url: str
+
+    @classmethod
+    def of_pod(cls, folder: Path) -> Account:
+        """Return the account of this Pod.
+
+        Args:
+            folder: the folder with `token` and `ca.crt`.
+
+        Raises:
+            ValueError: this process is not in a Pod.
+        """
+        host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+        if not host:
+            raise ValueError(
+                "--queue-objects: KUBERNETES_SERVICE_HOST is not set, so this is not a Pod; leave the flag out"
+            )
+        port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+        return cls(folder, f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of a request. The token is read each time, because the kubelet renews it.
+
+        Raises:
+            OSError, ValueError: there is no usable token.
+        """
+        path = self.folder / "token"
+        return {"Authorization": f"Bearer {token_in(path, path.read_bytes()).decode()}"}
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Open connections to the API server, which trust the authority as it is now.
+
+        Raises:
+            OSError: there is no usable authority.
+        """
+        tls = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+        connector = aiohttp.TCPConnector(ssl=tls, limit=2)
+        async with aiohttp.ClientSession(self.url, connector=connector, headers=_HEADERS) as session:
+            yield session
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySocket(QueueApi):
+    """The socket of `kubectl proxy`, which adds the credentials of its user."""
+
+    remedies: ClassVar[Mapping[int, str]] = {
+        **QueueApi.remedies,
+        HTTPStatus.FORBIDDEN: "name the namespaces whose Queues you may list, with --queue-namespace",
+    }
+
+    path: Path
+
+    def headers(self) -> dict[str, str]:
+        """Return no headers."""
+        return {}
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Open connections to the proxy."""
+        connector = aiohttp.UnixConnector(str(self.path), limit=2)
+        async with aiohttp.ClientSession("http://localhost", connector=connector, headers=_HEADERS) as session:
+            yield session
 
 
 def _path(namespace: str) -> str:

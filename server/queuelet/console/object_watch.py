@@ -10,13 +10,12 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 import structlog
 
-from queuelet.console.kubernetes import PAGE, Account, ApiProblem, Body, PageTooLargeError
+from queuelet.console.kubernetes import PAGE, ApiProblem, Body, PageTooLargeError, QueueApi
 from queuelet.console.queue_objects import MOST_OBJECTS, ObjectTable, QueueObject, class_of, queue_object_of
 
 log = structlog.get_logger()
@@ -30,20 +29,13 @@ RETRY_MOST = 60.0
 Changed = Callable[[str, QueueObject | None], None]
 """Is called with the name of a queue, and with its object as it is now; None if there is none any more."""
 
-_REMEDIES = {
-    HTTPStatus.FORBIDDEN: "let the server's ServiceAccount get, list and watch queues.queuelet.dev, as "
-    "console.queueObjects of the chart does, or start the server without --queue-objects",
-    HTTPStatus.UNAUTHORIZED: "check the token of the server's ServiceAccount",
-    HTTPStatus.NOT_FOUND: "install the CustomResourceDefinition of Queue",
-}
-
 
 class ObjectWatch:
     """The objects of one queue class, for all consoles of a process."""
 
     def __init__(
         self,
-        account: Account,
+        api: QueueApi,
         *,
         namespaces: Sequence[str] = (),
         queue_class: str = "default",
@@ -52,13 +44,13 @@ class ObjectWatch:
         """Make it. It makes no request before `run`.
 
         Args:
-            account: reads the objects.
+            api: reads the objects.
             namespaces: the namespaces to read; empty for all.
             queue_class: only objects of this class are shown.
             most: the most objects that are kept.
         """
         self.objects = ObjectTable(most)
-        self._account = account
+        self._api = api
         self._namespaces = tuple(namespaces) or ("",)
         self._class = queue_class
         self._problems: dict[str, str] = {}
@@ -81,7 +73,7 @@ class ObjectWatch:
         try:
             async with asyncio.TaskGroup() as group:
                 for namespace in self._namespaces:
-                    group.create_task(_Follower(self, self._account, namespace, changed, noted).run())
+                    group.create_task(_Follower(self, self._api, namespace, changed, noted).run())
         finally:
             self.objects.clear()
             self._problems.clear()
@@ -111,10 +103,10 @@ class _Follower:
     """Follows the objects of one namespace, or of all."""
 
     def __init__(
-        self, watch: ObjectWatch, account: Account, namespace: str, changed: Changed, noted: Callable[[], None]
+        self, watch: ObjectWatch, api: QueueApi, namespace: str, changed: Changed, noted: Callable[[], None]
     ) -> None:
         self._watch = watch
-        self._account = account
+        self._api = api
         self._namespace = namespace
         self._changed = changed
         self._noted = noted
@@ -127,7 +119,7 @@ class _Follower:
         while True:
             began = loop.time()
             try:
-                async with self._account.session() as session:
+                async with self._api.session() as session:
                     while True:
                         began = loop.time()
                         await self._follow(session)
@@ -152,7 +144,7 @@ class _Follower:
     async def _follow(self, session: aiohttp.ClientSession) -> None:
         if not self._version:
             self._version = await self._list(session)
-        watch = self._account.watch(session, self._namespace, self._version, self._succeeded)
+        watch = self._api.watch(session, self._namespace, self._version, self._succeeded)
         async with aclosing(watch) as events:
             async for event in events:
                 self._take(event)
@@ -164,7 +156,7 @@ class _Follower:
         token = version = ""
         while True:
             try:
-                page = await self._account.page(session, self._namespace, most=self._page, token=token)
+                page = await self._api.page(session, self._namespace, most=self._page, token=token)
             except PageTooLargeError:
                 self._page = max(1, self._page // 4)
                 continue
@@ -205,6 +197,6 @@ class _Follower:
         self._noted()
 
     def _failed(self, status: int, why: str) -> None:
-        remedy = _REMEDIES.get(HTTPStatus(status)) if status in set(HTTPStatus) else None
+        remedy = self._api.remedies.get(status)
         self._watch.failed(self._namespace, f"{why}; {remedy}" if remedy else why)
         self._noted()

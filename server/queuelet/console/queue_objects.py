@@ -40,7 +40,7 @@ class QueueObject:
     observed: int
     """The generation that the conditions describe; `UNSEEN` before the first."""
     since: int
-    """When Ready became what it is, in milliseconds since 1970; 0 if that is not known, or if it is True."""
+    """Since when Ready is not True, in milliseconds since 1970; 0 if it is True, or if that is not known."""
     is_deleting: bool
     conditions: tuple[Condition, ...]
 
@@ -60,12 +60,14 @@ def queue_object_of(body: Mapping[str, Any]) -> QueueObject:
     status = body.get("status") or {}
     conditions = (status.get("conditions") or [])[:MOST_CONDITIONS]
     ready: Mapping[str, Any] = next((each for each in conditions if each["type"] == "Ready"), {})
+    # The first conditions are those of the definition, which are older than the object.
+    began = (ready.get("lastTransitionTime"), meta.get("creationTimestamp"))
     return QueueObject(
         namespace=meta["namespace"],
         name=meta["name"],
         generation=int(meta.get("generation", 1)),
         observed=int(status.get("observedGeneration", UNSEEN)),
-        since=0 if ready.get("status") == "True" else _milliseconds(ready.get("lastTransitionTime")),
+        since=0 if ready.get("status") == "True" else max(_milliseconds(each) for each in began),
         is_deleting=bool(meta.get("deletionTimestamp")),
         conditions=tuple(
             Condition(

@@ -17,6 +17,7 @@ from queuelet.console.api_page import ApiPage
 from queuelet.console.handlers import ConsoleHandlers
 from queuelet.console.object_watch import ObjectWatch
 from queuelet.console.sign_in import SignIn
+from queuelet.console.sign_in_key import SignInKey
 from queuelet.gateway.headers import add_headers
 from queuelet.gateway.protocol import GatewayProtocol
 from queuelet.rest.calls import Caller
@@ -54,6 +55,7 @@ class GatewayPort(HttpPort):
         more: Iterable[web.AbstractRouteDef] = (),
         objects: ObjectWatch | None = None,
         has_console: bool = True,
+        key: SignInKey | None = None,
         hides_payloads: bool = False,
     ) -> None:
         """Prepare the port; `listen` opens it.
@@ -70,6 +72,7 @@ class GatewayPort(HttpPort):
             more: routes that only this process has.
             objects: reads the Queue objects of a cluster for the console; None if there are none to show.
             has_console: whether to serve the console too.
+            key: signs the user of a console in, whose caller has a token of its own; None for other ports.
             hides_payloads: whether calls that look at messages return the sizes of payloads instead of payloads.
         """
         if read_only:
@@ -77,7 +80,7 @@ class GatewayPort(HttpPort):
         if hides_payloads:
             caller = HiddenPayloads(caller)
         console = ConsoleHandlers(caller, connections, objects, hides_payloads=hides_payloads) if has_console else None
-        sign_in = SignIn(caller)
+        sign_in = SignIn(caller, key)
         super().__init__(
             [
                 *sign_in.routes(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,70 +18,8 @@ from queuelet.console import kubernetes, object_watch
 from queuelet.console.kubernetes import Account
 from queuelet.console.object_watch import ObjectWatch
 from queuelet.console.queue_objects import MOST_TEXT, ObjectTable, QueueObject, queue_object_of
+from support.fake_queue_api import FakeApi, body
 from support.patience import patient
-
-Body = dict[str, Any]
-
-
-def body(
-    name: str, *, version: int = 1, ready: str = "True", reason: str = "Ready", queue_class: str = "default"
-) -> Body:
-    """Return a Queue object as the API server has it."""
-    since = "2026-01-02T03:04:05Z"
-    condition = {"type": "Ready", "status": ready, "reason": reason, "message": "why", "lastTransitionTime": since}
-    return {
-        "metadata": {"namespace": "shop", "name": name, "generation": 2, "resourceVersion": str(version)},
-        "spec": {"queueClassName": queue_class},
-        "status": {"observedGeneration": 1, "conditions": [condition]},
-    }
-
-
-@dataclass
-class FakeApi:
-    """An API server whose objects, events and refusals a test sets."""
-
-    items: list[Body] = field(default_factory=list)
-    version: int = 1
-    refusal: int = 0
-    oldest: int = 0
-    """The oldest version that a watch may continue from."""
-    lists: list[dict[str, str]] = field(default_factory=list)
-    watches: list[str] = field(default_factory=list)
-    tokens: list[str] = field(default_factory=list)
-    _events: asyncio.Queue[Body | None] = field(default_factory=asyncio.Queue)
-
-    def send(self, kind: str, changed: Body) -> None:
-        """Send an event in the open watch, or in the next one."""
-        self._events.put_nowait({"type": kind, "object": changed})
-
-    def cut(self) -> None:
-        """End the open watch."""
-        self._events.put_nowait(None)
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.tokens.append(request.headers["Authorization"])
-        if self.refusal:
-            return web.json_response({"message": f"refused with {self.refusal}"}, status=self.refusal)
-        if "watch" in request.query:
-            return await self._watch(request)
-        self.lists.append(dict(request.query))
-        first, most = int(request.query.get("continue", "0")), int(request.query["limit"])
-        following = str(first + most) if first + most < len(self.items) else ""
-        meta = {"resourceVersion": str(self.version), "continue": following}
-        return web.json_response({"items": self.items[first : first + most], "metadata": meta})
-
-    async def _watch(self, request: web.Request) -> web.StreamResponse:
-        version = request.query["resourceVersion"]
-        self.watches.append(version)
-        response = web.StreamResponse()
-        await response.prepare(request)
-        if int(version) < self.oldest:
-            gone = {"type": "ERROR", "object": {"code": 410, "message": "too old resource version"}}
-            await response.write(json.dumps(gone).encode() + b"\n")
-            return response
-        while event := await self._events.get():
-            await response.write(json.dumps(event).encode() + b"\n")
-        return response
 
 
 @dataclass
@@ -258,6 +195,14 @@ def test_an_object_without_a_status_has_no_conditions() -> None:
     del bare["status"]
     found = queue_object_of(bare)
     assert (found.conditions, found.observed, found.since, found.queue_name) == ((), -1, 0, "shop.orders")
+
+
+def test_an_object_that_no_operator_has_seen_is_not_ready_since_it_was_created() -> None:
+    unseen = body("orders", ready="Unknown", observed=-1)
+    unseen["status"]["conditions"][0]["lastTransitionTime"] = "1970-01-01T00:00:00Z"
+    unseen["metadata"]["creationTimestamp"] = "2026-01-02T03:04:05Z"
+    assert queue_object_of(unseen).since == 1_767_323_045_000
+    assert queue_object_of(body("orders")).since == 0
 
 
 def test_the_flag_is_refused_outside_of_a_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -20,6 +20,26 @@ channel.onmessage = ({ data }) => {
  */
 export const headers = () => ({ "X-Queuelet-Page": "1" });
 
+/** Why the key in the page's address did not open it; empty if it did, or if there was none. */
+export const keyProblem = signal("");
+
+/**
+ * Exchange the key in the page's address, if there is one, for a cookie. The key works once, and is removed from the
+ * address at once. `queuelet console` makes such addresses.
+ */
+export async function useKey() {
+  const key = /^#key=([\w-]+)$/.exec(location.hash)?.[1];
+  if (!key) return;
+  history.replaceState(null, "", "#/queues");
+  dispatchEvent(new HashChangeEvent("hashchange")); // The browser sends none for this.
+  try {
+    const response = await fetch("key", { method: "POST", headers: { ...headers(), "Content-Type": "application/json" }, body: JSON.stringify({ key }) });
+    if (!response.ok) keyProblem.value = (await response.json()).error;
+  } catch {
+    keyProblem.value = "The program that opened this page does not respond; start it again.";
+  }
+}
+
 /** @param {number} status the HTTP status of a response */
 export function note(status) {
   if (status === 401) isRefused.value = true;

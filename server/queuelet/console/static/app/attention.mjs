@@ -1,6 +1,7 @@
 /** What state a queue is in, and whether a human should look at it. */
-import { depth, now, queues, shape, stores, tick } from "./board.mjs";
+import { depth, listed, now, queues, shape, stores, tick } from "./board.mjs";
 import { computed } from "./html.mjs";
+import { complaintOf, isStuck } from "./objects.mjs";
 
 /** Milliseconds that a message may wait while nothing is taken out faster than it comes in. */
 const BACKING_UP_AFTER = 60_000;
@@ -23,7 +24,7 @@ const hasFailed = (queue) => failed.value.has(queue.store);
 
 /** The filters above the table of queues. */
 export const FILTERS = [
-  { id: "attention", label: "Needs attention", test: (/** @type {Queue} */ each) => each.dead > 0 || isFull(each) || isBackingUp(each) || hasFailed(each) },
+  { id: "attention", label: "Needs attention", test: (/** @type {Queue} */ each) => each.dead > 0 || isFull(each) || isBackingUp(each) || hasFailed(each) || isStuck(each.label, now()) },
   { id: "dead", label: "Dead", test: (/** @type {Queue} */ each) => each.dead > 0 },
   { id: "backing", label: "Backing up", test: isBackingUp },
   { id: "full", label: "Full", test: isFull },
@@ -38,6 +39,8 @@ const hasOwned = computed(() => (shape.value, queues().some((queue) => queue.own
 export function stateOf(queue) {
   if (hasFailed(queue)) return { word: "Store failed", kind: "bad" };
   if (isFull(queue)) return { word: "Full", kind: "bad" };
+  const complaint = complaintOf(queue.label);
+  if (complaint) return { word: complaint.word, kind: complaint.kind };
   if (queue.draining) return { word: "Draining", kind: "" };
   if (hasOwned.value && !queue.owner) return { word: "by hand", kind: "" };
   return { word: "Ready", kind: "ok" };
@@ -46,12 +49,13 @@ export function stateOf(queue) {
 /** Sums over all queues, and how many each of `FILTERS` shows. */
 export const totals = computed(() => {
   tick.value;
-  const all = queues();
-  const sums = { queues: all.length, ready: 0, leased: 0, dead: 0, deadIn: 0, in: 0, out: 0, attention: 0, backing: 0, full: 0 };
-  const time = now() - BACKING_UP_AFTER;
-  for (const queue of all) {
+  const sums = { queues: 0, ready: 0, leased: 0, dead: 0, deadIn: 0, in: 0, out: 0, attention: 0, backing: 0, full: 0 };
+  const present = now();
+  const time = present - BACKING_UP_AFTER;
+  for (const queue of listed()) {
     const full = isFull(queue);
     const backing = hasWaitedSince(queue, time);
+    sums.queues += queue.isMissing ? 0 : 1;
     sums.ready += queue.ready;
     sums.leased += queue.leased;
     sums.dead += queue.dead;
@@ -60,7 +64,7 @@ export const totals = computed(() => {
     sums.out += queue.outRate;
     sums.full += full ? 1 : 0;
     sums.backing += backing ? 1 : 0;
-    if (queue.dead > 0 || full || backing || hasFailed(queue)) sums.attention += 1;
+    if (queue.dead > 0 || full || backing || hasFailed(queue) || isStuck(queue.label, present)) sums.attention += 1;
   }
   return { ...sums, filters: [sums.attention, sums.deadIn, sums.backing, sums.full] };
 });

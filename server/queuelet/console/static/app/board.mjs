@@ -1,5 +1,6 @@
 /** The queues of the server with their numbers, as the page knows them. */
 import { batch, signal } from "./html.mjs";
+import { applyObjects, loadObjects, objectNames } from "./objects.mjs";
 import { draw, drawNow } from "./ticks.mjs";
 
 export { shape, tick } from "./ticks.mjs";
@@ -26,6 +27,7 @@ export { shape, tick } from "./ticks.mjs";
  * @property {number} countedAt the time of the frame that had its numbers; 0 if none had
  * @property {number} inRate messages added per second
  * @property {number} outRate messages popped and acknowledged per second
+ * @property {boolean} [isMissing] whether there is only a Queue object, and no queue
  */
 
 /** @typedef {"ready" | "delayed" | "leased" | "dead"} State */
@@ -49,6 +51,8 @@ const byRow = new Map();
 const byRef = new Map();
 /** @type {Queue[] | null} all queues; null if it has to be made again */
 let list = [];
+/** @type {Queue[] | null} all queues and those that are missing; null if it has to be made again */
+let all = [];
 /** @type {Set<Queue>} queues with a rate that is not 0 */
 const moving = new Set();
 let boardId = "";
@@ -67,6 +71,8 @@ export const freeze = (isFrozen) => {
 export const position = () => ({ board: boardId, number });
 /** All queues, in a list that callers do not change. */
 export const queues = () => (list ??= [...byRow.values()]);
+/** All queues, and the Queue objects that have none, in a list that callers do not change. */
+export const listed = () => (all ??= [...queues(), ...objectNames().filter((name) => !byRef.has(name)).map(missing)]);
 /** @param {string} ref the name of a queue, or the ID of one without a name */
 export const find = (ref) => byRef.get(ref);
 /** @param {Queue} queue */
@@ -79,7 +85,7 @@ export const depth = (queue) => queue.ready + queue.delayed + queue.leased + que
 export function load(snapshot) {
   const before = new Map([...byRow.values()].map((queue) => [queue.label, queue]));
   byRow.clear();
-  list = null;
+  list = all = null;
   byRef.clear();
   moving.clear();
   snapshot.row.forEach((/** @type {number} */ row, /** @type {number} */ i) => {
@@ -87,6 +93,8 @@ export function load(snapshot) {
     Object.assign(/** @type {object} */ (byRow.get(row)), Object.fromEntries(NUMBERS.map((each) => [each, snapshot[each][i]])));
   });
   batch(() => {
+    loadObjects(snapshot);
+    all = null;
     lose(snapshot.stores, before);
     boardId = snapshot.board;
     number = snapshot.number;
@@ -135,10 +143,21 @@ export function apply(n, frame) {
       stores.value = frame.stores;
     }
     if (frame.server) server.value = frame.server;
-    draw(Boolean(frame.gone || frame.queues));
+    const hasObjects = applyObjects(frame);
+    if (hasObjects) all = null;
+    draw(Boolean(hasObjects || frame.gone || frame.queues));
   });
   return true;
 }
+
+const EMPTY = { ready: 0, delayed: 0, leased: 0, dead: 0, added: 0, removed: 0, oldest: 0, countedAt: 0, inRate: 0, outRate: 0 };
+
+/**
+ * What stands for a queue that does not exist.
+ * @param {string} name
+ * @returns {Queue}
+ */
+const missing = (name) => ({ ...EMPTY, row: -1, id: "", name, label: name, tags: [], store: "", limit: -1, owner: "", draining: false, created: 0, isMissing: true });
 
 /**
  * @param {number} row
@@ -147,11 +166,10 @@ export function apply(n, frame) {
 function define(row, values) {
   const fields = Object.fromEntries(DEFINED.map((column, i) => [column, values[i]]));
   const known = byRow.get(row);
-  const fresh = { ready: 0, delayed: 0, leased: 0, dead: 0, added: 0, removed: 0, oldest: 0, countedAt: 0, inRate: 0, outRate: 0 };
-  const queue = /** @type {Queue} */ ({ ...(known ?? fresh), ...fields, row, label: fields.name || fields.id });
+  const queue = /** @type {Queue} */ ({ ...(known ?? EMPTY), ...fields, row, label: fields.name || fields.id });
   if (known) moving.delete(known);
   byRow.set(row, queue);
-  list = null;
+  list = all = null;
   byRef.set(queue.label, queue);
 }
 
@@ -160,7 +178,7 @@ function forget(row) {
   const queue = byRow.get(row);
   if (!queue) return;
   byRow.delete(row);
-  list = null;
+  list = all = null;
   moving.delete(queue);
   if (byRef.get(queue.label) === queue) byRef.delete(queue.label);
 }

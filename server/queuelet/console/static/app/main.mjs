@@ -1,6 +1,6 @@
 /** The console: its frame, and the screen of the page's place. */
 import { html, render, useEffect, useRef, useState } from "./html.mjs";
-import { isRefused, signIn } from "./access.mjs";
+import { isRefused, keyProblem, signIn, useKey } from "./access.mjs";
 import { losses, now, stores } from "./board.mjs";
 import { begin, connection, isPaused, turnPause } from "./live.mjs";
 import { bindings, listen, useKeys } from "./keys.mjs";
@@ -98,6 +98,7 @@ function Login() {
     setError(await signIn(String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get("token"))));
   };
   return html`<form class="card pane login" onSubmit=${submit}><h1>This server needs a token</h1>
+    ${keyProblem.value && html`<p class="error" role="alert">${keyProblem.value}</p>`}
     <p class="muted">It is the content of the file that the server was started with (<code>--token-file</code>). This browser is then signed in for twelve hours, or until you sign out on the page <b>Server</b>.</p>
     <label class="field"><input name="token" type="password" autocomplete="off" aria-label="Token" required autofocus /></label>
     ${error && html`<p class="error" role="alert">${error}</p>`}
@@ -128,5 +129,6 @@ const Keys = () => html`<div class="body"><h2 id="dialog-title">Keys</h2>
 
 addEventListener("hashchange", close);
 listen();
+await useKey();
 begin();
 render(html`<${App} />`, /** @type {Element} */ (document.querySelector("#app")));

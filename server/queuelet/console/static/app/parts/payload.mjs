@@ -2,6 +2,7 @@
 import { html, useMemo } from "../html.mjs";
 import { bytes } from "../format.mjs";
 import { tokens } from "./json.mjs";
+import { server } from "../board.mjs";
 import { view } from "../settings.mjs";
 
 /** The most bytes that are shown as hex. */
@@ -38,6 +39,9 @@ function textOf(data, isCut) {
   }
 }
 
+/** Whether the server keeps payloads from this page. */
+export const areHidden = () => Boolean(server.value.hidesPayloads);
+
 /**
  * A line for lists: the begin of a payload, with breaks as spaces.
  * @param {string | undefined} base64
@@ -73,6 +77,9 @@ export function Payload({ base64, size, onWhole }) {
   const data = useMemo(() => decoded(base64), [base64]);
   const isCut = size > data.length;
   const found = useMemo(() => kindOf(data, isCut), [data, isCut]);
+  if (areHidden()) {
+    return html`<h3>Payload <span class="muted small">${bytes(size)}</span></h3><p class="muted small">This server shows no payloads (<code>--hide-payloads</code>).</p>`;
+  }
   const possible = found.kind === "json" ? ["json", "text", "hex"] : found.kind === "text" ? ["text", "hex"] : ["hex"];
   const shown = possible.includes(view.value) ? view.value : possible[0];
   return html`<h3>Payload <span class="muted small">${bytes(size)}</span>

@@ -8,7 +8,7 @@ import { useKeys } from "../keys.mjs";
 import { say } from "../parts/dialog.mjs";
 import { Tags } from "../parts/small.mjs";
 import { Time } from "../parts/times.mjs";
-import { glimpse } from "../parts/payload.mjs";
+import { areHidden, glimpse } from "../parts/payload.mjs";
 import { Filter } from "../parts/filter.mjs";
 import { DeadBar, ReadyBar } from "./chosen.mjs";
 
@@ -27,7 +27,7 @@ export const REASONS = { MAX_DELIVERIES: "max deliveries", EXPIRED: "expired", R
  */
 export const chosenFilters = () => {
   const { query } = route.value;
-  return { contains: query.get("contains") ?? "", selector: query.get("selector") ?? "" };
+  return { contains: areHidden() ? "" : (query.get("contains") ?? ""), selector: query.get("selector") ?? "" };
 };
 
 /** @type {Record<string, string>} */
@@ -87,7 +87,7 @@ export function Messages({ queue, state, message }) {
   ]);
   const Bar = state === "dead" ? DeadBar : ReadyBar;
   return html`<div class="pane bar">
-      <${Filter} value=${contains} label="Payload contains" placeholder="Payload contains…" onInput=${(/** @type {string} */ text) => setQuery({ contains: text })} />
+      ${!areHidden() && html`<${Filter} value=${contains} label="Payload contains" placeholder="Payload contains…" onInput=${(/** @type {string} */ text) => setQuery({ contains: text })} />`}
       <label class="field tagfield"><input type="search" maxlength="4096" value=${selector} placeholder="Tags, as region=eu" aria-label="Select by tags" autocomplete="off" spellcheck=${false}
         onInput=${(/** @type {any} */ event) => setQuery({ selector: event.target.value })} /></label>
       <button class="chip" aria-pressed=${isNewest} onClick=${() => setQuery({ order: isNewest ? "" : "newest" })}>Newest first</button>
@@ -156,7 +156,7 @@ function Line({ each, state, isOpen, isActive, isPicked, onPick, onActive }) {
     <td class="l mono" title=${id}><a href="#" ref=${link} onClick=${show}>${shortId(id)}</a></td>
     ${state === "dead"
       ? html`<td class="l"><span class="dead">${REASONS[(each.reason ?? "").replace("DEATH_REASON_", "")] ?? "dead"}</span></td><td class="l hide" title=${lastError(each)}>${lastError(each) || html`<span class="z">—</span>`}</td>`
-      : html`<td class="l mono glimpse" onClick=${show}>${glimpse(each.message.payload, sizeOf(each)) || html`<span class="z">empty</span>`}</td>
+      : html`<td class="l mono glimpse" onClick=${show}>${areHidden() ? html`<span class="z">hidden</span>` : glimpse(each.message.payload, sizeOf(each)) || html`<span class="z">empty</span>`}</td>
         <td class="l hide">${state === "leased" ? (each.consumer || html`<span class="z">no name</span>`) : html`<${Tags} tags=${tagsOf(each)} most=${1} />`}</td>`}
     <td>${state === "dead" || state === "leased" ? count(each.count ?? 0) : bytes(sizeOf(each))}</td>
     <td><${Time} ms=${when} /></td></tr>`;

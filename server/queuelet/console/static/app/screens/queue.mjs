@@ -5,12 +5,14 @@ import { stateOf } from "../attention.mjs";
 import { count, duration, percent, rate } from "../format.mjs";
 import { go, href, route, setQuery } from "../router.mjs";
 import { useKeys } from "../keys.mjs";
+import { complaintOf, kubernetes, objectOf } from "../objects.mjs";
 import { Count, Meter, Name, STATES, Tags } from "../parts/small.mjs";
 import { History } from "./history.mjs";
 import { Messages } from "./messages.mjs";
 import { Message } from "./message.mjs";
 import { Tail } from "./tail.mjs";
 import { Consumers } from "./consumers.mjs";
+import { Kubernetes } from "./kubernetes.mjs";
 import { Settings } from "./settings.mjs";
 import { openAdd } from "./add.mjs";
 import { openPurge } from "./acts.mjs";
@@ -18,16 +20,19 @@ import { openPurge } from "./acts.mjs";
 /** @typedef {import("../board.mjs").Queue} Queue */
 
 /** @type {Record<string, string>} */
-const TITLES = { ready: "Ready", delayed: "Delayed", leased: "Leased", dead: "Dead", tail: "Live tail", consumers: "Consumers", settings: "Settings" };
-const TABS = [...STATES, "tail", "consumers", "settings"];
+const TITLES = { ready: "Ready", delayed: "Delayed", leased: "Leased", dead: "Dead", tail: "Live tail", consumers: "Consumers", settings: "Settings", kubernetes: "Kubernetes" };
+
+/** @param {Queue | undefined} queue */
+const tabsOf = (queue) => [...STATES, "tail", "consumers", "settings", ...(kubernetes.value || queue?.owner ? ["kubernetes"] : [])];
 
 /** @param {{name: string}} props */
 export function QueueScreen({ name }) {
   tick.value;
   const queue = find(name);
-  const tab = TABS.find((each) => each === route.value.query.get("tab")) ?? "ready";
+  const tabs = tabsOf(queue);
+  const tab = tabs.find((each) => each === route.value.query.get("tab")) ?? "ready";
   const message = route.value.query.get("m") ?? "";
-  const turn = (/** @type {number} */ by) => setQuery({ tab: TABS[(TABS.indexOf(tab) + by + TABS.length) % TABS.length], m: "" });
+  const turn = (/** @type {number} */ by) => setQuery({ tab: tabs[(tabs.indexOf(tab) + by + tabs.length) % tabs.length], m: "" });
   useKeys([
     ["]", "Next tab", () => turn(1)],
     ["[", "Previous tab", () => turn(-1)],
@@ -39,17 +44,19 @@ export function QueueScreen({ name }) {
   const state = STATES.find((each) => each === tab);
   return html`<${Head} queue=${queue} /><${Tiles} queue=${queue} /><${History} queue=${queue} />
     <div class=${`two ${message && state ? "open" : ""}`}>
-      <div class="card"><${Tabs} queue=${queue} tab=${tab} />
+      <div class="card"><${Tabs} queue=${queue} tab=${tab} tabs=${tabs} />
         <div role="tabpanel" aria-label=${TITLES[tab]}>${state ? html`<${Messages} key=${state} queue=${queue} state=${state} message=${message} />`
           : tab === "tail" ? html`<${Tail} queue=${queue} />`
-          : tab === "consumers" ? html`<${Consumers} queue=${queue} />` : html`<${Settings} queue=${queue} />`}</div></div>
+          : tab === "consumers" ? html`<${Consumers} queue=${queue} />`
+          : tab === "kubernetes" ? html`<${Kubernetes} label=${queue.label} owner=${queue.owner} />` : html`<${Settings} queue=${queue} />`}</div></div>
       ${message && state && html`<${Message} key=${message} queue=${queue} id=${message} />`}
     </div>`;
 }
 
 /** @param {{name: string}} props */
 const Missing = ({ name }) => html`<div class="card empty"><h2>No queue is called ${name}</h2>
-  <p>It may have been deleted, or its store may have lost it.</p><p><a class="chip" href="#/queues">All queues</a></p></div>`;
+  <p>${objectOf(name) ? "There is a Queue object for it. Its conditions say why it has no queue." : "It may have been deleted, or its store may have lost it."}</p><p><a class="chip" href="#/queues">All queues</a></p></div>
+  ${objectOf(name) && html`<div class="card"><${Kubernetes} label=${name} /></div>`}`;
 
 /** @param {{queue: Queue}} props */
 function Head({ queue }) {
@@ -73,12 +80,14 @@ function Tiles({ queue }) {
     <div class="tile"><span>Oldest ready</span><b class="live">${age === "—" ? html`<span class="z">—</span>` : age}</b></div></div>`;
 }
 
-/** @param {{queue: Queue, tab: string}} props */
-function Tabs({ queue, tab }) {
+/** @param {{queue: Queue, tab: string, tabs: string[]}} props */
+function Tabs({ queue, tab, tabs }) {
   tick.value;
   const label = (/** @type {string} */ each) => {
     const state = STATES.find((known) => known === each);
-    return html`${TITLES[each]}${state && queue[state] > 0 && html` <span class=${state === "dead" ? "dead" : "muted"}>${count(queue[state])}</span>`}`;
+    const complaint = each === "kubernetes" ? complaintOf(queue.label) : undefined;
+    return html`${TITLES[each]}${state && queue[state] > 0 && html` <span class=${state === "dead" ? "dead" : "muted"}>${count(queue[state])}</span>`}
+      ${complaint?.kind === "bad" && html` <span class="dead">${complaint.word}</span>`}`;
   };
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
@@ -86,7 +95,7 @@ function Tabs({ queue, tab }) {
     const at = /** @type {HTMLElement | null} */ (bar?.querySelector("[aria-selected=true]") ?? null);
     if (bar && at) bar.scrollLeft = at.offsetLeft - bar.offsetLeft - (bar.clientWidth - at.clientWidth) / 2;
   }, [tab]);
-  return html`<div class="tabs" ref=${list} role="tablist" aria-label="Messages and more">${TABS.map((each) => html`<a role="tab" aria-selected=${each === tab} tabindex=${each === tab ? 0 : -1}
+  return html`<div class="tabs" ref=${list} role="tablist" aria-label="Messages and more">${tabs.map((each) => html`<a role="tab" aria-selected=${each === tab} tabindex=${each === tab ? 0 : -1}
     href=${href(["queues", queue.label], { tab: each })} onKeyDown=${arrows}>${label(each)}</a>`)}</div>`;
 }
 

@@ -1,16 +1,18 @@
 /** All queues at a glance. */
 import { html, useMemo, useRef, useState } from "../html.mjs";
-import { loaded, now, queues, server, shape, tick } from "../board.mjs";
+import { listed, loaded, now, server, shape, tick } from "../board.mjs";
 import { FILTERS, stateOf, totals } from "../attention.mjs";
 import { filterOf } from "../selector.mjs";
 import { count, duration, percent, rate } from "../format.mjs";
 import { go, href, route, setQuery } from "../router.mjs";
+import { complaintOf, kubernetes } from "../objects.mjs";
 import { useKeys } from "../keys.mjs";
 import { Filter } from "../parts/filter.mjs";
 import { Rows } from "../parts/rows.mjs";
 import { Order } from "../order.mjs";
 import { Count, Mix, Name, Rates, Tags, Trend } from "../parts/small.mjs";
 import { Commands } from "../parts/dialog.mjs";
+import { Complaint } from "./kubernetes.mjs";
 import { openNewQueue } from "./new_queue.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
@@ -79,7 +81,7 @@ function useOrder(test, only, sort, key) {
   const isChosenAgain = kept.current.key !== key || kept.current.shape !== shape.value;
   if (isChosenAgain || !document.querySelector("table.queues tbody:hover, table.queues tbody:focus-within")) {
     const chosen = FILTERS.find(({ id }) => id === only)?.test ?? (() => true);
-    const found = queues().filter((queue) => test(queue) && chosen(queue));
+    const found = listed().filter((queue) => test(queue) && chosen(queue));
     kept.current = { key, shape: shape.value, order: order.of(found) };
   }
   return kept.current.order;
@@ -108,7 +110,7 @@ function Facts() {
 function Table({ shown, active, sort, onActive }) {
   const column = sort.replace("-", "");
   const order = sort.startsWith("-") ? "descending" : "ascending";
-  return html`<div class="card"><table class="fixed queues" aria-rowcount=${shown.length + 1}>
+  return html`<div class="card"><table class=${`fixed queues ${kubernetes.value ? "with-objects" : ""}`} aria-rowcount=${shown.length + 1}>
     <thead class="stick"><tr aria-rowindex="1">${COLUMNS.map(({ id, label, kind, value }) => html`<th scope="col" class=${kind} title=${id === "trend" ? "Ready messages, up to the last hour" : undefined} aria-sort=${id === column ? order : undefined}>
       ${value ? html`<button onClick=${() => setQuery({ sort: turned(sort, id) })}>${label}${id === column ? (order === "ascending" ? " ↑" : " ↓") : ""}</button>` : label}</th>`)}</tr></thead>
     <${Rows} length=${shown.length} columns=${COLUMNS.length} active=${active}
@@ -148,18 +150,25 @@ function Row({ queue, i, isActive, isFirst, onActive }) {
   const { word, kind } = stateOf(queue);
   const age = queue.oldest ? now() - queue.oldest : 0;
   return html`<tr class=${isActive ? "at" : ""} aria-rowindex=${i + 2}>
-    <td title=${queue.label}><a class="name" ref=${link} href=${href(["queues", queue.label])} tabindex=${isActive || isFirst ? 0 : -1} onFocus=${() => onActive(i)}><${Name} label=${queue.label} /></a><${Tags} tags=${queue.tags} most=${2} filter /></td>
-    <td class="hide l"><span class=${`state ${kind}`}>${word}</span></td>
+    <td title=${queue.label}><a class="name" ref=${link} href=${href(["queues", queue.label])} tabindex=${isActive || isFirst ? 0 : -1} onFocus=${() => onActive(i)}><${Name} label=${queue.label} /></a><${Tags} tags=${queue.tags} most=${2} filter />${kind === "bad" && html`<span class=${`narrow state ${kind}`}>${word}</span>`}</td>
+    <td class="hide l">${isOf(queue, word) ? html`<${Complaint} label=${queue.label} href=${href(["queues", queue.label], { tab: "kubernetes" })} />` : html`<span class=${`state ${kind}`}>${word}</span>`}</td>
     <td class="live"><${Count} value=${queue.ready} /></td>
     <td class="hide live"><${Count} value=${queue.delayed} /></td>
     <td class="hide live"><${Count} value=${queue.leased} /></td>
     <td class="live"><${Count} value=${queue.dead} kind="dead" /></td>
     <td class="hide"><${Mix} queue=${queue} /></td>
-    <td class="hide"><${Trend} label=${queue.label} ready=${queue.ready} /></td>
+    <td class="hide">${!queue.isMissing && html`<${Trend} label=${queue.label} ready=${queue.ready} />`}</td>
     <td class="hide live"><${Rates} queue=${queue} /></td>
     <td class="live">${queue.oldest ? html`<span class=${age > 60_000 ? "warn" : ""}>${duration(age)}</span>` : html`<span class="z">—</span>`}</td>
   </tr>`;
 }
+
+/**
+ * Whether the state of a queue is that of its object, so that it has a reason.
+ * @param {Queue} queue
+ * @param {string} word
+ */
+const isOf = (queue, word) => complaintOf(queue.label)?.word === word;
 
 /** What is shown if no queue is. */
 function Nothing() {

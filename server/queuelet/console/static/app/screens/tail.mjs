@@ -2,12 +2,12 @@
 import { html, useEffect, useRef, useState } from "../html.mjs";
 import { events, of } from "../api.mjs";
 import { tick } from "../board.mjs";
-import { count, duration, millis, rate, shortId } from "../format.mjs";
+import { bytes, count, duration, millis, rate, shortId } from "../format.mjs";
 import { useKeys } from "../keys.mjs";
 import { shell } from "../commands.mjs";
 import { Command } from "../parts/dialog.mjs";
 import { Time } from "../parts/times.mjs";
-import { glimpse } from "../parts/payload.mjs";
+import { areHidden, glimpse } from "../parts/payload.mjs";
 
 /** The most events that are shown. */
 const MOST = 200;
@@ -70,5 +70,5 @@ function Event({ each }) {
   const message = each.message ?? { meta: { id: "" } };
   return html`<div><span class="muted"><${Time} ms=${millis(each.time)} /></span><span class=${kind === "DIED" ? "dead" : ""} title=${WORDS[kind]}>${SIGNS[kind] ?? "?"} <span class="vh">${WORDS[kind]} </span></span>
     <span>${shortId(message.meta.id)}</span>${each.consumer && html`<span>${each.consumer}</span>`}${each.held && html`<span class="muted">${duration(parseFloat(each.held) * 1000)}</span>`}
-    <span class="ns">${message.payload && glimpse(message.payload, Number(each.payload_size ?? 0))}</span></div>`;
+    <span class="ns">${areHidden() ? bytes(Number(each.payload_size ?? 0)) : message.payload && glimpse(message.payload, Number(each.payload_size ?? 0))}</span></div>`;
 }
