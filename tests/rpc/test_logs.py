@@ -47,7 +47,8 @@ def test_scrapers_that_give_up_or_ask_for_the_head_leave_no_line() -> None:
                 assert scraper.recv(9) == b"HTTP/1.1 "
         rpc.get_queue(rpc.new_queue(unique_name()).name)
         assert server.stop() == 0
-        assert [line["msg"] for line in server.log()[before:]] == ["shutdown requested", "draining", "stopped"]
+        lines = [line["msg"] for line in server.log()[before:]]
+        assert lines == ["audit", "shutdown requested", "draining", "stopped"]
 
 
 WATCHER = """

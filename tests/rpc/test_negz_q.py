@@ -630,8 +630,14 @@ def test_q33_without_debug_calls_that_go_well_are_not_logged(server: ServerProce
     queue_id = client.new_queue().meta.id
     client.add(queue_id)
     client.pop(queue_id)
+    assert not [line for line in server.log() if queue_id in str(line) and line["msg"] != "audit"]
+
+
+def test_q33_differs_changes_of_queues_are_recorded(server: ServerProcess, client: NegzClient) -> None:
+    """So that it is known who deleted a queue."""
+    queue_id = client.new_queue().meta.id
     client.delete(queue_id)
-    assert queue_id not in server.output()
+    server.wait_for_log("audit", lambda line: (line["act"], line["queue"]) == ("delete queue", queue_id))
 
 
 def test_q40_short_and_long_flags() -> None:

@@ -27,6 +27,7 @@ from queuelet.fairness import LINE
 from queuelet.gateway.application import IDLE_SECONDS, GatewayPort
 from queuelet.logs import configure_logs
 from queuelet.reminders import REMIND_EVERY
+from queuelet.server.audit import audited
 from queuelet.server.call_log import logged
 from queuelet.server.credentials import BearerToken, Credentials
 from queuelet.server.endpoint import Endpoint
@@ -144,7 +145,9 @@ class Server:
         self._sampler = HistorySampler(self.manager, self._service.histories)
         latencies = Latencies()
         guard = token.check if token else None
-        tables = logged(self._service.tables()) if settings.debug else self._service.tables()
+        tables = audited(self._service.tables(), self.manager)
+        if settings.debug:
+            tables = logged(tables)
         endpoints = [
             Endpoint(service, method, lifecycle=self._lifecycle, latencies=latencies, guard=guard)
             for service, methods in tables.items()
