@@ -841,7 +841,7 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
     flags = [f"--{flag.replace('_', '-')}={path}" for flag, path in files.items()]
     flags += [f"--max-{flag.replace('_', '-')}={value}" for flag, value in bounds.items()]
     more = ["--listen=:1", "--metrics=:2", "-d", "--grace=3", "--memory-watermark=4Mi", "--quit-from-anywhere"]
-    more += [f"--data-dir={tmp_path}", "--http-hosts=a.example.com", "--http-hosts=b.example.com"]
+    more += [f"--data-dir={tmp_path}", "--http-hosts=a.example.com", "--http-hosts=b.example.com", "--http-read-only"]
     more += ["--metrics-tag=team", "--metrics-tag=tier", "--http=:3", "--cors=https://a.example.com"]
     assert run(["server", *flags, *more, "--max-tag-value-bytes=7"]) == 0
     (settings,) = started_with
@@ -855,10 +855,14 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
         quit_from_anywhere=True,
         metrics_tags=("team", "tier"),
         http=":3",
+        http_read_only=True,
         http_hosts=("a.example.com", "b.example.com"),
         cors=("https://a.example.com",),
         bounds=Bounds(**bounds, tag_value_bytes=7),
-        **files,
+        tls_cert=file,
+        tls_key=file,
+        tls_client_ca=file,
+        token_file=file,
     )
     same = [each.name for each in fields(Settings) if getattr(settings, each.name) == getattr(Settings(), each.name)]
     assert not same, "each setting has a flag"

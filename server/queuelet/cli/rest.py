@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     examples="""
     queuelet rest :10002 --listen 127.0.0.1:8080
     queuelet rest queuelet-server.queuelet:10002 --tls-ca ca.crt --token-file token --listen 127.0.0.1:8080
+    queuelet rest :10002 --listen 127.0.0.1:8081 --read-only
     queuelet rest :10002 --serve-tls-cert tls.crt --serve-tls-key tls.key --listen :443
     """,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     metavar="ADDRESS",
     help="Address of the gateway; :port for all addresses.",
 )
+@click.option("--read-only", is_flag=True, help="Refuse calls that change anything, also on the console.")
 @click.option("-d", "--debug", is_flag=True, envvar="QREST_DEBUG", help="Log each response too.")
 @click.option(
     "--close-after",

@@ -173,6 +173,11 @@ http_timeout_option = click.option(
     help="Address of the console and the REST API; '' for none.",
 )
 @click.option(
+    "--http-read-only",
+    is_flag=True,
+    help="Refuse calls to the REST API that change anything, also from the console. gRPC is not affected.",
+)
+@click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
     metavar="FOLDER",

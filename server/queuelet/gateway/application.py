@@ -19,6 +19,7 @@ from queuelet.gateway.headers import add_headers
 from queuelet.gateway.protocol import GatewayProtocol
 from queuelet.rest.calls import Caller
 from queuelet.rest.handlers import RestHandlers, refused
+from queuelet.rest.read_only import ReadOnly
 from queuelet.rest.refusals import foreign, no_such_path, plain, wrong_verb
 from queuelet.web.connections import HttpConnections
 from queuelet.web.guard import refuse_web_pages
@@ -39,6 +40,7 @@ class GatewayPort(HttpPort):
         caller: Caller,
         connections: HttpConnections,
         bounds: Bounds,
+        read_only: bool = False,
         hosts: Collection[str] = (),
         origins: Collection[str] = (),
         shutdown_timeout: float = 1.0,
@@ -51,12 +53,15 @@ class GatewayPort(HttpPort):
             caller: makes and authorizes all calls.
             connections: limits connections.
             bounds: the limits on requests.
+            read_only: whether to refuse calls that change anything.
             hosts: names of this process, in addition to those that `web/guard.py` allows.
             origins: origins of other sites whose pages may use the port.
             shutdown_timeout: seconds that requests get at a shutdown.
             outermost: middlewares around all others.
             more: routes that only this process has.
         """
+        if read_only:
+            caller = ReadOnly(caller)
         console = ConsoleHandlers(caller, connections)
         super().__init__(
             [*_routes(caller, connections, bounds), *console.routes(), *more],
@@ -73,6 +78,8 @@ class GatewayPort(HttpPort):
             auto_decompress=False,
         )
         self.application.on_response_prepare.extend((add_headers, _allow_origin))
+        if read_only:
+            self.application.on_response_prepare.append(_say_read_only)
         self.application.on_shutdown.append(console.close)
 
 
@@ -124,6 +131,11 @@ def _cross_origin(origins: frozenset[str]) -> Middleware:
         )
 
     return answer
+
+
+async def _say_read_only(_: web.Request, response: web.StreamResponse) -> None:
+    """Let programs and the console know that calls that change anything are refused."""
+    response.headers["Queuelet-Access"] = "read-only"
 
 
 _ORIGIN = web.RequestKey("origin", str)

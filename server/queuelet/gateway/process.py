@@ -42,6 +42,9 @@ class GatewaySettings:
     listen: str = ":80"
     """The address of the gateway: `host:port`, or `:port` for all addresses."""
 
+    read_only: bool = False
+    """Whether to refuse calls that change anything."""
+
     debug: bool = False
     """Whether to log each response."""
 
@@ -92,6 +95,7 @@ class Gateway:
             caller=self._caller,
             connections=connections,
             bounds=bounds,
+            read_only=settings.read_only,
             hosts=settings.http_hosts,
             origins=settings.cors,
             shutdown_timeout=settings.close_after,

@@ -78,6 +78,9 @@ class Settings:
     http: str | None = None
     """The address of the gateway: the REST API. Empty for none; if None, `USUAL_HTTP` unless that port is taken."""
 
+    http_read_only: bool = False
+    """Whether the gateway refuses calls that change anything."""
+
     data_dir: Path | None = None
     """The folder of the Disk store; if None, there is no Disk store."""
 
@@ -180,6 +183,7 @@ class Server:
             caller=LocalCalls(endpoints),
             connections=gateway,
             bounds=bounds,
+            read_only=settings.http_read_only,
             hosts=settings.http_hosts,
             origins=settings.cors,
             shutdown_timeout=settings.grace,

@@ -86,6 +86,7 @@ async function read() {
     try {
       const response = await fetch("console/board", { cache: "no-cache", headers: headers() });
       note(response.status);
+      document.body.dataset.access = response.headers.get("Queuelet-Access") ?? "all";
       if (!response.ok) throw new Error(`HTTP ${response.status}`);
       board.load(await response.json());
       heard = Date.now();

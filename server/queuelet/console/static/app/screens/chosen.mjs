@@ -30,7 +30,7 @@ export function DeadBar(props) {
   const which = chosen(props);
   const many = picked.size ? `${count(picked.size)} selected` : filters.selector ? "all that match" : `all ${count(queue.dead)}`;
   const isSearch = filters.contains && !picked.size;
-  return html`<div class="pane bar">
+  return html`<div class="pane bar change">
     <button class=${`chip ${picked.size ? "primary" : ""}`} disabled=${isSearch} onClick=${() => openRedrive(queue, which, onDone)}>Redrive ${many}…</button>
     <button class="chip danger" disabled=${isSearch} onClick=${() => openPurge(queue, { ...which, states: ["dead"] }, onDone)}>Purge ${many}…</button>
     ${isSearch && html`<span class="small muted">Select messages, because a search in payloads cannot choose them.</span>`}</div>`;
@@ -39,5 +39,5 @@ export function DeadBar(props) {
 /** @param {Props} props */
 export function ReadyBar({ queue, state, picked, onDone }) {
   if (!picked.size) return null;
-  return html`<div class="pane bar"><button class="chip danger" onClick=${() => openPurge(queue, { ids: [...picked], states: [state] }, onDone)}>Purge ${count(picked.size)} selected…</button></div>`;
+  return html`<div class="pane bar change"><button class="chip danger" onClick=${() => openPurge(queue, { ids: [...picked], states: [state] }, onDone)}>Purge ${count(picked.size)} selected…</button></div>`;
 }

@@ -45,7 +45,7 @@ function Card({ label, dead }) {
   const seen = (groups ?? []).reduce((sum, each) => sum + each.count, 0);
   return html`<section class="card" aria-label=${queue.label}>
     <div class="pane bar dead-head"><a class="name" href=${href(["queues", queue.label], { tab: "dead" })}><${Name} label=${queue.label} /></a><span class="dead">${count(dead)}</span><span class="grow"></span>
-      <button class="chip" onClick=${() => openRedrive(queue, { all: true })}>Redrive all…</button>
+      <button class="chip change" onClick=${() => openRedrive(queue, { all: true })}>Redrive all…</button>
       <button class="chip danger" onClick=${() => openPurge(queue, { all: true, states: ["dead"] })}>Purge all…</button></div>
     ${error && html`<p class="error pane">${error}</p>`}
     ${(groups ?? []).map(({ reason, error: why, count: n, newest }) => html`<div class="reason"><span class="dead">${reason}</span><span class="grow">${why || html`<span class="z">no reason given</span>`}</span>
