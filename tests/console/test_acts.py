@@ -29,6 +29,7 @@ def dead(rpc: Rpc) -> Iterator[str]:
     rpc.delete_queue(name)
 
 
+@pytest.mark.need(27)
 def test_a_redrive_counts_first_and_then_reports_progress(open_page: OpenPage, dead: str, rpc: Rpc) -> None:
     page = open_page(f"#/queues/{dead}?tab=dead")
     page.get_by_role("button", name="Redrive all 30…").click()
@@ -44,6 +45,7 @@ def test_a_redrive_counts_first_and_then_reports_progress(open_page: OpenPage, d
     expect(tile(page, "Dead")).to_have_text("0")
 
 
+@pytest.mark.need(29, 31)
 def test_a_redrive_can_be_stopped_and_loses_nothing(open_page: OpenPage, dead: str, rpc: Rpc) -> None:
     page = open_page(f"#/queues/{dead}?tab=dead")
     page.get_by_role("button", name="Redrive all 30…").click()
@@ -58,6 +60,7 @@ def test_a_redrive_can_be_stopped_and_loses_nothing(open_page: OpenPage, dead: s
     assert counts.dead + counts.ready == 32
 
 
+@pytest.mark.need(29)
 def test_selected_dead_messages_alone_are_redriven(open_page: OpenPage, dead: str, rpc: Rpc) -> None:
     page = open_page(f"#/queues/{dead}?tab=dead")
     boxes = page.locator("table.messages tbody input[type=checkbox]")
@@ -70,6 +73,60 @@ def test_selected_dead_messages_alone_are_redriven(open_page: OpenPage, dead: st
     assert rpc.get_queue(dead).messages.dead == 28
 
 
+@pytest.fixture
+def two_regions(rpc: Rpc) -> Iterator[str]:
+    """A queue with 4 dead messages, of which 2 have region=eu."""
+    name = unique_name("regions")
+    rpc.new_queue(name, delivery=pb.DeliverySettings(max_deliveries=2))
+    for region in ("eu", "us") * 2:
+        rpc.add(name, f"sent to {region}".encode(), tags=[("region", region)])
+    die(rpc, name, "worker", "broken", most=4)
+    yield name
+    rpc.delete_queue(name)
+
+
+@pytest.mark.need(28)
+def test_a_filter_by_tags_chooses_what_is_redriven(open_page: OpenPage, two_regions: str, rpc: Rpc) -> None:
+    page = open_page(f"#/queues/{two_regions}?tab=dead")
+    page.get_by_role("searchbox", name="Select by tags").fill("region=eu")
+    page.get_by_role("button", name="Redrive all that match…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("2 messages would be made ready")
+    dialog.get_by_role("button", name="Redrive 2 messages").click()
+    expect(dialog).to_contain_text("2 of 2 are ready again. Done.")
+    assert rpc.get_queue(two_regions).messages == pb.MessageCounts(ready=2, dead=2)
+    assert {each.message.meta.tags[0].value for each in rpc.browse(two_regions, pb.MESSAGE_STATE_DEAD)} == {"us"}
+
+
+@pytest.mark.need(30)
+def test_dead_messages_that_a_search_finds_are_purged_alone(open_page: OpenPage, two_regions: str, rpc: Rpc) -> None:
+    page = open_page(f"#/queues/{two_regions}?tab=dead")
+    page.get_by_role("searchbox", name="Payload contains").fill("to us")
+    expect(page.locator("table.messages tbody tr")).to_have_count(2)
+    page.get_by_role("checkbox", name="Select all on this page").check()
+    page.get_by_role("button", name="Purge 2 selected…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Purge 2 messages").click()
+    expect(page.get_by_role("status").last).to_contain_text("2 messages")
+    assert {each.message.payload for each in rpc.browse(two_regions)} == {b"sent to eu"}
+
+
+@pytest.mark.need(22)
+def test_a_queue_of_an_object_is_not_deleted_here_but_by_the_command_that_is_shown(
+    open_page: OpenPage, rpc: Rpc
+) -> None:
+    name, owner = unique_name("owned"), pb.Owner(name="main/shop/orders")
+    declared = pb.QueueDeclaration(name=name, store=pb.Queue.MEMORY, limit=-1, owner=owner)
+    rpc.call("DeclareQueues", pb.DeclareQueuesRequest(queues=[declared]), pb.DeclareQueuesResponse)
+    page = open_page(f"#/queues/{name}?tab=settings")
+    expect(page.locator(".command code").first).to_have_text(
+        "kubectl --namespace shop delete queues.queuelet.dev orders"
+    )
+    expect(page.get_by_role("button", name="Delete queue")).to_have_count(0)
+    removal = pb.QueueRemoval(queue_id=name, owner=owner)
+    rpc.call("RemoveQueues", pb.RemoveQueuesRequest(queues=[removal]), pb.RemoveQueuesResponse)
+
+
+@pytest.mark.need(27, 32, 34)
 def test_a_purge_needs_the_name_and_says_the_count(open_page: OpenPage, dead: str, rpc: Rpc) -> None:
     page = open_page(f"#/queues/{dead}?tab=dead")
     page.get_by_role("button", name="Purge all 30…").click()
@@ -89,6 +146,7 @@ def test_a_purge_needs_the_name_and_says_the_count(open_page: OpenPage, dead: st
     assert (counts.dead, counts.ready) == (0, 2)
 
 
+@pytest.mark.need(32)
 def test_a_cancelled_purge_removes_nothing(open_page: OpenPage, dead: str, rpc: Rpc) -> None:
     page = open_page(f"#/queues/{dead}")
     page.get_by_role("button", name="Purge…").click()
@@ -110,6 +168,7 @@ def test_the_shown_command_purges_the_same(open_page: OpenPage, dead: str, rpc: 
     assert rpc.get_queue(dead).messages.dead == 0
 
 
+@pytest.mark.need(39)
 def test_a_message_is_added_with_tags_and_priority(open_page: OpenPage, dead: str, rpc: Rpc) -> None:
     page = open_page(f"#/queues/{dead}")
     page.get_by_role("button", name="Add message").click()
@@ -138,6 +197,7 @@ def test_a_refused_message_says_why(open_page: OpenPage, rpc: Rpc) -> None:
     rpc.delete_queue(name)
 
 
+@pytest.mark.need(33)
 def test_a_queue_is_created_and_deleted(open_page: OpenPage, rpc: Rpc) -> None:
     name = unique_name("new")
     page = open_page()
@@ -169,6 +229,7 @@ def test_a_bad_name_gets_the_servers_sentence(open_page: OpenPage, faults: objec
     expect(page.get_by_role("alert")).to_contain_text("name:")
 
 
+@pytest.mark.need(30)
 def test_dead_messages_of_all_queues_are_grouped_by_reason(open_page: OpenPage, dead: str) -> None:
     page = open_page("#/dead")
     section = page.get_by_role("region", name=dead)

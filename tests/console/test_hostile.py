@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 import pytest
@@ -43,6 +44,7 @@ def _refuse_alerts(page: Page) -> list[str]:
     return shown
 
 
+@pytest.mark.need(7, 8, 9, 11, 12)
 @pytest.mark.parametrize("kind", CORPUS)
 def test_a_hostile_text_is_only_text_in_every_field(open_page: OpenPage, rpc: Rpc, kind: str) -> None:
     text = CORPUS[kind]
@@ -74,6 +76,30 @@ def test_a_hostile_text_is_only_text_in_every_field(open_page: OpenPage, rpc: Rp
     rpc.delete_queue(name)
 
 
+@pytest.mark.need(10)
+@pytest.mark.parametrize("kind", CORPUS)
+def test_what_a_consumer_calls_itself_is_only_text(open_page: OpenPage, rpc: Rpc, kind: str) -> None:
+    text = CORPUS[kind]
+    name = unique_name("consumer")
+    rpc.new_queue(name)
+    stream = rpc.consume(name, credit=1, consumer=text)
+    page = open_page(f"#/queues/{name}?tab=consumers")
+    alerts = _refuse_alerts(page)
+    first = page.locator(".wide tbody td").first
+    expect(first).to_be_visible()
+    assert first.evaluate("(cell) => cell.textContent") == text
+    with page.expect_response(re.compile("messages:tail")):
+        open_tab(page, "Live tail")
+    rpc.add(name, text.encode())
+    leased = page.get_by_role("log", name="Events").locator(":scope > div").first
+    expect(leased).to_contain_text("leased")
+    assert text in str(leased.evaluate("(line) => line.textContent"))
+    assert not alerts
+    assert page.evaluate("document.querySelectorAll('main script, main iframe, main style, main img').length") == 0
+    stream.cancel()
+    rpc.delete_queue(name)
+
+
 PAYLOADS = {
     "numbers that a double cannot hold": (
         b'{"a": 9223372036854775807, "b": 0.1000000000000000055511151231257827, "c": 1e400, "d": -0}',
@@ -90,6 +116,7 @@ PAYLOADS = {
 }
 
 
+@pytest.mark.need(37, 38)
 @pytest.mark.parametrize("kind", PAYLOADS)
 def test_any_payload_is_shown_as_it_is(open_page: OpenPage, rpc: Rpc, kind: str) -> None:
     data, parts = PAYLOADS[kind]

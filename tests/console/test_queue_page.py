@@ -39,6 +39,7 @@ def _list(page: Page) -> list[str]:
     return page.locator("table.messages tbody tr").all_inner_texts()
 
 
+@pytest.mark.need(36)
 def test_messages_of_every_state_are_shown(open_page: OpenPage, orders: str) -> None:
     page = open_page(f"#/queues/{orders}")
     rows = page.locator("table.messages tbody tr")
@@ -55,6 +56,7 @@ def test_messages_of_every_state_are_shown(open_page: OpenPage, orders: str) -> 
     expect(rows.nth(1)).to_contain_text(f"max deliveries{GATEWAY}2")
 
 
+@pytest.mark.need(35)
 def test_looking_changes_nothing(open_page: OpenPage, orders: str, rpc: Rpc) -> None:
     before = rpc.get_queue(orders).messages
     page = open_page(f"#/queues/{orders}")
@@ -66,6 +68,7 @@ def test_looking_changes_nothing(open_page: OpenPage, orders: str, rpc: Rpc) -> 
     assert all(each.count < 2 for each in rpc.browse(orders, pb.MESSAGE_STATE_LEASED))
 
 
+@pytest.mark.need(37)
 def test_a_message_has_its_payload_exactly_and_its_tries(open_page: OpenPage, orders: str) -> None:
     page = open_page(f"#/queues/{orders}?tab=dead")
     page.locator("table.messages tbody a").nth(1).click()
@@ -77,6 +80,24 @@ def test_a_message_has_its_payload_exactly_and_its_tries(open_page: OpenPage, or
     expect(drawer.locator(".try").first).to_contain_text(f"worker-3 gave it back: {GATEWAY}")
 
 
+@pytest.mark.need(42)
+def test_the_newest_try_comes_first(open_page: OpenPage, rpc: Rpc) -> None:
+    name = unique_name("tries")
+    rpc.new_queue(name, delivery=pb.DeliverySettings(max_deliveries=2))
+    rpc.add(name)
+    for reason in ("the first error", "the last error"):
+        rpc.nack(name, rpc.receive(name, 1)[0].token, reason=reason)
+    page = open_page(f"#/queues/{name}?tab=dead")
+    expect(page.locator("table.messages tbody tr")).to_contain_text("the last error")
+    page.locator("table.messages tbody a").first.click()
+    tries = page.get_by_role("complementary", name="Message").locator(".try")
+    expect(tries).to_have_count(2)
+    expect(tries.first).to_contain_text("the last error")
+    expect(tries.last).to_contain_text("the first error")
+    rpc.delete_queue(name)
+
+
+@pytest.mark.need(42)
 def test_a_payload_is_json_text_or_hex_and_the_choice_is_remembered(open_page: OpenPage, orders: str) -> None:
     page = open_page(f"#/queues/{orders}?tab=dead")
     page.locator("table.messages tbody a").first.click()
@@ -103,6 +124,7 @@ def test_pages_keep_their_place_while_numbers_move(open_page: OpenPage, orders: 
     expect(rows.first).to_contain_text("one more")
 
 
+@pytest.mark.need(40, 41)
 def test_payloads_are_searched_and_tags_selected(open_page: OpenPage, orders: str) -> None:
     page = open_page(f"#/queues/{orders}")
     rows = page.locator("table.messages tbody tr")
@@ -113,6 +135,20 @@ def test_payloads_are_searched_and_tags_selected(open_page: OpenPage, orders: st
     expect(rows).to_have_count(30)
     page.get_by_role("searchbox", name="Select by tags").fill("region=(")
     expect(page.get_by_role("alert")).to_contain_text("selector")
+
+
+@pytest.mark.need(40)
+def test_a_search_that_has_not_read_everything_says_so(open_page: OpenPage, orders: str) -> None:
+    page = open_page(f"#/queues/{orders}")
+    expect(page.locator("table.messages tbody tr")).to_have_count(50)
+    # As if the messages were so many that the server reads only a part of them for each page.
+    page.route(re.compile(r"contains=absent"), lambda route: route.fulfill(json={"next_page_token": "1"}))
+    page.get_by_role("searchbox", name="Payload contains").fill("absent")
+    expect(page.locator(".empty")).to_have_text("Nothing so far. Next searches on.")
+    page.unroute(re.compile(r"contains=absent"))
+    page.route(re.compile(r"contains=absent"), lambda route: route.fulfill(json={}))
+    page.get_by_role("button", name="Next", exact=True).click()
+    expect(page.locator(".empty")).to_have_text("No message matches.")
 
 
 def test_a_message_that_left_meanwhile_is_said_to_be_gone(open_page: OpenPage, orders: str, rpc: Rpc) -> None:
@@ -173,6 +209,7 @@ def test_the_tail_shows_what_happens_and_can_be_paused(open_page: OpenPage, orde
     expect(log).not_to_contain_text("not seen")
 
 
+@pytest.mark.need(14)
 def test_the_history_is_drawn(open_page: OpenPage, orders: str) -> None:
     page = open_page(f"#/queues/{orders}")
     expect(

@@ -92,7 +92,7 @@ export function Messages({ queue, state, message }) {
       <${Heads} state=${state} list=${list} picked=${picked} onAll=${setPicked} />
       <tbody>${list.map((each, i) => html`<${Line} key=${each.message.meta.id} each=${each} state=${state} isOpen=${each.message.meta.id === message} isActive=${i === at}
         isPicked=${picked.has(each.message.meta.id)} onPick=${pick} onActive=${() => setActive(i)} />`)}</tbody></table>`}
-    ${!list.length && !page.error && html`<div class="empty">${page.isLoading ? "Reading…" : contains || selector ? "No message matches." : `No ${state} messages.`}</div>`}
+    ${!list.length && !page.error && html`<div class="empty">${page.isLoading ? "Reading…" : page.next ? "Nothing so far. Next searches on." : contains || selector ? "No message matches." : `No ${state} messages.`}</div>`}
     <${Pages} queue=${queue} state=${state} page=${page} tokens=${tokens} onTokens=${setTokens} onReload=${reload} />`;
 }
 
