@@ -597,6 +597,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
 }
 
 
+@pytest.mark.need(54)
 @pytest.mark.parametrize(("values", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_a_value_is_refused_with_its_name(values: Object, sentence: str) -> None:
     with pytest.raises(HelmError) as refused:

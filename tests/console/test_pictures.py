@@ -56,6 +56,7 @@ SCREENS: dict[str, tuple[str, str, Callable[[Page], None]]] = {
 }
 
 
+@pytest.mark.need(14)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1280", "390"])
 def test_everybody_can_read_each_screen(

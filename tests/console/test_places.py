@@ -25,6 +25,7 @@ def prefixed(server: ServerProcess, tmp_path: Path) -> Iterator[str]:
         yield proxy.url
 
 
+@pytest.mark.need(43)
 def test_the_console_works_behind_a_prefix(browser: Browser, prefixed: str, faults: Faults, rpc: Rpc) -> None:
     faults.base = prefixed
     context = browser.new_context()
@@ -46,6 +47,7 @@ def test_the_console_works_behind_a_prefix(browser: Browser, prefixed: str, faul
     rpc.delete_queue(name)
 
 
+@pytest.mark.need(16, 50, 51)
 def test_eight_tabs_share_one_stream_and_another_takes_over(open_page: OpenPage, rpc: Rpc) -> None:
     first = open_page()
     streams: list[str] = []

@@ -57,6 +57,7 @@ TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimation
 """Until a scroll that has begun is drawn: the rows are drawn in the frame after the scroll's event."""
 
 
+@pytest.mark.need(2, 4, 56)
 def test_ten_thousand_queues_are_one_list(open_page: OpenPage, crowded: ServerProcess) -> None:
     page = open_page("#/queues")
     expect(page.locator(".fact b").first).to_have_text("10,000")
@@ -90,6 +91,7 @@ def test_every_row_can_be_reached_by_scrolling(open_page: OpenPage) -> None:
     assert len(seen) == 200
 
 
+@pytest.mark.need(55, 56)
 def test_the_end_of_a_long_list_is_keys_away(open_page: OpenPage) -> None:
     page = open_page("#/queues?filter=team=t7")
     expect(page.locator("table.queues")).to_have_attribute("aria-rowcount", "201")
@@ -101,6 +103,7 @@ def test_the_end_of_a_long_list_is_keys_away(open_page: OpenPage) -> None:
     expect(focused).to_be_in_viewport()
 
 
+@pytest.mark.need(1)
 def test_a_page_loads_little_at_the_start(open_page: OpenPage) -> None:
     page = open_page("")
     expect(names(page).first).to_be_visible()

@@ -65,6 +65,7 @@ def test_the_document_is_served_as_it_is_committed(rest: Rest) -> None:
     assert answer.body == OPENAPI.read_bytes()
 
 
+@pytest.mark.need(15)
 def test_the_page_has_a_strict_policy(rest: Rest) -> None:
     answer = rest.ask("GET", "/api/")
     assert answer.headers["Content-Security-Policy"] == POLICY
@@ -105,6 +106,7 @@ def test_it_shows_every_operation(server: ServerProcess, open_page: OpenPage) ->
             assert page.locator(f"[id='operations-{tag}-{operation}']").count() == 1, operation
 
 
+@pytest.mark.need(15)
 @pytest.mark.timeout(300)
 def test_every_operation_opens_without_a_complaint(server: ServerProcess, open_page: OpenPage) -> None:
     # One of each subject, and all of them in a soak, because each takes a second.
@@ -116,6 +118,7 @@ def test_every_operation_opens_without_a_complaint(server: ServerProcess, open_p
             block.locator(".opblock-summary-control").click()
 
 
+@pytest.mark.need(15)
 def test_an_operation_is_executed_with_its_example(
     server: ServerProcess, rest: Rest, open_page: OpenPage, queue: str
 ) -> None:
@@ -137,6 +140,7 @@ def test_a_refused_request_shows_the_error(server: ServerProcess, open_page: Ope
     assert "is empty" in json.loads(body)["error"]
 
 
+@pytest.mark.need(44)
 def test_it_works_below_any_prefix(server: ServerProcess, open_page: OpenPage, queue: str, tmp_path: Path) -> None:
     if reason := why_no_proxy():
         pytest.skip(reason)

@@ -270,6 +270,7 @@ def test_pages_of_cut_payloads_have_many_large_messages(rpc: Rpc, orders: str) -
     assert {each.payload_size for each in empty} == {3 * MIB}
 
 
+@pytest.mark.need(18)
 @pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
 def test_a_search_through_very_many_bytes_ends_early_with_a_page_token(
     rpc: Rpc, orders: str, *, descending: bool
@@ -285,6 +286,7 @@ def test_a_search_through_very_many_bytes_ends_early_with_a_page_token(
     assert payloads(found) == [b"02"]
 
 
+@pytest.mark.need(18)
 def test_a_search_through_very_many_messages_in_other_states_ends_early_with_a_page_token(
     rpc: Rpc, orders: str
 ) -> None:
@@ -302,6 +304,7 @@ def test_a_search_through_very_many_messages_in_other_states_ends_early_with_a_p
 # By content and ID
 
 
+@pytest.mark.need(17, 40)
 def test_contains_finds_plain_text_in_payloads_only(rpc: Rpc, orders: str) -> None:
     rpc.add(orders, b"a+b", tags=[("key", "other")])
     rpc.add(orders, "käse".encode())

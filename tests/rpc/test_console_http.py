@@ -24,6 +24,7 @@ def rest(server: ServerProcess) -> Rest:
     return Rest(server.rest_url)
 
 
+@pytest.mark.need(13)
 def test_the_page_allows_only_its_own_scripts(rest: Rest) -> None:
     answer = rest.ask("GET", "/")
     assert answer.status == 200
@@ -91,6 +92,7 @@ def _live(rest: Rest) -> str:
     return f"/console/live?board={board['board']}&since={board['number']}"
 
 
+@pytest.mark.need(52)
 def test_changes_come_as_frames(rest: Rest, rpc: Rpc) -> None:
     name = unique_name("frames")
     with rest.open("GET", _live(rest)) as stream:
@@ -146,6 +148,7 @@ def guarded(tmp_path: Path) -> Iterator[ServerProcess]:
         assert process.stop() == 0
 
 
+@pytest.mark.need(46, 47)
 def test_numbers_need_the_token_and_files_do_not(guarded: ServerProcess) -> None:
     rest = Rest(guarded.rest_url)
     assert rest.ask("GET", "/").status == 200

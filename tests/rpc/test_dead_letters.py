@@ -164,6 +164,7 @@ def test_redrive_makes_all_dead_messages_ready_again(rpc: Rpc, dead: str) -> Non
     assert rpc.stats(dead).redriven == 5
 
 
+@pytest.mark.need(28)
 def test_redrive_by_id_and_by_tag(rpc: Rpc, dead: str) -> None:
     messages = [each.message for each in rpc.browse(dead)]
     *_, last = rpc.redrive(dead, ids=[messages[3].meta.id, "6f9c0000-1111-4222-8333-444455556666"])
@@ -208,6 +209,7 @@ def many_dead(rpc: Rpc, count: int) -> str:
     return queue
 
 
+@pytest.mark.need(29)
 def test_redrive_keeps_to_its_rate_and_reports_its_progress(rpc: Rpc) -> None:
     queue = many_dead(rpc, 60)
     began = time.monotonic()
@@ -221,6 +223,7 @@ def test_redrive_keeps_to_its_rate_and_reports_its_progress(rpc: Rpc) -> None:
     rpc.delete_queue(queue)
 
 
+@pytest.mark.need(31)
 def test_redrive_stops_when_its_stream_does(rpc: Rpc) -> None:
     queue = many_dead(rpc, 1_000)
     request = pb.RedriveRequest(queue_id=queue, all=True, rate=20)

@@ -131,6 +131,7 @@ async def test_the_client_returns_consumers_as_values(client: Client, name: str)
         assert (found.waiting_for_space, found.other_leases) == (0, 0)
 
 
+@pytest.mark.need(10)
 def test_the_command_prints_a_table_or_json(rpc: Rpc, cli: Cli, name: str) -> None:
     assert "There are no consumers" in cli("consumers", name, "-o", "table").out.decode()
     rpc.add(name)

@@ -327,6 +327,7 @@ def test_an_endless_stream_is_no_single_response(rest: Rest) -> None:
     assert (answer.status, answer.json["facts"]) == (400, {"field": "Accept"})
 
 
+@pytest.mark.need(31)
 def test_a_redrive_stops_when_its_client_leaves(rest: Rest, dead: str) -> None:
     with rest.open("POST", f"{dead}/messages:redrive", {"all": True, "rate": 2}) as response:
         next(events(response))
@@ -459,6 +460,7 @@ def test_pages_of_an_origin_that_is_allowed_may_use_it() -> None:
 # Ports and tokens
 
 
+@pytest.mark.need(47)
 def test_the_token_is_needed_on_every_route(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret\n")

@@ -84,12 +84,14 @@ def test_an_invalid_selector_is_refused_with_the_place_and_a_remedy(text: str) -
     assert refused.value.facts["field"] == "selector"
 
 
+@pytest.mark.need(17)
 @given(st.text(alphabet="ab=!,() in", max_size=20))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidArgument):
         parse_selector(text)(TAGS)
 
 
+@pytest.mark.need(18)
 def test_requirements_and_characters_are_bounded() -> None:
     """Each requirement is checked against the tags of every queue or message."""
     parse_selector(",".join(["!a"] * 64))

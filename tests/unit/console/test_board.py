@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -157,6 +158,7 @@ def test_text_is_sent_as_it_is() -> None:
     assert frame["queues"][0][2] == "naïve-\u2028-<script>"
 
 
+@pytest.mark.need(3)
 def test_ten_thousand_queues_that_all_changed_make_a_frame_of_less_than_a_mebibyte() -> None:
     board = Board("b")
     for i in range(10_000):

@@ -89,6 +89,7 @@ async def test_the_watch_ends_after_the_last_reader_has_left() -> None:
     await feed.close()
 
 
+@pytest.mark.need(16)
 async def test_many_readers_share_one_watch_and_the_same_bytes() -> None:
     source = FakeSource()
     feed = _feed(source)

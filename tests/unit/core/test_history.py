@@ -110,6 +110,7 @@ def check_counted(histories: Histories) -> None:
     assert histories._points_used == sum(history.points_size for history in of_queue)  # noqa: SLF001  # as above
 
 
+@pytest.mark.need(5)
 def test_a_queue_that_never_changes_costs_nothing() -> None:
     histories = make()
     assert histories.is_current(QUEUE, 0)
@@ -178,6 +179,7 @@ def test_a_queue_that_changes_all_the_time_takes_little_memory() -> None:
     assert histories.used < 20_000
 
 
+@pytest.mark.need(6)
 def test_past_the_limit_steps_become_longer_and_shorter_again_when_there_is_room() -> None:
     limit = 10 * (STILL_BYTES + LEVELS_BYTES + 1_000)
     histories = make(limit)
@@ -196,6 +198,7 @@ def test_past_the_limit_steps_become_longer_and_shorter_again_when_there_is_room
     assert histories.factor == 1
 
 
+@pytest.mark.need(6)
 def test_with_too_many_queues_the_memory_is_bounded_and_the_others_have_their_present_numbers_only() -> None:
     limit = 20 * STILL_BYTES + 5 * LEVELS_BYTES
     histories = make(limit)

@@ -142,6 +142,7 @@ async def test_a_defect_is_500_without_its_text() -> None:
 # Streams
 
 
+@pytest.mark.need(52)
 async def test_a_silent_stream_sends_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "SILENCE", 0.01)
     may_end = asyncio.Event()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import pytest
+
 from queuelet.clock import now_ns
 from queuelet.core.history import Histories
 from queuelet.core.manager import Manager
@@ -134,6 +136,7 @@ async def test_without_memory_the_present_numbers_are_the_history() -> None:
     assert steps(response)[0] >= NOW
 
 
+@pytest.mark.need(5)
 async def test_many_queues_are_recorded_in_time_slices() -> None:
     recorded = Recorded(limit=1 << 30)
     await recorded.sampler.record(NOW)
