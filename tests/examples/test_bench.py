@@ -73,7 +73,7 @@ def test_all_messages_of_the_full_cycle_are_handled_and_acknowledged_in_every_sy
     cases = ("--only", "memory-default", "disk-default", "alone-memory")
     command = [sys.executable, "-m", "bench", "cycle", *cases, "--rounds", "1", "--seconds", "0.02"]
     done = subprocess.run(
-        [*command, "--json", str(figures)], check=True, cwd=ROOT, capture_output=True, text=True, timeout=170
+        [*command, "--json", str(figures)], check=True, cwd=ROOT, capture_output=True, text=True, timeout=patient(170)
     )
     assert "failed" not in done.stderr
     assert "time: put / grpc.aio Add" in done.stdout
