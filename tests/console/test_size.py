@@ -77,7 +77,6 @@ def test_ten_thousand_queues_are_one_list(open_page: OpenPage, crowded: ServerPr
     expect(names(page).first).to_have_text("team-7.queue-00007")
 
 
-<<<<<<< ours
 def test_a_plain_table_has_a_hundred_queues_at_a_time(open_page: OpenPage) -> None:
     page = open_page("#/queues?view=plain&sort=-name")
     caption = page.locator("table.plain caption")
@@ -91,8 +90,6 @@ def test_a_plain_table_has_a_hundred_queues_at_a_time(open_page: OpenPage) -> No
 
 
 @pytest.mark.need(4)
-=======
->>>>>>> theirs
 def test_every_row_can_be_reached_by_scrolling(open_page: OpenPage) -> None:
     page = open_page("#/queues?filter=team=t7")
     expect(page.locator("table.queues")).to_have_attribute("aria-rowcount", "201")

@@ -841,16 +841,11 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
     flags = [f"--{flag.replace('_', '-')}={path}" for flag, path in files.items()]
     flags += [f"--max-{flag.replace('_', '-')}={value}" for flag, value in bounds.items()]
     more = ["--listen=:1", "--metrics=:2", "-d", "--grace=3", "--memory-watermark=4Mi", "--quit-from-anywhere"]
-<<<<<<< ours
     more += [f"--data-dir={tmp_path}", "--http-hosts=a.example.com", "--http-hosts=b.example.com"]
     more += ["--metrics-tag=team", "--metrics-tag=tier", "--http=:3", "--http-read-only"]
     more += ["--cors=https://a.example.com"]
     more += ["--no-console", "--hide-payloads", f"--queue-objects={tmp_path}", "--queue-objects-class=fast"]
     more += ["--queue-objects-namespace=shop", "--queue-objects-namespace=mail"]
-=======
-    more += [f"--data-dir={tmp_path}", "--http-hosts=a.example.com", "--http-hosts=b.example.com", "--http-read-only"]
-    more += ["--metrics-tag=team", "--metrics-tag=tier", "--http=:3", "--cors=https://a.example.com"]
->>>>>>> theirs
     assert run(["server", *flags, *more, "--max-tag-value-bytes=7"]) == 0
     (settings,) = started_with
     assert settings == Settings(
