@@ -39,7 +39,7 @@ async def closed_under(server: ServerProcess, queue: str, *, at_work: bool) -> C
 
 
 @pytest.mark.parametrize("at_work", [False, True], ids=["idle", "at work"])
-async def test_a_client_that_is_closed_under_a_consumer_ends_whoever_waits_for_it(
+async def test_a_client_that_is_closed_under_a_consumer_ends_the_calls_that_wait_for_it(
     client: Client,
     server: ServerProcess,
     queue: str,

@@ -110,7 +110,7 @@ async def test_c41_a_call_that_may_not_be_repeated_raises_that_the_server_is_awa
             await client.pop(name)
 
 
-async def test_cx1_every_listener_is_called_until_it_leaves_and_a_failing_one_harms_nobody(servers: Servers) -> None:
+async def test_cx1_every_listener_is_called_until_it_leaves_and_a_failing_one_harms_no_other(servers: Servers) -> None:
     heard, left = Heard(), Heard()
 
     def fail(state: ConnectionState) -> None:

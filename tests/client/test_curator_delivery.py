@@ -90,7 +90,7 @@ async def test_c10_what_is_popped_is_gone_whatever_becomes_of_its_work(client: C
     assert (messages.ready, messages.leased) == (0, 0)
 
 
-async def test_c11_an_item_is_removed_only_after_its_work_and_nobody_else_has_it_meanwhile(
+async def test_c11_an_item_is_removed_only_after_its_work_and_no_other_consumer_has_it_meanwhile(
     client: Client, queue: str
 ) -> None:
     await client.add(queue, b"x")
@@ -129,9 +129,7 @@ async def test_c11_an_item_that_is_iterated_over_when_the_work_is_cut_off_comes_
     assert (await client.pop(queue, wait=30)).payload == b"x"
 
 
-async def test_c11_an_item_whose_work_fails_where_nobody_holds_the_consumer_comes_again(
-    client: Client, queue: str
-) -> None:
+async def test_c11_an_item_whose_work_fails_outside_of_an_async_with_is_redelivered(client: Client, queue: str) -> None:
     """Without `async with`, an iterator only notices that its loop was left, but not why."""
     await client.add(queue, b"x")
     messages = aiter(Consumer(client, queue))
@@ -315,7 +313,7 @@ async def test_cx7_an_item_that_cannot_be_read_is_kept_among_the_dead_with_the_r
     assert "cannot be read" in dead.tries[0].reason
 
 
-async def test_cx9_whoever_is_overtaken_has_the_smaller_token_and_cannot_acknowledge(
+async def test_cx9_a_consumer_that_is_overtaken_has_the_smaller_token_and_cannot_acknowledge(
     client: Client, queue: str
 ) -> None:
     await client.add(queue, b"x")

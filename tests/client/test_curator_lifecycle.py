@@ -49,13 +49,13 @@ async def test_c02_declaring_a_queue_that_is_there_leaves_it_as_it_is(client: Cl
     assert result.queue.messages.ready == 1
 
 
-async def test_c02_a_queue_that_nobody_made_is_refused_and_not_made_by_mistake(client: Client) -> None:
+async def test_c02_a_queue_that_does_not_exist_is_refused_and_not_made_by_mistake(client: Client) -> None:
     """This is on purpose, because a misspelt name would be a queue without consumers."""
-    async with Producer(client, "nobody-made-it") as producer:
+    async with Producer(client, "never-created") as producer:
         with pytest.raises(QueueNotFound):
             await producer.put(b"x")
     with pytest.raises(QueueNotFound):
-        await Consumer(client, "nobody-made-it", ignore).run()
+        await Consumer(client, "never-created", ignore).run()
 
 
 async def test_c03_a_producer_alone_takes_nothing(client: Client, queue: str) -> None:

@@ -72,7 +72,9 @@ async def test_c24_a_put_on_a_full_queue_waits_until_there_is_room(client: Clien
     assert (await client.pop(small)).payload == b"2"
 
 
-async def test_c25_a_queue_never_holds_more_than_its_limit_whoever_puts(client: Client, server: ServerProcess) -> None:
+async def test_c25_a_queue_never_holds_more_than_its_limit_however_many_put(
+    client: Client, server: ServerProcess
+) -> None:
     """Four clients put 1,000 messages each, as fast as they can, while the limit is checked."""
     name = (await client.new_queue(name=unique_name(), limit=LIMIT)).name
     handled: list[bytes] = []

@@ -20,7 +20,7 @@ async def pop_with_a_wait(client: Client, queue: str) -> Message:
     return await client.pop(queue, wait=0.05)
 
 
-async def test_c33_what_is_offered_is_taken_by_whoever_comes_first_in_order(
+async def test_c33_what_is_offered_is_taken_in_order_by_the_consumer_that_comes_first(
     client: Client, server: ServerProcess, queue: str
 ) -> None:
     """This holds for all 256 byte values, and for another connection."""

@@ -36,7 +36,7 @@ async def test_what_returns_a_coroutine_is_no_handler_of_a_blocking_consumer(
     client: Client, queue: str, server: ServerProcess
 ) -> None:
     async def handle(_: Received[bytes]) -> None:
-        raise AssertionError("nobody awaits this")
+        raise AssertionError("this must not be awaited")
 
     async with Producer(client, queue) as producer:
         await producer.put(b"1")

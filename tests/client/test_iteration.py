@@ -16,7 +16,7 @@ async def is_done(consumer: Consumer[bytes]) -> bool:
     return consumer.done == 1
 
 
-async def test_whoever_asks_may_give_up_and_ask_again_and_no_message_is_lost(client: Client, queue: str) -> None:
+async def test_a_reader_may_give_up_and_ask_again_and_no_message_is_lost(client: Client, queue: str) -> None:
     numbers = [b"%d" % number for number in range(200)]
     taken: list[bytes] = []
 

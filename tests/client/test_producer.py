@@ -316,7 +316,7 @@ async def tokenless(server: ServerProcess, tmp_path: Path) -> AsyncIterator[Clie
         yield client
 
 
-async def test_an_error_that_nobody_foresaw_is_the_outcome_of_all_that_is_here(tokenless: Client) -> None:
+async def test_an_unforeseen_error_is_the_outcome_of_all_that_is_here(tokenless: Client) -> None:
     producer = await Producer(tokenless, "orders", timeout=None, close_timeout=None).__aenter__()
     asked_after, also, _ = [await producer.send(b"x") for _ in range(3)]
     for each in (asked_after, also):
@@ -329,7 +329,7 @@ async def test_an_error_that_nobody_foresaw_is_the_outcome_of_all_that_is_here(t
         await producer.__aexit__(None, None, None)
 
 
-async def test_an_error_that_nobody_foresaw_is_the_outcome_of_one_put(tokenless: Client) -> None:
+async def test_an_unforeseen_error_is_the_outcome_of_one_put(tokenless: Client) -> None:
     async with Producer(tokenless, "orders", timeout=None, close_timeout=None) as producer:
         with pytest.raises(QueueletError, match="unexpected error: FileNotFoundError"):
             await producer.put(b"x")

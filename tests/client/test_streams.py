@@ -86,7 +86,7 @@ async def test_an_exclusive_consumer_hands_nothing_back(client: Client, queue: s
     assert (await client.stats(queue)).redelivered == 0
 
 
-async def test_messages_that_nobody_asks_for_go_back(client: Client, queue: str) -> None:
+async def test_messages_that_are_not_asked_for_go_back(client: Client, queue: str) -> None:
     await put(client, queue, b"1", b"2")
 
     async def is_back() -> bool:

@@ -94,7 +94,7 @@ REFUSED_OBJECTS: dict[str, tuple[Object, str]] = {
     "a spec that is a list": ({**queue_object(), "spec": []}, 'spec in body must be of type object: "array"'),
     "a name with a capital": (queue_object("Orders"), "a lowercase RFC 1123 subdomain must consist of"),
     "a name of 254 letters": (queue_object("a" * 254), "must be no more than 253"),
-    "another field beside the spec": ({**queue_object(), "queue": {}}, 'unknown field "queue"'),
+    "another field next to the spec": ({**queue_object(), "queue": {}}, 'unknown field "queue"'),
 }
 
 TAKEN: dict[str, Object] = {

@@ -292,7 +292,7 @@ def test_a_queue_edited_by_hand_is_repaired_within_a_second(kube: KubeQueues, rp
     assert kube.get() == before, "the status was true before and after"
 
 
-def test_a_queue_deleted_by_hand_is_made_anew_within_a_second(kube: KubeQueues, rpc: Rpc) -> None:
+def test_a_queue_deleted_by_hand_is_created_again_within_a_second(kube: KubeQueues, rpc: Rpc) -> None:
     kube.create(limit=3)
     before = kube.wait_ready()
     name = kube.server_name("orders")

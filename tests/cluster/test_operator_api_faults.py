@@ -195,7 +195,7 @@ def test_a_watch_that_stutters_is_no_trouble(faulty: FaultyApi, behind: Operator
 
 
 @pytest.mark.skipif(os.environ.get("QUEUELET_SOAK") != "1", reason="it takes more than a minute: QUEUELET_SOAK=1")
-def test_a_watch_that_fell_silent_is_begun_anew(
+def test_a_watch_that_fell_silent_is_begun_again(
     faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass
 ) -> None:
     faulty.hold_watches()
@@ -282,7 +282,7 @@ def test_what_it_asks_for_a_deletion_may_fail_too(
     assert not is_there(rpc, name)
 
 
-def test_an_event_that_cannot_be_posted_is_in_nobodys_way(
+def test_an_event_that_cannot_be_posted_holds_nothing_up(
     faulty: FaultyApi, behind: OperatorProcess, kube: QueuesOfAClass, rpc: Rpc
 ) -> None:
     faulty.refuse("post", "/events$", 500, times=EVERY)

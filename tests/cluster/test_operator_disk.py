@@ -487,7 +487,7 @@ def test_a_disk_that_fails_for_a_moment_is_no_news(apart: Apart, kube: KubeQueue
         faulty_disk.fail(queue)
         eventually(lambda: bool(problems(operator)), "the operator knows")
         faulty_disk.heal()
-        eventually(lambda: not problems(operator), "it is over")
+        eventually(lambda: not problems(operator), "the problem has ended")
         settled(operator)
         assert writes.so_far() == 0
         assert server.get_queue(queue).meta.id == before["status"]["queueID"]

@@ -41,7 +41,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
         # The next operator starts while this one works, because most of its start is spent on imports.
         running = [launch(), launch()]
         for _ in range(KILLS):
-            leader = whoever_leads(running)
+            leader = current_leader(running)
             # Each operator leads while Queues change, independent of the time of its start.
             turns.release(CHANGES_PER_KILL)
             # At a random time of its work, which begins with the work that the previous operator left.
@@ -51,7 +51,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
             running.append(launch())
         people.join()
         # The last operator to stop releases the Lease.
-        leader = whoever_leads(running)
+        leader = current_leader(running)
         for each in sorted(running, key=lambda each: each is leader):
             if each.is_running:
                 each.stop()
@@ -79,7 +79,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
         assert "annotations" not in body["metadata"]
 
 
-def whoever_leads(running: list[OperatorProcess]) -> OperatorProcess:
+def current_leader(running: list[OperatorProcess]) -> OperatorProcess:
     """Return the operator that leads, once one does."""
     eventually(lambda: any(each.log("leading") for each in running), "one of them leads")
     return next(each for each in running if each.log("leading"))

@@ -247,7 +247,7 @@ def test_a_pipeline_asks_for_a_look_and_waits_for_the_result(
         assert verdicts(kube.get()) == CURRENT
 
 
-def test_a_deletion_that_nobody_carries_out_is_terminating_and_can_be_ended_by_hand(
+def test_a_deletion_that_no_operator_carries_out_is_terminating_and_can_be_ended_by_hand(
     kube: QueuesOfAClass, own_operator: OperatorProcess, own_server: ServerProcess, kubectl: Kubectl
 ) -> None:
     """By the command of docs/operator.md."""

@@ -324,7 +324,7 @@ def test_a_lease_taken_by_hand_is_given_up(operators: Operators, kube: QueuesOfA
     assert lease_of(api, kube.namespace)["holderIdentity"] == "somebody-else"
 
 
-def test_a_lease_that_is_deleted_is_made_anew(operators: Operators, kube: QueuesOfAClass, api: Api) -> None:
+def test_a_lease_that_is_deleted_is_created_again(operators: Operators, kube: QueuesOfAClass, api: Api) -> None:
     leader = operators.launch(*WIDE)
     api.delete(f"/apis/coordination.k8s.io/v1/namespaces/{kube.namespace}/leases/queuelet-operator")
 

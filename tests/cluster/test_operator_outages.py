@@ -258,7 +258,7 @@ def test_a_paused_queue_reports_an_outage_and_that_its_messages_are_lost(
             assert not is_ready(lost)
             assert "messages" not in lost["status"]
             assert "5 ready" in kube.wait_event("ServerStateLost")["message"]
-            assert not names(server.address), "nothing is made anew"
+            assert not names(server.address), "nothing is created again"
             kube.annotate(paused=None)
             assert kube.wait_ready()["status"]["messages"]["total"] == 0
 
@@ -278,7 +278,7 @@ def test_two_classes_are_served_by_two_operators_side_by_side(
         assert kube.wait_ready("fast-orders")["status"]["address"] == fast_server.address
         assert names(own_server.address) == {kube.server_name("slow-orders")}
         assert names(fast_server.address) == {kube.server_name("fast-orders")}
-        assert kube.status("no-orders") == {"observedGeneration": -1}, "nobody serves it"
+        assert kube.status("no-orders") == {"observedGeneration": -1}, "no operator serves it"
 
 
 def test_a_server_that_hangs_is_noticed(apart: Apart, kube: KubeQueues, own_server: ServerProcess) -> None:

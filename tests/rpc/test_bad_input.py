@@ -363,7 +363,7 @@ def test_a_pop_cancelled_while_it_waits_takes_nothing(rpc: Rpc, queue: pb.Queue,
     assert rpc.pop(queue.meta.id).payload == b"kept"
 
 
-def test_pops_cancelled_while_messages_arrive_leave_none_in_nobodys_hands(rpc: Rpc, queue: pb.Queue) -> None:
+def test_pops_cancelled_while_messages_arrive_lose_none(rpc: Rpc, queue: pb.Queue) -> None:
     """Other waiters are woken for the messages that a cancelled call did not take."""
     queue_id = queue.meta.id
     calls = [rpc.start("Pop", pop_request(queue_id, 60)) for _ in range(20)]

@@ -512,7 +512,7 @@ def test_browse_shows_the_beginning_and_the_size_of_a_payload_that_is_cut(cli: C
     assert [row.rpartition("  ")[2] for row in rows] == ["(5,000 bytes)", "(9 bytes)", "(2 bytes)"]
 
 
-def test_browse_ends_quietly_when_nobody_reads_on(cli: Cli, rpc: Rpc, name: str) -> None:
+def test_browse_ends_quietly_when_its_reader_has_gone(cli: Cli, rpc: Rpc, name: str) -> None:
     """`queuelet browse orders | head -1` works as with other Unix programs."""
     rpc.add_batch(name, [b"x" * 100] * 5_000)
     browsing = cli.start("browse", name, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

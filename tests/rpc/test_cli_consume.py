@@ -375,7 +375,7 @@ def test_a_message_that_comes_again_while_its_command_runs_is_not_begun_twice(
     ):
         eventually(lambda: lines_of(log) == ["begin"], "it runs")
         relay.cut()
-        eventually(lambda: rpc.stats(name).redelivered == 1, "the message comes again")
+        eventually(lambda: rpc.stats(name).redelivered == 1, "the message is redelivered")
         time.sleep(0.5)  # until it has arrived, because a redelivery during the command is another case
         send_signal(log)
         code, err = consumer.end()

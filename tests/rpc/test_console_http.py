@@ -120,7 +120,7 @@ def _row_of(frame: dict[str, Any], name: str) -> int:
     return int(next(each[0] for each in frame["queues"] if name in each))
 
 
-def test_a_reader_of_an_unknown_board_is_told_to_begin_again(rest: Rest) -> None:
+def test_a_reader_of_an_unknown_board_has_to_begin_again(rest: Rest) -> None:
     answer = rest.ask("GET", "/console/live?board=other&since=0")
     assert answer.body == b"event: reset\ndata: {}\n\n"
 

@@ -699,7 +699,7 @@ async def test_a_store_that_fails_ends_the_stream_without_reporting_that_acks_ar
     assert stream.queue.counts.leased == 0, "the other lease is back"
 
 
-async def test_a_store_that_is_opened_anew_ends_its_streams_and_the_calls_that_wait() -> None:
+async def test_a_store_that_is_reopened_ends_its_streams_and_the_calls_that_wait() -> None:
     """Its state is outdated, even if the queue has messages."""
     stream = Driven()
     await stream.say(pb.ConsumeRequest(start=pb.ConsumeStart(queue_id="orders")))
@@ -729,7 +729,7 @@ class Patient:
 
 
 def test_consume_is_refused_where_there_is_no_queue(rpc: Rpc) -> None:
-    refused = rpc.consume("nobody").end()
+    refused = rpc.consume("absent").end()
     assert isinstance(refused, Refused)
     assert refused.reason == "QUEUE_NOT_FOUND"
 

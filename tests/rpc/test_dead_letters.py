@@ -156,7 +156,7 @@ def test_redrive_makes_all_dead_messages_ready_again(rpc: Rpc, dead: str) -> Non
     assert counts(rpc, dead) == (6, 0, 0, 0)
     again = rpc.receive(dead)
     assert [each.message.payload for each in again] == [b"news", b"0", b"1", b"2", b"3", b"4"]
-    assert [each.count for each in again] == [1] * 6, "deliveries are counted anew"
+    assert [each.count for each in again] == [1] * 6, "deliveries are counted from 1 again"
     assert rpc.ack(dead, before[0].tries[-1].token) == ["LEASE_LOST"], "old tokens are worth nothing"
     rpc.nack(dead, *(each.token for each in again), reason="third")
     browsed = {each.message.payload: each for each in rpc.browse(dead)}
@@ -308,15 +308,15 @@ def test_a_queue_may_have_a_time_to_live_for_all_and_a_message_a_shorter_one(rpc
     add_with_ttl(rpc, name, b"by the queue's too", 600)
     add_with_ttl(rpc, name, b"by its own", 0.1)
     eventually(lambda: counts(rpc, name) == (2, 0, 0, 1), "its own is shorter")
-    eventually(lambda: counts(rpc, name) == (0, 0, 0, 3), "the queue's is over")
+    eventually(lambda: counts(rpc, name) == (0, 0, 0, 3), "the queue's TTL has expired")
     assert {each.reason for each in rpc.browse(name)} == {pb.DEATH_REASON_EXPIRED}
 
 
-def test_a_message_that_somebody_works_on_does_not_expire_under_his_hands(rpc: Rpc, queue: pb.Queue) -> None:
+def test_a_leased_message_does_not_expire(rpc: Rpc, queue: pb.Queue) -> None:
     add_with_ttl(rpc, queue.meta.id, b"done in time", 1)
     add_with_ttl(rpc, queue.meta.id, b"given back late", 1)
     done, late = rpc.receive(queue.meta.id, lease=600)
-    add_with_ttl(rpc, queue.meta.id, b"a sign that the time is over", 1)
+    add_with_ttl(rpc, queue.meta.id, b"a sign that the time has passed", 1)
     eventually(lambda: counts(rpc, queue.meta.id) == (0, 0, 2, 1), "the sign")
     assert rpc.ack(queue.meta.id, done.token) == [""]
     assert rpc.nack(queue.meta.id, late.token) == [""]

@@ -42,7 +42,7 @@ def payloads(rpc: Rpc, queue: str) -> list[bytes]:
 # Delay
 
 
-def test_a_delayed_message_is_taken_by_nobody_before_its_time(rpc: Rpc, queue: pb.Queue) -> None:
+def test_a_delayed_message_is_not_delivered_before_its_time(rpc: Rpc, queue: pb.Queue) -> None:
     added = add(rpc, queue.meta.id, b"later", delay=Duration(seconds=600))
     at = in_a_while()
     assert add(rpc, queue.meta.id, b"at a time", not_before=at).not_before == at

@@ -76,7 +76,7 @@ CALLS: dict[str, Callable[[Rpc, str], object]] = {
 
 @pytest.mark.parametrize("is_empty", [True, False], ids=["empty", "with messages"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_while_there_is_a_holder_nobody_else_takes_messages(
+def test_while_there_is_a_holder_no_other_consumer_takes_messages(
     rpc: Rpc, orders: str, call: Callable[[Rpc, str], object], *, is_empty: bool
 ) -> None:
     if is_empty:
@@ -122,9 +122,7 @@ def test_who_consumed_before_gives_way_to_a_holder_with_its_leases(rpc: Rpc, ord
     holder.cancel()
 
 
-def test_calls_that_wait_for_a_message_are_refused_when_somebody_comes_to_hold_the_queue(
-    rpc: Rpc, queue: pb.Queue
-) -> None:
+def test_calls_that_wait_for_a_message_are_refused_when_an_exclusive_consumer_comes(rpc: Rpc, queue: pb.Queue) -> None:
     """And the next message goes to the holder and is not lost on one of them."""
     calls = [rpc.start("Pop", pop_request(queue.meta.id, 600), timeout=600) for _ in range(3)]
     waiting(rpc, queue.meta.id, 3)

@@ -51,7 +51,7 @@ def test_changes_become_points_and_idle_queues_have_one(rpc: Rpc) -> None:
 
 def test_an_unknown_queue_is_not_found(rpc: Rpc) -> None:
     with pytest.raises(Refused, match="NOT_FOUND"):
-        history(rpc, "nobody")
+        history(rpc, "absent")
 
 
 async def test_the_client_returns_points_as_values(client: Client) -> None:

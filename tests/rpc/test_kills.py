@@ -194,7 +194,7 @@ def check(ledger: Ledger) -> None:
     assert ledger.gone
 
 
-def tell(what: str, ledger: Ledger) -> None:
+def report(what: str, ledger: Ledger) -> None:
     """Write the figures of a run, which pytest shows with -s."""
     sys.stdout.write(f"\n{what}: {len(ledger.kept):,} messages kept, {ledger.deliveries:,} deliveries\n")
 
@@ -207,7 +207,7 @@ def test_a_server_that_is_killed_under_load_loses_nothing_and_brings_nothing_bac
             there.kill_server()
         there.finish()
         check(there.ledger)
-        tell(f"{KILLS} kills of the server", there.ledger)
+        report(f"{KILLS} kills of the server", there.ledger)
 
 
 def test_changes_of_queues_that_had_their_response_survive_a_kill_right_after_it(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_message_that_is_dead_since_it_was_given_back_too_often_is_so_after_a_
 
 
 @pytest.mark.timeout(soaked(300, 2 * 3_600))
-def test_whoever_is_killed_and_whenever_every_message_is_accounted_for(tmp_path: Path) -> None:
+def test_whichever_process_is_killed_and_whenever_every_message_is_accounted_for(tmp_path: Path) -> None:
     """For some seconds; in a soak for half an hour, after which the server's memory must not have grown either."""
     end = time.monotonic() + (MINUTES * 60 or 8)
     next_kill = time.monotonic() + (60 if MINUTES else 2)
@@ -304,7 +304,7 @@ def test_whoever_is_killed_and_whenever_every_message_is_accounted_for(tmp_path:
         there.finish()
         sizes.append(there.server.resident_bytes())
         check(there.ledger)
-        tell(f"kills {kills}, the server's memory in MiB {[size // MIB for size in sizes]}", there.ledger)
+        report(f"kills {kills}, the server's memory in MiB {[size // MIB for size in sizes]}", there.ledger)
         third = len(sizes) // 3
         if third:
             assert max(sizes[-third:]) <= max(sizes[:third]) * 1.2 + 16 * MIB, sizes

@@ -46,7 +46,7 @@ def counts(rpc: Rpc, queue: str) -> tuple[int, int, int, int]:
 # Receive
 
 
-def test_received_messages_stay_in_the_queue_and_are_given_to_nobody_else(rpc: Rpc, orders: str) -> None:
+def test_received_messages_stay_in_the_queue_and_are_given_to_no_other_consumer(rpc: Rpc, orders: str) -> None:
     first = rpc.receive(orders, 2)
     assert payloads(first) == [b"0", b"1"]
     assert [delivery.count for delivery in first] == [1, 1]
@@ -226,8 +226,8 @@ def test_a_lease_that_runs_out_gives_its_message_back_to_its_old_place(rpc: Rpc,
     (again,) = rpc.receive(orders, 1, wait=20)
     assert (again.message, again.count) == (first.message, 2)
     assert rpc.ack(orders, first.token) == ["LEASE_LOST"]
-    assert rpc.extend(orders, second.token) == ["LEASE_LOST"], "it is over"
-    assert rpc.ack(orders, second.token) == [""], "nobody else has it, and the work is done"
+    assert rpc.extend(orders, second.token) == ["LEASE_LOST"], "the lease has expired"
+    assert rpc.ack(orders, second.token) == [""], "no other consumer has it, and the work is done"
     (browsed,) = rpc.browse(orders)
     (failed,) = browsed.tries
     assert (failed.outcome, failed.consumer, failed.token) == (pb.Try.OUTCOME_LEASE_EXPIRED, "sleepy", first.token)

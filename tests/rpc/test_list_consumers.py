@@ -20,7 +20,7 @@ def listed(rpc: Rpc, queue: str) -> pb.ListConsumersResponse:
     return rpc.call("ListConsumers", pb.ListConsumersRequest(queue_id=queue), pb.ListConsumersResponse)
 
 
-def test_a_queue_that_nobody_uses_has_no_consumers(rpc: Rpc, name: str) -> None:
+def test_an_unused_queue_has_no_consumers(rpc: Rpc, name: str) -> None:
     assert listed(rpc, name) == pb.ListConsumersResponse()
 
 
@@ -83,10 +83,10 @@ def test_a_waiting_receive_is_listed_and_a_waiting_pop_only_counted(rpc: Rpc, na
     assert consumer.peer.startswith("127.0.0.1:")
     for call in (receive, popping):
         call.cancel()
-    eventually(lambda: listed(rpc, name) == pb.ListConsumersResponse(), "nobody waits any more")
+    eventually(lambda: listed(rpc, name) == pb.ListConsumersResponse(), "no call waits any more")
 
 
-def test_an_exclusive_consumer_and_the_line_behind_it_are_told_apart(rpc: Rpc, name: str) -> None:
+def test_an_exclusive_consumer_is_listed_apart_from_those_that_wait_for_its_place(rpc: Rpc, name: str) -> None:
     streams = []
     for number in range(3):
         streams.append(rpc.consume(name, credit=1, consumer=str(number), exclusive=True))
@@ -115,7 +115,7 @@ def test_calls_that_wait_for_space_are_counted(rpc: Rpc, store: pb.Queue.Store) 
 
 def test_an_unknown_queue_is_not_found(rpc: Rpc) -> None:
     with pytest.raises(Refused, match="NOT_FOUND"):
-        listed(rpc, "nobody")
+        listed(rpc, "absent")
 
 
 async def test_the_client_returns_consumers_as_values(client: Client, name: str) -> None:
@@ -143,4 +143,4 @@ def test_the_command_prints_a_table_or_json(rpc: Rpc, cli: Cli, name: str) -> No
     (line,) = cli("consumers", name).json["consumers"]
     assert (line["name"], line["leases"]) == ("evil \x1b[2J\u202e name", "1")
     stream.cancel()
-    assert_failed(cli("consumers", "nobody"), 1, "cannot list consumers: there is no queue nobody")
+    assert_failed(cli("consumers", "absent"), 1, "cannot list consumers: there is no queue absent")

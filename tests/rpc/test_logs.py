@@ -16,7 +16,7 @@ from support.rpc import Refused, Rpc, eventually, unique_name
 from support.server_process import ServerProcess, server_command
 
 
-def test_a_server_whose_log_nobody_reads_goes_on_and_drains() -> None:
+def test_a_server_whose_log_is_not_read_goes_on_and_drains() -> None:
     reading, writing = os.pipe()
     command = [*server_command(), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--http", ""]
     with subprocess.Popen(command, stderr=writing) as server:

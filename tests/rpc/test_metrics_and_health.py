@@ -410,7 +410,7 @@ def _requests(queue: str, message_id: str) -> dict[str, dict[str, object]]:
         "Browse": {"queue_id": queue, "states": ["MESSAGE_STATE_READY"], "page_size": 1},
         "Purge": {"queue_id": queue, "ids": [message_id]},
         "DeclareQueues": {"queues": [{"name": unique_name(), "store": "MEMORY", "limit": "-1"}]},
-        "RemoveQueues": {"queues": [{"queue_id": "nobody"}]},
+        "RemoveQueues": {"queues": [{"queue_id": "absent"}]},
         "WatchQueues": {"selector": "never=there"},
         "GetStats": {"queue_id": queue},
         "ListConsumers": {"queue_id": queue},

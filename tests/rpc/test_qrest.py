@@ -165,7 +165,7 @@ def test_q41_variables_of_negz_q_set_its_flags(server: ServerProcess) -> None:
         assert gateway.wait() == 0
 
 
-def test_q41_it_listens_on_port_80_unless_told_otherwise() -> None:
+def test_q41_it_listens_on_port_80_by_default() -> None:
     listen = next(option for option in rest_command.params if option.name == "listen")
     assert listen.default == ":80"
     assert isinstance(listen.envvar, list)

@@ -245,7 +245,7 @@ def test_a_batch_that_waits_for_room_and_is_repeated_reports_what_it_has_added(r
     assert (bool(added.id), refused.error.reason) == (True, "QUEUE_FULL")
     assert rpc.stats(queue).waiting_calls == 0
     rpc.pop(queue)
-    assert depth(rpc, queue) == 0, "nobody adds the second any more"
+    assert depth(rpc, queue) == 0, "the second is not added later"
     first.cancel()
     rpc.delete_queue(queue)
 

@@ -76,7 +76,7 @@ def tailing(
         call.cancel()
 
 
-def test_the_life_of_a_message_is_told(rpc: Rpc, name: str) -> None:
+def test_the_life_of_a_message_is_reported(rpc: Rpc, name: str) -> None:
     with tailing(rpc, name) as tail:
         added = rpc.add(name, b"payload", tags=[("region", "eu")])
         (first,) = rpc.receive(name, 1, consumer="worker 3")
@@ -110,7 +110,7 @@ def test_the_life_of_a_message_is_told(rpc: Rpc, name: str) -> None:
         assert tail.skipped == 0
 
 
-def test_popped_and_purged_messages_are_told(rpc: Rpc, name: str) -> None:
+def test_popped_and_purged_messages_are_reported(rpc: Rpc, name: str) -> None:
     with tailing(rpc, name) as tail:
         rpc.add_batch(name, [b"0", b"1", b"2"])
         rpc.pop(name)
@@ -121,7 +121,7 @@ def test_popped_and_purged_messages_are_told(rpc: Rpc, name: str) -> None:
         assert [each.message.payload for each in tail.events] == [b"0", b"1", b"2", b"0", b"1", b"2"]
 
 
-def test_a_consume_stream_and_its_end_are_told(rpc: Rpc, name: str) -> None:
+def test_a_consume_stream_and_its_end_are_reported(rpc: Rpc, name: str) -> None:
     with tailing(rpc, name) as tail:
         rpc.add_batch(name, [b"0", b"1"])
         stream = rpc.consume(name, credit=2, consumer="me")
@@ -135,7 +135,7 @@ def test_a_consume_stream_and_its_end_are_told(rpc: Rpc, name: str) -> None:
         assert {each.consumer for each in tail.events[2:]} == {"me"}
 
 
-def test_an_ack_that_is_refused_or_given_twice_is_not_told(rpc: Rpc, name: str) -> None:
+def test_an_ack_that_is_refused_or_given_twice_is_not_reported(rpc: Rpc, name: str) -> None:
     with tailing(rpc, name) as tail:
         rpc.add(name)
         (lease,) = rpc.receive(name, 1)
@@ -146,7 +146,7 @@ def test_an_ack_that_is_refused_or_given_twice_is_not_told(rpc: Rpc, name: str) 
         assert tail.kinds == ["added", "leased", "acked", "added"]
 
 
-def test_what_happened_before_is_not_told(rpc: Rpc, name: str) -> None:
+def test_what_happened_before_is_not_reported(rpc: Rpc, name: str) -> None:
     rpc.add(name, b"before")
     with tailing(rpc, name) as tail:
         rpc.add(name, b"after")
@@ -186,7 +186,7 @@ def test_a_selector_selects_messages_whatever_happens_to_them(rpc: Rpc, name: st
 
 
 def test_what_exceeds_the_rate_is_skipped_and_counted(rpc: Rpc, name: str) -> None:
-    """Every event is either told or counted."""
+    """Every event is either sent or counted."""
     with tailing(rpc, name, per_second=5) as tail:
         rpc.add_batch(name, [b"%d" % number for number in range(1_000)])
         rpc.pop_all(name)
@@ -248,7 +248,7 @@ def test_a_tail_ends_when_its_queue_is_deleted(rpc: Rpc, name: str) -> None:
 
 def test_tailing_an_unknown_queue_is_not_found(rpc: Rpc) -> None:
     with pytest.raises(Refused, match="NOT_FOUND"):
-        Tailed(rpc.stream("Tail", pb.TailRequest(queue_id="nobody").SerializeToString())).read()
+        Tailed(rpc.stream("Tail", pb.TailRequest(queue_id="absent").SerializeToString())).read()
 
 
 def test_the_number_of_tails_is_bounded_and_an_ended_one_makes_room(rpc: Rpc, store: pb.Queue.Store) -> None:
@@ -375,5 +375,5 @@ def test_the_command_prints_json(rpc: Rpc, cli: Cli, name: str) -> None:
 
 
 def test_the_command_says_what_is_wrong(cli: Cli) -> None:
-    assert_failed(cli("tail", "nobody"), 1, "cannot tail a queue: there is no queue nobody")
-    assert_failed(cli("tail", "nobody", "--rate", "0"), 2, "--rate")
+    assert_failed(cli("tail", "absent"), 1, "cannot tail a queue: there is no queue absent")
+    assert_failed(cli("tail", "absent", "--rate", "0"), 2, "--rate")

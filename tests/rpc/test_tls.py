@@ -139,7 +139,7 @@ def secured(secret: Secret) -> Iterator[ServerProcess]:
 # TLS
 
 
-def test_tls_serves_those_who_trust_its_authority_and_nobody_else(
+def test_tls_serves_only_clients_that_trust_its_authority(
     secured: ServerProcess, authority: trustme.CA, stranger: trustme.CA
 ) -> None:
     assert_served(Rpc(secured.address, credentials=trust(authority)))
@@ -348,7 +348,7 @@ def mutual(secret: Secret, tmp_path: Path, authority: trustme.CA) -> Iterator[tu
         yield server, clients
 
 
-def test_mutual_tls_serves_clients_of_its_authority_and_nobody_else(
+def test_mutual_tls_serves_only_clients_of_its_authority(
     mutual: tuple[ServerProcess, Secret], authority: trustme.CA, stranger: trustme.CA
 ) -> None:
     server, _ = mutual

@@ -108,7 +108,7 @@ def test_a_wait_of_ages_is_a_wait_for_ever(rpc: Rpc, queue: pb.Queue, seconds: i
     assert popped(call) == b"at last"
 
 
-def test_whoever_comes_while_others_wait_does_not_leave_them_unserved(rpc: Rpc, queue: pb.Queue) -> None:
+def test_a_call_that_comes_while_others_wait_does_not_leave_them_unserved(rpc: Rpc, queue: pb.Queue) -> None:
     """A Pop that does not wait may be quicker than one that was woken; the latter keeps waiting."""
     calls = [rpc.start("Pop", pop_request(queue.meta.id, 600), timeout=600) for _ in range(3)]
     waiting(rpc, queue.meta.id, 3)

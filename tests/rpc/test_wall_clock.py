@@ -64,7 +64,7 @@ def check_only_the_short_ones_end(rpc: Rpc) -> None:
         assert not rpc.receive(queue)
     eventually(
         lambda: [each.message.payload for each in rpc.browse("mortal", pb.MESSAGE_STATE_DEAD)] == [b"short"],
-        "the short life is over",
+        "the short TTL has expired",
     )
     assert [each.message.payload for each in rpc.browse("mortal", pb.MESSAGE_STATE_READY)] == [b"long"]
 

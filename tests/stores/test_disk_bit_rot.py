@@ -15,6 +15,7 @@ from queuelet.core.message import DeliveryRecord, Rank
 from queuelet.definition import MessageState
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk.backup import back_up, restore
+from queuelet.stores.disk.backward import read_messages_backward
 from queuelet.stores.disk.check import check_database, check_store, damaged_rows
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.database import inspecting
@@ -362,20 +363,42 @@ def test_a_bit_that_flips_anywhere_in_a_page_of_messages_alters_none_and_hides_n
     assert found or len(delivered) == COUNT
 
 
-@PARTS
-@pytest.mark.parametrize("seed", range(soaked(10, 1_000)))
-def test_a_bit_that_flips_anywhere_alters_no_message_that_is_read_backwards(
-    harness: DiskHarness, seed: int, kind: str, within: int, sizes: Sequence[int]
-) -> None:
-    """If a key is damaged, SQLite may not find its neighbours in this direction. They are delivered all the same."""
-    bodies = rot_pages(harness, seed, kind, within, sizes)
+def browsed(
+    harness: DiskHarness, content: bytes, step: int, *, newest_first: bool
+) -> tuple[list[tuple[int, bytes]], int] | None:
+    """Open a file and read all messages in pages. Return them, and how many are damaged; None if it cannot be read."""
+    harness.loop.run_until_complete(harness.store.close())
+    (harness.folder / DATABASE).write_bytes(content)
+    found: list[tuple[int, bytes]] = []
     try:
         harness.store = harness.restarted()
-        backwards = harness.messages.before(COUNT + 1, 1_000, 1 << 30)
+        messages = harness.messages
+        seq = COUNT + 1 if newest_first else 0
+        while page := (messages.before if newest_first else messages.after)(seq, step, 1 << 30):
+            found += page
+            seq = page[-1][0]
     except StoreFailed:
+        return None
+    return found, messages.damaged
+
+
+@PARTS
+@pytest.mark.parametrize("seed", range(soaked(10, 1_000)))
+def test_messages_around_damage_are_the_same_in_both_directions(
+    harness: DiskHarness, seed: int, kind: str, within: int, sizes: Sequence[int]
+) -> None:
+    """If a key is damaged, SQLite may not find its neighbours by a search, and others in each direction."""
+    bodies = rot_pages(harness, seed, kind, within, sizes)
+    content, step = (harness.folder / DATABASE).read_bytes(), (1_000, 7, 1)[seed % 3]
+    forwards = browsed(harness, content, step, newest_first=False)
+    backwards = browsed(harness, content, step, newest_first=True)
+    if forwards is None or backwards is None:
+        assert forwards is backwards, "a page that cannot be read is found in both directions"
         return
-    assert dict(backwards).items() <= bodies.items()
-    assert [seq for seq, _ in backwards] == sorted(dict(backwards), reverse=True)
+    assert backwards[0] == forwards[0][::-1]
+    assert dict(forwards[0]).items() <= bodies.items()
+    assert len(forwards[0]) + forwards[1] >= COUNT
+    assert len(backwards[0]) + backwards[1] >= COUNT
 
 
 KEYED = 20
@@ -415,6 +438,7 @@ def test_a_message_whose_key_is_damaged_costs_no_neighbour(
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         rows = list(read_messages(connection, first_place(1), first_place(2)))
         assert [place - first_place(1) for place, body, _ in rows if isinstance(body, Damage)] == [seq]
+        assert list(read_messages_backward(connection, first_place(1), first_place(2))) == rows[::-1]
         found = list(damaged_rows(connection))
     assert f"message {seq} of queue {QUEUE_ID} is damaged: its row has the wrong key" in found
     assert back_up(harness.folder, tmp_path / "copy.db") == (len(bodies) - 1, 1)
@@ -447,6 +471,10 @@ def test_reading_delivers_each_message_once_in_order_or_reports_it(harness: Disk
                 rows = list(read_messages(connection, first_place(1), first_place(2)))
             except apsw.CorruptError:
                 continue
+            backwards = list(read_messages_backward(connection, first_place(1), first_place(2)))
+        assert [(at, body) for at, body, _ in backwards if isinstance(body, bytes)] == [
+            (at, body) for at, body, _ in reversed(rows) if isinstance(body, bytes)
+        ]
         read = [(place - first_place(1), body) for place, body, _ in rows if isinstance(body, bytes)]
         assert [seq for seq, _ in read] == sorted({seq for seq, _ in read})
         assert dict(read).items() <= bodies.items()

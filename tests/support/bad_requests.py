@@ -289,10 +289,10 @@ def _unknown_queues(method: str, rest: bytes) -> Iterable[Case]:
     yield case(
         "an unknown name",
         method,
-        text(1, "nobody") + rest,
-        "there is no queue nobody",
+        text(1, "absent") + rest,
+        "there is no queue absent",
         MISSING,
-        negz="cannot parse ID: cannot parse ID nobody as a UUID: invalid UUID length: 6",
+        negz="cannot parse ID: cannot parse ID absent as a UUID: invalid UUID length: 6",
         negz_code=INVALID,
     )
     yield case(
@@ -604,7 +604,7 @@ def _consume_cases() -> Iterable[Case]:
         yield case(what, "Consume", text(1, request) if b"\xff" in request else request, UNREADABLE_SAYS)
     says = "start.queue_id: give the ID or the name of a queue"
     yield case("no queue_id", "Consume", consuming(queue_id=""), says)
-    for what, unknown in (("an unknown id", UNKNOWN_ID), ("an unknown name", "nobody")):
+    for what, unknown in (("an unknown id", UNKNOWN_ID), ("an unknown name", "absent")):
         yield case(what, "Consume", consuming(queue_id=unknown), f"there is no queue {unknown}", MISSING)
     for what, lease in BAD_LEASES.items():
         yield case(f"a lease of {what}", "Consume", consuming(lease=lease), LEASE_SAYS.format("start.lease"))
@@ -710,7 +710,7 @@ def _declarations() -> Iterable[Item]:
         owner=pb.Owner(name="x/y/z"),
     )
     yield _item(
-        "an owner of a queue of nobody",
+        "an owner of a queue without one",
         "queue place-.* belongs to no owner, not to x/y/z; set adopt to take it over",
         REFUSED,
         name=lambda place: place.name,

@@ -1,4 +1,4 @@
-"""The interface that stores implement. All stores pass the same contract tests in tests/stores.
+"""The interface that stores implement, described only here. All stores pass the same contract tests in tests/stores.
 
 A store saves; a `Queue` decides. The queue calls its `Messages` from one thread, and each call changes the state in
 memory immediately. A durable store writes the changes in the order in which they were made, and `commit` returns an

@@ -17,7 +17,7 @@ _SLACK = 1_024
 
 
 class MemoryMessages:
-    """The messages of one queue: a dict by sequence number, and a list of all sequence numbers in order.
+    """The `Messages` of one queue: a dict by sequence number, and a list of all sequence numbers in order.
 
     The line starts at position `_head` of that list and skips positions whose message was removed or has a rank.
     Messages that were returned to the line come before it, in `_returned`. Taking the first message moves `_head`.
@@ -68,11 +68,11 @@ class MemoryMessages:
 
     @property
     def damaged(self) -> int:
-        """The number of messages that were set aside because they are damaged: always 0 in memory."""
+        """Always 0, because damage to messages in memory is not detected."""
         return 0
 
     def report_damaged(self, forget: Callable[[int], None]) -> None:
-        """Ignore the callback, because damage to messages in memory is not detected."""
+        """Do nothing, because damage is not detected."""
 
     def __len__(self) -> int:
         return len(self._bodies)
@@ -80,7 +80,6 @@ class MemoryMessages:
     # Adding
 
     def append(self, seq: int, body: bytes, own_id: bytes = b"") -> None:
-        """Add a message at the end of the line."""
         size = len(body)
         self._bodies[seq] = body
         self._seqs.append(seq)
@@ -92,7 +91,6 @@ class MemoryMessages:
             self._budget.used += OWN_ID_OVERHEAD
 
     def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
-        """Add messages at the end of the line, numbered from `first`."""
         seqs = list(range(first, first + len(bodies)))  # the dict and the list share the ints, which saves memory
         size = sum(map(len, bodies))
         self._bodies.update(zip(seqs, bodies, strict=True))
@@ -101,19 +99,16 @@ class MemoryMessages:
         self._budget.used += size + len(seqs) * MESSAGE_OVERHEAD
 
     def keep(self, seq: int, body: bytes, rank: Rank, own_id: bytes = b"") -> None:
-        """Add a message that has a rank and so is not in line."""
         self.ranks[seq] = rank
         self.append(seq, body, own_id)
 
     # The line
 
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return the first messages in line."""
         seqs, bodies, _ = self._first(count, max_bytes)
         return seqs, bodies
 
     def take(self) -> tuple[int, bytes] | None:
-        """Remove and return the first message in line, None if there is none."""
         place = self._head
         if self._returned or place == len(self._seqs):
             return self._take_slowly()
@@ -134,7 +129,6 @@ class MemoryMessages:
         return seq, body
 
     def take_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Remove and return the first messages in line."""
         seqs, bodies = self.checkout_many(count, max_bytes)
         for seq in seqs:
             del self._bodies[seq]
@@ -142,28 +136,23 @@ class MemoryMessages:
         return seqs, bodies
 
     def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return the first messages and take them out of the line; they stay stored."""
         seqs, bodies, self._head = self._first(count, max_bytes)
         if self._returned:
             del self._returned[: len(seqs)]
         return seqs, bodies
 
     def return_to_line(self, seq: int) -> None:
-        """Put a checked-out message back where it was in the line."""
         insort(self._returned, seq)
 
     # Any message
 
     def get(self, seq: int) -> bytes | None:
-        """Return the message with this sequence number, None if it is not stored."""
         return self._bodies.get(seq)
 
     def look(self, seq: int) -> bytes | None:
-        """Return the message with this sequence number, None if it is not stored."""
         return self._bodies.get(seq)
 
     def discard(self, seq: int) -> int | None:
-        """Remove a message and return its size in bytes, None if it is not stored."""
         body = self._bodies.pop(seq, None)
         if body is None:
             return None
@@ -181,7 +170,6 @@ class MemoryMessages:
         return size
 
     def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
-        """Return messages after a sequence number, in order of their sequence numbers."""
         found: list[tuple[int, bytes]] = []
         size = 0
         place = self._stored_from(bisect_right(self._seqs, seq))
@@ -196,7 +184,6 @@ class MemoryMessages:
         return found
 
     def before(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
-        """Return messages before a sequence number, the newest first."""
         found: list[tuple[int, bytes]] = []
         size = 0
         place = self._stored_up_to(bisect_left(self._seqs, seq) - 1)
@@ -211,7 +198,6 @@ class MemoryMessages:
         return found
 
     def seq_of(self, own_id: bytes) -> int | None:
-        """Return the sequence number of the message to which its producer gave this ID, None if there is none."""
         return self._seq_of_own_id.get(own_id)
 
     def mark_changed(self, seqs: Iterable[int]) -> None:
@@ -223,17 +209,14 @@ class MemoryMessages:
     # Responses
 
     def store_response(self, key: bytes, until: int, response: bytes) -> None:
-        """Save the response to a request."""
         self.responses[key] = until
         self._responses[key] = response
         self._budget.used += len(response) + RESPONSE_OVERHEAD
 
     def response(self, key: bytes) -> bytes | None:
-        """Return a saved response, None if there is none."""
         return self._responses.get(key)
 
     def forget_responses(self, keys: Iterable[bytes]) -> None:
-        """Remove saved responses."""
         for key in list(keys):
             self.responses.pop(key, None)
             response = self._responses.pop(key, None)
@@ -243,7 +226,6 @@ class MemoryMessages:
     # All
 
     def clear(self) -> None:
-        """Remove all messages and saved responses."""
         self._budget.used -= self.stored_bytes
         self._budget.used -= len(self._bodies) * MESSAGE_OVERHEAD + len(self._own_ids) * OWN_ID_OVERHEAD
         self.forget_responses(self._responses)

@@ -98,7 +98,7 @@ def test_while_no_tail_has_room_events_are_only_counted_for_each_of_them() -> No
     assert (len(queue.take_events(late.tail, 100)), late.tail.skipped) == (4, 0)
 
 
-def test_a_queue_has_no_tails_unless_somebody_tails_it() -> None:
+def test_a_queue_has_no_tails_unless_a_client_tails_it() -> None:
     queue, first, second = make_queue(), Reader(), Reader()
     states = queue._states  # noqa: SLF001  # only tests need it
     assert states.tails is None

@@ -230,7 +230,7 @@ def test_a_node_that_another_client_took_meanwhile_is_reported() -> None:
     assert moving.report.left == [Left("queue-0000000000", "its items were added, but it is gone")]
 
 
-def test_a_node_that_somebody_took_before_is_none_of_ours() -> None:
+def test_a_node_that_another_client_took_before_is_none_of_ours() -> None:
     nodes, queue = Nodes.of(encode([b"a"]), encode([b"b"])), Queue()
     names = nodes.names
     nodes.stored.pop("queue-0000000000")

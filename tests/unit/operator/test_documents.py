@@ -112,8 +112,8 @@ def test_it_has_the_condition_of_every_reason() -> None:
         for given in calls(module, "Verdict"):
             reason = given["reason"]
             if isinstance(reason, ast.Attribute):
-                beside = [type_ for type_ in (RECONCILING, STALLED) if type_.lower() in given]
-                found[Reason[reason.attr]] = " ".join(beside)
+                with_it = [type_ for type_ in (RECONCILING, STALLED) if type_.lower() in given]
+                found[Reason[reason.attr]] = " ".join(with_it)
     assert documented == found
 
 

@@ -144,7 +144,7 @@ async def test_work_in_hand_for_an_hour_is_trouble(health: Health, controller: C
 # The watch
 
 
-def test_a_watch_that_did_not_begin_anew_is_trouble(health: Health, clock: Clock) -> None:
+def test_a_watch_that_did_not_begin_again_is_a_problem(health: Health, clock: Clock) -> None:
     health.watch_began("/queues")
     clock.now += WATCH_IS_OLD_AFTER
     assert health.failure() == ""
@@ -162,7 +162,7 @@ def test_each_of_several_watches_counts(health: Health, clock: Clock) -> None:
     assert "/b" in health.failure()
 
 
-def test_a_watch_has_time_to_begin_anew_by_itself() -> None:
+def test_a_watch_has_time_to_begin_again_by_itself() -> None:
     assert WATCH_IS_OLD_AFTER > RESTART_EVERY + 60
 
 

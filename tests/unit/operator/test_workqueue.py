@@ -110,7 +110,7 @@ async def test_a_key_in_hand_is_not_handed_out_again_before_it_is_done(queue: Wo
     assert await take(queue) == "a"
 
 
-async def test_a_key_in_hand_that_nobody_added_does_not_come_again(queue: WorkQueue[str]) -> None:
+async def test_a_key_in_hand_that_was_not_added_does_not_come_again(queue: WorkQueue[str]) -> None:
     queue.add("a", Priority.CHANGE)
     await take(queue)
     queue.done("a")
@@ -137,7 +137,7 @@ async def test_a_key_that_falls_due_while_it_is_in_hand_comes_again(queue: WorkQ
     assert await take(queue) == "a"
 
 
-async def test_whoever_waits_is_given_what_comes(queue: WorkQueue[str]) -> None:
+async def test_a_waiting_worker_is_given_the_key_that_comes(queue: WorkQueue[str]) -> None:
     waiting = [asyncio.ensure_future(queue.get()) for _ in range(3)]
     await asyncio.sleep(0)
     for key in ("a", "b", "c"):
@@ -297,7 +297,7 @@ async def test_a_key_that_was_forgotten_and_comes_again_waits_for_nothing(queue:
     assert await take(queue) == "a"
 
 
-async def test_a_success_starts_the_backoff_anew(queue: WorkQueue[str]) -> None:
+async def test_a_success_starts_the_backoff_again(queue: WorkQueue[str]) -> None:
     for _ in range(10):
         queue.retry("a")
     queue.succeeded("a")
@@ -316,7 +316,7 @@ async def test_a_key_that_is_forgotten_does_not_come(queue: WorkQueue[str], cloc
     queue.forget("never seen")
 
 
-async def test_a_key_that_was_forgotten_can_come_anew(queue: WorkQueue[str]) -> None:
+async def test_a_key_that_was_forgotten_can_be_added_again(queue: WorkQueue[str]) -> None:
     queue.add("a", Priority.CHANGE)
     queue.forget("a")
     queue.add("a", Priority.RESYNC)
@@ -341,7 +341,7 @@ async def test_it_shows_how_long_the_oldest_key_has_waited(queue: WorkQueue[str]
     assert queue.oldest() == 0
 
 
-async def test_nobody_has_waited_for_less_than_no_time() -> None:
+async def test_no_worker_has_waited_for_less_than_no_time() -> None:
     """The clock advances between two reads of it."""
     queue: WorkQueue[str] = WorkQueue(map(float, count()).__next__)
     assert (queue.oldest(), queue.longest_in_progress()) == (0, 0)

@@ -232,17 +232,17 @@ def test_the_order_of_tags_is_no_change() -> None:
     assert isinstance(next_step(known(an_object(spec=spec), queue=queue), POLICY, NOW), WriteStatus)
 
 
-def test_a_drain_that_nobody_asked_for_any_more_is_undone() -> None:
+def test_a_drain_that_is_no_longer_declared_is_undone() -> None:
     step = declared(next_step(known(an_object(status=ready_status()), queue=a_queue(draining=True)), POLICY, NOW))
     assert (step.cause, step.definition.draining) == (Cause.EDITED, False)
 
 
-def test_a_queue_that_was_deleted_is_made_anew() -> None:
+def test_a_queue_that_was_deleted_is_created_again() -> None:
     step = declared(next_step(known(an_object(status=ready_status()), queue=None), POLICY, NOW))
     assert step.cause is Cause.DELETED
 
 
-def test_a_queue_whose_store_was_lost_is_made_anew() -> None:
+def test_a_queue_whose_store_was_lost_is_created_again() -> None:
     server = Server(epochs={StoreKind.MEMORY: "epoch-2"})
     step = declared(next_step(known(an_object(status=ready_status()), queue=None, server=server), POLICY, NOW))
     assert step.cause is Cause.STATE_LOST
@@ -510,7 +510,7 @@ def test_a_paused_object_reports_an_outage_of_a_store(is_full: bool, reason: str
     assert shown(settled(replace(reported, server=HERE_TOO)).object.status) == {READY: ("True", "Paused")}
 
 
-def test_a_paused_object_whose_store_was_lost_says_so_once_and_nothing_is_made_anew() -> None:
+def test_a_paused_object_whose_store_was_lost_says_so_once_and_nothing_is_created_again() -> None:
     was = replace(paused(FULL), server=Server(epochs={StoreKind.MEMORY: "epoch-2"}), queue=None)
     step = next_step(was, POLICY, NOW)
     assert isinstance(step, WriteStatus)
@@ -738,7 +738,7 @@ def test_a_restored_backup_is_reported_with_what_is_in_it() -> None:
     assert "now holds 2 ready" in step.notice.message
 
 
-def test_a_restored_queue_that_is_not_as_declared_was_edited_by_nobody() -> None:
+def test_a_restored_queue_that_is_not_as_declared_does_not_count_as_edited() -> None:
     server = Server(epochs={StoreKind.MEMORY: "epoch-2"})
     was = known(an_object(status=ready_status()), queue=a_queue(epoch="epoch-2", limit=7), server=server)
     assert declared(next_step(was, POLICY, NOW)).cause is Cause.STATE_LOST
@@ -809,7 +809,7 @@ def test_delete_removes_the_queue_and_then_lets_go() -> None:
     assert next_step(known(deleting(), queue=None, removed=absent), POLICY, NOW) == DropFinalizer()
 
 
-def test_a_queue_that_nobody_has_seen_is_removed_all_the_same() -> None:
+def test_a_queue_that_was_never_seen_is_removed_all_the_same() -> None:
     assert next_step(known(deleting(), queue=None), POLICY, NOW) == Remove(owner=OURS)
 
 
@@ -1289,7 +1289,7 @@ def test_at_rest_it_stays_at_rest(world: World) -> None:
 
 
 @given(world=worlds)
-def test_an_operator_that_starts_anew_at_rest_has_nothing_to_repair(world: World) -> None:
+def test_an_operator_that_is_restarted_at_rest_has_nothing_to_repair(world: World) -> None:
     world.look()
     if world.is_gone or world.refusal:
         return

@@ -1,7 +1,8 @@
-"""The tables of all RPCs."""
+"""The table of all RPCs."""
 
 from __future__ import annotations
 
+from queuelet.compat import q_pb2
 from queuelet.core.history import Histories
 from queuelet.core.manager import Manager
 from queuelet.errors import ServerDraining
@@ -21,6 +22,8 @@ from queuelet.server.handlers.tail import TailRpcs
 from queuelet.server.handlers.watch import WatchRpcs
 from queuelet.server.lifecycle import Lifecycle
 from queuelet.wire.errors import NEGZ_SERVICE, SERVICE
+
+_NEGZ_METHODS = frozenset(q_pb2.DESCRIPTOR.services_by_name["Q"].methods_by_name)
 
 
 class Service:
@@ -53,9 +56,9 @@ class Service:
         self._history = HistoryRpcs(manager, self.histories)
 
     def tables(self) -> dict[str, list[Method]]:
-        """Return the methods by service: all of them for Queuelet's, and the nine that negz/q has for negz/q's."""
+        """Return the methods by service: Queuelet's has all of them, and negz/q's those of its .proto file."""
         queues, adding, messages, leases = self._queues, self._adding, self._messages, self._leases
-        negz = [
+        methods = [
             Method(name="ListQueues", event="list queues", unary=queues.list_queues),
             Method(name="NewQueue", event="add queue", unary=queues.new_queue),
             Method(name="GetQueue", event="get queue", unary=queues.get_queue),
@@ -65,8 +68,6 @@ class Service:
             Method(name="Add", event="add", unary=adding.add),
             Method(name="Pop", event="pop", unary=messages.pop),
             Method(name="Peek", event="peek", unary=messages.peek),
-        ]
-        ours = [
             Method(name="AddBatch", event="add batch", unary=adding.add_batch),
             Method(name="PopBatch", event="pop batch", unary=messages.pop_batch),
             Method(name="PeekBatch", event="peek batch", unary=messages.peek_batch),
@@ -86,7 +87,7 @@ class Service:
             Method(name="GetHistory", event="get history", unary=self._history.get_history),
             Method(name="Tail", event="tail", stream=self._tail.tail),
         ]
-        return {SERVICE: [*negz, *ours], NEGZ_SERVICE: negz}
+        return {SERVICE: methods, NEGZ_SERVICE: [method for method in methods if method.name in _NEGZ_METHODS]}
 
     def stop(self) -> None:
         """Refuse calls from now on, and end every waiting call and every stream with UNAVAILABLE."""

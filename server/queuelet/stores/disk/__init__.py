@@ -5,8 +5,8 @@ memory at once and records the change in the open `Group` (`groups.py`). The `Co
 (`thread.py`, `writer.py`) write a group as one transaction with one fsync (`batch.py`), and then completes every call
 that waits for that group. While a group is being written the next one fills, so under load many calls share a fsync.
 `schedule.py` has the states of that thread, and decides when to commit, checkpoint, reclaim space or reopen the file.
-Messages are read on the event loop (`reader.py`, `verified_rows.py`), so a backlog takes no memory except for a window
-of messages at the head of the queue (`window.py`).
+Messages are read on the event loop (`reader.py`, `verified_rows.py`, and `backward.py` for the newest first), so a
+backlog takes no memory except for a window of messages at the head of the queue (`window.py`).
 
 `store.py` puts these together, and `damaged.py` takes its place if the file is damaged. `schema.py` has the tables,
 `rows.py` converts between their rows and values, and `checksums.py` computes the checksums of rows. `database.py` opens

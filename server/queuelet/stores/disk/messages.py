@@ -46,7 +46,7 @@ class Shared:
 
 
 class DiskMessages:
-    """The messages of one queue on disk. Memory holds those that are not committed, first in line, or out of line.
+    """The `Messages` of one queue on disk. Memory holds those that are not committed, first in line, or out of line.
 
     Where a message is found:
 
@@ -146,16 +146,14 @@ class DiskMessages:
 
     @property
     def damaged(self) -> int:
-        """The number of messages that were set aside, or not found since the store was opened, because of damage."""
+        """Messages that are not found since the store was opened count too."""
         return len(self._damaged) + self._lost
 
     def report_damaged(self, forget: Callable[[int], None]) -> None:
-        """Call `forget` with the sequence number of each message that is set aside when it is read."""
         self._forget = forget
 
     @property
     def id_prefix(self) -> bytes:
-        """The prefix of the IDs that the server makes for these messages."""
         return self.record.id_prefix
 
     def __len__(self) -> int:
@@ -164,7 +162,6 @@ class DiskMessages:
     # Adding
 
     def append(self, seq: int, body: bytes, own_id: bytes = b"") -> None:
-        """Add a message at the end of the line."""
         window = self._window
         # The window may hold it only if it follows the window's last message with no others in between.
         is_next = self._has_all_in_memory and window.fits(len(body))
@@ -173,7 +170,6 @@ class DiskMessages:
             window.push(seq, body)
 
     def append_many(self, first: int, bodies: Sequence[bytes]) -> None:
-        """Add messages at the end of the line, numbered from `first`."""
         window, size, count = self._window, sum(map(len, bodies)), len(bodies)
         is_next = self._has_all_in_memory
         changes = self._begin()
@@ -190,7 +186,6 @@ class DiskMessages:
             window.push(seq, body)
 
     def keep(self, seq: int, body: bytes, rank: Rank, own_id: bytes = b"") -> None:
-        """Add a message that has a rank and so is not in line."""
         self._add(seq, body, own_id).changed.add(seq)
         self.ranks[seq] = rank
         self._out_of_line[seq] = len(body)
@@ -198,7 +193,6 @@ class DiskMessages:
     # The line
 
     def first_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return the first messages in line: at most `count`, of at most `max_bytes` in total but at least one."""
         self._check()
         while True:
             seqs = self._window.first(count)
@@ -211,12 +205,10 @@ class DiskMessages:
                 return seqs[: len(bodies)], bodies
 
     def take(self) -> tuple[int, bytes] | None:
-        """Remove and return the first message in line, None if there is none."""
         seqs, bodies = self.take_many(1, 0)
         return (seqs[0], bodies[0]) if seqs else None
 
     def take_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Remove and return what `first_many` returns."""
         seqs, bodies = self.first_many(count, max_bytes)
         self._window.remove_first(seqs)
         for seq, body in zip(seqs, bodies, strict=True):
@@ -224,14 +216,12 @@ class DiskMessages:
         return seqs, bodies
 
     def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
-        """Return what `first_many` returns, and take it out of the line. It stays stored."""
         seqs, bodies = self.first_many(count, max_bytes)
         self._window.remove_first(seqs)
         self._out_of_line.update(zip(seqs, map(len, bodies), strict=True))
         return seqs, bodies
 
     def return_to_line(self, seq: int) -> None:
-        """Put a checked-out message back where it was in the line."""
         self._check()
         del self._out_of_line[seq]
         if seq <= self._window.cursor:
@@ -240,7 +230,6 @@ class DiskMessages:
     # Any message
 
     def get(self, seq: int) -> bytes | None:
-        """Return the message with this sequence number, None if it is not stored or is damaged."""
         self._check()
         body = self._fresh.get(seq)
         if body is None:
@@ -256,7 +245,6 @@ class DiskMessages:
         return stored
 
     def look(self, seq: int) -> bytes | None:
-        """Return the message as `get` does, but set nothing aside."""
         self._check()
         body = self._fresh.get(seq)
         if body is None:
@@ -267,7 +255,6 @@ class DiskMessages:
         return None if isinstance(stored, Damage) else stored
 
     def discard(self, seq: int) -> int | None:
-        """Remove a message, in line or not, and return its size in bytes; None if it is not stored."""
         self._check()
         size = self._size_of(seq)
         if size is None:
@@ -278,19 +265,16 @@ class DiskMessages:
         return size
 
     def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
-        """Return messages after a sequence number, in line or not, in order of their sequence numbers."""
         self._check()
         rows = self._scan(seq + 1, min(count, _READ), min(max_bytes, _READ_BYTES))
         return _first_of(rows, count, max_bytes)
 
     def before(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
-        """Return messages before a sequence number, in line or not, the newest first."""
         self._check()
         rows = self._scan_back(seq, min(count, _READ), min(max_bytes, _READ_BYTES))
         return _first_of(rows, count, max_bytes)
 
     def seq_of(self, own_id: bytes) -> int | None:
-        """Return the sequence number of the message to which its producer gave this ID, None if there is none."""
         self._check()
         seq = self._own_ids.get(own_id)
         if seq in self._fresh or not self._has_own_ids:
@@ -302,14 +286,12 @@ class DiskMessages:
         return None if seq in self._removed or seq in self._damaged else seq
 
     def mark_changed(self, seqs: Iterable[int]) -> None:
-        """Record that the ranks or deliveries of these messages changed. The next commit includes it."""
         changed = list(seqs)
         (self.changes or self._begin()).changed.update(changed)
         for seq in changed:
             self._noted_leases.pop(seq, None)
 
     def mark_leased(self, seqs: Iterable[int]) -> None:
-        """Record that these messages were leased. A lease is committed within a second if it lasts that long."""
         if self.changes is None:
             self._begin()
         self._noted_leases.update(dict.fromkeys(seqs, self._shared.groups.now))
@@ -317,7 +299,6 @@ class DiskMessages:
     # Responses
 
     def store_response(self, key: bytes, until: int, response: bytes) -> None:
-        """Save the response to a request, in the transaction of its changes."""
         self.forget_responses((key,))
         kept = (self.changes or self._begin()).responses
         kept.pop(key, None)  # so that it becomes the last one
@@ -327,7 +308,6 @@ class DiskMessages:
         self._charge(len(response) + RESPONSE_OVERHEAD)
 
     def response(self, key: bytes) -> bytes | None:
-        """Return a saved response, None if there is none."""
         self._check()
         if key not in self.responses:
             return None
@@ -335,7 +315,6 @@ class DiskMessages:
         return self._shared.reader.response(self.record.number, key) if response is None else response
 
     def forget_responses(self, keys: Iterable[bytes]) -> None:
-        """Remove saved responses."""
         changes = self.changes or self._begin()
         for key in keys:
             if self.responses.pop(key, None) is not None:
@@ -345,7 +324,7 @@ class DiskMessages:
     # All
 
     def clear(self) -> None:
-        """Remove all messages and responses. The next commit includes it; the rows are deleted in the background."""
+        """Release all memory; the rows are deleted in the background, under the number that the queue had."""
         self._check()
         self.release()
         self._shared.groups.forget(self)
@@ -353,7 +332,6 @@ class DiskMessages:
         self._begin()
 
     def commit(self, *, within: float = 0) -> Awaitable[None] | None:
-        """Return an awaitable for the commit of all changes so far, None if they are committed."""
         group = self.changes.group if self.changes else self._sealed
         if group is None or group.is_settled:
             self._check()

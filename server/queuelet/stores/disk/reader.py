@@ -10,6 +10,7 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk import checksums
+from queuelet.stores.disk.backward import read_messages_backward
 from queuelet.stores.disk.schema import SEQ_BITS
 from queuelet.stores.disk.verified_rows import Damage, read_message, read_messages
 
@@ -54,7 +55,7 @@ class Reader:
         found: list[tuple[int, bytes | Damage]] = []
         size = 0
         with self._reading():
-            rows = read_messages(self._connection, place, end, descending=descending)
+            rows = (read_messages_backward if descending else read_messages)(self._connection, place, end)
             for at, body, _ in rows:
                 found.append((at, body))
                 size += body.size if isinstance(body, Damage) else len(body)

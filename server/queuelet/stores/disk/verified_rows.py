@@ -18,7 +18,7 @@ _WRONG = (TypeError, ValueError, OverflowError)
 """The errors that computing a checksum raises for values that this program does not write."""
 
 
-_UNREAD = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)
+UNREADABLE = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)
 """The errors that reading a damaged row raises."""
 
 
@@ -28,6 +28,10 @@ class Damage(NamedTuple):
     reason: str
     size: int
     """The size of its body in bytes, 0 if the body cannot be read."""
+
+
+Message = tuple[int, bytes | Damage, bytes | None]
+"""The place of a message, its body or its damage, and the ID that its producer gave."""
 
 
 class _Table(NamedTuple):
@@ -132,7 +136,7 @@ def read_message(connection: apsw.Connection, place: int) -> bytes | Damage | No
     return None if found is None else found[0]
 
 
-_Row = tuple[int, Any, Any, Any]
+Row = tuple[int, Any, Any, Any]
 """The key of a row of `messages`, the ID that its producer gave, its checksum and its body."""
 
 _WRONG_CHECKSUM = "its checksum is wrong"
@@ -150,118 +154,117 @@ _MOST_ROWS_OF_A_PAGE = 1_000
 
 _LAST_KEY = (1 << 63) - 1
 
+ROWS = "SELECT place, own_id, checksum, body FROM messages WHERE"
+
+_MOST_KEYS = 10_000
+"""How many keys to look at for an undamaged row. Pages that refer to each other in a circle have no last key."""
+
 _AS_BYTES = "place, CAST(own_id AS BLOB), checksum, CAST(body AS BLOB)"
 
 
-def _only(connection: apsw.Connection, statement: str, bindings: tuple[int, ...]) -> _Row | None:
-    rows = cast("list[_Row]", connection.execute(statement, bindings).fetchall())
+def only_row(connection: apsw.Connection, statement: str, bindings: tuple[int, ...]) -> Row | None:
+    """Return the first row of a statement, None if there is none."""
+    rows = cast("list[Row]", connection.execute(statement, bindings).fetchall())
     return rows[0] if rows else None
 
 
-class _Ascending:
-    """The places from `first` to before `end` that `read_messages` has yet to read, the first one first."""
+def undamaged_row_before(connection: apsw.Connection, first: int, end: int) -> int:
+    """Return the place of an undamaged row that SQLite finds, and whose neighbour before it is undamaged too.
+
+    It is at least `first`, before `end`, and before all undamaged rows between it and `end`. If there is none, return
+    `first`, or the lowest place among the rows that were looked at.
+    """
+    lowest = least = end
+    candidate = first
+    statement = "SELECT place FROM messages WHERE place < ? ORDER BY place DESC LIMIT ?"
+    with closing(connection.execute(statement, (end, _MOST_KEYS))) as rows:
+        for count, (place,) in enumerate(cast("Iterator[tuple[int]]", rows), 1):
+            if place >= lowest or not _is_sound_at(connection, place):
+                candidate = first
+            elif candidate != first or place < first:
+                return candidate
+            else:
+                lowest = candidate = place
+            least = min(least, place) if place >= first else least
+            if count == _MOST_KEYS and least < end:
+                return least
+    return candidate
+
+
+def _is_sound_at(connection: apsw.Connection, place: int) -> bool:
+    try:
+        row = only_row(connection, f"{ROWS} place = ?", (place,))
+        return row is not None and sound_message(row) is not None
+    except UNREADABLE:
+        return False
+
+
+class _Unread:
+    """The places from `first` to before `end` that `read_messages` has yet to read.
+
+    A scan continues at a number of rows after `base`, because a search for a place may be misled by a damaged key.
+    """
 
     def __init__(self, first: int, end: int) -> None:
         self.first = first
         self.end = end
-        self.is_corrupt = False
-        """Whether the last scan ended at a row that SQLite found to be corrupt."""
-        self._is_bounded = True
+        self.is_bounded = True
+        """Whether a scan ends at the first row beyond them, whose key may be damaged."""
+        self.passed = 0
+        """The number of rows from `base` on that were read."""
+        self._base = first
+        """A place that SQLite finds."""
+        self._last_index = 0
+        """How many of these rows are before the last undamaged message."""
 
     def __contains__(self, place: int) -> bool:
         return self.first <= place < self.end
 
     def rows(self, connection: apsw.Connection) -> apsw.Cursor:
-        """Return a cursor over their rows, and those after them if a damaged key ended a scan early."""
+        """Return a cursor over their rows, and those after them if a scan ended early."""
         return connection.execute(
-            "SELECT place, own_id, checksum, body FROM messages WHERE place >= ? AND place < ? ORDER BY place",
-            (self.first, self.end if self._is_bounded else _LAST_KEY),
+            f"{ROWS} place >= ? AND place < ? ORDER BY place LIMIT -1 OFFSET ?",
+            (self._base, self.end if self.is_bounded else _LAST_KEY, self.passed),
         )
+
+    def next_row(self, connection: apsw.Connection) -> tuple[int, Row | Damage] | None:
+        """Return the key of the next row, and the row with its values as bytes or why it cannot be read.
+
+        Raises:
+            apsw.CorruptError: the page of the row cannot be read.
+        """
+        where = "FROM messages WHERE place >= ? ORDER BY place LIMIT 1 OFFSET ?"
+        try:
+            row = only_row(connection, f"SELECT {_AS_BYTES} {where}", (self._base, self.passed))
+        except UNREADABLE as error:
+            keys = connection.execute(f"SELECT place {where}", (self._base, self.passed)).fetchall()
+            return next(((key, Damage(_unreadable(error), 0)) for (key,) in cast("list[tuple[int]]", keys)), None)
+        return row and (row[0], row)
+
+    def skip(self, place: int, index: int) -> None:
+        """Continue after an undamaged message, which is that many rows after the base."""
+        self.first = place + 1
+        self._last_index = index
+
+    def rebase(self, connection: apsw.Connection, last: int | None) -> None:
+        """Start the next scan at the last undamaged message if SQLite finds that, so that few rows are passed again."""
+        if last is not None and last > self._base and _is_sound_at(connection, last):
+            self._base = last
+            self.passed -= self._last_index
+            self._last_index = 0
 
     def ends_early(self, connection: apsw.Connection) -> bool:
-        """Return whether a scan ended before their last row, at a damaged key; if so, the next scan passes it."""
-        if not self._is_bounded or self.first >= self.end:
+        """Return whether a scan may have ended before their last row, at a damaged key, which the next scan passes."""
+        if not self.is_bounded or self.first >= self.end:
             return False
-        last = connection.execute(
-            "SELECT max(place) FROM messages WHERE place >= ? AND place < ?", (self.first, self.end)
-        ).fetchall()[0][0]
-        self._is_bounded = last is None
-        return not self._is_bounded
-
-    def first_row(self, connection: apsw.Connection) -> _Row | None:
-        """Return the next row with its values as bytes, None if there is none."""
-        return _only(
-            connection,
-            f"SELECT {_AS_BYTES} FROM messages WHERE place >= ? AND place < ? ORDER BY place LIMIT 1",  # noqa: S608  # our own columns
-            (self.first, self.end),
-        )
-
-    def next_place(self, connection: apsw.Connection) -> int | None:
-        """Return the place of the next row, or None. Damage may make it one that is not in here."""
-        found = connection.execute(
-            "SELECT min(place) FROM messages WHERE place >= ? AND place < ?", (self.first, self.end)
-        )
-        return cast("int | None", found.fetchall()[0][0])
-
-    def may_have_damage_at(self, place: int) -> bool:  # noqa: ARG002  # as in the other class
-        """Return whether a damaged row at a place may be one of them."""
-        return True
-
-    def is_passed_by(self, place: int) -> bool:
-        """Return whether an undamaged row at a place is beyond the last of them."""
-        return place >= self.end
-
-    def skip(self, place: int) -> None:
-        """Continue beyond a row."""
-        self.first = max(self.first, place) + 1
+        following = self.next_row(connection)
+        if following is not None:
+            place, row = following
+            self.is_bounded = place >= self.end and not isinstance(row, Damage) and _is_sound(*row)
+        return not self.is_bounded
 
 
-class _Descending(_Ascending):
-    """The same places, the last one first.
-
-    SQLite ends a scan at the first row beyond its bounds. Damage is more likely to lower a key than to raise it above
-    the others of its queue, so a scan in this direction has no lower bound.
-    """
-
-    def rows(self, connection: apsw.Connection) -> apsw.Cursor:
-        """Return a cursor over their rows, and those before them."""
-        return connection.execute(
-            "SELECT place, own_id, checksum, body FROM messages WHERE place < ? ORDER BY place DESC", (self.end,)
-        )
-
-    def ends_early(self, connection: apsw.Connection) -> bool:  # noqa: ARG002  # as in the other class
-        """Return False, because these scans have no lower bound."""
-        return False
-
-    def first_row(self, connection: apsw.Connection) -> _Row | None:
-        """Return the next row with its values as bytes, None if there is none."""
-        return _only(
-            connection,
-            f"SELECT {_AS_BYTES} FROM messages WHERE place < ? ORDER BY place DESC LIMIT 1",  # noqa: S608  # our own columns
-            (self.end,),
-        )
-
-    def next_place(self, connection: apsw.Connection) -> int | None:
-        """Return the place of the next row, or None. It may be before them."""
-        found = connection.execute("SELECT max(place) FROM messages WHERE place < ?", (self.end,))
-        return cast("int | None", found.fetchall()[0][0])
-
-    def may_have_damage_at(self, place: int) -> bool:
-        """Return whether to report a damaged row at a place. One before these places may be another queue's."""
-        return place in self
-
-    def is_passed_by(self, place: int) -> bool:
-        """Return whether an undamaged row at a place is before the first of them."""
-        return place < self.first
-
-    def skip(self, place: int) -> None:
-        """Continue before a row. If its place is not in here, skip only one place."""
-        self.end = place if place in self else self.end - 1
-
-
-def read_messages(
-    connection: apsw.Connection, place: int, end: int, *, descending: bool = False
-) -> Generator[tuple[int, bytes | Damage, bytes | None], None, None]:
+def read_messages(connection: apsw.Connection, place: int, end: int) -> Generator[Message, None, None]:
     """Yield the messages from `place` to before `end`, with the IDs that their producers gave.
 
     Undamaged messages are in order, and each message is yielded once. Damage may have given a row any key, so reading
@@ -271,36 +274,63 @@ def read_messages(
         connection: the database.
         place: the first place.
         end: the place after the last one.
-        descending: whether to yield the last message first.
 
     Raises:
         apsw.Error: the table cannot be read.
     """
-    unread = _Descending(place, end) if descending else _Ascending(place, end)
-    order = _Order(place, end, -1 if descending else 1)
-    backward = 0
-    while backward <= _MOST_ROWS_OF_A_PAGE:
+    if _is_found(connection, place):
+        yield from _read(connection, place, end)
+        return
+    try:
+        start = undamaged_row_before(connection, 0, place)
+    except UNREADABLE:  # a page before the place
+        start = place
+    for message in _read(connection, start, end):
+        if message[0] >= place:
+            yield message
+
+
+def _is_found(connection: apsw.Connection, place: int) -> bool:
+    """Return whether SQLite finds the right position of a place, which is after an undamaged row or before all rows."""
+    try:
+        row = only_row(connection, f"{ROWS} place < ? ORDER BY place DESC LIMIT 1", (place,))
+        message = row and sound_message(row)
+    except UNREADABLE:
+        return False
+    return row is None or (message is not None and message[0] < place)
+
+
+def _read(connection: apsw.Connection, place: int, end: int) -> Generator[Message, None, None]:
+    """Yield the messages from a position on that SQLite finds."""
+    unread = _Unread(place, end)
+    order = _Order(place, end)
+    while True:
         is_all = yield from _read_in_one(connection, unread, order)
-        if is_all and not unread.ends_early(connection):
-            break
+        unread.rebase(connection, order.last)
         if is_all:
+            if not unread.ends_early(connection):
+                break
             continue
         # The next row cannot be read in one statement with others.
-        following = unread.next_place(connection)
+        following = unread.next_row(connection)
         if following is None:
-            order.note_unplaced()
             break
-        body, own_id = _first_of(connection, unread)
-        if isinstance(body, Damage):
-            if unread.may_have_damage_at(following):
-                order.note(following, body)
-        elif following in unread and order.is_beyond(following):
-            if unread.is_corrupt:  # the row that cannot be read is not this one, so it was before this one
-                order.note_unplaced()
-            yield from order.places_before(following)
-            yield following, body, own_id
-        backward += following not in unread  # damage gave it the key of a passed row; those beyond it may be undamaged
-        unread.skip(following)
+        at, row = following
+        unread.is_bounded = False
+        unread.passed += 1
+        message = None if isinstance(row, Damage) else sound_message(row)
+        if isinstance(row, Damage):
+            order.note(at, row)
+        elif message is None:
+            yield from _damage_of(row, order)
+        elif at in unread:
+            yield from order.places_before(at)
+            unread.skip(at, unread.passed - 1)
+            yield message
+        elif at >= end:
+            break
+        else:
+            order.note(at, Damage(_WRONG_KEY, len(message[1])))
     yield from order.places_before(None)
 
 
@@ -311,37 +341,34 @@ class _Order:
     checksum shows which that is, or else at a place between the undamaged rows before and after it.
     """
 
-    def __init__(self, first: int, end: int, step: int) -> None:
+    def __init__(self, first: int, end: int) -> None:
         self._first = first
         self._end = end
-        self.step = step
         self.last: int | None = None
         """The place of the last undamaged message, None if there was none yet."""
         self._noted: dict[int, Damage] = {}
         """The damaged rows since then, by their keys."""
-        self._unplaced = 0
-        """The number of damaged rows since then whose keys cannot be read either."""
+        self._repeated = 0
+        """How often a key was noted again since then."""
         self._reported: set[int] = set()
-
-    def is_beyond(self, key: int) -> bool:
-        """Return whether a key is beyond the last undamaged message."""
-        return self.last is None or (key - self.last) * self.step > 0
 
     @property
     def has_noted(self) -> bool:
         """Whether there is damage whose place is not known yet."""
-        return bool(self._noted or self._unplaced)
+        return bool(self._noted)
 
     def note(self, key: int, damage: Damage) -> None:
         """Note a damaged row whose place is not known until the next undamaged one is read."""
-        self._noted.setdefault(key, damage)
+        self._repeated += self._noted.setdefault(key, damage) is not damage
 
-    def note_unplaced(self) -> None:
-        """Note a damaged row whose key cannot be read."""
-        self._unplaced += 1
+    @property
+    def is_circle(self) -> bool:
+        """Whether damage makes pages refer to earlier ones, so that a scan would not end."""
+        return self._repeated > _MOST_ROWS_OF_A_PAGE
 
     def report(self, place: int, damage: Damage) -> Iterator[tuple[int, Damage, None]]:
         """Yield a damage, unless one was reported for its place before."""
+        self._repeated += place in self._reported
         if self._first <= place < self._end and place not in self._reported:
             self._reported.add(place)
             yield place, damage, None
@@ -350,19 +377,17 @@ class _Order:
         """Yield the noted damage. The next undamaged message has the given place, None if there is none."""
         noted, last = self._noted, self.last
         self.last = last if place is None else place
-        misplaced = [0] * self._unplaced
-        self._noted, self._unplaced = {}, 0
-        low, high = (last, place) if self.step > 0 else (place, last)
-        low = self._first - 1 if low is None else low
-        high = self._end if high is None else high
+        misplaced: list[int] = []
+        self._noted, self._repeated = {}, 0
+        low = self._first - 1 if last is None else last
+        high = self._end if place is None else place
         for key, damage in noted.items():
             if low < key < high:
                 yield from self.report(key, damage)
-            elif place is not None or self._first <= key < self._end:  # or it is a row of another queue
+            elif place is not None or key < self._end:  # or it is a row of the next queue
                 misplaced.append(damage.size)
         # Beside a message that was read, so that another scan reports the same place.
-        is_after_low = (last is not None) == (self.step > 0)
-        places = iter(range(low + 1, high) if is_after_low else range(high - 1, low, -1))
+        places = iter(range(high - 1, low, -1) if last is None else range(low + 1, high))
         for size in misplaced:
             at = next((each for each in places if each not in self._reported), None)
             if at is None:
@@ -370,7 +395,7 @@ class _Order:
             yield from self.report(at, Damage(_WRONG_KEY, size))
 
 
-def _own_place(row: _Row) -> int | None:
+def _own_place(row: Row) -> int | None:
     """Return the place for which the checksum of a row is right, if one flipped bit changed that into its key."""
     key, own_id, checksum, body = row
     if isinstance(body, bytes) and len(body) <= _MOST_SEARCHED:
@@ -381,55 +406,59 @@ def _own_place(row: _Row) -> int | None:
     return None
 
 
-def _read_in_one(  # noqa: C901  # the cases of a row
-    connection: apsw.Connection, unread: _Ascending, order: _Order
-) -> Generator[tuple[int, bytes | Damage, bytes | None], None, bool]:
+def _read_in_one(  # noqa: C901, PLR0912  # the cases of a row
+    connection: apsw.Connection, unread: _Unread, order: _Order
+) -> Generator[Message, None, bool]:
     """Yield the messages that one statement can read, and note those that are damaged. Return whether it read all.
 
     An undamaged message is yielded after the next row was read, because that may show that it is out of order.
     """
     try:
         cursor = unread.rows(connection)  # reads the first row
-    except _UNREAD as error:
-        unread.is_corrupt = isinstance(error, apsw.CorruptError)
+    except UNREADABLE:
         return False
     held: tuple[int, bytes, bytes | None] | None = None
+    held_index = 0
     is_all = True
-    step = order.step
     try:
-        for row in cast("Iterator[_Row]", cursor):
-            at, own_id, _, body = row
-            sound = (at, body, own_id) if _is_sound(*row) else _sound(_as_bytes(row))
-            if held and (sound is None or (at - held[0]) * step > 0):
+        for row in cast("Iterator[Row]", cursor):
+            index = unread.passed
+            unread.passed += 1
+            if order.is_circle:
+                break
+            at = row[0]
+            sound = sound_message(row)
+            if held and (sound is None or at > held[0]):
                 if order.has_noted:
                     yield from order.places_before(held[0])
                 order.last = held[0]
-                unread.skip(held[0])
+                unread.skip(held[0], held_index)
                 yield held
                 held = None
             if sound is None:
-                yield from _damage_of(row, unread, order)
-            elif unread.is_passed_by(at):
+                yield from _damage_of(row, order)
+            elif at >= unread.end:
                 break
             elif at not in unread or (held and at == held[0]):  # the tree refers to a row or a page twice
                 order.note(at, Damage(_WRONG_KEY, len(sound[1])))
             else:
                 if held:  # this one is between the message before it and the held one, which is elsewhere too
                     order.note(held[0], Damage(_WRONG_KEY, len(held[1])))
-                held = sound
-    except _UNREAD as error:
-        unread.is_corrupt = isinstance(error, apsw.CorruptError)
+                held, held_index = sound, index
+    except UNREADABLE:
         is_all = False
     finally:
         cursor.close(True)  # noqa: FBT003  # apsw's `force`: ignore errors; the log cannot be truncated while it is open
+    if order.is_circle:
+        raise apsw.CorruptError("pages of messages refer to each other in a circle")
     if held:
         yield from order.places_before(held[0])
-        unread.skip(held[0])
+        unread.skip(held[0], held_index)
         yield held
     return is_all
 
 
-def _damage_of(row: _Row, unread: _Ascending, order: _Order) -> Iterator[tuple[int, Damage, None]]:
+def _damage_of(row: Row, order: _Order) -> Iterator[tuple[int, Damage, None]]:
     """Yield the damage of a row if its place is known, or else note it."""
     row = _as_bytes(row)
     key, _, _, body = row
@@ -437,13 +466,11 @@ def _damage_of(row: _Row, unread: _Ascending, order: _Order) -> Iterator[tuple[i
     own_place = _own_place(row)
     if own_place is not None:
         yield from order.report(own_place, damage._replace(reason=_WRONG_KEY))
-    elif unread.may_have_damage_at(key):
+    else:
         order.note(key, damage)
 
 
-def readable_messages(
-    connection: apsw.Connection, place: int, end: int
-) -> Generator[tuple[int, bytes | Damage, bytes | None], None, None]:
+def readable_messages(connection: apsw.Connection, place: int, end: int) -> Generator[Message, None, None]:
     """Yield the messages from `place` to before `end` as `read_messages` does, but skip pages that cannot be read.
 
     After a damaged page, it may skip messages that are followed by another one, so the caller has to count.
@@ -459,7 +486,7 @@ def readable_messages(
                 elif at >= place:
                     place = at + 1
                     yield at, body, own_id
-        except _UNREAD:
+        except UNREADABLE:
             place = _after_damage(connection, place, end)
         else:
             return
@@ -495,11 +522,11 @@ _Found = tuple[bytes | Damage, bytes | None]
 
 def _read_one(connection: apsw.Connection, place: int) -> _Found | None:  # noqa: C901  # the cases of a row
     try:
-        row = _only(connection, "SELECT place, own_id, checksum, body FROM messages WHERE place = ?", (place,))
+        row = only_row(connection, "SELECT place, own_id, checksum, body FROM messages WHERE place = ?", (place,))
         if row is None:
             return None
         row = _as_bytes(row)
-    except _UNREAD as error:
+    except UNREADABLE as error:
         # This raises if the page of the row cannot be read, which is not damage of this message alone.
         if not connection.execute("SELECT 1 FROM messages WHERE place = ?", (place,)).fetchall():
             return None
@@ -513,8 +540,8 @@ def _read_one(connection: apsw.Connection, place: int) -> _Found | None:  # noqa
     for condition in ("place = ?", "place >= ? ORDER BY place LIMIT 2", "place <= ? ORDER BY place DESC LIMIT 2"):
         try:
             cursor = connection.execute(f"SELECT {_AS_BYTES} FROM messages WHERE {condition}", (place,))  # noqa: S608
-            rows = cast("list[_Row]", cursor.fetchall())
-        except _UNREAD as error:
+            rows = cast("list[Row]", cursor.fetchall())
+        except UNREADABLE as error:
             if condition == "place = ?":
                 damage = Damage(_unreadable(error), 0)
             continue
@@ -528,21 +555,7 @@ def _unreadable(error: Exception) -> str:
     return "its row cannot be read" + ("" if isinstance(error, UnicodeDecodeError) else f": {error}")
 
 
-def _first_of(connection: apsw.Connection, unread: _Ascending) -> _Found:
-    """Return the next message, or its damage."""
-    try:
-        row = unread.first_row(connection)
-    except _UNREAD as error:
-        return Damage(_unreadable(error), 0), None
-    if row is None:
-        return Damage("its row cannot be read", 0), None
-    _, own_id, _, body = row
-    if _is_sound(*row):
-        return body, own_id
-    return Damage(_WRONG_CHECKSUM, len(body) if isinstance(body, bytes) else 0), None
-
-
-def _as_bytes(row: _Row) -> _Row:
+def _as_bytes(row: Row) -> Row:
     """Return a row with text as bytes, because damage may have changed only the types of columns."""
     place, own_id, checksum, body = row
     return (
@@ -553,10 +566,14 @@ def _as_bytes(row: _Row) -> _Row:
     )
 
 
-def _sound(row: _Row) -> tuple[int, bytes, bytes | None] | None:
+def sound_message(row: Row) -> tuple[int, bytes, bytes | None] | None:
     """Return the place, the body and the ID of an undamaged row, None if it is damaged."""
+    if not _is_sound(*row):
+        row = _as_bytes(row)
+        if not _is_sound(*row):
+            return None
     place, own_id, _, body = row
-    return (place, body, own_id) if _is_sound(*row) else None
+    return place, body, own_id
 
 
 def _is_sound(place: int, own_id: object, checksum: object, body: object) -> bool:
