@@ -2,13 +2,14 @@
 
 A server with many queues, of which some change each second, and a headless Chromium that shows the table of all queues:
 at rest, and while it is scrolled. It prints the frames that the page gets in a second, and the milliseconds of a second
-that its main thread works, as Chromium counts them.
+that its main thread works, as Chromium counts them: with the time that it waits for a core. On Linux, `CPU` is without.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import random
 import sys
 import time
@@ -20,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import grpc
-from playwright.sync_api import CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from bench.process import HOST, free_port, started_server
 from queuelet.v1 import queue_pb2 as pb
@@ -74,12 +75,13 @@ def main() -> int:
     load = Load(arguments.queues, arguments.changes)
     with TemporaryDirectory() as folder, _server(Path(folder), load) as url:
         found = list(_rounds(f"{url}/#/queues?sort={arguments.sort}", arguments.rounds, arguments.seconds))
+    shown = [part for part in ("CPU", *PARTS) if part in found[0][1]]
     print(
         f"{load.queues:,} queues, {load.changes:,} changes a second; medians of {arguments.rounds} rounds, ms a second"
     )
     for name in ("at rest", "scrolling"):
         figures = [figure for each, figure in found if each == name]
-        parts = ", ".join(f"{part} {median(each[part] for each in figures):.0f}" for part in PARTS)
+        parts = ", ".join(f"{part} {median(each[part] for each in figures):.0f}" for part in shown)
         print(f"{name:9}  {median(each['frames'] for each in figures):.1f} frames a second, {parts}")
     return 0
 
@@ -140,24 +142,38 @@ def _rounds(url: str, rounds: int, seconds: float) -> Iterator[tuple[str, dict[s
         page.locator("table.queues tbody a.name").first.wait_for()
         cdp = page.context.new_cdp_session(page)
         cdp.send("Performance.enable")
-        _figure(page, cdp, seconds, 0)  # the first seconds read the trends
+        stats = _stats_of_renderers(browser)
+        _figure(page, cdp, stats, seconds, 0)  # the first seconds read the trends
         for _ in range(rounds):
-            yield "at rest", _figure(page, cdp, seconds, 0)
-            yield "scrolling", _figure(page, cdp, seconds, PIXELS)
+            yield "at rest", _figure(page, cdp, stats, seconds, 0)
+            yield "scrolling", _figure(page, cdp, stats, seconds, PIXELS)
             page.evaluate("scrollTo(0, 0)")
             page.wait_for_timeout(2_000)
         browser.close()
 
 
-def _figure(page: Page, cdp: CDPSession, seconds: float, pixels: int) -> dict[str, float]:
-    before, began = _metrics(cdp), time.monotonic()
+def _figure(page: Page, cdp: CDPSession, stats: list[Path], seconds: float, pixels: int) -> dict[str, float]:
+    before, began = _metrics(cdp, stats), time.monotonic()
     frames = page.evaluate(FRAMES, [seconds, pixels])
-    after, took = _metrics(cdp), time.monotonic() - began
-    return {"frames": frames, **{part: (after[name] - before[name]) * 1000 / took for part, name in PARTS.items()}}
+    after, took = _metrics(cdp, stats), time.monotonic() - began
+    return {"frames": frames, **{part: (after[part] - before[part]) * 1000 / took for part in before}}
 
 
-def _metrics(cdp: CDPSession) -> dict[str, float]:
-    return {each["name"]: each["value"] for each in cdp.send("Performance.getMetrics")["metrics"]}
+def _metrics(cdp: CDPSession, stats: list[Path]) -> dict[str, float]:
+    """Return the seconds that the main thread has worked, in all and by part."""
+    found = {each["name"]: each["value"] for each in cdp.send("Performance.getMetrics")["metrics"]}
+    metrics = {part: found[name] for part, name in PARTS.items()}
+    if all(stat.exists() for stat in stats):
+        fields = [stat.read_text().rpartition(")")[2].split() for stat in stats]
+        metrics["CPU"] = sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+    return metrics
+
+
+def _stats_of_renderers(browser: Browser) -> list[Path]:
+    """Return where Linux has the figures of the main threads of all renderers. All but that of the page are idle."""
+    processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    renderers = [each["id"] for each in processes if each["type"] == "renderer"]
+    return [Path(f"/proc/{pid}/task/{pid}/stat") for pid in renderers]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 import queuelet.console
 from queuelet.v1 import queue_pb2 as pb
-from support.browser import OpenPage
+from support.browser import PHONE, OpenPage
 from support.console_pages import names
 from support.rpc import Rpc
 from support.server_process import ServerProcess
@@ -75,6 +75,13 @@ def test_ten_thousand_queues_are_one_list(open_page: OpenPage, crowded: ServerPr
     rpc.close()
     page.get_by_role("button", name="Ready", exact=True).click()
     expect(names(page).first).to_have_text("team-7.queue-00007")
+
+
+def test_names_can_be_read_on_a_phone(open_page: OpenPage) -> None:
+    page = open_page("#/queues", size=PHONE)
+    box = names(page).first.bounding_box()
+    assert box is not None
+    assert box["width"] > 120, "rows that do not exist take no columns"
 
 
 def test_a_plain_table_has_a_hundred_queues_at_a_time(open_page: OpenPage) -> None:

@@ -1,5 +1,6 @@
 /** What state a queue is in, and whether a human should look at it. */
-import { depth, listed, now, queues, shape, stores, tick } from "./board.mjs";
+import { listed, now, queues, shape, stores, tick } from "./board.mjs";
+import { depth } from "./queue.mjs";
 import { computed } from "./html.mjs";
 import { complaintOf, isStuck } from "./objects.mjs";
 

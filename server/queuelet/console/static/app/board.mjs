@@ -1,35 +1,12 @@
 /** The queues of the server with their numbers, as the page knows them. */
 import { batch, signal } from "./html.mjs";
 import { applyObjects, loadObjects, objectNames } from "./objects.mjs";
+import { depth, EMPTY, missing } from "./queue.mjs";
 import { draw, drawNow } from "./ticks.mjs";
 
 export { shape, tick } from "./ticks.mjs";
 
-/**
- * @typedef {object} Queue
- * @property {number} row its place in the frames of the stream
- * @property {string} id empty if there is a name
- * @property {string} name
- * @property {string} label the name, or the ID if there is none
- * @property {string[]} tags
- * @property {string} store
- * @property {number} limit -1 if there is none
- * @property {string} owner
- * @property {boolean} draining
- * @property {number} created
- * @property {number} ready
- * @property {number} delayed
- * @property {number} leased
- * @property {number} dead
- * @property {number} added
- * @property {number} removed
- * @property {number} oldest
- * @property {number} countedAt the time of the frame that had its numbers; 0 if none had
- * @property {number} inRate messages added per second
- * @property {number} outRate messages popped and acknowledged per second
- * @property {boolean} [isMissing] whether there is only a Queue object, and no queue
- */
-
+/** @typedef {import("./queue.mjs").Queue} Queue */
 /** @typedef {"ready" | "delayed" | "leased" | "dead"} State */
 /** @typedef {{store: string, epoch: string, problem: string}} Store */
 
@@ -75,8 +52,6 @@ export const queues = () => (list ??= [...byRow.values()]);
 export const listed = () => (all ??= [...queues(), ...objectNames().filter((name) => !byRef.has(name)).map(missing)]);
 /** @param {string} ref the name of a queue, or the ID of one without a name */
 export const find = (ref) => byRef.get(ref);
-/** @param {Queue} queue */
-export const depth = (queue) => queue.ready + queue.delayed + queue.leased + queue.dead;
 
 /**
  * Replace everything by a snapshot.
@@ -149,15 +124,6 @@ export function apply(n, frame) {
   });
   return true;
 }
-
-const EMPTY = { ready: 0, delayed: 0, leased: 0, dead: 0, added: 0, removed: 0, oldest: 0, countedAt: 0, inRate: 0, outRate: 0 };
-
-/**
- * What stands for a queue that does not exist.
- * @param {string} name
- * @returns {Queue}
- */
-const missing = (name) => ({ ...EMPTY, row: -1, id: "", name, label: name, tags: [], store: "", limit: -1, owner: "", draining: false, created: 0, isMissing: true });
 
 /**
  * @param {number} row

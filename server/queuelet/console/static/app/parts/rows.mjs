@@ -10,9 +10,9 @@ const MOST = 120;
 /**
  * The table body of `length` rows. `row(i, face)` renders one, but only if `face(i)`, which has everything that the row
  * shows, is not what it was when the row was last rendered.
- * @param {{length: number, columns: number, active: number, row: (i: number, face: unknown[]) => unknown, face: (i: number) => unknown[]}} props
+ * @param {{length: number, active: number, row: (i: number, face: unknown[]) => unknown, face: (i: number) => unknown[]}} props
  */
-export function Rows({ length, columns, active, row, face }) {
+export function Rows({ length, active, row, face }) {
   const top = useRef(/** @type {HTMLElement | null} */ (null));
   const rendered = useRef(/** @type {Map<number, {face: unknown[], slot: unknown}>} */ (new Map()));
   const rowHeight = useRef(0);
@@ -65,9 +65,9 @@ export function Rows({ length, columns, active, row, face }) {
     shown.push(each.slot);
   }
   return html`<tbody ref=${top}>
-    <${Space} key="above" height=${from * range.height} columns=${columns} />
+    <${Space} key="above" height=${from * range.height} />
     ${shown}
-    <${Space} key="below" height=${(length - to) * range.height} columns=${columns} />
+    <${Space} key="below" height=${(length - to) * range.height} />
   </tbody>`;
 }
 
@@ -80,6 +80,9 @@ const isSame = (some, others) => some.every((each, i) => each === others[i]);
 /** @param {{i: number, face: unknown[], row: (i: number, face: unknown[]) => unknown}} props */
 const Slot = ({ i, face, row }) => row(i, face);
 
-/** @param {{height: number, columns: number}} props */
-const Space = ({ height, columns }) =>
-  height > 0 && html`<tr class="space" aria-hidden="true"><td colspan=${columns} style=${{ "--h": `${height}px` }}></td></tr>`;
+/**
+ * The height of rows that do not exist. One cell, because more would be columns of a table that hides some of its own.
+ * @param {{height: number}} props
+ */
+const Space = ({ height }) =>
+  height > 0 && html`<tr class="space" aria-hidden="true"><td style=${{ "--h": `${height}px` }}></td></tr>`;

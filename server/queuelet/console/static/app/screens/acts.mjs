@@ -1,7 +1,7 @@
 /** Acts that remove something for good: purge, and deleting a queue. */
 import { html } from "../html.mjs";
 import { call, of } from "../api.mjs";
-import { depth } from "../board.mjs";
+import { depth } from "../queue.mjs";
 import { curl, selecting, shell } from "../commands.mjs";
 import { go } from "../router.mjs";
 import { confirm, messagesOf } from "../parts/confirm.mjs";

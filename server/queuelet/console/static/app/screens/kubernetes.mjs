@@ -3,7 +3,8 @@ import { html } from "../html.mjs";
 import { shape, tick } from "../board.mjs";
 import { shell } from "../commands.mjs";
 import { count } from "../format.mjs";
-import { complaintOf, kubernetes, objectName, objectOf } from "../objects.mjs";
+import { kubernetes, objectName, objectOf } from "../objects.mjs";
+import { nameOf, observed } from "../parts/complaint.mjs";
 import { Commands } from "../parts/dialog.mjs";
 import { Time } from "../parts/times.mjs";
 
@@ -33,31 +34,6 @@ function Conditions({ object }) {
   return html`<table class="conditions"><thead><tr><th scope="col">Condition</th><th scope="col" class="l">Status</th><th scope="col" class="l">Reason</th><th scope="col" class="l">Message</th></tr></thead>
     <tbody>${object.conditions.map(([type, status, reason, message]) => html`<tr><td class="name">${type}</td>
       <td class="l"><span class=${`state ${kindOf(type, status)}`}>${status}</span></td><td class="l">${reason}</td><td class="l text">${message}</td></tr>`)}</tbody></table>`;
-}
-
-/**
- * What is wrong with the object of a queue, as a link to all of it.
- * @param {{label: string, href: string}} props
- */
-export function Complaint({ label, href }) {
-  const complaint = complaintOf(label);
-  if (!complaint) return null;
-  const { word, kind, reason, message } = complaint;
-  const object = objectOf(label);
-  return html`<a class="complaint" href=${href} tabindex="-1" title=${`${nameOf(label)}: ${reason}: ${message} (generation ${object?.generation}, ${observed(object)})`}>
-    <span class=${`state ${kind}`}>${word}</span> <span class="small muted">${reason}</span></a>`;
-}
-
-/** @param {string} label */
-function nameOf(label) {
-  const { namespace, name } = objectName(label);
-  return `${namespace}/${name}`;
-}
-
-/** @param {import("../objects.mjs").QueueObject | undefined} object */
-function observed(object) {
-  if (!object || object.observed < 0) return "not yet seen by an operator";
-  return object.observed === object.generation ? "described by the conditions" : `but the conditions describe ${count(object.observed)}`;
 }
 
 /**

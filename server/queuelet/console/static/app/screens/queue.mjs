@@ -1,21 +1,24 @@
 /** One queue: its numbers, its history, and what is in it. */
 import { html, useEffect, useRef } from "../html.mjs";
-import { depth, find, loaded, now, tick } from "../board.mjs";
+import { find, loaded, now, tick } from "../board.mjs";
+import { depth } from "../queue.mjs";
 import { stateOf } from "../attention.mjs";
 import { count, duration, percent, rate } from "../format.mjs";
 import { go, href, route, setQuery } from "../router.mjs";
 import { useKeys } from "../keys.mjs";
 import { complaintOf, kubernetes, objectOf } from "../objects.mjs";
+import { lazy } from "../parts/lazy.mjs";
 import { Count, Meter, Name, STATES, Tags } from "../parts/small.mjs";
 import { History } from "./history.mjs";
 import { Messages } from "./messages.mjs";
 import { Message } from "./message.mjs";
 import { Tail } from "./tail.mjs";
 import { Consumers } from "./consumers.mjs";
-import { Kubernetes } from "./kubernetes.mjs";
 import { Settings } from "./settings.mjs";
 import { openAdd } from "./add.mjs";
 import { openPurge } from "./acts.mjs";
+
+const Kubernetes = lazy(() => import("./kubernetes.mjs"), "Kubernetes");
 
 /** @typedef {import("../board.mjs").Queue} Queue */
 

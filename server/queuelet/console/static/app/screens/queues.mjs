@@ -5,14 +5,14 @@ import { FILTERS, stateOf, totals } from "../attention.mjs";
 import { filterOf } from "../selector.mjs";
 import { count, duration, percent, rate } from "../format.mjs";
 import { go, href, route, setQuery } from "../router.mjs";
-import { complaintOf, kubernetes } from "../objects.mjs";
+import { complaintOf, kubernetes, objectOf } from "../objects.mjs";
 import { useKeys } from "../keys.mjs";
+import { Complaint } from "../parts/complaint.mjs";
 import { Filter } from "../parts/filter.mjs";
 import { Rows } from "../parts/rows.mjs";
 import { Order } from "../order.mjs";
 import { Count, Mix, Name, Rates, Tags, Trend } from "../parts/small.mjs";
 import { Commands } from "../parts/dialog.mjs";
-import { Complaint } from "./kubernetes.mjs";
 import { openNewQueue } from "./new_queue.mjs";
 
 /** @typedef {import("../board.mjs").Queue} Queue */
@@ -108,12 +108,13 @@ function Facts() {
 
 /** @param {{shown: Queue[], active: number, sort: string, onActive: (i: number) => void}} props */
 function Table({ shown, active, sort, onActive }) {
+  tick.value; // A component that reads a signal renders again for its signals only, and the numbers change in place.
   const column = sort.replace("-", "");
   const order = sort.startsWith("-") ? "descending" : "ascending";
   return html`<div class="card"><table class=${`fixed queues ${kubernetes.value ? "with-objects" : ""}`} aria-rowcount=${shown.length + 1}>
     <thead class="stick"><tr aria-rowindex="1">${COLUMNS.map(({ id, label, kind, value }) => html`<th scope="col" class=${kind} title=${id === "trend" ? "Ready messages, up to the last hour" : undefined} aria-sort=${id === column ? order : undefined}>
       ${value ? html`<button onClick=${() => setQuery({ sort: turned(sort, id) })}>${label}${id === column ? (order === "ascending" ? " ↑" : " ↓") : ""}</button>` : label}</th>`)}</tr></thead>
-    <${Rows} length=${shown.length} columns=${COLUMNS.length} active=${active}
+    <${Rows} length=${shown.length} active=${active}
       face=${(/** @type {number} */ i) => [i, i === active, active < 0 && i === 0, ...faceOf(shown[i])]}
       row=${(/** @type {number} */ i, /** @type {unknown[]} */ face) => html`<${Row} face=${face} queue=${shown[i]} i=${i} isActive=${i === active} isFirst=${active < 0 && i === 0} onActive=${onActive} />`} />
   </table></div>`;
@@ -134,7 +135,7 @@ function turned(sort, id) {
  * @param {Queue} queue
  */
 const faceOf = (queue) => [
-  queue, stateOf(queue).word, queue.ready, queue.delayed, queue.leased, queue.dead,
+  queue, stateOf(queue).word, objectOf(queue.label), queue.ready, queue.delayed, queue.leased, queue.dead,
   rate(queue.inRate), rate(queue.outRate), queue.oldest ? duration(now() - queue.oldest) : "",
 ];
 
