@@ -13,8 +13,8 @@ import { lazy } from "./parts/lazy.mjs";
 import { Time } from "./parts/times.mjs";
 import { QueuesScreen } from "./screens/queues.mjs";
 import { QueueScreen } from "./screens/queue.mjs";
-import { DeadScreen } from "./screens/dead.mjs";
 
+const DeadScreen = lazy(() => import("./screens/dead.mjs"), "DeadScreen");
 const PlainScreen = lazy(() => import("./screens/plain.mjs"), "PlainScreen");
 const ServerScreen = lazy(() => import("./screens/server.mjs"), "ServerScreen");
 
