@@ -133,7 +133,7 @@ pictures: $(READY) ## Take the pictures of the console in docs/images: seven min
 
 .PHONY: test
 test: $(READY) $(GRPCURL) binaries jars ## Run the tests
-	$(RUN) pytest -n 2 --dist loadgroup $(ARGS)
+	$(RUN) pytest -n 2 --dist loadgroup --durations 30 --durations-min 8 $(ARGS)
 
 .PHONY: test-quick
 test-quick: $(READY) ## Run the tests that need neither Go nor Kubernetes: under two minutes

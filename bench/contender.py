@@ -23,7 +23,7 @@ from bench.processes import HOST, Child, program
 from bench.record import Record
 from queuelet.client import Consumer as OurConsumer
 from queuelet.client import Producer as OurProducer
-from queuelet.client.prefetch import MOST_PREFETCH
+from queuelet.client.prefetch import MAX_PREFETCH
 from tools.control_plane.ports import free_ports
 
 MEMORY = "memory"
@@ -40,7 +40,7 @@ _LOOK_SECONDS, _LOOKS = 0.05, 200
 
 BATCH: int = inspect.signature(OurProducer.__init__).parameters["batch_messages"].default
 IN_FLIGHT: int = inspect.signature(OurProducer.__init__).parameters["buffer_messages"].default
-UNACKNOWLEDGED: int = inspect.signature(OurConsumer.__init__).parameters["concurrency"].default + MOST_PREFETCH
+UNACKNOWLEDGED: int = inspect.signature(OurConsumer.__init__).parameters["concurrency"].default + MAX_PREFETCH
 """The defaults of our client, which bound every producer and consumer, so that none is faster only by its settings: the
 largest batch of puts, the most puts in flight, and the most messages delivered but not acknowledged."""
 

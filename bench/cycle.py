@@ -24,7 +24,7 @@ _SYNCED = {"nats": 3.0, "beanstalkd": 3.0, "rabbitmq": 3.0}
 _FIRST = 200
 """Messages of the first trip, which gives a first estimate of a system's speed."""
 
-_MOST = 500_000
+_MAX_TRIP = 500_000
 """Messages of a trip at most, because all of them may be in the queue at once."""
 
 _WARM_SHARE = 0.3
@@ -82,14 +82,14 @@ class Cycle:
         """Run longer and longer trips until the speed is known; return it."""
         count = _FIRST
         trip = both.trip(count)
-        while trip.seconds < self._seconds * _WARM_SHARE and count < _MOST:
-            count = min(_MOST, 2 * count)
+        while trip.seconds < self._seconds * _WARM_SHARE and count < _MAX_TRIP:
+            count = min(_MAX_TRIP, 2 * count)
             trip = both.trip(count)
         return trip.rate
 
     def _go(self, case: str, name: str, both: Pair, speed: float) -> None:
         """Run a round at full speed."""
-        trip = both.trip(max(_FIRST, min(_MOST, int(speed * self._seconds))))
+        trip = both.trip(max(_FIRST, min(_MAX_TRIP, int(speed * self._seconds))))
         self.figures.rate(case, "rate", trip.rate, name)
         for who, seconds in zip(("producer", "consumer", "server"), trip[-3:], strict=True):
             self.figures.note(case, f"CPU {who}", seconds / trip.put * 1e6, "us", name)

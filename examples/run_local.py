@@ -30,7 +30,7 @@ QUEUES = ROOT / "examples" / "manifests" / "base"
 READY_WITHIN = 60.0
 """Seconds. On an idle machine everything is ready in a few."""
 
-RESTART_AFTER, RESTART_AT_MOST = 1.0, 30.0
+RESTART_AFTER, MAX_RESTART_PAUSE = 1.0, 30.0
 """Seconds until a program that ended is restarted: the first wait, and the maximum if it never gets ready."""
 
 
@@ -195,7 +195,7 @@ async def keep_running(
             first.set_exception(RunError(f"{name} ended before it was ready"))
         if first.exception():
             return
-        pause = RESTART_AFTER if was_ready else min(2 * pause, RESTART_AT_MOST)
+        pause = RESTART_AFTER if was_ready else min(2 * pause, MAX_RESTART_PAUSE)
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         print(f"{name} has ended {how}. It is started again in {pause:g} s.", file=sys.stderr)
         await asyncio.sleep(pause)

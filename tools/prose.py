@@ -17,7 +17,7 @@ from pathlib import Path
 
 PER = 10_000
 
-AT_MOST = {
+MAX_RATES = {
     "nobody": 0.5,
     "somebody": 0.5,
     "whoever": 0.5,
@@ -30,7 +30,7 @@ AT_MOST = {
 }
 """Words of a private dialect, with the highest rate of each per 10,000 words."""
 
-AT_LEAST = {"because": 5.0, "instead": 3.0}
+MIN_RATES = {"because": 5.0, "instead": 3.0}
 """Words that give reasons and alternatives, with the lowest rate of each."""
 
 _GENERATED = ("_pb2.py", "_pb2_grpc.py", "_pb2.pyi")
@@ -60,7 +60,7 @@ def count(files: Iterable[Path]) -> tuple[Counter[str], int]:
         words = re.findall(r"[a-z']+", prose_of(file.read_text()).lower())
         total += len(words)
         text = f" {' '.join(words)} "
-        for word in AT_MOST | AT_LEAST:
+        for word in MAX_RATES | MIN_RATES:
             found[word] += text.count(f" {word} ")
     return found, total
 
@@ -68,21 +68,21 @@ def count(files: Iterable[Path]) -> tuple[Counter[str], int]:
 def rates(folders: Iterable[Path]) -> tuple[dict[str, float], int]:
     """Return how many of 10,000 words each word of the two tables is, and how many words there are in all."""
     found, total = count(python_files(folders))
-    return {word: found[word] * PER / max(total, 1) for word in AT_MOST | AT_LEAST}, total
+    return {word: found[word] * PER / max(total, 1) for word in MAX_RATES | MIN_RATES}, total
 
 
 def problems(folders: Iterable[Path]) -> list[str]:
     """Return what the prose of folders has too much or too little of, a sentence each."""
     found, _ = rates(folders)
-    too_many = [(word, f"more than {most}") for word, most in AT_MOST.items() if found[word] > most]
-    too_few = [(word, f"less than {least}") for word, least in AT_LEAST.items() if found[word] < least]
+    too_many = [(word, f"more than {most}") for word, most in MAX_RATES.items() if found[word] > most]
+    too_few = [(word, f"less than {least}") for word, least in MIN_RATES.items() if found[word] < least]
     return [f"{word}: {found[word]:.1f} of {PER:,} words, {limit}" for word, limit in too_many + too_few]
 
 
 def main() -> None:
     """Print a table of folders and words."""
     folders = sys.argv[1:] or ["server", "operator", "tests", "tools", "bench"]
-    print(f"{'':40}", *(f"{word:>9}" for word in AT_MOST | AT_LEAST), f"{'words':>9}")
+    print(f"{'':40}", *(f"{word:>9}" for word in MAX_RATES | MIN_RATES), f"{'words':>9}")
     for folder in folders:
         found, total = rates([Path(folder)])
         print(f"{folder:40}", *(f"{rate:9.1f}" for rate in found.values()), f"{total:9,}")

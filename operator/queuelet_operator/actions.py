@@ -34,7 +34,7 @@ from queuelet_operator.plan.observed import observed_queue
 from queuelet_operator.plan.resources import FINALIZER, Body, queue_of
 from queuelet_operator.plan.status import status_patch
 from queuelet_operator.server_link import ServerLink
-from queuelet_operator.workqueue import FIRST_BACKOFF, LAST_BACKOFF
+from queuelet_operator.workqueue import FIRST_BACKOFF, MAX_BACKOFF
 
 log = structlog.get_logger()
 
@@ -108,7 +108,7 @@ class Actions:
             self._recorder.post(entry.object, notice)
 
     def _refused(self, entry: Entry, error: QueueletError) -> None:
-        entry.backoff = next_backoff(entry.backoff, FIRST_BACKOFF, LAST_BACKOFF)
+        entry.backoff = next_backoff(entry.backoff, FIRST_BACKOFF, MAX_BACKOFF)
         reason = reason_of(error)
         entry.refusal = Refusal(
             reason=reason,

@@ -47,7 +47,7 @@ COUNTS_RATE = 10.0
 WATCH_IS_LATE_BY = 600.0
 """Seconds for which the watch may still report an object that a response of the API server showed as deleted."""
 
-LONGEST_CAUSE = 5.0
+MAX_CAUSE_SECONDS = 5.0
 """Seconds, at most, for which a new cause of an outage must last before statuses name it."""
 
 _OUTAGE_ERRORS = (Unreachable, DeadlineExceeded, ServerDraining, Unauthenticated, StoreFailed)
@@ -71,7 +71,7 @@ class Controller:
         """The keys of the objects that have to be reconciled."""
         self.link = ServerLink(
             settings.connection,
-            cause_lasts=min(settings.outage_after / 2, LONGEST_CAUSE),
+            cause_lasts=min(settings.outage_after / 2, MAX_CAUSE_SECONDS),
             changed=self.queue_changed,
             server_changed=self.server_changed,
         )

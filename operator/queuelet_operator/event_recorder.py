@@ -27,7 +27,7 @@ BURST_PER_NAMESPACE = 25
 RATE_PER_NAMESPACE, RATE_SECONDS = 1, 5
 """Events about the Queues of one namespace after the burst, and in how many seconds, so that none uses up RATE."""
 
-MOST_WAITING = 100
+MAX_WAITING = 100
 """Events that wait to be posted. Further ones are dropped and counted, but each is logged."""
 
 SOURCE = "queuelet-operator"
@@ -40,7 +40,7 @@ class EventRecorder:
         self._api = api
         self._metrics = metrics
         self._budget: TokenBuckets[str] = TokenBuckets(BURST_PER_NAMESPACE, RATE_PER_NAMESPACE, RATE_SECONDS)
-        self._waiting: asyncio.Queue[tuple[QueueObject, Notice]] = asyncio.Queue(MOST_WAITING)
+        self._waiting: asyncio.Queue[tuple[QueueObject, Notice]] = asyncio.Queue(MAX_WAITING)
 
     def post(self, an_object: QueueObject, notice: Notice) -> None:
         """Log an Event now, and add it to the backlog of Events to post."""

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 STUCK_AFTER = 120.0
 """Seconds after which work that waits without any progress is a failure. A step takes 30 at most."""
 
-LONGEST_RECONCILE = 600.0
+MAX_RECONCILE_SECONDS = 600.0
 """Seconds that reconciling one Queue may take: more than twice the time of eight steps of 30."""
 
 WATCH_IS_OLD_AFTER = RESTART_EVERY + 130.0
@@ -77,7 +77,7 @@ class Health:
         queue = controller.queue
         if queue.oldest() > STUCK_AFTER and now - queue.last_done > STUCK_AFTER:
             return f"{len(queue)} Queues are waiting and none was processed for {now - queue.last_done:.0f} s"
-        if queue.longest_in_progress() > LONGEST_RECONCILE:
+        if queue.longest_in_progress() > MAX_RECONCILE_SECONDS:
             return f"a Queue has been in progress for {queue.longest_in_progress():.0f} s"
         return ""
 

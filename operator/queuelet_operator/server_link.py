@@ -27,7 +27,7 @@ from queuelet_operator.queue_cache import QueueCache
 log = structlog.get_logger()
 
 FIRST_BACKOFF = 0.1
-LAST_BACKOFF = 2.0
+MAX_BACKOFF = 2.0
 """Seconds between two attempts to reach the server: at first, and at most."""
 
 HEARTBEAT = 10.0
@@ -39,8 +39,8 @@ CALL_TIMEOUT = 10.0
 LINGER = 0.005
 """Seconds that the first item of a batch waits for others, because a call costs many times as much as an item in it."""
 
-LARGEST_BATCH = 500
-LARGEST_BATCH_BYTES = 1024**2
+MAX_BATCH = 500
+MAX_BATCH_BYTES = 1024**2
 """The largest batch, in items and bytes: far below the server's limit, so that its response fits into that too."""
 
 _Item = TypeVar("_Item")
@@ -107,7 +107,7 @@ class ServerLink:
     # The watch
 
     async def _stay_connected(self) -> None:
-        backoff = Backoff(FIRST_BACKOFF, LAST_BACKOFF)
+        backoff = Backoff(FIRST_BACKOFF, MAX_BACKOFF)
         while True:
             why = "the server ended the watch"
             try:
@@ -239,7 +239,7 @@ class Batcher(Generic[_Item, _Result]):
         end = len(self._waiting)
         for count, (_, item_bytes, _) in enumerate(self._waiting):
             size += item_bytes
-            if count and (size > LARGEST_BATCH_BYTES or count == LARGEST_BATCH):
+            if count and (size > MAX_BATCH_BYTES or count == MAX_BATCH):
                 end = count
                 break
         batch, self._waiting = self._waiting[:end], self._waiting[end:]

@@ -17,7 +17,7 @@ K = TypeVar("K", bound=Hashable)
 FIRST_BACKOFF = 0.25
 """Seconds until the first retry of a key that failed."""
 
-LAST_BACKOFF = 60.0
+MAX_BACKOFF = 60.0
 """The longest time between two retries, in seconds."""
 
 
@@ -96,7 +96,7 @@ class WorkQueue(Generic[K]):
 
     def retry(self, key: K, *, not_before: float = 0.0) -> float:
         """Add a failed key again after a backoff, or after `not_before` seconds if that is longer; return the delay."""
-        backoff = self._backoffs[key] = next_backoff(self._backoffs.get(key, 0.0), FIRST_BACKOFF, LAST_BACKOFF)
+        backoff = self._backoffs[key] = next_backoff(self._backoffs.get(key, 0.0), FIRST_BACKOFF, MAX_BACKOFF)
         delay = max(with_jitter(backoff), not_before)
         now = self.clock()
         if not_before > 0:

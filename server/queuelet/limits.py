@@ -11,31 +11,31 @@ SECOND_NS = 1_000_000_000
 END_OF_TIME = 7_258_118_400 * SECOND_NS
 """2200-01-01 in nanoseconds since 1970: not long after it, such times no longer fit into 64 bits."""
 
-LONGEST_TIME = 3650 * 86_400
+MAX_TIME_SECONDS = 3650 * 86_400
 """The longest wait, delay or time to live, in seconds: ten years."""
 
-LONGEST_LEASE = 12 * 3_600
+MAX_LEASE_SECONDS = 12 * 3_600
 """The longest lease, in seconds."""
 
 MAX_DELIVERIES = 1_000
 """The largest number of deliveries after which a message is dead."""
 
-SHORTEST_HEARTBEAT = 0.1
+MIN_HEARTBEAT_SECONDS = 0.1
 """The shortest time between two heartbeats of a Consume stream, in seconds."""
 
-LONGEST_HEARTBEAT = 3_600
+MAX_HEARTBEAT_SECONDS = 3_600
 """The longest time between two heartbeats of a Consume stream, in seconds."""
 
-LONGEST_CONSUMER = 256
+MAX_CONSUMER_BYTES = 256
 """The longest name of a consumer, in bytes."""
 
-LONGEST_REASON = 1_024
+MAX_REASON_BYTES = 1_024
 """The longest reason of a Nack, in bytes."""
 
-LONGEST_REQUEST_ID = 64
+MAX_REQUEST_ID_BYTES = 64
 """The longest request ID, in bytes."""
 
-LONGEST_SELECTOR = 4_096
+MAX_SELECTOR_CHARACTERS = 4_096
 """The longest selector, in characters."""
 
 MAX_REQUIREMENTS = 64

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from queuelet.errors import InvalidArgument
-from queuelet.limits import LONGEST_SELECTOR, MAX_REQUIREMENTS
+from queuelet.limits import MAX_REQUIREMENTS, MAX_SELECTOR_CHARACTERS
 from queuelet.tags import Tags
 
 _TOKEN = re.compile(r"\s*(!=|==|[=!,()]|[^\s=!,()]+)")
@@ -27,9 +27,9 @@ def parse_selector(text: str, field: str = "selector") -> Selector:
     Raises:
         InvalidArgument: the text is not a valid selector; the error shows where parsing failed.
     """
-    if len(text) > LONGEST_SELECTOR:
+    if len(text) > MAX_SELECTOR_CHARACTERS:
         raise InvalidArgument(
-            f"{field}: {len(text):,} characters are too many; use at most {LONGEST_SELECTOR:,}", field=field
+            f"{field}: {len(text):,} characters are too many; use at most {MAX_SELECTOR_CHARACTERS:,}", field=field
         )
     requirements = _Reader(text, field).requirements()
     if len(requirements) > MAX_REQUIREMENTS:

@@ -19,7 +19,7 @@ from support.server_process import ServerProcess
 from tools.control_plane import ControlPlane
 
 QUEUES = soaked(150, 5_000)
-MOST_MEBIBYTES = soaked(180, 300)
+MAX_MEBIBYTES = soaked(180, 300)
 """MiB. The chart's limit is 512. An operator uses 96 with one Queue, 150 with 150, and 210 if it reads all at once."""
 
 PEAK = "VmHWM:"
@@ -66,4 +66,4 @@ def test_a_restart_beside_many_queues_at_the_bounds_takes_little_memory(
             peak = peak_mebibytes(process.pid)
             print(f"{QUEUES} Queues, {'restart' if is_restart else 'first start'}: peak {peak} MiB")  # noqa: T201  # a soak's figures are read by people
             assert process.stop() == 0, "it releases its Lease"
-            assert peak < MOST_MEBIBYTES
+            assert peak < MAX_MEBIBYTES

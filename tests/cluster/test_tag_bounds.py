@@ -14,8 +14,8 @@ from support.kube_queues import KubeQueues
 from support.operator_process import OperatorProcess
 from support.queue_objects import queue_object, tag
 
-MOST_BYTES = 16_384
-LONGEST_VALUE = 4_096
+MAX_BYTES = 16_384
+MAX_VALUE_BYTES = 4_096
 
 characters = st.sampled_from(["<", "&", "\x01", "\x7f", '"', "\\", "\u2028", "\u00e4", "a"])
 """Characters of which most take five or six bytes in JSON, and more in managedFields, which is JSON in JSON."""
@@ -25,12 +25,12 @@ characters = st.sampled_from(["<", "&", "\x01", "\x7f", '"', "\\", "\u2028", "\u
 def largest_tags(draw: st.DrawFn) -> list[Tag]:
     """Return tags of the maximum size, or nearly."""
     tags: list[Tag] = []
-    left = MOST_BYTES
+    left = MAX_BYTES
     while left > 2 and len(tags) < 64:
         key = f"{len(tags):02}"
         character = draw(characters)
-        longest = min(LONGEST_VALUE, left - len(key)) // len(character.encode())
-        length = longest if draw(st.booleans()) else min(longest, MOST_BYTES // 64)
+        longest = min(MAX_VALUE_BYTES, left - len(key)) // len(character.encode())
+        length = longest if draw(st.booleans()) else min(longest, MAX_BYTES // 64)
         tags.append(Tag(key, character * length))
         left -= len(key) + len(tags[-1].value.encode())
     return tags

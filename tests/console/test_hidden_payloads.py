@@ -38,6 +38,7 @@ def base(hiding: ServerProcess) -> str:
     return f"{hiding.rest_url}/"
 
 
+@pytest.mark.need(24)
 def test_sizes_are_shown_in_place_of_payloads(open_page: OpenPage, hiding: ServerProcess) -> None:
     page = open_page("#/queues/orders")
     rows = page.locator("table.messages tbody tr")

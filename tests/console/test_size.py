@@ -16,11 +16,11 @@ from support.rpc import Rpc
 from support.server_process import ServerProcess
 
 QUEUES = 10_000
-MOST_AT_START = 150 * 1024
+MAX_BYTES_AT_START = 150 * 1024
 """Bytes of all that a page loads before it shows queues, compressed, without the board."""
-MOST_OF_BOARD = 100 * 1024
-MOST_NODES = 2_000
-MOST_LINES = 200
+MAX_BYTES_OF_BOARD = 100 * 1024
+MAX_NODES = 2_000
+MAX_LINES = 200
 
 STATIC = Path(queuelet.console.__file__).parent / "static"
 
@@ -62,10 +62,10 @@ def test_ten_thousand_queues_are_one_list(open_page: OpenPage, crowded: ServerPr
     page = open_page("#/queues")
     expect(page.locator(".fact b").first).to_have_text("10,000")
     expect(page.locator("table.queues")).to_have_attribute("aria-rowcount", "10001")
-    assert page.evaluate(NODES) <= MOST_NODES
+    assert page.evaluate(NODES) <= MAX_NODES
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     expect(names(page).last).to_have_text("team-9.queue-09959")
-    assert page.evaluate(NODES) <= MOST_NODES
+    assert page.evaluate(NODES) <= MAX_NODES
     page.get_by_role("searchbox", name="Filter queues").fill("queue-04321")
     expect(names(page)).to_have_text(["team-21.queue-04321"])
     page.get_by_role("searchbox", name="Filter queues").fill("team=t7")
@@ -84,12 +84,13 @@ def test_names_can_be_read_on_a_phone(open_page: OpenPage) -> None:
     assert box["width"] > 120, "rows that do not exist take no columns"
 
 
+@pytest.mark.need(56)
 def test_a_plain_table_has_a_hundred_queues_at_a_time(open_page: OpenPage) -> None:
     page = open_page("#/queues?view=plain&sort=-name")
     caption = page.locator("table.plain caption")
     expect(caption).to_have_text("Queues 1 to 100 of 10,000")
     expect(page.locator("table.plain tbody tr")).to_have_count(100)
-    assert page.evaluate(NODES) <= MOST_NODES
+    assert page.evaluate(NODES) <= MAX_NODES
     page.get_by_role("button", name="Next 100").click()
     expect(caption).to_have_text("Queues 101 to 200 of 10,000")
     page.get_by_role("button", name="Previous 100").click()
@@ -132,11 +133,11 @@ def test_a_page_loads_little_at_the_start(open_page: OpenPage) -> None:
           .filter((each) => !each.name.includes("/live"))
           .map((each) => [new URL(each.name).pathname, each.encodedBodySize]))"""
     )
-    assert sizes.pop("/console/board") <= MOST_OF_BOARD
-    assert sum(sizes.values()) <= MOST_AT_START, sizes
+    assert sizes.pop("/console/board") <= MAX_BYTES_OF_BOARD
+    assert sum(sizes.values()) <= MAX_BYTES_AT_START, sizes
 
 
 @pytest.mark.parametrize("file", sorted(STATIC.rglob("*.mjs")), ids=lambda file: str(file.relative_to(STATIC)))
 def test_a_module_stays_short(file: Path) -> None:
     lines = file.read_text().count("\n")
-    assert lines <= MOST_LINES, f"{file}: {lines} lines; divide it"
+    assert lines <= MAX_LINES, f"{file}: {lines} lines; divide it"

@@ -66,6 +66,7 @@ def test_without_a_token_the_address_is_all_that_is_needed(server: ServerProcess
         assert console.stop() == 0
 
 
+@pytest.mark.need(48)
 def test_the_key_works_once_and_the_token_never_leaves_the_program(guarded: ServerProcess, token: str) -> None:
     with ConsoleCommand("--server", guarded.address, "--token-file", token) as console:
         stranger = Rest(console.url)
@@ -161,6 +162,7 @@ def test_the_service_is_that_of_the_release(fake: FakeKubectl, flags: list[str],
         assert f"service/{service}" in fake.calls()[0]
 
 
+@pytest.mark.need(53)
 def test_a_port_forward_that_ends_is_started_again_on_the_same_port(fake: FakeKubectl) -> None:
     with ConsoleCommand("--kubectl", env=fake.env) as console:
         rest = Rest(console.url)

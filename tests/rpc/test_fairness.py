@@ -130,17 +130,17 @@ def test_the_long_work_of_one_address_does_not_wait_for_all_that_another_asks_fo
         eventually(lambda: samples(url, "queuelet_long_work_waiting")[""] == 0, "none is left")
 
 
-LARGEST = 10_000
+MAX_ITEMS = 10_000
 """The most items of one request."""
 
 
 @pytest.mark.parametrize(
     ("method", "request_"),
     [
-        ("AddBatch", pb.AddBatchRequest(queue_id="full", messages=[pb.NewMessage()] * LARGEST)),
-        ("Ack", pb.AckRequest(queue_id="full", tokens=range(1, LARGEST + 1))),
-        ("Nack", pb.NackRequest(queue_id="full", tokens=range(1, LARGEST + 1))),
-        ("Extend", pb.ExtendRequest(queue_id="full", tokens=range(1, LARGEST + 1))),
+        ("AddBatch", pb.AddBatchRequest(queue_id="full", messages=[pb.NewMessage()] * MAX_ITEMS)),
+        ("Ack", pb.AckRequest(queue_id="full", tokens=range(1, MAX_ITEMS + 1))),
+        ("Nack", pb.NackRequest(queue_id="full", tokens=range(1, MAX_ITEMS + 1))),
+        ("Extend", pb.ExtendRequest(queue_id="full", tokens=range(1, MAX_ITEMS + 1))),
     ],
     ids=["AddBatch", "Ack", "Nack", "Extend"],
 )

@@ -29,7 +29,7 @@ Json = dict[str, Any]
 PER_OPERATION = soaked(2, 70)
 """Requests for each operation, and series of requests that follow links."""
 
-LEAST_OF_QUEUE, LEAST_OF_LINKS = soaked(60, 2_000), soaked(5, 2_000)
+MIN_OF_QUEUE, MIN_OF_LINKS = soaked(60, 2_000), soaked(5, 2_000)
 """How many requests these are at least."""
 
 PHASES = soaked("examples,fuzzing", "examples,coverage,fuzzing")
@@ -157,14 +157,14 @@ def test_requests_to_one_queue_get_what_the_document_says(file: Path, own_server
     # Without the operation that would end it for all others.
     options = ("--phases", PHASES, "--exclude-operation-id", "DeleteQueue")
     sent = run(file, own_server, *options, configuration=f'[parameters]\n"path.queue_id" = "{name}"\n')
-    assert sent >= LEAST_OF_QUEUE
+    assert sent >= MIN_OF_QUEUE
 
 
 @pytest.mark.timeout(SECONDS + 50)
 def test_requests_that_follow_links_get_what_the_document_says(file: Path, own_server: ServerProcess) -> None:
     """Queues are created, and messages added, received and acknowledged, by the links of the document."""
     sent = 0
-    while sent < LEAST_OF_LINKS:  # schemathesis ends after some 100 requests, whatever it is asked for
+    while sent < MIN_OF_LINKS:  # schemathesis ends after some 100 requests, whatever it is asked for
         more = run(file, own_server, "--phases", "stateful")
         assert more, "no link was followed"
         sent += more

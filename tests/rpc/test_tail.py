@@ -15,7 +15,7 @@ import pytest
 
 from queuelet.client import Client, EventKind, TailEvent
 from queuelet.errors import QueueNotFound
-from queuelet.server.handlers.tail import MOST_OF_QUEUE, MOST_TAILS
+from queuelet.server.handlers.tail import MAX_TAILS, MAX_TAILS_OF_QUEUE
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from support.both_stores import both, cli, client, name, new_queue, rpc, store
@@ -252,14 +252,14 @@ def test_tailing_an_unknown_queue_is_not_found(rpc: Rpc) -> None:
 
 
 def test_the_number_of_tails_is_bounded_and_an_ended_one_makes_room(rpc: Rpc, store: pb.Queue.Store) -> None:
-    queues = [new_queue(rpc, store) for _ in range(MOST_TAILS // MOST_OF_QUEUE)]
+    queues = [new_queue(rpc, store) for _ in range(MAX_TAILS // MAX_TAILS_OF_QUEUE)]
     requests = [pb.TailRequest(queue_id=queue).SerializeToString() for queue in queues]
     calls: list[Stream] = []
     for request in requests:
-        calls += [rpc.stream("Tail", request) for _ in range(MOST_OF_QUEUE)]
-        for call in calls[-MOST_OF_QUEUE:]:
+        calls += [rpc.stream("Tail", request) for _ in range(MAX_TAILS_OF_QUEUE)]
+        for call in calls[-MAX_TAILS_OF_QUEUE:]:
             next(call)
-        if len(calls) == MOST_OF_QUEUE:
+        if len(calls) == MAX_TAILS_OF_QUEUE:
             with pytest.raises(Refused, match=f"RESOURCE_EXHAUSTED: queue {queues[0]} has 10 Tail streams"):
                 Tailed(rpc.stream("Tail", request)).read()
     with pytest.raises(Refused, match="RESOURCE_EXHAUSTED: the server has 100 Tail streams"):

@@ -336,7 +336,7 @@ def test_a_damaged_store_is_checked_less_and_less_often(waits: list[float]) -> N
     harness.until(lambda: len(waits) > 12)
     assert waits[:3] == [0, schedule.FIRST_DAMAGED_BACKOFF, 2 * schedule.FIRST_DAMAGED_BACKOFF]
     assert waits == sorted(waits)
-    assert waits[-1] == schedule.LONGEST_DAMAGED_BACKOFF
+    assert waits[-1] == schedule.MAX_DAMAGED_BACKOFF
     harness.close()
 
 
@@ -349,7 +349,7 @@ def test_a_failing_disk_is_retried_soon_although_there_was_damage_before(
     for number in range(1, 12):
         damage_met(apsw.CorruptError("misread"))
         harness.until(lambda: harness.reopenings == number)  # noqa: B023  # called before the next round
-    assert waits[-1] == schedule.LONGEST_DAMAGED_BACKOFF
+    assert waits[-1] == schedule.MAX_DAMAGED_BACKOFF
     waits.clear()
     disk.set(Faults(write=True))
     messages = harness.messages
@@ -357,7 +357,7 @@ def test_a_failing_disk_is_retried_soon_although_there_was_damage_before(
     with pytest.raises(StoreFailed, match="is being reopened"):
         harness.commit()
     harness.until(lambda: len(waits) > 3)
-    assert max(waits) <= schedule.LONGEST_BACKOFF
+    assert max(waits) <= schedule.MAX_BACKOFF
 
 
 def test_damage_that_is_found_when_reopening_after_another_failure_is_reported(waits: list[float]) -> None:

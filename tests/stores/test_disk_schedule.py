@@ -10,8 +10,8 @@ from queuelet.stores.disk.schedule import (
     FIRST_BACKOFF,
     FIRST_DAMAGED_BACKOFF,
     IDLE,
-    LONGEST_BACKOFF,
-    LONGEST_DAMAGED_BACKOFF,
+    MAX_BACKOFF,
+    MAX_DAMAGED_BACKOFF,
     QUIET,
     RECLAIM_EVERY,
     STABLE,
@@ -147,8 +147,8 @@ def test_a_store_is_idle_and_then_quiet_only_without_pending_changes() -> None:
 @pytest.mark.parametrize(
     ("is_damaged", "first", "longest"),
     [
-        (False, FIRST_BACKOFF, LONGEST_BACKOFF),
-        (True, FIRST_DAMAGED_BACKOFF, LONGEST_DAMAGED_BACKOFF),
+        (False, FIRST_BACKOFF, MAX_BACKOFF),
+        (True, FIRST_DAMAGED_BACKOFF, MAX_DAMAGED_BACKOFF),
     ],
     ids=["failed", "damaged"],
 )

@@ -26,11 +26,11 @@ FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
 REFUSED = grpc.StatusCode.FAILED_PRECONDITION
 
 UNKNOWN_ID = str(uuid4())
-LARGEST = 4 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 """The largest message that a client receives by default."""
 NOT_UTF8 = b"\xff\xfe\xfd"
 OWN_ID = str(uuid4())
-LARGEST = 4 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 """The largest message that a client receives by default."""
 
 STREAMS = ("Consume", "Redrive", "Tail", "WatchQueues")
@@ -356,13 +356,13 @@ def _message_cases() -> Iterable[Case]:
 
 
 def _size_cases() -> Iterable[Case]:
-    too_large = pb.NewMessage(payload=bytes(LARGEST))
+    too_large = pb.NewMessage(payload=bytes(MAX_BYTES))
     says = r"takes up to [\d,]+ bytes with its metadata, more than the 4,194,304 bytes of a response; make it smaller"
     yield case("a message that fits a request but no response", "Add", adding(too_large), f"message: {says}")
     yield case("a message that fits no response", "AddBatch", adding(too_large), f"messages.*: {says}")
-    both = pb.NewMessage(payload=bytes(LARGEST - 500), tags=[pb.Tag(key="k", value="v" * 600)])
+    both = pb.NewMessage(payload=bytes(MAX_BYTES - 500), tags=[pb.Tag(key="k", value="v" * 600)])
     yield case("tags and payload that together fit no response", "Add", adding(both), f"message: {says}")
-    huge = pb.NewMessage(payload=bytes(LARGEST + 1_000_000))
+    huge = pb.NewMessage(payload=bytes(MAX_BYTES + 1_000_000))
     yield case("a request larger than any message", "Add", adding(huge), ".*larger than max", FULL)
     says = "messages: {} in one batch; send 1 to 10,000"
     yield case("no messages", "AddBatch", about(b""), says.format(0))

@@ -13,7 +13,7 @@ from time import perf_counter
 
 VARIABLE = "QUEUELET_PATIENCE"
 
-_MOST = 20.0
+_MAX_FACTOR = 20.0
 """The largest factor that is measured. A slower machine needs a factor set by hand."""
 
 _STARTS = 6
@@ -48,4 +48,4 @@ def _measured() -> float:
             process.wait()
     slowdown = (perf_counter() - began) / _USUAL_SECONDS
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return min(max(1.0, slowdown, load), _MOST)
+    return min(max(1.0, slowdown, load), _MAX_FACTOR)

@@ -25,7 +25,7 @@ from queuelet_operator.plan.status import (
     without_condition,
 )
 
-LONGEST_MESSAGE = 2_048
+MAX_MESSAGE_CHARACTERS = 2_048
 """Characters of a condition's message. Longer ones are truncated, because some of them quote the server."""
 
 _FACTOR = 2
@@ -230,7 +230,7 @@ def _keep_message_of_outage(known: Known, outage: Outage) -> Verdict:
 
 
 def _end_of_sentence(cause: str) -> str:
-    return f": {cause}"[:LONGEST_MESSAGE] if cause else ""
+    return f": {cause}"[:MAX_MESSAGE_CHARACTERS] if cause else ""
 
 
 def _keep_message(known: Known, verdict: Verdict) -> Verdict:
@@ -335,7 +335,7 @@ def _conditions(old: QueueStatus, verdict: Verdict, generation: int, now: str) -
             type=type_,
             status=status,
             reason=verdict.reason.value,
-            message=verdict.message[:LONGEST_MESSAGE],
+            message=verdict.message[:MAX_MESSAGE_CHARACTERS],
             observed_generation=max(generation, 0),
             since=now,
         )

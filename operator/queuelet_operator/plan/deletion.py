@@ -37,7 +37,7 @@ from queuelet_operator.plan.resources import DeletionPolicy, QueueObject
 from queuelet_operator.plan.situation import Outage, Situation
 from queuelet_operator.plan.status import timestamp
 
-CONTEXT_MAX_AGE = 10.0
+MAX_CONTEXT_AGE = 10.0
 """Seconds after which a waiting deletion looks up its `DeletionContext` again."""
 
 LEFT = "QueueLeft"
@@ -135,7 +135,7 @@ def _wait(situation: Situation, verdict: Verdict, deadline: float) -> Step:
     step = status_step(situation, verdict)
     if not isinstance(step, Nothing):
         return step
-    return Nothing(until=min(deadline, situation.now + CONTEXT_MAX_AGE, step.until or deadline))
+    return Nothing(until=min(deadline, situation.now + MAX_CONTEXT_AGE, step.until or deadline))
 
 
 def _drain_ends(an_object: QueueObject) -> float:
@@ -167,11 +167,11 @@ def _release(situation: Situation, outage: Outage) -> Step:
     step = report_outage(situation, outage)
     if not isinstance(step, Nothing):
         return step
-    return Nothing(until=min(give_up_at, situation.now + CONTEXT_MAX_AGE, step.until or give_up_at))
+    return Nothing(until=min(give_up_at, situation.now + MAX_CONTEXT_AGE, step.until or give_up_at))
 
 
 def _is_fresh(context: DeletionContext, now: float) -> bool:
-    return now < context.seen_at + CONTEXT_MAX_AGE
+    return now < context.seen_at + MAX_CONTEXT_AGE
 
 
 def _never_owned(known: Known, policy: Policy) -> bool:

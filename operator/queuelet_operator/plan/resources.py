@@ -33,7 +33,7 @@ ADOPT = f"{GROUP}/adopt"
 RECONCILE_REQUESTED_AT = f"{GROUP}/reconcile-requested-at"
 """The annotation that requests a new declaration of the queue. The status repeats each value that was handled."""
 
-LONGEST_REQUEST = 256
+MAX_REQUEST_CHARACTERS = 256
 """Characters of that annotation that are used, because it may have 262,144 bytes and the status repeats it."""
 
 Body = Mapping[str, Any]
@@ -146,7 +146,7 @@ def queue_of(body: Body) -> QueueObject:
         deleted_at=seconds_from(deleted_at) if deleted_at else None,
         is_paused=annotations.get(PAUSED) == "true",
         adopts=annotations.get(ADOPT) == "true",
-        reconcile_requested_at=(annotations.get(RECONCILE_REQUESTED_AT) or "")[:LONGEST_REQUEST],
+        reconcile_requested_at=(annotations.get(RECONCILE_REQUESTED_AT) or "")[:MAX_REQUEST_CHARACTERS],
     )
 
 

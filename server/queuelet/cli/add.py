@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from queuelet.client import Added, Producer
     from queuelet.client.options import PutOptions
 
-LARGEST = 1024 * 1024 * 1024
+MAX_PAYLOAD_BYTES = 1024 * 1024 * 1024
 """The most bytes to read for one message. Servers accept far less, and protobuf's own limit is twice as much."""
 
 
@@ -152,15 +152,15 @@ def _read(file: Path | None) -> bytes:
 
 
 def _all_of(source: BufferedReader) -> bytes:
-    data = source.read(LARGEST + 1)
+    data = source.read(MAX_PAYLOAD_BYTES + 1)
     _check_size(len(data))
     return data
 
 
 def _check_size(size: int) -> None:
     """Refuse input that never ends, before it uses all memory."""
-    if size > LARGEST:
-        raise MessageTooLarge(f"payload: more than {LARGEST:,} bytes, which is too large for a message")
+    if size > MAX_PAYLOAD_BYTES:
+        raise MessageTooLarge(f"payload: more than {MAX_PAYLOAD_BYTES:,} bytes, which is too large for a message")
 
 
 def _stdin() -> BufferedReader:

@@ -13,7 +13,7 @@ import click
 from queuelet.cli.failures import REFUSED, USAGE, Failure
 from queuelet.cli.options import ClientCommand, Options, Seconds, WholeNumber, lease_option, queue_argument
 from queuelet.cli.worker import Flags, Worker
-from queuelet.limits import LONGEST_HEARTBEAT, SHORTEST_HEARTBEAT
+from queuelet.limits import MAX_HEARTBEAT_SECONDS, MIN_HEARTBEAT_SECONDS
 
 
 def _consumer() -> str:
@@ -41,7 +41,7 @@ def _consumer() -> str:
 )
 @click.option(
     "--heartbeat",
-    type=Seconds(SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT),
+    type=Seconds(MIN_HEARTBEAT_SECONDS, MAX_HEARTBEAT_SECONDS),
     default=5.0,
     show_default="5",
     metavar="DURATION",

@@ -18,10 +18,10 @@ from queuelet.v1 import queue_pb2 as pb
 DAY = 86_400
 """How long a server keeps the history of a queue, in seconds."""
 
-MOST_POINTS = 10_000
+MAX_POINTS = 10_000
 """More points than a history has, so that the server does not make its steps longer."""
 
-MOST_BARS = 60
+MAX_BARS = 60
 BESIDE_BARS = 32
 """The width of the names and the numbers beside the bars, in characters."""
 
@@ -59,7 +59,7 @@ def history(options: Options, queue: str, last: float) -> None:
 
     The server keeps a history for 24 hours, in memory. A restart begins a new one.
     """
-    request = pb.GetHistoryRequest(queue_id=queue, max_points=MOST_POINTS)
+    request = pb.GetHistoryRequest(queue_id=queue, max_points=MAX_POINTS)
     with connect(options) as server:
         response = server.call("GetHistory", request, pb.GetHistoryResponse)
     times = [point.time.ToNanoseconds() / 1e9 for point in response.points]
@@ -69,7 +69,7 @@ def history(options: Options, queue: str, last: float) -> None:
         del response.points[: first_of(times, end - last)]
         write(to_text(to_json(response)))
         return
-    most = max(10, min(MOST_BARS, shutil.get_terminal_size().columns - BESIDE_BARS))
+    most = max(10, min(MAX_BARS, shutil.get_terminal_size().columns - BESIDE_BARS))
     lines = chart(queue, response.points, times, spans_of(end - last, end, most))
     write("".join(f"{line}\n" for line in lines).encode(errors="replace"))
 

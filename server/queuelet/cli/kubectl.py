@@ -21,7 +21,7 @@ GRPC_PORT = 10002
 RETRY_AFTER = 1.0
 """Seconds after which a program that ended is started again, at first."""
 
-RETRY_MOST = 10.0
+MAX_RETRY = 10.0
 """The most seconds between two starts."""
 
 STOP_WITHIN = 5.0
@@ -99,10 +99,10 @@ class Kubectl:
                 began = loop.time()
                 await self._ended(self._process)
                 self._say(f"{self._why()}; starting it again")
-                if loop.time() - began > RETRY_MOST:
+                if loop.time() - began > MAX_RETRY:
                     delay = RETRY_AFTER
                 await asyncio.sleep(delay)
-                delay = min(RETRY_MOST, 2 * delay)
+                delay = min(MAX_RETRY, 2 * delay)
                 if await self._launch():
                     self._say(f"kubectl {self._name} serves again")
         finally:

@@ -10,7 +10,7 @@ import click
 from queuelet.cli.browsing import STATES, max_option, show_messages, state_option
 from queuelet.cli.failures import INTERRUPTED, REFUSED, report
 from queuelet.cli.options import (
-    LARGEST_SIZE,
+    MAX_SIZE_BYTES,
     YEAR,
     ClientCommand,
     Options,
@@ -172,7 +172,7 @@ def _write_of_many(options: Options, message: pb.Message, *, raw: bool) -> None:
 @click.option("--newest-first", is_flag=True, help="Begin with the message that was added last.")
 @click.option(
     "--payload-bytes",
-    type=WholeNumber(min=0, max=LARGEST_SIZE),
+    type=WholeNumber(min=0, max=MAX_SIZE_BYTES),
     help="Only the first bytes of each payload, at most this many. By default whole payloads.",
 )
 @max_option

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from queuelet.cli.failures import refused
-from queuelet.limits import LONGEST_LEASE, LONGEST_TIME
+from queuelet.limits import MAX_LEASE_SECONDS, MAX_TIME_SECONDS
 from queuelet.tags import Tag
 
 SETTINGS: dict[str, Any] = {"show_default": True, "max_content_width": 120, "help_option_names": ["-h", "--help"]}
@@ -29,9 +29,9 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-LARGEST_TOKEN = 2**64 - 1
+MAX_TOKEN = 2**64 - 1
 
-LARGEST_SIZE = 2**31 - 1
+MAX_SIZE_BYTES = 2**31 - 1
 """The largest number of bytes that a request can ask for."""
 
 YEAR = 365 * 86_400
@@ -43,7 +43,7 @@ class Seconds(click.FloatRange):
 
     name = "duration"
 
-    def __init__(self, least: float = 0, most: float = LONGEST_TIME, *, above: bool = False) -> None:
+    def __init__(self, least: float = 0, most: float = MAX_TIME_SECONDS, *, above: bool = False) -> None:
         """Make a type with bounds in seconds; `above` excludes the lower one."""
         super().__init__(min=least, max=most, min_open=above)
 
@@ -103,8 +103,8 @@ class Token(click.ParamType[int]):
         """Return the token."""
         text = str(value)
         # The length is checked first, because Python refuses to convert thousands of digits.
-        is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST_TOKEN))
-        if not is_number or int(text) > LARGEST_TOKEN:
+        is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_TOKEN))
+        if not is_number or int(text) > MAX_TOKEN:
             self.fail(f"{value!r} is not a token; give the number that `queuelet receive` prints", param, ctx)
         return int(text)
 
@@ -323,7 +323,7 @@ tag_option = click.option(
 
 lease_option = click.option(
     "--lease",
-    type=Seconds(1, LONGEST_LEASE),
+    type=Seconds(1, MAX_LEASE_SECONDS),
     metavar="DURATION",
     help="The duration of a lease. By default the queue's.",
 )

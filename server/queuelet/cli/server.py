@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BOUNDS = Bounds()
 
-LARGEST_MESSAGE = 1024**3
+MAX_MESSAGE_BYTES = 1024**3
 """The largest message, in bytes; protobuf's own limit is twice as much."""
 
 _UNITS = {
@@ -64,7 +64,7 @@ class MessageSize(Size):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the size in bytes."""
         size = super().convert(value, param, ctx)
-        if size > LARGEST_MESSAGE:
+        if size > MAX_MESSAGE_BYTES:
             self.fail(f"{value!r} is too large for a message; use at most 1Gi.", param, ctx)
         return size
 

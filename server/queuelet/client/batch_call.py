@@ -51,7 +51,7 @@ _PLACE = re.compile(r"messages\[(\d+)\]")
 _GRACE = 5.0
 """How much longer than its messages may wait for room a call may take, in seconds, so that it gets a response."""
 
-_LONGEST_WAIT = 3_600.0
+_MAX_WAIT = 3_600.0
 """A wait longer than this, in seconds, is not sent, because the call's own timeout is shorter."""
 
 
@@ -121,7 +121,7 @@ class BatchCall:
     async def _call(self, request: pb.AddBatchRequest) -> pb.AddBatchResponse:
         """Call the server, and keep track of whether the messages may have been added."""
         time_left = self._time_left
-        if time_left < _LONGEST_WAIT:
+        if time_left < _MAX_WAIT:
             request.wait_at_most.FromNanoseconds(int(time_left * 1e9))
         data = request_bytes(request, [put.message for put in self.in_flight])
         before = self.doubt

@@ -40,7 +40,7 @@ from queuelet.client.settlement import Settlement
 from queuelet.client.text import check_text, sendable
 from queuelet.client.validation import Seconds, check_at_least, seconds_of, timeout_of
 from queuelet.errors import QueueletError
-from queuelet.limits import LONGEST_CONSUMER, LONGEST_HEARTBEAT, SHORTEST_HEARTBEAT
+from queuelet.limits import MAX_CONSUMER_BYTES, MAX_HEARTBEAT_SECONDS, MIN_HEARTBEAT_SECONDS
 
 _LOOK = 0.25
 """How often to check whether the queue is empty, in seconds."""
@@ -148,12 +148,12 @@ class Consumer(Generic[Item]):
         self._close_timeout = timeout_of("close_timeout", close_timeout)
         settings = SessionSettings(
             queue=queue,
-            consumer=sendable(name or f"{socket.gethostname()}:{os.getpid()}", LONGEST_CONSUMER),
+            consumer=sendable(name or f"{socket.gethostname()}:{os.getpid()}", MAX_CONSUMER_BYTES),
             lease=seconds_of("lease", lease, least=1) if lease else 0,
             concurrency=concurrency,
             is_exclusive=exclusive,
             reach_for=timeout_of("reach_for", reach_for),
-            heartbeat=seconds_of("heartbeat", heartbeat, least=SHORTEST_HEARTBEAT, most=LONGEST_HEARTBEAT)
+            heartbeat=seconds_of("heartbeat", heartbeat, least=MIN_HEARTBEAT_SECONDS, most=MAX_HEARTBEAT_SECONDS)
             if heartbeat
             else 0,
             max_bytes=prefetch_bytes,

@@ -8,7 +8,7 @@ from time import monotonic
 
 from queuelet.client.messages import Delivery
 
-_MOST = 10_000
+_MAX_REMEMBERED = 10_000
 """The largest number of messages to remember. The oldest are forgotten first."""
 
 _REMEMBERED_FOR = 600.0
@@ -33,7 +33,7 @@ class Finished:
         message = delivery.message
         self._known.pop(message.id, None)
         self._known[message.id] = (message.created, monotonic())
-        if len(self._known) > _MOST:
+        if len(self._known) > _MAX_REMEMBERED:
             del self._known[next(iter(self._known))]
 
     def among(self, deliveries: Iterable[Delivery], unsettled: Iterable[object]) -> set[int]:

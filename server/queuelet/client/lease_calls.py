@@ -15,7 +15,7 @@ from queuelet.client.messages import Delivery, duration_to_pb
 from queuelet.client.text import filled, sendable
 from queuelet.client.validation import Seconds, seconds_of
 from queuelet.errors import MessageNotFound, QueueletError
-from queuelet.limits import LONGEST_CONSUMER, LONGEST_REASON
+from queuelet.limits import MAX_CONSUMER_BYTES, MAX_REASON_BYTES
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE, errors_from_pb
 
@@ -58,7 +58,7 @@ class LeaseCalls(Calls):
             max=maximum,
             wait=duration_to_pb(wait, "wait"),
             lease=duration_to_pb(lease, "lease"),
-            consumer=sendable(consumer, LONGEST_CONSUMER),
+            consumer=sendable(consumer, MAX_CONSUMER_BYTES),
             request_id=request_id,
         )
         response = await self.call(
@@ -119,7 +119,7 @@ class LeaseCalls(Calls):
             queue_id=queue,
             tokens=tokens,
             delay=duration_to_pb(delay, "delay"),
-            reason=sendable(reason, LONGEST_REASON),
+            reason=sendable(reason, MAX_REASON_BYTES),
             dead=dead,
             unused=unused,
         )
@@ -188,7 +188,7 @@ class LeaseCalls(Calls):
             queue_id=queue,
             lease=duration_to_pb(lease, "lease"),
             max=maximum,
-            consumer=sendable(consumer, LONGEST_CONSUMER),
+            consumer=sendable(consumer, MAX_CONSUMER_BYTES),
             exclusive=exclusive,
             concurrency=concurrency,
             heartbeat=duration_to_pb(heartbeat, "heartbeat"),

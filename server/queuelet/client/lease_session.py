@@ -28,7 +28,7 @@ from queuelet.v1 import queue_pb2 as pb
 
 _log = logging.getLogger("queuelet.client")
 
-_MOST_OUTCOMES = 5_000
+_MAX_OUTCOMES = 5_000
 """The largest number of outcomes in one request. By default a server accepts 10,000."""
 
 _SETTLED_AFTER = 1.0
@@ -317,7 +317,7 @@ class LeaseSession:
         if not self._unreported and not free and not self._must_confirm:
             return None
         self._must_confirm = False
-        outcomes = dict(islice(self._unreported.items(), _MOST_OUTCOMES))
+        outcomes = dict(islice(self._unreported.items(), _MAX_OUTCOMES))
         for token in outcomes:
             del self._unreported[token]
         if self._unreported:

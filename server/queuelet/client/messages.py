@@ -19,7 +19,7 @@ from queuelet.client.validation import Seconds, seconds_of
 from queuelet.definition import DeathReason, EventKind, MessageState, TryOutcome
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.ids import parse_uuid, why_not_uuid
-from queuelet.limits import LONGEST_REASON
+from queuelet.limits import MAX_REASON_BYTES
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import error_from_pb, errors_from_pb
@@ -419,7 +419,7 @@ def nack_to_pb(
     return pb.ConsumeNack(
         token=token,
         delay=duration_to_pb(delay, "delay"),
-        reason=sendable(reason, LONGEST_REASON),
+        reason=sendable(reason, MAX_REASON_BYTES),
         dead=dead,
         unused=unused,
     )

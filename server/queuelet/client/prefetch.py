@@ -9,13 +9,13 @@ from queuelet.client.validation import Seconds, seconds_of
 _AHEAD = 0.25
 """How many seconds of work to prefetch."""
 
-_FIRST_PREFETCH, MOST_PREFETCH = 10, 1_000
+_FIRST_PREFETCH, MAX_PREFETCH = 10, 1_000
 """How many messages to prefetch before the pace of the work is known, and at most."""
 
 _WAIT = 1.0
 """How long a prefetched message waits for a slow handler, in seconds."""
 
-_SHORTEST = 1e-6
+_MIN_SECONDS = 1e-6
 """The shortest assumed time for the work of a message, in seconds."""
 
 _WEIGHT = 0.1
@@ -32,7 +32,7 @@ class Prefetch:
         self.longest_wait = seconds_of("prefetch_seconds", seconds, least=0.1, most=inf)
         """How long a prefetched message waits for a slow handler, in seconds."""
         self._ahead = min(_AHEAD if messages is None else inf, self.longest_wait)
-        self._most = MOST_PREFETCH if messages is None else messages
+        self._most = MAX_PREFETCH if messages is None else messages
         self._pace = _AHEAD / _FIRST_PREFETCH
         """About how long the work of a message takes, in seconds."""
         self.is_stalled = False
@@ -42,7 +42,7 @@ class Prefetch:
         """Return how many messages may be here: those in work, and those prefetched."""
         if self.is_stalled:
             return 0
-        by_pace = self._concurrency * self._ahead / max(self._pace, _SHORTEST)
+        by_pace = self._concurrency * self._ahead / max(self._pace, _MIN_SECONDS)
         return self._concurrency + int(min(self._most, by_pace))
 
     def measure(self, seconds: float) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from queuelet.errors import InvalidArgument
-from queuelet.limits import LONGEST_REASON
+from queuelet.limits import MAX_REASON_BYTES
 
 _SHOWN = 80
 """How much of an invalid value an error text shows, in characters."""
@@ -29,10 +29,10 @@ def described(error: BaseException, prefix: str = "") -> str:
     kind = type(error).__name__
     try:
         # The text may be of a subclass of str, whose methods can raise too.
-        text = "".join(str(error)[:LONGEST_REASON])
+        text = "".join(str(error)[:MAX_REASON_BYTES])
     except BaseException as second:  # noqa: BLE001  # an exception's own __str__ may raise anything
         text = f"(its text cannot be shown: {type(second).__name__})"
-    return sendable(f"{prefix}{kind}: {text}".rstrip(": "), LONGEST_REASON)
+    return sendable(f"{prefix}{kind}: {text}".rstrip(": "), MAX_REASON_BYTES)
 
 
 def filled(kind: Callable[P, R], *args: P.args, **fields: P.kwargs) -> R:

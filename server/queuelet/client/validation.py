@@ -11,7 +11,7 @@ from queuelet.errors import InvalidArgument
 Seconds = float | timedelta
 """A duration: a number of seconds, or a `timedelta`."""
 
-LONGEST_DURATION = 315_576_000_000
+MAX_DURATION_SECONDS = 315_576_000_000
 """The longest duration in protobuf, in seconds: ten thousand years."""
 
 
@@ -25,7 +25,7 @@ def check_at_least(least: int, **settings: float | None) -> None:
 
 
 def seconds_of(
-    field: str, value: Seconds, *, least: float = 0, most: float = LONGEST_DURATION, above: float | None = None
+    field: str, value: Seconds, *, least: float = 0, most: float = MAX_DURATION_SECONDS, above: float | None = None
 ) -> float:
     """Return a duration in seconds, from `least` to `most`, and more than `above` if that is given.
 

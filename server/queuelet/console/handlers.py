@@ -31,7 +31,7 @@ _PACK_FROM = 1_024
 """The size in bytes from which the board is compressed."""
 
 
-_MOST_DIGITS = 15
+_MAX_DIGITS = 15
 """The most digits of a frame's number."""
 
 
@@ -106,7 +106,7 @@ class ConsoleHandlers:
         if refusal is not None:
             return refusal
         since = request.query.get("since", "")
-        if not since.isdecimal() or len(since) > _MOST_DIGITS:
+        if not since.isdecimal() or len(since) > _MAX_DIGITS:
             error = InvalidArgument(f"since: {since[:20]!r} is not a number; use that of the board", field="since")
             return refused(refusal_of_error(error))
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}

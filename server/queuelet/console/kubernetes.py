@@ -23,10 +23,10 @@ from queuelet.bearer_tokens import token_in
 API = "/apis/queuelet.dev/v1alpha1"
 PLURAL = "queues"
 
-MOST_PAGE_BYTES = 8 * 1024 * 1024
+MAX_PAGE_BYTES = 8 * 1024 * 1024
 """The most bytes of a page of objects. A larger one is read again with fewer objects."""
 
-MOST_LINE_BYTES = 4 * 1024 * 1024
+MAX_LINE_BYTES = 4 * 1024 * 1024
 """The most bytes of one event of a watch; an object has at most 1.5 MiB, and a little more as JSON."""
 
 PAGE = 100
@@ -116,7 +116,7 @@ class QueueApi(ABC):
             async for piece in response.content.iter_any():
                 pieces.append(piece)
                 size += len(piece)
-                if size > MOST_PAGE_BYTES and most > 1:
+                if size > MAX_PAGE_BYTES and most > 1:
                     raise PageTooLargeError
         body = json.loads(b"".join(pieces))
         meta = body["metadata"]
@@ -156,8 +156,8 @@ class QueueApi(ABC):
                         status = event["object"]
                         raise ApiProblem(int(status.get("code", 0)), str(status.get("message", "the watch failed")))
                     yield event
-                if len(rest) > MOST_LINE_BYTES:
-                    raise ApiProblem(0, f"an event of the watch has more than {MOST_LINE_BYTES:,} bytes")
+                if len(rest) > MAX_LINE_BYTES:
+                    raise ApiProblem(0, f"an event of the watch has more than {MAX_LINE_BYTES:,} bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ import aiohttp
 import structlog
 
 from queuelet.console.kubernetes import PAGE, ApiProblem, Body, PageTooLargeError, QueueApi
-from queuelet.console.queue_objects import MOST_OBJECTS, ObjectTable, QueueObject, class_of, queue_object_of
+from queuelet.console.queue_objects import MAX_OBJECTS, ObjectTable, QueueObject, class_of, queue_object_of
 
 log = structlog.get_logger()
 
 RETRY_AFTER = 1.0
 """Seconds after which a failed request is tried again, at first."""
 
-RETRY_MOST = 60.0
+MAX_RETRY = 60.0
 """The most seconds between two tries. A right that is granted has an effect within this time."""
 
 Changed = Callable[[str, QueueObject | None], None]
@@ -39,7 +39,7 @@ class ObjectWatch:
         *,
         namespaces: Sequence[str] = (),
         queue_class: str = "default",
-        most: int = MOST_OBJECTS,
+        most: int = MAX_OBJECTS,
     ) -> None:
         """Make it. It makes no request before `run`.
 
@@ -136,10 +136,10 @@ class _Follower:
             except (ValueError, KeyError, TypeError) as error:
                 # Something between here and the API server responds with something else.
                 self._failed(0, f"the response is not that of an API server: {error}")
-            if loop.time() - began > RETRY_MOST:
+            if loop.time() - began > MAX_RETRY:
                 delay = RETRY_AFTER
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
-            delay = min(RETRY_MOST, 2 * delay)
+            delay = min(MAX_RETRY, 2 * delay)
 
     async def _follow(self, session: aiohttp.ClientSession) -> None:
         if not self._version:

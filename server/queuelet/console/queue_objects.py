@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-MOST_OBJECTS = 20_000
+MAX_OBJECTS = 20_000
 """The most objects that a console keeps."""
 
-MOST_CONDITIONS = 8
+MAX_CONDITIONS = 8
 """The most conditions of an object; our operator writes three."""
 
-MOST_TEXT = 1_024
+MAX_TEXT = 1_024
 """The most characters of a reason or of a message. The definition of Queue allows 32,768."""
 
 UNSEEN = -1
@@ -58,7 +58,7 @@ def queue_object_of(body: Mapping[str, Any]) -> QueueObject:
     """
     meta = body["metadata"]
     status = body.get("status") or {}
-    conditions = (status.get("conditions") or [])[:MOST_CONDITIONS]
+    conditions = (status.get("conditions") or [])[:MAX_CONDITIONS]
     ready: Mapping[str, Any] = next((each for each in conditions if each["type"] == "Ready"), {})
     # The first conditions are those of the definition, which are older than the object.
     began = (ready.get("lastTransitionTime"), meta.get("creationTimestamp"))
@@ -89,7 +89,7 @@ def class_of(body: Mapping[str, Any]) -> str:
 class ObjectTable:
     """The objects that are known, up to a number. More are left out until some are gone and all are listed again."""
 
-    def __init__(self, most: int = MOST_OBJECTS) -> None:
+    def __init__(self, most: int = MAX_OBJECTS) -> None:
         self._most = most
         self._objects: dict[str, QueueObject] = {}
         self.is_cut = False
@@ -127,7 +127,7 @@ class ObjectTable:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
 
 def _milliseconds(timestamp: str | None) -> int:

@@ -16,7 +16,7 @@ from time import time
 SECONDS = 12 * 3600.0
 """How long a session lasts."""
 
-MOST = 1_000
+MAX_SESSIONS = 1_000
 """The most sessions. One more ends the oldest."""
 
 _ID_BYTES = 32
@@ -53,7 +53,7 @@ class Sessions:
         """Begin a session and return its ID, which is a secret."""
         session_id = secrets.token_urlsafe(_ID_BYTES)
         self._sessions[_hash(session_id)] = Session(authorization, self._now() + SECONDS)
-        while len(self._sessions) > MOST:
+        while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return session_id
 

@@ -37,7 +37,7 @@ OWN_PAGE = "X-Queuelet-Page"
 _COOKIE = "queuelet-session"
 _SESSION = web.RequestKey("session", Session)
 
-_MOST_KEY_BYTES = 1_000
+_MAX_KEY_BYTES = 1_000
 """The most bytes of a request with a key."""
 
 _PUBLIC = frozenset({"/", "/key", "/session", "/api", "/openapi.json"})
@@ -105,7 +105,7 @@ class SignIn:
         return self._begin(request, authorization)
 
     async def _exchange(self, request: web.Request) -> web.Response:
-        if (request.content_length or _MOST_KEY_BYTES + 1) > _MOST_KEY_BYTES:
+        if (request.content_length or _MAX_KEY_BYTES + 1) > _MAX_KEY_BYTES:
             return refused(plain(HTTPStatus.BAD_REQUEST, 'body: send {"key": "…"}'))
         try:
             key = json.loads(await request.read())["key"]

@@ -30,7 +30,7 @@ FINE_STEPS, COARSE_STEPS = 1, 12
 FINE_KEEP, COARSE_KEEP = 3_600 // STEP_SECONDS, 86_400 // STEP_SECONDS
 """How many steps back each level goes: an hour and 24 hours."""
 
-LONGEST_FACTOR = 64
+MAX_FACTOR = 64
 """How many times longer steps may become: then the hour has six points, and the day twelve."""
 
 STILL_BYTES = 500
@@ -335,7 +335,7 @@ class Histories:
 
     @property
     def _is_thinning_useful(self) -> bool:
-        return self.factor < LONGEST_FACTOR and self._points_used * 4 > self._limit
+        return self.factor < MAX_FACTOR and self._points_used * 4 > self._limit
 
     def points(self, queue_id: str) -> list[Point]:
         """Return the points of a queue, the oldest first, where the first is the start; none if nothing is recorded."""

@@ -20,9 +20,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-LEAST_PRIORITY, MOST_PRIORITY = -(2**31), 2**31 - 1
+MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
 
-_LARGEST_EPOCH = 2**63 - 1
+_MAX_EPOCH = 2**63 - 1
 """The largest Java long."""
 
 # Early versions of Curator requeued an item under its old name, so ZooKeeper appended one more each time (CURATOR-56).
@@ -102,14 +102,14 @@ def _priority(node: str) -> int:
     name have no such meaning, but Curator sorts by them all the same.
     """
     digits = node.removeprefix("queue-")[:9]
-    return min(max(int(digits, 16) - 2**32, LEAST_PRIORITY), MOST_PRIORITY)
+    return min(max(int(digits, 16) - 2**32, MIN_PRIORITY), MAX_PRIORITY)
 
 
 def _epoch(digits: str) -> int | None:
     if not _EPOCH.fullmatch(digits):
         return None
     epoch = int(digits, 16)
-    return epoch if epoch <= _LARGEST_EPOCH else None
+    return epoch if epoch <= _MAX_EPOCH else None
 
 
 def is_item(node: str) -> bool:

@@ -31,7 +31,7 @@ _INTEGERS = {
 
 _LONG = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64}
 
-_MOST_DIGITS = 40
+_MAX_DIGITS = 40
 """The longest text that is read as an integer; 64 bits have 20 digits."""
 
 _QUOTED = 60
@@ -267,7 +267,7 @@ def _read_integer(value: object, bounds: tuple[int, int], at: str) -> int:
     least, most = bounds
     number: int | None = None
     if isinstance(value, str):
-        if len(value) <= _MOST_DIGITS and re.fullmatch(r"-?[0-9]+", value):
+        if len(value) <= _MAX_DIGITS and re.fullmatch(r"-?[0-9]+", value):
             number = int(value)
     elif isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
         number = int(value)

@@ -19,7 +19,7 @@ from queuelet.v1 import queue_pb2 as pb
 
 log = structlog.get_logger()
 
-MOST_NAMES = 10
+MAX_NAMES = 10
 """The most names of queues in a line."""
 
 Facts: TypeAlias = Mapping[str, Any]
@@ -164,8 +164,8 @@ def _chosen(asked: pb.PurgeRequest | pb.RedriveRequest) -> Facts:
 
 def _names(names: Iterator[str]) -> list[str]:
     """Return the first names, and dots if there are more."""
-    first = list(islice(names, MOST_NAMES + 1))
-    return first if len(first) <= MOST_NAMES else [*first[:MOST_NAMES], "..."]
+    first = list(islice(names, MAX_NAMES + 1))
+    return first if len(first) <= MAX_NAMES else [*first[:MAX_NAMES], "..."]
 
 
 _CHANGED = (pb.DeclareResult.OUTCOME_CREATED, pb.DeclareResult.OUTCOME_UPDATED)

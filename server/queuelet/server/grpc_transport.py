@@ -326,7 +326,7 @@ _OVERDUE = 0.0
 _UNGUARDED_STREAMS = 10
 """The most open streams of health and reflection on one connection. A client needs one of each."""
 
-_LONGEST_SERVICE = 256
+_MAX_SERVICE_CHARACTERS = 256
 """The longest service name in a health check, in characters."""
 
 
@@ -437,8 +437,8 @@ def _health_request(request: bytes, context: _Context) -> health_pb2.HealthCheck
     except DecodeError as error:
         _refuse_bad(context, f"{error}; send a HealthCheckRequest")
         return None
-    if len(parsed.service) > _LONGEST_SERVICE:
-        _refuse_bad(context, f"the service name is too long; use at most {_LONGEST_SERVICE} characters")
+    if len(parsed.service) > _MAX_SERVICE_CHARACTERS:
+        _refuse_bad(context, f"the service name is too long; use at most {_MAX_SERVICE_CHARACTERS} characters")
         return None
     return parsed
 

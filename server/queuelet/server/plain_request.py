@@ -18,7 +18,7 @@ _NUMBER, _WITH_LENGTH = 0, 2
 """Wire types: the lowest three bits of a key."""
 
 
-_LONGEST_LENGTH = 4
+_MAX_LENGTH_BYTES = 4
 """The most bytes of a length; a message that needs more is larger than the server accepts."""
 
 
@@ -84,7 +84,7 @@ def _end_of_field(request: bytes, place: int) -> int:
 def _length_at(request: bytes, place: int) -> tuple[int, int]:
     """Return the length at a place, and the place after it."""
     length = 0
-    for count in range(_LONGEST_LENGTH):
+    for count in range(_MAX_LENGTH_BYTES):
         byte = request[place + count]
         length |= (byte & ~_MORE) << 7 * count
         if byte < _MORE:

@@ -17,7 +17,7 @@ from queuelet.core.stored_form import NewMessage, encode_tags
 from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition
 from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
-from queuelet.limits import END_OF_TIME, LONGEST_LEASE, LONGEST_TIME, MAX_DELIVERIES, SECOND_NS
+from queuelet.limits import END_OF_TIME, MAX_DELIVERIES, MAX_LEASE_SECONDS, MAX_TIME_SECONDS, SECOND_NS
 from queuelet.tags import Tags, checked_tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.values import QueueDeclaration
@@ -59,9 +59,9 @@ def checked_delivery(delivery: pb.DeliverySettings) -> DeliverySettings:
     default = DeliverySettings()
     given = {field.name: value for field, value in delivery.ListFields()}
     for field, most in (
-        ("lease_seconds", LONGEST_LEASE),
+        ("lease_seconds", MAX_LEASE_SECONDS),
         ("max_deliveries", MAX_DELIVERIES),
-        ("message_ttl_seconds", LONGEST_TIME),
+        ("message_ttl_seconds", MAX_TIME_SECONDS),
     ):
         if field in given and not 1 <= given[field] <= most:
             raise InvalidArgument(
@@ -184,9 +184,9 @@ def payload_bytes_from_pb(size: int) -> int:
 def seconds_from_pb(duration: Duration, field: str) -> float:
     """Return how long a call may wait, in seconds. Values above ten years become ten years."""
     _check_nanos(duration, field)
-    if duration.seconds > LONGEST_TIME:
-        return float(LONGEST_TIME)
-    return nanoseconds_from_pb(duration, field, LONGEST_TIME) / 1e9
+    if duration.seconds > MAX_TIME_SECONDS:
+        return float(MAX_TIME_SECONDS)
+    return nanoseconds_from_pb(duration, field, MAX_TIME_SECONDS) / 1e9
 
 
 def nanoseconds_from_pb(duration: Duration, field: str, most: int) -> int:
@@ -203,12 +203,12 @@ def lease_from_pb(duration: Duration, field: str = "lease") -> int:
     """Return the duration of a lease in nanoseconds; 0 means the queue's default."""
     if not duration.seconds and not duration.nanos:
         return 0
-    if not 1 <= duration.seconds <= LONGEST_LEASE:
+    if not 1 <= duration.seconds <= MAX_LEASE_SECONDS:
         raise InvalidArgument(
-            f"{field}: {duration.seconds:,} s is out of range; use 1 to {LONGEST_LEASE:,} s, or leave it out",
+            f"{field}: {duration.seconds:,} s is out of range; use 1 to {MAX_LEASE_SECONDS:,} s, or leave it out",
             field=field,
         )
-    return nanoseconds_from_pb(duration, field, LONGEST_LEASE)
+    return nanoseconds_from_pb(duration, field, MAX_LEASE_SECONDS)
 
 
 def _check_nanos(time: Duration | Timestamp, field: str) -> None:
@@ -232,7 +232,7 @@ def time_from_pb(time: Timestamp, field: str) -> int:
 
 def delay_from_pb(duration: Duration, field: str = "delay") -> int:
     """Return a delay in nanoseconds."""
-    return nanoseconds_from_pb(duration, field, LONGEST_TIME)
+    return nanoseconds_from_pb(duration, field, MAX_TIME_SECONDS)
 
 
 def text_from_pb(text: str, field: str, most: int) -> str:
@@ -297,7 +297,7 @@ def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
     if not_before:
         # It is a wall-clock time, and the server's own clock may be behind.
         not_before = max(0, not_before - CLOCK.behind_ns())
-    ttl = nanoseconds_from_pb(message.ttl, f"{field}.ttl", LONGEST_TIME)
+    ttl = nanoseconds_from_pb(message.ttl, f"{field}.ttl", MAX_TIME_SECONDS)
     if has_ttl and not ttl:
         raise InvalidArgument(f"{field}.ttl: 0 is not allowed; use more, or leave it out", field=f"{field}.ttl")
     return Terms(message.priority, not_before, delay_from_pb(message.delay, f"{field}.delay"), ttl)

@@ -8,7 +8,7 @@ from queuelet.clock import now_ns
 from queuelet.core.alarms import Alarms
 from queuelet.core.deadlines import NEVER
 
-_LONGEST = 3600.0
+_MAX_SECONDS = 3600.0
 """The longest time of the timer in seconds. It pauses while the machine sleeps; the alarms' clock does not."""
 
 
@@ -36,7 +36,7 @@ class AlarmTimer:
             self._timer = None
         if at == NEVER:
             return
-        seconds = min(_LONGEST, max(0.0, (at - now_ns()) / 1e9))
+        seconds = min(_MAX_SECONDS, max(0.0, (at - now_ns()) / 1e9))
         self._timer = asyncio.get_running_loop().call_later(seconds, self._ring)
 
     def _ring(self) -> None:

@@ -16,7 +16,7 @@ from queuelet.client import JSON, TEXT, Client, Connection, Consumer, Producer, 
 from queuelet.client.messages import duration_to_pb, nack_to_pb, new_message
 from queuelet.client.text import described, filled, sendable
 from queuelet.errors import InvalidArgument
-from queuelet.limits import LONGEST_REASON
+from queuelet.limits import MAX_REASON_BYTES
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 
@@ -66,7 +66,7 @@ def test_text_from_elsewhere_always_fits(text: str, at_most: int) -> None:
 
 @given(st.text(st.characters(codec=None)))
 def test_an_error_is_described_in_a_reason(text: str) -> None:
-    assert len(described(ValueError(text)).encode()) <= LONGEST_REASON
+    assert len(described(ValueError(text)).encode()) <= MAX_REASON_BYTES
 
 
 @given(st.text(st.characters(codec=None)))

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from queuelet.console import kubernetes, object_watch
 from queuelet.console.kubernetes import Account
 from queuelet.console.object_watch import ObjectWatch
-from queuelet.console.queue_objects import MOST_TEXT, ObjectTable, QueueObject, queue_object_of
+from queuelet.console.queue_objects import MAX_TEXT, ObjectTable, QueueObject, queue_object_of
 from support.fake_queue_api import FakeApi, body
 from support.patience import patient
 
@@ -48,7 +48,7 @@ class Seen:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_watch, "RETRY_AFTER", 0.001)
-    monkeypatch.setattr(object_watch, "RETRY_MOST", 0.001)
+    monkeypatch.setattr(object_watch, "MAX_RETRY", 0.001)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ async def test_namespaces_are_watched_one_by_one(folder: Path) -> None:
 async def test_a_page_that_is_too_large_is_read_with_fewer_objects(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubernetes, "MOST_PAGE_BYTES", 1_000)
+    monkeypatch.setattr(kubernetes, "MAX_PAGE_BYTES", 1_000)
     api = FakeApi([body(f"q{i}") for i in range(9)])
     async with watching(api, folder) as seen:
         await seen.until(lambda: len(seen.objects) == 9)
@@ -187,7 +187,7 @@ def test_only_so_many_objects_are_kept() -> None:
 def test_long_texts_are_cut() -> None:
     large = body("orders")
     large["status"]["conditions"][0]["message"] = "x" * 32_768
-    assert len(queue_object_of(large).conditions[0].message) == MOST_TEXT
+    assert len(queue_object_of(large).conditions[0].message) == MAX_TEXT
 
 
 def test_an_object_without_a_status_has_no_conditions() -> None:

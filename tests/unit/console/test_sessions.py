@@ -30,9 +30,9 @@ def test_a_session_ends_after_its_time() -> None:
 
 def test_one_session_too_many_ends_the_oldest() -> None:
     sessions = Sessions(Clock())
-    ids = [sessions.open(f"Bearer {n}") for n in range(module.MOST + 1)]
+    ids = [sessions.open(f"Bearer {n}") for n in range(module.MAX_SESSIONS + 1)]
     assert len(set(ids)) == len(ids)
-    assert len(sessions) == module.MOST
+    assert len(sessions) == module.MAX_SESSIONS
     assert sessions.find(ids[0]) is None
     assert sessions.find(ids[1])
 

@@ -16,7 +16,7 @@ from queuelet.core.history import (
     COARSE_STEPS,
     FINE_KEEP,
     LEVELS_BYTES,
-    LONGEST_FACTOR,
+    MAX_FACTOR,
     NOTHING,
     STILL_BYTES,
     Histories,
@@ -93,7 +93,7 @@ def test_with_longer_steps_the_last_numbers_and_the_order_are_still_right(
         assert steps == sorted(steps)
         if points:
             assert points[-1].numbers == numbers
-            assert points[-1].step <= now + COARSE_STEPS * LONGEST_FACTOR
+            assert points[-1].step <= now + COARSE_STEPS * MAX_FACTOR
         check_counted(histories)
 
 
@@ -189,7 +189,7 @@ def test_past_the_limit_steps_become_longer_and_shorter_again_when_there_is_room
         check_counted(histories)
 
     now = busy(histories, 10, 600, settled)
-    assert 1 < histories.factor < LONGEST_FACTOR
+    assert 1 < histories.factor < MAX_FACTOR
     assert all(len(histories.points(str(queue))) > 10 for queue in range(10)), "every queue still has a history"
     for queue in range(9):
         histories.forget(str(queue))

@@ -19,7 +19,7 @@ from support.queues import make_queue
 STANDING = 1_000_000 if os.environ.get("QUEUELET_SOAK") == "1" else 100_000
 ROUNDS = 1_000
 T = TypeVar("T")
-MOST_LOOKUPS = 40
+MAX_LOOKUPS = 40
 """Amortised lookups per operation: the logarithm of a million is 20."""
 
 
@@ -77,7 +77,7 @@ def test_an_operation_looks_at_few_messages(operation: Callable[[MemoryMessages,
     CountedMessages.lookups = 0
     for n in range(1, ROUNDS):
         operation(messages, n)
-    assert CountedMessages.lookups <= ROUNDS * MOST_LOOKUPS
+    assert CountedMessages.lookups <= ROUNDS * MAX_LOOKUPS
 
 
 SECOND = 1_000_000_000
@@ -130,7 +130,7 @@ def test_an_operation_of_a_busy_queue_looks_at_few_messages(operation: Callable[
     CountedMessages.lookups = 0
     for n in range(1, ROUNDS):
         operation(queue, n)
-    assert CountedMessages.lookups <= ROUNDS * MOST_LOOKUPS
+    assert CountedMessages.lookups <= ROUNDS * MAX_LOOKUPS
 
 
 def test_messages_outside_the_line_are_not_walked_through_each_time() -> None:
@@ -144,4 +144,4 @@ def test_messages_outside_the_line_are_not_walked_through_each_time() -> None:
     for seq in range(STANDING, STANDING + ROUNDS):
         messages.keep(seq, b"x", Terms(priority=1).rank(1))
         assert messages.first_many(2, 1_000)[0] == [1]
-    assert CountedMessages.lookups <= ROUNDS * MOST_LOOKUPS
+    assert CountedMessages.lookups <= ROUNDS * MAX_LOOKUPS

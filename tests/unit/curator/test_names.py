@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.curator.names import (
-    LEAST_PRIORITY,
-    MOST_PRIORITY,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
     AmbiguousNames,
     Name,
     Recipe,
@@ -18,7 +18,7 @@ from queuelet.curator.names import (
     recipe_of,
 )
 
-PRIORITIES = st.integers(LEAST_PRIORITY, MOST_PRIORITY)
+PRIORITIES = st.integers(MIN_PRIORITY, MAX_PRIORITY)
 EPOCHS = st.integers(1, 2**63 - 1)
 SEQUENCES = st.integers(0, 2**31 - 1)
 IDS = st.text(st.characters(exclude_characters="/|", exclude_categories=["Cc", "Cs"]), min_size=1)
@@ -53,8 +53,8 @@ def order(nodes: list[str], recipe: Recipe) -> list[str]:
         ("queue-1000000000000000003", 0),
         ("queue-1000000050000000003", 5),
         ("queue-0FFFFFFFF0000000003", -1),
-        ("queue-0800000000000000003", LEAST_PRIORITY),
-        ("queue-17FFFFFFF0000000003", MOST_PRIORITY),
+        ("queue-0800000000000000003", MIN_PRIORITY),
+        ("queue-17FFFFFFF0000000003", MAX_PRIORITY),
         ("queue-100000005-000000003", 5),
         ("queue-10000000500000000030000000009", 5),
     ],
@@ -80,7 +80,7 @@ def test_a_requeued_item_has_the_priority_that_it_sorts_by(nodes: list[str]) -> 
 
 
 def test_a_requeued_item_of_a_priority_queue_comes_first() -> None:
-    assert known("queue-0000000007", Recipe.PRIORITY).priority == LEAST_PRIORITY
+    assert known("queue-0000000007", Recipe.PRIORITY).priority == MIN_PRIORITY
 
 
 @given(st.lists(st.tuples(EPOCHS, SEQUENCES), unique_by=lambda each: each[1]))

@@ -47,9 +47,9 @@ async def test_a_declaration_that_cannot_be_encoded_fails_alone() -> None:
 
 
 async def test_a_batch_is_bounded_in_bytes_and_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_link, "LARGEST_BATCH", 2)
+    monkeypatch.setattr(server_link, "MAX_BATCH", 2)
     calls, _ = await batches([declaration(name) for name in "abcde"])
     assert calls == [["a", "b"], ["c", "d"], ["e"]]
-    monkeypatch.setattr(server_link, "LARGEST_BATCH_BYTES", 1_000)
+    monkeypatch.setattr(server_link, "MAX_BATCH_BYTES", 1_000)
     calls, _ = await batches([declaration(name, "x" * 600) for name in "abc"])
     assert calls == [["a"], ["b"], ["c"]]

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from queuelet_operator.workqueue import FIRST_BACKOFF, LAST_BACKOFF, Priority, WorkQueue
+from queuelet_operator.workqueue import FIRST_BACKOFF, MAX_BACKOFF, Priority, WorkQueue
 from support.counts import soaked
 
 
@@ -237,13 +237,13 @@ async def test_each_failure_doubles_the_time_up_to_a_bound(queue: WorkQueue[str]
     for _ in range(20):
         delay = queue.retry("a")
         assert backoff / 2 <= delay <= backoff
-        backoff = min(backoff * 2, LAST_BACKOFF)
-    assert backoff == LAST_BACKOFF
+        backoff = min(backoff * 2, MAX_BACKOFF)
+    assert backoff == MAX_BACKOFF
 
 
 async def test_any_number_of_failures_is_no_trouble(queue: WorkQueue[str]) -> None:
     for _ in range(2_000):
-        assert queue.retry("a") <= LAST_BACKOFF
+        assert queue.retry("a") <= MAX_BACKOFF
 
 
 async def test_what_failed_together_does_not_come_back_together(queue: WorkQueue[str]) -> None:
@@ -309,7 +309,7 @@ async def test_a_key_that_is_forgotten_does_not_come(queue: WorkQueue[str], cloc
         queue.retry("a")
     queue.add("a", Priority.CHANGE)
     queue.forget("a")
-    clock.now += 2 * LAST_BACKOFF
+    clock.now += 2 * MAX_BACKOFF
     assert await take(queue) is None
     assert len(queue) == 0
     assert queue.retry("a") <= FIRST_BACKOFF
@@ -444,7 +444,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
     def retry(self, key: str, not_before: float) -> None:
         self.failures[key] += 1
         delay = self.queue.retry(key, not_before=not_before)
-        backoff = min(FIRST_BACKOFF * 2 ** (self.failures[key] - 1), LAST_BACKOFF)
+        backoff = min(FIRST_BACKOFF * 2 ** (self.failures[key] - 1), MAX_BACKOFF)
         assert max(backoff / 2, not_before) <= delay <= max(backoff, not_before)
         if not_before:
             self.not_before[key] = self.clock.now + not_before

@@ -18,7 +18,7 @@ from queuelet_operator.packed_tags import PackedTags
 from queuelet_operator.plan import situation
 from queuelet_operator.plan.conditions import counts_matter
 from queuelet_operator.plan.declared import Declared
-from queuelet_operator.plan.deletion import CONTEXT_MAX_AGE, LEFT
+from queuelet_operator.plan.deletion import LEFT, MAX_CONTEXT_AGE
 from queuelet_operator.plan.events import notice_of_declaration
 from queuelet_operator.plan.model import (
     AddFinalizer,
@@ -60,7 +60,7 @@ POLICY = Policy(instance="queuelet", address="queuelet:10002")
 OURS = Owner(name="queuelet/shop/orders", uid="uid-1")
 EARLIER = Owner(name="queuelet/shop/orders", uid="uid-0")
 THEIRS = Owner(name="another/shop/orders", uid="uid-9")
-MOST_STEPS = 8
+MAX_STEPS = 8
 
 HERE = Server(epochs={StoreKind.MEMORY: "epoch-1"})
 HERE_TOO = Server(epochs=dict.fromkeys(StoreKind, "epoch-1"))
@@ -121,7 +121,7 @@ def known(an: QueueObject | None = None, **what: Any) -> Known:  # noqa: ANN401 
 def settled(was: Known) -> Known:
     """Write statuses until there is nothing to do, and return the state then."""
     step = next_step(was, POLICY, NOW)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         if isinstance(step, Nothing):
             return was
         assert isinstance(step, WriteStatus)
@@ -870,7 +870,7 @@ def test_a_deletion_waits_for_the_server_and_looks_around(policy: DeletionPolicy
     assert next_step(was, POLICY, NOW) == ReadDeletionContext()
     waits = replace(was, deletion_context=context())
     assert next_step(waits, POLICY, NOW) == Nothing(until=NOW + 5), "until the outage is reported"
-    assert next_step(replace(was, deletion_context=context(CONTEXT_MAX_AGE)), POLICY, NOW) == ReadDeletionContext()
+    assert next_step(replace(was, deletion_context=context(MAX_CONTEXT_AGE)), POLICY, NOW) == ReadDeletionContext()
 
 
 def test_a_deletion_that_waits_reports_the_outage_and_waits_on() -> None:
@@ -878,7 +878,7 @@ def test_a_deletion_that_waits_reports_the_outage_and_waits_on() -> None:
     status = written(next_step(was, POLICY, NOW))
     assert shown(status)[RECONCILING] == ("True", "ServerUnavailable")
     reported = replace(was, object=replace(was.object, status=status))
-    assert next_step(reported, POLICY, NOW) == Nothing(until=NOW + CONTEXT_MAX_AGE)
+    assert next_step(reported, POLICY, NOW) == Nothing(until=NOW + MAX_CONTEXT_AGE)
     near = replace(reported, server=away(595))
     assert next_step(near, POLICY, NOW) == Nothing(until=NOW + 5)
 
@@ -959,7 +959,7 @@ def test_a_drain_looks_around_and_reports_what_it_waits_for() -> None:
     assert shown(status) == {READY: ("False", "WaitingForDrain"), RECONCILING: ("True", "WaitingForDrain")}
     assert status.messages == FULL
     reported = replace(was, object=replace(was.object, status=status))
-    assert next_step(reported, POLICY, NOW) == Nothing(until=NOW + CONTEXT_MAX_AGE)
+    assert next_step(reported, POLICY, NOW) == Nothing(until=NOW + MAX_CONTEXT_AGE)
 
 
 def test_a_queue_that_is_drained_is_removed() -> None:
@@ -1072,13 +1072,13 @@ class World:
 
     def look(self) -> Nothing:
         """Execute steps until there is nothing to do, as the controller does."""
-        for _ in range(MOST_STEPS):
+        for _ in range(MAX_STEPS):
             step = Nothing() if self.is_gone else next_step(self.known(), POLICY, self.now)
             if isinstance(step, Nothing):
                 return step
             self.steps.append(step)
             self.take(step)
-        raise AssertionError(f"more than {MOST_STEPS} steps: {self.steps}")
+        raise AssertionError(f"more than {MAX_STEPS} steps: {self.steps}")
 
     def take(self, step: Step) -> None:
         """Execute a step."""

@@ -8,7 +8,7 @@ from queuelet.core.consumers import Claim
 from queuelet.core.waiting import Consumer
 from queuelet.definition import QueueDefinition
 from queuelet.server.endpoint import Call
-from queuelet.server.handlers.consumers import MOST, ConsumersRpcs
+from queuelet.server.handlers.consumers import MAX_LISTED, ConsumersRpcs
 from queuelet.v1 import queue_pb2 as pb
 from support.drafts import draft
 from support.queues import make_manager
@@ -23,7 +23,7 @@ class Here:
 async def test_the_oldest_consumers_are_listed_and_all_leases_are_counted() -> None:
     manager = make_manager()
     queue = manager.new(QueueDefinition(name="orders"), now=1)
-    count = MOST + 5
+    count = MAX_LISTED + 5
     queue.add_batch([draft(b"x")] * (count + 1), now=1)
     for number in range(count):
         tokens: list[int] = []
@@ -38,6 +38,6 @@ async def test_the_oldest_consumers_are_listed_and_all_leases_are_counted() -> N
     request = pb.ListConsumersRequest(queue_id="orders").SerializeToString()
     data = await ConsumersRpcs(manager).list_consumers(request, cast("Call", Here()))
     response = pb.ListConsumersResponse.FromString(data)
-    assert [each.name for each in response.consumers] == [str(since) for since in range(1, MOST + 1)]
+    assert [each.name for each in response.consumers] == [str(since) for since in range(1, MAX_LISTED + 1)]
     assert {(each.peer, each.leases) for each in response.consumers} == {("[::1]:8", 1)}
     assert response.other_leases == 1

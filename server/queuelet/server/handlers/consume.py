@@ -29,7 +29,13 @@ from queuelet.core.queue import Queue
 from queuelet.core.waiting import Consumer, Taker
 from queuelet.definition import TryOutcome
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
-from queuelet.limits import LONGEST_CONSUMER, LONGEST_HEARTBEAT, LONGEST_REASON, SECOND_NS, SHORTEST_HEARTBEAT
+from queuelet.limits import (
+    MAX_CONSUMER_BYTES,
+    MAX_HEARTBEAT_SECONDS,
+    MAX_REASON_BYTES,
+    MIN_HEARTBEAT_SECONDS,
+    SECOND_NS,
+)
 from queuelet.server.endpoint import Call, Send
 from queuelet.server.handlers.heartbeat import MISSED, Heartbeat
 from queuelet.server.handlers.leases import deliveries, fitting, nack_delay_from_pb
@@ -56,10 +62,10 @@ _USUAL_STEP = 500
 With a credit of a thousand, a client then processes one response while the next is in flight.
 """
 
-_MOST_UNREPORTED = 10_000
+_MAX_UNREPORTED = 10_000
 """If this many results wait to be sent, because the client does not read, its requests are not read either."""
 
-_FASTEST_BEAT = round(SHORTEST_HEARTBEAT * SECOND_NS)
+_FASTEST_BEAT = round(MIN_HEARTBEAT_SECONDS * SECOND_NS)
 """The shortest time between two heartbeats, in nanoseconds."""
 
 _BEATS_PER_LEASE = 5
@@ -123,9 +129,11 @@ def _read_start(start: pb.ConsumeStart) -> _Start:
             field="start.max_bytes",
         )
     heartbeat = (
-        nanoseconds_from_pb(start.heartbeat, "start.heartbeat", LONGEST_HEARTBEAT) if start.HasField("heartbeat") else 0
+        nanoseconds_from_pb(start.heartbeat, "start.heartbeat", MAX_HEARTBEAT_SECONDS)
+        if start.HasField("heartbeat")
+        else 0
     )
-    if heartbeat and not _FASTEST_BEAT <= heartbeat <= LONGEST_HEARTBEAT * SECOND_NS:
+    if heartbeat and not _FASTEST_BEAT <= heartbeat <= MAX_HEARTBEAT_SECONDS * SECOND_NS:
         raise InvalidArgument(
             f"start.heartbeat: {heartbeat / SECOND_NS:g} s is out of range; use 0.1 s to 1 h, or leave it out",
             field="start.heartbeat",
@@ -133,7 +141,7 @@ def _read_start(start: pb.ConsumeStart) -> _Start:
     return _Start(
         lease=lease_from_pb(start.lease, "start.lease") if start.HasField("lease") else 0,
         most=min(page_size_from_pb(start.max, "start.max") or _USUAL_STEP, _STEP),
-        consumer=text_from_pb(start.consumer, "start.consumer", LONGEST_CONSUMER),
+        consumer=text_from_pb(start.consumer, "start.consumer", MAX_CONSUMER_BYTES),
         is_exclusive=start.exclusive,
         concurrency=start.concurrency,
         heartbeat=heartbeat,
@@ -302,7 +310,7 @@ class _Stream:
 
     def _miss(self) -> None:
         """End the stream because the client is silent. If sending is blocked, release the leases at once."""
-        if _is_done(self._reader) or len(self._unreported) >= _MOST_UNREPORTED:
+        if _is_done(self._reader) or len(self._unreported) >= _MAX_UNREPORTED:
             return  # the client half-closed, or its requests are not being read
         self._is_silent = True
         if self._is_sending:
@@ -488,7 +496,7 @@ class _Stream:
                 self._was_heard or request.credit > 0 or bool(request.ack or request.nack or request.extend)
             )
             self._wake()
-            while len(self._unreported) >= _MOST_UNREPORTED:
+            while len(self._unreported) >= _MAX_UNREPORTED:
                 self._reported.clear()
                 await self._reported.wait()
 
@@ -562,7 +570,7 @@ def _read_nack(nack: pb.ConsumeNack) -> _Nack:
     return _Nack(
         nack.token,
         nack_delay_from_pb(nack, "nack.delay"),
-        text_from_pb(nack.reason, "nack.reason", LONGEST_REASON),
+        text_from_pb(nack.reason, "nack.reason", MAX_REASON_BYTES),
         nack.dead,
         nack.unused,
     )

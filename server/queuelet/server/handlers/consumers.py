@@ -15,7 +15,7 @@ from queuelet.server.endpoint import Call
 from queuelet.server.sockets import peer_of
 from queuelet.v1 import queue_pb2 as pb
 
-MOST = 1_000
+MAX_LISTED = 1_000
 """The most consumers in a response."""
 
 _ENVELOPE = 64
@@ -57,7 +57,7 @@ class ConsumersRpcs:
         for number, each in enumerate(listed):
             leases, deadline = await _leases(queue, each.consumer.tokens, time_slice)
             of_streams += leases
-            if number < MOST and space > 0:
+            if number < MAX_LISTED and space > 0:
                 message = _to_pb(queue, each, leases, deadline)
                 space -= message.ByteSize() + _ENVELOPE
                 if space > 0:

@@ -15,7 +15,7 @@ from queuelet.server.requests import time_from_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.values import counts_to_pb
 
-USUAL_POINTS, MOST_POINTS = 360, 10_000
+USUAL_POINTS, MAX_POINTS = 360, 10_000
 """The number of points, if the client sets none, and at most."""
 
 _POINT_BYTES = 128
@@ -61,9 +61,9 @@ class HistoryRpcs:
 
 
 def _most(request: pb.GetHistoryRequest) -> int:
-    if not 0 <= request.max_points <= MOST_POINTS:
+    if not 0 <= request.max_points <= MAX_POINTS:
         raise InvalidArgument(
-            f"max_points: {request.max_points:,} is out of range; use 1 to {MOST_POINTS:,}, or 0 for {USUAL_POINTS}",
+            f"max_points: {request.max_points:,} is out of range; use 1 to {MAX_POINTS:,}, or 0 for {USUAL_POINTS}",
             field="max_points",
         )
     return request.max_points or USUAL_POINTS

@@ -11,7 +11,7 @@ from queuelet.core.queue import Queue
 from queuelet.core.stored_form import DELIVERY_ENVELOPE, delivered
 from queuelet.errors import InvalidArgument, QueueletError
 from queuelet.fairness import MANY, in_turn
-from queuelet.limits import LONGEST_CONSUMER, LONGEST_REASON
+from queuelet.limits import MAX_CONSUMER_BYTES, MAX_REASON_BYTES
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import DURABILITY_2, after_commit
 from queuelet.server.handlers.long_poll import LongPoll
@@ -29,7 +29,7 @@ from queuelet.wire.errors import BatchErrors
 _DONE = b"\x0a\x00"
 """A field `results = 1` without an error."""
 
-_SMALLEST = 96
+_MIN_BYTES = 96
 """The least bytes that a message and its lease take in a response, rounded up a little."""
 
 
@@ -48,7 +48,7 @@ class LeaseRpcs:
         most = min(page_size_from_pb(request.max, "max") or self._bounds.batch, self._bounds.batch)
         wait = seconds_from_pb(request.wait, "wait") if request.HasField("wait") else 0
         lease = lease_from_pb(request.lease) if request.HasField("lease") else 0
-        consumer = text_from_pb(request.consumer, "consumer", LONGEST_CONSUMER) if request.consumer else ""
+        consumer = text_from_pb(request.consumer, "consumer", MAX_CONSUMER_BYTES) if request.consumer else ""
         count, size = fitting(most, self._bounds.message_bytes)
 
         def receive() -> bytes:
@@ -78,7 +78,7 @@ class LeaseRpcs:
         queue = self._manager.get(request.queue_id)
         check_batch(request.tokens, "tokens", self._bounds)
         delay = nack_delay_from_pb(request)
-        reason = text_from_pb(request.reason, "reason", LONGEST_REASON)
+        reason = text_from_pb(request.reason, "reason", MAX_REASON_BYTES)
 
         def nack() -> bytes | Awaitable[bytes]:
             buried = queue.tally.buried
@@ -144,7 +144,7 @@ def fitting(most: int, message_bytes: int) -> tuple[int, int]:
 
     The bytes leave room for the lease fields around each message.
     """
-    count = max(1, min(most, message_bytes // _SMALLEST))
+    count = max(1, min(most, message_bytes // _MIN_BYTES))
     return count, message_bytes - count * DELIVERY_ENVELOPE
 
 

@@ -10,7 +10,7 @@ from queuelet.clock import now_ns
 from queuelet.core.queue import Queue
 from queuelet.core.waiting import Consumer, Describe, Taker
 from queuelet.errors import InvalidArgument
-from queuelet.limits import LONGEST_REQUEST_ID
+from queuelet.limits import MAX_REQUEST_ID_BYTES
 from queuelet.server.endpoint import Call
 from queuelet.server.lifecycle import Lifecycle
 
@@ -137,9 +137,9 @@ def request_key(kind: bytes, request_id: str) -> bytes:
         InvalidArgument: the request ID is too long.
     """
     key = request_id.encode()
-    if len(key) > LONGEST_REQUEST_ID:
+    if len(key) > MAX_REQUEST_ID_BYTES:
         raise InvalidArgument(
-            f"request_id: {len(key):,} bytes are too many; use at most {LONGEST_REQUEST_ID}, such as a UUID",
+            f"request_id: {len(key):,} bytes are too many; use at most {MAX_REQUEST_ID_BYTES}, such as a UUID",
             field="request_id",
         )
     return kind + key

@@ -24,16 +24,16 @@ from queuelet.token_bucket import TokenBucket
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.values import event_kind_to_pb
 
-MOST_TAILS, MOST_OF_QUEUE = 100, 10
+MAX_TAILS, MAX_TAILS_OF_QUEUE = 100, 10
 """The most streams in the server, and on one queue."""
 
 ALL_PER_SECOND = 5_000
 """The most events a second that all streams of the server sample together: about a twentieth of a core."""
 
-USUAL_RATE, HIGHEST_RATE = 20, 1_000
+USUAL_RATE, MAX_RATE = 20, 1_000
 """Events a second, if the client sets nothing, and at most."""
 
-USUAL_PAYLOAD, LARGEST_PAYLOAD = 256, 65_536
+USUAL_PAYLOAD, MAX_PAYLOAD_BYTES = 256, 65_536
 """The most bytes of each payload, if the client sets nothing, and at most."""
 
 _LOOKED_AT = 1_000
@@ -72,9 +72,9 @@ class TailRpcs:
         queue = self._manager.get(request.queue_id)
         rate, payload_bytes = _rate(request), _payload_bytes(request)
         selects = parse_selector(request.selector) if request.selector.strip() else None
-        if self._open >= MOST_TAILS:
+        if self._open >= MAX_TAILS:
             raise TooMany(f"the server has {self._open} Tail streams, the maximum; end one of them", streams=self._open)
-        if queue.tails >= MOST_OF_QUEUE:
+        if queue.tails >= MAX_TAILS_OF_QUEUE:
             raise TooMany(
                 f"queue {queue.label} has {queue.tails} Tail streams, the maximum; end one of them", queue=queue.id
             )
@@ -87,9 +87,9 @@ class TailRpcs:
 
 
 def _rate(request: pb.TailRequest) -> int:
-    if not 0 <= request.per_second <= HIGHEST_RATE:
+    if not 0 <= request.per_second <= MAX_RATE:
         raise InvalidArgument(
-            f"per_second: {request.per_second:,} is out of range; use 1 to {HIGHEST_RATE:,}, or 0 for {USUAL_RATE}",
+            f"per_second: {request.per_second:,} is out of range; use 1 to {MAX_RATE:,}, or 0 for {USUAL_RATE}",
             field="per_second",
         )
     return request.per_second or USUAL_RATE
@@ -98,9 +98,9 @@ def _rate(request: pb.TailRequest) -> int:
 def _payload_bytes(request: pb.TailRequest) -> int:
     if not request.HasField("payload_bytes"):
         return USUAL_PAYLOAD
-    if not 0 <= request.payload_bytes <= LARGEST_PAYLOAD:
+    if not 0 <= request.payload_bytes <= MAX_PAYLOAD_BYTES:
         raise InvalidArgument(
-            f"payload_bytes: {request.payload_bytes:,} is out of range; use 0 to {LARGEST_PAYLOAD:,}, "
+            f"payload_bytes: {request.payload_bytes:,} is out of range; use 0 to {MAX_PAYLOAD_BYTES:,}, "
             f"or leave it out for {USUAL_PAYLOAD}",
             field="payload_bytes",
         )

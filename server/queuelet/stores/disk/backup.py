@@ -30,7 +30,7 @@ from queuelet.stores.disk.database import (
     value,
     version_of,
 )
-from queuelet.stores.disk.loading import MOST_TOKEN, TOKENS, load_store
+from queuelet.stores.disk.loading import MAX_TOKEN, TOKENS, load_store
 from queuelet.stores.disk.remedies import SALVAGE, backing_up
 from queuelet.stores.disk.rows import checked_int
 from queuelet.stores.disk.schema import VERSION
@@ -268,7 +268,7 @@ def _tokens_given(path: Path) -> int:
     try:
         connection = open_for_reading(path)
         try:
-            return checked_int(get_meta(connection, "first_free_token"), 0, MOST_TOKEN, "first_free_token")
+            return checked_int(get_meta(connection, "first_free_token"), 0, MAX_TOKEN, "first_free_token")
         finally:
             connection.close()
     except (apsw.Error, OSError, StoreFailed, ValueError):

@@ -20,7 +20,7 @@ from queuelet.stores.disk.verified_rows import TABLES, Damage, read_messages, re
 Progress = Callable[[str], None]
 """Called with a text for users that describes the present step."""
 
-_MOST_ERRORS = 100
+_MAX_ERRORS = 100
 """The most errors of SQLite's integrity check that are reported."""
 
 _FIRST_WITH_CHECKSUMS = 2
@@ -102,7 +102,7 @@ def check_database(connection: apsw.Connection, progress: Progress = _ignore_pro
     """Yield the problems of an open database, read in one transaction. Raises apsw.Error."""
     with connection:
         progress("reading every page")
-        errors = connection.execute(f"PRAGMA integrity_check({_MOST_ERRORS})").fetchall()
+        errors = connection.execute(f"PRAGMA integrity_check({_MAX_ERRORS})").fetchall()
         if errors != [("ok",)]:
             yield from (f"the file is damaged: {one_line(row[0])}" for row in errors)
             return

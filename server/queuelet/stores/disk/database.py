@@ -43,7 +43,7 @@ BUSY_TIMEOUT_MS = 10_000
 _WRITER_CACHE = 16 * 1024
 """The page cache of the writer in KiB. The pages of one transaction should fit, or some are written twice."""
 
-_MOST_CHARACTERS = 400
+_MAX_CHARACTERS = 400
 """The most characters of an error that are reported."""
 
 _LOG_BYTES = 8 * 1024 * 1024
@@ -160,7 +160,7 @@ def inspecting(path: Path, remedy: str = NEEDS_BACKUP) -> Iterator[apsw.Connecti
 
 def one_line(error: object) -> str:
     """Return an error of SQLite, which may quote content of the file, as one line that is safe on a terminal."""
-    return printable("; ".join(str(error).splitlines()))[:_MOST_CHARACTERS]
+    return printable("; ".join(str(error).splitlines()))[:_MAX_CHARACTERS]
 
 
 def damage_of(error: BaseException) -> str:

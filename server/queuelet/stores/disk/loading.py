@@ -17,7 +17,7 @@ from queuelet.clock import STEADY, Mark, boot_id, continued
 from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.stores.disk.database import set_meta, value
 from queuelet.stores.disk.rows import (
-    MOST_SEQ,
+    MAX_SEQ,
     QueueRecord,
     checked_int,
     delivery_of_row,
@@ -33,7 +33,7 @@ _SEQ = (1 << SEQ_BITS) - 1
 TOKENS = 1 << 40
 """How many lease tokens each opening reserves. No token is issued twice as long as one process issues no more."""
 
-MOST_TOKEN = 1 << 62
+MAX_TOKEN = 1 << 62
 """The highest valid value of the first free token: half of all tokens."""
 
 _AN_OWN_ID = f"SELECT 1 FROM messages WHERE place >> {SEQ_BITS} = ? AND own_id IS NOT NULL LIMIT 1"  # noqa: S608
@@ -120,9 +120,9 @@ def load_store(connection: apsw.Connection, *, salvages: bool = False) -> Loaded
     try:
         return LoadedStore(
             epoch=_epoch(meta),
-            first_token=max(time_ns(), _number(meta, "first_free_token", MOST_TOKEN)),
+            first_token=max(time_ns(), _number(meta, "first_free_token", MAX_TOKEN)),
             clock=_clock(meta, max((queue.written for queue in queues.values()), default=0)),
-            highest_first_seq=_number(meta, "highest_first_seq", MOST_SEQ),
+            highest_first_seq=_number(meta, "highest_first_seq", MAX_SEQ),
             queues=list(queues.values()),
             dropped=dropped,
             damaged_responses=0 if salvages else _load_responses(connection, queues),

@@ -15,7 +15,7 @@ from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.definition import DeathReason, DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
 from queuelet.limits import END_OF_TIME
 from queuelet.stores.disk import checksums
-from queuelet.stores.disk.schema import MOST_NUMBERS, SEQ_BITS
+from queuelet.stores.disk.schema import MAX_NUMBER, SEQ_BITS
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 
@@ -24,13 +24,13 @@ T = TypeVar("T")
 FAR = (1 << 63) - 1
 """SQLite's largest integer, stored for times that never come."""
 
-_MOST_SECONDS = 1 << 33
+_MAX_SECONDS = 1 << 33
 """The longest duration in a definition, in seconds: one that fits into 63 bits in nanoseconds."""
 
-_MOST_COUNT = (1 << 31) - 1
+_MAX_COUNT = (1 << 31) - 1
 """The most deliveries of a message that the protocol can report."""
 
-MOST_SEQ = (1 << SEQ_BITS - 1) - 1
+MAX_SEQ = (1 << SEQ_BITS - 1) - 1
 """The highest valid sequence number of a stored queue: half of all sequence numbers."""
 
 _ID_PREFIX = re.compile(rb"[0-9a-f-]{24}")
@@ -80,7 +80,7 @@ class QueueRecord:
             raise ValueError("the ID of the queue or the prefix of its message IDs is invalid")
         return cls(
             ordinal=checked_int(ordinal, 0, FAR - 1, "ordinal"),
-            number=checked_int(number, 1, MOST_NUMBERS, "number"),
+            number=checked_int(number, 1, MAX_NUMBER, "number"),
             queue_id=queue_id,
             created=checked_int(created, 0, FAR, "created"),
             revision=checked_int(revision, 1, FAR - 1, "revision"),
@@ -157,10 +157,10 @@ def definition_of_json(text: str) -> QueueDefinition:
         owner=_owner_of_json(*(_checked(each, str, "owner") for each in owner)) if owner else None,
         delivery=DeliverySettings(
             lease_seconds=checked_int(
-                fields.get("lease_seconds", default.lease_seconds), 0, _MOST_SECONDS, "lease_seconds"
+                fields.get("lease_seconds", default.lease_seconds), 0, _MAX_SECONDS, "lease_seconds"
             ),
             max_deliveries=checked_int(fields.get("max_deliveries", default.max_deliveries), 0, FAR, "max_deliveries"),
-            message_ttl_seconds=None if ttl is None else checked_int(ttl, 0, _MOST_SECONDS, "message_ttl_seconds"),
+            message_ttl_seconds=None if ttl is None else checked_int(ttl, 0, _MAX_SECONDS, "message_ttl_seconds"),
         ),
         draining=_checked(fields.get("draining", False), bool, "draining"),
     )
@@ -216,7 +216,7 @@ def delivery_of_row(row: Sequence[Any]) -> DeliveryRecord:
         raise ValueError("history is not a list of delivery attempts") from error
     return DeliveryRecord(
         MessageState(state),
-        checked_int(count, 0, _MOST_COUNT, "count"),
+        checked_int(count, 0, _MAX_COUNT, "count"),
         checked_int(token, 0, FAR, "token"),
         checked_int(until, 0, FAR, "until"),
         checked_int(since, 0, FAR, "since"),
@@ -287,5 +287,5 @@ def tally_of_json(text: str) -> Tally:
     tally = Tally()
     for name, value in _checked(json.loads(text), dict, "the counts").items():
         if name in Tally.__slots__:
-            setattr(tally, name, checked_int(value, 0, MOST_SEQ if name == "next_seq" else FAR, name))
+            setattr(tally, name, checked_int(value, 0, MAX_SEQ if name == "next_seq" else FAR, name))
     return tally

@@ -38,13 +38,13 @@ IDLE = 0.05
 QUIET = 1.0
 """How long after the last commit the log is truncated, and how often a full disk is checked for free space."""
 
-FIRST_BACKOFF, LONGEST_BACKOFF = 0.05, 5.0
+FIRST_BACKOFF, MAX_BACKOFF = 0.05, 5.0
 """How long to wait before the store is reopened. The first attempt does not wait, and then the wait doubles.
 
 It has no jitter, because no other process opens the file.
 """
 
-FIRST_DAMAGED_BACKOFF, LONGEST_DAMAGED_BACKOFF = 1.0, 300.0
+FIRST_DAMAGED_BACKOFF, MAX_DAMAGED_BACKOFF = 1.0, 300.0
 """The same for a damaged file: longer, because damage rarely goes away, and each attempt reads the whole file."""
 
 STABLE = 60.0
@@ -92,9 +92,7 @@ class Schedule:
 
     def reopening_failed(self, *, is_damaged: bool) -> float:
         """Record that reopening has failed; return in how many seconds to try again."""
-        first, longest = (
-            (FIRST_DAMAGED_BACKOFF, LONGEST_DAMAGED_BACKOFF) if is_damaged else (FIRST_BACKOFF, LONGEST_BACKOFF)
-        )
+        first, longest = (FIRST_DAMAGED_BACKOFF, MAX_DAMAGED_BACKOFF) if is_damaged else (FIRST_BACKOFF, MAX_BACKOFF)
         seconds = min(self._backoff, longest)
         self._backoff = next_backoff(seconds, first, longest)
         return seconds

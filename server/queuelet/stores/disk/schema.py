@@ -23,7 +23,7 @@ PAGE_BYTES = 4_096
 SEQ_BITS = 40
 """The number of bits of a place that are the sequence number; the 23 bits above are the number of the queue."""
 
-MOST_NUMBERS = (1 << 63 - SEQ_BITS) - 1
+MAX_NUMBER = (1 << 63 - SEQ_BITS) - 1
 """The highest queue number. A number is reused once no rows are left under it."""
 
 TABLES = (

@@ -22,7 +22,7 @@ from queuelet.stores.disk.loading import LoadedQueue, LoadedStore
 from queuelet.stores.disk.messages import DiskMessages, Shared
 from queuelet.stores.disk.reader import Reader
 from queuelet.stores.disk.rows import QueueRecord
-from queuelet.stores.disk.schema import MOST_NUMBERS
+from queuelet.stores.disk.schema import MAX_NUMBER
 from queuelet.stores.disk.stats import DiskStats
 from queuelet.stores.disk.window import WindowBudget
 from queuelet.stores.disk.writer import DiskSettings
@@ -291,9 +291,9 @@ class DiskStore:
         """Return a queue number under which no rows are stored."""
         if self._free_numbers:
             return heappop(self._free_numbers)
-        if self._next_number > MOST_NUMBERS:
+        if self._next_number > MAX_NUMBER:
             raise StoreFailed(
-                f"the store has {MOST_NUMBERS:,} queues, the most it can have, including those being deleted; "
+                f"the store has {MAX_NUMBER:,} queues, the most it can have, including those being deleted; "
                 "delete queues that are not needed"
             )
         self._next_number += 1

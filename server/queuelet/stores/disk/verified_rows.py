@@ -145,18 +145,18 @@ _WRONG_KEY = "its row has the wrong key"
 
 _KEY_BITS = 63
 
-_MOST_SEARCHED = 64 * 1024
+_MAX_SEARCHED_BYTES = 64 * 1024
 """The largest body in bytes for which all keys with one flipped bit are tried, because each computes a checksum."""
 
-_MOST_ROWS_OF_A_PAGE = 1_000
+_MAX_ROWS_OF_A_PAGE = 1_000
 """More rows than one of our pages can have, because a row takes at least 6 bytes."""
 
 
-_LAST_KEY = (1 << 63) - 1
+_MAX_KEY = (1 << 63) - 1
 
 ROWS = "SELECT place, own_id, checksum, body FROM messages WHERE"
 
-_MOST_KEYS = 10_000
+_MAX_KEYS = 10_000
 """How many keys to look at for an undamaged row. Pages that refer to each other in a circle have no last key."""
 
 _AS_BYTES = "place, CAST(own_id AS BLOB), checksum, CAST(body AS BLOB)"
@@ -177,7 +177,7 @@ def undamaged_row_before(connection: apsw.Connection, first: int, end: int) -> i
     lowest = least = end
     candidate = first
     statement = "SELECT place FROM messages WHERE place < ? ORDER BY place DESC LIMIT ?"
-    with closing(connection.execute(statement, (end, _MOST_KEYS))) as rows:
+    with closing(connection.execute(statement, (end, _MAX_KEYS))) as rows:
         for count, (place,) in enumerate(cast("Iterator[tuple[int]]", rows), 1):
             if place >= lowest or not _is_sound_at(connection, place):
                 candidate = first
@@ -186,7 +186,7 @@ def undamaged_row_before(connection: apsw.Connection, first: int, end: int) -> i
             else:
                 lowest = candidate = place
             least = min(least, place) if place >= first else least
-            if count == _MOST_KEYS and least < end:
+            if count == _MAX_KEYS and least < end:
                 return least
     return candidate
 
@@ -224,7 +224,7 @@ class _Unread:
         """Return a cursor over their rows, and those after them if a scan ended early."""
         return connection.execute(
             f"{ROWS} place >= ? AND place < ? ORDER BY place LIMIT -1 OFFSET ?",
-            (self._base, self.end if self.is_bounded else _LAST_KEY, self.passed),
+            (self._base, self.end if self.is_bounded else _MAX_KEY, self.passed),
         )
 
     def next_row(self, connection: apsw.Connection) -> tuple[int, Row | Damage] | None:
@@ -364,7 +364,7 @@ class _Order:
     @property
     def is_circle(self) -> bool:
         """Whether damage makes pages refer to earlier ones, so that a scan would not end."""
-        return self._repeated > _MOST_ROWS_OF_A_PAGE
+        return self._repeated > _MAX_ROWS_OF_A_PAGE
 
     def report(self, place: int, damage: Damage) -> Iterator[tuple[int, Damage, None]]:
         """Yield a damage, unless one was reported for its place before."""
@@ -398,7 +398,7 @@ class _Order:
 def _own_place(row: Row) -> int | None:
     """Return the place for which the checksum of a row is right, if one flipped bit changed that into its key."""
     key, own_id, checksum, body = row
-    if isinstance(body, bytes) and len(body) <= _MOST_SEARCHED:
+    if isinstance(body, bytes) and len(body) <= _MAX_SEARCHED_BYTES:
         for bit in range(_KEY_BITS):
             place = key ^ 1 << bit
             if place >= 0 and _is_sound(place, own_id, checksum, body):

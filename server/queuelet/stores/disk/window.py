@@ -7,10 +7,10 @@ from collections import deque
 
 from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
 
-_MOST = 4_096
+_MAX_MESSAGES = 4_096
 """The most messages that one window holds."""
 
-_MOST_BYTES = 4 * 1024 * 1024
+_MAX_BYTES = 4 * 1024 * 1024
 """About how many bytes one window holds at most."""
 
 
@@ -68,7 +68,7 @@ class Window:
 
     def fits(self, size: int) -> bool:
         """Return whether the window can hold another message of this size."""
-        return len(self.seqs) < _MOST and self._size + size <= _MOST_BYTES and self._budget.fits(size)
+        return len(self.seqs) < _MAX_MESSAGES and self._size + size <= _MAX_BYTES and self._budget.fits(size)
 
     def push(self, seq: int, body: bytes) -> None:
         """Add the message that follows the cursor, and move the cursor to it."""
@@ -110,7 +110,7 @@ class Window:
             insort(self.seqs, seq)
         else:
             self.seqs.appendleft(seq)
-        while len(self.seqs) > 2 * _MOST:
+        while len(self.seqs) > 2 * _MAX_MESSAGES:
             last = self.seqs.pop()
             self._removed.discard(last)
             self._drop_body(last)
