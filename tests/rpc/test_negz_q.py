@@ -637,7 +637,7 @@ def test_q33_differs_changes_of_queues_are_recorded(server: ServerProcess, clien
     """So that it is known who deleted a queue."""
     queue_id = client.new_queue().meta.id
     client.delete(queue_id)
-    server.wait_for_log("audit", lambda line: (line["act"], line["queue"]) == ("delete queue", queue_id))
+    server.wait_for_log("audit", lambda line: (line["act"], line.get("queue")) == ("delete queue", queue_id))
 
 
 def test_q40_short_and_long_flags() -> None:
