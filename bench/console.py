@@ -8,13 +8,14 @@ that its main thread works, as Chromium counts them: with the time that it waits
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import random
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from typing import NamedTuple
 import grpc
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
-from bench.process import HOST, free_port, started_server
+from bench.processes import HOST, Child
 from queuelet.v1 import queue_pb2 as pb
 from tools.browser import FLAGS, program, why_not
 
@@ -89,10 +90,12 @@ def main() -> int:
 @contextmanager
 def _server(folder: Path, load: Load) -> Iterator[str]:
     """Run a server whose queues change, and yield its URL."""
-    port, http = free_port(), free_port()
-    flags = ["--listen", f"{HOST}:{port}", "--metrics", f"{HOST}:{free_port()}", "--http", f"{HOST}:{http}"]
-    with started_server([sys.executable, "-m", "queuelet", "server", *flags], folder, port) as server:
-        with grpc.insecure_channel(server.address) as channel:
+    flags = ["--listen", f"{HOST}:0", "--metrics", f"{HOST}:0", "--http", f"{HOST}:0"]
+    with closing(Child("queuelet", [sys.executable, "-m", "queuelet", "server", *flags], folder)) as server:
+        server.start()
+        serving = json.loads(server.logged('"serving"'))
+        address = f"{HOST}:{serving['port']}"
+        with grpc.insecure_channel(address) as channel:
             declarations = [
                 pb.QueueDeclaration(
                     name=_name(i), store=pb.Queue.MEMORY, limit=-1, tags=[pb.Tag(key="team", value=f"t{i % 50}")]
@@ -101,10 +104,10 @@ def _server(folder: Path, load: Load) -> Iterator[str]:
             ]
             request = pb.DeclareQueuesRequest(queues=declarations).SerializeToString()
             channel.unary_unary(f"{SERVICE}/DeclareQueues")(request)
-        traffic = multiprocessing.get_context("spawn").Process(target=_change, args=(server.address, load), daemon=True)
+        traffic = multiprocessing.get_context("spawn").Process(target=_change, args=(address, load), daemon=True)
         traffic.start()
         try:
-            yield f"http://{HOST}:{http}"
+            yield f"http://{HOST}:{serving['http_port']}"
         finally:
             traffic.terminate()
             traffic.join()
