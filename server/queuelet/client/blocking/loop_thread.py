@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
+from inspect import CORO_CREATED, getcoroutinestate
 from math import inf
 from queue import Empty, SimpleQueue
 from threading import RLock, Thread, current_thread
@@ -172,7 +173,7 @@ class PendingCall(Generic[R]):
         self._work = work
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[R] | None = None
-        self._has_begun = self._is_cancelled = False
+        self._is_cancelled = False
         self._outcome = SimpleQueue[tuple[R, None] | tuple[None, BaseException]]()
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -200,7 +201,8 @@ class PendingCall(Generic[R]):
                     raise error
                 return cast("R", value)
             if is_closed:
-                if not self._has_begun:
+                # Also one that became a task in the loop's last turn has never begun.
+                if getcoroutinestate(self._work) == CORO_CREATED:
                     self._work.close()
                 raise Closed(_THREAD_ENDED)
             if monotonic() >= end:
@@ -218,7 +220,6 @@ class PendingCall(Generic[R]):
         if self._is_cancelled:
             self._work.close()
             return
-        self._has_begun = True
         self._task = loop.create_task(self._work)
         self._task.add_done_callback(self._end)
 
