@@ -112,6 +112,8 @@ def test_pages_keep_their_place_while_numbers_move(open_page: OpenPage, orders: 
     page = open_page(f"#/queues/{orders}")
     rows = page.locator("table.messages tbody tr")
     expect(rows).to_have_count(50)
+    # The numbers come at most once a second, and the page compares with those that it had when it read the list.
+    expect(page.get_by_role("tab", name="Ready 60")).to_be_visible()
     page.get_by_role("button", name="Next", exact=True).click()
     expect(rows).to_have_count(10)
     first = rows.first.inner_text()
