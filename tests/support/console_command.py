@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -71,11 +72,13 @@ class ConsoleCommand(LoggedProcess):
         """The base URL of the console."""
         return self.addresses[0].partition("#")[0].rstrip("/")
 
-    def sign_in(self) -> Rest:
-        """Exchange the newest key for a cookie; return a client that has it."""
-        answer = exchange(self.addresses[-1])
-        assert answer.status == 204, answer.body
-        return Rest(self.url, {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]})
+    def kill(self) -> None:
+        """End it if it still runs: with SIGTERM first, so that it ends its kubectl."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(patient(10))
+        super().kill()
 
     def _read_addresses(self) -> None:
         stream = self.process.stdout
