@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from queuelet.backoff import next_backoff
 from queuelet.cli.failures import Failure
 
 GRPC_PORT = 10002
@@ -91,7 +92,7 @@ class Kubectl:
     async def keep(self) -> None:
         """Start it unless it was started, and again whenever it ends; stop it once this is cancelled."""
         loop = asyncio.get_running_loop()
-        delay = RETRY_AFTER
+        delay = 0.0
         try:
             if self._process is None:
                 await self._launch()
@@ -100,9 +101,9 @@ class Kubectl:
                 await self._ended(self._process)
                 self._say(f"{self._why()}; starting it again")
                 if loop.time() - began > MAX_RETRY:
-                    delay = RETRY_AFTER
+                    delay = 0.0
+                delay = next_backoff(delay, RETRY_AFTER, MAX_RETRY)
                 await asyncio.sleep(delay)
-                delay = min(MAX_RETRY, 2 * delay)
                 if await self._launch():
                     self._say(f"kubectl {self._name} serves again")
         finally:

@@ -7,7 +7,6 @@ that version are the objects listed again.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import aiohttp
 import structlog
 
+from queuelet.backoff import Backoff
 from queuelet.console.kubernetes import PAGE, ApiProblem, Body, PageTooLargeError, QueueApi
 from queuelet.console.queue_objects import MAX_OBJECTS, ObjectTable, QueueObject, class_of, queue_object_of
 
@@ -64,7 +64,7 @@ class ObjectWatch:
         return {"problem": problem, "cut": self.objects.is_cut, "listed": len(self._listed) == len(self._namespaces)}
 
     async def run(self, changed: Changed, noted: Callable[[], None]) -> None:
-        """Follow the objects until this is cancelled, and then forget them: a console that nobody opens costs nothing.
+        """Follow the objects until this is cancelled, and then forget them: they cost nothing while no page is open.
 
         Args:
             changed: is called for each change.
@@ -114,7 +114,7 @@ class _Follower:
         self._page = PAGE
 
     async def run(self) -> None:
-        delay = RETRY_AFTER
+        backoff = Backoff(RETRY_AFTER, MAX_RETRY)
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
@@ -125,7 +125,7 @@ class _Follower:
                         await self._follow(session)
                         # An end at once, as of a proxy, must not become a flood of requests.
                         await asyncio.sleep(max(0.0, RETRY_AFTER - (loop.time() - began)))
-                        delay = RETRY_AFTER
+                        backoff.reset()
             except ApiProblem as error:
                 if error.is_gone:
                     self._version = ""
@@ -137,9 +137,8 @@ class _Follower:
                 # Something between here and the API server responds with something else.
                 self._failed(0, f"the response is not that of an API server: {error}")
             if loop.time() - began > MAX_RETRY:
-                delay = RETRY_AFTER
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
-            delay = min(MAX_RETRY, 2 * delay)
+                backoff.reset()
+            await asyncio.sleep(backoff.next_delay())
 
     async def _follow(self, session: aiohttp.ClientSession) -> None:
         if not self._version:
