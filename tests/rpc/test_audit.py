@@ -144,7 +144,7 @@ def test_the_record_is_in_the_log_alone_and_has_no_payload_and_no_token(own: Ser
 
 def test_what_was_refused_is_not_recorded_as_done(own: ServerProcess, rpc: Rpc) -> None:
     with pytest.raises(Refused):
-        rpc.call("Purge", pb.PurgeRequest(queue_id="nobody", all=True), pb.PurgeResponse)
+        rpc.call("Purge", pb.PurgeRequest(queue_id="missing", all=True), pb.PurgeResponse)
     rest = Rest(own.rest_url)
     assert rest.ask("DELETE", "/v1/queues/orders", headers={"Authorization": "Bearer wrong"}).status == 401
     rpc.new_queue("orders")

@@ -30,7 +30,6 @@ _POLICY = (
 _PACK_FROM = 1_024
 """The size in bytes from which the board is compressed."""
 
-
 _MAX_DIGITS = 15
 """The most digits of a frame's number."""
 

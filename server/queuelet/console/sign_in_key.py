@@ -1,4 +1,4 @@
-"""The key in the address of a console of one user: whoever opens the address first is signed in."""
+"""The key in the address of a console of one user. The first browser that opens the address is signed in."""
 
 from __future__ import annotations
 

@@ -47,6 +47,6 @@ function Me() {
   if (!me.user) return null;
   return html`<div class="card pane bar me"><span class="grow">${me.session_expires
       ? html`You are signed in with the server's token until <${Time} ms=${millis(me.session_expires)} />.`
-      : me.user === "token" ? "Your requests have the server's token." : "This server needs no token: whoever reaches it has all rights."}</span>
+      : me.user === "token" ? "Your requests have the server's token." : "This server needs no token: everyone who can reach it has all rights."}</span>
     ${me.session_expires && html`<button class="chip" onClick=${signOut}>Sign out</button>`}</div>`;
 }
