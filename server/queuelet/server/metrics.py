@@ -30,7 +30,8 @@ from queuelet.core.queue import Queue
 from queuelet.server.ages import oldest_lease_age, oldest_ready_age
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
-from queuelet.stores.disk.stats import DiskStats, Distribution
+from queuelet.stores.disk.stats import DiskStats
+from queuelet.stores.durable.histograms import Distribution
 from queuelet.web.credential_metrics import CredentialMetrics
 
 TAG_VALUE_BYTES = 128

@@ -13,15 +13,15 @@ from typing import TypeVar
 import apsw
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.batch import Batch
 from queuelet.stores.disk.database import REMEDY, damage_of
-from queuelet.stores.disk.groups import Group, Groups
-from queuelet.stores.disk.loading import LoadedStore
 from queuelet.stores.disk.migrations import Progress
-from queuelet.stores.disk.schedule import Schedule, State
-from queuelet.stores.disk.stats import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
 from queuelet.stores.disk.thread import WriterThread
 from queuelet.stores.disk.writer import DiskSettings, Reclaimed, Writer, Written
+from queuelet.stores.durable.batch import Batch
+from queuelet.stores.durable.groups import Group, Groups
+from queuelet.stores.durable.histograms import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
+from queuelet.stores.durable.loaded import LoadedStore
+from queuelet.stores.durable.schedule import Schedule, State
 
 T = TypeVar("T")
 

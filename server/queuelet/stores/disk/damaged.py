@@ -14,7 +14,8 @@ from queuelet.definition import QueueDefinition
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk import reserve
 from queuelet.stores.disk.data_dir import DATABASE
-from queuelet.stores.disk.stats import CHANGE_BOUNDS, SECOND_BOUNDS, DiskStats, Histogram
+from queuelet.stores.disk.stats import DiskStats
+from queuelet.stores.durable.histograms import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
 
 
 class DamagedStore:

@@ -12,13 +12,13 @@ from queuelet.clock import now_ns
 from queuelet.core.budget import MESSAGE_OVERHEAD, RESPONSE_OVERHEAD
 from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.batch import Batch
-from queuelet.stores.disk.groups import Changes, Group, Groups
 from queuelet.stores.disk.reader import Reader
-from queuelet.stores.disk.rows import QueueRecord, delivery_row, rank_row, response_row, tally_row, tally_to_json
-from queuelet.stores.disk.schema import end_place, first_place
-from queuelet.stores.disk.verified_rows import Damage
-from queuelet.stores.disk.window import Window, WindowBudget
+from queuelet.stores.durable.batch import Batch
+from queuelet.stores.durable.damage import Damage
+from queuelet.stores.durable.groups import Changes, Group, Groups
+from queuelet.stores.durable.places import end_place, first_place
+from queuelet.stores.durable.rows import QueueRecord, delivery_row, rank_row, response_row, tally_row, tally_to_json
+from queuelet.stores.durable.window import Window, WindowBudget
 
 _UNKNOWN = -1
 """The size of a message out of line that was not read since the store was opened."""

@@ -9,9 +9,10 @@ from typing import cast
 import apsw
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk import checksums
-from queuelet.stores.disk.schema import SEQ_BITS
-from queuelet.stores.disk.verified_rows import Damage, read_message, read_messages
+from queuelet.stores.disk.verified_rows import read_message, read_messages
+from queuelet.stores.durable import checksums
+from queuelet.stores.durable.damage import Damage
+from queuelet.stores.durable.places import SEQ_BITS
 
 
 class Reader:

@@ -18,14 +18,14 @@ from queuelet.stores.disk import reserve
 from queuelet.stores.disk.commits import CommitLoop
 from queuelet.stores.disk.data_dir import DATABASE, DataDirLock
 from queuelet.stores.disk.database import open_for_reading
-from queuelet.stores.disk.loading import LoadedQueue, LoadedStore
 from queuelet.stores.disk.messages import DiskMessages, Shared
 from queuelet.stores.disk.reader import Reader
-from queuelet.stores.disk.rows import QueueRecord
-from queuelet.stores.disk.schema import MOST_NUMBERS
 from queuelet.stores.disk.stats import DiskStats
-from queuelet.stores.disk.window import WindowBudget
 from queuelet.stores.disk.writer import DiskSettings
+from queuelet.stores.durable.loaded import LoadedQueue, LoadedStore
+from queuelet.stores.durable.places import MOST_NUMBERS
+from queuelet.stores.durable.rows import QueueRecord
+from queuelet.stores.durable.window import WindowBudget
 
 
 def _ignore(*_: str) -> None:

@@ -15,14 +15,16 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk import reclaim
-from queuelet.stores.disk.batch import Batch, write
 from queuelet.stores.disk.check import require_whole
 from queuelet.stores.disk.data_dir import DATABASE, LOG, RESERVE
 from queuelet.stores.disk.database import BUSY_TIMEOUT_MS, explained, open_for_writing
-from queuelet.stores.disk.loading import LoadedStore, load_to_serve
+from queuelet.stores.disk.loading import load_to_serve
 from queuelet.stores.disk.migrations import Progress
 from queuelet.stores.disk.reserve import Reserve
 from queuelet.stores.disk.schema import PAGE_BYTES
+from queuelet.stores.disk.statements import write
+from queuelet.stores.durable.batch import Batch
+from queuelet.stores.durable.loaded import LoadedStore
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from queuelet.bounds import UNBOUNDED
 from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.definition import DeathReason, DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
 from queuelet.limits import END_OF_TIME
-from queuelet.stores.disk import checksums
-from queuelet.stores.disk.schema import MOST_NUMBERS, SEQ_BITS
+from queuelet.stores.durable import checksums
+from queuelet.stores.durable.places import MOST_NUMBERS, SEQ_BITS
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 
