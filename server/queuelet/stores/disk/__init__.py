@@ -1,12 +1,8 @@
 """The Disk store: messages in one SQLite database per data folder, durable through any crash.
 
-Writing is a group commit. The queue runs on the event loop's thread: a call on `DiskMessages` (`messages.py`) changes
-memory at once and records the change in the open `Group` (`durable/groups.py`). The `CommitLoop` (`commits.py`) has one
-thread (`thread.py`, `writer.py`) write a group as one transaction with one fsync (`statements.py`), and then completes
-every call that waits for that group. While a group is being written the next one fills, so under load many calls share
-a fsync. `durable/schedule.py` has the states of that thread, and decides when to commit, checkpoint, reclaim space or
-reopen the file. Messages are read on the event loop (`reader.py`, `verified_rows.py`), so a backlog takes no memory
-except for a window of messages at the head of the queue (`durable/window.py`).
+Most of it is in `stores/durable`, whose docstring explains the group commit. Here a thread (`backend.py`, `thread.py`,
+`writer.py`) writes each group as one transaction with one fsync (`statements.py`), and messages are read on the event
+loop (`reader.py`, `verified_rows.py`).
 
 `store.py` puts these together, and `damaged.py` takes its place if the file is damaged. `schema.py` has the tables.
 `database.py` opens a file, `migrations.py` migrates one of an older version, and `loading.py` loads a store when it is

@@ -15,11 +15,10 @@ from queuelet.stores.durable.damage import Damage
 from queuelet.stores.durable.places import SEQ_BITS
 
 
-class Reader:
-    """A read-only connection of a store. Each call sees all commits so far, and verifies the rows that it reads.
+class DiskReader:
+    """A read-only connection of a store. If the disk fails, a call raises what `failed` returns for the error.
 
-    A call raises `StoreFailed` if the disk fails or the reader is closed. If the disk fails, it raises what `failed`
-    returns for the error. The connection must not be shared.
+    The connection must not be shared.
     """
 
     def __init__(self, connection: apsw.Connection, failed: Callable[[apsw.Error], StoreFailed]) -> None:

@@ -1,4 +1,4 @@
-"""The messages of one queue in a Disk store."""
+"""The messages of one queue in a durable store."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from queuelet.clock import now_ns
 from queuelet.core.budget import MESSAGE_OVERHEAD, RESPONSE_OVERHEAD
 from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.reader import Reader
 from queuelet.stores.durable.batch import Batch
 from queuelet.stores.durable.damage import Damage
 from queuelet.stores.durable.groups import Changes, Group, Groups
 from queuelet.stores.durable.places import end_place, first_place
+from queuelet.stores.durable.reader import Reader
 from queuelet.stores.durable.rows import QueueRecord, delivery_row, rank_row, response_row, tally_row, tally_to_json
 from queuelet.stores.durable.window import Window, WindowBudget
 
@@ -45,8 +45,8 @@ class Shared:
     """Gives a queue a new number under which no rows are stored; the rows under its old number will be deleted."""
 
 
-class DiskMessages:
-    """The messages of one queue on disk. Memory holds those that are not committed, first in line, or out of line.
+class DurableMessages:
+    """The stored messages of one queue. Memory holds those that are not committed, first in line, or out of line.
 
     Where a message is found:
 
