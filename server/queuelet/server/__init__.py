@@ -5,8 +5,8 @@
 `requests.py` and `plain_request.py` parse requests, and `replies.py` builds responses. `http.py` serves the HTTP port,
 `metrics.py`, `latency.py` and `ages.py` its metrics. `incoming.py` and `sockets.py` limit the memory that connections
 hold. `lifecycle.py` knows whether the server is shutting down, `timer.py` wakes queues, `history.py` records their
-numbers, `memory.py` reads memory usage and limits, `credentials.py` reads tokens and certificates, and `call_log.py`
-logs calls.
+numbers, `memory.py` reads memory usage and limits, `credentials.py` reads tokens and certificates, `call_log.py` logs
+calls, and `loading.py` repeats calls once their store has loaded what they read.
 """
 
 from queuelet.server.process import Server, Settings, run, serve

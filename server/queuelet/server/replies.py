@@ -5,6 +5,7 @@ from __future__ import annotations
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
+from queuelet.core.storage import NotLoaded
 from queuelet.core.stored_form import created_of
 from queuelet.errors import StoreFailed
 from queuelet.v1 import queue_pb2 as pb
@@ -49,10 +50,10 @@ def queue_counts_to_pb(queue: Queue) -> pb.QueueCounts:
 
 
 def _oldest_ready(queue: Queue) -> int:
-    """Return when the first ready message was added, in ns; 0 if none is ready or its store has failed."""
+    """Return when the first ready message was added, in ns; 0 if none is ready or it cannot be read now."""
     try:
         first = queue.peek_batch(1, 0, now_ns())
-    except StoreFailed:
+    except (StoreFailed, NotLoaded):
         return 0
     return created_of(first[0]) if first else 0
 

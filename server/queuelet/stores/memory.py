@@ -154,6 +154,9 @@ class MemoryMessages:
 
     # Any message
 
+    def require(self, seqs: Iterable[int] = (), own_ids: Iterable[bytes] = ()) -> None:
+        """Do nothing, because everything is in memory."""
+
     def get(self, seq: int) -> bytes | None:
         """Return the message with this sequence number, None if it is not stored."""
         return self._bodies.get(seq)

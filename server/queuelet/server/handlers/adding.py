@@ -10,6 +10,7 @@ from functools import partial
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
+from queuelet.core.storage import NotLoaded
 from queuelet.core.stored_form import NewMessage, added, id_of, same_content
 from queuelet.core.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
@@ -18,6 +19,7 @@ from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import DURABILITY_2, DURABILITY_3, about_one, after_commit
 from queuelet.server.handlers.long_poll import request_key, wait_budget
 from queuelet.server.lifecycle import Lifecycle
+from queuelet.server.loading import loaded, until_loaded
 from queuelet.server.plain_request import read_plain_request
 from queuelet.server.requests import check_batch, message_from_pb, seconds_from_pb
 from queuelet.v1 import queue_pb2 as pb
@@ -103,7 +105,11 @@ class AddRpcs:
             queue.check_exists()
             return self._add_batch(queue, request, messages, call)
 
-        response = await in_turn(call.peer_host, add)
+        try:
+            response = await in_turn(call.peer_host, add)
+        except NotLoaded as missing:
+            await until_loaded(missing)
+            response = await loaded(add)
         return response if isinstance(response, bytes) else await response
 
     async def _add_large_batch(
@@ -115,7 +121,7 @@ class AddRpcs:
             messages.append(self._read(place, request.messages[place]))
         self._lifecycle.check()
         queue.check_exists()
-        response = self._add_batch(queue, request, messages, call)
+        response = await loaded(lambda: self._add_batch(queue, request, messages, call))
         time_slice.count()
         return response if isinstance(response, bytes) else await response
 

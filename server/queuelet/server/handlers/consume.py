@@ -24,8 +24,10 @@ from typing import NamedTuple
 from queuelet.bounds import Bounds
 from queuelet.clock import now_ns
 from queuelet.core.consumers import Claim
+from queuelet.core.leases import Leased
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
+from queuelet.core.storage import NotLoaded
 from queuelet.core.waiting import Consumer, Taker
 from queuelet.definition import TryOutcome
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
@@ -415,17 +417,13 @@ class _Stream:
 
     def _lease(self) -> bytes:
         """Lease messages within the credit, and return them as the fields of a response."""
-        now = now_ns()
-        # `has_ready` first, because it expires overdue leases, which may be leases of this stream.
-        if not self._queue.has_ready(now) or not self._wants_messages:
+        try:
+            leased = self._receive(now_ns())
+        except NotLoaded as missing:
+            missing.then(self._wake)
             return b""
-        count, size = fitting(min(self._credit, self._start.most), self._bounds.message_bytes)
-        if self._start.max_bytes:
-            left = self._start.max_bytes - self._held_bytes
-            count, size = (count, min(size, left)) if left > 0 else (min(count, self._slots), size)
-        leased = self._queue.receive(
-            count, size, now, lease=self._start.lease, consumer=self._start.consumer, claim=self._claim
-        )
+        if leased is None:
+            return b""
         count = len(leased.bodies)
         if count:
             self._credit -= count
@@ -437,6 +435,19 @@ class _Stream:
             if len(self._held) > self._next_check:
                 self._forget_lost()
         return deliveries(leased)
+
+    def _receive(self, now: int) -> Leased | None:
+        """Lease messages within the credit; None if there are none, or the client may get none."""
+        # `has_ready` first, because it expires overdue leases, which may be leases of this stream.
+        if not self._queue.has_ready(now) or not self._wants_messages:
+            return None
+        count, size = fitting(min(self._credit, self._start.most), self._bounds.message_bytes)
+        if self._start.max_bytes:
+            left = self._start.max_bytes - self._held_bytes
+            count, size = (count, min(size, left)) if left > 0 else (min(count, self._slots), size)
+        return self._queue.receive(
+            count, size, now, lease=self._start.lease, consumer=self._start.consumer, claim=self._claim
+        )
 
     def _drop(self, tokens: Iterable[int]) -> None:
         """Forget messages that the client no longer holds."""

@@ -13,6 +13,7 @@ from typing import Any, cast
 import apsw
 
 from queuelet.clock import STEADY, Mark, boot_id, continued
+from queuelet.definition import StoreKind
 from queuelet.stores.disk.database import set_meta, value
 from queuelet.stores.disk.verified_rows import read_rows
 from queuelet.stores.durable.loaded import MOST_TOKEN, SKIPPED, TOKENS, LoadedQueue, LoadedStore
@@ -128,7 +129,7 @@ def _load_queues(connection: apsw.Connection, *, reads_messages: bool) -> Iterab
     numbers: set[int] = set()
     for row in _rows(connection, "queues").values():
         try:
-            record = QueueRecord.of_row(row)
+            record = QueueRecord.of_row(row, StoreKind.DISK)
             _, depth, size, counts = tallies.get(record.ordinal, (0, 0, 0, "{}"))
             tally = tally_of_json(counts)
             count, stored_bytes = checked_int(depth, 0, _SEQ, "depth"), checked_int(size, 0, 1 << 62, "bytes")

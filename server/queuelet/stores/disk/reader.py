@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -24,6 +24,16 @@ class DiskReader:
     def __init__(self, connection: apsw.Connection, failed: Callable[[apsw.Error], StoreFailed]) -> None:
         self._connection = connection
         self._failed = failed
+
+    reads_at_once = True
+
+    def require(self, number: int, places: Sequence[int], own_ids: Sequence[bytes]) -> None:
+        """Do nothing, because everything can be read within a call."""
+
+    def note_committed(
+        self, number: int, added: Sequence[int], removed: Sequence[int], own_ids: Iterable[bytes]
+    ) -> None:
+        """Do nothing, because nothing is remembered."""
 
     def close(self) -> None:
         """Close the connection."""

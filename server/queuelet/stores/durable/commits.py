@@ -19,6 +19,10 @@ from queuelet.stores.durable.schedule import Schedule, State
 T = TypeVar("T")
 
 
+def _ignore() -> None:
+    pass
+
+
 class CommitLoop:
     """Gives the backend one task at a time: a group to commit, a checkpoint, or a slice of reclaiming.
 
@@ -58,6 +62,7 @@ class CommitLoop:
         self._timer_at = 0.0
         self._damage = ""
         """A sentence about damage that was found; empty if none is known."""
+        self._attempted: Callable[[], None] = _ignore
         self.groups = Groups(loop, self.go_on, group_bytes=group_bytes)
         self.failure = ""
         """Why the store is not open; empty while it is open."""
@@ -71,6 +76,19 @@ class CommitLoop:
         self.failure = self._damage = ""
         self.is_full = self._backend.is_full
         self._reclaim_in(self._schedule.opened(monotonic()))
+
+    def begin(self, why: str, attempted: Callable[[], None]) -> None:
+        """Have the backend open the store for the first time, as after a failure.
+
+        Args:
+            why: why the store is not open until then, as a text for users.
+            attempted: called after each attempt that has failed.
+        """
+        self.failure = why
+        self._attempted = attempted
+        self._schedule.failed(monotonic(), is_damaged=False)
+        self.groups.fail(why)
+        self._reopen_in(0.0)
 
     def go_on(self) -> None:
         """Give the backend its next task, unless it has one or the store is not open."""
@@ -219,6 +237,7 @@ class CommitLoop:
             return
         if isinstance(result, Exception):
             self._still_failed(result)
+            self._attempted()
             self._reopen_in(self._schedule.reopening_failed(is_damaged=bool(self._damage)))
             return
         self.groups = Groups(self._loop, self.go_on, group_bytes=self._group_bytes)

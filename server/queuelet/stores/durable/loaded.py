@@ -32,6 +32,8 @@ class LoadedQueue:
     ranks: dict[int, Rank] = field(default_factory=dict)
     deliveries: dict[int, DeliveryRecord] = field(default_factory=dict)
     responses: dict[bytes, int] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    """The sizes in bytes of messages that are not in line, as far as they were read."""
     damaged: set[int] = field(default_factory=set)
     """Messages that were set aside before."""
     unsound: dict[int, str] = field(default_factory=dict)

@@ -43,6 +43,8 @@ class Shared:
     """Called with how many messages of a queue cannot be found because the pages that lead to them are damaged."""
     renumber: Callable[[QueueRecord], None]
     """Gives a queue a new number under which no rows are stored; the rows under its old number will be deleted."""
+    guard: Callable[[], None]
+    """Raises `StoreFailed` if the store may no longer serve what it has in memory."""
 
 
 class DurableMessages:
@@ -72,6 +74,7 @@ class DurableMessages:
         "_own_ids",
         "_removed",
         "_responses",
+        "_returned_sizes",
         "_sealed",
         "_shared",
         "_stored_deliveries",
@@ -103,6 +106,8 @@ class DurableMessages:
         self._lost = 0
         self._forget: Callable[[int], None] | None = None
         self._out_of_line: dict[int, int] = {}
+        self._returned_sizes: dict[int, int] = {}
+        """The sizes in bytes of messages that were returned to the line, because a late Ack removes them unread."""
         self._own_ids: dict[bytes, int] = {}
         self._responses: dict[bytes, bytes] = {}
         self.ranks: dict[int, Rank] = {}
@@ -125,10 +130,12 @@ class DurableMessages:
         has_own_ids: bool,
         damaged: Iterable[int] = (),
         unsound: Mapping[int, str] | None = None,
+        sizes: Mapping[int, int] | None = None,
     ) -> None:
         """Set the state that was loaded when the store was opened, after `ranks`, `deliveries` and `responses`.
 
         The messages in `damaged` were set aside before; those in `unsound` are set aside now, for the given reasons.
+        `sizes` has the sizes in bytes of messages that are not in line, if the reader does not read them at once.
         """
         self._count = count
         self.stored_bytes = stored_bytes
@@ -136,11 +143,13 @@ class DurableMessages:
         self._has_ranks = bool(self.ranks)
         self._stored_deliveries = set(self.deliveries)
         self._has_own_ids = has_own_ids
-        self._out_of_line = dict.fromkeys([*self.ranks, *self.deliveries], _UNKNOWN)
+        known = sizes or {}
+        self._out_of_line = {seq: known.get(seq, _UNKNOWN) for seq in [*self.ranks, *self.deliveries]}
         self._charge(len(self.responses) * RESPONSE_OVERHEAD)
         self._damaged = set(damaged)
         for seq, reason in (unsound or {}).items():
-            size = self._shared.reader.size(self._place(seq))
+            reader = self._shared.reader
+            size = reader.size(self._place(seq)) if reader.reads_at_once else known.get(seq)
             if size is not None:
                 self._set_aside(seq, Damage(reason, size))
 
@@ -202,6 +211,8 @@ class DurableMessages:
         self._check()
         while True:
             seqs = self._window.first(count)
+            if not self._shared.reader.reads_at_once:
+                self.require(seqs)
             known = len(self._damaged)
             bodies, is_enough = self._bodies_of(seqs, max_bytes)
             if len(self._damaged) > known:
@@ -228,16 +239,33 @@ class DurableMessages:
         seqs, bodies = self.first_many(count, max_bytes)
         self._window.remove_first(seqs)
         self._out_of_line.update(zip(seqs, map(len, bodies), strict=True))
+        if self._returned_sizes:
+            for seq in seqs:
+                self._returned_sizes.pop(seq, None)
         return seqs, bodies
 
     def return_to_line(self, seq: int) -> None:
         """Put a checked-out message back where it was in the line."""
         self._check()
-        del self._out_of_line[seq]
+        size = self._out_of_line.pop(seq)
+        if size != _UNKNOWN and not self._shared.reader.reads_at_once:
+            self._returned_sizes[seq] = size
         if seq <= self._window.cursor:
             self._window.insert(seq)
 
     # Any message
+
+    def require(self, seqs: Iterable[int] = (), own_ids: Iterable[bytes] = ()) -> None:
+        """Announce that the next calls read these messages. Raises `NotLoaded` if some have to be read first."""
+        reader = self._shared.reader
+        if reader.reads_at_once:
+            return
+        self._check()
+        in_memory = (self._fresh, self._window.bodies, self._removed, self._damaged)
+        places = [self._place(seq) for seq in seqs if not any(seq in known for known in in_memory)]
+        ids = [each for each in own_ids if self._own_ids.get(each) not in self._fresh] if self._has_own_ids else []
+        if places or ids:
+            reader.require(self.record.number, places, ids)
 
     def get(self, seq: int) -> bytes | None:
         """Return the message with this sequence number, None if it is not stored or is damaged."""
@@ -303,6 +331,7 @@ class DurableMessages:
 
     def mark_changed(self, seqs: Iterable[int]) -> None:
         """Record that the ranks or deliveries of these messages changed. The next commit includes it."""
+        self._shared.guard()
         changed = list(seqs)
         (self.changes or self._begin()).changed.update(changed)
         for seq in changed:
@@ -397,10 +426,16 @@ class DurableMessages:
             if self._own_ids.get(own_id) == seq:
                 del self._own_ids[own_id]
         self._removed.difference_update(changes.removed)
-        for key, kept in changes.responses.items():
-            if kept and self._responses.get(key) is kept[1]:
-                del self._responses[key]
-                size += len(kept[1])
+        reader = self._shared.reader
+        if reader.reads_at_once:
+            for key, kept in changes.responses.items():
+                if kept and self._responses.get(key) is kept[1]:
+                    del self._responses[key]
+                    size += len(kept[1])
+        else:
+            base = self._place(0)
+            added, removed = ([base + seq for seq in seqs] for seqs in (changes.added, changes.removed))
+            reader.note_committed(self.record.number, added, removed, changes.own_ids.values())
         self._charge(-size)
 
     # For the store
@@ -419,6 +454,7 @@ class DurableMessages:
         self._charge(-sum(map(len, self._responses.values())) - len(self.responses) * RESPONSE_OVERHEAD)
         self._fresh, self._removed, self._out_of_line, self._own_ids, self._responses = {}, set(), {}, {}, {}
         self._noted_leases, self._stored_deliveries, self._damaged = {}, set(), set()
+        self._returned_sizes = {}
         self.ranks.clear()
         self.deliveries.clear()
         self.responses.clear()
@@ -430,6 +466,7 @@ class DurableMessages:
     def _check(self) -> None:
         if self._failure:
             raise StoreFailed(self._failure)
+        self._shared.guard()
 
     def _charge(self, size: int) -> None:
         self._shared.window_budget.memory.used += size
@@ -486,6 +523,7 @@ class DurableMessages:
         """Remove a message from everything except the window."""
         changes = self.changes or self._begin()
         self._noted_leases.pop(seq, None)
+        self._returned_sizes.pop(seq, None)
         if changes.added.pop(seq, None) is None:
             changes.removed.append(seq)
             self._removed.add(seq)
@@ -503,7 +541,7 @@ class DurableMessages:
         """Return the size of a message in bytes, None if it is not stored."""
         if seq in self._removed or seq in self._damaged:
             return None
-        size = self._out_of_line.get(seq, _UNKNOWN)
+        size = self._out_of_line.get(seq, self._returned_sizes.get(seq, _UNKNOWN))
         if size != _UNKNOWN:
             return size
         body = self._fresh.get(seq)
@@ -574,6 +612,7 @@ class DurableMessages:
         changes.damaged[seq] = damage.reason
         changes.changed.add(seq)
         self._noted_leases.pop(seq, None)
+        self._returned_sizes.pop(seq, None)
         self._damaged.add(seq)
         window = self._window
         was_out_of_line = self._out_of_line.pop(seq, None) is not None

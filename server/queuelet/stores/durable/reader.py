@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from queuelet.errors import StoreFailed
@@ -11,8 +12,21 @@ from queuelet.stores.durable.damage import Damage
 class Reader(Protocol):
     """Reads committed rows, and verifies them. Each call sees all commits so far.
 
-    A call raises `StoreFailed` if the store fails or the reader is closed.
+    A call raises `StoreFailed` if the store fails or the reader is closed. A reader that cannot read within a call
+    raises `NotLoaded` for what is not in memory.
     """
+
+    @property
+    def reads_at_once(self) -> bool:
+        """Whether it reads everything within a call, so that nothing has to be announced and responses are not held."""
+
+    def require(self, number: int, places: Sequence[int], own_ids: Sequence[bytes]) -> None:
+        """Announce that these messages of a queue are read next. Raises `NotLoaded` if they have to be read first."""
+
+    def note_committed(
+        self, number: int, added: Sequence[int], removed: Sequence[int], own_ids: Iterable[bytes]
+    ) -> None:
+        """Note what a commit changed in a queue: places of messages, and IDs that producers gave to added ones."""
 
     def close(self) -> None:
         """Read nothing any more."""

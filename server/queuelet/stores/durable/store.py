@@ -92,6 +92,9 @@ class DurableStore(ABC):
     def _open_reader(self) -> Reader:
         """Return a reader of the database that was opened. Raises `StoreFailed` if that fails."""
 
+    def _guard(self) -> None:  # noqa: B027  # most stores need none
+        """Raise `StoreFailed` if the store may no longer serve what it has in memory."""
+
     @property
     @abstractmethod
     def _full_text(self) -> str:
@@ -209,7 +212,13 @@ class DurableStore(ABC):
         """Start to serve the queues that were loaded."""
         reader = self._open_reader()
         self._shared = Shared(
-            self._commit_loop.groups, reader, self._window_budget, self._note_set_aside, self._note_lost, self._renumber
+            self._commit_loop.groups,
+            reader,
+            self._window_budget,
+            self._note_set_aside,
+            self._note_lost,
+            self._renumber,
+            self._guard,
         )
         self.epoch = loaded.epoch
         self.first_token = loaded.first_token
@@ -232,6 +241,7 @@ class DurableStore(ABC):
             has_own_ids=queue.has_own_ids,
             damaged=queue.damaged,
             unsound=queue.unsound,
+            sizes=queue.sizes,
         )
         return messages
 
