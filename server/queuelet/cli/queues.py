@@ -23,7 +23,7 @@ from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.values import tags_to_pb
 
-STORE = click.Choice(["memory", "disk", "boltdb"], case_sensitive=False)
+STORE = click.Choice(["memory", "disk", "postgres", "boltdb"], case_sensitive=False)
 """The stores. `boltdb` is negz/q's name for `disk`."""
 
 

@@ -31,7 +31,7 @@ from queuelet.core.tailing import Event, Tail, Tails
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiters import Waiters
 from queuelet.core.waiting import AddResult, Draft, Duplicate, TakerLine, WaitingAdd
-from queuelet.definition import Counts, EventKind, MessageState, QueueDefinition, TryOutcome
+from queuelet.definition import Counts, Durability, EventKind, MessageState, QueueDefinition, TryOutcome
 from queuelet.errors import LeaseLost, QueueletError
 from queuelet.ids import MessageIds
 from queuelet.limits import SECOND_NS
@@ -132,6 +132,11 @@ class Queue:
     def epoch(self) -> str:
         """The epoch of its store."""
         return self.store.epoch
+
+    @property
+    def durability(self) -> Durability:
+        """What committed changes of this queue survive at present."""
+        return self.store.durability
 
     @property
     def depth(self) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from queuelet.core.message import DeliveryRecord, Rank, Tally
-from queuelet.definition import QueueDefinition
+from queuelet.definition import Durability, QueueDefinition
 
 
 class Loading(Protocol):
@@ -216,6 +216,10 @@ class Store(Protocol):
     @property
     def is_durable(self) -> bool:
         """Whether committed changes survive a restart of the process and of the machine."""
+
+    @property
+    def durability(self) -> Durability:
+        """What committed changes survive at present."""
 
     @property
     def problem(self) -> str:

@@ -9,7 +9,7 @@ from uuid import uuid4
 from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD, RESPONSE_OVERHEAD, MemoryBudget
 from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.core.storage import Messages, StoredQueue
-from queuelet.definition import QueueDefinition
+from queuelet.definition import Durability, QueueDefinition
 from queuelet.ids import new_id_prefix
 
 _SLACK = 1_024
@@ -357,6 +357,7 @@ class MemoryStore:
     """A store whose queues are lost when the process ends."""
 
     is_durable = False
+    durability = Durability.MEMORY
     problem = ""
     problem_reason = ""
 

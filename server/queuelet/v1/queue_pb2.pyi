@@ -17,6 +17,7 @@ class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DURABILITY_UNSPECIFIED: _ClassVar[Durability]
     DURABILITY_MEMORY: _ClassVar[Durability]
     DURABILITY_DISK: _ClassVar[Durability]
+    DURABILITY_REPLICATED: _ClassVar[Durability]
 
 class DeathReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,6 +36,7 @@ class MessageState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 DURABILITY_UNSPECIFIED: Durability
 DURABILITY_MEMORY: Durability
 DURABILITY_DISK: Durability
+DURABILITY_REPLICATED: Durability
 DEATH_REASON_UNSPECIFIED: DeathReason
 DEATH_REASON_MAX_DELIVERIES: DeathReason
 DEATH_REASON_EXPIRED: DeathReason
@@ -973,10 +975,12 @@ class Queue(_message.Message):
         MEMORY: _ClassVar[Queue.Store]
         DISK: _ClassVar[Queue.Store]
         BOLTDB: _ClassVar[Queue.Store]
+        POSTGRES: _ClassVar[Queue.Store]
     UNKNOWN: Queue.Store
     MEMORY: Queue.Store
     DISK: Queue.Store
     BOLTDB: Queue.Store
+    POSTGRES: Queue.Store
     META_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]

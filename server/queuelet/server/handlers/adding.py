@@ -223,7 +223,7 @@ def _added_or_raise(message: NewMessage, result: AddResult) -> bytes:
 
 
 def _add_response(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
-    return _added_or_raise(messages[0], results[0]) + DURABILITY_3[queue.is_durable]
+    return _added_or_raise(messages[0], results[0]) + DURABILITY_3[queue.durability]
 
 
 def _add_batch_response(
@@ -239,7 +239,7 @@ def _add_batch_response(
 def _batch_response(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
     bodies = [result for result in results if isinstance(result, bytes)]
     if len(bodies) == len(results):
-        return added(map(id_of, bodies)) + DURABILITY_2[queue.is_durable]
+        return added(map(id_of, bodies)) + DURABILITY_2[queue.durability]
     if not bodies:
         _raise_if_gone(results)
     response = pb.AddBatchResponse()
@@ -254,7 +254,7 @@ def _batch_response(queue: Queue, messages: Sequence[NewMessage], results: Seque
             response.results.add(error=errors.to_pb(error))
         else:
             response.results.add(id=id_of(body).decode(), duplicate=isinstance(result, Duplicate))
-    return response.SerializeToString() + DURABILITY_2[queue.is_durable]
+    return response.SerializeToString() + DURABILITY_2[queue.durability]
 
 
 def _raise_if_gone(results: Sequence[AddResult]) -> None:

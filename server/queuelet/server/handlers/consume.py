@@ -29,7 +29,7 @@ from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.core.storage import NotLoaded
 from queuelet.core.waiting import Consumer, Taker
-from queuelet.definition import TryOutcome
+from queuelet.definition import Durability, TryOutcome
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
 from queuelet.limits import LONGEST_CONSUMER, LONGEST_HEARTBEAT, LONGEST_REASON, SECOND_NS, SHORTEST_HEARTBEAT
 from queuelet.server.endpoint import Call, Send
@@ -38,6 +38,7 @@ from queuelet.server.handlers.leases import deliveries, fitting, nack_delay_from
 from queuelet.server.requests import check_at_most, lease_from_pb, nanoseconds_from_pb, page_size_from_pb, text_from_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import BatchErrors
+from queuelet.wire.values import durability_to_pb
 
 _STEP = 1_000
 """The most messages and results in one response, so that a response does not block other calls for long."""
@@ -171,11 +172,11 @@ class _Unreported:
         self._refused += [(token, error) for token, error in pairs if error is not None]
         return [token for token, error in pairs if error is None]
 
-    def take(self, *, is_durable: bool) -> pb.ConsumeResponse:
+    def take(self, durability: Durability) -> pb.ConsumeResponse:
         """Remove up to `_STEP` results of each kind and return them as a response. Repeated messages are left out."""
         response = pb.ConsumeResponse(settled=self._settled[:_STEP])
         if self._settled:
-            response.durability = pb.DURABILITY_DISK if is_durable else pb.DURABILITY_MEMORY
+            response.durability = durability_to_pb(durability)
         errors = BatchErrors()
         for token, error in self._refused[:_STEP]:
             response.refused.add(token=token, error=errors.to_pb(error))
@@ -384,7 +385,7 @@ class _Stream:
         is_first = self._beat_ns and not self._is_beat_announced
         if not has_new_claim and not is_first and not self._unreported:
             return b""
-        response = self._unreported.take(is_durable=self._queue.is_durable)
+        response = self._unreported.take(self._queue.durability)
         if is_first:
             response.heartbeat.FromNanoseconds(self._beat_ns)
             self._is_beat_announced = True

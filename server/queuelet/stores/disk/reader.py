@@ -35,6 +35,9 @@ class DiskReader:
     ) -> None:
         """Do nothing, because nothing is remembered."""
 
+    def forget(self, number: int) -> None:
+        """Do nothing, because nothing is remembered."""
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

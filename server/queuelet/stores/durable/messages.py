@@ -378,6 +378,7 @@ class DurableMessages:
         self._check()
         self.release()
         self._shared.groups.forget(self)
+        self._shared.reader.forget(self.record.number)
         self._shared.renumber(self.record)
         self._begin()
 

@@ -28,6 +28,9 @@ class Reader(Protocol):
     ) -> None:
         """Note what a commit changed in a queue: places of messages, and IDs that producers gave to added ones."""
 
+    def forget(self, number: int) -> None:
+        """Forget what was read under the number of a queue, because its rows will be deleted."""
+
     def close(self) -> None:
         """Read nothing any more."""
 

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from queuelet.clock import Mark
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.storage import StoredQueue
-from queuelet.definition import QueueDefinition
+from queuelet.definition import Durability, QueueDefinition
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.ids import MessageIds, new_id_prefix
 from queuelet.stores.durable.backend import Backend
@@ -36,6 +36,11 @@ class DurableStore(ABC):
     """
 
     is_durable = True
+
+    @property
+    def durability(self) -> Durability:
+        """What committed changes survive at present."""
+        return Durability.DISK
 
     def __init__(  # noqa: PLR0913  # all except the first two are passed by name
         self,
@@ -172,6 +177,7 @@ class DurableStore(ABC):
         messages = self._messages.pop(queue_id)
         messages.release()
         self._commit_loop.groups.forget(messages)
+        self._open_shared.reader.forget(messages.record.number)
         group.queues.pop(messages.record.ordinal, None)
         group.dropped_queues.append(messages.record.ordinal)
         group.dropped_numbers.append(messages.record.number)
