@@ -11,8 +11,9 @@ from typing import Any, ClassVar, cast
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.storage import Messages, NotLoaded
 from queuelet.definition import QueueDefinition, StoreKind
-from queuelet.stores.postgres import PostgresSettings, PostgresStore
 from queuelet.stores.postgres.address import Address
+from queuelet.stores.postgres.settings import PostgresSettings
+from queuelet.stores.postgres.store import PostgresStore
 from support.patience import patient
 from support.postgres_server import shared_postgres
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,6 +119,19 @@ def shared_postgres() -> PostgresServer:
     server = PostgresServer()
     atexit.register(server.stop)
     return server
+
+
+_schemas = itertools.count()
+
+
+@contextmanager
+def own_schema() -> Iterator[tuple[str, ...]]:
+    """Yield the flags for a server with a schema of its own, and remove the schema at the end."""
+    server, schema = shared_postgres(), f"server_{os.getpid()}_{next(_schemas)}"
+    try:
+        yield ("--postgres", server.url, "--postgres-schema", schema)
+    finally:
+        server.sql(f"SET client_min_messages = warning; DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
 def _program(name: str) -> str:

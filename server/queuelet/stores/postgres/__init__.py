@@ -9,11 +9,6 @@ Nothing may block the event loop, so what a call reads must be in memory: the wi
 the `RowCache` (`cache.py`). Otherwise the call raises `NotLoaded`, and is repeated.
 
 `store.py` puts these together, and `stats.py` has its statistics. `driver.py` is the only module that knows asyncpg.
-`settings.py` has the settings, and `address.py` the connection string, of which nothing secret is ever shown.
+`settings.py` has the settings, and `address.py` the connection string, of which nothing secret is ever shown. This
+package imports nothing here, because only `driver.py` needs the extra `postgres`.
 """
-
-from queuelet.stores.postgres.settings import PostgresSettings
-from queuelet.stores.postgres.stats import PostgresStats
-from queuelet.stores.postgres.store import PostgresStore
-
-__all__ = ["PostgresSettings", "PostgresStats", "PostgresStore"]

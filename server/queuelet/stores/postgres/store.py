@@ -9,6 +9,7 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.definition import Durability
 from queuelet.errors import StoreFailed
 from queuelet.stores.durable.store import DurableStore, ignore
+from queuelet.stores.postgres.address import AddressFile
 from queuelet.stores.postgres.backend import PostgresBackend
 from queuelet.stores.postgres.cache import RowCache
 from queuelet.stores.postgres.reader import PostgresReader
@@ -67,6 +68,12 @@ class PostgresStore(DurableStore):
         """What committed changes survive at present, by the settings of the database."""
         settings = self._backend.durability
         return Durability.REPLICATED if settings and settings.is_replicated else Durability.DISK
+
+    @property
+    def place(self) -> str:
+        """Where the database is, without secrets."""
+        address = self._settings.address
+        return str(address.path) if isinstance(address, AddressFile) else address.shown
 
     def stats(self) -> PostgresStats:
         """Return the store's statistics, for metrics."""
