@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from time import time_ns
@@ -11,6 +12,7 @@ from time import time_ns
 from queuelet.clock import now_ns
 from queuelet.core.budget import MESSAGE_OVERHEAD, RESPONSE_OVERHEAD
 from queuelet.core.message import DeliveryRecord, Rank, Tally
+from queuelet.core.storage import NotLoaded
 from queuelet.errors import StoreFailed
 from queuelet.stores.durable.batch import Batch
 from queuelet.stores.durable.damage import Damage
@@ -28,6 +30,13 @@ _READ = 256
 
 _READ_BYTES = 512 * 1024
 """About how many bytes are read at once, unless the caller asks for more."""
+
+
+_LOW = 1_000
+"""If the window has fewer messages than this, more are loaded ahead."""
+
+_AHEAD = 1_000
+"""How many messages are loaded ahead at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,7 @@ class DurableMessages:
         "_fresh",
         "_has_own_ids",
         "_has_ranks",
+        "_is_reading_ahead",
         "_lost",
         "_noted_leases",
         "_out_of_line",
@@ -120,6 +130,7 @@ class DurableMessages:
         self._noted_leases: dict[int, float] = {}
         """Messages whose leases are written if they last, with the loop's time when they began; oldest first."""
         self._has_own_ids = False
+        self._is_reading_ahead = False
 
     def restore(  # noqa: PLR0913  # all by name
         self,
@@ -232,6 +243,7 @@ class DurableMessages:
         self._window.remove_first(seqs)
         for seq, body in zip(seqs, bodies, strict=True):
             self._remove(seq, len(body))
+        self._read_ahead()
         return seqs, bodies
 
     def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
@@ -242,6 +254,7 @@ class DurableMessages:
         if self._returned_sizes:
             for seq in seqs:
                 self._returned_sizes.pop(seq, None)
+        self._read_ahead()
         return seqs, bodies
 
     def return_to_line(self, seq: int) -> None:
@@ -595,6 +608,23 @@ class DurableMessages:
                 self._begin()
                 self._shared.lost(self.record, missing)
         return found > 0
+
+    def _read_ahead(self) -> None:
+        """Load more messages into the window before they are needed, so that taking them need not wait."""
+        if self._shared.reader.reads_at_once or self._is_reading_ahead or self._has_all_in_memory:
+            return
+        if self._failure or len(self._window) >= _LOW or not self._window.fits(0):
+            return
+        try:
+            self._fill(_AHEAD, _READ_BYTES)
+        except NotLoaded as missing:
+            self._is_reading_ahead = True
+            missing.then(self._go_on_reading)
+
+    def _go_on_reading(self) -> None:
+        self._is_reading_ahead = False
+        with suppress(StoreFailed):  # the calls that follow get it
+            self._read_ahead()
 
     @property
     def _has_all_in_memory(self) -> bool:

@@ -7,6 +7,7 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import monotonic, perf_counter
 from typing import Any, TypeVar
@@ -165,7 +166,7 @@ class PostgresBackend:
         sent = owner.now()
         writer.warning = ""
         try:
-            await writer.fetch(
+            rows = await writer.fetch(
                 COMMIT,
                 SHARD,
                 owner.epoch,
@@ -184,6 +185,8 @@ class PostgresBackend:
             # A wait for a standby that is cancelled ends with a warning, and the commit counts as successful.
             raise StoreFailed(f"the database does not confirm a commit: {writer.warning}")
         owner.renewed(sent)
+        if self.durability and self.durability.standbys != rows[0][0]:
+            self.durability = replace(self.durability, standbys=rows[0][0])
 
     async def _beat(self) -> None:
         """Renew the lease while there are no commits."""

@@ -129,7 +129,7 @@ CREATE FUNCTION commit_group(
     p_dropped_queues bigint[], p_dropped dropped[], p_queues queues[], p_removed bigint[], p_messages messages[],
     p_damaged damaged[], p_deliveries_gone bigint[], p_deliveries deliveries[], p_ranks_gone bigint[], p_ranks ranks[],
     p_answers_gone answer_row[], p_answers answer_row[], p_tallies tallies[]
-) RETURNS void LANGUAGE plpgsql AS $$
+) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE owners SET commits = commits + 1, expires = clock_timestamp() + make_interval(secs => p_lease)
         WHERE shard = p_shard AND epoch = p_epoch AND holder = p_holder AND commits = p_commits;
@@ -190,6 +190,8 @@ BEGIN
             ON CONFLICT (ordinal) DO UPDATE SET depth = excluded.depth, bytes = excluded.bytes,
                 counts = excluded.counts, checksum = excluded.checksum;
     END IF;
+    -- It may change at any time, and decides what this commit survives.
+    RETURN current_setting('synchronous_standby_names');
 END
 $$;
 """  # noqa: S608  # only our own code of an error
