@@ -67,7 +67,9 @@ def test_q42_new_without_a_limit_makes_a_queue_without_a_bound(cli: Cli, rpc: Rp
 
 def test_q42_new_refuses_a_store_it_does_not_know(cli: Cli) -> None:
     """Here qcli sent UNKNOWN."""
-    assert_failed(cli("new", "tape"), 2, "cannot create a queue", "'tape' is not one of 'memory', 'disk', 'boltdb'")
+    assert_failed(
+        cli("new", "tape"), 2, "cannot create a queue", "'tape' is not one of 'memory', 'disk', 'postgres', 'boltdb'"
+    )
 
 
 @pytest.mark.parametrize("reference", ["name", "id"])

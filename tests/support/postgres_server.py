@@ -36,7 +36,7 @@ class PostgresServer:
     """One PostgreSQL with a data folder of its own."""
 
     def __init__(self, **settings: str) -> None:
-        self._settings = _SETTINGS | settings
+        self.settings = _SETTINGS | settings
         self.root = Path(tempfile.mkdtemp(prefix="queuelet-pg-"))
         """The folder of everything that belongs to the server."""
         self.port = lasting_port()
@@ -60,7 +60,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the database, and wait until it accepts connections."""
-        options = {**self._settings, "port": str(self.port), "unix_socket_directories": str(self.root)}
+        options = {**self.settings, "port": str(self.port), "unix_socket_directories": str(self.root)}
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [_program("postgres"), "-D", self.folder, *(f"--{name}={value}" for name, value in options.items())],
@@ -89,8 +89,21 @@ class PostgresServer:
         )
         return done.stdout.strip()
 
-    def stop(self) -> None:
-        """Stop the database, and remove its files."""
+    def configure(self, **settings: str) -> None:
+        """Change settings, and wait until new statements have them."""
+        for name, value in settings.items():
+            self.sql(f"ALTER SYSTEM SET {name} = '{value}'")
+        self.sql("SELECT pg_reload_conf()")
+        for name, value in settings.items():
+            while self.sql(f"SHOW {name}") != value:
+                _pause(0.02)
+
+    def add_standby(self) -> Standby:
+        """Start a standby whose name is `standby`."""
+        return Standby(self)
+
+    def stop(self, *, keep: bool = False) -> None:
+        """Stop the database, and remove its files unless they are to be kept."""
         if self._process:
             self._process.send_signal(signal.SIGINT)  # a fast shutdown
             try:
@@ -98,7 +111,17 @@ class PostgresServer:
             except subprocess.TimeoutExpired:
                 self.kill()
             self._process = None
-        shutil.rmtree(self.root, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def copy_to(self, name: str) -> None:
+        """Copy the data folder of the stopped database."""
+        subprocess.run(["cp", "-a", self.folder, self.root / name], check=True)
+
+    def replace_by(self, name: str) -> None:
+        """Replace the data folder of the stopped database by a copy."""
+        shutil.rmtree(self.folder)
+        (self.root / name).rename(self.folder)
 
     def _run(self, program: str, *arguments: str, retries: int = 0) -> None:
         for left in range(retries, -1, -1):
@@ -111,6 +134,42 @@ class PostgresServer:
                 _pause(0.1)
         log = self.root / "log"
         raise AssertionError(f"{program}: {done.stderr}{log.read_text() if log.exists() else ''}")
+
+
+class Standby:
+    """A standby that streams from a database."""
+
+    def __init__(self, primary: PostgresServer) -> None:
+        self._primary = primary
+        self._folder = primary.root / "standby"
+        primary._run(  # noqa: SLF001  # it is a part of it
+            "pg_basebackup",
+            f"--pgdata={self._folder}",
+            "--checkpoint=fast",
+            "--wal-method=stream",
+            "--write-recovery-conf",
+            f"--dbname=host=127.0.0.1 port={primary.port} user=postgres application_name=standby",
+        )
+        options = {**primary.settings, "port": str(lasting_port()), "unix_socket_directories": str(primary.root)}
+        with (primary.root / "standby-log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [_program("postgres"), "-D", self._folder, *(f"--{name}={value}" for name, value in options.items())],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **_user(),
+            )
+        for _ in range(int(patient(600))):
+            if primary.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") != "0":
+                return
+            _pause(0.05)
+        raise AssertionError((primary.root / "standby-log").read_text())
+
+    def stop(self) -> None:
+        """Stop it, and remove its files."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(patient(20))
+        shutil.rmtree(self._folder)
 
 
 @cache

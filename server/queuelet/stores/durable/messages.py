@@ -130,6 +130,7 @@ class DurableMessages:
         self._noted_leases: dict[int, float] = {}
         """Messages whose leases are written if they last, with the loop's time when they began; oldest first."""
         self._has_own_ids = False
+        """Whether there may be stored messages with IDs that their producers gave."""
         self._is_reading_ahead = False
 
     def restore(  # noqa: PLR0913  # all by name
@@ -436,6 +437,7 @@ class DurableMessages:
             body = fresh.pop(seq, None)
             if body is not None:
                 size += len(body) + MESSAGE_OVERHEAD
+        self._has_own_ids |= bool(changes.own_ids)
         for seq, own_id in changes.own_ids.items():
             if self._own_ids.get(own_id) == seq:
                 del self._own_ids[own_id]
@@ -526,7 +528,6 @@ class DurableMessages:
         if own_id:
             changes.own_ids[seq] = own_id
             self._own_ids[own_id] = seq
-            self._has_own_ids = True
         self._fresh[seq] = body
         self._count += 1
         self.stored_bytes += size
