@@ -837,7 +837,7 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
     flags = [f"--{flag.replace('_', '-')}={path}" for flag, path in files.items()]
     flags += [f"--max-{flag.replace('_', '-')}={value}" for flag, value in bounds.items()]
     more = ["--listen=:1", "--metrics=:2", "-d", "--grace=3", "--memory-watermark=4Mi", "--quit-from-anywhere"]
-    more += ["--postgres=postgresql://me@db/queues", "--postgres-schema=shop"]
+    more += ["--postgres=postgresql://me@db/queues", "--postgres-schema=shop", "--postgres-lease=3"]
     more += [f"--data-dir={tmp_path}", "--http-hosts=a.example.com", "--http-hosts=b.example.com"]
     more += ["--metrics-tag=team", "--metrics-tag=tier", "--http=:3", "--cors=https://a.example.com"]
     assert run(["server", *flags, *more, "--max-tag-value-bytes=7"]) == 0
@@ -850,6 +850,7 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
         data_dir=tmp_path,
         postgres="postgresql://me@db/queues",
         postgres_schema="shop",
+        postgres_lease=3.0,
         memory_watermark=4 * 1024 * 1024,
         quit_from_anywhere=True,
         metrics_tags=("team", "tier"),

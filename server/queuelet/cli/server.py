@@ -195,6 +195,14 @@ http_timeout_option = click.option(
     metavar="NAME",
     help="Schema of the tables in that database, created if necessary.",
 )
+@click.option(
+    "--postgres-lease",
+    cls=SettingOption,
+    type=Seconds(1, 3_600),
+    show_default="5s",
+    metavar="DURATION",
+    help="How long after a crash, or a freeze, of this server another one may take over its queues in PostgreSQL.",
+)
 @click.option("-d", "--debug", is_flag=True, envvar="Q_DEBUG", help="Log each call.")
 @click.option(
     "--grace",

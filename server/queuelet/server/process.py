@@ -97,6 +97,9 @@ class Settings:
     postgres_schema: str = "queuelet"
     """The schema of the PostgreSQL store's tables."""
 
+    postgres_lease: float = 5.0
+    """Seconds after which another server may take over the PostgreSQL store of one that has stopped or is frozen."""
+
     debug: bool = False
     """Whether to log each call."""
 
@@ -442,7 +445,12 @@ def _postgres_settings(settings: Settings) -> PostgresSettings | None:
         schema = checked_schema(settings.postgres_schema)
     except ValueError as error:
         raise ValueError(f"--postgres-schema: {error}") from None
-    return PostgresSettings(address=address, schema=schema, name=f"{gethostname()}{settings.listen}")
+    return PostgresSettings(
+        address=address,
+        schema=schema,
+        name=f"{gethostname()}{settings.listen}",
+        lease_seconds=settings.postgres_lease,
+    )
 
 
 def _grpc_address(address: str) -> str:
