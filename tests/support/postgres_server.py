@@ -188,7 +188,8 @@ def own_schema() -> Iterator[tuple[str, ...]]:
     """Yield the flags for a server with a schema of its own, and remove the schema at the end."""
     server, schema = shared_postgres(), f"server_{os.getpid()}_{next(_schemas)}"
     try:
-        yield ("--postgres", server.url, "--postgres-schema", schema)
+        # A long lease, because a busy machine may keep the server from renewing a short one.
+        yield ("--postgres", server.url, "--postgres-schema", schema, "--postgres-lease", "60")
     finally:
         server.sql(f"SET client_min_messages = warning; DROP SCHEMA IF EXISTS {schema} CASCADE")
 

@@ -38,7 +38,7 @@ class DiskReader:
     def forget(self, number: int) -> None:
         """Do nothing, because nothing is remembered."""
 
-    def close(self) -> None:
+    def close(self, why: str) -> None:  # noqa: ARG002  # no call waits for a read
         """Close the connection."""
         self._connection.close()
 

@@ -31,8 +31,8 @@ class Reader(Protocol):
     def forget(self, number: int) -> None:
         """Forget what was read under the number of a queue, because its rows will be deleted."""
 
-    def close(self) -> None:
-        """Read nothing any more."""
+    def close(self, why: str) -> None:
+        """Read nothing any more, because the store has failed or is closed."""
 
     def missing(self, place: int) -> StoreFailed:
         """Return the error to raise if a message that was committed is not stored."""

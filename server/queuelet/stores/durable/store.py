@@ -268,7 +268,7 @@ class DurableStore(ABC):
     def _release_all(self, why: str) -> None:
         """Release all messages in memory, because the database has failed or the store is closed."""
         if self._shared:
-            self._shared.reader.close()
+            self._shared.reader.close(why)
         for messages in self._messages.values():
             messages.fail(why)
         self._messages = {}

@@ -96,9 +96,9 @@ class PostgresBackend:
         """Do nothing, because the database makes its own checkpoints."""
         done(None)
 
-    def reclaim(self, done: Done[Reclaimed], *, is_idle: bool, is_quiet: bool) -> None:
+    def reclaim(self, done: Done[Reclaimed], *, is_idle: bool, is_quiet: bool) -> None:  # noqa: ARG002  # a busy time is as good
         """Delete some rows of dropped queues, and vacuum the tables if many rows were removed."""
-        self._start(partial(self._reclaim, is_idle=is_idle, is_quiet=is_quiet), done)
+        self._start(partial(self._reclaim, is_quiet=is_quiet), done)
 
     def reopen(self, done: Done[LoadedStore], *, after: float, is_damaged: bool) -> None:  # noqa: ARG002  # rows are verified in any case
         """Connect and take over, in `after` seconds."""
@@ -201,11 +201,11 @@ class PostgresBackend:
         except (DatabaseError, StoreFailed) as error:
             self._fail(error)
 
-    async def _reclaim(self, *, is_idle: bool, is_quiet: bool) -> Reclaimed:
+    async def _reclaim(self, *, is_quiet: bool) -> Reclaimed:
         freed: list[int] = []
         if self._dropped and await self._delete_some(self._dropped[0]):
             freed.append(self._dropped.popleft())
-        if self._removed >= _MANY_REMOVED or (is_idle and self._removed):
+        if self._removed >= _MANY_REMOVED:
             self._vacuum_soon()
         if self.is_full and monotonic() - self._full_since >= _FULL_FOR:
             self.is_full = False

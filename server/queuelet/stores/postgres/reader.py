@@ -25,12 +25,17 @@ _AHEAD = 4
 """How many times more is read than a call asks for, because the next calls will ask for what follows."""
 
 _RUN = """
-    SELECT place, own_id, checksum, body FROM messages JOIN (
-        SELECT place, sum(octet_length(body)) OVER (ORDER BY place {order}) - octet_length(body) AS before
-        FROM messages WHERE place >= $1 AND place < $2 ORDER BY place {order} LIMIT $3
-    ) AS few USING (place) WHERE before < $4 ORDER BY place
+    SELECT place, own_id, checksum, body FROM messages WHERE place = ANY (ARRAY(
+        SELECT place FROM (
+            SELECT place, sum(octet_length(body)) OVER (ORDER BY place {order}) - octet_length(body) AS before
+            FROM messages WHERE place >= $1 AND place < $2 ORDER BY place {order} LIMIT $3
+        ) AS few WHERE before < $4
+    )) ORDER BY place
 """
-"""The first or last messages between two places. Only the sizes of others are read, which are beside their bodies."""
+"""The first or last messages between two places, up to a number of bytes.
+
+An array, so that the database finds them by the index whatever it knows of the table.
+"""
 
 _FIRST, _LAST = _RUN.format(order="ASC"), _RUN.format(order="DESC")
 
@@ -61,18 +66,19 @@ class PostgresReader:
         self._cache = cache
         self._loop = loop
         self._failed = failed
-        self._is_closed = False
+        self._closed = ""
+        """Why it reads nothing any more; empty until then."""
         self._loading: dict[object, Future[None]] = {}
         """The reads under way, by what they read, so that calls which need the same share one."""
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def close(self) -> None:
+    def close(self, why: str) -> None:
         """Read nothing any more. Calls that wait for a read get `StoreFailed`."""
-        self._is_closed = True
+        self._closed = why
         self._connection.terminate()
         for loading in self._loading.values():
             if not loading.done():
-                loading.set_exception(StoreFailed())
+                loading.set_exception(StoreFailed(why))
         self._loading.clear()
         self._cache.clear()
 
@@ -149,8 +155,8 @@ class PostgresReader:
     def _load(self, what: object, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Raise `NotLoaded` for a read, which begins unless it is under way already."""
         loading = self._loading.get(what)
-        if self._is_closed:
-            raise StoreFailed
+        if self._closed:
+            raise StoreFailed(self._closed)
         if loading is None:
             loading = self._loading[what] = self._loop.create_future()
             loading.add_done_callback(_retrieve)
@@ -163,7 +169,7 @@ class PostgresReader:
         try:
             await read()
         except (DatabaseError, StoreFailed) as error:
-            if not self._is_closed:
+            if not self._closed:
                 failed = self._failed(error)
                 if not loading.done():
                     loading.set_exception(failed)
