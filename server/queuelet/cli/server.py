@@ -370,7 +370,7 @@ def _refuse_shown_password(context: click.Context) -> None:
     url = context.params.get("postgres")
     if not url or context.get_parameter_source("postgres") is not ParameterSource.COMMANDLINE:
         return
-    if "@" in url and ":" in url.partition("://")[2].rpartition("@")[0]:
+    if ("@" in url and ":" in url.partition("://")[2].rpartition("@")[0]) or "password=" in url:
         raise click.UsageError(
             "--postgres: a password on the command line can be read by other users of the machine; write the URL into "
             "a file and give --postgres-file.",

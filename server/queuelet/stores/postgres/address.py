@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from queuelet.errors import StoreFailed
 
@@ -25,8 +25,12 @@ class Address:
         try:
             parts = urlsplit(self.url)
             _ = parts.port if "," not in parts.netloc else None
+            # A / or ? in a password that is not quoted ends the hosts early, so that its rest looks like a path.
+            is_valid = "@" not in parts.path + parts.query + parts.fragment
         except ValueError:
-            raise ValueError("is not a valid URL; quote special characters of the password with %") from None
+            is_valid = False
+        if not is_valid:
+            raise ValueError("is not a valid URL; quote special characters of the password with %")
         if parts.scheme not in _SCHEMES:
             raise ValueError("must begin with postgresql://, like postgresql://user:password@host/database")
 
@@ -41,11 +45,23 @@ class Address:
 
     def without_secrets(self, text: str) -> str:
         """Return a text without the password, which a driver might include in an error."""
-        netloc = urlsplit(self.url).netloc
-        password = netloc.rpartition("@")[0].partition(":")[2]
-        for secret in {password, unquote(password)} - {""}:
+        text = text.replace(self.url, self.shown)
+        for secret in self._secrets:
             text = text.replace(secret, "***")
-        return text.replace(self.url, self.shown)
+        return text
+
+    @property
+    def has_password(self) -> bool:
+        """Whether it contains a password."""
+        return bool(self._secrets)
+
+    @property
+    def _secrets(self) -> list[str]:
+        parts = urlsplit(self.url)
+        password = parts.netloc.rpartition("@")[0].partition(":")[2]
+        query = [value for key, value in parse_qsl(parts.query) if "password" in key]
+        # The longest first, because one may contain another.
+        return sorted({password, unquote(password), *query} - {""}, key=len, reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
