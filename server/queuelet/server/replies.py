@@ -9,7 +9,7 @@ from queuelet.core.storage import NotLoaded
 from queuelet.core.stored_form import created_of
 from queuelet.errors import StoreFailed
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire.values import counts_to_pb, delivery_to_pb, owner_to_pb, store_to_pb, tags_to_pb
+from queuelet.wire.values import counts_to_pb, delivery_to_pb, durability_to_pb, owner_to_pb, store_to_pb, tags_to_pb
 
 
 def queue_to_pb(queue: Queue) -> pb.Queue:
@@ -61,6 +61,12 @@ def _oldest_ready(queue: Queue) -> int:
 def store_epochs(manager: Manager) -> list[pb.StoreEpoch]:
     """Return the epoch and problem of each store of the server."""
     return [
-        pb.StoreEpoch(store=store_to_pb(kind), epoch=store.epoch, problem=store.problem, reason=store.problem_reason)
+        pb.StoreEpoch(
+            store=store_to_pb(kind),
+            epoch=store.epoch,
+            problem=store.problem,
+            reason=store.problem_reason,
+            durability=durability_to_pb(store.durability),
+        )
         for kind, store in manager.stores.items()
     ]

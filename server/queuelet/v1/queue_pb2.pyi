@@ -682,16 +682,18 @@ class QueueCounts(_message.Message):
     def __init__(self, id: _Optional[str] = ..., messages: _Optional[_Union[MessageCounts, _Mapping]] = ..., enqueued: _Optional[int] = ..., consumed: _Optional[int] = ..., acked: _Optional[int] = ..., oldest_ready: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class StoreEpoch(_message.Message):
-    __slots__ = ("store", "epoch", "problem", "reason")
+    __slots__ = ("store", "epoch", "problem", "reason", "durability")
     STORE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
     store: Queue.Store
     epoch: str
     problem: str
     reason: str
-    def __init__(self, store: _Optional[_Union[Queue.Store, str]] = ..., epoch: _Optional[str] = ..., problem: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    durability: Durability
+    def __init__(self, store: _Optional[_Union[Queue.Store, str]] = ..., epoch: _Optional[str] = ..., problem: _Optional[str] = ..., reason: _Optional[str] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
 
 class RemovedQueue(_message.Message):
     __slots__ = ("id", "name")

@@ -263,7 +263,13 @@ def changes_from_pb(response: pb.WatchQueuesResponse) -> QueueChanges:
 
 
 def _store_state_from_pb(state: pb.StoreEpoch) -> StoreState:
-    return StoreState(store=StoreKind(state.store), epoch=state.epoch, problem=state.problem, reason=state.reason)
+    return StoreState(
+        store=StoreKind(state.store),
+        epoch=state.epoch,
+        problem=state.problem,
+        reason=state.reason,
+        durability=Durability(state.durability) if state.durability else None,
+    )
 
 
 def server_stats_from_pb(stats: pb.ServerStats) -> ServerStats:
