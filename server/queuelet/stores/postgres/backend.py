@@ -132,6 +132,8 @@ class PostgresBackend:
             durability.check()
             await prepare(writer, settings.schema)
             owned = await self.owner.take_over(writer, durability)
+            # It renews the lease, because loading may take longer than that.
+            self._heart = self._loop.create_task(self._beat())
             loaded = await load_to_serve(writer, owned, self.owner.holder)
             self.reader = await connect(address, schema=settings.schema, seconds=settings.connect_seconds)
         except DatabaseError as error:
@@ -143,7 +145,6 @@ class PostgresBackend:
         self.durability = durability
         self._dropped = deque(loaded.dropped)
         self.is_full = False
-        self._heart = self._loop.create_task(self._beat())
         return loaded
 
     async def _write(self, batch: Batch) -> Written | None:

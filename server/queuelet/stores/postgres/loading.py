@@ -5,7 +5,8 @@ Each row is verified against its checksum, and each value against its range, as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
 from time import clock_gettime_ns, time_ns
 from typing import Any
 
@@ -28,6 +29,9 @@ from queuelet.stores.postgres.owner import Owned
 from queuelet.stores.postgres.schema import SHARD
 
 _SEQ = (1 << SEQ_BITS) - 1
+
+_SLICE = 500
+"""After how many rows other calls get their turn."""
 
 _UNSOUND = (KeyError, TypeError, ValueError, RecursionError)
 """The errors raised by values that this program does not write."""
@@ -120,7 +124,7 @@ async def _load_queues(connection: Connection) -> list[LoadedQueue]:
 
 async def _load_ranks(connection: Connection, queues: dict[int, LoadedQueue]) -> None:
     rows = await connection.fetch("SELECT place, priority, due, created, ttl, checksum FROM ranks ORDER BY place")
-    for queue, seq, row in _of_queues(rows, queues):
+    async for queue, seq, row in _of_queues(rows, queues):
         rank = _value(rank_of_row, row[:-1]) if checksums.of_rank(*row[:-1]) == row[-1] else None
         if rank is None:
             queue.unsound[seq] = "its priority, delay and time to live are damaged"
@@ -133,7 +137,7 @@ async def _load_deliveries(connection: Connection, queues: dict[int, LoadedQueue
         "SELECT place, state, count, token, until, since, consumer, superseded, reason, history, by_stream, checksum "
         "FROM deliveries ORDER BY place"
     )
-    for queue, seq, row in _of_queues(rows, queues):
+    async for queue, seq, row in _of_queues(rows, queues):
         delivery = None
         if seq not in queue.unsound and _sum_of_delivery(row) == row[-1]:
             delivery = _value(delivery_of_row, [*row[:6], row[6].decode(), *row[7:-1]])
@@ -156,7 +160,9 @@ async def _load_sizes(connection: Connection, queues: dict[int, LoadedQueue]) ->
     rows = await connection.fetch(
         "SELECT place, octet_length(body) FROM messages WHERE place = ANY ($1::bigint[])", places
     )
-    for place, size in rows:
+    for index, (place, size) in enumerate(rows, 1):
+        if index % _SLICE == 0:
+            await asyncio.sleep(0)
         queues[place >> SEQ_BITS].sizes[place & _SEQ] = size
 
 
@@ -168,9 +174,16 @@ async def _load_responses(connection: Connection, queues: dict[int, LoadedQueue]
     return 0
 
 
-def _of_queues(rows: Iterable[Row], queues: dict[int, LoadedQueue]) -> Iterable[tuple[LoadedQueue, int, Row]]:
-    """Yield the rows of messages that are in a queue and were not set aside, with their queues and numbers."""
-    for row in rows:
+async def _of_queues(
+    rows: Iterable[Row], queues: dict[int, LoadedQueue]
+) -> AsyncIterator[tuple[LoadedQueue, int, Row]]:
+    """Yield the rows of messages that are in a queue and were not set aside, with their queues and numbers.
+
+    Other calls get their turn now and then, because other stores are being served.
+    """
+    for index, row in enumerate(rows, 1):
+        if index % _SLICE == 0:
+            await asyncio.sleep(0)
         queue, seq = queues.get(row[0] >> SEQ_BITS), row[0] & _SEQ
         if queue is not None and seq not in queue.damaged:
             yield queue, seq, row
