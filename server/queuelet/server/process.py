@@ -149,11 +149,14 @@ class Server:
         self._tokens = Tokens(time_ns())
         stores: dict[StoreKind, Store] = {StoreKind.MEMORY: MemoryStore(budget)}
         self._disk: DiskStore | DamagedStore | None = None
+        self._is_clock_set = False
+        """Whether the clock continues that of a store, or is in use."""
         if settings.data_dir:
             disk = self._disk = self._open_disk(settings.data_dir, budget)
             stores[StoreKind.DISK] = disk
             if isinstance(disk, DiskStore):
                 self._tokens.begin_at(disk.first_token)
+                self._is_clock_set = True
                 # Set only once, because the clock must not step while the process runs, even if the store is reopened.
                 CLOCK.offset = disk.clock.offset
         self._postgres = self._make_postgres(settings, budget)
@@ -225,6 +228,7 @@ class Server:
             await self._postgres.open()
             if self._postgres.problem:
                 log.error("serving without the postgres store until it can be used", error=self._postgres.problem)
+        self._is_clock_set = True
         self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
         self.gateway_port = await self._listen_gateway()
@@ -331,8 +335,9 @@ class Server:
 
     def _postgres_opened(self, postgres: PostgresStore) -> None:
         self._tokens.begin_at(postgres.first_token)
-        # Stored times must not be in the future of the clock, which must not go back either.
-        CLOCK.offset = max(CLOCK.offset, postgres.clock.offset)
+        # The clock must not step while stores are served, but stored times must not be in its future either.
+        offset = postgres.clock.offset
+        CLOCK.offset = max(CLOCK.offset, offset) if self._is_clock_set else offset
         self.manager.load(StoreKind.POSTGRES, now=now_ns())
         log.info(
             "postgres store opened",
