@@ -51,6 +51,8 @@ POSTGRES_STATS = PostgresStats(
     commits=1,
     changes=STATS.changes,
     commit_seconds=STATS.commit_seconds,
+    dead_rows=1,
+    table_bytes=1,
     window_bytes=1,
     damaged_found=0,
 )

@@ -6,7 +6,8 @@ checked, so the others need no entry here. Messages with a rank and delayed mess
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from queuelet.core.deadlines import NEVER, Deadlines
 from queuelet.core.delays import Delays
@@ -14,6 +15,9 @@ from queuelet.core.message import Rank
 from queuelet.core.storage import Messages, NotLoaded
 from queuelet.core.stored_form import created_of
 from queuelet.limits import SECOND_NS
+
+_STEP = 500
+"""How many messages are announced to the store at once."""
 
 
 class Expiries:
@@ -53,7 +57,7 @@ class Expiries:
             try:
                 body = self._messages.get(seq)
             except NotLoaded as missing:
-                missing.then(lambda: self._watch_loaded(seq))
+                missing.then(partial(self._watch_loaded, [seq]))
                 return NEVER
             if body is None:  # it was damaged, and is set aside now
                 return NEVER
@@ -64,12 +68,25 @@ class Expiries:
 
     def watch_all(self) -> None:
         """Track all messages that are not in line."""
-        for seq in {*self._messages.ranks, *self._delays.until}:
+        for seq in self._messages.ranks:
             self.watch(seq)
+        delayed = [seq for seq in self._delays.until if seq not in self._messages.ranks]
+        for start in range(0, len(delayed) if self.ttl != NEVER else 0, _STEP):
+            few = delayed[start : start + _STEP]
+            try:
+                self._messages.require(few)
+            except NotLoaded as missing:
+                missing.then(partial(self._watch_loaded, few))
+            else:
+                for seq in few:
+                    self.watch(seq)
 
-    def _watch_loaded(self, seq: int) -> None:
-        if seq in self._delays.until and self.watch(seq) != NEVER:
-            self.on_loaded()
+    def _watch_loaded(self, seqs: Iterable[int]) -> None:
+        """Track messages that were loaded, if they are still delayed."""
+        for seq in seqs:
+            if seq in self._delays.until:
+                self.watch(seq)
+        self.on_loaded()
 
     @property
     def next_at(self) -> int:

@@ -314,6 +314,8 @@ def _postgres_families(postgres: PostgresStats) -> Iterator[Metric]:
         ("postgres_open", "1 if the server owns the queues in PostgreSQL, 0 while it does not.", postgres.is_open),
         ("postgres_replicated", "1 if commits wait for a standby of the database.", postgres.is_replicated),
         ("postgres_full", "1 while messages are refused because the disk of the database is full.", postgres.is_full),
+        ("postgres_dead_rows", "Removed messages whose space is not free after the last VACUUM.", postgres.dead_rows),
+        ("postgres_table_bytes", "The table of messages with its indexes.", postgres.table_bytes),
         ("postgres_window_bytes", "Committed messages of PostgreSQL held in memory.", postgres.window_bytes),
     )
     yield from _families(

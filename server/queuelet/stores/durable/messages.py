@@ -224,7 +224,7 @@ class DurableMessages:
         while True:
             seqs = self._window.first(count)
             if not self._shared.reader.reads_at_once:
-                self.require(seqs)
+                self.require([seq for seq in seqs if seq not in self._window.bodies])
             known = len(self._damaged)
             bodies, is_enough = self._bodies_of(seqs, max_bytes)
             if len(self._damaged) > known:

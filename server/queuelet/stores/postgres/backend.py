@@ -85,6 +85,8 @@ class PostgresBackend:
         self.durability: Durability | None = None
         """How durable commits are; None before the first connection."""
         self.is_full = False
+        self.dead_rows = self.table_bytes = 0
+        """Removed messages whose space could not be used again yet, and the size of the table with its index."""
 
     # Tasks of the commit loop
 
@@ -199,7 +201,7 @@ class PostgresBackend:
                 async with self._writing:
                     if owner.sent_ago >= interval:
                         await self._commit(Batch())
-        except (DatabaseError, StoreFailed) as error:
+        except Exception as error:  # noqa: BLE001  # the lease would end unnoticed if a defect were only logged
             self._fail(error)
 
     async def _reclaim(self, *, is_quiet: bool) -> Reclaimed:
@@ -259,6 +261,7 @@ class PostgresBackend:
                 )
             for table in VACUUMED:
                 await self._cleaner.run(f"VACUUM (TRUNCATE false) {table}")
+            self.dead_rows, self.table_bytes = (await self._cleaner.fetch(_TABLE))[0]
 
     def _vacuumed(self, task: asyncio.Task[None]) -> None:
         self._vacuuming = None
@@ -320,6 +323,10 @@ FENCE = """
     WHERE shard = $1 AND epoch = $2 AND holder = $3 AND commits = $4 RETURNING 1
 """
 """The fence of `commit_group`, for a transaction of several statements."""
+
+_TABLE = """
+    SELECT n_dead_tup, pg_total_relation_size(relid) FROM pg_stat_user_tables WHERE relid = 'messages'::regclass
+"""
 
 _RELEASE = "UPDATE owners SET expires = '-infinity' WHERE shard = $1 AND epoch = $2 AND holder = $3"
 

@@ -33,6 +33,13 @@ class Changes:
     is_void: bool = False
     """Whether the queue was cleared, so that nothing of the result is true any more."""
 
+    def note(self, added: Sequence[int], removed: Sequence[int], own_ids: Sequence[bytes]) -> None:
+        """Note what another commit has changed."""
+        self.removed.update(removed)
+        self.own_ids.update(own_ids)
+        if added and self.first_added is None:
+            self.first_added = min(added)
+
 
 @dataclass(slots=True, eq=False)
 class Run:
@@ -60,7 +67,11 @@ class RowCache:
         self._rows: OrderedDict[int, Found | None] = OrderedDict()
         self._runs: OrderedDict[Run, int] = OrderedDict()
         """The runs and the numbers of their queues; the one that was read first comes first."""
+        self._runs_of: dict[int, list[Run]] = {}
+        """The runs of each queue."""
         self._places: OrderedDict[tuple[int, bytes], int | None] = OrderedDict()
+        self._ids: dict[int, bytes] = {}
+        """The IDs of the messages in `_places`, by their places."""
         self._responses: OrderedDict[tuple[int, bytes], bytes | None] = OrderedDict()
         self._reads: dict[Changes, None] = {}
 
@@ -70,7 +81,7 @@ class RowCache:
         """Return whether it is known what is stored at a place, and that."""
         if place in self._rows:
             return True, self._rows[place]
-        for run in self._runs:
+        for run in self._runs_of.get(place >> SEQ_BITS, ()):
             if run.start <= place < run.end:
                 return True, run.bodies.get(place)
         return False, None
@@ -79,7 +90,7 @@ class RowCache:
         self, place: int, end: int, count: int, max_bytes: int, *, descending: bool
     ) -> list[tuple[int, Found]] | None:
         """Return the first messages from `place` to before `end`, or the last ones; None if they are not known."""
-        for run in reversed(self._runs):
+        for run in reversed(self._runs_of.get((end - 1 if descending else place) >> SEQ_BITS, ())):
             is_here = run.start < end <= run.end if descending else run.start <= place < run.end
             if not is_here:
                 continue
@@ -133,6 +144,7 @@ class RowCache:
             return
         run = Run(start, end, list(bodies), bodies, sum(map(_size, bodies.values())))
         self._runs[run] = changes.number
+        self._runs_of.setdefault(changes.number, []).append(run)
         self._charge(run.size)
         self._trim()
 
@@ -140,9 +152,12 @@ class RowCache:
         """Store the places of messages with some IDs, None if there is none."""
         for own_id, place in places:
             if not changes.is_void and own_id not in changes.own_ids and place not in changes.removed:
+                self._drop_place((changes.number, own_id))
                 self._places[changes.number, own_id] = place
+                if place is not None:
+                    self._ids[place] = own_id
         while len(self._places) > _MOST_PLACES:
-            self._places.popitem(last=False)
+            self._drop_place(next(iter(self._places)))
 
     def store_response(self, changes: Changes, key: bytes, response: bytes | None) -> None:
         """Store a response, None if there is none."""
@@ -162,32 +177,28 @@ class RowCache:
         ids = list(own_ids)
         for changes in self._reads:
             if changes.number == number:
-                changes.removed.update(removed)
-                changes.own_ids.update(ids)
-                if added and changes.first_added is None:
-                    changes.first_added = min(added)
-        for run in [run for run, its_number in self._runs.items() if its_number == number]:
+                changes.note(added, removed, ids)
+        for run in list(self._runs_of.get(number, ())):
             self._correct(run, added, removed)
         if self._rows:
             for place in (*removed, *added):
                 self._drop_row(place)
         for own_id in ids:
-            self._places.pop((number, own_id), None)
-        if removed and self._places:
-            gone = set(removed)
-            for key in [key for key, place in self._places.items() if place in gone]:
-                del self._places[key]
+            self._drop_place((number, own_id))
+        for place in removed if self._ids else ():
+            if place in self._ids:
+                self._drop_place((number, self._ids[place]))
 
     def forget(self, number: int) -> None:
         """Forget everything of a queue."""
         for changes in self._reads:
             changes.is_void |= changes.number == number
-        for run in [run for run, its_number in self._runs.items() if its_number == number]:
+        for run in list(self._runs_of.get(number, ())):
             self._drop_run(run)
         for place in [place for place in self._rows if place >> SEQ_BITS == number]:
             self._drop_row(place)
         for key in [key for key in self._places if key[0] == number]:
-            del self._places[key]
+            self._drop_place(key)
         for key in [key for key in self._responses if key[0] == number]:
             self._charge(-len(self._responses.pop(key) or b""))
 
@@ -195,7 +206,9 @@ class RowCache:
         """Forget everything."""
         self._rows.clear()
         self._runs.clear()
+        self._runs_of.clear()
         self._places.clear()
+        self._ids.clear()
         self._responses.clear()
         self._reads.clear()
         self._charge(-self._used)
@@ -215,8 +228,17 @@ class RowCache:
             self._drop_run(run)
 
     def _drop_run(self, run: Run) -> None:
-        del self._runs[run]
+        number = self._runs.pop(run)
+        runs = self._runs_of[number]
+        runs.remove(run)
+        if not runs:
+            del self._runs_of[number]
         self._charge(-run.size)
+
+    def _drop_place(self, key: tuple[int, bytes]) -> None:
+        place = self._places.pop(key, None)
+        if place is not None:
+            self._ids.pop(place, None)
 
     def _drop_row(self, place: int) -> None:
         if place in self._rows:
@@ -228,7 +250,7 @@ class RowCache:
 
     def _trim(self) -> None:
         """Forget what was read first, except for the last run and a few rows, which a call is about to read."""
-        while self._used > self._max_bytes and len(self._runs) > 1:
+        while len(self._runs) > _MOST_RUNS or (self._used > self._max_bytes and len(self._runs) > 1):
             self._drop_run(next(iter(self._runs)))
         while self._used > self._max_bytes and len(self._rows) > _FEW:
             self._drop_row(next(iter(self._rows)))
@@ -236,6 +258,9 @@ class RowCache:
 
 _FEW = 100
 """How many rows are held even if they are too large: as many as one step of a call reads."""
+
+_MOST_RUNS = 1_000
+"""How many runs are held."""
 
 _MOST_PLACES = 100_000
 """How many IDs of producers are held."""

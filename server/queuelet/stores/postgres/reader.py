@@ -6,7 +6,7 @@ import asyncio
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Generic, NoReturn, TypeVar
 
 from queuelet.core.storage import NotLoaded
 from queuelet.errors import StoreFailed
@@ -14,15 +14,17 @@ from queuelet.stores.durable import checksums
 from queuelet.stores.durable.damage import Damage
 from queuelet.stores.durable.places import SEQ_BITS, end_place, first_place
 from queuelet.stores.postgres.cache import Found, RowCache
-from queuelet.stores.postgres.driver import Connection, DatabaseError, Row
+from queuelet.stores.postgres.driver import Connection, Row
+
+T = TypeVar("T")
 
 _WRONG_CHECKSUM = "its checksum is wrong"
 
 _SECONDS = 10.0
 """How long one read may take."""
 
-_AHEAD = 4
-"""How many times more is read than a call asks for, because the next calls will ask for what follows."""
+_MOST_TOGETHER = 1_000
+"""How many rows are read together at most, apart from those that one call needs."""
 
 _RUN = """
     SELECT place, own_id, checksum, body FROM messages WHERE place = ANY (ARRAY(
@@ -69,16 +71,20 @@ class PostgresReader:
         self._closed = ""
         """Why it reads nothing any more; empty until then."""
         self._loading: dict[object, Future[None]] = {}
-        """The reads under way, by what they read, so that calls which need the same share one."""
+        """The reads of runs and responses, by what they read, so that calls which need the same share one."""
+        self._all_loading: set[Future[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._rows: _Together[int] = _Together(self._read_rows)
+        self._ids: _Together[bytes] = _Together(self._read_ids)
 
     def close(self, why: str) -> None:
         """Read nothing any more. Calls that wait for a read get `StoreFailed`."""
         self._closed = why
         self._connection.terminate()
-        for loading in self._loading.values():
+        for loading in self._all_loading:
             if not loading.done():
                 loading.set_exception(StoreFailed(why))
+        self._all_loading.clear()
         self._loading.clear()
         self._cache.clear()
 
@@ -90,10 +96,10 @@ class PostgresReader:
         """Raise `NotLoaded` if some messages are not in memory."""
         unknown = [place for place in places if not self._cache.row(place)[0]]
         if unknown:
-            self._load(("rows", *unknown), partial(self._read_rows, number, unknown))
+            self._load_together(self._rows, number, unknown)
         ids = [own_id for own_id in own_ids if not self._is_known(number, own_id)]
         if ids:
-            self._load(("ids", number, *ids), partial(self._read_ids, number, ids))
+            self._load_together(self._ids, number, ids)
 
     def note_committed(
         self, number: int, added: Sequence[int], removed: Sequence[int], own_ids: Iterable[bytes]
@@ -109,7 +115,7 @@ class PostgresReader:
         """Return the message at a place, or its damage; None if there is none."""
         is_known, found = self._cache.row(place)
         if not is_known:
-            self._load(("rows", place), partial(self._read_rows, place >> SEQ_BITS, [place]))
+            self._load_together(self._rows, place >> SEQ_BITS, [place])
         return found
 
     def size(self, place: int) -> int | None:
@@ -135,7 +141,7 @@ class PostgresReader:
         """Return the place of a queue's newest message with this producer-given ID, None if there is none."""
         is_known, place = self._cache.place(number, own_id)
         if not is_known:
-            self._load(("ids", number, own_id), partial(self._read_ids, number, [own_id]))
+            self._load_together(self._ids, number, [own_id])
         return place
 
     def response(self, number: int, key: bytes) -> bytes | None:
@@ -155,20 +161,41 @@ class PostgresReader:
     def _load(self, what: object, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Raise `NotLoaded` for a read, which begins unless it is under way already."""
         loading = self._loading.get(what)
-        if self._closed:
-            raise StoreFailed(self._closed)
         if loading is None:
-            loading = self._loading[what] = self._loop.create_future()
-            loading.add_done_callback(_retrieve)
-            task = self._loop.create_task(self._run(what, loading, read))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            loading = self._loading[what] = self._begin(read)
+            loading.add_done_callback(lambda _: self._loading.pop(what, None))
         raise NotLoaded(loading)
 
-    async def _run(self, what: object, loading: Future[None], read: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _load_together(self, together: _Together[T], number: int, what: Sequence[T]) -> NoReturn:
+        """Raise `NotLoaded` for a read that is done together with those of other calls.
+
+        While one read of a kind is under way, the next one gathers, so that many calls take few round trips.
+        """
+        wanted = together.wanted.get(number)
+        if wanted is None or len(wanted.what) >= _MOST_TOGETHER:
+            wanted = _Wanted()
+            wanted.loading = self._begin(partial(together.read, number, wanted))
+            together.wanted[number] = wanted
+        wanted.what.update(dict.fromkeys(what))
+        raise NotLoaded(wanted.loading)
+
+    def _begin(self, read: Callable[[], Coroutine[Any, Any, None]]) -> Future[None]:
+        """Begin a read; return a future for its end."""
+        if self._closed:
+            raise StoreFailed(self._closed)
+        loading: Future[None] = self._loop.create_future()
+        loading.add_done_callback(_retrieve)
+        self._all_loading.add(loading)
+        loading.add_done_callback(self._all_loading.discard)
+        task = self._loop.create_task(self._run(loading, read))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return loading
+
+    async def _run(self, loading: Future[None], read: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await read()
-        except (DatabaseError, StoreFailed) as error:
+        except Exception as error:  # noqa: BLE001  # calls would wait for ever if a defect were only logged
             if not self._closed:
                 failed = self._failed(error)
                 if not loading.done():
@@ -176,9 +203,6 @@ class PostgresReader:
         else:
             if not loading.done():
                 loading.set_result(None)
-        finally:
-            if self._loading.get(what) is loading:
-                del self._loading[what]
 
     async def _read_rows(self, number: int, places: Sequence[int]) -> None:
         changes = self._cache.begin(number)
@@ -203,7 +227,6 @@ class PostgresReader:
         number = (end - 1 if descending else place) >> SEQ_BITS
         place, end = max(place, first_place(number)), min(end, end_place(number))
         changes = self._cache.begin(number)
-        count, max_bytes = _AHEAD * count, _AHEAD * max_bytes
         try:
             rows = await self._connection.fetch(
                 _LAST if descending else _FIRST, place, end, count, max_bytes, seconds=_SECONDS
@@ -225,6 +248,36 @@ class PostgresReader:
             self._cache.store_response(changes, key, response)
         finally:
             self._cache.end(changes)
+
+
+class _Wanted(Generic[T]):
+    """What several calls want to be read together."""
+
+    __slots__ = ("loading", "what")
+
+    loading: Future[None]
+
+    def __init__(self) -> None:
+        self.what: dict[T, None] = {}
+
+
+class _Together(Generic[T]):
+    """The reads of one kind, of which one at a time is under way."""
+
+    __slots__ = ("_read", "_turn", "wanted")
+
+    def __init__(self, read: Callable[[int, Sequence[T]], Coroutine[Any, Any, None]]) -> None:
+        self._read = read
+        self._turn = asyncio.Lock()
+        self.wanted: dict[int, _Wanted[T]] = {}
+        """What the next read of each queue reads."""
+
+    async def read(self, number: int, wanted: _Wanted[T]) -> None:
+        """Read what has gathered until this is its turn."""
+        async with self._turn:
+            if self.wanted.get(number) is wanted:
+                del self.wanted[number]
+            await self._read(number, list(wanted.what))
 
 
 def _verified(row: Row) -> tuple[int, Found]:

@@ -25,6 +25,10 @@ class PostgresStats:
     """The messages added or removed by each transaction."""
     commit_seconds: Distribution
     """The duration of each transaction, including the wait for a standby."""
+    dead_rows: int
+    """Removed messages whose space could not be used again after the last VACUUM."""
+    table_bytes: int
+    """The size of the table of messages with its indexes, after the last VACUUM."""
     window_bytes: int
     """The committed messages that it holds in memory, apart from those that were read for single calls."""
     damaged_found: int

@@ -86,6 +86,8 @@ class PostgresStore(DurableStore):
             commits=commits.commits,
             changes=commits.changes.read(),
             commit_seconds=commits.commit_seconds.read(),
+            dead_rows=self._backend.dead_rows,
+            table_bytes=self._backend.table_bytes,
             window_bytes=self._window_budget.used,
             damaged_found=self._damaged_found,
         )
