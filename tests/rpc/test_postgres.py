@@ -57,7 +57,7 @@ def test_a_server_serves_other_stores_until_the_database_can_be_used(tmp_path: P
             )
             assert SECRET not in shown
             assert server.stop() == 0
-            shared_postgres().sql("SET client_min_messages = warning; DROP SCHEMA queuelet CASCADE")
+            shared_postgres().drop("queuelet")
 
 
 def test_the_durability_of_stores_is_in_the_stats(flags: tuple[str, ...]) -> None:

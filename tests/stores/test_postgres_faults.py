@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,15 +11,14 @@ import pytest
 
 from queuelet.core.message import DeliveryRecord
 from queuelet.definition import Durability, MessageState
-from queuelet.errors import StoreFailed
+from queuelet.errors import StoreFailed, StoreFull
+from queuelet.stores.postgres import backend
 from queuelet.stores.postgres.address import Address, AddressFile
 from support.counts import soaked
 from support.patience import patient
 from support.postgres_owner import QUEUE_ID, Owner
-from support.postgres_server import PostgresServer, shared_postgres
+from support.postgres_server import PostgresServer, Standby, new_schema, shared_postgres
 from support.relay import Relay
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +32,7 @@ def own() -> Iterator[PostgresServer]:
 @pytest.fixture
 def schema() -> str:
     """The name of a schema that no other test uses."""
-    return f"faults_{os.getpid()}_{next(_numbers)}"
+    return new_schema()
 
 
 @pytest.fixture
@@ -45,7 +42,7 @@ async def owner(schema: str) -> AsyncIterator[Owner]:
     await owner.make_queue()
     yield owner
     await owner.store.close()
-    shared_postgres().sql(f"SET client_min_messages = warning; DROP SCHEMA {schema} CASCADE")
+    shared_postgres().drop(schema)
 
 
 # Two servers
@@ -198,7 +195,7 @@ async def test_a_commit_whose_wait_for_a_standby_is_cancelled_is_not_confirmed(
 
 
 async def test_the_durability_is_that_of_the_database_at_each_commit(own: PostgresServer, schema: str) -> None:
-    standby = own.add_standby()
+    standby = Standby(own)
     try:
         owner = await Owner(Address(own.url), schema, lease=patient(60)).open()
         await owner.make_queue()
@@ -256,6 +253,31 @@ async def test_a_database_that_went_back_in_time_gets_a_new_epoch(schema: str) -
             database.stop()
 
 
+async def test_a_full_disk_of_the_database_refuses_messages_until_it_has_space(owner: Owner, schema: str) -> None:
+    acked = await owner.add()
+    sql = shared_postgres().sql
+    sql(
+        f"SET search_path = {schema}; CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$; "
+        "CREATE TRIGGER refuse BEFORE INSERT ON messages EXECUTE FUNCTION refuse()"
+    )
+    adding = asyncio.ensure_future(owner.add())
+    async with asyncio.timeout(patient(30)):
+        while not owner.store.problem:  # noqa: ASYNC110  # it is noted in a callback
+            await asyncio.sleep(0.01)
+    assert owner.store.problem_reason == "STORE_FULL"
+    with pytest.raises(StoreFull, match="disk of PostgreSQL is full"):
+        owner.store.check_room()
+    assert not adding.done()
+    sql(f"DROP TRIGGER refuse ON {schema}.messages")
+    acked += await adding
+    assert await owner.stored() == acked
+    async with asyncio.timeout(patient(30)):
+        while owner.store.problem:  # it is noted in a callback
+            await asyncio.sleep(0.05)
+            await owner.add()
+
+
 @pytest.mark.parametrize(("setting", "value"), [("fsync", "off"), ("full_page_writes", "off")])
 async def test_a_database_that_would_lose_messages_in_a_crash_is_refused(
     own: PostgresServer, schema: str, setting: str, value: str
@@ -300,3 +322,22 @@ async def test_the_rows_of_a_dropped_queue_are_deleted_in_the_background(owner: 
         for table in ("messages", "dropped"):
             while shared_postgres().sql(f"SELECT count(*) FROM {schema}.{table}") != "0":  # noqa: ASYNC110, S608  # our own names
                 await asyncio.sleep(0.05)
+
+
+async def test_the_space_of_removed_messages_is_used_again(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the owner's own VACUUM, the table would grow until the database vacuums it, once a minute."""
+    monkeypatch.setattr(backend, "_VACUUM_EVERY", 0.1)
+    sizes: list[int] = []
+    for _ in range(8):
+        for _ in range(5):
+            seqs = await owner.add(1_000)
+            assert owner.messages.take_many(1_000, 1 << 30)[0] == seqs
+            await owner.commit()
+        owner.store._backend.table_bytes = 0  # noqa: SLF001  # to see the next VACUUM
+        async with asyncio.timeout(patient(30)):
+            while not owner.store.stats().table_bytes:  # it is in the background
+                await asyncio.sleep(0.05)
+                await owner.add()
+        sizes.append(owner.store.stats().table_bytes)
+    assert owner.store.stats().dead_rows < 10_000
+    assert max(sizes[4:]) <= 1.5 * max(sizes[:4])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
@@ -12,25 +10,24 @@ import pytest
 
 from queuelet.core.storage import NotLoaded
 from queuelet.stores.postgres.address import Address
+from queuelet.stores.postgres.driver import Row
 from support.postgres_owner import Owner
-from support.postgres_server import shared_postgres
+from support.postgres_server import new_schema, shared_postgres
 
 FIRST, SECOND, THIRD = (b"%08d-1111-4222-8333-444455556666" % number for number in range(3))
 
 T = TypeVar("T")
 
-_numbers = itertools.count()
-
 
 @pytest.fixture
 async def owner() -> AsyncIterator[Owner]:
     """An owner whose queue has no messages."""
-    schema = f"reads_{os.getpid()}_{next(_numbers)}"
+    schema = new_schema()
     owner = await Owner(Address(shared_postgres().url), schema).open()
     await owner.make_queue()
     yield owner
     await owner.store.close()
-    shared_postgres().sql(f"SET client_min_messages = warning; DROP SCHEMA {schema} CASCADE")
+    shared_postgres().drop(schema)
 
 
 async def loads_of(work: Callable[[], T]) -> tuple[T, int]:
@@ -42,6 +39,20 @@ async def loads_of(work: Callable[[], T]) -> tuple[T, int]:
         except NotLoaded as missing:
             waits += 1
             await asyncio.shield(asyncio.ensure_future(missing.loading))
+
+
+def count_statements(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which each statement that reads is added."""
+    connection = owner.store._backend.reader  # noqa: SLF001  # only tests count
+    assert connection
+    fetch, statements = connection.fetch, []
+
+    async def counted(statement: str, *arguments: object, seconds: float | None = None) -> list[Row]:
+        statements.append(statement)
+        return await fetch(statement, *arguments, seconds=seconds)
+
+    monkeypatch.setattr(connection, "fetch", counted)
+    return statements
 
 
 def add(owner: Owner, own_id: bytes = b"", size: int = 10) -> int:
@@ -67,6 +78,20 @@ async def test_many_ids_are_read_in_one_round_trip(owner: Owner) -> None:
     assert waits == 1
     assert [owner.messages.seq_of(each) for each in (FIRST, SECOND, THIRD)] == [first, second, None]
     assert owner.messages.get(second) == bytes(10)
+
+
+async def test_many_calls_with_ids_share_few_round_trips(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(owner, FIRST)
+    await owner.commit()
+    statements = count_statements(owner, monkeypatch)
+    ids = [b"%08d-2222-4222-8333-444455556666" % number for number in range(64)]
+
+    def find(own_id: bytes) -> Callable[[], int | None]:
+        return lambda: owner.messages.seq_of(own_id)
+
+    found = await asyncio.gather(*(loads_of(find(own_id)) for own_id in ids))
+    assert found == [(None, 1)] * 64
+    assert len(statements) <= 2
 
 
 async def test_an_id_that_was_unknown_is_found_once_a_message_with_it_is_committed(owner: Owner) -> None:

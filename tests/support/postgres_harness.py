@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, cast
 
@@ -15,11 +13,9 @@ from queuelet.stores.postgres.address import Address
 from queuelet.stores.postgres.settings import PostgresSettings
 from queuelet.stores.postgres.store import PostgresStore
 from support.patience import patient
-from support.postgres_server import shared_postgres
+from support.postgres_server import new_schema, shared_postgres
 
 QUEUE_ID = "6f9c0000-0000-4000-8000-000000000001"
-
-_numbers = itertools.count()
 
 
 class PostgresHarness:
@@ -34,7 +30,7 @@ class PostgresHarness:
         self.budget = MemoryBudget(1 << 50)
         self.loop = asyncio.new_event_loop()
         self._server = shared_postgres()
-        self.schema = f"test_{os.getpid()}_{next(_numbers)}"
+        self.schema = new_schema()
         # The loop runs only now and then, so nothing renews the lease.
         self.settings = PostgresSettings(
             address=Address(self._server.url), schema=self.schema, lease_seconds=3_600, **self.limits
@@ -105,7 +101,7 @@ class PostgresHarness:
             self.loop.run_until_complete(self.store.close())
         finally:
             self.loop.close()
-            self._server.sql(f"SET client_min_messages = warning; DROP SCHEMA IF EXISTS {self.schema} CASCADE")
+            self._server.drop(self.schema)
 
     def _start(self, *earlier: object) -> PostgresStore:
         store = PostgresStore(self.settings, budget=self.budget, loop=self.loop, on_reopened=self._note_reopened)
