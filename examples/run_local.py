@@ -23,6 +23,7 @@ from typing import Any
 
 from queuelet.client import Client
 from tools.control_plane import ControlPlane, ControlPlaneError, binaries
+from tools.postgres import Postgres, PostgresError
 
 ROOT = Path(__file__).parents[1]
 QUEUES = ROOT / "examples" / "manifests" / "base"
@@ -38,10 +39,10 @@ class RunError(Exception):
     """A program failed or did not become ready."""
 
 
-async def main(*, once: bool) -> int:
+async def main(*, once: bool, postgres: bool = False) -> int:
     """Start everything, pass messages through it, and wait. Return the exit code."""
     async with AsyncExitStack() as running:
-        showing = asyncio.create_task(show(running, once=once))
+        showing = asyncio.create_task(show(running, once=once, postgres=postgres))
 
         def stop() -> None:
             # Only once, because a second ^C must not interrupt the shutdown that the first one started.
@@ -56,7 +57,7 @@ async def main(*, once: bool) -> int:
     return 0
 
 
-async def show(running: AsyncExitStack, *, once: bool) -> None:
+async def show(running: AsyncExitStack, *, once: bool, postgres: bool) -> None:
     """Start everything and pass messages through it; then wait until cancelled. The stack stops everything."""
     control_plane = running.enter_context(ControlPlane())
     control_plane.api.define(ROOT / "crds" / "queues.yaml")
@@ -66,6 +67,7 @@ async def show(running: AsyncExitStack, *, once: bool) -> None:
         process(
             "The queue server",
             *("queuelet", "server", "--data-dir", folder),
+            *(database(running) if postgres else ()),
             *("--listen", f"127.0.0.1:{free_port(10002)}", "--metrics", f"127.0.0.1:{free_port(10003)}"),
             *("--http", f"127.0.0.1:{free_port(8080)}"),
             ready="serving",
@@ -92,6 +94,14 @@ async def show(running: AsyncExitStack, *, once: bool) -> None:
         kubeconfig = control_plane.kubeconfig
         print(NEXT.format(kubeconfig=kubeconfig, kubectl=kubectl, address=address, tools=tools, console=console))
         await asyncio.Event().wait()
+
+
+def database(running: AsyncExitStack) -> tuple[str, ...]:
+    """Start a PostgreSQL, and return the flags of a server that keeps queues in it."""
+    folder = Path(running.enter_context(TemporaryDirectory(prefix="queuelet-pg-")))
+    started = running.enter_context(Postgres(folder, free_port(5432)))
+    print(f"A PostgreSQL runs, for queues with `store: Postgres`: psql {started.url}")
+    return "--postgres", started.url
 
 
 NEXT = """
@@ -251,7 +261,9 @@ def free_port(wanted: int) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--once", action="store_true", help="stop after the messages")
+    parser.add_argument("--postgres", action="store_true", help="also keep queues in a PostgreSQL")
+    given = parser.parse_args()
     try:
-        sys.exit(asyncio.run(main(once=parser.parse_args().once)))
-    except (ControlPlaneError, RunError) as error:
+        sys.exit(asyncio.run(main(once=given.once, postgres=given.postgres)))
+    except (ControlPlaneError, PostgresError, RunError) as error:
         sys.exit(f"make run: {error}")

@@ -21,12 +21,15 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.v1 import queue_pb2 as pb
 from support.counts import soaked
+from support.durable_server import DurableServer, durable
 from support.kill_workers import NOTHING_POPPED
 from support.ledger import Ledger
 from support.patience import patient
 from support.ports import lasting_port
 from support.rpc import Refused, Rpc
 from support.server_process import ServerProcess
+
+__all__ = ["durable"]
 
 QUEUE = "orders"
 ROLES = ("produce", "produce", "consume", "consume", "consume", "pop")
@@ -81,18 +84,18 @@ class Worker:
 
 
 class Crowd:
-    """A server on one folder, and workers on one queue of it. Each can be killed, and is then restarted."""
+    """A server with one durable store, and workers on one queue of it. Each can be killed, and is then restarted."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, durable: DurableServer, seed: int) -> None:
         self.ledger = Ledger()
         self.random = random.Random(seed)
-        self._folder = folder
+        self._durable = durable
         self._lock = threading.Lock()
         self._port = lasting_port()
         self.server = self.start_server()
         self._workers: list[Worker] = []
         with closing(self.rpc()) as rpc:
-            request = pb.NewQueueRequest(store=pb.Queue.DISK, limit=-1, name=QUEUE)
+            request = pb.NewQueueRequest(store=durable.store, limit=-1, name=QUEUE)
             request.delivery.max_deliveries = 1_000
             rpc.call("NewQueue", request, pb.NewQueueResponse)
         for role in ROLES:
@@ -104,7 +107,7 @@ class Crowd:
 
     def start_server(self) -> ServerProcess:
         """Start the server on the same port as before."""
-        flags = ("--listen", f"127.0.0.1:{self._port}", "--metrics", "127.0.0.1:0", "--data-dir", str(self._folder))
+        flags = ("--listen", f"127.0.0.1:{self._port}", "--metrics", "127.0.0.1:0", *self._durable.flags)
         return ServerProcess(*flags, free_ports=False).start()
 
     def kill_server(self) -> None:
@@ -177,9 +180,9 @@ def suppress_nothing_popped() -> Iterator[None]:
 
 
 @contextmanager
-def crowd(folder: Path, seed: int) -> Iterator[Crowd]:
+def crowd(durable: DurableServer, seed: int) -> Iterator[Crowd]:
     """A crowd at work; its processes are stopped at the end of the block."""
-    there = Crowd(folder, seed)
+    there = Crowd(durable, seed)
     try:
         yield there
     finally:
@@ -200,8 +203,8 @@ def report(what: str, ledger: Ledger) -> None:
 
 
 @pytest.mark.timeout(soaked(300, 3_600))
-def test_a_server_that_is_killed_under_load_loses_nothing_and_brings_nothing_back(tmp_path: Path) -> None:
-    with crowd(tmp_path / "data", seed=KILLS) as there:
+def test_a_server_that_is_killed_under_load_loses_nothing_and_brings_nothing_back(durable: DurableServer) -> None:
+    with crowd(durable, seed=KILLS) as there:
         for _ in range(KILLS):
             time.sleep(there.random.uniform(0.02, 0.4))
             there.kill_server()
@@ -210,10 +213,10 @@ def test_a_server_that_is_killed_under_load_loses_nothing_and_brings_nothing_bac
         report(f"{KILLS} kills of the server", there.ledger)
 
 
-def test_changes_of_queues_that_had_their_response_survive_a_kill_right_after_it(tmp_path: Path) -> None:
+def test_changes_of_queues_that_had_their_response_survive_a_kill_right_after_it(durable: DurableServer) -> None:
     """Nothing else writes it to disk."""
     port = lasting_port()
-    flags = ("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", "--data-dir", str(tmp_path))
+    flags = ("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", *durable.flags)
 
     def change(*changes: tuple[str, ProtobufMessage]) -> dict[str, pb.Queue]:
         """Make changes, kill the server, and return the queues after its restart."""
@@ -225,8 +228,8 @@ def test_changes_of_queues_that_had_their_response_survive_a_kill_right_after_it
             listed = rpc.call("ListQueues", pb.ListQueuesRequest(), pb.ListQueuesResponse).queues
         return {queue.name: queue for queue in listed}
 
-    new = pb.NewQueueRequest(store=pb.Queue.DISK, limit=-1, name="new")
-    declared = pb.QueueDeclaration(name="declared", store=pb.Queue.DISK, limit=5)
+    new = pb.NewQueueRequest(store=durable.store, limit=-1, name="new")
+    declared = pb.QueueDeclaration(name="declared", store=durable.store, limit=5)
     first = change(("NewQueue", new))
     assert first.keys() == {"new"}
     then = change(("DeclareQueues", pb.DeclareQueuesRequest(queues=[declared])))
@@ -242,10 +245,10 @@ def test_changes_of_queues_that_had_their_response_survive_a_kill_right_after_it
 
 
 @pytest.mark.parametrize("way", ["calls", "a stream"])
-def test_a_message_that_was_given_back_to_be_dead_or_away_is_so_after_a_kill(tmp_path: Path, way: str) -> None:
+def test_a_message_that_was_given_back_to_be_dead_or_away_is_so_after_a_kill(durable: DurableServer, way: str) -> None:
     """Nothing else writes it to disk. A message that was only nacked may still be leased."""
-    with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
-        new = pb.NewQueueRequest(name="orders", store=pb.Queue.DISK, limit=-1)
+    with ServerProcess(*durable.flags) as server, closing(Rpc(server.address)) as rpc:
+        new = pb.NewQueueRequest(name="orders", store=durable.store, limit=-1)
         queue = rpc.call("NewQueue", new, pb.NewQueueResponse).queue.meta.id
         rpc.add_batch(queue, [b"dead", b"away"])
         if way == "calls":
@@ -261,15 +264,17 @@ def test_a_message_that_was_given_back_to_be_dead_or_away_is_so_after_a_kill(tmp
             consumer.say(nack=nacks)
             consumer.until(lambda so_far: len(so_far.settled) == 2)
         server.kill()
-    with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
+    with ServerProcess(*durable.flags) as server, closing(Rpc(server.address)) as rpc:
         messages = rpc.get_queue("orders").messages
         assert (messages.ready, messages.delayed, messages.leased, messages.dead) == (0, 1, 0, 1)
 
 
 @pytest.mark.parametrize("way", ["calls", "a stream"])
-def test_a_message_that_is_dead_since_it_was_given_back_too_often_is_so_after_a_kill(tmp_path: Path, way: str) -> None:
-    with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
-        new = pb.NewQueueRequest(name="orders", store=pb.Queue.DISK, limit=-1, delivery={"max_deliveries": 1})
+def test_a_message_that_is_dead_since_it_was_given_back_too_often_is_so_after_a_kill(
+    durable: DurableServer, way: str
+) -> None:
+    with ServerProcess(*durable.flags) as server, closing(Rpc(server.address)) as rpc:
+        new = pb.NewQueueRequest(name="orders", store=durable.store, limit=-1, delivery={"max_deliveries": 1})
         queue = rpc.call("NewQueue", new, pb.NewQueueResponse).queue.meta.id
         rpc.add_batch(queue, [b"poison"])
         if way == "calls":
@@ -279,19 +284,19 @@ def test_a_message_that_is_dead_since_it_was_given_back_too_often_is_so_after_a_
             consumer.say(nack=[pb.ConsumeNack(token=consumer.take(1)[0].token, reason="bad")])
             consumer.until(lambda so_far: len(so_far.settled) == 1)
         server.kill()
-    with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
+    with ServerProcess(*durable.flags) as server, closing(Rpc(server.address)) as rpc:
         messages = rpc.get_queue("orders").messages
         assert (messages.ready, messages.leased, messages.dead) == (0, 0, 1)
 
 
 @pytest.mark.timeout(soaked(300, 2 * 3_600))
-def test_whichever_process_is_killed_and_whenever_every_message_is_accounted_for(tmp_path: Path) -> None:
+def test_whichever_process_is_killed_and_whenever_every_message_is_accounted_for(durable: DurableServer) -> None:
     """For some seconds; in a soak for half an hour, after which the server's memory must not have grown either."""
     end = time.monotonic() + (MINUTES * 60 or 8)
     next_kill = time.monotonic() + (60 if MINUTES else 2)
     kills = {"server": 0, "worker": 0}
     sizes: list[int] = []
-    with crowd(tmp_path / "data", seed=MINUTES) as there:
+    with crowd(durable, seed=MINUTES) as there:
         while time.monotonic() < end:
             time.sleep(there.random.uniform(0.2, 2.0 if MINUTES else 0.8))
             there.kill_worker()

@@ -42,7 +42,9 @@ data_dir_option = click.option(
     help="If pages of messages or of saved responses are damaged, copy what can be read, instead of nothing.",
 )
 def backup(data_dir: Path, file: Path, *, salvage: bool) -> None:
-    """Back up the present state of a store to one file.
+    """Back up the present state of a Disk store to one file.
+
+    Queues in PostgreSQL are backed up with the tools of the database, such as pg_dump.
 
     A server may keep running on the data folder. The copy is checked before it gets its final name, so a backup file
     that exists is complete. It takes about as much space as the store. The data folder may be mounted read-only. If
@@ -71,6 +73,8 @@ def backup(data_dir: Path, file: Path, *, salvage: bool) -> None:
 @click.option("--force", is_flag=True, help="Replace the store that is in the folder; its messages are lost.")
 def restore(data_dir: Path, file: Path, *, force: bool) -> None:
     """Restore the store of a data folder from a backup; no server may run on the folder.
+
+    Queues in PostgreSQL are restored with the tools of the database, while no server uses it.
 
     The backup may also be the file queuelet.db of another data folder; its write-ahead log, if there is one in the same
     folder, is restored too.

@@ -233,7 +233,7 @@ def _server_facts(stats: pb.ServerStats) -> dict[str, RenderableType]:
     return {
         "version": stats.version,
         "started": _moment(stats.started),
-        "stores": ", ".join(f"{_store(each.store)} (epoch {each.epoch})" for each in stats.stores),
+        "stores": ", ".join(f"{_store(each.store)} ({_durability(each)}epoch {each.epoch})" for each in stats.stores),
         "queues": f"{stats.queues:,}",
         "messages": _counts(stats.messages),
         "memory": f"{stats.memory_bytes:,} of {stats.memory_watermark_bytes:,} bytes",
@@ -257,6 +257,12 @@ def label(queue: pb.Queue) -> str:
 def _store(number: pb.Queue.Store) -> str:
     """Return a store's name."""
     return pb.Queue.Store.Name(number).capitalize()
+
+
+def _durability(store: pb.StoreEpoch) -> str:
+    """Return what changes in a store survive, before more text; empty if the server is too old to tell."""
+    name = pb.Durability.Name(store.durability).removeprefix("DURABILITY_").lower()
+    return f"{name}, " if store.durability else ""
 
 
 def _limit(queue: pb.Queue) -> str:

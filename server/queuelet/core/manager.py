@@ -32,7 +32,7 @@ from queuelet.ids import new_uuid, parse_uuid, why_not_uuid
 from queuelet.tags import Tag
 from queuelet.values import DeclareOutcome, QueueDeclaration
 
-STORE_FLAGS = {StoreKind.DISK: "--data-dir"}
+STORE_FLAGS = {StoreKind.DISK: "--data-dir", StoreKind.POSTGRES: "--postgres"}
 """The flags that enable the stores that are optional."""
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.message import DeliveryRecord
-from queuelet.core.storage import Messages
+from queuelet.core.storage import Messages, NotLoaded
 from queuelet.definition import EventKind, MessageState
 from queuelet.token_bucket import TokenBucket
 
@@ -176,7 +176,10 @@ class Tails:
         for seq in seqs:
             total += 1
             if len(events) < room:
-                body = self._messages.look(seq)
+                try:
+                    body = self._messages.look(seq)
+                except NotLoaded:
+                    continue  # it counts as skipped
                 if body is None:
                     total -= 1
                     continue

@@ -10,6 +10,7 @@ from functools import partial
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
+from queuelet.core.storage import NotLoaded
 from queuelet.core.stored_form import NewMessage, added, id_of, same_content
 from queuelet.core.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
@@ -18,6 +19,7 @@ from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import DURABILITY_2, DURABILITY_3, about_one, after_commit
 from queuelet.server.handlers.long_poll import request_key, wait_budget
 from queuelet.server.lifecycle import Lifecycle
+from queuelet.server.loading import loaded, until_loaded
 from queuelet.server.plain_request import read_plain_request
 from queuelet.server.requests import check_batch, message_from_pb, seconds_from_pb
 from queuelet.v1 import queue_pb2 as pb
@@ -103,7 +105,11 @@ class AddRpcs:
             queue.check_exists()
             return self._add_batch(queue, request, messages, call)
 
-        response = await in_turn(call.peer_host, add)
+        try:
+            response = await in_turn(call.peer_host, add)
+        except NotLoaded as missing:
+            await until_loaded(missing)
+            response = await loaded(add)
         return response if isinstance(response, bytes) else await response
 
     async def _add_large_batch(
@@ -115,7 +121,7 @@ class AddRpcs:
             messages.append(self._read(place, request.messages[place]))
         self._lifecycle.check()
         queue.check_exists()
-        response = self._add_batch(queue, request, messages, call)
+        response = await loaded(lambda: self._add_batch(queue, request, messages, call))
         time_slice.count()
         return response if isinstance(response, bytes) else await response
 
@@ -217,7 +223,7 @@ def _added_or_raise(message: NewMessage, result: AddResult) -> bytes:
 
 
 def _add_response(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
-    return _added_or_raise(messages[0], results[0]) + DURABILITY_3[queue.is_durable]
+    return _added_or_raise(messages[0], results[0]) + DURABILITY_3[queue.durability]
 
 
 def _add_batch_response(
@@ -233,7 +239,7 @@ def _add_batch_response(
 def _batch_response(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
     bodies = [result for result in results if isinstance(result, bytes)]
     if len(bodies) == len(results):
-        return added(map(id_of, bodies)) + DURABILITY_2[queue.is_durable]
+        return added(map(id_of, bodies)) + DURABILITY_2[queue.durability]
     if not bodies:
         _raise_if_gone(results)
     response = pb.AddBatchResponse()
@@ -248,7 +254,7 @@ def _batch_response(queue: Queue, messages: Sequence[NewMessage], results: Seque
             response.results.add(error=errors.to_pb(error))
         else:
             response.results.add(id=id_of(body).decode(), duplicate=isinstance(result, Duplicate))
-    return response.SerializeToString() + DURABILITY_2[queue.is_durable]
+    return response.SerializeToString() + DURABILITY_2[queue.durability]
 
 
 def _raise_if_gone(results: Sequence[AddResult]) -> None:

@@ -47,7 +47,7 @@ class MessageRpcs:
 
         def take() -> bytes:
             bodies = queue.pop_batch(most, self._bounds.message_bytes - _PAGE_OVERHEAD, now_ns())
-            return b"".join((*bodies, DURABILITY_2[queue.is_durable])) if bodies else b""
+            return b"".join((*bodies, DURABILITY_2[queue.durability])) if bodies else b""
 
         return after_commit(queue, self._long_poll.take(queue, wait, call, b"b", request.request_id, take))
 

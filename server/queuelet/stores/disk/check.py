@@ -13,9 +13,10 @@ from queuelet.errors import StoreFailed
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.database import get_meta, inspecting, one_line, value
 from queuelet.stores.disk.remedies import remedy_for
-from queuelet.stores.disk.rows import FAR
-from queuelet.stores.disk.schema import SEQ_BITS
-from queuelet.stores.disk.verified_rows import TABLES, Damage, read_messages, read_rows
+from queuelet.stores.disk.verified_rows import TABLES, read_messages, read_rows
+from queuelet.stores.durable.damage import Damage
+from queuelet.stores.durable.places import SEQ_BITS
+from queuelet.stores.durable.rows import FAR
 
 Progress = Callable[[str], None]
 """Called with a text for users that describes the present step."""

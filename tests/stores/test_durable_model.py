@@ -1,12 +1,14 @@
-"""A killed Disk store has the state of one moment since its last commit, after any sequence of calls.
+"""A killed durable store has the state of one moment since its last commit, after any sequence of calls.
 
 Only recent leases may be missing, and then their messages are in line again.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -17,9 +19,7 @@ from queuelet.stores.disk import DiskSettings
 from queuelet.stores.disk.check import check_store
 from support.counts import on_a_disk
 from support.disk_harness import DiskHarness
-
-SMALL = DiskSettings(reserve_bytes=0, group_bytes=20_000, log_bytes=40_000, window_bytes=30_000)
-"""Bounds that a few messages exceed."""
+from support.postgres_harness import PostgresHarness
 
 few = st.integers(1, 12)
 
@@ -53,12 +53,59 @@ class Kept(NamedTuple):
         )
 
 
-class DiskMachine(RuleBasedStateMachine):
-    """Compares a Disk store that is killed now and then with plain values."""
+class Harness(Protocol):
+    """A durable store with one queue, which can be killed."""
+
+    def open(self) -> Messages:
+        """Create the queue, and return its messages."""
+
+    def turn(self) -> None:
+        """Let the store work in the background for a moment."""
+
+    def commit(self) -> None:
+        """Wait for the commit of all changes."""
+
+    def restart(self) -> Messages:
+        """Close the store, open it again and return the stored messages."""
+
+    def reopen(self) -> Messages:
+        """Kill the store, open it again and return the stored messages."""
+
+    def check(self) -> None:
+        """Check that the stored rows are sound."""
+
+    def close(self) -> None:
+        """Close the store and remove what it has stored."""
+
+
+class SmallDisk(DiskHarness):
+    """A Disk store with small bounds."""
+
+    def __init__(self) -> None:
+        super().__init__(DiskSettings(reserve_bytes=0, group_bytes=20_000, log_bytes=40_000, window_bytes=30_000))
+
+    def check(self) -> None:
+        """Check the file."""
+        assert check_store(self.folder).problems == []
+
+
+class SmallPostgres(PostgresHarness):
+    """A PostgreSQL store with small bounds."""
+
+    limits: ClassVar[dict[str, Any]] = {"group_bytes": 20_000, "window_bytes": 30_000, "cache_bytes": 20_000}
+
+    def check(self) -> None:
+        """Do nothing, because rows were verified when they were read."""
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Compares a durable store that is killed now and then with plain values."""
+
+    make: Callable[[], Harness]
 
     def __init__(self) -> None:
         super().__init__()
-        self.harness = DiskHarness(SMALL)
+        self.harness = type(self).make()
         self.messages: Messages = self.harness.open()
         self.harness.commit()
         self.now = Kept({}, [], {}, {}, 0)
@@ -158,7 +205,7 @@ class DiskMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.harness.commit()
-        assert check_store(self.harness.folder).problems == []
+        self.harness.check()
         self.harness.close()
 
     def may_have_become(self, kept: Kept, before: Kept) -> bool:
@@ -181,5 +228,7 @@ class DiskMachine(RuleBasedStateMachine):
         self.since_commit.append(kept)
 
 
-def test_a_killed_store_is_as_it_was_at_one_moment_since_its_last_commit() -> None:
-    run_state_machine_as_test(DiskMachine, settings=on_a_disk())
+@pytest.mark.parametrize("make", [SmallDisk, SmallPostgres], ids=["disk", "postgres"])
+def test_a_killed_store_is_as_it_was_at_one_moment_since_its_last_commit(make: Callable[[], Harness]) -> None:
+    machine = type("Machine", (StoreMachine,), {"make": staticmethod(make)})
+    run_state_machine_as_test(machine, settings=on_a_disk())

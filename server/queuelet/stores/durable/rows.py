@@ -14,8 +14,8 @@ from queuelet.bounds import UNBOUNDED
 from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.definition import DeathReason, DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
 from queuelet.limits import END_OF_TIME
-from queuelet.stores.disk import checksums
-from queuelet.stores.disk.schema import MAX_NUMBER, SEQ_BITS
+from queuelet.stores.durable import checksums
+from queuelet.stores.durable.places import MAX_NUMBER, SEQ_BITS
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 
@@ -69,8 +69,8 @@ class QueueRecord:
         )
 
     @classmethod
-    def of_row(cls, row: Sequence[Any]) -> QueueRecord:
-        """Return the record of a row of `queues` without its checksum.
+    def of_row(cls, row: Sequence[Any], store: StoreKind) -> QueueRecord:
+        """Return the record of a row of `queues` of a store, without its checksum.
 
         Raises:
             KeyError, TypeError, ValueError: the row has an invalid value; the error says which.
@@ -84,7 +84,7 @@ class QueueRecord:
             queue_id=queue_id,
             created=checked_int(created, 0, FAR, "created"),
             revision=checked_int(revision, 1, FAR - 1, "revision"),
-            definition=definition_of_json(definition),
+            definition=definition_of_json(definition, store),
             id_prefix=id_prefix,
         )
 
@@ -136,7 +136,7 @@ def _owner_of_json(name: str, uid: str, namespace_uid: str = "") -> Owner:
     return Owner(name=name, uid=uid, namespace_uid=namespace_uid)
 
 
-def definition_of_json(text: str) -> QueueDefinition:
+def definition_of_json(text: str, store: StoreKind) -> QueueDefinition:
     """Return the definition from the JSON of `definition_to_json`.
 
     Raises:
@@ -147,7 +147,7 @@ def definition_of_json(text: str) -> QueueDefinition:
     owner = fields.get("owner")
     ttl = fields.get("message_ttl_seconds")
     return QueueDefinition(
-        store=StoreKind.DISK,
+        store=store,
         name=_checked(fields["name"], str, "name"),
         limit=checked_int(fields["limit"], UNBOUNDED, FAR, "limit"),
         tags=tuple(

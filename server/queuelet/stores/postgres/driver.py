@@ -1,0 +1,151 @@
+"""The only module that knows the driver, asyncpg."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, cast
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from queuelet.stores.postgres.address import Address
+
+Row = Sequence[Any]
+"""A row of a result."""
+
+_SETTINGS = {
+    "application_name": "queuelet",
+    # A commit is durable, and replicated if the database has synchronous standbys, when it returns.
+    "synchronous_commit": "on",
+    # Statements are short, so compiling them takes longer than running them.
+    "jit": "off",
+    # A connection whose client has vanished must not hold locks for long.
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+
+
+_READ_WRITE = SessionAttribute.read_write
+
+
+class DatabaseError(Exception):
+    """The database refused a statement, or the connection to it has failed."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        """Make an error.
+
+        Args:
+            message: a text without secrets.
+            code: the SQLSTATE of an error of the database; empty if the connection has failed.
+        """
+        super().__init__(message)
+        self.code = code
+
+
+class Connection:
+    """A connection. Each call waits for the one before it."""
+
+    def __init__(self, connection: asyncpg.Connection[Any], address: Address) -> None:
+        self._connection = connection
+        self._address = address
+        self._lock = asyncio.Lock()
+        self.warning = ""
+        """The last warning of the database; empty if there was none since this was cleared."""
+        connection.add_log_listener(self._note_warning)
+
+    async def fetch(self, statement: str, *arguments: object, seconds: float | None = None) -> list[Row]:
+        """Run a statement and return its rows.
+
+        Raises:
+            DatabaseError: it was refused or took longer than `seconds`, or the connection has failed.
+        """
+        async with self._lock:
+            with _translated(self._address):
+                return cast("list[Row]", await self._connection.fetch(statement, *arguments, timeout=seconds))
+
+    async def run(self, script: str, *, seconds: float | None = None) -> None:
+        """Run one or more statements without arguments, in one transaction if there are several. Raises as `fetch`."""
+        async with self._lock:
+            with _translated(self._address):
+                await self._connection.execute(script, timeout=seconds)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Begin a transaction, commit it at the end, and roll it back if there is an error. Raises as `fetch`."""
+        async with self._lock:
+            with _translated(self._address):
+                async with self._connection.transaction():
+                    yield Transaction(self._connection)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._connection.is_closed()
+
+    def terminate(self) -> None:
+        """Close the connection at once. Running calls raise `DatabaseError`."""
+        self._connection.terminate()
+
+    async def close(self, seconds: float) -> None:
+        """Close the connection in order, or terminate it if that takes longer than `seconds`."""
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            await self._connection.close(timeout=seconds)
+
+    def _note_warning(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
+        if getattr(message, "severity_en", None) == "WARNING" or getattr(message, "severity", None) == "WARNING":
+            self.warning = self._address.without_secrets(str(message))
+
+
+class Transaction:
+    """The statements of a transaction."""
+
+    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+        self._connection = connection
+
+    async def fetch(self, statement: str, *arguments: object) -> list[Row]:
+        """Run a statement and return its rows."""
+        return cast("list[Row]", await self._connection.fetch(statement, *arguments))
+
+    async def run(self, script: str) -> None:
+        """Run one or more statements without arguments."""
+        await self._connection.execute(script)
+
+
+async def connect(address: Address, *, schema: str, seconds: float) -> Connection:
+    """Connect to the primary: the one of several hosts that accepts writes.
+
+    Args:
+        address: where the database is.
+        schema: the schema whose tables statements use.
+        seconds: how long to try.
+
+    Raises:
+        DatabaseError: the database cannot be reached, or refuses the connection.
+    """
+    with _translated(address):
+        connection = await asyncpg.connect(
+            address.url,
+            timeout=seconds,
+            server_settings={**_SETTINGS, "search_path": schema},
+            target_session_attrs=_READ_WRITE,
+        )
+    return Connection(connection, address)
+
+
+@contextmanager
+def _translated(address: Address) -> Iterator[None]:
+    """Raise `DatabaseError` for each error of the driver."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise DatabaseError(address.without_secrets(str(error)), getattr(error, "sqlstate", None) or "") from None
+    except TimeoutError:
+        raise DatabaseError(f"{address.shown} does not respond") from None
+    except OSError as error:
+        raise DatabaseError(f"{address.shown}: {error.strerror or error}") from None
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise DatabaseError(f"{address.shown}: {address.without_secrets(str(error))}") from None

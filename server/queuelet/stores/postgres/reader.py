@@ -1,0 +1,294 @@
+"""Reads committed rows without blocking the event loop: a call that needs one that is not in memory is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any, Generic, NoReturn, TypeVar
+
+from queuelet.core.storage import NotLoaded
+from queuelet.errors import StoreFailed
+from queuelet.stores.durable import checksums
+from queuelet.stores.durable.damage import Damage
+from queuelet.stores.durable.places import SEQ_BITS, end_place, first_place
+from queuelet.stores.postgres.cache import Found, RowCache
+from queuelet.stores.postgres.driver import Connection, Row
+
+T = TypeVar("T")
+
+_WRONG_CHECKSUM = "its checksum is wrong"
+
+_SECONDS = 10.0
+"""How long one read may take."""
+
+_MAX_TOGETHER = 1_000
+"""How many rows are read together at most, apart from those that one call needs."""
+
+_RUN = """
+    SELECT place, own_id, checksum, body FROM messages WHERE place = ANY (ARRAY(
+        SELECT place FROM (
+            SELECT place, sum(octet_length(body)) OVER (ORDER BY place {order}) - octet_length(body) AS before
+            FROM messages WHERE place >= $1 AND place < $2 ORDER BY place {order} LIMIT $3
+        ) AS few WHERE before < $4
+    )) ORDER BY place
+"""
+"""The first or last messages between two places, up to a number of bytes.
+
+An array, so that the database finds them by the index whatever it knows of the table.
+"""
+
+_FIRST, _LAST = _RUN.format(order="ASC"), _RUN.format(order="DESC")
+
+_ROWS = "SELECT place, own_id, checksum, body FROM messages WHERE place = ANY ($1::bigint[])"
+
+_IDS = f"""
+    SELECT place, own_id, checksum, body FROM messages
+    WHERE place >> {SEQ_BITS} = $1 AND own_id = ANY ($2::bytea[]) ORDER BY place
+"""  # noqa: S608  # only our own number
+
+_RESPONSE = "SELECT until, answer, checksum FROM answers WHERE number = $1 AND key = $2"
+
+
+class PostgresReader:
+    """A connection that reads, and what it has read. Each call sees all commits so far, or raises `NotLoaded`."""
+
+    reads_at_once = False
+
+    def __init__(
+        self,
+        connection: Connection,
+        cache: RowCache,
+        loop: AbstractEventLoop,
+        failed: Callable[[Exception], StoreFailed],
+    ) -> None:
+        """Make a reader. `failed` fails the store because of an error, and returns what to raise."""
+        self._connection = connection
+        self._cache = cache
+        self._loop = loop
+        self._failed = failed
+        self._closed = ""
+        """Why it reads nothing any more; empty until then."""
+        self._loading: dict[object, Future[None]] = {}
+        """The reads of runs and responses, by what they read, so that calls which need the same share one."""
+        self._all_loading: set[Future[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._rows: _Together[int] = _Together(self._read_rows)
+        self._ids: _Together[bytes] = _Together(self._read_ids)
+
+    def close(self, why: str) -> None:
+        """Read nothing any more. Calls that wait for a read get `StoreFailed`."""
+        self._closed = why
+        self._connection.terminate()
+        for loading in self._all_loading:
+            if not loading.done():
+                loading.set_exception(StoreFailed(why))
+        self._all_loading.clear()
+        self._loading.clear()
+        self._cache.clear()
+
+    def missing(self, place: int) -> StoreFailed:
+        """Return the error to raise if a message that was committed is not stored."""
+        return self._failed(StoreFailed(f"the message at place {place} is missing"))
+
+    def require(self, number: int, places: Sequence[int], own_ids: Sequence[bytes]) -> None:
+        """Raise `NotLoaded` if some messages are not in memory."""
+        unknown = [place for place in places if not self._cache.row(place)[0]]
+        if unknown:
+            self._load_together(self._rows, number, unknown)
+        ids = [own_id for own_id in own_ids if not self._is_known(number, own_id)]
+        if ids:
+            self._load_together(self._ids, number, ids)
+
+    def note_committed(
+        self, number: int, added: Sequence[int], removed: Sequence[int], own_ids: Iterable[bytes]
+    ) -> None:
+        """Note what a commit has changed, so that nothing is read that is no longer true."""
+        self._cache.note_committed(number, added, removed, own_ids)
+
+    def forget(self, number: int) -> None:
+        """Forget what was read under the number of a queue, because its rows will be deleted."""
+        self._cache.forget(number)
+
+    def body(self, place: int) -> bytes | Damage | None:
+        """Return the message at a place, or its damage; None if there is none."""
+        is_known, found = self._cache.row(place)
+        if not is_known:
+            self._load_together(self._rows, place >> SEQ_BITS, [place])
+        return found
+
+    def size(self, place: int) -> int | None:
+        """Return the size of the message at a place in bytes, None if there is none."""
+        found = self.body(place)
+        if found is None:
+            return None
+        return found.size if isinstance(found, Damage) else len(found)
+
+    def bodies(
+        self, place: int, end: int, count: int, max_bytes: int, *, descending: bool = False
+    ) -> list[tuple[int, bytes | Damage]]:
+        """Return the first messages from `place` to before `end`, or the last ones, the last one first."""
+        found = self._cache.run(place, end, count, max_bytes, descending=descending)
+        if found is None:
+            self._load(
+                ("run", place, end, descending),
+                partial(self._read_run, place, end, count, max_bytes, descending=descending),
+            )
+        return found or []
+
+    def place_of(self, number: int, own_id: bytes) -> int | None:
+        """Return the place of a queue's newest message with this producer-given ID, None if there is none."""
+        is_known, place = self._cache.place(number, own_id)
+        if not is_known:
+            self._load_together(self._ids, number, [own_id])
+        return place
+
+    def response(self, number: int, key: bytes) -> bytes | None:
+        """Return a saved response, None if there is none or it is damaged."""
+        is_known, response = self._cache.response(number, key)
+        if not is_known:
+            self._load(("response", number, key), partial(self._read_response, number, key))
+        return response
+
+    # Inside
+
+    def _is_known(self, number: int, own_id: bytes) -> bool:
+        """Return whether it is known which message has an ID, and the message itself."""
+        is_known, place = self._cache.place(number, own_id)
+        return is_known and (place is None or self._cache.row(place)[0])
+
+    def _load(self, what: object, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Raise `NotLoaded` for a read, which begins unless it is under way already."""
+        loading = self._loading.get(what)
+        if loading is None:
+            loading = self._loading[what] = self._begin(read)
+            loading.add_done_callback(lambda _: self._loading.pop(what, None))
+        raise NotLoaded(loading)
+
+    def _load_together(self, together: _Together[T], number: int, what: Sequence[T]) -> NoReturn:
+        """Raise `NotLoaded` for a read that is done together with those of other calls.
+
+        While one read of a kind is under way, the next one gathers, so that many calls take few round trips.
+        """
+        wanted = together.wanted.get(number)
+        if wanted is None or len(wanted.what) >= _MAX_TOGETHER:
+            wanted = _Wanted()
+            wanted.loading = self._begin(partial(together.read, number, wanted))
+            together.wanted[number] = wanted
+        wanted.what.update(dict.fromkeys(what))
+        raise NotLoaded(wanted.loading)
+
+    def _begin(self, read: Callable[[], Coroutine[Any, Any, None]]) -> Future[None]:
+        """Begin a read; return a future for its end."""
+        if self._closed:
+            raise StoreFailed(self._closed)
+        loading: Future[None] = self._loop.create_future()
+        loading.add_done_callback(_retrieve)
+        self._all_loading.add(loading)
+        loading.add_done_callback(self._all_loading.discard)
+        task = self._loop.create_task(self._run(loading, read))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return loading
+
+    async def _run(self, loading: Future[None], read: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await read()
+        except Exception as error:  # noqa: BLE001  # calls would wait for ever if a defect were only logged
+            if not self._closed:
+                failed = self._failed(error)
+                if not loading.done():
+                    loading.set_exception(failed)
+        else:
+            if not loading.done():
+                loading.set_result(None)
+
+    async def _read_rows(self, number: int, places: Sequence[int]) -> None:
+        changes = self._cache.begin(number)
+        try:
+            rows = await self._connection.fetch(_ROWS, places, seconds=_SECONDS)
+            found: dict[int, Found | None] = dict.fromkeys(places) | dict(map(_verified, rows))
+            self._cache.store_rows(changes, found.items())
+        finally:
+            self._cache.end(changes)
+
+    async def _read_ids(self, number: int, own_ids: Sequence[bytes]) -> None:
+        changes = self._cache.begin(number)
+        try:
+            rows = await self._connection.fetch(_IDS, number, own_ids, seconds=_SECONDS)
+            places: dict[bytes, int | None] = dict.fromkeys(own_ids) | {row[1]: row[0] for row in rows}
+            self._cache.store_rows(changes, map(_verified, rows))
+            self._cache.store_places(changes, places.items())
+        finally:
+            self._cache.end(changes)
+
+    async def _read_run(self, place: int, end: int, count: int, max_bytes: int, *, descending: bool) -> None:
+        number = (end - 1 if descending else place) >> SEQ_BITS
+        place, end = max(place, first_place(number)), min(end, end_place(number))
+        changes = self._cache.begin(number)
+        try:
+            rows = await self._connection.fetch(
+                _LAST if descending else _FIRST, place, end, count, max_bytes, seconds=_SECONDS
+            )
+            size = sum(len(row[3]) for row in rows)
+            if rows and (len(rows) >= count or size >= max_bytes):  # there may be more
+                place, end = (rows[0][0], end) if descending else (place, rows[-1][0] + 1)
+            self._cache.store_run(changes, place, end, list(map(_verified, rows)))
+        finally:
+            self._cache.end(changes)
+
+    async def _read_response(self, number: int, key: bytes) -> None:
+        changes = self._cache.begin(number)
+        try:
+            response = None
+            for until, answer, checksum in await self._connection.fetch(_RESPONSE, number, key, seconds=_SECONDS):
+                if checksums.of_row(number, key, until, answer) == checksum:
+                    response = answer
+            self._cache.store_response(changes, key, response)
+        finally:
+            self._cache.end(changes)
+
+
+class _Wanted(Generic[T]):
+    """What several calls want to be read together."""
+
+    __slots__ = ("loading", "what")
+
+    loading: Future[None]
+
+    def __init__(self) -> None:
+        self.what: dict[T, None] = {}
+
+
+class _Together(Generic[T]):
+    """The reads of one kind, of which one at a time is under way."""
+
+    __slots__ = ("_read", "_turn", "wanted")
+
+    def __init__(self, read: Callable[[int, Sequence[T]], Coroutine[Any, Any, None]]) -> None:
+        self._read = read
+        self._turn = asyncio.Lock()
+        self.wanted: dict[int, _Wanted[T]] = {}
+        """What the next read of each queue reads."""
+
+    async def read(self, number: int, wanted: _Wanted[T]) -> None:
+        """Read what has gathered until this is its turn."""
+        async with self._turn:
+            if self.wanted.get(number) is wanted:
+                del self.wanted[number]
+            await self._read(number, list(wanted.what))
+
+
+def _verified(row: Row) -> tuple[int, Found]:
+    """Return the place of a row of `messages`, and its body or its damage."""
+    place, own_id, checksum, body = row
+    if checksums.of_message(place, own_id, body) == checksum:
+        return place, body
+    return place, Damage(_WRONG_CHECKSUM, len(body))
+
+
+def _retrieve(loading: Future[None]) -> None:
+    """Retrieve the error of a read, because asyncio otherwise logs it if no call waits for it any more."""
+    if not loading.cancelled():
+        loading.exception()

@@ -1,0 +1,128 @@
+"""Servers whose queues are in PostgreSQL: without a database, beside another server, and frozen."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from queuelet.v1 import queue_pb2 as pb
+from support.commands import Cli
+from support.pages import fetch, samples
+from support.postgres_server import PostgresServer, own_schema, shared_postgres
+from support.rpc import Refused, Rpc, eventually
+from support.server_process import ServerProcess
+
+QUEUE = "orders"
+SECRET = "pa55w0rd"
+
+
+@pytest.fixture
+def flags() -> Iterator[tuple[str, ...]]:
+    """The flags of servers that share a schema; a killed one's lease ends soon."""
+    with own_schema() as usual:
+        yield (*usual, "--postgres-lease", "1")
+
+
+def new_queue(rpc: Rpc) -> None:
+    """Create the queue."""
+    rpc.call("NewQueue", pb.NewQueueRequest(store=pb.Queue.POSTGRES, limit=-1, name=QUEUE), pb.NewQueueResponse)
+
+
+def test_a_server_serves_other_stores_until_the_database_can_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "uri"
+    file.write_text(f"postgresql://me:{SECRET}@127.0.0.1:1/shop")
+    with ServerProcess("--postgres-file", str(file)) as server, closing(Rpc(server.address)) as rpc:
+        assert "127.0.0.1" in server.log("serving without the postgres store until it can be used")[0]["error"]
+        unnamed = pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=-1)  # a name might be that of a queue in the database
+        rpc.add(rpc.call("NewQueue", unnamed, pb.NewQueueResponse).queue.meta.id)
+        with pytest.raises(Refused) as refused:
+            new_queue(rpc)
+        assert refused.value.reason == "STORE_FAILED"
+        page = fetch(f"{server.metrics_url}/readyz")
+        assert "PostgreSQL cannot be used" in page.text
+        assert samples(f"{server.metrics_url}/metrics", "queuelet_postgres_open")[""] == 0
+        problem = next(each.problem for each in rpc.server_stats().stores if each.store == pb.Queue.POSTGRES)
+        with own_schema() as usual:
+            file.write_text(usual[1])
+            eventually(lambda: bool(server.log("postgres store opened")), "the store is open")
+            new_queue(rpc)
+            rpc.add(QUEUE)
+            assert samples(f"{server.metrics_url}/metrics", "queuelet_postgres_open")[""] == 1
+            shown = "\n".join(
+                [*map(str, server.log()), page.text, problem, fetch(f"{server.metrics_url}/metrics").text]
+            )
+            assert SECRET not in shown
+            assert server.stop() == 0
+            shared_postgres().drop("queuelet")
+
+
+def test_the_durability_of_stores_is_in_the_stats(flags: tuple[str, ...]) -> None:
+    with ServerProcess(*flags) as server, closing(Rpc(server.address)) as rpc:
+        stores = {each.store: each.durability for each in rpc.server_stats().stores}
+        assert stores == {pb.Queue.MEMORY: pb.DURABILITY_MEMORY, pb.Queue.POSTGRES: pb.DURABILITY_DISK}
+        assert b"Postgres (disk, epoch " in Cli(server.address)("stats", "--output", "table").out
+
+
+def test_a_second_server_takes_over_when_the_first_one_stops(flags: tuple[str, ...]) -> None:
+    with ServerProcess(*flags) as first, closing(Rpc(first.address)) as rpc:
+        new_queue(rpc)
+        rpc.add_batch(QUEUE, [b"a", b"b"])
+        with ServerProcess(*flags) as second, closing(Rpc(second.address)) as other:
+            assert "another server owns the queues" in str(
+                second.log("serving without the postgres store until it can be used")
+            )
+            with pytest.raises(Refused) as refused:
+                other.pop(QUEUE)
+            assert refused.value.reason == "STORE_FAILED"
+            assert first.stop() == 0
+            eventually(lambda: bool(second.log("postgres store opened")), "the second server has taken over")
+            assert other.pop(QUEUE).payload == b"a"
+
+
+def test_a_server_that_was_frozen_gives_no_lease_that_another_one_has_given(flags: tuple[str, ...]) -> None:
+    """It must not be able to, however it is woken: the message has a newer lease."""
+    with ServerProcess(*flags) as first, closing(Rpc(first.address)) as rpc:
+        new_queue(rpc)
+        rpc.add_batch(QUEUE, [b"a", b"b"])
+        (before,) = rpc.receive(QUEUE, 1, lease=600)
+        first.signal(signal.SIGSTOP)
+        try:
+            with ServerProcess(*flags) as second, closing(Rpc(second.address)) as other:
+                eventually(lambda: bool(second.log("postgres store opened")), "the second server has taken over")
+                deliveries = other.receive(QUEUE, 2, lease=600)
+                first.signal(signal.SIGCONT)
+                for call in (lambda: rpc.receive(QUEUE, 2), lambda: rpc.ack(QUEUE, before.token)):
+                    with pytest.raises(Refused) as refused:
+                        call()
+                    assert refused.value.reason in {"STORE_FAILED", "UNREACHABLE"}
+                assert all(each.token > before.token for each in deliveries)
+                assert {each.message.payload for each in deliveries} <= {b"a", b"b"}
+                assert set(other.ack(QUEUE, *(each.token for each in deliveries))) == {""}
+        finally:
+            first.signal(signal.SIGCONT)
+
+
+def test_calls_go_on_after_the_database_was_restarted(tmp_path: Path) -> None:
+    database = PostgresServer()
+    try:
+        with ServerProcess("--postgres", database.url) as server, closing(Rpc(server.address)) as rpc:
+            new_queue(rpc)
+            rpc.add_batch(QUEUE, [b"a", b"b"])
+            (leased,) = rpc.receive(QUEUE, 1, lease=600)
+            database.kill()
+            eventually(lambda: bool(server.log("postgres store failed")), "the failure is noticed")
+            with pytest.raises(Refused):
+                rpc.add(QUEUE)
+            database.start()
+            eventually(lambda: len(server.log("postgres store opened")) == 2, "the store is open again")
+            assert rpc.get_queue(QUEUE).messages.ready + rpc.get_queue(QUEUE).messages.leased == 2
+            rpc.add(QUEUE, b"c")
+            rest = [each.message.payload for each in rpc.receive(QUEUE, 9)]
+            assert rest in ([b"b", b"c"], [b"a", b"b", b"c"])  # the lease may not have been committed yet
+            assert rpc.ack(QUEUE, leased.token) in ([""], ["LEASE_LOST"], ["MESSAGE_NOT_FOUND"])
+    finally:
+        database.stop()

