@@ -20,7 +20,8 @@ def server() -> Iterator[ServerProcess]:
     with ServerProcess() as process:
         yield process
         assert process.stop() == 0
-        assert not [line for line in process.log() if "exception" in line], "the server logged no defect"
+        defects = [line for line in process.log() if "exception" in line]
+        assert defects == [], "the server logged no defect"
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,9 @@ log = structlog.get_logger()
 PAGES = frozenset({"/", "/api", "/api/"})
 """What a link in a chat or on another site may open. These are the same for everyone."""
 
+CLIENT_GONE = 499
+"""The status of a response whose client has disconnected; for logs only, because nobody receives it."""
+
 IDLE_SECONDS = 75.0
 """How long a connection may be idle between two requests."""
 
@@ -127,9 +130,11 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         if error.status < 400:  # noqa: PLR2004  # a redirect is no error
             raise
         return refused(plain(error.status, error.text or error.reason))
-    except (ConnectionError, asyncio.CancelledError):
+    except asyncio.CancelledError:
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            return web.Response(status=CLIENT_GONE)  # nobody reads it, but aiohttp would log the error as a defect
         log.exception("request failed", method=request.method, path=request.path)
         return refused(plain(500, "internal error of the server; see its log"))
 

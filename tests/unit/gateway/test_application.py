@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout
+from aiohttp import ClientPayloadError, ClientSession, ClientTimeout, web
 
 from queuelet.bounds import Bounds
 from queuelet.gateway.application import GatewayPort
@@ -48,12 +48,15 @@ class FakeCaller:
 
 
 @asynccontextmanager
-async def serving(caller: FakeCaller, seconds: float = 60.0, **bounds: float) -> AsyncIterator[str]:
-    """Serve on a free port; yield its base URL."""
+async def serving(
+    caller: FakeCaller, seconds: float = 60.0, more: Iterable[web.AbstractRouteDef] = (), **bounds: float
+) -> AsyncIterator[str]:
+    """Serve on a free port, maybe with more routes; yield its base URL."""
     port = GatewayPort(
         caller=caller,
         connections=HttpConnections(seconds, 100),
         bounds=Bounds(**bounds),  # type: ignore[arg-type]  # any of its fields
+        more=more,
     )
     number = await port.listen("127.0.0.1", 0)
     try:
@@ -240,3 +243,21 @@ async def test_a_long_poll_is_not_a_connection_that_stands_still() -> None:
 
     async with serving(FakeCaller(on_unary=late), seconds=0.2) as url:
         assert (await ask(f"{url}/v1/queues/q/messages:pop", "POST"))[0] == 200
+
+
+async def test_a_client_that_leaves_while_a_response_is_written_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    """Between the end of a connection and the cancellation of its handler, a write fails."""
+
+    async def leave(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        assert request.transport
+        request.transport.close()  # as if the client had closed it
+        await response.write(b"more")
+        return response
+
+    async with serving(FakeCaller(), more=[web.get("/leave", leave)]) as url, ClientSession() as session:
+        with pytest.raises(ClientPayloadError):
+            async with session.get(f"{url}/leave") as response:
+                await response.read()
+    assert not [record for record in caplog.records if record.name == "aiohttp.server"]
