@@ -22,6 +22,7 @@ from queuelet.stores.postgres.durability import SETTINGS, Durability
 from queuelet.stores.postgres.loading import DatabaseDamaged, load_to_serve
 from queuelet.stores.postgres.migrations import prepare
 from queuelet.stores.postgres.owner import Owner
+from queuelet.stores.postgres.primary import connect_to_primary
 from queuelet.stores.postgres.schema import FENCED, SHARD, VACUUMED
 from queuelet.stores.postgres.settings import PostgresSettings
 from queuelet.stores.postgres.writing import COMMIT, arguments_of
@@ -39,6 +40,9 @@ _SLICE_ROWS = 1_000
 
 _VACUUM_EVERY = 2.0
 """Seconds between two runs of VACUUM while many rows are removed."""
+
+_VACUUM_SECONDS = 3_600.0
+"""How long one may take: far longer than any other statement, because it goes through a whole table."""
 
 _MANY_REMOVED = 2_000
 """After how many removed messages VACUUM is worth it."""
@@ -129,15 +133,18 @@ class PostgresBackend:
         settings = self._settings
         address = settings.read_address()
         try:
-            writer = self._writer = await connect(address, schema=settings.schema, seconds=settings.connect_seconds)
-            durability = Durability(**dict(zip(_NAMES, (await writer.fetch(SETTINGS))[0], strict=True)))
+            seconds = settings.connect_seconds
+            writer = self._writer = await connect_to_primary(address, schema=settings.schema, seconds=seconds)
+            found = (await writer.fetch(SETTINGS, seconds=seconds))[0]
+            durability = Durability(**dict(zip(_NAMES, found, strict=True)))
             durability.check()
             await prepare(writer, settings.schema)
             owned = await self.owner.take_over(writer, durability)
             # It renews the lease, because loading may take longer than that.
             self._heart = self._loop.create_task(self._beat())
             loaded = await load_to_serve(writer, owned, self.owner.holder)
-            self.reader = await connect(address, schema=settings.schema, seconds=settings.connect_seconds)
+            # Not to another host, which may be a primary too, and lack what was committed.
+            self.reader = await connect(writer.address, schema=settings.schema, seconds=seconds)
         except DatabaseError as error:
             self._abandon()
             raise StoreFailed(f"PostgreSQL cannot be used: {error}") from error
@@ -256,11 +263,11 @@ class PostgresBackend:
         settings = self._settings
         with suppress(DatabaseError, StoreFailed):  # the next one may succeed, and commits fail if the database does
             if self._cleaner is None or self._cleaner.is_closed:
-                self._cleaner = await connect(
+                self._cleaner = await connect_to_primary(
                     settings.read_address(), schema=settings.schema, seconds=settings.connect_seconds
                 )
             for table in VACUUMED:
-                await self._cleaner.run(f"VACUUM (TRUNCATE false) {table}")
+                await self._cleaner.run(f"VACUUM (TRUNCATE false) {table}", seconds=_VACUUM_SECONDS)
             self.dead_rows, self.table_bytes = (await self._cleaner.fetch(_TABLE))[0]
 
     def _vacuumed(self, task: asyncio.Task[None]) -> None:

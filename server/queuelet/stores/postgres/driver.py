@@ -29,6 +29,9 @@ _SETTINGS = {
 }
 
 
+_STATEMENT_SECONDS = 60.0
+"""How long a statement may take by default. A database whose machine is gone does not end a connection."""
+
 _READ_WRITE = SessionAttribute.read_write
 
 
@@ -51,7 +54,8 @@ class Connection:
 
     def __init__(self, connection: asyncpg.Connection[Any], address: Address) -> None:
         self._connection = connection
-        self._address = address
+        self.address = address
+        """Where it is connected to."""
         self._lock = asyncio.Lock()
         self.warning = ""
         """The last warning of the database; empty if there was none since this was cleared."""
@@ -61,23 +65,24 @@ class Connection:
         """Run a statement and return its rows.
 
         Raises:
-            DatabaseError: it was refused or took longer than `seconds`, or the connection has failed.
+            DatabaseError: it was refused or took longer than `seconds`, a minute by default, or the connection has
+                failed.
         """
         async with self._lock:
-            with _translated(self._address):
+            with _translated(self.address):
                 return cast("list[Row]", await self._connection.fetch(statement, *arguments, timeout=seconds))
 
     async def run(self, script: str, *, seconds: float | None = None) -> None:
         """Run one or more statements without arguments, in one transaction if there are several. Raises as `fetch`."""
         async with self._lock:
-            with _translated(self._address):
+            with _translated(self.address):
                 await self._connection.execute(script, timeout=seconds)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Begin a transaction, commit it at the end, and roll it back if there is an error. Raises as `fetch`."""
         async with self._lock:
-            with _translated(self._address):
+            with _translated(self.address):
                 async with self._connection.transaction():
                     yield Transaction(self._connection)
 
@@ -97,7 +102,7 @@ class Connection:
 
     def _note_warning(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
         if getattr(message, "severity_en", None) == "WARNING" or getattr(message, "severity", None) == "WARNING":
-            self.warning = self._address.without_secrets(str(message))
+            self.warning = self.address.without_secrets(str(message))
 
 
 class Transaction:
@@ -116,7 +121,7 @@ class Transaction:
 
 
 async def connect(address: Address, *, schema: str, seconds: float) -> Connection:
-    """Connect to the primary: the one of several hosts that accepts writes.
+    """Connect to a database that accepts writes.
 
     Args:
         address: where the database is.
@@ -130,6 +135,7 @@ async def connect(address: Address, *, schema: str, seconds: float) -> Connectio
         connection = await asyncpg.connect(
             address.url,
             timeout=seconds,
+            command_timeout=_STATEMENT_SECONDS,
             server_settings={**_SETTINGS, "search_path": schema},
             target_session_attrs=_READ_WRITE,
         )
@@ -141,6 +147,8 @@ def _translated(address: Address) -> Iterator[None]:
     """Raise `DatabaseError` for each error of the driver."""
     try:
         yield
+    except asyncpg.TargetServerAttributeNotMatched:
+        raise DatabaseError(f"{address.shown} is a standby, which accepts no writes") from None
     except asyncpg.PostgresError as error:
         raise DatabaseError(address.without_secrets(str(error)), getattr(error, "sqlstate", None) or "") from None
     except TimeoutError:
