@@ -19,6 +19,9 @@ from tools.control_plane.guard import Guard
 NOBODY = 65534
 """The user that runs the database if root calls, because PostgreSQL refuses to run as root."""
 
+_CLIENTS = frozenset({"psql", "pg_isready"})
+"""Programs that only connect, so that they may run as any user."""
+
 _STOP_WITHIN = 20.0
 """Seconds."""
 
@@ -121,8 +124,10 @@ class Postgres:
     def run(self, program: str, *arguments: str) -> str:
         """Run a program of PostgreSQL, and return its output. Raises `PostgresError` if it fails."""
         command = [str(self._programs / program), *arguments]
+        # Another user needs a fork, which fails now and then while gRPC is in use.
+        user = {} if program in _CLIENTS else _user()
         done: subprocess.CompletedProcess[str] = subprocess.run(
-            command, capture_output=True, text=True, check=False, **_user()
+            command, capture_output=True, text=True, check=False, **user
         )
         if done.returncode:
             raise PostgresError(f"{program} failed: {done.stderr.strip()}")
