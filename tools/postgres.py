@@ -1,4 +1,7 @@
-"""A PostgreSQL on this machine, in a folder of its own: its own programs, or those of a package from PyPI."""
+"""A PostgreSQL on this machine, in a folder of its own: its own programs, or those of a package from PyPI.
+
+If its owner is killed, its guard stops it and removes its folder.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,13 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from tools.control_plane.guard import Guard
+
 NOBODY = 65534
 """The user that runs the database if root calls, because PostgreSQL refuses to run as root."""
+
+_CLIENTS = frozenset({"psql", "pg_isready"})
+"""Programs that only connect, so that they may run as any user."""
 
 _STOP_WITHIN = 20.0
 """Seconds."""
@@ -49,8 +57,13 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
             os.chown(root, NOBODY, NOBODY)
+        self._guard = Guard(root)
         options = ("--auth=trust", "--username=postgres", "--no-sync", "--locale=C", "--encoding=UTF8")
-        self.run("initdb", f"--pgdata={self.folder}", *options)
+        try:
+            self.run("initdb", f"--pgdata={self.folder}", *options)
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def folder(self) -> Path:
@@ -79,16 +92,18 @@ class Postgres:
             time.sleep(0.05)
 
     def launch(self, folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
-        """Start a PostgreSQL with these settings on a data folder."""
+        """Start a PostgreSQL with these settings on a data folder in `root`."""
         options = {**self.settings, "port": str(port), "unix_socket_directories": str(self.root)}
         with log.open("ab") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [self._programs / "postgres", "-D", folder, *(f"--{name}={value}" for name, value in options.items())],
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # so that ^C does not reach it
                 **_user(),
             )
+        self._guard.watch(process.pid)
+        return process
 
     def kill(self) -> None:
         """Kill all its processes at once, as a crash of its machine would."""
@@ -104,12 +119,15 @@ class Postgres:
             self._process = None
         if not keep:
             shutil.rmtree(self.root, ignore_errors=True)
+            self._guard.dismiss()
 
     def run(self, program: str, *arguments: str) -> str:
         """Run a program of PostgreSQL, and return its output. Raises `PostgresError` if it fails."""
         command = [str(self._programs / program), *arguments]
+        # Another user needs a fork, which fails now and then while gRPC is in use.
+        user = {} if program in _CLIENTS else _user()
         done: subprocess.CompletedProcess[str] = subprocess.run(
-            command, capture_output=True, text=True, check=False, **_user()
+            command, capture_output=True, text=True, check=False, **user
         )
         if done.returncode:
             raise PostgresError(f"{program} failed: {done.stderr.strip()}")

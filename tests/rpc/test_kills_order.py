@@ -1,4 +1,4 @@
-"""A server on disk and the exclusive consumer of a queue are killed together, again and again, under load.
+"""A server with a durable store and the exclusive consumer of a queue are killed together, again and again, under load.
 
 The first deliveries of all messages are in the order of their addition, whichever consumer holds the queue. No added
 message is lost, no acknowledged one is redelivered, and tokens grow.
@@ -22,12 +22,13 @@ import pytest
 from queuelet.v1 import queue_pb2 as pb
 from support import forked
 from support.counts import soaked
+from support.durable_server import KINDS, DurableServer, durable_server
 from support.patience import patient
 from support.ports import lasting_port
 from support.rpc import Refused, Rpc, eventually
 
 QUEUE = "orders"
-KILLS = int(os.environ.get("QUEUELET_KILLS", "0")) or soaked(10, 10_000)
+KILLS = int(os.environ.get("QUEUELET_KILLS", "0")) or soaked(8, 10_000)
 LANES = soaked(1, 10)
 """Runs side by side: a process that was killed, or sleeps, needs no CPU."""
 
@@ -151,11 +152,14 @@ class Producer:
             time.sleep(0.01)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.timeout(soaked(300, 20_000))
-def test_messages_come_in_order_when_the_server_and_its_exclusive_consumer_are_killed_together(tmp_path: Path) -> None:
+def test_messages_come_in_order_when_the_server_and_its_exclusive_consumer_are_killed_together(
+    tmp_path: Path, kind: str
+) -> None:
     began = time.monotonic()
     with ThreadPoolExecutor(LANES) as lanes:
-        ledgers = list(lanes.map(killed_again_and_again, range(LANES), [tmp_path] * LANES))
+        ledgers = list(lanes.map(killed_again_and_again, range(LANES), [tmp_path] * LANES, [kind] * LANES))
     sys.stdout.write(
         f"\n{KILLS:,} kills in {time.monotonic() - began:.0f} s: {sum(each.added for each in ledgers):,} messages, "
         f"{sum(each.deliveries for each in ledgers):,} deliveries, "
@@ -163,14 +167,20 @@ def test_messages_come_in_order_when_the_server_and_its_exclusive_consumer_are_k
     )
 
 
-def killed_again_and_again(lane: int, folder: Path) -> Ledger:
+def killed_again_and_again(lane: int, folder: Path, kind: str) -> Ledger:
+    """Kill a server with a durable store of a kind, and its holder, again and again; check the records."""
+    with durable_server(kind, folder / str(lane)) as durable:
+        return killed_together(lane, folder, durable)
+
+
+def killed_together(lane: int, folder: Path, durable: DurableServer) -> Ledger:
     """Kill a server and its holder again and again, and check the records."""
     chance, ledger, log = random.Random(lane), Ledger(), folder / f"log-{lane}"
     address = f"127.0.0.1:{lasting_port()}"
-    flags = ("--listen", address, "--metrics", "127.0.0.1:0", "--data-dir", str(folder / f"data-{lane}"))
+    flags = ("--listen", address, "--metrics", "127.0.0.1:0", *durable.flags)
     server = forked.server(flags, log)
     with closing(Rpc(address)) as rpc:
-        new = pb.NewQueueRequest(store=pb.Queue.DISK, limit=-1, name=QUEUE, delivery={"max_deliveries": 1_000})
+        new = pb.NewQueueRequest(store=durable.store, limit=-1, name=QUEUE, delivery={"max_deliveries": 1_000})
         eventually(lambda: made(rpc, new), "the server serves")
     producer = Producer(address, ledger)
     holder = Holder(address, chance.getrandbits(32), ledger)
