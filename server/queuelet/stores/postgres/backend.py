@@ -196,7 +196,21 @@ class PostgresBackend:
             raise StoreFailed(f"the database does not confirm a commit: {writer.warning}")
         owner.renewed(sent)
         if self.durability and self.durability.standbys != rows[0][0]:
-            self.durability = replace(self.durability, standbys=rows[0][0])
+            await self._note_standbys(self.durability, rows[0][0])
+
+    async def _note_standbys(self, before: Durability, standbys: str) -> None:
+        """Note for which standbys commits wait from now on.
+
+        Raises:
+            StoreFailed: commits wait for none any more, and responses to the last one would say that it is replicated.
+        """
+        now = self.durability = replace(before, standbys=standbys)
+        if before.is_replicated and not now.is_replicated:
+            raise StoreFailed("the database does not replicate commits any more, because synchronous_standby_names: ''")
+        if now.is_replicated and not before.is_replicated:
+            # This commit waits for a standby, and so for all that were before it.
+            owner = self.owner
+            await self._open_writer.fetch(_REPLICATED, SHARD, owner.epoch, owner.holder, seconds=owner.lease)
 
     async def _beat(self) -> None:
         """Renew the lease while there are no commits."""
@@ -334,6 +348,8 @@ FENCE = """
 _TABLE = """
     SELECT n_dead_tup, pg_total_relation_size(relid) FROM pg_stat_user_tables WHERE relid = 'messages'::regclass
 """
+
+_REPLICATED = "UPDATE owners SET is_replicated = true WHERE shard = $1 AND epoch = $2 AND holder = $3"
 
 _RELEASE = "UPDATE owners SET expires = '-infinity' WHERE shard = $1 AND epoch = $2 AND holder = $3"
 
