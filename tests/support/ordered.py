@@ -16,6 +16,8 @@ from support import forked
 from support.rpc import Refused, Rpc
 
 QUEUE = "ordered"
+BATCH = 20
+"""How many numbers are added together."""
 
 
 class Ledger:
@@ -118,7 +120,7 @@ class Producer:
         settled = ""
         while not self._is_ending:
             first = self._ledger.added
-            messages = [pb.NewMessage(payload=b"%d" % number) for number in range(first, first + 20)]
+            messages = [pb.NewMessage(payload=b"%d" % number) for number in range(first, first + BATCH)]
             request = pb.AddBatchRequest(
                 queue_id=QUEUE, messages=messages, request_id=str(uuid4()), settled_request_id=settled
             )

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -229,10 +229,14 @@ class Quorum:
         shutil.rmtree(self.root, ignore_errors=True)
         self._guard.dismiss()
 
-    def url(self, user: str = "postgres", ports: list[int] | None = None) -> str:
-        """Return the connection string with all hosts, or with relays on these ports in their order."""
-        hosts = ",".join(f"127.0.0.1:{port}" for port in ports or [node.port for node in self.nodes])
-        return f"postgresql://{user}@{hosts}/postgres?target_session_attrs=read-write"
+    def url(self, user: str = "postgres", hosts: Sequence[str] = ()) -> str:
+        """Return the connection string with all hosts, or with others that lead to them."""
+        of_nodes = [f"127.0.0.1:{node.port}" for node in self.nodes]
+        return f"postgresql://{user}@{','.join(hosts or of_nodes)}/postgres?target_session_attrs=read-write"
+
+    def drop(self, schema: str) -> None:
+        """Drop a schema with its tables."""
+        self.primary.sql(f"SET client_min_messages = warning; DROP SCHEMA IF EXISTS {schema} CASCADE")
 
     @property
     def members(self) -> list[dict[str, Any]]:
@@ -274,7 +278,7 @@ class Quorum:
 
     def until_healthy(self) -> None:
         """Wait until all nodes are well."""
-        self.until(lambda: self.is_healthy, "all nodes are well", 120)
+        self.until(lambda: self.is_healthy, "all nodes are well")
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
         """Wait for a condition of the nodes. Raises AssertionError with the ends of their logs."""
@@ -288,6 +292,19 @@ class Quorum:
     def configure(self, **settings: object) -> None:
         """Change settings of Patroni. It applies them within a second or two."""
         self.primary.request("/config", settings)
+
+    @contextmanager
+    def no_replication(self) -> Iterator[None]:
+        """Freeze the processes of the standbys that receive commits, so that commits wait."""
+        receivers = [int(node.sql("SELECT pid FROM pg_stat_wal_receiver")) for node in self.standbys]
+        for receiver in receivers:
+            os.kill(receiver, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for receiver in receivers:
+                with suppress(ProcessLookupError):
+                    os.kill(receiver, signal.SIGCONT)
 
     @contextmanager
     def restored(self) -> Iterator[Quorum]:

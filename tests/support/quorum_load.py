@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from queuelet.v1 import queue_pb2 as pb
 from support.crowd import Crowd, check
 from support.durable_server import DurableServer
-from support.ordered import QUEUE, Holder, Ledger, Producer
+from support.ordered import BATCH, QUEUE, Holder, Ledger, Producer
 from support.patience import patient
 from support.postgres_quorum import Quorum
 from support.postgres_server import new_schema
@@ -47,7 +47,7 @@ class Load:
         """Wait until messages are added again after a fault that has just begun; note how long it took."""
         began, before = time.monotonic(), self.added
         # The first batch may have been committed before the fault.
-        eventually(lambda: self.added >= before + 40, "messages are added again", within)
+        eventually(lambda: self.added >= before + 2 * BATCH, "messages are added again", within)
         self.gaps.append(time.monotonic() - began)
         self.check_order()
 
@@ -122,4 +122,4 @@ def load(
         there.end()
         with quorum.restored():
             pass
-        quorum.primary.sql(f"SET client_min_messages = warning; DROP SCHEMA {schema} CASCADE")
+        quorum.drop(schema)
