@@ -13,8 +13,9 @@ from queuelet.v1 import queue_pb2 as pb
 from support.commands import Cli
 from support.pages import fetch, samples
 from support.postgres_server import PostgresServer, own_schema, shared_postgres
-from support.rpc import Refused, Rpc, eventually
+from support.rpc import Refused, Rpc, add_request, eventually
 from support.server_process import ServerProcess
+from support.small_database import SmallDatabase, why_not
 
 QUEUE = "orders"
 SECRET = "pa55w0rd"
@@ -43,7 +44,7 @@ def test_a_server_serves_other_stores_until_the_database_can_be_used(tmp_path: P
             new_queue(rpc)
         assert refused.value.reason == "STORE_FAILED"
         page = fetch(f"{server.metrics_url}/readyz")
-        assert "PostgreSQL cannot be used" in page.text
+        assert "PostgreSQL at 127.0.0.1:1/shop cannot be reached" in page.text
         assert samples(f"{server.metrics_url}/metrics", "queuelet_postgres_open")[""] == 0
         problem = next(each.problem for each in rpc.server_stats().stores if each.store == pb.Queue.POSTGRES)
         with own_schema() as usual:
@@ -124,5 +125,41 @@ def test_calls_go_on_after_the_database_was_restarted(tmp_path: Path) -> None:
             rest = [each.message.payload for each in rpc.receive(QUEUE, 9)]
             assert rest in ([b"b", b"c"], [b"a", b"b", b"c"])  # the lease may not have been committed yet
             assert rpc.ack(QUEUE, leased.token) in ([""], ["LEASE_LOST"], ["MESSAGE_NOT_FOUND"])
+    finally:
+        database.stop()
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_a_full_disk_of_the_database_refuses_messages_until_it_has_space() -> None:
+    """A call that meets it first waits for the space; a message can neither be added nor removed meanwhile."""
+    database = SmallDatabase(megabytes=24)
+    try:
+        with ServerProcess("--postgres", database.url) as server, closing(Rpc(server.address)) as rpc:
+
+            def is_full() -> float:
+                return samples(f"{server.metrics_url}/metrics", "queuelet_postgres_full")[""]
+
+            new_queue(rpc)
+            added: list[str] = []
+            while True:
+                adding = rpc.start("Add", add_request(QUEUE, bytes(1_000_000)))
+                eventually(lambda adding=adding: adding.done() or bool(is_full()), "it is added, or the disk is full")  # type: ignore[misc]  # mypy infers no type for it
+                if not adding.done():
+                    break
+                added.append(pb.AddResponse.FromString(adding.result()).message.meta.id)
+                assert len(added) < 24
+            with pytest.raises(Refused) as refused:
+                rpc.add(QUEUE)
+            assert refused.value.reason == "STORE_FULL"
+            assert [each.meta.id for each in rpc.browse_all(QUEUE)][: len(added)] == added
+            assert "disk of PostgreSQL is full" in fetch(f"{server.metrics_url}/readyz").text
+            (store,) = (each for each in rpc.server_stats().stores if each.store == pb.Queue.POSTGRES)
+            assert store.reason == "STORE_FULL"
+            database.enlarge(200)
+            added.append(pb.AddResponse.FromString(adding.result()).message.meta.id)
+            eventually(lambda: not is_full(), "it has space again")
+            added.append(rpc.add(QUEUE).meta.id)
+            assert [each.meta.id for each in rpc.pop_all(QUEUE)] == added
+            assert server.stop() == 0
     finally:
         database.stop()

@@ -140,7 +140,7 @@ class PostgresBackend:
             self.reader = await connect(address, schema=settings.schema, seconds=settings.connect_seconds)
         except DatabaseError as error:
             self._abandon()
-            raise StoreFailed(f"PostgreSQL cannot be used: {error}") from error
+            raise StoreFailed(str(error)) from error
         except BaseException:
             self._abandon()
             raise

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
+from asyncpg.exceptions import TargetServerAttributeNotMatched
 
 from queuelet.stores.postgres.address import Address
 
@@ -142,10 +143,15 @@ def _translated(address: Address) -> Iterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
-        raise DatabaseError(address.without_secrets(str(error)), getattr(error, "sqlstate", None) or "") from None
+        text = f"PostgreSQL: {address.without_secrets(str(error))}"
+        raise DatabaseError(text, getattr(error, "sqlstate", None) or "") from None
     except TimeoutError:
-        raise DatabaseError(f"{address.shown} does not respond") from None
+        raise DatabaseError(f"PostgreSQL at {address.shown} does not respond") from None
     except OSError as error:
-        raise DatabaseError(f"{address.shown}: {error.strerror or error}") from None
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise DatabaseError(f"{address.shown}: {address.without_secrets(str(error))}") from None
+        raise DatabaseError(f"PostgreSQL at {address.shown} cannot be reached: {error.strerror or error}") from None
+    except TargetServerAttributeNotMatched:
+        raise DatabaseError(f"PostgreSQL at {address.shown}: no host accepts writes; is there a primary?") from None
+    except asyncpg.InterfaceError as error:
+        raise DatabaseError(f"PostgreSQL at {address.shown}: {address.without_secrets(str(error))}") from None
+    except asyncpg.InternalClientError:  # whose text is about the states of the driver
+        raise DatabaseError(f"the connection to PostgreSQL at {address.shown} was lost") from None
