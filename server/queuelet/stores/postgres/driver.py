@@ -30,6 +30,11 @@ _SETTINGS = {
 }
 
 
+_DATA_CORRUPTED = "XX001"
+
+CORRUPTED = frozenset({_DATA_CORRUPTED, "XX002"})
+"""The SQLSTATEs of damaged tables and indexes."""
+
 _READ_WRITE = SessionAttribute.read_write
 
 
@@ -80,7 +85,15 @@ class Connection:
         async with self._lock:
             with _translated(self._address):
                 async with self._connection.transaction():
-                    yield Transaction(self._connection)
+                    yield Transaction(self._connection, self._address)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Transaction]:
+        """Begin a transaction that only reads, and sees the database as it is now. Raises as `fetch`."""
+        async with self._lock:
+            with _translated(self._address):
+                async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+                    yield Transaction(self._connection, self._address)
 
     @property
     def is_closed(self) -> bool:
@@ -102,18 +115,34 @@ class Connection:
 
 
 class Transaction:
-    """The statements of a transaction."""
+    """The statements of a transaction. They raise as `Connection.fetch`."""
 
-    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+    def __init__(self, connection: asyncpg.Connection[Any], address: Address) -> None:
         self._connection = connection
+        self._address = address
 
     async def fetch(self, statement: str, *arguments: object) -> list[Row]:
         """Run a statement and return its rows."""
-        return cast("list[Row]", await self._connection.fetch(statement, *arguments))
+        with _translated(self._address):
+            return cast("list[Row]", await self._connection.fetch(statement, *arguments))
 
     async def run(self, script: str) -> None:
         """Run one or more statements without arguments."""
-        await self._connection.execute(script)
+        with _translated(self._address):
+            await self._connection.execute(script)
+
+    async def rows(self, statement: str, count: int) -> AsyncIterator[Row]:
+        """Yield the rows of a statement, of which `count` are read at once."""
+        with _translated(self._address):
+            async for row in self._connection.cursor(statement, prefetch=count):
+                yield cast("Row", row)
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """Undo what is done inside if it raises, so that the transaction can go on."""
+        with _translated(self._address):
+            async with self._connection.transaction():
+                yield
 
 
 async def connect(address: Address, *, schema: str, seconds: float) -> Connection:
@@ -153,5 +182,7 @@ def _translated(address: Address) -> Iterator[None]:
         raise DatabaseError(f"PostgreSQL at {address.shown}: no host accepts writes; is there a primary?") from None
     except asyncpg.InterfaceError as error:
         raise DatabaseError(f"PostgreSQL at {address.shown}: {address.without_secrets(str(error))}") from None
+    except UnicodeDecodeError:
+        raise DatabaseError("PostgreSQL: a text in a table is damaged", _DATA_CORRUPTED) from None
     except asyncpg.InternalClientError:  # whose text is about the states of the driver
         raise DatabaseError(f"the connection to PostgreSQL at {address.shown} was lost") from None
