@@ -81,8 +81,9 @@ class CalledQueue:
         self._id = queue
         made = requests(queue, [PAYLOAD]) | requests(queue, [PAYLOAD] * batch)
         self.add_one = partial(calls, "Add", made["Add"])
-        self.add = partial(calls, "AddBatch", made["AddBatch"])
-        self.pop = partial(calls, "PopBatch", made["PopBatch"])
+        add, pop = ("Add", "Pop") if batch == 1 else ("AddBatch", "PopBatch")
+        self.add = partial(calls, add, made[add])
+        self.pop = partial(calls, pop, made[pop])
         self._receive = pb.ReceiveRequest(queue_id=queue, max=batch).SerializeToString()
 
     async def lease_and_ack(self) -> None:

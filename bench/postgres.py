@@ -74,7 +74,7 @@ class _Entrant:
     def add(self) -> Cost:
         """Add messages."""
         assert self._queue
-        return self._cost(self._queue.add_one if self._load.batch == 1 else self._queue.add)
+        return self._cost(self._queue.add)
 
     def pop(self) -> Cost:
         """Pop as many."""
