@@ -80,7 +80,9 @@ class PostgresBackend:
         self._vacuumed_at = 0.0
         self._full_since = 0.0
         self.reader: Connection | None = None
-        """The connection for reads, once the store is open."""
+        """The connection for reads that consumers wait for, once the store is open."""
+        self.browser: Connection | None = None
+        """The connection for other reads, once the store is open."""
         self.owner = Owner(settings.name, settings.lease_seconds)
         self.durability: Durability | None = None
         """How durable commits are; None before the first connection."""
@@ -137,7 +139,10 @@ class PostgresBackend:
             # It renews the lease, because loading may take longer than that.
             self._heart = self._loop.create_task(self._beat())
             loaded = await load_to_serve(writer, owned, self.owner.holder)
-            self.reader = await connect(address, schema=settings.schema, seconds=settings.connect_seconds)
+            self.reader, self.browser = [
+                await connect(address, schema=settings.schema, seconds=settings.connect_seconds, reads_only=True)
+                for _ in range(2)
+            ]
         except DatabaseError as error:
             self._abandon()
             raise StoreFailed(f"PostgreSQL cannot be used: {error}") from error
@@ -312,10 +317,10 @@ class PostgresBackend:
         if self._heart and self._heart is not asyncio.current_task(self._loop):
             self._heart.cancel()
         self._heart = None
-        for connection in (self._writer, self.reader, self._cleaner):
+        for connection in (self._writer, self.reader, self.browser, self._cleaner):
             if connection is not None:
                 connection.terminate()
-        self._writer = self.reader = self._cleaner = None
+        self._writer = self.reader = self.browser = self._cleaner = None
 
 
 FENCE = """

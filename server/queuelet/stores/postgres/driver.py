@@ -29,6 +29,14 @@ _SETTINGS = {
 }
 
 
+_READS = {
+    # All reads find their rows by an index. Without this a planner whose statistics are old may read whole tables.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""The settings of connections that only read messages."""
+
 _READ_WRITE = SessionAttribute.read_write
 
 
@@ -115,13 +123,14 @@ class Transaction:
         await self._connection.execute(script)
 
 
-async def connect(address: Address, *, schema: str, seconds: float) -> Connection:
+async def connect(address: Address, *, schema: str, seconds: float, reads_only: bool = False) -> Connection:
     """Connect to the primary: the one of several hosts that accepts writes.
 
     Args:
         address: where the database is.
         schema: the schema whose tables statements use.
         seconds: how long to try.
+        reads_only: whether only messages are read.
 
     Raises:
         DatabaseError: the database cannot be reached, or refuses the connection.
@@ -130,7 +139,7 @@ async def connect(address: Address, *, schema: str, seconds: float) -> Connectio
         connection = await asyncpg.connect(
             address.url,
             timeout=seconds,
-            server_settings={**_SETTINGS, "search_path": schema},
+            server_settings={**_SETTINGS, **(_READS if reads_only else {}), "search_path": schema},
             target_session_attrs=_READ_WRITE,
         )
     return Connection(connection, address)
