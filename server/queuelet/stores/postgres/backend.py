@@ -84,7 +84,9 @@ class PostgresBackend:
         self._vacuumed_at = 0.0
         self._full_since = 0.0
         self.reader: Connection | None = None
-        """The connection for reads, once the store is open."""
+        """The connection for reads that consumers wait for, once the store is open."""
+        self.browser: Connection | None = None
+        """The connection for other reads, once the store is open."""
         self.owner = Owner(settings.name, settings.lease_seconds)
         self.durability: Durability | None = None
         """How durable commits are; None before the first connection."""
@@ -144,7 +146,9 @@ class PostgresBackend:
             self._heart = self._loop.create_task(self._beat())
             loaded = await load_to_serve(writer, owned, self.owner.holder)
             # Not to another host, which may be a primary too, and lack what was committed.
-            self.reader = await connect(writer.address, schema=settings.schema, seconds=seconds)
+            self.reader, self.browser = [
+                await connect(writer.address, schema=settings.schema, seconds=seconds, reads_only=True) for _ in range(2)
+            ]
         except DatabaseError as error:
             self._abandon()
             raise StoreFailed(str(error)) from error
@@ -333,10 +337,10 @@ class PostgresBackend:
         if self._heart and self._heart is not asyncio.current_task(self._loop):
             self._heart.cancel()
         self._heart = None
-        for connection in (self._writer, self.reader, self._cleaner):
+        for connection in (self._writer, self.reader, self.browser, self._cleaner):
             if connection is not None:
                 connection.terminate()
-        self._writer = self.reader = self._cleaner = None
+        self._writer = self.reader = self.browser = self._cleaner = None
 
 
 FENCE = """
