@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import suppress
 
 from support.relay import Relay
 
@@ -19,15 +18,11 @@ class TurnsRelay(Relay):
         self._counting = threading.Lock()
         super().__init__(port)
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
-        connection, is_server = divmod(self._ends.index(source), 2)
-        with suppress(OSError):
-            while data := source.recv(65_536):
-                with self._counting:
-                    if is_server:
-                        self._answered.add(connection)
-                    elif connection in self._answered:
-                        self._answered.remove(connection)
-                        self.turns += 1
-                target.sendall(data)
-            target.shutdown(socket.SHUT_RDWR)
+    def _note(self, source: socket.socket, *, is_response: bool) -> None:
+        connection = self._ends.index(source) // 2
+        with self._counting:
+            if is_response:
+                self._answered.add(connection)
+            elif connection in self._answered:
+                self._answered.remove(connection)
+                self.turns += 1

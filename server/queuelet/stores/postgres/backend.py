@@ -146,9 +146,9 @@ class PostgresBackend:
             self._heart = self._loop.create_task(self._beat())
             loaded = await load_to_serve(writer, owned, self.owner.holder)
             # Not to another host, which may be a primary too, and lack what was committed.
-            self.reader, self.browser = [
-                await connect(writer.address, schema=settings.schema, seconds=seconds, reads_only=True) for _ in range(2)
-            ]
+            reading = partial(connect, writer.address, schema=settings.schema, seconds=seconds, reads_only=True)
+            self.reader = await reading()
+            self.browser = await reading()
         except DatabaseError as error:
             self._abandon()
             raise StoreFailed(str(error)) from error

@@ -36,6 +36,7 @@ CORRUPTED = frozenset({_DATA_CORRUPTED, "XX002"})
 
 _STATEMENT_SECONDS = 60.0
 """How long a statement may take by default. A database whose machine is gone does not end a connection."""
+
 _READS = {
     # All reads find their rows by an index. Without this a planner whose statistics are old may read whole tables.
     "enable_seqscan": "off",
