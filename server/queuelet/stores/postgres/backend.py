@@ -40,6 +40,9 @@ _SLICE_ROWS = 1_000
 _VACUUM_EVERY = 2.0
 """Seconds between two runs of VACUUM while many rows are removed."""
 
+_VACUUM_HELD_BACK_EVERY = 60.0
+"""Seconds between two runs of VACUUM if one could not remove many rows and no more are removed."""
+
 _MANY_REMOVED = 2_000
 """After how many removed messages VACUUM is worth it."""
 
@@ -201,6 +204,8 @@ class PostgresBackend:
                 async with self._writing:
                     if owner.sent_ago >= interval:
                         await self._commit(Batch())
+                if self.dead_rows >= _MANY_REMOVED and monotonic() - self._vacuumed_at >= _VACUUM_HELD_BACK_EVERY:
+                    self._vacuum_soon()
         except Exception as error:  # noqa: BLE001  # the lease would end unnoticed if a defect were only logged
             self._fail(error)
 
