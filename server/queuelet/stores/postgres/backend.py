@@ -41,6 +41,9 @@ _SLICE_ROWS = 1_000
 _VACUUM_EVERY = 2.0
 """Seconds between two runs of VACUUM while many rows are removed."""
 
+_VACUUM_HELD_BACK_EVERY = 60.0
+"""Seconds between two runs of VACUUM if one could not remove many rows and no more are removed."""
+
 _VACUUM_SECONDS = 3_600.0
 """How long one may take: far longer than any other statement, because it goes through a whole table."""
 
@@ -226,6 +229,8 @@ class PostgresBackend:
                 async with self._writing:
                     if owner.sent_ago >= interval:
                         await self._commit(Batch())
+                if self.dead_rows >= _MANY_REMOVED and monotonic() - self._vacuumed_at >= _VACUUM_HELD_BACK_EVERY:
+                    self._vacuum_soon()
         except Exception as error:  # noqa: BLE001  # the lease would end unnoticed if a defect were only logged
             self._fail(error)
 
