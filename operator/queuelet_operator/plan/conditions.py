@@ -31,8 +31,8 @@ MAX_MESSAGE_CHARACTERS = 2_048
 _FACTOR = 2
 _SHARE_OF_LIMIT = 10
 
-_OUTAGE_REASONS = {Reason.SERVER_UNAVAILABLE, Reason.STORE_FULL, Reason.STORE_FAILED}
-"""Reasons that describe an outage: a queue that was ready before is ready again after it."""
+_OUTAGE_REASONS = {Reason.SERVER_UNAVAILABLE, Reason.STORE_FULL, Reason.STORE_FAILED, Reason.STORE_UNAVAILABLE}
+"""Reasons that may describe an outage: a queue that was ready before is ready again after it."""
 
 
 def blocking_verdict(situation: Situation) -> Verdict | None:
@@ -304,7 +304,7 @@ def _status(situation: Situation, verdict: Verdict) -> QueueStatus:
         last_handled_reconcile_at=asked if is_handled else old.last_handled_reconcile_at,
     )
     if verdict.clears_queue:
-        return replace(new, queue_id="", effective=None, messages=None, epoch="")
+        return replace(new, queue_id="", effective=None, durability=None, messages=None, epoch="")
     if is_paused:
         return replace(new, messages=None) if verdict.clears_counts else new
     if known.server.is_away or queue is None or not is_owned(queue, policy.owner(an_object)):
@@ -313,6 +313,7 @@ def _status(situation: Situation, verdict: Verdict) -> QueueStatus:
         new,
         queue_id=queue.id,
         effective=_effective(queue.definition),
+        durability=known.server.durabilities.get(queue.definition.store, old.durability),
         messages=queue.counts,
         # The old epoch stays until ServerStateLost has been reported, because it shows that the store was lost.
         epoch=old.epoch if verdict.reason is Reason.SERVER_STATE_LOST else queue.epoch,

@@ -41,6 +41,9 @@ _SLICE_ROWS = 1_000
 _VACUUM_EVERY = 2.0
 """Seconds between two runs of VACUUM while many rows are removed."""
 
+_VACUUM_HELD_BACK_EVERY = 60.0
+"""Seconds between two runs of VACUUM if one could not remove many rows and no more are removed."""
+
 _VACUUM_SECONDS = 3_600.0
 """How long one may take: far longer than any other statement, because it goes through a whole table."""
 
@@ -84,7 +87,9 @@ class PostgresBackend:
         self._vacuumed_at = 0.0
         self._full_since = 0.0
         self.reader: Connection | None = None
-        """The connection for reads, once the store is open."""
+        """The connection for reads that consumers wait for, once the store is open."""
+        self.browser: Connection | None = None
+        """The connection for other reads, once the store is open."""
         self.owner = Owner(settings.name, settings.lease_seconds)
         self.durability: Durability | None = None
         """How durable commits are; None before the first connection."""
@@ -144,10 +149,12 @@ class PostgresBackend:
             self._heart = self._loop.create_task(self._beat())
             loaded = await load_to_serve(writer, owned, self.owner.holder)
             # Not to another host, which may be a primary too, and lack what was committed.
-            self.reader = await connect(writer.address, schema=settings.schema, seconds=seconds)
+            reading = partial(connect, writer.address, schema=settings.schema, seconds=seconds, reads_only=True)
+            self.reader = await reading()
+            self.browser = await reading()
         except DatabaseError as error:
             self._abandon()
-            raise StoreFailed(f"PostgreSQL cannot be used: {error}") from error
+            raise StoreFailed(str(error)) from error
         except BaseException:
             self._abandon()
             raise
@@ -222,6 +229,8 @@ class PostgresBackend:
                 async with self._writing:
                     if owner.sent_ago >= interval:
                         await self._commit(Batch())
+                if self.dead_rows >= _MANY_REMOVED and monotonic() - self._vacuumed_at >= _VACUUM_HELD_BACK_EVERY:
+                    self._vacuum_soon()
         except Exception as error:  # noqa: BLE001  # the lease would end unnoticed if a defect were only logged
             self._fail(error)
 
@@ -333,10 +342,10 @@ class PostgresBackend:
         if self._heart and self._heart is not asyncio.current_task(self._loop):
             self._heart.cancel()
         self._heart = None
-        for connection in (self._writer, self.reader, self._cleaner):
+        for connection in (self._writer, self.reader, self.browser, self._cleaner):
             if connection is not None:
                 connection.terminate()
-        self._writer = self.reader = self._cleaner = None
+        self._writer = self.reader = self.browser = self._cleaner = None
 
 
 FENCE = """
