@@ -62,7 +62,7 @@ class Load:
         return len(self.crowd.server.log("postgres store failed"))
 
     def check_order(self) -> None:
-        """Check what is known so far."""
+        """Check the deliveries so far."""
         assert not self.order.wrong, self.order.wrong[:20]
 
     def finish(self, what: str) -> None:
@@ -111,7 +111,7 @@ def load(
     Args:
         quorum: the nodes.
         url: the connection string, by default that of the nodes.
-        seed: what is random depends on it.
+        seed: the seed of all random choices.
         flags: more flags of the server.
         lease: the lease of the owner in seconds.
     """
