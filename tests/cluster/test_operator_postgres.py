@@ -226,6 +226,8 @@ def test_a_database_without_space_is_reported_and_passes(
         assert problems(operator) == {'reason="StoreFull",store="Postgres"': 1.0}
         kube.create("made-meanwhile", store="Postgres")
         kube.wait("made-meanwhile", lambda each: waits_with(each, "StoreFull"), "reported")
+        kube.create("in-memory")
+        kube.wait_ready("in-memory")
         postgres.sql(f"DROP TRIGGER refuse ON {schema}.messages")
         kube.wait_ready()
         kube.wait_ready("made-meanwhile")
