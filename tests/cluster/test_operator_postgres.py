@@ -119,7 +119,7 @@ def test_a_server_without_a_database_says_so_until_it_has_one(
         seen = kube.wait_reason("StoreUnavailable")
         stalled = condition(seen, "Stalled")
         assert stalled
-        assert "has no store Postgres; start it with that store" in stalled["message"]
+        assert "has no store Postgres; start it with --postgres-file (in the chart: server" in stalled["message"]
         own_server.kill()
         with server_in_place_of(own_server, *flags):
             kube.wait_ready()
