@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ import pytest
 from queuelet.v1 import queue_pb2 as pb
 from support.commands import Cli
 from support.pages import fetch, samples
-from support.postgres_server import PostgresServer, own_schema, shared_postgres
-from support.rpc import Refused, Rpc, eventually
+from support.postgres_server import PostgresServer, new_schema, own_schema, shared_postgres
+from support.rpc import Refused, Rpc, add_request, eventually, unique_name
 from support.server_process import ServerProcess
+from support.small_database import SmallDatabase, why_not
 
 QUEUE = "orders"
 SECRET = "pa55w0rd"
@@ -43,18 +45,16 @@ def test_a_server_serves_other_stores_until_the_database_can_be_used(tmp_path: P
             new_queue(rpc)
         assert refused.value.reason == "STORE_FAILED"
         page = fetch(f"{server.metrics_url}/readyz")
-        assert "PostgreSQL cannot be used" in page.text
+        assert "PostgreSQL at 127.0.0.1:1/shop cannot be reached" in page.text
         assert samples(f"{server.metrics_url}/metrics", "queuelet_postgres_open")[""] == 0
-        problem = next(each.problem for each in rpc.server_stats().stores if each.store == pb.Queue.POSTGRES)
+        text = problem(rpc)
         with own_schema() as usual:
             file.write_text(usual[1])
             eventually(lambda: bool(server.log("postgres store opened")), "the store is open")
             new_queue(rpc)
             rpc.add(QUEUE)
             assert samples(f"{server.metrics_url}/metrics", "queuelet_postgres_open")[""] == 1
-            shown = "\n".join(
-                [*map(str, server.log()), page.text, problem, fetch(f"{server.metrics_url}/metrics").text]
-            )
+            shown = "\n".join([*map(str, server.log()), page.text, text, fetch(f"{server.metrics_url}/metrics").text])
             assert SECRET not in shown
             assert server.stop() == 0
             shared_postgres().drop("queuelet")
@@ -124,5 +124,117 @@ def test_calls_go_on_after_the_database_was_restarted(tmp_path: Path) -> None:
             rest = [each.message.payload for each in rpc.receive(QUEUE, 9)]
             assert rest in ([b"b", b"c"], [b"a", b"b", b"c"])  # the lease may not have been committed yet
             assert rpc.ack(QUEUE, leased.token) in ([""], ["LEASE_LOST"], ["MESSAGE_NOT_FOUND"])
+    finally:
+        database.stop()
+
+
+@contextmanager
+def user_with_password(password: str) -> Iterator[str]:
+    """Yield a user of the database who needs a password, and remove it at the end."""
+    database, user = shared_postgres(), unique_name("user")
+    database.sql(f"CREATE ROLE \"{user}\" LOGIN PASSWORD '{password}'")
+    database.sql(f'GRANT CREATE ON DATABASE postgres TO "{user}"')
+    rules = database.folder / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text(f'host all "{user}" 127.0.0.1/32 scram-sha-256\n{before}')
+    database.sql("SELECT pg_reload_conf()")
+    try:
+        yield user
+    finally:
+        rules.write_text(before)
+        database.sql("SELECT pg_reload_conf()")
+        database.sql(f'DROP OWNED BY "{user}"')
+        database.sql(f'DROP ROLE "{user}"')
+
+
+def test_a_rotated_password_is_used_at_the_next_connection_and_is_never_shown(tmp_path: Path) -> None:
+    database, file, rotated = shared_postgres(), tmp_path / "uri", "r0tat3d"
+    with user_with_password(SECRET) as user:
+
+        def write(password: str) -> None:
+            file.write_text(f"postgresql://{user}:{password}@127.0.0.1:{database.port}/postgres")
+
+        def end_connections() -> None:
+            database.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'")  # noqa: S608  # our own name
+
+        write(SECRET)
+        flags = ("--debug", "--postgres-file", str(file), "--postgres-schema", new_schema())
+        with ServerProcess(*flags) as server, closing(Rpc(server.address)) as rpc:
+            new_queue(rpc)
+            rpc.add(QUEUE, b"a")
+            database.sql(f"ALTER ROLE \"{user}\" PASSWORD '{rotated}'")
+            end_connections()
+            eventually(lambda: "password authentication failed" in problem(rpc), "the old password is refused")
+            with pytest.raises(Refused) as refused:
+                rpc.add(QUEUE)
+            shown = [refused.value.text, problem(rpc)]
+            shown += [fetch(f"{server.metrics_url}/{page}").text for page in ("readyz", "metrics")]
+            for option in ("table", "json"):
+                stats = Cli(server.address)("stats", "--output", option)
+                shown += [stats.out.decode(), stats.err]
+            write(rotated)
+            eventually(lambda: not problem(rpc), "the new password is used")
+            assert rpc.pop(QUEUE).payload == b"a"
+            shown += [fetch(f"{server.metrics_url}/{page}").text for page in ("readyz", "metrics")]
+            ps = ("ps", "-A", "-ww", "-o", "command=")
+            processes = subprocess.run(ps, capture_output=True, text=True, check=True).stdout
+            assert str(file) in processes
+            assert server.stop() == 0
+            for text in (*shown, processes, server.output()):
+                assert SECRET not in text
+                assert rotated not in text
+
+
+def problem(rpc: Rpc) -> str:
+    """Return the problem of the PostgreSQL store."""
+    return next(each.problem for each in rpc.server_stats().stores if each.store == pb.Queue.POSTGRES)
+
+
+@pytest.mark.parametrize(
+    "url", [f"postgresql://me:{SECRET}@db/shop", f"postgresql://db/shop?user=me&password={SECRET}"]
+)
+def test_a_password_on_the_command_line_is_refused_but_not_in_the_environment(url: str) -> None:
+    refused = Cli("")("server", "--postgres", url)
+    assert refused.code == 2
+    assert "--postgres-file" in refused.err
+    assert SECRET not in refused.err
+    environment = {"QUEUELET_SERVER_POSTGRES": url.replace("@db", "@127.0.0.1:1").replace("//db", "//127.0.0.1:1")}
+    with ServerProcess(env=environment) as server:
+        assert server.log("serving without the postgres store until it can be used")
+        assert SECRET not in server.output()
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_a_full_disk_of_the_database_refuses_messages_until_it_has_space() -> None:
+    """A call that meets it first waits for the space; a message can neither be added nor removed meanwhile."""
+    database = SmallDatabase(megabytes=24)
+    try:
+        with ServerProcess("--postgres", database.url) as server, closing(Rpc(server.address)) as rpc:
+
+            def is_full() -> float:
+                return samples(f"{server.metrics_url}/metrics", "queuelet_postgres_full")[""]
+
+            new_queue(rpc)
+            added: list[str] = []
+            while True:
+                adding = rpc.start("Add", add_request(QUEUE, bytes(1_000_000)))
+                eventually(lambda adding=adding: adding.done() or bool(is_full()), "it is added, or the disk is full")  # type: ignore[misc]  # mypy infers no type for it
+                if not adding.done():
+                    break
+                added.append(pb.AddResponse.FromString(adding.result()).message.meta.id)
+                assert len(added) < 24
+            with pytest.raises(Refused) as refused:
+                rpc.add(QUEUE)
+            assert refused.value.reason == "STORE_FULL"
+            assert [each.meta.id for each in rpc.browse_all(QUEUE)][: len(added)] == added
+            assert "disk of PostgreSQL is full" in fetch(f"{server.metrics_url}/readyz").text
+            (store,) = (each for each in rpc.server_stats().stores if each.store == pb.Queue.POSTGRES)
+            assert store.reason == "STORE_FULL"
+            database.enlarge(200)
+            added.append(pb.AddResponse.FromString(adding.result()).message.meta.id)
+            eventually(lambda: not is_full(), "it has space again")
+            added.append(rpc.add(QUEUE).meta.id)
+            assert [each.meta.id for each in rpc.pop_all(QUEUE)] == added
+            assert server.stop() == 0
     finally:
         database.stop()

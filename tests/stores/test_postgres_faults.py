@@ -200,11 +200,19 @@ async def test_the_durability_is_that_of_the_database_at_each_commit(own: Postgr
         owner = await Owner(Address(own.url), schema, lease=patient(60)).open()
         await owner.make_queue()
         seen = [owner.store.durability]
-        for names in ("ANY 1 (standby)", ""):
-            own.configure(synchronous_standby_names=names)
+        own.configure(synchronous_standby_names="ANY 1 (standby)")
+        await owner.add()
+        seen.append(owner.store.durability)
+        assert own.sql(f"SELECT is_replicated FROM {schema}.owners") == "t"  # noqa: S608  # our own names
+        own.configure(synchronous_standby_names="")
+        # Its response would say that it is replicated.
+        with pytest.raises(StoreFailed, match="outcome of the call is not known"):
             await owner.add()
-            seen.append(owner.store.durability)
-        assert seen == [Durability.DISK, Durability.REPLICATED, Durability.DISK]
+        assert "does not replicate commits any more" in owner.failures[0]
+        await owner.until_open()
+        await owner.add()
+        assert [*seen, owner.store.durability] == [Durability.DISK, Durability.REPLICATED, Durability.DISK]
+        assert own.sql(f"SELECT is_replicated FROM {schema}.owners") == "f"  # noqa: S608  # our own names
         await owner.store.close()
     finally:
         own.configure(synchronous_standby_names="")
@@ -337,7 +345,8 @@ async def test_the_space_of_removed_messages_is_used_again(owner: Owner, monkeyp
         async with asyncio.timeout(patient(30)):
             while not owner.store.stats().table_bytes:  # it is in the background
                 await asyncio.sleep(0.05)
-                assert owner.messages.take_many(1, 1 << 30)[0] == await owner.add()
+                added = await owner.add()
+                assert owner.messages.take_many(1, 1 << 30)[0] == added
         sizes.append(owner.store.stats().table_bytes)
     assert owner.store.stats().dead_rows < 10_000
     assert max(sizes[4:]) <= 1.5 * max(sizes[:4])

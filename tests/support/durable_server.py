@@ -1,12 +1,12 @@
 """Flags for servers with one durable store each, in turn.
 
-A test module imports the fixture.
+A test module imports the fixture `durable`, or uses `durable_server` if it needs several folders.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +27,29 @@ class DurableServer:
     leases: Callable[[], int]
     """Returns how many leases are committed."""
 
+    @property
+    def store_name(self) -> str:
+        """The name of the store, as in JSON and in the client."""
+        return pb.Queue.Store.Name(self.store)
 
-@pytest.fixture(params=["disk", "postgres"])
+
+KINDS = ("disk", "postgres")
+"""The durable stores."""
+
+
+@pytest.fixture(params=KINDS)
 def durable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DurableServer]:
     """Each durable store in turn, which is empty."""
-    if request.param == "disk":
-        folder = tmp_path / "data"
-        yield DurableServer(pb.Queue.DISK, ("--data-dir", str(folder)), lambda: _leases_in(folder))
+    with durable_server(request.param, tmp_path) as server:
+        yield server
+
+
+@contextmanager
+def durable_server(kind: str, folder: Path) -> Iterator[DurableServer]:
+    """Yield an empty store of a kind. One on disk is in the subfolder `data`."""
+    if kind == "disk":
+        data = folder / "data"
+        yield DurableServer(pb.Queue.DISK, ("--data-dir", str(data)), lambda: _leases_in(data))
         return
     with own_schema() as flags:
         schema = flags[flags.index("--postgres-schema") + 1]

@@ -71,11 +71,17 @@ class Standby:
             f"--dbname=host=127.0.0.1 port={primary.port} user=postgres application_name=standby",
         )
         log = primary.root / "standby-log"
-        self._process = primary.launch(self._folder, lasting_port(), log)
+        self.port = lasting_port()
+        self._primary = primary
+        self._process = primary.launch(self._folder, self.port, log)
         end = time.monotonic() + patient(30)
         while primary.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "0":
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.05)
+
+    def promote(self) -> None:
+        """Make it a primary, without telling the one that it streams from."""
+        self._primary.run("pg_ctl", "promote", f"--pgdata={self._folder}", "--wait", f"--timeout={patient(30):.0f}")
 
     def stop(self) -> None:
         """Stop it, and remove its files."""

@@ -186,8 +186,8 @@ http_timeout_option = click.option(
 @click.option(
     "--postgres",
     metavar="URL",
-    help="Connection string of the PostgreSQL store: postgresql://user@host/database. A password belongs into "
-    "--postgres-file, or into the environment variable.",
+    help="Connection string of the PostgreSQL store: postgresql://user@host/database. Other users of the machine can "
+    "read it, so a password is refused here; give it in --postgres-file, or in the environment variable.",
 )
 @click.option(
     "--postgres-file",

@@ -1,4 +1,4 @@
-"""Damage: what a store returns instead of a message whose row is damaged."""
+"""Damage: what a store returns instead of a message whose row is damaged, and what a check found."""
 
 from __future__ import annotations
 
@@ -11,3 +11,12 @@ class Damage(NamedTuple):
     reason: str
     size: int
     """The size of its body in bytes, 0 if the body cannot be read."""
+
+
+class Checked(NamedTuple):
+    """The result of a check."""
+
+    problems: list[str]
+    """A text for each problem."""
+    remedy: str
+    """What to do about them, empty if there are none."""

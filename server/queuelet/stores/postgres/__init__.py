@@ -8,7 +8,8 @@ would lose commits, `migrations.py` creates the tables, and `loading.py` loads t
 Nothing may block the event loop, so what a call reads must be in memory: the window, or what `reader.py` has read into
 the `RowCache` (`cache.py`). Otherwise the call raises `NotLoaded`, and is repeated.
 
-`store.py` puts these together, and `stats.py` has its statistics. `driver.py` is the only module that knows asyncpg.
-`settings.py` has the settings, and `address.py` the connection string, of which nothing secret is ever shown. This
-package imports nothing here, because only `driver.py` needs the extra `postgres`.
+`store.py` puts these together, and `stats.py` has its statistics. `check.py` looks for damage in all tables.
+`driver.py` is the only module that knows asyncpg, and `primary.py` finds the primary among several hosts. `settings.py`
+has the settings, and `address.py` the connection string, of which nothing secret is ever shown. This package imports
+nothing here, because only `driver.py` needs the extra `postgres`.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from queuelet.errors import StoreFailed
 
@@ -49,6 +49,21 @@ class Address:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+    def hosts(self) -> list[Address]:
+        """Return an address for each of several hosts, in their order; this address if it has one host or none."""
+        parts = urlsplit(self.url)
+        _, at, hosts = parts.netloc.rpartition("@")
+        if "," in hosts:
+            return [Address(self.url.replace(f"{at}{hosts}", f"{at}{host}", 1)) for host in hosts.split(",")]
+        query = dict(parse_qsl(parts.query))
+        names = query.get("host", "").split(",")
+        ports = query.get("port", "").split(",")
+        if len(names) == 1 or len(ports) not in {1, len(names)}:
+            return [self]
+        head = self.url.partition("?")[0]
+        each = [{**query, "host": name, "port": ports[index % len(ports)]} for index, name in enumerate(names)]
+        return [Address(f"{head}?{urlencode({k: v for k, v in one.items() if v}, safe='/')}") for one in each]
 
     @property
     def has_password(self) -> bool:

@@ -22,6 +22,7 @@ from queuelet.stores.postgres.durability import SETTINGS, Durability
 from queuelet.stores.postgres.loading import DatabaseDamaged, load_to_serve
 from queuelet.stores.postgres.migrations import prepare
 from queuelet.stores.postgres.owner import Owner
+from queuelet.stores.postgres.primary import connect_to_primary
 from queuelet.stores.postgres.schema import FENCED, SHARD, VACUUMED
 from queuelet.stores.postgres.settings import PostgresSettings
 from queuelet.stores.postgres.writing import COMMIT, arguments_of
@@ -39,6 +40,9 @@ _SLICE_ROWS = 1_000
 
 _VACUUM_EVERY = 2.0
 """Seconds between two runs of VACUUM while many rows are removed."""
+
+_VACUUM_SECONDS = 3_600.0
+"""How long one may take: far longer than any other statement, because it goes through a whole table."""
 
 _MANY_REMOVED = 2_000
 """After how many removed messages VACUUM is worth it."""
@@ -83,7 +87,9 @@ class PostgresBackend:
         self._vacuumed_at = 0.0
         self._full_since = 0.0
         self.reader: Connection | None = None
-        """The connection for reads, once the store is open."""
+        """The connection for reads that consumers wait for, once the store is open."""
+        self.browser: Connection | None = None
+        """The connection for other reads, once the store is open."""
         self.owner = Owner(settings.name, settings.lease_seconds)
         self.durability: Durability | None = None
         """How durable commits are; None before the first connection."""
@@ -132,18 +138,23 @@ class PostgresBackend:
         settings = self._settings
         address = settings.read_address()
         try:
-            writer = self._writer = await connect(address, schema=settings.schema, seconds=settings.connect_seconds)
-            durability = Durability(**dict(zip(_NAMES, (await writer.fetch(SETTINGS))[0], strict=True)))
+            seconds = settings.connect_seconds
+            writer = self._writer = await connect_to_primary(address, schema=settings.schema, seconds=seconds)
+            found = (await writer.fetch(SETTINGS, seconds=seconds))[0]
+            durability = Durability(**dict(zip(_NAMES, found, strict=True)))
             durability.check()
             await prepare(writer, settings.schema)
             owned = await self.owner.take_over(writer, durability)
             # It renews the lease, because loading may take longer than that.
             self._heart = self._loop.create_task(self._beat())
             loaded = await load_to_serve(writer, owned, self.owner.holder)
-            self.reader = await connect(address, schema=settings.schema, seconds=settings.connect_seconds)
+            # Not to another host, which may be a primary too, and lack what was committed.
+            reading = partial(connect, writer.address, schema=settings.schema, seconds=seconds, reads_only=True)
+            self.reader = await reading()
+            self.browser = await reading()
         except DatabaseError as error:
             self._abandon()
-            raise StoreFailed(f"PostgreSQL cannot be used: {error}") from error
+            raise StoreFailed(str(error)) from error
         except BaseException:
             self._abandon()
             raise
@@ -192,7 +203,21 @@ class PostgresBackend:
             raise StoreFailed(f"the database does not confirm a commit: {writer.warning}")
         owner.renewed(sent)
         if self.durability and self.durability.standbys != rows[0][0]:
-            self.durability = replace(self.durability, standbys=rows[0][0])
+            await self._note_standbys(self.durability, rows[0][0])
+
+    async def _note_standbys(self, before: Durability, standbys: str) -> None:
+        """Note for which standbys commits wait from now on.
+
+        Raises:
+            StoreFailed: commits wait for none any more, and responses to the last one would say that it is replicated.
+        """
+        now = self.durability = replace(before, standbys=standbys)
+        if before.is_replicated and not now.is_replicated:
+            raise StoreFailed("the database does not replicate commits any more, because synchronous_standby_names: ''")
+        if now.is_replicated and not before.is_replicated:
+            # This commit waits for a standby, and so for all that were before it.
+            owner = self.owner
+            await self._open_writer.fetch(_REPLICATED, SHARD, owner.epoch, owner.holder, seconds=owner.lease)
 
     async def _beat(self) -> None:
         """Renew the lease while there are no commits."""
@@ -261,11 +286,11 @@ class PostgresBackend:
         settings = self._settings
         with suppress(DatabaseError, StoreFailed):  # the next one may succeed, and commits fail if the database does
             if self._cleaner is None or self._cleaner.is_closed:
-                self._cleaner = await connect(
+                self._cleaner = await connect_to_primary(
                     settings.read_address(), schema=settings.schema, seconds=settings.connect_seconds
                 )
             for table in VACUUMED:
-                await self._cleaner.run(f"VACUUM (TRUNCATE false) {table}")
+                await self._cleaner.run(f"VACUUM (TRUNCATE false) {table}", seconds=_VACUUM_SECONDS)
             self.dead_rows, self.table_bytes = (await self._cleaner.fetch(_TABLE))[0]
 
     def _vacuumed(self, task: asyncio.Task[None]) -> None:
@@ -317,10 +342,10 @@ class PostgresBackend:
         if self._heart and self._heart is not asyncio.current_task(self._loop):
             self._heart.cancel()
         self._heart = None
-        for connection in (self._writer, self.reader, self._cleaner):
+        for connection in (self._writer, self.reader, self.browser, self._cleaner):
             if connection is not None:
                 connection.terminate()
-        self._writer = self.reader = self._cleaner = None
+        self._writer = self.reader = self.browser = self._cleaner = None
 
 
 FENCE = """
@@ -332,6 +357,8 @@ FENCE = """
 _TABLE = """
     SELECT n_dead_tup, pg_total_relation_size(relid) FROM pg_stat_user_tables WHERE relid = 'messages'::regclass
 """
+
+_REPLICATED = "UPDATE owners SET is_replicated = true WHERE shard = $1 AND epoch = $2 AND holder = $3"
 
 _RELEASE = "UPDATE owners SET expires = '-infinity' WHERE shard = $1 AND epoch = $2 AND holder = $3"
 

@@ -29,6 +29,22 @@ _SETTINGS = {
 }
 
 
+_DATA_CORRUPTED = "XX001"
+
+CORRUPTED = frozenset({_DATA_CORRUPTED, "XX002"})
+"""The SQLSTATEs of damaged tables and indexes."""
+
+_STATEMENT_SECONDS = 60.0
+"""How long a statement may take by default. A database whose machine is gone does not end a connection."""
+
+_READS = {
+    # All reads find their rows by an index. Without this a planner whose statistics are old may read whole tables.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""The settings of connections that only read messages."""
+
 _READ_WRITE = SessionAttribute.read_write
 
 
@@ -51,7 +67,8 @@ class Connection:
 
     def __init__(self, connection: asyncpg.Connection[Any], address: Address) -> None:
         self._connection = connection
-        self._address = address
+        self.address = address
+        """Where it is connected to."""
         self._lock = asyncio.Lock()
         self.warning = ""
         """The last warning of the database; empty if there was none since this was cleared."""
@@ -61,25 +78,38 @@ class Connection:
         """Run a statement and return its rows.
 
         Raises:
-            DatabaseError: it was refused or took longer than `seconds`, or the connection has failed.
+            DatabaseError: it was refused or took longer than `seconds`, a minute by default, or the connection has
+                failed.
         """
         async with self._lock:
-            with _translated(self._address):
+            with _translated(self.address):
                 return cast("list[Row]", await self._connection.fetch(statement, *arguments, timeout=seconds))
 
     async def run(self, script: str, *, seconds: float | None = None) -> None:
         """Run one or more statements without arguments, in one transaction if there are several. Raises as `fetch`."""
         async with self._lock:
-            with _translated(self._address):
+            with _translated(self.address):
                 await self._connection.execute(script, timeout=seconds)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Begin a transaction, commit it at the end, and roll it back if there is an error. Raises as `fetch`."""
         async with self._lock:
-            with _translated(self._address):
+            with _translated(self.address):
                 async with self._connection.transaction():
-                    yield Transaction(self._connection)
+                    yield Transaction(self._connection, self.address)
+
+    @asynccontextmanager
+    async def snapshot(self, *, seconds: float) -> AsyncIterator[Transaction]:
+        """Begin a transaction that only reads, and sees the database as it is now. Raises as `fetch`.
+
+        Args:
+            seconds: how long each of its statements may take.
+        """
+        async with self._lock:
+            with _translated(self.address):
+                async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+                    yield Transaction(self._connection, self.address, seconds)
 
     @property
     def is_closed(self) -> bool:
@@ -97,31 +127,51 @@ class Connection:
 
     def _note_warning(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
         if getattr(message, "severity_en", None) == "WARNING" or getattr(message, "severity", None) == "WARNING":
-            self.warning = self._address.without_secrets(str(message))
+            self.warning = self.address.without_secrets(str(message))
 
 
 class Transaction:
-    """The statements of a transaction."""
+    """The statements of a transaction. They raise as `Connection.fetch`."""
 
-    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[Any], address: Address, seconds: float = _STATEMENT_SECONDS
+    ) -> None:
         self._connection = connection
+        self._address = address
+        self._seconds = seconds
 
     async def fetch(self, statement: str, *arguments: object) -> list[Row]:
         """Run a statement and return its rows."""
-        return cast("list[Row]", await self._connection.fetch(statement, *arguments))
+        with _translated(self._address):
+            return cast("list[Row]", await self._connection.fetch(statement, *arguments, timeout=self._seconds))
 
     async def run(self, script: str) -> None:
         """Run one or more statements without arguments."""
-        await self._connection.execute(script)
+        with _translated(self._address):
+            await self._connection.execute(script, timeout=self._seconds)
+
+    async def rows(self, statement: str, count: int) -> AsyncIterator[Row]:
+        """Yield the rows of a statement, of which `count` are read at once."""
+        with _translated(self._address):
+            async for row in self._connection.cursor(statement, prefetch=count, timeout=self._seconds):
+                yield cast("Row", row)
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """Undo what is done inside if it raises, so that the transaction can go on."""
+        with _translated(self._address):
+            async with self._connection.transaction():
+                yield
 
 
-async def connect(address: Address, *, schema: str, seconds: float) -> Connection:
-    """Connect to the primary: the one of several hosts that accepts writes.
+async def connect(address: Address, *, schema: str, seconds: float, reads_only: bool = False) -> Connection:
+    """Connect to a database that accepts writes.
 
     Args:
         address: where the database is.
         schema: the schema whose tables statements use.
         seconds: how long to try.
+        reads_only: whether only messages are read.
 
     Raises:
         DatabaseError: the database cannot be reached, or refuses the connection.
@@ -130,7 +180,8 @@ async def connect(address: Address, *, schema: str, seconds: float) -> Connectio
         connection = await asyncpg.connect(
             address.url,
             timeout=seconds,
-            server_settings={**_SETTINGS, "search_path": schema},
+            command_timeout=_STATEMENT_SECONDS,
+            server_settings={**_SETTINGS, **(_READS if reads_only else {}), "search_path": schema},
             target_session_attrs=_READ_WRITE,
         )
     return Connection(connection, address)
@@ -141,11 +192,18 @@ def _translated(address: Address) -> Iterator[None]:
     """Raise `DatabaseError` for each error of the driver."""
     try:
         yield
+    except asyncpg.TargetServerAttributeNotMatched:
+        raise DatabaseError(f"PostgreSQL at {address.shown} is a standby, which accepts no writes") from None
     except asyncpg.PostgresError as error:
-        raise DatabaseError(address.without_secrets(str(error)), getattr(error, "sqlstate", None) or "") from None
+        text = f"PostgreSQL: {address.without_secrets(str(error))}"
+        raise DatabaseError(text, getattr(error, "sqlstate", None) or "") from None
     except TimeoutError:
-        raise DatabaseError(f"{address.shown} does not respond") from None
+        raise DatabaseError(f"PostgreSQL at {address.shown} does not respond") from None
     except OSError as error:
-        raise DatabaseError(f"{address.shown}: {error.strerror or error}") from None
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise DatabaseError(f"{address.shown}: {address.without_secrets(str(error))}") from None
+        raise DatabaseError(f"PostgreSQL at {address.shown} cannot be reached: {error.strerror or error}") from None
+    except asyncpg.InterfaceError as error:
+        raise DatabaseError(f"PostgreSQL at {address.shown}: {address.without_secrets(str(error))}") from None
+    except UnicodeDecodeError:
+        raise DatabaseError("PostgreSQL: a text in a table is damaged", _DATA_CORRUPTED) from None
+    except asyncpg.InternalClientError:  # whose text is about the states of the driver
+        raise DatabaseError(f"the connection to PostgreSQL at {address.shown} was lost") from None

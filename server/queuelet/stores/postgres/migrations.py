@@ -22,7 +22,7 @@ async def prepare(connection: Connection, schema: str) -> None:
         StoreFailed: the tables are of a newer program.
         DatabaseError: the database failed, or does not allow it.
     """
-    if await _version(connection) == VERSION:
+    if await version_of(connection) == VERSION:
         return
     async with connection.transaction() as transaction:
         # The key has the name of the schema, so that several of them in one database do not wait for each other.
@@ -30,7 +30,7 @@ async def prepare(connection: Connection, schema: str) -> None:
         await _create(transaction, schema)
 
 
-async def _version(connection: Connection | Transaction) -> int:
+async def version_of(connection: Connection | Transaction) -> int:
     """Return the version of the tables; 0 if there are none. Raises `StoreFailed` if it is newer than this program."""
     try:
         rows = await connection.fetch("SELECT version FROM schema_version")

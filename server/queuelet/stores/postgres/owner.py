@@ -105,14 +105,14 @@ class Owner:
                 self.epoch, self.commits = owned.epoch, owned.commits - 1
                 self.renewed(sent)
                 return owned
-            row = (await connection.fetch(_LEFT, SHARD))[0]
+            row = (await connection.fetch(_LEFT, SHARD, seconds=self.lease))[0]
             if self.now() > end:
                 raise StoreFailed(f"another server owns the queues: {row[1] or 'one without an address'}")
             await asyncio.sleep(min(_POLL, max(0.01, row[0])))
 
     async def _try(self, connection: Connection, durability: Durability) -> Owned | None:
         """Take over if the lease has ended. Its commit is the barrier."""
-        found = (await connection.fetch(_FOUND, SHARD))[0]
+        found = (await connection.fetch(_FOUND, SHARD, seconds=self.lease))[0]
         store_epoch, commits, timeline, was_replicated, timeline_now = found
         if is_older(
             commits=commits, known=self.commits, is_promoted=timeline_now != timeline > 0, was_replicated=was_replicated
@@ -133,6 +133,7 @@ class Owner:
             TOKENS,
             max(commits, self.commits) + 1,
             commits,
+            seconds=self.lease,  # it may wait for a standby that is gone
         )
         if connection.warning:
             raise StoreFailed(f"the database does not confirm the take-over: {connection.warning}")
