@@ -119,7 +119,7 @@ def test_a_server_without_a_database_says_so_until_it_has_one(
         seen = kube.wait_reason("StoreUnavailable")
         stalled = condition(seen, "Stalled")
         assert stalled
-        assert "has no store Postgres; start it with that store" in stalled["message"]
+        assert "has no store Postgres; start it with --postgres-file (in the chart: server" in stalled["message"]
         own_server.kill()
         with server_in_place_of(own_server, *flags):
             kube.wait_ready()
@@ -226,6 +226,8 @@ def test_a_database_without_space_is_reported_and_passes(
         assert problems(operator) == {'reason="StoreFull",store="Postgres"': 1.0}
         kube.create("made-meanwhile", store="Postgres")
         kube.wait("made-meanwhile", lambda each: waits_with(each, "StoreFull"), "reported")
+        kube.create("in-memory")
+        kube.wait_ready("in-memory")
         postgres.sql(f"DROP TRIGGER refuse ON {schema}.messages")
         kube.wait_ready()
         kube.wait_ready("made-meanwhile")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from queuelet.definition import Counts, Owner
+from queuelet.definition import Counts, Owner, StoreKind
 from queuelet_operator.plan.declared import Declared
 from queuelet_operator.plan.model import Cause, Known, Nothing, Notice, Policy, Reason, Verdict, WriteStatus
 from queuelet_operator.plan.observed import ObservedQueue
@@ -30,6 +30,13 @@ MAX_MESSAGE_CHARACTERS = 2_048
 
 _FACTOR = 2
 _SHARE_OF_LIMIT = 10
+
+_SETTINGS = {
+    StoreKind.MEMORY: "that store",
+    StoreKind.DISK: "--data-dir (in the chart: server.persistence.enabled)",
+    StoreKind.POSTGRES: "--postgres-file (in the chart: server.postgres.secretName)",
+}
+"""What a server without a store lacks."""
 
 _OUTAGE_REASONS = {Reason.SERVER_UNAVAILABLE, Reason.STORE_FULL, Reason.STORE_FAILED, Reason.STORE_UNAVAILABLE}
 """Reasons that may describe an outage: a queue that was ready before is ready again after it."""
@@ -57,8 +64,8 @@ def blocking_verdict(situation: Situation) -> Verdict | None:
         return Verdict(
             reason=Reason.STORE_UNAVAILABLE,
             message=(
-                f"spec.store: the server at {policy.address} has no store {store.name.title()}; start it with that "
-                "store, or delete this Queue and apply it with another"
+                f"spec.store: the server at {policy.address} has no store {store.name.title()}; start it with "
+                f"{_SETTINGS[store]}, or delete this Queue and apply it with another"
             ),
             stalled=True,
         )

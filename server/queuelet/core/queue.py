@@ -532,7 +532,7 @@ class Queue:
     def _look(self, seq: int) -> bytes | None:
         """Return a message if it can be read at once."""
         try:
-            return self._messages.look(seq)
+            return self._messages.look(seq) if self._states.tails is None else self._states.tails.look(seq)
         except NotLoaded:
             return None
 

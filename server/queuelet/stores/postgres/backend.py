@@ -41,14 +41,14 @@ _SLICE_ROWS = 1_000
 _VACUUM_EVERY = 2.0
 """Seconds between two runs of VACUUM while many rows are removed."""
 
-_VACUUM_HELD_BACK_EVERY = 60.0
-"""Seconds between two runs of VACUUM if one could not remove many rows and no more are removed."""
-
 _VACUUM_SECONDS = 3_600.0
 """How long one may take: far longer than any other statement, because it goes through a whole table."""
 
 _MANY_REMOVED = 2_000
 """After how many removed messages VACUUM is worth it."""
+
+_VACUUM_HELD_BACK_EVERY = 60.0
+"""Seconds between two runs of VACUUM if one could not remove many rows and no more are removed."""
 
 _CLOSE_SECONDS = 2.0
 """How long closing a connection in order may take."""
