@@ -106,8 +106,8 @@ class Producer:
     def __init__(self, address: str, ledger: Ledger) -> None:
         self._rpc = Rpc(address, options=[("grpc.max_reconnect_backoff_ms", 50)])
         self._ledger = ledger
-        self._is_ending = False
-        self._thread = threading.Thread(target=self._run)
+        self._is_ending = self._is_abandoned = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def end(self) -> None:
@@ -115,6 +115,11 @@ class Producer:
         self._is_ending = True
         self._thread.join()
         self._rpc.close()
+
+    def abandon(self) -> None:
+        """Stop adding even if the outcome of a batch is not known, because the server is gone."""
+        self._is_abandoned = True
+        self.end()
 
     def _run(self) -> None:
         settled = ""
@@ -130,6 +135,8 @@ class Producer:
                 except Refused as refused:
                     if refused.code not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
                         raise
+                    if self._is_abandoned:
+                        return
                     time.sleep(0.02)
                 else:
                     break

@@ -93,6 +93,7 @@ class Load:
     def end(self) -> None:
         """Stop all processes."""
         self.crowd.end()
+        self._producer.abandon()
         self._holder.kill()
         self._holder.join()
 
