@@ -21,7 +21,7 @@ from tools.control_plane.guard import Guard
 NOBODY = 65534
 """The user that runs the database if root calls, because PostgreSQL refuses to run as root."""
 
-_CLIENTS = frozenset({"psql", "pg_isready"})
+_CLIENTS = frozenset({"psql", "pg_dump"})
 """Programs that only connect, so that they may run as any user."""
 
 _STOP_WITHIN = 20.0
@@ -35,6 +35,10 @@ _SETTINGS = {"listen_addresses": "127.0.0.1", "log_min_messages": "warning"}
 
 class PostgresError(Exception):
     """A PostgreSQL could not be started; the text says why."""
+
+
+class PortTakenError(PostgresError):
+    """Another process listens on the port."""
 
 
 class Postgres:
@@ -104,7 +108,8 @@ class Postgres:
             if self._process.poll() is not None and _NOT_YET in " ".join(said.splitlines()[-2:]):
                 self._process = self.launch(self.folder, self.port, log)
             elif time.monotonic() > end or self._process.poll() is not None:
-                raise PostgresError(f"PostgreSQL does not start: {said}")
+                error = PortTakenError if "Address already in use" in said else PostgresError
+                raise error(f"PostgreSQL does not start: {said}")
             time.sleep(0.05)
 
     def launch(self, folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
@@ -152,11 +157,10 @@ class Postgres:
         return done.stdout
 
     def _is_up(self) -> bool:
-        try:
-            self.run("pg_isready", "--host=127.0.0.1", f"--port={self.port}", "--username=postgres", "--timeout=1")
-        except PostgresError:
-            return False
-        return True
+        # In its own folder, because another database may have taken the port meanwhile.
+        state = self.folder / "postmaster.pid"
+        lines = state.read_text().split() if state.exists() else []
+        return self._process is not None and lines[:1] == [str(self._process.pid)] and lines[-1] == "ready"
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

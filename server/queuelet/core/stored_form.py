@@ -72,7 +72,7 @@ def _form(after_id: int, payload: int) -> bytes:
     """Return the format of a message without terms: `form % (ID, rest of the metadata, payload)`, given two sizes.
 
     All keys and lengths depend on the sizes alone, and most messages have one of a few. Writing them for each message
-    took twice as long.
+    took twice as long. The cache takes a megabyte at most.
     """
     metadata = b"\x0a%b\x0a\x24" % varint(2 + _UUID_LENGTH + after_id)
     content = b"\x12" + varint(payload) if payload else b""

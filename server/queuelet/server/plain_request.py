@@ -68,6 +68,7 @@ def read_plain_add(request: bytes) -> tuple[str, bytes] | None:
 @lru_cache(maxsize=4_096)
 def _before_payload(size: int) -> bytes | None:
     """Return how a field `message = 2` of `size` bytes begins, up to its payload; None if it has none."""
+    # Each of its two lengths takes as many bytes as `size` itself would, or one less.
     longest = len(varint(max(0, size)))
     for both_lengths in (2 * longest, 2 * longest - 1, 2 * longest - 2):
         payload = size - both_lengths - 2
