@@ -178,7 +178,7 @@ def test_an_upgrade_turns_the_volume_on_and_off_and_deletes_nothing(
     for values in (with_volume(), WITHOUT_CRDS, with_volume(), with_volume()):
         said = upgrade(control_plane, namespace, "shop", values)
         is_on = values is not WITHOUT_CRDS
-        expected = "keep their messages" if is_on else "get the reason"
+        expected = "keep their messages" if is_on else "or Postgres get"
         assert f"Queues with spec.store Disk {expected}" in said
         assert mounted(api, namespace) == (["data-shop-queuelet-server-0"] if is_on else [])
         claims.add(api.get(claim_in(namespace))["metadata"]["uid"])
