@@ -84,6 +84,13 @@ class Postgres:
         """The connection string."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def pid(self) -> int:
+        """The ID of its first process, whose children are the others."""
+        if not self._process:
+            raise PostgresError("PostgreSQL does not run")
+        return self._process.pid
+
     def __enter__(self) -> Self:
         self.start()
         return self

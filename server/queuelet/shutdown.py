@@ -19,6 +19,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def stopped_by_signals(request_stop: Callable[[], None], is_stopping: Callable[[], bool]) -> Iterator[None]:
     """Call a function at the first SIGTERM or SIGINT in this context; end the process at the next one.
 
+    Afterwards the handlers from before are in place again.
+
     Args:
         request_stop: starts the shutdown.
         is_stopping: returns whether a shutdown has begun, for whatever reason.
@@ -32,6 +34,7 @@ def stopped_by_signals(request_stop: Callable[[], None], is_stopping: Callable[[
         request_stop()
         log.info("shutdown requested", signal=number.name)
 
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:
         loop.add_signal_handler(number, signalled, number)
     try:
@@ -40,3 +43,4 @@ def stopped_by_signals(request_stop: Callable[[], None], is_stopping: Callable[[
         # uvloop leaves them in place when it is closed, and then the process ignores Ctrl-C.
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
+            signal.signal(number, before[number])

@@ -171,7 +171,7 @@ def bind(api: Api, namespace: str, size: str) -> None:
 def test_an_upgrade_turns_the_volume_on_and_off_and_deletes_nothing(
     control_plane: ControlPlane, api: Api, namespace: str
 ) -> None:
-    assert "Queues with spec.store Disk get the reason" in install(control_plane, namespace, "shop", WITHOUT_CRDS)
+    assert "Queues with spec.store Disk or Postgres get" in install(control_plane, namespace, "shop", WITHOUT_CRDS)
     assert not api.is_there(claim_in(namespace))
     first = api.get(stateful_set_in(namespace))["metadata"]["uid"]
     claims = set()

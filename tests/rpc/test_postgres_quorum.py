@@ -6,6 +6,7 @@ the order is exact.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -28,6 +29,11 @@ pytestmark = [pytest.mark.xdist_group("quorum"), pytest.mark.timeout(soaked(300,
 QUEUE = "orders"
 SECONDS = 2.0
 """The delay of a slow connection, which is longer than the lease."""
+
+
+def faults(few: int, many: int) -> int:
+    """Return how many faults a test makes: few, many in a soak, or as many as QUEUELET_FAULTS says."""
+    return int(os.environ.get("QUEUELET_FAULTS", "0")) or soaked(few, many)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,7 @@ def spoil(relay: Relay, fault: str) -> None:
 
 
 def test_a_primary_that_is_killed_loses_nothing(quorum: Quorum) -> None:
-    kills = soaked(3, 200)
+    kills = faults(3, 200)
     with load(quorum) as there:
         for _ in range(kills):
             quorum.primary.kill_postgres()
@@ -98,7 +104,7 @@ def test_a_primary_that_is_killed_loses_nothing(quorum: Quorum) -> None:
 
 def test_a_primary_that_is_lost_with_its_agent_loses_nothing(quorum: Quorum) -> None:
     """The others wait for the end of its lease in etcd."""
-    kills = soaked(1, 50)
+    kills = faults(1, 50)
     with load(quorum) as there:
         for _ in range(kills):
             lost = quorum.primary
@@ -109,10 +115,10 @@ def test_a_primary_that_is_lost_with_its_agent_loses_nothing(quorum: Quorum) -> 
         there.finish(f"{kills} primaries lost with their agents")
 
 
-@pytest.mark.skipif(not soaked(few=False, many=True), reason="it takes half a minute; make soak runs it")
+@pytest.mark.skipif(not faults(0, 1), reason="it takes a minute; make soak runs it")
 def test_an_old_primary_that_was_not_told_of_a_failover_confirms_nothing(quorum: Quorum) -> None:
     """Its agent is frozen, so it goes on as a primary, and the server may be connected to it."""
-    times = soaked(1, 10)
+    times = faults(1, 10)
     with load(quorum) as there:
         for _ in range(times):
             old = quorum.primary
@@ -127,7 +133,7 @@ def test_an_old_primary_that_was_not_told_of_a_failover_confirms_nothing(quorum:
 
 
 def test_no_add_is_answered_while_both_standbys_are_down(quorum: Quorum) -> None:
-    times = soaked(1, 20)
+    times = faults(1, 20)
     with load(quorum, lease=2) as there:
         for _ in range(times):
             standbys, failures = quorum.standbys, there.failures
@@ -147,7 +153,7 @@ def test_no_add_is_answered_while_both_standbys_are_down(quorum: Quorum) -> None
 
 def test_a_commit_whose_wait_for_a_standby_is_cancelled_is_not_confirmed_by_a_failover_either(quorum: Quorum) -> None:
     """PostgreSQL reports it as committed, and every session of the old primary sees it, but no standby has it."""
-    times, failovers = soaked(10, 200), 0
+    times, failovers = faults(10, 200), 0
     with load(quorum) as there:
         for number in range(times):
             primary, failures = quorum.primary, there.failures
@@ -164,7 +170,7 @@ def test_a_commit_whose_wait_for_a_standby_is_cancelled_is_not_confirmed_by_a_fa
 
 @pytest.mark.parametrize("fault", ["cut", "silence", "delay"])
 def test_a_bad_connection_to_the_primary_loses_nothing(quorum: Quorum, fault: str) -> None:
-    times = soaked(2, 170)
+    times = faults(2, 170)
     with ExitStack() as stack:
         relays = [stack.enter_context(Relay(node.port)) for node in quorum.nodes]
         there = stack.enter_context(load(quorum, url=quorum.url(hosts=[each.address for each in relays]), lease=1))

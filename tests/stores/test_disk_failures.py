@@ -17,7 +17,7 @@ import pytest
 from queuelet.core.message import DeliveryRecord
 from queuelet.definition import MessageState
 from queuelet.errors import StoreFailed, StoreFull
-from queuelet.stores.disk import DiskSettings, backend, check, reserve, writer
+from queuelet.stores.disk import DiskSettings, backend, check, reclaim, reserve, writer
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.writer import Writer
 from queuelet.stores.durable import schedule
@@ -92,6 +92,18 @@ def test_a_full_disk_can_be_emptied_and_then_takes_messages_again(harness: DiskH
     harness.store.check_room()
     messages.append(count + 1, b"new")
     harness.commit()
+
+
+def test_a_full_disk_that_was_emptied_gets_back_the_last_free_page(
+    harness: DiskHarness, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else a disk with little more space than the reserve would count as full until the next start."""
+    monkeypatch.setattr(reclaim, "_SLICE_SECONDS", 0)
+    harness.open()
+    fill_disk(harness, disk)
+    harness.messages.clear()
+    harness.commit()
+    harness.until(lambda: not harness.store.problem)
 
 
 def test_leases_are_kept_on_a_full_disk(harness: DiskHarness, disk: FaultyDisk) -> None:

@@ -130,3 +130,14 @@ def test_the_cache_is_bounded_except_for_what_was_read_last() -> None:
         cache.end(changes)
         assert cache.run(place, place + 1, 1, 1, descending=False) == [(place, bytes(5_000))]
     assert budget.used < 20_000
+
+
+def test_what_one_call_needs_is_held_even_if_it_is_more_than_the_bound() -> None:
+    """Otherwise the call would read its first rows again after its last ones, for ever."""
+    cache = RowCache(MemoryBudget(1 << 50), 2_000)
+    for start in (1, 501):
+        changes = cache.begin(NUMBER)
+        cache.store_rows(changes, [(BASE + seq, bytes(100)) for seq in range(start, start + 500)])
+        cache.end(changes)
+        assert all(cache.row(BASE + seq)[0] for seq in range(start, start + 500))
+    assert not cache.row(BASE + 1)[0]

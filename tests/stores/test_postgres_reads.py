@@ -8,11 +8,16 @@ from typing import TypeVar
 
 import pytest
 
-from queuelet.core.storage import NotLoaded
+from queuelet.core.message import DeliveryRecord
+from queuelet.core.storage import Messages, NotLoaded
+from queuelet.definition import MessageState, QueueDefinition, StoreKind
+from queuelet.stores.durable import checksums
 from queuelet.stores.postgres.address import Address
 from queuelet.stores.postgres.driver import Row
+from support.patience import patient
 from support.postgres_owner import Owner
 from support.postgres_server import new_schema, shared_postgres
+from support.turns_relay import TurnsRelay
 
 FIRST, SECOND, THIRD = (b"%08d-1111-4222-8333-444455556666" % number for number in range(3))
 
@@ -42,7 +47,7 @@ async def loads_of(work: Callable[[], T]) -> tuple[T, int]:
 
 
 def count_statements(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list to which each statement that reads is added."""
+    """Return a list to which each statement is added that reads for calls which consumers wait for."""
     connection = owner.store._backend.reader  # noqa: SLF001  # only tests count
     assert connection
     fetch, statements = connection.fetch, []
@@ -92,6 +97,27 @@ async def test_many_calls_with_ids_share_few_round_trips(owner: Owner, monkeypat
     found = await asyncio.gather(*(loads_of(find(own_id)) for own_id in ids))
     assert found == [(None, 1)] * 64
     assert len(statements) <= 2
+
+
+async def test_calls_on_many_queues_share_few_round_trips(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = [owner.messages]
+    for number in range(1, 20):
+        queue_id = f"6f9c0000-0000-4000-8000-1000000000{number:02}"
+        queues.append(owner.store.new(queue_id, 1, QueueDefinition(store=StoreKind.POSTGRES, name="b")))
+    await owner.commit()
+    # Each has the same ID, so that none may be confused with another.
+    for number, messages in enumerate(queues):
+        messages.append(number + 1, b"%d" % number, FIRST)
+        messages.tally.next_seq = number + 2
+    await owner.commit()
+    statements = count_statements(owner, monkeypatch)
+
+    def find(messages: Messages) -> Callable[[], tuple[int | None, int | None]]:
+        return lambda: (messages.seq_of(FIRST), messages.seq_of(SECOND))
+
+    found = await asyncio.gather(*(loads_of(find(messages)) for messages in queues))
+    assert [seqs for seqs, _ in found] == [(number + 1, None) for number in range(20)]
+    assert len(statements) <= 4
 
 
 async def test_an_id_that_was_unknown_is_found_once_a_message_with_it_is_committed(owner: Owner) -> None:
@@ -150,3 +176,151 @@ async def test_a_backlog_is_loaded_ahead_of_its_consumer(owner: Owner) -> None:
     assert taken == seqs
     assert total <= 3
     await other.store.close()
+
+
+async def test_each_group_of_changes_takes_one_round_trip() -> None:
+    schema = new_schema()
+    with TurnsRelay(shared_postgres().port) as relay:
+        address = Address(f"postgresql://postgres@{relay.address}/postgres")
+        owner = await Owner(address, schema, lease=600).open()
+        await owner.make_queue()
+        first = await owner.add()
+        owner.messages.take()
+        await owner.commit()
+        before = relay.turns
+        for _ in range(20):
+            assert await owner.add(50) > first
+            owner.messages.take_many(20, 1 << 20)
+            await owner.commit()
+        assert relay.turns - before == 40
+        await owner.store.close()
+    shared_postgres().drop(schema)
+
+
+# Rows of removed messages stay in the table and its index until the next VACUUM.
+
+
+async def scanned_rows(schema: str) -> int:
+    """Return how many rows of messages were scanned so far, removed ones too, once no server is connected any more."""
+    server = shared_postgres()
+    async with asyncio.timeout(patient(30)):
+        # The database counts what a connection did when it ends.
+        left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'queuelet'"
+        while server.sql(left) != "0":  # noqa: ASYNC110  # there is no event to wait for
+            await asyncio.sleep(0.02)
+    table = f"relid = '{schema}.messages'::regclass"
+    return sum(
+        int(server.sql(f"SELECT coalesce(sum({column}), 0) FROM {view} WHERE {table}"))  # noqa: S608  # our own names
+        for view, column in (("pg_stat_user_tables", "seq_tup_read"), ("pg_stat_user_indexes", "idx_tup_read"))
+    )
+
+
+async def test_a_server_that_takes_over_scans_no_rows_of_removed_messages(owner: Owner) -> None:
+    settings = owner.store._settings  # noqa: SLF001  # of a test
+    seqs = await owner.add(1_500)
+    assert len(owner.messages.take_many(1_450, 1 << 20)[0]) == 1_450
+    await owner.commit()
+    await owner.add()  # so that a group is written that knows of the removals
+    await owner.store.close()
+    before = await scanned_rows(settings.schema)
+    other = await Owner(settings.address, settings.schema).open()
+    assert (await loads_of(lambda: other.messages.take_many(50, 1 << 20)[0]))[0] == seqs[1_450:]
+    await other.store.close()
+    assert await scanned_rows(settings.schema) - before <= 500
+
+
+async def test_a_server_that_takes_over_reads_no_messages_unless_some_are_not_in_line(owner: Owner) -> None:
+    settings = owner.store._settings  # noqa: SLF001  # of a test
+    await owner.add(300)
+    await owner.store.close()
+    before = await scanned_rows(settings.schema)
+    other = await Owner(settings.address, settings.schema).open()
+    assert len(other.messages) == 300
+    assert await loads_of(lambda: other.messages.seq_of(FIRST)) == (None, 0)  # no message has an ID of its own
+    await other.store.close()
+    assert await scanned_rows(settings.schema) == before
+
+
+async def test_a_message_that_returns_to_the_line_is_found_by_the_server_that_takes_over(owner: Owner) -> None:
+    settings = owner.store._settings  # noqa: SLF001  # of a test
+    seqs = await owner.add(10)
+    messages = owner.messages
+    assert messages.checkout_many(1, 0)[0] == seqs[:1]
+    messages.deliveries[seqs[0]] = DeliveryRecord(state=MessageState.LEASED)
+    messages.mark_changed(seqs[:1])
+    await owner.commit()
+    assert messages.take_many(8, 1 << 20)[0] == seqs[1:9]
+    await owner.commit()
+    await owner.add()
+    del messages.deliveries[seqs[0]]
+    messages.mark_changed(seqs[:1])
+    messages.return_to_line(seqs[0])
+    await owner.commit()
+    await owner.store.close()
+    other = await Owner(settings.address, settings.schema).open()
+    assert (await loads_of(lambda: other.messages.take_many(9, 1 << 20)[0]))[0] == [seqs[0], seqs[9], seqs[9] + 1]
+    await other.store.close()
+
+
+async def test_a_message_with_a_lease_that_was_not_written_is_found_by_the_server_that_takes_over(
+    owner: Owner,
+) -> None:
+    settings = owner.store._settings  # noqa: SLF001  # of a test
+    seqs = await owner.add(10)
+    messages = owner.messages
+    assert messages.checkout_many(1, 0)[0] == seqs[:1]
+    messages.deliveries[seqs[0]] = DeliveryRecord(state=MessageState.LEASED)
+    messages.mark_leased(seqs[:1])
+    assert messages.take_many(8, 1 << 20)[0] == seqs[1:9]
+    await owner.commit()
+    added = await owner.add()
+    owner.store._backend._abandon()  # noqa: SLF001  # as if the process were killed
+    await owner.store.close()
+    other = await Owner(settings.address, settings.schema).open()
+    assert (await loads_of(lambda: other.messages.take_many(9, 1 << 20)[0]))[0] == [seqs[0], seqs[9], *added]
+    await other.store.close()
+
+
+# Reads and other calls
+
+
+async def test_a_browse_delays_no_consumer(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    seqs = [add(owner, size=10_000) for _ in range(1_000)]  # more than the window holds
+    await owner.commit()
+    browser = owner.store._backend.browser  # noqa: SLF001  # only tests delay it
+    assert browser
+    fetch, may_read = browser.fetch, asyncio.Event()
+
+    async def slow(statement: str, *arguments: object, seconds: float | None = None) -> list[Row]:
+        await may_read.wait()
+        return await fetch(statement, *arguments, seconds=seconds)
+
+    monkeypatch.setattr(browser, "fetch", slow)
+    browse = asyncio.ensure_future(loads_of(lambda: owner.messages.after(seqs[499], 1, 1 << 20)))
+    taken, waits = await loads_of(lambda: owner.messages.take_many(1_000, 1 << 30)[0])
+    assert (taken, waits > 0, browse.done()) == (seqs, True, False)
+    may_read.set()
+    await browse
+
+
+async def test_other_calls_get_their_turn_while_many_rows_are_verified(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seqs = [add(owner, size=10_000) for _ in range(1_000)]
+    await owner.commit()
+    rows = most = 0
+    verify = checksums.of_message
+
+    def counted(place: int, own_id: bytes | None, body: bytes) -> int:
+        nonlocal rows
+        rows += 1
+        return verify(place, own_id, body)
+
+    monkeypatch.setattr(checksums, "of_message", counted)
+    reading = asyncio.ensure_future(loads_of(lambda: owner.messages.require(seqs)))
+    while not reading.done():
+        seen = rows
+        await asyncio.sleep(0)
+        most = max(most, rows - seen)
+    await reading
+    assert 0 < most <= 250

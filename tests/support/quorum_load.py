@@ -62,7 +62,7 @@ class Load:
         return len(self.crowd.server.log("postgres store failed"))
 
     def check_order(self) -> None:
-        """Check what is known so far."""
+        """Check the deliveries so far."""
         assert not self.order.wrong, self.order.wrong[:20]
 
     def finish(self, what: str) -> None:
@@ -71,10 +71,12 @@ class Load:
         with closing(self.crowd.rpc()) as rpc:
             while rpc.get_queue(QUEUE).messages != pb.MessageCounts():
                 at = time.monotonic()
-                for each in rpc.receive(QUEUE, 1_000, wait=1, lease=60):
+                leased = rpc.receive(QUEUE, 1_000, wait=1, lease=60)
+                for each in leased:
                     self.order.got(int(each.message.payload), each.token, at)
                     self.order.acking.add(int(each.message.payload))
-                    assert rpc.ack(QUEUE, each.token) == [""]
+                if leased:
+                    assert set(rpc.ack(QUEUE, *(each.token for each in leased))) == {""}
         self.crowd.finish()
         self.check_order()
         assert set(range(self.added)) <= self.order.acking | self.order.acked.keys()
@@ -109,7 +111,7 @@ def load(
     Args:
         quorum: the nodes.
         url: the connection string, by default that of the nodes.
-        seed: what is random depends on it.
+        seed: the seed of all random choices.
         flags: more flags of the server.
         lease: the lease of the owner in seconds.
     """

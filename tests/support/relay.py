@@ -66,9 +66,13 @@ class Relay:
                     self._threads.append(threading.Thread(target=self._pass_on, args=ends, daemon=True))
                     self._threads[-1].start()
 
+    def _note(self, source: socket.socket, *, is_response: bool) -> None:
+        """Note that data is about to be passed on."""
+
     def _pass_on(self, source: socket.socket, target: socket.socket, is_response: bool) -> None:  # noqa: FBT001  # of a thread
         with suppress(OSError):
             while data := source.recv(65_536):
+                self._note(source, is_response=is_response)
                 if is_response and self.delay:
                     time.sleep(self.delay)
                 elif self._silencing and self._silencing in data:

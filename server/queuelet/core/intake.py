@@ -100,7 +100,7 @@ class Intake:
             return Duplicate(first)
         if self._is_draining:
             raise refusals.draining(self._queue)
-        if self.waiting or len(self._messages) >= self._limit != UNBOUNDED:
+        if self.waiting or (self._limit != UNBOUNDED and len(self._messages) >= self._limit):
             self.refused_full += 1
             raise refusals.full(self._queue)
         return self._append(draft, now)
@@ -215,7 +215,7 @@ class Intake:
             raise InvalidArgument(f"id: {own_id.decode()} is reserved for the server itself; use another", field="id")
         if self._is_durable:
             self._store.check_room()
-        body = draft.stored(own_id or self._ids.made(seq), now)
+        body = draft.stored(own_id or self._ids.form % seq, now)
         budget = self._budget
         cost = len(body) + MESSAGE_OVERHEAD
         if budget.used + cost > budget.watermark:

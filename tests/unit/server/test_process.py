@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Iterator
 
 import pytest
 
 from queuelet.server import Settings, run
 
 
+@pytest.fixture
+def own_handler() -> Iterator[None]:
+    """A handler of SIGTERM of this program."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("own_handler")
 def test_a_server_that_ended_leaves_the_signals_of_its_program_as_they_were() -> None:
     """The program ignored Ctrl-C and SIGTERM after it, because uvloop leaves its handlers in place."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

@@ -20,7 +20,7 @@ from queuelet.server.handlers.durability import DURABILITY_2, DURABILITY_3, abou
 from queuelet.server.handlers.long_poll import request_key, wait_budget
 from queuelet.server.lifecycle import Lifecycle
 from queuelet.server.loading import loaded, until_loaded
-from queuelet.server.plain_request import read_plain_request
+from queuelet.server.plain_request import read_plain_add, read_plain_request
 from queuelet.server.requests import check_batch, message_from_pb, seconds_from_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import BatchErrors
@@ -47,17 +47,25 @@ class AddRpcs:
     def __init__(self, manager: Manager, lifecycle: Lifecycle) -> None:
         self._manager = manager
         self._bounds = manager.bounds
+        self._largest_payload = manager.bounds.message_bytes - NewMessage(b"").size
+        """The most bytes in the payload of a message that has nothing else."""
         self._lifecycle = lifecycle
         self._waiting: dict[tuple[str, bytes], Callable[[], None]] = {}
         """Functions that end a call with a request ID that waits for room, by queue and key."""
 
     def add(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Add one message at the end of a queue."""
-        request = pb.AddRequest.FromString(data)
-        queue = self._manager.get(request.queue_id)
-        message = message_from_pb(request.message, self._bounds)
-        if request.wait:
-            return after_commit(queue, self._add_in_turn(queue, [message], call, wait_budget(call), _add_response))
+        plain = read_plain_add(data)
+        if plain is not None and len(plain[1]) <= self._largest_payload:
+            reference, payload = plain
+            queue = self._manager.get(reference)
+            message = NewMessage(payload)
+        else:
+            request = pb.AddRequest.FromString(data)
+            queue = self._manager.get(request.queue_id)
+            message = message_from_pb(request.message, self._bounds)
+            if request.wait:
+                return after_commit(queue, self._add_in_turn(queue, [message], call, wait_budget(call), _add_response))
         result = queue.add(message, now_ns())
         response = result if isinstance(result, bytes) else _added_or_raise(message, result)
         return after_commit(queue, about_one(queue, response, call))

@@ -58,8 +58,15 @@ class DiskReader:
             rows = self._connection.execute("SELECT length(body) FROM messages WHERE place = ?", (place,)).fetchall()
         return cast("int", rows[0][0]) if rows else None
 
-    def bodies(
-        self, place: int, end: int, count: int, max_bytes: int, *, descending: bool = False
+    def bodies(  # noqa: PLR0913  # two of them by name
+        self,
+        place: int,
+        end: int,
+        count: int,
+        max_bytes: int,
+        *,
+        descending: bool = False,
+        is_browse: bool = False,  # noqa: ARG002  # consumers wait for each read
     ) -> list[tuple[int, bytes | Damage]]:
         """Return the first messages from `place` to before `end`: at most `count`, until they have `max_bytes`.
 

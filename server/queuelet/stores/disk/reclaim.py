@@ -24,7 +24,7 @@ _MUCH_FREE = 4 * 1024 * 1024
 """Free pages of more bytes than this are returned, if they are also a large share of the file."""
 
 _LITTLE_FREE = 256 * 1024
-"""On a full disk, free pages of more bytes than this are returned."""
+"""On a full disk, free pages of more bytes than this are returned under load, and all of them in a quiet time."""
 
 
 def free_pages(connection: apsw.Connection) -> int:
@@ -105,6 +105,6 @@ def vacuum_some(connection: apsw.Connection, *, is_idle: bool, is_full: bool) ->
 def _is_much_free(connection: apsw.Connection, *, is_idle: bool, is_full: bool) -> bool:
     free = free_pages(connection) * PAGE_BYTES
     if is_full:
-        return free > _LITTLE_FREE
+        return free > (0 if is_idle else _LITTLE_FREE)
     share = 0.25 if is_idle else 0.75
     return free > max(_MUCH_FREE, share * PAGE_BYTES * cast("int", connection.pragma("page_count")))

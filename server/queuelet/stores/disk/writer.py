@@ -157,6 +157,7 @@ class Writer:
         has_more = False
         with suppress(apsw.FullError, apsw.BusyError):  # the next slice retries
             has_more = self._with_reserve(lambda: self._reclaim_some(freed, is_idle=is_idle))
+        with suppress(apsw.FullError, apsw.BusyError):  # also if the slice found no space, because the log may take it
             if is_quiet and not has_more and self._log.exists() and self._log.stat().st_size:
                 self._truncate_log()
         if self.is_full and monotonic() - self._full_since >= FULL_FOR:

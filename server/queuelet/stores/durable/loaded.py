@@ -29,6 +29,8 @@ class LoadedQueue:
     has_own_ids: bool
     written: int
     """When it was last written, in ns of the store's clock."""
+    first: int = 1
+    """No message in line has a lower sequence number than this one."""
     ranks: dict[int, Rank] = field(default_factory=dict)
     deliveries: dict[int, DeliveryRecord] = field(default_factory=dict)
     responses: dict[bytes, int] = field(default_factory=dict)

@@ -19,7 +19,15 @@ from queuelet.stores.durable.damage import Damage
 from queuelet.stores.durable.groups import Changes, Group, Groups
 from queuelet.stores.durable.places import end_place, first_place
 from queuelet.stores.durable.reader import Reader
-from queuelet.stores.durable.rows import QueueRecord, delivery_row, rank_row, response_row, tally_row, tally_to_json
+from queuelet.stores.durable.rows import (
+    MAX_SEQ,
+    QueueRecord,
+    delivery_row,
+    rank_row,
+    response_row,
+    tally_row,
+    tally_to_json,
+)
 from queuelet.stores.durable.window import Window, WindowBudget
 
 _UNKNOWN = -1
@@ -73,6 +81,7 @@ class DurableMessages:
         "_count",
         "_damaged",
         "_failure",
+        "_first",
         "_forget",
         "_fresh",
         "_has_own_ids",
@@ -132,6 +141,11 @@ class DurableMessages:
         self._has_own_ids = False
         """Whether there may be stored messages with IDs that their producers gave."""
         self._is_reading_ahead = False
+        self._first = 1
+        """No stored message has a lower sequence number, except for removed ones and those with a rank or a delivery.
+
+        It is stored, so that the first scan after an opening does not begin among the rows of removed messages.
+        """
 
     def restore(  # noqa: PLR0913  # all by name
         self,
@@ -140,6 +154,7 @@ class DurableMessages:
         stored_bytes: int,
         tally: Tally,
         has_own_ids: bool,
+        first: int = 1,
         damaged: Iterable[int] = (),
         unsound: Mapping[int, str] | None = None,
         sizes: Mapping[int, int] | None = None,
@@ -155,6 +170,8 @@ class DurableMessages:
         self._has_ranks = bool(self.ranks)
         self._stored_deliveries = set(self.deliveries)
         self._has_own_ids = has_own_ids
+        self._first = first
+        self._window.cursor = first - 1
         known = sizes or {}
         self._out_of_line = {seq: known.get(seq, _UNKNOWN) for seq in [*self.ranks, *self.deliveries]}
         self._charge(len(self.responses) * RESPONSE_OVERHEAD)
@@ -256,6 +273,7 @@ class DurableMessages:
             self._returned_sizes[seq] = size
         if seq <= self._window.cursor:
             self._window.insert(seq)
+        self._first = min(self._first, seq)
 
     # Any message
 
@@ -308,7 +326,7 @@ class DurableMessages:
 
     def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
         self._check()
-        rows = self._scan(seq + 1, min(count, _READ), min(max_bytes, _READ_BYTES))
+        rows = self._scan(seq + 1, min(count, _READ), min(max_bytes, _READ_BYTES), is_browse=True)
         return _first_of(rows, count, max_bytes)
 
     def before(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
@@ -405,7 +423,7 @@ class DurableMessages:
                 batch.responses_gone.append((number, key))
             else:
                 batch.responses.append(response_row(number, key, *response))
-        counts = tally_to_json(self.tally, now_ns())
+        counts = tally_to_json(self.tally, now_ns(), **self._opening_hints(changes))
         batch.tallies.append(tally_row(self.record.ordinal, self._count, self.stored_bytes, counts))
 
     def settle(self, changes: Changes) -> None:
@@ -430,6 +448,7 @@ class DurableMessages:
             base = self._place(0)
             added, removed = ([base + seq for seq in seqs] for seqs in (changes.added, changes.removed))
             reader.note_committed(self.record.number, added, removed, changes.own_ids.values())
+            self._first = self._first_stored
         self._charge(-size)
 
     # For the store
@@ -454,6 +473,7 @@ class DurableMessages:
         self.responses.clear()
         self._has_ranks = self._has_own_ids = False
         self._count = self.stored_bytes = self._lost = 0
+        self._first = 1
 
     # Inside
 
@@ -485,6 +505,25 @@ class DurableMessages:
         ranked = [rank_row(base + seq, ranks[seq]) for seq in changed if seq in ranks]
         batch.ranks += ranked
         self._has_ranks |= bool(ranked)
+
+    def _opening_hints(self, changes: Changes) -> dict[str, int]:
+        """Return what is stored with the counts so that the next opening need not look for it among the messages.
+
+        A full group may be sealed after a message was added and before `next_seq` is raised.
+        """
+        if self._shared.reader.reads_at_once:
+            return {}
+        return {
+            "next_seq": max(self.tally.next_seq, next(reversed(changes.added), 0) + 1),
+            "first": self._first,
+            "own_ids": int(self._has_own_ids or bool(changes.own_ids)),
+        }
+
+    @property
+    def _first_stored(self) -> int:
+        """The value of `_first`. Only true between two calls, because a call may be between two of its changes."""
+        window = self._window
+        return min(window.seqs[0] if window.seqs else window.cursor + 1, min(self._noted_leases, default=MAX_SEQ))
 
     def _leases_to_write(self) -> list[int]:
         """Return the messages whose leases have lasted long enough to be written. Each lease is returned once."""
@@ -635,7 +674,9 @@ class DurableMessages:
             self.stored_bytes = max(0, self.stored_bytes - damage.size)
         self._shared.set_aside(self.record, seq, damage.reason)
 
-    def _scan(self, seq: int, count: int, max_bytes: int, without: Container[int] = ()) -> Iterator[tuple[int, bytes]]:
+    def _scan(
+        self, seq: int, count: int, max_bytes: int, without: Container[int] = (), *, is_browse: bool = False
+    ) -> Iterator[tuple[int, bytes]]:
         """Yield the stored messages from a sequence number on, except for those in `without`.
 
         Committed ones come first and are read in batches. Those that are not committed yet follow, because they are
@@ -649,7 +690,7 @@ class DurableMessages:
                 seq += 1
             if base + seq >= end:
                 break
-            rows = self._shared.reader.bodies(base + seq, end, count, max_bytes)
+            rows = self._shared.reader.bodies(base + seq, end, count, max_bytes, is_browse=is_browse)
             if not rows:
                 break
             for place, body in rows:
@@ -682,7 +723,7 @@ class DurableMessages:
                 seq -= 1
             if seq <= 1:
                 return
-            rows = self._shared.reader.bodies(base + 1, base + seq, count, max_bytes, descending=True)
+            rows = self._shared.reader.bodies(base + 1, base + seq, count, max_bytes, descending=True, is_browse=True)
             if not rows:
                 return
             for place, body in rows:

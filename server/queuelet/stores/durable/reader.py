@@ -43,12 +43,12 @@ class Reader(Protocol):
     def size(self, place: int) -> int | None:
         """Return the size of the message at a place in bytes, None if there is none. The row is not verified."""
 
-    def bodies(
-        self, place: int, end: int, count: int, max_bytes: int, *, descending: bool = False
+    def bodies(  # noqa: PLR0913  # two of them by name
+        self, place: int, end: int, count: int, max_bytes: int, *, descending: bool = False, is_browse: bool = False
     ) -> list[tuple[int, bytes | Damage]]:
         """Return the first messages from `place` to before `end`: at most `count`, until they have `max_bytes`.
 
-        If `descending`, return the last ones, the last one first.
+        If `descending`, return the last ones, the last one first. A read `is_browse` if consumers do not wait for it.
         """
 
     def place_of(self, number: int, own_id: bytes) -> int | None:

@@ -267,15 +267,25 @@ def meta_row(name: str, content: str | int) -> tuple[str, str | int, int]:
     return name, content, checksums.of_row(name.encode(), value)
 
 
-def tally_to_json(tally: Tally, at: int) -> str:
-    """Return the counts of a tally and the time, in ns, as JSON."""
-    return json.dumps({**{name: getattr(tally, name) for name in Tally.__slots__}, "at": at})
+def tally_to_json(tally: Tally, at: int, **more: int) -> str:
+    """Return the counts of a tally and the time, in ns, as JSON, with other values that a store saves with them."""
+    return json.dumps({**{name: getattr(tally, name) for name in Tally.__slots__}, "at": at, **more})
 
 
 def time_of_json(text: str) -> int:
     """Return the time in JSON of `tally_to_json`, in ns; 0 if it is missing or invalid."""
     at = json.loads(text).get("at", 0)
     return at if isinstance(at, int) and 0 <= at < END_OF_TIME else 0
+
+
+def hints_of_json(text: str) -> tuple[int, bool]:
+    """Return the first sequence number at which a message in line may be, and whether messages may have own IDs.
+
+    Raises:
+        TypeError, ValueError: the JSON is invalid.
+    """
+    fields = _checked(json.loads(text), dict, "the counts")
+    return checked_int(fields.get("first", 1), 1, MAX_SEQ, "first"), bool(fields.get("own_ids", True))
 
 
 def tally_of_json(text: str) -> Tally:

@@ -245,6 +245,7 @@ class DurableStore(ABC):
             stored_bytes=queue.stored_bytes,
             tally=queue.tally,
             has_own_ids=queue.has_own_ids,
+            first=queue.first,
             damaged=queue.damaged,
             unsound=queue.unsound,
             sizes=queue.sizes,

@@ -47,6 +47,9 @@ _VACUUM_SECONDS = 3_600.0
 _MANY_REMOVED = 2_000
 """After how many removed messages VACUUM is worth it."""
 
+_VACUUM_HELD_BACK_EVERY = 60.0
+"""Seconds between two runs of VACUUM if one could not remove many rows and no more are removed."""
+
 _CLOSE_SECONDS = 2.0
 """How long closing a connection in order may take."""
 
@@ -84,7 +87,9 @@ class PostgresBackend:
         self._vacuumed_at = 0.0
         self._full_since = 0.0
         self.reader: Connection | None = None
-        """The connection for reads, once the store is open."""
+        """The connection for reads that consumers wait for, once the store is open."""
+        self.browser: Connection | None = None
+        """The connection for other reads, once the store is open."""
         self.owner = Owner(settings.name, settings.lease_seconds)
         self.durability: Durability | None = None
         """How durable commits are; None before the first connection."""
@@ -144,7 +149,9 @@ class PostgresBackend:
             self._heart = self._loop.create_task(self._beat())
             loaded = await load_to_serve(writer, owned, self.owner.holder)
             # Not to another host, which may be a primary too, and lack what was committed.
-            self.reader = await connect(writer.address, schema=settings.schema, seconds=seconds)
+            reading = partial(connect, writer.address, schema=settings.schema, seconds=seconds, reads_only=True)
+            self.reader = await reading()
+            self.browser = await reading()
         except DatabaseError as error:
             self._abandon()
             kind = DatabaseDamaged if error.code in CORRUPTED else StoreFailed
@@ -223,6 +230,8 @@ class PostgresBackend:
                 async with self._writing:
                     if owner.sent_ago >= interval:
                         await self._commit(Batch())
+                if self.dead_rows >= _MANY_REMOVED and monotonic() - self._vacuumed_at >= _VACUUM_HELD_BACK_EVERY:
+                    self._vacuum_soon()
         except Exception as error:  # noqa: BLE001  # the lease would end unnoticed if a defect were only logged
             self._fail(error)
 
@@ -334,10 +343,10 @@ class PostgresBackend:
         if self._heart and self._heart is not asyncio.current_task(self._loop):
             self._heart.cancel()
         self._heart = None
-        for connection in (self._writer, self.reader, self._cleaner):
+        for connection in (self._writer, self.reader, self.browser, self._cleaner):
             if connection is not None:
                 connection.terminate()
-        self._writer = self.reader = self._cleaner = None
+        self._writer = self.reader = self.browser = self._cleaner = None
 
 
 FENCE = """

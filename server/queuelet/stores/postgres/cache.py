@@ -126,14 +126,16 @@ class RowCache:
         """Store what was read at some places: None if there is no message."""
         if changes.is_void:
             return
+        count = 0
         for place, read in rows:
+            count += 1
             if read is None and changes.first_added is not None and place >= changes.first_added:
                 continue  # it may have been added meanwhile
             found = None if place in changes.removed else read
             self._drop_row(place)
             self._rows[place] = found
             self._charge(_size(found))
-        self._trim()
+        self._trim(count)
 
     def store_run(self, changes: Changes, start: int, end: int, rows: Sequence[tuple[int, Found]]) -> None:
         """Store all messages from `start` to before `end`, in order."""
@@ -248,11 +250,15 @@ class RowCache:
         self._used += size
         self._budget.used += size
 
-    def _trim(self) -> None:
-        """Forget what was read first, except for the last run and a few rows, which a call is about to read."""
+    def _trim(self, rows: int = 0) -> None:
+        """Forget what was read first, except for the last run and the last rows, which a call is about to read.
+
+        Args:
+            rows: how many rows were read just now. Without them the call would read them again and again.
+        """
         while len(self._runs) > _MAX_RUNS or (self._used > self._max_bytes and len(self._runs) > 1):
             self._drop_run(next(iter(self._runs)))
-        while self._used > self._max_bytes and len(self._rows) > _FEW:
+        while self._used > self._max_bytes and len(self._rows) > max(rows, _FEW):
             self._drop_row(next(iter(self._rows)))
 
 

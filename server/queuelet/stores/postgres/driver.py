@@ -37,6 +37,14 @@ CORRUPTED = frozenset({_DATA_CORRUPTED, "XX002"})
 _STATEMENT_SECONDS = 60.0
 """How long a statement may take by default. A database whose machine is gone does not end a connection."""
 
+_READS = {
+    # All reads find their rows by an index. Without this a planner whose statistics are old may read whole tables.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""The settings of connections that only read messages."""
+
 _READ_WRITE = SessionAttribute.read_write
 
 
@@ -156,13 +164,14 @@ class Transaction:
                 yield
 
 
-async def connect(address: Address, *, schema: str, seconds: float) -> Connection:
+async def connect(address: Address, *, schema: str, seconds: float, reads_only: bool = False) -> Connection:
     """Connect to a database that accepts writes.
 
     Args:
         address: where the database is.
         schema: the schema whose tables statements use.
         seconds: how long to try.
+        reads_only: whether only messages are read.
 
     Raises:
         DatabaseError: the database cannot be reached, or refuses the connection.
@@ -172,7 +181,7 @@ async def connect(address: Address, *, schema: str, seconds: float) -> Connectio
             address.url,
             timeout=seconds,
             command_timeout=_STATEMENT_SECONDS,
-            server_settings={**_SETTINGS, "search_path": schema},
+            server_settings={**_SETTINGS, **(_READS if reads_only else {}), "search_path": schema},
             target_session_attrs=_READ_WRITE,
         )
     return Connection(connection, address)

@@ -20,6 +20,7 @@ from queuelet.stores.durable.rows import (
     QueueRecord,
     checked_int,
     delivery_of_row,
+    hints_of_json,
     rank_of_row,
     tally_of_json,
     time_of_json,
@@ -36,12 +37,10 @@ _SLICE = 500
 _UNSOUND = (KeyError, TypeError, ValueError, RecursionError)
 """The errors raised by values that this program does not write."""
 
-_QUEUES = f"""
-    SELECT ordinal, number, queue_id, created, revision, definition, id_prefix, checksum,
-        (SELECT max(place) FROM messages WHERE place >= number << {SEQ_BITS} AND place < (number + 1) << {SEQ_BITS}),
-        EXISTS (SELECT FROM messages WHERE place >> {SEQ_BITS} = number AND own_id IS NOT NULL)
+_QUEUES = """
+    SELECT ordinal, number, queue_id, created, revision, definition, id_prefix, checksum
     FROM queues WHERE shard = $1 ORDER BY ordinal
-"""  # noqa: S608  # only our own numbers
+"""
 
 _NUMBERS = """
     UPDATE owners SET highest_first_seq = $2, clock_boot_id = $3, clock_offset = $4
@@ -96,7 +95,7 @@ async def _load_queues(connection: Connection) -> list[LoadedQueue]:
         row[0]: row for row in await connection.fetch("SELECT ordinal, depth, bytes, counts, checksum FROM tallies")
     }
     loaded: list[LoadedQueue] = []
-    for *row, checksum, last, has_own_ids in await connection.fetch(_QUEUES, SHARD):
+    for *row, checksum in await connection.fetch(_QUEUES, SHARD):
         tally_row = tallies.get(row[0])
         if not _is_sound([*row, checksum]) or (tally_row is not None and not _is_sound(tally_row)):
             raise DatabaseDamaged(f"the definition or the counts of queue {row[2]} have the wrong checksum")
@@ -105,10 +104,9 @@ async def _load_queues(connection: Connection) -> list[LoadedQueue]:
             _, depth, size, counts, _ = tally_row or (0, 0, 0, "{}", 0)
             tally = tally_of_json(counts)
             count, stored_bytes = checked_int(depth, 0, _SEQ, "depth"), checked_int(size, 0, 1 << 62, "bytes")
+            first, has_own_ids = hints_of_json(counts)
         except _UNSOUND as error:
             raise DatabaseDamaged(f"the definition or the counts of queue {row[2]} are invalid: {error}") from error
-        # A full group may have been sealed after a message was added and before `next_seq` was raised.
-        tally.next_seq = max(tally.next_seq, ((last or 0) & _SEQ) + 1)
         loaded.append(
             LoadedQueue(
                 record=record,
@@ -116,6 +114,7 @@ async def _load_queues(connection: Connection) -> list[LoadedQueue]:
                 stored_bytes=stored_bytes,
                 tally=tally,
                 has_own_ids=has_own_ids,
+                first=first,
                 written=time_of_json(counts),
             )
         )

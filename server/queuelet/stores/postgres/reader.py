@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -13,7 +14,7 @@ from queuelet.errors import StoreFailed
 from queuelet.stores.durable import checksums
 from queuelet.stores.durable.damage import Damage
 from queuelet.stores.durable.places import SEQ_BITS, end_place, first_place
-from queuelet.stores.postgres.cache import Found, RowCache
+from queuelet.stores.postgres.cache import Changes, Found, RowCache
 from queuelet.stores.postgres.driver import Connection, Row
 
 T = TypeVar("T")
@@ -25,6 +26,9 @@ _SECONDS = 10.0
 
 _MAX_TOGETHER = 1_000
 """How many rows are read together at most, apart from those that one call needs."""
+
+_SLICE_ROWS, _SLICE_BYTES = 250, 1 << 20
+"""After how many rows or bytes of them other calls get their turn while rows are verified."""
 
 _RUN = """
     SELECT place, own_id, checksum, body FROM messages WHERE place = ANY (ARRAY(
@@ -44,27 +48,38 @@ _FIRST, _LAST = _RUN.format(order="ASC"), _RUN.format(order="DESC")
 _ROWS = "SELECT place, own_id, checksum, body FROM messages WHERE place = ANY ($1::bigint[])"
 
 _IDS = f"""
-    SELECT place, own_id, checksum, body FROM messages
-    WHERE place >> {SEQ_BITS} = $1 AND own_id = ANY ($2::bytea[]) ORDER BY place
+    SELECT place, messages.own_id, checksum, body FROM unnest($1::bigint[], $2::bytea[]) AS wanted (number, own_id)
+    JOIN messages ON place >> {SEQ_BITS} = wanted.number AND messages.own_id = wanted.own_id ORDER BY place
 """  # noqa: S608  # only our own number
 
 _RESPONSE = "SELECT until, answer, checksum FROM answers WHERE number = $1 AND key = $2"
 
 
 class PostgresReader:
-    """A connection that reads, and what it has read. Each call sees all commits so far, or raises `NotLoaded`."""
+    """Connections that read, and what they have read. Each call sees all commits so far, or raises `NotLoaded`."""
 
     reads_at_once = False
 
     def __init__(
         self,
         connection: Connection,
+        browsing: Connection,
         cache: RowCache,
         loop: AbstractEventLoop,
         failed: Callable[[Exception], StoreFailed],
     ) -> None:
-        """Make a reader. `failed` fails the store because of an error, and returns what to raise."""
+        """Make a reader.
+
+        Args:
+            connection: the connection of calls that move messages.
+            browsing: the connection of calls that only look at messages. They may be many and read many rows, and
+                consumers do not wait for them.
+            cache: where to store what was read.
+            loop: the event loop.
+            failed: fails the store because of an error, and returns what to raise.
+        """
         self._connection = connection
+        self._browsing = browsing
         self._cache = cache
         self._loop = loop
         self._failed = failed
@@ -75,12 +90,13 @@ class PostgresReader:
         self._all_loading: set[Future[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._rows: _Together[int] = _Together(self._read_rows)
-        self._ids: _Together[bytes] = _Together(self._read_ids)
+        self._ids: _Together[tuple[int, bytes]] = _Together(self._read_ids)
 
     def close(self, why: str) -> None:
         """Read nothing any more. Calls that wait for a read get `StoreFailed`."""
         self._closed = why
-        self._connection.terminate()
+        for connection in (self._connection, self._browsing):
+            connection.terminate()
         for loading in self._all_loading:
             if not loading.done():
                 loading.set_exception(StoreFailed(why))
@@ -96,10 +112,10 @@ class PostgresReader:
         """Raise `NotLoaded` if some messages are not in memory."""
         unknown = [place for place in places if not self._cache.row(place)[0]]
         if unknown:
-            self._load_together(self._rows, number, unknown)
+            self._load_together(self._rows, unknown)
         ids = [own_id for own_id in own_ids if not self._is_known(number, own_id)]
         if ids:
-            self._load_together(self._ids, number, ids)
+            self._load_together(self._ids, [(number, own_id) for own_id in ids])
 
     def note_committed(
         self, number: int, added: Sequence[int], removed: Sequence[int], own_ids: Iterable[bytes]
@@ -115,7 +131,7 @@ class PostgresReader:
         """Return the message at a place, or its damage; None if there is none."""
         is_known, found = self._cache.row(place)
         if not is_known:
-            self._load_together(self._rows, place >> SEQ_BITS, [place])
+            self._load_together(self._rows, [place])
         return found
 
     def size(self, place: int) -> int | None:
@@ -125,15 +141,15 @@ class PostgresReader:
             return None
         return found.size if isinstance(found, Damage) else len(found)
 
-    def bodies(
-        self, place: int, end: int, count: int, max_bytes: int, *, descending: bool = False
+    def bodies(  # noqa: PLR0913  # two of them by name
+        self, place: int, end: int, count: int, max_bytes: int, *, descending: bool = False, is_browse: bool = False
     ) -> list[tuple[int, bytes | Damage]]:
         """Return the first messages from `place` to before `end`, or the last ones, the last one first."""
         found = self._cache.run(place, end, count, max_bytes, descending=descending)
         if found is None:
             self._load(
-                ("run", place, end, descending),
-                partial(self._read_run, place, end, count, max_bytes, descending=descending),
+                ("run", place, end, descending, is_browse),
+                partial(self._read_run, place, end, count, max_bytes, descending=descending, is_browse=is_browse),
             )
         return found or []
 
@@ -141,7 +157,7 @@ class PostgresReader:
         """Return the place of a queue's newest message with this producer-given ID, None if there is none."""
         is_known, place = self._cache.place(number, own_id)
         if not is_known:
-            self._load_together(self._ids, number, [own_id])
+            self._load_together(self._ids, [(number, own_id)])
         return place
 
     def response(self, number: int, key: bytes) -> bytes | None:
@@ -166,16 +182,15 @@ class PostgresReader:
             loading.add_done_callback(lambda _: self._loading.pop(what, None))
         raise NotLoaded(loading)
 
-    def _load_together(self, together: _Together[T], number: int, what: Sequence[T]) -> NoReturn:
+    def _load_together(self, together: _Together[T], what: Sequence[T]) -> NoReturn:
         """Raise `NotLoaded` for a read that is done together with those of other calls.
 
         While one read of a kind is under way, the next one gathers, so that many calls take few round trips.
         """
-        wanted = together.wanted.get(number)
+        wanted = together.wanted
         if wanted is None or len(wanted.what) >= _MAX_TOGETHER:
-            wanted = _Wanted()
-            wanted.loading = self._begin(partial(together.read, number, wanted))
-            together.wanted[number] = wanted
+            wanted = together.wanted = _Wanted()
+            wanted.loading = self._begin(partial(together.read, wanted))
         wanted.what.update(dict.fromkeys(what))
         raise NotLoaded(wanted.loading)
 
@@ -204,50 +219,57 @@ class PostgresReader:
             if not loading.done():
                 loading.set_result(None)
 
-    async def _read_rows(self, number: int, places: Sequence[int]) -> None:
-        changes = self._cache.begin(number)
-        try:
-            rows = await self._connection.fetch(_ROWS, places, seconds=_SECONDS)
-            found: dict[int, Found | None] = dict.fromkeys(places) | dict(map(_verified, rows))
-            self._cache.store_rows(changes, found.items())
-        finally:
-            self._cache.end(changes)
+    async def _read_rows(self, places: Sequence[int]) -> None:
+        with self._noted({place >> SEQ_BITS for place in places}) as changes:
+            rows = await _verified(await self._connection.fetch(_ROWS, places, seconds=_SECONDS))
+            found: dict[int, Found | None] = dict.fromkeys(places) | dict(rows)
+            for number, few in _by_number(found.items()):
+                self._cache.store_rows(changes[number], few)
 
-    async def _read_ids(self, number: int, own_ids: Sequence[bytes]) -> None:
-        changes = self._cache.begin(number)
-        try:
-            rows = await self._connection.fetch(_IDS, number, own_ids, seconds=_SECONDS)
-            places: dict[bytes, int | None] = dict.fromkeys(own_ids) | {row[1]: row[0] for row in rows}
-            self._cache.store_rows(changes, map(_verified, rows))
-            self._cache.store_places(changes, places.items())
-        finally:
-            self._cache.end(changes)
+    async def _read_ids(self, ids: Sequence[tuple[int, bytes]]) -> None:
+        with self._noted({number for number, _ in ids}) as changes:
+            numbers, own_ids = zip(*ids, strict=True)
+            rows = await self._connection.fetch(_IDS, numbers, own_ids, seconds=_SECONDS)
+            for number, few in _by_number(await _verified(rows)):
+                self._cache.store_rows(changes[number], few)
+            # The newest message with an ID is the last one.
+            places: dict[tuple[int, bytes], int | None] = dict.fromkeys(ids)
+            places |= {(row[0] >> SEQ_BITS, row[1]): row[0] for row in rows}
+            for (number, own_id), place in places.items():
+                self._cache.store_places(changes[number], [(own_id, place)])
 
-    async def _read_run(self, place: int, end: int, count: int, max_bytes: int, *, descending: bool) -> None:
+    async def _read_run(  # noqa: PLR0913  # two of them by name
+        self, place: int, end: int, count: int, max_bytes: int, *, descending: bool, is_browse: bool
+    ) -> None:
         number = (end - 1 if descending else place) >> SEQ_BITS
         place, end = max(place, first_place(number)), min(end, end_place(number))
-        changes = self._cache.begin(number)
-        try:
-            rows = await self._connection.fetch(
+        with self._noted({number}) as changes:
+            connection = self._browsing if is_browse else self._connection
+            rows = await connection.fetch(
                 _LAST if descending else _FIRST, place, end, count, max_bytes, seconds=_SECONDS
             )
             size = sum(len(row[3]) for row in rows)
             if rows and (len(rows) >= count or size >= max_bytes):  # there may be more
                 place, end = (rows[0][0], end) if descending else (place, rows[-1][0] + 1)
-            self._cache.store_run(changes, place, end, list(map(_verified, rows)))
-        finally:
-            self._cache.end(changes)
+            self._cache.store_run(changes[number], place, end, await _verified(rows))
 
     async def _read_response(self, number: int, key: bytes) -> None:
-        changes = self._cache.begin(number)
-        try:
+        with self._noted({number}) as changes:
             response = None
             for until, answer, checksum in await self._connection.fetch(_RESPONSE, number, key, seconds=_SECONDS):
                 if checksums.of_row(number, key, until, answer) == checksum:
                     response = answer
-            self._cache.store_response(changes, key, response)
+            self._cache.store_response(changes[number], key, response)
+
+    @contextmanager
+    def _noted(self, numbers: Iterable[int]) -> Iterator[dict[int, Changes]]:
+        """Have what commits change in some queues noted during a read."""
+        changes = {number: self._cache.begin(number) for number in numbers}
+        try:
+            yield changes
         finally:
-            self._cache.end(changes)
+            for each in changes.values():
+                self._cache.end(each)
 
 
 class _Wanted(Generic[T]):
@@ -266,26 +288,40 @@ class _Together(Generic[T]):
 
     __slots__ = ("_read", "_turn", "wanted")
 
-    def __init__(self, read: Callable[[int, Sequence[T]], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, read: Callable[[Sequence[T]], Coroutine[Any, Any, None]]) -> None:
         self._read = read
         self._turn = asyncio.Lock()
-        self.wanted: dict[int, _Wanted[T]] = {}
-        """What the next read of each queue reads."""
+        self.wanted: _Wanted[T] | None = None
+        """What the next read reads."""
 
-    async def read(self, number: int, wanted: _Wanted[T]) -> None:
+    async def read(self, wanted: _Wanted[T]) -> None:
         """Read what has gathered until this is its turn."""
         async with self._turn:
-            if self.wanted.get(number) is wanted:
-                del self.wanted[number]
-            await self._read(number, list(wanted.what))
+            if self.wanted is wanted:
+                self.wanted = None
+            await self._read(list(wanted.what))
 
 
-def _verified(row: Row) -> tuple[int, Found]:
-    """Return the place of a row of `messages`, and its body or its damage."""
-    place, own_id, checksum, body = row
-    if checksums.of_message(place, own_id, body) == checksum:
-        return place, body
-    return place, Damage(_WRONG_CHECKSUM, len(body))
+async def _verified(rows: Sequence[Row]) -> list[tuple[int, Found]]:
+    """Return the places of rows of `messages`, and their bodies or their damage."""
+    found: list[tuple[int, Found]] = []
+    since = size = 0
+    for index, (place, own_id, checksum, body) in enumerate(rows):
+        is_sound = checksums.of_message(place, own_id, body) == checksum
+        found.append((place, body if is_sound else Damage(_WRONG_CHECKSUM, len(body))))
+        size += len(body)
+        if index - since >= _SLICE_ROWS or size >= _SLICE_BYTES:
+            since, size = index, 0
+            await asyncio.sleep(0)
+    return found
+
+
+def _by_number(rows: Iterable[tuple[int, T]]) -> Iterable[tuple[int, list[tuple[int, T]]]]:
+    """Return rows by the numbers of their queues."""
+    found: dict[int, list[tuple[int, T]]] = {}
+    for row in rows:
+        found.setdefault(row[0] >> SEQ_BITS, []).append(row)
+    return found.items()
 
 
 def _retrieve(loading: Future[None]) -> None:

@@ -95,11 +95,11 @@ class PostgresStore(DurableStore):
     # For the base class
 
     def _open_reader(self) -> PostgresReader:
-        connection = self._backend.reader
-        if connection is None:
+        reader, browser = self._backend.reader, self._backend.browser
+        if reader is None or browser is None:
             raise StoreFailed("the store is not connected to PostgreSQL")
         cache = RowCache(self._budget, self._settings.cache_bytes)
-        return PostgresReader(connection, cache, self._loop, self._failed_to_read)
+        return PostgresReader(reader, browser, cache, self._loop, self._failed_to_read)
 
     def _guard(self) -> None:
         """Raise `StoreFailed` if another server may have become the owner, because this one was stopped for long."""
