@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,15 @@ async def test_a_byte_that_was_flipped_on_the_disk_of_the_database_is_found(*, i
         else:
             assert found.remedy == RESTORE
             assert "the table messages cannot be read: PostgreSQL: invalid page" in found.problems[0]
+            owner = Owner(Address(database.url), "queuelet")
+            await owner.store.open()
+            if not owner.store.problem:  # otherwise it was noticed at once
+                with suppress(StoreFailed):
+                    await owner.stored()
+            assert "stop the server, then restore a backup of the database" in (
+                owner.store.problem or owner.failures[0]
+            )
+            await owner.store.close()
     finally:
         database.stop()
 

@@ -17,7 +17,7 @@ from queuelet.stores.durable.backend import Done, Reclaimed, Written
 from queuelet.stores.durable.batch import Batch
 from queuelet.stores.durable.loaded import LoadedStore
 from queuelet.stores.durable.places import end_place, first_place
-from queuelet.stores.postgres.driver import Connection, DatabaseError, connect
+from queuelet.stores.postgres.driver import CORRUPTED, Connection, DatabaseError, connect
 from queuelet.stores.postgres.durability import SETTINGS, Durability
 from queuelet.stores.postgres.loading import DatabaseDamaged, load_to_serve
 from queuelet.stores.postgres.migrations import prepare
@@ -126,7 +126,7 @@ class PostgresBackend:
 
     def damage_of(self, error: Exception) -> str:
         """Return a sentence about the damage that an error reports; empty if it reports none."""
-        if isinstance(error, DatabaseDamaged):
+        if isinstance(error, DatabaseDamaged) or (isinstance(error, DatabaseError) and error.code in CORRUPTED):
             return f"the database is damaged ({error}); stop the server, then restore a backup of the database"
         return ""
 
@@ -154,7 +154,8 @@ class PostgresBackend:
             self.browser = await reading()
         except DatabaseError as error:
             self._abandon()
-            raise StoreFailed(str(error)) from error
+            kind = DatabaseDamaged if error.code in CORRUPTED else StoreFailed
+            raise kind(str(error)) from error
         except BaseException:
             self._abandon()
             raise
