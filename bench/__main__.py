@@ -114,8 +114,11 @@ class _Run:
 
     def _postgres(self, cases: Sequence[str]) -> None:
         rounds = self.arguments.rounds or (2 if self.quick else 5)
-        figures = postgres.run(cases, rounds=rounds, seconds=self._seconds(2, 0.5))
-        self._show("The PostgreSQL store and the Disk store", figures, table_by_figure, postgres.notes())
+        figures = Figures()
+        try:
+            postgres.run(cases, figures, rounds=rounds, seconds=self._seconds(2, 0.5))
+        finally:
+            self._show("The PostgreSQL store and the Disk store", figures, table_by_figure, postgres.notes())
 
     def _cycle(self, cases: Sequence[str]) -> None:
         seconds = self._seconds(3, 1)

@@ -113,9 +113,8 @@ class _Entrant:
         return self._runner.run(calls.cost(self._messages, self._load.callers, self._load.batch, once))
 
 
-def run(cases: Sequence[str], *, rounds: int, seconds: float) -> Figures:
+def run(cases: Sequence[str], figures: Figures, *, rounds: int, seconds: float) -> None:
     """Run the cases; a round of each server takes about this many seconds."""
-    figures = Figures()
     with (
         asyncio.Runner() as runner,
         closing(Race(DISK, lambda target, server: _entrant(target, server, runner))) as race,
@@ -127,7 +126,6 @@ def run(cases: Sequence[str], *, rounds: int, seconds: float) -> Figures:
                 _run_cycle(race, figures, rounds=rounds, seconds=seconds)
             else:
                 _run_calls(case, race, figures, rounds=rounds, seconds=seconds)
-    return figures
 
 
 def notes() -> str:

@@ -241,43 +241,81 @@ async def test_a_server_that_takes_over_reads_no_messages_unless_some_are_not_in
     assert await scanned_rows(settings.schema) == before
 
 
-async def test_a_message_that_returns_to_the_line_is_found_by_the_server_that_takes_over(owner: Owner) -> None:
+async def first_after_many_removals(owner: Owner, change: Callable[[Messages, int], None]) -> tuple[int, int]:
+    """Check the first message out, remove many after it, and change the first; then kill the server.
+
+    Return the number of the first message, and that of the first one in line of the server that takes over.
+    """
     settings = owner.store._settings  # noqa: SLF001  # of a test
-    seqs = await owner.add(10)
+    seqs = await owner.add(1_500)
     messages = owner.messages
     assert messages.checkout_many(1, 0)[0] == seqs[:1]
-    messages.deliveries[seqs[0]] = DeliveryRecord(state=MessageState.LEASED)
+    change(messages, seqs[0])
+    assert messages.take_many(1_400, 1 << 20)[0] == seqs[1:1_401]
+    await owner.commit()
+    await owner.add()
+    owner.store._backend._abandon()  # noqa: SLF001  # as if the process were killed
+    await owner.store.close()
+    other = await Owner(settings.address, settings.schema).open()
+    found = await loads_of(lambda: other.messages.first_many(1, 0)[0])
+    assert len(other.messages) == 101
+    await other.store.close()
+    return seqs[0], found[0][0]
+
+
+def give(messages: Messages, seq: int) -> None:
+    """Record a delivery."""
+    messages.deliveries[seq] = DeliveryRecord(state=MessageState.LEASED)
+
+
+async def test_a_message_that_was_checked_out_is_in_line_for_the_server_that_takes_over(owner: Owner) -> None:
+    first, found = await first_after_many_removals(owner, lambda *_: None)
+    assert found == first
+
+
+async def test_a_message_whose_lease_was_not_written_is_in_line_for_the_server_that_takes_over(owner: Owner) -> None:
+    def lease(messages: Messages, seq: int) -> None:
+        give(messages, seq)
+        messages.mark_leased([seq])
+
+    first, found = await first_after_many_removals(owner, lease)
+    assert found == first
+
+
+async def test_a_message_whose_lease_was_written_is_not_in_line_for_the_server_that_takes_over(owner: Owner) -> None:
+    def lease(messages: Messages, seq: int) -> None:
+        give(messages, seq)
+        messages.mark_changed([seq])
+
+    first, found = await first_after_many_removals(owner, lease)
+    assert found == first + 1_401
+
+
+@pytest.mark.parametrize("is_returned", [True, False])
+async def test_a_message_whose_lease_has_ended_is_in_line_for_the_server_that_takes_over(
+    owner: Owner,
+    is_returned: bool,  # noqa: FBT001  # pytest passes it
+) -> None:
+    settings = owner.store._settings  # noqa: SLF001  # of a test
+    seqs = await owner.add(1_500)
+    messages = owner.messages
+    assert messages.checkout_many(1, 0)[0] == seqs[:1]
+    give(messages, seqs[0])
     messages.mark_changed(seqs[:1])
     await owner.commit()
-    assert messages.take_many(8, 1 << 20)[0] == seqs[1:9]
+    assert messages.take_many(1_400, 1 << 20)[0] == seqs[1:1_401]
     await owner.commit()
     await owner.add()
     del messages.deliveries[seqs[0]]
     messages.mark_changed(seqs[:1])
-    messages.return_to_line(seqs[0])
+    if is_returned:
+        messages.return_to_line(seqs[0])
     await owner.commit()
-    await owner.store.close()
-    other = await Owner(settings.address, settings.schema).open()
-    assert (await loads_of(lambda: other.messages.take_many(9, 1 << 20)[0]))[0] == [seqs[0], seqs[9], seqs[9] + 1]
-    await other.store.close()
-
-
-async def test_a_message_with_a_lease_that_was_not_written_is_found_by_the_server_that_takes_over(
-    owner: Owner,
-) -> None:
-    settings = owner.store._settings  # noqa: SLF001  # of a test
-    seqs = await owner.add(10)
-    messages = owner.messages
-    assert messages.checkout_many(1, 0)[0] == seqs[:1]
-    messages.deliveries[seqs[0]] = DeliveryRecord(state=MessageState.LEASED)
-    messages.mark_leased(seqs[:1])
-    assert messages.take_many(8, 1 << 20)[0] == seqs[1:9]
-    await owner.commit()
-    added = await owner.add()
     owner.store._backend._abandon()  # noqa: SLF001  # as if the process were killed
     await owner.store.close()
     other = await Owner(settings.address, settings.schema).open()
-    assert (await loads_of(lambda: other.messages.take_many(9, 1 << 20)[0]))[0] == [seqs[0], seqs[9], *added]
+    found, _ = await loads_of(lambda: other.messages.first_many(2, 1 << 20)[0])
+    assert found == [seqs[0], seqs[1_401]]
     await other.store.close()
 
 

@@ -20,7 +20,6 @@ from queuelet.stores.durable.groups import Changes, Group, Groups
 from queuelet.stores.durable.places import end_place, first_place
 from queuelet.stores.durable.reader import Reader
 from queuelet.stores.durable.rows import (
-    MAX_SEQ,
     QueueRecord,
     delivery_row,
     rank_row,
@@ -42,6 +41,9 @@ _READ_BYTES = 512 * 1024
 
 _LOW = 1_000
 """If the window has fewer messages than this, more are loaded ahead."""
+
+_MANY_REMOVED = 1_000
+"""After how many removed messages it is worth it to find out where the stored ones begin."""
 
 _AHEAD = 1_000
 """How many messages are loaded ahead at once."""
@@ -87,11 +89,13 @@ class DurableMessages:
         "_has_own_ids",
         "_has_ranks",
         "_is_reading_ahead",
+        "_lifted",
         "_lost",
         "_noted_leases",
         "_out_of_line",
         "_own_ids",
         "_removed",
+        "_removed_lately",
         "_responses",
         "_returned_sizes",
         "_sealed",
@@ -142,10 +146,14 @@ class DurableMessages:
         """Whether there may be stored messages with IDs that their producers gave."""
         self._is_reading_ahead = False
         self._first = 1
-        """No stored message has a lower sequence number, except for removed ones and those with a rank or a delivery.
+        """No stored message without a stored rank or delivery has a lower sequence number.
 
         It is stored, so that the first scan after an opening does not begin among the rows of removed messages.
         """
+        self._lifted: dict[int, None] = {}
+        """The messages that are out of line, but would be in line after an opening, unless the reader reads at once."""
+        self._removed_lately = 0
+        """Messages that were removed since `_first` was determined."""
 
     def restore(  # noqa: PLR0913  # all by name
         self,
@@ -263,6 +271,8 @@ class DurableMessages:
         if self._returned_sizes:
             for seq in seqs:
                 self._returned_sizes.pop(seq, None)
+        if not self._shared.reader.reads_at_once:
+            self._lifted.update(dict.fromkeys(seqs))
         self._read_ahead()
         return seqs, bodies
 
@@ -273,6 +283,7 @@ class DurableMessages:
             self._returned_sizes[seq] = size
         if seq <= self._window.cursor:
             self._window.insert(seq)
+        self._lifted.pop(seq, None)
         self._first = min(self._first, seq)
 
     # Any message
@@ -448,7 +459,7 @@ class DurableMessages:
             base = self._place(0)
             added, removed = ([base + seq for seq in seqs] for seqs in (changes.added, changes.removed))
             reader.note_committed(self.record.number, added, removed, changes.own_ids.values())
-            self._first = self._first_stored
+            self._find_first(len(changes.removed))
         self._charge(-size)
 
     # For the store
@@ -467,7 +478,7 @@ class DurableMessages:
         self._charge(-sum(map(len, self._responses.values())) - len(self.responses) * RESPONSE_OVERHEAD)
         self._fresh, self._removed, self._out_of_line, self._own_ids, self._responses = {}, set(), {}, {}, {}
         self._noted_leases, self._stored_deliveries, self._damaged = {}, set(), set()
-        self._returned_sizes = {}
+        self._returned_sizes, self._lifted = {}, {}
         self.ranks.clear()
         self.deliveries.clear()
         self.responses.clear()
@@ -505,6 +516,8 @@ class DurableMessages:
         ranked = [rank_row(base + seq, ranks[seq]) for seq in changed if seq in ranks]
         batch.ranks += ranked
         self._has_ranks |= bool(ranked)
+        if not self._shared.reader.reads_at_once:
+            self._note_lifted(changed)
 
     def _opening_hints(self, changes: Changes) -> dict[str, int]:
         """Return what is stored with the counts so that the next opening need not look for it among the messages.
@@ -519,11 +532,26 @@ class DurableMessages:
             "own_ids": int(self._has_own_ids or bool(changes.own_ids)),
         }
 
-    @property
-    def _first_stored(self) -> int:
-        """The value of `_first`. Only true between two calls, because a call may be between two of its changes."""
-        window = self._window
-        return min(window.seqs[0] if window.seqs else window.cursor + 1, min(self._noted_leases, default=MAX_SEQ))
+    def _note_lifted(self, changed: Iterable[int]) -> None:
+        """Note which messages have no stored rank and no stored delivery any more, and which have one now."""
+        for seq in changed:
+            if seq in self.ranks or seq in self.deliveries:
+                self._lifted.pop(seq, None)
+            elif seq in self._out_of_line:
+                self._lifted[seq] = None
+                self._first = min(self._first, seq)
+
+    def _find_first(self, removed: int) -> None:
+        """Determine `_first` between two calls, after some more messages were removed.
+
+        Not each time, so that the work for each of them is bounded.
+        """
+        self._removed_lately += removed
+        if self._removed_lately >= max(_MANY_REMOVED, len(self._lifted)):
+            window = self._window
+            first = window.seqs[0] if window.seqs else window.cursor + 1
+            self._first = min(first, min(self._lifted, default=first))
+            self._removed_lately = 0
 
     def _leases_to_write(self) -> list[int]:
         """Return the messages whose leases have lasted long enough to be written. Each lease is returned once."""
@@ -556,6 +584,7 @@ class DurableMessages:
         changes = self.changes or self._begin()
         self._noted_leases.pop(seq, None)
         self._returned_sizes.pop(seq, None)
+        self._lifted.pop(seq, None)
         if changes.added.pop(seq, None) is None:
             changes.removed.append(seq)
             self._removed.add(seq)
@@ -662,6 +691,7 @@ class DurableMessages:
         changes.changed.add(seq)
         self._noted_leases.pop(seq, None)
         self._returned_sizes.pop(seq, None)
+        self._lifted.pop(seq, None)
         self._damaged.add(seq)
         window = self._window
         was_out_of_line = self._out_of_line.pop(seq, None) is not None

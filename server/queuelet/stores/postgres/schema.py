@@ -126,7 +126,8 @@ CREATE TYPE answer_row AS (number bigint, key bytea, until bigint, answer bytea,
 
 CREATE FUNCTION commit_group(
     p_shard integer, p_epoch bigint, p_holder uuid, p_commits bigint, p_lease double precision,
-    p_dropped_queues bigint[], p_dropped dropped[], p_queues queues[], p_removed bigint[], p_messages messages[],
+    p_dropped_queues bigint[], p_dropped dropped[], p_queues queues[], p_removed bigint[],
+    p_places bigint[], p_own_ids bytea[], p_checksums bigint[], p_bodies bytea[],
     p_damaged damaged[], p_deliveries_gone bigint[], p_deliveries deliveries[], p_ranks_gone bigint[], p_ranks ranks[],
     p_answers_gone answer_row[], p_answers answer_row[], p_tallies tallies[]
 ) RETURNS text LANGUAGE plpgsql AS $$
@@ -161,8 +162,9 @@ BEGIN
             ON CONFLICT (ordinal) DO UPDATE SET number = excluded.number, revision = excluded.revision,
                 definition = excluded.definition, checksum = excluded.checksum;
     END IF;
-    IF cardinality(p_messages) > 0 THEN
-        INSERT INTO messages SELECT * FROM unnest(p_messages);
+    -- Not an array of rows, because encoding one takes both sides longer.
+    IF cardinality(p_places) > 0 THEN
+        INSERT INTO messages SELECT * FROM unnest(p_places, p_own_ids, p_checksums, p_bodies);
     END IF;
     IF cardinality(p_damaged) > 0 THEN
         INSERT INTO damaged SELECT * FROM unnest(p_damaged)

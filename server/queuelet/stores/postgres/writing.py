@@ -9,7 +9,7 @@ from queuelet.stores.durable.checksums import of_message
 from queuelet.stores.durable.rows import dropped_row
 from queuelet.stores.postgres.schema import SHARD
 
-COMMIT = "SELECT commit_group($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+COMMIT = f"SELECT commit_group({', '.join(f'${number}' for number in range(1, 22))})"
 
 
 def arguments_of(batch: Batch) -> list[list[Any]]:
@@ -19,7 +19,10 @@ def arguments_of(batch: Batch) -> list[list[Any]]:
         [dropped_row(number) for number in batch.dropped_numbers],
         [(*queue, SHARD) for queue in batch.queues],
         list(batch.removed),
-        [(place, own_id, of_message(place, own_id, body), body) for place, own_id, body in batch.messages],
+        [place for place, _, _ in batch.messages],
+        [own_id for _, own_id, _ in batch.messages],
+        [of_message(place, own_id, body) for place, own_id, body in batch.messages],
+        [body for _, _, body in batch.messages],
         batch.damaged,
         list(batch.deliveries_gone),
         [(*row[:6], row[6].encode(), *row[7:]) for row in batch.deliveries],
