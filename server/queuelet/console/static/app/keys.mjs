@@ -1,5 +1,5 @@
 /** Keys: single ones and sequences such as `g q`. None acts on a queue by itself. */
-import { signal, useEffect, useRef } from "./html.mjs";
+import { signal, useLayoutEffect, useRef } from "./html.mjs";
 
 /** @typedef {{keys: string, what: string, act: (event: KeyboardEvent) => void}} Binding */
 
@@ -15,7 +15,8 @@ let begunAt = 0;
 export function useKeys(list) {
   /** @type {{current: typeof list}} */
   const latest = useLatest(list);
-  useEffect(() => {
+  // Not useEffect, which waits for a frame: whoever sees the component may press a key at once.
+  useLayoutEffect(() => {
     const mine = latest.current.map(([keys, what], i) => ({
       keys,
       what,
