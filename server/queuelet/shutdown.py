@@ -43,4 +43,5 @@ def stopped_by_signals(request_stop: Callable[[], None], is_stopping: Callable[[
         # uvloop leaves them in place when it is closed, and then the process ignores Ctrl-C.
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
+            if before[number] is not None:  # one that was not set from Python cannot be put back
+                signal.signal(number, before[number])

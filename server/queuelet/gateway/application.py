@@ -35,7 +35,7 @@ PAGES = frozenset({"/", "/api", "/api/"})
 """What a link in a chat or on another site may open. These are the same for everyone."""
 
 CLIENT_GONE = 499
-"""The status of a response whose client has disconnected; for logs only, because nobody receives it."""
+"""The status of a response whose client has disconnected; for logs only, because it cannot be sent."""
 
 IDLE_SECONDS = 75.0
 """How long a connection may be idle between two requests."""
@@ -134,7 +134,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception as error:
         if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
-            return web.Response(status=CLIENT_GONE)  # nobody reads it, but aiohttp would log the error as a defect
+            return web.Response(status=CLIENT_GONE)  # aiohttp would log the error as a defect
         log.exception("request failed", method=request.method, path=request.path)
         return refused(plain(500, "internal error of the server; see its log"))
 

@@ -15,7 +15,7 @@ let begunAt = 0;
 export function useKeys(list) {
   /** @type {{current: typeof list}} */
   const latest = useLatest(list);
-  // Not useEffect, which waits for a frame: whoever sees the component may press a key at once.
+  // Not useEffect, which waits for a frame: a user may press a key as soon as the component is drawn.
   useLayoutEffect(() => {
     const mine = latest.current.map(([keys, what], i) => ({
       keys,
