@@ -11,9 +11,12 @@ import pytest
 from queuelet.core.message import DeliveryRecord
 from queuelet.core.storage import Messages, NotLoaded
 from queuelet.definition import MessageState, QueueDefinition, StoreKind
+from queuelet.errors import StoreFailed
 from queuelet.stores.durable import checksums
+from queuelet.stores.durable.messages import DurableMessages
 from queuelet.stores.postgres.address import Address
 from queuelet.stores.postgres.driver import Row
+from queuelet.stores.postgres.reader import PostgresReader
 from support.patience import patient
 from support.postgres_owner import Owner
 from support.postgres_server import new_schema, shared_postgres
@@ -67,6 +70,13 @@ def add(owner: Owner, own_id: bytes = b"", size: int = 10) -> int:
     messages.tally.next_seq = seq + 1
     messages.append(seq, bytes(size), own_id)
     return seq
+
+
+def number_of(owner: Owner) -> int:
+    """Return the number under which the rows of the queue are stored."""
+    messages = owner.messages
+    assert isinstance(messages, DurableMessages)
+    return messages.record.number
 
 
 async def test_ids_that_were_announced_are_read_at_once_while_others_are_added(owner: Owner) -> None:
@@ -152,6 +162,74 @@ async def test_a_message_that_is_added_while_others_are_read_is_found(owner: Own
     await asyncio.shield(asyncio.ensure_future(missing.value.loading))
     found, _ = await loads_of(lambda: owner.messages.after(0, 9, 1 << 20))
     assert [seq for seq, _ in found] == seqs
+
+
+async def test_a_read_that_was_requested_before_a_clear_is_not_found_by_a_later_queue(owner: Owner) -> None:
+    """The number under which it read is used again once its rows are deleted."""
+    add(owner, FIRST)
+    await owner.commit()
+    number = number_of(owner)
+    with pytest.raises(NotLoaded) as missing:
+        owner.messages.seq_of(FIRST)
+    owner.messages.clear()
+    await asyncio.shield(asyncio.ensure_future(missing.value.loading))
+    async with asyncio.timeout(patient(30)):
+        while number_of(owner) != number:
+            owner.messages.clear()
+            await owner.commit()
+            await asyncio.sleep(0.01)  # rows are deleted in the background
+    add(owner, SECOND)
+    await owner.commit()
+    assert (await loads_of(lambda: owner.messages.seq_of(FIRST)))[0] is None
+
+
+async def test_reads_that_were_requested_before_a_clear_hold_no_memory(owner: Owner) -> None:
+    budget = owner.store._budget  # noqa: SLF001  # only tests look
+    idle = budget.used
+    seqs = [add(owner, FIRST if not number else b"") for number in range(3_000)]
+    await owner.commit()
+    requests: list[Callable[[], object]] = [
+        lambda: owner.messages.seq_of(FIRST),
+        lambda: owner.messages.require(seqs[2_000:], [FIRST]),
+        lambda: owner.messages.after(0, 1_000, 1 << 20),
+    ]
+    requested = []
+    for request in requests:
+        with pytest.raises(NotLoaded) as missing:
+            request()
+        requested.append(asyncio.ensure_future(missing.value.loading))
+    owner.messages.clear()
+    await asyncio.gather(*requested)
+    assert budget.used == idle
+
+
+async def test_a_read_that_ends_after_the_store_was_closed_holds_no_memory(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seqs = [add(owner) for _ in range(1_000)]
+    await owner.commit()
+    await owner.store.close()
+    other = await Owner(owner.store._settings.address, owner.store._settings.schema).open()  # noqa: SLF001  # of a test
+    connection = other.store._backend.reader  # noqa: SLF001  # only tests delay
+    assert connection
+    fetch, closings = connection.fetch, []
+
+    async def fetch_and_close(statement: str, *arguments: object, seconds: float | None = None) -> list[Row]:
+        rows = await fetch(statement, *arguments, seconds=seconds)
+        closings.append(asyncio.create_task(other.store.close()))  # it runs while the rows are verified
+        return rows
+
+    monkeypatch.setattr(connection, "fetch", fetch_and_close)
+    with pytest.raises(NotLoaded) as missing:
+        other.messages.require(seqs)
+    reader = other.store._open_shared.reader  # noqa: SLF001  # as above
+    assert isinstance(reader, PostgresReader)
+    reading = set(reader._tasks)  # noqa: SLF001  # as above
+    with pytest.raises(StoreFailed):
+        await asyncio.shield(asyncio.ensure_future(missing.value.loading))
+    await asyncio.gather(*closings)
+    await asyncio.wait(reading)
+    assert other.store._budget.used == 0  # noqa: SLF001  # as above
 
 
 async def test_a_consumer_that_keeps_up_never_waits_for_a_read(owner: Owner) -> None:

@@ -2,7 +2,7 @@
 
 A message never changes, so a row that was read stays true until the message is removed. Only the owner removes
 messages, and it notes here what each commit changed. A read that is under way when a commit ends may have seen the
-state before it, so its result is corrected by what was noted since it began.
+state before it, so its result is corrected by what was noted since it was requested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Found = bytes | Damage
 
 @dataclass(slots=True, eq=False)
 class Changes:
-    """What commits have changed in a queue since a read began."""
+    """What commits have changed in a queue since a read was requested."""
 
     number: int
     removed: set[int] = field(default_factory=set)
@@ -113,7 +113,10 @@ class RowCache:
     # Changing
 
     def begin(self, number: int) -> Changes:
-        """Begin a read of a queue; pass the result to `end`."""
+        """Begin a read of a queue, when it is requested; pass the result to `end`.
+
+        A read that waits for its turn while the queue is cleared would otherwise store rows that are being deleted.
+        """
         changes = Changes(number)
         self._reads[changes] = None
         return changes
@@ -205,7 +208,9 @@ class RowCache:
             self._charge(-len(self._responses.pop(key) or b""))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything, and what reads under way will store."""
+        for changes in self._reads:
+            changes.is_void = True
         self._rows.clear()
         self._runs.clear()
         self._runs_of.clear()

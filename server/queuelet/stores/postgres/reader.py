@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -112,10 +111,10 @@ class PostgresReader:
         """Raise `NotLoaded` if some messages are not in memory."""
         unknown = [place for place in places if not self._cache.row(place)[0]]
         if unknown:
-            self._load_together(self._rows, unknown)
+            self._load_together(self._rows, number, unknown)
         ids = [own_id for own_id in own_ids if not self._is_known(number, own_id)]
         if ids:
-            self._load_together(self._ids, [(number, own_id) for own_id in ids])
+            self._load_together(self._ids, number, [(number, own_id) for own_id in ids])
 
     def note_committed(
         self, number: int, added: Sequence[int], removed: Sequence[int], own_ids: Iterable[bytes]
@@ -131,7 +130,7 @@ class PostgresReader:
         """Return the message at a place, or its damage; None if there is none."""
         is_known, found = self._cache.row(place)
         if not is_known:
-            self._load_together(self._rows, [place])
+            self._load_together(self._rows, place >> SEQ_BITS, [place])
         return found
 
     def size(self, place: int) -> int | None:
@@ -147,8 +146,11 @@ class PostgresReader:
         """Return the first messages from `place` to before `end`, or the last ones, the last one first."""
         found = self._cache.run(place, end, count, max_bytes, descending=descending)
         if found is None:
+            number = (end - 1 if descending else place) >> SEQ_BITS
+            place, end = max(place, first_place(number)), min(end, end_place(number))
             self._load(
                 ("run", place, end, descending, is_browse),
+                number,
                 partial(self._read_run, place, end, count, max_bytes, descending=descending, is_browse=is_browse),
             )
         return found or []
@@ -157,14 +159,14 @@ class PostgresReader:
         """Return the place of a queue's newest message with this producer-given ID, None if there is none."""
         is_known, place = self._cache.place(number, own_id)
         if not is_known:
-            self._load_together(self._ids, [(number, own_id)])
+            self._load_together(self._ids, number, [(number, own_id)])
         return place
 
     def response(self, number: int, key: bytes) -> bytes | None:
         """Return a saved response, None if there is none or it is damaged."""
         is_known, response = self._cache.response(number, key)
         if not is_known:
-            self._load(("response", number, key), partial(self._read_response, number, key))
+            self._load(("response", number, key), number, partial(self._read_response, number, key))
         return response
 
     # Inside
@@ -174,28 +176,31 @@ class PostgresReader:
         is_known, place = self._cache.place(number, own_id)
         return is_known and (place is None or self._cache.row(place)[0])
 
-    def _load(self, what: object, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Raise `NotLoaded` for a read, which begins unless it is under way already."""
+    def _load(self, what: object, number: int, read: Callable[[Changes], Coroutine[Any, Any, None]]) -> NoReturn:
+        """Raise `NotLoaded` for a read of a queue, which begins unless it is under way already."""
         loading = self._loading.get(what)
         if loading is None:
-            loading = self._loading[what] = self._begin(read)
+            changes = self._cache.begin(number)
+            loading = self._loading[what] = self._begin(partial(read, changes), {number: changes})
             loading.add_done_callback(lambda _: self._loading.pop(what, None))
         raise NotLoaded(loading)
 
-    def _load_together(self, together: _Together[T], what: Sequence[T]) -> NoReturn:
-        """Raise `NotLoaded` for a read that is done together with those of other calls.
+    def _load_together(self, together: _Together[T], number: int, what: Sequence[T]) -> NoReturn:
+        """Raise `NotLoaded` for a read of a queue that is done together with those of other calls.
 
         While one read of a kind is under way, the next one gathers, so that many calls take few round trips.
         """
         wanted = together.wanted
         if wanted is None or len(wanted.what) >= _MAX_TOGETHER:
             wanted = together.wanted = _Wanted()
-            wanted.loading = self._begin(partial(together.read, wanted))
+            wanted.loading = self._begin(partial(together.read, wanted), wanted.changes)
+        if number not in wanted.changes:
+            wanted.changes[number] = self._cache.begin(number)
         wanted.what.update(dict.fromkeys(what))
         raise NotLoaded(wanted.loading)
 
-    def _begin(self, read: Callable[[], Coroutine[Any, Any, None]]) -> Future[None]:
-        """Begin a read; return a future for its end."""
+    def _begin(self, read: Callable[[], Coroutine[Any, Any, None]], changes: Mapping[int, Changes]) -> Future[None]:
+        """Begin a read; return a future for its end, at which nothing more is noted in `changes`."""
         if self._closed:
             raise StoreFailed(self._closed)
         loading: Future[None] = self._loop.create_future()
@@ -204,8 +209,13 @@ class PostgresReader:
         loading.add_done_callback(self._all_loading.discard)
         task = self._loop.create_task(self._run(loading, read))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._ended, changes))
         return loading
+
+    def _ended(self, changes: Mapping[int, Changes], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        for each in changes.values():
+            self._cache.end(each)
 
     async def _run(self, loading: Future[None], read: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
@@ -219,68 +229,52 @@ class PostgresReader:
             if not loading.done():
                 loading.set_result(None)
 
-    async def _read_rows(self, places: Sequence[int]) -> None:
-        with self._noted({place >> SEQ_BITS for place in places}) as changes:
-            rows = await _verified(await self._connection.fetch(_ROWS, places, seconds=_SECONDS))
-            found: dict[int, Found | None] = dict.fromkeys(places) | dict(rows)
-            for number, few in _by_number(found.items()):
-                self._cache.store_rows(changes[number], few)
+    async def _read_rows(self, places: Sequence[int], changes: Mapping[int, Changes]) -> None:
+        rows = await _verified(await self._connection.fetch(_ROWS, places, seconds=_SECONDS))
+        found: dict[int, Found | None] = dict.fromkeys(places) | dict(rows)
+        for number, few in _by_number(found.items()):
+            self._cache.store_rows(changes[number], few)
 
-    async def _read_ids(self, ids: Sequence[tuple[int, bytes]]) -> None:
-        with self._noted({number for number, _ in ids}) as changes:
-            numbers, own_ids = zip(*ids, strict=True)
-            rows = await self._connection.fetch(_IDS, numbers, own_ids, seconds=_SECONDS)
-            for number, few in _by_number(await _verified(rows)):
-                self._cache.store_rows(changes[number], few)
-            # The newest message with an ID is the last one.
-            places: dict[tuple[int, bytes], int | None] = dict.fromkeys(ids)
-            places |= {(row[0] >> SEQ_BITS, row[1]): row[0] for row in rows}
-            for (number, own_id), place in places.items():
-                self._cache.store_places(changes[number], [(own_id, place)])
+    async def _read_ids(self, ids: Sequence[tuple[int, bytes]], changes: Mapping[int, Changes]) -> None:
+        numbers, own_ids = zip(*ids, strict=True)
+        rows = await self._connection.fetch(_IDS, numbers, own_ids, seconds=_SECONDS)
+        for number, few in _by_number(await _verified(rows)):
+            self._cache.store_rows(changes[number], few)
+        # The newest message with an ID is the last one.
+        places: dict[tuple[int, bytes], int | None] = dict.fromkeys(ids)
+        places |= {(row[0] >> SEQ_BITS, row[1]): row[0] for row in rows}
+        for (number, own_id), place in places.items():
+            self._cache.store_places(changes[number], [(own_id, place)])
 
     async def _read_run(  # noqa: PLR0913  # two of them by name
-        self, place: int, end: int, count: int, max_bytes: int, *, descending: bool, is_browse: bool
+        self, place: int, end: int, count: int, max_bytes: int, changes: Changes, *, descending: bool, is_browse: bool
     ) -> None:
-        number = (end - 1 if descending else place) >> SEQ_BITS
-        place, end = max(place, first_place(number)), min(end, end_place(number))
-        with self._noted({number}) as changes:
-            connection = self._browsing if is_browse else self._connection
-            rows = await connection.fetch(
-                _LAST if descending else _FIRST, place, end, count, max_bytes, seconds=_SECONDS
-            )
-            size = sum(len(row[3]) for row in rows)
-            if rows and (len(rows) >= count or size >= max_bytes):  # there may be more
-                place, end = (rows[0][0], end) if descending else (place, rows[-1][0] + 1)
-            self._cache.store_run(changes[number], place, end, await _verified(rows))
+        connection = self._browsing if is_browse else self._connection
+        rows = await connection.fetch(_LAST if descending else _FIRST, place, end, count, max_bytes, seconds=_SECONDS)
+        size = sum(len(row[3]) for row in rows)
+        if rows and (len(rows) >= count or size >= max_bytes):  # there may be more
+            place, end = (rows[0][0], end) if descending else (place, rows[-1][0] + 1)
+        self._cache.store_run(changes, place, end, await _verified(rows))
 
-    async def _read_response(self, number: int, key: bytes) -> None:
-        with self._noted({number}) as changes:
-            response = None
-            for until, answer, checksum in await self._connection.fetch(_RESPONSE, number, key, seconds=_SECONDS):
-                if checksums.of_row(number, key, until, answer) == checksum:
-                    response = answer
-            self._cache.store_response(changes[number], key, response)
-
-    @contextmanager
-    def _noted(self, numbers: Iterable[int]) -> Iterator[dict[int, Changes]]:
-        """Have what commits change in some queues noted during a read."""
-        changes = {number: self._cache.begin(number) for number in numbers}
-        try:
-            yield changes
-        finally:
-            for each in changes.values():
-                self._cache.end(each)
+    async def _read_response(self, number: int, key: bytes, changes: Changes) -> None:
+        response = None
+        for until, answer, checksum in await self._connection.fetch(_RESPONSE, number, key, seconds=_SECONDS):
+            if checksums.of_row(number, key, until, answer) == checksum:
+                response = answer
+        self._cache.store_response(changes, key, response)
 
 
 class _Wanted(Generic[T]):
     """What several calls want to be read together."""
 
-    __slots__ = ("loading", "what")
+    __slots__ = ("changes", "loading", "what")
 
     loading: Future[None]
 
     def __init__(self) -> None:
         self.what: dict[T, None] = {}
+        self.changes: dict[int, Changes] = {}
+        """What commits change in the queues to read, by their numbers."""
 
 
 class _Together(Generic[T]):
@@ -288,7 +282,7 @@ class _Together(Generic[T]):
 
     __slots__ = ("_read", "_turn", "wanted")
 
-    def __init__(self, read: Callable[[Sequence[T]], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, read: Callable[[Sequence[T], Mapping[int, Changes]], Coroutine[Any, Any, None]]) -> None:
         self._read = read
         self._turn = asyncio.Lock()
         self.wanted: _Wanted[T] | None = None
@@ -299,7 +293,7 @@ class _Together(Generic[T]):
         async with self._turn:
             if self.wanted is wanted:
                 self.wanted = None
-            await self._read(list(wanted.what))
+            await self._read(list(wanted.what), wanted.changes)
 
 
 async def _verified(rows: Sequence[Row]) -> list[tuple[int, Found]]:
