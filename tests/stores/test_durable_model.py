@@ -5,7 +5,7 @@ Only recent leases may be missing, and then their messages are in line again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pytest
@@ -24,6 +24,14 @@ from support.postgres_harness import PostgresHarness
 few = st.integers(1, 12)
 
 
+def stored_in(messages: Messages) -> Iterator[tuple[int, bytes]]:
+    """Yield all messages page by page, as a server reads them. A store reads the pages of one call again and again."""
+    page = messages.after(0, 100, 1 << 18)
+    while page:
+        yield from page
+        page = messages.after(page[-1][0], 100, 1 << 18)
+
+
 class Kept(NamedTuple):
     """The expected state of a store."""
 
@@ -38,7 +46,7 @@ class Kept(NamedTuple):
     def of(messages: Messages) -> Kept:
         """Return the state of messages."""
         return Kept(
-            dict(messages.after(0, 1_000_000, 1 << 40)),
+            dict(stored_in(messages)),
             messages.first_many(1_000_000, 1 << 40)[0],
             dict(messages.ranks),
             {seq: (delivery.token, delivery.by_stream) for seq, delivery in messages.deliveries.items()},

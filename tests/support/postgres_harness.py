@@ -28,7 +28,8 @@ class PostgresHarness:
 
     def __init__(self) -> None:
         self.budget = MemoryBudget(1 << 50)
-        self.loop = asyncio.new_event_loop()
+        self._runner = asyncio.Runner()
+        self.loop = self._runner.get_loop()
         self._server = shared_postgres()
         self.schema = new_schema()
         # The loop runs only now and then, so nothing renews the lease.
@@ -100,7 +101,7 @@ class PostgresHarness:
         try:
             self.loop.run_until_complete(self.store.close())
         finally:
-            self.loop.close()
+            self._runner.close()  # it also ends the tasks of owners that were abandoned
             self._server.drop(self.schema)
 
     def _start(self, *earlier: object) -> PostgresStore:
