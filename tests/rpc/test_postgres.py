@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -148,8 +149,10 @@ def user_with_password(password: str) -> Iterator[str]:
 
 
 def test_a_rotated_password_is_used_at_the_next_connection_and_is_never_shown(tmp_path: Path) -> None:
-    database, file, rotated = shared_postgres(), tmp_path / "uri", "r0tat3d"
-    with user_with_password(SECRET) as user:
+    database, file = shared_postgres(), tmp_path / "uri"
+    # New ones, because other tests that run now have the usual secret in their processes' command lines.
+    secret, rotated = token_hex(), token_hex()
+    with user_with_password(secret) as user:
 
         def write(password: str) -> None:
             file.write_text(f"postgresql://{user}:{password}@127.0.0.1:{database.port}/postgres")
@@ -157,7 +160,7 @@ def test_a_rotated_password_is_used_at_the_next_connection_and_is_never_shown(tm
         def end_connections() -> None:
             database.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'")  # noqa: S608  # our own name
 
-        write(SECRET)
+        write(secret)
         flags = ("--debug", "--postgres-file", str(file), "--postgres-schema", new_schema())
         with ServerProcess(*flags) as server, closing(Rpc(server.address)) as rpc:
             new_queue(rpc)
@@ -181,7 +184,7 @@ def test_a_rotated_password_is_used_at_the_next_connection_and_is_never_shown(tm
             assert str(file) in processes
             assert server.stop() == 0
             for text in (*shown, processes, server.output()):
-                assert SECRET not in text
+                assert secret not in text
                 assert rotated not in text
 
 
