@@ -20,6 +20,7 @@ from typing import Any
 import queuelet.client
 import queuelet.errors
 from queuelet.client import blocking
+from tools.syntax import parse
 
 INTRODUCTION = """\
 # The client library, name by name
@@ -150,7 +151,7 @@ def _thing(module: ModuleType, name: str) -> Thing:
     for home in (module, *(each for key, each in sorted(sys.modules.items()) if key.startswith("queuelet.client."))):
         if vars(home).get(name) is not value:
             continue
-        for found, signature, text in _described(ast.parse(inspect.getsource(home)).body):
+        for found, signature, text in _described(parse(inspect.getsource(home)).body):
             if found == name:
                 # A value without a docstring has that of its class.
                 return Thing(name, signature, _prose(text or inspect.getdoc(type(value))))
@@ -161,7 +162,7 @@ def _class(kind: type[Any]) -> Thing:
     name = kind.__name__
     bases = ", ".join(base.__name__ for base in kind.__bases__ if issubclass(base, Exception | Enum))
     thing = Thing(name, f"class {name}({bases})" if bases else f"class {name}", _prose(_own_docstring(kind)))
-    node = ast.parse(inspect.getsource(kind)).body[0]
+    node = parse(inspect.getsource(kind)).body[0]
     assert isinstance(node, ast.ClassDef)  # noqa: S101  # it is the source of a class
     for found, signature, text in _described(node.body):
         if _is_public(name, found) and not callable(getattr(kind, found, None)):

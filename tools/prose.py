@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from tools.syntax import parse
+
 PER = 10_000
 
 MAX_RATES = {
@@ -47,7 +49,7 @@ def prose_of(source: str) -> str:
     """Return the comments and docstrings of a module, including docstrings of attributes."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     parts = [token.string.lstrip("#!: ") for token in tokens if token.type == tokenize.COMMENT]
-    expressions = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr)]
+    expressions = [node.value for node in ast.walk(parse(source)) if isinstance(node, ast.Expr)]
     parts += [each.value for each in expressions if isinstance(each, ast.Constant) and isinstance(each.value, str)]
     return "\n".join(parts)
 

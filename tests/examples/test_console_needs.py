@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from support.documents import ROOT
+from tools.syntax import parse
 
 NUMBERS = range(1, 57)
 
@@ -21,7 +22,7 @@ def rows() -> dict[int, tuple[str, str, bool]]:
 
 def marked_numbers(source: str) -> Iterator[int]:
     """Yield the numbers in the markers of a file: those that decorate a test, or mark one of its parameters."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         match node:
             case ast.Call(func=ast.Attribute(attr="need", value=ast.Attribute(attr="mark"))):
                 for argument in node.args:

@@ -28,6 +28,7 @@ from queuelet_operator.__main__ import main as operator
 from support.documents import ROOT, TOOLS, first_cells, free_ports, run_in_one_shell, transcript
 from support.queues import make_manager
 from tools import architecture
+from tools.syntax import parse
 
 OF_THE_CLIENT = {"UNREACHABLE", "DEADLINE_EXCEEDED"}
 STATS = DiskStats(
@@ -238,7 +239,7 @@ def test_a_decision_record_has_its_parts_and_names_files_that_there_are(page: Pa
 def names_in(path: Path) -> set[str]:
     """Return what a module defines: functions, classes and constants, and methods as `Class.method`."""
     found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in parse(path.read_text()).body:
         if isinstance(node, ast.ClassDef):
             functions = (each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
             found |= {node.name, *(f"{node.name}.{each.name}" for each in functions)}

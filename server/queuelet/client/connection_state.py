@@ -54,6 +54,7 @@ class ConnectionWatch:
         self._listeners.append(listener)
         if self._task is None:
             self._task = asyncio.create_task(self._watch())
+            self._task.add_done_callback(_retrieve)
 
         def stop() -> None:
             with suppress(ValueError):
@@ -106,3 +107,12 @@ class ConnectionWatch:
                 listener(state)
             except Exception:  # noqa: BLE001  # a listener is the program's code, and there may be others
                 _log.exception("a connection listener raised an exception at %s", state.name)
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Retrieve and log the error of a watch, because asyncio otherwise logs it when the task is collected, at any time.
+
+    What ends the whole event loop, such as SystemExit from a listener, is not logged, because its caller gets it.
+    """
+    if not task.cancelled() and isinstance(error := task.exception(), Exception):
+        _log.error("watching the connection ended with an error", exc_info=error)

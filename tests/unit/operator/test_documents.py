@@ -28,6 +28,7 @@ from queuelet_operator.plan.resources import API_VERSION, FINALIZER, GROUP, Dele
 from queuelet_operator.plan.status import READY, RECONCILING, STALLED
 from queuelet_operator.settings import Settings
 from support.documents import ROOT
+from tools.syntax import parse
 
 DOCUMENT = "docs/operator.md"
 (VERSION,) = yaml.safe_load((ROOT / "crds" / "queues.yaml").read_text())["spec"]["versions"]
@@ -64,7 +65,7 @@ def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
 def calls(module: ModuleType, function: str) -> Iterator[dict[str, ast.expr]]:
     """Yield the named arguments of each call of a function in a module."""
     assert module.__file__
-    for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+    for node in ast.walk(parse(Path(module.__file__).read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function:
             yield {str(keyword.arg): keyword.value for keyword in node.keywords}
 
