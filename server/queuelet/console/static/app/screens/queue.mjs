@@ -14,12 +14,12 @@ import { History } from "./history.mjs";
 import { Messages } from "./messages.mjs";
 import { Message } from "./message.mjs";
 import { Tail } from "./tail.mjs";
-import { Consumers } from "./consumers.mjs";
-import { Settings } from "./settings.mjs";
 import { openAdd } from "./add.mjs";
 import { openPurge } from "./acts.mjs";
 
+const Consumers = lazy(() => import("./consumers.mjs"), "Consumers");
 const Kubernetes = lazy(() => import("./kubernetes.mjs"), "Kubernetes");
+const Settings = lazy(() => import("./settings.mjs"), "Settings");
 
 /** @typedef {import("../board.mjs").Queue} Queue */
 
