@@ -12,11 +12,11 @@ WORKDIR /app
 COPY pyproject.toml uv.lock ./
 
 FROM build AS build-server
-RUN uv sync --locked --no-default-groups --extra server --no-install-project
+RUN uv sync --locked --no-default-groups --extra server --extra postgres --no-install-project
 COPY README.md LICENSE ./
 COPY server server
 COPY operator operator
-RUN uv sync --locked --no-default-groups --extra server --no-editable
+RUN uv sync --locked --no-default-groups --extra server --extra postgres --no-editable
 
 FROM build AS build-operator
 RUN uv sync --locked --no-default-groups --extra operator --no-install-project

@@ -1,4 +1,4 @@
-"""The command line: `python -m bench [micro | server | rest | delivery | cycle | profile CASE | operator]`."""
+"""The command line: `python -m bench [PART]`, where PART is one of `_CASES`, or `profile CASE`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench import cycle, delivery, micro, server, ways
+from bench import cycle, delivery, micro, postgres, server, ways
 from bench.contenders import BASELINES, RIVALS
 from bench.control_loop import measure as control_loop
 from bench.control_loop.client import WRITERS
@@ -37,6 +37,7 @@ _CASES = {
     "server": (tuple(server.LOADS), server.QUICK),
     "rest": (tuple(ways.REST), tuple(ways.REST)),
     "delivery": (("delivery",), ("delivery",)),
+    "postgres": (postgres.CASES, postgres.CASES),
     "cycle": ((*cycle.CASES, *ways.ALONE), (*cycle.CASES, *ways.ALONE)),
     "operator": (control_loop.PARTS, control_loop.PARTS),
 }
@@ -110,6 +111,14 @@ class _Run:
     def _delivery(self, _: Sequence[str]) -> None:
         figures = delivery.run(rounds=self.rounds, quick=self.quick)
         self._show("Leases and the Disk store", figures, table_by_figure)
+
+    def _postgres(self, cases: Sequence[str]) -> None:
+        rounds = self.arguments.rounds or (2 if self.quick else 5)
+        figures = Figures()
+        try:
+            postgres.run(cases, figures, rounds=rounds, seconds=self._seconds(2, 0.5))
+        finally:
+            self._show("The PostgreSQL store and the Disk store", figures, table_by_figure, postgres.notes())
 
     def _cycle(self, cases: Sequence[str]) -> None:
         seconds = self._seconds(3, 1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -18,51 +17,11 @@ from urllib.request import urlopen
 import apsw
 import grpc
 
-from bench.calls import Calls
+from bench.calls import PAYLOAD, CalledQueue, Calls
 from bench.contender import DISK, MEMORY, STORES, RunningServer
 from bench.contenders import contender
 from bench.contenders.queuelet import OPTIONS
 from bench.report import OURS, Figures, say
-from bench.requests import requests
-from queuelet.v1 import queue_pb2 as pb
-
-PAYLOAD = b"x" * 1_024
-
-_HOUR = 3_600
-_FILL = 1_000
-"""Messages per call while a queue is filled."""
-
-
-class _Queue:
-    """One queue, and calls on it."""
-
-    def __init__(self, calls: Calls, queue: str, batch: int) -> None:
-        self._calls = calls
-        self._id = queue
-        made = requests(queue, [PAYLOAD]) | requests(queue, [PAYLOAD] * batch)
-        self.add_one = partial(calls, "Add", made["Add"])
-        self.add = partial(calls, "AddBatch", made["AddBatch"])
-        self.pop = partial(calls, "PopBatch", made["PopBatch"])
-        self._receive = pb.ReceiveRequest(queue_id=queue, max=batch).SerializeToString()
-
-    async def lease_and_ack(self) -> None:
-        leased = pb.ReceiveResponse.FromString(await self._calls("Receive", self._receive))
-        tokens = [delivery.token for delivery in leased.deliveries]
-        await self._calls("Ack", pb.AckRequest(queue_id=self._id, tokens=tokens).SerializeToString())
-
-    async def fill(self, depth: int) -> None:
-        """Fill it; of its messages, a tenth are leased and a tenth delayed."""
-        plain, late = pb.NewMessage(payload=PAYLOAD), pb.NewMessage(payload=PAYLOAD)
-        late.delay.FromSeconds(_HOUR)
-        tenth = depth // 10
-        for new, count in ((plain, depth - tenth), (late, tenth)):
-            request = pb.AddBatchRequest(queue_id=self._id, messages=[new] * _FILL).SerializeToString()
-            for _ in range(count // _FILL):
-                await self._calls("AddBatch", request)
-        receive = pb.ReceiveRequest(queue_id=self._id, max=_FILL)
-        receive.lease.FromSeconds(_HOUR)
-        for _ in range(tenth // _FILL):
-            await self._calls("Receive", receive.SerializeToString())
 
 
 def run(*, rounds: int, quick: bool) -> Figures:
@@ -100,8 +59,8 @@ class _Delivery:
             for store in STORES:
                 await self._by_depth(calls, store)
 
-    async def _queue(self, calls: Calls, store: str, batch: int = 100) -> _Queue:
-        return _Queue(calls, await contender(OURS, store, self._server.address).make_queue(), batch)
+    async def _queue(self, calls: Calls, store: str, batch: int = 100) -> CalledQueue:
+        return CalledQueue(calls, await contender(OURS, store, self._server.address).make_queue(), batch)
 
     async def _leases(self, calls: Calls, store: str, batch: int, callers: int) -> None:
         """Measure a lease and its ack after the Add before it."""

@@ -23,6 +23,8 @@ from typing import Any
 
 from queuelet.client import Client
 from tools.control_plane import ControlPlane, ControlPlaneError, binaries
+from tools.control_plane.guard import Guard
+from tools.postgres import PortTakenError, Postgres, PostgresError
 
 ROOT = Path(__file__).parents[1]
 QUEUES = ROOT / "examples" / "manifests" / "base"
@@ -38,10 +40,10 @@ class RunError(Exception):
     """A program failed or did not become ready."""
 
 
-async def main(*, once: bool) -> int:
+async def main(*, once: bool, postgres: bool = False) -> int:
     """Start everything, pass messages through it, and wait. Return the exit code."""
     async with AsyncExitStack() as running:
-        showing = asyncio.create_task(show(running, once=once))
+        showing = asyncio.create_task(show(running, once=once, postgres=postgres))
 
         def stop() -> None:
             # Only once, because a second ^C must not interrupt the shutdown that the first one started.
@@ -56,21 +58,12 @@ async def main(*, once: bool) -> int:
     return 0
 
 
-async def show(running: AsyncExitStack, *, once: bool) -> None:
+async def show(running: AsyncExitStack, *, once: bool, postgres: bool) -> None:
     """Start everything and pass messages through it; then wait until cancelled. The stack stops everything."""
     control_plane = running.enter_context(ControlPlane())
     control_plane.api.define(ROOT / "crds" / "queues.yaml")
     print("A Kubernetes API server runs, and knows the kind Queue.")
-    folder = running.enter_context(TemporaryDirectory(prefix="queuelet-"))
-    server = await running.enter_async_context(
-        process(
-            "The queue server",
-            *("queuelet", "server", "--data-dir", folder),
-            *("--listen", f"127.0.0.1:{free_port(10002)}", "--metrics", f"127.0.0.1:{free_port(10003)}"),
-            *("--http", f"127.0.0.1:{free_port(8080)}"),
-            ready="serving",
-        )
-    )
+    server = await serving(running, *(database(running) if postgres else ()))
     address = f"localhost:{server['port']}"
     console = f"http://localhost:{server['http_port']}"
     print(f"The queue server serves gRPC on {address}, metrics on http://localhost:{server['metrics_port']}.")
@@ -92,6 +85,39 @@ async def show(running: AsyncExitStack, *, once: bool) -> None:
         kubeconfig = control_plane.kubeconfig
         print(NEXT.format(kubeconfig=kubeconfig, kubectl=kubectl, address=address, tools=tools, console=console))
         await asyncio.Event().wait()
+
+
+async def serving(running: AsyncExitStack, *flags: str) -> dict[str, Any]:
+    """Start the server with these flags, and return the log line that has its ports."""
+    folder = running.enter_context(TemporaryDirectory(prefix="queuelet-"))
+    guard = Guard(Path(folder))
+    running.callback(guard.dismiss)
+    usual = (10002, 10003, 8080)
+    for ports in (usual, (0, 0, 0)):
+        grpc, metrics, http = (f"127.0.0.1:{free_port(port)}" for port in ports)
+        program = ("queuelet", "server", "--data-dir", folder, *flags)
+        addresses = ("--listen", grpc, "--metrics", metrics, "--http", http)
+        started = process("The queue server", *program, *addresses, ready="serving", guard=guard)
+        try:
+            return dict(await running.enter_async_context(started))
+        except RunError:  # another `make run` that began at the same time may have taken a port
+            if ports != usual:
+                raise
+    raise AssertionError
+
+
+def database(running: AsyncExitStack) -> tuple[str, ...]:
+    """Start a PostgreSQL, and return the flags of a server that keeps queues in it."""
+    folder = Path(running.enter_context(TemporaryDirectory(prefix="queuelet-pg-")))
+    started = Postgres(folder, free_port(5432))
+    running.callback(started.stop)
+    try:
+        started.start()
+    except PortTakenError:  # by another `make run` that began at the same time
+        started.port = free_port(0)
+        started.start()
+    print(f"A PostgreSQL runs, for queues with `store: Postgres`: psql {started.url}")
+    return "--postgres", started.url
 
 
 NEXT = """
@@ -150,16 +176,22 @@ async def pass_messages(address: str) -> None:
 
 @asynccontextmanager
 async def process(
-    name: str, module: str, *arguments: str, ready: str, env: dict[str, str] | None = None
+    name: str,
+    module: str,
+    *arguments: str,
+    ready: str,
+    env: dict[str, str] | None = None,
+    guard: Guard | None = None,
 ) -> AsyncIterator[Any]:
     """Run one of our programs; yield the log line that says that it is ready; stop it at the end.
 
     If the program ends by itself it is restarted, as its Pod would be, because an operator ends if it loses its Lease,
-    for example on a slow machine. It is an error only if it ends before it was ever ready.
+    for example on a slow machine. It is an error only if it ends before it was ever ready. `guard` kills it if this
+    process is killed.
     """
     first: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
     command = (sys.executable, "-m", module, *arguments)
-    running = asyncio.create_task(keep_running(name, command, ready, os.environ | (env or {}), first))
+    running = asyncio.create_task(keep_running(name, command, ready, os.environ | (env or {}), first, guard))
     try:
         yield await asyncio.wait_for(first, READY_WITHIN)
     finally:
@@ -167,12 +199,13 @@ async def process(
         await asyncio.wait({running})
 
 
-async def keep_running(
+async def keep_running(  # noqa: PLR0913, PLR0917  # all are needed for each start
     name: str,
     command: Sequence[str],
     ready: str,
     env: Mapping[str, str],
     first: asyncio.Future[dict[str, Any]],
+    guard: Guard | None,
 ) -> None:
     """Run a program and restart it whenever it ends, until cancelled. `first` gets the first log line `ready`."""
     pause = RESTART_AFTER
@@ -183,6 +216,8 @@ async def keep_running(
             start_new_session=True,  # so that ^C reaches only this process, which then stops the program
             env=env,
         )
+        if guard:
+            guard.watch(started.pid)
         log = asyncio.create_task(read_log(name, started, ready, first))
         try:
             code = await started.wait()
@@ -251,7 +286,9 @@ def free_port(wanted: int) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--once", action="store_true", help="stop after the messages")
+    parser.add_argument("--postgres", action="store_true", help="also keep queues in a PostgreSQL")
+    given = parser.parse_args()
     try:
-        sys.exit(asyncio.run(main(once=parser.parse_args().once)))
-    except (ControlPlaneError, RunError) as error:
+        sys.exit(asyncio.run(main(once=given.once, postgres=given.postgres)))
+    except (ControlPlaneError, PostgresError, RunError) as error:
         sys.exit(f"make run: {error}")

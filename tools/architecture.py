@@ -28,7 +28,7 @@ SOURCE_ROOTS = {"queuelet": ROOT / "server" / "queuelet", "queuelet_operator": R
 COLUMNS = (
     ("queuelet", "queuelet.server", "queuelet.server.handlers"),
     ("queuelet.core", "queuelet.client"),
-    ("queuelet.stores.disk", "queuelet_operator", "queuelet_operator.plan"),
+    ("queuelet.stores.durable", "queuelet.stores.disk", "queuelet_operator", "queuelet_operator.plan"),
 )
 """The packages to draw, from left to right, and below each other in a column."""
 

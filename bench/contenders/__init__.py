@@ -8,8 +8,13 @@ from bench.contender import MEMORY, Contender
 from bench.errors import NotHere
 from bench.report import OURS
 
+POSTGRES, QUORUM = "postgres", "postgres-quorum"
+"""Our server with a PostgreSQL store: one database, and one with two standbys, of which one confirms each commit."""
+
 _CLASSES = {
     OURS: ("queuelet", "Queuelet"),
+    POSTGRES: ("queuelet", "Postgres"),
+    QUORUM: ("queuelet", "PostgresQuorum"),
     "plain": ("queuelet", "Plain"),
     "redis": ("redis", "Redis"),
     "redis-variadic": ("redis", "RedisVariadic"),
@@ -18,7 +23,7 @@ _CLASSES = {
     "rabbitmq": ("rabbitmq", "RabbitMQ"),
 }
 
-BASELINES = tuple(name for name in _CLASSES if name != OURS)
+BASELINES = tuple(name for name in _CLASSES if name not in {OURS, POSTGRES, QUORUM})
 """The contenders that our server is compared with by default."""
 
 RIVALS = tuple(name for name in BASELINES if name not in {"plain", "redis-variadic"})

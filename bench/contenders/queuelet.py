@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 
 from bench.contender import MARK, Caller, Consume, Contender, Load, Producer, RunningServer
+from bench.databases import database
 from bench.errors import Failed
 from bench.processes import HOST, Child
 from bench.record import Record
@@ -44,7 +45,12 @@ class Queuelet(Contender):
     def started(self, folder: Path, *flags: str) -> Iterator[RunningServer]:
         """Run the server with an interpreter of its own, and with more flags."""
         data = ("--data-dir", str(folder / "data")) if self.is_disk else ()
-        with closing(Child(self.name, [*self.command, *data, *flags], folder)) as server:
+        with self._served(folder, *data, *flags) as server:
+            yield server
+
+    @contextmanager
+    def _served(self, folder: Path, *flags: str) -> Iterator[RunningServer]:
+        with closing(Child(self.name, [*self.command, *flags], folder)) as server:
             server.start()
             serving = json.loads(server.logged('"serving"'))
             yield RunningServer(f"{HOST}:{serving['port']}", server.pid, serving)
@@ -109,6 +115,28 @@ class Queuelet(Contender):
     async def count_messages(self, connection: client.Client, queue: str) -> int:
         """Return the number of messages in the queue, dead letters included."""
         return (await connection.get_queue(queue)).messages.total
+
+
+class Postgres(Queuelet):
+    """Our server with a PostgreSQL of its own."""
+
+    standbys = 0
+
+    @contextmanager
+    def started(self, folder: Path, *flags: str) -> Iterator[RunningServer]:
+        """Run the database and the server."""
+        with database(self.standbys) as running, self._served(folder, "--postgres", running.url, *flags) as server:
+            yield server._replace(facts={**server.facts, "database_pids": running.pids})
+
+    async def create(self, connection: client.Client, name: str) -> str:
+        """Create a queue without a limit."""
+        return (await connection.new_queue(name=name, store="POSTGRES", limit=-1)).id
+
+
+class PostgresQuorum(Postgres):
+    """The same with two standbys, of which one has each commit on its disk before the commit is confirmed."""
+
+    standbys = 2
 
 
 class Plain(Queuelet):

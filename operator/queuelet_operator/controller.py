@@ -22,9 +22,10 @@ from queuelet_operator.event_recorder import EventRecorder
 from queuelet_operator.kubernetes_api import ApiError, KubernetesApi
 from queuelet_operator.metrics import Metrics
 from queuelet_operator.plan.conditions import counts_matter
-from queuelet_operator.plan.model import Declare, Known, Nothing, Reason, WriteStatus
+from queuelet_operator.plan.model import Declare, Known, Nothing, WriteStatus
 from queuelet_operator.plan.reconcile import next_step
 from queuelet_operator.plan.resources import Body, Key, QueueObject, key_of_queue, queue_of
+from queuelet_operator.plan.situation import reason_of_problem
 from queuelet_operator.server_link import ServerLink
 from queuelet_operator.settings import Settings
 from queuelet_operator.token_buckets import TokenBuckets
@@ -146,8 +147,7 @@ class Controller:
         self._metrics.server_connected.set(0 if away else 1)
         self._metrics.store_problems.clear()
         for store, problem in server.problems.items():
-            reason = Reason.STORE_FULL if problem.is_full else Reason.STORE_FAILED
-            self._metrics.store_problems.labels(store.name.title(), reason.value).set(1)
+            self._metrics.store_problems.labels(store.name.title(), reason_of_problem(problem).value).set(1)
         if away:
             # If the outage is reported already, `left` is 0, and the statuses get its new cause now.
             left = max(server.away_since + self._policy.outage_after - clock.now(), 0.0)

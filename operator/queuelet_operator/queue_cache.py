@@ -19,10 +19,11 @@ class QueueCache:
         """The names of the queues by ID, because counts have no name."""
 
     def observe(self, queue: ObservedQueue) -> None:
-        """Store a queue, unless a newer revision is known."""
+        """Store a queue, unless a newer revision is known. After a loss of its store, revisions may be lower."""
         name = queue.definition.name
         known = self.by_name.get(name)
-        if known is not None and known.id == queue.id and known.revision > queue.revision:
+        is_same = known is not None and (known.id, known.epoch) == (queue.id, queue.epoch)
+        if known is not None and is_same and known.revision > queue.revision:
             return
         self.forget(name)
         self.by_name[name] = queue

@@ -19,6 +19,22 @@ class StoreKind(IntEnum):
     DISK = 2
     """On disk: messages survive a crash of the server."""
 
+    POSTGRES = 3
+    """In a PostgreSQL database: messages also survive the loss of a machine, if the database is replicated."""
+
+
+class Durability(IntEnum):
+    """What a committed change survives."""
+
+    MEMORY = 1
+    """Nothing: it is in memory, and is lost when the server stops."""
+
+    DISK = 2
+    """The end of the server and of its machine, because it is synced to a disk."""
+
+    REPLICATED = 3
+    """The loss of a machine, because it is synced to the disks of several."""
+
 
 class MessageState(IntEnum):
     """The state of a message between its Add and its removal."""

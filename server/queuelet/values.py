@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from queuelet.definition import Counts, DeliverySettings, Owner, QueueDefinition, StoreKind
+from queuelet.definition import Counts, DeliverySettings, Durability, Owner, QueueDefinition, StoreKind
 from queuelet.errors import QueueletError
 from queuelet.tags import Tags
 
@@ -180,6 +180,9 @@ class StoreState:
 
     reason: str = ""
     """The `reason` of the error that calls raise while there is a problem, that of `StoreFull` or `StoreFailed`."""
+
+    durability: Durability | None = None
+    """What acknowledged changes survive at present; None if the server is too old to tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from queuelet.v1 import queue_pb2 as pb
 from support.helm import CHART, Object, template
 from support.pages import fetch
+from support.postgres_server import own_schema
 from support.rpc import Rpc
 from support.server_process import ServerProcess
 
@@ -41,8 +42,9 @@ def selectors(query: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> Series:
-    """The series of a server with the Disk store, once there were calls, deliveries, refusals and a dead message."""
-    with ServerProcess("--data-dir", str(tmp_path_factory.mktemp("data"))) as process:
+    """The series of a server with all stores, once there were calls, deliveries, refusals and a dead message."""
+    folder = tmp_path_factory.mktemp("data")
+    with own_schema() as database, ServerProcess("--data-dir", str(folder), *database) as process:
         rpc = Rpc(process.address)
         rpc.new_queue("orders", limit=2)
         rpc.add("orders")

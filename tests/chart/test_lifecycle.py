@@ -171,14 +171,14 @@ def bind(api: Api, namespace: str, size: str) -> None:
 def test_an_upgrade_turns_the_volume_on_and_off_and_deletes_nothing(
     control_plane: ControlPlane, api: Api, namespace: str
 ) -> None:
-    assert "Queues with spec.store Disk get the reason" in install(control_plane, namespace, "shop", WITHOUT_CRDS)
+    assert "Queues with spec.store Disk or Postgres get" in install(control_plane, namespace, "shop", WITHOUT_CRDS)
     assert not api.is_there(claim_in(namespace))
     first = api.get(stateful_set_in(namespace))["metadata"]["uid"]
     claims = set()
     for values in (with_volume(), WITHOUT_CRDS, with_volume(), with_volume()):
         said = upgrade(control_plane, namespace, "shop", values)
         is_on = values is not WITHOUT_CRDS
-        expected = "keep their messages" if is_on else "get the reason"
+        expected = "keep their messages" if is_on else "or Postgres get"
         assert f"Queues with spec.store Disk {expected}" in said
         assert mounted(api, namespace) == (["data-shop-queuelet-server-0"] if is_on else [])
         claims.add(api.get(claim_in(namespace))["metadata"]["uid"])

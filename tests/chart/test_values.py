@@ -28,6 +28,7 @@ from queuelet_operator.metrics import Metrics
 from support.helm import CHART, HelmError, Object, helm, template
 from support.kube_queues import KubeQueues
 from support.pages import fetch, samples
+from support.postgres_server import own_schema
 from support.rpc import Rpc
 from support.server_process import ServerProcess
 from tools.control_plane import Api, ControlPlane, binaries
@@ -169,6 +170,27 @@ VALUES: dict[str, Object] = {
             }
         }
     },
+    "a database": {"server": {"postgres": {"secretName": "db-app"}}},
+    "a database with everything": {
+        "server": {
+            "postgres": {
+                "secretName": "db-app",
+                "secretKey": "pooler.uri",
+                "caSecretName": "db-ca",
+                "schema": "shop_queues",
+            },
+            "persistence": {"enabled": True},
+        },
+        "networkPolicy": {
+            "enabled": True,
+            "postgres": {"ports": [5433], "to": [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "db"}}}]},
+        },
+    },
+    "a database and network policies": {
+        "server": {"postgres": {"secretName": "db-app"}},
+        "http": {"enabled": True},
+        "networkPolicy": {"enabled": True},
+    },
     "a load balancer": {
         "server": {
             "address": "q.example.com:443",
@@ -238,7 +260,14 @@ def test_the_api_server_takes_what_the_chart_makes(api: Api, namespace: str, val
 
 
 @pytest.mark.parametrize(
-    "values", [VALUES["nothing"], VALUES["mutual TLS from Secrets"], VALUES["a volume"], VALUES["OpenShift"]]
+    "values",
+    [
+        VALUES["nothing"],
+        VALUES["mutual TLS from Secrets"],
+        VALUES["a volume"],
+        VALUES["a database"],
+        VALUES["OpenShift"],
+    ],
 )
 def test_pods_meet_the_restricted_standard(api: Api, new_namespace: NewNamespace, values: Object) -> None:
     namespace = new_namespace(**RESTRICTED)
@@ -348,6 +377,43 @@ def test_messages_are_kept_on_the_volume_there_is() -> None:
     assert "QUEUELET_SERVER_DATA_DIR" not in environment_of(without["template"]["spec"])
     assert "volumes" not in without["template"]["spec"]
     assert not [each for each in rendered("nothing") if each["kind"] == "PersistentVolumeClaim"]
+
+
+def test_the_connection_string_is_a_file_that_follows_its_secret() -> None:
+    stateful_set = only("StatefulSet", rendered("a database with everything"))
+    pod = stateful_set["spec"]["template"]["spec"]
+    environment, container = environment_of(pod), pod["containers"][0]
+    volumes = {each["name"]: each.get("secret") for each in pod["volumes"]}
+    mounts = {each["name"]: each for each in container["volumeMounts"]}
+    assert volumes["postgres"] == {
+        "secretName": "db-app",
+        "defaultMode": 0o440,
+        "items": [{"key": "pooler.uri", "path": "uri"}],
+    }
+    assert volumes["postgres-ca"] == {
+        "secretName": "db-ca",
+        "defaultMode": 0o440,
+        "items": [{"key": "ca.crt", "path": "ca.crt"}],
+    }
+    assert environment["QUEUELET_SERVER_POSTGRES_FILE"] == f"{mounts['postgres']['mountPath']}/uri"
+    assert environment["QUEUELET_SERVER_POSTGRES_SCHEMA"] == "shop_queues"
+    assert environment["PGSSLROOTCERT"] == f"{mounts['postgres-ca']['mountPath']}/ca.crt"
+    assert environment["PGSSLMODE"] == "verify-full"
+    assert not [each for each in mounts.values() if "subPath" in each], "a file mounted by subPath does not change"
+    assert not [each for each in container["env"] if "valueFrom" in each], "a variable does not change"
+    assert "db-app" not in str(container["args"])
+
+
+def test_a_server_with_a_database_alone_has_no_volume_for_data() -> None:
+    objects = rendered("a database")
+    pod = only("StatefulSet", objects)["spec"]["template"]["spec"]
+    assert [each["name"] for each in pod["volumes"]] == ["postgres"]
+    assert not [each for each in objects if each["kind"] == "PersistentVolumeClaim"]
+    environment = environment_of(pod)
+    assert environment["QUEUELET_SERVER_POSTGRES_SCHEMA"] == "queuelet"
+    assert not {"QUEUELET_SERVER_DATA_DIR", "PGSSLMODE", "PGSSLROOTCERT"} & environment.keys()
+    without = environment_of(only("StatefulSet", rendered("nothing"))["spec"]["template"]["spec"])
+    assert not [name for name in without if "POSTGRES" in name]
 
 
 def test_no_tool_deletes_the_claim_because_a_manifest_has_it_no_more() -> None:
@@ -660,6 +726,38 @@ REFUSED: dict[str, tuple[Object, str]] = {
         "'/server/service/type': value must be one",
     ),
     "a yes": ({"rbac": {"create": "yes"}}, "'/rbac/create': got string, want boolean"),
+    "a Secret there cannot be": (
+        {"server": {"postgres": {"secretName": "DB"}}},
+        "'/server/postgres/secretName': 'DB' does not",
+    ),
+    "a connection string for a Secret": (
+        {"server": {"postgres": {"secretName": "postgresql://db/app"}}},
+        "'/server/postgres/secretName': 'postgresql://db/app' does not",
+    ),
+    "no key of the Secret": (
+        {"server": {"postgres": {"secretName": "db", "secretKey": ""}}},
+        "'/server/postgres/secretKey': '' does not",
+    ),
+    "a schema that needs quotes": (
+        {"server": {"postgres": {"secretName": "db", "schema": "My Queues"}}},
+        "'/server/postgres/schema': 'My Queues' does not",
+    ),
+    "a schema of 64 letters": (
+        {"server": {"postgres": {"secretName": "db", "schema": "q" * 64}}},
+        "'/server/postgres/schema': maxLength: got 64, want 63",
+    ),
+    "a schema of PostgreSQL": (
+        {"server": {"postgres": {"secretName": "db", "schema": "pg_queues"}}},
+        "server.postgres.schema: pg_queues is not allowed, because PostgreSQL reserves names that begin with pg_",
+    ),
+    "a CA without a database": (
+        {"server": {"postgres": {"caSecretName": "db-ca"}}},
+        "server.postgres.caSecretName: there is no database whose certificate to verify; set",
+    ),
+    "a port of the database there is not": (
+        {"networkPolicy": {"postgres": {"ports": [70_000]}}},
+        "'/networkPolicy/postgres/ports/0': maximum: got 70,000, want 65,535",
+    ),
     "TLS without a Secret": (
         {"tls": {"enabled": True}},
         "tls.secretName: it is empty; set it to the Secret with tls.crt",
@@ -773,6 +871,19 @@ def test_the_operator_may_reach_dns_on_the_ports_of_service_and_pods(values: str
     assert dns == {"ports": [{"port": port, "protocol": kind} for port in ports for kind in ("UDP", "TCP")]}
 
 
+def test_the_server_may_reach_its_database_and_dns() -> None:
+    database, dns = policy("server", "a database with everything")["spec"]["egress"]
+    assert database == {
+        "ports": [{"port": 5433}],
+        "to": [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "db"}}}],
+    }
+    assert dns == policy("operator", "a database with everything")["spec"]["egress"][1]
+    database, dns, api_server = policy("server", "a database and network policies")["spec"]["egress"]
+    assert database == {"ports": [{"port": 5432}]}
+    assert {"port": 443} in api_server["ports"], "for the console"
+    assert policy("server", "network policies")["spec"]["egress"] == []
+
+
 def policy(component: str, values: str) -> Object:
     """Return the NetworkPolicy of the server or the operator."""
     (found,) = (
@@ -787,9 +898,9 @@ def policy(component: str, values: str) -> Object:
 
 
 def test_alerts_ask_for_metrics_that_there_are(tmp_path: Path) -> None:
-    with ServerProcess("--data-dir", str(tmp_path)) as process:
+    with own_schema() as database, ServerProcess("--data-dir", str(tmp_path), *database) as process:
         rpc = Rpc(process.address)
-        # The metric families of queues and calls exist from the start.
+        # The metric families of queues, calls and the database exist from the start.
         rpc.new_queue("orders")
         rpc.close()
         with urlopen(f"{process.metrics_url}/metrics") as response:  # noqa: S310  # a URL of our own
@@ -844,6 +955,23 @@ def test_alerts_of_credentials_fire_on_the_series_of_a_server(tmp_path: Path) ->
         assert named
         for labels in series[metric]:
             assert named <= set(re.findall(r'(\w+)="', labels))
+
+
+def test_alerts_of_the_database_are_about_its_figures() -> None:
+    """That these figures change with the database is tested with the server."""
+    rule = only("PrometheusRule", rendered("monitoring"))
+    expressions = {each["alert"]: each["expr"] for group in rule["spec"]["groups"] for each in group["rules"]}
+    for name, metrics in {
+        "QueueletPostgresFull": {"queuelet_postgres_full"},
+        "QueueletPostgresFailed": {"queuelet_postgres_open"},
+        "QueueletPostgresLessDurable": {"queuelet_postgres_open", "queuelet_postgres_replicated"},
+        "QueueletPostgresRowsHeldBack": {"queuelet_postgres_dead_rows"},
+    }.items():
+        assert set(re.findall(r"\b(queuelet_\w+)\{", expressions[name])) == metrics
+    # A server that restarts has other labels, so that series from before and after would not match.
+    sides = expressions["QueueletPostgresLessDurable"].split(" and ")
+    assert len(sides) == 3
+    assert all(side.strip().startswith("max(") for side in sides)
 
 
 def test_alerts_of_the_operators_certificates_are_about_its_series() -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from queuelet.client import Client, Connection, ConnectionState, Consumer, Producer, Received, StoreKind
+from queuelet.client import Client, Connection, ConnectionState, Consumer, Producer, Received
 from queuelet.errors import QueueletError, Unreachable
+from support.durable_server import DurableServer, durable
 from support.polling import until
 from support.ports import lasting_port
 from support.server_process import ServerProcess
+
+__all__ = ["durable"]
 
 CONNECTED, SUSPENDED, RECONNECTED, LOST = ConnectionState
 
@@ -21,13 +23,27 @@ Servers = Callable[[], ServerProcess]
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    """Starts one server after another, at the same address and with the same data directory."""
+def servers() -> Iterator[Servers]:
+    """Starts one server after another, at the same address."""
+    with one_after_another() as servers:
+        yield servers
+
+
+@pytest.fixture
+def durable_servers(durable: DurableServer) -> Iterator[Servers]:
+    """Starts one server after another, at the same address and with the same durable store."""
+    with one_after_another(*durable.flags) as servers:
+        yield servers
+
+
+@contextmanager
+def one_after_another(*flags: str) -> Iterator[Servers]:
+    """Yield a function that starts a server at the same address as the one before."""
     port = lasting_port()
     started: list[ServerProcess] = []
 
     def start() -> ServerProcess:
-        server = ServerProcess("--listen", f"127.0.0.1:{port}", "--data-dir", str(tmp_path))
+        server = ServerProcess("--listen", f"127.0.0.1:{port}", *flags)
         started.append(server)
         return server.start()
 
@@ -82,12 +98,14 @@ async def test_c41_a_server_that_is_soon_back_is_never_lost(servers: Servers) ->
         await heard.until(CONNECTED, SUSPENDED, RECONNECTED)
 
 
-async def test_c41_while_the_server_is_away_nothing_is_taken_for_done(servers: Servers) -> None:
+async def test_c41_while_the_server_is_away_nothing_is_taken_for_done(
+    durable: DurableServer, durable_servers: Servers
+) -> None:
     """A put is in flight until its outcome is known, which it is not while SUSPENDED."""
     heard = Heard()
-    server = servers()
+    server = durable_servers()
     async with Client(server.address) as client:
-        name = (await client.new_queue(store=StoreKind.DISK, name="orders")).name
+        name = (await client.new_queue(store=durable.store_name, name="orders")).name
         client.listen(heard)
         async with Producer(client, name) as producer:
             await producer.put(b"1")
@@ -96,7 +114,7 @@ async def test_c41_while_the_server_is_away_nothing_is_taken_for_done(servers: S
             sent = await producer.send(b"2")
             assert not await producer.flush(0.05)
             assert not sent.done()
-            servers()
+            durable_servers()
             await sent
         assert [message.payload for message in await client.pop_batch(name)] == [b"1", b"2"]
 
@@ -129,12 +147,14 @@ async def test_cx1_every_listener_is_called_until_it_leaves_and_a_failing_one_ha
     assert left.states == [CONNECTED]
 
 
-async def test_c19_a_consumer_gets_items_again_after_the_connection_was_lost(servers: Servers) -> None:
+async def test_c19_a_consumer_gets_items_again_after_the_connection_was_lost(
+    durable: DurableServer, durable_servers: Servers
+) -> None:
     heard = Heard()
     got: list[bytes] = []
-    server = servers()
+    server = durable_servers()
     async with Client(Connection(server=server.address, lost_after=0.1)) as client:
-        name = (await client.new_queue(store=StoreKind.DISK, name="orders")).name
+        name = (await client.new_queue(store=durable.store_name, name="orders")).name
         await client.add(name, b"before")
         client.listen(heard)
 
@@ -145,12 +165,12 @@ async def test_c19_a_consumer_gets_items_again_after_the_connection_was_lost(ser
         work = asyncio.create_task(consumer.run())
 
         async def is_acknowledged() -> bool:
-            return consumer.done == 1  # and on the disk, which the server's count does not say
+            return consumer.done == 1  # and committed, which the server's count does not say
 
         await until(is_acknowledged)
         server.kill()
         await heard.until(CONNECTED, SUSPENDED, LOST)
-        servers()
+        durable_servers()
         async with Client(server.address) as other:
             await added_once_it_is_back(other, name, b"after")
         await work
@@ -171,18 +191,20 @@ async def added_once_it_is_back(client: Client, queue: str, payload: bytes) -> N
         await asyncio.sleep(0.05)
 
 
-async def test_cx9_work_that_outlives_its_server_knows_that_others_may_have_its_message(servers: Servers) -> None:
+async def test_cx9_work_that_outlives_its_server_knows_that_others_may_have_its_message(
+    durable: DurableServer, durable_servers: Servers
+) -> None:
     """The token of its redelivery is larger, so that systems that the work writes to can refuse the old one."""
-    server = servers()
+    server = durable_servers()
     async with Client(server.address) as client:
-        name = (await client.new_queue(store=StoreKind.DISK, name="orders")).name
+        name = (await client.new_queue(store=durable.store_name, name="orders")).name
         await client.add(name, b"x")
         async with Consumer(client, name) as consumer:
             received = await anext(aiter(consumer))
             first = received.token
             server.kill()
             await until(lambda: has_lease(received, expected=False))
-            servers()
+            durable_servers()
             await until(lambda: has_lease(received, expected=True))
             assert received.token > first
         assert consumer.done == 1

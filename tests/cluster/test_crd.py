@@ -18,7 +18,7 @@ LONG_KEY = "key must be at most 256 bytes of UTF-8, in which a non-ASCII letter 
 LONG_VALUE = "value must be at most 4096 bytes of UTF-8, in which a non-ASCII letter takes 2 to 4; shorten it"
 MANY_BYTES = "tags must be at most 16384 bytes of UTF-8 in all, keys and values together; shorten them, or remove some"
 DRAIN_ONLY = "drainSeconds needs deletionPolicy Drain; set deletionPolicy to Drain, or remove drainSeconds"
-STORES = 'supported values: "Memory", "Disk"'
+STORES = 'supported values: "Memory", "Disk", "Postgres"'
 POLICIES = 'supported values: "Delete", "Retain", "Drain"'
 
 REFUSED: dict[str, tuple[Object, str]] = {
@@ -101,6 +101,7 @@ TAKEN: dict[str, Object] = {
     "an empty spec": {},
     "Memory": {"store": "Memory"},
     "Disk": {"store": "Disk"},
+    "Postgres": {"store": "Postgres"},
     "no bound": {"limit": -1},
     "limit 1": {"limit": 1},
     "the largest limit": {"limit": 2**63 - 1},
@@ -267,6 +268,7 @@ STATUS: Object = {
         "tagsHash": "0123456789abcdef",
         "delivery": {"leaseSeconds": 30, "maxDeliveries": 5, "messageTTLSeconds": 60},
     },
+    "durability": "Disk",
     "messages": {"ready": 3, "delayed": 0, "leased": 0, "dead": 1, "total": 4},
     "epoch": "9d410000-1111-4222-8333-444455556666",
     "adoptedAt": "2026-11-23T06:00:00Z",
@@ -296,11 +298,12 @@ def test_a_change_of_the_spec_leaves_the_status(api: Api, queues: str) -> None:
         ({"conditions": [CONDITION, CONDITION]}, "conditions[1]: Duplicate value"),
         ({"messages": {"ready": -1}}, "ready in body should be greater than or equal to 0"),
         ({"effective": {"store": "Redis"}}, STORES),
+        ({"durability": "Much"}, 'supported values: "Memory", "Disk", "Replicated"'),
         ({"lastHandledReconcileAt": "a" * 257}, "Too long"),
         ({"adoptedAt": "yesterday"}, "must be of type date-time"),
         ({"phase": "Ready"}, 'unknown field "status.phase"'),
     ],
-    ids=["status", "reason", "half", "twice", "count", "store", "long", "time", "unknown"],
+    ids=["status", "reason", "half", "twice", "count", "store", "durability", "long", "time", "unknown"],
 )
 def test_a_status_that_makes_no_sense_is_refused(api: Api, queues: str, status: Object, sentence: str) -> None:
     api.create(queues, queue_object())
@@ -324,6 +327,7 @@ def test_columns_show_the_state_at_a_glance(api: Api, queues: str) -> None:
         "Messages": (0, "integer"),
         "Dead": (0, "integer"),
         "Age": (0, "date"),
+        "Durability": (1, "string"),
         "Queue": (1, "string"),
         "Address": (1, "string"),
         "Reason": (1, "string"),
@@ -337,6 +341,7 @@ def test_columns_show_the_state_at_a_glance(api: Api, queues: str) -> None:
         "Messages": 4,
         "Dead": 1,
         "Age": "",
+        "Durability": "Disk",
         "Queue": "shop.orders",
         "Address": "queuelet.queuelet.svc:10002",
         "Reason": "AsDeclared",
@@ -364,9 +369,10 @@ def test_kubectl_waits_for_ready(api: Api, queues: str, kubectl: Kubectl) -> Non
     [
         ("queue", ["Queue is a message queue on a running queue server.", "spec", "status"]),
         ("queue.spec", ["The wanted state of the queue.", "deletionPolicy", "enum: Delete, Retain, Drain"]),
-        ("queue.spec.store", ["ENUM: Memory Disk", "Where the messages are stored.", "It cannot change."]),
+        ("queue.spec.store", ["ENUM: Memory Disk Postgres", "Where the messages are stored.", "It cannot change."]),
         ("queue.spec.tags", ["Key and value pairs", "key", "value", "-required-"]),
         ("queue.spec.delivery.leaseSeconds", ["FIELD: leaseSeconds <integer>", "1 to 43200 seconds (12 hours)."]),
+        ("queue.status.durability", ["ENUM: Memory Disk Replicated", "the loss of that machine too"]),
         ("queue.status.messages", ["ready", "delayed", "leased", "dead", "total"]),
     ],
 )

@@ -67,6 +67,7 @@ def test_the_status_shows_what_the_server_reports(kube: KubeQueues, server: Serv
             "tagsHash": PackedTags([Tag("team", "checkout")]).hash,
             "delivery": {"leaseSeconds": 30, "maxDeliveries": 5},
         },
+        "durability": "Memory",
         "messages": {"ready": 0, "delayed": 0, "leased": 0, "dead": 0, "total": 0},
         "epoch": queue.epoch,
     }
@@ -77,8 +78,8 @@ def test_kubectl_waits_for_it_and_shows_it_at_a_glance(kube: KubeQueues, kubectl
     kubectl("wait", "--for=condition=Ready", "queue/orders", "--timeout=30s")
     columns = kubectl("get", "qlet", "orders", "-o", "wide", "--no-headers").split()
     assert columns[:5] == ["orders", "True", "Memory", "7", "0"]
-    assert columns[7] == f"{kube.namespace}.orders"
-    assert columns[9] == "Ready"
+    assert columns[7:9] == ["Memory", f"{kube.namespace}.orders"]
+    assert columns[10] == "Ready"
 
 
 def test_kubectl_apply_changes_it(kube: KubeQueues, rpc: Rpc) -> None:

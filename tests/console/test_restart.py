@@ -12,6 +12,7 @@ from queuelet.v1 import queue_pb2 as pb
 from support.browser import Faults, OpenPage
 from support.console_pages import row, tile
 from support.ports import lasting_port
+from support.postgres_server import own_schema
 from support.rpc import Rpc
 from support.server_process import ServerProcess
 
@@ -19,8 +20,8 @@ from support.server_process import ServerProcess
 class Restartable:
     """A server that comes back at the same addresses."""
 
-    def __init__(self, folder: Path) -> None:
-        self._flags = ("--data-dir", str(folder), "--http", f"127.0.0.1:{lasting_port()}")
+    def __init__(self, *flags: str) -> None:
+        self._flags = (*flags, "--http", f"127.0.0.1:{lasting_port()}")
         self.process = ServerProcess(*self._flags).start()
 
     def restart(self) -> None:
@@ -30,10 +31,12 @@ class Restartable:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Restartable]:
-    """A server of the test."""
-    server = Restartable(tmp_path)
-    yield server
-    server.process.stop()
+    """A server of the test, with all stores."""
+    with own_schema() as postgres:
+        # The lease of a killed server has to end before the next one takes over.
+        server = Restartable("--data-dir", str(tmp_path), *postgres, "--postgres-lease", "1")
+        yield server
+        server.process.stop()
 
 
 @pytest.fixture
@@ -47,9 +50,9 @@ def test_a_restart_shows_what_the_memory_store_lost(open_page: OpenPage, own: Re
     rpc = Rpc(own.process.address)
     rpc.new_queue("memory.queue")
     rpc.add_batch("memory.queue", [b"1", b"2", b"3"])
-    disk = pb.NewQueueRequest(store=pb.Queue.DISK, limit=-1, name="disk.queue")
-    rpc.call("NewQueue", disk, pb.NewQueueResponse)
-    rpc.add_batch("disk.queue", [b"1", b"2"])
+    for store, name in ((pb.Queue.DISK, "disk.queue"), (pb.Queue.POSTGRES, "postgres.queue")):
+        rpc.call("NewQueue", pb.NewQueueRequest(store=store, limit=-1, name=name), pb.NewQueueResponse)
+        rpc.add_batch(name, [b"1", b"2"])
     rpc.close()
     page = open_page()
     expect(row(page, "memory.queue").locator("td").nth(2)).to_have_text("3")
@@ -61,7 +64,8 @@ def test_a_restart_shows_what_the_memory_store_lost(open_page: OpenPage, own: Re
     own.restart()
     expect(page.get_by_role("alert")).to_contain_text("Store Memory was emptied")
     expect(page.get_by_role("alert")).to_contain_text("1 queue with 3 messages had been in it.")
-    expect(row(page, "disk.queue").locator("td").nth(2)).to_have_text("2")
+    for name in ("disk.queue", "postgres.queue"):
+        expect(row(page, name).locator("td").nth(2)).to_have_text("2")
     expect(row(page, "memory.queue")).to_have_count(0)
     expect(other.get_by_role("heading", name="No queue is called memory.queue")).to_be_visible()
     page.get_by_role("button", name="Dismiss").click()

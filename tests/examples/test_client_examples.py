@@ -19,9 +19,12 @@ import pytest
 
 from queuelet.client import Client, Counts
 from support.documents import ROOT, free_ports
+from support.durable_server import DurableServer, durable
 from support.patience import patient
 from support.server_process import ServerProcess
 from tools.zookeeper import Curator, jars, why_not
+
+__all__ = ["durable"]
 
 EXAMPLES = ROOT / "examples/client"
 
@@ -104,12 +107,12 @@ def test_a_periodic_producer_that_runs_twice_puts_each_message_once(server: Serv
     assert len(put) == len(set(put)) == counts(server, "ticks").ready
 
 
-def test_a_periodic_producer_goes_on_when_a_server_that_was_away_is_back(tmp_path: Path) -> None:
+def test_a_periodic_producer_goes_on_when_a_server_that_was_away_is_back(durable: DurableServer) -> None:
     """It continues with the first message that it can put again."""
     (port,) = free_ports(1)
-    flags = ("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", "--data-dir", str(tmp_path))
+    flags = ("--listen", f"127.0.0.1:{port}", "--metrics", "127.0.0.1:0", *durable.flags)
     server = ServerProcess(*flags, free_ports=False).start()
-    make_disk_queue(server, "ticks")
+    make_durable_queue(server, "ticks", durable.store_name)
     with subprocess.Popen(
         command(server, "periodic_producer.py", "--count", "1000000"), stdout=subprocess.PIPE, text=True
     ) as producer:
@@ -124,12 +127,12 @@ def test_a_periodic_producer_goes_on_when_a_server_that_was_away_is_back(tmp_pat
             producer.kill()
 
 
-def make_disk_queue(server: ServerProcess, name: str) -> None:
+def make_durable_queue(server: ServerProcess, name: str, store: str) -> None:
     """Create a queue that survives its server."""
 
     async def make() -> None:
         async with Client(server.address) as client:
-            await client.new_queue(name=name, store="DISK")
+            await client.new_queue(name=name, store=store)
 
     asyncio.run(make())
 

@@ -20,6 +20,7 @@ from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
 from queuelet.server.metrics import exposition, server_registry
 from queuelet.stores.disk import DiskStats, Distribution
+from queuelet.stores.postgres.stats import PostgresStats
 from queuelet.tags import Tag
 from queuelet.web.connections import HttpConnections
 from queuelet.wire.errors import CODES
@@ -40,6 +41,19 @@ STATS = DiskStats(
     file_bytes=1,
     free_bytes=1,
     disk_free_bytes=1,
+    window_bytes=1,
+    damaged_found=0,
+)
+POSTGRES_STATS = PostgresStats(
+    is_open=True,
+    is_replicated=True,
+    is_full=False,
+    failures=0,
+    commits=1,
+    changes=STATS.changes,
+    commit_seconds=STATS.commit_seconds,
+    dead_rows=1,
+    table_bytes=1,
     window_bytes=1,
     damaged_found=0,
 )
@@ -75,6 +89,7 @@ def test_server_md_lists_every_metric() -> None:
         gateway=HttpConnections(),
         long_work=Line(),
         disk=lambda: STATS,
+        postgres=lambda: POSTGRES_STATS,
     )
     text = b"".join(exposition(registry, manager, 2, {"a"})).decode()
     metrics = {

@@ -193,11 +193,12 @@ def test_an_applied_queue_becomes_ready_and_is_listed(release: Release, shop: Sh
     name = unique_name()
     queue = apply(shop, name)
     header, *rows = shop.kubectl("get", "queues", name, "--output=wide").splitlines()
-    columns = ["NAME", "READY", "STORE", "LIMIT", "MESSAGES", "DEAD", "AGE", "QUEUE", "ADDRESS", "REASON", "MESSAGE"]
-    assert header.split() == columns
+    columns = "NAME READY STORE LIMIT MESSAGES DEAD AGE DURABILITY QUEUE ADDRESS REASON MESSAGE"
+    assert header.split() == columns.split()
     (row,) = (row.split() for row in rows)
-    assert (row[:6], row[7:10]) == ([name, "True", "Memory", "100000", "0", "0"], [queue, release.address, "Ready"])
-    assert " ".join(row[10:]) == "the queue exists as declared"
+    assert row[:6] == [name, "True", "Memory", "100000", "0", "0"]
+    assert row[7:11] == ["Memory", queue, release.address, "Ready"]
+    assert " ".join(row[11:]) == "the queue exists as declared"
 
 
 def test_a_message_passes_by_the_name_of_the_service(release: Release, shop: Shop) -> None:

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuelet.v1 import queue_pb2 as pb
+from support.both_stores import STORES
 from support.counts import on_a_disk
+from support.postgres_server import own_schema
 from support.rpc import Refused, Rpc, eventually, unique_name
 from support.server_process import ServerProcess
 
@@ -31,14 +33,18 @@ STATES = (READY, DELAYED, LEASED, DEAD)
 
 @pytest.fixture(scope="module")
 def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rpc]:
-    """A client of a server with both stores."""
+    """A client of a server with all stores."""
     folder: Path = tmp_path_factory.mktemp("browse")
-    with ServerProcess("--data-dir", str(folder)) as server, closing(Rpc(server.address)) as client:
+    with (
+        own_schema() as flags,
+        ServerProcess("--data-dir", str(folder), *flags) as server,
+        closing(Rpc(server.address)) as client,
+    ):
         yield client
         assert server.stop() == 0
 
 
-@pytest.fixture(scope="module", params=[pb.Queue.MEMORY, pb.Queue.DISK], ids=["memory", "disk"])
+@pytest.fixture(scope="module", params=list(STORES.values()), ids=list(STORES))
 def store(request: pytest.FixtureRequest) -> pb.Queue.Store:
     """Each store."""
     chosen: pb.Queue.Store = request.param

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -66,7 +67,9 @@ def test_q42_new_without_a_limit_makes_a_queue_without_a_bound(cli: Cli, rpc: Rp
 
 def test_q42_new_refuses_a_store_it_does_not_know(cli: Cli) -> None:
     """Here qcli sent UNKNOWN."""
-    assert_failed(cli("new", "tape"), 2, "cannot create a queue", "'tape' is not one of 'memory', 'disk', 'boltdb'")
+    assert_failed(
+        cli("new", "tape"), 2, "cannot create a queue", "'tape' is not one of 'memory', 'disk', 'postgres', 'boltdb'"
+    )
 
 
 @pytest.mark.parametrize("reference", ["name", "id"])
@@ -832,15 +835,31 @@ def test_a_server_without_flags_has_the_default_settings(started_with: list[Sett
     assert started_with == [Settings()]
 
 
+def test_a_server_refuses_a_password_on_the_command_line(
+    started_with: list[Settings], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every user of the machine can read it there, unlike a file or the environment."""
+    url = "postgresql://me:secret@db/queues"
+    assert run(["server", "--postgres", url]) == 2
+    assert not started_with
+    shown = capsys.readouterr().err
+    assert "--postgres-file" in shown
+    assert "secret" not in shown
+    monkeypatch.setenv("QUEUELET_SERVER_POSTGRES", url)
+    assert run(["server"]) == 0
+    assert started_with == [Settings(postgres=url)]
+
+
 def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], tmp_path: Path) -> None:
     """All fields of Settings, and all fields of Bounds that have a flag."""
     file = tmp_path / "file"
     file.touch()
-    files = dict.fromkeys(("tls_cert", "tls_key", "tls_client_ca", "token_file"), file)
+    files: dict[str, Any] = dict.fromkeys(("tls_cert", "tls_key", "tls_client_ca", "token_file", "postgres_file"), file)
     bounds = {"message_bytes": 1, "queues": 2, "batch": 3, "waiting": 4, "tags": 5, "tag_key_bytes": 6}
     flags = [f"--{flag.replace('_', '-')}={path}" for flag, path in files.items()]
     flags += [f"--max-{flag.replace('_', '-')}={value}" for flag, value in bounds.items()]
     more = ["--listen=:1", "--metrics=:2", "-d", "--grace=3", "--memory-watermark=4Mi", "--quit-from-anywhere"]
+    more += ["--postgres=postgresql://me@db/queues", "--postgres-schema=shop", "--postgres-lease=3"]
     more += [f"--data-dir={tmp_path}", "--http-hosts=a.example.com", "--http-hosts=b.example.com"]
     more += ["--metrics-tag=team", "--metrics-tag=tier", "--http=:3", "--http-read-only"]
     more += ["--cors=https://a.example.com"]
@@ -854,6 +873,10 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
         debug=True,
         grace=3.0,
         data_dir=tmp_path,
+        postgres="postgresql://me@db/queues",
+        postgres_file=file,
+        postgres_schema="shop",
+        postgres_lease=3.0,
         memory_watermark=4 * 1024 * 1024,
         quit_from_anywhere=True,
         metrics_tags=("team", "tier"),

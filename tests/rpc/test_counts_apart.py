@@ -1,20 +1,20 @@
-"""The watch stream with counts apart from definitions, on both stores."""
+"""The watch stream with counts apart from definitions, on each store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 from queuelet.client import Client
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 from support import both_stores
 from support.both_stores import both, client, rpc, store
+from support.durable_server import DurableServer, durable
 from support.rpc import Rpc, Watch, unique_name
 from support.server_process import ServerProcess
 
-__all__ = ["both", "client", "rpc", "store"]
+__all__ = ["both", "client", "durable", "rpc", "store"]
 
 
 @contextmanager
@@ -117,11 +117,11 @@ def test_without_counts_apart_no_counts_are_sent(rpc: Rpc, store: pb.Queue.Store
     assert not counts(*batches)
 
 
-def test_counts_survive_a_restart_with_their_totals(tmp_path: Path) -> None:
+def test_counts_survive_a_restart_with_their_totals(durable: DurableServer) -> None:
     for enqueued in (1, 2):
-        with ServerProcess("--data-dir", str(tmp_path)) as server, closing(Rpc(server.address)) as rpc:
+        with ServerProcess(*durable.flags) as server, closing(Rpc(server.address)) as rpc:
             if enqueued == 1:
-                new_queue(rpc, pb.Queue.DISK, "kept")
+                new_queue(rpc, durable.store, "kept")
             with watching(rpc, "kept") as watch:
                 (queue,) = counts(*watch.snapshot())
                 rpc.add(queue)

@@ -7,15 +7,17 @@ import random
 import threading
 from collections.abc import Callable
 from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 
 from support.counts import soaked
+from support.durable_server import DurableServer, durable
 from support.gateway_process import GatewayProcess
 from support.ports import lasting_port
 from support.rest import Rest
 from support.rpc import eventually
 from support.server_process import ServerProcess
+
+__all__ = ["durable"]
 
 KILLS = soaked(5, 100)
 
@@ -108,10 +110,10 @@ def take(ledger: Ledger) -> Callable[[Rest], None]:
     return step
 
 
-def test_what_is_acknowledged_over_rest_survives_kills(tmp_path: Path) -> None:
+def test_what_is_acknowledged_over_rest_survives_kills(durable: DurableServer) -> None:
     """Half of the programs use the server's own gateway, and half one that runs alone and is never killed."""
     grpc, http = lasting_port(), lasting_port()
-    listen = ("--listen", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}", "--data-dir", str(tmp_path / "data"))
+    listen = ("--listen", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}", *durable.flags)
     ledger = Ledger()
     with GatewayProcess(f"127.0.0.1:{grpc}") as gateway:
         own = f"http://127.0.0.1:{http}"
@@ -124,7 +126,7 @@ def test_what_is_acknowledged_over_rest_survives_kills(tmp_path: Path) -> None:
             with ServerProcess(*listen) as server:
                 rest = Rest(server.rest_url)
                 if number == 0:
-                    rest.new_queue(name="orders", store="DISK", delivery={"max_deliveries": 1_000})
+                    rest.new_queue(name="orders", store=durable.store_name, delivery={"max_deliveries": 1_000})
                     for program in programs:
                         program.start()
                 added = len(ledger.added)

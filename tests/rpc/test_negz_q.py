@@ -213,13 +213,13 @@ def test_q10_new_queue_returns_id_time_tags_and_store(client: NegzClient) -> Non
     assert client.get(first.meta.id) == first
 
 
-@pytest.mark.parametrize("number", [0, 3, 99, -1], ids=["UNKNOWN", "3", "99", "negative"])
+@pytest.mark.parametrize("number", [0, 4, 99, -1], ids=["UNKNOWN", "4", "99", "negative"])
 def test_q11_differs_an_unknown_store_is_invalid_argument(client: NegzClient, number: int) -> None:
     """negz/q responds NOT_FOUND; our text lists the stores."""
     request = q.NewQueueRequest(store=cast("Any", number), limit=1)
     code, text = refused(lambda: client.call("NewQueue", request, q.NewQueueResponse))
     assert code is INVALID_ARGUMENT
-    assert text == f"store: there is no store {number}; use MEMORY (1) or DISK (2)"
+    assert text == f"store: there is no store {number}; use MEMORY (1), DISK (2) or POSTGRES (3)"
 
 
 def test_q11_differs_boltdb_is_disk_which_needs_a_flag(client: NegzClient) -> None:

@@ -11,9 +11,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from queuelet.stores.disk.database import open_for_writing, set_meta
 from queuelet.v1 import queue_pb2 as pb
+from support.both_stores import STORES as EACH
+from support.durable_server import DurableServer, durable
+from support.postgres_server import own_schema
 from support.rpc import Rpc, eventually
 from support.server_process import ServerProcess
 from support.wall_clock import WallClock
+
+__all__ = ["durable"]
 
 HOUR = 3600
 STEPPED = "the wall clock was stepped; times of messages are by the server's own clock"
@@ -21,7 +26,7 @@ LONG, SHORT = 600, 1
 """Durations in seconds: one that is longer than any test, and a short one."""
 
 STEPS = pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["an hour on", "an hour back"])
-STORES = pytest.mark.parametrize("store", [pb.Queue.MEMORY, pb.Queue.DISK], ids=["memory", "disk"])
+STORES = pytest.mark.parametrize("store", list(EACH.values()), ids=list(EACH))
 
 
 @pytest.fixture
@@ -33,7 +38,8 @@ def wall_clock(tmp_path: Path) -> WallClock:
 def served(folder: Path, wall_clock: WallClock) -> Iterator[tuple[ServerProcess, Rpc]]:
     """A server on a folder, with a wall clock that can be stepped."""
     with (
-        ServerProcess("--data-dir", str(folder / "data"), env=wall_clock.environment) as server,
+        own_schema() as postgres,
+        ServerProcess("--data-dir", str(folder / "data"), *postgres, env=wall_clock.environment) as server,
         closing(Rpc(server.address)) as rpc,
     ):
         yield server, rpc
@@ -98,14 +104,14 @@ def test_what_waits_goes_on_waiting_when_the_wall_clock_is_stepped(
 
 
 @STEPS
-def test_a_step_of_the_wall_clock_while_the_server_is_down_ends_nothing_on_disk(
-    tmp_path: Path, wall_clock: WallClock, step: int
+def test_a_step_of_the_wall_clock_while_the_server_is_down_ends_nothing_in_a_durable_store(
+    durable: DurableServer, wall_clock: WallClock, step: int
 ) -> None:
-    with served(tmp_path, wall_clock) as (server, rpc):
-        begin(rpc, pb.Queue.DISK)
+    with ServerProcess(*durable.flags, env=wall_clock.environment) as server, closing(Rpc(server.address)) as rpc:
+        begin(rpc, durable.store)
         assert server.stop() == 0
     wall_clock.step(step)
-    with served(tmp_path, wall_clock) as (server, rpc):
+    with ServerProcess(*durable.flags, env=wall_clock.environment) as server, closing(Rpc(server.address)) as rpc:
         assert server.wait_for_log(STEPPED)["stepped_seconds"] == pytest.approx(step, abs=1)
         check_only_the_short_ones_end(rpc)
 

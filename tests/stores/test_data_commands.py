@@ -25,7 +25,7 @@ from queuelet.stores.disk import backup
 from queuelet.stores.disk.data_dir import DATABASE, LOCK, LOG, DataDirLock
 from queuelet.stores.disk.database import inspecting
 from queuelet.stores.disk.remedies import NOT_SALVAGED, SALVAGE, SET_ASIDE
-from queuelet.stores.disk.schema import SEQ_BITS
+from queuelet.stores.durable.places import SEQ_BITS
 from support.disk_harness import DiskHarness
 from support.logged_process import clean_environment
 

@@ -19,8 +19,10 @@ from queuelet.stores.disk.backward import read_messages_backward
 from queuelet.stores.disk.check import check_database, check_store, damaged_rows
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.database import inspecting
-from queuelet.stores.disk.schema import PAGE_BYTES, first_place
-from queuelet.stores.disk.verified_rows import Damage, read_messages
+from queuelet.stores.disk.schema import PAGE_BYTES
+from queuelet.stores.disk.verified_rows import read_messages
+from queuelet.stores.durable.damage import Damage
+from queuelet.stores.durable.places import first_place
 from queuelet.v1 import queue_pb2 as pb
 from support.commands import Cli
 from support.counts import soaked

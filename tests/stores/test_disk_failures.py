@@ -17,10 +17,12 @@ import pytest
 from queuelet.core.message import DeliveryRecord
 from queuelet.definition import MessageState
 from queuelet.errors import StoreFailed, StoreFull
-from queuelet.stores.disk import DiskSettings, check, commits, reclaim, reserve, schedule, writer
+from queuelet.stores.disk import DiskSettings, backend, check, reclaim, reserve, writer
 from queuelet.stores.disk.data_dir import DATABASE
-from queuelet.stores.disk.loading import LoadedStore
-from queuelet.stores.disk.writer import Reclaimed, Writer
+from queuelet.stores.disk.writer import Writer
+from queuelet.stores.durable import schedule
+from queuelet.stores.durable.backend import Reclaimed
+from queuelet.stores.durable.loaded import LoadedStore
 from support.counts import soaked
 from support.disk_faults import Faults, FaultyDisk, FaultyVfs
 from support.disk_harness import DiskHarness
@@ -277,7 +279,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that a store would wait before each attempt to reopen. It does not wait."""
     waits: list[float] = []
     monkeypatch.setattr(Unhurried, "waits", waits, raising=False)
-    monkeypatch.setattr(commits, "Event", Unhurried)
+    monkeypatch.setattr(backend, "Event", Unhurried)
     return waits
 
 

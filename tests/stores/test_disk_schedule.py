@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from queuelet.stores.disk.schedule import (
+from queuelet.stores.durable.schedule import (
     FIRST_BACKOFF,
     FIRST_DAMAGED_BACKOFF,
     IDLE,

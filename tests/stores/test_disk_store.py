@@ -20,10 +20,12 @@ from queuelet.core.message import DeliveryRecord
 from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
 from queuelet.errors import StoreFailed
 from queuelet.server.memory import resident_bytes
-from queuelet.stores.disk import DiskSettings, DiskStore, schedule
+from queuelet.stores.disk import DiskSettings, DiskStore
 from queuelet.stores.disk.check import check_store
 from queuelet.stores.disk.data_dir import DATABASE
-from queuelet.stores.disk.schema import SEQ_BITS, VERSION
+from queuelet.stores.disk.schema import VERSION
+from queuelet.stores.durable import schedule
+from queuelet.stores.durable.places import SEQ_BITS
 from queuelet.tags import Tag
 from support.counts import soaked
 from support.disk_harness import QUEUE_ID, DiskHarness
@@ -227,7 +229,7 @@ def test_what_is_added_and_taken_before_it_is_written_is_never_written(harness: 
 def test_leases_are_committed_after_a_time_although_no_call_waits(
     harness: DiskHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("queuelet.stores.disk.groups.LINGER", 0.001)
+    monkeypatch.setattr("queuelet.stores.durable.groups.LINGER", 0.001)
     messages = harness.open()
     messages.append(1, b"one")
     harness.commit()

@@ -235,13 +235,17 @@ def adding(message: pb.NewMessage, where: str = "queue") -> Callable[[Place], by
 
 def _queue_cases() -> Iterable[Case]:
     good = integer(1, 1) + integer(2, 1)
-    says = r"store: there is no store {}; use MEMORY \(1\) or DISK \(2\)"
+    says = r"store: there is no store {}; use MEMORY \(1\), DISK \(2\) or POSTGRES \(3\)"
     yield case("no store", "NewQueue", pb.NewQueueRequest(limit=1), says.format(0))
     yield case("an unknown store", "NewQueue", integer(1, 77) + integer(2, 1), says.format(77))
     yield case("a negative store", "NewQueue", integer(1, -1) + integer(2, 1), says.format(-1))
     yield case("the store as a text", "NewQueue", text(1, "MEMORY") + integer(2, 1), says.format(0))
     says = "store: this server runs without DISK; it needs the flag --data-dir"
     yield case("a store that is off", "NewQueue", pb.NewQueueRequest(store=pb.Queue.DISK, limit=1), says, REFUSED)
+    says = "store: this server runs without POSTGRES; it needs the flag --postgres"
+    yield case(
+        "PostgreSQL if it is off", "NewQueue", pb.NewQueueRequest(store=pb.Queue.POSTGRES, limit=1), says, REFUSED
+    )
     for limit in (0, -2, -(2**63)):
         says = f"limit: {limit} is not allowed; use 1 or more, or -1 for unlimited"
         yield case(f"limit {limit}", "NewQueue", pb.NewQueueRequest(store=pb.Queue.MEMORY, limit=limit), says)

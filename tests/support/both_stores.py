@@ -1,4 +1,4 @@
-"""A real server with both stores, and a queue in each of them in turn.
+"""A real server with all stores, and a queue in each of them in turn.
 
 A test module imports the fixtures that it needs.
 """
@@ -13,16 +13,18 @@ import pytest
 from queuelet.client import Client
 from queuelet.v1 import queue_pb2 as pb
 from support.commands import Cli
+from support.postgres_server import own_schema
 from support.rpc import Rpc, unique_name
 from support.server_process import ServerProcess
 
-STORES = {"memory": pb.Queue.MEMORY, "disk": pb.Queue.DISK}
+STORES = {"memory": pb.Queue.MEMORY, "disk": pb.Queue.DISK, "postgres": pb.Queue.POSTGRES}
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server with both stores."""
-    with ServerProcess("--data-dir", str(tmp_path_factory.mktemp("data"))) as process:
+    """A server with all stores."""
+    folder = str(tmp_path_factory.mktemp("data"))
+    with own_schema() as flags, ServerProcess("--data-dir", folder, *flags) as process:
         yield process
         assert process.stop() == 0
         assert not [line for line in process.log() if "exception" in line], "the server logged no defect"

@@ -13,7 +13,7 @@ from random import Random
 from queuelet.core.budget import MemoryBudget
 from queuelet.definition import QueueDefinition, StoreKind
 from queuelet.stores.disk import DiskSettings, DiskStore
-from queuelet.stores.disk.messages import DiskMessages
+from queuelet.stores.durable.messages import DurableMessages
 from support.disk_faults import FaultyDisk
 from support.patience import patient
 
@@ -37,11 +37,11 @@ class DiskHarness:
         """How often the store was reopened after a failure."""
         self.store = self._start()
 
-    def open(self) -> DiskMessages:
+    def open(self) -> DurableMessages:
         """Create the queue."""
         return self.store.new(QUEUE_ID, 1, QueueDefinition(store=StoreKind.DISK, name="orders"))
 
-    def open_in(self, folder: Path) -> DiskMessages:
+    def open_in(self, folder: Path) -> DurableMessages:
         """Create the queue in a new store in another folder."""
         self.loop.run_until_complete(self.store.close())
         self.folder = folder
@@ -61,7 +61,7 @@ class DiskHarness:
         if awaitable is not None:
             self.loop.run_until_complete(_wait_for(awaitable))
 
-    def reopen(self) -> DiskMessages:
+    def reopen(self) -> DurableMessages:
         """Open a copy of the present files, as if the process had been killed now."""
         files = self._next_folder()
         self.in_writer(lambda: copy_store(files, self.folder))
@@ -74,14 +74,14 @@ class DiskHarness:
         """Copy the files to a folder as a process that is killed now would leave them."""
         self.in_writer(lambda: copy_store(self.folder, folder))
 
-    def move_to(self, folder: Path) -> DiskMessages:
+    def move_to(self, folder: Path) -> DurableMessages:
         """Close the store, and open the one of another folder."""
         self.loop.run_until_complete(self.store.close())
         self.folder = folder
         self.store = self._start()
         return self.messages
 
-    def restart(self) -> DiskMessages:
+    def restart(self) -> DurableMessages:
         """Close the store and open it again."""
         self.store = self.restarted()
         return self.messages
@@ -113,14 +113,14 @@ class DiskHarness:
             raise AssertionError(f"it did not happen; the store's problem: {self.store.problem or 'none'}") from None
 
     @property
-    def messages(self) -> DiskMessages:
+    def messages(self) -> DurableMessages:
         """The messages of the queue in the present store."""
         return next(each for each in self.store._messages.values())  # noqa: SLF001  # of the class, not of the protocol
 
     def in_writer(self, work: Callable[[], None]) -> None:
         """Run something in the writer thread, so that the store writes nothing meanwhile."""
         done = threading.Event()
-        thread = self.store._commit_loop._thread  # noqa: SLF001  # there is no public way to stop the writer
+        thread = self.store._backend.thread  # noqa: SLF001  # there is no public way to stop the writer
         assert thread
         thread.submit(work, lambda _: None)
         thread.submit(done.set, lambda _: None)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from queuelet.bounds import Bounds
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
+from queuelet.core.storage import Store
 from queuelet.core.tokens import Tokens
 from queuelet.definition import DeliverySettings, QueueDefinition, StoreKind
 from queuelet.stores.memory import MemoryStore
@@ -14,10 +17,12 @@ from support.drafts import draft, payload_of
 PLENTY = 1 << 40
 
 
-def make_manager(*, bounds: Bounds | None = None, watermark: int = PLENTY) -> Manager:
-    """Return a manager with the Memory store only."""
+def make_manager(
+    *, bounds: Bounds | None = None, watermark: int = PLENTY, store: Callable[[MemoryBudget], Store] = MemoryStore
+) -> Manager:
+    """Return a manager with the Memory store only, or with another one in its place."""
     budget = MemoryBudget(watermark)
-    stores = {StoreKind.MEMORY: MemoryStore(budget)}
+    stores = {StoreKind.MEMORY: store(budget)}
     return Manager(stores, bounds=bounds or Bounds(), budget=budget, tokens=Tokens(1))
 
 
@@ -30,9 +35,11 @@ def make_queue(  # settings of the queue
     waiting_per_peer: int = 1_000,
     delivery: DeliverySettings | None = None,
     now: int = 1,
+    store: Callable[[MemoryBudget], Store] = MemoryStore,
 ) -> Queue:
     """Return a queue in memory."""
-    manager = make_manager(bounds=Bounds(waiting=waiting, waiting_per_peer=waiting_per_peer), watermark=watermark)
+    bounds = Bounds(waiting=waiting, waiting_per_peer=waiting_per_peer)
+    manager = make_manager(bounds=bounds, watermark=watermark, store=store)
     return manager.new(QueueDefinition(name=name, limit=limit, delivery=delivery or DeliverySettings()), now=now)
 
 

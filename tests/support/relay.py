@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import Self
 
@@ -18,6 +19,9 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
         self._silenced: frozenset[socket.socket] = frozenset()
+        self._silencing = b""
+        self.delay = 0.0
+        """For how many seconds each piece that the server sends is held."""
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -48,19 +52,32 @@ class Relay:
         """Stop forwarding on the current connections, and leave them open; new ones are not affected."""
         self._silenced = frozenset(self._ends)
 
+    def silence_at(self, text: bytes) -> None:
+        """Silence the current connections once a client sends a text, which does not reach the server any more."""
+        self._silencing = text
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(("127.0.0.1", self._port), source_address=self._source)
                 self._ends += [client, server]
-                for ends in ((client, server), (server, client)):
+                for ends in ((client, server, False), (server, client, True)):
                     self._threads.append(threading.Thread(target=self._pass_on, args=ends, daemon=True))
                     self._threads[-1].start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _note(self, source: socket.socket, *, is_response: bool) -> None:
+        """Note that data is about to be passed on."""
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, is_response: bool) -> None:  # noqa: FBT001  # of a thread
         with suppress(OSError):
             while data := source.recv(65_536):
+                self._note(source, is_response=is_response)
+                if is_response and self.delay:
+                    time.sleep(self.delay)
+                elif self._silencing and self._silencing in data:
+                    self._silencing = b""
+                    self.silence()
                 if source not in self._silenced:
                     target.sendall(data)
             target.shutdown(socket.SHUT_RDWR)

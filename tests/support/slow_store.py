@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.definition import QueueDefinition
+from queuelet.definition import Durability, QueueDefinition
 from queuelet.errors import StoreFailed
 from queuelet.stores.memory import MemoryMessages, MemoryStore
 
@@ -14,6 +14,7 @@ class SlowStore(MemoryStore):
     """Messages in memory whose commits a test completes."""
 
     is_durable = True
+    durability = Durability.DISK
 
     def __init__(self, budget: MemoryBudget) -> None:
         """Take the memory budget to use."""

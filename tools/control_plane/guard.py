@@ -1,4 +1,4 @@
-"""Kills the processes of a control plane if their owner was killed and could not do it.
+"""Kills the processes of a control plane, a node or a database if their owner was killed and could not do it.
 
     python guard.py FOLDER [CGROUP]... <pipe
 

@@ -17,7 +17,7 @@ _NAME = {"pattern": r"^[a-z0-9]([a-z0-9.\-]{0,315}[a-z0-9])?$", "maxLength": 317
 _QUEUE = {"minLength": 1}
 _REASON = {"maxLength": 1024}
 _SELECTOR = {"maxLength": 4096}
-_STORE = {"enum": ["MEMORY", "DISK", "BOLTDB"]}
+_STORE = {"enum": ["MEMORY", "DISK", "POSTGRES", "BOLTDB"]}
 _TAGS = {"maxItems": 64}
 # Not by its format, because swagger-ui has no field for it.
 _UUID = {"pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"}

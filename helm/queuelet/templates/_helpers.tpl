@@ -187,6 +187,14 @@ priorityClassName: {{ . }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs: it is empty; set it to the Gateways of the HTTPRoute" -}}
 {{- end -}}
+{{- with .Values.server.postgres -}}
+{{- if and .caSecretName (not .secretName) -}}
+{{- fail "server.postgres.caSecretName: there is no database whose certificate to verify; set server.postgres.secretName too" -}}
+{{- end -}}
+{{- if hasPrefix "pg_" .schema -}}
+{{- fail (printf "server.postgres.schema: %s is not allowed, because PostgreSQL reserves names that begin with pg_; use another one, such as queuelet" .schema) -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.tls -}}
 {{- if and .certManager.enabled (not .enabled) -}}
 {{- fail "tls.certManager.enabled: the certificates would not be used without TLS; set tls.enabled too" -}}

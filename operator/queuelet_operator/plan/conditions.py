@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from queuelet.definition import Counts, Owner
+from queuelet.definition import Counts, Owner, StoreKind
 from queuelet_operator.plan.declared import Declared
 from queuelet_operator.plan.model import Cause, Known, Nothing, Notice, Policy, Reason, Verdict, WriteStatus
 from queuelet_operator.plan.observed import ObservedQueue
@@ -31,8 +31,15 @@ MAX_MESSAGE_CHARACTERS = 2_048
 _FACTOR = 2
 _SHARE_OF_LIMIT = 10
 
-_OUTAGE_REASONS = {Reason.SERVER_UNAVAILABLE, Reason.STORE_FULL, Reason.STORE_FAILED}
-"""Reasons that describe an outage: a queue that was ready before is ready again after it."""
+_SETTINGS = {
+    StoreKind.MEMORY: "that store",
+    StoreKind.DISK: "--data-dir (in the chart: server.persistence.enabled)",
+    StoreKind.POSTGRES: "--postgres-file (in the chart: server.postgres.secretName)",
+}
+"""What a server without a store lacks."""
+
+_OUTAGE_REASONS = {Reason.SERVER_UNAVAILABLE, Reason.STORE_FULL, Reason.STORE_FAILED, Reason.STORE_UNAVAILABLE}
+"""Reasons that may describe an outage: a queue that was ready before is ready again after it."""
 
 
 def blocking_verdict(situation: Situation) -> Verdict | None:
@@ -57,8 +64,8 @@ def blocking_verdict(situation: Situation) -> Verdict | None:
         return Verdict(
             reason=Reason.STORE_UNAVAILABLE,
             message=(
-                f"spec.store: the server at {policy.address} has no store {store.name.title()}; start it with that "
-                "store, or delete this Queue and apply it with another"
+                f"spec.store: the server at {policy.address} has no store {store.name.title()}; start it with "
+                f"{_SETTINGS[store]}, or delete this Queue and apply it with another"
             ),
             stalled=True,
         )
@@ -304,7 +311,7 @@ def _status(situation: Situation, verdict: Verdict) -> QueueStatus:
         last_handled_reconcile_at=asked if is_handled else old.last_handled_reconcile_at,
     )
     if verdict.clears_queue:
-        return replace(new, queue_id="", effective=None, messages=None, epoch="")
+        return replace(new, queue_id="", effective=None, durability=None, messages=None, epoch="")
     if is_paused:
         return replace(new, messages=None) if verdict.clears_counts else new
     if known.server.is_away or queue is None or not is_owned(queue, policy.owner(an_object)):
@@ -313,6 +320,7 @@ def _status(situation: Situation, verdict: Verdict) -> QueueStatus:
         new,
         queue_id=queue.id,
         effective=_effective(queue.definition),
+        durability=known.server.durabilities.get(queue.definition.store, old.durability),
         messages=queue.counts,
         # The old epoch stays until ServerStateLost has been reported, because it shows that the store was lost.
         epoch=old.epoch if verdict.reason is Reason.SERVER_STATE_LOST else queue.epoch,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from queuelet.definition import Counts, StoreKind
-from queuelet.errors import StoreFull
+from queuelet.definition import Counts, Durability, StoreKind
+from queuelet.errors import StoreFailed, StoreFull
 from queuelet.values import Queue, StoreState
 from queuelet_operator.packed_tags import PackedTags
 from queuelet_operator.plan.declared import Declared
@@ -28,14 +28,25 @@ class StoreProblem:
     """A store of the server that is full or has failed."""
 
     is_full: bool
-    """True if the store is full: messages can be popped but not added. False if it failed: every call is refused."""
+    """True if the store is full: messages cannot be added. False if it failed: every call is refused."""
 
     message: str
+    is_database: bool = False
+    """Whether it is a store in a database, which can write nothing at all while it is full."""
+
+    was_opened: bool = True
+    """False if it is a database that the server has never reached since it started."""
+
     since: float
     """When the operator first observed the problem, in seconds by `queuelet.clock`."""
 
     message_since: float = 0.0
     """When the message last changed, in seconds by `queuelet.clock`."""
+
+    @property
+    def blocks_calls(self) -> bool:
+        """Whether no call on the store's queues can succeed."""
+        return self.is_database or not self.is_full
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +58,9 @@ class Server:
 
     problems: Mapping[StoreKind, StoreProblem] = field(default_factory=dict)
     """The stores that are full or have failed."""
+
+    durabilities: Mapping[StoreKind, Durability] = field(default_factory=dict)
+    """What committed changes survive in each store that works, unless the server is too old to report it."""
 
     away_since: float = 0.0
     """When the server became unreachable, in seconds by `queuelet.clock`."""
@@ -90,21 +104,35 @@ def server_with(stores: Iterable[StoreState], before: Server, now: float) -> Ser
     """Return the state of a server that reported these stores. A problem that continues keeps its start time."""
     epochs: dict[StoreKind, str] = {}
     problems: dict[StoreKind, StoreProblem] = {}
+    durabilities: dict[StoreKind, Durability] = {}
     for each in stores:
         epochs[each.store] = each.epoch
         if each.problem:
             # A reason of a later server version counts as a failed store, because then the operator tries nothing.
             is_full = each.reason == StoreFull.reason
-            problems[each.store] = _problem(is_full, each.problem, before.problems.get(each.store), now)
-    return Server(epochs=epochs, problems=problems)
+            # A database has no epoch before the server has read it. A file without one is damaged.
+            is_database = each.store is StoreKind.POSTGRES
+            problem = StoreProblem(
+                is_full=is_full,
+                message=each.problem,
+                is_database=is_database,
+                was_opened=bool(each.epoch) or not is_database,
+                since=now,
+                message_since=now,
+            )
+            problems[each.store] = _continued(problem, before.problems.get(each.store))
+        if each.durability and each.reason != StoreFailed.reason:
+            durabilities[each.store] = each.durability
+    return Server(epochs=epochs, problems=problems, durabilities=durabilities)
 
 
-def _problem(is_full: bool, message: str, old: StoreProblem | None, now: float) -> StoreProblem:  # noqa: FBT001  # one of a pair with the message
-    if old is None or old.is_full != is_full:
-        return StoreProblem(is_full=is_full, message=message, since=now, message_since=now)
-    if message == old.message or now < old.message_since + MESSAGE_LASTS:
+def _continued(problem: StoreProblem, old: StoreProblem | None) -> StoreProblem:
+    """Return a problem with the start of the old one if that continues, and with its message for a while."""
+    if old is None or (old.is_full, old.was_opened) != (problem.is_full, problem.was_opened):
+        return problem
+    if problem.message == old.message or problem.since < old.message_since + MESSAGE_LASTS:
         return old
-    return replace(old, message=message, message_since=now)
+    return replace(problem, since=old.since)
 
 
 def observed_queue(queue: Queue) -> ObservedQueue:

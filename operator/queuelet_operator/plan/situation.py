@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from queuelet_operator.plan.model import Known, Policy, Reason, Verdict
+from queuelet_operator.plan.observed import StoreProblem
 
 NOT_TRIED = "no connection attempt has ended yet"
 
@@ -77,13 +78,20 @@ def current_outage(known: Known, policy: Policy) -> Outage | None:
         return Outage(clause=clause, verdict=verdict, since=server.away_since, cause=server.why_away)
     if problem is None:
         return None
-    state = "full" if problem.is_full else "unusable"
+    state = "full" if problem.is_full else "unusable" if problem.was_opened else "out of reach"
     clause = f"the store of the server at {policy.address} has been {state} since {known.wall_time(problem.since)}"
-    message = f"{clause}: {problem.message}"
-    if problem.is_full:
-        verdict = Verdict(reason=Reason.STORE_FULL, message=message, reconciling=True)
-    else:
-        verdict = Verdict(reason=Reason.STORE_FAILED, message=message, reconciling=True)
+    verdict = Verdict(reason=reason_of_problem(problem), message=f"{clause}: {problem.message}", reconciling=True)
     return Outage(
-        clause=clause, verdict=verdict, since=problem.since, cause=problem.message, blocks_calls=not problem.is_full
+        clause=clause,
+        verdict=verdict,
+        since=problem.since,
+        cause=problem.message,
+        blocks_calls=problem.blocks_calls,
     )
+
+
+def reason_of_problem(problem: StoreProblem) -> Reason:
+    """Return the reason by which conditions and metrics report the problem of a store."""
+    if problem.is_full:
+        return Reason.STORE_FULL
+    return Reason.STORE_FAILED if problem.was_opened else Reason.STORE_UNAVAILABLE

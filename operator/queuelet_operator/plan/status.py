@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from queuelet.definition import Counts, DeliverySettings, StoreKind
+from queuelet.definition import Counts, DeliverySettings, Durability, StoreKind
 
 Json = dict[str, Any]
+
+_DURABILITIES = {each.name.title(): each for each in Durability}
 
 UNSEEN = -1
 """The observedGeneration of an object that no operator has handled yet: the default in the CRD."""
@@ -60,6 +62,8 @@ class QueueStatus:
     queue_name: str = ""
     address: str = ""
     effective: Effective | None = None
+    durability: Durability | None = None
+    """What committed changes of the queue survive; None if that is unknown."""
     messages: Counts | None = None
     epoch: str = ""
     adopted_at: str = ""
@@ -117,6 +121,7 @@ def status_from(status: Mapping[str, Any]) -> QueueStatus:
         queue_name=status.get("queueName", ""),
         address=status.get("address", ""),
         effective=_effective_from(status.get("effective")),
+        durability=_DURABILITIES.get(status.get("durability", "")),
         messages=Counts(*(counts.get(state, 0) for state in Counts._fields)) if counts else None,
         epoch=status.get("epoch", ""),
         adopted_at=status.get("adoptedAt", ""),
@@ -133,6 +138,7 @@ def status_to(status: QueueStatus) -> Json:
         "queueName": status.queue_name,
         "address": status.address,
         "effective": _effective_to(status.effective),
+        "durability": status.durability.name.title() if status.durability else None,
         "messages": _messages_to(status.messages),
         "epoch": status.epoch,
         "adoptedAt": status.adopted_at,

@@ -1,10 +1,11 @@
-"""Commands for the data folder of a Disk store. They need no server; only `restore` requires that none runs on it."""
+"""Commands for durable stores. They need no server; only `restore` requires that none runs on the data folder."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import click
 
 from queuelet.cli.failures import REFUSED, Failure
-from queuelet.cli.options import Command
+from queuelet.cli.options import FILE, Command
 from queuelet.cli.output import messages, to_text, write
 
 data_dir_option = click.option(
@@ -23,6 +24,31 @@ data_dir_option = click.option(
     required=True,
     help="The server's data folder.",
 )
+
+BACK_UP_POSTGRES = (
+    "queues in PostgreSQL are backed up with the tools of the database: pg_dump, or the backups of CloudNativePG"
+)
+
+RESTORE_POSTGRES = (
+    "queues in PostgreSQL are restored with the tools of the database while no server uses it; then run UPDATE "
+    "queuelet.owners SET store_epoch = gen_random_uuid(), so that clients see that the queues went back"
+)
+
+
+def _no_postgres(instead: str) -> Callable[[Any], Any]:
+    """Return the options of the PostgreSQL store for a command that only says what to use instead."""
+
+    def refuse(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            raise click.UsageError(f"--{str(parameter.name).replace('_', '-')}: {instead}.", context)
+
+    def decorate(command: Any) -> Any:  # noqa: ANN401  # as click's own
+        for option in ("--postgres-file", "--postgres"):
+            hidden = click.option(option, hidden=True, is_eager=True, expose_value=False, callback=refuse)
+            command = hidden(command)
+        return command
+
+    return decorate
 
 
 @click.command(
@@ -35,6 +61,7 @@ data_dir_option = click.option(
     """,
 )
 @data_dir_option
+@_no_postgres(BACK_UP_POSTGRES)
 @click.argument("file", type=click.Path(path_type=Path), help="The backup file to write; it must not exist.")
 @click.option(
     "--salvage",
@@ -42,7 +69,9 @@ data_dir_option = click.option(
     help="If pages of messages or of saved responses are damaged, copy what can be read, instead of nothing.",
 )
 def backup(data_dir: Path, file: Path, *, salvage: bool) -> None:
-    """Back up the present state of a store to one file.
+    """Back up the present state of a Disk store to one file.
+
+    Queues in PostgreSQL are backed up with the tools of the database: pg_dump, or the backups of CloudNativePG.
 
     A server may keep running on the data folder. The copy is checked before it gets its final name, so a backup file
     that exists is complete. It takes about as much space as the store. The data folder may be mounted read-only. If
@@ -55,7 +84,7 @@ def backup(data_dir: Path, file: Path, *, salvage: bool) -> None:
     skipped, and needs an earlier backup.
     """
     with _tidied_on_sigterm():
-        copied = _stores("backup").back_up(data_dir, file, _say, salvage=salvage)
+        copied = _module("disk.backup").back_up(data_dir, file, _say, salvage=salvage)
     _show_copied(file, {"file": str(file)}, copied)
 
 
@@ -67,10 +96,13 @@ def backup(data_dir: Path, file: Path, *, salvage: bool) -> None:
     """,
 )
 @data_dir_option
+@_no_postgres(RESTORE_POSTGRES)
 @click.argument("file", type=click.Path(path_type=Path), help="The backup file.")
 @click.option("--force", is_flag=True, help="Replace the store that is in the folder; its messages are lost.")
 def restore(data_dir: Path, file: Path, *, force: bool) -> None:
     """Restore the store of a data folder from a backup; no server may run on the folder.
+
+    Queues in PostgreSQL are restored with the tools of the database, while no server uses it.
 
     The backup may also be the file queuelet.db of another data folder; its write-ahead log, if there is one in the same
     folder, is restored too.
@@ -82,7 +114,7 @@ def restore(data_dir: Path, file: Path, *, force: bool) -> None:
     Every row is verified by its checksum. Damaged messages are left out, and their number is printed.
     """
     with _tidied_on_sigterm():
-        copied = _stores("backup").restore(file, data_dir, force=force, progress=_say)
+        copied = _module("disk.backup").restore(file, data_dir, force=force, progress=_say)
     _show_copied(data_dir, {"data_dir": str(data_dir)}, copied)
 
 
@@ -90,29 +122,61 @@ def restore(data_dir: Path, file: Path, *, force: bool) -> None:
     cls=Command,
     examples="""
     queuelet check --data-dir /var/lib/queuelet
+    queuelet check --postgres-file /etc/queuelet/postgres/uri
     """,
 )
-@data_dir_option
-def check(data_dir: Path) -> None:
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The server's data folder, to check its Disk store.")
+@click.option(
+    "--postgres-file", type=FILE, help="File with the connection string of PostgreSQL, to check the queues in it."
+)
+@click.option(
+    "--postgres-schema",
+    metavar="NAME",
+    default="queuelet",
+    show_default=True,
+    help="Schema of the tables in PostgreSQL.",
+)
+def check(data_dir: Path | None, postgres_file: Path | None, postgres_schema: str) -> None:
     """Check a store for damage, and print each problem and what to do. Exits with 1 if there is one.
 
-    Reads every page of the database. A server may keep running on it. The data folder may be mounted read-only.
+    Of a Disk store, every page of the database is read. The data folder may be mounted read-only. Of queues in
+    PostgreSQL, every row is read and verified by its checksum; the user needs no right to write. A server may keep
+    running on either.
     """
-    problems, remedy = _stores("check").check_store(data_dir, _say)
-    text = "\n".join([*problems, f"What to do: {remedy}."]) if problems else f"{data_dir}: no damage found."
-    _show(text, {"data_dir": str(data_dir), "problems": problems, "remedy": remedy})
+    if (data_dir is None) == (postgres_file is None):
+        raise click.UsageError("--data-dir, --postgres-file: give one of them.")
+    if data_dir is not None:
+        problems, remedy = _module("disk.check").check_store(data_dir, _say)
+        where, shown = str(data_dir), {"data_dir": str(data_dir)}
+    else:
+        problems, remedy = _check_postgres(postgres_file, postgres_schema)
+        where, shown = str(postgres_file), {"postgres_file": str(postgres_file), "postgres_schema": postgres_schema}
+    text = "\n".join([*problems, f"What to do: {remedy}."]) if problems else f"{where}: no damage found."
+    _show(text, {**shown, "problems": problems, "remedy": remedy})
     if problems:
         raise click.exceptions.Exit(REFUSED)
 
 
-def _stores(name: str) -> Any:  # noqa: ANN401  # a module
-    """Import a module of the Disk store on demand, because it needs a package that only servers install."""
+def _check_postgres(file: Path | None, schema: str) -> tuple[list[str], str]:
+    check = _module("postgres.check")
     try:
-        return import_module(f"queuelet.stores.disk.{name}")
+        schema = import_module("queuelet.stores.postgres.schema").checked_schema(schema)
+    except ValueError as error:
+        raise click.UsageError(f"--postgres-schema: {error}.") from None
+    address = import_module("queuelet.stores.postgres.address").AddressFile(file)
+    problems, remedy = asyncio.run(check.check_tables(address, schema, _say))
+    return problems, remedy
+
+
+def _module(name: str) -> Any:  # noqa: ANN401  # a module
+    """Import a module of a store on demand, because it needs a package that only servers install."""
+    try:
+        return import_module(f"queuelet.stores.{name}")
     except ModuleNotFoundError as error:
         if str(error.name).startswith("queuelet"):
             raise
-        raise Failure(f"package {error.name} is not installed; run: pip install 'queuelet[server]'") from error
+        extras = "server,postgres" if name.startswith("postgres") else "server"
+        raise Failure(f"package {error.name} is not installed; run: pip install 'queuelet[{extras}]'") from error
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.values import tags_to_pb
 
-STORE = click.Choice(["memory", "disk", "boltdb"], case_sensitive=False)
+STORE = click.Choice(["memory", "disk", "postgres", "boltdb"], case_sensitive=False)
 """The stores. `boltdb` is negz/q's name for `disk`."""
 
 
@@ -116,7 +116,12 @@ def delete(options: Options, queue: str) -> None:
     queuelet new memory --name mails --lease-seconds 60 --max-deliveries 10 --message-ttl-seconds 86400
     """,
 )
-@click.argument("store", type=STORE, metavar="STORE", help="The store of the messages: memory or disk (or boltdb).")
+@click.argument(
+    "store",
+    type=STORE,
+    metavar="STORE",
+    help="The store: memory, disk (or boltdb) or postgres.",
+)
 @click.argument(
     "limit", type=int, default=UNBOUNDED, help="The most messages the queue holds. By default -1: unlimited."
 )

@@ -183,6 +183,31 @@ http_timeout_option = click.option(
     metavar="FOLDER",
     help="Folder of the Disk store, created if necessary. Without it the server has no Disk queues.",
 )
+@click.option(
+    "--postgres",
+    metavar="URL",
+    help="Connection string of the PostgreSQL store: postgresql://user@host/database. Other users of the machine can "
+    "read it, so a password is refused here; give it in --postgres-file, or in the environment variable.",
+)
+@click.option(
+    "--postgres-file",
+    type=FILE,
+    help="File with that connection string; read again for each connection, so that a password may change.",
+)
+@click.option(
+    "--postgres-schema",
+    cls=SettingOption,
+    metavar="NAME",
+    help="Schema of the tables in that database, created if necessary.",
+)
+@click.option(
+    "--postgres-lease",
+    cls=SettingOption,
+    type=Seconds(1, 3_600),
+    show_default="5s",
+    metavar="DURATION",
+    help="How long after a crash, or a freeze, of this server another one may take over its queues in PostgreSQL.",
+)
 @click.option("-d", "--debug", is_flag=True, envvar="Q_DEBUG", help="Log each call.")
 @click.option(
     "--grace",
@@ -338,6 +363,7 @@ def server(context: click.Context, /, **flags: Any) -> None:  # noqa: ANN401  # 
     Open the address of --http in a browser to see the queues: by default http://127.0.0.1:8080.
     """
     _refuse_client_options(context)
+    _refuse_shown_password(context)
     bounds = Bounds(**{each.name: flags.pop(each.name) for each in fields(Bounds) if each.name in flags})
     module = _server()
     module.run(module.Settings(**flags, bounds=bounds))
@@ -371,6 +397,19 @@ def _memory_limit() -> int:
     from queuelet.server.memory import available_bytes  # noqa: PLC0415  # part of the server, which `_server` imports
 
     return available_bytes()
+
+
+def _refuse_shown_password(context: click.Context) -> None:
+    """Refuse a password on the command line, where every user of the machine can read it."""
+    url = context.params.get("postgres")
+    if not url or context.get_parameter_source("postgres") is not ParameterSource.COMMANDLINE:
+        return
+    if ("@" in url and ":" in url.partition("://")[2].rpartition("@")[0]) or "password=" in url:
+        raise click.UsageError(
+            "--postgres: a password on the command line can be read by other users of the machine; write the URL into "
+            "a file and give --postgres-file.",
+            context,
+        )
 
 
 def _refuse_client_options(context: click.Context) -> None:

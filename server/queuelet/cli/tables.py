@@ -212,6 +212,7 @@ def _queue_facts(stats: pb.QueueStats) -> dict[str, RenderableType]:
     oldest = stats.oldest_ready_age
     return {
         "queue": label(stats.queue),
+        "store": _store(stats.queue.store),
         "messages": _counts(stats.queue.messages),
         "limit": _limit(stats.queue),
         "enqueued": f"{stats.enqueued:,}",
@@ -233,7 +234,7 @@ def _server_facts(stats: pb.ServerStats) -> dict[str, RenderableType]:
     return {
         "version": stats.version,
         "started": _moment(stats.started),
-        "stores": ", ".join(f"{_store(each.store)} (epoch {each.epoch})" for each in stats.stores),
+        "stores": ", ".join(map(_store_fact, stats.stores)),
         "queues": f"{stats.queues:,}",
         "messages": _counts(stats.messages),
         "memory": f"{stats.memory_bytes:,} of {stats.memory_watermark_bytes:,} bytes",
@@ -257,6 +258,18 @@ def label(queue: pb.Queue) -> str:
 def _store(number: pb.Queue.Store) -> str:
     """Return a store's name."""
     return pb.Queue.Store.Name(number).capitalize()
+
+
+def _store_fact(store: pb.StoreEpoch) -> str:
+    """Return a store with what its changes survive, its epoch, and its problem if it has one."""
+    fact = f"{_durability(store)}epoch {store.epoch}" if store.epoch else "not opened"
+    return f"{_store(store.store)} ({fact}{f': {store.problem}' if store.problem else ''})"
+
+
+def _durability(store: pb.StoreEpoch) -> str:
+    """Return what changes in a store survive, before more text; empty if the server is too old to tell."""
+    name = pb.Durability.Name(store.durability).removeprefix("DURABILITY_").lower()
+    return f"{name}, " if store.durability else ""
 
 
 def _limit(queue: pb.Queue) -> str:

@@ -60,6 +60,7 @@ from queuelet.definition import (
     Counts,
     DeathReason,
     DeliverySettings,
+    Durability,
     EventKind,
     MessageState,
     Owner,
@@ -92,10 +93,10 @@ from queuelet.values import (
 __all__ = [
     "BYTES", "JSON", "TEXT", "Added", "BadResponse", "BrowsedMessage", "Client", "Closed", "Connection",
     "ConnectionState", "ConsumeUpdate", "Consumer", "ConsumerInfo", "ConsumerKind", "Consumption", "Counts",
-    "DeathReason", "DeclareOutcome", "DeclareResult", "Delivery", "DeliverySettings", "EventKind", "Forked", "Handler",
-    "HistoryPoint", "Message", "MessageState", "ModelSerializer", "NewMessage", "NotSent", "OnError", "Owner",
-    "PendingPut", "Producer", "PutsFailed", "Queue", "QueueChanges", "QueueConsumers", "QueueCounts",
-    "QueueDeclaration", "QueueDefinition", "QueueHistory", "QueueRemoval", "QueueStats", "Received",
+    "DeathReason", "DeclareOutcome", "DeclareResult", "Delivery", "DeliverySettings", "Durability", "EventKind",
+    "Forked", "Handler", "HistoryPoint", "Message", "MessageState", "ModelSerializer", "NewMessage", "NotSent",
+    "OnError", "Owner", "PendingPut", "Producer", "PutsFailed", "Queue", "QueueChanges", "QueueConsumers",
+    "QueueCounts", "QueueDeclaration", "QueueDefinition", "QueueHistory", "QueueRemoval", "QueueStats", "Received",
     "RedriveProgress", "RemoveOutcome", "RemoveResult", "RemovedQueue", "Serializer", "ServerStats", "Sharder",
     "StoreKind", "StoreState", "TailBatch", "TailEvent", "Try", "TryOutcome",
 ]  # fmt: skip

@@ -328,7 +328,7 @@ def added_from_pb(response: pb.AddBatchResponse) -> list[Added | QueueletError]:
 
 def is_durable(response: pb.AddBatchResponse) -> bool:
     """Return whether the messages of a batch are on disk."""
-    return response.durability == pb.DURABILITY_DISK
+    return response.durability in {pb.DURABILITY_DISK, pb.DURABILITY_REPLICATED}
 
 
 def new_message_to_pb(new: NewMessage) -> pb.NewMessage:

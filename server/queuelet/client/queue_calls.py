@@ -84,7 +84,7 @@ class QueueCalls(Calls):
         """Create a queue.
 
         Args:
-            store: Where messages are stored, a `StoreKind` or its name, `MEMORY` or `DISK`.
+            store: Where messages are stored, a `StoreKind` or its name: `MEMORY`, `DISK` or `POSTGRES`.
             limit: The largest number of messages in the queue; -1 for unlimited.
             tags: Tags of the queue, as pairs of key and value.
             name: A unique name; empty for a queue that has only an ID.

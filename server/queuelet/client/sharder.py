@@ -142,7 +142,7 @@ class Sharder(Generic[Item]):
             name: The prefix of the shards' names.
             serializer: Converts items to bytes and back.
             shards: The smallest number of shards.
-            store: Where new shards store their messages, a `StoreKind` or its name, `MEMORY` or `DISK`.
+            store: Where new shards store their messages, a `StoreKind` or its name: `MEMORY`, `DISK` or `POSTGRES`.
             limit: The largest number of messages in a new shard; -1 for unlimited.
             delivery: The delivery settings of new shards; None for the server's defaults.
             look_every: How often to look for new shards and at the number of messages in each, in seconds.

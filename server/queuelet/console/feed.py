@@ -263,7 +263,13 @@ class _Filler:
         if response.stores:
             board.set_stores(
                 [
-                    {"store": pb.Queue.Store.Name(each.store), "epoch": each.epoch, "problem": each.problem}
+                    {
+                        "store": pb.Queue.Store.Name(each.store),
+                        "epoch": each.epoch,
+                        "problem": each.problem,
+                        # Empty if the server is too old to report it.
+                        "durability": _DURABILITIES[each.durability],
+                    }
                     for each in response.stores
                 ]
             )
@@ -278,6 +284,9 @@ class _Filler:
         if self._is_complete and board.is_sparse:
             raise SourceLost("many queues were deleted; the watch begins again with a smaller board")
         self._filled(board, is_complete=self._is_complete)
+
+
+_DURABILITIES = {number: name.removeprefix("DURABILITY_") for name, number in pb.Durability.items()} | {0: ""}
 
 
 def _definition(queue: pb.Queue) -> Definition:

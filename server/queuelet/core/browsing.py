@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from heapq import merge, nlargest, nsmallest
 from itertools import islice
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from queuelet.core.message import DeliveryRecord
 from queuelet.core.states import States
-from queuelet.core.storage import Messages
+from queuelet.core.storage import Messages, NotLoaded
 from queuelet.core.stored_form import id_of
 from queuelet.definition import MessageState
 from queuelet.ids import MessageIds
@@ -21,6 +21,9 @@ _ALL_STATES = frozenset(MessageState)
 
 _UNORDERED_PAGE = 1_000
 """The minimum number of delayed or leased messages that are read at once."""
+
+_STEP = 50
+"""How many messages are announced to the store at once."""
 
 _PAGE_BYTES = 1 << 20
 """The approximate number of bytes of messages that are read at once."""
@@ -66,6 +69,12 @@ class Browser:
         self._ids = ids
         self._states = states
 
+    def require(self, message_ids: Iterable[bytes]) -> None:
+        """Announce that the messages with these IDs are read next. Raises `NotLoaded` if they have to be loaded."""
+        ids = list(message_ids)
+        made = [seq for each in ids if (seq := self._ids.seq_of(each)) and seq < self._messages.tally.next_seq]
+        self._messages.require(made, ids)
+
     def seq_of(self, message_id: bytes) -> int | None:
         """Return the sequence number of the stored message with this ID, or None."""
         seq = self._messages.seq_of(message_id)
@@ -80,6 +89,8 @@ class Browser:
     def locate(self, message_ids: Iterable[bytes]) -> list[Located]:
         """Return where the messages with these IDs are, without reading them, so some of them may not be stored."""
         located: list[Located] = []
+        message_ids = list(message_ids)
+        self._messages.require(own_ids=message_ids)
         for message_id in message_ids:
             seq = self._messages.seq_of(message_id) or self._ids.seq_of(message_id)
             if seq is not None and 0 < seq < self._messages.tally.next_seq:
@@ -165,14 +176,21 @@ class Browser:
         rows: list[tuple[int, bytes]] = []
         size = 0
         last: int | None = None
-        for seq, message_id in located:
-            body = self._messages.get(seq)
-            if body is not None and (not message_id or id_of(body) == message_id):
-                size += len(body)
-                if size > _PAGE_BYTES and rows:
-                    break
-                rows.append((seq, body))
-            last = seq
+        for few in _in_steps(located):
+            try:
+                self._messages.require([seq for seq, _ in few])
+            except NotLoaded:
+                if rows:
+                    break  # the next page begins with these
+                raise
+            for seq, message_id in few:
+                body = self._messages.get(seq)
+                if body is not None and (not message_id or id_of(body) == message_id):
+                    size += len(body)
+                    if size > _PAGE_BYTES and rows:
+                        return rows, last
+                    rows.append((seq, body))
+                last = seq
         return rows, last
 
     def _browsed(self, seq: int, body: bytes) -> Browsed:
@@ -191,6 +209,13 @@ def _some(among: Sequence[Located], place: int, count: int, *, descending: bool)
         return among[max(0, end - count) : end][::-1]
     start = bisect_right(among, place, key=_seq)
     return among[start : start + count]
+
+
+def _in_steps(located: Iterable[Located]) -> Iterator[list[Located]]:
+    """Yield the messages in lists of at most `_STEP`."""
+    rest = iter(located)
+    while few := list(islice(rest, _STEP)):
+        yield few
 
 
 def _seq(located: Located) -> int:

@@ -15,7 +15,7 @@ from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
 from queuelet.core.host import Host
 from queuelet.core.plain_batch import PlainBatch
 from queuelet.core.states import States
-from queuelet.core.storage import Messages, Store
+from queuelet.core.storage import Messages, NotLoaded, Store
 from queuelet.core.waiters import Waiters
 from queuelet.core.waiting import AddLine, AddResult, Draft, Duplicate, WaitingAdd
 from queuelet.definition import EventKind, QueueDefinition
@@ -33,6 +33,7 @@ class Intake:
         "_ids",
         "_is_draining",
         "_is_durable",
+        "_is_loading",
         "_limit",
         "_messages",
         "_queue",
@@ -76,6 +77,8 @@ class Intake:
         self.waiting = AddLine(budget)
         """The Adds that wait for room."""
         waiters.include(self.waiting)
+        self._is_loading = False
+        """Whether messages that have the IDs of waiting ones are being loaded."""
         self.is_paused = False
         """Whether waiting Adds do not proceed, even if there is room."""
         self.refused_full = 0
@@ -97,7 +100,7 @@ class Intake:
             return Duplicate(first)
         if self._is_draining:
             raise refusals.draining(self._queue)
-        if self.waiting or len(self._messages) >= self._limit != UNBOUNDED:
+        if self.waiting or (self._limit != UNBOUNDED and len(self._messages) >= self._limit):
             self.refused_full += 1
             raise refusals.full(self._queue)
         return self._append(draft, now)
@@ -105,9 +108,12 @@ class Intake:
     def add_batch(self, drafts: Sequence[Draft], now: int) -> list[AddResult]:
         """Add messages in order. Return a result for each."""
         results: list[AddResult] = []
-        if isinstance(drafts, PlainBatch) and self._has_room_for_all(drafts):
-            results += self._append_all(drafts, now)
-            return results
+        if isinstance(drafts, PlainBatch):
+            if self._has_room_for_all(drafts):
+                results += self._append_all(drafts, now)
+                return results
+        else:
+            self._browser.require(draft.own_id for draft in drafts if draft.own_id)
         full: QueueFull | None = None
         for draft in drafts:
             if full is not None and not draft.own_id:
@@ -127,6 +133,7 @@ class Intake:
     def wait_to_add(self, drafts: Sequence[Draft], done: Callable[[], None], now: int, peer: str) -> WaitingAdd:
         """Add messages in order, and wait for room if the queue is full, as `Queue.wait_to_add` does."""
         waiting = WaitingAdd(drafts, done, peer)
+        self._browser.require(draft.own_id for draft in drafts if draft.own_id)
         if not self.waiting:
             if self._limit == UNBOUNDED or len(self._messages) + len(drafts) <= self._limit:
                 waiting.results = self.add_batch(drafts, now)
@@ -161,12 +168,22 @@ class Intake:
         """Add the messages of waiting Adds while there is room, in FIFO order."""
         while self.waiting and not self.is_paused:
             first = self.waiting[0]
-            self._add_while_room(first, now)
+            try:
+                self._add_while_room(first, now)
+            except NotLoaded as missing:
+                if not self._is_loading:
+                    self._is_loading = True
+                    missing.then(self._go_on)
+                return
             if not first.is_complete:
                 return
             self.waiting.complete_first()
 
     # Internals
+
+    def _go_on(self) -> None:
+        self._is_loading = False
+        self._queue.set_alarm(0)  # `advance` wakes the waiting Adds
 
     def _add_while_room(self, waiting: WaitingAdd, now: int) -> None:
         """Add messages in order while there is room."""
@@ -198,7 +215,7 @@ class Intake:
             raise InvalidArgument(f"id: {own_id.decode()} is reserved for the server itself; use another", field="id")
         if self._is_durable:
             self._store.check_room()
-        body = draft.stored(own_id or self._ids.made(seq), now)
+        body = draft.stored(own_id or self._ids.form % seq, now)
         budget = self._budget
         cost = len(body) + MESSAGE_OVERHEAD
         if budget.used + cost > budget.watermark:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ from queuelet.ids import new_uuid, parse_uuid, why_not_uuid
 from queuelet.tags import Tag
 from queuelet.values import DeclareOutcome, QueueDeclaration
 
-STORE_FLAGS = {StoreKind.DISK: "--data-dir"}
+STORE_FLAGS = {StoreKind.DISK: "--data-dir", StoreKind.POSTGRES: "--postgres"}
 """The flags that enable the stores that are optional."""
 
 
@@ -304,12 +304,12 @@ class Manager:
         del self._by_number[queue.number]
         del self._numbers[bisect_left(self._numbers, queue.number)]
 
-    def commit(self) -> Awaitable[None] | None:
-        """Return an awaitable for the commit of all changes to queues, in every store; None if all are durable.
+    def commit(self, stores: Iterable[Store]) -> Awaitable[None] | None:
+        """Return an awaitable for the commit of all changes to queues in these stores; None if all are durable.
 
         Awaiting it raises `StoreFailed` if it is not known whether a store saved the changes.
         """
-        commits = [commit for store in self.stores.values() if (commit := store.commit()) is not None]
+        commits = [commit for store in stores if (commit := store.commit()) is not None]
         return _all(commits) if commits else None
 
     def _store(self, kind: StoreKind) -> Store:

@@ -22,6 +22,9 @@ Measured: 320 with a priority, and 530 with a delay and a time to live.
 
 _Few = Callable[[int, int], tuple[list[int], list[bytes]]]
 
+_STEP = 100
+"""How many messages with a rank are announced to the store at once."""
+
 _ALL = 1 << 62
 """More bytes than any batch can have."""
 
@@ -95,9 +98,10 @@ class ReadyOrder:
         """Yield the first messages with a rank. Reading a damaged one sets it aside, which removes it from `ranked`."""
         start = 0
         while start < count:
-            keys = list(self.ranked.islice(start, count))
+            keys = list(self.ranked.islice(start, min(count, start + _STEP)))
             if not keys:
                 return
+            self._messages.require([key[2] for key in keys])
             for key in keys:
                 body = self._messages.get(key[2])
                 if body is None:

@@ -26,12 +26,12 @@ from queuelet.core.intake import Intake
 from queuelet.core.leases import Leased
 from queuelet.core.request_ids import ResponseCache
 from queuelet.core.states import States
-from queuelet.core.storage import Messages, Store
+from queuelet.core.storage import Messages, NotLoaded, Store
 from queuelet.core.tailing import Event, Tail, Tails
 from queuelet.core.tokens import Tokens
 from queuelet.core.waiters import Waiters
 from queuelet.core.waiting import AddResult, Draft, Duplicate, TakerLine, WaitingAdd
-from queuelet.definition import Counts, EventKind, MessageState, QueueDefinition, TryOutcome
+from queuelet.definition import Counts, Durability, EventKind, MessageState, QueueDefinition, TryOutcome
 from queuelet.errors import LeaseLost, QueueletError
 from queuelet.ids import MessageIds
 from queuelet.limits import SECOND_NS
@@ -121,6 +121,7 @@ class Queue:
         )
         self._waiting_adds = self._intake.waiting
         self.responses = ResponseCache(self, messages, self._intake)
+        self._states.expiries.on_loaded = self._note_loaded
         self._states.restore(now)
         if len(messages):
             self.advance(now)
@@ -131,6 +132,11 @@ class Queue:
     def epoch(self) -> str:
         """The epoch of its store."""
         return self.store.epoch
+
+    @property
+    def durability(self) -> Durability:
+        """What committed changes of this queue survive at present."""
+        return self.store.durability
 
     @property
     def depth(self) -> int:
@@ -452,38 +458,44 @@ class Queue:
         messages before the number are read, in the reverse order. `among` limits them to some that were located, in the
         order of their numbers.
         """
-        self._advance_if_due(now)
+        self._advance_exactly(now)
         return self._browser.page(place, count, states, descending=descending, among=among)
 
     def count_ids(self, message_ids: Iterable[bytes], now: int, states: Iterable[MessageState] = ()) -> int:
         """Return how many messages `purge_ids` would remove. The IDs must differ."""
-        self._advance_if_due(now)
-        return self._states.count_among(self._browser.seqs_of(message_ids), set(states))
+        self._advance_exactly(now)
+        return self._states.count_among(self._seqs_of(message_ids), set(states))
 
     def purge_ids(self, message_ids: Iterable[bytes], now: int, states: Iterable[MessageState] = ()) -> int:
         """Remove the messages with these IDs, if they are in `states`. Return how many were removed."""
-        return self.purge(self._browser.seqs_of(message_ids), now, states)
+        return self.purge(self._seqs_of(message_ids), now, states)
 
-    def purge(self, seqs: Iterable[int], now: int, states: Iterable[MessageState] = ()) -> int:
+    def purge(self, seqs: Sequence[int], now: int, states: Iterable[MessageState] = ()) -> int:
         """Remove the messages with these numbers, if they are in `states`. Return how many were removed.
 
         No states mean all states.
         """
-        self._advance_if_due(now)
+        self._advance_exactly(now)
+        self._messages.require(seqs)
         count = self._states.purge(seqs, set(states), now)
         self._intake.wake_waiting(now)
         return count
 
     def dead_seqs(self, message_ids: Iterable[bytes]) -> list[int]:
         """Return the sequence numbers of the dead messages with these IDs."""
-        return [seq for seq in self._browser.seqs_of(message_ids) if seq in self._states.dead]
+        return [seq for seq in self._seqs_of(message_ids) if seq in self._states.dead]
+
+    def _seqs_of(self, message_ids: Iterable[bytes]) -> list[int]:
+        ids = list(message_ids)
+        self._browser.require(ids)
+        return list(self._browser.seqs_of(ids))
 
     def redrive(self, seqs: Iterable[int], now: int) -> int:
         """Make dead messages ready as if they had just been added. Return how many were dead.
 
         They keep their priority and their history. The tokens of their earlier leases become invalid.
         """
-        self._advance_if_due(now)
+        self._advance_exactly(now)
         count = self._states.redrive(seqs, now)
         self.set_alarm(self._states.next_at)
         self._waiting_takers.wake(count)
@@ -513,9 +525,16 @@ class Queue:
     def take_events(self, tail: Tail, count: int) -> list[Event]:
         """Return what was reported to a tail, at most `count` events, with the messages that are still stored."""
         return [
-            event if event.body is not None else event._replace(body=self._messages.look(event.seq))
+            event if event.body is not None else event._replace(body=self._look(event.seq))
             for event in tail.take(count, self._budget)
         ]
+
+    def _look(self, seq: int) -> bytes | None:
+        """Return a message if it can be read at once."""
+        try:
+            return self._messages.look(seq) if self._states.tails is None else self._states.tails.look(seq)
+        except NotLoaded:
+            return None
 
     # Committing, changing and closing
 
@@ -587,20 +606,36 @@ class Queue:
         self._intake.wake_waiting(now)
         self.next_event = NEVER
         self.set_alarm(min(self._states.next_at, self.responses.next_at))
+        if self._states.expiries.is_loading:
+            self.next_event = min(self.next_event, now)  # the next delivery has to check again
 
     def _advance_if_due(self, now: int) -> None:
         """Make overdue transitions if there are any. Frequent calls, such as Add and Ack, have the condition inline."""
         if now >= self.next_event:
             self.advance(now)
 
+    def _advance_exactly(self, now: int) -> None:
+        """Make overdue transitions, as `_advance_if_due` does. Raises `NotLoaded` if not all that are due are known."""
+        if now >= self.next_event:
+            self.advance(now)
+            self._states.expiries.check_first()
+
     def _catch_up(self, now: int) -> None:
         """Make all overdue transitions that matter for a delivery: expired messages must not be delivered.
 
         Messages of ended leases may become ready a little later, so that this call does not wait for very many of them.
+        Raises `NotLoaded` if the first message has to be loaded to know whether it has expired.
         """
         self.advance(now)
         while self._states.is_behind(now):
             self.advance(now)
+        self._states.expiries.check_first()
+
+    def _note_loaded(self) -> None:
+        """Advance soon, because messages that may have expired were loaded."""
+        if not self.has_ended:
+            self.next_event = NEVER
+            self.set_alarm(0)
 
     def set_alarm(self, at: int) -> None:
         """Call `advance` at this time, or earlier."""

@@ -3,16 +3,50 @@
 A store saves; a `Queue` decides. The queue calls its `Messages` from one thread, and each call changes the state in
 memory immediately. A durable store writes the changes in the order in which they were made, and `commit` returns an
 awaitable for them: the server sends no response before its changes are durable.
+
+A store in another process cannot read within a call, because that would block all other calls. There a call that
+reads a message raises `NotLoaded` if the message is not in memory. It has changed nothing, and is repeated once the
+message is loaded. `require` announces many messages, so that they are loaded together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from queuelet.core.message import DeliveryRecord, Rank, Tally
-from queuelet.definition import QueueDefinition
+from queuelet.definition import Durability, QueueDefinition
+
+
+class Loading(Protocol):
+    """A read that a store has started, such as a future of asyncio. Awaiting it raises `StoreFailed` if it fails."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait for the end of the read."""
+
+    def exception(self) -> BaseException | None:
+        """Return the error of a read that has failed."""
+
+    def add_done_callback(self, done: Callable[[Any], object], /) -> None:
+        """Call `done` with this object when the read has ended."""
+
+
+class NotLoaded(Exception):  # not a `QueueletError`, because no client may see it
+    """The call has to read messages that are not in memory. It has changed nothing: repeat it once they are loaded."""
+
+    def __init__(self, loading: Loading) -> None:
+        super().__init__("messages have to be loaded first")
+        self.loading = loading
+
+    def then(self, go_on: Callable[[], None]) -> None:
+        """Call `go_on` once they are loaded, unless the store fails."""
+
+        def ended(loading: Loading) -> None:
+            if loading.exception() is None:
+                go_on()
+
+        self.loading.add_done_callback(ended)
 
 
 class Messages(Protocol):
@@ -96,6 +130,12 @@ class Messages(Protocol):
 
     # Any message
 
+    def require(self, seqs: Iterable[int] = (), own_ids: Iterable[bytes] = ()) -> None:
+        """Announce that the next calls read these messages, and those with these IDs from producers.
+
+        Raises `NotLoaded` if some of them are not in memory and have to be read first.
+        """
+
     def get(self, seq: int) -> bytes | None:
         """Return the message with this sequence number, or None if it is not stored or is damaged."""
 
@@ -176,6 +216,10 @@ class Store(Protocol):
     @property
     def is_durable(self) -> bool:
         """Whether committed changes survive a restart of the process and of the machine."""
+
+    @property
+    def durability(self) -> Durability:
+        """What committed changes survive at present."""
 
     @property
     def problem(self) -> str:

@@ -7,13 +7,13 @@ nothing more: its buffer is bounded, and what does not fit is skipped too. Nothi
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from queuelet.core.budget import MemoryBudget
+from queuelet.core.budget import MESSAGE_OVERHEAD, MemoryBudget
 from queuelet.core.message import DeliveryRecord
-from queuelet.core.storage import Messages
+from queuelet.core.storage import Messages, NotLoaded
 from queuelet.definition import EventKind, MessageState
 from queuelet.token_bucket import TokenBucket
 
@@ -23,6 +23,8 @@ BUFFERED = 1_000
 BUFFERED_BYTES = 1024**2
 """The most bytes of messages in the buffer of one tail, unless the first is larger."""
 
+LEASED_BYTES = 1024**2
+"""About how many bytes of leased messages the tails of a queue hold, for the events that follow."""
 
 _DRY = 1_000_000
 """For how long no tail is looked at after none had room, in ns, so that a busy queue pays nothing for each of them."""
@@ -115,7 +117,7 @@ class Tail:
 class Tails:
     """The tails of one queue, at least one. The queue reports to them what happens."""
 
-    __slots__ = ("_budget", "_dry_until", "_messages", "_skipped", "_tails")
+    __slots__ = ("_budget", "_dry_until", "_leased", "_leased_bytes", "_messages", "_skipped", "_tails")
 
     def __init__(self, messages: Messages, budget: MemoryBudget) -> None:
         self._messages = messages
@@ -125,6 +127,9 @@ class Tails:
         """Until when no tail is looked at, in ns since 1970."""
         self._skipped = 0
         """How many events all tails skipped meanwhile."""
+        self._leased: OrderedDict[int, bytes] = OrderedDict()
+        """Messages that were leased lately. The store may have to read them again when they are acknowledged."""
+        self._leased_bytes = 0
 
     def __len__(self) -> int:
         return len(self._tails)
@@ -139,6 +144,8 @@ class Tails:
         """Report to a tail no longer, and drop what it has buffered."""
         self._tails.remove(tail)
         tail.take(BUFFERED, self._budget)
+        if not self._tails:
+            self._forget_leased(0)
 
     def wake(self) -> None:
         """Wake all readers, because the queue was closed."""
@@ -154,6 +161,8 @@ class Tails:
             self._skipped += len(seqs)
             return
         events = [Event(kind, now, seq, body, consumer) for seq, body in zip(seqs[:room], bodies, strict=False)]
+        if kind is EventKind.LEASED:
+            self._hold_leased(seqs[:room], bodies)
         self._offer(events, len(seqs), now)
 
     def report_change(
@@ -176,7 +185,10 @@ class Tails:
         for seq in seqs:
             total += 1
             if len(events) < room:
-                body = self._messages.look(seq)
+                try:
+                    body = self.look(seq)
+                except NotLoaded:
+                    continue  # it counts as skipped
                 if body is None:
                     total -= 1
                     continue
@@ -186,6 +198,30 @@ class Tails:
                 held = now - delivery.since if delivery is not None and is_leased else None
                 events.append(Event(kind, now, seq, body, consumer, held))
         self._offer(events, total, now)
+
+    def look(self, seq: int) -> bytes | None:
+        """Return a message, None if it is not stored. Raises `NotLoaded` if it would have to be read."""
+        try:
+            return self._messages.look(seq)
+        except NotLoaded:
+            if seq in self._leased:
+                return self._leased[seq]
+            raise
+
+    def _hold_leased(self, seqs: Sequence[int], bodies: Sequence[bytes]) -> None:
+        for seq, body in zip(seqs, bodies, strict=False):
+            if seq not in self._leased and len(body) <= LEASED_BYTES:
+                self._leased[seq] = body
+                self._leased_bytes += len(body) + MESSAGE_OVERHEAD
+                self._budget.used += len(body) + MESSAGE_OVERHEAD
+        self._forget_leased(LEASED_BYTES)
+
+    def _forget_leased(self, max_bytes: int) -> None:
+        """Forget the messages that were leased first, until the others have at most this many bytes."""
+        while self._leased_bytes > max_bytes:
+            _, body = self._leased.popitem(last=False)
+            self._leased_bytes -= len(body) + MESSAGE_OVERHEAD
+            self._budget.used -= len(body) + MESSAGE_OVERHEAD
 
     def _room(self, now: int) -> int:
         """Return how many events the tail with the most room can take; 0 for a while after none had any."""

@@ -6,7 +6,7 @@
 `metrics.py`, `latency.py` and `ages.py` its metrics. `incoming.py` and `sockets.py` limit the memory that connections
 hold. `lifecycle.py` knows whether the server is shutting down, `timer.py` wakes queues, `history.py` records their
 numbers, `memory.py` reads memory usage and limits, `credentials.py` reads tokens and certificates, `call_log.py` logs
-calls, and `audit.py` who changed queues.
+calls, `audit.py` who changed queues, and `loading.py` repeats calls once their store has loaded what they read.
 """
 
 from queuelet.server.process import Server, Settings, run, serve

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from queuelet.core.queue import Queue
+from queuelet.core.storage import NotLoaded
 from queuelet.core.stored_form import created_of
 from queuelet.errors import StoreFailed
 
 
 def oldest_ready_age(queue: Queue, now: int) -> float | None:
-    """Return the age of the first ready message in seconds; None if there is none, or the store has failed."""
+    """Return the age of the first ready message in seconds; None if there is none, or it cannot be read now."""
     try:
         first = queue.peek_batch(1, 0, now)
-    except StoreFailed:
+    except (StoreFailed, NotLoaded):
         return None
     return max(0, now - created_of(first[0])) / 1e9 if first else None
 

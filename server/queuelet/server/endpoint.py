@@ -2,8 +2,8 @@
 
 A handler is a plain function from request bytes to response bytes. If a call has to wait, the handler returns an
 awaitable instead, so that only calls that wait cost a task. A stream is an async function that sends. A handler refuses
-a call by raising a `QueueletError`. Any other exception is a bug: it is logged, the call ends with INTERNAL, and the
-server goes on.
+a call by raising a `QueueletError`. If it raises `NotLoaded`, it is called again once its store has loaded what it
+reads. Any other exception is a bug: it is logged, the call ends with INTERNAL, and the server goes on.
 
 `Endpoint` adds status, log and latency to a handler. A transport calls endpoints and nothing else.
 """
@@ -19,9 +19,11 @@ from typing import Protocol
 import structlog
 from google.protobuf.message import DecodeError
 
+from queuelet.core.storage import NotLoaded
 from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, ServerDraining
 from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Lifecycle
+from queuelet.server.loading import until_loaded
 from queuelet.wire.errors import NEGZ_SERVICE, Status, negz_status_of, status_of
 
 log = structlog.get_logger()
@@ -122,6 +124,8 @@ class Endpoint:
             if self._lifecycle.stopped:
                 self._lifecycle.check()
             response = self._handler(request, call)  # type: ignore[misc]  # a transport calls it only for unary methods
+        except NotLoaded as missing:
+            return self._wait(self._repeat(request, call, missing), call, start)
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             return self._refused(error, call, start)
         if isinstance(response, bytes):
@@ -174,6 +178,18 @@ class Endpoint:
             raise
         finally:
             forget()
+
+    async def _repeat(self, request: bytes, call: Call, missing: NotLoaded) -> bytes:
+        """Serve a call again once its store has loaded what it reads. It has changed nothing before."""
+        while True:
+            await until_loaded(missing)
+            self._lifecycle.check()
+            try:
+                response = self._handler(request, call)  # type: ignore[misc]  # as in `unary`
+            except NotLoaded as again:
+                missing = again
+                continue
+            return response if isinstance(response, bytes) else await response
 
     async def _wait(self, response: Awaitable[bytes], call: Call, start: float) -> bytes | Status:
         try:

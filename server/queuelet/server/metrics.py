@@ -30,7 +30,9 @@ from queuelet.core.queue import Queue
 from queuelet.server.ages import oldest_lease_age, oldest_ready_age
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
-from queuelet.stores.disk.stats import DiskStats, Distribution
+from queuelet.stores.disk.stats import DiskStats
+from queuelet.stores.durable.histograms import Distribution
+from queuelet.stores.postgres.stats import PostgresStats
 from queuelet.web.credential_metrics import CredentialMetrics
 
 TAG_VALUE_BYTES = 128
@@ -200,8 +202,9 @@ class ServerMetrics(Collector):
         gateway: HttpFigures,
         long_work: LongWork,
         disk: Callable[[], DiskStats] | None,
+        postgres: Callable[[], PostgresStats] | None,
     ) -> None:
-        """Collect from these; `disk` returns the figures of the Disk store, None if there is none."""
+        """Collect from these; `disk` and `postgres` return the figures of those stores, None if there is none."""
         self._latencies = latencies
         self._budget = budget
         self._incoming = incoming
@@ -209,6 +212,7 @@ class ServerMetrics(Collector):
         self._gateway = gateway
         self._long_work = long_work
         self._disk = disk
+        self._postgres = postgres
 
     def collect(self) -> Iterator[Metric]:
         """Return the metric families."""
@@ -228,6 +232,8 @@ class ServerMetrics(Collector):
         yield from _long_work_families(self._long_work)
         if self._disk:
             yield from _disk_families(self._disk())
+        if self._postgres:
+            yield from _postgres_families(self._postgres())
         build = InfoMetricFamily("queuelet_build", "The version that is running.", labels=["version"])
         build.add_metric([__version__], {})
         yield build
@@ -302,6 +308,31 @@ def _disk_families(disk: DiskStats) -> Iterator[Metric]:
     yield _histogram("queuelet_disk_commit_seconds", "Duration of a commit, its fsync included.", disk.commit_seconds)
 
 
+def _postgres_families(postgres: PostgresStats) -> Iterator[Metric]:
+    yield from _families(
+        GaugeMetricFamily,
+        ("postgres_open", "1 if the server owns the queues in PostgreSQL, 0 while it does not.", postgres.is_open),
+        ("postgres_replicated", "1 if commits wait for a standby of the database.", postgres.is_replicated),
+        ("postgres_full", "1 while messages are refused because the disk of the database is full.", postgres.is_full),
+        ("postgres_dead_rows", "Removed messages whose space is not free after the last VACUUM.", postgres.dead_rows),
+        ("postgres_table_bytes", "The table of messages with its indexes.", postgres.table_bytes),
+        ("postgres_window_bytes", "Committed messages of PostgreSQL held in memory.", postgres.window_bytes),
+    )
+    yield from _families(
+        CounterMetricFamily,
+        ("postgres_failures", "How often the PostgreSQL store failed and had to connect again.", postgres.failures),
+        ("postgres_damaged_messages", "Messages found damaged in PostgreSQL and set aside.", postgres.damaged_found),
+    )
+    yield _histogram(
+        "queuelet_postgres_commit_changes", "Messages added or removed in one commit to PostgreSQL.", postgres.changes
+    )
+    yield _histogram(
+        "queuelet_postgres_commit_seconds",
+        "Duration of a commit to PostgreSQL, the wait for a standby included.",
+        postgres.commit_seconds,
+    )
+
+
 def _histogram(name: str, text: str, seen: Distribution) -> HistogramMetricFamily:
     family = HistogramMetricFamily(name, text)
     bounds = [*map(str, seen.bounds), "+Inf"]
@@ -328,9 +359,10 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
     gateway: HttpFigures,
     long_work: LongWork,
     disk: Callable[[], DiskStats] | None = None,
+    postgres: Callable[[], PostgresStats] | None = None,
     credentials: Callable[[], Iterable[FileFigures]] = list,
 ) -> CollectorRegistry:
-    """Return the registry of all metrics but the queues': the server, its Disk store, the process and the platform."""
+    """Return the registry of all metrics but the queues': the server, its stores, the process and the platform."""
     registry = CollectorRegistry()
     registry.register(
         ServerMetrics(
@@ -341,6 +373,7 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
             gateway=gateway,
             long_work=long_work,
             disk=disk,
+            postgres=postgres,
         )
     )
     registry.register(CredentialMetrics(credentials))

@@ -1,13 +1,24 @@
-"""Fast parsing of `AddBatchRequest` if its messages have only a payload, without an object for each message."""
+"""Fast parsing of plain requests, without an object for the request or for each message.
+
+An Add is plain if it has a queue and the payload of its message, a Pop if it has a queue, and a batch if its messages
+have only a payload. Nearly all are. The generated classes parse all others, and whatever is encoded in an unusual way.
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from queuelet.core.plain_batch import PlainBatch
+from queuelet.wire.varint import varint
 
-_MESSAGES = _PAYLOAD = 0x12
-"""The keys of the fields `messages = 2` of `AddBatchRequest` and `payload = 2` of `NewMessage`."""
+_QUEUE = 0x0A
+"""The key of the field `queue_id = 1` of `AddRequest` and `PopRequest`."""
+
+
+_MESSAGE = _MESSAGES = _PAYLOAD = 0x12
+"""The keys of the fields `message = 2` of `AddRequest`, `messages = 2` of `AddBatchRequest` and `payload = 2` of
+`NewMessage`."""
 
 
 _MORE = 0x80
@@ -18,8 +29,55 @@ _NUMBER, _WITH_LENGTH = 0, 2
 """Wire types: the lowest three bits of a key."""
 
 
+_START = 2
+"""How many bytes a key and a length of less than 128 take together."""
+
+
 _MAX_LENGTH_BYTES = 4
 """The most bytes of a length; a message that needs more is larger than the server accepts."""
+
+
+def read_plain_pop(request: bytes) -> str | None:
+    """Parse a `PopRequest` into its queue; None if it has more, or the encoding is unusual."""
+    if len(request) < _START or request[0] != _QUEUE or request[1] & _MORE or request[1] + _START != len(request):
+        return None
+    try:
+        return request[_START:].decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def read_plain_add(request: bytes) -> tuple[str, bytes] | None:
+    """Parse an `AddRequest` into queue and payload; None if it has more, or the encoding is unusual.
+
+    The message is all that follows the queue, so its size alone decides which bytes come before the payload. Comparing
+    these bytes is enough, and takes a microsecond less than objects of the generated classes and their fields.
+    """
+    if len(request) < _START or request[0] != _QUEUE or request[1] & _MORE:
+        return None
+    end = request[1] + _START
+    head = _before_payload(len(request) - end)
+    if head is None or not request.startswith(head, end):
+        return None
+    try:
+        return request[_START:end].decode(), request[end + len(head) :]
+    except UnicodeDecodeError:
+        return None
+
+
+@lru_cache(maxsize=4_096)
+def _before_payload(size: int) -> bytes | None:
+    """Return how a field `message = 2` of `size` bytes begins, up to its payload; None if it has none."""
+    # Each of its two lengths takes as many bytes as `size` itself would, or one less.
+    longest = len(varint(max(0, size)))
+    for both_lengths in (2 * longest, 2 * longest - 1, 2 * longest - 2):
+        payload = size - both_lengths - 2
+        if payload > 0:
+            content = b"%c%b" % (_PAYLOAD, varint(payload))
+            head = b"%c%b%b" % (_MESSAGE, varint(len(content) + payload), content)
+            if len(head) + payload == size:
+                return head
+    return None
 
 
 class PlainRequest(NamedTuple):

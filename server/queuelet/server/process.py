@@ -7,7 +7,9 @@ import gc
 import resource
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from socket import gethostname
 from time import time, time_ns
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -47,9 +49,15 @@ from queuelet.server.timer import AlarmTimer
 from queuelet.shutdown import stopped_by_signals
 from queuelet.stores.disk import DamagedStore, DiskStore, StoreDamaged
 from queuelet.stores.memory import MemoryStore
+from queuelet.stores.postgres.address import Address, AddressFile
+from queuelet.stores.postgres.schema import checked_schema
+from queuelet.stores.postgres.settings import PostgresSettings
 from queuelet.tls_files import TlsFiles
 from queuelet.web.connections import HttpConnections
 from queuelet.web.tls import ServingTls
+
+if TYPE_CHECKING:
+    from queuelet.stores.postgres.store import PostgresStore
 
 log = structlog.get_logger()
 
@@ -85,6 +93,18 @@ class Settings:
 
     data_dir: Path | None = None
     """The folder of the Disk store; if None, there is no Disk store."""
+
+    postgres: str | None = None
+    """The connection string of the PostgreSQL store; if None and there is no file, there is no such store."""
+
+    postgres_file: Path | None = None
+    """A file with the connection string, which is read again for each connection."""
+
+    postgres_schema: str = "queuelet"
+    """The schema of the PostgreSQL store's tables."""
+
+    postgres_lease: float = 5.0
+    """Seconds after which another server may take over the PostgreSQL store of one that has stopped or is frozen."""
 
     debug: bool = False
     """Whether to log each call."""
@@ -136,7 +156,7 @@ class Server:
         """Build the server and open the Disk store if there is one. Must be called in the server's event loop.
 
         Raises:
-            OSError, ValueError: a file named in the settings cannot be used.
+            OSError, ValueError: a file named in the settings or another setting cannot be used.
             StoreFailed: the folder of the Disk store cannot be used.
         """
         self._settings = settings
@@ -150,13 +170,19 @@ class Server:
         self._tokens = Tokens(time_ns())
         stores: dict[StoreKind, Store] = {StoreKind.MEMORY: MemoryStore(budget)}
         self._disk: DiskStore | DamagedStore | None = None
+        self._is_clock_set = False
+        """Whether the clock continues that of a store, or is in use."""
         if settings.data_dir:
             disk = self._disk = self._open_disk(settings.data_dir, budget)
             stores[StoreKind.DISK] = disk
             if isinstance(disk, DiskStore):
                 self._tokens.begin_at(disk.first_token)
+                self._is_clock_set = True
                 # Set only once, because the clock must not step while the process runs, even if the store is reopened.
                 CLOCK.offset = disk.clock.offset
+        self._postgres = self._make_postgres(settings, budget)
+        if self._postgres:
+            stores[StoreKind.POSTGRES] = self._postgres
         self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=now_ns())
         self._alarm_timer = AlarmTimer(self.manager.alarms)
         LINE.share = bounds.long_work_share
@@ -187,6 +213,7 @@ class Server:
                 gateway=gateway,
                 long_work=LINE,
                 disk=self._disk.stats if self._disk else None,
+                postgres=self._postgres.stats if self._postgres else None,
                 credentials=self._file_figures,
             ),
             is_ready=lambda: not self.is_stopping,
@@ -217,7 +244,18 @@ class Server:
         """The gateway's port; 0 before `start`, and if there is none."""
 
     async def start(self) -> None:
-        """Open the ports and serve. Raises OSError if a port cannot be opened."""
+        """Connect to the PostgreSQL store if there is one, open the ports and serve.
+
+        If the database cannot be used, the other stores are served until it can.
+
+        Raises:
+            OSError: a port cannot be opened.
+        """
+        if self._postgres:
+            await self._postgres.open()
+            if self._postgres.problem:
+                log.error("serving without the postgres store until it can be used", error=self._postgres.problem)
+        self._is_clock_set = True
         self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
         self.gateway_port = await self._listen_gateway()
@@ -235,6 +273,7 @@ class Server:
             http=USUAL_HTTP if self._settings.http is None else self._settings.http,
             http_port=self.gateway_port,
             data_dir=str(self._settings.data_dir or ""),
+            postgres=self._postgres.place if self._postgres else "",
             tls=self._tls is not None,
             memory_watermark=self.manager.budget.watermark,
         )
@@ -293,6 +332,46 @@ class Server:
         self.manager.load(StoreKind.DISK, now=now_ns())
         log.info("disk store recovered", queues=sum(queue.is_durable for queue in self.manager))
 
+    def _make_postgres(self, settings: Settings, budget: MemoryBudget) -> PostgresStore | None:
+        """Return the PostgreSQL store, which is not connected yet; None if there is none."""
+        database = _postgres_settings(settings)
+        if database is None:
+            return None
+        try:
+            from queuelet.stores.postgres.store import PostgresStore  # noqa: PLC0415  # it needs an extra
+        except ModuleNotFoundError as error:
+            if error.name != "asyncpg":
+                raise
+            raise ValueError(
+                "--postgres: package asyncpg is not installed; run: pip install 'queuelet[server,postgres]'"
+            ) from error
+        postgres = PostgresStore(
+            database,
+            budget=budget,
+            on_failed=self._postgres_failed,
+            on_reopened=lambda: self._postgres_opened(postgres),
+            on_damaged=lambda queue, message, why: log.error(
+                "damaged message set aside", queue=queue, message=message, error=why
+            ),
+        )
+        return postgres
+
+    def _postgres_failed(self, why: str) -> None:
+        log.error("postgres store failed", error=why)
+        self.manager.suspend(StoreKind.POSTGRES, StoreFailed(why))
+
+    def _postgres_opened(self, postgres: PostgresStore) -> None:
+        self._tokens.begin_at(postgres.first_token)
+        # The clock must not step while stores are served, but stored times must not be in its future either.
+        offset = postgres.clock.offset
+        CLOCK.offset = max(CLOCK.offset, offset) if self._is_clock_set else offset
+        self.manager.load(StoreKind.POSTGRES, now=now_ns())
+        log.info(
+            "postgres store opened",
+            queues=sum(queue.store is postgres for queue in self.manager),
+            durability=postgres.durability.name,
+        )
+
     def _problems(self) -> list[str]:
         """Return the problems of stores and credentials, one sentence each."""
         self._credentials.check(time())
@@ -330,8 +409,9 @@ class Server:
         self._sampler.stop()
         self._watch.cancel()
         held = {queue.label: queue.depth for queue in self.manager if queue.depth and not queue.is_durable}
-        if self._disk:
-            await self._disk.close()
+        for store in (self._disk, self._postgres):
+            if store:
+                await store.close()
         await self._http.stop()
         log.info("stopped", messages_lost=sum(held.values()), queues=held)
 
@@ -373,6 +453,36 @@ def _with_files_for(bounds: Bounds) -> Bounds:
             gateway_connections=lowered.gateway_connections,
         )
     return lowered
+
+
+def _postgres_settings(settings: Settings) -> PostgresSettings | None:
+    """Return how the PostgreSQL store uses its database, None if there is none.
+
+    Raises:
+        ValueError: a setting is wrong.
+    """
+    if settings.postgres and settings.postgres_file:
+        raise ValueError("--postgres, --postgres-file: give only one of them")
+    address: Address | AddressFile
+    if settings.postgres:
+        try:
+            address = Address(settings.postgres)
+        except ValueError as error:
+            raise ValueError(f"--postgres: the connection string {error}") from None
+    elif settings.postgres_file:
+        address = AddressFile(settings.postgres_file)
+    else:
+        return None
+    try:
+        schema = checked_schema(settings.postgres_schema)
+    except ValueError as error:
+        raise ValueError(f"--postgres-schema: {error}") from None
+    return PostgresSettings(
+        address=address,
+        schema=schema,
+        name=f"{gethostname()}{settings.listen}",
+        lease_seconds=settings.postgres_lease,
+    )
 
 
 def _grpc_address(address: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
+from queuelet.core.storage import NotLoaded
 from queuelet.core.stored_form import created_of
 from queuelet.errors import StoreFailed
 from queuelet.v1 import queue_pb2 as pb
-from queuelet.wire.values import counts_to_pb, delivery_to_pb, owner_to_pb, store_to_pb, tags_to_pb
+from queuelet.wire.values import counts_to_pb, delivery_to_pb, durability_to_pb, owner_to_pb, store_to_pb, tags_to_pb
 
 
 def queue_to_pb(queue: Queue) -> pb.Queue:
@@ -49,10 +50,10 @@ def queue_counts_to_pb(queue: Queue) -> pb.QueueCounts:
 
 
 def _oldest_ready(queue: Queue) -> int:
-    """Return when the first ready message was added, in ns; 0 if none is ready or its store has failed."""
+    """Return when the first ready message was added, in ns; 0 if none is ready or it cannot be read now."""
     try:
         first = queue.peek_batch(1, 0, now_ns())
-    except StoreFailed:
+    except (StoreFailed, NotLoaded):
         return 0
     return created_of(first[0]) if first else 0
 
@@ -60,6 +61,12 @@ def _oldest_ready(queue: Queue) -> int:
 def store_epochs(manager: Manager) -> list[pb.StoreEpoch]:
     """Return the epoch and problem of each store of the server."""
     return [
-        pb.StoreEpoch(store=store_to_pb(kind), epoch=store.epoch, problem=store.problem, reason=store.problem_reason)
+        pb.StoreEpoch(
+            store=store_to_pb(kind),
+            epoch=store.epoch,
+            problem=store.problem,
+            reason=store.problem_reason,
+            durability=durability_to_pb(store.durability),
+        )
         for kind, store in manager.stores.items()
     ]

@@ -9,7 +9,7 @@ from uuid import uuid4
 from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD, RESPONSE_OVERHEAD, MemoryBudget
 from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.core.storage import Messages, StoredQueue
-from queuelet.definition import QueueDefinition
+from queuelet.definition import Durability, QueueDefinition
 from queuelet.ids import new_id_prefix
 
 _SLACK = 1_024
@@ -145,6 +145,9 @@ class MemoryMessages:
         insort(self._returned, seq)
 
     # Any message
+
+    def require(self, seqs: Iterable[int] = (), own_ids: Iterable[bytes] = ()) -> None:
+        """Do nothing, because everything is in memory."""
 
     def get(self, seq: int) -> bytes | None:
         return self._bodies.get(seq)
@@ -336,6 +339,7 @@ class MemoryStore:
     """A store whose queues are lost when the process ends."""
 
     is_durable = False
+    durability = Durability.MEMORY
     problem = ""
     problem_reason = ""
 

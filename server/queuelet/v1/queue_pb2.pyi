@@ -17,6 +17,7 @@ class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DURABILITY_UNSPECIFIED: _ClassVar[Durability]
     DURABILITY_MEMORY: _ClassVar[Durability]
     DURABILITY_DISK: _ClassVar[Durability]
+    DURABILITY_REPLICATED: _ClassVar[Durability]
 
 class DeathReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,6 +36,7 @@ class MessageState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 DURABILITY_UNSPECIFIED: Durability
 DURABILITY_MEMORY: Durability
 DURABILITY_DISK: Durability
+DURABILITY_REPLICATED: Durability
 DEATH_REASON_UNSPECIFIED: DeathReason
 DEATH_REASON_MAX_DELIVERIES: DeathReason
 DEATH_REASON_EXPIRED: DeathReason
@@ -680,16 +682,18 @@ class QueueCounts(_message.Message):
     def __init__(self, id: _Optional[str] = ..., messages: _Optional[_Union[MessageCounts, _Mapping]] = ..., enqueued: _Optional[int] = ..., consumed: _Optional[int] = ..., acked: _Optional[int] = ..., oldest_ready: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class StoreEpoch(_message.Message):
-    __slots__ = ("store", "epoch", "problem", "reason")
+    __slots__ = ("store", "epoch", "problem", "reason", "durability")
     STORE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DURABILITY_FIELD_NUMBER: _ClassVar[int]
     store: Queue.Store
     epoch: str
     problem: str
     reason: str
-    def __init__(self, store: _Optional[_Union[Queue.Store, str]] = ..., epoch: _Optional[str] = ..., problem: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    durability: Durability
+    def __init__(self, store: _Optional[_Union[Queue.Store, str]] = ..., epoch: _Optional[str] = ..., problem: _Optional[str] = ..., reason: _Optional[str] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
 
 class RemovedQueue(_message.Message):
     __slots__ = ("id", "name")
@@ -973,10 +977,12 @@ class Queue(_message.Message):
         MEMORY: _ClassVar[Queue.Store]
         DISK: _ClassVar[Queue.Store]
         BOLTDB: _ClassVar[Queue.Store]
+        POSTGRES: _ClassVar[Queue.Store]
     UNKNOWN: Queue.Store
     MEMORY: Queue.Store
     DISK: Queue.Store
     BOLTDB: Queue.Store
+    POSTGRES: Queue.Store
     META_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]

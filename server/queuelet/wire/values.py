@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC
 
-from queuelet.definition import Counts, DeliverySettings, EventKind, MessageState, Owner, StoreKind
+from queuelet.definition import Counts, DeliverySettings, Durability, EventKind, MessageState, Owner, StoreKind
 from queuelet.errors import InvalidArgument
 from queuelet.tags import Tag, Tags
 from queuelet.v1 import queue_pb2 as pb
@@ -62,7 +62,22 @@ def owner_from_pb(owner: pb.Owner) -> Owner:
     return Owner(name=owner.name, uid=owner.uid, namespace_uid=owner.namespace_uid)
 
 
-_STORES = {StoreKind.MEMORY: pb.Queue.MEMORY, StoreKind.DISK: pb.Queue.DISK}
+_STORES = {
+    StoreKind.MEMORY: pb.Queue.MEMORY,
+    StoreKind.DISK: pb.Queue.DISK,
+    StoreKind.POSTGRES: pb.Queue.POSTGRES,
+}
+
+_DURABILITIES = {
+    Durability.MEMORY: pb.DURABILITY_MEMORY,
+    Durability.DISK: pb.DURABILITY_DISK,
+    Durability.REPLICATED: pb.DURABILITY_REPLICATED,
+}
+
+
+def durability_to_pb(durability: Durability) -> pb.Durability:
+    """Return what a change survives as protobuf."""
+    return _DURABILITIES[durability]
 
 
 def store_to_pb(kind: StoreKind) -> pb.Queue.Store:
@@ -75,7 +90,9 @@ def store_from_pb(number: int) -> StoreKind:
     try:
         return StoreKind(number)
     except ValueError:
-        raise InvalidArgument(f"store: there is no store {number}; use MEMORY (1) or DISK (2)", field="store") from None
+        raise InvalidArgument(
+            f"store: there is no store {number}; use MEMORY (1), DISK (2) or POSTGRES (3)", field="store"
+        ) from None
 
 
 _STATES = {
@@ -246,7 +263,13 @@ def changes_from_pb(response: pb.WatchQueuesResponse) -> QueueChanges:
 
 
 def _store_state_from_pb(state: pb.StoreEpoch) -> StoreState:
-    return StoreState(store=StoreKind(state.store), epoch=state.epoch, problem=state.problem, reason=state.reason)
+    return StoreState(
+        store=StoreKind(state.store),
+        epoch=state.epoch,
+        problem=state.problem,
+        reason=state.reason,
+        durability=Durability(state.durability) if state.durability else None,
+    )
 
 
 def server_stats_from_pb(stats: pb.ServerStats) -> ServerStats:

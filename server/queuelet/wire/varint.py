@@ -13,7 +13,15 @@ def varint(number: int) -> bytes:
         return bytes((number & 127 | 128, number >> 7))
     if number < 1 << 21:
         return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
-    return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128)) + varint(number >> 21)
+    # The nanoseconds of a time take four or five bytes, and every message has a time.
+    low = number & 127 | 128
+    if number < 1 << 28:
+        return bytes((low, number >> 7 & 127 | 128, number >> 14 & 127 | 128, number >> 21))
+    if number < 1 << 35:
+        return bytes((low, number >> 7 & 127 | 128, number >> 14 & 127 | 128, number >> 21 & 127 | 128, number >> 28))
+    return bytes((low, number >> 7 & 127 | 128, number >> 14 & 127 | 128, number >> 21 & 127 | 128)) + varint(
+        number >> 28
+    )
 
 
 def varint_at(data: bytes, place: int) -> tuple[int, int]:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD, RESPONSE_OVERHEAD
+from queuelet.bounds import Bounds
+from queuelet.core.budget import MESSAGE_OVERHEAD, OWN_ID_OVERHEAD, RESPONSE_OVERHEAD, MemoryBudget
 from queuelet.core.consumers import Claim
 from queuelet.core.leases import LEASE_OVERHEAD
+from queuelet.core.manager import Manager
 from queuelet.core.message import Terms
 from queuelet.core.order import RANK_OVERHEAD
 from queuelet.core.plain_batch import PlainBatch
+from queuelet.core.queue import Queue
 from queuelet.core.stored_form import NewMessage
+from queuelet.core.tokens import Tokens
 from queuelet.core.waiting import AddResult, Duplicate, Taker, WaitingAdd
-from queuelet.definition import Counts, DeliverySettings, MessageState, QueueDefinition, TryOutcome
+from queuelet.definition import Counts, DeliverySettings, MessageState, QueueDefinition, StoreKind, TryOutcome
 from queuelet.errors import QueueEmpty, QueueHeld, QueueletError
 from support.drafts import draft, id_of, payload_of, tries_of
+from support.forgetful import ForgetfulStore, RepeatingQueue
 from support.naive_queue import NEVER, NaiveQueue
 from support.queues import make_manager
 
@@ -82,7 +88,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.manager = make_manager()
+        self.manager = self.make_manager()
         self.idle = self.manager.budget.used
         self.clock = BEGIN
         self.waiters: list[ModelWaiter] = []
@@ -92,6 +98,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.tokens = [-1]  # and one that was never granted
         self.responses: dict[bytes, tuple[int, bytes]] = {}
         self.is_settled = True
+
+    def make_manager(self) -> Manager:
+        return make_manager()
 
     @initialize(limit=st.sampled_from([3, 6, -1]))
     def begin(self, limit: int) -> None:
@@ -110,7 +119,11 @@ class QueueMachine(RuleBasedStateMachine):
             alarms = self.manager.alarms
             while alarms.next_at <= self.clock:
                 alarms.ring(self.clock)
+            self.after_alarms()
             self.now()
+
+    def after_alarms(self) -> None:
+        """Do what follows from alarms."""
 
     @rule()
     def advance(self) -> None:
@@ -536,4 +549,23 @@ def reasons(results: list[QueueletError | None]) -> list[str]:
     return [result.reason if result else "" for result in results]
 
 
+class ForgetfulQueueMachine(QueueMachine):
+    """The same with a store whose messages have to be loaded before they are read."""
+
+    def make_manager(self) -> Manager:
+        budget = MemoryBudget(1 << 40)
+        self.store = ForgetfulStore(budget)
+        return Manager({StoreKind.MEMORY: self.store}, bounds=Bounds(), budget=budget, tokens=Tokens(1))
+
+    @initialize(limit=st.sampled_from([3, 6, -1]))
+    def begin(self, limit: int) -> None:
+        super().begin(limit)
+        self.repeating = RepeatingQueue(self.queue, self.store.reads, lambda: self.clock)
+        self.queue = cast("Queue", self.repeating)
+
+    def after_alarms(self) -> None:
+        self.repeating.settle()
+
+
 TestQueue = QueueMachine.TestCase
+TestQueueWhoseMessagesHaveToBeLoaded = ForgetfulQueueMachine.TestCase

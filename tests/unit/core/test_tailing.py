@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.message import Terms
 from queuelet.core.stored_form import NewMessage, cut_payload, decode, encode_tags
-from queuelet.core.tailing import BUFFERED, BUFFERED_BYTES, Event, Tail
+from queuelet.core.tailing import BUFFERED, BUFFERED_BYTES, LEASED_BYTES, Event, Tail
 from queuelet.definition import DeliverySettings, EventKind
 from queuelet.tags import Tag
 from queuelet.token_bucket import TokenBucket
 from support.drafts import draft
+from support.forgetful import ForgetfulStore
 from support.queues import budget_of, make_queue, pop_all
 
 SECOND = 1_000_000_000
@@ -152,6 +153,42 @@ def test_messages_that_expire_and_messages_with_a_rank_are_reported() -> None:
     events = queue.take_events(reader.tail, 10)
     assert [(event.kind, event.time) for event in events] == [(EventKind.ADDED, 1), (EventKind.DIED, 9)]
     assert events[0].body == events[1].body
+
+
+def test_events_of_a_leased_message_need_no_read_of_the_store() -> None:
+    """A store that has to read it cannot be waited for, because a tail never slows a queue."""
+    queue, reader = make_queue(store=ForgetfulStore, delivery=DeliverySettings(max_deliveries=1)), Reader()
+    for each in range(3):
+        queue.add(draft(b"%d" % each), now=1)
+    queue.tail(reader.tail)
+    leased = queue.receive(2, 1_000, now=2)
+    assert isinstance(queue.store, ForgetfulStore)
+    queue.store.reads.loaded.clear()
+    queue.ack([leased.first_token], now=3)
+    queue.nack([leased.first_token + 1], now=4)
+    events = queue.take_events(reader.tail, 10)
+    assert [(each.kind, each.body is None) for each in events] == [
+        (EventKind.LEASED, False),
+        (EventKind.LEASED, False),
+        (EventKind.ACKED, False),
+        (EventKind.DIED, False),
+    ]
+    assert reader.tail.skipped == 0
+
+
+def test_the_leased_messages_that_are_held_are_bounded() -> None:
+    queue, reader = make_queue(), Reader()
+    before = budget_of(queue).used
+    queue.tail(reader.tail)
+    tails = queue._states.tails  # noqa: SLF001  # only tests need it
+    assert tails is not None
+    for now in range(10):
+        tails.report(EventKind.LEASED, [now], [bytes(LEASED_BYTES // 4)], now)
+        tails.report(EventKind.LEASED, [100 + now], [bytes(LEASED_BYTES + 1)], now)
+        reader.tail.take(10, budget_of(queue))
+        assert budget_of(queue).used - before <= LEASED_BYTES
+    queue.end_tail(reader.tail)
+    assert budget_of(queue).used == before
 
 
 def test_closing_a_queue_wakes_its_tails() -> None:

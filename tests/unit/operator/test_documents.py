@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,14 +109,24 @@ def test_it_has_the_condition_of_every_reason() -> None:
     """Of the reasons for which it is fixed in the code. For a refusal it depends on the server's response."""
     documented = {names(row[0])[0]: row[2] for row in table("Reasons")}
     assert documented.pop(Reason.REFUSED) == f"{STALLED} or {RECONCILING}"
-    found = dict.fromkeys(documented, "")
+    found: dict[str, set[str]] = {reason: set() for reason in documented}
     for module in (conditions, deletion, situation):
         for given in calls(module, "Verdict"):
-            reason = given["reason"]
-            if isinstance(reason, ast.Attribute):
-                with_it = [type_ for type_ in (RECONCILING, STALLED) if type_.lower() in given]
-                found[Reason[reason.attr]] = " ".join(with_it)
-    assert documented == found
+            for reason in reasons_in(module, given["reason"]):
+                found[reason] |= {type_ for type_ in (RECONCILING, STALLED) if type_.lower() in given}
+    assert {reason: set(filter(None, text.split(" or "))) for reason, text in documented.items()} == found
+
+
+def reasons_in(module: ModuleType, given: ast.expr) -> list[Reason]:
+    """Return the reasons that an expression can have: the one that it names, or those of the function it calls."""
+    if isinstance(given, ast.Call) and isinstance(given.func, ast.Name):
+        tree = ast.parse(inspect.getsource(getattr(module, given.func.id)))
+        return [
+            reason for node in ast.walk(tree) if isinstance(node, ast.Attribute) for reason in reasons_in(module, node)
+        ]
+    if isinstance(given, ast.Attribute) and isinstance(given.value, ast.Name) and given.value.id == "Reason":
+        return [Reason[given.attr]]
+    return []
 
 
 def test_it_lists_every_policy() -> None:

@@ -47,6 +47,14 @@ def test_counts_apart_change_the_counts_of_their_queue_and_keep_its_definition()
     assert cache.by_name["orders"].definition is before.definition
 
 
+def test_an_older_revision_is_ignored_unless_the_store_was_lost() -> None:
+    cache = cache_with(ORDERS)
+    cache.observe(observed_queue(replace(ORDERS, revision=1, limit=4)))
+    assert cache.by_name["orders"].definition.limit == 5
+    cache.observe(observed_queue(replace(ORDERS, revision=1, limit=4, epoch="f")))
+    assert cache.by_name["orders"].definition.limit == 4
+
+
 def test_totals_alone_change_nothing() -> None:
     cache = cache_with(ORDERS)
     assert not list(cache.apply(counts("1", ready=0, enqueued=7)))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuelet.definition import Counts, DeliverySettings, Owner, StoreKind
+from queuelet.definition import Counts, DeliverySettings, Durability, Owner, StoreKind
 from queuelet.errors import StoreFailed, StoreFull
 from queuelet.tags import Tag
 from queuelet.values import DeclareOutcome, RemoveOutcome, StoreState
@@ -510,6 +510,18 @@ def test_a_paused_object_reports_an_outage_of_a_store(is_full: bool, reason: str
     assert shown(settled(replace(reported, server=HERE_TOO)).object.status) == {READY: ("True", "Paused")}
 
 
+def test_a_paused_object_whose_database_is_out_of_reach_is_as_before_afterwards() -> None:
+    ready = settled(in_postgres(replicated()))
+    was = settled(replace(ready, object=replace(ready.object, is_paused=True)))
+    problem = StoreProblem(is_full=False, message="connection refused", was_opened=False, since=NOW - 10)
+    epochs = {StoreKind.MEMORY: "epoch-1", StoreKind.POSTGRES: ""}
+    server = Server(epochs=epochs, problems={StoreKind.POSTGRES: problem})
+    reported = settled(replace(was, server=server, queue=None))
+    assert shown(reported.object.status)[READY] == ("False", "StoreUnavailable")
+    again = settled(replace(reported, server=was.server, queue=was.queue))
+    assert shown(again.object.status) == {READY: ("True", "Paused")}
+
+
 def test_a_paused_object_whose_store_was_lost_says_so_once_and_nothing_is_created_again() -> None:
     was = replace(paused(FULL), server=Server(epochs={StoreKind.MEMORY: "epoch-2"}), queue=None)
     step = next_step(was, POLICY, NOW)
@@ -674,6 +686,12 @@ def test_a_full_store_takes_declarations() -> None:
     assert declared(next_step(replace(full, object=status, queue=limited), POLICY, NOW)).cause is Cause.CHANGED
 
 
+def test_nothing_is_declared_in_a_full_database_because_it_can_write_nothing() -> None:
+    server = replicated(problem="full", reason=StoreFull.reason)
+    was = replace(in_postgres(server), queue=None)
+    assert shown(written(next_step(was, POLICY, NOW)))[RECONCILING] == ("True", "StoreFull")
+
+
 def test_nothing_is_declared_in_a_store_that_has_failed() -> None:
     for queue in (None, a_queue(store=StoreKind.DISK, limit=7)):
         failed = on_disk(with_problem(1, is_full=False), an=an_object(spec=DISK, finalizers=()), queue=queue)
@@ -704,6 +722,68 @@ def test_a_problem_is_as_old_as_it_was_before() -> None:
     failed = reported(4, full, "failed", StoreFailed.reason)
     assert failed.problems == {StoreKind.DISK: StoreProblem(is_full=False, message="failed", since=4, message_since=4)}
     assert not reported(5, failed).problems
+
+
+def test_a_database_that_was_never_reached_is_another_problem_than_one_that_fails() -> None:
+    def reported(now: float, before: Server, problem: str, epoch: str) -> Server:
+        state = StoreState(store=StoreKind.POSTGRES, epoch=epoch, problem=problem, reason=StoreFailed.reason)
+        return server_with([StoreState(store=StoreKind.MEMORY, epoch="epoch-1"), state], before, now)
+
+    server = reported(NOW - 10, away(60), "connection refused", "")
+    was = known(an_object(spec=QueueSpec(store=StoreKind.POSTGRES)), server=server, queue=None)
+    assert next_step(was, POLICY, NOW - 1) == Nothing(until=NOW)
+    status = written(next_step(was, POLICY, NOW))
+    assert shown(status) == {READY: ("False", "StoreUnavailable"), RECONCILING: ("True", "StoreUnavailable")}
+    failed = reported(NOW, server, "connection refused", "epoch-1").problems[StoreKind.POSTGRES]
+    assert (failed.was_opened, failed.since) == (True, NOW)
+    damaged = StoreState(store=StoreKind.DISK, epoch="", problem="damaged", reason=StoreFailed.reason)
+    assert server_with([damaged], server, NOW).problems[StoreKind.DISK].was_opened
+
+
+# What changes survive
+
+
+def replicated(*, is_replicated: bool = True, problem: str = "", reason: str = StoreFailed.reason) -> Server:
+    """Return a server with a database, whose commits may wait for a standby."""
+    durability = Durability.REPLICATED if is_replicated else Durability.DISK
+    state = StoreState(
+        store=StoreKind.POSTGRES,
+        epoch="epoch-1",
+        problem=problem,
+        reason=reason if problem else "",
+        durability=durability,
+    )
+    return server_with([StoreState(store=StoreKind.MEMORY, epoch="epoch-1"), state], HERE, NOW - 60)
+
+
+def in_postgres(server: Server) -> Known:
+    """Return the state of an object whose queue is in the server's database."""
+    spec = QueueSpec(store=StoreKind.POSTGRES)
+    return known(an_object(spec=spec), server=server, queue=a_queue(store=StoreKind.POSTGRES))
+
+
+def test_the_status_says_what_changes_survive_and_changes_with_it() -> None:
+    was = settled(in_postgres(replicated()))
+    assert was.object.status.durability is Durability.REPLICATED
+    assert status_to(was.object.status)["durability"] == "Replicated"
+    less = replace(was, server=replicated(is_replicated=False))
+    status = written(next_step(less, POLICY, NOW))
+    assert status_patch(was.object.status, status) == {"durability": "Disk"}, "one field of one write"
+    assert shown(status) == {READY: ("True", "Ready")}
+
+
+def test_a_database_that_fails_keeps_its_durability_because_its_settings_cannot_be_read() -> None:
+    was = settled(in_postgres(replicated()))
+    failed = replace(was, server=replicated(is_replicated=False, problem="away"))
+    status = written(next_step(failed, POLICY, NOW))
+    assert (status.reason, status.durability) == ("StoreFailed", Durability.REPLICATED)
+    full = replace(was, server=replicated(is_replicated=False, problem="full", reason=StoreFull.reason))
+    status = written(next_step(full, POLICY, NOW))
+    assert (status.reason, status.durability) == ("StoreFull", Durability.DISK)
+
+
+def test_a_server_that_is_too_old_to_say_leaves_the_field_out() -> None:
+    assert "durability" not in status_to(settled(known()).object.status)
 
 
 # A server that lost its store

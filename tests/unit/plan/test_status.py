@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuelet.definition import Counts, DeliverySettings, StoreKind
+from queuelet.definition import Counts, DeliverySettings, Durability, StoreKind
 from queuelet_operator.plan.status import (
     READY,
     STALLED,
@@ -60,6 +60,7 @@ statuses = st.builds(
     address=texts,
     effective=st.none() | effectives,
     messages=st.none() | counts,
+    durability=st.sampled_from([None, *Durability]),
     epoch=texts,
     adopted_at=texts,
     last_handled_reconcile_at=texts,

@@ -10,6 +10,7 @@ from functools import partial
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
+from queuelet.core.storage import NotLoaded
 from queuelet.core.stored_form import NewMessage, added, id_of, same_content
 from queuelet.core.waiting import AddResult, Duplicate, WaitingAdd
 from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
@@ -18,7 +19,8 @@ from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import DURABILITY_2, DURABILITY_3, about_one, after_commit
 from queuelet.server.handlers.long_poll import request_key, wait_budget
 from queuelet.server.lifecycle import Lifecycle
-from queuelet.server.plain_request import read_plain_request
+from queuelet.server.loading import loaded, until_loaded
+from queuelet.server.plain_request import read_plain_add, read_plain_request
 from queuelet.server.requests import check_batch, message_from_pb, seconds_from_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import BatchErrors
@@ -45,17 +47,25 @@ class AddRpcs:
     def __init__(self, manager: Manager, lifecycle: Lifecycle) -> None:
         self._manager = manager
         self._bounds = manager.bounds
+        self._largest_payload = manager.bounds.message_bytes - NewMessage(b"").size
+        """The most bytes in the payload of a message that has nothing else."""
         self._lifecycle = lifecycle
         self._waiting: dict[tuple[str, bytes], Callable[[], None]] = {}
         """Functions that end a call with a request ID that waits for room, by queue and key."""
 
     def add(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Add one message at the end of a queue."""
-        request = pb.AddRequest.FromString(data)
-        queue = self._manager.get(request.queue_id)
-        message = message_from_pb(request.message, self._bounds)
-        if request.wait:
-            return after_commit(queue, self._add_in_turn(queue, [message], call, wait_budget(call), _add_response))
+        plain = read_plain_add(data)
+        if plain is not None and len(plain[1]) <= self._largest_payload:
+            reference, payload = plain
+            queue = self._manager.get(reference)
+            message = NewMessage(payload)
+        else:
+            request = pb.AddRequest.FromString(data)
+            queue = self._manager.get(request.queue_id)
+            message = message_from_pb(request.message, self._bounds)
+            if request.wait:
+                return after_commit(queue, self._add_in_turn(queue, [message], call, wait_budget(call), _add_response))
         result = queue.add(message, now_ns())
         response = result if isinstance(result, bytes) else _added_or_raise(message, result)
         return after_commit(queue, about_one(queue, response, call))
@@ -103,7 +113,11 @@ class AddRpcs:
             queue.check_exists()
             return self._add_batch(queue, request, messages, call)
 
-        response = await in_turn(call.peer_host, add)
+        try:
+            response = await in_turn(call.peer_host, add)
+        except NotLoaded as missing:
+            await until_loaded(missing)
+            response = await loaded(add)
         return response if isinstance(response, bytes) else await response
 
     async def _add_large_batch(
@@ -115,7 +129,7 @@ class AddRpcs:
             messages.append(self._read(place, request.messages[place]))
         self._lifecycle.check()
         queue.check_exists()
-        response = self._add_batch(queue, request, messages, call)
+        response = await loaded(lambda: self._add_batch(queue, request, messages, call))
         time_slice.count()
         return response if isinstance(response, bytes) else await response
 
@@ -217,7 +231,7 @@ def _added_or_raise(message: NewMessage, result: AddResult) -> bytes:
 
 
 def _add_response(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
-    return _added_or_raise(messages[0], results[0]) + DURABILITY_3[queue.is_durable]
+    return _added_or_raise(messages[0], results[0]) + DURABILITY_3[queue.durability]
 
 
 def _add_batch_response(
@@ -233,7 +247,7 @@ def _add_batch_response(
 def _batch_response(queue: Queue, messages: Sequence[NewMessage], results: Sequence[AddResult]) -> bytes:
     bodies = [result for result in results if isinstance(result, bytes)]
     if len(bodies) == len(results):
-        return added(map(id_of, bodies)) + DURABILITY_2[queue.is_durable]
+        return added(map(id_of, bodies)) + DURABILITY_2[queue.durability]
     if not bodies:
         _raise_if_gone(results)
     response = pb.AddBatchResponse()
@@ -248,7 +262,7 @@ def _batch_response(queue: Queue, messages: Sequence[NewMessage], results: Seque
             response.results.add(error=errors.to_pb(error))
         else:
             response.results.add(id=id_of(body).decode(), duplicate=isinstance(result, Duplicate))
-    return response.SerializeToString() + DURABILITY_2[queue.is_durable]
+    return response.SerializeToString() + DURABILITY_2[queue.durability]
 
 
 def _raise_if_gone(results: Sequence[AddResult]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from queuelet.clock import CLOCK, now_ns
 from queuelet.core.browsing import Browsed, Located
 from queuelet.core.manager import Manager
@@ -10,6 +12,7 @@ from queuelet.core.stored_form import browsed, next_page, payload_contains, tags
 from queuelet.fairness import TimeSlice
 from queuelet.selector import parse_selector
 from queuelet.server.endpoint import Call
+from queuelet.server.loading import loaded
 from queuelet.server.requests import (
     check_at_most,
     checked_uuid,
@@ -54,7 +57,9 @@ class BrowseRpcs:
             place = queue.last_seq + 1 if descending else 0
         read = read_bytes = 0
         while read < self._bounds.scan and read_bytes < self._bounds.scan_bytes:
-            found = queue.browse(place, _STEP, states, now=now_ns(), descending=descending, among=among)
+            found = await loaded(
+                partial(queue.browse, place, _STEP, states, now=now_ns(), descending=descending, among=among)
+            )
             for each in found.messages:
                 is_chosen = selects is None or selects(tags_of(each.body))
                 if is_chosen and (not contains or payload_contains(each.body, contains)) and not page.add(each):
@@ -114,6 +119,6 @@ async def _located(queue: Queue, request: pb.BrowseRequest, time_slice: TimeSlic
     for start in range(0, len(request.ids), _STEP):
         few = [checked_uuid(message_id, "ids").encode() for message_id in request.ids[start : start + _STEP]]
         queue.check_exists()
-        located.update(queue.locate(few))
+        located.update(await loaded(partial(queue.locate, few)))
         await time_slice.give()
     return sorted(located)

@@ -24,10 +24,12 @@ from typing import NamedTuple
 from queuelet.bounds import Bounds
 from queuelet.clock import now_ns
 from queuelet.core.consumers import Claim
+from queuelet.core.leases import Leased
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
+from queuelet.core.storage import NotLoaded
 from queuelet.core.waiting import Consumer, Taker
-from queuelet.definition import TryOutcome
+from queuelet.definition import Durability, TryOutcome
 from queuelet.errors import ClientSilent, InvalidArgument, QueueletError
 from queuelet.limits import (
     MAX_CONSUMER_BYTES,
@@ -42,6 +44,7 @@ from queuelet.server.handlers.leases import deliveries, fitting, nack_delay_from
 from queuelet.server.requests import check_at_most, lease_from_pb, nanoseconds_from_pb, page_size_from_pb, text_from_pb
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import BatchErrors
+from queuelet.wire.values import durability_to_pb
 
 _STEP = 1_000
 """The most messages and results in one response, so that a response does not block other calls for long."""
@@ -177,11 +180,11 @@ class _Unreported:
         self._refused += [(token, error) for token, error in pairs if error is not None]
         return [token for token, error in pairs if error is None]
 
-    def take(self, *, is_durable: bool) -> pb.ConsumeResponse:
+    def take(self, durability: Durability) -> pb.ConsumeResponse:
         """Remove up to `_STEP` results of each kind and return them as a response. Repeated messages are left out."""
         response = pb.ConsumeResponse(settled=self._settled[:_STEP])
         if self._settled:
-            response.durability = pb.DURABILITY_DISK if is_durable else pb.DURABILITY_MEMORY
+            response.durability = durability_to_pb(durability)
         errors = BatchErrors()
         for token, error in self._refused[:_STEP]:
             response.refused.add(token=token, error=errors.to_pb(error))
@@ -390,7 +393,7 @@ class _Stream:
         is_first = self._beat_ns and not self._is_beat_announced
         if not has_new_claim and not is_first and not self._unreported:
             return b""
-        response = self._unreported.take(is_durable=self._queue.is_durable)
+        response = self._unreported.take(self._queue.durability)
         if is_first:
             response.heartbeat.FromNanoseconds(self._beat_ns)
             self._is_beat_announced = True
@@ -423,17 +426,13 @@ class _Stream:
 
     def _lease(self) -> bytes:
         """Lease messages within the credit, and return them as the fields of a response."""
-        now = now_ns()
-        # `has_ready` first, because it expires overdue leases, which may be leases of this stream.
-        if not self._queue.has_ready(now) or not self._wants_messages:
+        try:
+            leased = self._receive(now_ns())
+        except NotLoaded as missing:
+            missing.then(self._wake)
             return b""
-        count, size = fitting(min(self._credit, self._start.most), self._bounds.message_bytes)
-        if self._start.max_bytes:
-            left = self._start.max_bytes - self._held_bytes
-            count, size = (count, min(size, left)) if left > 0 else (min(count, self._slots), size)
-        leased = self._queue.receive(
-            count, size, now, lease=self._start.lease, consumer=self._start.consumer, claim=self._claim
-        )
+        if leased is None:
+            return b""
         count = len(leased.bodies)
         if count:
             self._credit -= count
@@ -445,6 +444,19 @@ class _Stream:
             if len(self._held) > self._next_check:
                 self._forget_lost()
         return deliveries(leased)
+
+    def _receive(self, now: int) -> Leased | None:
+        """Lease messages within the credit; None if there are none, or the client may get none."""
+        # `has_ready` first, because it expires overdue leases, which may be leases of this stream.
+        if not self._queue.has_ready(now) or not self._wants_messages:
+            return None
+        count, size = fitting(min(self._credit, self._start.most), self._bounds.message_bytes)
+        if self._start.max_bytes:
+            left = self._start.max_bytes - self._held_bytes
+            count, size = (count, min(size, left)) if left > 0 else (min(count, self._slots), size)
+        return self._queue.receive(
+            count, size, now, lease=self._start.lease, consumer=self._start.consumer, claim=self._claim
+        )
 
     def _drop(self, tokens: Iterable[int]) -> None:
         """Forget messages that the client no longer holds."""

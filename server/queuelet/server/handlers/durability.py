@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from queuelet.core.queue import Queue
+from queuelet.definition import Durability
 from queuelet.server.endpoint import Call
 from queuelet.wire.errors import NEGZ_SERVICE
 
-_MEMORY, _DISK = 1, 2
-"""The numbers of `Durability`."""
+DURABILITY_2 = {each: bytes((0x10, each)) for each in Durability}
+"""The field `durability = 2` in the response of a batch, by the durability of its queue."""
 
-DURABILITY_2 = {False: bytes((0x10, _MEMORY)), True: bytes((0x10, _DISK))}
-"""The field `durability = 2` in the response of a batch, by whether the store is durable."""
-
-DURABILITY_3 = {False: bytes((0x18, _MEMORY)), True: bytes((0x18, _DISK))}
-"""The field `durability = 3` in the response about a single message, by whether the store is durable."""
+DURABILITY_3 = {each: bytes((0x18, each)) for each in Durability}
+"""The field `durability = 3` in the response about a single message, by the durability of its queue."""
 
 
 def about_one(queue: Queue, response: bytes, call: Call) -> bytes:
     """Return the response about a single message, with its durability unless the caller is a client of negz/q."""
-    return response if call.service == NEGZ_SERVICE else response + DURABILITY_3[queue.is_durable]
+    return response if call.service == NEGZ_SERVICE else response + DURABILITY_3[queue.durability]
 
 
 def after_commit(queue: Queue, response: bytes | Awaitable[bytes]) -> bytes | Awaitable[bytes]:

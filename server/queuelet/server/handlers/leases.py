@@ -64,7 +64,7 @@ class LeaseRpcs:
 
         def ack() -> bytes | Awaitable[bytes]:
             response = _results(queue.ack(request.tokens, now_ns()))
-            return after_commit(queue, response + DURABILITY_2[queue.is_durable])
+            return after_commit(queue, response + DURABILITY_2[queue.durability])
 
         return _in_turn(queue, len(request.tokens), call, ack)
 

@@ -8,11 +8,13 @@ from functools import partial
 
 from queuelet.clock import now_ns
 from queuelet.core.queue import Queue
+from queuelet.core.storage import NotLoaded
 from queuelet.core.waiting import Consumer, Describe, Taker
 from queuelet.errors import InvalidArgument
 from queuelet.limits import MAX_REQUEST_ID_BYTES
 from queuelet.server.endpoint import Call
 from queuelet.server.lifecycle import Lifecycle
+from queuelet.server.loading import loaded, until_loaded
 
 _MARGIN = 0.1
 """A waiting call responds this many seconds before its deadline, or a tenth of its remaining time if that is less."""
@@ -76,25 +78,42 @@ class LongPoll:
         came_too_late = False
         taken = queue.taken
         try:
-            while not (queue.has_ended or queue.claims.is_held or queue.has_ready(now_ns())) and loop.time() < deadline:
+            while not await loaded(partial(self._is_over, queue)) and loop.time() < deadline:
                 self._lifecycle.check()
-                if key and queue.responses.lookup_or_admit(key, now_ns()) is not None:
+                if key and self._has_response(queue, key):
                     break
                 woken = asyncio.Event()
                 taker = Taker(woken.set, call.peer_host, describe)
                 await self._until_woken(queue, taker, woken, deadline, key, first=came_too_late)
                 came_too_late = True
                 taken = queue.taken
-            self._lifecycle.check()
-            queue.check_exists()
-            taken = queue.taken
-            return take()
+            while True:
+                self._lifecycle.check()
+                queue.check_exists()
+                taken = queue.taken
+                try:
+                    return take()
+                except NotLoaded as missing:
+                    await until_loaded(missing)
         finally:
             if queue.taken == taken:
                 # It took no message: it got a cached response, was refused or cancelled. Wake the next taker instead.
                 queue.waiters.pass_turn()
             for wake in self._repeated.get((queue.id, key), ()):
                 wake()
+
+    @staticmethod
+    def _has_response(queue: Queue, key: bytes) -> bool:
+        """Return whether a response is stored under a key. It does not wait, so that no message arrives meanwhile."""
+        try:
+            return queue.responses.lookup_or_admit(key, now_ns()) is not None
+        except NotLoaded:
+            return True
+
+    @staticmethod
+    def _is_over(queue: Queue) -> bool:
+        """Return whether a call need not wait any longer: it gets a message or an error."""
+        return queue.has_ended or queue.claims.is_held or queue.has_ready(now_ns())
 
     async def _until_woken(  # noqa: PLR0913  # as `take`
         self, queue: Queue, taker: Taker, woken: asyncio.Event, deadline: float, key: bytes, *, first: bool

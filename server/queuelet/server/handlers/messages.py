@@ -9,6 +9,7 @@ from queuelet.core.manager import Manager
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import DURABILITY_2, about_one, after_commit
 from queuelet.server.handlers.long_poll import LongPoll
+from queuelet.server.plain_request import read_plain_pop
 from queuelet.server.requests import page_size_from_pb, seconds_from_pb
 from queuelet.v1 import queue_pb2 as pb
 
@@ -26,6 +27,10 @@ class MessageRpcs:
 
     def pop(self, data: bytes, call: Call) -> bytes | Awaitable[bytes]:
         """Remove and return the first ready message."""
+        reference = read_plain_pop(data)
+        if reference is not None:
+            queue = self._manager.get(reference)
+            return after_commit(queue, about_one(queue, queue.pop(now_ns()), call))
         request = pb.PopRequest.FromString(data)
         queue = self._manager.get(request.queue_id)
         wait = seconds_from_pb(request.wait, "wait") if request.HasField("wait") else 0
@@ -47,7 +52,7 @@ class MessageRpcs:
 
         def take() -> bytes:
             bodies = queue.pop_batch(most, self._bounds.message_bytes - _PAGE_OVERHEAD, now_ns())
-            return b"".join((*bodies, DURABILITY_2[queue.is_durable])) if bodies else b""
+            return b"".join((*bodies, DURABILITY_2[queue.durability])) if bodies else b""
 
         return after_commit(queue, self._long_poll.take(queue, wait, call, b"b", request.request_id, take))
 

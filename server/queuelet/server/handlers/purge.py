@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
@@ -14,6 +15,7 @@ from queuelet.fairness import TimeSlice
 from queuelet.selector import parse_selector
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import after_commit
+from queuelet.server.loading import loaded
 from queuelet.server.requests import check_batch, checked_uuid, states_from_pb
 from queuelet.v1 import queue_pb2 as pb
 
@@ -51,7 +53,8 @@ async def _purge_ids(queue: Queue, request: pb.PurgeRequest, states: set[Message
     remove = queue.count_ids if request.dry_run else queue.purge_ids
     purged = 0
     for start in range(0, len(ids), _STEP):
-        purged += remove(ids[start : start + _STEP], now_ns(), states)
+        few = ids[start : start + _STEP]
+        purged += await loaded(partial(remove, few, now_ns(), states))
         await time_slice.give()
     return pb.PurgeResponse(purged=purged).SerializeToString()
 
@@ -64,7 +67,7 @@ async def _purge_in_slices(queue: Queue, request: pb.PurgeRequest, states: set[M
     purged = after = 0
     last = queue.last_seq
     while after < last:
-        found = queue.browse(after, _STEP, states, now=now_ns())
+        found = await loaded(partial(queue.browse, after, _STEP, states, now=now_ns()))
         chosen: list[int] = []
         for each in found.messages:
             if each.seq <= last and (selects is None or selects(tags_of(each.body))):
@@ -74,6 +77,6 @@ async def _purge_in_slices(queue: Queue, request: pb.PurgeRequest, states: set[M
                 break
         else:
             after = last if found.is_end else found.last
-        purged += len(chosen) if request.dry_run else queue.purge(chosen, now_ns())
+        purged += len(chosen) if request.dry_run else await loaded(partial(queue.purge, chosen, now_ns()))
         await time_slice.give()
     return pb.PurgeResponse(purged=purged).SerializeToString()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
@@ -14,6 +15,7 @@ from queuelet.errors import InvalidArgument
 from queuelet.fairness import TimeSlice
 from queuelet.selector import parse_selector
 from queuelet.server.endpoint import Call, Send
+from queuelet.server.loading import loaded
 from queuelet.server.requests import check_batch, checked_uuid
 from queuelet.v1 import queue_pb2 as pb
 
@@ -63,7 +65,7 @@ class _Redrive:
     async def run(self, time_slice: TimeSlice) -> None:
         loop = asyncio.get_running_loop()
         reported = began = loop.time()
-        for seen, seqs in self._chosen:
+        async for seen, seqs in self._chosen:
             self._queue.check_exists()
             self._response.remaining = max(0, self._response.remaining - seen)
             if self._request.dry_run:
@@ -94,17 +96,17 @@ class _Redrive:
         """How many messages are made ready at a time: at most what the rate allows in half a second."""
         return max(1, min(_STEP, int(self._request.rate * _EVERY))) if self._request.rate else _STEP
 
-    def _by_id(self) -> Iterator[tuple[int, Sequence[int]]]:
+    async def _by_id(self) -> AsyncIterator[tuple[int, Sequence[int]]]:
         for start in range(0, len(self._ids), self._step):
             few = self._ids[start : start + self._step]
-            yield len(few), self._queue.dead_seqs(few)
+            yield len(few), await loaded(partial(self._queue.dead_seqs, few))
 
-    def _by_tags(self) -> Iterator[tuple[int, Sequence[int]]]:
+    async def _by_tags(self) -> AsyncIterator[tuple[int, Sequence[int]]]:
         selects = parse_selector(self._request.selector) if self._request.selector else None
         began = now_ns()
         after, last = 0, self._queue.last_seq
         while after < last:
-            page = self._queue.browse(after, self._step, [MessageState.DEAD], now=now_ns())
+            page = await loaded(partial(self._queue.browse, after, self._step, [MessageState.DEAD], now=now_ns()))
             if not page.messages:
                 return
             after = page.last

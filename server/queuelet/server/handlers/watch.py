@@ -14,6 +14,7 @@ from queuelet.selector import Selector, parse_selector
 from queuelet.server.endpoint import Call, Send
 from queuelet.server.replies import queue_counts_to_pb, queue_to_pb, store_epochs
 from queuelet.v1 import queue_pb2 as pb
+from queuelet.wire.values import store_to_pb
 
 COUNTS_EVERY = 1.0
 """The least seconds between two reports of a queue's counts. Changes of its definition are reported at once."""
@@ -109,12 +110,29 @@ class _Watcher:
             await self._send_queues(self._manager)
             self._next_counts = asyncio.get_running_loop().time() + COUNTS_EVERY
         self._woken.clear()
+        await self._send_lost_stores()
         gone, self._gone = self._gone, {}
         changed, self._changed = self._changed, {}
         await self._send_queues(changed.values(), gone, is_time_for_counts=False)
 
+    async def _send_lost_stores(self) -> None:
+        """Send the stores if one of them has got other contents, and so another epoch, and have its queues sent again.
+
+        This is done before its queues are sent, because those that it lost were not deleted by a client.
+        """
+        before = {each.store: each.epoch for each in self._stores}
+        stores = self._manager.stores.items()
+        lost = [store for kind, store in stores if before.get(store_to_pb(kind)) not in {None, "", store.epoch}]
+        if not lost:
+            return
+        for queue in self._manager:
+            seen = self._seen.get(queue.id)
+            if seen and queue.store in lost:
+                self._seen[queue.id] = seen._replace(revision=-1)
+        await self._send_stores()
+
     async def _send_stores(self) -> None:
-        """Send the stores if an epoch or a problem has changed since they were last sent."""
+        """Send the stores if an epoch, a problem or a durability has changed since they were last sent."""
         stores = store_epochs(self._manager)
         if stores != self._stores:
             self._stores = stores

@@ -1,25 +1,21 @@
 """The Disk store: messages in one SQLite database per data folder, durable through any crash.
 
-Writing is a group commit. The queue runs on the event loop's thread: a call on `DiskMessages` (`messages.py`) changes
-memory at once and records the change in the open `Group` (`groups.py`). The `CommitLoop` (`commits.py`) has one thread
-(`thread.py`, `writer.py`) write a group as one transaction with one fsync (`batch.py`), and then completes every call
-that waits for that group. While a group is being written the next one fills, so under load many calls share a fsync.
-`schedule.py` has the states of that thread, and decides when to commit, checkpoint, reclaim space or reopen the file.
-Messages are read on the event loop (`reader.py`, `verified_rows.py`, and `backward.py` for the newest first), so a
-backlog takes no memory except for a window of messages at the head of the queue (`window.py`).
+Most of it is in `stores/durable`, whose docstring explains the group commit. Here a thread (`backend.py`, `thread.py`,
+`writer.py`) writes each group as one transaction with one fsync (`statements.py`), and messages are read on the event
+loop (`reader.py`, `verified_rows.py`, and `backward.py` for the newest first).
 
-`store.py` puts these together, and `damaged.py` takes its place if the file is damaged. `schema.py` has the tables,
-`rows.py` converts between their rows and values, and `checksums.py` computes the checksums of rows. `database.py` opens
-a file, `migrations.py` migrates one of an older version, and `loading.py` loads a store when it is opened.
-`data_dir.py` has the files of the data folder, `reserve.py` the disk space that is released when the disk is full,
-`reclaim.py` deletes and vacuums in the background, `stats.py` has the statistics. `check.py`, `copying.py` and
+`store.py` puts these together, and `damaged.py` takes its place if the file is damaged. `schema.py` has the tables.
+`database.py` opens a file, `migrations.py` migrates one of an older version, and `loading.py` loads a store when it is
+opened. `data_dir.py` has the files of the data folder, `reserve.py` the disk space that is released when the disk is
+full, `reclaim.py` deletes and vacuums in the background, `stats.py` has the statistics. `check.py`, `copying.py` and
 `backup.py` implement `queuelet check`, `backup` and `restore`, and `remedies.py` decides which of them helps.
 """
 
 from queuelet.stores.disk.damaged import DamagedStore
 from queuelet.stores.disk.database import StoreDamaged
-from queuelet.stores.disk.stats import DiskStats, Distribution
+from queuelet.stores.disk.stats import DiskStats
 from queuelet.stores.disk.store import DiskStore
 from queuelet.stores.disk.writer import DiskSettings
+from queuelet.stores.durable.histograms import Distribution
 
 __all__ = ["DamagedStore", "DiskSettings", "DiskStats", "DiskStore", "Distribution", "StoreDamaged"]

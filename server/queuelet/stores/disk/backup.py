@@ -30,10 +30,11 @@ from queuelet.stores.disk.database import (
     value,
     version_of,
 )
-from queuelet.stores.disk.loading import MAX_TOKEN, TOKENS, load_store
+from queuelet.stores.disk.loading import load_store
 from queuelet.stores.disk.remedies import SALVAGE, backing_up
-from queuelet.stores.disk.rows import checked_int
 from queuelet.stores.disk.schema import VERSION
+from queuelet.stores.durable.loaded import MAX_TOKEN, TOKENS
+from queuelet.stores.durable.rows import checked_int
 
 _USE_ANOTHER = "use another backup"
 """What to do with a file from which no store can be made."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import apsw
 
@@ -13,9 +12,10 @@ from queuelet.errors import StoreFailed
 from queuelet.stores.disk.data_dir import DATABASE
 from queuelet.stores.disk.database import get_meta, inspecting, one_line, value
 from queuelet.stores.disk.remedies import remedy_for
-from queuelet.stores.disk.rows import FAR
-from queuelet.stores.disk.schema import SEQ_BITS
-from queuelet.stores.disk.verified_rows import TABLES, Damage, read_messages, read_rows
+from queuelet.stores.disk.verified_rows import TABLES, read_messages, read_rows
+from queuelet.stores.durable.damage import Checked, Damage
+from queuelet.stores.durable.places import SEQ_BITS
+from queuelet.stores.durable.rows import FAR
 
 Progress = Callable[[str], None]
 """Called with a text for users that describes the present step."""
@@ -32,15 +32,6 @@ _STEPS = 10_000
 
 def _ignore_progress(_: str) -> None:
     pass
-
-
-class Checked(NamedTuple):
-    """The result of a check."""
-
-    problems: list[str]
-    """A text for each problem."""
-    remedy: str
-    """What to do about them, empty if there are none."""
 
 
 def check_store(folder: Path, progress: Progress = _ignore_progress) -> Checked:

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from queuelet.stores.disk.loading import LoadedStore, load_store
+from queuelet.stores.disk.loading import load_store
 from queuelet.stores.disk.migrations import make_empty
-from queuelet.stores.disk.rows import FAR, response_row, tally_row
-from queuelet.stores.disk.schema import SEQ_BITS, end_place, first_place
-from queuelet.stores.disk.verified_rows import Damage, read_messages, read_rows, readable_messages, with_checksum
+from queuelet.stores.disk.verified_rows import read_messages, read_rows, readable_messages, with_checksum
+from queuelet.stores.durable.damage import Damage
+from queuelet.stores.durable.loaded import LoadedStore
+from queuelet.stores.durable.places import SEQ_BITS, end_place, first_place
+from queuelet.stores.durable.rows import FAR, response_row, tally_row
 
 
 class Copied(NamedTuple):

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import NoReturn
 
 from queuelet.core.storage import StoredQueue
-from queuelet.definition import QueueDefinition
+from queuelet.definition import Durability, QueueDefinition
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk import reserve
 from queuelet.stores.disk.data_dir import DATABASE
-from queuelet.stores.disk.stats import CHANGE_BOUNDS, SECOND_BOUNDS, DiskStats, Histogram
+from queuelet.stores.disk.stats import DiskStats
+from queuelet.stores.durable.histograms import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
 
 
 class DamagedStore:
     """A store without queues that refuses new ones. It is not opened again: the server has to be restarted."""
 
     is_durable = True
+    durability = Durability.DISK
     epoch = ""
     problem_reason = StoreFailed.reason
 

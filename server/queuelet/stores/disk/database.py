@@ -15,8 +15,8 @@ from queuelet.errors import StoreFailed
 from queuelet.printable import printable
 from queuelet.stores.disk.data_dir import SQLITE_SUFFIXES, make_private, require_file, sync_folder
 from queuelet.stores.disk.migrations import Progress, make_empty, migrate, read_schema, schema_of
-from queuelet.stores.disk.rows import meta_row
 from queuelet.stores.disk.schema import APPLICATION_ID, VERSION
+from queuelet.stores.durable.rows import meta_row
 
 NEEDS_BACKUP = (
     "restore an earlier backup with `queuelet restore --force`, or move the folder away to start with an empty store"

@@ -7,16 +7,18 @@ than a damaged one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from time import clock_gettime_ns, time_ns
 from typing import Any, cast
 
 import apsw
 
 from queuelet.clock import STEADY, Mark, boot_id, continued
-from queuelet.core.message import DeliveryRecord, Rank, Tally
+from queuelet.definition import StoreKind
 from queuelet.stores.disk.database import set_meta, value
-from queuelet.stores.disk.rows import (
+from queuelet.stores.disk.verified_rows import read_rows
+from queuelet.stores.durable.loaded import MAX_TOKEN, SKIPPED, TOKENS, LoadedQueue, LoadedStore
+from queuelet.stores.durable.places import SEQ_BITS, end_place, first_place
+from queuelet.stores.durable.rows import (
     MAX_SEQ,
     QueueRecord,
     checked_int,
@@ -25,63 +27,13 @@ from queuelet.stores.disk.rows import (
     tally_of_json,
     time_of_json,
 )
-from queuelet.stores.disk.schema import SEQ_BITS, end_place, first_place
-from queuelet.stores.disk.verified_rows import read_rows
 
 _SEQ = (1 << SEQ_BITS) - 1
 
-TOKENS = 1 << 40
-"""How many lease tokens each opening reserves. No token is issued twice as long as one process issues no more."""
-
-MAX_TOKEN = 1 << 62
-"""The highest valid value of the first free token: half of all tokens."""
-
 _AN_OWN_ID = f"SELECT 1 FROM messages WHERE place >> {SEQ_BITS} = ? AND own_id IS NOT NULL LIMIT 1"  # noqa: S608
-
-SKIPPED = 1 << 20
-"""Sequence numbers that each opening skips: more than a process can have assigned without committing them."""
 
 _UNSOUND = (KeyError, TypeError, ValueError, RecursionError)
 """The errors raised by values that this program does not write."""
-
-
-@dataclass(kw_only=True, slots=True)
-class LoadedQueue:
-    """The loaded state of one queue."""
-
-    record: QueueRecord
-    count: int
-    stored_bytes: int
-    tally: Tally
-    has_own_ids: bool
-    written: int
-    """When it was last written, in ns of the store's clock."""
-    ranks: dict[int, Rank] = field(default_factory=dict)
-    deliveries: dict[int, DeliveryRecord] = field(default_factory=dict)
-    responses: dict[bytes, int] = field(default_factory=dict)
-    damaged: set[int] = field(default_factory=set)
-    """Messages that were set aside before."""
-    unsound: dict[int, str] = field(default_factory=dict)
-    """Messages to set aside because their rank or delivery is damaged, with the reason."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoadedStore:
-    """The loaded state of a store."""
-
-    epoch: str
-    first_token: int
-    """The first lease token to issue."""
-    clock: Mark
-    """The store's clock, to which the stored times refer; it continues from there."""
-    highest_first_seq: int
-    """The highest sequence number with which an opening started."""
-    queues: list[LoadedQueue]
-    """In order of creation."""
-    dropped: list[int]
-    """Numbers of dropped queues, whose rows are still to be deleted."""
-    damaged_responses: int
-    """How many saved responses are left out because they are damaged."""
 
 
 def load_to_serve(connection: apsw.Connection) -> LoadedStore:
@@ -178,7 +130,7 @@ def _load_queues(connection: apsw.Connection, *, salvages: bool) -> Iterable[Loa
     numbers: set[int] = set()
     for row in _rows(connection, "queues").values():
         try:
-            record = QueueRecord.of_row(row)
+            record = QueueRecord.of_row(row, StoreKind.DISK)
             _, depth, size, counts = tallies.get(record.ordinal, (0, 0, 0, "{}"))
             tally = tally_of_json(counts)
             count, stored_bytes = checked_int(depth, 0, _SEQ, "depth"), checked_int(size, 0, 1 << 62, "bytes")

@@ -22,11 +22,12 @@ from typing import Any, cast
 import apsw
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.checksums import of_message, of_rank
 from queuelet.stores.disk.data_dir import SQLITE_SUFFIXES, open_private, sync_file, sync_folder
 from queuelet.stores.disk.reserve import free_bytes
-from queuelet.stores.disk.rows import delivery_checksum, dropped_row, meta_row, queue_row, response_row, tally_row
-from queuelet.stores.disk.schema import APPLICATION_ID, PAGE_BYTES, SEQ_BITS, TABLES, VERSION
+from queuelet.stores.disk.schema import APPLICATION_ID, PAGE_BYTES, TABLES, VERSION
+from queuelet.stores.durable.checksums import of_message, of_rank
+from queuelet.stores.durable.places import SEQ_BITS
+from queuelet.stores.durable.rows import delivery_checksum, dropped_row, meta_row, queue_row, response_row, tally_row
 
 Progress = Callable[[str], None]
 """Called with a text for users that describes the present step."""

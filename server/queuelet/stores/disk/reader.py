@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
 import apsw
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk import checksums
 from queuelet.stores.disk.backward import read_messages_backward
-from queuelet.stores.disk.schema import SEQ_BITS
-from queuelet.stores.disk.verified_rows import Damage, read_message, read_messages
+from queuelet.stores.disk.verified_rows import read_message, read_messages
+from queuelet.stores.durable import checksums
+from queuelet.stores.durable.damage import Damage
+from queuelet.stores.durable.places import SEQ_BITS
 
 
-class Reader:
-    """A read-only connection of a store. Each call sees all commits so far, and verifies the rows that it reads.
+class DiskReader:
+    """A read-only connection of a store. If the disk fails, a call raises what `failed` returns for the error.
 
-    A call raises `StoreFailed` if the disk fails or the reader is closed. If the disk fails, it raises what `failed`
-    returns for the error. The connection must not be shared.
+    The connection must not be shared.
     """
 
     def __init__(self, connection: apsw.Connection, failed: Callable[[apsw.Error], StoreFailed]) -> None:
         self._connection = connection
         self._failed = failed
 
-    def close(self) -> None:
+    reads_at_once = True
+
+    def require(self, number: int, places: Sequence[int], own_ids: Sequence[bytes]) -> None:
+        """Do nothing, because everything can be read within a call."""
+
+    def note_committed(
+        self, number: int, added: Sequence[int], removed: Sequence[int], own_ids: Iterable[bytes]
+    ) -> None:
+        """Do nothing, because nothing is remembered."""
+
+    def forget(self, number: int) -> None:
+        """Do nothing, because nothing is remembered."""
+
+    def close(self, why: str) -> None:  # noqa: ARG002  # no call waits for a read
         """Close the connection."""
         self._connection.close()
 
@@ -45,8 +58,15 @@ class Reader:
             rows = self._connection.execute("SELECT length(body) FROM messages WHERE place = ?", (place,)).fetchall()
         return cast("int", rows[0][0]) if rows else None
 
-    def bodies(
-        self, place: int, end: int, count: int, max_bytes: int, *, descending: bool = False
+    def bodies(  # noqa: PLR0913  # two of them by name
+        self,
+        place: int,
+        end: int,
+        count: int,
+        max_bytes: int,
+        *,
+        descending: bool = False,
+        is_browse: bool = False,  # noqa: ARG002  # consumers wait for each read
     ) -> list[tuple[int, bytes | Damage]]:
         """Return the first messages from `place` to before `end`: at most `count`, until they have `max_bytes`.
 

@@ -8,7 +8,8 @@ from typing import cast
 import apsw
 
 from queuelet.stores.disk.database import transaction, value
-from queuelet.stores.disk.schema import PAGE_BYTES, end_place, first_place
+from queuelet.stores.disk.schema import PAGE_BYTES
+from queuelet.stores.durable.places import end_place, first_place
 
 _SLICE_ROWS = 1_000
 """The most messages that one slice deletes."""

@@ -1,8 +1,7 @@
 """The tables of a store's database, in the version that this program writes.
 
-A message's place is its queue's number and its sequence number in one integer, so the messages of a queue are adjacent
-in their table, in the order in which they were added. What few messages have (a rank, a delivery) is in small tables
-under the same place, because those are read whole when a store is opened, while bodies are not.
+Messages are stored under their places (`durable/places.py`). What few messages have (a rank, a delivery) is in small
+tables under the same place, because those are read whole when a store is opened, while bodies are not.
 
 `check_schema` requires exactly these statements, so even a comment inside one must not be changed without a new
 version. To change the tables: copy `TABLES` into `migrations.py`, increment `VERSION`, change the tables here, and
@@ -10,6 +9,8 @@ write the migration from the previous version. A test opens a file that each ver
 """
 
 from __future__ import annotations
+
+from queuelet.stores.durable.places import SEQ_BITS
 
 APPLICATION_ID = 0x51756C74
 """`Qult`: the application ID in the header, which distinguishes our files from other SQLite databases."""
@@ -19,12 +20,6 @@ VERSION = 2
 
 PAGE_BYTES = 4_096
 """The page size. Small, because SQLite writes whole pages and most messages are small."""
-
-SEQ_BITS = 40
-"""The number of bits of a place that are the sequence number; the 23 bits above are the number of the queue."""
-
-MAX_NUMBER = (1 << 63 - SEQ_BITS) - 1
-"""The highest queue number. A number is reused once no rows are left under it."""
 
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL, checksum INTEGER NOT NULL) STRICT, WITHOUT ROWID",
@@ -89,13 +84,3 @@ TABLES = (
         UNIQUE (number, key)
     ) STRICT""",
 )
-
-
-def first_place(number: int) -> int:
-    """Return the place before all messages of a queue."""
-    return number << SEQ_BITS
-
-
-def end_place(number: int) -> int:
-    """Return the place after all messages of a queue."""
-    return number + 1 << SEQ_BITS

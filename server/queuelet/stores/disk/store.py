@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import Awaitable, Callable, Iterable
-from heapq import heappop, heappush
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
 
 from queuelet.core.budget import MemoryBudget
-from queuelet.core.storage import StoredQueue
-from queuelet.definition import QueueDefinition
-from queuelet.errors import StoreFailed, StoreFull
-from queuelet.ids import MessageIds, new_id_prefix
+from queuelet.errors import StoreFailed
 from queuelet.stores.disk import reserve
-from queuelet.stores.disk.commits import CommitLoop
+from queuelet.stores.disk.backend import DiskBackend
 from queuelet.stores.disk.data_dir import DATABASE, DataDirLock
 from queuelet.stores.disk.database import open_for_reading
-from queuelet.stores.disk.loading import LoadedQueue, LoadedStore
-from queuelet.stores.disk.messages import DiskMessages, Shared
-from queuelet.stores.disk.reader import Reader
-from queuelet.stores.disk.rows import QueueRecord
-from queuelet.stores.disk.schema import MAX_NUMBER
+from queuelet.stores.disk.reader import DiskReader
 from queuelet.stores.disk.stats import DiskStats
-from queuelet.stores.disk.window import WindowBudget
-from queuelet.stores.disk.writer import DiskSettings
+from queuelet.stores.disk.writer import DiskSettings, Writer
+from queuelet.stores.durable.store import DurableStore, ignore
 
 
-def _ignore(*_: str) -> None:
-    pass
-
-
-def _ignore_damage(_queue_id: str, _message: str, _reason: str) -> None:
-    pass
-
-
-class DiskStore:
-    """A store on disk. Changes survive a crash of the process or the machine once `commit` was awaited.
-
-    Used on the event loop's thread; a thread of its own writes. If the disk fails, everything that is not known to be
-    committed is discarded: waiting calls get `StoreFailed`, and so does every later call on `Messages` objects from
-    before the failure. The store then reopens the database, calls `on_reopened`, and `queues` returns what was loaded.
-    """
-
-    is_durable = True
+class DiskStore(DurableStore):
+    """A store on disk. A thread of its own writes."""
 
     def __init__(  # noqa: PLR0913  # all except the folder are passed by name
         self,
@@ -52,10 +29,10 @@ class DiskStore:
         *,
         budget: MemoryBudget,
         settings: DiskSettings | None = None,
-        on_failed: Callable[[str], None] = _ignore,
-        on_reopened: Callable[[], None] = _ignore,
-        on_progress: Callable[[str], None] = _ignore,
-        on_damaged: Callable[[str, str, str], None] = _ignore_damage,
+        on_failed: Callable[[str], None] = ignore,
+        on_reopened: Callable[[], None] = ignore,
+        on_progress: Callable[[str], None] = ignore,
+        on_damaged: Callable[[str, str, str], None] = ignore,
         loop: AbstractEventLoop | None = None,
     ) -> None:
         """Open the store of a folder, or create one. This blocks: it loads the state of all queues, but no bodies.
@@ -76,56 +53,25 @@ class DiskStore:
         """
         self._folder = folder
         self._settings = settings or DiskSettings()
-        self._on_failed = on_failed
-        self._on_reopened = on_reopened
-        self._on_damaged = on_damaged
-        self._damaged_found = 0
-        self._is_closed = False
-        self._window_budget = WindowBudget(budget, self._settings.window_bytes)
         self._lock = DataDirLock(folder)
-        self._commit_loop = CommitLoop(
-            folder,
-            self._settings,
-            loop or get_running_loop(),
-            failed=self._fail,
-            reopened=self._serve_again,
-            freed=self._release_numbers,
-            progress=on_progress,
+        loop = loop or get_running_loop()
+        backend = self._backend = DiskBackend(Writer(folder, self._settings, on_progress), loop)
+        super().__init__(
+            backend,
+            loop,
+            budget=budget,
+            window_bytes=self._settings.window_bytes,
+            group_bytes=self._settings.group_bytes,
+            on_failed=on_failed,
+            on_reopened=on_reopened,
+            on_damaged=on_damaged,
         )
         try:
-            self._start_serving(self._commit_loop.open())
+            self._start(backend.open())
         except BaseException:
-            self._commit_loop.abort()
+            backend.abort()
             self._lock.release()
             raise
-
-    # What it is
-
-    @property
-    def problem(self) -> str:
-        """The store's problem, as a text for users; empty if there is none."""
-        if self._commit_loop.failure:
-            return self._commit_loop.failure
-        if self._commit_loop.is_full:
-            return (
-                f"the disk of {self._folder} is full: messages can be taken but not added; "
-                f"free at least {2 * self._settings.reserve_bytes:,} bytes"
-            )
-        return ""
-
-    @property
-    def problem_reason(self) -> str:
-        """The error reason of the problem, such as STORE_FULL; empty if there is no problem."""
-        if self._commit_loop.failure:
-            return StoreFailed.reason
-        return StoreFull.reason if self._commit_loop.is_full else ""
-
-    def check_room(self) -> None:
-        """Raise `StoreFull` if the disk is full, or `StoreFailed` if the store is not open."""
-        if self._commit_loop.failure:
-            raise StoreFailed(self._commit_loop.failure)
-        if self._commit_loop.is_full:
-            raise StoreFull(self.problem)
 
     def stats(self) -> DiskStats:
         """Return the store's statistics, for metrics."""
@@ -144,161 +90,24 @@ class DiskStore:
             damaged_found=self._damaged_found,
         )
 
-    # Queues
-
-    def queues(self) -> Iterable[StoredQueue]:
-        """Return the stored queues, in order of creation."""
-        return [
-            StoredQueue(
-                queue_id=messages.record.queue_id,
-                created=messages.record.created,
-                revision=messages.record.revision,
-                definition=messages.record.definition,
-                messages=messages,
-            )
-            for messages in self._messages.values()
-        ]
-
-    def new(self, queue_id: str, created: int, definition: QueueDefinition) -> DiskMessages:
-        """Store a new queue and return its messages. Raises `StoreFailed` if the store is not open."""
-        group = self._commit_loop.groups.group()
-        record = QueueRecord(
-            ordinal=self._next_ordinal,
-            number=self._allocate_number(),
-            queue_id=queue_id,
-            created=created,
-            revision=1,
-            definition=definition,
-            id_prefix=new_id_prefix(),
-        )
-        self._next_ordinal += 1
-        group.queues[record.ordinal] = record
-        messages = self._messages[queue_id] = DiskMessages(record, self._shared)
-        return messages
-
-    def redefine(self, queue_id: str, revision: int, definition: QueueDefinition) -> None:
-        """Store a changed definition of a queue. Raises `StoreFailed` if the store is not open."""
-        group = self._commit_loop.groups.group()
-        record = self._messages[queue_id].record
-        record.revision, record.definition = revision, definition
-        group.queues[record.ordinal] = record
-
-    def drop(self, queue_id: str) -> None:
-        """Remove a queue with all its messages. Raises `StoreFailed` if the store is not open.
-
-        The next commit includes the removal. The rows of its messages are deleted in the background instead, because
-        deleting millions of rows would delay the commits of other queues.
-        """
-        group = self._commit_loop.groups.group()
-        messages = self._messages.pop(queue_id)
-        messages.release()
-        self._commit_loop.groups.forget(messages)
-        group.queues.pop(messages.record.ordinal, None)
-        group.dropped_queues.append(messages.record.ordinal)
-        group.dropped_numbers.append(messages.record.number)
-
-    def commit(self) -> Awaitable[None] | None:
-        """Return an awaitable for the commit of all changes so far, None if they are committed."""
-        group = self._commit_loop.groups.newest
-        if group is not None:
-            group.request()
-        return group
-
     async def close(self) -> None:
         """Commit everything that is pending, including leases, and close the store as one file without a log.
 
         Calls whose changes could not be committed get `StoreFailed`. Closing a closed store does nothing.
         """
-        if self._is_closed:
-            return
-        self._is_closed = True
-        await self._commit_loop.finish()
-        self._release_all(self._commit_loop.failure)
-        await self._commit_loop.close()
-        self._lock.release()
+        if not self._is_closed:
+            await super().close()
+            self._lock.release()
 
-    # Inside
+    def _open_reader(self) -> DiskReader:
+        return DiskReader(open_for_reading(self._folder / DATABASE, vfs=self._settings.vfs), self._failed_to_read)
 
-    def _start_serving(self, loaded: LoadedStore) -> None:
-        """Start to serve the queues that were loaded."""
-        reader = Reader(open_for_reading(self._folder / DATABASE, vfs=self._settings.vfs), self._failed_to_read)
-        self._shared = Shared(
-            self._commit_loop.groups, reader, self._window_budget, self._note_set_aside, self._note_lost, self._renumber
+    @property
+    def _full_text(self) -> str:
+        return (
+            f"the disk of {self._folder} is full: messages can be taken but not added; "
+            f"free at least {2 * self._settings.reserve_bytes:,} bytes"
         )
-        self.epoch = loaded.epoch
-        self.first_token = loaded.first_token
-        self.clock = loaded.clock
-        self._messages = {queue.record.queue_id: self._restored(queue) for queue in loaded.queues}
-        self._next_ordinal = 1 + max((queue.record.ordinal for queue in loaded.queues), default=0)
-        used = {*(queue.record.number for queue in loaded.queues), *loaded.dropped}
-        self._next_number = 1 + max(used, default=0)
-        self._free_numbers = [number for number in range(1, self._next_number) if number not in used]
-
-    def _restored(self, queue: LoadedQueue) -> DiskMessages:
-        messages = DiskMessages(queue.record, self._shared)
-        messages.ranks.update(queue.ranks)
-        messages.deliveries.update(queue.deliveries)
-        messages.responses.update(queue.responses)
-        messages.restore(
-            count=queue.count,
-            stored_bytes=queue.stored_bytes,
-            tally=queue.tally,
-            has_own_ids=queue.has_own_ids,
-            damaged=queue.damaged,
-            unsound=queue.unsound,
-        )
-        return messages
-
-    def _note_set_aside(self, record: QueueRecord, seq: int, reason: str) -> None:
-        self._damaged_found += 1
-        self._on_damaged(record.queue_id, MessageIds(record.id_prefix).made(seq).decode(), reason)
-
-    def _note_lost(self, record: QueueRecord, count: int) -> None:
-        self._damaged_found += count
-        self._on_damaged(
-            record.queue_id, "", f"{count:,} messages cannot be found because the pages that lead to them are damaged"
-        )
-
-    def _fail(self, why: str) -> None:
-        self._on_failed(why)
-        self._release_all(why)
-
-    def _release_all(self, why: str) -> None:
-        """Release all messages in memory, because the disk has failed or the store is closed."""
-        self._shared.reader.close()
-        for messages in self._messages.values():
-            messages.fail(why)
-        self._messages = {}
-
-    def _serve_again(self, loaded: LoadedStore) -> None:
-        try:
-            self._start_serving(loaded)
-        except StoreFailed as error:
-            self._commit_loop.fail(error)
-        else:
-            self._on_reopened()
 
     def _failed_to_read(self, error: apsw.Error) -> StoreFailed:
         return StoreFailed(self._commit_loop.fail(error))
-
-    def _renumber(self, record: QueueRecord) -> None:
-        group = self._commit_loop.groups.group()
-        group.dropped_numbers.append(record.number)
-        record.number = self._allocate_number()
-        group.queues[record.ordinal] = record
-
-    def _allocate_number(self) -> int:
-        """Return a queue number under which no rows are stored."""
-        if self._free_numbers:
-            return heappop(self._free_numbers)
-        if self._next_number > MAX_NUMBER:
-            raise StoreFailed(
-                f"the store has {MAX_NUMBER:,} queues, the most it can have, including those being deleted; "
-                "delete queues that are not needed"
-            )
-        self._next_number += 1
-        return self._next_number - 1
-
-    def _release_numbers(self, numbers: list[int]) -> None:
-        for number in numbers:
-            heappush(self._free_numbers, number)

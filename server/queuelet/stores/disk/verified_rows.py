@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, cast
 
 import apsw
 
-from queuelet.stores.disk import checksums
-from queuelet.stores.disk.checksums import of_message
+from queuelet.stores.durable import checksums
+from queuelet.stores.durable.checksums import of_message
+from queuelet.stores.durable.damage import Damage
 
 _WRONG = (TypeError, ValueError, OverflowError)
 """The errors that computing a checksum raises for values that this program does not write."""
@@ -20,14 +21,6 @@ _WRONG = (TypeError, ValueError, OverflowError)
 
 UNREADABLE = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)
 """The errors that reading a damaged row raises."""
-
-
-class Damage(NamedTuple):
-    """Returned instead of the body of a damaged message."""
-
-    reason: str
-    size: int
-    """The size of its body in bytes, 0 if the body cannot be read."""
 
 
 Message = tuple[int, bytes | Damage, bytes | None]

@@ -15,14 +15,17 @@ import apsw
 
 from queuelet.errors import StoreFailed
 from queuelet.stores.disk import reclaim
-from queuelet.stores.disk.batch import Batch, write
 from queuelet.stores.disk.check import require_whole
 from queuelet.stores.disk.data_dir import DATABASE, LOG, RESERVE
 from queuelet.stores.disk.database import BUSY_TIMEOUT_MS, explained, open_for_writing
-from queuelet.stores.disk.loading import LoadedStore, load_to_serve
+from queuelet.stores.disk.loading import load_to_serve
 from queuelet.stores.disk.migrations import Progress
 from queuelet.stores.disk.reserve import Reserve
 from queuelet.stores.disk.schema import PAGE_BYTES
+from queuelet.stores.disk.statements import write
+from queuelet.stores.durable.backend import Reclaimed, Written
+from queuelet.stores.durable.batch import Batch
+from queuelet.stores.durable.loaded import LoadedStore
 
 T = TypeVar("T")
 
@@ -54,33 +57,6 @@ class DiskSettings:
 
     synchronous: str = "FULL"
     """SQLite's setting. Only tests use another value, to prove that they would detect a missing fsync."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Written:
-    """The outcome of a transaction that is on the disk."""
-
-    seconds: float
-    is_full: bool
-    """Whether the disk counts as full."""
-    log_bytes: int
-    """The size of the write-ahead log, in bytes."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reclaimed:
-    """The outcome of a slice of reclaiming."""
-
-    is_full: bool
-    """Whether the disk counts as full."""
-    has_more: bool
-    """Whether there is more to reclaim."""
-    is_quiet: bool
-    """Whether there was no commit for a time, so that the log could be truncated."""
-    freed: list[int]
-    """Queue numbers under which no rows are left."""
-    file_bytes: int
-    free_bytes: int
 
 
 class Writer:
@@ -155,7 +131,7 @@ class Writer:
         return Written(
             seconds=perf_counter() - start,
             is_full=self.is_full,
-            log_bytes=self._log_pages * PAGE_BYTES,
+            is_log_large=self._log_pages * PAGE_BYTES >= self._settings.log_bytes,
         )
 
     def checkpoint(self) -> None:

@@ -8,7 +8,7 @@ export { shape, tick } from "./ticks.mjs";
 
 /** @typedef {import("./queue.mjs").Queue} Queue */
 /** @typedef {"ready" | "delayed" | "leased" | "dead"} State */
-/** @typedef {{store: string, epoch: string, problem: string}} Store */
+/** @typedef {{store: string, epoch: string, problem: string, durability: "" | "MEMORY" | "DISK" | "REPLICATED"}} Store */
 
 const DEFINED = ["id", "name", "tags", "store", "limit", "owner", "draining", "created"];
 const NUMBERS = ["ready", "delayed", "leased", "dead", "added", "removed", "oldest"];
@@ -22,6 +22,8 @@ export const stores = signal([]);
 /** What stores have lost while the page was open. */
 export const losses = signal(/** @type {{store: string, queues: number, messages: number, at: number}[]} */ ([]));
 
+/** @type {Map<string, string>} the last epoch of each store; a database has none until the server has reached it */
+const epochs = new Map();
 /** @type {Map<number, Queue>} */
 const byRow = new Map();
 /** @type {Map<string, Queue>} */
@@ -85,14 +87,15 @@ export function load(snapshot) {
 /**
  * Note what stores have lost: a new epoch means that a store has other contents than before.
  * @param {Store[]} present
- * @param {Map<string, Queue>} before
+ * @param {Map<unknown, Queue>} before
  */
 function lose(present, before) {
-  const lost = stores.value.flatMap((old) => {
-    const same = present.find((each) => each.store === old.store);
-    if (!same || same.epoch === old.epoch) return [];
-    const gone = [...before.values()].filter((queue) => queue.store === old.store);
-    return [{ store: old.store, queues: gone.length, messages: gone.reduce((sum, each) => sum + depth(each), 0), at: now() }];
+  const lost = present.flatMap(({ store, epoch }) => {
+    const old = epochs.get(store);
+    if (epoch) epochs.set(store, epoch);
+    if (!epoch || !old || epoch === old) return [];
+    const gone = [...before.values()].filter((queue) => queue.store === store);
+    return [{ store, queues: gone.length, messages: gone.reduce((sum, each) => sum + depth(each), 0), at: now() }];
   });
   if (lost.length) losses.value = [...losses.value, ...lost].slice(-5);
 }
@@ -110,13 +113,13 @@ export function apply(n, frame) {
   batch(() => {
     number = Math.max(number, n);
     offset = frame.at - Date.now();
+    if (frame.stores) {
+      lose(frame.stores, byRow);
+      stores.value = frame.stores;
+    }
     for (const row of frame.gone ?? []) forget(row);
     for (const [row, ...values] of frame.queues ?? []) define(row, values);
     count(frame);
-    if (frame.stores) {
-      lose(frame.stores, new Map());
-      stores.value = frame.stores;
-    }
     if (frame.server) server.value = frame.server;
     const hasObjects = applyObjects(frame);
     if (hasObjects) all = null;

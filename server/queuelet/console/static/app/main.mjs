@@ -2,6 +2,7 @@
 import { html, render, useEffect, useRef, useState } from "./html.mjs";
 import { isRefused, keyProblem, signIn, useKey } from "./access.mjs";
 import { losses, now, stores } from "./board.mjs";
+import { storeName } from "./stores.mjs";
 import { begin, connection, isPaused, turnPause } from "./live.mjs";
 import { bindings, listen, useKeys } from "./keys.mjs";
 import { go, route } from "./router.mjs";
@@ -113,14 +114,11 @@ function Notes() {
       <button class="chip small" onClick=${turnPause}>Go on</button></div>`}
     ${state === "lost" && html`<div class="note" role="alert"><p><b>No word from the server for ${duration(Date.now() - heard)}.</b>
       The numbers are from then; the page keeps trying.${why && html` <span class="muted">${why}</span>`}</p></div>`}
-    ${stores.value.filter(({ problem }) => problem).map(({ store, problem }) => html`<div class="note bad" role="alert"><p><b>${storeName(store)}:</b> ${problem}</p></div>`)}
-    ${losses.value.map((loss) => html`<div class="note bad" role="alert"><p><b>${storeName(loss.store)} was emptied</b> at <${Time} ms=${loss.at} />: it has a new epoch.
+    ${stores.value.filter(({ problem }) => problem).map(({ store, problem }) => html`<div class="note bad" role="alert"><p><b>Store ${storeName(store)}:</b> ${problem}</p></div>`)}
+    ${losses.value.map((loss) => html`<div class="note bad" role="alert"><p><b>Store ${storeName(loss.store)} ${loss.store === "POSTGRES" ? "went back to an older state" : "was emptied"}</b> at <${Time} ms=${loss.at} />: it has a new epoch.
       ${loss.queues ? ` ${count(loss.queues)} queue${loss.queues === 1 ? "" : "s"} with ${count(loss.messages)} message${loss.messages === 1 ? "" : "s"} had been in it.` : ""}</p>
       <button class="chip small" onClick=${() => (losses.value = losses.value.filter((each) => each !== loss))}>Dismiss</button></div>`)}`;
 }
-
-/** @param {string} store */
-const storeName = (store) => `Store ${store[0]}${store.slice(1).toLowerCase()}`;
 
 const Keys = () => html`<div class="body"><h2 id="dialog-title">Keys</h2>
   <dl class="keys">${bindings.value.map(({ keys, what }) => html`<dt>${keys.split(" ").map((key) => html`<kbd>${key}</kbd>`)}</dt><dd>${what}</dd>`)}</dl>

@@ -23,6 +23,6 @@ export function lazy(load, name) {
         .then(() => component && setTurn(turn + 1));
       return () => clearTimeout(timer);
     }, [turn]);
-    return component ? html`<${component} ...${props} />` : html`<h1>…</h1>`;
+    return component ? html`<${component} ...${props} />` : html`<p class="muted">Loading…</p>`;
   };
 }

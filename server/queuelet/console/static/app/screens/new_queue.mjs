@@ -21,7 +21,9 @@ export const tagsOf = (text) =>
 
 function NewQueue() {
   const kinds = stores.value.map(({ store }) => store);
-  const [form, setForm] = useState({ name: "", store: kinds.includes("DISK") ? "DISK" : "MEMORY", limit: "", tags: "", lease: "", tries: "", ttl: "" });
+  const most = ["POSTGRES", "DISK"].find((kind) => kinds.includes(kind)) ?? "MEMORY";
+  const lacks = (/** @type {string} */ kind) => (kinds.includes(kind) ? "" : " (this server has none)");
+  const [form, setForm] = useState({ name: "", store: most, limit: "", tags: "", lease: "", tries: "", ttl: "" });
   const [error, setError] = useState("");
   const set = (/** @type {string} */ key) => (/** @type {Event} */ event) => setForm({ ...form, [key]: textOf(event) });
   const number = (/** @type {string} */ text) => (text.trim() ? Number(text) : undefined);
@@ -52,7 +54,8 @@ function NewQueue() {
     <div class="pair">
       <${Field} label="Store"><select value=${form.store} onChange=${set("store")}>
         <option value="MEMORY">Memory: lost when the server stops</option>
-        <option value="DISK" disabled=${!kinds.includes("DISK")}>Disk: survives crashes${kinds.includes("DISK") ? "" : " (this server has none)"}</option></select></${Field}>
+        <option value="DISK" disabled=${lacks("DISK") !== ""}>Disk: survives crashes${lacks("DISK")}</option>
+        <option value="POSTGRES" disabled=${lacks("POSTGRES") !== ""}>Postgres: survives what the database does${lacks("POSTGRES")}</option></select></${Field}>
       <${Field} label="Limit" hint="Messages in all states; empty: unlimited"><input inputmode="numeric" value=${form.limit} onInput=${set("limit")} /></${Field}>
     </div>
     <${Field} label="Tags" hint="team=checkout, tier=gold"><input class="mono" autocomplete="off" spellcheck=${false} value=${form.tags} onInput=${set("tags")} /></${Field}>

@@ -7,18 +7,19 @@ import { count, duration, percent, rate } from "../format.mjs";
 import { go, href, route, setQuery } from "../router.mjs";
 import { useKeys } from "../keys.mjs";
 import { complaintOf, kubernetes, objectOf } from "../objects.mjs";
+import { storeState } from "../stores.mjs";
 import { lazy } from "../parts/lazy.mjs";
 import { Count, Meter, Name, STATES, Tags } from "../parts/small.mjs";
 import { History } from "./history.mjs";
 import { Messages } from "./messages.mjs";
 import { Message } from "./message.mjs";
 import { Tail } from "./tail.mjs";
-import { Consumers } from "./consumers.mjs";
-import { Settings } from "./settings.mjs";
 import { openAdd } from "./add.mjs";
 import { openPurge } from "./acts.mjs";
 
+const Consumers = lazy(() => import("./consumers.mjs"), "Consumers");
 const Kubernetes = lazy(() => import("./kubernetes.mjs"), "Kubernetes");
+const Settings = lazy(() => import("./settings.mjs"), "Settings");
 
 /** @typedef {import("../board.mjs").Queue} Queue */
 
@@ -66,7 +67,7 @@ function Head({ queue }) {
   tick.value;
   const { word, kind } = stateOf(queue);
   return html`<div class="head"><h1><${Name} label=${queue.label} /></h1>
-    <span class=${`state ${kind}`}>${word}</span><span class="state">${queue.store === "DISK" ? "Disk" : "Memory"}</span>
+    <span class=${`state ${kind}`}>${word}</span><span class="state">${storeState(queue.store)}</span>
     ${queue.limit >= 0 && html`<span class="small muted">limit ${count(queue.limit)} <${Meter} value=${depth(queue)} of=${queue.limit} label="Full" /> ${percent(depth(queue), queue.limit)}</span>`}
     <span class="tags"><${Tags} tags=${queue.tags} most=${8} filter /></span><span class="grow"></span>
     <div class="acts"><button class="chip" onClick=${() => openAdd(queue)}>Add message</button>

@@ -4,6 +4,7 @@ import { signOut } from "../access.mjs";
 import { call } from "../api.mjs";
 import { now, queues, server, stores, tick } from "../board.mjs";
 import { totals } from "../attention.mjs";
+import { storeName, survives } from "../stores.mjs";
 import { bytes, count, duration, millis, percent, rate } from "../format.mjs";
 import { Commands } from "../parts/dialog.mjs";
 import { Meter } from "../parts/small.mjs";
@@ -25,14 +26,14 @@ export function ServerScreen() {
       ${fact("Accounted", html`${bytes(memory)} <${Meter} value=${memory} of=${watermark} label="Memory" />`)}
       ${fact("Watermark", html`${bytes(watermark)} <span class="muted">past which Add is refused</span>`)}
       ${fact("Started", html`<${Time} ms=${started} both />`)}</dl></div>
-    <div class="card"><table><thead><tr><th scope="col">Store</th><th scope="col" class="l">State</th><th scope="col">Queues</th><th scope="col">Messages</th><th scope="col" class="l hide">Epoch</th></tr></thead>
+    <div class="card"><table><thead><tr><th scope="col">Store</th><th scope="col" class="l">State</th><th scope="col" class="l">Survives</th><th scope="col">Queues</th><th scope="col">Messages</th><th scope="col" class="l hide">Epoch</th></tr></thead>
       <tbody>${stores.value.map(({ store, epoch, problem }) => {
         const of = queues().filter((queue) => queue.store === store);
         const messages = of.reduce((sum, each) => sum + each.ready + each.delayed + each.leased + each.dead, 0);
-        return html`<tr><td class="name">${store === "DISK" ? "Disk" : "Memory"}</td><td class="l">${problem ? html`<span class="state bad">failed</span> ${problem}` : html`<span class="state ok">Ready</span>`}</td>
-          <td>${count(of.length)}</td><td>${count(messages)}</td><td class="l hide mono">${epoch}</td></tr>`;
+        return html`<tr><td class="name">${storeName(store)}</td><td class="l">${problem ? html`<span class="state bad">failed</span> ${problem}` : html`<span class="state ok">Ready</span>`}</td>
+          <td class="l">${survives(store)}</td><td>${count(of.length)}</td><td>${count(messages)}</td><td class="l hide mono">${epoch}</td></tr>`;
       })}</tbody></table></div>
-    <p class="small muted after">An epoch is a random ID of a store's contents. If it changes, the store has lost or replaced them, and every page says so.</p>
+    <p class="small muted after">Messages survive what is in the column <i>Survives</i>, once the server has acknowledged them. An epoch is a random ID of a store's contents. If it changes, the store has lost or replaced them, and every page says so.</p>
     <${Me} /><${Commands} lines=${["queuelet stats", curl("GET", "v1/stats")]} />`;
 }
 

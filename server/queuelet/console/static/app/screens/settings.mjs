@@ -3,6 +3,7 @@ import { html, useEffect, useState } from "../html.mjs";
 import { call, of } from "../api.mjs";
 import { curl, shell } from "../commands.mjs";
 import { bytes, count, duration } from "../format.mjs";
+import { storeSentence } from "../stores.mjs";
 import { Commands } from "../parts/dialog.mjs";
 import { Tags } from "../parts/small.mjs";
 import { Time } from "../parts/times.mjs";
@@ -25,7 +26,7 @@ export function Settings({ queue }) {
   return html`<div class="pane settings">${error && html`<p class="error" role="alert">${error}</p>`}
     <div><h2>Definition</h2><dl>
       ${fact("Id", html`<span class="mono">${meta.id}</span>`)}${queue.name && fact("Name", html`<span class="mono">${queue.name}</span>`)}
-      ${fact("Store", queue.store === "DISK" ? "Disk: messages survive crashes" : "Memory: messages are lost when the server stops")}
+      ${fact("Store", storeSentence(queue.store))}
       ${fact("Limit", queue.limit < 0 ? "unlimited" : `${count(queue.limit)} messages`)}
       ${fact("Lease", `${delivery.lease_seconds ?? 30} s`)}${fact("Dead after", `${delivery.max_deliveries ?? 5} deliveries`)}
       ${fact("Time to live", delivery.message_ttl_seconds ? duration(Number(delivery.message_ttl_seconds) * 1000) : "unlimited")}

@@ -1,9 +1,10 @@
-"""The messages of one queue in a Disk store."""
+"""The messages of one queue in a durable store."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from time import time_ns
@@ -11,14 +12,22 @@ from time import time_ns
 from queuelet.clock import now_ns
 from queuelet.core.budget import MESSAGE_OVERHEAD, RESPONSE_OVERHEAD
 from queuelet.core.message import DeliveryRecord, Rank, Tally
+from queuelet.core.storage import NotLoaded
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.batch import Batch
-from queuelet.stores.disk.groups import Changes, Group, Groups
-from queuelet.stores.disk.reader import Reader
-from queuelet.stores.disk.rows import QueueRecord, delivery_row, rank_row, response_row, tally_row, tally_to_json
-from queuelet.stores.disk.schema import end_place, first_place
-from queuelet.stores.disk.verified_rows import Damage
-from queuelet.stores.disk.window import Window, WindowBudget
+from queuelet.stores.durable.batch import Batch
+from queuelet.stores.durable.damage import Damage
+from queuelet.stores.durable.groups import Changes, Group, Groups
+from queuelet.stores.durable.places import end_place, first_place
+from queuelet.stores.durable.reader import Reader
+from queuelet.stores.durable.rows import (
+    QueueRecord,
+    delivery_row,
+    rank_row,
+    response_row,
+    tally_row,
+    tally_to_json,
+)
+from queuelet.stores.durable.window import Window, WindowBudget
 
 _UNKNOWN = -1
 """The size of a message out of line that was not read since the store was opened."""
@@ -28,6 +37,16 @@ _READ = 256
 
 _READ_BYTES = 512 * 1024
 """About how many bytes are read at once, unless the caller asks for more."""
+
+
+_LOW = 1_000
+"""If the window has fewer messages than this, more are loaded ahead."""
+
+_MANY_REMOVED = 1_000
+"""After how many removed messages it is worth it to find out where the stored ones begin."""
+
+_AHEAD = 1_000
+"""How many messages are loaded ahead at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +62,12 @@ class Shared:
     """Called with how many messages of a queue cannot be found because the pages that lead to them are damaged."""
     renumber: Callable[[QueueRecord], None]
     """Gives a queue a new number under which no rows are stored; the rows under its old number will be deleted."""
+    guard: Callable[[], None]
+    """Raises `StoreFailed` if the store may no longer serve what it has in memory."""
 
 
-class DiskMessages:
-    """The `Messages` of one queue on disk. Memory holds those that are not committed, first in line, or out of line.
+class DurableMessages:
+    """The `Messages` of one queue in a database. In memory: those that are not committed, first in line or out of line.
 
     Where a message is found:
 
@@ -62,16 +83,21 @@ class DiskMessages:
         "_count",
         "_damaged",
         "_failure",
+        "_first",
         "_forget",
         "_fresh",
         "_has_own_ids",
         "_has_ranks",
+        "_is_reading_ahead",
+        "_lifted",
         "_lost",
         "_noted_leases",
         "_out_of_line",
         "_own_ids",
         "_removed",
+        "_removed_lately",
         "_responses",
+        "_returned_sizes",
         "_sealed",
         "_shared",
         "_stored_deliveries",
@@ -103,6 +129,8 @@ class DiskMessages:
         self._lost = 0
         self._forget: Callable[[int], None] | None = None
         self._out_of_line: dict[int, int] = {}
+        self._returned_sizes: dict[int, int] = {}
+        """The sizes in bytes of messages that were returned to the line, because a late Ack removes them unread."""
         self._own_ids: dict[bytes, int] = {}
         self._responses: dict[bytes, bytes] = {}
         self.ranks: dict[int, Rank] = {}
@@ -115,6 +143,17 @@ class DiskMessages:
         self._noted_leases: dict[int, float] = {}
         """Messages whose leases are written if they last, with the loop's time when they began; oldest first."""
         self._has_own_ids = False
+        """Whether there may be stored messages with IDs that their producers gave."""
+        self._is_reading_ahead = False
+        self._first = 1
+        """No stored message without a stored rank or delivery has a lower sequence number.
+
+        It is stored, so that the first scan after an opening does not begin among the rows of removed messages.
+        """
+        self._lifted: dict[int, None] = {}
+        """The messages that are out of line, but would be in line after an opening, unless the reader reads at once."""
+        self._removed_lately = 0
+        """Messages that were removed since `_first` was determined."""
 
     def restore(  # noqa: PLR0913  # all by name
         self,
@@ -123,12 +162,15 @@ class DiskMessages:
         stored_bytes: int,
         tally: Tally,
         has_own_ids: bool,
+        first: int = 1,
         damaged: Iterable[int] = (),
         unsound: Mapping[int, str] | None = None,
+        sizes: Mapping[int, int] | None = None,
     ) -> None:
         """Set the state that was loaded when the store was opened, after `ranks`, `deliveries` and `responses`.
 
         The messages in `damaged` were set aside before; those in `unsound` are set aside now, for the given reasons.
+        `sizes` has the sizes in bytes of messages that are not in line, if the reader does not read them at once.
         """
         self._count = count
         self.stored_bytes = stored_bytes
@@ -136,11 +178,15 @@ class DiskMessages:
         self._has_ranks = bool(self.ranks)
         self._stored_deliveries = set(self.deliveries)
         self._has_own_ids = has_own_ids
-        self._out_of_line = dict.fromkeys([*self.ranks, *self.deliveries], _UNKNOWN)
+        self._first = first
+        self._window.cursor = first - 1
+        known = sizes or {}
+        self._out_of_line = {seq: known.get(seq, _UNKNOWN) for seq in [*self.ranks, *self.deliveries]}
         self._charge(len(self.responses) * RESPONSE_OVERHEAD)
         self._damaged = set(damaged)
         for seq, reason in (unsound or {}).items():
-            size = self._shared.reader.size(self._place(seq))
+            reader = self._shared.reader
+            size = reader.size(self._place(seq)) if reader.reads_at_once else known.get(seq)
             if size is not None:
                 self._set_aside(seq, Damage(reason, size))
 
@@ -196,6 +242,8 @@ class DiskMessages:
         self._check()
         while True:
             seqs = self._window.first(count)
+            if not self._shared.reader.reads_at_once:
+                self.require([seq for seq in seqs if seq not in self._window.bodies])
             known = len(self._damaged)
             bodies, is_enough = self._bodies_of(seqs, max_bytes)
             if len(self._damaged) > known:
@@ -213,21 +261,44 @@ class DiskMessages:
         self._window.remove_first(seqs)
         for seq, body in zip(seqs, bodies, strict=True):
             self._remove(seq, len(body))
+        self._read_ahead()
         return seqs, bodies
 
     def checkout_many(self, count: int, max_bytes: int) -> tuple[list[int], list[bytes]]:
         seqs, bodies = self.first_many(count, max_bytes)
         self._window.remove_first(seqs)
         self._out_of_line.update(zip(seqs, map(len, bodies), strict=True))
+        if self._returned_sizes:
+            for seq in seqs:
+                self._returned_sizes.pop(seq, None)
+        if not self._shared.reader.reads_at_once:
+            self._lifted.update(dict.fromkeys(seqs))
+        self._read_ahead()
         return seqs, bodies
 
     def return_to_line(self, seq: int) -> None:
         self._check()
-        del self._out_of_line[seq]
+        size = self._out_of_line.pop(seq)
+        if size != _UNKNOWN and not self._shared.reader.reads_at_once:
+            self._returned_sizes[seq] = size
         if seq <= self._window.cursor:
             self._window.insert(seq)
+        self._lifted.pop(seq, None)
+        self._first = min(self._first, seq)
 
     # Any message
+
+    def require(self, seqs: Iterable[int] = (), own_ids: Iterable[bytes] = ()) -> None:
+        """Announce that the next calls read these messages. Raises `NotLoaded` if some have to be read first."""
+        reader = self._shared.reader
+        if reader.reads_at_once:
+            return
+        self._check()
+        in_memory = (self._fresh, self._window.bodies, self._removed, self._damaged)
+        places = [self._place(seq) for seq in seqs if not any(seq in known for known in in_memory)]
+        ids = [each for each in own_ids if self._own_ids.get(each) not in self._fresh] if self._has_own_ids else []
+        if places or ids:
+            reader.require(self.record.number, places, ids)
 
     def get(self, seq: int) -> bytes | None:
         self._check()
@@ -266,7 +337,7 @@ class DiskMessages:
 
     def after(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
         self._check()
-        rows = self._scan(seq + 1, min(count, _READ), min(max_bytes, _READ_BYTES))
+        rows = self._scan(seq + 1, min(count, _READ), min(max_bytes, _READ_BYTES), is_browse=True)
         return _first_of(rows, count, max_bytes)
 
     def before(self, seq: int, count: int, max_bytes: int) -> list[tuple[int, bytes]]:
@@ -286,6 +357,7 @@ class DiskMessages:
         return None if seq in self._removed or seq in self._damaged else seq
 
     def mark_changed(self, seqs: Iterable[int]) -> None:
+        self._shared.guard()
         changed = list(seqs)
         (self.changes or self._begin()).changed.update(changed)
         for seq in changed:
@@ -328,6 +400,7 @@ class DiskMessages:
         self._check()
         self.release()
         self._shared.groups.forget(self)
+        self._shared.reader.forget(self.record.number)
         self._shared.renumber(self.record)
         self._begin()
 
@@ -361,7 +434,7 @@ class DiskMessages:
                 batch.responses_gone.append((number, key))
             else:
                 batch.responses.append(response_row(number, key, *response))
-        counts = tally_to_json(self.tally, now_ns())
+        counts = tally_to_json(self.tally, now_ns(), **self._opening_hints(changes))
         batch.tallies.append(tally_row(self.record.ordinal, self._count, self.stored_bytes, counts))
 
     def settle(self, changes: Changes) -> None:
@@ -371,14 +444,22 @@ class DiskMessages:
             body = fresh.pop(seq, None)
             if body is not None:
                 size += len(body) + MESSAGE_OVERHEAD
+        self._has_own_ids |= bool(changes.own_ids)
         for seq, own_id in changes.own_ids.items():
             if self._own_ids.get(own_id) == seq:
                 del self._own_ids[own_id]
         self._removed.difference_update(changes.removed)
-        for key, kept in changes.responses.items():
-            if kept and self._responses.get(key) is kept[1]:
-                del self._responses[key]
-                size += len(kept[1])
+        reader = self._shared.reader
+        if reader.reads_at_once:
+            for key, kept in changes.responses.items():
+                if kept and self._responses.get(key) is kept[1]:
+                    del self._responses[key]
+                    size += len(kept[1])
+        else:
+            base = self._place(0)
+            added, removed = ([base + seq for seq in seqs] for seqs in (changes.added, changes.removed))
+            reader.note_committed(self.record.number, added, removed, changes.own_ids.values())
+            self._find_first(len(changes.removed))
         self._charge(-size)
 
     # For the store
@@ -397,17 +478,20 @@ class DiskMessages:
         self._charge(-sum(map(len, self._responses.values())) - len(self.responses) * RESPONSE_OVERHEAD)
         self._fresh, self._removed, self._out_of_line, self._own_ids, self._responses = {}, set(), {}, {}, {}
         self._noted_leases, self._stored_deliveries, self._damaged = {}, set(), set()
+        self._returned_sizes, self._lifted = {}, {}
         self.ranks.clear()
         self.deliveries.clear()
         self.responses.clear()
         self._has_ranks = self._has_own_ids = False
         self._count = self.stored_bytes = self._lost = 0
+        self._first = 1
 
     # Inside
 
     def _check(self) -> None:
         if self._failure:
             raise StoreFailed(self._failure)
+        self._shared.guard()
 
     def _charge(self, size: int) -> None:
         self._shared.window_budget.memory.used += size
@@ -432,6 +516,42 @@ class DiskMessages:
         ranked = [rank_row(base + seq, ranks[seq]) for seq in changed if seq in ranks]
         batch.ranks += ranked
         self._has_ranks |= bool(ranked)
+        if not self._shared.reader.reads_at_once:
+            self._note_lifted(changed)
+
+    def _opening_hints(self, changes: Changes) -> dict[str, int]:
+        """Return what is stored with the counts so that the next opening need not look for it among the messages.
+
+        A full group may be sealed after a message was added and before `next_seq` is raised.
+        """
+        if self._shared.reader.reads_at_once:
+            return {}
+        return {
+            "next_seq": max(self.tally.next_seq, next(reversed(changes.added), 0) + 1),
+            "first": self._first,
+            "own_ids": int(self._has_own_ids or bool(changes.own_ids)),
+        }
+
+    def _note_lifted(self, changed: Iterable[int]) -> None:
+        """Note which messages have no stored rank and no stored delivery any more, and which have one now."""
+        for seq in changed:
+            if seq in self.ranks or seq in self.deliveries:
+                self._lifted.pop(seq, None)
+            elif seq in self._out_of_line:
+                self._lifted[seq] = None
+                self._first = min(self._first, seq)
+
+    def _find_first(self, removed: int) -> None:
+        """Determine `_first` between two calls, after some more messages were removed.
+
+        Not each time, so that the work for each of them is bounded.
+        """
+        self._removed_lately += removed
+        if self._removed_lately >= max(_MANY_REMOVED, len(self._lifted)):
+            window = self._window
+            first = window.seqs[0] if window.seqs else window.cursor + 1
+            self._first = min(first, min(self._lifted, default=first))
+            self._removed_lately = 0
 
     def _leases_to_write(self) -> list[int]:
         """Return the messages whose leases have lasted long enough to be written. Each lease is returned once."""
@@ -453,7 +573,6 @@ class DiskMessages:
         if own_id:
             changes.own_ids[seq] = own_id
             self._own_ids[own_id] = seq
-            self._has_own_ids = True
         self._fresh[seq] = body
         self._count += 1
         self.stored_bytes += size
@@ -464,6 +583,8 @@ class DiskMessages:
         """Remove a message from everything except the window."""
         changes = self.changes or self._begin()
         self._noted_leases.pop(seq, None)
+        self._returned_sizes.pop(seq, None)
+        self._lifted.pop(seq, None)
         if changes.added.pop(seq, None) is None:
             changes.removed.append(seq)
             self._removed.add(seq)
@@ -481,7 +602,7 @@ class DiskMessages:
         """Return the size of a message in bytes, None if it is not stored."""
         if seq in self._removed or seq in self._damaged:
             return None
-        size = self._out_of_line.get(seq, _UNKNOWN)
+        size = self._out_of_line.get(seq, self._returned_sizes.get(seq, _UNKNOWN))
         if size != _UNKNOWN:
             return size
         body = self._fresh.get(seq)
@@ -535,6 +656,23 @@ class DiskMessages:
                 self._shared.lost(self.record, missing)
         return found > 0
 
+    def _read_ahead(self) -> None:
+        """Load more messages into the window before they are needed, so that taking them need not wait."""
+        if self._shared.reader.reads_at_once or self._is_reading_ahead or self._has_all_in_memory:
+            return
+        if self._failure or len(self._window) >= _LOW or not self._window.fits(0):
+            return
+        try:
+            self._fill(_AHEAD, _READ_BYTES)
+        except NotLoaded as missing:
+            self._is_reading_ahead = True
+            missing.then(self._go_on_reading)
+
+    def _go_on_reading(self) -> None:
+        self._is_reading_ahead = False
+        with suppress(StoreFailed):  # the calls that follow get it
+            self._read_ahead()
+
     @property
     def _has_all_in_memory(self) -> bool:
         """Whether the window and `_out_of_line` have all stored messages, so that a scan would find no others."""
@@ -552,6 +690,8 @@ class DiskMessages:
         changes.damaged[seq] = damage.reason
         changes.changed.add(seq)
         self._noted_leases.pop(seq, None)
+        self._returned_sizes.pop(seq, None)
+        self._lifted.pop(seq, None)
         self._damaged.add(seq)
         window = self._window
         was_out_of_line = self._out_of_line.pop(seq, None) is not None
@@ -564,7 +704,9 @@ class DiskMessages:
             self.stored_bytes = max(0, self.stored_bytes - damage.size)
         self._shared.set_aside(self.record, seq, damage.reason)
 
-    def _scan(self, seq: int, count: int, max_bytes: int, without: Container[int] = ()) -> Iterator[tuple[int, bytes]]:
+    def _scan(
+        self, seq: int, count: int, max_bytes: int, without: Container[int] = (), *, is_browse: bool = False
+    ) -> Iterator[tuple[int, bytes]]:
         """Yield the stored messages from a sequence number on, except for those in `without`.
 
         Committed ones come first and are read in batches. Those that are not committed yet follow, because they are
@@ -578,7 +720,7 @@ class DiskMessages:
                 seq += 1
             if base + seq >= end:
                 break
-            rows = self._shared.reader.bodies(base + seq, end, count, max_bytes)
+            rows = self._shared.reader.bodies(base + seq, end, count, max_bytes, is_browse=is_browse)
             if not rows:
                 break
             for place, body in rows:
@@ -611,7 +753,7 @@ class DiskMessages:
                 seq -= 1
             if seq <= 1:
                 return
-            rows = self._shared.reader.bodies(base + 1, base + seq, count, max_bytes, descending=True)
+            rows = self._shared.reader.bodies(base + 1, base + seq, count, max_bytes, descending=True, is_browse=True)
             if not rows:
                 return
             for place, body in rows:

@@ -1,75 +1,69 @@
-"""Runs the writer thread: it has `schedule.py` decide what to do next, does that, and reports the outcome back."""
+"""Gives the backend its tasks: `schedule.py` decides what to do next, and is told the outcome."""
 
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Future, Handle
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from threading import Event
 from time import monotonic
 from typing import TypeVar
 
-import apsw
-
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.batch import Batch
-from queuelet.stores.disk.database import REMEDY, damage_of
-from queuelet.stores.disk.groups import Group, Groups
-from queuelet.stores.disk.loading import LoadedStore
-from queuelet.stores.disk.migrations import Progress
-from queuelet.stores.disk.schedule import Schedule, State
-from queuelet.stores.disk.stats import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
-from queuelet.stores.disk.thread import WriterThread
-from queuelet.stores.disk.writer import DiskSettings, Reclaimed, Writer, Written
+from queuelet.stores.durable.backend import Backend, Done, Reclaimed, Written
+from queuelet.stores.durable.batch import Batch
+from queuelet.stores.durable.groups import Group, Groups
+from queuelet.stores.durable.histograms import CHANGE_BOUNDS, SECOND_BOUNDS, Histogram
+from queuelet.stores.durable.loaded import LoadedStore
+from queuelet.stores.durable.schedule import Schedule, State
 
 T = TypeVar("T")
 
 
-class CommitLoop:
-    """Gives the writer thread one task at a time: a group to commit, a checkpoint, or a slice of reclaiming.
+def _ignore() -> None:
+    pass
 
-    After a failure the writer reopens the store, and commits nothing until that has succeeded. If damage was found in
-    the file, reopening succeeds only once a check of the whole file finds nothing wrong.
+
+class CommitLoop:
+    """Gives the backend one task at a time: a group to commit, a checkpoint, or a slice of reclaiming.
+
+    After a failure the backend reopens the store, and commits nothing until that has succeeded. If damage was found,
+    reopening succeeds only once a check of everything finds nothing wrong.
     """
 
     def __init__(  # noqa: PLR0913  # the callbacks are passed by name
         self,
-        folder: Path,
-        settings: DiskSettings,
+        backend: Backend,
         loop: AbstractEventLoop,
         *,
+        group_bytes: int,
         failed: Callable[[str], None],
         reopened: Callable[[LoadedStore], None],
         freed: Callable[[list[int]], None],
-        progress: Progress,
     ) -> None:
-        """Create a loop that has not opened the store yet.
+        """Create a loop whose store is not open yet.
 
         Args:
-            folder: the data folder. This process holds its lock.
-            settings: how the store uses the disk.
+            backend: the database.
             loop: the event loop on whose thread this object is used.
+            group_bytes: about how many bytes of messages one transaction has.
             failed: called with an error text when the store has failed and is closed.
             reopened: called with what was loaded when the store is open again.
             freed: called with queue numbers that are free again, because no rows are left under them.
-            progress: called with a text that describes the progress of a migration, in the thread that opens the file.
         """
-        self._settings = settings
+        self._backend = backend
         self._loop = loop
+        self._group_bytes = group_bytes
         self._failed = failed
         self._reopened = reopened
         self._freed = freed
-        self._writer = Writer(folder, settings, progress)
-        self._thread: WriterThread | None = None
         self._schedule = Schedule()
         self._is_closing = False
-        self._stop_opening = Event()
         self._timer: Handle | None = None
         self._timer_at = 0.0
         self._damage = ""
-        """A description of damage found in the file; empty if none is known."""
-        self.groups = Groups(loop, self.go_on, group_bytes=settings.group_bytes)
+        """A sentence about damage that was found; empty if none is known."""
+        self._attempted: Callable[[], None] = _ignore
+        self.groups = Groups(loop, self.go_on, group_bytes=group_bytes)
         self.failure = ""
         """Why the store is not open; empty while it is open."""
         self.is_full = False
@@ -77,23 +71,35 @@ class CommitLoop:
         self.changes = Histogram(CHANGE_BOUNDS)
         self.commit_seconds = Histogram(SECOND_BOUNDS)
 
-    def open(self) -> LoadedStore:
-        """Open the database in the calling thread. Raises `StoreFailed` if it cannot be used."""
-        loaded = self._writer.open()
-        self._thread = WriterThread(self._loop)
-        self._start()
-        return loaded
+    def start(self) -> None:
+        """Start to commit: the store is open."""
+        self.failure = self._damage = ""
+        self.is_full = self._backend.is_full
+        self._reclaim_in(self._schedule.opened(monotonic()))
+
+    def begin(self, why: str, attempted: Callable[[], None]) -> None:
+        """Have the backend open the store for the first time, as after a failure.
+
+        Args:
+            why: why the store is not open until then, as a text for users.
+            attempted: called after each attempt that has failed.
+        """
+        self.failure = why
+        self._attempted = attempted
+        self._schedule.failed(monotonic(), is_damaged=False)
+        self.groups.fail(why)
+        self._reopen_in(0.0)
 
     def go_on(self) -> None:
-        """Give the writer thread its next task, unless it has one or the store is not open."""
+        """Give the backend its next task, unless it has one or the store is not open."""
         match self._schedule.start_next(is_group_due=self.groups.is_due):
             case State.COMMITTING:  # first, because nearly all tasks are commits
                 self._commit(*self.groups.take())
             case State.CHECKPOINTING:
-                self._run(self._writer.checkpoint, self._checkpointed)
+                self._backend.checkpoint(self._then(self._checkpointed))
             case State.RECLAIMING:
                 is_idle, is_quiet = self._schedule.idleness(monotonic(), has_pending=self.groups.has_pending)
-                self._run(partial(self._writer.reclaim, is_idle=is_idle, is_quiet=is_quiet), self._reclaimed)
+                self._backend.reclaim(self._then(self._reclaimed), is_idle=is_idle, is_quiet=is_quiet)
 
     def fail(self, error: Exception) -> str:
         """Fail everything that is not known to be committed, start to reopen the store, and return the error text."""
@@ -111,7 +117,7 @@ class CommitLoop:
     async def finish(self) -> None:
         """Commit what is pending and refuse more changes. Waiters whose changes cannot be committed are failed."""
         self._is_closing = True
-        self._stop_opening.set()
+        self._backend.stop_opening()
         self.groups.end()
         group = self.groups.newest
         if group is not None and self._schedule.is_open:
@@ -123,24 +129,15 @@ class CommitLoop:
         self.groups.fail(self.failure)
 
     async def close(self) -> None:
-        """Close the database after its readers are closed, so that everything is in one file."""
-        if self._thread:
-            closed: Future[object] = self._loop.create_future()
-            self._thread.submit(self._writer.close, closed.set_result)
-            await closed
-            self._thread.stop()
-            self._thread = None
-
-    def abort(self) -> None:
-        """Close what `open` has opened, before it was used."""
-        if self._thread:
-            self._thread.stop()
-        self._writer.close()
+        """Close the database after its readers are closed."""
+        closed: Future[object] = self._loop.create_future()
+        self._backend.close(closed.set_result)
+        await closed
 
     # Tasks
 
-    def _run(self, task: Callable[[], T], done: Callable[[T], None]) -> None:
-        """Run a task in the writer thread, then `done` with its result, then start the next one.
+    def _then(self, done: Callable[[T], None]) -> Done[T]:
+        """Return the function to call when a task has ended: it calls `done` with its result and starts the next task.
 
         If the task or `done` raises, the store has failed: waiters would hang if an error in `done` were only logged.
         """
@@ -157,20 +154,13 @@ class CommitLoop:
                     self.fail(error)
             self.go_on()
 
-        if self._thread:
-            self._thread.submit(task, ended)
+        return ended
 
     def _checkpointed(self, _: None) -> None:
         self._schedule.checkpointed()
 
     def _commit(self, group: Group, batch: Batch) -> None:
-        def task() -> Written | None:
-            try:
-                return self._writer.write(batch)
-            except apsw.FullError:
-                return None
-
-        self._run(task, partial(self._committed, group, batch))
+        self._backend.write(batch, self._then(partial(self._committed, group, batch)))
 
     def _committed(self, group: Group, batch: Batch, written: Written | None) -> None:
         if written is None:
@@ -178,7 +168,7 @@ class CommitLoop:
             return
         seconds = self._schedule.committed(
             monotonic(),
-            is_log_large=written.log_bytes >= self._settings.log_bytes,
+            is_log_large=written.is_log_large,
             has_freed=bool(batch.removed or batch.dropped_numbers),
         )
         self.commits += 1
@@ -236,31 +226,22 @@ class CommitLoop:
         if seconds is not None:
             self._reclaim_in(seconds)
 
-    # Opening, and reopening after a failure
-
-    def _start(self) -> None:
-        self.failure = self._damage = ""
-        self.is_full = self._writer.is_full
-        self._reclaim_in(self._schedule.opened(monotonic()))
+    # Reopening after a failure
 
     def _reopen_in(self, seconds: float) -> None:
-        if self._thread and not self._is_closing:
-            self._thread.submit(partial(self._reopen_after, seconds, bool(self._damage)), self._reopen_ended)
-
-    def _reopen_after(self, seconds: float, is_damaged: bool) -> LoadedStore:  # noqa: FBT001  # bound with `partial`
-        if self._stop_opening.wait(seconds):
-            raise StoreFailed("the store is closing")
-        return self._writer.reopen(is_damaged=is_damaged, is_cancelled=self._stop_opening.is_set)
+        if not self._is_closing:
+            self._backend.reopen(self._reopen_ended, after=seconds, is_damaged=bool(self._damage))
 
     def _reopen_ended(self, result: LoadedStore | Exception) -> None:
         if self._is_closing:
             return
         if isinstance(result, Exception):
             self._still_failed(result)
+            self._attempted()
             self._reopen_in(self._schedule.reopening_failed(is_damaged=bool(self._damage)))
             return
-        self.groups = Groups(self._loop, self.go_on, group_bytes=self._settings.group_bytes)
-        self._start()
+        self.groups = Groups(self._loop, self.go_on, group_bytes=self._group_bytes)
+        self.start()
         self._reopened(result)
 
     def _still_failed(self, error: Exception) -> None:
@@ -272,8 +253,8 @@ class CommitLoop:
             self._failed(self.failure)
 
     def _find_damage(self, error: Exception) -> bool:
-        """Return whether an error reports damage in the file; if so, the failure text says how to repair it."""
-        self._damage = damage_of(error)
+        """Return whether an error reports damage; if so, the failure text says how to repair it."""
+        self._damage = self._backend.damage_of(error)
         if self._damage:
-            self.failure = f"the store is damaged ({self._damage}); stop the server, then {REMEDY}"
+            self.failure = self._damage
         return bool(self._damage)

@@ -1,12 +1,14 @@
-"""A killed Disk store has the state of one moment since its last commit, after any sequence of calls.
+"""A killed durable store has the state of one moment since its last commit, after any sequence of calls.
 
 Only recent leases may be missing, and then their messages are in line again.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -17,11 +19,17 @@ from queuelet.stores.disk import DiskSettings
 from queuelet.stores.disk.check import check_store
 from support.counts import on_a_disk
 from support.disk_harness import DiskHarness
-
-SMALL = DiskSettings(reserve_bytes=0, group_bytes=20_000, log_bytes=40_000, window_bytes=30_000)
-"""Bounds that a few messages exceed."""
+from support.postgres_harness import PostgresHarness
 
 few = st.integers(1, 12)
+
+
+def stored_in(messages: Messages) -> Iterator[tuple[int, bytes]]:
+    """Yield all messages page by page, as a server reads them. A store reads the pages of one call again and again."""
+    page = messages.after(0, 100, 1 << 18)
+    while page:
+        yield from page
+        page = messages.after(page[-1][0], 100, 1 << 18)
 
 
 class Kept(NamedTuple):
@@ -38,7 +46,7 @@ class Kept(NamedTuple):
     def of(messages: Messages) -> Kept:
         """Return the state of messages."""
         return Kept(
-            dict(messages.after(0, 1_000_000, 1 << 40)),
+            dict(stored_in(messages)),
             messages.first_many(1_000_000, 1 << 40)[0],
             dict(messages.ranks),
             {seq: (delivery.token, delivery.by_stream) for seq, delivery in messages.deliveries.items()},
@@ -53,12 +61,59 @@ class Kept(NamedTuple):
         )
 
 
-class DiskMachine(RuleBasedStateMachine):
-    """Compares a Disk store that is killed now and then with plain values."""
+class Harness(Protocol):
+    """A durable store with one queue, which can be killed."""
+
+    def open(self) -> Messages:
+        """Create the queue, and return its messages."""
+
+    def turn(self) -> None:
+        """Let the store work in the background for a moment."""
+
+    def commit(self) -> None:
+        """Wait for the commit of all changes."""
+
+    def restart(self) -> Messages:
+        """Close the store, open it again and return the stored messages."""
+
+    def reopen(self) -> Messages:
+        """Kill the store, open it again and return the stored messages."""
+
+    def check(self) -> None:
+        """Check that the stored rows are sound."""
+
+    def close(self) -> None:
+        """Close the store and remove what it has stored."""
+
+
+class SmallDisk(DiskHarness):
+    """A Disk store with small bounds."""
+
+    def __init__(self) -> None:
+        super().__init__(DiskSettings(reserve_bytes=0, group_bytes=20_000, log_bytes=40_000, window_bytes=30_000))
+
+    def check(self) -> None:
+        """Check the file."""
+        assert check_store(self.folder).problems == []
+
+
+class SmallPostgres(PostgresHarness):
+    """A PostgreSQL store with small bounds."""
+
+    limits: ClassVar[dict[str, Any]] = {"group_bytes": 20_000, "window_bytes": 30_000, "cache_bytes": 20_000}
+
+    def check(self) -> None:
+        """Do nothing, because rows were verified when they were read."""
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Compares a durable store that is killed now and then with plain values."""
+
+    make: Callable[[], Harness]
 
     def __init__(self) -> None:
         super().__init__()
-        self.harness = DiskHarness(SMALL)
+        self.harness = type(self).make()
         self.messages: Messages = self.harness.open()
         self.harness.commit()
         self.now = Kept({}, [], {}, {}, 0)
@@ -158,7 +213,7 @@ class DiskMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.harness.commit()
-        assert check_store(self.harness.folder).problems == []
+        self.harness.check()
         self.harness.close()
 
     def may_have_become(self, kept: Kept, before: Kept) -> bool:
@@ -181,5 +236,7 @@ class DiskMachine(RuleBasedStateMachine):
         self.since_commit.append(kept)
 
 
-def test_a_killed_store_is_as_it_was_at_one_moment_since_its_last_commit() -> None:
-    run_state_machine_as_test(DiskMachine, settings=on_a_disk())
+@pytest.mark.parametrize("make", [SmallDisk, SmallPostgres], ids=["disk", "postgres"])
+def test_a_killed_store_is_as_it_was_at_one_moment_since_its_last_commit(make: Callable[[], Harness]) -> None:
+    machine = type("Machine", (StoreMachine,), {"make": staticmethod(make)})
+    run_state_machine_as_test(machine, settings=on_a_disk())

@@ -1,4 +1,4 @@
-"""The rows of one transaction, which are made on the event loop's thread, and how the writer thread writes them.
+"""The statements with which the writer thread writes a batch in one transaction.
 
 Each SQLite step releases the GIL, and a busy event loop may hold it for up to 5 ms before the writer thread gets it
 back. So a statement inserts hundreds of rows, because it is one step.
@@ -8,51 +8,17 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import apsw
 
-from queuelet.stores.disk.checksums import of_message
 from queuelet.stores.disk.database import transaction
-from queuelet.stores.disk.rows import DeliveryRow, QueueRow, RankRow, ResponseRow, TallyRow, dropped_row
+from queuelet.stores.durable.batch import Batch
+from queuelet.stores.durable.checksums import of_message
+from queuelet.stores.durable.rows import dropped_row
 
 _ROWS = 1_000
 """The most rows of one statement: with twelve columns it stays below SQLite's limit of 32,766 parameters."""
-
-MessageRow = tuple[int, bytes | None, bytes]
-
-
-def _places() -> array[int]:
-    return array("q")
-
-
-@dataclass(kw_only=True, slots=True)
-class Batch:
-    """The changes of one transaction. Once it is made, only the writer thread uses it."""
-
-    dropped_queues: list[int] = field(default_factory=list)
-    """Ordinals of dropped queues."""
-    dropped_numbers: list[int] = field(default_factory=list)
-    """Queue numbers whose rows are to be deleted in the background."""
-    queues: list[QueueRow] = field(default_factory=list)
-    tallies: list[TallyRow] = field(default_factory=list)
-    removed: array[int] = field(default_factory=_places)
-    """Places of messages to delete."""
-    messages: list[MessageRow] = field(default_factory=list)
-    damaged: list[tuple[int, int, str]] = field(default_factory=list)
-    """Places of damaged messages to set aside, with the time in ns at which the damage was found, and the reason."""
-    deliveries: list[DeliveryRow] = field(default_factory=list)
-    deliveries_gone: array[int] = field(default_factory=_places)
-    ranks: list[RankRow] = field(default_factory=list)
-    ranks_gone: array[int] = field(default_factory=_places)
-    responses: list[ResponseRow] = field(default_factory=list)
-    responses_gone: list[tuple[int, bytes]] = field(default_factory=list)
-
-    @property
-    def changes(self) -> int:
-        """The number of messages that it adds or deletes."""
-        return len(self.messages) + len(self.removed)
 
 
 def write(connection: apsw.Connection, batch: Batch) -> None:

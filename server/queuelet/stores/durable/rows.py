@@ -14,8 +14,8 @@ from queuelet.bounds import UNBOUNDED
 from queuelet.core.message import DeliveryRecord, Rank, Tally
 from queuelet.definition import DeathReason, DeliverySettings, MessageState, Owner, QueueDefinition, StoreKind
 from queuelet.limits import END_OF_TIME
-from queuelet.stores.disk import checksums
-from queuelet.stores.disk.schema import MAX_NUMBER, SEQ_BITS
+from queuelet.stores.durable import checksums
+from queuelet.stores.durable.places import MAX_NUMBER, SEQ_BITS
 from queuelet.tags import Tag
 from queuelet.v1 import queue_pb2 as pb
 
@@ -69,8 +69,8 @@ class QueueRecord:
         )
 
     @classmethod
-    def of_row(cls, row: Sequence[Any]) -> QueueRecord:
-        """Return the record of a row of `queues` without its checksum.
+    def of_row(cls, row: Sequence[Any], store: StoreKind) -> QueueRecord:
+        """Return the record of a row of `queues` of a store, without its checksum.
 
         Raises:
             KeyError, TypeError, ValueError: the row has an invalid value; the error says which.
@@ -84,7 +84,7 @@ class QueueRecord:
             queue_id=queue_id,
             created=checked_int(created, 0, FAR, "created"),
             revision=checked_int(revision, 1, FAR - 1, "revision"),
-            definition=definition_of_json(definition),
+            definition=definition_of_json(definition, store),
             id_prefix=id_prefix,
         )
 
@@ -136,7 +136,7 @@ def _owner_of_json(name: str, uid: str, namespace_uid: str = "") -> Owner:
     return Owner(name=name, uid=uid, namespace_uid=namespace_uid)
 
 
-def definition_of_json(text: str) -> QueueDefinition:
+def definition_of_json(text: str, store: StoreKind) -> QueueDefinition:
     """Return the definition from the JSON of `definition_to_json`.
 
     Raises:
@@ -147,7 +147,7 @@ def definition_of_json(text: str) -> QueueDefinition:
     owner = fields.get("owner")
     ttl = fields.get("message_ttl_seconds")
     return QueueDefinition(
-        store=StoreKind.DISK,
+        store=store,
         name=_checked(fields["name"], str, "name"),
         limit=checked_int(fields["limit"], UNBOUNDED, FAR, "limit"),
         tags=tuple(
@@ -267,15 +267,25 @@ def meta_row(name: str, content: str | int) -> tuple[str, str | int, int]:
     return name, content, checksums.of_row(name.encode(), value)
 
 
-def tally_to_json(tally: Tally, at: int) -> str:
-    """Return the counts of a tally and the time, in ns, as JSON."""
-    return json.dumps({**{name: getattr(tally, name) for name in Tally.__slots__}, "at": at})
+def tally_to_json(tally: Tally, at: int, **more: int) -> str:
+    """Return the counts of a tally and the time, in ns, as JSON, with other values that a store saves with them."""
+    return json.dumps({**{name: getattr(tally, name) for name in Tally.__slots__}, "at": at, **more})
 
 
 def time_of_json(text: str) -> int:
     """Return the time in JSON of `tally_to_json`, in ns; 0 if it is missing or invalid."""
     at = json.loads(text).get("at", 0)
     return at if isinstance(at, int) and 0 <= at < END_OF_TIME else 0
+
+
+def hints_of_json(text: str) -> tuple[int, bool]:
+    """Return the first sequence number at which a message in line may be, and whether messages may have own IDs.
+
+    Raises:
+        TypeError, ValueError: the JSON is invalid.
+    """
+    fields = _checked(json.loads(text), dict, "the counts")
+    return checked_int(fields.get("first", 1), 1, MAX_SEQ, "first"), bool(fields.get("own_ids", True))
 
 
 def tally_of_json(text: str) -> Tally:

@@ -15,8 +15,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from queuelet.errors import StoreFailed
-from queuelet.stores.disk.batch import Batch
-from queuelet.stores.disk.rows import QueueRecord
+from queuelet.stores.durable.batch import Batch
+from queuelet.stores.durable.rows import QueueRecord
 
 LINGER = 0.5
 """How long leases wait for a transaction that a call waits for, in seconds, before they get one of their own.
