@@ -114,7 +114,8 @@ async def test_leases_of_messages_outlive_their_owner(owner: Owner, schema: str)
 
 async def test_a_connection_that_is_cut_loses_nothing(schema: str) -> None:
     with Relay(shared_postgres().port) as relay:
-        owner = await Owner(Address(f"postgresql://postgres@{relay.address}/postgres"), schema).open()
+        address = Address(f"postgresql://postgres@{relay.address}/postgres")
+        owner = await Owner(address, schema, lease=patient(60)).open()
         await owner.make_queue()
         acked: list[int] = []
         for _ in range(soaked(5, 500)):
@@ -156,7 +157,7 @@ async def test_a_changed_connection_string_is_used_at_the_next_connection(schema
 
 
 async def test_a_database_that_is_killed_loses_nothing_that_was_committed(own: PostgresServer, schema: str) -> None:
-    owner = await Owner(Address(own.url), schema).open()
+    owner = await Owner(Address(own.url), schema, lease=patient(60)).open()
     await owner.make_queue()
     acked: list[int] = []
     for _ in range(soaked(3, 200)):
