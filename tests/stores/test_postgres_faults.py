@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -19,6 +20,8 @@ from support.patience import patient
 from support.postgres_owner import QUEUE_ID, Owner
 from support.postgres_server import PostgresServer, Standby, new_schema, shared_postgres
 from support.relay import Relay
+
+CLOSED_WHILE_OPENING = soaked(30, 1_000)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,20 @@ async def test_another_server_waits_for_the_lease_and_then_has_every_committed_m
     await other.until_open()
     assert await other.stored() == added
     await other.store.close()
+
+
+async def test_a_store_that_is_closed_while_it_opens_leaves_no_lease_behind(owner: Owner, schema: str) -> None:
+    """Otherwise the next server would wait until it ends."""
+    await owner.store.close()
+    rng = Random(1)
+    for _ in range(CLOSED_WHILE_OPENING):
+        other = Owner(Address(shared_postgres().url), schema, lease=600)
+        opening = asyncio.ensure_future(other.store.open())
+        await asyncio.sleep(rng.uniform(0, 0.1))
+        await other.store.close()
+        opening.cancel()
+        left = shared_postgres().sql(f"SELECT max(expires) > clock_timestamp() FROM {schema}.owners")  # noqa: S608  # our own name
+        assert left == "f"
 
 
 async def test_an_owner_that_was_overtaken_commits_nothing(owner: Owner, schema: str) -> None:
@@ -114,7 +131,8 @@ async def test_leases_of_messages_outlive_their_owner(owner: Owner, schema: str)
 
 async def test_a_connection_that_is_cut_loses_nothing(schema: str) -> None:
     with Relay(shared_postgres().port) as relay:
-        owner = await Owner(Address(f"postgresql://postgres@{relay.address}/postgres"), schema).open()
+        address = Address(f"postgresql://postgres@{relay.address}/postgres")
+        owner = await Owner(address, schema, lease=patient(2)).open()
         await owner.make_queue()
         acked: list[int] = []
         for _ in range(soaked(5, 500)):
@@ -156,7 +174,7 @@ async def test_a_changed_connection_string_is_used_at_the_next_connection(schema
 
 
 async def test_a_database_that_is_killed_loses_nothing_that_was_committed(own: PostgresServer, schema: str) -> None:
-    owner = await Owner(Address(own.url), schema).open()
+    owner = await Owner(Address(own.url), schema, lease=patient(2)).open()
     await owner.make_queue()
     acked: list[int] = []
     for _ in range(soaked(3, 200)):

@@ -68,9 +68,16 @@ class Owner:
 
     async def stored(self) -> list[int]:
         """Return the numbers of all messages."""
+        found: list[int] = []
+        while few := await self._after(found[-1] if found else 0):
+            found += few
+        return found
+
+    async def _after(self, seq: int) -> list[int]:
+        """Return the next numbers of messages after one."""
         while True:
             try:
-                return [seq for seq, _ in self.messages.after(0, 1_000, 1 << 30)]
+                return [found for found, _ in self.messages.after(seq, 1_000, 1 << 30)]
             except NotLoaded as missing:
                 await asyncio.shield(asyncio.ensure_future(missing.loading))
 

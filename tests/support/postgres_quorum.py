@@ -277,8 +277,23 @@ class Quorum:
         return len(members) == NODES and len(streaming) == NODES - 1 and self.leader is not None
 
     def until_healthy(self) -> None:
-        """Wait until all nodes are well."""
-        self.until(lambda: self.is_healthy, "all nodes are well")
+        """Wait until all nodes are well.
+
+        The primary writes a record at each look, because an old primary that was rewound may wait for one: pg_rewind
+        has it replay the log up to where the new primary would insert, and at the beginning of a page this is after the
+        page's header, which is written only with the next record.
+        """
+
+        def is_well() -> bool:
+            if self.is_healthy:
+                return True
+            leader = self.leader
+            if leader:
+                with suppress(subprocess.SubprocessError):
+                    leader.sql("SELECT pg_logical_emit_message(false, 'tests', '')")
+            return False
+
+        self.until(is_well, "all nodes are well")
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
         """Wait for a condition of the nodes. Raises AssertionError with the ends of their logs."""

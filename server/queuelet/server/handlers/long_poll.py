@@ -76,7 +76,7 @@ class LongPoll:
         left = wait_budget(call)
         deadline = loop.time() + (seconds if left is None else min(seconds, left))
         came_too_late = False
-        taken = queue.taken
+        has_taken = False
         try:
             while not await loaded(partial(self._is_over, queue)) and loop.time() < deadline:
                 self._lifecycle.check()
@@ -86,17 +86,19 @@ class LongPoll:
                 taker = Taker(woken.set, call.peer_host, describe)
                 await self._until_woken(queue, taker, woken, deadline, key, first=came_too_late)
                 came_too_late = True
-                taken = queue.taken
             while True:
                 self._lifecycle.check()
                 queue.check_exists()
-                taken = queue.taken
+                before = queue.taken
                 try:
-                    return take()
+                    response = take()
                 except NotLoaded as missing:
                     await until_loaded(missing)
+                else:
+                    has_taken = queue.taken != before
+                    return response
         finally:
-            if queue.taken == taken:
+            if not has_taken:
                 # It took no message: it got a cached response, was refused or cancelled. Wake the next taker instead.
                 queue.waiters.pass_turn()
             for wake in self._repeated.get((queue.id, key), ()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 from queuelet.core.manager import Manager
@@ -106,14 +106,14 @@ class _Watcher:
             async with asyncio.timeout_at(self._next_counts):
                 await self._woken.wait()
         except TimeoutError:
+            await self._send_lost_stores()
             await self._send_stores()
             await self._send_queues(self._manager)
             self._next_counts = asyncio.get_running_loop().time() + COUNTS_EVERY
         self._woken.clear()
         await self._send_lost_stores()
-        gone, self._gone = self._gone, {}
         changed, self._changed = self._changed, {}
-        await self._send_queues(changed.values(), gone, is_time_for_counts=False)
+        await self._send_queues(changed.values(), is_time_for_counts=False)
 
     async def _send_lost_stores(self) -> None:
         """Send the stores if one of them has got other contents, and so another epoch, and have its queues sent again.
@@ -138,24 +138,35 @@ class _Watcher:
             self._stores = stores
             await self._send(pb.WatchQueuesResponse(stores=stores).SerializeToString())
 
-    async def _send_queues(
-        self, queues: Iterable[Queue], gone: Mapping[str, str] | None = None, *, is_time_for_counts: bool = True
-    ) -> None:
-        """Send the queues that have changed and those that are gone, in as many responses as necessary."""
+    async def _send_queues(self, queues: Iterable[Queue], *, is_time_for_counts: bool = True) -> None:
+        """Send the queues that have changed and those that are gone, in as many responses as necessary.
+
+        A queue that is deleted while this waits is reported before queues that were created after it.
+        """
         time_slice = TimeSlice(self._peer)
         await time_slice.begin()
         batch = _Batch(self._send, self._manager.bounds.message_bytes)
-        for queue_id, name in (gone or {}).items():
-            if await batch.remove(queue_id, name):
-                await time_slice.begin()
+        await self._send_gone(batch, time_slice)
         for queue in queues:
             await time_slice.give()
+            await self._send_gone(batch, time_slice)
             seen = self._seen.get(queue.id)
             if queue.deleted or (seen and not seen.is_outdated(queue)):
                 continue
             if await self._report(queue, batch, is_time_for_counts=is_time_for_counts):
                 await time_slice.begin()
         await batch.flush()
+
+    async def _send_gone(self, batch: _Batch, time_slice: TimeSlice) -> None:
+        """Add the queues that are gone, after a response with what was collected before, which may have them."""
+        if self._gone:
+            await batch.flush()
+            await self._send_lost_stores()
+        while self._gone:
+            gone, self._gone = self._gone, {}
+            for queue_id, name in gone.items():
+                if await batch.remove(queue_id, name):
+                    await time_slice.begin()
 
     async def _report(self, queue: Queue, batch: _Batch, *, is_time_for_counts: bool) -> bool:
         """Add what has changed of a queue to a batch; return whether a full response was sent before.

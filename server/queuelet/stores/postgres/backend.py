@@ -156,6 +156,8 @@ class PostgresBackend:
             self._abandon()
             kind = DatabaseDamaged if error.code in CORRUPTED else StoreFailed
             raise kind(str(error)) from error
+        except asyncio.CancelledError:
+            raise  # `_close` gives up the ownership, which this server may have by now
         except BaseException:
             self._abandon()
             raise
@@ -302,6 +304,7 @@ class PostgresBackend:
     async def _close(self) -> None:
         if self._opening:
             self._opening.cancel()
+            await asyncio.wait([self._opening])
         if self._heart:
             self._heart.cancel()
         if self._vacuuming:
@@ -310,7 +313,7 @@ class PostgresBackend:
         if writer is not None and not writer.is_closed:
             with suppress(DatabaseError):
                 async with self._writing:
-                    await writer.fetch(_RELEASE, SHARD, owner.epoch, owner.holder, seconds=_CLOSE_SECONDS)
+                    await writer.fetch(_RELEASE, SHARD, owner.holder, seconds=_CLOSE_SECONDS)
             await writer.close(_CLOSE_SECONDS)
         self._abandon()
 
@@ -361,7 +364,7 @@ _TABLE = """
 
 _REPLICATED = "UPDATE owners SET is_replicated = true WHERE shard = $1 AND epoch = $2 AND holder = $3"
 
-_RELEASE = "UPDATE owners SET expires = '-infinity' WHERE shard = $1 AND epoch = $2 AND holder = $3"
+_RELEASE = "UPDATE owners SET expires = '-infinity' WHERE shard = $1 AND holder = $2"
 
 _DELETE_SOME = """
     DELETE FROM messages WHERE place IN (
