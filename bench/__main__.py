@@ -116,7 +116,7 @@ class _Run:
         rounds = self.arguments.rounds or (2 if self.quick else 5)
         figures = Figures()
         try:
-            postgres.run(cases, figures, rounds=rounds, seconds=self._seconds(2, 0.5))
+            postgres.run(cases, self.arguments.against, figures, rounds=rounds, seconds=self._seconds(2, 0.5))
         finally:
             self._show("The PostgreSQL store and the Disk store", figures, table_by_figure, postgres.notes())
 

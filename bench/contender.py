@@ -38,11 +38,24 @@ MARK = b"\x00bench\xff\xfe"
 _LOOK_SECONDS, _LOOKS = 0.05, 200
 """Checks whether a server has removed acknowledged messages: the seconds between two, and their number."""
 
-BATCH: int = inspect.signature(OurProducer.__init__).parameters["batch_messages"].default
-IN_FLIGHT: int = inspect.signature(OurProducer.__init__).parameters["buffer_messages"].default
-UNACKNOWLEDGED: int = inspect.signature(OurConsumer.__init__).parameters["concurrency"].default + MAX_PREFETCH
-"""The defaults of our client, which bound every producer and consumer, so that none is faster only by its settings: the
-largest batch of puts, the most puts in flight, and the most messages delivered but not acknowledged."""
+
+class Bounds(NamedTuple):
+    """What bounds every producer and consumer, so that none is faster only by its settings."""
+
+    batch: int
+    """The largest batch of puts."""
+    in_flight: int
+    """The most puts in flight."""
+    unacknowledged: int
+    """The most messages that are delivered but not acknowledged."""
+
+
+DEFAULTS = Bounds(
+    batch=inspect.signature(OurProducer.__init__).parameters["batch_messages"].default,
+    in_flight=inspect.signature(OurProducer.__init__).parameters["buffer_messages"].default,
+    unacknowledged=inspect.signature(OurConsumer.__init__).parameters["concurrency"].default + MAX_PREFETCH,
+)
+"""The defaults of our client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +140,11 @@ class Contender(ABC):
     shares_connection = True
     """Whether the callers of a process share a connection."""
 
-    def __init__(self, name: str, store: str, address: str = "") -> None:
+    def __init__(self, name: str, store: str, address: str = "", bounds: Bounds = DEFAULTS) -> None:
         self.name = name
         self.store = store
         self.address = address
+        self.bounds = bounds
         self._opened = AsyncExitStack()
 
     @property

@@ -7,7 +7,7 @@ from contextlib import closing
 from statistics import median
 from typing import Any
 
-from bench.contender import BATCH, DISK, IN_FLIGHT, STORES, UNACKNOWLEDGED
+from bench.contender import DEFAULTS, DISK, STORES
 from bench.pair import Pair, Trip, pair
 from bench.race import Race
 from bench.report import OURS, Figures, say
@@ -21,22 +21,14 @@ _BEST = {"memory": 1.2, "disk": 1.0}
 _SYNCED = {"nats": 3.0, "beanstalkd": 3.0, "rabbitmq": 3.0}
 """Targets for messages on disk."""
 
-_FIRST = 200
-"""Messages of the first trip, which gives a first estimate of a system's speed."""
-
-_MAX_TRIP = 500_000
-"""Messages of a trip at most, because all of them may be in the queue at once."""
-
-_WARM_SHARE = 0.3
-"""The shortest last trip of a warm-up, as a share of a round's time."""
-
 _FEWEST = 100
 """Messages at a fixed rate at least, because fewer have no p99."""
 
 _LONGER = 4
 """Except for that, a round takes at most this many times its intended time."""
 
-NOTES = f"""At most {BATCH:,} messages put together, {IN_FLIGHT:,} not confirmed, {UNACKNOWLEDGED:,} not acknowledged.
+NOTES = f"""At most {DEFAULTS.batch:,} messages put together, {DEFAULTS.in_flight:,} not confirmed, \
+{DEFAULTS.unacknowledged:,} not acknowledged.
 p50, p99: put to handler, at a tenth of the contender's own rate; level: all at a tenth of the slowest's.
 CPU: per message at full speed."""
 
@@ -60,9 +52,8 @@ class Cycle:
         say(f"cycle {case}")
         with closing(Race(CASES[case], pair)) as race:
             race.start([OURS, *self._rivals])
-            speeds: dict[str, float] = {}
-            race.each("warm-up", lambda name, both: speeds.update({name: self._warm_up(both)}))
-            race.rounds("full speed", self._rounds, lambda name, both: self._go(case, name, both, speeds[name]))
+            race.each("warm-up", lambda _, both: both.warm_up(self._seconds))
+            race.rounds("full speed", self._rounds, lambda name, both: self._go(case, name, both))
             rates = {name: median(self.figures.values(case, "rate", name)) / 10 for name in race.entrants}
             race.rounds("at a tenth of it", self._rounds, lambda name, both: self._walk(case, name, both, rates[name]))
             slowest = min((rates[name] for name in race.entrants), default=0.0)
@@ -78,18 +69,9 @@ class Cycle:
                 self.facts.append({"case": case, "name": name, "versions": both.versions, **counts})
             self._compare(case, list(race.entrants))
 
-    def _warm_up(self, both: Pair) -> float:
-        """Run longer and longer trips until the speed is known; return it."""
-        count = _FIRST
-        trip = both.trip(count)
-        while trip.seconds < self._seconds * _WARM_SHARE and count < _MAX_TRIP:
-            count = min(_MAX_TRIP, 2 * count)
-            trip = both.trip(count)
-        return trip.rate
-
-    def _go(self, case: str, name: str, both: Pair, speed: float) -> None:
+    def _go(self, case: str, name: str, both: Pair) -> None:
         """Run a round at full speed."""
-        trip = both.trip(max(_FIRST, min(_MAX_TRIP, int(speed * self._seconds))))
+        trip = both.full_speed(self._seconds)
         self.figures.rate(case, "rate", trip.rate, name)
         for who, seconds in zip(("producer", "consumer", "server"), trip[-3:], strict=True):
             self.figures.note(case, f"CPU {who}", seconds / trip.put * 1e6, "us", name)

@@ -8,12 +8,21 @@ from contextlib import contextmanager
 from time import monotonic_ns
 from typing import NamedTuple
 
-from bench.contender import BATCH, Consume, Contender, Producer, RunningServer
+from bench.contender import Bounds, Consume, Contender, Producer, RunningServer
 from bench.contenders import contender
 from bench.errors import Failed
 from bench.processes import cpu_seconds
 from bench.record import Record, message
 from bench.worker import Worker, worker
+
+_FIRST = 200
+"""Messages of the first trip, which gives a first estimate of a system's speed."""
+
+_MAX_TRIP = 500_000
+"""Messages of a trip at most, because all of them may be in the queue at once."""
+
+_WARM_SHARE = 0.3
+"""The shortest last trip of a warm-up, as a share of a round's time."""
 
 _ON_TIME = 2_000_000
 """Nanoseconds that a paced put may be late before it counts as delayed, because timers are no more precise."""
@@ -50,6 +59,7 @@ class Pair:
         """Total number of distinct messages that were handled."""
         self.left: int | None = None
         """Messages still in the queue at the end: not acknowledged, as far as the server knows."""
+        self._speed = 0.0
         self._producer = producer
         self._consumer = consumer
         self._pids = (producer.pid, consumer.pid, server.pid)
@@ -74,6 +84,21 @@ class Pair:
             raise Failed(f"{count:,} messages were put but {handled:,} of them handled")
         return Trip(count, (end - start) / 1e9, p50, p99, *used)
 
+    def warm_up(self, seconds: float) -> None:
+        """Run longer and longer trips until the speed is known, for rounds of this many seconds."""
+        count = _FIRST
+        trip = self.trip(count)
+        while trip.seconds < seconds * _WARM_SHARE and count < _MAX_TRIP:
+            count = min(_MAX_TRIP, 2 * count)
+            trip = self.trip(count)
+        self._speed = trip.rate
+
+    def full_speed(self, seconds: float) -> Trip:
+        """Run a round that takes about this many seconds, or more, by the highest speed so far."""
+        trip = self.trip(max(_FIRST, min(_MAX_TRIP, int(self._speed * seconds))))
+        self._speed = max(self._speed, trip.rate)
+        return trip
+
     def finish(self) -> None:
         """Disconnect both; raise `Failed` if messages are still in the queue."""
         for process in (self._producer, self._consumer):
@@ -89,7 +114,7 @@ class Pair:
 @contextmanager
 def pair(target: Contender, server: RunningServer) -> Iterator[Pair]:
     """Run both processes, connected to a new queue."""
-    arguments = (target.name, target.store, server.address)
+    arguments = (target.name, target.store, server.address, target.bounds)
     with (
         worker(_ProducerCommands, *arguments, with_uvloop=True) as producer,
         worker(_ConsumerCommands, *arguments, with_uvloop=True) as consumer,
@@ -100,8 +125,8 @@ def pair(target: Contender, server: RunningServer) -> Iterator[Pair]:
 class _ProducerCommands:
     """The commands of the producer process."""
 
-    def __init__(self, name: str, store: str, address: str) -> None:
-        self._target = contender(name, store, address)
+    def __init__(self, name: str, store: str, address: str, bounds: Bounds) -> None:
+        self._target = contender(name, store, address, bounds)
         self._producer: Producer | None = None
         self.make_queue = self._target.make_queue
         self.count_left = self._target.count_left
@@ -115,9 +140,9 @@ class _ProducerCommands:
         assert self._producer
         start = monotonic_ns()
         if rate is None:
-            await _put_at_once(self._producer, count)
+            await _put_at_once(self._producer, count, self._target.bounds.batch)
         else:
-            await _put_at_rate(self._producer, count, rate, start)
+            await _put_at_rate(self._producer, count, rate, start, self._target.bounds.batch)
         await self._producer.flush()
         return start
 
@@ -125,8 +150,8 @@ class _ProducerCommands:
 class _ConsumerCommands:
     """The commands of the consumer process."""
 
-    def __init__(self, name: str, store: str, address: str) -> None:
-        self._target = contender(name, store, address)
+    def __init__(self, name: str, store: str, address: str, bounds: Bounds) -> None:
+        self._target = contender(name, store, address, bounds)
         self._record = Record()
         self._consume: Consume | None = None
         self.close = self._target.close
@@ -143,13 +168,13 @@ class _ConsumerCommands:
         return monotonic_ns(), self._record.handled, self._record.age(0.5), self._record.age(0.99)
 
 
-async def _put_at_once(producer: Producer, count: int) -> None:
-    for first in range(0, count, BATCH):
-        await producer.put([message(number, monotonic_ns()) for number in range(first, min(first + BATCH, count))])
+async def _put_at_once(producer: Producer, count: int, batch: int) -> None:
+    for first in range(0, count, batch):
+        await producer.put([message(number, monotonic_ns()) for number in range(first, min(first + batch, count))])
         await asyncio.sleep(0)  # not every client yields to its connection
 
 
-async def _put_at_rate(producer: Producer, count: int, rate: float, start: int) -> None:
+async def _put_at_rate(producer: Producer, count: int, rate: float, start: int, batch: int) -> None:
     """Put each message when it is due, whether or not earlier puts are confirmed.
 
     The age of a message that became due while the producer was blocked counts from its due time, so that a pause is not
@@ -159,7 +184,7 @@ async def _put_at_rate(producer: Producer, count: int, rate: float, start: int) 
     done = 0
     while done < count:
         now = monotonic_ns()
-        due = min(count, done + BATCH, int((now - start) / apart) + 1)
+        due = min(count, done + batch, int((now - start) / apart) + 1)
         if due <= done:
             await asyncio.sleep((start + done * apart - now) / 1e9)
             continue

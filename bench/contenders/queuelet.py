@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from bench.contender import MARK, Caller, Consume, Contender, Load, Producer, RunningServer
+from bench.contender import DEFAULTS, MARK, Caller, Consume, Contender, Load, Producer, RunningServer
 from bench.databases import database
 from bench.errors import Failed
 from bench.processes import HOST, Child
@@ -92,7 +92,9 @@ class Queuelet(Contender):
 
     async def producer(self, connection: client.Client, queue: str) -> Producer:
         """Open a producer."""
-        return _Producer(await self._opened.enter_async_context(client.Producer(connection, queue)))
+        batch, buffer, _ = self.bounds
+        producer = client.Producer(connection, queue, batch_messages=batch, buffer_messages=buffer)
+        return _Producer(await self._opened.enter_async_context(producer))
 
     async def consumer(self, connection: client.Client, queue: str, record: Record) -> Consume:
         """Open a consumer."""
@@ -100,7 +102,8 @@ class Queuelet(Contender):
         async def handle(received: client.Received[bytes]) -> None:
             record.handle(received.payload)
 
-        consumer = client.Consumer(connection, queue, handle)
+        prefetch = None if self.bounds == DEFAULTS else self.bounds.unacknowledged - 1
+        consumer = client.Consumer(connection, queue, handle, prefetch=prefetch)
         await self._opened.enter_async_context(consumer)
 
         async def consume() -> None:
@@ -126,7 +129,7 @@ class Postgres(Queuelet):
     def started(self, folder: Path, *flags: str) -> Iterator[RunningServer]:
         """Run the database and the server."""
         with database(self.standbys) as running, self._served(folder, "--postgres", running.url, *flags) as server:
-            yield server._replace(facts={**server.facts, "database_pids": running.pids})
+            yield server._replace(facts={**server.facts, "node_pids": running.pids})
 
     async def create(self, connection: client.Client, name: str) -> str:
         """Create a queue without a limit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 from pika import BasicProperties, ConnectionParameters  # type: ignore[import-untyped]
@@ -14,8 +14,6 @@ from pika.frame import Method  # type: ignore[import-untyped]
 from pika.spec import Basic  # type: ignore[import-untyped]
 
 from bench.contender import (
-    IN_FLIGHT,
-    UNACKNOWLEDGED,
     Caller,
     Consume,
     Contender,
@@ -26,7 +24,7 @@ from bench.contender import (
 from bench.errors import Failed
 from bench.processes import HOST, Child, program
 from bench.record import Record
-from tools.control_plane.ports import free_ports
+from tools.control_plane.ports import reserved_ports
 
 _WRAPPED = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """The server itself, because the program on the path may be a wrapper that requires the user `rabbitmq`."""
@@ -44,35 +42,52 @@ class RabbitMQ(Contender):
 
     packages = ("pika",)
     program, install = "rabbitmq-server", "apt-get install rabbitmq-server"
+    nodes = 1
 
     @contextmanager
     def started(self, folder: Path) -> Iterator[RunningServer]:
-        """Run the server, and the port mapper that Erlang needs."""
-        port, mapper_port, other_port = free_ports(3)
+        """Run the nodes, and the port mapper that Erlang needs."""
+        names = [f"bench{number}@localhost" for number in range(self.nodes)]
+        quoted = ", ".join(f"'{name}'" for name in names)
+        (folder / "cluster.config").write_text(f"[{{rabbit, [{{cluster_nodes, {{[{quoted}], disc}}}}]}}].\n")
+        cookie = folder / ".erlang.cookie"  # one for all nodes
+        cookie.write_text("BENCH")
+        cookie.chmod(0o400)
+        with ExitStack() as running:
+            mapper_port, *ports = running.enter_context(reserved_ports(1 + 2 * self.nodes))
+            mapper = Child("epmd", [program("epmd", self.install), "-port", str(mapper_port)], folder)
+            running.enter_context(closing(mapper)).start()
+            nodes = [
+                running.enter_context(closing(self._node(folder, name, mapper_port, *ports[2 * place : 2 * place + 2])))
+                for place, name in enumerate(names)
+            ]
+            for node in nodes:
+                node.start()
+            for node, port in zip(nodes, ports[::2], strict=True):
+                node.listens(port)
+                for _ in names[1:]:
+                    node.logged("rabbit on node")  # another one of the cluster, which it has found
+            pids = [int((folder / f"{name}.pid").read_text()) for name in names]
+            yield RunningServer(f"{HOST}:{ports[0]}", pids[0], {"node_pids": pids})
+
+    def _node(self, folder: Path, name: str, mapper_port: int, port: int, other_port: int) -> Child:
         environment = {
             "HOME": str(folder),
             "ERL_EPMD_PORT": str(mapper_port),
-            "RABBITMQ_NODENAME": "bench@localhost",
+            "RABBITMQ_NODENAME": name,
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
             "RABBITMQ_NODE_PORT": str(port),
             "RABBITMQ_DIST_PORT": str(other_port),
-            "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "cluster"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_LOGS": "-",
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_PID_FILE": str(folder / f"{name}.pid"),
             # Without these flags its schedulers spin while they wait, and take CPU from everything else.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
         }
-        binary = str(_WRAPPED) if _WRAPPED.exists() else self.binary
-        with (
-            closing(Child("epmd", [program("epmd", self.install), "-port", str(mapper_port)], folder)) as mapper,
-            closing(Child(self.name, [binary], folder, environment)) as server,
-        ):
-            mapper.start()
-            server.start()
-            server.listens(port)
-            yield RunningServer(f"{HOST}:{port}", int((folder / "pid").read_text()))
+        return Child(name, [str(_WRAPPED) if _WRAPPED.exists() else self.binary], folder, environment)
 
     @property
     def server_version(self) -> str:
@@ -99,7 +114,8 @@ class RabbitMQ(Contender):
 
     async def create(self, connection: AsyncioConnection, name: str) -> str:
         """Declare a queue."""
-        kind = {"durable": True, "arguments": {"x-queue-type": "quorum"}} if self.is_disk else {}
+        quorum = {"x-queue-type": "quorum", "x-quorum-initial-group-size": self.nodes}
+        kind = {"durable": True, "arguments": quorum} if self.is_disk else {}
         await _called((await _channel(connection)).queue_declare, name, **kind)
         return name
 
@@ -117,12 +133,12 @@ class RabbitMQ(Contender):
 
     async def producer(self, connection: AsyncioConnection, queue: str) -> Producer:
         """Enable confirms."""
-        return await self._producer(await _channel(connection), queue, IN_FLIGHT)
+        return await self._producer(await _channel(connection), queue, self.bounds.in_flight)
 
     async def consumer(self, connection: AsyncioConnection, queue: str, record: Record) -> Consume:
         """Consume with a prefetch."""
         channel = await _channel(connection)
-        await _called(channel.basic_qos, prefetch_count=UNACKNOWLEDGED)
+        await _called(channel.basic_qos, prefetch_count=self.bounds.unacknowledged)
         consumer = _Consumer(channel, queue, record)
         channel.basic_consume(queue, consumer.on_message)
         return consumer.consume
@@ -137,6 +153,12 @@ class RabbitMQ(Contender):
         producer = _Producer(channel, queue, in_flight, BasicProperties(delivery_mode=2 if self.is_disk else 1))
         await _called(channel.confirm_delivery, producer.on_confirm)
         return producer
+
+
+class RabbitMQThree(RabbitMQ):
+    """A quorum queue on three nodes. The clients are connected to the node that declares it, which leads it."""
+
+    nodes = 3
 
 
 # pika reports everything by callbacks. These functions make its calls awaitable.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis as Connection
 
-from bench.contender import UNACKNOWLEDGED, Caller, Consume, Contender, Load, Producer
+from bench.contender import Caller, Consume, Contender, Load, Producer
 from bench.processes import HOST
 from bench.record import Record
 
@@ -58,7 +58,7 @@ class Redis(Contender):
                     pipeline.xack(queue, _GROUP, *done)
                     pipeline.xdel(queue, *done)
                 if record.remaining:
-                    pipeline.xreadgroup(_GROUP, "1", {queue: ">"}, count=UNACKNOWLEDGED, block=_BLOCK_MS)
+                    pipeline.xreadgroup(_GROUP, "1", {queue: ">"}, count=self.bounds.unacknowledged, block=_BLOCK_MS)
                 responses = await pipeline.execute()
                 if not record.remaining:
                     return

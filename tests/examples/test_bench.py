@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from bench.contenders import PEERS, contender
+from bench.errors import NotHere
 from support.documents import ROOT
 from support.patience import patient
 from tools.browser import why_not
 
 
-def bench(*arguments: str) -> str:
+def bench(*arguments: str, seconds: float = 110) -> str:
     """Run benchmarks; return their output."""
     command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, timeout=patient(110)).stdout
+    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, timeout=patient(seconds))
+    return done.stdout
 
 
 @pytest.mark.timeout(120)
@@ -63,6 +66,18 @@ def test_add_is_measured_over_rest_and_over_grpc_on_one_server() -> None:
 
 def test_the_cases_are_listed() -> None:
     assert "unary-128B-64" in bench("--list")
+
+
+@pytest.mark.parametrize(("peer", "system"), PEERS.items())
+@pytest.mark.timeout(200)
+def test_the_quorum_of_three_is_compared_with_other_systems_of_three_nodes(peer: str, system: str) -> None:
+    try:
+        assert contender(peer).binary
+    except NotHere as missing:
+        pytest.skip(str(missing))
+    cases = ("--only", "postgres-cycle-batch100", "--against", system)
+    printed = bench("postgres", *cases, "--rounds", "1", "--seconds", "0.02", seconds=190)
+    assert f"put, handle, ack, relative to {system} of three" in printed
 
 
 @pytest.mark.timeout(180)
