@@ -10,15 +10,18 @@ from random import Random
 
 import pytest
 
+from queuelet.core.budget import MemoryBudget
 from queuelet.core.message import DeliveryRecord
-from queuelet.definition import Durability, MessageState
+from queuelet.definition import Durability, MessageState, StoreKind
 from queuelet.errors import StoreFailed, StoreFull
+from queuelet.stores.memory import MemoryStore
 from queuelet.stores.postgres import backend
 from queuelet.stores.postgres.address import Address, AddressFile
 from support.counts import soaked
 from support.patience import patient
 from support.postgres_owner import QUEUE_ID, Owner
 from support.postgres_server import PostgresServer, Standby, new_schema, shared_postgres
+from support.queues import make_manager
 from support.relay import Relay
 
 CLOSED_WHILE_OPENING = soaked(30, 1_000)
@@ -368,3 +371,29 @@ async def test_the_space_of_removed_messages_is_used_again(owner: Owner, monkeyp
         sizes.append(owner.store.stats().table_bytes)
     assert owner.store.stats().dead_rows < 10_000
     assert max(sizes[4:]) <= 1.5 * max(sizes[:4])
+
+
+@pytest.mark.parametrize("was_loaded", [False, True], ids=["at first", "again"])
+async def test_no_queue_is_said_to_be_missing_when_the_store_fails_while_its_queues_are_loaded(
+    owner: Owner,
+    was_loaded: bool,  # noqa: FBT001  # of pytest
+) -> None:
+    """A client would take it for deleted."""
+    (seq,) = await owner.add()
+    owner.messages.checkout_many(1, 0)
+    owner.messages.deliveries[seq] = DeliveryRecord(MessageState.LEASED, 1, 7, 50, 40, "worker")
+    owner.messages.mark_changed([seq])
+    await owner.commit()
+    store = owner.store
+    manager = make_manager(store=lambda _: store if was_loaded else MemoryStore(MemoryBudget(1 << 30)))
+    manager.stores = {StoreKind.POSTGRES: store}
+    owner.freeze()
+    with pytest.raises(StoreFailed):  # when the lease of the message ends
+        manager.load(StoreKind.POSTGRES, now=100)
+    for reference in ("a", QUEUE_ID):
+        with pytest.raises(StoreFailed):
+            manager.get(reference).advance(101)
+    owner.failures.clear()
+    await owner.until_open()
+    manager.load(StoreKind.POSTGRES, now=102)
+    assert manager.get("a").id == QUEUE_ID

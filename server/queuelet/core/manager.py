@@ -79,6 +79,7 @@ class Manager:
         self._numbers: list[int] = []
         self._next_number = 1
         self._removed_owners = RemovedOwners()
+        self._partly_loaded: set[StoreKind] = set()
         self._listeners: list[Callable[[Queue], None]] = []
         for kind in stores:
             self.load(kind, now=now)
@@ -101,7 +102,7 @@ class Manager:
 
         Raises:
             QueueNotFound: there is no such queue.
-            StoreFailed: a store could not be read when the server started, and may have the queue.
+            StoreFailed: a store could not be read, and may have the queue.
             InvalidArgument: the reference is empty.
         """
         queue = self._by_id.get(reference) or self.find(reference)
@@ -116,8 +117,8 @@ class Manager:
 
     def _check_complete(self) -> None:
         """Raise `StoreFailed` if the queues of a store could not be read, because an unknown queue may exist then."""
-        for store in self.stores.values():
-            if not store.epoch:
+        for kind, store in self.stores.items():
+            if not store.epoch or kind in self._partly_loaded:
                 raise StoreFailed(f"there is no such queue in memory, and the others cannot be read: {store.problem}")
 
     def after(self, number: int, count: int) -> list[Queue]:
@@ -161,8 +162,12 @@ class Manager:
         """Load the queues of a store: at the start, and again after the store was reopened.
 
         A queue that was loaded before keeps its number.
+
+        Raises:
+            StoreFailed: the store has failed meanwhile. Calls on its queues fail until they are loaded again.
         """
         store = self.stores[kind]
+        self._partly_loaded.add(kind)
         before = {queue.id: queue for queue in self if queue.store is store}
         stored = {each.queue_id: each for each in store.queues()}
         for queue in before.values():
@@ -181,6 +186,7 @@ class Manager:
                 self._next_number += 1
                 self._numbers.append(number)
             self._notify(queue)
+        self._partly_loaded.discard(kind)
 
     def suspend(self, kind: StoreKind, error: QueueletError) -> None:
         """Close the queues of a failed store: calls on them fail with this error until the store is loaded again."""

@@ -277,10 +277,9 @@ class DurableStore(ABC):
     def _serve_again(self, loaded: LoadedStore) -> None:
         try:
             self._start_serving(loaded)
-        except StoreFailed as error:
-            self._commit_loop.fail(error)
-        else:
             self._on_reopened()
+        except StoreFailed as error:  # maybe while the queues were loaded
+            self._commit_loop.fail(error)
 
     def _renumber(self, record: QueueRecord) -> None:
         group = self._commit_loop.groups.group()
