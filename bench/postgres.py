@@ -82,8 +82,9 @@ class _Entrant:
         self._load = load
         self._runner.run(self._open())
         self._messages = max(_FIRST, load.batch * load.callers)
-        self._messages = max(self._messages, int(self.add().rate * seconds / 4) // load.batch * load.batch)
+        rate = self.add().rate
         self.pop()
+        self._messages = max(self._messages, int(rate * seconds / 4) // load.batch * load.batch)
 
     def add(self) -> Cost:
         """Add messages."""
