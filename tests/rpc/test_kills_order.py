@@ -46,7 +46,7 @@ def test_messages_come_in_order_when_the_server_and_its_exclusive_consumer_are_k
 
 
 def killed_again_and_again(lane: int, folder: Path, kind: str) -> Ledger:
-    """Kill a server with a durable store of a kind, and its holder, again and again; check the records."""
+    """Kill a server with a durable store, and its holder, again and again; check the records."""
     with durable_server(kind, folder / str(lane)) as durable:
         return killed_together(lane, folder, durable)
 

@@ -163,7 +163,7 @@ async def test_a_connection_that_is_silent_fails_the_store_within_a_lease(schema
 
 async def test_a_changed_connection_string_is_used_at_the_next_connection(schema: str, tmp_path: Path) -> None:
     file = tmp_path / "uri"
-    file.write_text("postgresql://nobody:old-secret@127.0.0.1:1/postgres\n")
+    file.write_text("postgresql://me:old-secret@127.0.0.1:1/postgres\n")
     owner = Owner(AddressFile(file), schema)
     await owner.store.open()
     assert "127.0.0.1" in owner.store.problem
@@ -387,6 +387,14 @@ async def test_no_queue_is_said_to_be_missing_when_the_store_fails_while_its_que
     store = owner.store
     manager = make_manager(store=lambda _: store if was_loaded else MemoryStore(MemoryBudget(1 << 30)))
     manager.stores = {StoreKind.POSTGRES: store}
+    used = manager.budget.used
+
+    def suspend(why: str) -> None:
+        owner.failures.append(why)
+        owner.opened.clear()
+        manager.suspend(StoreKind.POSTGRES, StoreFailed(why))
+
+    store._on_failed = suspend  # noqa: SLF001  # as a server does
     owner.freeze()
     with pytest.raises(StoreFailed):  # when the lease of the message ends
         manager.load(StoreKind.POSTGRES, now=100)
@@ -397,3 +405,5 @@ async def test_no_queue_is_said_to_be_missing_when_the_store_fails_while_its_que
     await owner.until_open()
     manager.load(StoreKind.POSTGRES, now=102)
     assert manager.get("a").id == QUEUE_ID
+    manager.delete(manager.get("a"))
+    assert manager.budget.used == (0 if was_loaded else used)

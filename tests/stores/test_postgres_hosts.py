@@ -92,7 +92,7 @@ async def test_the_primary_is_found_before_a_standby() -> None:
 
 
 async def test_the_newer_of_two_primaries_is_used() -> None:
-    """The old one was not told of the failover."""
+    """The old one does not know of the failover."""
     old = PostgresServer()
     new = Standby(old)
     try:

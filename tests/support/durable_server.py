@@ -46,7 +46,7 @@ def durable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DurableS
 
 @contextmanager
 def durable_server(kind: str, folder: Path) -> Iterator[DurableServer]:
-    """Yield an empty store of a kind. One on disk is in the subfolder `data`."""
+    """Yield an empty store. One on disk is in the subfolder `data`."""
     if kind == "disk":
         data = folder / "data"
         yield DurableServer(pb.Queue.DISK, ("--data-dir", str(data)), lambda: _leases_in(data))

@@ -13,7 +13,7 @@ from queuelet.stores.memory import MemoryMessages, MemoryStore
 
 
 class Reads:
-    """The reads of a forgetful store: what is loaded until the end of a call, and who is told when it is."""
+    """The reads of a forgetful store: what is loaded until the end of a call, and what is called when it is."""
 
     def __init__(self) -> None:
         self.loaded: set[Hashable] = set()
@@ -30,7 +30,7 @@ class Reads:
         self._callbacks.append((read, done))
 
     def finish(self) -> bool:
-        """End all reads that somebody waits for; return whether there were any."""
+        """End all reads that calls wait for; return whether there were any."""
         callbacks, self._callbacks = self._callbacks, []
         for read, done in callbacks:
             read.end()

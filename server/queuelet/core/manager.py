@@ -152,9 +152,7 @@ class Manager:
         queue_id = queue_id or new_uuid()
         messages = store.new(queue_id, now, definition)
         stored = StoredQueue(queue_id=queue_id, created=now, revision=1, definition=definition, messages=messages)
-        queue = self._index(store, stored, self._next_number, now)
-        self._next_number += 1
-        self._numbers.append(queue.number)
+        queue = self._index(store, stored, now)
         self._notify(queue)
         return queue
 
@@ -168,24 +166,17 @@ class Manager:
         """
         store = self.stores[kind]
         self._partly_loaded.add(kind)
-        before = {queue.id: queue for queue in self if queue.store is store}
         stored = {each.queue_id: each for each in store.queues()}
-        for queue in before.values():
+        for queue in self:
+            if queue.store is not store:
+                continue
             queue.close(StoreFailed())
-            self.budget.used -= _cost(queue.definition)
-            self._by_name.pop(queue.definition.name, None)
             if queue.id not in stored:
                 queue.deleted = True
                 self._drop_from_index(queue)
                 self._notify(queue)
         for each in stored.values():
-            known = before.get(each.queue_id)
-            number = known.number if known else self._next_number
-            queue = self._index(store, each, number, now)
-            if known is None:
-                self._next_number += 1
-                self._numbers.append(number)
-            self._notify(queue)
+            self._notify(self._index(store, each, now))
         self._partly_loaded.discard(kind)
 
     def suspend(self, kind: StoreKind, error: QueueletError) -> None:
@@ -194,8 +185,13 @@ class Manager:
             if queue.store is self.stores[kind]:
                 queue.close(error)
 
-    def _index(self, store: Store, stored: StoredQueue, number: int, now: int) -> Queue:
-        """Make a queue from its stored form, and add it to the index."""
+    def _index(self, store: Store, stored: StoredQueue, now: int) -> Queue:
+        """Make a queue from its stored form, and add it to the index, in place of an earlier one with its ID.
+
+        It has the number of the earlier one, or the next number.
+        """
+        earlier = self._by_id.get(stored.queue_id)
+        number = earlier.number if earlier else self._next_number
         queue = Queue(
             queue_id=stored.queue_id,
             number=number,
@@ -211,19 +207,25 @@ class Manager:
             max_waiting=self.bounds.waiting,
             max_waiting_per_peer=self.bounds.waiting_per_peer,
         )
+        if earlier:
+            self.budget.used -= _cost(earlier.definition)
+        else:
+            self._next_number += 1
+            self._numbers.append(number)
         self.budget.used += _cost(queue.definition)
         self._by_id[queue.id] = queue
         self._by_number[number] = queue
         if queue.definition.name:
             self._by_name[queue.definition.name] = queue
+        # Once it is in the index, because a store that fails now has its queues closed, which releases their memory.
+        if len(stored.messages):
+            queue.advance(now)
         return queue
 
     def delete(self, queue: Queue) -> Counts:
         """Delete a queue with its messages, and return their counts."""
         dropped = queue.delete()
-        self._by_name.pop(queue.definition.name, None)
         self._drop_from_index(queue)
-        self.budget.used -= _cost(queue.definition)
         self._notify(queue)
         return dropped
 
@@ -306,6 +308,8 @@ class Manager:
             queue.end_waiting(error)
 
     def _drop_from_index(self, queue: Queue) -> None:
+        self.budget.used -= _cost(queue.definition)
+        self._by_name.pop(queue.definition.name, None)
         del self._by_id[queue.id]
         del self._by_number[queue.number]
         del self._numbers[bisect_left(self._numbers, queue.number)]

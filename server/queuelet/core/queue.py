@@ -123,8 +123,6 @@ class Queue:
         self.responses = ResponseCache(self, messages, self._intake)
         self._states.expiries.on_loaded = self._note_loaded
         self._states.restore(now)
-        if len(messages):
-            self.advance(now)
 
     # Properties
 

@@ -1,4 +1,4 @@
-"""Gives the backend its tasks: `schedule.py` decides what to do next, and is told the outcome."""
+"""Gives the backend its tasks: `schedule.py` decides what to do next, and gets the outcome."""
 
 from __future__ import annotations
 

@@ -301,13 +301,7 @@ class DurableMessages:
             reader.require(self.record.number, places, ids)
 
     def get(self, seq: int) -> bytes | None:
-        self._check()
-        body = self._fresh.get(seq)
-        if body is None:
-            body = self._window.bodies.get(seq)
-        if body is not None or seq in self._removed or seq in self._damaged:
-            return body
-        stored = self._shared.reader.body(self._place(seq))
+        stored = self._find(seq)
         if isinstance(stored, Damage):
             self._lose(seq, stored)
             return None
@@ -316,13 +310,7 @@ class DurableMessages:
         return stored
 
     def look(self, seq: int) -> bytes | None:
-        self._check()
-        body = self._fresh.get(seq)
-        if body is None:
-            body = self._window.bodies.get(seq)
-        if body is not None or seq in self._removed or seq in self._damaged:
-            return body
-        stored = self._shared.reader.body(self._place(seq))
+        stored = self._find(seq)
         return None if isinstance(stored, Damage) else stored
 
     def discard(self, seq: int) -> int | None:
@@ -492,6 +480,16 @@ class DurableMessages:
         if self._failure:
             raise StoreFailed(self._failure)
         self._shared.guard()
+
+    def _find(self, seq: int) -> bytes | Damage | None:
+        """Return a message, or its damage if that is found now; None if it is not stored or was set aside."""
+        self._check()
+        body = self._fresh.get(seq)
+        if body is None:
+            body = self._window.bodies.get(seq)
+        if body is not None or seq in self._removed or seq in self._damaged:
+            return body
+        return self._shared.reader.body(self._place(seq))
 
     def _charge(self, size: int) -> None:
         self._shared.window_budget.memory.used += size

@@ -78,7 +78,7 @@ class PostgresBackend:
         self._heart: asyncio.Task[None] | None = None
         self._vacuuming: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
-        """Held by whoever commits, because each commit needs the number of those before it."""
+        """Held during a commit, because each commit needs the number of those before it."""
         self._writer: Connection | None = None
         self._cleaner: Connection | None = None
         self._dropped: deque[int] = deque()

@@ -188,7 +188,7 @@ class PostgresReader:
     def _load_together(self, together: _Together[T], number: int, what: Sequence[T]) -> NoReturn:
         """Raise `NotLoaded` for a read of a queue that is done together with those of other calls.
 
-        While one read of a kind is under way, the next one gathers, so that many calls take few round trips.
+        While one such read is under way, the next one gathers, so that many calls take few round trips.
         """
         wanted = together.wanted
         if wanted is None or len(wanted.what) >= _MAX_TOGETHER:
