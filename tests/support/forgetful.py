@@ -13,7 +13,7 @@ from queuelet.stores.memory import MemoryMessages, MemoryStore
 
 
 class Reads:
-    """The reads of a forgetful store: what is loaded until the end of a call, and what is called when it is."""
+    """The reads of a forgetful store: what is loaded until the end of a call, and the functions to call when it is."""
 
     def __init__(self) -> None:
         self.loaded: set[Hashable] = set()
