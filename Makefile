@@ -122,6 +122,11 @@ proxy-packages: $(SYNCED) ## Install Debian's nginx for the tests with a proxy
 	apt-get update
 	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.proxy packages)
 
+.PHONY: pooler-packages
+pooler-packages: $(SYNCED) ## Install Debian's pgbouncer for the tests with a pooler of PostgreSQL
+	apt-get update
+	apt-get install --yes --no-install-recommends $$($(RUN) python -m tools.pooler packages)
+
 .PHONY: browser-packages
 browser-packages: $(SYNCED) ## Install Debian's Chromium for the tests of the console
 	apt-get update

@@ -7,8 +7,10 @@ must not grow.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from contextlib import closing
+from uuid import uuid4
 
 import pytest
 from google.protobuf.message import Message as ProtobufMessage
@@ -115,6 +117,21 @@ def test_a_message_that_is_dead_since_it_was_given_back_too_often_is_so_after_a_
     with ServerProcess(*durable.flags) as server, closing(Rpc(server.address)) as rpc:
         messages = rpc.get_queue("orders").messages
         assert (messages.ready, messages.leased, messages.dead) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("durable", ["postgres"], indirect=True)
+def test_the_pop_of_a_killed_worker_is_retried_until_its_outcome_is_known(durable: DurableServer) -> None:
+    """The store may be closed when the worker is killed: here because the server made no progress for a lease."""
+    with crowd(durable, seed=1) as there:
+        there.stop_workers()
+        request_id = str(uuid4())
+        there.ledger.note(f"{time.monotonic_ns()} popping {request_id}")
+        there.server.signal(signal.SIGSTOP)
+        time.sleep(2)
+        there.server.signal(signal.SIGCONT)
+        there.resolve_pops()
+        assert not there.ledger.popping
+        there.finish()
 
 
 @pytest.mark.timeout(soaked(300, 2 * 3_600))

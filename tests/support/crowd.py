@@ -14,7 +14,7 @@ from pathlib import Path
 
 from queuelet.v1 import queue_pb2 as pb
 from support.durable_server import DurableServer
-from support.kill_workers import NOTHING_POPPED
+from support.kill_workers import NOTHING_POPPED, UNKNOWN
 from support.ledger import Ledger
 from support.patience import patient
 from support.ports import lasting_port
@@ -104,16 +104,20 @@ class Crowd:
         worker = self._workers.pop(self.random.randrange(len(self._workers)))
         worker.kill()
         if worker.role == "pop":
-            self._resolve_pops()
+            self.resolve_pops()
         self._start_worker(worker.role)
 
-    def finish(self) -> None:
-        """Stop the workers, and pop all remaining messages."""
+    def stop_workers(self) -> None:
+        """Stop the workers once all of their operations are known."""
         for worker in self._workers:
             worker.begin_to_stop()
         for worker in self._workers:
             assert worker.stopped() == 0, worker.role
         self._workers = []
+
+    def finish(self) -> None:
+        """Stop the workers, and pop all remaining messages."""
+        self.stop_workers()
         with closing(self.rpc()) as rpc:
             while rpc.get_queue(QUEUE).messages != pb.MessageCounts():
                 began = time.monotonic_ns()
@@ -138,29 +142,33 @@ class Crowd:
         with self._lock:
             self.ledger.note(line)
 
-    def _resolve_pops(self) -> None:
-        """Retry the Pop of a killed worker: the same request ID gets the same response."""
+    def resolve_pops(self) -> None:
+        """Retry the Pop of a killed worker until its outcome is known: the same request ID gets the same response."""
         with closing(self.rpc()) as rpc:
             for request_id in list(self.ledger.popping):
                 began = time.monotonic_ns()
-                ids = []
-                with suppress_nothing_popped():
-                    request = pb.PopRequest(queue_id=QUEUE, request_id=request_id)
-                    ids = [rpc.call("Pop", request, pb.PopResponse).message.meta.id]
+                ids = popped(rpc, request_id)
                 with self._lock:
                     self.ledger.got(ids, began)
                     self.ledger.pop(ids, time.monotonic_ns())
                     self.ledger.popping.discard(request_id)
 
 
-@contextmanager
-def suppress_nothing_popped() -> Iterator[None]:
-    """Make a call whose response may be empty."""
-    try:
-        yield
-    except Refused as refused:
-        if refused.reason not in NOTHING_POPPED:
-            raise
+def popped(rpc: Rpc, request_id: str) -> list[str]:
+    """Pop under a request ID until the outcome is known; return the ID of the message, if there was one."""
+    end = time.monotonic() + patient(60)
+    while True:
+        try:
+            return [
+                rpc.call("Pop", pb.PopRequest(queue_id=QUEUE, request_id=request_id), pb.PopResponse).message.meta.id
+            ]
+        except Refused as refused:
+            if refused.reason in NOTHING_POPPED:
+                return []
+            # The store may have failed, and be opened again in a moment.
+            if refused.code not in UNKNOWN or time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 @contextmanager

@@ -22,6 +22,8 @@ class Relay:
         self._silencing = b""
         self.delay = 0.0
         """For how many seconds each piece that the server sends is held."""
+        self.replaced = b"", b""
+        """A text that the server sends, and another one of the same length that clients receive instead."""
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -83,5 +85,5 @@ class Relay:
                     self._silencing = b""
                     self.silence()
                 if source not in self._silenced:
-                    target.sendall(data)
+                    target.sendall(data.replace(*self.replaced) if is_response and self.replaced[0] else data)
             target.shutdown(socket.SHUT_RDWR)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from queuelet.core.deadlines import Deadlines
+from queuelet.core.message import DeliveryRecord
 from queuelet.core.tokens import Tokens
+from queuelet.definition import MessageState
 from queuelet.errors import LeaseLost, MessageNotFound
 
 LEASE_OVERHEAD = 320
@@ -56,11 +58,32 @@ class Leases:
         self.watch(first, count, deadline)
         return first
 
-    def restore(self, seq: int, token: int, superseded: tuple[int, ...]) -> None:
-        """Add the tokens of a message that a store has loaded."""
-        if token:
-            self.seqs[token] = seq
-        self.supersede(seq, superseded)
+    def restore(self, deliveries: Mapping[int, DeliveryRecord]) -> None:
+        """Add the tokens of the messages that a store has loaded, and the deadlines of all leases but those of streams.
+
+        In the order of the tokens, so that the leases of a batch become one run again. That takes far less time than a
+        deadline for each of them, and no call is handled meanwhile.
+        """
+        newest = sorted((delivery.token, seq) for seq, delivery in deliveries.items() if delivery.token)
+        self.seqs.update(newest)
+        for seq, delivery in deliveries.items():
+            if delivery.superseded:
+                self.supersede(seq, delivery.superseded)
+        runs: list[tuple[int, tuple[int, int]]] = []
+        first = end = deadline = 0
+        for token, seq in newest:
+            delivery = deliveries[seq]
+            if delivery.state is not MessageState.LEASED or delivery.by_stream:
+                continue  # the caller ends the leases of streams
+            if token == end and delivery.until == deadline:
+                end += 1
+                continue
+            if end > first:
+                runs.append((deadline, (first, end - first)))
+            first, end, deadline = token, token + 1, delivery.until
+        if end > first:
+            runs.append((deadline, (first, end - first)))
+        self._deadlines.add_many(runs)
 
     def watch(self, first: int, count: int, deadline: int) -> None:
         """Add the deadline of `count` leases with consecutive tokens from `first` on."""

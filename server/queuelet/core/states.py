@@ -178,15 +178,13 @@ class States:
         """Rebuild the states of messages outside the line from the deliveries and ranks that the store has loaded."""
         messages = self._messages
         self._budget.used += self._overhead
+        self.leases.restore(messages.deliveries)
         ended: list[tuple[int, DeliveryRecord]] = []
         for seq, delivery in messages.deliveries.items():
-            self.leases.restore(seq, delivery.token, delivery.superseded)
             if delivery.state is MessageState.LEASED:
                 self.leased += 1
                 if delivery.by_stream:
                     ended.append((seq, delivery))
-                else:
-                    self.leases.watch(delivery.token, 1, delivery.until)
             elif delivery.state is MessageState.DEAD:
                 self.dead.add(seq)
             elif delivery.state is MessageState.DELAYED:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from queuelet.core.alarms import Alarms
 from queuelet.core.deadlines import NEVER, SLACK, Deadlines
 from queuelet.core.leases import Leases
+from queuelet.core.message import DeliveryRecord
 from queuelet.core.tokens import Tokens
+from queuelet.definition import MessageState
 
 times = st.integers(0, 6)
 keys = st.sampled_from("abc")
@@ -83,6 +87,14 @@ class LeasesMachine(RuleBasedStateMachine):
             self.leases.forget(token, ())
         else:
             self.leases.supersede(1, (token,))
+
+    @rule(rng=st.randoms(use_true_random=False))
+    def restart(self, rng: Random) -> None:
+        tokens = rng.sample(sorted(self.ends), len(self.ends))
+        records = [DeliveryRecord(MessageState.LEASED, 1, token, self.ends[token]) for token in tokens]
+        self.leases = Leases(Tokens(self.leases._tokens.take()))  # noqa: SLF001  # tokens grow
+        self.leases.restore(dict(enumerate(records)))
+        assert self.leases.seqs == {token: seq for seq, token in enumerate(tokens)}
 
     @rule(step=times)
     def end_overdue_leases(self, step: int) -> None:

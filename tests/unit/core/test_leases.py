@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from queuelet.core.budget import MemoryBudget
 from queuelet.core.leases import Leases
+from queuelet.core.message import DeliveryRecord
+from queuelet.core.states import States
 from queuelet.core.tokens import Tokens
-from queuelet.definition import MessageState, TryOutcome
+from queuelet.core.waiting import TakerLine
+from queuelet.definition import DeliverySettings, MessageState, TryOutcome
 from support.drafts import draft, tries_of
 from support.queues import make_queue
 from support.timed_queue import BEGIN, SECOND, TimedQueue
@@ -196,3 +200,33 @@ def test_a_long_run_of_leases_ends_in_pieces_and_all_of_them_end() -> None:
     while queue.next_event <= 11:
         queue.advance(now=11)
     assert queue.counts.ready == 5_000
+
+
+def loaded(*deliveries: DeliveryRecord) -> States:
+    """Return the states of a queue whose store has loaded these deliveries."""
+    queue = make_queue()
+    messages, budget = queue._messages, MemoryBudget(1 << 50)  # noqa: SLF001  # a store would load it
+    messages.deliveries.update(enumerate(deliveries, 1))
+    states = States(messages, settings=DeliverySettings(), budget=budget, tokens=Tokens(1_000), takers=TakerLine())
+    states.restore(BEGIN)
+    return states
+
+
+def leased(token: int, until: int, *, since: int = 0) -> DeliveryRecord:
+    """Return the delivery of a leased message."""
+    return DeliveryRecord(MessageState.LEASED, 1, token, until, since)
+
+
+def test_the_leases_of_a_batch_have_one_deadline_again_after_a_restart() -> None:
+    """With one for each of many thousands, other calls would wait while they are restored."""
+    batches = [leased(token, BEGIN + token // 100) for token in range(1_000, 3_000)]
+    states = loaded(*reversed(batches))
+    assert states.leased == len(states.leases.seqs) == 2_000
+    assert len(states.leases._deadlines) == 20  # noqa: SLF001  # the test checks its size
+    assert states.leases.next_deadline == BEGIN + 10
+    assert states.leases.due(BEGIN + 10) == [(token, 3_000 - token) for token in range(1_000, 1_100)]
+
+
+def test_the_oldest_lease_after_a_restart_is_that_with_the_smallest_token() -> None:
+    """The first message was delivered again, so its lease is newer than that of the second one."""
+    assert loaded(leased(9, BEGIN + 5, since=3), leased(7, BEGIN + 5, since=2)).oldest_lease == 2

@@ -23,6 +23,7 @@ from queuelet.stores.postgres.loading import DatabaseDamaged, load_to_serve
 from queuelet.stores.postgres.migrations import prepare
 from queuelet.stores.postgres.owner import Owner
 from queuelet.stores.postgres.primary import connect_to_primary
+from queuelet.stores.postgres.remedies import explained, field_of
 from queuelet.stores.postgres.schema import FENCED, SHARD, VACUUMED
 from queuelet.stores.postgres.settings import PostgresSettings
 from queuelet.stores.postgres.writing import COMMIT, arguments_of
@@ -142,7 +143,7 @@ class PostgresBackend:
             writer = self._writer = await connect_to_primary(address, schema=settings.schema, seconds=seconds)
             found = (await writer.fetch(SETTINGS, seconds=seconds))[0]
             durability = Durability(**dict(zip(_NAMES, found, strict=True)))
-            durability.check()
+            durability.check(field_of(settings.address))
             await prepare(writer, settings.schema)
             owned = await self.owner.take_over(writer, durability)
             # It renews the lease, because loading may take longer than that.
@@ -155,7 +156,7 @@ class PostgresBackend:
         except DatabaseError as error:
             self._abandon()
             kind = DatabaseDamaged if error.code in CORRUPTED else StoreFailed
-            raise kind(str(error)) from error
+            raise kind(explained(str(error), error.code, settings.address, settings.schema)) from error
         except asyncio.CancelledError:
             raise  # `_close` gives up the ownership, which this server may have by now
         except BaseException:

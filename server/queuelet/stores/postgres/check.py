@@ -17,6 +17,7 @@ from queuelet.stores.postgres.address import Address, AddressFile
 from queuelet.stores.postgres.driver import CORRUPTED, DatabaseError, Row, Transaction
 from queuelet.stores.postgres.migrations import version_of
 from queuelet.stores.postgres.primary import connect_to_primary
+from queuelet.stores.postgres.remedies import explained
 from queuelet.stores.postgres.schema import SHARD, VERSION
 
 _CONNECT_SECONDS = 10.0
@@ -169,7 +170,7 @@ async def check_tables(address: Address | AddressFile, schema: str, progress: Ca
         finally:
             await connection.close(_CLOSE_SECONDS)
     except DatabaseError as error:
-        raise StoreFailed(str(error)) from error
+        raise StoreFailed(explained(str(error), error.code, address, schema, reads_only=True)) from error
 
 
 Progress = Callable[[str], None]

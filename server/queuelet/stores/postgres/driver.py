@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
@@ -11,6 +12,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from queuelet.stores.postgres.address import Address
+from queuelet.stores.postgres.remedies import NO_FILE, NOT_PREPARED, POOLED, TLS_REFUSED, TLS_UNTRUSTED, UNREACHABLE
 
 Row = Sequence[Any]
 """A row of a result."""
@@ -47,6 +49,9 @@ _READS = {
 
 _READ_WRITE = SessionAttribute.read_write
 
+_NO_TLS = "rejected SSL upgrade"
+"""In the driver's error for a database that refuses TLS."""
+
 
 class DatabaseError(Exception):
     """The database refused a statement, or the connection to it has failed."""
@@ -56,7 +61,8 @@ class DatabaseError(Exception):
 
         Args:
             message: a text without secrets.
-            code: the SQLSTATE of an error of the database; empty if the connection has failed.
+            code: the SQLSTATE of an error of the database, or a code of `remedies` if the connection has failed; empty
+                if it is neither.
         """
         super().__init__(message)
         self.code = code
@@ -176,15 +182,54 @@ async def connect(address: Address, *, schema: str, seconds: float, reads_only: 
     Raises:
         DatabaseError: the database cannot be reached, or refuses the connection.
     """
+    wanted = {**_SETTINGS, **(_READS if reads_only else {}), "search_path": schema}
     with _translated(address):
-        connection = await asyncpg.connect(
-            address.url,
-            timeout=seconds,
-            command_timeout=_STATEMENT_SECONDS,
-            server_settings={**_SETTINGS, **(_READS if reads_only else {}), "search_path": schema},
-            target_session_attrs=_READ_WRITE,
-        )
+        connection = await _connect(address, wanted, seconds)
+        try:
+            await _check_session(connection, address, wanted, seconds)
+        except BaseException:
+            connection.terminate()
+            raise
     return Connection(connection, address)
+
+
+async def _connect(address: Address, settings: dict[str, str], seconds: float) -> asyncpg.Connection[Any]:
+    return await asyncpg.connect(
+        address.url,
+        timeout=seconds,
+        command_timeout=_STATEMENT_SECONDS,
+        server_settings=settings,
+        target_session_attrs=_READ_WRITE,
+    )
+
+
+async def _check_session(
+    connection: asyncpg.Connection[Any], address: Address, wanted: dict[str, str], seconds: float
+) -> None:
+    """Raise `DatabaseError` if the connection has no session of its own in the database, as behind some poolers."""
+    pid, *settings = await connection.fetchrow(_SESSION, *_NEEDED, timeout=seconds) or (0,)
+    if settings != [wanted[name] for name in _NEEDED]:
+        raise DatabaseError("the settings of the session were dropped on the way to PostgreSQL", POOLED)
+    if pid == connection.get_server_pid():
+        return
+    # A pooler has given it a process ID of its own. That is allowed if each connection has a session to itself.
+    other = await _connect(address, wanted, seconds)
+    try:
+        async with other.transaction():
+            taken = await other.fetchval(_PID, timeout=seconds)
+            now = await connection.fetchval(_PID, timeout=seconds)
+    finally:
+        other.terminate()
+    if now != pid or taken == pid:
+        raise DatabaseError("the statements of one connection run in several sessions of PostgreSQL", POOLED)
+
+
+_PID = "SELECT pg_backend_pid()"
+
+_NEEDED = ("search_path", "synchronous_commit")
+"""Settings without which the store would be wrong."""
+
+_SESSION = "SELECT pg_backend_pid(), current_setting($1), current_setting($2)"
 
 
 @contextmanager
@@ -195,15 +240,29 @@ def _translated(address: Address) -> Iterator[None]:
     except asyncpg.TargetServerAttributeNotMatched:
         raise DatabaseError(f"PostgreSQL at {address.shown} is a standby, which accepts no writes") from None
     except asyncpg.PostgresError as error:
-        text = f"PostgreSQL: {address.without_secrets(str(error))}"
-        raise DatabaseError(text, getattr(error, "sqlstate", None) or "") from None
+        code = getattr(error, "sqlstate", None) or ""
+        # The driver's own advice on poolers is for programmers.
+        text = str(error.args[0]) if code in NOT_PREPARED else str(error)
+        raise DatabaseError(f"PostgreSQL: {address.without_secrets(' '.join(text.split()))}", code) from None
     except TimeoutError:
         raise DatabaseError(f"PostgreSQL at {address.shown} does not respond") from None
     except OSError as error:
-        raise DatabaseError(f"PostgreSQL at {address.shown} cannot be reached: {error.strerror or error}") from None
+        raise _unconnected(error, address) from None
     except asyncpg.InterfaceError as error:
         raise DatabaseError(f"PostgreSQL at {address.shown}: {address.without_secrets(str(error))}") from None
     except UnicodeDecodeError:
         raise DatabaseError("PostgreSQL: a text in a table is damaged", _DATA_CORRUPTED) from None
     except asyncpg.InternalClientError:  # whose text is about the states of the driver
         raise DatabaseError(f"the connection to PostgreSQL at {address.shown} was lost") from None
+
+
+def _unconnected(error: OSError, address: Address) -> DatabaseError:
+    """Return the error for a connection that could not be made."""
+    what = error.strerror or error
+    if isinstance(error, ssl.SSLError):
+        return DatabaseError(f"TLS to PostgreSQL at {address.shown} failed: {what}", TLS_UNTRUSTED)
+    if _NO_TLS in str(error):
+        return DatabaseError(f"PostgreSQL at {address.shown} accepts no TLS", TLS_REFUSED)
+    is_file = isinstance(error, FileNotFoundError | PermissionError)
+    text = f"PostgreSQL at {address.shown} cannot be reached: {what}"
+    return DatabaseError(text, NO_FILE if is_file else UNREACHABLE)

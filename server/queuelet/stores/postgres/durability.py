@@ -35,11 +35,15 @@ class Durability:
         """Whether a commit waits until a standby has it, so that it survives the loss of the primary's machine."""
         return bool(self.standbys.strip()) and self.synchronous_commit in _WAITS_FOR_STANDBY
 
-    def check(self) -> None:
-        """Raise `StoreFailed` if a committed message may be lost when the database's machine crashes."""
+    def check(self, field: str = "--postgres") -> None:
+        """Raise `StoreFailed` if a committed message may be lost when the database's machine crashes, or it is too old.
+
+        Args:
+            field: the flag that the database was given by.
+        """
         if self.version < OLDEST:
             raise StoreFailed(
-                f"PostgreSQL {self.version // 10_000} is too old; use {OLDEST // 10_000} or newer",
+                f"{field}: PostgreSQL {self.version // 10_000} is too old; use {OLDEST // 10_000} or newer",
             )
         for name, value, wanted in (
             ("fsync", self.fsync, "on"),

@@ -12,7 +12,7 @@ from functools import partial
 from operator import itemgetter
 
 from queuelet.stores.postgres.address import Address
-from queuelet.stores.postgres.driver import Connection, DatabaseError, connect
+from queuelet.stores.postgres.driver import CORRUPTED, Connection, DatabaseError, connect
 
 _OTHERS_SECONDS = 0.25
 """How long to wait for the other hosts once one accepts writes."""
@@ -45,7 +45,7 @@ async def connect_to_primary(address: Address, *, schema: str, seconds: float) -
         await asyncio.wait(attempts, timeout=_OTHERS_SECONDS)
         primaries = [attempt.result() for attempt in attempts if _is_connected(attempt)]
         if not primaries:
-            raise DatabaseError("; ".join(dict.fromkeys(str(attempt.exception()) for attempt in attempts)))
+            raise _joined([attempt.exception() for attempt in attempts])
         _, chosen = max(primaries, key=itemgetter(0))
     finally:
         for attempt in attempts:
@@ -62,6 +62,12 @@ async def _try(address: Address, schema: str, seconds: float) -> tuple[int, Conn
     except BaseException:
         connection.terminate()
         raise
+
+
+def _joined(errors: list[BaseException | None]) -> DatabaseError:
+    """Return one error for those of all hosts, with the first code: often all hosts refuse for the same reason."""
+    codes = [error.code for error in errors if isinstance(error, DatabaseError) and error.code not in CORRUPTED]
+    return DatabaseError("; ".join(dict.fromkeys(map(str, errors))), next(filter(None, codes), ""))
 
 
 def _is_connected(attempt: asyncio.Future[tuple[int, Connection]]) -> bool:
