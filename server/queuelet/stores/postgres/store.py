@@ -12,6 +12,7 @@ from queuelet.stores.durable.store import DurableStore, ignore
 from queuelet.stores.postgres.address import AddressFile
 from queuelet.stores.postgres.backend import PostgresBackend
 from queuelet.stores.postgres.cache import RowCache
+from queuelet.stores.postgres.numbers import numbers_of, ordinals_of
 from queuelet.stores.postgres.reader import PostgresReader
 from queuelet.stores.postgres.settings import PostgresSettings
 from queuelet.stores.postgres.stats import PostgresStats
@@ -56,6 +57,8 @@ class PostgresStore(DurableStore):
             on_failed=on_failed,
             on_reopened=self._note_open,
             on_damaged=on_damaged,
+            numbers=numbers_of(settings.shard, settings.shards),
+            ordinals=ordinals_of(settings.shard),
         )
 
     async def open(self) -> None:
