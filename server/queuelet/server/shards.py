@@ -1,7 +1,7 @@
 """Shares the shards with other servers: takes free ones, gives some up for others, hands all over at the end.
 
 Each shard has a store of its own, which is opened when this server takes the shard. To give a shard up, the server
-first refuses calls on its queues with `ShardMoved`, then commits what is pending and releases the row in `owners`. That
+first refuses calls on its queues with `ShardMoved`, then commits pending changes and releases the row in `owners`. That
 notifies the other servers, so that the next owner need not wait for the end of a lease.
 """
 
@@ -77,7 +77,7 @@ class Shards:
         """The stores of shards that this server owns or is taking."""
         self._lapsed: set[int] = set()
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        """What is taking a shard or giving it up."""
+        """The tasks that take shards or give them up."""
         self._not_before: dict[int, float] = {}
         """When to try again to take a shard whose store did not open."""
         self._free_since: dict[int, float] = {}
@@ -266,7 +266,7 @@ class Shards:
         return max(_GRAIN, min(waits))
 
     async def _beat(self, *, raises: bool = False) -> None:
-        """Renew this server's entry, look at the tables, and begin what has to be done."""
+        """Renew this server's entry, look at the tables, and begin to take shards and to give some up."""
         if self._registry is None:
             return
         try:
@@ -413,7 +413,7 @@ class Shards:
         self._look.set()
 
     def _give(self, shard: int, *, is_lost: bool = False) -> None:
-        """Begin to give a shard up, after what is being done with it."""
+        """Begin to give a shard up, once it is no longer being taken."""
         self._begin(shard, self._give_up(shard, self._tasks.get(shard), is_lost=is_lost))
 
     async def _give_up(self, shard: int, before: asyncio.Task[None] | None, *, is_lost: bool) -> None:
