@@ -10,13 +10,14 @@ from queuelet import __version__
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
-from queuelet.core.storage import Store
+from queuelet.core.storage import StoreState
 from queuelet.definition import Counts
 from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
 from queuelet.fairness import TimeSlice
 from queuelet.ids import parse_uuid
 from queuelet.selector import Selector, parse_selector
 from queuelet.server.ages import oldest_ready_age
+from queuelet.server.directory import HERE, Directory
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import once_defined
 from queuelet.server.replies import queue_to_pb, store_epochs
@@ -50,9 +51,16 @@ _PAGE_OVERHEAD = 32
 class QueueRpcs:
     """The RPCs about queues, and the statistics."""
 
-    def __init__(self, manager: Manager, *, started: int) -> None:
-        """Make the handlers; `started` is when the server started, in nanoseconds since 1970."""
+    def __init__(self, manager: Manager, *, started: int, directory: Directory | None = None) -> None:
+        """Make the handlers.
+
+        Args:
+            manager: the queues.
+            started: when the server started, in nanoseconds since 1970.
+            directory: the servers that share the queues; None if this server shares them with none.
+        """
         self._manager = manager
+        self._directory = directory
         self._bounds = manager.bounds
         self._started = started
 
@@ -149,7 +157,7 @@ class QueueRpcs:
         return pb.DeclareQueuesResponse(results=results).SerializeToString()
 
     async def _change(
-        self, change: Callable[[_Item, set[Store]], _Result], items: Sequence[_Item], time_slice: TimeSlice
+        self, change: Callable[[_Item, set[StoreState]], _Result], items: Sequence[_Item], time_slice: TimeSlice
     ) -> list[_Result]:
         """Change queues in time slices, and wait for the commit. Return a result for each, of which all fit a response.
 
@@ -161,7 +169,7 @@ class QueueRpcs:
         """
         check_batch(items, "queues", self._bounds)
         results: list[_Result] = []
-        stores: set[Store] = set()
+        stores: set[StoreState] = set()
         for item in items:
             results.append(change(item, stores))
             await time_slice.give()
@@ -171,7 +179,7 @@ class QueueRpcs:
         _fit(results, self._bounds.message_bytes)
         return results
 
-    def _declare(self, declared: pb.QueueDeclaration, stores: set[Store]) -> pb.DeclareResult:
+    def _declare(self, declared: pb.QueueDeclaration, stores: set[StoreState]) -> pb.DeclareResult:
         try:
             outcome, queue, previous = self._manager.declare(declaration_from_pb(declared, self._bounds), now=now_ns())
         except QueueletError as error:
@@ -196,14 +204,14 @@ class QueueRpcs:
         results = await self._change(self._remove, request.queues, time_slice)
         return pb.RemoveQueuesResponse(results=results).SerializeToString()
 
-    def _remove(self, removal: pb.QueueRemoval, stores: set[Store]) -> pb.RemoveResult:
+    def _remove(self, removal: pb.QueueRemoval, stores: set[StoreState]) -> pb.RemoveResult:
         queue = self._manager.find(removal.queue_id)
         try:
             dropped = self._manager.remove(removal.queue_id, checked_owner(removal.owner, self._bounds), now=now_ns())
         except QueueletError as error:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REFUSED, error=error_to_pb(error))
         # An absent queue may have been removed a moment ago, from any store.
-        stores.update([queue.store] if queue else self._manager.stores.values())
+        stores.update([queue.store] if queue else self._manager.states.values())
         if dropped is None:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_ABSENT)
         return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REMOVED, dropped=counts_to_pb(dropped))
@@ -230,7 +238,18 @@ class QueueRpcs:
             memory_watermark_bytes=self._manager.budget.watermark,
         )
         stats.started.FromNanoseconds(self._started)
+        if self._directory:
+            _add_servers(stats, self._directory)
         return stats
+
+
+def _add_servers(stats: pb.ServerStats, directory: Directory) -> None:
+    servers = directory.servers()
+    here = next((each.address for each in servers if each.is_here), "")
+    for server in servers:
+        stats.servers.add(address=server.address, shards=server.shards, is_here=server.is_here)
+    for each in directory.shards():
+        stats.shards.add(shard=each.shard, owner=here if each.owner == HERE else each.owner or "", epoch=each.epoch)
 
 
 def _fit(results: Sequence[pb.DeclareResult | pb.RemoveResult], most_bytes: int) -> None:
