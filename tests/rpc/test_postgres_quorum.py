@@ -217,7 +217,7 @@ def test_commits_that_a_promoted_standby_lacks_change_the_epoch(quorum: Quorum, 
 
 
 def test_nodes_that_are_restored_to_an_older_copy_change_the_epoch(quorum: Quorum, server: ServerProcess) -> None:
-    """All commits were replicated, so a promotion alone does not show it: the server knows more commits than the database."""
+    """All commits were replicated, so no promotion shows it, but the server knows more commits than the database."""
     # The agents know how far the log had got, and would promote no node that is behind.
     quorum.configure(maximum_lag_on_failover=1 << 40)
     with closing(Rpc(server.address)) as rpc:
