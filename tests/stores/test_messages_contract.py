@@ -18,7 +18,7 @@ from queuelet.definition import MessageState, QueueDefinition, TryOutcome
 from queuelet.stores.memory import MemoryStore
 from support.counts import on_a_disk
 from support.disk_harness import DiskHarness
-from support.postgres_harness import PostgresHarness
+from support.postgres_harness import Postgres16Harness, PostgresHarness
 
 OWN_ID = b"6f9c0000-1111-4222-8333-444455556666"
 RANK = Rank(priority=-7, due=40, created=30, ttl=20)
@@ -75,7 +75,12 @@ class MemoryHarness:
         """Do nothing."""
 
 
-STORES: dict[str, type[Harness]] = {"memory": MemoryHarness, "disk": DiskHarness, "postgres": PostgresHarness}
+STORES: dict[str, type[Harness]] = {
+    "memory": MemoryHarness,
+    "disk": DiskHarness,
+    "postgres": PostgresHarness,
+    "postgres 16": Postgres16Harness,
+}
 
 
 @pytest.fixture(params=list(STORES.values()), ids=list(STORES))

@@ -39,7 +39,7 @@ def own() -> Iterator[PostgresServer]:
         "host all secured 127.0.0.2/32 trust",
     )
     # Without the usual rule for everyone, `secured` has no rule at all.
-    everyone = "host all postgres,plain,idle,one,nobody 127.0.0.1/32 trust\n"
+    everyone = "host all postgres,plain,idle,one,stranger 127.0.0.1/32 trust\n"
     rules.write_text("\n".join(first) + f"\n{everyone}local all all trust\n")
     server.sql("SELECT pg_reload_conf()")
     yield server
@@ -73,13 +73,13 @@ REFUSALS = {
         "use sslmode=require, or allow connections without TLS",
     ),
     "rejected": ("outsider@", "postgres", "pg_hba.conf rejects", "in pg_hba.conf"),
-    "no such user": ("nobody@", "postgres", 'role "nobody" does not exist', "create the user, or name another one"),
+    "no such user": ("stranger@", "postgres", 'role "stranger" does not exist', "create the user, or name another one"),
     "no login": ("idle@", "postgres", "is not permitted to log in", "give a user who may log in"),
     "no database": ("postgres@", "shop", 'database "shop" does not exist', "create the database, or name another one"),
     "no right to connect": ("plain@", "closed", "permission denied for database", "grant the user CONNECT"),
     "too many": ("one@", "postgres", "too many connections for role", "raise max_connections of the database"),
 }
-"""User, database, what is wrong, and what to do."""
+"""User, database, a part of the error, and of the remedy."""
 
 
 @pytest.mark.parametrize("in_file", [False, True], ids=["in the flag", "in a file"])

@@ -26,11 +26,14 @@ class PostgresHarness:
     limits: ClassVar[dict[str, Any]] = {}
     """Settings that are sizes in bytes, if they are not the usual ones."""
 
+    version: ClassVar[int] = 18
+    """The version of PostgreSQL."""
+
     def __init__(self) -> None:
         self.budget = MemoryBudget(1 << 50)
         self._runner = asyncio.Runner()
         self.loop = self._runner.get_loop()
-        self._server = shared_postgres()
+        self._server = shared_postgres(self.version)
         self.schema = new_schema()
         # The loop runs only now and then, so nothing renews the lease.
         self.settings = PostgresSettings(
@@ -113,6 +116,12 @@ class PostgresHarness:
 
     def _note_reopened(self) -> None:
         self.reopenings += 1
+
+
+class Postgres16Harness(PostgresHarness):
+    """The same store in the older version of PostgreSQL that the package has."""
+
+    version = 16
 
 
 class LoadedMessages:

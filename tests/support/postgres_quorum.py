@@ -113,6 +113,13 @@ class Node:
             agent.wait()
         self._agent = None
 
+    def stop(self) -> None:
+        """Stop the agent in order, which stops the PostgreSQL in order too."""
+        if self._agent is not None:
+            self._agent.terminate()
+            self._agent.wait(patient(60))
+        self._agent = None
+
     def freeze_agent(self) -> None:
         """Stop the agent without stopping its PostgreSQL, which then goes on as a primary if it is one."""
         if self._agent:
@@ -307,6 +314,31 @@ class Quorum:
     def configure(self, **settings: object) -> None:
         """Change settings of Patroni. It applies them within a second or two."""
         self.primary.request("/config", settings)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop all nodes in order, and start them again at the end of the block, with the same primary."""
+        primary = self.primary
+        for node in [*self.standbys, primary]:
+            node.stop()
+        yield
+        primary.start()
+        self.until(lambda: self.leader is primary, "the primary leads again")
+        for node in self.nodes:
+            if node is not primary:
+                node.start()
+        self.until_healthy()
+
+    def copy(self, name: str) -> None:
+        """Copy the data of all nodes, which are stopped, under a name."""
+        for node in self.nodes:
+            subprocess.run(["cp", "-a", node.data, self.root / f"{node.data.name}-{name}"], check=True)
+
+    def replace_by(self, name: str) -> None:
+        """Replace the data of all nodes, which are stopped, by a copy."""
+        for node in self.nodes:
+            shutil.rmtree(node.data)
+            (self.root / f"{node.data.name}-{name}").rename(node.data)
 
     @contextmanager
     def no_replication(self) -> Iterator[None]:

@@ -24,9 +24,9 @@ _SETTINGS = {"shared_buffers": "64MB", "max_wal_size": "1GB", "max_connections":
 class PostgresServer(Postgres):
     """One PostgreSQL with a folder of its own, which runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 18) -> None:
         root = Path(tempfile.mkdtemp(prefix="queuelet-pg-"))
-        super().__init__(root, lasting_port(), package=True, start_seconds=patient(30), **_SETTINGS)
+        super().__init__(root, lasting_port(), package=True, version=version, start_seconds=patient(30), **_SETTINGS)
         self.start()
 
     def sql(self, statement: str) -> str:
@@ -89,10 +89,14 @@ class Standby:
         shutil.rmtree(self._folder)
 
 
-@cache
-def shared_postgres() -> PostgresServer:
+def shared_postgres(version: int = 18) -> PostgresServer:
     """Return the PostgreSQL of this process, which is stopped at its end."""
-    server = PostgresServer()
+    return _shared(version)
+
+
+@cache
+def _shared(version: int) -> PostgresServer:
+    server = PostgresServer(version)
     atexit.register(server.stop)
     return server
 

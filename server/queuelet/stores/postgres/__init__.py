@@ -14,6 +14,7 @@ of its own.
 
 `store.py` puts these together, and `stats.py` has its statistics. `check.py` looks for damage in all tables.
 `driver.py` is the only module that knows asyncpg, and `primary.py` finds the primary among several hosts. `settings.py`
-has the settings, and `address.py` the connection string, of which nothing secret is ever shown. This package imports
-nothing here, because only `driver.py` needs the extra `postgres`.
+has the settings, and `address.py` the connection string, of which nothing secret is ever shown. `remedies.py` says
+which setting to change if the database refuses the server. This package imports nothing here, because only `driver.py`
+needs the extra `postgres`.
 """
