@@ -81,6 +81,8 @@ class PostgresBackend:
         """Held during a commit, because each commit needs the number of those before it."""
         self._writer: Connection | None = None
         self._cleaner: Connection | None = None
+        self._reading: list[asyncio.Task[Connection]] = []
+        """What connects `reader` and `browser`."""
         self._dropped: deque[int] = deque()
         self._removed = 0
         """How many messages were removed since the last VACUUM."""
@@ -143,15 +145,15 @@ class PostgresBackend:
             found = (await writer.fetch(SETTINGS, seconds=seconds))[0]
             durability = Durability(**dict(zip(_NAMES, found, strict=True)))
             durability.check()
+            # Not to another host, which may be a primary too, and lack what was committed. Meanwhile, to save time.
+            reading = partial(connect, writer.address, schema=settings.schema, seconds=seconds, reads_only=True)
+            self._reading = [self._loop.create_task(reading()) for _ in range(2)]
             await prepare(writer, settings.schema, settings.shards)
             owned = await self.owner.take_over(writer, durability)
             # It renews the lease, because loading may take longer than that.
             self._heart = self._loop.create_task(self._beat())
             loaded = await load_to_serve(writer, owned, self.owner.holder, shard=settings.shard, shards=settings.shards)
-            # Not to another host, which may be a primary too, and lack what was committed.
-            reading = partial(connect, writer.address, schema=settings.schema, seconds=seconds, reads_only=True)
-            self.reader = await reading()
-            self.browser = await reading()
+            self.reader, self.browser = await asyncio.gather(*self._reading)
         except DatabaseError as error:
             self._abandon()
             kind = DatabaseDamaged if error.code in CORRUPTED else StoreFailed
@@ -353,10 +355,20 @@ class PostgresBackend:
         if self._heart and self._heart is not asyncio.current_task(self._loop):
             self._heart.cancel()
         self._heart = None
+        for task in self._reading:
+            task.add_done_callback(_terminate)
+            task.cancel()
+        self._reading = []
         for connection in (self._writer, self.reader, self.browser, self._cleaner):
             if connection is not None:
                 connection.terminate()
         self._writer = self.reader = self.browser = self._cleaner = None
+
+
+def _terminate(connecting: asyncio.Task[Connection]) -> None:
+    """Close the connection that a task has opened, if it has."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().terminate()
 
 
 FENCE = """

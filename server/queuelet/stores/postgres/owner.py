@@ -67,6 +67,8 @@ class Owner:
         self.epoch = self.commits = 0
         self._address = address
         self._until = 0.0
+        self.is_refused = False
+        """Whether another server was the owner at the last attempt to take over."""
         self._earlier: list[UUID] = []
         """Earlier names of this server, whose leases it need not wait for."""
 
@@ -112,6 +114,7 @@ class Owner:
         while True:
             sent = self.now()
             owned = await self._try(connection, durability)
+            self.is_refused = owned is None
             if owned is not None:
                 self.epoch, self.commits = owned.epoch, owned.commits - 1
                 self.renewed(sent)
@@ -176,7 +179,10 @@ def is_older(*, commits: int, known: int, is_promoted: bool, was_replicated: boo
     return commits < known or (is_promoted and not was_replicated)
 
 
-_LEFT = "SELECT extract(epoch FROM expires - clock_timestamp())::float8, address FROM owners WHERE shard = $1"
+_LEFT = """
+    SELECT extract(epoch FROM greatest(expires, '1970-01-01') - clock_timestamp())::float8, address
+    FROM owners WHERE shard = $1
+"""
 
 _FOUND = """
     SELECT store_epoch, commits, timeline, is_replicated,
