@@ -17,6 +17,10 @@ _LOOK_EVERY = 0.05
 """Seconds after which a refused call is tried again even if the directory has not changed."""
 
 _MOST_KNOWN = 100_000
+"""How many references are remembered."""
+
+_MAX_CHARACTERS = 400
+"""The longest of them; names of queues are shorter."""
 
 
 class Places:
@@ -41,7 +45,7 @@ class Places:
             shard = self.directory.shard_of_name(reference) if reference and self.directory.count else None
         else:
             shard = await self.directory.shard_of_id(queue_id)
-        if shard is not None:
+        if shard is not None and len(reference) <= _MAX_CHARACTERS:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[reference] = shard
