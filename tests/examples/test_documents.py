@@ -18,7 +18,7 @@ from queuelet.fairness import Line
 from queuelet.rest.routes import queue_routes
 from queuelet.server.incoming import IncomingLimit
 from queuelet.server.latency import Latencies
-from queuelet.server.metrics import exposition, server_registry
+from queuelet.server.metrics import ShardFigures, exposition, server_registry
 from queuelet.stores.disk import DiskStats, Distribution
 from queuelet.stores.postgres.stats import PostgresStats
 from queuelet.tags import Tag
@@ -60,6 +60,11 @@ POSTGRES_STATS = PostgresStats(
 OF_LIBRARIES = ("process_", "python_")
 
 
+SHARD_FIGURES = ShardFigures(
+    servers=2, shards=4, owned=2, without_owner=0, taken_free=2, taken_lapsed=0, given=0, lost=0
+)
+
+
 def test_server_md_lists_every_reason() -> None:
     assert set(first_cells("docs/server.md", "Refusals")) | OF_THE_CLIENT == {kind.reason for kind in CODES}
 
@@ -90,6 +95,7 @@ def test_server_md_lists_every_metric() -> None:
         long_work=Line(),
         disk=lambda: STATS,
         postgres=lambda: POSTGRES_STATS,
+        shards=lambda: SHARD_FIGURES,
     )
     text = b"".join(exposition(registry, manager, 2, {"a"})).decode()
     metrics = {

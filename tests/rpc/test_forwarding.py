@@ -21,26 +21,26 @@ from queuelet.server.directory import shard_of
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.forwarding import FORWARDED, OWNER
 from support.counts import soaked
-from support.many_servers import ManyServers
 from support.ordered import QUEUE, Holder, Ledger, Producer, made
 from support.patience import patient
 from support.rest import Rest
 from support.rpc import Refused, Rpc, eventually, unique_name
+from support.three_servers import ThreeServers
 
 KILLS = soaked(4, 1_000)
 
 
 @pytest.fixture(scope="module")
-def many() -> Iterator[ManyServers]:
+def many() -> Iterator[ThreeServers]:
     """Three servers with four shards, none of which a test may stop."""
-    with ManyServers(lease=30) as servers:
+    with ThreeServers(lease=30) as servers:
         yield servers
         for server in servers.servers:
             assert [line for line in server.log() if "exception" in line] == [], "the servers logged no defect"
 
 
 @pytest.fixture(scope="module")
-def rpcs(many: ManyServers) -> Iterator[list[Rpc]]:
+def rpcs(many: ThreeServers) -> Iterator[list[Rpc]]:
     """A client of each server."""
     with ExitStack() as stack:
         yield [stack.enter_context(closing(Rpc(address))) for address in many.addresses]
@@ -60,7 +60,7 @@ def name_in(shard: int, count: int) -> str:
             return name
 
 
-def test_any_server_serves_any_queue_by_name_and_by_id(many: ManyServers, rpcs: list[Rpc]) -> None:
+def test_any_server_serves_any_queue_by_name_and_by_id(many: ThreeServers, rpcs: list[Rpc]) -> None:
     names = [name_in(shard, many.shards) for shard in range(many.shards)]
     queues = [queue_in(rpcs[shard % 3], name) for shard, name in enumerate(names)] + [queue_in(rpcs[0])]
     for queue in queues:
@@ -88,7 +88,7 @@ def test_any_server_serves_any_queue_by_name_and_by_id(many: ManyServers, rpcs: 
         rpcs[1].delete_queue(queue.meta.id)
 
 
-def test_a_client_of_negz_q_uses_any_server(many: ManyServers) -> None:
+def test_a_client_of_negz_q_uses_any_server(many: ThreeServers) -> None:
     for made_at in many.addresses:
         with grpc.insecure_channel(made_at) as channel:
             new = _negz(channel, "NewQueue", q.NewQueueResponse)(
@@ -117,7 +117,7 @@ def _negz(channel: grpc.Channel, method: str, response: Any) -> Any:  # noqa: AN
     )
 
 
-def test_the_rest_api_of_any_server_serves_any_queue(many: ManyServers, rpcs: list[Rpc]) -> None:
+def test_the_rest_api_of_any_server_serves_any_queue(many: ThreeServers, rpcs: list[Rpc]) -> None:
     for shard in range(many.shards):
         name = name_in(shard, many.shards)
         for number, server in enumerate(many.servers):
@@ -130,7 +130,7 @@ def test_the_rest_api_of_any_server_serves_any_queue(many: ManyServers, rpcs: li
         rpcs[0].delete_queue(name)
 
 
-def test_a_consume_stream_and_a_tail_pass_through_any_server(many: ManyServers, rpcs: list[Rpc]) -> None:
+def test_a_consume_stream_and_a_tail_pass_through_any_server(many: ThreeServers, rpcs: list[Rpc]) -> None:
     name = name_in(1, many.shards)
     queue_in(rpcs[0], name)
     for rpc in rpcs:
@@ -158,7 +158,7 @@ def _counts(rpc: Rpc, name: str) -> tuple[int, int, int, int]:
 
 
 def test_a_forwarded_call_is_refused_where_its_queue_is_not_so_that_there_are_no_loops(
-    many: ManyServers, rpcs: list[Rpc]
+    many: ThreeServers, rpcs: list[Rpc]
 ) -> None:
     owners = many.owners()
     for shard, owner in enumerate(owners):
@@ -169,7 +169,7 @@ def test_a_forwarded_call_is_refused_where_its_queue_is_not_so_that_there_are_no
             assert refused.value.reason == ("QUEUE_NOT_FOUND" if address == owner else "SHARD_MOVED")
 
 
-def test_a_response_of_another_server_names_the_owner(many: ManyServers, rpcs: list[Rpc]) -> None:
+def test_a_response_of_another_server_names_the_owner(many: ThreeServers, rpcs: list[Rpc]) -> None:
     for shard, owner in enumerate(many.owners()):
         name = name_in(shard, many.shards)
         queue_in(rpcs[0], name)
@@ -180,7 +180,7 @@ def test_a_response_of_another_server_names_the_owner(many: ManyServers, rpcs: l
         rpcs[0].delete_queue(name)
 
 
-def test_a_watch_of_any_server_has_all_queues_under_one_epoch(many: ManyServers, rpcs: list[Rpc]) -> None:
+def test_a_watch_of_any_server_has_all_queues_under_one_epoch(many: ThreeServers, rpcs: list[Rpc]) -> None:
     names = {name_in(shard, many.shards) for shard in range(many.shards)}
     for name in names:
         queue_in(rpcs[0], name)
@@ -206,7 +206,7 @@ def test_a_watch_of_any_server_has_all_queues_under_one_epoch(many: ManyServers,
     assert {each.outcome for each in removed} == {pb.RemoveResult.OUTCOME_REMOVED}
 
 
-async def test_the_client_calls_the_owner_directly_once_it_knows_it(many: ManyServers) -> None:
+async def test_the_client_calls_the_owner_directly_once_it_knows_it(many: ThreeServers) -> None:
     """Its own server is frozen then, and it goes on with the queues of the others."""
     for shard, owner in enumerate(many.owners()):
         at = next(number for number, address in enumerate(many.addresses) if address != owner)
@@ -226,7 +226,7 @@ async def test_the_client_calls_the_owner_directly_once_it_knows_it(many: ManySe
 def test_an_owner_that_is_killed_under_load_loses_nothing_and_breaks_no_order() -> None:
     """An exclusive consumer and a producer use a server that is not killed, while the owners of their queue are."""
     chance, ledger = random.Random(17), Ledger()
-    with ManyServers(3, 3, lease=1) as many:
+    with ThreeServers(3, 3, lease=1) as many:
         shard = shard_of(QUEUE, many.shards)
         with closing(Rpc(many.addresses[0])) as rpc:
             new = pb.NewQueueRequest(store=pb.Queue.POSTGRES, limit=-1, name=QUEUE, delivery={"max_deliveries": 1_000})
@@ -273,7 +273,7 @@ def test_an_owner_that_is_killed_under_load_loses_nothing_and_breaks_no_order() 
 
 
 async def test_a_drained_owner_hands_over_and_no_call_of_the_client_fails() -> None:
-    with ManyServers(3, 3) as many:
+    with ThreeServers(3, 3) as many:
         shard = 1
         name = name_in(shard, many.shards)
         number = many.addresses.index(many.owners()[shard])
@@ -318,7 +318,7 @@ def test_servers_trust_each_other_by_their_certificates_and_their_token(tmp_path
     content = {name: Path(file).read_bytes() for name, file in files.items()}
     credentials = grpc.ssl_channel_credentials(content["ca"], content["key"], content["cert"])
     options = (("grpc.ssl_target_name_override", "queues.example"),)
-    with ManyServers(2, 2, *flags) as many:
+    with ThreeServers(2, 2, *flags) as many:
         metadata = (("authorization", "Bearer a-token-of-all"),)
         for address in many.addresses:
             rpc = Rpc(address, credentials=credentials, metadata=metadata, options=options)

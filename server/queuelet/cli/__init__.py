@@ -26,6 +26,7 @@ SECTIONS = {
         "rest": ("rest:rest", "Run a REST gateway to a server."),
         "console": ("console:console", "Open the console of a server in a browser."),
         "stats": ("queues:stats", "Show statistics of the server or a queue."),
+        "servers": ("observe:servers", "List the servers that share the queues, and their shards."),
         "watch": ("watch:watch", "Follow queues as they change."),
         "history": ("history:history", "Show how the numbers of a queue changed."),
     },

@@ -1,4 +1,4 @@
-"""Commands that show what happens in a queue: `consumers` and `tail`."""
+"""Commands that show what happens in a queue, `consumers` and `tail`, and between servers: `servers`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from queuelet.cli.options import ClientCommand, Options, WholeNumber, queue_argument, selector_option
-from queuelet.cli.output import event_word, to_json, write, write_line
+from queuelet.cli.output import event_word, to_json, to_text, write, write_line
 from queuelet.cli.session import connect
 from queuelet.cli.show import show
 from queuelet.printable import printable
@@ -73,6 +73,32 @@ def tail(options: Options, queue: str, selector: str, rate: int, payload_bytes: 
                         write(f"... {batch.skipped:,} skipped\n".encode())
         except KeyboardInterrupt:
             return
+
+
+@click.command(
+    cls=ClientCommand,
+    verb="list servers",
+    examples="""
+    queuelet servers
+    queuelet servers -o json | jq '.shards[] | select(.owner == "")'
+    """,
+)
+@click.pass_obj
+def servers(options: Options) -> None:
+    """List the servers that share the queues in PostgreSQL, and the shards with their owners.
+
+    An epoch is the number of owners that a shard has had. Any server can be asked.
+    """
+    with connect(options) as server:
+        stats = server.call("GetStats", pb.GetStatsRequest(), pb.GetStatsResponse).server
+    if options.json:
+        found = to_json(stats)
+        write(to_text({key: found[key] for key in ("servers", "shards", "stores")}))
+        return
+    # Imported on demand, as in `show`.
+    from queuelet.cli.tables import show_servers  # noqa: PLC0415
+
+    show_servers(stats)
 
 
 def _events(batch: pb.TailResponse) -> Iterator[dict[str, Any]]:

@@ -32,9 +32,28 @@ def console() -> Console:
 
 def show_response(response: ProtobufMessage) -> None:
     """Write a response to standard output as a table or a record."""
+    _show(_view(response))
+
+
+def show_servers(stats: pb.ServerStats) -> None:
+    """Write the servers that share the queues to standard output, and the shards."""
+    if not stats.servers:
+        _show("The server shares its queues with no other.")
+        return
+    servers = _columns("SERVER", "SHARDS")
+    for each in stats.servers:
+        shards = ", ".join(map(str, each.shards)) or "-"
+        servers.add_row(printable(each.address) + (" (answers)" if each.is_here else ""), shards)
+    shards_of = _columns("SHARD", "OWNER", "EPOCH", right=["SHARD", "EPOCH"])
+    for shard in stats.shards:
+        shards_of.add_row(str(shard.shard), printable(shard.owner) or "none", f"{shard.epoch:,}")
+    _show(Group(servers, "", shards_of, "", ", ".join(map(_store_fact, stats.stores))))
+
+
+def _show(view: RenderableType) -> None:
     screen = console()
     with screen.capture() as captured:
-        screen.print(_view(response))
+        screen.print(view)
     lines = captured.get().splitlines()
     write("".join(f"{line.rstrip()}\n" for line in lines).encode(errors="replace"))
 

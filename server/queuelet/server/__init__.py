@@ -7,6 +7,8 @@
 hold. `lifecycle.py` knows whether the server is shutting down, `timer.py` wakes queues, `history.py` records their
 numbers, `memory.py` reads memory usage and limits, `credentials.py` reads tokens and certificates, `call_log.py` logs
 calls, `audit.py` who changed queues, and `loading.py` repeats calls once their store has loaded what they read.
+`shards.py` shares the queues with other servers, `shared_store.py` has the shards of this one, and `directory.py` says
+what others need to know of that.
 """
 
 from queuelet.server.process import Server, Settings, run, serve

@@ -8,6 +8,7 @@ Q30 and Q31), so that its dashboards keep working.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import NamedTuple, Protocol
 
@@ -171,6 +172,28 @@ def _cut(value: str) -> str:
     return value if len(value) * 4 <= TAG_VALUE_BYTES else value.encode()[:TAG_VALUE_BYTES].decode(errors="ignore")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardFigures:
+    """The shards, as a server that shares them with others sees them."""
+
+    servers: int
+    """How many servers live."""
+    shards: int
+    """How many shards there are."""
+    owned: int
+    """How many of them this server owns."""
+    without_owner: int
+    """How many of them no server owns."""
+    taken_free: int
+    """How many this server has taken that others had given up, or that never had an owner."""
+    taken_lapsed: int
+    """How many it has taken whose owner had let its lease end."""
+    given: int
+    """How many it has handed over."""
+    lost: int
+    """How many others have taken over because it made no progress for a lease."""
+
+
 class HttpFigures(Protocol):
     """The counters of an HTTP port."""
 
@@ -203,8 +226,9 @@ class ServerMetrics(Collector):
         long_work: LongWork,
         disk: Callable[[], DiskStats] | None,
         postgres: Callable[[], PostgresStats] | None,
+        shards: Callable[[], ShardFigures] | None,
     ) -> None:
-        """Collect from these; `disk` and `postgres` return the figures of those stores, None if there is none."""
+        """Collect from these; `disk`, `postgres` and `shards` return the figures of those, None if there is none."""
         self._latencies = latencies
         self._budget = budget
         self._incoming = incoming
@@ -213,6 +237,7 @@ class ServerMetrics(Collector):
         self._long_work = long_work
         self._disk = disk
         self._postgres = postgres
+        self._shards = shards
 
     def collect(self) -> Iterator[Metric]:
         """Return the metric families."""
@@ -234,6 +259,8 @@ class ServerMetrics(Collector):
             yield from _disk_families(self._disk())
         if self._postgres:
             yield from _postgres_families(self._postgres())
+        if self._shards:
+            yield from _shard_families(self._shards())
         build = InfoMetricFamily("queuelet_build", "The version that is running.", labels=["version"])
         build.add_metric([__version__], {})
         yield build
@@ -333,6 +360,25 @@ def _postgres_families(postgres: PostgresStats) -> Iterator[Metric]:
     )
 
 
+def _shard_families(shards: ShardFigures) -> Iterator[Metric]:
+    yield from _families(
+        GaugeMetricFamily,
+        ("servers", "The servers that share the queues, as this one sees them.", shards.servers),
+        ("shards", "The shards of the queues in PostgreSQL.", shards.shards),
+        ("shards_owned", "The shards that this server owns.", shards.owned),
+        ("shards_without_owner", "The shards that no server owns, as this one sees them.", shards.without_owner),
+    )
+    taken = CounterMetricFamily("queuelet_shards_taken", "Shards that this server has taken.", labels=["reason"])
+    taken.add_metric(["free"], shards.taken_free)
+    taken.add_metric(["lapsed"], shards.taken_lapsed)
+    yield taken
+    yield from _families(
+        CounterMetricFamily,
+        ("shards_given_up", "Shards that this server has handed over.", shards.given),
+        ("shards_lost", "Shards that others took over because this server made no progress.", shards.lost),
+    )
+
+
 def _histogram(name: str, text: str, seen: Distribution) -> HistogramMetricFamily:
     family = HistogramMetricFamily(name, text)
     bounds = [*map(str, seen.bounds), "+Inf"]
@@ -360,6 +406,7 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
     long_work: LongWork,
     disk: Callable[[], DiskStats] | None = None,
     postgres: Callable[[], PostgresStats] | None = None,
+    shards: Callable[[], ShardFigures] | None = None,
     credentials: Callable[[], Iterable[FileFigures]] = list,
 ) -> CollectorRegistry:
     """Return the registry of all metrics but the queues': the server, its stores, the process and the platform."""
@@ -374,6 +421,7 @@ def server_registry(  # noqa: PLR0913  # each is a part of its own, and all are 
             long_work=long_work,
             disk=disk,
             postgres=postgres,
+            shards=shards,
         )
     )
     registry.register(CredentialMetrics(credentials))

@@ -214,7 +214,7 @@ class Server:
         self._alarm_timer = AlarmTimer(self.manager.alarms)
         LINE.share = bounds.long_work_share
         self._lifecycle = Lifecycle()
-        self._service = Service(self.manager, self._lifecycle, started=time_ns())
+        self._service = Service(self.manager, self._lifecycle, started=time_ns(), directory=self._shards)
         self._sampler = HistorySampler(self.manager, self._service.histories)
         latencies = Latencies()
         self._peers = self._make_peers(settings, token)
@@ -234,6 +234,7 @@ class Server:
                 long_work=LINE,
                 disk=self._disk.stats if self._disk else None,
                 postgres=self._postgres_stats(),
+                shards=self._shards.figures if self._shards else None,
                 credentials=self._file_figures,
             ),
             is_ready=lambda: not self.is_stopping,

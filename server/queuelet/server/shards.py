@@ -1,7 +1,7 @@
 """Shares the shards with other servers: takes free ones, gives some up for others, hands all over at the end.
 
 Each shard has a store of its own, which is opened when this server takes the shard. To give a shard up, the server
-first refuses calls on its queues with `ShardMoved`, then commits what is pending and releases the row in `owners`. That
+first refuses calls on its queues with `ShardMoved`, then commits pending changes and releases the row in `owners`. That
 notifies the other servers, so that the next owner need not wait for the end of a lease.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -25,6 +25,7 @@ from queuelet.definition import StoreKind
 from queuelet.errors import ShardMoved, StoreFailed
 from queuelet.ids import parse_uuid
 from queuelet.server.directory import HERE, ServerEntry, ShardEntry, shard_of
+from queuelet.server.metrics import ShardFigures
 from queuelet.server.shared_store import SharedStore
 from queuelet.stores.postgres.address import place_of
 from queuelet.stores.postgres.members import Members, plan
@@ -46,20 +47,6 @@ _GRAIN = 0.02
 
 _MANY_IDS = 100_000
 """How many shards of queues are remembered."""
-
-
-@dataclass(kw_only=True, slots=True)
-class ShardCounts:
-    """What this server has counted, for metrics."""
-
-    taken_free: int = 0
-    """Shards taken that another server had given up, or that never had an owner."""
-    taken_lapsed: int = 0
-    """Shards taken whose owner had let its lease end."""
-    given: int = 0
-    """Shards given up in order."""
-    lost: int = 0
-    """Shards that another server has taken over, because this one made no progress for a lease."""
 
 
 class Shards:
@@ -90,7 +77,7 @@ class Shards:
         """The stores of shards that this server owns or is taking."""
         self._lapsed: set[int] = set()
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        """What is taking a shard or giving it up."""
+        """The tasks that take shards or give them up."""
         self._not_before: dict[int, float] = {}
         """When to try again to take a shard whose store did not open."""
         self._free_since: dict[int, float] = {}
@@ -104,7 +91,7 @@ class Shards:
         self._shard_of_id: OrderedDict[str, int] = OrderedDict()
         self.address = ""
         """How other servers reach this one, once it was started."""
-        self.counts = ShardCounts()
+        self._taken_free = self._taken_lapsed = self._given = self._lost = 0
         self.store = SharedStore(settings.shards)
         """The shards of this server as one store."""
 
@@ -233,6 +220,22 @@ class Shards:
         rows = self._members.shards if self._members else ()
         return [ShardEntry(shard=row.shard, owner=self.owner(row.shard), epoch=row.epoch) for row in rows]
 
+    def figures(self) -> ShardFigures:
+        """Return the figures, for metrics."""
+        return ShardFigures(
+            servers=len(self.servers()),
+            shards=self.count,
+            owned=len(self.store.open),
+            without_owner=sum(self._has_no_owner(shard) for shard in range(self.count)),
+            taken_free=self._taken_free,
+            taken_lapsed=self._taken_lapsed,
+            given=self._given,
+            lost=self._lost,
+        )
+
+    def _has_no_owner(self, shard: int) -> bool:
+        return shard not in self.store.open and (self._members is None or self._members.owner(shard) is None)
+
     # Deciding
 
     async def _run(self) -> None:
@@ -263,7 +266,7 @@ class Shards:
         return max(_GRAIN, min(waits))
 
     async def _beat(self, *, raises: bool = False) -> None:
-        """Renew this server's entry, look at the tables, and begin what has to be done."""
+        """Renew this server's entry, look at the tables, and begin to take shards and to give some up."""
         if self._registry is None:
             return
         try:
@@ -328,7 +331,7 @@ class Shards:
             held = self._held.get(row.shard)
             is_lost = held is not None and not row.is_free and not held.has_been_owned_as(row.holder)
             if is_lost and row.shard not in self._tasks:
-                self.counts.lost += 1
+                self._lost += 1
                 log.warning("shard lost to another server", shard=row.shard, owner=row.address)
                 self._give(row.shard, is_lost=True)
 
@@ -389,8 +392,8 @@ class Shards:
         self.store.open[shard] = store
         self.store.epoch = store.epoch
         if shard in self._tasks:  # otherwise it was reopened after a failure of the database
-            self.counts.taken_lapsed += shard in self._lapsed
-            self.counts.taken_free += shard not in self._lapsed
+            self._taken_lapsed += shard in self._lapsed
+            self._taken_free += shard not in self._lapsed
             self._lapsed.discard(shard)
         log.info(
             "shard taken",
@@ -410,7 +413,7 @@ class Shards:
         self._look.set()
 
     def _give(self, shard: int, *, is_lost: bool = False) -> None:
-        """Begin to give a shard up, after what is being done with it."""
+        """Begin to give a shard up, once it is no longer being taken."""
         self._begin(shard, self._give_up(shard, self._tasks.get(shard), is_lost=is_lost))
 
     async def _give_up(self, shard: int, before: asyncio.Task[None] | None, *, is_lost: bool) -> None:
@@ -426,5 +429,5 @@ class Shards:
         await store.close()
         self.store.note_past(store.stats())
         if not is_lost:
-            self.counts.given += 1
+            self._given += 1
             log.info("shard given up", shard=shard)

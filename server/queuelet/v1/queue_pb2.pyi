@@ -854,7 +854,7 @@ class GetStatsResponse(_message.Message):
     def __init__(self, server: _Optional[_Union[ServerStats, _Mapping]] = ..., queue: _Optional[_Union[QueueStats, _Mapping]] = ...) -> None: ...
 
 class ServerStats(_message.Message):
-    __slots__ = ("version", "started", "stores", "queues", "messages", "memory_bytes", "memory_watermark_bytes")
+    __slots__ = ("version", "started", "stores", "queues", "messages", "memory_bytes", "memory_watermark_bytes", "servers", "shards")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     STORES_FIELD_NUMBER: _ClassVar[int]
@@ -862,6 +862,8 @@ class ServerStats(_message.Message):
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_WATERMARK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SERVERS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
     version: str
     started: _timestamp_pb2.Timestamp
     stores: _containers.RepeatedCompositeFieldContainer[StoreEpoch]
@@ -869,7 +871,29 @@ class ServerStats(_message.Message):
     messages: MessageCounts
     memory_bytes: int
     memory_watermark_bytes: int
-    def __init__(self, version: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stores: _Optional[_Iterable[_Union[StoreEpoch, _Mapping]]] = ..., queues: _Optional[int] = ..., messages: _Optional[_Union[MessageCounts, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., memory_watermark_bytes: _Optional[int] = ...) -> None: ...
+    servers: _containers.RepeatedCompositeFieldContainer[ServerEntry]
+    shards: _containers.RepeatedCompositeFieldContainer[ShardEntry]
+    def __init__(self, version: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stores: _Optional[_Iterable[_Union[StoreEpoch, _Mapping]]] = ..., queues: _Optional[int] = ..., messages: _Optional[_Union[MessageCounts, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., memory_watermark_bytes: _Optional[int] = ..., servers: _Optional[_Iterable[_Union[ServerEntry, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[ShardEntry, _Mapping]]] = ...) -> None: ...
+
+class ServerEntry(_message.Message):
+    __slots__ = ("address", "shards", "is_here")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    IS_HERE_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    shards: _containers.RepeatedScalarFieldContainer[int]
+    is_here: bool
+    def __init__(self, address: _Optional[str] = ..., shards: _Optional[_Iterable[int]] = ..., is_here: _Optional[bool] = ...) -> None: ...
+
+class ShardEntry(_message.Message):
+    __slots__ = ("shard", "owner", "epoch")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    owner: str
+    epoch: int
+    def __init__(self, shard: _Optional[int] = ..., owner: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class QueueStats(_message.Message):
     __slots__ = ("queue", "enqueued", "consumed", "purged", "refused_full", "stored_bytes", "oldest_ready_age", "waiting_calls", "leased", "redelivered", "acked", "nacked", "released", "expired", "buried", "redriven", "damaged")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
-from queuelet.errors import ShardMoved, StoreFailed
+from queuelet.errors import QueueletError, ShardMoved, StoreFailed
 from queuelet.server.directory import HERE
 from queuelet.server.endpoint import Call
 from queuelet.server.forwarding.origin import origin_of, shards_metadata
@@ -59,6 +59,25 @@ class FanIn:
             if error is None:
                 return responses
             await patience.wait(error)
+
+    async def call_reachable(
+        self, path: str, request: bytes, here: Here, call: Call
+    ) -> tuple[list[bytes], frozenset[int]]:
+        """Make a call about all shards, and return the responses of the owners that respond, and the other shards."""
+        patience = Patience(self._directory, call)
+        groups = self.by_owner(range(self._directory.count))
+        calls = [self._at(owner, group, path, request, here, call, patience) for owner, group in groups.items()]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        responses: list[bytes] = []
+        missing: set[int] = set()
+        for group, response in zip(groups.values(), found, strict=True):
+            if isinstance(response, bytes):
+                responses.append(response)
+            elif isinstance(response, QueueletError):
+                missing |= group
+            else:
+                raise response
+        return responses, frozenset(missing)
 
     async def _at(  # noqa: PLR0913, PLR0917  # each is a fact of its own
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from queuelet.errors import StoreFailed
 from queuelet.server.endpoint import Call
 from queuelet.server.forwarding.fan_in import FanIn
 from queuelet.server.forwarding.origin import forwarded_call
@@ -31,21 +32,26 @@ class ForwardedStats:
             return await self._forwarded.here(data, call)
 
         own = pb.GetStatsResponse.FromString(await self._forwarded.here(data, call)).server
-        responses = await self._fan_in.call(f"{SERVICE}/GetStats", data, here, call)
+        responses, missing = await self._fan_in.call_reachable(f"{SERVICE}/GetStats", data, here, call)
         stats = [pb.GetStatsResponse.FromString(response).server for response in responses]
-        return pb.GetStatsResponse(server=summed(own, stats)).SerializeToString()
+        return pb.GetStatsResponse(server=summed(own, stats, missing)).SerializeToString()
 
 
-def summed(own: pb.ServerStats, stats: Iterable[pb.ServerStats]) -> pb.ServerStats:
+def summed(own: pb.ServerStats, stats: Iterable[pb.ServerStats], missing: Iterable[int] = ()) -> pb.ServerStats:
     """Return the statistics of several servers together.
 
     Args:
-        own: those of this server, for its version and when it started.
+        own: those of this server, for what concerns it alone, and for the servers and shards that it knows.
         stats: those of the servers that own shards.
+        missing: the shards whose owners did not respond, which is a problem of the store.
     """
-    total = pb.ServerStats(version=own.version, started=own.started)
+    total = pb.ServerStats(version=own.version, started=own.started, servers=own.servers, shards=own.shards)
     each: list[pb.ServerStats] = list(stats)
-    total.stores.extend(merged_stores([store for stats in each for store in stats.stores]))
+    total.stores.extend(merged_stores([store for one in each for store in one.stores] or own.stores))
+    if numbers := ", ".join(map(str, sorted(missing))):
+        for store in total.stores:
+            if not store.problem:
+                store.problem, store.reason = f"the queues of these shards are missing: {numbers}", StoreFailed.reason
     for one in each:
         total.queues += one.queues
         total.messages.ready += one.messages.ready

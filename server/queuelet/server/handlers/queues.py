@@ -17,6 +17,7 @@ from queuelet.fairness import TimeSlice
 from queuelet.ids import parse_uuid
 from queuelet.selector import Selector, parse_selector
 from queuelet.server.ages import oldest_ready_age
+from queuelet.server.directory import HERE, Directory
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import once_defined
 from queuelet.server.replies import queue_to_pb, store_epochs
@@ -50,9 +51,16 @@ _PAGE_OVERHEAD = 32
 class QueueRpcs:
     """The RPCs about queues, and the statistics."""
 
-    def __init__(self, manager: Manager, *, started: int) -> None:
-        """Make the handlers; `started` is when the server started, in nanoseconds since 1970."""
+    def __init__(self, manager: Manager, *, started: int, directory: Directory | None = None) -> None:
+        """Make the handlers.
+
+        Args:
+            manager: the queues.
+            started: when the server started, in nanoseconds since 1970.
+            directory: the servers that share the queues; None if this server shares them with none.
+        """
         self._manager = manager
+        self._directory = directory
         self._bounds = manager.bounds
         self._started = started
 
@@ -235,7 +243,18 @@ class QueueRpcs:
             memory_watermark_bytes=self._manager.budget.watermark,
         )
         stats.started.FromNanoseconds(self._started)
+        if self._directory:
+            _add_servers(stats, self._directory)
         return stats
+
+
+def _add_servers(stats: pb.ServerStats, directory: Directory) -> None:
+    servers = directory.servers()
+    here = next((each.address for each in servers if each.is_here), "")
+    for server in servers:
+        stats.servers.add(address=server.address, shards=server.shards, is_here=server.is_here)
+    for each in directory.shards():
+        stats.shards.add(shard=each.shard, owner=here if each.owner == HERE else each.owner or "", epoch=each.epoch)
 
 
 def fit(results: Sequence[pb.DeclareResult | pb.RemoveResult], most_bytes: int) -> None:

@@ -6,6 +6,7 @@ from queuelet.compat import q_pb2
 from queuelet.core.history import Histories
 from queuelet.core.manager import Manager
 from queuelet.errors import ServerDraining
+from queuelet.server.directory import Directory
 from queuelet.server.endpoint import Method
 from queuelet.server.handlers.adding import AddRpcs
 from queuelet.server.handlers.browse import BrowseRpcs
@@ -29,17 +30,20 @@ _NEGZ_METHODS = frozenset(q_pb2.DESCRIPTOR.services_by_name["Q"].methods_by_name
 class Service:
     """The RPCs over the queues of a manager."""
 
-    def __init__(self, manager: Manager, lifecycle: Lifecycle, *, started: int) -> None:
+    def __init__(
+        self, manager: Manager, lifecycle: Lifecycle, *, started: int, directory: Directory | None = None
+    ) -> None:
         """Make the handlers.
 
         Args:
             manager: the queues.
             lifecycle: the server's lifecycle.
             started: when the server started, in nanoseconds since 1970.
+            directory: the servers that share the queues; None if this server shares them with none.
         """
         self._manager = manager
         self._lifecycle = lifecycle
-        self._queues = QueueRpcs(manager, started=started)
+        self._queues = QueueRpcs(manager, started=started, directory=directory)
         long_poll = LongPoll(lifecycle)
         self._adding = AddRpcs(manager, lifecycle)
         self._messages = MessageRpcs(manager, long_poll)

@@ -145,11 +145,12 @@ class PostgresBackend:
             found = (await writer.fetch(SETTINGS, seconds=seconds))[0]
             durability = Durability(**dict(zip(_NAMES, found, strict=True)))
             durability.check()
-            # Not to another host, which may be a primary too, and lack what was committed. Meanwhile, to save time.
-            reading = partial(connect, writer.address, schema=settings.schema, seconds=seconds, reads_only=True)
-            self._reading = [self._loop.create_task(reading()) for _ in range(2)]
+            if not settings.waits_for_lease:
+                self._begin_reading(writer)
             await prepare(writer, settings.schema, settings.shards)
             owned = await self.owner.take_over(writer, durability)
+            if settings.waits_for_lease:
+                self._begin_reading(writer)
             # It renews the lease, because loading may take longer than that.
             self._heart = self._loop.create_task(self._beat())
             loaded = await load_to_serve(writer, owned, self.owner.holder, shard=settings.shard, shards=settings.shards)
@@ -167,6 +168,18 @@ class PostgresBackend:
         self._dropped = deque(loaded.dropped)
         self.is_full = False
         return loaded
+
+    def _begin_reading(self, writer: Connection) -> None:
+        """Connect `reader` and `browser` while the state is loaded.
+
+        They use the same host, because another one may be a primary too, and lack what was committed.
+        """
+        settings = self._settings
+        for _ in range(2):
+            connecting = connect(
+                writer.address, schema=settings.schema, seconds=settings.connect_seconds, reads_only=True
+            )
+            self._reading.append(self._loop.create_task(connecting))
 
     async def _write(self, batch: Batch) -> Written | None:
         start = perf_counter()

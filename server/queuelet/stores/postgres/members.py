@@ -1,7 +1,7 @@
 """Which shards a server takes and gives up, decided from what the database says about all servers and shards.
 
 All servers decide by the same rules. They may see different states, so each may be wrong for a moment: the row of a
-shard decides who owns it, and the next decisions even out what is uneven.
+shard decides who owns it, and the next decisions correct uneven parts.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def plan(members: Members, here: str, held: Collection[int], left_over: Collecti
     """Return which shards a server takes and gives up.
 
     A server takes free shards until it has its part: all servers have the same number, or one more than others. It
-    leaves free those that others need that have less. It gives up what is more than its part, and one shard if others
-    have less than the least and no shard is free for them.
+    leaves free those that others need that have less. It gives up shards beyond its part, and one shard if others have
+    less than the least and no shard is free for them.
 
     Args:
         members: the servers and shards.
