@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench import cycle, delivery, micro, postgres, server, ways
+from bench import cycle, delivery, forwarding, micro, postgres, server, ways
 from bench.contenders import BASELINES, RIVALS
 from bench.control_loop import measure as control_loop
 from bench.control_loop.client import WRITERS
@@ -38,6 +38,7 @@ _CASES = {
     "rest": (tuple(ways.REST), tuple(ways.REST)),
     "delivery": (("delivery",), ("delivery",)),
     "postgres": (postgres.CASES, postgres.CASES),
+    "forwarding": (forwarding.CASES, forwarding.CASES),
     "cycle": ((*cycle.CASES, *ways.ALONE), (*cycle.CASES, *ways.ALONE)),
     "operator": (control_loop.PARTS, control_loop.PARTS),
 }
@@ -119,6 +120,11 @@ class _Run:
             postgres.run(cases, self.arguments.against, figures, rounds=rounds, seconds=self._seconds(2, 0.5))
         finally:
             self._show("The PostgreSQL store and the Disk store", figures, table_by_figure, postgres.notes())
+
+    def _forwarding(self, cases: Sequence[str]) -> None:
+        figures = Figures()
+        forwarding.run(cases, figures, rounds=self.rounds, seconds=self._seconds(2, 0.5))
+        self._show("A forwarded call and a direct one", figures, table_by_figure, forwarding.notes())
 
     def _cycle(self, cases: Sequence[str]) -> None:
         seconds = self._seconds(3, 1)

@@ -27,6 +27,7 @@ class FakeCall:
     service = SERVICE
     peer = "bench"
     peer_host = "bench"
+    owner = ""
     seconds_left = None
     metadata: Mapping[str, str] = {}
 

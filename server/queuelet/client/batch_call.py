@@ -39,6 +39,7 @@ from queuelet.errors import (
     MessageTooLarge,
     QueueletError,
     QueueNotFound,
+    ShardMoved,
     TooManyResponses,
     Unreachable,
 )
@@ -129,7 +130,7 @@ class BatchCall:
         try:
             # Longer than the server waits for room, so that there is a response.
             response = await self._client.call_once("AddBatch", data, at_most=time_left + _GRACE)
-        except (NotSent, Closed):
+        except (NotSent, Closed, ShardMoved):
             self.doubt = before
             raise
         except UNAVAILABLE as error:

@@ -18,11 +18,12 @@ from queuelet.backoff import Backoff
 from queuelet.client.connection import Connection, decoded
 from queuelet.client.connection_state import ConnectionWatch
 from queuelet.client.consume_stream import Consumption
+from queuelet.client.direct import DirectChannels
 from queuelet.client.errors import Closed, NotSent
 from queuelet.client.forks import check_usable, is_inherited
 from queuelet.client.retries import BACKOFF, UNAVAILABLE
 from queuelet.client.validation import seconds_of, timeout_of
-from queuelet.errors import QueueletError, Unreachable
+from queuelet.errors import QueueletError, ShardMoved, Unreachable
 from queuelet.tasks import is_cancelled
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.errors import SERVICE
@@ -33,6 +34,11 @@ _NOT_OPEN = "the client is not open; use it inside `async with`"
 
 PING = pb.ListQueuesRequest(page_size=1)
 """The request of ListQueues that is the cheapest call there is."""
+
+_MOVED_DELAY = 0.05
+"""How long to back off from a server that does not own the queue any more and knows no owner yet, in seconds."""
+
+_CONNECT_SECONDS = 0.5
 
 _REPEATABLE = frozenset(
     {
@@ -69,6 +75,7 @@ class Calls:
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[str, Any] = {}
         self._watch: ConnectionWatch | None = None
+        self._direct = DirectChannels(connection)
         self._was_reached = False
         self._is_parked = False
         self._in_flight = 0
@@ -92,6 +99,7 @@ class Calls:
             return
         channel, self._channel, self._watch, self._is_parked = self._channel, None, None, True
         self._calls.clear()
+        await self._direct.close()
         await channel.close()
 
     async def __aexit__(
@@ -103,6 +111,7 @@ class Calls:
         self._calls.clear()
         if channel and is_inherited(channel):
             return  # closing a channel of the parent process waits for threads that do not exist here
+        await self._direct.close()
         if watch:
             await watch.close()
         if channel:
@@ -158,7 +167,8 @@ class Calls:
         usual = self._timeout
         longest = min(at_most, float("inf") if usual is None else usual)
         timeout = None if longest == float("inf") else longest
-        await self._ensure_connected(timeout)
+        if self._direct.call(name, self._direct.queue(name, request)) is None:
+            await self._ensure_connected(timeout)
         return await self._call_once(name, request, timeout)
 
     async def stream(self, name: str, request: ProtobufMessage, response: type[_Response]) -> AsyncIterator[_Response]:
@@ -184,6 +194,16 @@ class Calls:
         finally:
             call.cancel()
 
+    async def connect_directly(self, queue: str) -> None:
+        """Wait for a moment until the server that owns a queue is connected, if that is another one of several.
+
+        A stream that is opened then goes there directly. Otherwise the server that is called passes it on.
+
+        Args:
+            queue: The queue's name or ID.
+        """
+        await self._direct.connect(queue, _CONNECT_SECONDS)
+
     # Internals
 
     async def _call(
@@ -206,9 +226,10 @@ class Calls:
             tries += 1
             try:
                 data = await self._call_once(name, encoded, timeout)
-            except UNAVAILABLE:
-                delay = backoff.next_delay()
-                if not (may_repeat and self._was_reached) or monotonic() + delay > end:
+            except UNAVAILABLE as error:
+                has_moved = isinstance(error, ShardMoved)  # then it had no effect, and another server has the queue
+                delay = _MOVED_DELAY if has_moved else backoff.next_delay()
+                if not ((may_repeat or has_moved) and self._was_reached) or monotonic() + delay > end:
                     raise
                 await asyncio.sleep(delay)
             else:
@@ -228,12 +249,36 @@ class Calls:
             raise NotSent(f"no connection to the server: {error.message}") from None
 
     async def _call_once(self, name: str, request: bytes, timeout: float | None) -> bytes:  # noqa: ASYNC109  # gRPC's own
+        """Make a call: to the owner of its queue if there is a connection to it, otherwise to the usual address."""
+        queue = self._direct.queue(name, request)
+        direct = self._direct.call(name, queue) if queue else None
+        if direct is not None:
+            try:
+                return await self._respond(direct, queue, request, timeout, is_direct=True)
+            except UNAVAILABLE as error:
+                self._direct.forget(queue)
+                if not isinstance(error, ShardMoved):
+                    raise
+        return await self._respond(self._method(name), queue, request, timeout, is_direct=False)
+
+    async def _respond(
+        self,
+        method: Any,  # noqa: ANN401  # gRPC's callable has no type for what it carries
+        queue: str,
+        request: bytes,
+        seconds: float | None,
+        *,
+        is_direct: bool,
+    ) -> bytes:
         try:
             with self._translated():
-                metadata = self._connection.metadata
-                response: bytes = await self._method(name)(request, timeout=timeout, metadata=metadata)
+                call = method(request, timeout=seconds, metadata=self._connection.metadata)
+                response: bytes = await call
+                if queue:
+                    self._direct.note(queue, await call.trailing_metadata(), was_direct=is_direct)
         except QueueletError as error:
-            self._was_reached = self._was_reached or not isinstance(error, (*UNAVAILABLE, Closed))
+            was_reached = isinstance(error, ShardMoved) or not isinstance(error, (*UNAVAILABLE, Closed))
+            self._was_reached = self._was_reached or was_reached
             raise
         self._was_reached = True
         return response

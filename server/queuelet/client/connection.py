@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
@@ -39,6 +39,8 @@ _PORT = "10002"
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 """The prefixes of gRPC's own target names."""
 
+
+_HOST_AND_PORT = re.compile(r"[-._a-zA-Z0-9]+:\d+|\[[:.%a-zA-Z0-9]+\]:\d+")
 
 _PROXY_PAGE = re.compile(r"Received http2 header with status: (\d{3})$")
 """gRPC's error text for a response that is plain HTTP."""
@@ -150,39 +152,9 @@ class Connection:
             Forked: gRPC does not work in this process.
         """
         check_usable()
-        channel = self._new_channel()
+        channel = _new_channel(self)
         note_channel(channel)
         return channel
-
-    def _new_channel(self) -> grpc.aio.Channel:
-        options = [
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-            # Without pings a connection that is cut silently would go unnoticed.
-            ("grpc.keepalive_time_ms", _KEEPALIVE),
-            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT),
-            # gRPC has a second ping timeout, of one minute by default, which applies as well.
-            ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT),
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.keepalive_permit_without_calls", 1),
-            # By default gRPC waits up to two minutes before it tries to reconnect.
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 1_000),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-            # By default gRPC resolves a name again after 30 seconds at the earliest.
-            ("grpc.dns_min_time_between_resolutions_ms", 500),
-            # Otherwise channels with the same options share a connection, which outlives the first of them.
-            ("grpc.use_local_subchannel_pool", 1),
-        ]
-        target = grpc_target(self.server)
-        if _is_this_machine(target):
-            # Otherwise gRPC sends even these calls, with the token in plain text, to the proxy of the environment.
-            options.append(("grpc.enable_http_proxy", 0))
-        files = (self.tls_ca, self.tls_key, self.tls_cert)
-        if not any(files):
-            return grpc.aio.insecure_channel(target, options)
-        authority, key, certificate = (cached_certificate(file).read() if file else None for file in files)
-        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(authority, key, certificate), options)
 
     def error_of(self, error: grpc.aio.AioRpcError) -> QueueletError:
         """Translate the error of a failed call: to the error that the server raised, or to `Unreachable`."""
@@ -220,6 +192,63 @@ class Connection:
             "gRPC on; check the address and the proxy's configuration",
             http_status=status,
         )
+
+
+def _new_channel(connection: Connection, name: str = "") -> grpc.aio.Channel:
+    """Return a new channel. With TLS, the server's certificate has to have a name; by default that in its address."""
+    options: list[tuple[str, str | int]] = [
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        # Without pings a connection that is cut silently would go unnoticed.
+        ("grpc.keepalive_time_ms", _KEEPALIVE),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT),
+        # gRPC has a second ping timeout, of one minute by default, which applies as well.
+        ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # By default gRPC waits up to two minutes before it tries to reconnect.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        # By default gRPC resolves a name again after 30 seconds at the earliest.
+        ("grpc.dns_min_time_between_resolutions_ms", 500),
+        # Otherwise channels with the same options share a connection, which outlives the first of them.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    target = grpc_target(connection.server)
+    if _is_this_machine(target):
+        # Otherwise gRPC sends even these calls, with the token in plain text, to the proxy of the environment.
+        options.append(("grpc.enable_http_proxy", 0))
+    files = (connection.tls_ca, connection.tls_key, connection.tls_cert)
+    if not any(files):
+        return grpc.aio.insecure_channel(target, options)
+    if name:
+        options.append(("grpc.ssl_target_name_override", name))
+    authority, key, certificate = (cached_certificate(file).read() if file else None for file in files)
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(authority, key, certificate), options)
+
+
+def direct_channel(connection: Connection, owner: str) -> grpc.aio.Channel | None:
+    """Return a channel to another server than the one of a connection; None if it is not safe to call it.
+
+    With TLS, its certificate has to be for the name of the connection, because both are servers of one service.
+
+    Args:
+        connection: How to reach the servers.
+        owner: The address of the server, as one of them named it.
+    """
+    if not _HOST_AND_PORT.fullmatch(owner):
+        return None
+    try:
+        there = replace(connection, server=owner)
+    except ValueError:
+        return None  # the token would be sent in plain text to another machine than the user allowed
+    check_usable()
+    target = grpc_target(connection.server)
+    has_host = not target.startswith(_SCHEMES) and "://" not in target
+    channel = _new_channel(there, target.rpartition(":")[0].strip("[]") if has_host else "")
+    note_channel(channel)
+    return channel
 
 
 def files_of(connection: Connection) -> dict[str, CachedFile]:

@@ -194,7 +194,8 @@ class LeaseCalls(Calls):
             heartbeat=duration_to_pb(heartbeat, "heartbeat"),
             max_bytes=max_bytes,
         )
-        make: Any = self._open_channel().stream_stream(f"/{SERVICE}/Consume")
+        channel = self._direct.channel(queue) or self._open_channel()
+        make: Any = channel.stream_stream(f"/{SERVICE}/Consume")
         stream = Consumption(make, filled(pb.ConsumeRequest, start=start, credit=credit), self._connection)
         self._streams.add(stream)
         return stream

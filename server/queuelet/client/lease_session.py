@@ -197,6 +197,7 @@ class LeaseSession:
         queue = await self._client.get_queue(settings.queue)
         self._outage.was_reached = True
         self._lease = settings.lease or queue.delivery.lease_seconds
+        await self._client.connect_directly(settings.queue)
         stream = self._client.consume(
             settings.queue,
             lease=settings.lease,
