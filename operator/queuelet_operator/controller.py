@@ -13,7 +13,7 @@ from time import monotonic, monotonic_ns
 import structlog
 
 from queuelet import clock
-from queuelet.errors import DeadlineExceeded, ServerDraining, StoreFailed, Unauthenticated, Unreachable
+from queuelet.errors import DeadlineExceeded, ServerDraining, ShardMoved, StoreFailed, Unauthenticated, Unreachable
 from queuelet.limits import SECOND_NS
 from queuelet_operator.actions import Actions
 from queuelet_operator.deletion_context import DeletionContextReader
@@ -51,7 +51,7 @@ WATCH_IS_LATE_BY = 600.0
 MAX_CAUSE_SECONDS = 5.0
 """Seconds, at most, for which a new cause of an outage must last before statuses name it."""
 
-_OUTAGE_ERRORS = (Unreachable, DeadlineExceeded, ServerDraining, Unauthenticated, StoreFailed)
+_OUTAGE_ERRORS = (Unreachable, DeadlineExceeded, ServerDraining, ShardMoved, Unauthenticated, StoreFailed)
 
 
 class Controller:

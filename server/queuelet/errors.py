@@ -158,6 +158,12 @@ class ServerDraining(QueueletError):
     reason = "SERVER_DRAINING"
 
 
+class ShardMoved(QueueletError):
+    """Another server owns the queue, or no server does at the moment; the call had no effect and can be retried."""
+
+    reason = "SHARD_MOVED"
+
+
 class Unauthenticated(QueueletError):
     """The call carries no valid bearer token."""
 

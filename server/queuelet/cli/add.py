@@ -20,7 +20,7 @@ from queuelet.cli.options import FILE, ClientCommand, Options, Seconds, WholeNum
 from queuelet.cli.output import messages, write, write_line
 from queuelet.cli.session import Session, connect
 from queuelet.cli.show import show
-from queuelet.errors import DeadlineExceeded, MessageTooLarge, QueueletError, ServerDraining, Unreachable
+from queuelet.errors import DeadlineExceeded, MessageTooLarge, QueueletError, ServerDraining, ShardMoved, Unreachable
 from queuelet.tags import Tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.wire.values import tags_to_pb
@@ -251,7 +251,7 @@ class _Adding:
         assert isinstance(outcome, QueueletError)  # noqa: S101  # it was looked for
         if isinstance(outcome, NotSent):
             raise Unreachable(f"{outcome.message}; {self.so_far}") from outcome
-        if isinstance(outcome, (Unreachable, DeadlineExceeded, ServerDraining)):
+        if isinstance(outcome, (Unreachable, DeadlineExceeded, ServerDraining, ShardMoved)):
             self._doubt(place + 1, count)
             raise type(outcome)(f"{outcome.message}; {self.so_far}") from outcome
         line = self.sent + place + 1

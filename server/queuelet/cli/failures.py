@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from queuelet.errors import DeadlineExceeded, QueueletError, ServerDraining, Unreachable
+from queuelet.errors import DeadlineExceeded, QueueletError, ServerDraining, ShardMoved, Unreachable
 from queuelet.printable import printable
 
 REFUSED = 1
@@ -49,7 +49,7 @@ def refused(cannot: str) -> Iterator[None]:
 
 def exit_code_of(error: QueueletError) -> int:
     """Return the exit code for an error: `UNREACHABLE` if a later retry may succeed."""
-    return UNREACHABLE if isinstance(error, Unreachable | DeadlineExceeded | ServerDraining) else REFUSED
+    return UNREACHABLE if isinstance(error, Unreachable | DeadlineExceeded | ServerDraining | ShardMoved) else REFUSED
 
 
 def explain(error: click.ClickException) -> str:

@@ -208,6 +208,22 @@ http_timeout_option = click.option(
     metavar="DURATION",
     help="How long after a crash, or a freeze, of this server another one may take over its queues in PostgreSQL.",
 )
+@click.option(
+    "--shards",
+    type=WholeNumber(min=1, max=256),
+    default=1,
+    show_default=True,
+    metavar="COUNT",
+    help="How many parts the queues in PostgreSQL have, each served by one of several servers. Fixed when the tables "
+    "are created.",
+)
+@click.option(
+    "--advertise",
+    metavar="ADDRESS",
+    show_default="the host name and the port of --listen",
+    help="How other servers reach this one: host:port. With it, or with several shards, servers share the queues in "
+    "PostgreSQL, and there are no Memory and Disk queues.",
+)
 @click.option("-d", "--debug", is_flag=True, envvar="Q_DEBUG", help="Log each call.")
 @click.option(
     "--grace",

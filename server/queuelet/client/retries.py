@@ -8,17 +8,19 @@ from queuelet.errors import (
     MemoryExhausted,
     QueueFull,
     ServerDraining,
+    ShardMoved,
     StoreFailed,
     StoreFull,
     TooMany,
     Unreachable,
 )
 
-UNAVAILABLE = (Unreachable, DeadlineExceeded, ServerDraining, StoreFailed, ClientSilent)
+UNAVAILABLE = (Unreachable, DeadlineExceeded, ServerDraining, ShardMoved, StoreFailed, ClientSilent)
 """The server is unreachable, starting, draining or reopening its store, or it ended the stream of a silent client.
 
-A call that is not a stream had no effect if it ended with `ServerDraining`. After `Unreachable`, `DeadlineExceeded` and
-`StoreFailed` it may have had one. Requests on a stream may have had one whichever error ended the stream.
+A call that is not a stream had no effect if it ended with `ServerDraining` or `ShardMoved`. After `Unreachable`,
+`DeadlineExceeded` and `StoreFailed` it may have had one. Requests on a stream may have had one whichever error ended
+the stream.
 """
 
 FULL = (QueueFull, MemoryExhausted, StoreFull, TooMany)

@@ -16,7 +16,7 @@ from queuelet.core.budget import MemoryBudget
 from queuelet.core.declarations import check_removal, definition_after, owner_removed
 from queuelet.core.queue import QUEUE_OVERHEAD, Queue
 from queuelet.core.removed_owners import RemovedOwners
-from queuelet.core.storage import Store, StoredQueue
+from queuelet.core.storage import Placement, Store, StoredQueue, StoreState
 from queuelet.core.tokens import Tokens
 from queuelet.definition import Counts, Owner, QueueDefinition, StoreKind
 from queuelet.errors import (
@@ -56,6 +56,7 @@ class Manager:
         budget: MemoryBudget,
         tokens: Tokens,
         alarms: Alarms | None = None,
+        placement: Placement | None = None,
         now: int = 0,
     ) -> None:
         """Load the queues of all stores.
@@ -66,6 +67,7 @@ class Manager:
             budget: counts the memory of queues and messages.
             tokens: hands out the tokens of leases and exclusive consumers.
             alarms: the alarms for all queues.
+            placement: which store has a queue, if several servers share the queues; `stores` is empty then.
             now: the time, in nanoseconds since 1970.
         """
         self.stores = stores
@@ -73,13 +75,16 @@ class Manager:
         self.budget = budget
         self.alarms = alarms or Alarms()
         self._tokens = tokens
+        self._tokens_of: dict[Store, Tokens] = {}
+        """The tokens of the stores that have their own."""
+        self._placement = placement
         self._by_id: dict[str, Queue] = {}
         self._by_name: dict[str, Queue] = {}
         self._by_number: dict[int, Queue] = {}
         self._numbers: list[int] = []
         self._next_number = 1
         self._removed_owners = RemovedOwners()
-        self._partly_loaded: set[StoreKind] = set()
+        self._partly_loaded: set[Store] = set()
         self._listeners: list[Callable[[Queue], None]] = []
         for kind in stores:
             self.load(kind, now=now)
@@ -92,6 +97,11 @@ class Manager:
         """Iterate over a copy of the current queues, in order of creation."""
         return iter(list(self._by_id.values()))
 
+    @property
+    def states(self) -> Mapping[StoreKind, StoreState]:
+        """The states of the stores that are enabled."""
+        return {self._placement.kind: self._placement} if self._placement else self.stores
+
     def find(self, reference: str) -> Queue | None:
         """Return the queue with this ID or name, or None. A reference that parses as a UUID is an ID."""
         queue_id = parse_uuid(reference)
@@ -103,22 +113,29 @@ class Manager:
         Raises:
             QueueNotFound: there is no such queue.
             StoreFailed: a store could not be read, and may have the queue.
+            ShardMoved: another server may have the queue.
             InvalidArgument: the reference is empty.
         """
         queue = self._by_id.get(reference) or self.find(reference)
         if queue is not None:
             return queue
         _check_given(reference, field)
-        self._check_complete()
+        self._check_complete(reference)
         if len(reference) > self.bounds.name_length:
             shown = f"{reference[:80]}..."
             raise QueueNotFound(f"there is no queue {shown}", queue=shown, why=why_not_uuid(reference))
         raise QueueNotFound(f"there is no queue {reference}", queue=parse_uuid(reference) or reference)
 
-    def _check_complete(self) -> None:
-        """Raise `StoreFailed` if the queues of a store could not be read, because an unknown queue may exist then."""
-        for kind, store in self.stores.items():
-            if not store.epoch or kind in self._partly_loaded:
+    def _check_complete(self, reference: str) -> None:
+        """Raise `StoreFailed` or `ShardMoved` if an unknown queue may exist.
+
+        A store whose queues could not be read may have it, or a store of another server.
+        """
+        if self._placement:
+            self._placement.check_absent(reference)
+            return
+        for store in self.stores.values():
+            if not store.epoch or store in self._partly_loaded:
                 raise StoreFailed(f"there is no such queue in memory, and the others cannot be read: {store.problem}")
 
     def after(self, number: int, count: int) -> list[Queue]:
@@ -132,17 +149,18 @@ class Manager:
         Raises:
             QueueExists: another queue has the name or the ID.
             StoreFailed: a store could not be read when the server started, and may have a queue with this name.
+            ShardMoved: another server has the shard of the queue.
             StoreUnavailable: this server runs without the store.
             TooMany: the server has the maximum number of queues.
             MemoryExhausted: the memory budget has no room for another queue.
         """
-        store = self._store(definition.store)
+        store = self._store(definition)
         taken = self._by_name.get(definition.name) or self._by_id.get(queue_id)
         if taken:
             raise QueueExists(f"queue {taken.label} already exists", queue=taken.id)
         # The object of an owner has one store for ever, so that its queue is not among those that cannot be read.
         if definition.name and definition.owner is None:
-            self._check_complete()
+            self._check_complete(definition.name)
         if len(self) >= self.bounds.queues:
             raise TooMany(
                 f"the server has {len(self):,} queues, the maximum; delete some, or raise --max-queues",
@@ -156,16 +174,24 @@ class Manager:
         self._notify(queue)
         return queue
 
-    def load(self, kind: StoreKind, *, now: int) -> None:
+    def load(self, kind: StoreKind, *, now: int, store: Store | None = None, tokens: Tokens | None = None) -> None:
         """Load the queues of a store: at the start, and again after the store was reopened.
 
         A queue that was loaded before keeps its number.
 
+        Args:
+            kind: the kind of store.
+            now: the time, in nanoseconds since 1970.
+            store: which store of this kind, if there are several.
+            tokens: hands out the tokens for its queues, if they have their own.
+
         Raises:
             StoreFailed: the store has failed meanwhile. Calls on its queues fail until they are loaded again.
         """
-        store = self.stores[kind]
-        self._partly_loaded.add(kind)
+        store = store or self.stores[kind]
+        if tokens:
+            self._tokens_of[store] = tokens
+        self._partly_loaded.add(store)
         stored = {each.queue_id: each for each in store.queues()}
         for queue in self:
             if queue.store is not store:
@@ -177,13 +203,25 @@ class Manager:
                 self._notify(queue)
         for each in stored.values():
             self._notify(self._index(store, each, now))
-        self._partly_loaded.discard(kind)
+        self._partly_loaded.discard(store)
 
-    def suspend(self, kind: StoreKind, error: QueueletError) -> None:
+    def suspend(self, kind: StoreKind, error: QueueletError, *, store: Store | None = None) -> None:
         """Close the queues of a failed store: calls on them fail with this error until the store is loaded again."""
+        store = store or self.stores[kind]
         for queue in self:
-            if queue.store is self.stores[kind]:
+            if queue.store is store:
                 queue.close(error)
+
+    def unload(self, store: Store, error: QueueletError) -> None:
+        """Forget the queues of a store that another server gets: calls that wait on them end with this error."""
+        for queue in self:
+            if queue.store is store:
+                queue.close(error)
+                queue.has_moved = True
+                self._drop_from_index(queue)
+                self._notify(queue)
+        self._partly_loaded.discard(store)
+        self._tokens_of.pop(store, None)
 
     def _index(self, store: Store, stored: StoredQueue, now: int) -> Queue:
         """Make a queue from its stored form, and add it to the index, in place of an earlier one with its ID.
@@ -200,7 +238,7 @@ class Manager:
             store=store,
             messages=stored.messages,
             budget=self.budget,
-            tokens=self._tokens,
+            tokens=self._tokens_of.get(store, self._tokens),
             alarms=self.alarms,
             now=now,
             revision=stored.revision,
@@ -285,12 +323,13 @@ class Manager:
         Raises:
             NotOwner: the queue has another owner or none, or its owner's object has a different uid.
             StoreFailed: a store could not be read when the server started, and may have the queue.
+            ShardMoved: another server may have the queue.
             InvalidArgument: the reference is empty.
         """
         _check_given(reference, "queue_id")
         queue = self.find(reference)
         if queue is None:
-            self._check_complete()
+            self._check_complete(reference)
         if queue and owner:
             check_removal(queue, owner)
         if owner and owner.uid:
@@ -298,7 +337,7 @@ class Manager:
         return self.delete(queue) if queue else None
 
     def subscribe(self, listener: Callable[[Queue], None]) -> Callable[[], None]:
-        """Call `listener` with each queue that is created, changed or deleted. Return a function that ends this."""
+        """Call `listener` with each queue that is created, changed, deleted or moved. Return a function to end this."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
@@ -314,7 +353,7 @@ class Manager:
         del self._by_number[queue.number]
         del self._numbers[bisect_left(self._numbers, queue.number)]
 
-    def commit(self, stores: Iterable[Store]) -> Awaitable[None] | None:
+    def commit(self, stores: Iterable[StoreState]) -> Awaitable[None] | None:
         """Return an awaitable for the commit of all changes to queues in these stores; None if all are durable.
 
         Awaiting it raises `StoreFailed` if it is not known whether a store saved the changes.
@@ -322,7 +361,16 @@ class Manager:
         commits = [commit for store in stores if (commit := store.commit()) is not None]
         return _all(commits) if commits else None
 
-    def _store(self, kind: StoreKind) -> Store:
+    def _store(self, definition: QueueDefinition) -> Store:
+        kind = definition.store
+        if self._placement:
+            if kind is self._placement.kind:
+                return self._placement.store_for(definition.name)
+            raise StoreUnavailable(
+                f"store: {kind.name} is not possible, because several servers share the queues; create the queue with "
+                f"store {self._placement.kind.name}",
+                store=kind.name,
+            )
         store = self.stores.get(kind)
         if store is None:
             raise StoreUnavailable(

@@ -90,6 +90,8 @@ class Queue:
         """Whether committed changes survive a restart of the server."""
         self.revision = revision
         self.deleted = False
+        self.has_moved = False
+        """Whether another server owns it now."""
         self.tally = messages.tally
         self.refused_empty = 0
         self.next_event = NEVER

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from queuelet.core.message import DeliveryRecord, Rank, Tally
-from queuelet.definition import Durability, QueueDefinition
+from queuelet.definition import Durability, QueueDefinition, StoreKind
 
 
 class Loading(Protocol):
@@ -203,8 +203,8 @@ class StoredQueue:
     messages: Messages
 
 
-class Store(Protocol):
-    """A store: it has the messages of queues. A durable store also saves the definitions."""
+class StoreState(Protocol):
+    """The state of a store, or of all stores of a kind."""
 
     @property
     def epoch(self) -> str:
@@ -229,6 +229,13 @@ class Store(Protocol):
     def problem_reason(self) -> str:
         """The `reason` of the error for that problem, of `StoreFull` or `StoreFailed`; empty if there is none."""
 
+    def commit(self) -> Awaitable[None] | None:
+        """Return an awaitable for the commit of all changes to queues, as `Messages.commit` does."""
+
+
+class Store(StoreState, Protocol):
+    """A store: it has the messages of queues. A durable store also saves the definitions."""
+
     def queues(self) -> Iterable[StoredQueue]:
         """Return the queues that the store had when it was last opened, in order of creation."""
 
@@ -244,5 +251,19 @@ class Store(Protocol):
     def check_room(self) -> None:
         """Raise `StoreFull` if no message may be added, or `StoreFailed` if the store is not open."""
 
-    def commit(self) -> Awaitable[None] | None:
-        """Return an awaitable for the commit of all changes to queues, as `Messages.commit` does."""
+
+class Placement(StoreState, Protocol):
+    """Which store has a queue, if the queues of a kind of store are spread over several, some of them other servers'.
+
+    Each method raises `ShardMoved` if the store of the queue is not open in this server.
+    """
+
+    @property
+    def kind(self) -> StoreKind:
+        """The kind of the stores."""
+
+    def store_for(self, name: str) -> Store:
+        """Return the store for a new queue with this name, or for one without a name if it is empty."""
+
+    def check_absent(self, reference: str) -> None:
+        """Return if there is no queue with this ID or name, given that it is in no store that is open."""

@@ -20,7 +20,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from queuelet.core.storage import NotLoaded
-from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, ServerDraining
+from queuelet.errors import InvalidArgument, QueueEmpty, QueueletError, ServerDraining, ShardMoved
 from queuelet.server.latency import Latencies
 from queuelet.server.lifecycle import Lifecycle
 from queuelet.server.loading import until_loaded
@@ -31,8 +31,8 @@ log = structlog.get_logger()
 CANCELLED = "CANCELLED"
 """The status code that metrics show for a call whose client disconnected."""
 
-EXPECTED = (QueueEmpty, ServerDraining)
-"""Refusals that are not logged as errors, because an idle consumer polls all the time and every drain ends calls."""
+EXPECTED = (QueueEmpty, ServerDraining, ShardMoved)
+"""Refusals that are not logged as errors: an idle consumer polls all the time, and drains and hand-overs end calls."""
 
 
 class ClientGone(Exception):

@@ -60,7 +60,7 @@ class HistorySampler:
         histories.begin(step)
         for queue in self._manager:
             activity = queue.activity
-            if not histories.is_current(queue.id, activity) and not queue.deleted:
+            if not histories.is_current(queue.id, activity) and not (queue.deleted or queue.has_moved):
                 histories.record(queue.id, step_of(queue.created), step, numbers_of(queue), activity)
             await time_slice.give()
         await self._in_slices(histories.fit(step), time_slice)
@@ -80,7 +80,7 @@ class HistorySampler:
             await asyncio.sleep(max(0.0, (due - now_ns()) / 1e9))
 
     def _changed(self, queue: Queue) -> None:
-        if queue.deleted:
+        if queue.deleted or queue.has_moved:
             self._histories.forget(queue.id)
 
     @staticmethod

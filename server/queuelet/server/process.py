@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from socket import gethostname
@@ -57,6 +59,8 @@ from queuelet.web.connections import HttpConnections
 from queuelet.web.tls import ServingTls
 
 if TYPE_CHECKING:
+    from queuelet.server.shards import Shards
+    from queuelet.stores.postgres.stats import PostgresStats
     from queuelet.stores.postgres.store import PostgresStore
 
 log = structlog.get_logger()
@@ -106,6 +110,15 @@ class Settings:
     postgres_lease: float = 5.0
     """Seconds after which another server may take over the PostgreSQL store of one that has stopped or is frozen."""
 
+    shards: int = 1
+    """How many shards the PostgreSQL store has; fixed when its tables are created."""
+
+    advertise: str | None = None
+    """How other servers reach this one: `host:port`. Setting it makes this server one of several, and so do shards.
+
+    By default the host name and the port of `listen`. Port 0 stands for the port that was opened.
+    """
+
     debug: bool = False
     """Whether to log each call."""
 
@@ -148,6 +161,11 @@ class Settings:
     token_file: Path | None = None
     bounds: Bounds = field(default_factory=Bounds)
 
+    @property
+    def is_one_of_many(self) -> bool:
+        """Whether several servers may share the queues in PostgreSQL."""
+        return self.advertise is not None or self.shards > 1
+
 
 class Server:
     """A server: `start` it, then `wait` until it has drained after `request_stop`."""
@@ -168,7 +186,7 @@ class Server:
         bounds = settings.bounds
         incoming = IncomingLimit(budget, bounds.incoming_bytes or available_bytes() // 8, bounds.connections)
         self._tokens = Tokens(time_ns())
-        stores: dict[StoreKind, Store] = {StoreKind.MEMORY: MemoryStore(budget)}
+        stores: dict[StoreKind, Store] = {} if settings.is_one_of_many else {StoreKind.MEMORY: MemoryStore(budget)}
         self._disk: DiskStore | DamagedStore | None = None
         self._is_clock_set = False
         """Whether the clock continues that of a store, or is in use."""
@@ -180,10 +198,11 @@ class Server:
                 self._is_clock_set = True
                 # Set only once, because the clock must not step while the process runs, even if the store is reopened.
                 CLOCK.offset = disk.clock.offset
-        self._postgres = self._make_postgres(settings, budget)
+        self._shards = self._make_shards(settings, budget) if settings.is_one_of_many else None
+        self._postgres = None if self._shards else self._make_postgres(settings, budget)
         if self._postgres:
             stores[StoreKind.POSTGRES] = self._postgres
-        self.manager = Manager(stores, bounds=settings.bounds, budget=budget, tokens=self._tokens, now=now_ns())
+        self.manager = self._make_manager(stores, budget)
         self._alarm_timer = AlarmTimer(self.manager.alarms)
         LINE.share = bounds.long_work_share
         self._lifecycle = Lifecycle()
@@ -213,7 +232,7 @@ class Server:
                 gateway=gateway,
                 long_work=LINE,
                 disk=self._disk.stats if self._disk else None,
-                postgres=self._postgres.stats if self._postgres else None,
+                postgres=self._postgres_stats(),
                 credentials=self._file_figures,
             ),
             is_ready=lambda: not self.is_stopping,
@@ -255,8 +274,10 @@ class Server:
             await self._postgres.open()
             if self._postgres.problem:
                 log.error("serving without the postgres store until it can be used", error=self._postgres.problem)
-        self._is_clock_set = True
+        self._is_clock_set = self._is_clock_set or self._shards is None
         self.port = self._transport.listen(_grpc_address(self._settings.listen), self._tls)
+        if self._shards:
+            await self._shards.start(_advertised(self._settings, self.port))
         self.metrics_port = await self._http.listen(*split_address(self._settings.metrics))
         self.gateway_port = await self._listen_gateway()
         self._alarm_timer.start()
@@ -273,7 +294,8 @@ class Server:
             http=USUAL_HTTP if self._settings.http is None else self._settings.http,
             http_port=self.gateway_port,
             data_dir=str(self._settings.data_dir or ""),
-            postgres=self._postgres.place if self._postgres else "",
+            postgres=self._place_of_postgres(),
+            **({"advertise": self._shards.address, "shards": self._settings.shards} if self._shards else {}),
             tls=self._tls is not None,
             memory_watermark=self.manager.budget.watermark,
         )
@@ -303,6 +325,20 @@ class Server:
                 error=reason_of(error),
             )
             return 0
+
+    def _make_manager(self, stores: dict[StoreKind, Store], budget: MemoryBudget) -> Manager:
+        """Return the manager of the queues, which are loaded."""
+        manager = Manager(
+            stores,
+            bounds=self._settings.bounds,
+            budget=budget,
+            tokens=self._tokens,
+            placement=self._shards.store if self._shards else None,
+            now=now_ns(),
+        )
+        if self._shards:
+            self._shards.serve(manager)
+        return manager
 
     def _open_disk(self, folder: Path, budget: MemoryBudget) -> DiskStore | DamagedStore:
         """Open the store of a data folder. If its file is damaged, the queues in memory are served without it."""
@@ -337,24 +373,34 @@ class Server:
         database = _postgres_settings(settings)
         if database is None:
             return None
-        try:
+        with _postgres_extra():
             from queuelet.stores.postgres.store import PostgresStore  # noqa: PLC0415  # it needs an extra
-        except ModuleNotFoundError as error:
-            if error.name != "asyncpg":
-                raise
-            raise ValueError(
-                "--postgres: package asyncpg is not installed; run: pip install 'queuelet[server,postgres]'"
-            ) from error
         postgres = PostgresStore(
             database,
             budget=budget,
             on_failed=self._postgres_failed,
             on_reopened=lambda: self._postgres_opened(postgres),
-            on_damaged=lambda queue, message, why: log.error(
-                "damaged message set aside", queue=queue, message=message, error=why
-            ),
+            on_damaged=_log_damaged,
         )
         return postgres
+
+    def _make_shards(self, settings: Settings, budget: MemoryBudget) -> Shards:
+        """Return what shares the shards with other servers.
+
+        Raises:
+            ValueError: a setting is wrong.
+        """
+        database = _postgres_settings(settings)
+        if database is None or settings.data_dir:
+            raise ValueError(
+                "--advertise, --shards: only possible with --postgres or --postgres-file and without --data-dir, "
+                "because several servers can share only the queues in PostgreSQL"
+            )
+        if settings.advertise:
+            _check_advertised(settings.advertise)
+        with _postgres_extra():
+            from queuelet.server.shards import Shards  # noqa: PLC0415  # it needs an extra
+        return Shards(database, budget=budget, opened=self._continue_clock, damaged=_log_damaged)
 
     def _postgres_failed(self, why: str) -> None:
         log.error("postgres store failed", error=why)
@@ -362,9 +408,7 @@ class Server:
 
     def _postgres_opened(self, postgres: PostgresStore) -> None:
         self._tokens.begin_at(postgres.first_token)
-        # The clock must not step while stores are served, but stored times must not be in its future either.
-        offset = postgres.clock.offset
-        CLOCK.offset = max(CLOCK.offset, offset) if self._is_clock_set else offset
+        self._continue_clock(postgres)
         self.manager.load(StoreKind.POSTGRES, now=now_ns())
         log.info(
             "postgres store opened",
@@ -372,10 +416,26 @@ class Server:
             durability=postgres.durability.name,
         )
 
+    def _continue_clock(self, postgres: PostgresStore) -> None:
+        # The clock must not step while stores are served, but stored times must not be in its future either.
+        offset = postgres.clock.offset
+        CLOCK.offset = max(CLOCK.offset, offset) if self._is_clock_set else offset
+        self._is_clock_set = self._is_clock_set or self._shards is not None
+
+    def _postgres_stats(self) -> Callable[[], PostgresStats] | None:
+        if self._shards:
+            return self._shards.store.stats
+        return self._postgres.stats if self._postgres else None
+
+    def _place_of_postgres(self) -> str:
+        if self._shards:
+            return self._shards.place
+        return self._postgres.place if self._postgres else ""
+
     def _problems(self) -> list[str]:
         """Return the problems of stores and credentials, one sentence each."""
         self._credentials.check(time())
-        stores = [store.problem for store in self.manager.stores.values() if store.problem]
+        stores = [store.problem for store in self.manager.states.values() if store.problem]
         return stores + self._credentials.problems(time())
 
     def _file_figures(self) -> list[FileFigures]:
@@ -402,6 +462,9 @@ class Server:
         await self._stop.wait()
         log.info("draining", grace=self._settings.grace)
         await self._transport.not_serving()
+        if self._shards:
+            # The next owners serve while this server still forwards calls to them.
+            await self._shards.leave(self._settings.grace / 2)
         self._service.stop()
         await self._lifecycle.quiet(min(LINGER, self._settings.grace))
         await asyncio.gather(self._transport.stop(self._settings.grace), self._gateway.stop())
@@ -409,7 +472,7 @@ class Server:
         self._sampler.stop()
         self._watch.cancel()
         held = {queue.label: queue.depth for queue in self.manager if queue.depth and not queue.is_durable}
-        for store in (self._disk, self._postgres):
+        for store in (self._disk, self._postgres, self._shards):
             if store:
                 await store.close()
         await self._http.stop()
@@ -482,7 +545,43 @@ def _postgres_settings(settings: Settings) -> PostgresSettings | None:
         schema=schema,
         name=f"{gethostname()}{settings.listen}",
         lease_seconds=settings.postgres_lease,
+        shards=settings.shards,
     )
+
+
+def _advertised(settings: Settings, port: int) -> str:
+    """Return how other servers reach this one, whose gRPC port was opened."""
+    if settings.advertise:
+        host, separator, given = settings.advertise.rpartition(":")
+        return f"{host}{separator}{given if given != '0' else port}"
+    return f"{split_address(settings.listen)[0] or gethostname()}:{port}"
+
+
+def _check_advertised(address: str) -> None:
+    """Raise ValueError unless other servers can connect to this address."""
+    try:
+        host, _ = split_address(address)
+    except ValueError as error:
+        raise ValueError(f"--advertise: {error}") from None
+    if not host:
+        raise ValueError(f"--advertise: {address!r} has no host; write how other servers reach this one: host:port")
+
+
+def _log_damaged(queue: str, message: str, why: str) -> None:
+    log.error("damaged message set aside", queue=queue, message=message, error=why)
+
+
+@contextmanager
+def _postgres_extra() -> Iterator[None]:
+    """Import what needs the extra `postgres` in this context. Raises ValueError with the remedy if it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise ValueError(
+            "--postgres: package asyncpg is not installed; run: pip install 'queuelet[server,postgres]'"
+        ) from error
 
 
 def _grpc_address(address: str) -> str:

@@ -68,5 +68,5 @@ def store_epochs(manager: Manager) -> list[pb.StoreEpoch]:
             reason=store.problem_reason,
             durability=durability_to_pb(store.durability),
         )
-        for kind, store in manager.stores.items()
+        for kind, store in manager.states.items()
     ]

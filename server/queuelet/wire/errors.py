@@ -71,6 +71,7 @@ CODES: dict[type[QueueletError], Code] = {
     errors.QueueHeld: Code.FAILED_PRECONDITION,
     errors.TooManyResponses: Code.FAILED_PRECONDITION,
     errors.ServerDraining: Code.UNAVAILABLE,
+    errors.ShardMoved: Code.UNAVAILABLE,
     errors.Unauthenticated: Code.UNAUTHENTICATED,
     errors.Unreachable: Code.UNAVAILABLE,
     errors.ClientSilent: Code.UNAVAILABLE,

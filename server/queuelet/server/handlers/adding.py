@@ -13,7 +13,7 @@ from queuelet.core.queue import Queue
 from queuelet.core.storage import NotLoaded
 from queuelet.core.stored_form import NewMessage, added, id_of, same_content
 from queuelet.core.waiting import AddResult, Duplicate, WaitingAdd
-from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining
+from queuelet.errors import InvalidArgument, MessageExists, QueueletError, QueueNotFound, ServerDraining, ShardMoved
 from queuelet.fairness import LINE, MANY, TimeSlice, in_turn
 from queuelet.server.endpoint import Call
 from queuelet.server.handlers.durability import DURABILITY_2, DURABILITY_3, about_one, after_commit
@@ -268,5 +268,5 @@ def _batch_response(queue: Queue, messages: Sequence[NewMessage], results: Seque
 def _raise_if_gone(results: Sequence[AddResult]) -> None:
     """Refuse the whole call if the server or the queue ended before any message was added."""
     for result in results:
-        if isinstance(result, ServerDraining | QueueNotFound):
+        if isinstance(result, ServerDraining | ShardMoved | QueueNotFound):
             raise result

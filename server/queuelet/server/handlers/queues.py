@@ -10,7 +10,7 @@ from queuelet import __version__
 from queuelet.clock import now_ns
 from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
-from queuelet.core.storage import Store
+from queuelet.core.storage import StoreState
 from queuelet.definition import Counts
 from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
 from queuelet.fairness import TimeSlice
@@ -149,7 +149,7 @@ class QueueRpcs:
         return pb.DeclareQueuesResponse(results=results).SerializeToString()
 
     async def _change(
-        self, change: Callable[[_Item, set[Store]], _Result], items: Sequence[_Item], time_slice: TimeSlice
+        self, change: Callable[[_Item, set[StoreState]], _Result], items: Sequence[_Item], time_slice: TimeSlice
     ) -> list[_Result]:
         """Change queues in time slices, and wait for the commit. Return a result for each, of which all fit a response.
 
@@ -161,7 +161,7 @@ class QueueRpcs:
         """
         check_batch(items, "queues", self._bounds)
         results: list[_Result] = []
-        stores: set[Store] = set()
+        stores: set[StoreState] = set()
         for item in items:
             results.append(change(item, stores))
             await time_slice.give()
@@ -171,7 +171,7 @@ class QueueRpcs:
         _fit(results, self._bounds.message_bytes)
         return results
 
-    def _declare(self, declared: pb.QueueDeclaration, stores: set[Store]) -> pb.DeclareResult:
+    def _declare(self, declared: pb.QueueDeclaration, stores: set[StoreState]) -> pb.DeclareResult:
         try:
             outcome, queue, previous = self._manager.declare(declaration_from_pb(declared, self._bounds), now=now_ns())
         except QueueletError as error:
@@ -196,14 +196,14 @@ class QueueRpcs:
         results = await self._change(self._remove, request.queues, time_slice)
         return pb.RemoveQueuesResponse(results=results).SerializeToString()
 
-    def _remove(self, removal: pb.QueueRemoval, stores: set[Store]) -> pb.RemoveResult:
+    def _remove(self, removal: pb.QueueRemoval, stores: set[StoreState]) -> pb.RemoveResult:
         queue = self._manager.find(removal.queue_id)
         try:
             dropped = self._manager.remove(removal.queue_id, checked_owner(removal.owner, self._bounds), now=now_ns())
         except QueueletError as error:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REFUSED, error=error_to_pb(error))
         # An absent queue may have been removed a moment ago, from any store.
-        stores.update([queue.store] if queue else self._manager.stores.values())
+        stores.update([queue.store] if queue else self._manager.states.values())
         if dropped is None:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_ABSENT)
         return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REMOVED, dropped=counts_to_pb(dropped))

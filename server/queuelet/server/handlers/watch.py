@@ -84,8 +84,14 @@ class _Watcher:
         self._next_counts = 0.0
 
     def changed(self, queue: Queue) -> None:
-        """Note that a queue was created, redefined or deleted."""
-        if not queue.deleted:
+        """Note that a queue was created, redefined or deleted, or that another server owns it now.
+
+        A queue that has moved is forgotten and not reported as gone, because it still exists.
+        """
+        if queue.has_moved:
+            self._changed.pop(queue.id, None)
+            self._seen.pop(queue.id, None)
+        elif not queue.deleted:
             self._changed[queue.id] = queue
         else:
             self._changed.pop(queue.id, None)
@@ -121,13 +127,13 @@ class _Watcher:
         This is done before its queues are sent, because those that it lost were not deleted by a client.
         """
         before = {each.store: each.epoch for each in self._stores}
-        stores = self._manager.stores.items()
-        lost = [store for kind, store in stores if before.get(store_to_pb(kind)) not in {None, "", store.epoch}]
+        stores = self._manager.states.items()
+        lost = {kind for kind, store in stores if before.get(store_to_pb(kind)) not in {None, "", store.epoch}}
         if not lost:
             return
         for queue in self._manager:
             seen = self._seen.get(queue.id)
-            if seen and queue.store in lost:
+            if seen and queue.definition.store in lost:
                 self._seen[queue.id] = seen._replace(revision=-1)
         await self._send_stores()
 
@@ -151,7 +157,7 @@ class _Watcher:
             await time_slice.give()
             await self._send_gone(batch, time_slice)
             seen = self._seen.get(queue.id)
-            if queue.deleted or (seen and not seen.is_outdated(queue)):
+            if queue.deleted or queue.has_moved or (seen and not seen.is_outdated(queue)):
                 continue
             if await self._report(queue, batch, is_time_for_counts=is_time_for_counts):
                 await time_slice.begin()

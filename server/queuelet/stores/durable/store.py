@@ -19,7 +19,7 @@ from queuelet.stores.durable.loaded import LoadedQueue, LoadedStore
 from queuelet.stores.durable.messages import DurableMessages, Shared
 from queuelet.stores.durable.places import MAX_NUMBER
 from queuelet.stores.durable.reader import Reader
-from queuelet.stores.durable.rows import QueueRecord
+from queuelet.stores.durable.rows import FAR, QueueRecord
 from queuelet.stores.durable.window import WindowBudget
 
 
@@ -53,6 +53,8 @@ class DurableStore(ABC):
         on_failed: Callable[[str], None] = ignore,
         on_reopened: Callable[[], None] = ignore,
         on_damaged: Callable[[str, str, str], None] = ignore,
+        numbers: range = range(1, MAX_NUMBER + 1),
+        ordinals: range = range(1, FAR),
     ) -> None:
         """Make a store that is not open yet: call `_start` with what was loaded, or have `_commit_loop` open it.
 
@@ -66,7 +68,10 @@ class DurableStore(ABC):
             on_reopened: called when the store is open again after a failure.
             on_damaged: called when a damaged message was set aside: with the queue's ID, the ID that the server made
                 for the message, and the reason. The message ID is empty if messages cannot even be found.
+            numbers: the numbers that it gives to queues.
+            ordinals: the ordinals that it gives to queues.
         """
+        self._numbers, self._ordinals = numbers, ordinals
         self._on_failed = on_failed
         self._on_reopened = on_reopened
         self._on_damaged = on_damaged
@@ -75,7 +80,7 @@ class DurableStore(ABC):
         self._window_budget = WindowBudget(budget, window_bytes)
         self._shared: Shared | None = None
         self._messages: dict[str, DurableMessages] = {}
-        self._next_ordinal = self._next_number = 1
+        self._next_ordinal, self._next_number = ordinals.start, numbers.start
         self._free_numbers: list[int] = []
         self.epoch = ""
         self.first_token = 0
@@ -230,10 +235,12 @@ class DurableStore(ABC):
         self.first_token = loaded.first_token
         self.clock = loaded.clock
         self._messages = {queue.record.queue_id: self._restored(queue) for queue in loaded.queues}
-        self._next_ordinal = 1 + max((queue.record.ordinal for queue in loaded.queues), default=0)
+        last_ordinal = max((queue.record.ordinal for queue in loaded.queues), default=self._ordinals.start - 1)
+        self._next_ordinal = max(last_ordinal + 1, self._ordinals.start)
         used = {*(queue.record.number for queue in loaded.queues), *loaded.dropped}
-        self._next_number = 1 + max(used, default=0)
-        self._free_numbers = [number for number in range(1, self._next_number) if number not in used]
+        self._next_number = 1 + max(used, default=self._numbers.start - 1)
+        numbers = range(self._numbers.start, self._next_number)
+        self._free_numbers = [number for number in numbers if number not in used]
 
     def _restored(self, queue: LoadedQueue) -> DurableMessages:
         messages = DurableMessages(queue.record, self._open_shared)
@@ -291,9 +298,9 @@ class DurableStore(ABC):
         """Return a queue number under which no rows are stored."""
         if self._free_numbers:
             return heappop(self._free_numbers)
-        if self._next_number > MAX_NUMBER:
+        if self._next_number >= self._numbers.stop:
             raise StoreFailed(
-                f"the store has {MAX_NUMBER:,} queues, the most it can have, including those being deleted; "
+                f"the store has {len(self._numbers):,} queues, the most it can have, including those being deleted; "
                 "delete queues that are not needed"
             )
         self._next_number += 1

@@ -99,5 +99,10 @@ class AddressFile:
             raise StoreFailed(f"the connection string in {self.path} {error}") from None
 
 
+def place_of(address: Address | AddressFile) -> str:
+    """Return where the database is, without secrets."""
+    return str(address.path) if isinstance(address, AddressFile) else address.shown
+
+
 def _hosts(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[2]

@@ -23,7 +23,7 @@ from queuelet.stores.postgres.loading import DatabaseDamaged, load_to_serve
 from queuelet.stores.postgres.migrations import prepare
 from queuelet.stores.postgres.owner import Owner
 from queuelet.stores.postgres.primary import connect_to_primary
-from queuelet.stores.postgres.schema import FENCED, SHARD, VACUUMED
+from queuelet.stores.postgres.schema import CHANNEL, FENCED, VACUUMED
 from queuelet.stores.postgres.settings import PostgresSettings
 from queuelet.stores.postgres.writing import COMMIT, arguments_of
 
@@ -81,6 +81,8 @@ class PostgresBackend:
         """Held during a commit, because each commit needs the number of those before it."""
         self._writer: Connection | None = None
         self._cleaner: Connection | None = None
+        self._reading: list[asyncio.Task[Connection]] = []
+        """What connects `reader` and `browser`."""
         self._dropped: deque[int] = deque()
         self._removed = 0
         """How many messages were removed since the last VACUUM."""
@@ -90,7 +92,7 @@ class PostgresBackend:
         """The connection for reads that consumers wait for, once the store is open."""
         self.browser: Connection | None = None
         """The connection for other reads, once the store is open."""
-        self.owner = Owner(settings.name, settings.lease_seconds)
+        self.owner = Owner(settings.name, settings.lease_seconds, shard=settings.shard, waits=settings.waits_for_lease)
         self.durability: Durability | None = None
         """How durable commits are; None before the first connection."""
         self.is_full = False
@@ -143,15 +145,15 @@ class PostgresBackend:
             found = (await writer.fetch(SETTINGS, seconds=seconds))[0]
             durability = Durability(**dict(zip(_NAMES, found, strict=True)))
             durability.check()
-            await prepare(writer, settings.schema)
+            # Not to another host, which may be a primary too, and lack what was committed. Meanwhile, to save time.
+            reading = partial(connect, writer.address, schema=settings.schema, seconds=seconds, reads_only=True)
+            self._reading = [self._loop.create_task(reading()) for _ in range(2)]
+            await prepare(writer, settings.schema, settings.shards)
             owned = await self.owner.take_over(writer, durability)
             # It renews the lease, because loading may take longer than that.
             self._heart = self._loop.create_task(self._beat())
-            loaded = await load_to_serve(writer, owned, self.owner.holder)
-            # Not to another host, which may be a primary too, and lack what was committed.
-            reading = partial(connect, writer.address, schema=settings.schema, seconds=seconds, reads_only=True)
-            self.reader = await reading()
-            self.browser = await reading()
+            loaded = await load_to_serve(writer, owned, self.owner.holder, shard=settings.shard, shards=settings.shards)
+            self.reader, self.browser = await asyncio.gather(*self._reading)
         except DatabaseError as error:
             self._abandon()
             kind = DatabaseDamaged if error.code in CORRUPTED else StoreFailed
@@ -188,12 +190,12 @@ class PostgresBackend:
         try:
             rows = await writer.fetch(
                 COMMIT,
-                SHARD,
+                owner.shard,
                 owner.epoch,
                 owner.holder,
                 owner.commits,
                 owner.lease,
-                *arguments_of(batch),
+                *arguments_of(batch, owner.shard),
                 seconds=owner.lease,
             )
         except DatabaseError as error:
@@ -220,7 +222,7 @@ class PostgresBackend:
         if now.is_replicated and not before.is_replicated:
             # This commit waits for a standby, and so for all that were before it.
             owner = self.owner
-            await self._open_writer.fetch(_REPLICATED, SHARD, owner.epoch, owner.holder, seconds=owner.lease)
+            await self._open_writer.fetch(_REPLICATED, owner.shard, owner.epoch, owner.holder, seconds=owner.lease)
 
     async def _beat(self) -> None:
         """Renew the lease while there are no commits."""
@@ -259,7 +261,7 @@ class PostgresBackend:
         owner = self.owner
         async with self._writing, self._open_writer.transaction() as transaction:
             sent = owner.now()
-            fence = await transaction.fetch(FENCE, SHARD, owner.epoch, owner.holder, owner.commits, owner.lease)
+            fence = await transaction.fetch(FENCE, owner.shard, owner.epoch, owner.holder, owner.commits, owner.lease)
             if not fence:
                 owner.give_up()
                 raise StoreFailed("another server owns the queues now")
@@ -293,7 +295,7 @@ class PostgresBackend:
                     settings.read_address(), schema=settings.schema, seconds=settings.connect_seconds
                 )
             for table in VACUUMED:
-                await self._cleaner.run(f"VACUUM (TRUNCATE false) {table}", seconds=_VACUUM_SECONDS)
+                await self._cleaner.run(f"VACUUM ({self._vacuum_options}) {table}", seconds=_VACUUM_SECONDS)
             self.dead_rows, self.table_bytes = (await self._cleaner.fetch(_TABLE))[0]
 
     def _vacuumed(self, task: asyncio.Task[None]) -> None:
@@ -313,11 +315,18 @@ class PostgresBackend:
         if writer is not None and not writer.is_closed:
             with suppress(DatabaseError):
                 async with self._writing:
-                    await writer.fetch(_RELEASE, SHARD, owner.holder, seconds=_CLOSE_SECONDS)
+                    await writer.fetch(
+                        _RELEASE, owner.shard, owner.holder, CHANNEL, self._settings.schema, seconds=_CLOSE_SECONDS
+                    )
             await writer.close(_CLOSE_SECONDS)
         self._abandon()
 
     # Inside
+
+    @property
+    def _vacuum_options(self) -> str:
+        # The owners of other shards vacuum the same tables.
+        return "TRUNCATE false, SKIP_LOCKED" if self._settings.shards > 1 else "TRUNCATE false"
 
     @property
     def _open_writer(self) -> Connection:
@@ -346,10 +355,20 @@ class PostgresBackend:
         if self._heart and self._heart is not asyncio.current_task(self._loop):
             self._heart.cancel()
         self._heart = None
+        for task in self._reading:
+            task.add_done_callback(_terminate)
+            task.cancel()
+        self._reading = []
         for connection in (self._writer, self.reader, self.browser, self._cleaner):
             if connection is not None:
                 connection.terminate()
         self._writer = self.reader = self.browser = self._cleaner = None
+
+
+def _terminate(connecting: asyncio.Task[Connection]) -> None:
+    """Close the connection that a task has opened, if it has."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().terminate()
 
 
 FENCE = """
@@ -364,7 +383,10 @@ _TABLE = """
 
 _REPLICATED = "UPDATE owners SET is_replicated = true WHERE shard = $1 AND epoch = $2 AND holder = $3"
 
-_RELEASE = "UPDATE owners SET expires = '-infinity' WHERE shard = $1 AND holder = $2"
+_RELEASE = """
+    WITH released AS (UPDATE owners SET expires = '-infinity' WHERE shard = $1 AND holder = $2 RETURNING 1)
+    SELECT pg_notify($3, $4) FROM released
+"""
 
 _DELETE_SOME = """
     DELETE FROM messages WHERE place IN (

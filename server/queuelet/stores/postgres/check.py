@@ -17,7 +17,7 @@ from queuelet.stores.postgres.address import Address, AddressFile
 from queuelet.stores.postgres.driver import CORRUPTED, DatabaseError, Row, Transaction
 from queuelet.stores.postgres.migrations import version_of
 from queuelet.stores.postgres.primary import connect_to_primary
-from queuelet.stores.postgres.schema import SHARD, VERSION
+from queuelet.stores.postgres.schema import VERSION
 
 _CONNECT_SECONDS = 10.0
 
@@ -176,8 +176,8 @@ Progress = Callable[[str], None]
 
 
 async def _check_owner(snapshot: Transaction, problems: _Problems, _: Progress) -> None:
-    rows = await _read(snapshot, problems, "owners", "SELECT store_epoch FROM owners WHERE shard = $1", SHARD)
-    if rows is not None and (not rows or not rows[0][0]):
+    rows = await _read(snapshot, problems, "owners", "SELECT store_epoch FROM owners")
+    if rows is not None and (not rows or not all(epoch for (epoch,) in rows)):
         problems.add("the store has no epoch")
 
 

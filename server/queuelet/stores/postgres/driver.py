@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
@@ -110,6 +110,16 @@ class Connection:
             with _translated(self.address):
                 async with self._connection.transaction(isolation="repeatable_read", readonly=True):
                     yield Transaction(self._connection, self.address, seconds)
+
+    async def listen(self, channel: str, notified: Callable[[str], object]) -> None:
+        """Call `notified` with the payload of each notification of a channel. Raises as `fetch`."""
+
+        def received(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            notified(str(payload))
+
+        async with self._lock:
+            with _translated(self.address):
+                await self._connection.add_listener(channel, received)
 
     @property
     def is_closed(self) -> bool:

@@ -26,8 +26,8 @@ from queuelet.stores.durable.rows import (
     time_of_json,
 )
 from queuelet.stores.postgres.driver import Connection, Row
+from queuelet.stores.postgres.numbers import numbers_of, ordinals_of, places_of
 from queuelet.stores.postgres.owner import Owned
-from queuelet.stores.postgres.schema import SHARD
 
 _SEQ = (1 << SEQ_BITS) - 1
 
@@ -42,6 +42,23 @@ _QUEUES = """
     FROM queues WHERE shard = $1 ORDER BY ordinal
 """
 
+_TALLIES = "SELECT ordinal, depth, bytes, counts, checksum FROM tallies WHERE ordinal >= $1 AND ordinal < $2"
+
+_DROPPED = "SELECT number, checksum FROM dropped WHERE number >= $1 AND number < $2"
+
+_DAMAGED = "SELECT place FROM damaged WHERE place BETWEEN $1 AND $2 ORDER BY place"
+
+_RANKS = """
+    SELECT place, priority, due, created, ttl, checksum FROM ranks WHERE place BETWEEN $1 AND $2 ORDER BY place
+"""
+
+_DELIVERIES = """
+    SELECT place, state, count, token, until, since, consumer, superseded, reason, history, by_stream, checksum
+    FROM deliveries WHERE place BETWEEN $1 AND $2 ORDER BY place
+"""
+
+_RESPONSES = "SELECT number, key, until FROM answers WHERE number >= $1 AND number < $2 ORDER BY until, kept"
+
 _NUMBERS = """
     UPDATE owners SET highest_first_seq = $2, clock_boot_id = $3, clock_offset = $4
     WHERE shard = $1 AND epoch = $5 AND holder = $6 RETURNING 1
@@ -52,23 +69,34 @@ class DatabaseDamaged(StoreFailed):
     """A row that the store needs is damaged. Opening the store again does not help."""
 
 
-async def load_to_serve(connection: Connection, owned: Owned, holder: object) -> LoadedStore:
-    """Load the state of the queues, and save which numbers and which clock this server continues with.
+async def load_to_serve(
+    connection: Connection, owned: Owned, holder: object, *, shard: int, shards: int
+) -> LoadedStore:
+    """Load the state of a shard's queues, and save which numbers and which clock this server continues with.
+
+    Args:
+        connection: the connection to the database.
+        owned: the row of the owner.
+        holder: the name under which this server owns the shard.
+        shard: the shard.
+        shards: how many shards there are.
 
     Raises:
         DatabaseDamaged: a row that the store needs is damaged.
         StoreFailed: another server has taken over meanwhile.
         DatabaseError: the database failed.
     """
-    queues = {queue.record.number: queue for queue in await _load_queues(connection)}
-    dropped = [row[0] for row in await connection.fetch("SELECT number, checksum FROM dropped") if _is_sound(row)]
-    for (place,) in await connection.fetch("SELECT place FROM damaged ORDER BY place"):
+    numbers, places = numbers_of(shard, shards), places_of(shard, shards)
+    queues = {queue.record.number: queue for queue in await _load_queues(connection, shard, numbers)}
+    rows = await connection.fetch(_DROPPED, numbers.start, numbers.stop)
+    dropped = [row[0] for row in rows if _is_sound(row)]
+    for (place,) in await connection.fetch(_DAMAGED, *places):
         if queue := queues.get(place >> SEQ_BITS):
             queue.damaged.add(place & _SEQ)
-    await _load_ranks(connection, queues)
-    await _load_deliveries(connection, queues)
+    await _load_ranks(connection, queues, places)
+    await _load_deliveries(connection, queues, places)
     await _load_sizes(connection, queues)
-    damaged_responses = await _load_responses(connection, queues)
+    damaged_responses = await _load_responses(connection, queues, numbers)
     highest = owned.highest_first_seq
     for queue in queues.values():
         # Messages may have been delivered, with their IDs, that were never committed.
@@ -77,7 +105,7 @@ async def load_to_serve(connection: Connection, owned: Owned, holder: object) ->
     newest = max((queue.written for queue in queues.values()), default=0)
     kept = Mark(owned.clock_boot_id, owned.clock_offset) if owned.clock_boot_id else None
     clock = continued(kept, newest, boot=boot_id(), steady=clock_gettime_ns(STEADY), wall=time_ns())
-    if not await connection.fetch(_NUMBERS, SHARD, highest, clock.boot_id, clock.offset, owned.epoch, holder):
+    if not await connection.fetch(_NUMBERS, shard, highest, clock.boot_id, clock.offset, owned.epoch, holder):
         raise StoreFailed("another server owns the queues")
     return LoadedStore(
         epoch=owned.store_epoch,
@@ -90,17 +118,17 @@ async def load_to_serve(connection: Connection, owned: Owned, holder: object) ->
     )
 
 
-async def _load_queues(connection: Connection) -> list[LoadedQueue]:
-    tallies = {
-        row[0]: row for row in await connection.fetch("SELECT ordinal, depth, bytes, counts, checksum FROM tallies")
-    }
+async def _load_queues(connection: Connection, shard: int, numbers: range) -> list[LoadedQueue]:
+    ordinals = ordinals_of(shard)
+    tallies = {row[0]: row for row in await connection.fetch(_TALLIES, ordinals.start, ordinals.stop)}
     loaded: list[LoadedQueue] = []
-    for *row, checksum in await connection.fetch(_QUEUES, SHARD):
+    for *row, checksum in await connection.fetch(_QUEUES, shard):
         tally_row = tallies.get(row[0])
         if not _is_sound([*row, checksum]) or (tally_row is not None and not _is_sound(tally_row)):
             raise DatabaseDamaged(f"the definition or the counts of queue {row[2]} have the wrong checksum")
         try:
             record = QueueRecord.of_row(row, StoreKind.POSTGRES)
+            checked_int(record.number, numbers.start, numbers.stop - 1, "number")
             _, depth, size, counts, _ = tally_row or (0, 0, 0, "{}", 0)
             tally = tally_of_json(counts)
             count, stored_bytes = checked_int(depth, 0, _SEQ, "depth"), checked_int(size, 0, 1 << 62, "bytes")
@@ -121,8 +149,8 @@ async def _load_queues(connection: Connection) -> list[LoadedQueue]:
     return loaded
 
 
-async def _load_ranks(connection: Connection, queues: dict[int, LoadedQueue]) -> None:
-    rows = await connection.fetch("SELECT place, priority, due, created, ttl, checksum FROM ranks ORDER BY place")
+async def _load_ranks(connection: Connection, queues: dict[int, LoadedQueue], places: tuple[int, int]) -> None:
+    rows = await connection.fetch(_RANKS, *places)
     async for queue, seq, row in _of_queues(rows, queues):
         rank = _value(rank_of_row, row[:-1]) if checksums.of_rank(*row[:-1]) == row[-1] else None
         if rank is None:
@@ -131,11 +159,8 @@ async def _load_ranks(connection: Connection, queues: dict[int, LoadedQueue]) ->
             queue.ranks[seq] = rank
 
 
-async def _load_deliveries(connection: Connection, queues: dict[int, LoadedQueue]) -> None:
-    rows = await connection.fetch(
-        "SELECT place, state, count, token, until, since, consumer, superseded, reason, history, by_stream, checksum "
-        "FROM deliveries ORDER BY place"
-    )
+async def _load_deliveries(connection: Connection, queues: dict[int, LoadedQueue], places: tuple[int, int]) -> None:
+    rows = await connection.fetch(_DELIVERIES, *places)
     async for queue, seq, row in _of_queues(rows, queues):
         delivery = None
         if seq not in queue.unsound and _sum_of_delivery(row) == row[-1]:
@@ -165,9 +190,9 @@ async def _load_sizes(connection: Connection, queues: dict[int, LoadedQueue]) ->
         queues[place >> SEQ_BITS].sizes[place & _SEQ] = size
 
 
-async def _load_responses(connection: Connection, queues: dict[int, LoadedQueue]) -> int:
+async def _load_responses(connection: Connection, queues: dict[int, LoadedQueue], numbers: range) -> int:
     """Load when responses expire. The responses themselves are verified when they are read."""
-    for number, key, until in await connection.fetch("SELECT number, key, until FROM answers ORDER BY until, kept"):
+    for number, key, until in await connection.fetch(_RESPONSES, numbers.start, numbers.stop):
         if queue := queues.get(number):
             queue.responses[key] = checked_int(until, 0, 1 << 63, "until")
     return 0

@@ -26,7 +26,6 @@ from queuelet.ids import new_uuid
 from queuelet.stores.durable.loaded import TOKENS
 from queuelet.stores.postgres.driver import Connection
 from queuelet.stores.postgres.durability import Durability
-from queuelet.stores.postgres.schema import SHARD
 
 _POLL = 0.5
 """Seconds between two looks at the lease of another owner."""
@@ -45,21 +44,31 @@ class Owned:
     clock_offset: int
 
 
+class NotFree(StoreFailed):
+    """Another server owns the shard."""
+
+
 class Owner:
     """This server as the owner of a shard."""
 
-    def __init__(self, address: str, lease: float) -> None:
+    def __init__(self, address: str, lease: float, *, shard: int = 0, waits: bool = True) -> None:
         """Make a server that does not own the shard yet.
 
         Args:
-            address: how the server calls itself, for people.
+            address: how other servers reach this one.
             lease: for how many seconds it serves after a commit.
+            shard: the shard.
+            waits: whether it waits for the end of another owner's lease.
         """
         self.lease = lease
+        self.shard = shard
+        self._waits = waits
         self.holder = uuid4()
         self.epoch = self.commits = 0
         self._address = address
         self._until = 0.0
+        self.is_refused = False
+        """Whether another server was the owner at the last attempt to take over."""
         self._earlier: list[UUID] = []
         """Earlier names of this server, whose leases it need not wait for."""
 
@@ -67,6 +76,10 @@ class Owner:
     def is_valid(self) -> bool:
         """Whether no other server can be the owner yet."""
         return clock_gettime(STEADY) < self._until
+
+    def has_been(self, holder: UUID) -> bool:
+        """Return whether this server owns, or owned, the shard under this name."""
+        return holder == self.holder or holder in self._earlier
 
     @property
     def sent_ago(self) -> float:
@@ -91,7 +104,7 @@ class Owner:
         """Become the owner, once the lease of another one has ended.
 
         Raises:
-            StoreFailed: another server is the owner and renews its lease.
+            NotFree: another server is the owner, and renews its lease if this one waited for its end.
             DatabaseError: the database failed.
         """
         self.give_up()
@@ -101,19 +114,21 @@ class Owner:
         while True:
             sent = self.now()
             owned = await self._try(connection, durability)
+            self.is_refused = owned is None
             if owned is not None:
                 self.epoch, self.commits = owned.epoch, owned.commits - 1
                 self.renewed(sent)
                 return owned
-            row = (await connection.fetch(_LEFT, SHARD, seconds=self.lease))[0]
-            if self.now() > end:
-                raise StoreFailed(f"another server owns the queues: {row[1] or 'one without an address'}")
+            row = (await connection.fetch(_LEFT, self.shard, seconds=self.lease))[0]
+            if not self._waits or self.now() > end:
+                raise NotFree(f"another server owns the queues: {row[1] or 'one without an address'}")
             await asyncio.sleep(min(_POLL, max(0.01, row[0])))
 
     async def _try(self, connection: Connection, durability: Durability) -> Owned | None:
         """Take over if the lease has ended. Its commit is the barrier."""
-        found = (await connection.fetch(_FOUND, SHARD, seconds=self.lease))[0]
-        store_epoch, commits, timeline, was_replicated, timeline_now = found
+        found = (await connection.fetch(_FOUND, self.shard, seconds=self.lease))[0]
+        found_epoch, commits, timeline, was_replicated, timeline_now = found
+        store_epoch = found_epoch
         if is_older(
             commits=commits, known=self.commits, is_promoted=timeline_now != timeline > 0, was_replicated=was_replicated
         ):
@@ -121,7 +136,7 @@ class Owner:
         connection.warning = ""
         rows = await connection.fetch(
             _TAKE,
-            SHARD,
+            self.shard,
             self.holder,
             self._address,
             self.lease,
@@ -133,6 +148,7 @@ class Owner:
             TOKENS,
             max(commits, self.commits) + 1,
             commits,
+            found_epoch,
             seconds=self.lease,  # it may wait for a standby that is gone
         )
         if connection.warning:
@@ -163,7 +179,10 @@ def is_older(*, commits: int, known: int, is_promoted: bool, was_replicated: boo
     return commits < known or (is_promoted and not was_replicated)
 
 
-_LEFT = "SELECT extract(epoch FROM expires - clock_timestamp())::float8, address FROM owners WHERE shard = $1"
+_LEFT = """
+    SELECT extract(epoch FROM greatest(expires, '1970-01-01') - clock_timestamp())::float8, address
+    FROM owners WHERE shard = $1
+"""
 
 _FOUND = """
     SELECT store_epoch, commits, timeline, is_replicated,
@@ -172,9 +191,16 @@ _FOUND = """
 """
 
 _TAKE = """
-    UPDATE owners SET epoch = epoch + 1, commits = $11, holder = $2, address = $3,
-        expires = clock_timestamp() + make_interval(secs => $4), store_epoch = $6, timeline = $7, is_replicated = $8,
-        first_free_token = greatest(first_free_token, $9) + $10
-    WHERE shard = $1 AND (expires <= clock_timestamp() OR holder = ANY ($5::uuid[])) AND commits = $12
-    RETURNING epoch, commits, store_epoch, first_free_token, highest_first_seq, clock_boot_id, clock_offset
+    WITH taken AS (
+        UPDATE owners SET epoch = epoch + 1, commits = $11, holder = $2, address = $3,
+            expires = clock_timestamp() + make_interval(secs => $4), store_epoch = $6, timeline = $7,
+            is_replicated = $8, first_free_token = greatest(first_free_token, $9) + $10
+        WHERE shard = $1 AND (expires <= clock_timestamp() OR holder = ANY ($5::uuid[])) AND commits = $12
+            AND store_epoch = $13
+        RETURNING epoch, commits, store_epoch, first_free_token, highest_first_seq, clock_boot_id, clock_offset
+    ), others AS (
+        -- A database that lacks commits of one shard may lack those of any.
+        UPDATE owners SET store_epoch = $6, timeline = $7
+        WHERE shard <> $1 AND $6 <> $13 AND EXISTS (SELECT FROM taken)
+    ) SELECT * FROM taken
 """

@@ -12,11 +12,11 @@ import re
 
 from queuelet.stores.durable.places import SEQ_BITS
 
-VERSION = 1
+VERSION = 2
 """The version of the tables below, which is in the table `schema_version`."""
 
-SHARD = 0
-"""The shard of all queues, as long as there is one."""
+CHANNEL = "queuelet_owners"
+"""The channel of NOTIFY for changes of `owners` and `servers`; the payload is the name of the schema."""
 
 FENCED = "QL001"
 """The SQLSTATE that `commit_group` raises if another server has become the owner."""
@@ -31,10 +31,19 @@ def checked_schema(name: str) -> str:
     return name
 
 
+SERVERS = """
+-- The servers that share the queues. Each one renews its row.
+CREATE TABLE servers (
+    address text PRIMARY KEY,
+    holder uuid NOT NULL,
+    expires timestamptz NOT NULL
+) WITH (fillfactor = 20);
+"""
+
 TABLES = f"""
 CREATE TABLE schema_version (version integer NOT NULL);
 
--- Which server may write. `commits` grows with each commit and never shrinks.
+-- Which server may write to a shard, one row for each shard. `commits` grows with each commit and never shrinks.
 CREATE TABLE owners (
     shard integer PRIMARY KEY,
     epoch bigint NOT NULL,
@@ -50,7 +59,7 @@ CREATE TABLE owners (
     clock_boot_id text NOT NULL,
     clock_offset bigint NOT NULL
 ) WITH (fillfactor = 20);
-
+{SERVERS}
 CREATE TABLE queues (
     ordinal bigint PRIMARY KEY,
     number bigint NOT NULL UNIQUE,

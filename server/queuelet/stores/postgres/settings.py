@@ -18,7 +18,16 @@ class PostgresSettings:
     """The schema of the tables; it is created if it does not exist."""
 
     name: str = ""
-    """How this server calls itself to others that want to take over, such as its address."""
+    """How this server calls itself to others that want to take over: its address."""
+
+    shard: int = 0
+    """The shard whose queues the store has."""
+
+    shards: int = 1
+    """The number of shards, which is fixed when the tables are created."""
+
+    waits_for_lease: bool = True
+    """Whether the store waits for the end of another owner's lease. Otherwise it takes the shard only if it is free."""
 
     lease_seconds: float = 5.0
     """How long this server serves after a commit, and how long another one waits before it takes over."""

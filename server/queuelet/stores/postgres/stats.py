@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from queuelet.stores.durable.histograms import Distribution
+from queuelet.stores.durable.histograms import CHANGE_BOUNDS, SECOND_BOUNDS, Distribution, Histogram
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,3 +34,62 @@ class PostgresStats:
     """The committed messages that it holds in memory, apart from those that were read for single calls."""
     damaged_found: int
     """How many damaged messages it found and set aside."""
+
+    def with_state(self, *, is_open: bool, is_replicated: bool) -> PostgresStats:
+        """Return these statistics with another state."""
+        return replace(self, is_open=is_open, is_replicated=is_replicated)
+
+
+NONE = PostgresStats(
+    is_open=False,
+    is_replicated=False,
+    is_full=False,
+    failures=0,
+    commits=0,
+    changes=Histogram(CHANGE_BOUNDS).read(),
+    commit_seconds=Histogram(SECOND_BOUNDS).read(),
+    dead_rows=0,
+    table_bytes=0,
+    window_bytes=0,
+    damaged_found=0,
+)
+"""The statistics of no store."""
+
+
+def together(stats: Sequence[PostgresStats]) -> PostgresStats:
+    """Return the statistics of several stores in the same tables, as those of one."""
+    if not stats:
+        return NONE
+    return PostgresStats(
+        is_open=all(each.is_open for each in stats),
+        is_replicated=all(each.is_replicated for each in stats),
+        is_full=any(each.is_full for each in stats),
+        failures=sum(each.failures for each in stats),
+        commits=sum(each.commits for each in stats),
+        changes=_sum([each.changes for each in stats]),
+        commit_seconds=_sum([each.commit_seconds for each in stats]),
+        dead_rows=max(each.dead_rows for each in stats),
+        table_bytes=max(each.table_bytes for each in stats),
+        window_bytes=sum(each.window_bytes for each in stats),
+        damaged_found=sum(each.damaged_found for each in stats),
+    )
+
+
+def with_past(present: PostgresStats, past: PostgresStats) -> PostgresStats:
+    """Return the present statistics, with what stores have counted that are closed now."""
+    return replace(
+        present,
+        failures=present.failures + past.failures,
+        commits=present.commits + past.commits,
+        changes=_sum([present.changes, past.changes]),
+        commit_seconds=_sum([present.commit_seconds, past.commit_seconds]),
+        damaged_found=present.damaged_found + past.damaged_found,
+    )
+
+
+def _sum(distributions: Sequence[Distribution]) -> Distribution:
+    return Distribution(
+        bounds=distributions[0].bounds,
+        buckets=tuple(map(sum, zip(*(each.buckets for each in distributions), strict=True))),
+        total=sum(each.total for each in distributions),
+    )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Event, get_running_loop
 from collections.abc import Callable
+from uuid import UUID
 
 from queuelet.core.budget import MemoryBudget
 from queuelet.definition import Durability
 from queuelet.errors import StoreFailed
 from queuelet.stores.durable.store import DurableStore, ignore
-from queuelet.stores.postgres.address import AddressFile
+from queuelet.stores.postgres.address import place_of
 from queuelet.stores.postgres.backend import PostgresBackend
 from queuelet.stores.postgres.cache import RowCache
+from queuelet.stores.postgres.numbers import numbers_of, ordinals_of
 from queuelet.stores.postgres.reader import PostgresReader
 from queuelet.stores.postgres.settings import PostgresSettings
 from queuelet.stores.postgres.stats import PostgresStats
@@ -56,6 +58,8 @@ class PostgresStore(DurableStore):
             on_failed=on_failed,
             on_reopened=self._note_open,
             on_damaged=on_damaged,
+            numbers=numbers_of(settings.shard, settings.shards),
+            ordinals=ordinals_of(settings.shard),
         )
 
     async def open(self) -> None:
@@ -69,11 +73,19 @@ class PostgresStore(DurableStore):
         settings = self._backend.durability
         return Durability.REPLICATED if settings and settings.is_replicated else Durability.DISK
 
+    def has_been_owned_as(self, holder: UUID) -> bool:
+        """Return whether this store owns, or owned, its shard under this name in `owners`."""
+        return self._backend.owner.has_been(holder)
+
+    @property
+    def is_owned_by_another(self) -> bool:
+        """Whether the last attempt to take the shard over found that another server owns it."""
+        return self._backend.owner.is_refused
+
     @property
     def place(self) -> str:
         """Where the database is, without secrets."""
-        address = self._settings.address
-        return str(address.path) if isinstance(address, AddressFile) else address.shown
+        return place_of(self._settings.address)
 
     def stats(self) -> PostgresStats:
         """Return the store's statistics, for metrics."""

@@ -7,17 +7,16 @@ from typing import Any
 from queuelet.stores.durable.batch import Batch
 from queuelet.stores.durable.checksums import of_message
 from queuelet.stores.durable.rows import dropped_row
-from queuelet.stores.postgres.schema import SHARD
 
 COMMIT = f"SELECT commit_group({', '.join(f'${number}' for number in range(1, 22))})"
 
 
-def arguments_of(batch: Batch) -> list[list[Any]]:
-    """Return the arguments after those of the fence."""
+def arguments_of(batch: Batch, shard: int) -> list[list[Any]]:
+    """Return the arguments after those of the fence, for a batch of a shard."""
     return [
         batch.dropped_queues,
         [dropped_row(number) for number in batch.dropped_numbers],
-        [(*queue, SHARD) for queue in batch.queues],
+        [(*queue, shard) for queue in batch.queues],
         list(batch.removed),
         [place for place, _, _ in batch.messages],
         [own_id for _, own_id, _ in batch.messages],
