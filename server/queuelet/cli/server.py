@@ -368,6 +368,18 @@ http_timeout_option = click.option(
 @click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate; reloaded when the file changes.")
 @click.option("--tls-key", type=FILE, help="The certificate's key.")
 @click.option("--tls-client-ca", type=FILE, help="Accept only clients with a certificate of this authority.")
+@click.option(
+    "--peer-tls-ca",
+    type=FILE,
+    show_default="those that the system trusts",
+    help="The certificate authority of the other servers that share the queues. They get this server's certificate.",
+)
+@click.option(
+    "--peer-tls-name",
+    metavar="NAME",
+    show_default="their addresses",
+    help="The name in the certificates of the other servers.",
+)
 @click.option("--token-file", type=FILE, help="Accept only calls with the bearer token in this file.")
 @click.pass_context
 def server(context: click.Context, /, **flags: Any) -> None:  # noqa: ANN401  # fields of Settings and of Bounds

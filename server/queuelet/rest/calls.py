@@ -29,6 +29,9 @@ class RestCall:
     deadline: float | None
     """When the client needs the response, by the monotonic clock; None if it may take any time."""
 
+    owner: str = ""
+    """The address of the server that served the call, if it is another one."""
+
     @property
     def peer(self) -> str:
         """The client's address and port, as gRPC writes them."""

@@ -37,6 +37,11 @@ class BearerToken:
                 "authorization: send the metadata 'authorization: Bearer <token>' with the server's token"
             )
 
+    @property
+    def current(self) -> str:
+        """The token in use."""
+        return self._token.decode()
+
     def reload(self) -> None:
         """Reload the file if it has changed. If its content is not usable as a token, the last token stays in use."""
         if self.file.reload():

@@ -39,6 +39,14 @@ class ClientGone(Exception):
     """The client of a stream has disconnected."""
 
 
+class RefusedElsewhere(Exception):
+    """Another server has refused a call that was forwarded to it, and has logged that."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.text)
+        self.status = status
+
+
 class Call(Protocol):
     """What a handler can see of the call besides the request."""
 
@@ -61,6 +69,9 @@ class Call(Protocol):
     @property
     def metadata(self) -> Mapping[str, str]:
         """The metadata whose values are text."""
+
+    owner: str
+    """The address of the server that served the call, if it is another one: a hint for the client. Usually empty."""
 
 
 Send = Callable[[bytes], Awaitable[None]]
@@ -203,6 +214,9 @@ class Endpoint:
         return waited
 
     def _refused(self, error: Exception, call: Call, start: float) -> Status:
+        if isinstance(error, RefusedElsewhere):
+            self._latency.observe_refused(perf_counter() - start, error.status.code.name)
+            return error.status
         if isinstance(error, DecodeError):
             error = InvalidArgument(f"request: {error}; send a message as defined in queue.proto", field="request")
         if not isinstance(error, QueueletError):

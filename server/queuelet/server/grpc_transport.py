@@ -1,4 +1,4 @@
-"""Serves endpoints over grpc.aio. This is the only module of the server that imports grpc.
+"""Serves endpoints over grpc.aio. The server's other module that imports grpc calls other servers.
 
 A refusal sets the status in the context instead of calling `abort`, because `abort` raises an exception and gRPC logs
 its text.
@@ -26,6 +26,7 @@ from queuelet.server.endpoint import ClientGone, Endpoint
 from queuelet.server.incoming import Flow, IncomingLimit
 from queuelet.tls_files import TlsFiles
 from queuelet.wire.errors import NEGZ_SERVICE, STATUS_DETAILS, WANTS_DETAILS, Status
+from queuelet.wire.forwarding import OWNER
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -190,12 +191,13 @@ class _Health(health.aio.HealthServicer):
 class _GrpcCall:
     """A `Call` that reads gRPC's context on demand."""
 
-    __slots__ = ("_context", "peer_host", "service")
+    __slots__ = ("_context", "owner", "peer_host", "service")
 
     def __init__(self, service: str, context: _Context) -> None:
         self.service = service
         self.peer_host = ""
         """Set once the call is admitted."""
+        self.owner = ""
         self._context = context
 
     @property
@@ -363,6 +365,8 @@ def _bind_unary(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[by
         finally:
             flow.calls -= 1
         if isinstance(response, bytes):
+            if call.owner:
+                context.set_trailing_metadata(((OWNER, call.owner),))
             return response
         _refuse(context, response, call)
         return b""
@@ -395,6 +399,8 @@ def _bind_stream(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[b
                 reader.refuse(context)
         if status is not None:
             _refuse(context, status, call)
+        elif call.owner:
+            context.set_trailing_metadata(((OWNER, call.owner),))
 
     return grpc.stream_stream_rpc_method_handler(cast("Any", handle))
 
@@ -484,8 +490,10 @@ def _refuse(context: _Context, status: Status, call: _GrpcCall) -> None:
     """Refuse a call. Clients of negz/q get no details unless they ask for them, as our gateway does."""
     context.set_code(_CODES[status.code])
     context.set_details(status.text)
+    trailing: list[tuple[str, str | bytes]] = [(OWNER, call.owner)] if call.owner else []
     if call.service != NEGZ_SERVICE or WANTS_DETAILS in call.metadata:
-        context.set_trailing_metadata(((STATUS_DETAILS, status.details),))
+        trailing.append((STATUS_DETAILS, status.details))
+    context.set_trailing_metadata(tuple(trailing))
 
 
 def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:

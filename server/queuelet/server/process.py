@@ -37,6 +37,8 @@ from queuelet.server.audit import audited
 from queuelet.server.call_log import logged
 from queuelet.server.credentials import BearerToken, Credentials
 from queuelet.server.endpoint import Endpoint
+from queuelet.server.forwarding.peers import Peers, PeerSettings
+from queuelet.server.forwarding.table import Forwarding
 from queuelet.server.grpc_transport import GrpcTransport
 from queuelet.server.handlers.service import Service
 from queuelet.server.history import HistorySampler
@@ -155,6 +157,12 @@ class Settings:
     queue_objects_class: str = "default"
     """The queue class of the Queue objects that the console shows."""
 
+    peer_tls_ca: Path | None = None
+    """The certificate authority of the other servers; if None, those that the system trusts."""
+
+    peer_tls_name: str | None = None
+    """The name in the certificates of the other servers, if it is not their address."""
+
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
@@ -209,15 +217,8 @@ class Server:
         self._service = Service(self.manager, self._lifecycle, started=time_ns())
         self._sampler = HistorySampler(self.manager, self._service.histories)
         latencies = Latencies()
-        guard = token.check if token else None
-        tables = audited(self._service.tables(), self.manager)
-        if settings.debug:
-            tables = logged(tables)
-        endpoints = [
-            Endpoint(service, method, lifecycle=self._lifecycle, latencies=latencies, guard=guard)
-            for service, methods in tables.items()
-            for method in methods
-        ]
+        self._peers = self._make_peers(settings, token)
+        endpoints = self._make_endpoints(latencies, token)
         self._transport = GrpcTransport(endpoints, settings.bounds, incoming)
         connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
         gateway = HttpConnections(bounds.http_seconds, bounds.gateway_connections, idle_seconds=IDLE_SECONDS)
@@ -325,6 +326,34 @@ class Server:
                 error=reason_of(error),
             )
             return 0
+
+    def _make_endpoints(self, latencies: Latencies, token: BearerToken | None) -> list[Endpoint]:
+        """Return all methods. A method that is forwarded is audited and logged by the server that does the work."""
+        tables = audited(self._service.tables(), self.manager)
+        if self._settings.debug:
+            tables = logged(tables)
+        if self._shards and self._peers:
+            forwarding = Forwarding(self._shards, self._peers, self.manager, self._shards.store.shard_of)
+            tables = forwarding.forwarded(tables)
+        guard = token.check if token else None
+        return [
+            Endpoint(service, method, lifecycle=self._lifecycle, latencies=latencies, guard=guard)
+            for service, methods in tables.items()
+            for method in methods
+        ]
+
+    def _make_peers(self, settings: Settings, token: BearerToken | None) -> Peers | None:
+        """Return what calls the other servers; None if there are none.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        if self._shards is None:
+            return None
+        peers = PeerSettings(
+            tls=self._tls, authority=settings.peer_tls_ca, name=settings.peer_tls_name or "", token=token
+        )
+        return Peers(peers, self._shards.changed)
 
     def _make_manager(self, stores: dict[StoreKind, Store], budget: MemoryBudget) -> Manager:
         """Return the manager of the queues, which are loaded."""
@@ -472,6 +501,8 @@ class Server:
         self._sampler.stop()
         self._watch.cancel()
         held = {queue.label: queue.depth for queue in self.manager if queue.depth and not queue.is_durable}
+        if self._peers:
+            await self._peers.close()
         for store in (self._disk, self._postgres, self._shards):
             if store:
                 await store.close()

@@ -7,6 +7,7 @@ from random import choice
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from queuelet.core.queue import Queue
 from queuelet.definition import Durability, StoreKind
 from queuelet.errors import ShardMoved, StoreFailed, StoreFull
 from queuelet.ids import parse_uuid
@@ -102,6 +103,10 @@ class SharedStore:
             is_known = shard_of(reference, self.count) in self.open
         if not is_known:
             raise ShardMoved
+
+    def shard_of(self, queue: Queue) -> int | None:
+        """Return the shard of a queue of this server; None if it is being opened or given up."""
+        return next((shard for shard, store in self.open.items() if store is queue.store), None)
 
     def note_absent(self, queue_id: str) -> None:
         """Note that the database has no queue with this ID."""

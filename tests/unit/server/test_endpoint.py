@@ -13,7 +13,7 @@ from queuelet.wire.errors import SERVICE, Status
 
 
 class _Call:
-    service, peer, peer_host = SERVICE, "ipv4:127.0.0.1:1", "127.0.0.1"
+    service, peer, peer_host, owner = SERVICE, "ipv4:127.0.0.1:1", "127.0.0.1", ""
     seconds_left = None
     metadata: Mapping[str, str] = MappingProxyType({})
 

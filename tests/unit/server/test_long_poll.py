@@ -17,7 +17,7 @@ from support.queues import add, make_queue
 
 
 class _Call:
-    service, peer, peer_host = SERVICE, "ipv4:127.0.0.1:1", "127.0.0.1"
+    service, peer, peer_host, owner = SERVICE, "ipv4:127.0.0.1:1", "127.0.0.1", ""
     seconds_left = None
     metadata: Mapping[str, str] = MappingProxyType({})
 

@@ -112,7 +112,7 @@ QUEUE_ID = "6f9c0000-1111-4222-8333-444455556666"
 
 
 class _Call:
-    peer, peer_host = "ipv4:127.0.0.1:1", "127.0.0.1"
+    peer, peer_host, owner = "ipv4:127.0.0.1:1", "127.0.0.1", ""
     seconds_left = None
     metadata: Mapping[str, str] = MappingProxyType({})
 

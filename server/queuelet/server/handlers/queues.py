@@ -12,7 +12,7 @@ from queuelet.core.manager import Manager
 from queuelet.core.queue import Queue
 from queuelet.core.storage import StoreState
 from queuelet.definition import Counts
-from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound
+from queuelet.errors import InvalidArgument, QueueletError, QueueNotFound, ShardMoved
 from queuelet.fairness import TimeSlice
 from queuelet.ids import parse_uuid
 from queuelet.selector import Selector, parse_selector
@@ -158,6 +158,7 @@ class QueueRpcs:
         Raises:
             InvalidArgument: there are too many items, or none.
             StoreFailed: a store failed before the commit.
+            ShardMoved: another server owns a queue, and can make all changes of the request again.
         """
         check_batch(items, "queues", self._bounds)
         results: list[_Result] = []
@@ -168,12 +169,14 @@ class QueueRpcs:
         commit = self._manager.commit(stores)
         if commit is not None:
             await commit
-        _fit(results, self._bounds.message_bytes)
+        fit(results, self._bounds.message_bytes)
         return results
 
     def _declare(self, declared: pb.QueueDeclaration, stores: set[StoreState]) -> pb.DeclareResult:
         try:
             outcome, queue, previous = self._manager.declare(declaration_from_pb(declared, self._bounds), now=now_ns())
+        except ShardMoved:
+            raise
         except QueueletError as error:
             existing = None if isinstance(error, InvalidArgument) else self._manager.find(declared.name)
             return pb.DeclareResult(
@@ -200,6 +203,8 @@ class QueueRpcs:
         queue = self._manager.find(removal.queue_id)
         try:
             dropped = self._manager.remove(removal.queue_id, checked_owner(removal.owner, self._bounds), now=now_ns())
+        except ShardMoved:
+            raise
         except QueueletError as error:
             return pb.RemoveResult(outcome=pb.RemoveResult.OUTCOME_REFUSED, error=error_to_pb(error))
         # An absent queue may have been removed a moment ago, from any store.
@@ -233,7 +238,7 @@ class QueueRpcs:
         return stats
 
 
-def _fit(results: Sequence[pb.DeclareResult | pb.RemoveResult], most_bytes: int) -> None:
+def fit(results: Sequence[pb.DeclareResult | pb.RemoveResult], most_bytes: int) -> None:
     """Remove optional fields from the results, beginning with the last, until all of them fit."""
     excess = sum(result.ByteSize() + _KEY_AND_LENGTH for result in results) - most_bytes
     for result in reversed(results):

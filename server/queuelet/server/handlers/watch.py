@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import NamedTuple
 
 from queuelet.core.manager import Manager
@@ -36,9 +36,30 @@ class WatchRpcs:
             raise InvalidArgument(
                 "request: missing; send one WatchQueuesRequest, an empty one to watch all queues", field="request"
             )
-        request = pb.WatchQueuesRequest.FromString(data)
+        await self.watch(pb.WatchQueuesRequest.FromString(data), send, call)
+
+    async def watch(
+        self,
+        request: pb.WatchQueuesRequest,
+        send: Send,
+        call: Call,
+        is_watched: Callable[[Queue], bool] = lambda _: True,
+    ) -> None:
+        """Send a snapshot and changes as `watch_queues` does, but only of some queues.
+
+        Args:
+            request: the client's request.
+            send: sends a response.
+            call: the call.
+            is_watched: whether a queue is among those.
+        """
         watcher = _Watcher(
-            self._manager, parse_selector(request.selector), send, call.peer_host, counts_apart=request.counts_apart
+            self._manager,
+            parse_selector(request.selector),
+            send,
+            call.peer_host,
+            is_watched,
+            counts_apart=request.counts_apart,
         )
         unsubscribe = self._manager.subscribe(watcher.changed)
         try:
@@ -70,8 +91,18 @@ class _Watcher:
     Pending changes are stored by queue instead of one by one, so that a slow reader costs at most one entry per queue.
     """
 
-    def __init__(self, manager: Manager, selects: Selector, send: Send, peer: str, *, counts_apart: bool) -> None:
+    def __init__(  # noqa: PLR0913  # each is a fact of its own
+        self,
+        manager: Manager,
+        selects: Selector,
+        send: Send,
+        peer: str,
+        is_watched: Callable[[Queue], bool],
+        *,
+        counts_apart: bool,
+    ) -> None:
         self._manager = manager
+        self._is_watched = is_watched
         self._selects = selects
         self._send = send
         self._peer = peer
@@ -91,6 +122,8 @@ class _Watcher:
         if queue.has_moved:
             self._changed.pop(queue.id, None)
             self._seen.pop(queue.id, None)
+        elif not self._is_watched(queue):
+            return
         elif not queue.deleted:
             self._changed[queue.id] = queue
         else:
@@ -103,7 +136,7 @@ class _Watcher:
     async def snapshot(self) -> None:
         """Send the stores and all queues."""
         await self._send_stores()
-        await self._send_queues(self._manager)
+        await self._send_queues(filter(self._is_watched, self._manager))
         await self._send(pb.WatchQueuesResponse(snapshot_complete=True).SerializeToString())
 
     async def changes(self) -> None:
@@ -114,7 +147,7 @@ class _Watcher:
         except TimeoutError:
             await self._send_lost_stores()
             await self._send_stores()
-            await self._send_queues(self._manager)
+            await self._send_queues(filter(self._is_watched, self._manager))
             self._next_counts = asyncio.get_running_loop().time() + COUNTS_EVERY
         self._woken.clear()
         await self._send_lost_stores()
