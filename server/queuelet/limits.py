@@ -20,6 +20,9 @@ MAX_LEASE_SECONDS = 12 * 3_600
 MAX_DELIVERIES = 1_000
 """The largest number of deliveries after which a message is dead."""
 
+MAX_COUNT = 1_000_000
+"""The largest number of past deliveries of a message that is moved. It only keeps counters small."""
+
 MIN_HEARTBEAT_SECONDS = 0.1
 """The shortest time between two heartbeats of a Consume stream, in seconds."""
 

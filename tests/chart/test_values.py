@@ -191,6 +191,46 @@ VALUES: dict[str, Object] = {
         "http": {"enabled": True},
         "networkPolicy": {"enabled": True},
     },
+    "several servers": {"server": {"replicas": 2, "shards": 8, "postgres": {"secretName": "db-app"}}},
+    "several servers with everything": {
+        **WITH_TOKEN,
+        "server": {
+            "replicas": 3,
+            "shards": 16,
+            "graceSeconds": 50,
+            "postgres": {"secretName": "db-app", "caSecretName": "db-ca"},
+            "podDisruptionBudget": {"enabled": False},
+            "topologySpreadConstraints": [
+                {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+            ],
+        },
+        "networkPolicy": {"enabled": True},
+    },
+    "several servers with certificates": {
+        "server": {"replicas": 2, "postgres": {"secretName": "db-app"}},
+        "tls": {"enabled": True, "certManager": CERT_MANAGER},
+    },
+    "one of several servers": {"server": {"shards": 4, "postgres": {"secretName": "db-app"}}},
+    "a database of its own": {
+        "server": {"replicas": 2, "shards": 8, "postgres": {"cluster": {"create": True}}},
+        "networkPolicy": {"enabled": True},
+    },
+    "a large database of its own": {
+        "server": {
+            "postgres": {
+                "cluster": {
+                    "create": True,
+                    "instances": 5,
+                    "storage": {"size": "1Ti", "storageClassName": "fast"},
+                    "resources": {"requests": {"memory": "4Gi"}},
+                    "spec": {
+                        "postgresql": {"synchronous": {"number": 2}, "parameters": {"max_connections": "300"}},
+                        "backup": {"volumeSnapshot": {"className": "snapshots"}},
+                    },
+                }
+            }
+        }
+    },
     "a load balancer": {
         "server": {
             "address": "q.example.com:443",
@@ -266,6 +306,7 @@ def test_the_api_server_takes_what_the_chart_makes(api: Api, namespace: str, val
         VALUES["mutual TLS from Secrets"],
         VALUES["a volume"],
         VALUES["a database"],
+        VALUES["several servers"],
         VALUES["OpenShift"],
     ],
 )
@@ -283,9 +324,9 @@ def test_pods_meet_the_restricted_standard(api: Api, new_namespace: NewNamespace
 
 @pytest.mark.parametrize("name", VALUES)
 def test_no_pod_gets_service_variables_or_writes_to_its_image(name: str) -> None:
-    for kind, pod in pod_templates(rendered(name)):
+    for _, pod in pod_templates(rendered(name)):
         assert pod["spec"]["enableServiceLinks"] is False
-        assert pod["spec"]["automountServiceAccountToken"] is (kind == "Deployment")
+        assert pod["spec"]["automountServiceAccountToken"] is (component_of(pod) == "operator")
         for container in pod["spec"]["containers"]:
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
             assert container["resources"]["limits"]["memory"]
@@ -465,13 +506,162 @@ def test_an_image_is_that_of_the_release_unless_values_say_otherwise() -> None:
 def test_every_setting_of_the_pods_is_one_that_the_programs_have() -> None:
     """A typo in the name of an environment variable would have no effect, because programs ignore unknown ones."""
     known = {
-        "StatefulSet": {name for option in server.params for name in option.envvar or ()},
-        "Deployment": {f"QUEUELET_OPERATOR_{option.name}".upper() for option in operator.params},
+        "server": {name for option in server.params for name in option.envvar or ()},
+        "operator": {f"QUEUELET_OPERATOR_{option.name}".upper() for option in operator.params},
     }
     for name in VALUES:
-        for kind, pod in pod_templates(rendered(name)):
+        for _, pod in pod_templates(rendered(name)):
             ours = {name for name in environment_of(pod["spec"]) if name.startswith("QUEUELET_")}
-            assert ours <= known[kind]
+            assert ours <= known[component_of(pod)]
+
+
+# Several servers
+
+
+def servers_of(name: str) -> Object:
+    """Return the Deployment of the servers."""
+    (found,) = [
+        each
+        for each in rendered(name)
+        if each["kind"] == "Deployment" and component_of(each["spec"]["template"]) == "server"
+    ]
+    return found
+
+
+@pytest.mark.parametrize("name", ["several servers", "several servers with everything", "one of several servers"])
+def test_servers_that_share_queues_have_no_volume_and_can_run_anywhere(name: str) -> None:
+    assert not [each for each in rendered(name) if each["kind"] in {"StatefulSet", "PersistentVolumeClaim"}]
+    spec = servers_of(name)["spec"]
+    assert spec["replicas"] == VALUES[name]["server"].get("replicas", 1)
+    assert not [each for each in spec["template"]["spec"]["volumes"] if "persistentVolumeClaim" in each]
+    environment = environment_of(spec["template"]["spec"])
+    assert environment["QUEUELET_SERVER_SHARDS"] == str(VALUES[name]["server"]["shards"])
+    assert "QUEUELET_SERVER_DATA_DIR" not in environment
+
+
+def test_each_server_says_at_which_address_the_others_reach_it() -> None:
+    """Kubernetes replaces the name of a variable that comes before."""
+    env = servers_of("several servers")["spec"]["template"]["spec"]["containers"][0]["env"]
+    names = [each["name"] for each in env]
+    assert names.index("POD_IP") < names.index("QUEUELET_SERVER_ADVERTISE")
+    assert {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}} in env
+    assert {"name": "QUEUELET_SERVER_ADVERTISE", "value": "$(POD_IP):10002"} in env
+
+
+def test_servers_recognize_each_other_by_the_certificate_of_their_service() -> None:
+    pod = servers_of("several servers with everything")["spec"]["template"]["spec"]
+    environment = environment_of(pod)
+    mounts = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    (tls,) = [each["secret"] for each in pod["volumes"] if each["name"] == "tls"]
+    assert [item["key"] for item in tls["items"]] == ["tls.crt", "tls.key", "ca.crt"]
+    assert environment["QUEUELET_SERVER_PEER_TLS_CA"] == f"{mounts['tls']}/ca.crt"
+    assert environment["QUEUELET_SERVER_PEER_TLS_NAME"] == "shop-queuelet-server.prod.svc"
+    issued = only("Certificate", rendered("several servers with certificates"))["spec"]
+    assert environment["QUEUELET_SERVER_PEER_TLS_NAME"] in issued["dnsNames"]
+    assert {"server auth", "client auth"} <= set(issued["usages"])
+    assert not [
+        name for name in environment_of(servers_of("several servers")["spec"]["template"]["spec"]) if "TLS" in name
+    ]
+
+
+def test_an_upgrade_starts_a_new_server_before_an_old_one_hands_its_queues_over() -> None:
+    spec = servers_of("several servers with everything")["spec"]
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    pod = spec["template"]["spec"]
+    seconds = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert environment_of(pod)["QUEUELET_SERVER_GRACE"] == "50"
+    assert pod["terminationGracePeriodSeconds"] == 50 + 10 + seconds
+
+
+def test_the_drain_of_a_node_stops_one_server_at_a_time() -> None:
+    budgets = {each["metadata"]["name"]: each for each in rendered("several servers") if "Budget" in each["kind"]}
+    budget = budgets["shop-queuelet-server"]["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == servers_of("several servers")["spec"]["selector"]
+    for name in ("several servers with everything", "nothing"):
+        assert [each["metadata"]["name"] for each in rendered(name) if "Budget" in each["kind"]] == [
+            "shop-queuelet-operator"
+        ]
+
+
+def test_servers_are_spread_over_nodes_unless_values_say_otherwise() -> None:
+    (usual,) = servers_of("several servers")["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert usual["topologyKey"] == "kubernetes.io/hostname"
+    assert usual["labelSelector"] == servers_of("several servers")["spec"]["selector"]
+    (own,) = servers_of("several servers with everything")["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert own["topologyKey"] == "topology.kubernetes.io/zone"
+
+
+def test_a_network_policy_lets_servers_reach_each_other_and_the_database_that_the_chart_creates() -> None:
+    (policy,) = [
+        each["spec"]
+        for each in rendered("a database of its own")
+        if each["kind"] == "NetworkPolicy" and each["metadata"]["name"].endswith("-server")
+    ]
+    selector = policy["podSelector"]
+    assert {"podSelector": selector} in policy["ingress"][0]["from"]
+    assert {"ports": [{"port": "grpc"}], "to": [{"podSelector": selector}]} in policy["egress"]
+    database = only("Cluster", rendered("a database of its own"))["metadata"]["name"]
+    pods = {"podSelector": {"matchLabels": {"cnpg.io/cluster": database}}}
+    assert {"ports": [{"port": 5432}], "to": [pods]} in policy["egress"]
+
+
+def test_the_database_of_the_chart_loses_no_commit_with_one_of_its_three_servers() -> None:
+    objects = rendered("a database of its own")
+    cluster = only("Cluster", objects)
+    assert cluster["spec"]["instances"] == 3
+    assert cluster["spec"]["postgresql"]["synchronous"] == {
+        "method": "any",
+        "number": 1,
+        "dataDurability": "required",
+        "failoverQuorum": True,
+    }
+    assert cluster["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    pod = servers_of("a database of its own")["spec"]["template"]["spec"]
+    name = cluster["metadata"]["name"]
+    assert {each["secret"]["secretName"] for each in pod["volumes"]} == {f"{name}-app", f"{name}-ca"}
+    assert environment_of(pod)["PGSSLMODE"] == "verify-full"
+
+
+def test_values_change_fields_of_the_database_and_leave_the_others() -> None:
+    spec = only("Cluster", rendered("a large database of its own"))["spec"]
+    assert spec["instances"] == 5
+    assert spec["storage"] == {"size": "1Ti", "storageClass": "fast"}
+    assert spec["postgresql"]["synchronous"] == {
+        "method": "any",
+        "number": 2,
+        "dataDurability": "required",
+        "failoverQuorum": True,
+    }
+    assert spec["backup"] == {"volumeSnapshot": {"className": "snapshots"}}
+
+
+@pytest.mark.parametrize(
+    ("server", "says"),
+    [
+        ({"replicas": 2}, r"server\.replicas: several servers share queues only in a database; set server\.postgres"),
+        ({"shards": 2}, r"server\.shards: several servers share queues only in a database; set server\.postgres"),
+        (
+            {"replicas": 2, "postgres": {"secretName": "db-app"}, "persistence": {"enabled": True}},
+            r"server\.replicas: several servers have no Disk queues; move their messages with `queuelet move`",
+        ),
+        ({"replicas": 0, "postgres": {"secretName": "db-app"}}, r"replicas.*minimum: got 0, want 1"),
+        (
+            {"postgres": {"secretName": "db-app", "cluster": {"create": True}}},
+            r"server\.postgres\.cluster\.create: the new database has Secrets of its own",
+        ),
+    ],
+)
+def test_servers_that_cannot_share_queues_are_refused(server: Object, says: str) -> None:
+    with pytest.raises(HelmError, match=says):
+        template("prod", "shop", {"server": server})
+
+
+def test_helm_says_which_queues_several_servers_have() -> None:
+    said = notes(VALUES["several servers"])
+    assert "rollout status deployment/shop-queuelet-server" in said
+    assert "store: Postgres" in said
+    assert "Queues with another spec.store get the reason StoreUnavailable." in " ".join(said.split())
 
 
 # The REST API and the console
@@ -1080,8 +1270,15 @@ def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
             yield each["kind"], each["spec"]["template"]
 
 
+def component_of(pod: Object) -> str:
+    """Return whether a template is one of the server or of the operator."""
+    component: str = pod["metadata"]["labels"]["app.kubernetes.io/component"]
+    return component
+
+
 def environment_of(pod: Object) -> dict[str, str]:
-    return {each["name"]: each["value"] for each in pod["containers"][0]["env"]}
+    """Return the environment of a Pod, except for the fields of the Pod itself."""
+    return {each["name"]: each["value"] for each in pod["containers"][0]["env"] if "value" in each}
 
 
 def images(name: str) -> set[str]:

@@ -483,6 +483,33 @@ AFTER_2200 = Timestamp(seconds=7_258_118_400)
 NO_TIME = Timestamp(seconds=2**62, nanos=-5)
 
 
+def _past_cases() -> dict[str, tuple[pb.NewMessage, str]]:
+    """Past deliveries that no message can have had."""
+    too_many = [pb.Try(outcome=pb.Try.OUTCOME_NACKED)] * 21
+    rejected = pb.DEATH_REASON_REJECTED
+    bad = {
+        "a negative number of deliveries": (pb.PastDeliveries(count=-1), "count: -1 is out of range"),
+        "too many deliveries": (pb.PastDeliveries(count=2**31 - 1), "count: .*use 0 to 1,000,000"),
+        "too many tries": (pb.PastDeliveries(tries=too_many), "tries: 21 are too many; send the newest 20"),
+        "a try without an outcome": (pb.PastDeliveries(tries=[pb.Try()]), r"tries\[0\].outcome: 0 is not an outcome"),
+        "a try before 1970": (
+            pb.PastDeliveries(tries=[pb.Try(outcome=pb.Try.OUTCOME_RELEASED, began=BEFORE_1970)]),
+            r"tries\[0\].began: .*use one from 1970 to 2200",
+        ),
+        "a try with a long reason": (
+            pb.PastDeliveries(tries=[pb.Try(outcome=pb.Try.OUTCOME_NACKED, reason="x" * 1_025)]),
+            r"tries\[0\].reason: 1,025 bytes are too many",
+        ),
+        "an unknown reason of death": (
+            pb.PastDeliveries.FromString(integer(3, 9)),
+            "reason: 9 is not a reason; use 1, 2 or 3",
+        ),
+        "a death after 2200": (pb.PastDeliveries(reason=rejected, died=AFTER_2200), "died: .*from 1970 to 2200"),
+        "a death without a reason": (pb.PastDeliveries(died=Timestamp(seconds=1)), "died: given without a reason"),
+    }
+    return {what: (pb.NewMessage(past=past), "{}.past." + says) for what, (past, says) in bad.items()}
+
+
 def _terms_cases() -> Iterable[Case]:
     bad = {
         "a delay and a time": (
@@ -516,6 +543,7 @@ def _terms_cases() -> Iterable[Case]:
         ),
         "a delay of 64 bits": (pb.NewMessage(delay=FOREVER), FOREVER_SAYS.format("{}.delay")),
         "a time after 2200": (pb.NewMessage(not_before=AFTER_2200), "{}.not_before: .*use one from 1970 to 2200"),
+        **_past_cases(),
     }
     for unit, time in NEGATIVE.items():
         bad[f"a delay of negative {unit}"] = (pb.NewMessage(delay=time), NEGATIVE_SAYS.format("{}.delay"))

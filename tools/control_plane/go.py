@@ -67,6 +67,12 @@ def build(source: Source, place: Path) -> None:
     say(f"built {name} in {time.monotonic() - began:.0f} s, {place.stat().st_size / 2**20:.0f} MiB")
 
 
+def module_folder(module: str, version: str) -> Path:
+    """Return the folder with the files of a module, which Go downloads into its cache once."""
+    with tempfile.TemporaryDirectory() as temporary:
+        return Path(json.loads(_output(["mod", "download", "-json", f"{module}@{version}"], Path(temporary)))["Dir"])
+
+
 def _go_mod(source: Source, folder: Path) -> str:
     """Return a go.mod of our own that requires the source's module.
 

@@ -26,6 +26,36 @@ more characters to its name, where a label may have 63.
 data-{{ include "queuelet.server" . }}-0
 {{- end }}
 
+{{/* Not empty if several servers share the queues of a database, or can. Then there are no Memory and Disk queues. */}}
+{{- define "queuelet.isShared" -}}
+{{- if or (gt (int .Values.server.replicas) 1) (gt (int .Values.server.shards) 1) -}}
+yes
+{{- end -}}
+{{- end }}
+
+{{/* The Cluster of CloudNativePG. */}}
+{{- define "queuelet.database" -}}
+{{ include "queuelet.fullname" . }}-db
+{{- end }}
+
+{{/* The Secret with the connection string of the database; empty without a database. */}}
+{{- define "queuelet.postgresSecret" -}}
+{{- if .Values.server.postgres.cluster.create -}}
+{{ include "queuelet.database" . }}-app
+{{- else -}}
+{{ .Values.server.postgres.secretName }}
+{{- end -}}
+{{- end }}
+
+{{/* The Secret with the CA of the database; empty to verify nothing. */}}
+{{- define "queuelet.postgresCASecret" -}}
+{{- if .Values.server.postgres.cluster.create -}}
+{{ include "queuelet.database" . }}-ca
+{{- else -}}
+{{ .Values.server.postgres.caSecretName }}
+{{- end -}}
+{{- end }}
+
 {{- define "queuelet.operator" -}}
 {{ include "queuelet.fullname" . }}-operator
 {{- end }}
@@ -187,7 +217,19 @@ priorityClassName: {{ . }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs: it is empty; set it to the Gateways of the HTTPRoute" -}}
 {{- end -}}
+{{- if include "queuelet.isShared" . -}}
+{{- $which := ternary "replicas" "shards" (gt (int .Values.server.replicas) 1) -}}
+{{- if not (include "queuelet.postgresSecret" .) -}}
+{{- fail (printf "server.%s: several servers share queues only in a database; set server.postgres.secretName or server.postgres.cluster.create too" $which) -}}
+{{- end -}}
+{{- if .Values.server.persistence.enabled -}}
+{{- fail (printf "server.%s: several servers have no Disk queues; move their messages with `queuelet move`, and set server.persistence.enabled to false" $which) -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.server.postgres -}}
+{{- if and .cluster.create (or .secretName .caSecretName) -}}
+{{- fail "server.postgres.cluster.create: the new database has Secrets of its own; leave server.postgres.secretName and caSecretName empty" -}}
+{{- end -}}
 {{- if and .caSecretName (not .secretName) -}}
 {{- fail "server.postgres.caSecretName: there is no database whose certificate to verify; set server.postgres.secretName too" -}}
 {{- end -}}

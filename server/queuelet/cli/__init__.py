@@ -1,10 +1,11 @@
 """The command line: one command runs a server, and the others use one.
 
 Each group of commands has a module: `server.py`, `rest.py`, `console.py`, `queues.py`, `watch.py`, `history.py`,
-`declarations.py`, `add.py`, `messages.py`, `dead.py`, `consume.py`, `observe.py`, `leases.py`, `data.py`,
+`declarations.py`, `add.py`, `messages.py`, `move.py`, `dead.py`, `consume.py`, `observe.py`, `leases.py`, `data.py`,
 `import_curator.py` and `completion.py`. They share `options.py`, `session.py` (a connection), `batches.py`,
-`browsing.py` and `orphans.py`. `show.py`, `tables.py`, `sparklines.py` and `output.py` print; `failures.py` has exit
-codes; `worker.py` runs the commands of `consume`, and `kubectl.py` runs kubectl for `console`.
+`browsing.py`, `progress.py` and `orphans.py`; `move_plan.py` has the decisions of `move`. `show.py`, `tables.py`,
+`sparklines.py` and `output.py` print; `failures.py` has exit codes; `worker.py` runs the commands of `consume`, and
+`kubectl.py` runs kubectl for `console`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ SECTIONS = {
         "browse": ("messages:browse", "Print the messages of a queue."),
         "tail": ("observe:tail", "Follow what happens to the messages of a queue."),
         "purge": ("messages:purge", "Delete messages."),
+        "move": ("move:move", "Move messages to another queue."),
         "dead": ("dead:dead", "List, redrive or purge dead messages."),
     },
     "Consumers": {

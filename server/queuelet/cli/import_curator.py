@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +14,7 @@ from queuelet.cli.batches import batches
 from queuelet.cli.failures import INTERRUPTED, REFUSED, Failure, report
 from queuelet.cli.options import FILE, ClientCommand, Options, queue_argument, tag_option
 from queuelet.cli.output import messages, write, write_line
+from queuelet.cli.progress import progress
 from queuelet.cli.session import Session, connect
 from queuelet.curator.messages import Conversion, Node
 from queuelet.curator.names import AmbiguousNames, Name, Recipe, in_order, is_item, is_shard, read, recipe_of
@@ -174,7 +173,7 @@ def _without_locked(names: Sequence[Name], locked: set[str], report: Report) -> 
 def _run(transfer: Transfer, names: Sequence[Name], sink: Sink) -> None:
     """Import the nodes, and show progress if on a terminal."""
     try:
-        with _progress(len(names)) as advance:
+        with progress("nodes", len(names)) as advance:
             transfer.run(names, sink, advance)
     except QueueletError as error:
         again = "run the command again to continue"
@@ -203,22 +202,6 @@ def _add(server: Session, queue: str, new: Sequence[pb.NewMessage], *, wait: boo
 def _may_fit_in_parts(error: QueueletError) -> bool:
     """Return whether a call may have been refused for its size or for one of its messages."""
     return isinstance(error, InvalidArgument) and error.facts.get("field") != "queue_id"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show progress if on a terminal; yields a function for the number of nodes processed."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    # As in `show`.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    looks = (TextColumn("nodes"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    with Progress(*looks, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 # Reporting

@@ -18,7 +18,7 @@ from queuelet.core.states import States
 from queuelet.core.storage import Messages, NotLoaded, Store
 from queuelet.core.waiters import Waiters
 from queuelet.core.waiting import AddLine, AddResult, Draft, Duplicate, WaitingAdd
-from queuelet.definition import EventKind, QueueDefinition
+from queuelet.definition import EventKind, MessageState, QueueDefinition
 from queuelet.errors import InvalidArgument, MemoryExhausted, QueueFull, QueueletError
 from queuelet.ids import MessageIds
 
@@ -227,12 +227,12 @@ class Intake:
             self._messages.append(seq, body, own_id)
             at = now + self._expiries.ttl
         else:
-            at = self._states.add_ranked(seq, body, draft.terms.rank(now), own_id, now)
+            at = self._states.add_ranked(seq, body, draft.terms.rank(now), own_id, now, draft.terms.past)
         if at < self._queue.next_event:
             self._queue.set_alarm(at)
         if self._states.tails is not None:
             self._states.tails.report(EventKind.ADDED, (seq,), (body,), now)
-        if self._takers and seq not in self._states.delays.until:
+        if self._takers and (draft.terms is None or self._states.of(seq) is MessageState.READY):
             self._takers.wake(1)
         return body
 

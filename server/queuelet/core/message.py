@@ -5,9 +5,27 @@ All times are in nanoseconds since 1970.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from queuelet.definition import MessageState
+
+
+@dataclass(frozen=True, slots=True)
+class PastDeliveries:
+    """The deliveries of a message in the queue from which it is moved."""
+
+    count: int = 0
+    """How often it was delivered since its Add or its last redrive."""
+
+    history: bytes = b""
+    """The failed tries, encoded as in `DeliveryRecord.history`."""
+
+    reason: int = 0
+    """Why it is dead: a `DeathReason`; 0 if it is not dead."""
+
+    died: int = 0
+    """When it died; 0 for the time of its Add."""
 
 
 class Terms(NamedTuple):
@@ -24,6 +42,9 @@ class Terms(NamedTuple):
 
     ttl: int = 0
     """The message's own time to live, counted from its Add, in nanoseconds; 0 for none."""
+
+    past: PastDeliveries | None = None
+    """Its deliveries in another queue; None for a message that was never delivered."""
 
     def rank(self, created: int) -> Rank:
         """Return the rank of a message that is added at this time."""

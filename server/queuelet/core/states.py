@@ -4,6 +4,7 @@
     -------  ---------------------------  -------
     (none)   added                        READY
              added with a delay           DELAYED
+             added as dead                DEAD
     READY    delivered                    LEASED
              expires                      DEAD
     DELAYED  its delay ends               READY
@@ -30,10 +31,11 @@ from collections.abc import Set as AbstractSet
 from sortedcontainers import SortedList
 
 from queuelet.core.budget import MemoryBudget
+from queuelet.core.deadlines import NEVER
 from queuelet.core.delays import Delays
 from queuelet.core.expiry import Expiries
 from queuelet.core.leases import LEASE_OVERHEAD, Leases
-from queuelet.core.message import DeliveryRecord, Rank
+from queuelet.core.message import DeliveryRecord, PastDeliveries, Rank
 from queuelet.core.order import RANK_OVERHEAD, ReadyOrder
 from queuelet.core.storage import Messages
 from queuelet.core.stored_form import HISTORY, failed_try, newest_tries
@@ -137,16 +139,36 @@ class States:
 
     # Adding and removing
 
-    def add_ranked(self, seq: int, body: bytes, rank: Rank, own_id: bytes, now: int) -> int:
-        """Add a new message with a rank. Return when its delay ends or it expires, whichever is first."""
+    def add_ranked(  # noqa: PLR0913, PLR0917  # made for each message with terms: by place is faster than by name
+        self, seq: int, body: bytes, rank: Rank, own_id: bytes, now: int, past: PastDeliveries | None = None
+    ) -> int:
+        """Add a new message with a rank. Return when its delay ends or it expires, whichever is first.
+
+        A message with past deliveries continues them. It is added as dead if it was dead.
+        """
         self._messages.keep(seq, body, rank, own_id)
         self._budget.used += RANK_OVERHEAD
+        delivery = None if past is None else self._continue(seq, past)
+        if past is not None and past.reason and delivery is not None:
+            delivery.state, delivery.reason, delivery.since = MessageState.DEAD, past.reason, past.died or now
+            self.dead.add(seq)
+            return NEVER
         expiry = self.expiries.watch(seq)
         if rank.due > now:
             self.delays.add(seq, rank.due)
+            if delivery is not None:
+                delivery.state, delivery.until = MessageState.DELAYED, rank.due
             return min(expiry, rank.due)
         self.order.put(seq)
         return expiry
+
+    def _continue(self, seq: int, past: PastDeliveries) -> DeliveryRecord:
+        """Record the past deliveries of a new message, and return the record."""
+        delivery = DeliveryRecord(MessageState.READY, past.count, history=past.history)
+        self._messages.deliveries[seq] = delivery
+        self._messages.mark_changed((seq,))
+        self._budget.used += LEASE_OVERHEAD
+        return delivery
 
     def leave(self, seq: int, delivery: DeliveryRecord | None) -> None:
         """Remove a message from its current state. It stays stored, and in the line until it is discarded."""

@@ -246,6 +246,12 @@ def failed_try(outcome: TryOutcome, delivery: DeliveryRecord, ended: int, reason
     return _field(_TRY, b"%b\x31%b" % (fields, delivery.token.to_bytes(8, "little")))
 
 
+def stored_try(failed: pb.Try) -> bytes:
+    """Return a failed delivery that was sent by a client, as `failed_try` does, without unknown fields."""
+    failed.DiscardUnknownFields()
+    return _field(_TRY, failed.SerializeToString())
+
+
 def newest_tries(history: bytes, max_bytes: int | None = None, most: int = HISTORY) -> bytes:
     """Return the newest failed tries of a history: at most `most` of them, and at most `max_bytes` together."""
     tries: list[bytes] = []

@@ -12,12 +12,21 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from queuelet.bounds import UNBOUNDED, Bounds
 from queuelet.clock import CLOCK
-from queuelet.core.message import Terms
-from queuelet.core.stored_form import NewMessage, encode_tags
-from queuelet.definition import DeliverySettings, MessageState, Owner, QueueDefinition
+from queuelet.core.message import PastDeliveries, Terms
+from queuelet.core.stored_form import HISTORY, NewMessage, encode_tags, stored_try
+from queuelet.definition import DeathReason, DeliverySettings, MessageState, Owner, QueueDefinition, TryOutcome
 from queuelet.errors import InvalidArgument, MessageTooLarge
 from queuelet.ids import checked_name, parse_uuid, why_not_uuid
-from queuelet.limits import END_OF_TIME, MAX_DELIVERIES, MAX_LEASE_SECONDS, MAX_TIME_SECONDS, SECOND_NS
+from queuelet.limits import (
+    END_OF_TIME,
+    MAX_CONSUMER_BYTES,
+    MAX_COUNT,
+    MAX_DELIVERIES,
+    MAX_LEASE_SECONDS,
+    MAX_REASON_BYTES,
+    MAX_TIME_SECONDS,
+    SECOND_NS,
+)
 from queuelet.tags import Tags, checked_tags
 from queuelet.v1 import queue_pb2 as pb
 from queuelet.values import QueueDeclaration
@@ -283,7 +292,8 @@ def message_from_pb(message: pb.NewMessage, bounds: Bounds, field: str = "messag
 def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
     """Return a message's priority, due time and time to live; None if it has none of them."""
     has_time, has_delay, has_ttl = message.HasField("not_before"), message.HasField("delay"), message.HasField("ttl")
-    if not (message.priority or has_time or has_delay or has_ttl):
+    has_past = message.HasField("past")
+    if not (message.priority or has_time or has_delay or has_ttl or has_past):
         return None
     if has_time and has_delay:
         raise InvalidArgument(f"{field}: give not_before or delay, not both", field=f"{field}.delay")
@@ -300,4 +310,39 @@ def _terms_from_pb(message: pb.NewMessage, field: str) -> Terms | None:
     ttl = nanoseconds_from_pb(message.ttl, f"{field}.ttl", MAX_TIME_SECONDS)
     if has_ttl and not ttl:
         raise InvalidArgument(f"{field}.ttl: 0 is not allowed; use more, or leave it out", field=f"{field}.ttl")
-    return Terms(message.priority, not_before, delay_from_pb(message.delay, f"{field}.delay"), ttl)
+    past = past_from_pb(message.past, f"{field}.past") if has_past else None
+    return Terms(message.priority, not_before, delay_from_pb(message.delay, f"{field}.delay"), ttl, past)
+
+
+_REASONS, _OUTCOMES = frozenset(map(int, DeathReason)), frozenset(map(int, TryOutcome))
+
+
+def past_from_pb(past: pb.PastDeliveries, field: str) -> PastDeliveries:
+    """Return the deliveries of a message in the queue that it comes from."""
+    if not 0 <= past.count <= MAX_COUNT:
+        raise InvalidArgument(
+            f"{field}.count: {past.count:,} is out of range; use 0 to {MAX_COUNT:,}", field=f"{field}.count"
+        )
+    if len(past.tries) > HISTORY:
+        raise InvalidArgument(
+            f"{field}.tries: {len(past.tries)} are too many; send the newest {HISTORY}", field=f"{field}.tries"
+        )
+    for place, each in enumerate(past.tries):
+        _check_try(each, f"{field}.tries[{place}]")
+    if past.reason and past.reason not in _REASONS:
+        raise InvalidArgument(f"{field}.reason: {past.reason} is not a reason; use 1, 2 or 3", field=f"{field}.reason")
+    died = time_from_pb(past.died, f"{field}.died") if past.HasField("died") else 0
+    if died and not past.reason:
+        raise InvalidArgument(f"{field}.died: given without a reason; give both or none", field=f"{field}.died")
+    return PastDeliveries(past.count, b"".join(map(stored_try, past.tries)), past.reason, died)
+
+
+def _check_try(failed: pb.Try, field: str) -> None:
+    if failed.outcome not in _OUTCOMES:
+        raise InvalidArgument(
+            f"{field}.outcome: {failed.outcome} is not an outcome; use 1, 2 or 3", field=f"{field}.outcome"
+        )
+    time_from_pb(failed.began, f"{field}.began")
+    time_from_pb(failed.ended, f"{field}.ended")
+    text_from_pb(failed.consumer, f"{field}.consumer", MAX_CONSUMER_BYTES)
+    text_from_pb(failed.reason, f"{field}.reason", MAX_REASON_BYTES)

@@ -962,7 +962,7 @@ class Metadata(_message.Message):
     def __init__(self, id: _Optional[str] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ...) -> None: ...
 
 class NewMessage(_message.Message):
-    __slots__ = ("tags", "payload", "id", "priority", "not_before", "delay", "ttl")
+    __slots__ = ("tags", "payload", "id", "priority", "not_before", "delay", "ttl", "past")
     TAGS_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -970,6 +970,7 @@ class NewMessage(_message.Message):
     NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    PAST_FIELD_NUMBER: _ClassVar[int]
     tags: _containers.RepeatedCompositeFieldContainer[Tag]
     payload: bytes
     id: str
@@ -977,7 +978,20 @@ class NewMessage(_message.Message):
     not_before: _timestamp_pb2.Timestamp
     delay: _duration_pb2.Duration
     ttl: _duration_pb2.Duration
-    def __init__(self, tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., payload: _Optional[bytes] = ..., id: _Optional[str] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    past: PastDeliveries
+    def __init__(self, tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., payload: _Optional[bytes] = ..., id: _Optional[str] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., past: _Optional[_Union[PastDeliveries, _Mapping]] = ...) -> None: ...
+
+class PastDeliveries(_message.Message):
+    __slots__ = ("count", "tries", "reason", "died")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TRIES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DIED_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    tries: _containers.RepeatedCompositeFieldContainer[Try]
+    reason: DeathReason
+    died: _timestamp_pb2.Timestamp
+    def __init__(self, count: _Optional[int] = ..., tries: _Optional[_Iterable[_Union[Try, _Mapping]]] = ..., reason: _Optional[_Union[DeathReason, str]] = ..., died: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("meta", "payload", "priority", "not_before", "ttl")
