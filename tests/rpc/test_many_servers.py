@@ -213,7 +213,9 @@ def test_a_standby_of_one_shard_serves_it_once_the_owner_has_ended() -> None:
     try:
         with ServerProcess(*flags) as first, ServerProcess(*flags) as second:
             with closing(Rpc(first.address)) as rpc:
-                rpc.call("NewQueue", pb.NewQueueRequest(store=pb.Queue.POSTGRES, name="a"), pb.NewQueueResponse)
+                rpc.call(
+                    "NewQueue", pb.NewQueueRequest(store=pb.Queue.POSTGRES, limit=-1, name="a"), pb.NewQueueResponse
+                )
                 rpc.add("a", b"1")
             assert not second.log("shard taken")
             assert first.stop() == 0
