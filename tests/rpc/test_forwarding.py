@@ -86,6 +86,13 @@ def test_any_server_serves_any_queue_by_name_and_by_id(many: ThreeServers, rpcs:
         assert refused.value.reason == "STORE_UNAVAILABLE", "a queue in memory would exist in one server only"
     for queue in queues:
         rpcs[1].delete_queue(queue.meta.id)
+        for rpc in rpcs:
+            with pytest.raises(Refused) as gone:
+                rpc.pop(queue.meta.id)
+            assert gone.value.reason == "QUEUE_NOT_FOUND", "although each server knows in which shard it was"
+            removal = pb.RemoveQueuesRequest(queues=[pb.QueueRemoval(queue_id=queue.meta.id)])
+            (result,) = rpc.call("RemoveQueues", removal, pb.RemoveQueuesResponse).results
+            assert result.outcome == pb.RemoveResult.OUTCOME_ABSENT
 
 
 def test_a_client_of_negz_q_uses_any_server(many: ThreeServers) -> None:

@@ -10,6 +10,8 @@ from itertools import count
 from typing import Self, TypeVar
 from uuid import uuid4
 
+import grpc
+
 from queuelet.server.directory import shard_of
 from queuelet.v1 import queue_pb2 as pb
 from support.patience import patient
@@ -130,7 +132,9 @@ class Calls:
                 try:
                     result = call(rpc)
                 except Refused as refused:
-                    if refused.reason not in RETRIED:
+                    # A call has no reason if the connection breaks, because its server is killed.
+                    is_lost = refused.code is grpc.StatusCode.UNAVAILABLE and not refused.reason
+                    if refused.reason not in RETRIED and not is_lost:
                         raise
                     last = refused
                     continue

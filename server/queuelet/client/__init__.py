@@ -17,14 +17,14 @@ connection.
 
 `client.py` has the client, whose methods are in `queue_calls.py`, `message_calls.py` and `lease_calls.py`. `calls.py`
 makes their calls, over the channel of `connection.py`, `connection_state.py` and `cached_files.py`; `retries.py` says
-which errors to retry, and `forks.py` detects forks. `producer.py` fills `send_buffer.py` with `pending_put.py`, and
-sends its batches by `batch_call.py`, with `encoding.py` and `put_failures.py`. `consumer.py` takes messages from
-`inbox.py`, with `received_message.py` and `prefetch.py`, and gives them to `handler_loop.py` or `iteration.py`; when
-their work ends, `settlement.py` settles them. `lease_session.py` fills the inbox, and reconnects after an outage, by
-`consume_stream.py`, with `finished.py` and `heartbeat.py`. `messages.py`, `serializers.py`, `options.py` and
-`errors.py` are the types that programs see, checked by `validation.py` and `text.py`; those about queues are in
-`queuelet.values` and `queuelet.definition`. `sharder.py` and `blocking/` build on all of these. `raw_calls.py` passes
-on encoded calls, for the REST gateway.
+which errors to retry, `direct.py` connects to the owners of queues, and `forks.py` detects forks. `producer.py` fills
+`send_buffer.py` with `pending_put.py`, and sends its batches by `batch_call.py`, with `encoding.py` and
+`put_failures.py`. `consumer.py` takes messages from `inbox.py`, with `received_message.py` and `prefetch.py`, and gives
+them to `handler_loop.py` or `iteration.py`; when their work ends, `settlement.py` settles them. `lease_session.py`
+fills the inbox, and reconnects after an outage, by `consume_stream.py`, with `finished.py` and `heartbeat.py`.
+`messages.py`, `serializers.py`, `options.py` and `errors.py` are the types that programs see, checked by
+`validation.py` and `text.py`; those about queues are in `queuelet.values` and `queuelet.definition`. `sharder.py` and
+`blocking/` build on all of these. `raw_calls.py` passes on encoded calls, for the REST gateway.
 """
 
 import os

@@ -334,7 +334,8 @@ class Server:
         if self._settings.debug:
             tables = logged(tables)
         if self._shards and self._peers:
-            forwarding = Forwarding(self._shards, self._peers, self.manager, self._shards.store.shard_of)
+            store = self._shards.store
+            forwarding = Forwarding(self._shards, self._peers, self.manager, store.shard_of, store.note_absent)
             tables = forwarding.forwarded(tables)
         guard = token.check if token else None
         return [

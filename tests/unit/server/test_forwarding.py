@@ -208,8 +208,9 @@ async def test_a_call_is_forwarded_once_only() -> None:
         call = servers.call(0, "GetQueue", pb.GetQueueRequest(queue_id=name_in(1)))
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call
-        assert refused.value.code() is grpc.StatusCode.NOT_FOUND, "the second server asked no other one"
-        assert servers.second.peers.calls == 0
+        details = dict(cast("Any", refused.value.trailing_metadata()))[STATUS_DETAILS]
+        assert isinstance(error_of(14, "", details), ShardMoved)
+        assert servers.second.peers.calls == 0, "the second server asked no other one"
 
 
 async def test_a_call_waits_for_an_owner_for_a_moment_and_is_then_refused_as_one_without_effect() -> None:

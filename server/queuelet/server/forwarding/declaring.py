@@ -11,7 +11,7 @@ from queuelet.bounds import Bounds
 from queuelet.errors import QueueletError, ShardMoved
 from queuelet.server.directory import HERE
 from queuelet.server.endpoint import Call, RefusedElsewhere
-from queuelet.server.forwarding.origin import forwarded_call
+from queuelet.server.forwarding.origin import forwarded_call, shards_of
 from queuelet.server.forwarding.places import Places
 from queuelet.server.forwarding.unary import ForwardedUnary
 from queuelet.server.handlers.queues import fit
@@ -70,7 +70,7 @@ class ForwardedBatch:
         """Serve a call."""
         origin = forwarded_call(call)
         if origin is not None:
-            return await self._forwarded.here(data, origin)
+            return await self._at_owner(data, origin)
         items = self._batch.request.FromString(data).queues
         check_batch(items, "queues", self._bounds)
         parts = await self._parts(items)
@@ -81,6 +81,17 @@ class ForwardedBatch:
             except ShardMoved:
                 pass  # what has been done already is done again at the owners, with the same outcome
         return await self._split(items, parts, call)
+
+    async def _at_owner(self, data: bytes, call: Call) -> bytes:
+        """Serve a part of a call, which another server has forwarded."""
+        try:
+            return await self._forwarded.here(data, call)
+        except ShardMoved:
+            items = self._batch.request.FromString(data).queues
+            references = [self._batch.reference(item) for item in items]
+            if not any(self._places.settle_absent(shard, references) for shard in shards_of(call) or ()):
+                raise
+            return await self._forwarded.here(data, call)
 
     async def _parts(self, items: Sequence[Any]) -> dict[int | None, list[int]]:
         """Return the places of the items in the request, by shard."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from queuelet.errors import ShardMoved
@@ -26,8 +27,19 @@ _MAX_CHARACTERS = 400
 class Places:
     """Knows the shards of queues, as the directory does, but without waiting for those that it knows already."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(
+        self, directory: Directory, has_queue: Callable[[str], bool], note_absent: Callable[[str], None]
+    ) -> None:
+        """Make it.
+
+        Args:
+            directory: which server owns which shard.
+            has_queue: returns whether this server has the queue with an ID.
+            note_absent: notes that there is no queue with an ID, so that calls are refused because of that.
+        """
         self.directory = directory
+        self._has_queue = has_queue
+        self._note_absent = note_absent
         self._known: dict[str, int] = {}
 
     def known(self, reference: str) -> int | None:
@@ -50,6 +62,27 @@ class Places:
                 self._known.clear()
             self._known[reference] = shard
         return shard
+
+    def settle_absent(self, shard: int, references: Iterable[str]) -> bool:
+        """Decide about queues that this server does not have. Return whether to serve the call again.
+
+        The ID of a deleted queue may be known to have been in a shard. If this server owns that, there is no such
+        queue.
+
+        Args:
+            shard: the shard of the queues.
+            references: their IDs or names.
+        """
+        if self.directory.owner(shard) != HERE:
+            return False
+        ids = [
+            queue_id
+            for reference in references
+            if (queue_id := parse_uuid(reference)) and not self._has_queue(queue_id)
+        ]
+        for queue_id in ids:
+            self._note_absent(queue_id)
+        return bool(ids)
 
     def any_owner(self) -> str | None:
         """Return this server if it owns a shard, another owner otherwise, None if no server owns any."""

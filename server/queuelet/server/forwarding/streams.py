@@ -9,7 +9,7 @@ from typing import Self
 from queuelet.errors import ShardMoved
 from queuelet.server.directory import HERE
 from queuelet.server.endpoint import Call, Method, Send, StreamHandler
-from queuelet.server.forwarding.origin import forwarded_call, origin_of
+from queuelet.server.forwarding.origin import forwarded_call, origin_of, shards_metadata, shards_of
 from queuelet.server.forwarding.peers import Peers
 from queuelet.server.forwarding.places import Patience, Places, unowned
 from queuelet.wire.queue_field import QUEUE_FIELDS, queue_of
@@ -28,10 +28,10 @@ class ForwardedStream:
     async def serve(self, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
         """Serve a stream until it ends."""
         origin = forwarded_call(call)
-        if origin is not None:
-            await self._handler(requests, send, origin)
-            return
         first = await anext(requests, None)
+        if origin is not None:
+            await self._at_owner(first, requests, send, origin)
+            return
         shard = None if first is None else await self._places.find(queue_of(first, self._field))
         if first is None or shard is None:
             await self._handler(_chained(first, requests), send, call)
@@ -42,19 +42,20 @@ class ForwardedStream:
         """Serve a stream by the owner of a shard; try again while it has had no effect."""
         directory = self._places.directory
         patience = Patience(directory, call)
+        metadata = (origin_of(call), shards_metadata((shard,)))
         with _Replay(first, requests, send) as replay:
             while True:
                 owner = directory.owner(shard)
                 try:
                     if owner == HERE:
                         call.owner = ""
-                        await self._handler(_chained(first, requests), send, call)
+                        await self._here(shard, first, requests, send, call)
                         return
                     if owner is None:
                         raise unowned(shard, directory.count)
                     call.owner = owner
                     await self._peers.stream(
-                        owner, self._path, replay.requests(), replay.send, (origin_of(call),), call.seconds_left
+                        owner, self._path, replay.requests(), replay.send, metadata, call.seconds_left
                     )
                 except ShardMoved as error:
                     if owner == HERE or not replay.is_possible:
@@ -62,6 +63,19 @@ class ForwardedStream:
                     await patience.wait(error)
                 else:
                     return
+
+    async def _at_owner(self, first: bytes | None, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
+        """Serve a stream that another server has forwarded, because it takes this one for the owner."""
+        shards = shards_of(call)
+        if first is None or not shards:
+            await self._handler(_chained(first, requests), send, call)
+        else:
+            await self._here(min(shards), first, requests, send, call)
+
+    async def _here(self, shard: int, first: bytes, requests: AsyncIterator[bytes], send: Send, call: Call) -> None:
+        """Serve a stream about a queue in a shard of this server."""
+        self._places.settle_absent(shard, (queue_of(first, self._field),))
+        await self._handler(_chained(first, requests), send, call)
 
 
 class _Replay:

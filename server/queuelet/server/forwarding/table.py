@@ -5,7 +5,7 @@ A method that names one queue is served by its owner. The others are served by a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from queuelet.core.manager import Manager
@@ -28,7 +28,14 @@ from queuelet.wire.queue_field import QUEUE_FIELDS
 class Forwarding:
     """Serves any queue at any server."""
 
-    def __init__(self, directory: Directory, peers: Peers, manager: Manager, shard_of: ShardOf) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        peers: Peers,
+        manager: Manager,
+        shard_of: ShardOf,
+        note_absent: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Make it.
 
         Args:
@@ -36,8 +43,9 @@ class Forwarding:
             peers: calls the other servers.
             manager: the queues of this server.
             shard_of: returns the shard of one of them.
+            note_absent: notes that there is no queue with an ID, in any server.
         """
-        self._places = Places(directory)
+        self._places = Places(directory, lambda queue_id: manager.find(queue_id) is not None, note_absent)
         self._peers = peers
         self._bounds = manager.bounds
         self._fan_in = FanIn(self._places, peers)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from queuelet.errors import ShardMoved
 from queuelet.server.directory import HERE
 from queuelet.server.endpoint import Call, Method, UnaryHandler
-from queuelet.server.forwarding.origin import forwarded_call, origin_of
+from queuelet.server.forwarding.origin import forwarded_call, origin_of, shards_metadata, shards_of
 from queuelet.server.forwarding.peers import Peers
 from queuelet.server.forwarding.places import Patience, Places, unowned
 from queuelet.server.loading import loaded
@@ -30,7 +30,7 @@ class ForwardedUnary:
         """Serve a call."""
         origin = forwarded_call(call)
         if origin is not None:
-            return self._handler(request, origin)
+            return self._at_owner(request, origin)
         reference = queue_of(request, self._field)
         shard = self._places.known(reference)
         if shard is None or self._directory.owner(shard) != HERE:
@@ -84,9 +84,29 @@ class ForwardedUnary:
         if owner is None:
             raise unowned(shard, self._directory.count)
         if owner == HERE:
-            return await self.here(request, call)
+            return await self.here(request, call) if shard is None else await self._here(shard, request, call)
         call.owner = owner
-        return await self._peers.unary(owner, self._path, request, (origin_of(call),), call.seconds_left, patience.left)
+        metadata = (origin_of(call),) if shard is None else (origin_of(call), shards_metadata((shard,)))
+        return await self._peers.unary(owner, self._path, request, metadata, call.seconds_left, patience.left)
+
+    def _at_owner(self, request: bytes, call: Call) -> bytes | Awaitable[bytes]:
+        """Serve a call that another server has forwarded, because it takes this one for the owner."""
+        shards = shards_of(call)
+        if not shards:
+            return self._handler(request, call)
+        (shard, *_) = shards
+        if self._directory.owner(shard) != HERE:
+            raise unowned(shard, self._directory.count)
+        return self._here(shard, request, call)
+
+    async def _here(self, shard: int, request: bytes, call: Call) -> bytes:
+        """Serve a call on a queue in a shard of this server."""
+        try:
+            return await self.here(request, call)
+        except ShardMoved:
+            if not self._places.settle_absent(shard, (queue_of(request, self._field),)):
+                raise
+            return await self.here(request, call)
 
     async def here(self, request: bytes, call: Call) -> bytes:
         """Serve a call by this server."""
