@@ -81,7 +81,10 @@ async def test_a_store_that_is_closed_while_it_opens_leaves_no_lease_behind(owne
         assert left == "f"
 
 
-async def test_an_owner_that_was_overtaken_commits_nothing(owner: Owner, schema: str) -> None:
+async def test_an_owner_that_was_overtaken_commits_nothing(schema: str) -> None:
+    # A long lease, so that no renewal notices it before the commit does.
+    owner = await Owner(Address(shared_postgres().url), schema, lease=patient(60)).open()
+    await owner.make_queue()
     added = await owner.add(2)
     shared_postgres().sql(f"UPDATE {schema}.owners SET expires = '-infinity'")  # noqa: S608  # as if the server had been frozen
     other = await Owner(Address(shared_postgres().url), schema).open()
@@ -91,6 +94,8 @@ async def test_an_owner_that_was_overtaken_commits_nothing(owner: Owner, schema:
     assert await other.stored() == added
     assert await other.add() > added
     await other.store.close()
+    await owner.store.close()
+    shared_postgres().drop(schema)
 
 
 async def test_an_owner_without_progress_for_a_lease_gives_no_message(owner: Owner) -> None:
