@@ -1,12 +1,12 @@
 """The server process.
 
 `process.py` starts and stops it. `grpc_transport.py` passes calls to endpoints (`endpoint.py`), which call `handlers/`;
-`local_calls.py` passes them the calls of the gateway.
+`transport.py` has what it promises, and `local_calls.py` passes the calls of the gateway to endpoints.
 `requests.py` and `plain_request.py` parse requests, and `replies.py` builds responses. `http.py` serves the HTTP port,
 `metrics.py`, `latency.py` and `ages.py` its metrics. `incoming.py` and `sockets.py` limit the memory that connections
 hold. `lifecycle.py` knows whether the server is shutting down, `timer.py` wakes queues, `history.py` records their
 numbers, `memory.py` reads memory usage and limits, `credentials.py` reads tokens and certificates, `call_log.py` logs
-calls, `audit.py` who changed queues, and `loading.py` repeats calls once their store has loaded what they read.
+calls, `audit.py` who changed queues, `loading.py` repeats calls once their store has loaded what they read.
 """
 
 from queuelet.server.process import Server, Settings, run, serve

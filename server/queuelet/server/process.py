@@ -46,6 +46,7 @@ from queuelet.server.local_calls import LocalCalls
 from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
 from queuelet.server.timer import AlarmTimer
+from queuelet.server.transport import Transport
 from queuelet.shutdown import stopped_by_signals
 from queuelet.stores.disk import DamagedStore, DiskStore, StoreDamaged
 from queuelet.stores.memory import MemoryStore
@@ -199,7 +200,7 @@ class Server:
             for service, methods in tables.items()
             for method in methods
         ]
-        self._transport = GrpcTransport(endpoints, settings.bounds, incoming)
+        self._transport: Transport = GrpcTransport(endpoints, settings.bounds, incoming)
         connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
         gateway = HttpConnections(bounds.http_seconds, bounds.gateway_connections, idle_seconds=IDLE_SECONDS)
         self._http = ServerHttpPort(
