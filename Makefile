@@ -139,6 +139,10 @@ test: $(READY) $(GRPCURL) binaries jars ## Run the tests
 test-quick: $(READY) ## Run the tests that need neither Go nor Kubernetes: under two minutes
 	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/stores tests/client $(ARGS)
 
+.PHONY: test-native
+test-native: $(READY) $(GRPCURL) ## Run the tests of RPCs, of the client and of attacks on servers with the native transport
+	QUEUELET_TRANSPORT=native $(RUN) pytest -n 2 --dist loadgroup tests/rpc tests/client tests/attacks tests/proxy $(ARGS)
+
 .PHONY: coverage
 coverage: $(READY) ## Run the same tests, and print their code coverage
 	$(RUN) coverage erase

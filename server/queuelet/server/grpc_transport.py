@@ -80,6 +80,8 @@ _HANDSHAKE = (("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1_000
 class GrpcTransport:
     """A gRPC server for endpoints, with the health and reflection services."""
 
+    name = "grpc"
+
     def __init__(self, endpoints: Iterable[Endpoint], bounds: Bounds, incoming: IncomingLimit) -> None:
         """Bind the endpoints; `listen` opens a port."""
         self._incoming = incoming

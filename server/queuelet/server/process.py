@@ -35,7 +35,6 @@ from queuelet.server.audit import audited
 from queuelet.server.call_log import logged
 from queuelet.server.credentials import BearerToken, Credentials
 from queuelet.server.endpoint import Endpoint
-from queuelet.server.grpc_transport import GrpcTransport
 from queuelet.server.handlers.service import Service
 from queuelet.server.history import HistorySampler
 from queuelet.server.http import ServerHttpPort
@@ -46,7 +45,7 @@ from queuelet.server.local_calls import LocalCalls
 from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
 from queuelet.server.timer import AlarmTimer
-from queuelet.server.transport import Transport
+from queuelet.server.transports import make_transport
 from queuelet.shutdown import stopped_by_signals
 from queuelet.stores.disk import DamagedStore, DiskStore, StoreDamaged
 from queuelet.stores.memory import MemoryStore
@@ -143,6 +142,9 @@ class Settings:
     queue_objects_class: str = "default"
     """The queue class of the Queue objects that the console shows."""
 
+    transport: str = "grpc"
+    """The transport of the gRPC port: one of `TRANSPORTS`."""
+
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
@@ -200,7 +202,7 @@ class Server:
             for service, methods in tables.items()
             for method in methods
         ]
-        self._transport: Transport = GrpcTransport(endpoints, settings.bounds, incoming)
+        self._transport = make_transport(settings.transport, endpoints, settings.bounds, incoming)
         connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
         gateway = HttpConnections(bounds.http_seconds, bounds.gateway_connections, idle_seconds=IDLE_SECONDS)
         self._http = ServerHttpPort(
@@ -269,6 +271,7 @@ class Server:
             version=__version__,
             listen=self._settings.listen,
             port=self.port,
+            transport=self._transport.name,
             metrics=self._settings.metrics,
             metrics_port=self.metrics_port,
             http=USUAL_HTTP if self._settings.http is None else self._settings.http,

@@ -59,6 +59,9 @@ WATCH_ENDED = Status(Code.UNAVAILABLE, ServerDraining().message)
 class Transport(Protocol):
     """Serves endpoints, and the health and reflection services, on one port."""
 
+    name: str
+    """Which one it is: a value of the flag `--transport`."""
+
     def listen(self, address: str, tls: TlsFiles | None) -> int:
         """Open a port, with TLS if files are given for it; return its number.
 
