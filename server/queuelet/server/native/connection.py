@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import cast
+from typing import ClassVar, cast
 
 from grpc_sansio import (
     CALL,
@@ -74,16 +74,6 @@ class Connection(asyncio.Protocol):
         self._beginning_left = _BEGINNING
         self._silent_ticks = 0
         self._ticks = self._loop.call_later(KEEPALIVE_TIMEOUT, self._tick)
-        self._on: dict[int, Callable[[int, int, int, bytes], None]] = {
-            CALL: self._on_call,
-            MESSAGE: self._on_message,
-            HALF_CLOSED: self._on_half_closed,
-            RESET: self._on_end,
-            REFUSED: self._on_end,
-            SENT: self._on_sent,
-            PONG: self._on_pong,
-            CLOSED: self._on_closed,
-        }
         port.add(self)
 
     # What asyncio calls
@@ -194,7 +184,7 @@ class Connection(asyncio.Protocol):
         unary, served, core = self._port.unary, self._port.served, self._core
         for kind, number, index, value, data in events:
             if kind != UNARY:
-                self._on[kind](number, index, value, data)
+                self._ON[kind](self, number, index, value, data)
                 continue
             opened = self._open.get(number)
             if opened:
@@ -265,6 +255,18 @@ class Connection(asyncio.Protocol):
 
     def _on_closed(self, _: int, __: int, ___: int, ____: bytes) -> None:
         self._is_over = True
+
+    _ON: ClassVar[Mapping[int, Callable[[Connection, int, int, int, bytes], None]]] = {
+        CALL: _on_call,
+        MESSAGE: _on_message,
+        HALF_CLOSED: _on_half_closed,
+        RESET: _on_end,
+        REFUSED: _on_end,
+        SENT: _on_sent,
+        PONG: _on_pong,
+        CLOSED: _on_closed,
+    }
+    """What to do for each kind of event but UNARY."""
 
     # Calls that are not served at once
 

@@ -31,4 +31,5 @@ class OpenCall:
         if self.stream:
             self.stream.end()
         if self.task:
-            self.task.cancel()
+            # Only after its first step, because before it the handler would neither run nor be counted as cancelled.
+            self.task.get_loop().call_soon(self.task.cancel)
