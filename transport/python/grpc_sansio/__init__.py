@@ -22,6 +22,7 @@ from grpc_sansio._core import (
     ServerConnection,
     ServerSettings,
 )
+from grpc_sansio._types import Event, Metadata
 
 __all__ = [
     "CALL",
@@ -42,6 +43,8 @@ __all__ = [
     "ClientConnection",
     "ClientSettings",
     "ConnectionClosedError",
+    "Event",
+    "Metadata",
     "ServerConnection",
     "ServerSettings",
 ]

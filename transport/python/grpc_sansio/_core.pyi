@@ -1,8 +1,7 @@
 """gRPC over HTTP/2 without I/O: bytes from a peer go in, events come out, and bytes for the peer come out.
 
-Neither class opens a socket, starts a thread or reads a clock. An instance belongs to the thread that made it; using it
-from another thread raises an error. After each call of any method, fetch `data_to_send()` (at the latest once per turn
-of the event loop).
+Neither class opens a socket, starts a thread or reads a clock. A connection may be used by one thread at a time. After
+calls of any methods, fetch `data_to_send()`, at the latest once per turn of the event loop.
 
 **Events.** `receive` and `events` return tuples of five items, all of one form so that they are cheap to unpack:
 
@@ -20,7 +19,7 @@ Kinds of a `ServerConnection`:
 | CALL | of its route | timeout, ms, 0: none | | The headers of a call have arrived, but it cannot be delivered yet. |
 | UNARY | of its route | timeout, ms, 0: none | request | A unary call with its whole request. |
 | MESSAGE | of its route | | request | One request of a stream. |
-| HALF_CLOSED | of its route | | | The client sends no more. For a unary call: it sent no request at all. |
+| HALF_CLOSED | of its route | | | The client sends no more. First event of a unary call without a request. |
 | RESET | of its route | HTTP/2 error code | | Cancelled by the client, or the connection ended. The call is over. |
 | REFUSED | of its route | gRPC status code | text | The core has ended a reported call: too large, badly framed. |
 | SENT | of its route | bytes | | That many bytes of messages given to `send` have left the buffer. |
@@ -36,7 +35,7 @@ Kinds of a `ClientConnection`:
 | MESSAGE | | | response | One response of a stream. |
 | STATUS | 1: not processed | gRPC status code | text | The call is over. A unary call gets it only if it failed. |
 | SENT | | bytes | | That many bytes of messages given to `send` have left the buffer. |
-| GOAWAY | | HTTP/2 error code | debug data | The server accepts no new calls on this connection. |
+| GOAWAY | | HTTP/2 error code | reason | The server accepts no new calls on this connection. |
 | PONG | | | | The peer has acknowledged the ping. |
 | CLOSED | | HTTP/2 error code | reason | The connection is over; send `data_to_send()`, then close the socket. |
 
@@ -52,13 +51,9 @@ end in `-bin` are `bytes`: the core encodes and decodes base64.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeAlias, final
+from typing import Final, final
 
-Event: TypeAlias = tuple[int, int, int, int, bytes]
-"""kind, call, index, number, data"""
-
-Metadata: TypeAlias = list[tuple[str, str | bytes]]
-"""Pairs in the order of arrival. Keys are lower case; values of keys that end in `-bin` are bytes."""
+from grpc_sansio._types import Event, Metadata
 
 CALL: Final = 1
 UNARY: Final = 2
