@@ -23,6 +23,7 @@ from queuelet.server.endpoint import ClientGone, Endpoint
 from queuelet.server.incoming import Flow, IncomingLimit
 from queuelet.server.transport import (
     CHECK_EVERY,
+    ENDLESS,
     HANDSHAKE_SECONDS,
     KEEPALIVE_IDLE,
     KEEPALIVE_TIMEOUT,
@@ -55,10 +56,6 @@ _KEEPALIVE = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-
-_ENDLESS = 1e9
-"""If more seconds than this are left, the call has no deadline: gRPC then computes from a date in the far future."""
-
 
 _BACKLOG = (("grpc.server.max_pending_requests", 5_000), ("grpc.server.max_pending_requests_hard_limit", 5_000))
 """How many calls may be pending before their handlers start: five full connections, 65 MB, served in about a second.
@@ -200,7 +197,7 @@ class _GrpcCall:
     @property
     def seconds_left(self) -> float | None:
         left = cast("float | None", self._context.time_remaining())
-        return None if left is None or left > _ENDLESS else left
+        return None if left is None or left > ENDLESS else left
 
     @property
     def metadata(self) -> Mapping[str, str]:

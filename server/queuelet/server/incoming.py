@@ -1,10 +1,10 @@
 """Limits the memory that incomplete requests take.
 
-gRPC buffers incoming bytes and has no limit for all streams together: each stream may buffer an incomplete message of
-the largest size. So this module estimates the buffers from outside: a connection holds the bytes received on it, minus
-the requests handed to a handler, plus a fixed amount for each open call. If all connections together hold more than the
-limit, the server cuts the largest connection of the address that holds the most. A client whose requests arrive
-completely holds almost nothing, so it is not cut because of others.
+A transport has no limit for all streams together: each one may buffer an incomplete message of the largest size. The
+native transport says how much its connections hold. For the gRPC library, this module estimates that from outside: a
+connection holds the bytes received on it, minus the requests handed to a handler, plus a fixed amount for each open
+call. If all connections together hold more than the limit, the server cuts the largest connection of the address that
+holds the most. A client whose requests arrive completely holds almost nothing, so it is not cut because of others.
 """
 
 from __future__ import annotations

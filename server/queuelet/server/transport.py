@@ -27,6 +27,9 @@ So the server detects within 15 seconds that a client has vanished, and no messa
 HANDSHAKE_SECONDS = 10.0
 """A connection whose client sends nothing is closed after this time."""
 
+ENDLESS = 1e9
+"""If more seconds than this are left, the call has no deadline: clients send such a timeout for none."""
+
 CHECK_EVERY = 0.05
 """Seconds between checks of connections; bytes that arrive between two checks may exceed the limit."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from time import monotonic
 
 from grpc_sansio import ServerConnection
+from queuelet.server.transport import ENDLESS
 
 
 class NativeCall:
@@ -32,7 +33,10 @@ class NativeCall:
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the deadline, None if there is none."""
-        return None if self._until is None else max(0.0, self._until - monotonic())
+        if self._until is None:
+            return None
+        left = self._until - monotonic()
+        return None if left > ENDLESS else max(0.0, left)
 
     @property
     def metadata(self) -> Mapping[str, str]:

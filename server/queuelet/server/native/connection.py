@@ -19,6 +19,7 @@ from grpc_sansio import (
     RESET,
     SENT,
     UNARY,
+    Event,
     ServerConnection,
 )
 from queuelet.server.incoming import Flow
@@ -27,6 +28,7 @@ from queuelet.server.native.open_call import OpenCall
 from queuelet.server.native.port import Port
 from queuelet.server.native.stream import Stream
 from queuelet.server.transport import (
+    ENDLESS,
     KEEPALIVE_TIMEOUT,
     NO_REQUEST,
     TOO_MANY_UNGUARDED,
@@ -34,8 +36,6 @@ from queuelet.server.transport import (
     details_for,
 )
 from queuelet.wire.errors import Code, Status
-
-Event = tuple[int, int, int, int, bytes]
 
 _EXPIRED = Status(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
@@ -232,6 +232,8 @@ class Connection(asyncio.Protocol):
     def _on_half_closed(self, number: int, _: int, __: int, ___: bytes) -> None:
         opened = self._open.get(number)
         if not opened:
+            # A unary call whose end arrived with its headers.
+            self._core.finish(number, NO_REQUEST.code, NO_REQUEST.text)
             return
         self._port.overdue.done(opened)
         if opened.stream:
@@ -272,8 +274,9 @@ class Connection(asyncio.Protocol):
 
     def _opened(self, call: NativeCall, timeout_ms: int) -> OpenCall:
         opened = self._open[call.number] = OpenCall(call)
-        if timeout_ms:
-            opened.timer = self._loop.call_later(timeout_ms / 1_000, self._end_early, opened, _EXPIRED)
+        seconds = timeout_ms / 1_000
+        if 0 < seconds < ENDLESS:
+            opened.timer = self._loop.call_later(seconds, self._end_early, opened, _EXPIRED)
         return opened
 
     def _wait(self, opened: OpenCall, response: Awaitable[bytes | Status]) -> None:

@@ -79,6 +79,8 @@ class NativeTransport:
         if self._listener:
             self._listener.close()
         await drain(self._port, grace)
+        for task in self._connecting:
+            task.cancel()
         if self._watch:
             self._watch.cancel()
 
