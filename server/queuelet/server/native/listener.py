@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from queuelet.addresses import split_address
 
@@ -105,7 +106,8 @@ class Listener:
                 self._pause(listening)
                 return
             accepted.setblocking(False)  # noqa: FBT003  # the library's signature
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with suppress(OSError):  # some systems refuse it if the peer has disconnected already
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._accept(accepted)
 
     def _pause(self, listening: socket.socket) -> None:
