@@ -26,9 +26,10 @@ use crate::status::Code;
 /// Above this many bytes that h2 does not read, because the peer does not read either, the caller shall stop to read.
 const UNREAD: usize = 64 * 1024;
 
-/// The size of a frame's header, and where in it the type is.
+/// The size of a frame's header.
 const FRAME_HEAD: usize = 9;
-const TYPE: usize = 3;
+
+/// The type of the frame that a server begins with.
 const SETTINGS: u8 = 4;
 
 /// The connection is over or draining, so no call can be started.
@@ -56,6 +57,8 @@ pub struct ClientConnection {
     is_draining: bool,
     /// The first bytes from the server, up to the head of a frame.
     opening: Vec<u8>,
+    /// The number of bytes from the server.
+    received: u64,
     /// Whether h2 may have something to do.
     is_dirty: bool,
 }
@@ -84,6 +87,7 @@ impl ClientConnection {
             awaits_pong: false,
             is_draining: false,
             opening: Vec::new(),
+            received: 0,
             is_dirty: true,
             settings,
             pipe,
@@ -112,6 +116,7 @@ impl ClientConnection {
         } else {
             let missing = FRAME_HEAD - self.opening.len();
             self.opening.extend_from_slice(&data[..data.len().min(missing)]);
+            self.received += data.len() as u64;
             self.pipe.push(data);
         }
         self.protected(Self::drive);
@@ -276,10 +281,12 @@ impl ClientConnection {
         self.is_draining
     }
 
-    /// Whether the server speaks HTTP/2.
+    /// Whether the server's SETTINGS have arrived.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.opening.len() == FRAME_HEAD && self.opening[TYPE] == SETTINGS
+        let &[a, b, c, kind, ..] = self.opening.as_slice() else { return false };
+        let size = FRAME_HEAD as u64 + u64::from(u32::from_be_bytes([0, a, b, c]));
+        kind == SETTINGS && self.received >= size
     }
 
     /// The number of open calls.
@@ -337,6 +344,10 @@ impl ClientConnection {
 
     /// Starts calls that wait, as many as the server allows. Returns whether there were any.
     fn start(&mut self, context: &mut Context<'_>) -> bool {
+        // Servers of gRPC reset calls over their limit, so the limit must be known before.
+        if !self.is_ready() {
+            return false;
+        }
         let Some(open) = &mut self.open else { return false };
         let most = open.sender.current_max_send_streams();
         let mut has_started = false;

@@ -55,11 +55,6 @@ impl Pipe {
         self.ends().ended
     }
 
-    /// Calls `f` with the bytes from the peer that h2 has not read.
-    pub fn peek<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
-        f(&self.ends().incoming)
-    }
-
     /// Replaces the bytes for the peer, and drops those from it.
     pub fn answer(&self, data: Vec<u8>) {
         let mut ends = self.ends();

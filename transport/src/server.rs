@@ -48,6 +48,8 @@ pub struct ServerConnection {
     ping_pong: Option<PingPong>,
     awaits_pong: bool,
     is_draining: bool,
+    /// The first bytes from the peer, up to the size of HTTP/2's preface.
+    opening: Vec<u8>,
     /// Whether h2 may have something to do.
     is_dirty: bool,
 }
@@ -78,6 +80,7 @@ impl ServerConnection {
             ping_pong: None,
             awaits_pong: false,
             is_draining: false,
+            opening: Vec::new(),
             is_dirty: false,
         }
     }
@@ -90,6 +93,8 @@ impl ServerConnection {
         if data.is_empty() {
             self.pipe.end();
         } else {
+            let missing = http1::PREFACE.len() - self.opening.len();
+            self.opening.extend_from_slice(&data[..data.len().min(missing)]);
             self.pipe.push(data);
         }
         self.protected(Self::drive);
@@ -325,23 +330,18 @@ impl ServerConnection {
     /// Does the handshake. Returns whether the connection is open.
     fn open(&mut self) -> bool {
         let State::Opening(handshake) = &mut self.state else { return !self.is_closed() };
-        if self.pipe.incoming() > 0 {
-            match self.pipe.peek(Opening::of) {
-                Opening::Http2 => {}
-                Opening::Http1 => {
-                    self.pipe.answer(http1::response(&self.settings.http1_refusal));
-                    self.end(Closing::new(Reason::HTTP_1_1_REQUIRED, "the client speaks HTTP/1"));
-                    return false;
-                }
-                Opening::Tls => {
-                    self.end(Closing::new(Reason::PROTOCOL_ERROR, "the client speaks TLS, but this port does not"));
-                    return false;
-                }
-                Opening::Other => {
-                    self.end(Closing::new(Reason::PROTOCOL_ERROR, "the client does not speak HTTP/2"));
-                    return false;
-                }
+        let refused = match Opening::of(&self.opening) {
+            Opening::Http2 => None,
+            Opening::Http1 => {
+                self.pipe.answer(http1::response(&self.settings.http1_refusal));
+                Some(Closing::new(Reason::HTTP_1_1_REQUIRED, "the client speaks HTTP/1"))
             }
+            Opening::Tls => Some(Closing::new(Reason::PROTOCOL_ERROR, "the client speaks TLS, but this port does not")),
+            Opening::Other => Some(Closing::new(Reason::PROTOCOL_ERROR, "the client does not speak HTTP/2")),
+        };
+        if let Some(closing) = refused {
+            self.end(closing);
+            return false;
         }
         match Pin::new(handshake.as_mut()).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => false,

@@ -12,6 +12,9 @@ import pytest
 
 from echo_server import EchoServer
 
+NO_PROBE = ("grpc.http2.bdp_probe", 0)
+"""Otherwise grpcio's windows grow to megabytes."""
+
 Serve = Callable[..., Awaitable[tuple[EchoServer, Any]]]
 """The channel is Any, because the stubs of grpcio cannot know the types of methods without serializers."""
 
@@ -25,7 +28,7 @@ async def serve() -> AsyncIterator[Serve]:
             server = EchoServer(**limits)
             port = await server.start()
             stack.push_async_callback(server.stop)
-            options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+            options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1), NO_PROBE]
             return server, await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}", options))
 
         yield start

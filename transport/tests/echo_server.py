@@ -102,7 +102,8 @@ class Connection(asyncio.Protocol):
         if index == FAIL:
             given = json.loads(data)
             details = bytes.fromhex(given.get("details", ""))
-            self.core.finish(call, given["code"], given.get("text", ""), details, given.get("metadata", ()))
+            metadata = [(key, value) for key, value in given.get("metadata", ())]
+            self.core.finish(call, given["code"], given.get("text", ""), details, metadata)
         elif index == LATER:
             self.server.later.append((self, call, data))
         else:

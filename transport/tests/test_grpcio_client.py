@@ -85,7 +85,7 @@ async def test_metadata_arrives_without_headers_of_grpc(serve: Serve, until: Unt
     await until(lambda: server.later)
     connection, number, _ = server.later[0]
     pairs = connection.core.metadata(number)
-    assert [pair for pair in pairs if pair[0] != "user-agent"] == [("a", "1"), ("b-bin", b"\0\xff"), ("a", "2")]
+    assert [pair for pair in pairs if pair[0] != "user-agent"] == [("a", "1"), ("a", "2"), ("b-bin", b"\0\xff")]
     assert connection.core.authority(number).startswith("127.0.0.1:")
     connection.core.reply(number, b"y")
     with pytest.raises(KeyError):
@@ -104,16 +104,6 @@ async def test_a_cancelled_call_is_reset(serve: Serve, until: Until) -> None:
     connection, number, _ = server.later[0]
     connection.core.reply(number, b"late")
     assert connection.core.open_calls == 0
-
-
-async def test_calls_of_a_lost_connection_are_reset_and_then_it_is_closed(serve: Serve, until: Until) -> None:
-    server, channel = await serve()
-    calls = [channel.unary_unary("/test.Echo/Later")(b"x") for _ in range(3)]
-    await until(lambda: len(server.later) == 3)
-    await channel.close()
-    await until(lambda: server.of(g.CLOSED))
-    assert [event[:2] for event in server.events[3:]] == [(g.RESET, 1), (g.RESET, 2), (g.RESET, 3), (g.CLOSED, 0)]
-    await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def test_a_message_over_the_limit_is_refused_with_the_text_of_the_settings(serve: Serve) -> None:
@@ -157,7 +147,7 @@ async def test_too_much_metadata_is_refused_with_a_status(serve: Serve) -> None:
 
 async def test_a_slow_reader_stops_the_sender(serve: Serve, until: Until) -> None:
     server, channel = await serve()
-    call = channel.unary_stream("/test.Echo/Source")(json.dumps([500, 10_000]).encode())
+    call = channel.unary_stream("/test.Echo/Source")(json.dumps([1_000, 10_000]).encode())
     assert await call.read() == b"\0" * 10_000
     (connection,) = server.connections
     await until(lambda: 1 in connection.sources)
@@ -167,7 +157,7 @@ async def test_a_slow_reader_stops_the_sender(serve: Serve, until: Until) -> Non
     count = 1
     while await call.read() is not grpc.aio.EOF:
         count += 1
-    assert count == 500
+    assert count == 1_000
     assert await call.code() == grpc.StatusCode.OK
 
 
@@ -238,6 +228,7 @@ async def test_http1_gets_an_answer_that_it_understands(serve: Serve) -> None:
     writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
     response = await reader.read()
     writer.close()
+    await writer.wait_closed()
     assert response.startswith(b"HTTP/1.1 505 ")
     assert response.endswith(b"\r\n\r\nthis port serves gRPC over HTTP/2; HTTP/1 is not supported\n")
     assert server.of(g.CLOSED)[0][4] == b"the client speaks HTTP/1"

@@ -164,7 +164,8 @@ async def test_after_goaway_no_call_can_be_started_but_open_ones_end(
 async def test_a_lost_connection_ends_every_call_with_unavailable(client: EchoClient) -> None:
     call = client.core.unary("/test.Echo/Hang", b"")
     client.flush()
-    await client.until(lambda _: client.core.ready)
+    while not client.core.ready:  # noqa: ASYNC110  # no event reports it
+        await asyncio.sleep(0.001)
     client.transport.abort()
     end = await client.end(call)
     assert end[2:4] == (0, 14)
@@ -181,6 +182,8 @@ async def test_a_server_of_http1_is_named(unused_tcp_port: int) -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
+        writer.close()
+        await writer.wait_closed()
 
     async with await asyncio.start_server(answer, "127.0.0.1", unused_tcp_port):
         client = await EchoClient.connect(unused_tcp_port)

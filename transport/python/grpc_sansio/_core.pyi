@@ -371,7 +371,8 @@ class ClientConnection:
     ) -> int:
         """Start a unary call and return its number. UNARY or STATUS ends it.
 
-        If the server's limit of concurrent calls is reached, the call waits for another one to end.
+        The call waits for the server's SETTINGS, and for another call to end if the server's limit of concurrent calls
+        is reached.
 
         Args:
             path: such as `/package.Service/Method`.
