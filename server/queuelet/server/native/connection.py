@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """End what is left."""
+        """End the calls that are still open."""
         self._is_over = True
         self._ticks.cancel()
         self._handle(self._core.receive(b""))

@@ -1,4 +1,4 @@
-"""What a connection knows of a call that has not ended."""
+"""A call that has not ended, as its connection knows it."""
 
 from __future__ import annotations
 
