@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from bench import backlog
 from bench.calls import CalledQueue, Calls, Cost
 from bench.contender import DEFAULTS, DISK, Bounds, Contender, RunningServer
 from bench.contenders import PEERS, POSTGRES, QUORUM, contender
@@ -47,7 +48,7 @@ _CYCLES = {
     "postgres-cycle-unary": Bounds(1, 1, 1),
 }
 
-CASES = (*_LOADS, *_CYCLES)
+CASES = (*_LOADS, *_CYCLES, *backlog.CASES)
 """The cases by name."""
 
 _FIRST = 400
@@ -128,6 +129,12 @@ class _Entrant:
 
 def run(cases: Sequence[str], against: Sequence[str], figures: Figures, *, rounds: int, seconds: float) -> None:
     """Run the cases, the full cycle also on peers; a round of each server takes about this many seconds."""
+    if raced := [case for case in cases if case not in backlog.CASES]:
+        _race(raced, against, figures, rounds=rounds, seconds=seconds)
+    backlog.run(cases, figures, rounds=rounds)
+
+
+def _race(cases: Sequence[str], against: Sequence[str], figures: Figures, *, rounds: int, seconds: float) -> None:
     with (
         asyncio.Runner() as runner,
         closing(Race(DISK, lambda target, server: nullcontext(_Entrant(target, server, runner)))) as race,

@@ -60,7 +60,11 @@ class Relay:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._port), source_address=self._source)
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._port), source_address=self._source)
+                except OSError:
+                    client.close()  # the server is down, which the client notices as it would without a relay
+                    continue
                 self._ends += [client, server]
                 for ends in ((client, server, False), (server, client, True)):
                     self._threads.append(threading.Thread(target=self._pass_on, args=ends, daemon=True))

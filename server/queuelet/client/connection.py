@@ -116,12 +116,17 @@ class Connection:
     """How long an outage lasts before the connection changes from SUSPENDED to LOST, in seconds."""
 
     def __post_init__(self) -> None:
-        has_tls = self.tls_ca or self.tls_cert or self.tls_key
-        if self.token_file and not has_tls and not self.insecure and not _is_this_machine(grpc_target(self.server)):
+        if self.token_file and not self.may_send_tokens:
             raise ValueError(
                 f"token_file: the token would be sent to {self.server} in plain text; use TLS (tls_ca), "
                 "or set insecure if you trust the network"
             )
+
+    @property
+    def may_send_tokens(self) -> bool:
+        """Whether a token may be sent: over TLS, to this machine, or if the caller trusts the network."""
+        has_tls = self.tls_ca or self.tls_cert or self.tls_key
+        return bool(has_tls) or self.insecure or _is_this_machine(grpc_target(self.server))
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

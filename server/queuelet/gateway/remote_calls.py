@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from queuelet.client.raw_calls import RawCalls
-from queuelet.errors import ServerDraining
+from queuelet.errors import ServerDraining, Unauthenticated
 from queuelet.rest.calls import RestCall, Send
 from queuelet.wire.errors import Status, status_of
 
@@ -28,8 +28,18 @@ class RemoteCalls:
             stream.cancel()
 
     def admit(self, method: str, call: RestCall) -> Status | None:  # noqa: ARG002  # the protocol's
-        """Return the status to refuse a call with: if the gateway is stopping."""
-        return status_of(ServerDraining()) if self._stopped else None
+        """Return the status to refuse a call with: if the gateway is stopping, or would send a token in plain text."""
+        if self._stopped:
+            return status_of(ServerDraining())
+        connection = self._calls.connection
+        if call.metadata.get("authorization") and not connection.may_send_tokens:
+            return status_of(
+                Unauthenticated(
+                    f"authorization: the gateway would send the token to {connection.server} in plain text; run it "
+                    "with --tls-ca, or with --insecure if you trust the network"
+                )
+            )
+        return None
 
     async def unary(self, method: str, request: bytes, call: RestCall) -> bytes | Status:
         """Make a call."""
