@@ -6,8 +6,9 @@ import ast
 import inspect
 from pathlib import Path
 
-import grpc_sansio as g
 import pytest
+
+import grpc_sansio as g
 
 STUB = ast.parse((Path(__file__).parents[1] / "python/grpc_sansio/_core.pyi").read_text(encoding="utf-8"))
 CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef)}
