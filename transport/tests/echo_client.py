@@ -72,10 +72,13 @@ class EchoClient(asyncio.Protocol):
         return await self.until(lambda event: event[1] == call and event[0] in {g.UNARY, g.STATUS})
 
     async def unary(self, path: str, message: bytes, metadata: g.Metadata | None = None) -> g.Event:
-        """Make a unary call."""
-        call = self.core.unary(path, message, metadata or [])
-        self.flush()
-        return await self.end(call)
+        """Make a unary call. It is repeated if the server has certainly not processed it, as clients of gRPC do."""
+        while True:
+            call = self.core.unary(path, message, metadata or [])
+            self.flush()
+            end = await self.end(call)
+            if end[:3] != (g.STATUS, call, 1):
+                return end
 
     def messages(self, call: int) -> list[bytes]:
         """Return the messages of a stream so far."""

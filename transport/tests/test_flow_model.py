@@ -154,4 +154,4 @@ class FlowControl(RuleBasedStateMachine):
 
 
 TestFlowControl = FlowControl.TestCase
-TestFlowControl.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestFlowControl.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)

@@ -50,6 +50,7 @@ def test_a_call_that_is_never_admitted_holds_at_most_its_window() -> None:
 
 def test_a_response_waits_for_a_client_that_does_not_read() -> None:
     pair = Pair(client={"window_bytes": 1_000, "message_bytes": 10_000_000})
+    pair.settle()
     pair.client.unary("/test.Pair/Unary", b"x")
     pair.forward(1 << 30)
     pair.server.reply(1, b"y" * 5_000_000)
@@ -164,6 +165,45 @@ def test_closing_resets_every_call_and_says_goaway(error_code: int) -> None:
     ]
     pair.client_events += pair.client.receive(b"")
     assert pair.client_events[-2][:4] == (g.STATUS, 1, 0, 14)
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+GUARDED = (
+    _literal(b":method", b"POST")
+    + _literal(b":scheme", b"http")
+    + _literal(b":path", b"/test.Pair/Guarded")
+    + _literal(b"content-type", b"application/grpc")
+)
+
+
+def test_a_call_over_the_limit_of_concurrent_calls_is_refused_so_that_a_client_may_repeat_it() -> None:
+    pair = Pair(server={"concurrent_calls": 2})
+    pair.settle()
+    for stream in (1, 3, 5):
+        pair.server_events += pair.server.receive(_frame(1, 4, stream, GUARDED))
+    assert [event[:2] for event in pair.server_events] == [(g.CALL, 1), (g.CALL, 2)]
+    assert _frame(3, 0, 5, b"\0\0\0\7") in pair.server.data_to_send()
+
+
+@pytest.mark.parametrize(("count", "is_closed"), [(20, False), (50, True)])
+def test_a_flood_of_resets_ends_the_connection(count: int, is_closed: bool) -> None:  # noqa: FBT001  # a parameter
+    pair = Pair(server={"pending_resets": 20})
+    pair.settle()
+    flood = b"".join(
+        _frame(1, 4, stream, GUARDED) + _frame(3, 0, stream, b"\0\0\0\x08") for stream in range(1, 2 * count, 2)
+    )
+    pair.server_events += pair.server.receive(flood)
+    assert pair.server.closed == is_closed
+    if is_closed:
+        assert pair.server_events[-1][:4] == (g.CLOSED, 0, 0, 11)
+    assert pair.server.open_calls == 0
 
 
 def test_a_reset_reaches_the_client() -> None:

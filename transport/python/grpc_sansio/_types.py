@@ -6,4 +6,4 @@ Event: TypeAlias = tuple[int, int, int, int, bytes]
 """kind, call, index, number, data"""
 
 Metadata: TypeAlias = list[tuple[str, str | bytes]]
-"""Pairs; those of one key are together, in the order of arrival. Keys are lower case; values of keys that end in `-bin` are bytes."""
+"""Pairs; those of one key are together, in order of arrival. Keys are lower case; values of `-bin` keys are bytes."""
