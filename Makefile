@@ -9,7 +9,11 @@ RUN := $(UV) run --no-sync
 SYNCED := .venv/.synced
 # Files from packages of npm, which the server's pages load. npm comes with a Python package.
 ASSETS := server/queuelet/console/vendor/versions.json
-READY := $(SYNCED) $(ASSETS)
+# The native transport, if there is a Rust to build it with.
+TRANSPORT_BUILT := .venv/.transport
+TRANSPORT_SOURCES := $(shell find transport/src transport/python -type f -not -name '*.pyc') \
+	transport/Cargo.toml transport/Cargo.lock transport/pyproject.toml transport/README.md
+READY := $(SYNCED) $(ASSETS) $(TRANSPORT_BUILT)
 # google/api/annotations.proto and http.proto, which queue.proto imports, come with a Python package.
 GOOGLEAPIS = $(shell .venv/bin/python -c 'import google.api; print(google.api.__path__[0] + "/../..")')
 PROTOC = $(RUN) python -m grpc_tools.protoc -I $(GOOGLEAPIS)
@@ -41,10 +45,15 @@ help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: sync
-sync: $(READY) ## Install the packages of uv.lock into .venv, and the console's files from npm
+sync: $(READY) ## Install the packages of uv.lock into .venv, the console's files, and the native transport if there is cargo
 
 $(SYNCED): pyproject.toml uv.lock
 	$(UV) sync --locked --all-extras
+	@touch $@
+
+# After $(SYNCED), because uv removes packages that are not in uv.lock.
+$(TRANSPORT_BUILT): $(TRANSPORT_SOURCES) tools/transport.sh $(SYNCED)
+	@tools/transport.sh install
 	@touch $@
 
 .PHONY: console-assets
@@ -70,6 +79,7 @@ check: $(SYNCED) ## Check everything without running it: style, types, layers, w
 	$(RUN) ruff format --check
 	$(RUN) mypy
 	$(RUN) mypy --strict --config-file= --cache-dir=.mypy_cache/program tests/typing/program.py
+	$(RUN) mypy --config-file transport/pyproject.toml --cache-dir=.mypy_cache/transport
 	$(RUN) basedpyright --project tests/typing --pythonpath .venv/bin/python --level error
 	$(RUN) lint-imports --no-logo
 	$(RUN) python -m tools.console_types
@@ -144,6 +154,14 @@ test: $(READY) $(GRPCURL) binaries jars ## Run the tests
 test-quick: $(READY) ## Run the tests that need neither Go nor Kubernetes: under two minutes
 	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/stores tests/client $(ARGS)
 
+.PHONY: test-native
+test-native: $(READY) $(GRPCURL) ## Run the tests of RPCs, of the client and of attacks on servers with the native transport
+	QUEUELET_TRANSPORT=native $(RUN) pytest -n 2 --dist loadgroup tests/rpc tests/client tests/attacks tests/proxy $(ARGS)
+
+.PHONY: test-transport
+test-transport: $(READY) ## Check and test the native transport by itself, if there is cargo: two minutes
+	@tools/transport.sh test
+
 .PHONY: coverage
 coverage: $(READY) ## Run the same tests, and print their code coverage
 	$(RUN) coverage erase
@@ -210,8 +228,8 @@ changelog: $(SYNCED) ## Collect newsfragments/ in CHANGELOG.md, for a release
 
 .PHONY: clean
 clean: ## Remove everything that was built here, except the generated code
-	rm -rf .venv .tools .coverage* build dist server/queuelet/console/vendor .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find server operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv .tools .coverage* build dist transport/target server/queuelet/console/vendor .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find server operator tests transport -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(GRPCURL) $(ACTIONLINT): tools/go_program.sh
 	@tools/go_program.sh $@

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench import cycle, delivery, forwarding, micro, postgres, server, ways
 from bench.contenders import BASELINES, RIVALS
+from bench.contenders.queuelet import Queuelet
 from bench.control_loop import measure as control_loop
 from bench.control_loop.client import WRITERS
 from bench.errors import Failed, NotHere
@@ -46,6 +47,9 @@ _CASES = {
 
 _TURNS_A_SECOND = 30
 """Turns of each way to add a single message, per second of a round of the full cycle."""
+
+
+TRANSPORTS = ("auto", "native", "grpc")
 
 
 class _Run:
@@ -154,6 +158,7 @@ class _Run:
 def main() -> int:
     """Run the benchmark of the command line; return the exit status."""
     arguments = _parser().parse_args()
+    Queuelet.transport = arguments.transport
     configure_logs(debug=False)
     # One exit path: processes are stopped in order, and files are removed.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -161,7 +166,8 @@ def main() -> int:
         if arguments.list:
             print("\n".join(case for cases, _ in _CASES.values() for case in cases))
         elif arguments.what == "profile":
-            print(profile(arguments.case, seconds=arguments.seconds or 3, processes=arguments.drivers))
+            seconds, transport = arguments.seconds or 3, arguments.transport
+            print(profile(arguments.case, seconds=seconds, processes=arguments.drivers, transport=transport))
         else:
             run = _Run(arguments)
             try:
@@ -205,6 +211,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--drivers", type=int, default=max(1, cores - 1), help="processes for the callers")
     parser.add_argument(
         "--against", nargs="+", choices=BASELINES, default=BASELINES, metavar="SYSTEM", help=", ".join(BASELINES)
+    )
+    parser.add_argument(
+        "--transport",
+        choices=TRANSPORTS,
+        default="",
+        help="the transport of our servers; the system grpc has its own",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     return parser

@@ -11,6 +11,7 @@ import cProfile
 import io
 import os
 import pstats
+from dataclasses import replace
 
 from bench.callers import Span, drivers
 from bench.contender import Load, RunningServer
@@ -23,21 +24,24 @@ from queuelet.server import Server, Settings
 LINES = 25
 
 
-def profile(name: str, *, seconds: float, processes: int) -> str:
+def profile(name: str, *, seconds: float, processes: int, transport: str) -> str:
     """Return the functions that take most of the time of a case."""
     if name not in LOADS:
         raise NotHere(f"no case {name!r} to profile; use one of the server's, see --list")
     say(name)
     profiler = cProfile.Profile()
-    added, popped = asyncio.run(_serve(LOADS[name], seconds, processes, profiler))
+    added, popped = asyncio.run(_serve(LOADS[name], seconds, processes, profiler, transport))
     text = io.StringIO()
     pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(LINES)
     rates = f"{added.rate:,.0f} added and {popped.rate:,.0f} popped a second"
     return f"{name} under the profiler: {rates}\n{text.getvalue().strip()}"
 
 
-async def _serve(load: Load, seconds: float, processes: int, profiler: cProfile.Profile) -> tuple[Span, Span]:
-    server = Server(Settings(listen=f"{HOST}:0", metrics=f"{HOST}:0", http=""))
+async def _serve(
+    load: Load, seconds: float, processes: int, profiler: cProfile.Profile, transport: str
+) -> tuple[Span, Span]:
+    settings = Settings(listen=f"{HOST}:0", metrics=f"{HOST}:0", http="")
+    server = Server(replace(settings, transport=transport) if transport else settings)
     await server.start()
     served = asyncio.create_task(server.wait())
     with drivers(OURS, RunningServer(f"{HOST}:{server.port}", os.getpid()), processes) as callers:

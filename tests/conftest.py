@@ -34,8 +34,10 @@ else:
 
 
 def pytest_report_header() -> str:
-    """Report the patience factor of this run."""
-    return f"patience: {factor():g} times that of a quiet machine (QUEUELET_PATIENCE sets it)"
+    """Report the patience factor of this run, and the transport of its servers."""
+    patience = f"patience: {factor():g} times that of a quiet machine (QUEUELET_PATIENCE sets it)"
+    transport = os.environ.get("QUEUELET_TRANSPORT", "the usual one")
+    return f"{patience}, transport: {transport} (QUEUELET_TRANSPORT sets it)"
 
 
 class _FailuresAtOnce:

@@ -18,6 +18,7 @@ _CLASSES = {
     OURS: ("queuelet", "Queuelet"),
     POSTGRES: ("queuelet", "Postgres"),
     QUORUM: ("queuelet", "PostgresQuorum"),
+    "grpc": ("queuelet", "OverGrpc"),
     "plain": ("queuelet", "Plain"),
     "redis": ("redis", "Redis"),
     "redis-variadic": ("redis", "RedisVariadic"),
@@ -31,7 +32,7 @@ _CLASSES = {
 BASELINES = tuple(name for name in _CLASSES if name not in {OURS, POSTGRES, QUORUM, *PEERS})
 """The contenders that our server is compared with by default."""
 
-RIVALS = tuple(name for name in BASELINES if name not in {"plain", "redis-variadic"})
+RIVALS = tuple(name for name in BASELINES if name not in {"grpc", "plain", "redis-variadic"})
 """Those of them that have a client for a producer and a consumer."""
 
 

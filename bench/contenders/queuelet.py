@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 
@@ -40,6 +40,8 @@ class Queuelet(Contender):
     packages = ("grpcio", "protobuf")
     program, install = "queuelet", ""
     command: Sequence[str] = (*SERVER, "--listen", f"{HOST}:0", "--http", "")
+    transport: ClassVar[str] = ""
+    """The transport of our servers, the usual one if empty: `--transport` of the benchmark."""
 
     @contextmanager
     def started(self, folder: Path, *flags: str) -> Iterator[RunningServer]:
@@ -50,7 +52,8 @@ class Queuelet(Contender):
 
     @contextmanager
     def _served(self, folder: Path, *flags: str) -> Iterator[RunningServer]:
-        with closing(Child(self.name, [*self.command, *flags], folder)) as server:
+        transport = ("--transport", self.transport) if self.transport else ()
+        with closing(Child(self.name, [*self.command, *transport, *flags], folder)) as server:
             server.start()
             serving = json.loads(server.logged('"serving"'))
             yield RunningServer(f"{HOST}:{serving['port']}", server.pid, serving)
@@ -142,9 +145,16 @@ class PostgresQuorum(Postgres):
     standbys = 2
 
 
+class OverGrpc(Queuelet):
+    """Our server with the gRPC library as its transport, for callers only."""
+
+    transport = "grpc"
+
+
 class Plain(Queuelet):
     """The plain server of `plain_protobuf`, for callers only."""
 
+    transport = ""
     command = (sys.executable, "-m", "bench.plain_protobuf")
 
     async def create(self, connection: client.Client, name: str) -> str:  # noqa: ARG002  # it accepts any queue ID

@@ -862,7 +862,7 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
     more += ["--postgres=postgresql://me@db/queues", "--postgres-schema=shop", "--postgres-lease=3"]
     more += [f"--data-dir={tmp_path}", "--http-hosts=a.example.com", "--http-hosts=b.example.com"]
     more += ["--metrics-tag=team", "--metrics-tag=tier", "--http=:3", "--http-read-only"]
-    more += ["--cors=https://a.example.com"]
+    more += ["--cors=https://a.example.com", "--transport=auto"]
     more += ["--no-console", "--hide-payloads", f"--queue-objects={tmp_path}", "--queue-objects-class=fast"]
     more += ["--queue-objects-namespace=shop", "--queue-objects-namespace=mail"]
     assert run(["server", *flags, *more, "--max-tag-value-bytes=7"]) == 0
@@ -889,6 +889,7 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
         queue_objects=tmp_path,
         queue_objects_namespaces=("shop", "mail"),
         queue_objects_class="fast",
+        transport="auto",
         bounds=Bounds(**bounds, tag_value_bytes=7),
         tls_cert=file,
         tls_key=file,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import signal
 from dataclasses import fields
 from pathlib import Path
@@ -57,6 +58,7 @@ def _settings() -> Settings:
             parser.add_argument(flag, action="store_true", default=None)
         elif field.name != "bounds":
             parser.add_argument(flag, type=_type(str(field.type)))
+    parser.set_defaults(transport=os.environ.get("QUEUELET_SERVER_TRANSPORT"))
     given = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
     bounds = {name: given.pop(key) for flag, name in BOUNDS.items() if (key := flag[2:].replace("-", "_")) in given}
     return Settings(**given, bounds=Bounds(**bounds))

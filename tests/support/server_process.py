@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ __all__ = ["OBSERVED", "LogLine", "ServerProcess", "server_command"]
 
 OBSERVED = (sys.executable, str(Path(__file__).with_name("observed_server.py")))
 """Starts the server with the same flags, and logs the contents of its event loop at SIGUSR1."""
+
+TRANSPORT = os.environ.get("QUEUELET_TRANSPORT", "")
+"""The transport of all servers that tests start, the usual one if empty: `make test-native` sets it."""
 
 _EPHEMERAL = ("--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--http", "127.0.0.1:0")
 
@@ -29,7 +33,8 @@ class ServerProcess(LoggedProcess):
     ) -> None:
         """Take flags, more environment, a command to run instead, and whether to put flags for free ports first."""
         command = [*(program or server_command()), *(_EPHEMERAL if free_ports else ()), *flags]
-        super().__init__(command, {**clean_environment(), **(env or {})})
+        transport = {"QUEUELET_SERVER_TRANSPORT": TRANSPORT} if TRANSPORT else {}
+        super().__init__(command, {**clean_environment(), **transport, **(env or {})})
         self.port = 0
         """The gRPC port, once it serves."""
         self.metrics_port = 0

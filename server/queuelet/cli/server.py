@@ -365,6 +365,13 @@ http_timeout_option = click.option(
     metavar="NAME",
     help="Show Queue objects with this spec.queueClassName.",
 )
+@click.option(
+    "--transport",
+    cls=SettingOption,
+    type=click.Choice(["auto", "native", "grpc"]),
+    help="What serves the gRPC port: 'grpc' is the gRPC library, 'native' costs less CPU for each call and needs the "
+    "package grpc-sansio, 'auto' is 'native' if that package is installed. Clients see no difference.",
+)
 @click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate; reloaded when the file changes.")
 @click.option("--tls-key", type=FILE, help="The certificate's key.")
 @click.option("--tls-client-ca", type=FILE, help="Accept only clients with a certificate of this authority.")

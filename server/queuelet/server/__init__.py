@@ -1,7 +1,8 @@
 """The server process.
 
-`process.py` starts and stops it. `grpc_transport.py` passes calls to endpoints (`endpoint.py`), which call `handlers/`;
-`local_calls.py` passes them the calls of the gateway. `forwarding/` passes calls on to other servers.
+`process.py` starts and stops it. A transport passes calls to endpoints (`endpoint.py`), which call `handlers/`:
+`grpc_transport.py` or `native/`, which `transports.py` chooses. `transport.py` has what both promise and share, and
+`local_calls.py` passes the calls of the gateway to endpoints. `forwarding/` passes calls on to other servers.
 `requests.py` and `plain_request.py` parse requests, and `replies.py` builds responses. `http.py` serves the HTTP port,
 `metrics.py`, `latency.py` and `ages.py` its metrics. `incoming.py` and `sockets.py` limit the memory that connections
 hold. `lifecycle.py` knows whether the server is shutting down, `timer.py` wakes queues, `history.py` records their

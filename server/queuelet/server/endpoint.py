@@ -115,6 +115,11 @@ class Endpoint:
         self._handler = method.unary
         self._latency = latencies.of(service, method.name)
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether each call must be admitted before its request is read."""
+        return self._guard is not None
+
     def admit(self, call: Call) -> Status | None:
         """Return the status to refuse a call with before its request is read, or None to serve it."""
         if self._guard is None and not self._lifecycle.stopped:

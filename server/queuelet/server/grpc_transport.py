@@ -1,4 +1,4 @@
-"""Serves endpoints over grpc.aio. The server's other module that imports grpc calls other servers.
+"""Serves endpoints over grpc.aio. The server's other module that imports the gRPC library itself calls other servers.
 
 A refusal sets the status in the context instead of calling `abort`, because `abort` raises an exception and gRPC logs
 its text.
@@ -7,8 +7,6 @@ its text.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
@@ -21,36 +19,44 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from queuelet.bounds import Bounds
 from queuelet.compat import q_pb2  # noqa: F401  # puts proto.Q where reflection finds it
-from queuelet.errors import ServerDraining
 from queuelet.server.endpoint import ClientGone, Endpoint
 from queuelet.server.incoming import Flow, IncomingLimit
+from queuelet.server.transport import (
+    CHECK_EVERY,
+    ENDLESS,
+    HANDSHAKE_SECONDS,
+    KEEPALIVE_IDLE,
+    KEEPALIVE_TIMEOUT,
+    LONG_SERVICE,
+    MAX_SERVICE_CHARACTERS,
+    NO_REQUEST,
+    REQUEST_OVERHEAD,
+    TOO_MANY_UNGUARDED,
+    UNGUARDED_STREAMS,
+    WATCH_ENDED,
+    cannot_listen,
+    details_for,
+    malformed,
+    overdue,
+    why_not_listening,
+)
 from queuelet.tls_files import TlsFiles
-from queuelet.wire.errors import NEGZ_SERVICE, STATUS_DETAILS, WANTS_DETAILS, Status
+from queuelet.wire.errors import STATUS_DETAILS, Status
 from queuelet.wire.forwarding import OWNER
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-_REQUEST_OVERHEAD = 4_096
-"""Bytes that a request may have in addition to its message: the queue's name and field keys."""
-
-
 _KEEPALIVE = (
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_time_ms", int(KEEPALIVE_IDLE * 1_000)),
+    ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1_000)),
     # gRPC has a separate timeout for its pings, by default a minute, and sends at most two pings on an idle connection.
-    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_TIMEOUT * 1_000)),
     ("grpc.http2.max_pings_without_data", 0),
     # Clients ping an idle connection every ten seconds.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-"""The server detects a client that vanished within 15 seconds, so that no message goes to its long polls after that."""
-
-
-_ENDLESS = 1e9
-"""If more seconds than this are left, the call has no deadline: gRPC then computes from a date in the far future."""
-
 
 _BACKLOG = (("grpc.server.max_pending_requests", 5_000), ("grpc.server.max_pending_requests_hard_limit", 5_000))
 """How many calls may be pending before their handlers start: five full connections, 65 MB, served in about a second.
@@ -65,15 +71,14 @@ _FLOW_CONTROL = (("grpc.http2.bdp_probe", 0),)
 With the probe, once a client sends fast, gRPC lets each stream buffer some MiB before a handler reads.
 """
 
-_HANDSHAKE = (("grpc.server_handshake_timeout_ms", 10_000),)
-"""A connection whose client sends nothing is closed after this time; gRPC's default is two minutes."""
-
-_CHECK_EVERY = 0.05
-"""Seconds between checks of connections; bytes that arrive between two checks may exceed the limit."""
+_HANDSHAKE = (("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1_000)),)
+"""gRPC's default is two minutes."""
 
 
 class GrpcTransport:
     """A gRPC server for endpoints, with the health and reflection services."""
+
+    name = "grpc"
 
     def __init__(self, endpoints: Iterable[Endpoint], bounds: Bounds, incoming: IncomingLimit) -> None:
         """Bind the endpoints; `listen` opens a port."""
@@ -82,7 +87,7 @@ class GrpcTransport:
         self._watch: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", bounds.message_bytes + _REQUEST_OVERHEAD),
+                ("grpc.max_receive_message_length", bounds.message_bytes + REQUEST_OVERHEAD),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_allowed_incoming_connections", bounds.connections),
@@ -121,7 +126,7 @@ class GrpcTransport:
         except RuntimeError:
             port = 0
         if not port:
-            raise OSError(f"cannot listen on {address}: {_why_not(address)}")
+            raise cannot_listen(address, why_not_listening(address) or "gRPC gives no reason")
         self._incoming.listen(port)
         return port
 
@@ -145,21 +150,9 @@ class GrpcTransport:
 
     async def _watch_incoming(self) -> None:
         while True:
-            await asyncio.sleep(_CHECK_EVERY)
+            await asyncio.sleep(CHECK_EVERY)
             self._incoming.check()
             self._reader.end_overdue()
-
-
-def _why_not(address: str) -> str:
-    """Return why listening on an address failed, which gRPC does not report."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_server(
-            (host.strip("[]"), int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        ):
-            return "gRPC gives no reason"
-    except OSError as error:
-        return os.strerror(error.errno) if error.errno else str(error)
 
 
 class _Health(health.aio.HealthServicer):
@@ -179,8 +172,7 @@ class _Health(health.aio.HealthServicer):
         finally:
             self._watches.discard(watch)
             watch.cancel()
-        context.set_code(grpc.StatusCode.UNAVAILABLE)
-        context.set_details(ServerDraining().message)
+        _end(context, WATCH_ENDED)
 
     def end_watches(self) -> None:
         """End every watch with UNAVAILABLE."""
@@ -207,7 +199,7 @@ class _GrpcCall:
     @property
     def seconds_left(self) -> float | None:
         left = cast("float | None", self._context.time_remaining())
-        return None if left is None or left > _ENDLESS else left
+        return None if left is None or left > ENDLESS else left
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -274,7 +266,7 @@ class _Reader:
             request = await self.first(context, flow)
             if request is not None:
                 return await serve(request)
-            _refuse_bad(context, "missing; send one")
+            _end(context, NO_REQUEST)
         except TimeoutError:
             self.refuse(context)
         finally:
@@ -283,17 +275,11 @@ class _Reader:
 
     @contextmanager
     def unguarded(self, context: _Context) -> Iterator[bool]:
-        """Count a stream that needs no token while it is open; yield False if its connection has too many of them.
-
-        20,000 such streams made other calls wait a second, when they were opened and when they all ended.
-        """
+        """Count a stream that needs no token while it is open; yield False if its connection has too many of them."""
         flow = self.flow(context)
-        is_allowed = flow.unguarded < _UNGUARDED_STREAMS
+        is_allowed = flow.unguarded < UNGUARDED_STREAMS
         if not is_allowed:
-            context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
-            context.set_details(
-                f"this connection has {_UNGUARDED_STREAMS} open streams of health and reflection; end one of them first"
-            )
+            _end(context, TOO_MANY_UNGUARDED)
         flow.unguarded += 1
         try:
             yield is_allowed
@@ -316,20 +302,10 @@ class _Reader:
 
     def refuse(self, context: _Context) -> None:
         """Refuse a call whose request did not arrive in time."""
-        context.set_code(grpc.StatusCode.DEADLINE_EXCEEDED)
-        context.set_details(
-            f"request: not complete after {self._seconds:g} seconds; "
-            "send less in one request, or raise --request-timeout of the server"
-        )
+        _end(context, overdue(self._seconds))
 
 
 _OVERDUE = 0.0
-
-_UNGUARDED_STREAMS = 10
-"""The most open streams of health and reflection on one connection. A client needs one of each."""
-
-_MAX_SERVICE_CHARACTERS = 256
-"""The longest service name in a health check, in characters."""
 
 
 def _bind(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -354,7 +330,7 @@ def _bind_unary(endpoint: Endpoint, reader: _Reader) -> grpc.RpcMethodHandler[by
         try:
             request = await reader.first(context, flow)
             if request is None:
-                _refuse_bad(context, "missing; send one")
+                _end(context, NO_REQUEST)
                 return b""
             response: bytes | Status | Awaitable[bytes | Status] = serve(request, call)
             if not isinstance(response, bytes | Status):
@@ -441,10 +417,10 @@ def _health_request(request: bytes, context: _Context) -> health_pb2.HealthCheck
     try:
         parsed = health_pb2.HealthCheckRequest.FromString(request)
     except DecodeError as error:
-        _refuse_bad(context, f"{error}; send a HealthCheckRequest")
+        _end(context, malformed(error, "HealthCheckRequest"))
         return None
-    if len(parsed.service) > _MAX_SERVICE_CHARACTERS:
-        _refuse_bad(context, f"the service name is too long; use at most {_MAX_SERVICE_CHARACTERS} characters")
+    if len(parsed.service) > MAX_SERVICE_CHARACTERS:
+        _end(context, LONG_SERVICE)
         return None
     return parsed
 
@@ -474,25 +450,23 @@ def _bind_reflection(names: Iterable[str], reader: _Reader) -> dict[str, grpc.Rp
         except ClientGone:
             reader.refuse(context)
         except DecodeError as error:
-            _refuse_bad(context, f"{error}; send a ServerReflectionRequest")
+            _end(context, malformed(error, "ServerReflectionRequest"))
         finally:
             flow.calls -= 1
 
     return {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(cast("Any", info))}
 
 
-def _refuse_bad(context: _Context, why: str) -> None:
-    context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
-    context.set_details(f"request: {why}")
+def _end(context: _Context, status: Status) -> None:
+    context.set_code(_CODES[status.code])
+    context.set_details(status.text)
 
 
 def _refuse(context: _Context, status: Status, call: _GrpcCall) -> None:
-    """Refuse a call. Clients of negz/q get no details unless they ask for them, as our gateway does."""
-    context.set_code(_CODES[status.code])
-    context.set_details(status.text)
+    _end(context, status)
     trailing: list[tuple[str, str | bytes]] = [(OWNER, call.owner)] if call.owner else []
-    if call.service != NEGZ_SERVICE or WANTS_DETAILS in call.metadata:
-        trailing.append((STATUS_DETAILS, status.details))
+    if details := details_for(status, call):
+        trailing.append((STATUS_DETAILS, details))
     context.set_trailing_metadata(tuple(trailing))
 
 

@@ -1,10 +1,10 @@
 """Limits the memory that incomplete requests take.
 
-gRPC buffers incoming bytes and has no limit for all streams together: each stream may buffer an incomplete message of
-the largest size. So this module estimates the buffers from outside: a connection holds the bytes received on it, minus
-the requests handed to a handler, plus a fixed amount for each open call. If all connections together hold more than the
-limit, the server cuts the largest connection of the address that holds the most. A client whose requests arrive
-completely holds almost nothing, so it is not cut because of others.
+A transport has no limit for all streams together: each one may buffer an incomplete message of the largest size. The
+native transport says how much its connections hold. For the gRPC library, this module estimates that from outside: a
+connection holds the bytes received on it, minus the requests handed to a handler, plus a fixed amount for each open
+call. If all connections together hold more than the limit, the server cuts the largest connection of the address that
+holds the most. A client whose requests arrive completely holds almost nothing, so it is not cut because of others.
 """
 
 from __future__ import annotations
@@ -134,6 +134,8 @@ class IncomingLimit:
         self._by_name: dict[str, Flow] = {}
         self._by_peer: dict[Peer, Flow] = {}
         self._port = 0
+        self._opened: Callable[[int], Iterable[Connection]] = sockets.connections
+        self._cut_one: Callable[[Connection, int], bool] = sockets.cut
         self._next_check = 0.0
         self._memory = 0
         self.connections = 0
@@ -153,9 +155,16 @@ class IncomingLimit:
         """The most open calls of a single connection; gRPC enforces the limit."""
         return max((flow.calls for flow in self._by_peer.values()), default=0)
 
-    def listen(self, port: int) -> None:
-        """Set the port whose connections are checked."""
+    def listen(
+        self,
+        port: int,
+        opened: Callable[[int], Iterable[Connection]] = sockets.connections,
+        cut: Callable[[Connection, int], bool] = sockets.cut,
+    ) -> None:
+        """Set the port whose connections are checked, and how to find and to cut its connections."""
         self._port = port
+        self._opened = opened
+        self._cut_one = cut
 
     def flow(self, peer: str) -> Flow:
         """Return the flow of a connection by gRPC's name for its peer."""
@@ -170,33 +179,23 @@ class IncomingLimit:
         self._memory = memory
         self._next_check = monotonic() + _EVERY
 
-    def check_now(
-        self,
-        opened: Callable[[int], Iterable[Connection]] = sockets.connections,
-        cut: Callable[[Connection, int], bool] = sockets.cut,
-    ) -> None:
+    def check_now(self) -> None:
         """Check all connections, and cut those that hold too much."""
-        seen = {connection.peer: connection for connection in opened(self._port)}
+        seen = {connection.peer: connection for connection in self._opened(self._port)}
         for connection in seen.values():
             self._at(connection.peer).update(connection.received)
         self._forget(seen)
         self.connections = len(seen)
-        self._cut(excess(self._by_peer.values(), self._bound), "connections cut, because they held too much", seen, cut)
+        self._cut(excess(self._by_peer.values(), self._bound), "connections cut, because they held too much", seen)
         idle = idle_ones([flow for flow in self._by_peer.values() if flow.peer in seen], self._most_connections)
-        self._cut(idle, "idle connections cut, because nearly too many are open", seen, cut)
+        self._cut(idle, "idle connections cut, because nearly too many are open", seen)
         self._budget.incoming = sum(flow.held for flow in self._by_peer.values())
 
-    def _cut(
-        self,
-        chosen: Iterable[Flow],
-        why: str,
-        seen: Mapping[Peer, Connection],
-        cut: Callable[[Connection, int], bool],
-    ) -> None:
+    def _cut(self, chosen: Iterable[Flow], why: str, seen: Mapping[Peer, Connection]) -> None:
         """Cut connections, and log one line for each address."""
         by_host: dict[str, list[Flow]] = {}
         for flow in chosen:
-            if flow.peer in seen and cut(seen[flow.peer], self._port):
+            if flow.peer in seen and self._cut_one(seen[flow.peer], self._port):
                 by_host.setdefault(flow.peer.host, []).append(flow)
         for host, flows in by_host.items():
             self.cut += len(flows)

@@ -39,7 +39,6 @@ from queuelet.server.credentials import BearerToken, Credentials
 from queuelet.server.endpoint import Endpoint
 from queuelet.server.forwarding.peers import Peers, PeerSettings
 from queuelet.server.forwarding.table import Forwarding
-from queuelet.server.grpc_transport import GrpcTransport
 from queuelet.server.handlers.service import Service
 from queuelet.server.history import HistorySampler
 from queuelet.server.http import ServerHttpPort
@@ -50,6 +49,7 @@ from queuelet.server.local_calls import LocalCalls
 from queuelet.server.memory import available_bytes, resident_bytes
 from queuelet.server.metrics import server_registry
 from queuelet.server.timer import AlarmTimer
+from queuelet.server.transports import make_transport
 from queuelet.shutdown import stopped_by_signals
 from queuelet.stores.disk import DamagedStore, DiskStore, StoreDamaged
 from queuelet.stores.memory import MemoryStore
@@ -162,6 +162,8 @@ class Settings:
 
     peer_tls_name: str | None = None
     """The name in the certificates of the other servers, if it is not their address."""
+    transport: str = "grpc"
+    """The transport of the gRPC port: one of `TRANSPORTS`."""
 
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -219,7 +221,7 @@ class Server:
         latencies = Latencies()
         self._peers = self._make_peers(settings, token)
         endpoints = self._make_endpoints(latencies, token)
-        self._transport = GrpcTransport(endpoints, settings.bounds, incoming)
+        self._transport = make_transport(settings.transport, endpoints, settings.bounds, incoming)
         connections = HttpConnections(bounds.http_seconds, bounds.http_connections)
         gateway = HttpConnections(bounds.http_seconds, bounds.gateway_connections, idle_seconds=IDLE_SECONDS)
         self._http = ServerHttpPort(
@@ -291,6 +293,7 @@ class Server:
             version=__version__,
             listen=self._settings.listen,
             port=self.port,
+            transport=self._transport.name,
             metrics=self._settings.metrics,
             metrics_port=self.metrics_port,
             http=USUAL_HTTP if self._settings.http is None else self._settings.http,

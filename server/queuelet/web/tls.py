@@ -1,4 +1,4 @@
-"""TLS of an HTTP port, with files that may change while the process runs."""
+"""TLS of a port, with files that may change while the process runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from queuelet.tls_files import TlsFiles
 class ServingTls:
     """The TLS configuration of a port. Each handshake uses the newest usable files."""
 
-    def __init__(self, files: TlsFiles) -> None:
-        """Make it from valid files."""
+    def __init__(self, files: TlsFiles, protocol: str = "http/1.1") -> None:
+        """Make it from valid files, for a protocol as ALPN names it."""
         self._files = files
+        self._protocol = protocol
         self._version = files.version
         self._newest = self.context = self._load()
         """The context for the port; it passes each handshake on to the newest one."""
@@ -23,14 +24,14 @@ class ServingTls:
         certificate, key, *_ = self._files.files
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.path, key.path)
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols([self._protocol])
         if self._files.client_authority:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(cadata=self._files.client_authority.decode())
         return context
 
-    def _renew(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
-        """Use the newest context for a connection. OpenSSL calls this at each handshake."""
+    def current(self) -> ssl.SSLContext:
+        """Return the context for a handshake that begins now."""
         self._files.reload()
         if self._files.version != self._version:
             version = self._files.version
@@ -38,4 +39,8 @@ class ServingTls:
             with suppress(OSError):
                 self._newest = self._load()
                 self._version = version
-        connection.context = self._newest
+        return self._newest
+
+    def _renew(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        """Use the newest context for a connection. OpenSSL calls this at each handshake."""
+        connection.context = self.current()

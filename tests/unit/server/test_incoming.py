@@ -113,16 +113,19 @@ def test_a_look_cuts_and_counts_and_forgets_closed_connections() -> None:
         cut.append(connection)
         return True
 
-    incoming.check_now(lambda _: opened, note_cut)
-    assert cut == [opened[1]]
+    incoming.listen(1, lambda _: opened, note_cut)
+    incoming.check_now()
+    assert cut == [Connection(Peer("a", 2), 2, 9 * MIB)]
     assert (incoming.cut, incoming.connections, incoming.held) == (1, 3, 13 * MIB)
-    incoming.check_now(lambda _: [opened[0], opened[2]], note_cut)
+    del opened[1]
+    incoming.check_now()
     assert (incoming.cut, incoming.connections, incoming.held) == (1, 2, 4 * MIB)
     assert budget.incoming == 4 * MIB
     incoming.flow("ipv4:127.0.0.1:1").calls = 7
     assert incoming.most_calls == 7
     incoming.flow("ipv4:127.0.0.1:1").calls = 0
-    incoming.check_now(lambda _: [], note_cut)
+    opened.clear()
+    incoming.check_now()
     assert (incoming.held, incoming.most_calls) == (0, 0)
 
 
@@ -130,6 +133,7 @@ def test_a_connection_that_cannot_be_looked_at_counts_for_its_calls() -> None:
     incoming = IncomingLimit(MemoryBudget(MIB), MIB, 100)
     found = incoming.flow("ipv4:10.0.0.7:99")
     found.calls = 2
-    incoming.check_now(lambda _: [], lambda *_: True)
+    incoming.listen(1, lambda _: [], lambda *_: True)
+    incoming.check_now()
     assert incoming.flow("ipv4:10.0.0.7:99") is found
     assert incoming.held == 2 * CALL_BYTES
