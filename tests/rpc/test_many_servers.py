@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from uuid import uuid4
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_the_others_take_over_the_shards_of_a_killed_server_after_the_lease(serv
         servers.until_parts(4)
         load.until_added()
     load.check()
-    assert max(load.longest.values()) < patient(LEASE + 1)
+    assert max(load.longest.values()) < patient(LEASE + 1) + 1
 
 
 def test_a_drained_server_waits_for_no_lease_even_if_it_is_the_last_one(servers: ManyServers) -> None:
@@ -116,7 +117,7 @@ def test_a_server_that_was_frozen_for_three_leases_writes_nothing_and_joins_agai
         frozen.signal(signal.SIGSTOP)
         try:
             began = time.monotonic()
-            eventually(lambda: set(servers.owners().values()) == {other.address}, "the other server has taken over")
+            other.wait_for_log("shard taken", lambda line: line["shard"] == moved)
             deliveries = late.receive(queue, 2, lease=600)
             late.add(queue, b"c")
             eventually(lambda: time.monotonic() > began + 3 * LEASE, "three leases have passed")
@@ -130,7 +131,7 @@ def test_a_server_that_was_frozen_for_three_leases_writes_nothing_and_joins_agai
         for call in calls:
             late_outcome = outcome(call, pb.AckResponse)
             assert isinstance(late_outcome, Refused)
-            assert late_outcome.reason in {"STORE_FAILED", "SHARD_MOVED", "UNREACHABLE"}
+            assert late_outcome.reason in {"STORE_FAILED", "SHARD_MOVED"}
         assert all(each.token > before.token for each in deliveries)
         servers.until_parts(2, 2)
         with servers.calls() as calls_to_owner:
@@ -193,10 +194,21 @@ def test_a_call_for_a_queue_of_another_server_is_refused_as_one_to_retry(servers
                 rpc.add(reference)
             assert refused.value.reason == "SHARD_MOVED"
         (own, *_) = [name for name, owner in zip(names, owners.values(), strict=True) if owner == here.address]
+        own_id = rpc.get_queue(own).meta.id
         rpc.delete_queue(own)
-        with pytest.raises(Refused) as refused:
-            rpc.add(own)
-        assert refused.value.reason == "QUEUE_NOT_FOUND"
+        for reference in (own, own_id):
+            with pytest.raises(Refused) as refused:
+                rpc.add(reference)
+            assert refused.value.reason == "QUEUE_NOT_FOUND"
+        eventually(lambda: _reason_of_add(rpc, str(uuid4())) == "SHARD_MOVED", "an unknown ID may be elsewhere")
+        unknown = str(uuid4())
+        eventually(lambda: _reason_of_add(rpc, unknown) == "QUEUE_NOT_FOUND", "the ID is found to be unknown")
+
+
+def _reason_of_add(rpc: Rpc, queue: str) -> str:
+    with pytest.raises(Refused) as refused:
+        rpc.add(queue)
+    return refused.value.reason
 
 
 def test_a_standby_of_one_shard_serves_it_once_the_owner_has_ended() -> None:
@@ -205,7 +217,9 @@ def test_a_standby_of_one_shard_serves_it_once_the_owner_has_ended() -> None:
     try:
         with ServerProcess(*flags) as first, ServerProcess(*flags) as second:
             with closing(Rpc(first.address)) as rpc:
-                rpc.call("NewQueue", pb.NewQueueRequest(store=pb.Queue.POSTGRES, name="a"), pb.NewQueueResponse)
+                rpc.call(
+                    "NewQueue", pb.NewQueueRequest(store=pb.Queue.POSTGRES, limit=-1, name="a"), pb.NewQueueResponse
+                )
                 rpc.add("a", b"1")
             assert not second.log("shard taken")
             assert first.stop() == 0

@@ -24,8 +24,8 @@ T = TypeVar("T")
 LEASE = 2
 """The lease of the servers in seconds: short, so that tests need not wait for long."""
 
-RETRIED = frozenset({"SHARD_MOVED", "SERVER_DRAINING", "STORE_FAILED", "UNREACHABLE"})
-"""The reasons for which a call is retried, at the same server or at another one."""
+RETRIED = frozenset({"SHARD_MOVED", "SERVER_DRAINING", "STORE_FAILED", ""})
+"""The reasons for which a call is retried, at the same server or at another one; empty for a lost connection."""
 
 
 class ManyServers:

@@ -20,6 +20,7 @@ import structlog
 from queuelet.clock import now_ns
 from queuelet.core.budget import MemoryBudget
 from queuelet.core.manager import Manager
+from queuelet.core.queue import Queue
 from queuelet.core.tokens import Tokens
 from queuelet.definition import StoreKind
 from queuelet.errors import ShardMoved, StoreFailed
@@ -44,6 +45,12 @@ _RETRY = 0.5
 
 _GRAIN = 0.02
 """Seconds: a lease is looked at this much after its end, because clocks have a grain."""
+
+_DELETED_SECONDS = 600.0
+"""For how long a queue that this server deleted counts as unknown without another look at the database."""
+
+_MANY_LOOK_UPS = 100
+"""The most queues that are looked up at once because of calls that were refused."""
 
 _MANY_IDS = 100_000
 """How many shards of queues are remembered."""
@@ -92,7 +99,8 @@ class Shards:
         self.address = ""
         """How other servers reach this one, once it was started."""
         self._taken_free = self._taken_lapsed = self._given = self._lost = 0
-        self.store = SharedStore(settings.shards)
+        self._looking_up: dict[str, asyncio.Task[None]] = {}
+        self.store = SharedStore(settings.shards, self._look_up)
         """The shards of this server as one store."""
 
     # Lifecycle
@@ -100,6 +108,7 @@ class Shards:
     def serve(self, manager: Manager) -> None:
         """Set the manager of the queues, which is made after this object."""
         self._manager = manager
+        manager.subscribe(self._queue_changed)
 
     async def start(self, address: str) -> None:
         """Join the other servers, and take the shards that are free now.
@@ -172,7 +181,8 @@ class Shards:
             if here is not None:
                 return here
         found = self._shard_of_id.get(queue_id)
-        if found is not None:
+        # A queue that is not in the index of its owner was deleted.
+        if found is not None and found not in self.store.open:
             self._shard_of_id.move_to_end(queue_id)
             return found
         if self._registry is None:
@@ -185,6 +195,24 @@ class Shards:
         if len(self._shard_of_id) > _MANY_IDS:
             self._shard_of_id.popitem(last=False)
         return found
+
+    def _look_up(self, queue_id: str) -> None:
+        """Find out whether a queue exists, so that a retry of the call need not be refused with `ShardMoved` again."""
+        if queue_id not in self._looking_up and len(self._looking_up) < _MANY_LOOK_UPS and not self._is_leaving:
+            self._looking_up[queue_id] = asyncio.create_task(self._find(queue_id))
+
+    async def _find(self, queue_id: str) -> None:
+        try:
+            await self.shard_of_id(queue_id)
+        except StoreFailed:
+            pass  # the next call looks again
+        finally:
+            del self._looking_up[queue_id]
+
+    def _queue_changed(self, queue: Queue) -> None:
+        if queue.deleted:
+            self._shard_of_id.pop(queue.id, None)
+            self.store.note_absent(queue.id, _DELETED_SECONDS)
 
     def owner(self, shard: int) -> str | None:
         """Return `HERE` if this server serves the shard, the address of its owner, or None while it has none."""

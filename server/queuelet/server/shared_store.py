@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import choice
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ _ABSENT_SECONDS = 1.0
 """For how long a queue that the database did not have counts as unknown."""
 
 _MANY_ABSENT = 10_000
+"""How many such queues are remembered."""
 
 
 class SharedStore:
@@ -29,13 +30,15 @@ class SharedStore:
     kind = StoreKind.POSTGRES
     is_durable = True
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, look_up: Callable[[str], None]) -> None:
         """Make it without a shard.
 
         Args:
             count: how many shards there are.
+            look_up: called with the ID of a queue that is in no shard of this server, to find out whether it exists.
         """
         self.count = count
+        self._look_up = look_up
         self.open: dict[int, PostgresStore] = {}
         """The stores whose queues this server serves, by shard."""
         self.epoch = ""
@@ -99,6 +102,8 @@ class SharedStore:
         queue_id = parse_uuid(reference)
         if queue_id:
             is_known = len(self.open) == self.count or self._absent.get(queue_id, 0.0) > monotonic()
+            if not is_known:
+                self._look_up(queue_id)
         else:
             is_known = shard_of(reference, self.count) in self.open
         if not is_known:
@@ -108,11 +113,11 @@ class SharedStore:
         """Return the shard of a queue of this server; None if it is being opened or given up."""
         return next((shard for shard, store in self.open.items() if store is queue.store), None)
 
-    def note_absent(self, queue_id: str) -> None:
-        """Note that the database has no queue with this ID."""
+    def note_absent(self, queue_id: str, seconds: float = _ABSENT_SECONDS) -> None:
+        """Note that there is no queue with this ID, for some seconds."""
         if len(self._absent) >= _MANY_ABSENT:
             self._absent.clear()
-        self._absent[queue_id] = monotonic() + _ABSENT_SECONDS
+        self._absent[queue_id] = monotonic() + seconds
 
     # Statistics
 
