@@ -21,6 +21,9 @@ from support.postgres_server import new_schema, own_schema, shared_postgres
 from support.rpc import Refused, Rpc, eventually, outcome
 from support.server_process import ServerProcess
 
+NOT_AGAIN = ((FORWARDED, "127.0.0.1 ipv4:127.0.0.1:1"),)
+"""Metadata of a call that another server has forwarded. It is not forwarded to the owner, which would serve it."""
+
 
 @pytest.fixture
 def servers() -> Iterator[ManyServers]:
@@ -108,9 +111,7 @@ def test_a_server_that_was_frozen_for_three_leases_writes_nothing_and_joins_agai
     owners = servers.owners()
     (moved, *_) = [shard for shard, owner in owners.items() if owner == frozen.address]
     queue = queues[moved]
-    # A call that was forwarded already is not forwarded to the next owner, which may serve it.
-    not_again = ((FORWARDED, "127.0.0.1 ipv4:127.0.0.1:1"),)
-    with closing(Rpc(frozen.address, metadata=not_again)) as rpc, closing(Rpc(other.address)) as late:
+    with closing(Rpc(frozen.address, metadata=NOT_AGAIN)) as rpc, closing(Rpc(other.address)) as late:
         rpc.add_batch(queue, [b"a", b"b"])
         (before,) = rpc.receive(queue, 1, lease=600)
         frozen.signal(signal.SIGSTOP)
@@ -187,7 +188,7 @@ def test_a_call_for_a_queue_of_another_server_is_refused_as_one_to_retry(servers
     (shard, *_) = [shard for shard, owner in owners.items() if owner == there.address]
     with closing(Rpc(there.address)) as owner:
         queue_id = owner.get_queue(names[shard]).meta.id
-    with closing(Rpc(here.address)) as rpc:
+    with closing(Rpc(here.address, metadata=NOT_AGAIN)) as rpc:
         for reference in (names[shard], queue_id):
             with pytest.raises(Refused) as refused:
                 rpc.add(reference)

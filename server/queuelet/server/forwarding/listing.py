@@ -27,7 +27,7 @@ _KEY_AND_LENGTH = 6
 _PAGE_OVERHEAD = 80
 """Bytes of a page that are reserved for its token."""
 
-_MOST_DIGITS = 20
+_MAX_DIGITS = 20
 
 Key = tuple[int, str]
 """The time of creation and the ID of a queue."""
@@ -142,7 +142,7 @@ def key_from_token(token: str) -> Key:
     if not token:
         return 0, ""
     created, _, queue_id = token.partition(".")
-    is_time = created.isascii() and created.isdecimal() and len(created) <= _MOST_DIGITS
+    is_time = created.isascii() and created.isdecimal() and len(created) <= _MAX_DIGITS
     if not is_time or parse_uuid(queue_id) != queue_id:
         raise InvalidArgument(
             f"page_token: {token[:80]!r} is not a token of these servers; "

@@ -17,7 +17,7 @@ WAIT = 2.0
 _LOOK_EVERY = 0.05
 """Seconds after which a refused call is tried again even if the directory has not changed."""
 
-_MOST_KNOWN = 100_000
+_MAX_KNOWN = 100_000
 """How many references are remembered."""
 
 _MAX_CHARACTERS = 400
@@ -58,7 +58,7 @@ class Places:
         else:
             shard = await self.directory.shard_of_id(queue_id)
         if shard is not None and len(reference) <= _MAX_CHARACTERS:
-            if len(self._known) >= _MOST_KNOWN:
+            if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             self._known[reference] = shard
         return shard
