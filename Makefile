@@ -37,6 +37,8 @@ ARGS ?=
 # The release of Kubernetes that tests run on, and `make run` with them: make test KUBERNETES=v1.36.3
 KUBERNETES ?=
 export QUEUELET_KUBERNETES := $(KUBERNETES)
+# The tests that run on the native transport too.
+NATIVE ?= $(addprefix tests/rpc/,test_leases.py test_dead_letters.py test_delay_and_priority.py test_negz_q.py test_browse.py test_transports.py)
 # The registry of a release's images: make dist REGISTRY=ghcr.io/owner
 REGISTRY ?=
 
@@ -155,8 +157,8 @@ test-quick: $(READY) ## Run the tests that need neither Go nor Kubernetes: under
 	$(RUN) pytest -n 2 --dist loadgroup tests/unit tests/stores tests/client $(ARGS)
 
 .PHONY: test-native
-test-native: $(READY) $(GRPCURL) ## Run the tests of RPCs, of the client and of attacks on servers with the native transport
-	QUEUELET_TRANSPORT=native $(RUN) pytest -n 2 --dist loadgroup tests/rpc tests/client tests/attacks tests/proxy $(ARGS)
+test-native: $(READY) $(GRPCURL) ## Run tests of RPCs on servers with the native transport; all of them with NATIVE=tests/rpc
+	QUEUELET_TRANSPORT=native $(RUN) pytest -n 2 --dist loadgroup $(NATIVE) $(ARGS)
 
 .PHONY: test-transport
 test-transport: $(READY) ## Check and test the native transport by itself, if there is cargo: two minutes
