@@ -38,8 +38,8 @@ from support.patience import patient
 from support.rpc import eventually, unique_name
 from support.server_process import ServerProcess
 
-NOT_BLOCKING = {"park", "call", "call_once", "stream", "consume"}
-"""Methods that take or return generated classes or encoded requests."""
+NOT_BLOCKING = {"park", "call", "call_once", "stream", "consume", "connect_directly"}
+"""Methods with generated classes or encoded requests, and what consumers do before they open a stream."""
 
 
 @pytest.fixture

@@ -854,7 +854,9 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
     """All fields of Settings, and all fields of Bounds that have a flag."""
     file = tmp_path / "file"
     file.touch()
-    files: dict[str, Any] = dict.fromkeys(("tls_cert", "tls_key", "tls_client_ca", "token_file", "postgres_file"), file)
+    files: dict[str, Any] = dict.fromkeys(
+        ("tls_cert", "tls_key", "tls_client_ca", "token_file", "postgres_file", "peer_tls_ca"), file
+    )
     bounds = {"message_bytes": 1, "queues": 2, "batch": 3, "waiting": 4, "tags": 5, "tag_key_bytes": 6}
     flags = [f"--{flag.replace('_', '-')}={path}" for flag, path in files.items()]
     flags += [f"--max-{flag.replace('_', '-')}={value}" for flag, value in bounds.items()]
@@ -863,12 +865,17 @@ def test_a_server_takes_every_setting_from_a_flag(started_with: list[Settings], 
     more += [f"--data-dir={tmp_path}", "--http-hosts=a.example.com", "--http-hosts=b.example.com"]
     more += ["--metrics-tag=team", "--metrics-tag=tier", "--http=:3", "--http-read-only"]
     more += ["--cors=https://a.example.com", "--transport=auto"]
+    more += ["--shards=3", "--advertise=host:1", "--peer-tls-name=queues.example.com"]
     more += ["--no-console", "--hide-payloads", f"--queue-objects={tmp_path}", "--queue-objects-class=fast"]
     more += ["--queue-objects-namespace=shop", "--queue-objects-namespace=mail"]
     assert run(["server", *flags, *more, "--max-tag-value-bytes=7"]) == 0
     (settings,) = started_with
     assert settings == Settings(
         listen=":1",
+        shards=3,
+        advertise="host:1",
+        peer_tls_ca=file,
+        peer_tls_name="queues.example.com",
         metrics=":2",
         debug=True,
         grace=3.0,
