@@ -878,7 +878,11 @@ def test_helm_says_where_the_rest_api_is_if_there_is_no_console() -> None:
 
 
 REFUSED: dict[str, tuple[Object, str]] = {
-    "replicas of the server": ({"server": {"replicas": 2}}, "'/server': additional properties 'replicas' not allowed"),
+    "a slip in the server": ({"server": {"replica": 2}}, "'/server': additional properties 'replica' not allowed"),
+    "several servers without a database": (
+        {"server": {"replicas": 2}},
+        "server.replicas: several servers share queues only in a database; set server.postgres.secretName",
+    ),
     "a value there is not": ({"replicaCount": 2}, "'': additional properties 'replicaCount' not allowed"),
     "a slip deep inside": (
         {"tls": {"certManager": {"issuerref": {}}}},
