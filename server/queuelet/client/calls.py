@@ -280,6 +280,9 @@ class Calls:
             was_reached = isinstance(error, ShardMoved) or not isinstance(error, (*UNAVAILABLE, Closed))
             self._was_reached = self._was_reached or was_reached
             raise
+        finally:
+            # A traceback would keep the call until its event loop is closed, and gRPC then reports an error.
+            call = None
         self._was_reached = True
         return response
 
