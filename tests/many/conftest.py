@@ -16,6 +16,7 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from queuelet.compat import q_pb2 as q
 from queuelet.v1 import queue_pb2 as pb
+from support.postgres_server import PostgresServer
 from support.rpc import TIMEOUT, Response, Rpc
 from support.three_servers import ThreeServers
 
@@ -84,11 +85,19 @@ class AnyRpc(Rpc):
 
 @pytest.fixture(scope="session")
 def many() -> Iterator[ThreeServers]:
-    """Three servers with seven shards."""
-    with ThreeServers(3, 7, lease=60) as servers:
-        yield servers
-        for server in servers.servers:
-            assert [line for line in server.log() if "exception" in line] == [], "the servers logged no defect"
+    """Three servers with seven shards.
+
+    They last as long as the process, and have a database of their own, because other tests wait until no server is
+    connected to the usual one.
+    """
+    database = PostgresServer()
+    try:
+        with ThreeServers(3, 7, lease=60, database=database) as servers:
+            yield servers
+            for server in servers.servers:
+                assert not [line for line in server.log() if "exception" in line]
+    finally:
+        database.stop()
 
 
 @pytest.fixture(scope="session")

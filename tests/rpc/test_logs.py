@@ -40,6 +40,7 @@ def test_scrapers_that_give_up_or_ask_for_the_head_leave_no_line() -> None:
     with ServerProcess() as server, closing(Rpc(server.address)) as rpc:
         for _ in range(100):
             rpc.new_queue(tags=[(f"k{number}", "v" * 4_000) for number in range(10)])
+        eventually(lambda: len(server.log("audit")) == 100, "all lines of the new queues are there")
         before = len(server.log())
         for request in (b"HEAD /metrics HTTP/1.1\r\nHost: q\r\n\r\n", b"GET /metrics HTTP/1.1\r\nHost: q\r\n\r\n"):
             with socket.create_connection(("127.0.0.1", server.metrics_port)) as scraper:

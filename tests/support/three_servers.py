@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from support.ports import lasting_port
-from support.postgres_server import new_schema, shared_postgres
+from support.postgres_server import PostgresServer, new_schema, shared_postgres
 from support.rpc import eventually
 from support.server_process import ServerProcess
 
@@ -22,7 +22,13 @@ class ThreeServers:
     """Servers with shards of one schema, which is removed at the end. Each has a lasting port."""
 
     def __init__(
-        self, count: int = 3, shards: int = 4, *flags: str, lease: float = LEASE, seed: int | None = None
+        self,
+        count: int = 3,
+        shards: int = 4,
+        *flags: str,
+        lease: float = LEASE,
+        seed: int | None = None,
+        database: PostgresServer | None = None,
     ) -> None:
         """Make them; `with` starts them.
 
@@ -32,10 +38,12 @@ class ThreeServers:
             flags: more flags for all of them.
             lease: the lease of a shard, in seconds.
             seed: decides which server `address` names.
+            database: where the schema is, by default the database of this process.
         """
+        self._database = database or shared_postgres()
         self._schema = new_schema()
         self._flags = (
-            "--postgres", shared_postgres().url, "--postgres-schema", self._schema, "--postgres-lease", str(lease),
+            "--postgres", self._database.url, "--postgres-schema", self._schema, "--postgres-lease", str(lease),
             "--shards", str(shards), *flags,
         )  # fmt: skip
         self._chance = random.Random(seed)
@@ -46,7 +54,7 @@ class ThreeServers:
 
     def __enter__(self) -> Self:
         """Start them, and wait until all shards have owners."""
-        self._stack.callback(shared_postgres().drop, self._schema)
+        self._stack.callback(self._database.drop, self._schema)
         self.servers = [self.launch(number) for number in range(len(self.addresses))]
         self.until_shared()
         return self
@@ -75,7 +83,7 @@ class ThreeServers:
         """Return the addresses of the owners by shard; empty if a shard is free."""
         owner = "CASE WHEN expires > clock_timestamp() THEN address ELSE '' END"
         statement = f"SELECT {owner} FROM {self._schema}.owners ORDER BY shard"  # noqa: S608  # a name of this process
-        return (shared_postgres().sql(statement).split("\n"))[: self.shards]
+        return (self._database.sql(statement).split("\n"))[: self.shards]
 
     def until_shared(self) -> None:
         """Wait until each server that runs owns its part of the shards."""

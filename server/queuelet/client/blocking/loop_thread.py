@@ -66,9 +66,9 @@ class LoopThread:
         """End the thread, and cancel whatever still runs there."""
         with self._call_lock:
             loop, thread, self._loop = self._loop, self._thread, None
-            if loop is None or thread is None or loop.is_closed():
+            if loop is None or thread is None:
                 return
-            with suppress(RuntimeError):  # the loop has just ended by itself
+            with suppress(RuntimeError):  # the loop has ended by itself
                 loop.call_soon_threadsafe(loop.stop)
         thread.join(_END)
         if not loop.is_closed():
